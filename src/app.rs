@@ -1,0 +1,167 @@
+//! The composition root: from configuration to a router, and from a router to a served address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::clock::Clock;
+use crate::config::http::HttpConfig;
+use crate::config::log::{LogConfig, TelemetryConfig};
+use crate::config::redis::RedisConfig;
+use crate::config::{Config, ConfigError, SectionCheck};
+use crate::deps::Deps;
+use crate::features::{FEATURES, StartError};
+use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
+use crate::http::auth::Authenticator;
+use crate::http::edge::{Edge, EdgeLayer};
+use crate::http::problem::{self, Problem, ProblemKind};
+use crate::http::{documentation, openapi};
+use crate::lifecycle::{Phase, Tasks};
+use crate::redis::{LuaScript, RedisRoles};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::RequestTraces;
+
+/// The sections that belong to no feature.
+const CORE_SECTIONS: &[SectionCheck] = &[
+    SectionCheck::of::<HttpConfig>(),
+    SectionCheck::of::<RedisConfig>(),
+    SectionCheck::of::<LogConfig>(),
+    SectionCheck::of::<TelemetryConfig>(),
+];
+
+/// The service, ready to answer requests.
+#[derive(Debug)]
+pub struct App {
+    pub deps: Deps,
+    pub http: HttpConfig,
+    pub router: Router,
+}
+
+/// Reads every section, so that a mistake is told before a port is bound.
+///
+/// # Errors
+/// The first [`ConfigError`], naming source and field.
+pub fn check_config(config: &Config) -> Result<(), ConfigError> {
+    let sections: Vec<SectionCheck> =
+        CORE_SECTIONS.iter().copied().chain(FEATURES.iter().filter_map(|feature| feature.section)).collect();
+    let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
+    config.refuse_unknown_tables(&names)?;
+    sections.iter().try_for_each(|section| (section.check)(config))
+}
+
+/// Every script of every feature.
+pub fn scripts() -> Vec<&'static LuaScript> {
+    FEATURES.iter().flat_map(|feature| feature.scripts.iter().copied()).collect()
+}
+
+/// Every kind of error.
+pub fn problem_kinds() -> Vec<&'static ProblemKind> {
+    let own = FEATURES.iter().flat_map(|feature| feature.problems.iter().copied());
+    problem::COMMON.iter().copied().chain(own).collect()
+}
+
+/// The access table of every operation that the document describes.
+pub fn access_table() -> Vec<Access> {
+    let own = FEATURES.iter().flat_map(|feature| feature.access.iter().copied());
+    documentation::ACCESS.iter().copied().chain(own).collect()
+}
+
+impl App {
+    /// Builds the service; connects to nothing yet.
+    ///
+    /// `lanes` is the number of threads with a Redis connection of their own, lane 0 included.
+    ///
+    /// # Errors
+    /// A wrong configuration, an unusable Redis endpoint, or a feature that cannot be built.
+    pub fn build(config: Config, clock: Clock, lanes: usize) -> Result<Self, StartError> {
+        check_config(&config)?;
+        let http: HttpConfig = config.section()?;
+        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes)?;
+        let deps = Deps {
+            redis,
+            tasks: Tasks::new(clock.clone()),
+            clock,
+            metrics: Metrics::new(),
+            phase: Phase::default(),
+            config,
+        };
+        let (routes, document) = api(&deps)?;
+        let pages = documentation::pages(openapi::text(&document)?);
+        let table = RouteTable::new(access_table(), &deps.metrics.http);
+        let edge = Edge::new(&http, table, Authenticator::new(), deps.metrics.http.clone(), RequestTraces::default());
+        let service = Router::new()
+            .nest(LEGACY_MOUNT, routes.clone())
+            .merge(routes)
+            .merge(pages)
+            .fallback(no_such_route)
+            .layer(EdgeLayer(Arc::new(edge)));
+        Ok(Self { deps, http, router: service })
+    }
+
+    /// Connects lane 0 on the current runtime.
+    pub fn attach(&self) {
+        self.deps.redis.attach(0, &self.deps.tasks);
+    }
+
+    /// Answers one request without a socket.
+    pub async fn answer(&self, request: Request<Body>) -> Response {
+        use tower::ServiceExt;
+
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Where the service wants to listen.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.http.address, self.http.port)
+    }
+}
+
+/// The API document, without anything running.
+///
+/// # Errors
+/// A feature that cannot be built, or an operation without an access row.
+pub fn document(config: Config) -> Result<OpenApi, StartError> {
+    let app_config = config.section()?;
+    let deps = Deps {
+        redis: RedisRoles::new(&unconnected(app_config), &scripts(), 1)?,
+        tasks: Tasks::new(Clock::System),
+        clock: Clock::System,
+        metrics: Metrics::new(),
+        phase: Phase::default(),
+        config,
+    };
+    api(&deps).map(|(_, document)| document)
+}
+
+/// The document needs no Redis, but the services are built around an address.
+fn unconnected(mut config: RedisConfig) -> RedisConfig {
+    if !config.base().is_named() {
+        "redis://127.0.0.1".clone_into(&mut config.url);
+    }
+    config
+}
+
+/// Every feature's routes and the document that describes them.
+fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
+    let mut described =
+        OpenApiRouter::with_openapi(openapi::base()).merge(documentation::problem_pages(problem_kinds()));
+    for feature in FEATURES {
+        described = described.merge((feature.mount)(deps)?);
+    }
+    let (routes, mut document) = described.split_for_parts();
+    openapi::secure(&mut document, &access_table())?;
+    Ok((routes, document))
+}
+
+async fn no_such_route() -> Problem {
+    Problem::new(&problem::NOT_FOUND)
+}

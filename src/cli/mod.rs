@@ -1,0 +1,59 @@
+//! The commands of the binary.
+
+mod document;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, env};
+use crate::lifecycle::exit_code;
+
+/// One HTTP door to Redis for the services of GridTokenX.
+#[derive(Debug, Parser)]
+#[command(name = "gridtokenx-redis", version, about)]
+struct Arguments {
+    /// A TOML file over the shipped defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve requests (the default).
+    Serve,
+    /// Print the API document, or check the copy in the source tree.
+    Openapi(document::Options),
+    /// Check the configuration and say where it is wrong.
+    CheckConfig,
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref(), env::variables()) {
+        Ok(config) => config,
+        Err(error) => return refuse(exit_code::CONFIG, &error),
+    };
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config),
+        Command::Openapi(options) => document::run(config, &options),
+        Command::CheckConfig => match crate::app::check_config(&config) {
+            Ok(()) => {
+                println!("the configuration is valid");
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(exit_code::CONFIG, &error),
+        },
+    }
+}
+
+/// Says on standard error why the command does not run.
+fn refuse(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("gridtokenx-redis: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,51 @@
+//! Time: the only place that reads it, so that tests can hold it still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970-01-01T00:00:00Z; negative before it.
+pub type UnixMillis = i64;
+
+/// Where the time of day comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// A clock that stands still until a test moves it.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A manual clock standing at `now`.
+    pub fn manual(now: UnixMillis) -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(now)))
+    }
+
+    /// The time of day.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
+    pub fn now(&self) -> UnixMillis {
+        match self {
+            Self::System => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                UnixMillis::try_from(since_epoch.as_millis()).unwrap_or(UnixMillis::MAX)
+            }
+            Self::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Moves a manual clock forward; the machine's clock is not ours to move.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(now) = self {
+            now.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+
+    /// What a script takes for its clock: empty lets it use Redis's own `TIME`, on which all replicas agree.
+    pub fn redis_arg(&self) -> String {
+        match self {
+            Self::System => String::new(),
+            Self::Manual(now) => now.load(Ordering::SeqCst).to_string(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Settings from environment variables: `GTX__REDIS__URL` for `redis.url`, and the platform's own names.
+
+use toml::Value;
+
+use super::error::ConfigError;
+
+/// One variable, as the field it sets.
+#[derive(Debug)]
+pub struct Setting {
+    pub path: Vec<String>,
+    pub value: Value,
+    pub variable: String,
+}
+
+const PREFIX: &str = "GTX__";
+
+/// How a platform variable's text becomes a value.
+enum Unit {
+    Text,
+    Number,
+    Seconds,
+    Milliseconds,
+}
+
+/// The names that the platform's deployments already set, their field and their fixed unit.
+const PLATFORM: &[(&str, &str, Unit)] = &[
+    ("REDIS_URL", "redis.url", Unit::Text),
+    ("REDIS_PASSWORD", "redis.password", Unit::Text),
+    ("REDIS_POOL_SIZE", "redis.pool_size", Unit::Number),
+    ("REDIS_CONNECTION_TIMEOUT", "redis.connect_timeout", Unit::Seconds),
+    ("REDIS_CONNECT_TIMEOUT", "redis.connect_timeout", Unit::Milliseconds),
+    ("REDIS_COMMAND_TIMEOUT", "redis.command_timeout", Unit::Seconds),
+    ("JWT_SECRET", "auth.jwt_secret", Unit::Text),
+    ("LOG_LEVEL", "log.level", Unit::Text),
+    ("LOG_FORMAT", "log.format", Unit::Text),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint", Unit::Text),
+    ("PORT", "http.port", Unit::Number),
+];
+
+/// The process's variables; a name or value that is not UTF-8 cannot be one of ours.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The settings that `variables` hold, weakest first: platform names, then `GTX__` names.
+///
+/// An empty variable counts as unset, because compose files pass `${NAME:-}` through.
+///
+/// # Errors
+/// [`ConfigError::Field`] when a platform number is none.
+pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Setting>, ConfigError> {
+    let variables: Vec<(String, String)> = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let lookup = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let mut settings = Vec::new();
+    if let Some(url) = url_from_parts(&lookup) {
+        settings.push(Setting {
+            path: vec!["redis".to_owned(), "url".to_owned()],
+            value: Value::String(url),
+            variable: "REDIS_HOST".to_owned(),
+        });
+    }
+    for (name, field, unit) in PLATFORM {
+        if let Some(text) = lookup(name) {
+            settings.push(Setting {
+                path: field.split('.').map(str::to_owned).collect(),
+                value: unit.value(name, field, text)?,
+                variable: (*name).to_owned(),
+            });
+        }
+    }
+    for (name, text) in &variables {
+        if let Some(path) = name.strip_prefix(PREFIX) {
+            settings.push(Setting {
+                path: path.split("__").map(str::to_lowercase).collect(),
+                value: typed(text),
+                variable: name.clone(),
+            });
+        }
+    }
+    Ok(settings)
+}
+
+/// `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` as one address.
+fn url_from_parts<'a>(lookup: &impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    let host = lookup("REDIS_HOST")?;
+    let port = lookup("REDIS_PORT").unwrap_or("6379");
+    let database = lookup("REDIS_DB").unwrap_or("0");
+    Some(format!("redis://{host}:{port}/{database}"))
+}
+
+impl Unit {
+    fn value(&self, variable: &str, field: &str, text: &str) -> Result<Value, ConfigError> {
+        if matches!(self, Self::Text) {
+            return Ok(Value::String(text.to_owned()));
+        }
+        let number: i64 = text.parse().map_err(|_| ConfigError::Field {
+            origin: variable.to_owned(),
+            field: field.to_owned(),
+            reason: format!("`{text}` is not a whole number"),
+        })?;
+        Ok(match self {
+            Self::Number | Self::Text => Value::Integer(number),
+            Self::Seconds => Value::String(format!("{number}s")),
+            Self::Milliseconds => Value::String(format!("{number}ms")),
+        })
+    }
+}
+
+/// Numbers, booleans, arrays and tables as TOML writes them; anything else is text.
+fn typed(text: &str) -> Value {
+    let is_typed = text.parse::<i64>().is_ok() || matches!(text, "true" | "false") || text.starts_with(['[', '{']);
+    if is_typed
+        && let Ok(table) = format!("value = {text}").parse::<toml::Table>()
+        && let Some(value) = table.get("value")
+    {
+        return value.clone();
+    }
+    Value::String(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, value: &str) -> Option<(String, Value)> {
+        let settings = settings([(name.to_owned(), value.to_owned())]).expect("valid");
+        settings.into_iter().next().map(|setting| (setting.path.join("."), setting.value))
+    }
+
+    #[test]
+    fn platform_names_carry_their_fixed_unit() {
+        assert_eq!(
+            one("REDIS_CONNECT_TIMEOUT", "250"),
+            Some(("redis.connect_timeout".into(), Value::String("250ms".into())))
+        );
+        assert_eq!(
+            one("REDIS_COMMAND_TIMEOUT", "2"),
+            Some(("redis.command_timeout".into(), Value::String("2s".into())))
+        );
+        assert_eq!(one("PORT", "8080"), Some(("http.port".into(), Value::Integer(8080))));
+        assert!(settings([("PORT".to_owned(), "web".to_owned())]).is_err());
+    }
+
+    #[test]
+    fn double_underscores_separate_tables() {
+        assert_eq!(
+            one("GTX__REDIS__CACHE__URL", "redis://c/0"),
+            Some(("redis.cache.url".into(), Value::String("redis://c/0".into())))
+        );
+        assert_eq!(one("GTX__HTTP__PORT", "1"), Some(("http.port".into(), Value::Integer(1))));
+    }
+
+    #[test]
+    fn an_empty_variable_is_unset() {
+        assert_eq!(one("REDIS_URL", ""), None);
+    }
+
+    #[test]
+    fn host_port_and_database_make_an_address() {
+        assert_eq!(one("REDIS_HOST", "r1"), Some(("redis.url".into(), Value::String("redis://r1:6379/0".into()))));
+    }
+}

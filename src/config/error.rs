@@ -1,0 +1,25 @@
+//! What can be wrong with a configuration.
+
+/// A rule that a section's own check found broken.
+#[derive(Debug)]
+pub struct FieldError {
+    pub(super) field: &'static str,
+    pub(super) reason: String,
+}
+
+impl FieldError {
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self { field, reason: reason.into() }
+    }
+}
+
+/// Why the service does not start with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{file} cannot be read: {reason}")]
+    Unreadable { file: String, reason: String },
+    #[error("{file} is not valid TOML: {reason}")]
+    Syntax { file: String, reason: String },
+    #[error("`{field}` (from {origin}): {reason}")]
+    Field { origin: String, field: String, reason: String },
+}

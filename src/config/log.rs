@@ -1,0 +1,47 @@
+//! `[log]` and `[telemetry]`: what the service says about itself.
+
+use serde::Deserialize;
+
+use super::value::Span;
+use super::{FieldError, Section};
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level (`info`) or a filter (`info,gridtokenx_redis::redis=debug`).
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Section for LogConfig {
+    const NAME: &'static str = "log";
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The collector's base address for OTLP over HTTP; empty switches traces off.
+    pub otlp_endpoint: String,
+    /// The share of requests without a sampled `traceparent` that start a trace: 0.0 to 1.0.
+    pub sample_ratio: f64,
+    pub export_timeout: Span,
+    pub service_name: String,
+}
+
+impl Section for TelemetryConfig {
+    const NAME: &'static str = "telemetry";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(FieldError::new("sample_ratio", "must lie between 0.0 and 1.0"));
+        }
+        Ok(())
+    }
+}

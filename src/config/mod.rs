@@ -1,0 +1,236 @@
+//! Configuration: `config/default.toml` < `--config FILE` < environment.
+//!
+//! Every section is a typed struct that refuses unknown keys; a feature owns its own section and the
+//! rest (`http`, `redis`, `auth`, `log`, `telemetry`) live here. All sections are read before a port is bound, and an
+//! error names the file or the variable and the field.
+
+pub mod env;
+mod error;
+pub mod http;
+pub mod log;
+pub mod redis;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+pub use error::{ConfigError, FieldError};
+
+/// The shipped defaults: the reference of every setting, its unit and its reason.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// One table of the configuration.
+pub trait Section: DeserializeOwned {
+    /// The table's name, such as `cache` for `[cache]`.
+    const NAME: &'static str;
+
+    /// Checks what types cannot say, such as a minimum below a maximum.
+    ///
+    /// # Errors
+    /// The field, relative to the section, and what is wrong with it.
+    fn validate(&self) -> Result<(), FieldError> {
+        Ok(())
+    }
+}
+
+/// A section's name and its check, as a row of a table.
+#[derive(Clone, Copy)]
+pub struct SectionCheck {
+    pub name: &'static str,
+    pub check: fn(&Config) -> Result<(), ConfigError>,
+}
+
+impl SectionCheck {
+    pub const fn of<T: Section>() -> Self {
+        Self { name: T::NAME, check: |config| config.section::<T>().map(|_| ()) }
+    }
+}
+
+/// The merged configuration, and where each of its values came from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    tree: Table,
+    origins: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Merges the defaults, an optional file and the environment's variables.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a file cannot be read or parsed, or a variable is malformed.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self { tree: Table::new(), origins: BTreeMap::new() };
+        config.overlay_text(DEFAULTS, "config/default.toml")?;
+        if let Some(path) = file {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::Unreadable { file: name.clone(), reason: error.to_string() })?;
+            config.overlay_text(&text, &name)?;
+        }
+        for setting in env::settings(variables)? {
+            config.overlay(&setting.path, setting.value, &setting.variable);
+        }
+        Ok(config)
+    }
+
+    /// The defaults with `overrides` (TOML text) on top: what tests start from.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] when the text is not TOML.
+    pub fn with_overrides(overrides: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::load(None, [])?;
+        config.overlay_text(overrides, "overrides")?;
+        Ok(config)
+    }
+
+    /// The same configuration with `redis.url` set: the private server's address is known only once it runs.
+    #[must_use]
+    pub fn with_redis_url(mut self, url: String) -> Self {
+        self.overlay(&["redis".to_owned(), "url".to_owned()], Value::String(url), "the private redis-server");
+        self
+    }
+
+    /// Reads and checks one section.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`] naming the source and the field.
+    pub fn section<T: Section>(&self) -> Result<T, ConfigError> {
+        let table = self.tree.get(T::NAME).cloned().unwrap_or_else(|| Value::Table(Table::new()));
+        let section: T = serde_path_to_error::deserialize(table).map_err(|error| {
+            let path = error.path().to_string();
+            let reason = error.into_inner().message().to_owned();
+            self.field_error(T::NAME, &path, reason)
+        })?;
+        section.validate().map_err(|error| self.field_error(T::NAME, error.field, error.reason))?;
+        Ok(section)
+    }
+
+    /// Refuses tables that no section claims, so that a misspelt `[chache]` is not ignored.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`] naming the first unknown table.
+    pub fn refuse_unknown_tables(&self, known: &[&str]) -> Result<(), ConfigError> {
+        match self.tree.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::Field {
+                origin: self.origin_of(name),
+                field: name.clone(),
+                reason: format!("unknown table; the tables are {}", known.join(", ")),
+            }),
+        }
+    }
+
+    fn overlay_text(&mut self, text: &str, origin: &str) -> Result<(), ConfigError> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            file: origin.to_owned(),
+            reason: error.to_string(),
+        })?;
+        for (name, value) in table {
+            self.overlay(&[name], value, origin);
+        }
+        Ok(())
+    }
+
+    /// Tables merge key by key; everything else, arrays included, replaces what was there.
+    fn overlay(&mut self, path: &[String], value: Value, origin: &str) {
+        if let Value::Table(entries) = value {
+            // An empty table still has to exist, or its section would keep the older values unseen.
+            for (name, entry) in entries {
+                let mut longer = path.to_vec();
+                longer.push(name);
+                self.overlay(&longer, entry, origin);
+            }
+            return;
+        }
+        let Some((last, parents)) = path.split_last() else { return };
+        let mut table = &mut self.tree;
+        for name in parents {
+            let entry = table.entry(name.clone()).or_insert_with(|| Value::Table(Table::new()));
+            if !entry.is_table() {
+                *entry = Value::Table(Table::new());
+            }
+            let Value::Table(inner) = entry else { return };
+            table = inner;
+        }
+        table.insert(last.clone(), value);
+        self.origins.insert(path.join("."), origin.to_owned());
+    }
+
+    fn field_error(&self, section: &str, field: &str, reason: String) -> ConfigError {
+        let field = if field == "." { section.to_owned() } else { format!("{section}.{field}") };
+        ConfigError::Field { origin: self.origin_of(&field), field, reason }
+    }
+
+    /// The source of a field, or of the nearest value around it.
+    fn origin_of(&self, field: &str) -> String {
+        let bare = field.split('[').next().unwrap_or(field);
+        let below = format!("{bare}.");
+        self.origins
+            .get(bare)
+            .or_else(|| self.origins.iter().find(|(path, _)| path.starts_with(&below)).map(|(_, origin)| origin))
+            .cloned()
+            .unwrap_or_else(|| "configuration".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::value::Span;
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Kettle {
+        boil: Span,
+        cups: u8,
+    }
+
+    impl Section for Kettle {
+        const NAME: &'static str = "kettle";
+
+        fn validate(&self) -> Result<(), FieldError> {
+            if self.cups == 0 {
+                return Err(FieldError::new("cups", "must be at least 1"));
+            }
+            Ok(())
+        }
+    }
+
+    fn kettle(text: &str) -> Result<Kettle, String> {
+        Config::with_overrides(text).and_then(|config| config.section::<Kettle>()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_section_is_read_with_its_units() {
+        let kettle = kettle("kettle = { boil = \"3m\", cups = 2 }").expect("valid");
+        assert_eq!(kettle.boil.as_millis(), 180_000);
+    }
+
+    #[test]
+    fn an_error_names_its_source_and_its_field() {
+        for (text, field) in [
+            ("kettle = { boil = 3, cups = 2 }", "kettle.boil"),
+            ("kettle = { boil = \"3m\", cups = 0 }", "kettle.cups"),
+            ("kettle = { boil = \"3m\", cups = 2, colour = \"red\" }", "colour"),
+        ] {
+            let error = kettle(text).expect_err("invalid");
+            assert!(error.contains(field) && error.contains("overrides"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_and_is_named() {
+        let variables = [("GTX__KETTLE__CUPS".to_owned(), "300".to_owned())];
+        let config = Config::load(None, variables).expect("loads");
+        let error = config.section::<Kettle>().expect_err("300 is no u8").to_string();
+        assert!(error.contains("GTX__KETTLE__CUPS"), "{error}");
+    }
+}

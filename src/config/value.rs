@@ -1,0 +1,193 @@
+//! Value types of the configuration: every number carries its unit.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer};
+
+/// A length of time with its unit: `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"2d"`, `"52w"`.
+///
+/// A bare number is refused: configuration must not leave the unit to a guess.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+
+    /// Whole milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        // A span is parsed from u64 milliseconds, so it fits.
+        self.0.as_secs() * 1_000 + self.0.subsec_millis() as u64
+    }
+
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let trimmed = text.trim();
+        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = trimmed.split_at(digits);
+        let factor: u64 = match unit.trim() {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 604_800_000,
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a duration: write a whole number and one of ms, s, m, h, d, w, such as \"500ms\""
+                ));
+            }
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(factor))
+            .map(Self::from_millis)
+            .ok_or_else(|| format!("`{text}` is not a duration: its number is missing or too large"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.as_millis();
+        for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+            if ms >= factor && ms.is_multiple_of(factor) {
+                return write!(f, "{}{unit}", ms / factor);
+            }
+        }
+        write!(f, "{ms}ms")
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A number of bytes with its unit: `"512B"`, `"64KiB"`, `"1MiB"`, `"2GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// As a length in memory; a size beyond the address space becomes the largest one.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let trimmed = text.trim();
+        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = trimmed.split_at(digits);
+        let factor: u64 = match unit.trim() {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a size: write a whole number and one of B, KiB, MiB, GiB, such as \"1MiB\""
+                ));
+            }
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a size: its number is missing or too large"))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A value that never reaches a log: `Debug` prints `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret<T>(T);
+
+impl<T> Secret<T> {
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value itself; every call is a place to review.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_need_a_unit() {
+        assert_eq!("500ms".parse::<Span>().map(Span::as_millis), Ok(500));
+        assert_eq!("2d".parse::<Span>().map(Span::as_millis), Ok(172_800_000));
+        for bad in ["5", "", "ms", "-1s", "1.5s", "1 year", "99999999999999999999s"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans_print_in_their_largest_whole_unit() {
+        for text in ["1ms", "90s", "2d", "3h", "1500ms"] {
+            assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!("1MiB".parse::<ByteSize>().map(ByteSize::bytes), Ok(1_048_576));
+        for bad in ["1", "1MB", "-1B", "GiB", "99999999999GiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+    }
+}

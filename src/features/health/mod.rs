@@ -1,0 +1,38 @@
+//! Health: alive, ready, and why not.
+//!
+//! `live` never asks Redis: restarting this process does not mend Redis. `ready` answers from what background tasks
+//! last saw, so a load balancer's probes cost Redis nothing.
+
+mod model;
+mod routes;
+mod service;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::deps::Deps;
+use crate::http::access::Access;
+use service::HealthService;
+
+pub static FEATURE: Feature = Feature {
+    name: "health",
+    mount,
+    access: &[
+        Access::public("GET", "/health"),
+        Access::public("GET", "/health/live"),
+        Access::public("GET", "/health/ready"),
+    ],
+    problems: &[],
+    scripts: &[],
+    section: None,
+};
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::get_health))
+        .routes(routes!(routes::get_liveness))
+        .routes(routes!(routes::get_readiness))
+        .with_state(HealthService::new(deps)))
+}

@@ -1,0 +1,42 @@
+//! Wire types of health.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::lifecycle::TaskState;
+use crate::redis::{Finding, RoleReport};
+
+/// The overall state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Ok,
+    /// Serving, but something is not as safe as it should be.
+    Degraded,
+    /// Not serving.
+    Unavailable,
+    /// Shutting down: finish what you have, send nothing new.
+    Draining,
+}
+
+/// The short answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    pub status: Status,
+    pub service: &'static str,
+    pub version: &'static str,
+    pub uptime_ms: i64,
+}
+
+/// The long answer: every part and every reason.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    pub status: Status,
+    /// Why the status is not `ok`; empty when it is.
+    pub reasons: Vec<Finding>,
+    /// Each Redis server in use; one entry when no role has a server of its own.
+    pub redis: Vec<RoleReport>,
+    pub tasks: BTreeMap<&'static str, TaskState>,
+}

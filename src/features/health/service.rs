@@ -1,0 +1,69 @@
+//! Puts the parts' reports together.
+
+use super::model::{Health, Readiness, Status};
+use crate::clock::{Clock, UnixMillis};
+use crate::deps::Deps;
+use crate::lifecycle::{Phase, Tasks};
+use crate::redis::{Condition, Finding, RedisRoles};
+
+#[derive(Clone, Debug)]
+pub(super) struct HealthService {
+    redis: RedisRoles,
+    tasks: Tasks,
+    phase: Phase,
+    clock: Clock,
+    started: UnixMillis,
+}
+
+impl HealthService {
+    pub(super) fn new(deps: &Deps) -> Self {
+        Self {
+            redis: deps.redis.clone(),
+            tasks: deps.tasks.clone(),
+            phase: deps.phase.clone(),
+            clock: deps.clock.clone(),
+            started: deps.clock.now(),
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health {
+            status: self.status(&self.reasons()),
+            service: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_ms: self.clock.now() - self.started,
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let reasons = self.reasons();
+        Readiness {
+            status: self.status(&reasons),
+            reasons,
+            redis: self.redis.distinct().map(crate::redis::Redis::report).collect(),
+            tasks: self.tasks.states(),
+        }
+    }
+
+    fn reasons(&self) -> Vec<Finding> {
+        let mut reasons: Vec<Finding> = self.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
+        for (name, state) in self.tasks.states() {
+            if let Some(error) = state.last_error {
+                reasons.push(Finding { condition: Condition::Degraded, reason: format!("task `{name}`: {error}") });
+            }
+        }
+        reasons
+    }
+
+    fn status(&self, reasons: &[Finding]) -> Status {
+        if self.phase.is_draining() {
+            Status::Draining
+        } else if reasons.iter().any(|reason| reason.condition == Condition::Down) {
+            Status::Unavailable
+        } else if reasons.is_empty() {
+            Status::Ok
+        } else {
+            Status::Degraded
+        }
+    }
+}

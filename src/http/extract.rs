@@ -1,0 +1,308 @@
+//! Request parts as typed values; whatever is wrong with them is a [`Problem`] that names the place.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::{self, Problem};
+
+/// The largest body that an extractor collects; set per route by the edge.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimit(pub usize);
+
+/// The nesting that a JSON body may have.
+pub const MAX_JSON_DEPTH: usize = 64;
+
+/// A JSON body, in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let bytes = collect(request).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, json)], bytes).into_response()
+            }
+            Err(error) => Problem::new(&problem::INTERNAL).caused_by(error).into_response(),
+        }
+    }
+}
+
+/// Reads JSON text: depth first, then form.
+///
+/// # Errors
+/// `invalid-json` or `json-too-deep` (400), or `invalid-body` (422) naming the field.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if depth_exceeds(bytes, MAX_JSON_DEPTH) {
+        return Err(Problem::new(&problem::TOO_DEEP).detail(format!("more than {MAX_JSON_DEPTH} levels")));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = json_pointer(error.path());
+        json_problem(&pointer, error.inner())
+    })?;
+    deserializer.end().map_err(|error| json_problem("", &error))?;
+    Ok(value)
+}
+
+fn json_problem(pointer: &str, error: &serde_json::Error) -> Problem {
+    let message = without_position(&error.to_string());
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let pointer = field_in_message(&message).map_or_else(|| pointer.to_owned(), |field| beside(pointer, field));
+            Problem::body_field(&pointer, message)
+        }
+        _ => Problem::new(&problem::INVALID_JSON).detail(format!(
+            "{message} at line {}, column {}",
+            error.line(),
+            error.column()
+        )),
+    }
+}
+
+/// Path parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    #[expect(clippy::disallowed_types, reason = "the one place that wraps axum's extractor")]
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        use axum::extract::path::ErrorKind;
+        use axum::extract::rejection::PathRejection;
+
+        let rejection = match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => return Ok(Self(value)),
+            Err(rejection) => rejection,
+        };
+        let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+            return Err(Problem::new(&problem::INTERNAL).caused_by(rejection));
+        };
+        Err(match failure.kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } => Problem::path_segment(key, "is not UTF-8"),
+            ErrorKind::DeserializeError { key, message, .. } => Problem::path_segment(key, message),
+            ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
+                Problem::path_segment(key, format!("`{value}` is no {expected_type}"))
+            }
+            // A newtype's own message, when the path has a single parameter.
+            ErrorKind::Message(message) => Problem::path_segment("", message),
+            other => Problem::path_segment("", other),
+        })
+    }
+}
+
+/// Query parameters; unknown and repeated ones are refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// Reads a query string.
+///
+/// # Errors
+/// `invalid-query` (422) naming the parameter.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let message = error.inner().to_string();
+        let path = error.path().to_string();
+        let name = field_in_message(&message).unwrap_or(&path);
+        Problem::query_parameter(name.trim_start_matches('.'), &message)
+    })
+}
+
+/// The whole body as bytes, within the route's limit.
+#[derive(Clone, Debug)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        collect(request).await.map(Self)
+    }
+}
+
+/// Collects a body within its limit.
+///
+/// # Errors
+/// `body-too-large` (413) or `body-incomplete` (400).
+pub async fn collect(request: Request) -> Result<Bytes, Problem> {
+    let limit = request.extensions().get::<BodyLimit>().map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
+    collect_within(request.into_body(), limit).await
+}
+
+/// For requests that did not pass the edge, as in unit tests.
+const DEFAULT_BODY_LIMIT: usize = 1 << 20;
+
+async fn collect_within(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(&problem::BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes"));
+    // A declared length is believed before a byte is read.
+    if http_body::Body::size_hint(&body).lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Problem::new(&problem::BODY_INCOMPLETE)),
+    }
+}
+
+/// Refuses bodies that do not say they are JSON.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers) {
+        Some(media_type) if media_type == "application/json" || media_type.ends_with("+json") => Ok(()),
+        other => Err(unsupported(other.as_deref(), &["application/json"])),
+    }
+}
+
+/// The media type of the body, lower case, without parameters.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// 415, naming what would be understood.
+pub fn unsupported(given: Option<&str>, known: &[&str]) -> Problem {
+    let given =
+        given.map_or_else(|| "there is no Content-Type".to_owned(), |given| format!("`{given}` is not read here"));
+    Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail(format!("{given}; send {}", known.join(", ")))
+}
+
+/// Whether arrays and objects nest deeper than `limit`; text that is no JSON is left to the parser.
+fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+fn json_pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.extend(["/", &index.to_string()]),
+            Segment::Map { key } => pointer.extend(["/", &key.replace('~', "~0").replace('/', "~1")]),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// "unknown field `x`" and "missing field `x`" know the field better than the path does.
+fn field_in_message(message: &str) -> Option<&str> {
+    ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))
+        .and_then(|rest| rest.split('`').next())
+}
+
+/// `field` below `pointer`, unless the path already ends there.
+fn beside(pointer: &str, field: &str) -> String {
+    let leaf = format!("/{field}");
+    if pointer.ends_with(&leaf) { pointer.to_owned() } else { format!("{pointer}{leaf}") }
+}
+
+/// `serde_json` appends its position; the problem says it elsewhere or not at all.
+fn without_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        #[expect(dead_code, reason = "only its presence matters")]
+        ttl_ms: u64,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only its form matters")]
+        items: Vec<u8>,
+    }
+
+    fn refusal(text: &str) -> (&'static str, String) {
+        let problem = parse_json::<Order>(text.as_bytes()).expect_err("refused");
+        (problem.kind().slug, format!("{problem:?}"))
+    }
+
+    #[test]
+    fn a_refused_body_names_its_field() {
+        for (text, slug, pointer) in [
+            (r#"{"ttl_ms":1,"tll":2}"#, "invalid-body", "\"/tll\""),
+            (r#"{"items":[]}"#, "invalid-body", "\"/ttl_ms\""),
+            (r#"{"ttl_ms":-1}"#, "invalid-body", "\"/ttl_ms\""),
+            (r#"{"ttl_ms":1,"items":[1,300]}"#, "invalid-body", "\"/items/1\""),
+            (r#"{"ttl_ms":1"#, "invalid-json", ""),
+            (r#"{"ttl_ms":1} x"#, "invalid-json", ""),
+        ] {
+            let (found, shown) = refusal(text);
+            assert_eq!(found, slug, "{text}: {shown}");
+            assert!(shown.contains(pointer), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        assert!(depth_exceeds(deep.as_bytes(), MAX_JSON_DEPTH));
+        let quoted = format!("\"{}\\\"{}\"", "[".repeat(65), "[".repeat(65));
+        assert!(!depth_exceeds(quoted.as_bytes(), MAX_JSON_DEPTH));
+    }
+
+    #[test]
+    fn a_refused_query_names_its_parameter() {
+        for (query, name) in [("ttl=5", "/ttl"), ("ttl_ms=x", "/ttl_ms"), ("ttl_ms=1&ttl_ms=2", "/ttl_ms")] {
+            let problem = parse_query::<Order>(query).expect_err("refused");
+            assert!(format!("{problem:?}").contains(&format!("{name}\"")), "{query}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The API document: its head, its security from the access table, its text.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
+
+use super::access::{Access, Guard};
+
+/// The document before any feature has added to it.
+pub fn base() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("GridTokenX Redis service")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(include_str!("openapi.md")))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()));
+    let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+        "X-API-Key",
+        "A service's key: `ak_` and 32 hexadecimal digits.",
+    )));
+    let token = SecurityScheme::Http(
+        Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("A user's token, issued by the identity service."))
+            .build(),
+    );
+    let components = ComponentsBuilder::new().security_scheme("api_key", key).security_scheme("bearer", token).build();
+    OpenApiBuilder::new()
+        .info(info.build())
+        .servers(Some([ServerBuilder::new().url("/").build()]))
+        .components(Some(components))
+        .build()
+}
+
+/// Enters every row of the access table as the operation's `security`.
+///
+/// # Errors
+/// The operations that have no row, and the rows that have no operation: both are mistakes in source.
+pub fn secure(document: &mut OpenApi, rows: &[Access]) -> Result<(), String> {
+    let mut unclaimed: Vec<(&str, &str)> = rows.iter().map(|row| (row.method, row.path)).collect();
+    let mut unguarded = Vec::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            unclaimed.retain(|row| *row != (method, path.as_str()));
+            match rows.iter().find(|row| (row.method, row.path) == (method, path.as_str())) {
+                None => unguarded.push(format!("{method} {path}")),
+                Some(Access { guard: Guard::Public, .. }) => operation.security = Some(Vec::new()),
+                Some(Access { guard: Guard::Scope(scope), .. }) => {
+                    let scopes = [(*scope).to_owned()];
+                    operation.security = Some(vec![
+                        SecurityRequirement::new("api_key", scopes.clone()),
+                        SecurityRequirement::new("bearer", scopes),
+                    ]);
+                }
+            }
+        }
+    }
+    if unguarded.is_empty() && unclaimed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("GET", item.get.as_mut()),
+        ("PUT", item.put.as_mut()),
+        ("POST", item.post.as_mut()),
+        ("DELETE", item.delete.as_mut()),
+        ("HEAD", item.head.as_mut()),
+        ("PATCH", item.patch.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation?)))
+}
+
+/// The document's text as it is checked in and served: keys sorted, two spaces, a final newline.
+///
+/// # Errors
+/// When a part of the document does not serialise.
+pub fn text(document: &OpenApi) -> Result<String, serde_json::Error> {
+    // Through a value of sorted maps, so that the order of declarations does not show.
+    let sorted: BTreeMap<String, serde_json::Value> = serde_json::from_value(serde_json::to_value(document)?)?;
+    let mut text = serde_json::to_string_pretty(&sorted)?;
+    text.push('\n');
+    Ok(text)
+}

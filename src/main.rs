@@ -1,0 +1,10 @@
+//! The `gridtokenx-redis` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    gridtokenx_redis::cli::run()
+}

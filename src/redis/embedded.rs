@@ -1,0 +1,166 @@
+//! A private redis-server: for `serve` without an address, and for anybody who tries the service.
+//!
+//! It listens on a unix socket only, keeps its data under `redis.embedded.data_dir` and dies with us, also when we are
+//! killed: a shell holds the other end of a pipe and ends the server when that end closes.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::config::redis::EmbeddedConfig;
+
+/// Why the private server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    #[error(
+        "no address is configured (REDIS_URL) and `{binary}` cannot be started: {reason}; scripts/setup_redis.sh installs it"
+    )]
+    NotStarted { binary: String, reason: String },
+    #[error("the data directory {directory} cannot be used: {reason}")]
+    DataDirectory { directory: String, reason: String },
+    #[error("the data directory {directory} is in use by another service")]
+    InUse { directory: String },
+    #[error("the private redis-server ended at once; its log is {log}")]
+    Ended { log: String },
+    #[error("the private redis-server did not open its socket within {limit:?}; its log is {log}")]
+    TooSlow { limit: Duration, log: String },
+}
+
+/// A running private server; dropping it stops the server.
+#[derive(Debug)]
+pub struct EmbeddedServer {
+    shepherd: Child,
+    /// The pipe whose closing ends the server. Not left in `shepherd`, since waiting for a child closes it.
+    leash: Option<ChildStdin>,
+    socket: PathBuf,
+    /// Held for as long as the server runs: two servers on one append-only file would destroy it.
+    _lock: std::fs::File,
+}
+
+/// Starts the server and waits for it; a watcher ends it when standard input closes: by us, or by the kernel when we
+/// are gone. SIGTERM lets Redis write its data out first.
+const SHEPHERD: &str = r#"exec 3<&0
+"$@" </dev/null 3<&- & server=$!
+{ cat <&3 >/dev/null; kill -TERM "$server"; } & watcher=$!
+exec 3<&-
+wait "$server"
+kill "$watcher" 2>/dev/null"#;
+
+impl EmbeddedServer {
+    /// Starts a server and waits until its socket answers.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`] when the binary is missing, the directory unusable, or the server does not come up.
+    pub async fn start(config: &EmbeddedConfig) -> Result<Self, EmbeddedError> {
+        let directory = create_directory(&config.data_dir)?;
+        let socket = directory.join("redis.sock");
+        let lock = take_over(&directory, &socket, config.start_timeout.duration()).await?;
+        let log = directory.join("redis.log");
+        let failed = |reason: String| EmbeddedError::NotStarted { binary: config.binary.display().to_string(), reason };
+        require_binary(&config.binary).map_err(failed)?;
+        let mut shepherd = Command::new("sh")
+            .arg("-c")
+            .arg(SHEPHERD)
+            .arg("redis-shepherd")
+            .arg(&config.binary)
+            .args(["--port", "0", "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
+            .args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--unixsocketperm", "700"])
+            .arg("--unixsocket")
+            .arg(&socket)
+            .arg("--dir")
+            .arg(&directory)
+            .arg("--logfile")
+            .arg(&log)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Not in our process group: a Ctrl-C must reach Redis through us, after the last write.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let leash = shepherd.stdin.take();
+        let limit = config.start_timeout.duration();
+        let opened = tokio::time::timeout(limit, wait_for_socket(&socket, &mut shepherd)).await;
+        let log = log.display().to_string();
+        match opened {
+            Ok(true) => Ok(Self { shepherd, leash, socket, _lock: lock }),
+            Ok(false) => Err(EmbeddedError::Ended { log }),
+            Err(_) => Err(EmbeddedError::TooSlow { limit, log }),
+        }
+    }
+
+    /// The address to put into `redis.url`.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Resolves when the server has ended by itself.
+    pub async fn ended(&mut self) {
+        if let Err(error) = self.shepherd.wait().await {
+            tracing::warn!(%error, "the private redis-server cannot be waited for");
+        }
+    }
+
+    /// Stops the server and waits until it has written its data.
+    pub async fn stop(mut self) {
+        drop(self.leash.take());
+        if let Err(error) = self.shepherd.wait().await {
+            tracing::warn!(%error, "the private redis-server was not waited for");
+        }
+    }
+}
+
+/// An absolute path, since the server changes into it.
+fn create_directory(directory: &Path) -> Result<PathBuf, EmbeddedError> {
+    std::fs::create_dir_all(directory)
+        .and_then(|()| directory.canonicalize())
+        .map_err(|error| unusable(directory, &error))
+}
+
+/// Makes the directory ours: nobody else holds its lock, and a predecessor's server has finished writing.
+async fn take_over(directory: &Path, socket: &Path, limit: Duration) -> Result<std::fs::File, EmbeddedError> {
+    let in_use = || EmbeddedError::InUse { directory: directory.display().to_string() };
+    let lock = std::fs::File::create(directory.join("lock")).map_err(|error| unusable(directory, &error))?;
+    lock.try_lock().map_err(|_| in_use())?;
+    let gone = async {
+        while tokio::net::UnixStream::connect(socket).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(limit, gone).await.map_err(|_| in_use())?;
+    // A socket that a killed server left behind would look like a running one.
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(directory, &error)),
+        _ => Ok(lock),
+    }
+}
+
+fn unusable(directory: &Path, error: &std::io::Error) -> EmbeddedError {
+    EmbeddedError::DataDirectory { directory: directory.display().to_string(), reason: error.to_string() }
+}
+
+/// The shell would report a missing program too late and in its own words.
+fn require_binary(binary: &Path) -> Result<(), String> {
+    let ran = std::process::Command::new(binary).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match ran {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("it ended with {status}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Resolves to true when the socket accepts connections, to false when the server ended first.
+async fn wait_for_socket(socket: &Path, shepherd: &mut Child) -> bool {
+    loop {
+        if tokio::net::UnixStream::connect(socket).await.is_ok() {
+            return true;
+        }
+        let pause = tokio::time::sleep(Duration::from_millis(5));
+        tokio::select! {
+            _ = shepherd.wait() => return false,
+            () = pause => {}
+        }
+    }
+}

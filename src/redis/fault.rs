@@ -1,0 +1,292 @@
+//! What went wrong with Redis, in our words, and what became of the command.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What a command may change; decides what a lost answer means and whether it may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes nothing: may be repeated, and a lost answer lost nothing.
+    Read,
+    /// Changes something: never repeated unless Redis said that it did not run.
+    Write,
+}
+
+/// What became of the caller's request, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing was changed: retry freely.
+    NotApplied,
+    /// The change was made.
+    Applied,
+    /// It may or may not have been made: retry only with the same `Idempotency-Key`.
+    Unknown,
+}
+
+/// The kinds of failure that callers are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// No connection: refused, DNS, TLS, or the breaker is open after such a failure.
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// The connection broke while the command was under way.
+    ConnectionLost,
+    /// Every connection of the pool stayed in use for the whole `redis.pool_wait`.
+    PoolExhausted,
+    /// LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN: not now.
+    NotReady,
+    /// BUSY: a script runs for too long.
+    Busy,
+    /// READONLY: we talk to a replica.
+    ReadOnly,
+    /// OOM: `maxmemory` is reached and nothing may be evicted.
+    OutOfMemory,
+    /// MISCONF, NOREPLICAS: Redis refuses writes to protect data.
+    WritesRefused,
+    /// NOAUTH, WRONGPASS, NOPERM: our credentials or rights do not suffice.
+    Denied,
+    /// WRONGTYPE: the key holds another kind of value.
+    WrongType,
+    /// A script failed, or Redis answered something that we do not understand.
+    Internal,
+}
+
+impl FaultKind {
+    /// Label for logs and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::NotReady => "not_ready",
+            Self::Busy => "busy",
+            Self::ReadOnly => "read_only",
+            Self::OutOfMemory => "out_of_memory",
+            Self::WritesRefused => "writes_refused",
+            Self::Denied => "denied",
+            Self::WrongType => "wrong_type",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A failed Redis command.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct RedisFault {
+    pub kind: FaultKind,
+    pub outcome: Outcome,
+    /// When a retry has a chance; `None` where waiting does not help.
+    pub retry_after: Option<Duration>,
+    #[source]
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl fmt::Display for RedisFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            FaultKind::Unavailable => "Redis cannot be reached",
+            FaultKind::Timeout => "Redis did not answer in time",
+            FaultKind::ConnectionLost => "the connection to Redis broke before it answered",
+            FaultKind::PoolExhausted => "no Redis connection became free in time",
+            FaultKind::NotReady => "Redis is not ready to serve",
+            FaultKind::Busy => "Redis is busy with a long-running script",
+            FaultKind::ReadOnly => "the Redis server we reach is a read-only replica",
+            FaultKind::OutOfMemory => "Redis is out of memory",
+            FaultKind::WritesRefused => "Redis refuses writes at the moment",
+            FaultKind::Denied => "Redis denied the service access",
+            FaultKind::WrongType => "the key holds another kind of value",
+            FaultKind::Internal => "Redis answered in an unexpected way",
+        })
+    }
+}
+
+impl RedisFault {
+    pub fn new(kind: FaultKind, outcome: Outcome) -> Self {
+        let retry_after = match kind {
+            FaultKind::Denied | FaultKind::WrongType | FaultKind::Internal => None,
+            FaultKind::OutOfMemory | FaultKind::WritesRefused => Some(Duration::from_secs(5)),
+            _ => Some(Duration::from_secs(1)),
+        };
+        Self { kind, outcome, retry_after, cause: None }
+    }
+
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// The same fault for a request of which nothing was done yet.
+    #[must_use]
+    pub fn not_applied(mut self) -> Self {
+        self.outcome = Outcome::NotApplied;
+        self
+    }
+
+    /// No answer within the limit; the command may still run.
+    pub fn timeout(effect: Effect) -> Self {
+        Self::new(FaultKind::Timeout, Self::lost(effect))
+    }
+
+    /// Redis answered something that the code did not expect.
+    pub fn bad_reply(cause: impl std::error::Error + Send + Sync + 'static, effect: Effect) -> Self {
+        let outcome = match effect {
+            Effect::Read => Outcome::NotApplied,
+            Effect::Write => Outcome::Unknown,
+        };
+        Self::new(FaultKind::Internal, outcome).caused_by(cause)
+    }
+
+    /// Sorts a client error into our kinds.
+    ///
+    /// The client library knows only some of Redis's error codes by name; the others (BUSY, OOM, MISCONF ...) are
+    /// told by their code's text. A key denied by ACL inside a script comes back as a plain ERR.
+    pub fn classify(error: RedisError, effect: Effect) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Server(kind) => match kind {
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask => FaultKind::NotReady,
+                ServerErrorKind::ReadOnly => FaultKind::ReadOnly,
+                ServerErrorKind::NoPerm => FaultKind::Denied,
+                _ => classify_text(&error),
+            },
+            ErrorKind::Extension => classify_text(&error),
+            ErrorKind::AuthenticationFailed => FaultKind::Denied,
+            ErrorKind::Io if error.is_timeout() => FaultKind::Timeout,
+            ErrorKind::Io if error.is_connection_refusal() => FaultKind::Unavailable,
+            ErrorKind::Io => FaultKind::ConnectionLost,
+            ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::NoValidReplicasFoundBySentinel => FaultKind::Unavailable,
+            _ => FaultKind::Internal,
+        };
+        let outcome = match kind {
+            FaultKind::Timeout | FaultKind::ConnectionLost => Self::lost(effect),
+            FaultKind::Internal if !matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                Self::lost(effect)
+            }
+            _ => Outcome::NotApplied,
+        };
+        Self::new(kind, outcome).caused_by(error)
+    }
+
+    /// Whether the connection is of no further use.
+    pub fn breaks_connection(&self) -> bool {
+        matches!(
+            self.kind,
+            FaultKind::Unavailable | FaultKind::Timeout | FaultKind::ConnectionLost | FaultKind::ReadOnly
+        ) || matches!(self.kind, FaultKind::Denied if self.code_is("NOAUTH"))
+    }
+
+    /// Whether Redis said that the script is unknown to it.
+    pub(super) fn is_noscript(&self) -> bool {
+        self.code_is("NOSCRIPT")
+    }
+
+    /// Whether the server knows no such command, as a renamed or missing one.
+    pub(super) fn is_unknown_command(&self) -> bool {
+        self.error().and_then(RedisError::detail).is_some_and(|text| text.contains("unknown command"))
+    }
+
+    fn code_is(&self, code: &str) -> bool {
+        self.error().and_then(RedisError::code) == Some(code)
+    }
+
+    fn error(&self) -> Option<&RedisError> {
+        self.cause.as_deref()?.downcast_ref()
+    }
+
+    fn lost(effect: Effect) -> Outcome {
+        match effect {
+            Effect::Read => Outcome::NotApplied,
+            Effect::Write => Outcome::Unknown,
+        }
+    }
+}
+
+fn classify_text(error: &RedisError) -> FaultKind {
+    match error.code().unwrap_or_default() {
+        "BUSY" | "UNKILLABLE" => FaultKind::Busy,
+        "OOM" => FaultKind::OutOfMemory,
+        "MISCONF" | "NOREPLICAS" => FaultKind::WritesRefused,
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => FaultKind::Denied,
+        "WRONGTYPE" => FaultKind::WrongType,
+        _ => {
+            let detail = error.detail().unwrap_or_default();
+            // Inside a script the code is buried: "... script: <sha>, on @user_script:12." behind the original text.
+            if detail.contains("ACL failure in script") || detail.contains("NOPERM") {
+                FaultKind::Denied
+            } else if detail.contains("WRONGTYPE") {
+                FaultKind::WrongType
+            } else if detail.contains("OOM command not allowed") {
+                FaultKind::OutOfMemory
+            } else if detail.contains("MISCONF") {
+                FaultKind::WritesRefused
+            } else {
+                FaultKind::Internal
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    fn classify(line: &str) -> RedisFault {
+        let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("a reply");
+        let error = match reply {
+            Value::ServerError(error) => error.into(),
+            other => panic!("{other:?} is no error"),
+        };
+        RedisFault::classify(error, Effect::Write)
+    }
+
+    #[test]
+    fn every_redis_error_has_its_kind() {
+        for (line, kind) in [
+            ("LOADING Redis is loading the dataset in memory", FaultKind::NotReady),
+            ("CLUSTERDOWN The cluster is down", FaultKind::NotReady),
+            ("MASTERDOWN Link with MASTER is down", FaultKind::NotReady),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", FaultKind::NotReady),
+            ("BUSY Redis is busy running a script.", FaultKind::Busy),
+            ("READONLY You can't write against a read only replica.", FaultKind::ReadOnly),
+            ("OOM command not allowed when used memory > 'maxmemory'.", FaultKind::OutOfMemory),
+            ("MISCONF Redis is configured to save RDB snapshots", FaultKind::WritesRefused),
+            ("NOREPLICAS Not enough good replicas to write.", FaultKind::WritesRefused),
+            ("NOAUTH Authentication required.", FaultKind::Denied),
+            ("WRONGPASS invalid username-password pair", FaultKind::Denied),
+            ("NOPERM this user has no permissions", FaultKind::Denied),
+            ("WRONGTYPE Operation against a key", FaultKind::WrongType),
+            (
+                "ERR The user executing the script can't access at least one of the keys; ACL failure in script",
+                FaultKind::Denied,
+            ),
+            ("ERR user_script:3: attempt to index nil", FaultKind::Internal),
+        ] {
+            let fault = classify(line);
+            assert_eq!(fault.kind, kind, "{line}");
+            assert_eq!(fault.outcome, Outcome::NotApplied, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_lost_write_has_an_unknown_outcome_and_a_lost_read_none() {
+        assert_eq!(RedisFault::timeout(Effect::Write).outcome, Outcome::Unknown);
+        assert_eq!(RedisFault::timeout(Effect::Read).outcome, Outcome::NotApplied);
+    }
+}

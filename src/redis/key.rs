@@ -1,0 +1,110 @@
+//! Key names: one configured prefix, escaped user input, siblings in the same cluster slot.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
+
+/// The part of Redis that is ours: every key we touch starts with its prefix.
+#[derive(Clone, Debug, Default)]
+pub struct KeySpace {
+    prefix: Arc<str>,
+}
+
+impl KeySpace {
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// `name` behind the prefix; `name` is ours or already escaped.
+    pub fn key(&self, name: impl fmt::Display) -> Key {
+        Key(format!("{}{name}", self.prefix))
+    }
+}
+
+/// A complete key name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A companion of this key, `<kind>:{<key>}`, which a cluster keeps in the same slot.
+    ///
+    /// That holds because escaped names have no braces of their own: the whole key is hashed, here as there.
+    #[must_use]
+    pub fn sibling(&self, kind: &str) -> Self {
+        Self(format!("{kind}:{{{}}}", self.0))
+    }
+}
+
+impl ToRedisArgs for Key {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg(self.0.as_bytes());
+    }
+}
+
+impl ToSingleRedisArg for Key {}
+
+/// Text of a caller's, escaped so that it can neither steer a cluster slot nor break a log line.
+///
+/// `%`, `{`, `}`, spaces and control bytes become `%XX`; everything else, colons included, stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a>(pub &'a str);
+
+impl fmt::Display for Segment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(|c: char| matches!(c, '%' | '{' | '}' | ' ') || c.is_control()) {
+            let (clean, special) = rest.split_at(at);
+            f.write_str(clean)?;
+            let mut characters = special.chars();
+            if let Some(character) = characters.next() {
+                let mut bytes = [0; 4];
+                for byte in character.encode_utf8(&mut bytes).bytes() {
+                    write!(f, "%{byte:02X}")?;
+                }
+            }
+            rest = characters.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
+/// The reverse of [`Segment`]; text that was not escaped by it comes back as it is.
+pub fn unescape(escaped: &str) -> String {
+    percent_encoding::percent_decode_str(escaped).decode_utf8_lossy().into_owned()
+}
+
+impl Segment<'_> {
+    /// The escaped text.
+    pub fn escaped(self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{self}");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_text_cannot_steer_a_slot() {
+        assert_eq!(Segment("a{b}c %\n").escaped(), "a%7Bb%7Dc%20%25%0A");
+        assert_eq!(Segment("user:profile:é").escaped(), "user:profile:é");
+        for text in ["", "plain", "a{b}c %\n", "100%", "é\u{85}"] {
+            assert_eq!(unescape(&Segment(text).escaped()), text);
+        }
+    }
+
+    #[test]
+    fn siblings_carry_the_whole_key_as_their_hash_tag() {
+        let key = KeySpace::new("test:").key(Segment("a:b"));
+        assert_eq!(key.as_str(), "test:a:b");
+        assert_eq!(key.sibling("cache:lease").as_str(), "cache:lease:{test:a:b}");
+    }
+}

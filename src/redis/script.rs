@@ -1,0 +1,103 @@
+//! Lua scripts: embedded text, typed calls, called by hash.
+
+use std::sync::OnceLock;
+
+use redis::{Cmd, FromRedisValue, ToRedisArgs};
+
+use super::fault::Effect;
+use super::key::Key;
+
+/// One file of `migrations-lua/`.
+#[derive(Debug)]
+pub struct LuaScript {
+    /// Path below `migrations-lua/`, such as `cache/put.lua`.
+    pub name: &'static str,
+    pub source: &'static str,
+    sha: OnceLock<String>,
+}
+
+impl LuaScript {
+    pub const fn new(name: &'static str, source: &'static str) -> Self {
+        Self { name, source, sha: OnceLock::new() }
+    }
+
+    /// The SHA-1 by which Redis knows the script.
+    pub fn sha(&self) -> &str {
+        self.sha.get_or_init(|| sha1_smol::Sha1::from(self.source).digest().to_string())
+    }
+}
+
+/// Embeds `migrations-lua/<path>`.
+#[macro_export]
+macro_rules! lua {
+    ($path:literal) => {
+        $crate::redis::LuaScript::new(
+            $path,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $path)),
+        )
+    };
+}
+
+/// A script's answer that its wrapper does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("script {script} answered {answer}")]
+pub struct BadReply {
+    script: &'static str,
+    answer: String,
+}
+
+impl BadReply {
+    pub fn new(script: &LuaScript, answer: impl std::fmt::Debug) -> Self {
+        Self { script: script.name, answer: format!("{answer:?}") }
+    }
+}
+
+/// A call of one script with its keys and arguments.
+pub trait ScriptCall {
+    /// What Redis sends back.
+    type Raw: FromRedisValue;
+    /// What it means.
+    type Reply;
+    /// How many keys [`ScriptCall::bind`] names; all of them share a cluster slot.
+    const KEYS: usize;
+    const EFFECT: Effect;
+
+    fn script() -> &'static LuaScript;
+
+    /// Adds `KEYS` keys, then the arguments, in the order of the script's header.
+    fn bind(&self, call: &mut Binding);
+
+    /// # Errors
+    /// [`BadReply`] when script and wrapper disagree.
+    fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply>;
+}
+
+/// Collects a call's keys and arguments.
+#[derive(Debug)]
+pub struct Binding {
+    command: Cmd,
+    keys: usize,
+}
+
+impl Binding {
+    /// The EVALSHA command of a call.
+    pub(super) fn command<S: ScriptCall>(call: &S) -> Cmd {
+        let mut command = Cmd::with_capacity(12, 256);
+        command.arg("EVALSHA").arg(S::script().sha()).arg(S::KEYS);
+        let mut binding = Self { command, keys: 0 };
+        call.bind(&mut binding);
+        debug_assert_eq!(binding.keys, S::KEYS, "{}: keys named and keys declared", S::script().name);
+        binding.command
+    }
+
+    pub fn key(&mut self, key: &Key) -> &mut Self {
+        self.keys += 1;
+        self.command.arg(key.as_str());
+        self
+    }
+
+    pub fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+}

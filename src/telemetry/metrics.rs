@@ -1,0 +1,157 @@
+//! The metrics registry and the metrics of HTTP itself.
+//!
+//! Names follow the platform's dashboards. Handles are prepared once per route, so that a request only adds to atomics.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Request durations, seconds: from a shared-connection read to the request deadline.
+const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Where every metric of the process is registered.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub http: HttpMetrics,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let http = HttpMetrics::new(&registry);
+        Self { registry, http }
+    }
+
+    /// A counter with labels, registered under `name`.
+    pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        register(&self.registry, counter_vec(name, help, labels))
+    }
+
+    /// A histogram of seconds with labels, registered under `name`.
+    pub fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        register(&self.registry, histogram_vec(name, help, labels))
+    }
+
+    /// A gauge, registered under `name`.
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        register(&self.registry, gauge(name, help))
+    }
+
+    /// Prometheus text, format 0.0.4.
+    ///
+    /// # Errors
+    /// When two metrics of one name disagree.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The metrics of HTTP itself.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    pub in_flight: IntGauge,
+    /// Requests whose caller went away before the answer.
+    pub aborted: IntCounter,
+    pub panics: IntCounter,
+    pub connections: IntGauge,
+}
+
+impl HttpMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            requests: register(
+                registry,
+                counter_vec("http_requests_total", "Requests answered", &["method", "route", "status"]),
+            ),
+            durations: register(
+                registry,
+                histogram_vec("http_request_duration_seconds", "Time to the answer's head", &["method", "route"]),
+            ),
+            in_flight: register(registry, gauge("http_requests_in_flight", "Requests being answered")),
+            aborted: register(
+                registry,
+                counter("http_requests_aborted_total", "Requests whose caller went away before the answer"),
+            ),
+            panics: register(registry, counter("http_panics_total", "Handlers that panicked")),
+            connections: register(registry, gauge("http_connections", "Open client connections")),
+        }
+    }
+
+    /// The handles of one route.
+    pub fn route(&self, method: &'static str, path: &'static str) -> RouteMetrics {
+        RouteMetrics {
+            requests: self.requests.clone(),
+            by_status: (0..STATUS_CODES).map(|_| OnceLock::new()).collect(),
+            duration: self.durations.with_label_values(&[method, path]),
+            method,
+            path,
+        }
+    }
+
+    /// Counts an answer to a path or method that nobody serves; the path is not a label, since callers choose it.
+    pub fn record_unrouted(&self, status: StatusCode) {
+        self.requests.with_label_values(&["", "", status.as_str()]).inc();
+    }
+}
+
+/// 100 to 599.
+const STATUS_CODES: usize = 500;
+
+/// One route's metrics.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    requests: IntCounterVec,
+    by_status: Box<[OnceLock<IntCounter>]>,
+    duration: Histogram,
+    method: &'static str,
+    path: &'static str,
+}
+
+impl RouteMetrics {
+    pub fn record(&self, status: StatusCode, elapsed: Duration) {
+        self.duration.observe(elapsed.as_secs_f64());
+        if let Some(slot) = self.by_status.get(usize::from(status.as_u16()).wrapping_sub(100)) {
+            slot.get_or_init(|| self.requests.with_label_values(&[self.method, self.path, status.as_str()])).inc();
+        }
+    }
+}
+
+/// Names and labels are written in source: a clash is a programming error that the first test sees.
+#[expect(clippy::expect_used, reason = "at start only, and only for names written in source")]
+fn register<C: Collector + Clone + 'static>(registry: &Registry, created: prometheus::Result<C>) -> C {
+    let collector = created.expect("a metric's name and labels are valid");
+    registry.register(Box::new(collector.clone())).expect("a metric is registered once");
+    collector
+}
+
+fn counter_vec(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn histogram_vec(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()), labels)
+}
+
+fn counter(name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    IntCounter::new(name, help)
+}
+
+fn gauge(name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    IntGauge::new(name, help)
+}

@@ -1,0 +1,5 @@
+//! The service against real servers: one file per room of the house.
+
+mod support;
+
+mod health;

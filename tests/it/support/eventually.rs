@@ -1,0 +1,15 @@
+//! Waiting for a condition, not for time.
+
+use std::time::{Duration, Instant};
+
+/// Asks until the condition holds; panics with its name when it does not within twenty seconds.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::task::yield_now().await;
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        tick.tick().await;
+        tick.tick().await;
+    }
+}

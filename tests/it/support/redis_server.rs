@@ -1,0 +1,152 @@
+//! A redis-server of the test's own: on a unix socket in a directory of its own, gone when the test is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Starts the server, notes its process id, and ends it when standard input closes: also when the test is killed.
+const SHEPHERD: &str = r#"exec 3<&0
+"$@" </dev/null 3<&- & server=$!
+echo "$server" > "$PID_FILE"
+{ cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill -KILL "$server" 2>/dev/null; } &
+exec 3<&-
+wait "$server""#;
+
+pub struct RedisServer {
+    directory: TempDir,
+    options: Vec<String>,
+    running: Option<Running>,
+}
+
+struct Running {
+    shepherd: Child,
+    leash: Option<ChildStdin>,
+}
+
+impl RedisServer {
+    /// A server without persistence.
+    pub fn start() -> Self {
+        Self::with_options(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// A server with these options over Redis's defaults; it listens on its socket only, unless they say `--port`.
+    pub fn with_options(options: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("gtx-redis-").tempdir().expect("a temporary directory");
+        let mut server =
+            Self { directory, options: options.iter().map(|&option| option.to_owned()).collect(), running: None };
+        server.boot();
+        server
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        let text = std::fs::read_to_string(self.pid_file()).expect("the server's pid file");
+        text.trim().parse().expect("a process id")
+    }
+
+    /// SIGSTOP: the server accepts nothing and answers nothing, but its sockets stay.
+    pub fn stall(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// SIGKILL: no goodbye.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        if let Some(mut running) = self.running.take() {
+            drop(running.leash.take());
+            running.shepherd.wait().expect("the shepherd ends");
+        }
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// Starts again after [`RedisServer::kill`], with the same options and directory.
+    pub fn boot(&mut self) {
+        assert!(self.running.is_none(), "the server runs already");
+        let _ = std::fs::remove_file(self.socket());
+        let mut command = Command::new("sh");
+        command.args(["-c", SHEPHERD, "redis-shepherd", "redis-server"]);
+        if !self.options.iter().any(|option| option == "--port") {
+            command.args(["--port", "0"]);
+        }
+        command
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .arg("--dir")
+            .arg(self.directory.path())
+            .args(&self.options)
+            .env("PID_FILE", self.pid_file())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        require_redis_server();
+        let mut shepherd = command.spawn().expect("sh starts");
+        let leash = shepherd.stdin.take();
+        let mut running = Running { shepherd, leash };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            assert!(running.shepherd.try_wait().expect("a status").is_none(), "redis-server ended: {:?}", self.options);
+            assert!(Instant::now() < deadline, "redis-server did not open its socket");
+            std::thread::yield_now();
+        }
+        self.running = Some(running);
+    }
+
+    /// Runs one command over a connection of the test's own.
+    pub fn command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> T {
+        self.try_command(parts).unwrap_or_else(|error| panic!("{parts:?}: {error}"))
+    }
+
+    pub fn try_command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> redis::RedisResult<T> {
+        #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        let mut command = redis::Cmd::new();
+        for part in parts {
+            command.arg(part);
+        }
+        command.query(&mut connection)
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success(), "SIG{signal} to the server");
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.directory.path().join("pid")
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            drop(running.leash.take());
+            let _ = running.shepherd.wait();
+        }
+    }
+}
+
+/// A missing server is a failure that says how to install it, never a skip.
+fn require_redis_server() {
+    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    assert!(found.is_ok_and(|status| status.success()), "redis-server is not installed: run scripts/setup_redis.sh");
+}
