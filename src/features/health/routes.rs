@@ -16,7 +16,7 @@ pub(super) async fn get_health(State(health): State<HealthService>) -> Json<Heal
 #[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "get_liveness",
     responses((status = 200, description = "The process answers", body = Health)))]
 pub(super) async fn get_liveness(State(health): State<HealthService>) -> Json<Health> {
-    Json(health.health())
+    Json(health.liveness())
 }
 
 /// Whether requests should be sent here, part by part.

@@ -26,9 +26,18 @@ impl HealthService {
         }
     }
 
+    /// Alive is whoever answers: no part is asked.
+    pub(super) fn liveness(&self) -> Health {
+        self.with_status(Status::Ok)
+    }
+
     pub(super) fn health(&self) -> Health {
+        self.with_status(self.status(&self.reasons()))
+    }
+
+    fn with_status(&self, status: Status) -> Health {
         Health {
-            status: self.status(&self.reasons()),
+            status,
             service: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             uptime_ms: self.clock.now() - self.started,
