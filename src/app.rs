@@ -11,6 +11,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
+use crate::config::auth::AuthConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::RedisConfig;
@@ -30,6 +31,7 @@ use crate::telemetry::traces::RequestTraces;
 /// The sections that belong to no feature.
 const CORE_SECTIONS: &[SectionCheck] = &[
     SectionCheck::of::<HttpConfig>(),
+    SectionCheck::of::<AuthConfig>(),
     SectionCheck::of::<RedisConfig>(),
     SectionCheck::of::<LogConfig>(),
     SectionCheck::of::<TelemetryConfig>(),
@@ -40,6 +42,8 @@ const CORE_SECTIONS: &[SectionCheck] = &[
 pub struct App {
     pub deps: Deps,
     pub http: HttpConfig,
+    /// Who is asked for a credential, in words.
+    pub auth_mode: String,
     pub router: Router,
 }
 
@@ -52,7 +56,17 @@ pub fn check_config(config: &Config) -> Result<(), ConfigError> {
         CORE_SECTIONS.iter().copied().chain(FEATURES.iter().filter_map(|feature| feature.section)).collect();
     let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
     config.refuse_unknown_tables(&names)?;
-    sections.iter().try_for_each(|section| (section.check)(config))
+    sections.iter().try_for_each(|section| (section.check)(config))?;
+    authenticator(config, Clock::System).map(|_| ())
+}
+
+/// The checker of credentials, if the service may listen where it wants to with what is configured.
+fn authenticator(config: &Config, clock: Clock) -> Result<Authenticator, ConfigError> {
+    let auth: AuthConfig = config.section()?;
+    let http: HttpConfig = config.section()?;
+    auth.check_address(http.address)
+        .and_then(|()| Authenticator::new(&auth, clock))
+        .map_err(|error| config.refuse::<AuthConfig>(error))
 }
 
 /// Every script of every feature.
@@ -94,14 +108,16 @@ impl App {
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         let table = RouteTable::new(access_table(), &deps.metrics.http);
-        let edge = Edge::new(&http, table, Authenticator::new(), deps.metrics.http.clone(), RequestTraces::default());
+        let authenticator = authenticator(&deps.config, deps.clock.clone())?;
+        let auth_mode = authenticator.to_string();
+        let edge = Edge::new(&http, table, authenticator, deps.metrics.http.clone(), RequestTraces::default());
         let service = Router::new()
             .nest(LEGACY_MOUNT, routes.clone())
             .merge(routes)
             .merge(pages)
             .fallback(no_such_route)
             .layer(EdgeLayer(Arc::new(edge)));
-        Ok(Self { deps, http, router: service })
+        Ok(Self { deps, http, auth_mode, router: service })
     }
 
     /// Connects lane 0 on the current runtime.

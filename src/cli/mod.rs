@@ -1,6 +1,8 @@
 //! The commands of the binary.
 
 mod document;
+mod healthcheck;
+mod key;
 mod serve;
 
 use std::path::PathBuf;
@@ -24,25 +26,44 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Configured(Configured),
+    /// API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+}
+
+/// The commands that read the configuration first.
+#[derive(Debug, Subcommand)]
+enum Configured {
     /// Serve requests (the default).
     Serve,
     /// Print the API document, or check the copy in the source tree.
     Openapi(document::Options),
     /// Check the configuration and say where it is wrong.
     CheckConfig,
+    /// Ask the service on this machine whether it is ready; exits with 0 if it is.
+    Healthcheck,
 }
 
 /// Runs the command line.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let command = match arguments.command {
+        // Needs no configuration: it may be made to write the first one.
+        Some(Command::Key(command)) => return key::run(&command),
+        Some(Command::Configured(command)) => command,
+        None => Configured::Serve,
+    };
     let config = match Config::load(arguments.config.as_deref(), env::variables()) {
         Ok(config) => config,
         Err(error) => return refuse(exit_code::CONFIG, &error),
     };
-    match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config),
-        Command::Openapi(options) => document::run(config, &options),
-        Command::CheckConfig => match crate::app::check_config(&config) {
+    match command {
+        Configured::Serve => serve::run(config),
+        Configured::Openapi(options) => document::run(config, &options),
+        Configured::Healthcheck => healthcheck::run(&config),
+        Configured::CheckConfig => match crate::app::check_config(&config) {
             Ok(()) => {
                 println!("the configuration is valid");
                 ExitCode::SUCCESS

@@ -183,5 +183,6 @@ fn announce(app: &App, private: bool) {
     println!("API         {base}");
     println!("Swagger UI  {base}/swagger-ui/");
     println!("Metrics     {base}/metrics");
+    println!("Credentials {}", app.auth_mode);
     println!("Redis       {kind}{}", redis.join("; "));
 }

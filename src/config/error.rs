@@ -1,15 +1,18 @@
 //! What can be wrong with a configuration.
 
+use std::borrow::Cow;
+
 /// A rule that a section's own check found broken.
 #[derive(Debug)]
 pub struct FieldError {
-    pub(super) field: &'static str,
+    pub(super) field: Cow<'static, str>,
     pub(super) reason: String,
 }
 
 impl FieldError {
-    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
-        Self { field, reason: reason.into() }
+    /// `field` is relative to its section, such as `port` or `keys[2].id`.
+    pub fn new(field: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
     }
 }
 

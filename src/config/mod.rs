@@ -4,6 +4,7 @@
 //! rest (`http`, `redis`, `auth`, `log`, `telemetry`) live here. All sections are read before a port is bound, and an
 //! error names the file or the variable and the field.
 
+pub mod auth;
 pub mod env;
 mod error;
 pub mod http;
@@ -107,7 +108,7 @@ impl Config {
             let reason = error.into_inner().message().to_owned();
             self.field_error(T::NAME, &path, reason)
         })?;
-        section.validate().map_err(|error| self.field_error(T::NAME, error.field, error.reason))?;
+        section.validate().map_err(|error| self.refuse::<T>(error))?;
         Ok(section)
     }
 
@@ -160,6 +161,11 @@ impl Config {
         }
         table.insert(last.clone(), value);
         self.origins.insert(path.join("."), origin.to_owned());
+    }
+
+    /// A broken rule of a section, with the source of the value that breaks it.
+    pub fn refuse<T: Section>(&self, error: FieldError) -> ConfigError {
+        self.field_error(T::NAME, &error.field, error.reason)
     }
 
     fn field_error(&self, section: &str, field: &str, reason: String) -> ConfigError {

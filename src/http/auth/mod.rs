@@ -1,37 +1,102 @@
-//! Who calls: API keys for services, JWTs for users, both checked without Redis.
+//! Who calls: API keys for services, JSON Web Tokens for users, both checked without Redis.
+//!
+//! A caller who presents both must hold both: if either is invalid the answer is 401, else the key counts. So is a
+//! header that comes twice, and an `Authorization` of another scheme. Every refusal is the same, whatever was wrong.
 
+pub mod api_key;
 mod principal;
+mod token;
 
+use std::fmt;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-pub use principal::Principal;
+pub use principal::{Principal, Scopes};
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
+use crate::clock::Clock;
+use crate::config::FieldError;
+use crate::config::auth::AuthConfig;
+use api_key::ApiKeys;
+use token::Tokens;
+
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"gridtokenx\", ApiKey realm=\"gridtokenx\"");
 
 /// Checks credentials against the configuration.
 #[derive(Debug)]
 pub struct Authenticator {
-    anonymous: Arc<Principal>,
-}
-
-impl Default for Authenticator {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Who everybody is when nobody is asked.
+    everybody: Option<Arc<Principal>>,
+    keys: ApiKeys,
+    tokens: Tokens,
+    clock: Clock,
 }
 
 impl Authenticator {
-    pub fn new() -> Self {
-        Self { anonymous: Arc::new(Principal::anonymous()) }
+    /// # Errors
+    /// The field of `[auth]` whose key is unusable.
+    pub fn new(config: &AuthConfig, clock: Clock) -> Result<Self, FieldError> {
+        Ok(Self {
+            everybody: (!config.is_required()).then(|| Arc::new(Principal::anonymous())),
+            keys: ApiKeys::new(&config.keys),
+            tokens: Tokens::new(config)?,
+            clock,
+        })
     }
 
     /// The caller behind a request's headers.
     ///
     /// # Errors
     /// `unauthenticated` (401), without saying which part of the credential was wrong.
-    pub fn authenticate(&self, _headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
-        Ok(Arc::clone(&self.anonymous))
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+        match &self.everybody {
+            Some(everybody) => Ok(Arc::clone(everybody)),
+            None => self.identify(headers).map_err(|Refused| unauthenticated()),
+        }
     }
+
+    fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refused> {
+        let now = self.clock.now();
+        let key = single(headers, &API_KEY)?;
+        let by_token = match single(headers, &header::AUTHORIZATION)? {
+            Some(value) => Some(bearer(value).and_then(|token| self.tokens.verify(token, now)).ok_or(Refused)?),
+            None => None,
+        };
+        match key {
+            Some(value) => self.keys.find(value.as_bytes(), now).ok_or(Refused),
+            None => by_token.ok_or(Refused),
+        }
+    }
+}
+
+/// Nobody we know; the reason is nobody's business.
+struct Refused;
+
+/// The mode in force, for the person who starts the service.
+impl fmt::Display for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.everybody.is_some() {
+            return f.write_str("none: every caller may do everything");
+        }
+        write!(f, "required: API keys {}, token issuers {}", self.keys.len(), self.tokens.len())
+    }
+}
+
+/// The header's value, if the header is there; twice is once too often.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Refused) } else { Ok(first) }
+}
+
+/// The token of `Bearer <token>`; the scheme's name has no case (RFC 9110, 11.1).
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+}
+
+fn unauthenticated() -> Problem {
+    Problem::new(&problem::UNAUTHENTICATED).header(header::WWW_AUTHENTICATE, CHALLENGE.clone())
 }

@@ -1,0 +1,253 @@
+//! `[auth]`: which credentials are known and what they allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::de::{self, Deserialize, Deserializer};
+
+use super::value::{Secret, Span};
+use super::{FieldError, Section};
+use crate::clock::UnixMillis;
+
+/// The largest clock difference between an issuer and us that tokens are forgiven.
+const MAX_LEEWAY: Span = Span::from_millis(30_000);
+
+/// Whether callers are asked for a credential.
+#[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// As soon as a credential is configured; without one only on loopback.
+    Auto,
+    Required,
+    None,
+}
+
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    pub mode: AuthMode,
+    /// Lets `mode = "none"` stand on an address that other machines reach.
+    pub none_beyond_loopback: bool,
+    /// HS256 tokens of the platform's identity service; `JWT_SECRET` sets it.
+    pub jwt_secret: Option<Secret<String>>,
+    #[serde(default)]
+    pub keys: Vec<KeyConfig>,
+    #[serde(default)]
+    pub jwt: Vec<IssuerConfig>,
+    /// What a token's `role` allows; a role that is not listed allows nothing.
+    pub roles: BTreeMap<String, BTreeSet<Scope>>,
+}
+
+/// One API key, known by its digest only.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// Names the key in logs.
+    pub id: String,
+    pub sha256: KeyDigest,
+    pub scopes: BTreeSet<Scope>,
+    pub organisation: Option<String>,
+    pub expires: Option<Expiry>,
+}
+
+/// One issuer's key; several entries may share an issuer while it changes keys.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// The `iss` that its tokens carry.
+    pub issuer: String,
+    pub algorithm: TokenAlgorithm,
+    pub secret: Option<Secret<String>>,
+    pub secret_file: Option<PathBuf>,
+    /// PEM text.
+    pub public_key: Option<String>,
+    pub public_key_file: Option<PathBuf>,
+    /// Tokens must then name it in `aud`; without it a token made for somebody else is still good here.
+    pub audience: Option<String>,
+    #[serde(default = "no_leeway")]
+    pub leeway: Span,
+    /// The claim that names the caller's organisation.
+    pub organisation_claim: Option<String>,
+}
+
+/// The one algorithm that a key signs with; `none` and everything else is refused.
+#[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
+pub enum TokenAlgorithm {
+    HS256,
+    RS256,
+    EdDSA,
+}
+
+const fn no_leeway() -> Span {
+    Span::from_millis(0)
+}
+
+/// The SHA-256 of a key's whole text, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyDigest(pub [u8; 32]);
+
+impl<'de> Deserialize<'de> for KeyDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let nibbles: Option<Vec<u8>> =
+            text.chars().map(|digit| digit.to_digit(16).and_then(|nibble| u8::try_from(nibble).ok())).collect();
+        let mut digest = [0; 32];
+        match nibbles {
+            Some(nibbles) if nibbles.len() == 2 * digest.len() => {
+                for (byte, pair) in digest.iter_mut().zip(nibbles.chunks_exact(2)) {
+                    *byte = pair.iter().fold(0, |high, low| high << 4 | low);
+                }
+                Ok(Self(digest))
+            }
+            _ => Err(de::Error::custom("must be 64 hexadecimal digits, the SHA-256 of the key")),
+        }
+    }
+}
+
+/// A permission, `<area>:<action>` such as `cache:read`, or `admin`, which contains all of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope(String);
+
+impl Scope {
+    /// # Errors
+    /// The rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let is_word = |word: &str| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
+        };
+        let known =
+            text == "admin" || text.split_once(':').is_some_and(|(area, action)| is_word(area) && is_word(action));
+        if known {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("`{text}` is no scope: write `admin`, or an area and an action such as `cache:read`"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// A moment in RFC 3339, such as `2027-01-31T00:00:00Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry(pub UnixMillis);
+
+impl Expiry {
+    /// # Errors
+    /// What is wrong with `text`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        text.parse::<jiff::Timestamp>()
+            .map(|moment| Self(moment.as_millisecond()))
+            .map_err(|_| format!("`{text}` is no moment in RFC 3339, such as \"2027-01-31T00:00:00Z\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Expiry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl Section for AuthConfig {
+    const NAME: &'static str = "auth";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        let mut ids = BTreeSet::new();
+        for (at, key) in self.keys.iter().enumerate() {
+            let refuse = |field: &str, reason: &str| Err(FieldError::new(format!("keys[{at}].{field}"), reason));
+            if let Err(reason) = check_key_id(&key.id) {
+                return refuse("id", reason);
+            }
+            if !ids.insert(key.id.as_str()) {
+                return refuse("id", "another key has this id");
+            }
+            if self.keys.iter().take(at).any(|other| other.sha256 == key.sha256) {
+                return refuse("sha256", "another entry has this digest");
+            }
+            if key.scopes.is_empty() {
+                return refuse("scopes", "a key without scopes could do nothing");
+            }
+            if key.organisation.as_ref().is_some_and(String::is_empty) {
+                return refuse("organisation", "must not be empty; leave it out for a key of no organisation");
+            }
+        }
+        self.jwt.iter().enumerate().try_for_each(|(at, issuer)| issuer.validate(at))
+    }
+}
+
+/// Checks a key's name: it appears in logs and in TOML.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_key_id(id: &str) -> Result<(), &'static str> {
+    let is_plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if (1..=64).contains(&id.len()) && is_plain {
+        return Ok(());
+    }
+    Err("must be 1 to 64 letters, digits, dots, dashes or underscores")
+}
+
+impl IssuerConfig {
+    fn validate(&self, at: usize) -> Result<(), FieldError> {
+        let refuse = |field: &str, reason: &str| Err(FieldError::new(format!("jwt[{at}].{field}"), reason));
+        if self.issuer.is_empty() {
+            return refuse("issuer", "must not be empty");
+        }
+        if self.leeway > MAX_LEEWAY {
+            return refuse("leeway", "must not exceed 30s");
+        }
+        let secrets = usize::from(self.secret.is_some()) + usize::from(self.secret_file.is_some());
+        let keys = usize::from(self.public_key.is_some()) + usize::from(self.public_key_file.is_some());
+        match (self.algorithm, secrets, keys) {
+            (TokenAlgorithm::HS256, 1, 0) | (TokenAlgorithm::RS256 | TokenAlgorithm::EdDSA, 0, 1) => Ok(()),
+            (TokenAlgorithm::HS256, ..) => refuse("secret", "HS256 needs secret or secret_file, and nothing else"),
+            _ => refuse("public_key", "RS256 and EdDSA need public_key or public_key_file, and nothing else"),
+        }
+    }
+}
+
+impl AuthConfig {
+    /// Whether callers are asked for a credential.
+    pub fn is_required(&self) -> bool {
+        match self.mode {
+            AuthMode::Auto => self.has_credentials(),
+            AuthMode::Required => true,
+            AuthMode::None => false,
+        }
+    }
+
+    /// Whether the service may listen on `address` like this.
+    ///
+    /// # Errors
+    /// `mode`, when the service would be open to other machines without anybody having said so, or closed to all.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), FieldError> {
+        let is_local = address.to_canonical().is_loopback();
+        let reason = match self.mode {
+            AuthMode::Required if !self.has_credentials() => {
+                "credentials are required, but none is configured: nobody could call".to_owned()
+            }
+            AuthMode::Auto if !self.has_credentials() && !is_local => format!(
+                "no credential is configured, so the service starts on loopback only, not on {address}: configure \
+                 auth.keys, auth.jwt or JWT_SECRET, or set http.address to 127.0.0.1"
+            ),
+            AuthMode::None if !is_local && !self.none_beyond_loopback => format!(
+                "\"none\" lets everybody do everything, so the service starts with it on loopback only, not on \
+                 {address}, unless auth.none_beyond_loopback is true"
+            ),
+            _ => return Ok(()),
+        };
+        Err(FieldError::new("mode", reason))
+    }
+
+    fn has_credentials(&self) -> bool {
+        !self.keys.is_empty() || !self.jwt.is_empty() || self.jwt_secret.is_some()
+    }
+}

@@ -1,0 +1,86 @@
+//! API keys: `ak_` and 32 hexadecimal digits, known to the service by their digest.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::principal::{Principal, Scopes};
+use crate::clock::UnixMillis;
+use crate::config::auth::KeyConfig;
+
+/// `ak_` and 32 digits; anything longer is no key and is not hashed.
+const LENGTH: usize = 35;
+
+/// The SHA-256 of a key's text.
+pub fn digest(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A key that nobody has seen yet, from the system's randomness.
+///
+/// # Errors
+/// When the system has none.
+pub fn generate() -> Result<String, getrandom::Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    Ok(format!("ak_{}", hex(&random)))
+}
+
+/// The configured keys.
+#[derive(Debug)]
+pub(super) struct ApiKeys(Box<[KnownKey]>);
+
+#[derive(Debug)]
+struct KnownKey {
+    digest: [u8; 32],
+    expires: UnixMillis,
+    principal: Arc<Principal>,
+}
+
+impl ApiKeys {
+    pub(super) fn new(keys: &[KeyConfig]) -> Self {
+        let known = keys.iter().map(|key| KnownKey {
+            digest: key.sha256.0,
+            expires: key.expires.map_or(UnixMillis::MAX, |moment| moment.0),
+            principal: Arc::new(Principal::new(
+                format!("key:{}", key.id),
+                key.organisation.clone(),
+                Scopes::from(&key.scopes),
+            )),
+        });
+        Self(known.collect())
+    }
+
+    /// The caller behind a key, unless it is unknown or has expired.
+    ///
+    /// Compares with every configured digest to the end, so that the time says nothing about them; 32 bytes each,
+    /// which for a deployment's dozens of keys is little beside the hash.
+    pub(super) fn find(&self, presented: &[u8], now: UnixMillis) -> Option<Arc<Principal>> {
+        if presented.len() != LENGTH {
+            return None;
+        }
+        let digest = digest(presented);
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.digest.ct_eq(&digest)) {
+                found = Some(key);
+            }
+        }
+        found.filter(|key| now < key.expires).map(|key| Arc::clone(&key.principal))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

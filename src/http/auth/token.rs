@@ -1,0 +1,190 @@
+//! JSON Web Tokens (RFC 7519): one configured algorithm and issuer per key, times checked against our own clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jsonwebtoken::errors::Error as TokenError;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use super::principal::{Principal, Scopes};
+use crate::clock::UnixMillis;
+use crate::config::FieldError;
+use crate::config::auth::{AuthConfig, IssuerConfig, TokenAlgorithm};
+use crate::config::value::Secret;
+
+/// Who signs the platform's tokens; `auth.jwt_secret` is its key.
+const PLATFORM_ISSUER: &str = "gridtokenx-iam-service";
+/// RFC 7518, 3.2: a key for HS256 has at least the size of the hash.
+const MIN_SECRET: usize = 32;
+/// Longer than any token with the platform's claims; not worth verifying.
+const MAX_TOKEN: usize = 8 << 10;
+
+/// The configured issuers and what their tokens' roles allow.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    issuers: Vec<Issuer>,
+    roles: HashMap<String, Scopes>,
+}
+
+struct Issuer {
+    name: String,
+    key: DecodingKey,
+    validation: Validation,
+    leeway_s: f64,
+    organisation_claim: Option<String>,
+}
+
+/// The claims that we read; times are seconds since 1970, with a fraction if the issuer likes.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    sub: String,
+    exp: f64,
+    nbf: Option<f64>,
+    role: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
+}
+
+impl Tokens {
+    /// Prepares every key.
+    ///
+    /// # Errors
+    /// The entry whose key cannot be read, is malformed, or is too short.
+    pub(super) fn new(config: &AuthConfig) -> Result<Self, FieldError> {
+        let mut issuers = Vec::new();
+        if let Some(secret) = &config.jwt_secret {
+            let key = hmac_key(secret.expose()).map_err(|reason| FieldError::new("jwt_secret", reason))?;
+            issuers.push(Issuer {
+                name: PLATFORM_ISSUER.to_owned(),
+                key,
+                validation: validation(Algorithm::HS256, PLATFORM_ISSUER, None),
+                leeway_s: 0.0,
+                organisation_claim: None,
+            });
+        }
+        for (at, issuer) in config.jwt.iter().enumerate() {
+            let prepared =
+                Issuer::new(issuer).map_err(|(field, reason)| FieldError::new(format!("jwt[{at}].{field}"), reason))?;
+            issuers.push(prepared);
+        }
+        let roles = config.roles.iter().map(|(role, scopes)| (role.clone(), Scopes::from(scopes))).collect();
+        Ok(Self { issuers, roles })
+    }
+
+    /// The caller behind a token, if one of the issuers signed it and it is valid now.
+    pub(super) fn verify(&self, token: &str, now: UnixMillis) -> Option<Arc<Principal>> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        self.issuers.iter().find_map(|issuer| issuer.verify(token, now, &self.roles)).map(Arc::new)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.issuers.len()
+    }
+}
+
+impl Issuer {
+    /// Errors name the field and the reason.
+    fn new(config: &IssuerConfig) -> Result<Self, (&'static str, String)> {
+        let (algorithm, key) = match config.algorithm {
+            TokenAlgorithm::HS256 => {
+                let inline = config.secret.as_ref().map(Secret::expose);
+                let (field, secret) = text("secret", inline, "secret_file", config.secret_file.as_deref())?;
+                (Algorithm::HS256, hmac_key(&secret).map_err(|reason| (field, reason))?)
+            }
+            TokenAlgorithm::RS256 => (Algorithm::RS256, public_key(config, DecodingKey::from_rsa_pem)?),
+            TokenAlgorithm::EdDSA => (Algorithm::EdDSA, public_key(config, DecodingKey::from_ed_pem)?),
+        };
+        Ok(Self {
+            name: config.issuer.clone(),
+            key,
+            validation: validation(algorithm, &config.issuer, config.audience.as_deref()),
+            leeway_s: config.leeway.duration().as_secs_f64(),
+            organisation_claim: config.organisation_claim.clone(),
+        })
+    }
+
+    fn verify(&self, token: &str, now: UnixMillis, roles: &HashMap<String, Scopes>) -> Option<Principal> {
+        let Claims { sub, exp, nbf, role, mut others } =
+            jsonwebtoken::decode(token, &self.key, &self.validation).ok()?.claims;
+        let now = seconds(now);
+        if now >= exp + self.leeway_s || nbf.is_some_and(|nbf| now < nbf - self.leeway_s) {
+            return None;
+        }
+        let organisation = self.organisation_claim.as_ref().and_then(|claim| match others.remove(claim) {
+            Some(serde_json::Value::String(name)) if !name.is_empty() => Some(name),
+            _ => None,
+        });
+        let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
+        Some(Principal::new(format!("user:{}:{sub}", self.name), organisation, scopes))
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The library checks signature, algorithm, issuer and audience; it would check times by the machine's clock.
+fn validation(algorithm: Algorithm, issuer: &str, audience: Option<&str>) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    let mut required = vec!["exp", "iss", "sub"];
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.set_issuer(&[issuer]);
+    match audience {
+        Some(audience) => {
+            required.push("aud");
+            validation.set_audience(&[audience]);
+        }
+        None => validation.validate_aud = false,
+    }
+    validation.set_required_spec_claims(&required);
+    validation
+}
+
+fn hmac_key(secret: &str) -> Result<DecodingKey, String> {
+    if secret.len() < MIN_SECRET {
+        return Err(format!("a secret for HS256 needs {MIN_SECRET} bytes or more, this one has {}", secret.len()));
+    }
+    Ok(DecodingKey::from_secret(secret.as_bytes()))
+}
+
+fn public_key(
+    config: &IssuerConfig,
+    parse: impl FnOnce(&[u8]) -> Result<DecodingKey, TokenError>,
+) -> Result<DecodingKey, (&'static str, String)> {
+    let (field, pem) =
+        text("public_key", config.public_key.as_ref(), "public_key_file", config.public_key_file.as_deref())?;
+    if pem.contains("PRIVATE KEY") {
+        return Err((field, "this is a private key: it belongs to the issuer, give us the public one".to_owned()));
+    }
+    parse(pem.as_bytes())
+        .map_err(|_| (field, format!("is no public key for {:?} in PEM (BEGIN PUBLIC KEY)", config.algorithm)))
+}
+
+/// The text of the one field that is set, and that field's name.
+fn text(
+    inline_field: &'static str,
+    inline: Option<&String>,
+    file_field: &'static str,
+    file: Option<&Path>,
+) -> Result<(&'static str, String), (&'static str, String)> {
+    match (inline, file) {
+        (Some(text), _) => Ok((inline_field, text.clone())),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map(|text| (file_field, text.trim_end().to_owned()))
+            .map_err(|error| (file_field, format!("{} cannot be read: {error}", path.display()))),
+        (None, None) => Err((inline_field, "is missing".to_owned())),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 53 bits until the year 287396")]
+fn seconds(at: UnixMillis) -> f64 {
+    at as f64 / 1_000.0
+}

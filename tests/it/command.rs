@@ -1,0 +1,93 @@
+//! The commands of the built binary.
+
+use std::process::{Command, Output};
+
+use gridtokenx_redis::app::check_config;
+use gridtokenx_redis::config::Config;
+use gridtokenx_redis::http::auth::api_key;
+
+use crate::support::TestApp;
+
+/// Runs the binary with nothing in its environment but `variables`.
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+    command.args(arguments).env_clear().envs(variables.iter().copied());
+    command.output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_created_key_comes_with_the_block_that_makes_it_known() {
+    let made = run(
+        &["key", "create", "--id", "bridge", "--scope", "timeseries:write", "--scope", "cache:read"]
+            .into_iter()
+            .chain(["--organisation", "the \"first\"", "--expires", "2027-01-31T00:00:00Z"])
+            .collect::<Vec<_>>(),
+        &[],
+    );
+    let printed = text(&made.stdout);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let key = printed.lines().find(|line| line.starts_with("ak_")).expect("a key");
+    assert!(key.len() == 35 && key[3..].bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
+    assert_eq!(printed.matches(key).count(), 1, "the key is shown once: {printed}");
+
+    let block = &printed[printed.find("[[auth.keys]]").expect("a block")..];
+    let config = Config::with_overrides(block).expect("TOML");
+    check_config(&config).expect("the block is accepted as it is");
+    let auth: gridtokenx_redis::config::auth::AuthConfig = config.section().expect("valid");
+    assert_eq!(auth.keys[0].sha256.0, api_key::digest(key.as_bytes()));
+    assert_eq!(auth.keys[0].organisation.as_deref(), Some("the \"first\""));
+}
+
+#[test]
+fn a_key_is_not_made_from_bad_arguments() {
+    for bad in [
+        vec!["--id", "a b", "--scope", "cache:read"],
+        vec!["--id", "a", "--scope", "everything"],
+        vec!["--id", "a"],
+        vec!["--id", "a", "--scope", "cache:read", "--expires", "soon"],
+        vec!["--id", "a", "--scope", "cache:read", "--organisation", ""],
+    ] {
+        let arguments: Vec<&str> = ["key", "create"].into_iter().chain(bad).collect();
+        let refused = run(&arguments, &[]);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{arguments:?}: {}", text(&refused.stdout));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_healthcheck_follows_readiness() {
+    let mut app = TestApp::builder().behind_proxy().spawn().await;
+    let port = app.serve().port().to_string();
+    let check = || run(&["healthcheck"], &[("PORT", &port), ("GTX__HTTP__ADDRESS", "0.0.0.0")]);
+    let ready = check();
+    assert!(ready.status.success(), "{}", text(&ready.stderr));
+    app.proxy().cut();
+    crate::support::eventually("readiness turns 503", async || app.get("/health/ready").await.is(503)).await;
+    let unready = check();
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(text(&unready.stderr).contains("503") && text(&unready.stderr).contains("reasons"), "{:?}", unready.stderr);
+}
+
+#[test]
+fn the_healthcheck_of_nothing_fails_and_says_why() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = unused.local_addr().expect("an address").port().to_string();
+    let silent = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(silent.status.code(), Some(1));
+    assert!(text(&silent.stderr).contains("does not answer within 2 s"), "{}", text(&silent.stderr));
+    drop(unused);
+    let refused = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("refused"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn an_open_service_without_credentials_does_not_start() {
+    let refused = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
+    assert_eq!(refused.status.code(), Some(64));
+    let reason = text(&refused.stderr);
+    assert!(reason.contains("auth.mode") && reason.contains("loopback"), "{reason}");
+}
