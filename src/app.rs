@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
-use crate::config::redis::RedisConfig;
+use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::Deps;
 use crate::features::{FEATURES, StartError};
@@ -27,6 +27,7 @@ use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::RequestTraces;
+use crate::tls;
 
 /// The sections that belong to no feature.
 const CORE_SECTIONS: &[SectionCheck] = &[
@@ -95,6 +96,7 @@ impl App {
     /// A wrong configuration, an unusable Redis endpoint, or a feature that cannot be built.
     pub fn build(config: Config, clock: Clock, lanes: usize) -> Result<Self, StartError> {
         check_config(&config)?;
+        tls::install_provider();
         let http: HttpConfig = config.section()?;
         let redis = RedisRoles::new(&config.section()?, &scripts(), lanes)?;
         let deps = Deps {
@@ -161,7 +163,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
 /// The document needs no Redis, but the services are built around an address.
 fn unconnected(mut config: RedisConfig) -> RedisConfig {
     if !config.base().is_named() {
-        "redis://127.0.0.1".clone_into(&mut config.url);
+        config.url = ServerUrl::from("redis://127.0.0.1");
     }
     config
 }

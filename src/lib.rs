@@ -5,7 +5,7 @@
 //! - [`features`]: the capabilities, one folder and one row of a table each. A feature never imports a feature.
 //! - [`http`]: how requests come in, what they all pass, how answers and errors look.
 //! - [`redis`]: connections, scripts, keys and faults, per role.
-//! - [`config`], [`clock`], [`lifecycle`], [`telemetry`]: the ground floor; they know no feature.
+//! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the ground floor; they know no feature.
 //! - [`deps`]: all that a feature may be given. [`app`]: the composition root. [`cli`]: the commands.
 //!
 //! # One request's journey
@@ -24,3 +24,4 @@ pub mod http;
 pub mod lifecycle;
 pub mod redis;
 pub mod telemetry;
+pub mod tls;

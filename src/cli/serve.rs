@@ -1,5 +1,6 @@
 //! `serve`: the service from start to drain.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 
@@ -59,6 +60,8 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
     let listener = server::bind(app.address())
         .map_err(|error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
+    // Port 0 in the configuration means any free one.
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
     app.attach();
     refuse_disabled_scripts(&app).await?;
 
@@ -70,7 +73,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         senders.push(sender);
         threads.push(start_worker(&app, lane, receiver, drain.clone()).map_err(|error| failed(&error))?);
     }
-    announce(&app, embedded.is_some());
+    announce(&app, address, embedded.is_some());
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
@@ -123,17 +126,15 @@ async fn ended(server: &mut Option<EmbeddedServer>) {
     }
 }
 
-/// A Redis that answers but lets no script run is refused at start; one that is away is waited for.
+/// A Redis that answers but lets no script run is refused at start; one that is away is waited for later.
 async fn refuse_disabled_scripts(app: &App) -> Result<(), Refusal> {
     for redis in app.deps.redis.distinct() {
-        let mut reports = redis.subscribe_report();
-        let settled = reports.wait_for(|report| report.scripts != ScriptState::Unknown);
-        let Ok(Ok(report)) = tokio::time::timeout(redis.command_timeout(), settled).await else { continue };
-        if let ScriptState::Refused(reason) = &report.scripts {
-            let role = report.role.label();
+        redis.settled().await;
+        if let ScriptState::Refused(reason) = redis.report().scripts {
+            let roles: Vec<&str> = redis.roles().iter().map(|role| role.label()).collect();
             return Err(Refusal {
                 code: exit_code::UNAVAILABLE,
-                reason: format!("redis role `{role}`: {reason}; locks, limits and series need scripts"),
+                reason: format!("redis ({}): {reason}; locks, limits and series need scripts", roles.join(", ")),
             });
         }
     }
@@ -166,23 +167,20 @@ fn start_worker(
 }
 
 /// Says where everything is, for the person who typed the command.
-fn announce(app: &App, private: bool) {
-    let base = format!("http://{}", app.address());
-    let redis: Vec<String> = app
-        .deps
-        .redis
-        .distinct()
-        .map(|redis| {
-            let report = redis.report();
-            let version = report.version.unwrap_or_else(|| "not reached yet".to_owned());
-            let modules = if report.modules.is_empty() { "no modules".to_owned() } else { report.modules.join(", ") };
-            format!("{} ({}, {version}, {modules})", report.role.label(), report.topology)
-        })
-        .collect();
-    let kind = if private { "private server: " } else { "" };
-    println!("API         {base}");
-    println!("Swagger UI  {base}/swagger-ui/");
-    println!("Metrics     {base}/metrics");
+fn announce(app: &App, address: SocketAddr, private: bool) {
+    println!("API         http://{address}");
+    println!("Swagger UI  http://{address}/swagger-ui/");
+    println!("Metrics     http://{address}/metrics");
     println!("Credentials {}", app.auth_mode);
-    println!("Redis       {kind}{}", redis.join("; "));
+    for redis in app.deps.redis.distinct() {
+        let report = redis.report();
+        let roles: Vec<&str> = report.roles.iter().map(|role| role.label()).collect();
+        let kind = if private { "private server" } else { report.topology };
+        let condition = match &report.version {
+            Some(version) if report.modules.is_empty() => format!("{version}, no modules"),
+            Some(version) => format!("{version}, {}", report.modules.join(", ")),
+            None => "not reached yet".to_owned(),
+        };
+        println!("Redis       {condition} ({kind}; {})", roles.join(", "));
+    }
 }

@@ -13,6 +13,7 @@ pub mod redis;
 pub mod value;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -51,10 +52,17 @@ impl SectionCheck {
 }
 
 /// The merged configuration, and where each of its values came from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     tree: Table,
     origins: BTreeMap<String, String>,
+}
+
+/// Names what is set and by whom, not its value: that may be a secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Config").field(&self.origins).finish()
+    }
 }
 
 impl Config {

@@ -1,5 +1,6 @@
 //! `[redis]`: which Redis, by which road, and how long we wait for it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -17,15 +18,53 @@ pub enum Topology {
     Cluster,
 }
 
+/// The address of a server. It may carry a password, which `Debug` and `Display` leave out.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The whole address; every call is a place to review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ServerUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        // Characters that separate may stand in a password, so that the last @ counts, and the first ? behind it.
+        let (credentials, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("***@", host));
+        let host = host.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{credentials}{host}")
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Where a role's servers are and who we are to them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Endpoint {
     /// `redis://`, `rediss://` or `unix://`; empty means: a private server of our own.
-    pub url: String,
+    pub url: ServerUrl,
     pub topology: Topology,
     /// Sentinels, or some nodes of the cluster, as addresses; `url` may stand in for one.
-    pub nodes: Vec<String>,
+    pub nodes: Vec<ServerUrl>,
     pub sentinel_master: String,
     pub username: String,
     pub password: Option<Secret<String>>,
@@ -37,9 +76,9 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    pub url: String,
+    pub url: ServerUrl,
     pub topology: Topology,
-    pub nodes: Vec<String>,
+    pub nodes: Vec<ServerUrl>,
     pub sentinel_master: String,
     pub username: String,
     pub password: Option<Secret<String>>,
@@ -115,8 +154,8 @@ impl Endpoint {
     }
 
     /// Every configured address, `url` first.
-    pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.url.as_str()).filter(|url| !url.is_empty()).chain(self.nodes.iter().map(String::as_str))
+    pub fn addresses(&self) -> impl Iterator<Item = &ServerUrl> {
+        std::iter::once(&self.url).filter(|url| !url.is_empty()).chain(&self.nodes)
     }
 
     fn validate(&self, field: &'static str) -> Result<(), FieldError> {
@@ -133,5 +172,23 @@ impl Endpoint {
             return Err(FieldError::new(field, "give password or password_file, not both"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_prints_without_its_password() {
+        for (url, printed) in [
+            ("redis://cache:6379/0", "redis://cache:6379/0"),
+            ("rediss://user:hunter2@cache:6379/0", "rediss://***@cache:6379/0"),
+            ("redis://:hun@ter2@cache", "redis://***@cache"),
+            ("redis://:hun?ter2@cache", "redis://***@cache"),
+            ("unix:///run/redis.sock?user=u&pass=hunter2", "unix:///run/redis.sock"),
+        ] {
+            assert_eq!(format!("{:?}", ServerUrl::from(url)), printed);
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! One connection to a role's server or cluster, shared by many requests at once.
 
-use std::sync::Arc;
-
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, Pipeline, RedisResult, Value};
-use tokio::sync::Notify;
+use redis::cluster_routing::SingleNodeRoutingInfo;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio_util::sync::CancellationToken;
 
 /// A connection that pipelines the commands of all its clones.
 #[derive(Clone)]
@@ -29,7 +28,14 @@ impl Channel {
             (Self::Server(connection), Packet::Commands(commands)) => {
                 connection.send_packed_commands(commands, 0, commands.len()).await.map(Value::Array)
             }
-            (Self::Cluster(connection), Packet::Command(command)) => connection.req_packed_command(command).await,
+            (Self::Cluster(connection), Packet::Command(command)) => {
+                match connection.req_packed_command(command).await.and_then(Value::extract_error) {
+                    Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
+                        ask(connection, command, error).await
+                    }
+                    answer => answer,
+                }
+            }
             (Self::Cluster(connection), Packet::Commands(commands)) => {
                 connection.req_packed_commands(commands, 0, commands.len()).await.map(Value::Array)
             }
@@ -37,11 +43,26 @@ impl Channel {
     }
 }
 
+/// Asks the node to which a key's slot is just moving.
+///
+/// Ours to do, since the client library's own retries are off: they would send a write again that may have run.
+async fn ask(connection: &mut ClusterConnection, command: &Cmd, redirect: RedisError) -> RedisResult<Value> {
+    let node = redirect.redirect_node().and_then(|(address, _slot)| {
+        let (host, port) = address.rsplit_once(':')?;
+        Some(SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port: port.parse().ok()? })
+    });
+    let Some(node) = node else { return Err(redirect) };
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("ASKING").add_command(command.clone());
+    let mut answers = connection.route_pipeline(pipeline, 0, 2, node).await?;
+    answers.pop().unwrap_or(Value::Nil).extract_error()
+}
+
 /// A connection as the pool keeps it, with the news of its end.
 pub struct Established {
     pub(super) channel: Channel,
-    /// Notified when the server closes the connection (RESP3 lets the client library tell).
-    pub(super) lost: Arc<Notify>,
+    /// Cancelled when the server has closed the connection (RESP3 lets the client library tell).
+    pub(super) lost: CancellationToken,
 }
 
 impl std::fmt::Debug for Established {

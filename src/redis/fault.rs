@@ -124,13 +124,6 @@ impl RedisFault {
         self
     }
 
-    /// The same fault for a request of which nothing was done yet.
-    #[must_use]
-    pub fn not_applied(mut self) -> Self {
-        self.outcome = Outcome::NotApplied;
-        self
-    }
-
     /// No answer within the limit; the command may still run.
     pub fn timeout(effect: Effect) -> Self {
         Self::new(FaultKind::Timeout, Self::lost(effect))
@@ -138,17 +131,30 @@ impl RedisFault {
 
     /// Redis answered something that the code did not expect.
     pub fn bad_reply(cause: impl std::error::Error + Send + Sync + 'static, effect: Effect) -> Self {
-        let outcome = match effect {
-            Effect::Read => Outcome::NotApplied,
-            Effect::Write => Outcome::Unknown,
-        };
-        Self::new(FaultKind::Internal, outcome).caused_by(cause)
+        Self::new(FaultKind::Internal, Self::lost(effect)).caused_by(cause)
+    }
+
+    /// Why there is no connection: whatever went wrong, no request was sent.
+    pub(super) fn connecting(error: RedisError) -> Self {
+        let mut fault = Self::classify(error, Effect::Read);
+        fault.without_connection();
+        fault
+    }
+
+    /// Makes a fault of preparing a connection one of having none.
+    pub(super) fn without_connection(&mut self) {
+        let told = matches!(self.kind, FaultKind::Denied | FaultKind::NotReady | FaultKind::Busy);
+        if !told {
+            self.kind = FaultKind::Unavailable;
+            self.retry_after = Some(Duration::from_secs(1));
+        }
+        self.outcome = Outcome::NotApplied;
     }
 
     /// Sorts a client error into our kinds.
     ///
     /// The client library knows only some of Redis's error codes by name; the others (BUSY, OOM, MISCONF ...) are
-    /// told by their code's text. A key denied by ACL inside a script comes back as a plain ERR.
+    /// told by their code's text.
     pub fn classify(error: RedisError, effect: Effect) -> Self {
         let kind = match error.kind() {
             ErrorKind::Server(kind) => match kind {
@@ -172,22 +178,42 @@ impl RedisFault {
             | ErrorKind::NoValidReplicasFoundBySentinel => FaultKind::Unavailable,
             _ => FaultKind::Internal,
         };
+        let answered = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
         let outcome = match kind {
             FaultKind::Timeout | FaultKind::ConnectionLost => Self::lost(effect),
-            FaultKind::Internal if !matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
-                Self::lost(effect)
-            }
+            FaultKind::Internal if !answered => Self::lost(effect),
+            // A script that failed or was denied a command in its middle may have written before.
+            FaultKind::Internal | FaultKind::Denied if happened_in_script(&error) => Self::lost(effect),
             _ => Outcome::NotApplied,
         };
         Self::new(kind, outcome).caused_by(error)
     }
 
-    /// Whether the connection is of no further use.
+    /// Whether the connection is of no further use: it is gone, its answers no longer fit, or it must ask anew whom to
+    /// talk to.
     pub fn breaks_connection(&self) -> bool {
-        matches!(
-            self.kind,
-            FaultKind::Unavailable | FaultKind::Timeout | FaultKind::ConnectionLost | FaultKind::ReadOnly
-        ) || matches!(self.kind, FaultKind::Denied if self.code_is("NOAUTH"))
+        match self.kind {
+            FaultKind::Unavailable | FaultKind::Timeout | FaultKind::ConnectionLost | FaultKind::ReadOnly => true,
+            FaultKind::Denied => self.code_is("NOAUTH"),
+            FaultKind::Internal => self.error().is_some_and(|error| error.kind() == ErrorKind::Parse),
+            _ => false,
+        }
+    }
+
+    /// The fault and everything behind it on one line, for the log.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // The client library's errors print their own source.
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
     }
 
     /// Whether Redis said that the script is unknown to it.
@@ -221,24 +247,24 @@ fn classify_text(error: &RedisError) -> FaultKind {
         "BUSY" | "UNKILLABLE" => FaultKind::Busy,
         "OOM" => FaultKind::OutOfMemory,
         "MISCONF" | "NOREPLICAS" => FaultKind::WritesRefused,
-        "NOAUTH" | "WRONGPASS" | "NOPERM" => FaultKind::Denied,
+        // DENIED: protected mode refuses a stranger.
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FaultKind::Denied,
         "WRONGTYPE" => FaultKind::WrongType,
-        _ => {
-            let detail = error.detail().unwrap_or_default();
-            // Inside a script the code is buried: "... script: <sha>, on @user_script:12." behind the original text.
-            if detail.contains("ACL failure in script") || detail.contains("NOPERM") {
-                FaultKind::Denied
-            } else if detail.contains("WRONGTYPE") {
-                FaultKind::WrongType
-            } else if detail.contains("OOM command not allowed") {
-                FaultKind::OutOfMemory
-            } else if detail.contains("MISCONF") {
-                FaultKind::WritesRefused
-            } else {
-                FaultKind::Internal
-            }
+        // A denial inside a script has no code of its own. Only the beginning of the text is Redis's: further on may
+        // stand what a caller sent.
+        _ if error.detail().is_some_and(|detail| IN_SCRIPT_DENIALS.iter().any(|text| detail.starts_with(text))) => {
+            FaultKind::Denied
         }
+        _ => FaultKind::Internal,
     }
+}
+
+/// How Redis 7.0, and 7.2 and later, begin to say that the ACL forbids what a script does.
+const IN_SCRIPT_DENIALS: &[&str] = &["The user executing the script can't", "ACL failure in script"];
+
+/// Redis adds the script's hash and line to every error that was raised in one.
+fn happened_in_script(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.contains(", on @user_script:"))
 }
 
 #[cfg(test)]
@@ -272,17 +298,39 @@ mod tests {
             ("WRONGPASS invalid username-password pair", FaultKind::Denied),
             ("NOPERM this user has no permissions", FaultKind::Denied),
             ("WRONGTYPE Operation against a key", FaultKind::WrongType),
-            (
-                "ERR The user executing the script can't access at least one of the keys; ACL failure in script",
-                FaultKind::Denied,
-            ),
-            ("ERR user_script:3: attempt to index nil", FaultKind::Internal),
+            ("DENIED Redis is running in protected mode", FaultKind::Denied),
+            ("CROSSSLOT Keys in request don't hash to the same slot", FaultKind::Internal),
+            ("ERR unknown command 'EVALSHA'", FaultKind::Internal),
         ] {
             let fault = classify(line);
             assert_eq!(fault.kind, kind, "{line}");
             assert_eq!(fault.outcome, Outcome::NotApplied, "{line}");
         }
     }
+
+    /// The texts of Redis 7.0.15 for what fails inside a script.
+    #[test]
+    fn an_error_inside_a_script_has_its_kind_and_an_honest_outcome() {
+        let at = "script: 5a895bdd68aab109d9772ddd349bc459125d684f, on @user_script:1.";
+        for (line, kind, outcome) in [
+            ("ERR The user executing the script can't access at least one of the keys", FaultKind::Denied, UNKNOWN),
+            ("ERR The user executing the script can't run this command or subcommand", FaultKind::Denied, UNKNOWN),
+            ("ERR user_script:1: attempt to index nil", FaultKind::Internal, UNKNOWN),
+            ("ERR user_script:1: ACL failure in script", FaultKind::Internal, UNKNOWN),
+            // These are said before a script's first write, or not at all.
+            ("OOM command not allowed when used memory > 'maxmemory'.", FaultKind::OutOfMemory, NOT_APPLIED),
+            ("MISCONF Redis is configured to save RDB snapshots", FaultKind::WritesRefused, NOT_APPLIED),
+            ("NOREPLICAS Not enough good replicas to write.", FaultKind::WritesRefused, NOT_APPLIED),
+            ("READONLY You can't write against a read only replica.", FaultKind::ReadOnly, NOT_APPLIED),
+            ("WRONGTYPE Operation against a key", FaultKind::WrongType, NOT_APPLIED),
+        ] {
+            let fault = classify(&format!("{line} {at}"));
+            assert_eq!((fault.kind, fault.outcome), (kind, outcome), "{line}");
+        }
+    }
+
+    const UNKNOWN: Outcome = Outcome::Unknown;
+    const NOT_APPLIED: Outcome = Outcome::NotApplied;
 
     #[test]
     fn a_lost_write_has_an_unknown_outcome_and_a_lost_read_none() {

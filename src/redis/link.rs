@@ -5,15 +5,14 @@
 //! or broke is dropped, never repaired, so that a late answer cannot meet a later question.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Channel;
-use super::fault::{Effect, FaultKind, Outcome, RedisFault};
+use super::fault::{FaultKind, Outcome, RedisFault};
 use super::topology::Connector;
 use super::{Pool, Redis};
 
@@ -30,87 +29,127 @@ pub(super) fn current_lane() -> usize {
     LANE.get()
 }
 
+/// A connection in use. Whoever sees it fail says so about this one, not about its successor.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) channel: Channel,
+    since: Instant,
+    broken: CancellationToken,
+}
+
+impl Live {
+    fn new(channel: Channel) -> Self {
+        Self { channel, since: Instant::now(), broken: CancellationToken::new() }
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
 /// Whether the shared connection can be used.
 #[derive(Clone)]
 pub(super) enum LinkState {
-    /// The first attempt is under way.
-    Connecting,
-    Up(Channel),
+    /// There was no time yet to find out, at the start or after a loss.
+    Connecting {
+        since: Instant,
+    },
+    Up(Live),
     Down(RedisFault),
+}
+
+impl LinkState {
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
 }
 
 pub(super) struct Link {
     state: watch::Sender<LinkState>,
-    broken: Notify,
 }
 
 impl Link {
     pub(super) fn new() -> Self {
-        Self { state: watch::Sender::new(LinkState::Connecting), broken: Notify::new() }
+        Self { state: watch::Sender::new(LinkState::Connecting { since: Instant::now() }) }
     }
 
-    /// The shared connection, or why there is none; waits only while a connection attempt is young.
-    pub(super) async fn channel(&self, patience: Duration) -> Result<Channel, RedisFault> {
-        match &*self.state.borrow() {
-            LinkState::Up(channel) => return Ok(channel.clone()),
-            LinkState::Down(fault) => return Err(fault.clone().not_applied()),
-            LinkState::Connecting => {}
-        }
+    /// The shared connection, or why there is none.
+    ///
+    /// Waits only where the connection has been missing for less than `patience`: a loss is then hidden from most
+    /// callers, and a Redis that stays away costs nobody more than that.
+    pub(super) async fn live(&self, patience: Duration) -> Result<Live, RedisFault> {
+        let missing_for = match &*self.state.borrow() {
+            LinkState::Up(live) => return Ok(live.clone()),
+            LinkState::Down(fault) => return Err(fault.clone()),
+            LinkState::Connecting { since } => since.elapsed(),
+        };
+        let unknown = || RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied);
+        let Some(rest) = patience.checked_sub(missing_for) else { return Err(unknown()) };
         let mut changes = self.state.subscribe();
-        let settled = tokio::time::timeout(patience, changes.wait_for(|state| !matches!(state, LinkState::Connecting)));
-        match settled.await {
+        let settled = changes.wait_for(|state| !matches!(state, LinkState::Connecting { .. }));
+        match tokio::time::timeout(rest, settled).await {
             Ok(Ok(state)) => match &*state {
-                LinkState::Up(channel) => Ok(channel.clone()),
-                LinkState::Down(fault) => Err(fault.clone().not_applied()),
-                LinkState::Connecting => Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied)),
+                LinkState::Up(live) => Ok(live.clone()),
+                LinkState::Down(fault) => Err(fault.clone()),
+                LinkState::Connecting { .. } => Err(unknown()),
             },
-            Ok(Err(_)) | Err(_) => Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied)),
+            Ok(Err(_)) | Err(_) => Err(unknown()),
         }
+    }
+
+    /// Why there is no connection, where that is known.
+    pub(super) fn refusal(&self) -> Option<RedisFault> {
+        match &*self.state.borrow() {
+            LinkState::Down(fault) => Some(fault.clone()),
+            LinkState::Connecting { .. } | LinkState::Up(_) => None,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.state.borrow().is_up()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
     }
 
-    /// Has the connection dropped and made anew.
-    pub(super) fn mark_broken(&self) {
-        self.broken.notify_one();
+    /// Has this connection dropped and another one made; the callers still on it get their answers or time out.
+    pub(super) fn mark_broken(&self, live: &Live) {
+        live.broken.cancel();
         self.state.send_if_modified(|state| {
-            let up = matches!(state, LinkState::Up(_));
-            if up {
-                *state = LinkState::Connecting;
+            let is_this = matches!(state, LinkState::Up(current) if current.broken.is_cancelled());
+            if is_this {
+                *state = LinkState::Connecting { since: Instant::now() };
             }
-            up
+            is_this
         });
     }
 
     /// Keeps the lane connected until `stop`.
-    pub(super) async fn maintain(&self, redis: &Redis, stop: CancellationToken) {
+    pub(super) async fn maintain(&self, redis: &Redis, lane: usize, stop: CancellationToken) {
         let mut backoff = redis.0.limits.backoff;
+        let mut journal = Journal { servers: redis.servers(), lane, last: None };
         loop {
-            let attempt = async {
-                let object = checkout(&redis.0.pool).await?;
-                let mut channel = object.channel.clone();
-                redis.prepare(&mut channel).await.map(|()| (object, channel))
-            };
             let connected = tokio::select! {
                 () = stop.cancelled() => return,
-                connected = attempt => connected,
+                connected = redis.connect() => connected,
             };
             match connected {
-                Ok((object, channel)) => {
+                Ok(object) => {
                     backoff.reset();
-                    let lost = Arc::clone(&object.lost);
-                    self.state.send_replace(LinkState::Up(channel));
+                    journal.connected();
+                    let live = Live::new(object.channel.clone());
+                    self.state.send_replace(LinkState::Up(live.clone()));
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = self.broken.notified() => {}
-                        () = lost.notified() => self.mark_broken(),
+                        () = live.broken.cancelled() => {}
+                        () = object.lost.cancelled() => self.mark_broken(&live),
                     }
-                    // Taken out of the pool, so that nobody is given the broken connection.
-                    drop(Object::take(object));
+                    journal.lost();
+                    discard(object);
                 }
                 Err(fault) => {
+                    journal.failed(&fault);
                     self.state.send_replace(LinkState::Down(fault));
                     tokio::select! {
                         () = stop.cancelled() => return,
@@ -122,109 +161,52 @@ impl Link {
     }
 }
 
-/// Takes a connection out of the pool within its limits.
+/// Logs a lane's changes, and not each of the many attempts between them.
+struct Journal {
+    servers: String,
+    lane: usize,
+    last: Option<String>,
+}
+
+impl Journal {
+    fn connected(&mut self) {
+        tracing::info!(redis = self.servers, lane = self.lane, "connected to redis");
+        self.last = None;
+    }
+
+    fn lost(&self) {
+        tracing::warn!(redis = self.servers, lane = self.lane, "the connection to redis was given up");
+    }
+
+    fn failed(&mut self, fault: &RedisFault) {
+        let cause = fault.with_causes();
+        if self.last.as_ref() != Some(&cause) {
+            tracing::warn!(redis = self.servers, lane = self.lane, cause, "redis cannot be used");
+            self.last = Some(cause);
+        }
+    }
+}
+
+/// Takes a connection out of a pool within its limits.
 pub(super) async fn checkout(pool: &Pool) -> Result<Object<Connector>, RedisFault> {
     pool.get().await.map_err(|error| match error {
-        PoolError::Backend(error) => {
-            let mut fault = RedisFault::classify(error, Effect::Read);
-            if matches!(fault.kind, FaultKind::Timeout | FaultKind::ConnectionLost) {
-                fault.kind = FaultKind::Unavailable;
-            }
-            fault
-        }
+        PoolError::Backend(error) => RedisFault::connecting(error),
         PoolError::Timeout(TimeoutType::Wait) => RedisFault::new(FaultKind::PoolExhausted, Outcome::NotApplied),
         other => RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).caused_by(other),
     })
 }
 
-/// Exponential back-off with full jitter: a random time between zero and a bound that doubles.
-///
-/// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff {
-    min: Duration,
-    max: Duration,
-    bound: Duration,
-}
-
-impl Backoff {
-    pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, bound: min }
-    }
-
-    fn reset(&mut self) {
-        self.bound = self.min;
-    }
-
-    fn next(&mut self) -> Duration {
-        let bound = self.bound;
-        self.bound = (bound * 2).min(self.max);
-        bound.mul_f64(random_fraction())
-    }
-}
-
-/// A number in 0.0..1.0; a machine without entropy gets the middle, which only costs it the jitter.
-pub(super) fn random_fraction() -> f64 {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    f64::from(random) / (f64::from(u32::MAX) + 1.0)
+/// Closes a connection: dropped as it is, it would go back to the pool.
+pub(super) fn discard(object: Object<Connector>) {
+    drop(Object::take(object));
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match &*self.state.borrow() {
-            LinkState::Connecting => "Link(connecting)",
+            LinkState::Connecting { .. } => "Link(connecting)",
             LinkState::Up(_) => "Link(up)",
             LinkState::Down(_) => "Link(down)",
         })
-    }
-}
-
-/// A connection of one's own, for commands that block; dropped unless it is given back whole.
-#[derive(Debug)]
-pub struct Dedicated {
-    object: Option<Object<Connector>>,
-}
-
-impl Dedicated {
-    pub(super) fn new(object: Object<Connector>) -> Self {
-        Self { object: Some(object) }
-    }
-
-    /// Runs a command that may block for up to `limit`; the connection survives only a complete answer.
-    ///
-    /// # Errors
-    /// The [`RedisFault`] of the command; afterwards the connection is gone.
-    pub async fn query<T: redis::FromRedisValue>(
-        &mut self,
-        command: &redis::Cmd,
-        effect: Effect,
-        limit: Duration,
-    ) -> Result<T, RedisFault> {
-        // Taken, so that a cancelled caller leaves no connection behind that still owes an answer.
-        let Some(mut object) = self.object.take() else {
-            return Err(RedisFault::new(FaultKind::ConnectionLost, Outcome::NotApplied));
-        };
-        let packet = super::connection::Packet::Command(command);
-        let answered = tokio::time::timeout(limit, object.channel.send(packet)).await;
-        let value = match answered {
-            Ok(answer) => {
-                answer.and_then(redis::Value::extract_error).map_err(|error| RedisFault::classify(error, effect))
-            }
-            Err(_) => Err(RedisFault::timeout(effect)),
-        };
-        match value {
-            Err(fault) if fault.breaks_connection() => {
-                drop(Object::take(object));
-                Err(fault)
-            }
-            Err(fault) => {
-                self.object = Some(object);
-                Err(fault)
-            }
-            Ok(value) => {
-                self.object = Some(object);
-                T::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, effect))
-            }
-        }
     }
 }

@@ -4,12 +4,16 @@
 //! throughput); blocking commands get a connection of their own from the same pool. A [`Role`] may have a server of
 //! its own, so that a cache may evict while locks and counters may not.
 
+mod backoff;
 mod connection;
+mod dedicated;
 mod embedded;
+mod exchange;
 mod fault;
 mod key;
 mod link;
 mod report;
+mod roles;
 mod script;
 mod topology;
 
@@ -17,45 +21,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{Pool as DeadPool, Timeouts};
+use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
-use utoipa::ToSchema;
 
+pub use dedicated::Dedicated;
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use key::{Key, KeySpace, Segment, unescape};
-pub use link::{Dedicated, enter_lane};
+pub use link::enter_lane;
 pub use report::{Condition, Finding, RoleReport, ScriptState};
+pub use roles::{RedisRoles, Role};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use topology::EndpointError;
 
-use crate::config::redis::{Endpoint, RedisConfig};
+use crate::config::redis::{Endpoint, RedisConfig, Topology};
 use crate::lifecycle::Tasks;
+use backoff::Backoff;
 use connection::{Channel, Packet};
-use link::{Backoff, Link, LinkState};
+use link::{Link, LinkState};
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
-
-/// What a Redis is used for; each may have a server of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// May be evicted, may be lost.
-    Cache,
-    /// Must never be evicted: series, locks, counters, idempotency records.
-    State,
-}
-
-impl Role {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Cache => "cache",
-            Self::State => "state",
-        }
-    }
-}
 
 /// The facade that features hold: commands and script calls against one role.
 #[derive(Clone, Debug)]
@@ -63,8 +50,11 @@ pub struct Redis(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    role: Role,
-    pool: Pool,
+    roles: &'static [Role],
+    /// One connection for every lane ...
+    lane_pool: Pool,
+    /// ... and others apart, so that blocking commands cannot take a lane's place.
+    private_pool: Pool,
     /// Lane 0's, for everybody without a lane of their own.
     shared: Link,
     /// The workers', lane 1 first.
@@ -85,19 +75,15 @@ struct Limits {
     backoff: Backoff,
 }
 
-/// Refusals that change with the next moment are tried this often more.
-const RETRIES: u32 = 2;
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-
 impl Redis {
-    /// Prepares a role; connects to nothing until [`Redis::attach`].
+    /// Prepares the facade of a server for its roles; connects to nothing until [`Redis::attach`].
     ///
     /// `lanes` is the number of threads that get a shared connection of their own.
     ///
     /// # Errors
     /// [`EndpointError`] when an address, a credential file or a certificate is unusable.
-    pub fn new(
-        role: Role,
+    fn new(
+        roles: &'static [Role],
         endpoint: &Endpoint,
         config: &RedisConfig,
         scripts: Vec<&'static LuaScript>,
@@ -111,22 +97,26 @@ impl Redis {
             backoff: Backoff::new(config.reconnect_min.duration(), config.reconnect_max.duration()),
         };
         let connector = Connector::new(endpoint, limits.connect, limits.command)?;
-        let pool = DeadPool::builder(connector)
-            .max_size(lanes + config.pool_size)
-            .timeouts(Timeouts { wait: Some(limits.pool_wait), create: Some(limits.connect), recycle: None })
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|_| EndpointError::NoRuntime)?;
+        let pool = |size: usize| {
+            let limit = connector.limit();
+            DeadPool::builder(connector.clone())
+                .max_size(size)
+                .timeouts(Timeouts { wait: Some(limits.pool_wait), create: Some(limit), recycle: None })
+                .runtime(Runtime::Tokio1)
+                .build()
+                .map_err(|_| EndpointError::NoRuntime)
+        };
         Ok(Self(Arc::new(Inner {
-            role,
-            pool,
+            roles,
+            lane_pool: pool(lanes)?,
+            private_pool: pool(config.pool_size)?,
             shared: Link::new(),
             lanes: (1..lanes).map(|_| Link::new()).collect(),
             keys: KeySpace::new(&config.key_prefix),
             scripts,
             limits,
-            is_cluster: endpoint.topology == crate::config::redis::Topology::Cluster,
-            report: watch::Sender::new(RoleReport::unknown(role, endpoint.topology)),
+            is_cluster: endpoint.topology == Topology::Cluster,
+            report: watch::Sender::new(RoleReport::unknown(roles, endpoint.topology)),
         })))
     }
 
@@ -134,7 +124,7 @@ impl Redis {
     pub fn attach(&self, lane: usize, tasks: &Tasks) {
         let this = self.clone();
         tasks.spawn("redis.connection", move |stop| async move {
-            this.link(lane).maintain(&this, stop).await;
+            this.link(lane).maintain(&this, lane, stop).await;
         });
         if lane == 0 {
             let this = self.clone();
@@ -142,8 +132,14 @@ impl Redis {
         }
     }
 
-    pub fn role(&self) -> Role {
-        self.0.role
+    /// What the server is used for.
+    pub fn roles(&self) -> &'static [Role] {
+        self.0.roles
+    }
+
+    /// The roles in words, for logs.
+    fn servers(&self) -> String {
+        report::words(self.0.roles)
     }
 
     /// The role's key space.
@@ -159,13 +155,23 @@ impl Redis {
     /// What is known of the server: connection, version, modules, persistence, eviction policy, scripts.
     pub fn report(&self) -> RoleReport {
         let mut report = self.0.report.borrow().clone();
-        report.connected = matches!(&*self.0.shared.subscribe().borrow(), LinkState::Up(_));
+        let mut links = std::iter::once(&self.0.shared).chain(&self.0.lanes);
+        report.connected = links.all(Link::is_up);
+        report.refusal = self.0.shared.refusal().map(|fault| fault.to_string());
         report
     }
 
-    /// Follows [`Redis::report`].
-    pub fn subscribe_report(&self) -> watch::Receiver<RoleReport> {
-        self.0.report.subscribe()
+    /// Resolves when the server has been looked at or cannot be used, and after a second or two in any case.
+    pub async fn settled(&self) {
+        let (mut reports, mut states) = (self.0.report.subscribe(), self.0.shared.subscribe());
+        let settled = async {
+            tokio::select! {
+                _ = reports.wait_for(|report| report.version.is_some()) => {}
+                _ = states.wait_for(|state| matches!(state, LinkState::Down(_))) => {}
+            }
+        };
+        // Nobody is told: the report says what is known.
+        let _ = tokio::time::timeout(self.0.limits.connect + 2 * self.0.limits.command, settled).await;
     }
 
     /// Runs one command.
@@ -173,7 +179,7 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd, effect: Effect) -> Result<T, RedisFault> {
-        let value = self.exchange(Packet::Command(command), effect).await?;
+        let value = self.exchange(Packet::Command(command), effect, self.deadline()).await?;
         T::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, effect))
     }
 
@@ -199,7 +205,7 @@ impl Redis {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let answers = match self.exchange(Packet::Commands(&pipeline), effect).await? {
+        let answers = match self.exchange(Packet::Commands(&pipeline), effect, self.deadline()).await? {
             Value::Array(answers) => answers,
             single => vec![single],
         };
@@ -207,16 +213,18 @@ impl Redis {
         Ok(answers.into_iter().map(classify).collect())
     }
 
-    /// Calls a script by its hash; a server that lost its scripts gets them again.
+    /// Calls a script by its hash; a server that does not know it gets its text.
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
     pub async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
-        let command = Binding::command(call);
-        let value = match self.exchange(Packet::Command(&command), S::EFFECT).await {
+        let deadline = self.deadline();
+        let by_hash = Binding::by_hash(call);
+        let value = match self.exchange(Packet::Command(&by_hash), S::EFFECT, deadline).await {
+            // One command that loads and runs: between two, another SCRIPT FLUSH could fall.
             Err(fault) if fault.is_noscript() => {
-                self.load(S::script()).await?;
-                self.exchange(Packet::Command(&command), S::EFFECT).await?
+                let by_text = Binding::by_text(call);
+                self.exchange(Packet::Command(&by_text), S::EFFECT, deadline).await?
             }
             answered => answered?,
         };
@@ -228,13 +236,17 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`] when the exchange as a whole failed.
     pub async fn call_all<S: ScriptCall>(&self, calls: &[S]) -> Result<Vec<Result<S::Reply, RedisFault>>, RedisFault> {
-        let commands: Vec<Cmd> = calls.iter().map(Binding::command).collect();
+        let commands: Vec<Cmd> = calls.iter().map(Binding::by_hash).collect();
         let mut answers = self.query_all(&commands, S::EFFECT).await?;
-        let missing: Vec<usize> = positions_of_noscript(&answers);
+        let missing = positions_of_noscript(&answers);
         if !missing.is_empty() {
-            self.load(S::script()).await?;
-            let again: Vec<Cmd> = missing.iter().filter_map(|&at| commands.get(at).cloned()).collect();
-            for (at, answer) in missing.into_iter().zip(self.query_all(&again, S::EFFECT).await?) {
+            let by_text: Vec<Cmd> = missing.iter().filter_map(|&at| calls.get(at).map(Binding::by_text)).collect();
+            // The other calls have run: a failure now belongs to those that have not.
+            let again = match self.query_all(&by_text, S::EFFECT).await {
+                Ok(again) => again,
+                Err(fault) => vec![Err(fault); missing.len()],
+            };
+            for (at, answer) in missing.into_iter().zip(again) {
                 if let Some(slot) = answers.get_mut(at) {
                     *slot = answer;
                 }
@@ -246,94 +258,70 @@ impl Redis {
     /// A connection of one's own, for blocking commands.
     ///
     /// # Errors
-    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or the fault of connecting.
+    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or why there is no connection: at once where that is
+    /// known already.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
-        link::checkout(&self.0.pool).await.map(Dedicated::new)
+        match self.link(link::current_lane()).refusal() {
+            Some(fault) => Err(fault),
+            None => link::checkout(&self.0.private_pool).await.map(Dedicated::new),
+        }
     }
 
-    /// Sends a packet over the lane's connection, within the command timeout, with the retries that are safe.
-    async fn exchange(&self, packet: Packet<'_>, effect: Effect) -> Result<Value, RedisFault> {
-        let mut retries = 0;
-        loop {
-            let fault = match self.attempt(packet, effect).await {
-                Ok(value) => return Ok(value),
-                Err(fault) => fault,
-            };
-            let safe = match fault.kind {
-                FaultKind::NotReady | FaultKind::ReadOnly => fault.outcome == Outcome::NotApplied,
-                FaultKind::ConnectionLost => effect == Effect::Read,
-                _ => false,
-            };
-            if !safe || retries == RETRIES {
-                return Err(fault);
+    /// A fresh connection of a lane: made, and fit for use once it knows our scripts.
+    async fn connect(&self) -> Result<Object<Connector>, RedisFault> {
+        let object = link::checkout(&self.0.lane_pool).await?;
+        match self.prepare(&mut object.channel.clone()).await {
+            Ok(()) => Ok(object),
+            Err(mut fault) => {
+                link::discard(object);
+                fault.without_connection();
+                Err(fault)
             }
-            retries += 1;
-            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn attempt(&self, packet: Packet<'_>, effect: Effect) -> Result<Value, RedisFault> {
-        let link = self.link(link::current_lane());
-        let mut channel = link.channel(self.0.limits.pool_wait).await?;
-        let answered = tokio::time::timeout(self.0.limits.command, channel.send(packet)).await;
-        let fault = match answered {
-            // The errors of a pipeline stay among its items: they belong to single commands.
-            Ok(Ok(Value::ServerError(error))) => RedisFault::classify(error.into(), effect),
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => RedisFault::classify(error, effect),
-            Err(_) => RedisFault::timeout(effect),
-        };
-        // A cluster connection mends its own nodes; dropping it for one slow node would punish the others.
-        if fault.breaks_connection() && !self.0.is_cluster {
-            link.mark_broken();
-        }
-        Err(fault)
-    }
-
-    /// A fresh connection is fit for use once it knows our scripts.
     async fn prepare(&self, channel: &mut Channel) -> Result<(), RedisFault> {
-        let loaded = self.load_all(channel).await;
-        self.0.report.send_modify(|report| report.scripts = ScriptState::of(&loaded, self.0.scripts.len()));
+        let loading = tokio::time::timeout(self.0.limits.command, self.load_scripts(channel));
+        let loaded = loading.await.unwrap_or_else(|_| Err(RedisFault::timeout(Effect::Read)));
+        self.0.report.send_if_modified(|report| report.scripts.learn(&loaded, self.0.scripts.len()));
         match loaded {
             // Reads and plain commands still work; scripts answer for themselves, and readiness says why.
-            Err(fault) if matches!(fault.kind, FaultKind::Denied) || fault.is_unknown_command() => Ok(()),
+            Err(fault) if fault.kind == FaultKind::Denied || fault.is_unknown_command() => Ok(()),
             other => other,
         }
     }
 
-    async fn load_all(&self, channel: &mut Channel) -> Result<(), RedisFault> {
-        let send = async |channel: &mut Channel, command: &Cmd| {
-            let answered = tokio::time::timeout(self.0.limits.command, channel.send(Packet::Command(command)));
-            match answered.await {
-                Ok(answer) => {
-                    answer.and_then(Value::extract_error).map_err(|error| RedisFault::classify(error, Effect::Read))
-                }
-                Err(_) => Err(RedisFault::timeout(Effect::Read)),
+    async fn load_scripts(&self, channel: &mut Channel) -> Result<(), RedisFault> {
+        let mut commands: Vec<Cmd> = self.0.scripts.iter().map(|script| script.load_command()).collect();
+        // A server may accept SCRIPT LOAD and still have EVALSHA renamed away or forbidden.
+        let mut probe = redis::cmd("EVALSHA");
+        probe.arg(report::PROBE.sha()).arg(1).arg(self.0.keys.key("gtx:probe"));
+        commands.push(probe);
+        let answers = if self.0.is_cluster {
+            let mut answers = Vec::with_capacity(commands.len());
+            for command in &commands {
+                answers.push(channel.send(Packet::Command(command)).await);
+            }
+            answers
+        } else {
+            let mut pipeline = Pipeline::with_capacity(commands.len());
+            for command in commands {
+                pipeline.add_command(command);
+            }
+            match channel.send(Packet::Commands(&pipeline)).await {
+                Ok(Value::Array(answers)) => answers.into_iter().map(Ok).collect(),
+                other => vec![other],
             }
         };
-        for script in &self.0.scripts {
-            send(channel, &load_command(script)).await?;
-        }
-        // A server may accept SCRIPT LOAD and still have EVALSHA renamed away or forbidden.
-        if let Some(probe) = self.0.scripts.iter().find(|script| script.name == report::PROBE.name) {
-            send(channel, redis::cmd("EVALSHA").arg(probe.sha()).arg(1).arg(self.0.keys.key("gtx:probe"))).await?;
+        for answer in answers {
+            answer.and_then(Value::extract_error).map_err(|error| RedisFault::classify(error, Effect::Read))?;
         }
         Ok(())
-    }
-
-    async fn load(&self, script: &'static LuaScript) -> Result<(), RedisFault> {
-        self.exchange(Packet::Command(&load_command(script)), Effect::Read).await.map(|_| ())
     }
 
     fn link(&self, lane: usize) -> &Link {
         lane.checked_sub(1).and_then(|at| self.0.lanes.get(at)).unwrap_or(&self.0.shared)
     }
-}
-
-fn load_command(script: &LuaScript) -> Cmd {
-    let mut command = redis::cmd("SCRIPT");
-    command.arg("LOAD").arg(script.source);
-    command
 }
 
 fn decode<S: ScriptCall>(value: Value) -> Result<S::Reply, RedisFault> {
@@ -347,43 +335,4 @@ fn positions_of_noscript(answers: &[Result<Value, RedisFault>]) -> Vec<usize> {
         _ => None,
     };
     answers.iter().enumerate().filter_map(lost).collect()
-}
-
-/// The facades of both roles; one and the same when no role has a server of its own.
-#[derive(Clone, Debug)]
-pub struct RedisRoles {
-    pub cache: Redis,
-    pub state: Redis,
-}
-
-impl RedisRoles {
-    /// Builds the roles from `[redis]`.
-    ///
-    /// # Errors
-    /// [`EndpointError`] when a configured endpoint is unusable.
-    pub fn new(config: &RedisConfig, scripts: &[&'static LuaScript], lanes: usize) -> Result<Self, EndpointError> {
-        let mut all = vec![&report::PROBE];
-        all.extend_from_slice(scripts);
-        let base = config.base();
-        let state_at = config.state.as_ref().unwrap_or(&base);
-        let state = Redis::new(Role::State, state_at, config, all.clone(), lanes)?;
-        let cache = match (&config.cache, &config.state) {
-            (None, None) => state.clone(),
-            (cache, _) => Redis::new(Role::Cache, cache.as_ref().unwrap_or(&base), config, all, lanes)?,
-        };
-        Ok(Self { cache, state })
-    }
-
-    /// Every distinct facade.
-    pub fn distinct(&self) -> impl Iterator<Item = &Redis> {
-        let apart = !Arc::ptr_eq(&self.cache.0, &self.state.0);
-        std::iter::once(&self.state).chain(apart.then_some(&self.cache))
-    }
-
-    /// Keeps a lane of every role connected from the current runtime.
-    pub fn attach(&self, lane: usize, tasks: &Tasks) {
-        for redis in self.distinct() {
-            redis.attach(lane, tasks);
-        }
-    }
 }

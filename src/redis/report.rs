@@ -1,11 +1,10 @@
-//! What is known of a role's server, looked up in the background and shown by readiness.
+//! What is known of a server, looked up in the background and shown by readiness.
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::fault::{Effect, RedisFault};
-use super::link::LinkState;
+use super::fault::{Effect, FaultKind, RedisFault};
 use super::script::LuaScript;
 use super::{Redis, Role};
 use crate::config::redis::Topology;
@@ -13,21 +12,27 @@ use crate::lua;
 
 pub(super) static PROBE: LuaScript = lua!("redis/probe.lua");
 
-/// One role's server, as last seen.
+/// A server, or a group of them behind one address, as last seen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RoleReport {
-    pub role: Role,
+    /// What it is used for; both, where no role has a server of its own.
+    pub roles: &'static [Role],
     /// `single`, `sentinel` or `cluster`.
     pub topology: &'static str,
     /// Whether requests have a connection at this moment.
     pub connected: bool,
+    /// Why they have none, where that is known.
+    #[serde(skip)]
+    pub refusal: Option<String>,
+    /// Of a cluster in which versions differ: every version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// `timeseries` and `json`, where the server answers their commands.
     pub modules: Vec<&'static str>,
+    /// Of a cluster: the least safe policy of any node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eviction_policy: Option<String>,
-    /// Whether the server logs every write (`aof`), snapshots (`rdb`), or keeps nothing (`none`).
+    /// `aof` when the server logs every write, else `snapshots` (at most); of a cluster, the least safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<&'static str>,
     pub scripts: ScriptState,
@@ -35,7 +40,7 @@ pub struct RoleReport {
     pub findings: Vec<Finding>,
 }
 
-/// Whether the role's Lua scripts can be called.
+/// Whether the Lua scripts can be called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScriptState {
@@ -48,17 +53,21 @@ pub enum ScriptState {
 }
 
 impl ScriptState {
-    pub(super) fn of(loaded: &Result<(), RedisFault>, count: usize) -> Self {
-        match loaded {
+    /// Takes in how loading went; a server that could not be asked changes nothing. Whether there was news.
+    pub(super) fn learn(&mut self, loaded: &Result<(), RedisFault>, count: usize) -> bool {
+        let news = match loaded {
             Ok(()) => Self::Loaded(count),
             Err(fault) if fault.is_unknown_command() => {
                 Self::Refused("SCRIPT or EVALSHA is disabled on the server".to_owned())
             }
-            Err(fault) if fault.kind == super::FaultKind::Denied => {
+            Err(fault) if fault.kind == FaultKind::Denied => {
                 Self::Refused("our Redis user may not use SCRIPT or EVALSHA".to_owned())
             }
-            Err(_) => Self::Unknown,
-        }
+            Err(_) => return false,
+        };
+        let is_news = *self != news;
+        *self = news;
+        is_news
     }
 }
 
@@ -78,16 +87,36 @@ pub struct Finding {
     pub reason: String,
 }
 
+/// One node's answer to INFO.
+struct Node {
+    /// Its address, where there are several.
+    name: Option<String>,
+    info: String,
+}
+
+impl Node {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+
+    fn logs_writes(&self) -> bool {
+        self.field("aof_enabled") == Some("1")
+    }
+}
+
+const SAFE_POLICY: &str = "noeviction";
+
 impl RoleReport {
-    pub(super) fn unknown(role: Role, topology: Topology) -> Self {
+    pub(super) fn unknown(roles: &'static [Role], topology: Topology) -> Self {
         Self {
-            role,
+            roles,
             topology: match topology {
                 Topology::Single => "single",
                 Topology::Sentinel => "sentinel",
                 Topology::Cluster => "cluster",
             },
             connected: false,
+            refusal: None,
             version: None,
             modules: Vec::new(),
             eviction_policy: None,
@@ -99,78 +128,126 @@ impl RoleReport {
 
     /// Every reason not to be content, the connection and the scripts included.
     pub fn conditions(&self) -> Vec<Finding> {
-        let role = self.role.label();
+        let servers = words(self.roles);
+        let down = |reason: String| Finding { condition: Condition::Down, reason };
         let mut all = Vec::new();
         if !self.connected {
-            all.push(Finding { condition: Condition::Down, reason: format!("redis role `{role}` is not connected") });
+            let why = self.refusal.as_ref().map(|refusal| format!(": {refusal}")).unwrap_or_default();
+            all.push(down(format!("redis {servers} is not connected{why}")));
         }
         if let ScriptState::Refused(reason) = &self.scripts {
-            all.push(Finding { condition: Condition::Down, reason: format!("redis role `{role}`: {reason}") });
+            all.push(down(format!("redis {servers}: {reason}")));
         }
         all.extend(self.findings.iter().cloned());
         all
     }
 
-    fn take_in(&mut self, info: &str) {
-        let field =
-            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-        self.version = field("redis_version").map(str::to_owned);
-        self.eviction_policy = field("maxmemory_policy").map(str::to_owned);
-        let aof = field("aof_enabled") == Some("1");
-        self.persistence = Some(match (aof, field("rdb_last_save_time").is_some()) {
-            (true, _) => "aof",
-            (false, true) => "rdb",
-            (false, false) => "none",
-        });
-        self.findings.clear();
-        let role = self.role.label();
-        let mut degraded = |reason: String| self.findings.push(Finding { condition: Condition::Degraded, reason });
-        if let (Role::State, Some(policy)) = (self.role, self.eviction_policy.as_deref())
-            && policy != "noeviction"
+    /// Judges every node: the worst one counts.
+    fn take_in(&mut self, nodes: &[Node]) {
+        let mut versions: Vec<&str> = nodes.iter().filter_map(|node| node.field("redis_version")).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        self.version = Some(versions.join(", ")).filter(|text| !text.is_empty());
+        let policies = || nodes.iter().filter_map(|node| node.field("maxmemory_policy"));
+        let worst = policies().find(|policy| *policy != SAFE_POLICY).or_else(|| policies().next());
+        self.eviction_policy = worst.map(str::to_owned);
+        self.persistence = Some(if nodes.iter().all(Node::logs_writes) { "aof" } else { "snapshots" });
+        self.findings = nodes.iter().flat_map(|node| self.judge(node)).collect();
+    }
+
+    fn judge(&self, node: &Node) -> Vec<Finding> {
+        let server = match &node.name {
+            Some(name) => format!("redis {}, node {name},", words(self.roles)),
+            None => format!("redis {}", words(self.roles)),
+        };
+        let mut reasons = Vec::new();
+        if let Some(policy) = node.field("maxmemory_policy")
+            && self.roles.contains(&Role::State)
+            && policy != SAFE_POLICY
         {
-            degraded(format!(
-                "redis role `{role}` has maxmemory-policy `{policy}`: locks, counters and series may be evicted; it needs `noeviction`"
+            reasons.push(format!(
+                "{server} has maxmemory-policy `{policy}`: locks, counters and series may be evicted; it needs \
+                 `{SAFE_POLICY}`"
             ));
         }
-        if aof && field("aof_last_write_status") == Some("err") {
-            degraded(format!("redis role `{role}` cannot write its append-only file"));
+        if node.logs_writes() && node.field("aof_last_write_status") == Some("err") {
+            reasons.push(format!("{server} cannot write its append-only file"));
         }
-        if field("rdb_last_bgsave_status") == Some("err") {
-            degraded(format!("redis role `{role}` failed its last background save"));
+        if node.field("rdb_last_bgsave_status") == Some("err") {
+            reasons.push(format!("{server} failed its last background save"));
         }
-        if field("role") == Some("slave") {
-            degraded(format!("redis role `{role}` is a read-only replica"));
+        if node.field("role") == Some("slave") {
+            reasons.push(format!("{server} is a read-only replica"));
         }
+        if node.field("redis_mode") == Some("cluster") && self.topology != "cluster" {
+            reasons.push(format!("{server} belongs to a cluster; redis.topology must say so"));
+        }
+        reasons.into_iter().map(|reason| Finding { condition: Condition::Degraded, reason }).collect()
     }
+
+    /// Notes that the server does not let itself be looked at.
+    fn take_in_denial(&mut self) {
+        let servers = words(self.roles);
+        self.findings = vec![Finding {
+            condition: Condition::Degraded,
+            reason: format!(
+                "redis {servers}: our Redis user may not use INFO and COMMAND, so that its safety is unknown"
+            ),
+        }];
+    }
+}
+
+/// The roles as people read them.
+pub(super) fn words(roles: &[Role]) -> String {
+    let names: Vec<String> = roles.iter().map(|role| format!("`{}`", role.label())).collect();
+    format!("{} {}", if names.len() == 1 { "role" } else { "roles" }, names.join(" and "))
 }
 
 /// Looks at the server after every connect and every `redis.check_interval`.
 pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
     let mut changes = redis.0.shared.subscribe();
     loop {
-        let up = matches!(&*changes.borrow_and_update(), LinkState::Up(_));
-        if up {
-            match look(redis).await {
-                Ok(()) => {}
-                Err(fault) => {
-                    tracing::debug!(role = redis.role().label(), %fault, "the server's condition is not known");
-                }
+        let up = changes.borrow_and_update().is_up();
+        let round = async {
+            if up {
+                look(redis).await;
             }
-        }
-        let pause = tokio::time::sleep(redis.0.limits.check_interval);
+            tokio::select! {
+                () = tokio::time::sleep(redis.0.limits.check_interval) => {}
+                // The sender lives as long as the facade that we hold.
+                _ = changes.changed() => {}
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = pause => {}
-            alive = changes.changed() => if alive.is_err() { return },
+            () = round => {}
         }
     }
 }
 
-async fn look(redis: &Redis) -> Result<(), RedisFault> {
-    let mut text = String::new();
+async fn look(redis: &Redis) {
+    let known = redis.report().findings;
+    let seen = inspect(redis).await;
+    redis.0.report.send_modify(|report| match &seen {
+        Ok((nodes, modules)) => {
+            report.take_in(nodes);
+            report.modules.clone_from(modules);
+        }
+        Err(fault) if fault.kind == FaultKind::Denied => report.take_in_denial(),
+        Err(fault) => tracing::debug!(redis = redis.servers(), %fault, "the server's condition is not known"),
+    });
+    for finding in redis.report().findings {
+        if !known.contains(&finding) {
+            tracing::warn!(reason = finding.reason, "redis is not as it should be");
+        }
+    }
+}
+
+async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisFault> {
+    let mut nodes = Vec::new();
     for section in ["server", "memory", "persistence", "replication"] {
         let answer: redis::Value = redis.query(redis::cmd("INFO").arg(section), Effect::Read).await?;
-        collect_text(&answer, &mut text);
+        collect(&answer, None, &mut nodes);
     }
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
@@ -180,27 +257,27 @@ async fn look(redis: &Redis) -> Result<(), RedisFault> {
             modules.push(module);
         }
     }
-    let before = redis.report().conditions();
-    redis.0.report.send_modify(|report| {
-        report.take_in(&text);
-        report.modules = modules;
-    });
-    for finding in redis.report().findings {
-        if !before.contains(&finding) {
-            tracing::warn!(role = redis.role().label(), reason = finding.reason, "redis is not as it should be");
-        }
-    }
-    Ok(())
+    Ok((nodes, modules))
 }
 
 /// A single server answers text, a cluster one text per node.
-fn collect_text(value: &redis::Value, text: &mut String) {
-    match value {
-        redis::Value::BulkString(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
-        redis::Value::VerbatimString { text: part, .. } | redis::Value::SimpleString(part) => text.push_str(part),
-        redis::Value::Map(nodes) => nodes.iter().for_each(|(_, part)| collect_text(part, text)),
-        redis::Value::Array(parts) => parts.iter().for_each(|part| collect_text(part, text)),
-        _ => {}
+fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
+    let text = match value {
+        redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
+        redis::Value::VerbatimString { text, .. } | redis::Value::SimpleString(text) => text.into(),
+        redis::Value::Map(answers) => {
+            for (address, answer) in answers {
+                if let redis::Value::BulkString(address) = address {
+                    collect(answer, Some(&String::from_utf8_lossy(address)), nodes);
+                }
+            }
+            return;
+        }
+        _ => return,
+    };
+    match nodes.iter_mut().find(|node| node.name.as_deref() == name) {
+        Some(node) => node.info.push_str(&text),
+        None => nodes.push(Node { name: name.map(str::to_owned), info: text.into_owned() }),
     }
 }
 
@@ -215,25 +292,44 @@ fn knows_command(value: &redis::Value) -> bool {
 mod tests {
     use super::*;
 
-    fn report(role: Role, info: &str) -> RoleReport {
-        let mut report = RoleReport::unknown(role, Topology::Single);
-        report.take_in(info);
+    fn node(name: Option<&str>, info: &str) -> Node {
+        Node { name: name.map(str::to_owned), info: info.to_owned() }
+    }
+
+    fn report(roles: &'static [Role], info: &str) -> RoleReport {
+        let mut report = RoleReport::unknown(roles, Topology::Single);
+        report.take_in(&[node(None, info)]);
         report
     }
 
     #[test]
-    fn eviction_on_the_state_role_is_named() {
+    fn eviction_is_unsafe_wherever_state_is_kept() {
         let unsafe_policy = "redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n";
-        let state = report(Role::State, unsafe_policy);
-        assert!(state.findings.iter().any(|finding| finding.reason.contains("`state`")), "{:?}", state.findings);
-        assert!(report(Role::Cache, unsafe_policy).findings.is_empty());
+        for roles in [[Role::State].as_slice(), &[Role::Cache, Role::State]] {
+            let findings = report(roles, unsafe_policy).findings;
+            assert!(findings.iter().any(|finding| finding.reason.contains("`state`")), "{findings:?}");
+        }
+        assert_eq!(report(&[Role::Cache], unsafe_policy).findings, []);
     }
 
     #[test]
     fn a_failing_append_only_file_is_named() {
         let state =
-            report(Role::State, "maxmemory_policy:noeviction\r\naof_enabled:1\r\naof_last_write_status:err\r\n");
+            report(&[Role::State], "maxmemory_policy:noeviction\r\naof_enabled:1\r\naof_last_write_status:err\r\n");
         assert_eq!(state.findings.len(), 1);
         assert_eq!(state.persistence, Some("aof"));
+    }
+
+    #[test]
+    fn the_worst_node_of_a_cluster_counts_and_is_named() {
+        let mut report = RoleReport::unknown(&[Role::State], Topology::Cluster);
+        let good = "redis_version:7.0.15\r\nredis_mode:cluster\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n";
+        let bad = "redis_version:7.2.4\r\nredis_mode:cluster\r\nmaxmemory_policy:volatile-lru\r\naof_enabled:0\r\n";
+        report.take_in(&[node(Some("a:1"), good), node(Some("b:2"), bad), node(Some("c:3"), good)]);
+        assert_eq!(report.version.as_deref(), Some("7.0.15, 7.2.4"));
+        assert_eq!(report.eviction_policy.as_deref(), Some("volatile-lru"));
+        assert_eq!(report.persistence, Some("snapshots"));
+        let reasons: Vec<&str> = report.findings.iter().map(|finding| finding.reason.as_str()).collect();
+        assert!(matches!(reasons.as_slice(), [one] if one.contains("node b:2")), "{reasons:?}");
     }
 }

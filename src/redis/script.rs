@@ -25,6 +25,12 @@ impl LuaScript {
     pub fn sha(&self) -> &str {
         self.sha.get_or_init(|| sha1_smol::Sha1::from(self.source).digest().to_string())
     }
+
+    pub(super) fn load_command(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(self.source);
+        command
+    }
 }
 
 /// Embeds `migrations-lua/<path>`.
@@ -80,10 +86,19 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// The EVALSHA command of a call.
-    pub(super) fn command<S: ScriptCall>(call: &S) -> Cmd {
+    /// The call by the script's hash.
+    pub(super) fn by_hash<S: ScriptCall>(call: &S) -> Cmd {
+        Self::bind("EVALSHA", S::script().sha(), call)
+    }
+
+    /// The call that brings the script's text along, which makes the server know it.
+    pub(super) fn by_text<S: ScriptCall>(call: &S) -> Cmd {
+        Self::bind("EVAL", S::script().source, call)
+    }
+
+    fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
         let mut command = Cmd::with_capacity(12, 256);
-        command.arg("EVALSHA").arg(S::script().sha()).arg(S::KEYS);
+        command.arg(name).arg(script).arg(S::KEYS);
         let mut binding = Self { command, keys: 0 };
         call.bind(&mut binding);
         debug_assert_eq!(binding.keys, S::KEYS, "{}: keys named and keys declared", S::script().name);

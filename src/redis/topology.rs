@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, RecycleResult};
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
-    TlsCertificates,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisError, TlsCertificates, TlsMode,
 };
-use tokio::sync::{Mutex, Notify};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Channel, Established};
-use crate::config::redis::{Endpoint, Topology};
+use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
 /// Why an endpoint's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +27,16 @@ pub enum EndpointError {
     CertificateFile { file: String, reason: String },
     #[error("the connection pool has no async runtime")]
     NoRuntime,
-    #[error("redis address is not usable: {0}")]
-    Address(RedisError),
+    #[error("redis address {address} is not usable: {reason}")]
+    Address { address: String, reason: RedisError },
 }
 
-/// The pool's manager: makes connections that carry no timeout of their own (the facade has it) and tell when they end.
-pub struct Connector {
+/// The pools' manager: makes connections that carry no timeout of their own (the facade has it) and tell when they
+/// end.
+#[derive(Clone)]
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
     target: Target,
     connect_timeout: Duration,
 }
@@ -42,7 +49,7 @@ enum Target {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.target {
+        f.write_str(match self.0.target {
             Target::Server(_) => "Connector(single)",
             Target::Sentinel(_) => "Connector(sentinel)",
             Target::Cluster(_) => "Connector(cluster)",
@@ -66,15 +73,16 @@ impl Connector {
             .addresses()
             .map(|address| connection_info(address, endpoint, password.as_deref(), certificates.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = endpoint.addresses().map(ToString::to_string).collect();
+        let unusable = |reason: RedisError| EndpointError::Address { address: names.join(", "), reason };
         let target = match endpoint.topology {
             Topology::Single => {
-                let Some(info) = addresses.into_iter().next() else {
-                    return Err(EndpointError::Address(missing_address()));
-                };
+                let info = addresses.into_iter().next().ok_or_else(|| unusable(missing_address()))?;
                 Target::Server(Box::new(info))
             }
             Topology::Sentinel => {
-                Target::Sentinel(Box::new(Mutex::new(sentinel(endpoint, &addresses, password, certificates)?)))
+                let client = sentinel(endpoint, &addresses, password, certificates).map_err(unusable)?;
+                Target::Sentinel(Box::new(Mutex::new(client)))
             }
             Topology::Cluster => {
                 let mut builder = ClusterClientBuilder::new(addresses)
@@ -82,36 +90,48 @@ impl Connector {
                     .response_timeout(command_timeout)
                     .overall_response_timeout(Some(command_timeout))
                     .use_protocol(ProtocolVersion::RESP3)
-                    .retries(CLUSTER_REDIRECTS);
+                    // The library would also send a write again whose answer was lost; what may be repeated is
+                    // decided by the facade, which follows MOVED and ASK as well.
+                    .retries(0);
                 if let Some(certificates) = certificates {
                     builder = builder.certs(certificates);
                 }
-                Target::Cluster(Box::new(builder.build().map_err(EndpointError::Address)?))
+                Target::Cluster(Box::new(builder.build().map_err(unusable)?))
             }
         };
-        Ok(Self { target, connect_timeout })
+        Ok(Self(Arc::new(Inner { target, connect_timeout })))
+    }
+
+    /// How long making one connection may take in all.
+    pub(super) fn limit(&self) -> Duration {
+        match self.0.target {
+            Target::Server(_) => self.0.connect_timeout,
+            // Several servers are asked, one of which may hang for as long as the client library lets it.
+            Target::Sentinel(_) | Target::Cluster(_) => self.0.connect_timeout + DISCOVERY,
+        }
     }
 }
 
-/// How often a command may follow MOVED or ASK, or wait out TRYAGAIN, before its caller is told.
-const CLUSTER_REDIRECTS: u32 = 3;
+/// The client library gives a Sentinel one second to connect and half a second to answer.
+const DISCOVERY: Duration = Duration::from_secs(2);
 
 impl Manager for Connector {
     type Type = Established;
     type Error = RedisError;
 
     async fn create(&self) -> Result<Established, RedisError> {
-        let lost = Arc::new(Notify::new());
-        let announce = Arc::clone(&lost);
+        let lost = CancellationToken::new();
+        let announce = lost.clone();
         let on_push = move |push: PushInfo| -> Result<(), RedisError> {
             if push.kind == PushKind::Disconnection {
-                announce.notify_one();
+                announce.cancel();
             }
             Ok(())
         };
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_timeout)).set_response_timeout(None);
-        let channel = match &self.target {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.0.connect_timeout))
+            .set_response_timeout(None);
+        let channel = match &self.0.target {
             Target::Server(info) => {
                 let manager =
                     deadpool_redis::Manager::new_with_config(info.as_ref().clone(), config.set_push_sender(on_push))?;
@@ -127,8 +147,12 @@ impl Manager for Connector {
         Ok(Established { channel, lost })
     }
 
-    /// No question to the server: whoever saw a connection fail has not given it back.
-    async fn recycle(&self, _: &mut Established, _: &Metrics) -> RecycleResult<RedisError> {
+    /// No question to the server: whoever saw a connection fail has not given it back, and one that the server closed
+    /// while it lay idle has been announced.
+    async fn recycle(&self, connection: &mut Established, _: &Metrics) -> RecycleResult<RedisError> {
+        if connection.lost.is_cancelled() {
+            return Err(RecycleError::message("the server has closed it"));
+        }
         Ok(())
     }
 }
@@ -146,27 +170,34 @@ fn password(endpoint: &Endpoint) -> Result<Option<String>, EndpointError> {
 
 fn certificates(endpoint: &Endpoint) -> Result<Option<TlsCertificates>, EndpointError> {
     let Some(file) = &endpoint.ca_file else { return Ok(None) };
-    let pem = std::fs::read(file).map_err(|error| EndpointError::CertificateFile {
-        file: file.display().to_string(),
-        reason: error.to_string(),
-    })?;
+    let unusable = |reason: String| EndpointError::CertificateFile { file: file.display().to_string(), reason };
+    let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    match CertificateDer::pem_slice_iter(&pem).next() {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => return Err(unusable(error.to_string())),
+        None => return Err(unusable("it holds no certificate in PEM form".to_owned())),
+    }
     Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(pem) }))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens addresses")]
 fn connection_info(
-    address: &str,
+    address: &ServerUrl,
     endpoint: &Endpoint,
     password: Option<&str>,
     certificates: Option<&TlsCertificates>,
 ) -> Result<ConnectionInfo, EndpointError> {
-    let mut info = address.into_connection_info().map_err(EndpointError::Address)?;
+    let unusable = |reason| EndpointError::Address { address: address.to_string(), reason };
+    let mut info = address.expose().into_connection_info().map_err(unusable)?;
     let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    if !endpoint.username.is_empty() {
-        settings = settings.set_username(&endpoint.username);
-    }
-    if let Some(password) = password {
-        settings = settings.set_password(password);
+    // Sentinels have users of their own, which only their addresses can name.
+    if endpoint.topology != Topology::Sentinel {
+        if !endpoint.username.is_empty() {
+            settings = settings.set_username(&endpoint.username);
+        }
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
     }
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     info = info.set_redis_settings(settings).set_tcp_settings(tcp);
@@ -174,38 +205,48 @@ fn connection_info(
         None => Ok(info),
         Some(certificates) => redis::Client::build_with_tls(info, certificates.clone())
             .map(|client| client.get_connection_info().clone())
-            .map_err(EndpointError::Address),
+            .map_err(unusable),
     }
 }
 
-/// Sentinels are asked as they are addressed; the master is reached with the endpoint's own credentials.
+/// Sentinels are asked as they are addressed; the master is reached with the endpoint's own credentials, and over TLS
+/// where the Sentinels are.
 fn sentinel(
     endpoint: &Endpoint,
     addresses: &[ConnectionInfo],
     password: Option<String>,
     certificates: Option<TlsCertificates>,
-) -> Result<SentinelClient, EndpointError> {
+) -> Result<SentinelClient, RedisError> {
+    let first = addresses.first().ok_or_else(missing_address)?;
     let mut builder = SentinelClientBuilder::new(
         addresses.iter().map(|info| info.addr().clone()),
         endpoint.sentinel_master.clone(),
         SentinelServerType::Master,
-    )
-    .map_err(EndpointError::Address)?
-    .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+    )?
+    .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+    .set_client_to_redis_tcp_settings(first.tcp_settings().clone())
+    .set_client_to_redis_db(first.redis_settings().db());
     if !endpoint.username.is_empty() {
         builder = builder.set_client_to_redis_username(&endpoint.username);
     }
     if let Some(password) = password {
         builder = builder.set_client_to_redis_password(password);
     }
-    let first = addresses.first();
-    if let Some(database) = first.map(|info| info.redis_settings().db()) {
-        builder = builder.set_client_to_redis_db(database);
+    if let Some(username) = first.redis_settings().username() {
+        builder = builder.set_client_to_sentinel_username(username);
     }
-    if let Some(certificates) = certificates {
-        builder = builder.set_client_to_redis_certificates(certificates);
+    if let Some(password) = first.redis_settings().password() {
+        builder = builder.set_client_to_sentinel_password(password);
     }
-    builder.build().map_err(EndpointError::Address)
+    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        if let Some(certificates) = certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+    }
+    builder.build()
 }
 
 fn missing_address() -> RedisError {

@@ -31,6 +31,8 @@ pub struct TestAppBuilder {
     overrides: String,
     redis: Option<Arc<std::sync::Mutex<RedisServer>>>,
     redis_options: Vec<String>,
+    production: bool,
+    lanes: usize,
     proxied: bool,
     system_clock: bool,
     unready: bool,
@@ -47,6 +49,18 @@ impl TestAppBuilder {
     /// Options of the Redis that is started for the test.
     pub fn redis_options(mut self, options: &[&str]) -> Self {
         self.redis_options = options.iter().map(|&option| option.to_owned()).collect();
+        self
+    }
+
+    /// The Redis that is started for the test is configured as in production.
+    pub fn production_redis(mut self) -> Self {
+        self.production = true;
+        self
+    }
+
+    /// More shared connections than the one of lane 0; the test enters their lanes itself.
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        self.lanes = lanes;
         self
     }
 
@@ -77,20 +91,31 @@ impl TestAppBuilder {
     pub async fn spawn(self) -> TestApp {
         let redis = self.redis.unwrap_or_else(|| {
             let options: Vec<&str> = self.redis_options.iter().map(String::as_str).collect();
-            let server = if options.is_empty() { RedisServer::start() } else { RedisServer::with_options(&options) };
+            let server = match (self.production, options.is_empty()) {
+                (true, _) => RedisServer::production(),
+                (false, true) => RedisServer::start(),
+                (false, false) => RedisServer::with_options(&options),
+            };
             Arc::new(std::sync::Mutex::new(server))
         });
-        let socket = redis.lock().expect("the server").socket();
+        let (socket, url, login) = {
+            let server = redis.lock().expect("the server");
+            (server.socket(), server.url(), server.login())
+        };
         let proxy = if self.proxied { Some(Proxy::start(&socket).await) } else { None };
-        let url = proxy.as_ref().map_or_else(|| format!("unix://{}", socket.display()), Proxy::url);
+        let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
         let mut config = Config::with_overrides(&self.overrides).expect("the overrides are TOML");
         // A test that names its own endpoint keeps it.
         if !self.overrides.contains("url =") && !self.overrides.contains("nodes =") {
             config = config.with_redis_url(url);
         }
         let clock = if self.system_clock { Clock::System } else { Clock::manual(START) };
-        let app = App::build(config, clock, 1).expect("the service builds");
+        let lanes = self.lanes.max(1);
+        let app = App::build(config, clock, lanes).expect("the service builds");
         app.attach();
+        for lane in 1..lanes {
+            app.deps.redis.attach(lane, &app.deps.tasks);
+        }
         let app = TestApp { app, redis, proxy, served: None };
         if !self.unready {
             eventually("the service is ready", async || app.get("/health/ready").await.is(200)).await;

@@ -9,5 +9,5 @@ mod reply;
 pub use app::{START, TestApp};
 pub use eventually::eventually;
 pub use proxy::Proxy;
-pub use redis_server::RedisServer;
+pub use redis_server::{RedisServer, free_port};
 pub use reply::Reply;

@@ -14,9 +14,19 @@ echo "$server" > "$PID_FILE"
 exec 3<&-
 wait "$server""#;
 
+/// How the service and the test itself log in; nothing where everybody may do everything.
+#[derive(Clone, Copy, Default)]
+struct Users {
+    service: &'static str,
+    test: &'static str,
+}
+
 pub struct RedisServer {
     directory: TempDir,
+    /// A configuration file, which has to come before every option.
+    file: Option<PathBuf>,
     options: Vec<String>,
+    users: Users,
     running: Option<Running>,
 }
 
@@ -26,16 +36,45 @@ struct Running {
 }
 
 impl RedisServer {
-    /// A server without persistence.
+    /// A server without persistence; with `GTX_TEST_REDIS=production`, one as it is run in production.
     pub fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
+        if std::env::var("GTX_TEST_REDIS").is_ok_and(|kind| kind == "production") {
+            return Self::production();
+        }
         Self::with_options(&["--save", "", "--appendonly", "no"])
     }
 
     /// A server with these options over Redis's defaults; it listens on its socket only, unless they say `--port`.
     pub fn with_options(options: &[&str]) -> Self {
-        let directory = tempfile::Builder::new().prefix("gtx-redis-").tempdir().expect("a temporary directory");
-        let mut server =
-            Self { directory, options: options.iter().map(|&option| option.to_owned()).collect(), running: None };
+        Self::launch(temporary_directory(), None, options, Users::default())
+    }
+
+    /// A server with the shipped `config/redis/redis.conf` and `users.acl`; only places are changed.
+    ///
+    /// The harness adds a user for itself behind the shipped ones, since these may not look behind the scenes.
+    pub fn production() -> Self {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/redis");
+        let directory = temporary_directory();
+        let users = std::fs::read_to_string(shipped.join("users.acl")).expect("the shipped users");
+        let acl = directory.path().join("users.acl");
+        std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
+        let acl = acl.display().to_string();
+        let users = Users { service: "?user=gridtokenx&pass=gridtokenx", test: "?user=harness&pass=any" };
+        Self::launch(directory, Some(shipped.join("redis.conf")), &["--aclfile", &acl], users)
+    }
+
+    /// A server or Sentinel with a configuration file of this text, which it may rewrite.
+    pub fn with_file(text: &str, options: &[&str]) -> Self {
+        let directory = temporary_directory();
+        let file = directory.path().join("own.conf");
+        std::fs::write(&file, text).expect("a file");
+        Self::launch(directory, Some(file), options, Users::default())
+    }
+
+    fn launch(directory: TempDir, file: Option<PathBuf>, options: &[&str], users: Users) -> Self {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut server = Self { directory, file, options, users, running: None };
         server.boot();
         server
     }
@@ -48,8 +87,14 @@ impl RedisServer {
         self.directory.path().join("redis.sock")
     }
 
+    /// What follows the address in the service's URL: its user, where it has one.
+    pub fn login(&self) -> &'static str {
+        self.users.service
+    }
+
+    /// The service's URL.
     pub fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        format!("unix://{}{}", self.socket().display(), self.users.service)
     }
 
     /// The server's process id.
@@ -83,7 +128,7 @@ impl RedisServer {
         assert!(self.running.is_none(), "the server runs already");
         let _ = std::fs::remove_file(self.socket());
         let mut command = Command::new("sh");
-        command.args(["-c", SHEPHERD, "redis-shepherd", "redis-server"]);
+        command.args(["-c", SHEPHERD, "redis-shepherd", "redis-server"]).args(&self.file);
         if !self.options.iter().any(|option| option == "--port") {
             command.args(["--port", "0"]);
         }
@@ -117,7 +162,7 @@ impl RedisServer {
 
     pub fn try_command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> redis::RedisResult<T> {
         #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
-        let client = redis::Client::open(self.url())?;
+        let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
         let mut command = redis::Cmd::new();
         for part in parts {
@@ -143,6 +188,16 @@ impl Drop for RedisServer {
             let _ = running.shepherd.wait();
         }
     }
+}
+
+fn temporary_directory() -> TempDir {
+    tempfile::Builder::new().prefix("gtx-redis-").tempdir().expect("a temporary directory")
+}
+
+/// A TCP port that was free a moment ago, for servers that must know their port before they start.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
 }
 
 /// A missing server is a failure that says how to install it, never a skip.

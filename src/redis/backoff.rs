@@ -1,0 +1,50 @@
+//! The pause before the next attempt to connect.
+
+use std::time::Duration;
+
+/// Exponential back-off with full jitter: a random time between zero and a bound that doubles.
+///
+/// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    min: Duration,
+    max: Duration,
+    bound: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max, bound: min }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.bound = self.min;
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let bound = self.bound;
+        self.bound = (bound * 2).min(self.max);
+        bound.mul_f64(random_fraction())
+    }
+}
+
+/// A number in 0.0..1.0; a machine without entropy gets the middle, which only costs it the jitter.
+fn random_fraction() -> f64 {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    f64::from(random) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_below_a_bound_that_doubles_up_to_its_maximum() {
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(35));
+        for bound in [10, 20, 35, 35, 35] {
+            assert!(backoff.next() < Duration::from_millis(bound));
+        }
+        backoff.reset();
+        assert!(backoff.next() < Duration::from_millis(10));
+    }
+}

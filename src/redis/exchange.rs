@@ -1,0 +1,81 @@
+//! One question and its answer: the deadline, the retries that are safe, and the verdict on the connection.
+
+use std::time::Duration;
+
+use redis::{ServerErrorKind, Value};
+use tokio::time::Instant;
+
+use super::connection::Packet;
+use super::fault::{Effect, FaultKind, Outcome, RedisFault};
+use super::link::{self, Live};
+use super::{Link, Redis};
+
+/// Refusals that change with the next moment are tried this often more.
+const RETRIES: u32 = 2;
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// A connection this young that meets a read-only server is kept: making it anew at once would meet the same one.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+impl Redis {
+    /// When the call that begins now must have its answer, its retries included.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.0.limits.command
+    }
+
+    /// Sends a packet over the lane's connection.
+    pub(super) async fn exchange(
+        &self,
+        packet: Packet<'_>,
+        effect: Effect,
+        deadline: Instant,
+    ) -> Result<Value, RedisFault> {
+        let link = self.link(link::current_lane());
+        let mut retries = 0;
+        loop {
+            // A refusal of the breaker is final: whoever asked again would only wait.
+            let mut live = link.live(self.0.limits.pool_wait).await?;
+            let fault = match tokio::time::timeout_at(deadline, live.channel.send(packet)).await {
+                Ok(Ok(Value::ServerError(error))) => RedisFault::classify(error.into(), effect),
+                // The errors of a pipeline stay among its items: they belong to single commands.
+                Ok(Ok(value)) => {
+                    if holds_read_only(&value) {
+                        self.give_up(link, &live, FaultKind::ReadOnly);
+                    }
+                    return Ok(value);
+                }
+                Ok(Err(error)) => RedisFault::classify(error, effect),
+                Err(_) => RedisFault::timeout(effect),
+            };
+            let renewed = fault.breaks_connection() && self.give_up(link, &live, fault.kind);
+            let pause = match fault.kind {
+                FaultKind::NotReady if fault.outcome == Outcome::NotApplied => RETRY_PAUSE,
+                FaultKind::ReadOnly if renewed || self.0.is_cluster => Duration::ZERO,
+                FaultKind::ConnectionLost if effect == Effect::Read => Duration::ZERO,
+                _ => return Err(fault),
+            };
+            // A retry with hardly any time left would only condemn the next connection.
+            if retries == RETRIES || Instant::now() + pause + self.0.limits.command / 2 > deadline {
+                return Err(fault);
+            }
+            retries += 1;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Has the connection made anew, if that can help; whether it is.
+    fn give_up(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
+        // A cluster connection mends its own nodes; dropping it for one slow node would punish the others.
+        let helps = !self.0.is_cluster && (kind != FaultKind::ReadOnly || live.age() >= SECOND_LOOK);
+        if helps {
+            link.mark_broken(live);
+        }
+        helps
+    }
+}
+
+/// Whether an answer to several commands says that the server takes no writes.
+fn holds_read_only(value: &Value) -> bool {
+    let says_so =
+        |item: &Value| matches!(item, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
+    matches!(value, Value::Array(items) if items.iter().any(says_so))
+}

@@ -1,0 +1,72 @@
+//! What Redis is used for, and which facade serves it.
+
+use std::sync::Arc;
+
+use utoipa::ToSchema;
+
+use super::Redis;
+use super::report::PROBE;
+use super::script::LuaScript;
+use super::topology::EndpointError;
+use crate::config::redis::RedisConfig;
+use crate::lifecycle::Tasks;
+
+/// What a Redis is used for; each may have a server of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May be evicted, may be lost.
+    Cache,
+    /// Must never be evicted: series, locks, counters, idempotency records.
+    State,
+}
+
+impl Role {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::State => "state",
+        }
+    }
+}
+
+/// The facades of both roles; one and the same when no role has a server of its own.
+#[derive(Clone, Debug)]
+pub struct RedisRoles {
+    pub cache: Redis,
+    pub state: Redis,
+}
+
+impl RedisRoles {
+    /// Builds the roles from `[redis]`.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when a configured endpoint is unusable.
+    pub fn new(config: &RedisConfig, scripts: &[&'static LuaScript], lanes: usize) -> Result<Self, EndpointError> {
+        let mut all = vec![&PROBE];
+        all.extend_from_slice(scripts);
+        let build = |roles, endpoint| Redis::new(roles, endpoint, config, all.clone(), lanes);
+        let base = config.base();
+        if config.cache.is_none() && config.state.is_none() {
+            let both = build(&[Role::Cache, Role::State], &base)?;
+            return Ok(Self { cache: both.clone(), state: both });
+        }
+        Ok(Self {
+            cache: build(&[Role::Cache], config.cache.as_ref().unwrap_or(&base))?,
+            state: build(&[Role::State], config.state.as_ref().unwrap_or(&base))?,
+        })
+    }
+
+    /// Every distinct facade.
+    pub fn distinct(&self) -> impl Iterator<Item = &Redis> {
+        let apart = !Arc::ptr_eq(&self.cache.0, &self.state.0);
+        std::iter::once(&self.state).chain(apart.then_some(&self.cache))
+    }
+
+    /// Keeps a lane of every role connected from the current runtime.
+    pub fn attach(&self, lane: usize, tasks: &Tasks) {
+        for redis in self.distinct() {
+            redis.attach(lane, tasks);
+        }
+    }
+}
