@@ -2,4 +2,7 @@
 
 mod support;
 
+mod faults;
+mod faults_load;
+mod faults_refusals;
 mod health;

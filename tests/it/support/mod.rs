@@ -2,6 +2,7 @@
 
 mod app;
 mod eventually;
+pub mod facade;
 mod proxy;
 mod redis_server;
 mod reply;
