@@ -6,3 +6,5 @@ mod faults;
 mod faults_load;
 mod faults_refusals;
 mod health;
+mod redis_roles;
+mod redis_topologies;

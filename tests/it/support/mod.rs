@@ -3,12 +3,14 @@
 mod app;
 mod eventually;
 pub mod facade;
+mod groups;
 mod proxy;
 mod redis_server;
 mod reply;
 
 pub use app::TestApp;
 pub use eventually::eventually;
+pub use groups::{Cluster, SentinelGroup};
 pub use proxy::Proxy;
 pub use redis_server::{RedisServer, free_port};
 pub use reply::Reply;
