@@ -7,4 +7,5 @@ mod faults_load;
 mod faults_refusals;
 mod health;
 mod redis_roles;
+mod redis_security;
 mod redis_topologies;

@@ -33,7 +33,9 @@ impl SentinelGroup {
         );
         let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
         // A Sentinel looks every ten seconds; a test has less patience.
-        let _: String = sentinel.command(&["SENTINEL", "DEBUG", "INFO-PERIOD", "100", "PING-PERIOD", "100"]);
+        for period in ["INFO-PERIOD", "PING-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
+            let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
+        }
         let group = Self { master, replica, sentinel, port };
         eventually("the Sentinel knows the replica", async || {
             let masters: String = group.sentinel.command(&["INFO", "sentinel"]);

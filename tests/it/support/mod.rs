@@ -7,6 +7,7 @@ mod groups;
 mod proxy;
 mod redis_server;
 mod reply;
+mod tls;
 
 pub use app::TestApp;
 pub use eventually::eventually;
@@ -14,3 +15,4 @@ pub use groups::{Cluster, SentinelGroup};
 pub use proxy::Proxy;
 pub use redis_server::{RedisServer, free_port};
 pub use reply::Reply;
+pub use tls::TlsServer;
