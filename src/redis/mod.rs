@@ -258,13 +258,11 @@ impl Redis {
     /// A connection of one's own, for blocking commands.
     ///
     /// # Errors
-    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or why there is no connection: at once where that is
-    /// known already.
+    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or why there is no connection. While the lane has none,
+    /// none is tried: the breaker counts here as well.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
-        match self.link(link::current_lane()).refusal() {
-            Some(fault) => Err(fault),
-            None => link::checkout(&self.0.private_pool).await.map(Dedicated::new),
-        }
+        self.link(link::current_lane()).live(self.0.limits.pool_wait).await?;
+        link::checkout(&self.0.private_pool).await.map(Dedicated::new)
     }
 
     /// A fresh connection of a lane: made, and fit for use once it knows our scripts.

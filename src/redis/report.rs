@@ -133,7 +133,7 @@ impl RoleReport {
         let mut all = Vec::new();
         if !self.connected {
             let why = self.refusal.as_ref().map(|refusal| format!(": {refusal}")).unwrap_or_default();
-            all.push(down(format!("redis {servers} is not connected{why}")));
+            all.push(down(format!("redis {servers}: not connected{why}")));
         }
         if let ScriptState::Refused(reason) = &self.scripts {
             all.push(down(format!("redis {servers}: {reason}")));

@@ -11,4 +11,10 @@ mod support;
 
 mod auth;
 mod command;
+mod faults;
+mod faults_load;
+mod faults_refusals;
 mod health;
+mod redis_roles;
+mod redis_security;
+mod redis_topologies;

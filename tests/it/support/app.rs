@@ -9,6 +9,7 @@ use gridtokenx_redis::app::App;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::http::server::{self, Worker};
+use gridtokenx_redis::redis::Redis;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,12 @@ impl TestAppBuilder {
     /// More shared connections than the one of lane 0; the test enters their lanes itself.
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.lanes = lanes;
+        self
+    }
+
+    /// A Redis that the test has started.
+    pub fn on(mut self, server: RedisServer) -> Self {
+        self.redis = Some(Arc::new(std::sync::Mutex::new(server)));
         self
     }
 
@@ -140,6 +147,11 @@ impl TestApp {
 
     pub fn app(&self) -> &App {
         &self.app
+    }
+
+    /// The facade of the role that must never be evicted.
+    pub fn state(&self) -> &Redis {
+        &self.app.deps.redis.state
     }
 
     pub fn proxy(&self) -> &Proxy {

@@ -2,12 +2,17 @@
 
 mod app;
 mod eventually;
+pub mod facade;
+mod groups;
 mod proxy;
 mod redis_server;
 mod reply;
+mod tls;
 
 pub use app::{START, TestApp};
 pub use eventually::eventually;
+pub use groups::{Cluster, SentinelGroup};
 pub use proxy::Proxy;
 pub use redis_server::{RedisServer, free_port};
 pub use reply::Reply;
+pub use tls::TlsServer;

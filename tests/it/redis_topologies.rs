@@ -1,0 +1,209 @@
+//! More than one server: a master that Sentinels name, and a cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gridtokenx_redis::redis::{Effect, FaultKind, Outcome};
+
+use crate::support::facade::{Stamp, get, increment, set};
+use crate::support::{Cluster, SentinelGroup, TestApp, eventually};
+
+async fn on_group(group: &SentinelGroup) -> TestApp {
+    TestApp::builder().config(&group.config()).spawn().await
+}
+
+#[tokio::test]
+async fn the_service_writes_again_after_sentinel_has_replaced_the_master() {
+    let mut group = SentinelGroup::start().await;
+    let app = on_group(&group).await;
+    let redis = app.state();
+    for nth in 0..20 {
+        set(redis, &format!("before-{nth}"), "kept").await.expect("a write");
+    }
+    let kept: i64 = redis.query(redis::cmd("WAIT").arg(1).arg(1_000), Effect::Read).await.expect("replicated");
+    assert_eq!(kept, 1);
+    group.master.kill();
+    eventually("readiness turns 503", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service writes again", async || set(redis, "after", "written").await.is_ok()).await;
+    assert_eq!(get(redis, "before-19").await.expect("a read").as_deref(), Some("kept"));
+    let stamp = Stamp::new(redis, "stamped");
+    assert!(stamp.owns(&redis.call(&stamp).await.expect("a script")));
+    assert_eq!(group.replica.command::<String>(&["GET", "after"]), "written");
+    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+}
+
+#[tokio::test]
+async fn a_master_demoted_under_us_is_left_for_the_new_one() {
+    let group = SentinelGroup::start().await;
+    let app = on_group(&group).await;
+    let redis = app.state();
+    set(redis, "before", "written").await.expect("a write");
+    eventually("the Sentinel swaps them", async || {
+        group.sentinel.try_command::<String>(&["SENTINEL", "FAILOVER", "gridtokenx"]).is_ok()
+    })
+    .await;
+    eventually("the roles are swapped", async || {
+        group.master.command::<String>(&["INFO", "replication"]).contains("role:slave")
+    })
+    .await;
+    eventually("the service writes to the new master", async || {
+        set(redis, "after", "written").await.is_ok()
+            && group.replica.try_command::<String>(&["GET", "after"]).is_ok_and(|value| value == "written")
+    })
+    .await;
+}
+
+async fn on_cluster(cluster: &Cluster) -> TestApp {
+    TestApp::builder().config(&cluster.config()).spawn().await
+}
+
+/// Names whose keys fall on all three nodes.
+fn names() -> Vec<String> {
+    (0..60).map(|nth| format!("key-{nth}")).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
+    let cluster = Cluster::start().await;
+    let app = on_cluster(&cluster).await;
+    let redis = app.state();
+    for name in names() {
+        set(redis, &name, &name).await.expect("a write");
+        assert_eq!(get(redis, &name).await.expect("a read"), Some(name));
+    }
+    for node in &cluster.nodes {
+        assert!(node.command::<i64>(&["DBSIZE"]) > 5, "a node got no keys");
+    }
+    let stamps: Vec<Stamp> = names().iter().map(|name| Stamp::new(redis, name)).collect();
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(&stamps).await.expect("an exchange")) {
+        assert!(stamp.owns(&answer.expect("a call")));
+    }
+    // One node forgets its scripts.
+    let _: String = cluster.nodes[1].command(&["SCRIPT", "FLUSH"]);
+    for stamp in &stamps {
+        assert!(stamp.owns(&redis.call(stamp).await.expect("a call")));
+    }
+    for node in &cluster.nodes {
+        let _: String = node.command(&["SCRIPT", "FLUSH"]);
+    }
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(&stamps).await.expect("an exchange")) {
+        assert!(stamp.owns(&answer.expect("a call")));
+    }
+    let reads: Vec<_> = names().iter().map(|name| redis::cmd("GET").arg(name).clone()).collect();
+    let answers = redis.query_all(&reads, Effect::Read).await.expect("an exchange");
+    for (name, answer) in names().iter().zip(answers) {
+        let value: String = redis::from_redis_value(answer.expect("a read")).expect("text");
+        assert_eq!(value, format!("value of {name}"));
+    }
+}
+
+#[tokio::test]
+async fn health_knows_every_node_of_a_cluster_and_loads_scripts_on_each() {
+    let cluster = Cluster::start().await;
+    let _: String = cluster.nodes[2].command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let app = on_cluster(&cluster).await;
+    eventually("the nodes were looked at", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
+    let ready = app.get("/health/ready").await.expect(200).json();
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    let report = &ready["redis"][0];
+    assert_eq!(report["topology"], "cluster", "{ready}");
+    assert_eq!(report["eviction_policy"], "allkeys-lru", "the worst node counts: {ready}");
+    let findings = report["findings"].as_array().expect("findings");
+    assert_eq!(findings.len(), 1, "{ready}");
+    let named = findings[0]["reason"].as_str().expect("a reason");
+    assert!(named.contains(&format!("node 127.0.0.1:{}", cluster.ports[2])), "{named}");
+    for node in &cluster.nodes {
+        for script in gridtokenx_redis::app::scripts() {
+            let known: Vec<bool> = node.command(&["SCRIPT", "EXISTS", script.sha()]);
+            assert_eq!(known, [true], "{}", script.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_node_connection_never_applies_a_write_twice() {
+    let cluster = Cluster::start().await;
+    let app = on_cluster(&cluster).await;
+    let redis = app.state();
+    let (mut certain, mut unknown) = (0_i64, 0_i64);
+    for round in 0..200 {
+        if round % 10 == 0 {
+            for node in &cluster.nodes {
+                let _ = node.try_command::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]);
+            }
+        }
+        for name in ["a", "b", "c"] {
+            match increment(redis, name).await {
+                Ok(_) => certain += 1,
+                Err(fault) if fault.outcome == Outcome::NotApplied => {}
+                Err(_) => unknown += 1,
+            }
+        }
+    }
+    let mut total = 0_i64;
+    for name in ["a", "b", "c"] {
+        let count = get(redis, name).await.expect("a read").expect("a count");
+        total += count.parse::<i64>().expect("a number");
+    }
+    assert!((certain..=certain + unknown).contains(&total), "{certain} + {unknown} ? {total}");
+    assert!(certain > 300, "{certain} + {unknown}");
+}
+
+#[tokio::test]
+async fn keys_are_found_while_their_slot_moves_and_after_it_has_moved() {
+    let cluster = Cluster::start().await;
+    let app = on_cluster(&cluster).await;
+    let redis = app.state();
+    set(redis, "moving", "before").await.expect("a write");
+    let slot: i64 = cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", "moving"]);
+    let slot = slot.to_string();
+    let owner = |node: &&crate::support::RedisServer| {
+        node.command::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]) == ["moving"]
+    };
+    let from = cluster.nodes.iter().position(|node| owner(&node)).expect("an owner");
+    let to = (from + 1) % 3;
+    let ids: Vec<String> = cluster.nodes.iter().map(|node| node.command(&["CLUSTER", "MYID"])).collect();
+    let (source, target) = (&cluster.nodes[from], &cluster.nodes[to]);
+    let _: String = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[from]]);
+    let _: String = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[to]]);
+    let port = cluster.ports[to].to_string();
+    let _: String = source.command(&["MIGRATE", "127.0.0.1", &port, "moving", "0", "1000"]);
+    assert_eq!(get(redis, "moving").await.expect("a read").as_deref(), Some("before"), "ASK is followed");
+    set(redis, "moving", "between").await.expect("ASK is followed");
+    for node in [target, source] {
+        let _: String = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[to]]);
+    }
+    assert_eq!(get(redis, "moving").await.expect("a read").as_deref(), Some("between"), "MOVED is followed");
+    set(redis, "moving", "after").await.expect("MOVED is followed");
+    assert_eq!(increment(redis, "moving").await.expect_err("text").kind, FaultKind::Internal);
+}
+
+#[tokio::test]
+async fn a_cluster_that_lost_a_node_says_so_in_time_and_heals() {
+    let cluster = Cluster::start().await;
+    let app = on_cluster(&cluster).await;
+    let redis = app.state();
+    cluster.nodes[0].stall();
+    let started = std::time::Instant::now();
+    let answers = join_all(names().iter().map(async |name| set(redis, name, "x").await)).await;
+    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+    assert!(answers.iter().any(Result::is_ok), "the other nodes serve on");
+    assert!(answers.iter().any(Result::is_err), "the frozen node cannot have answered");
+    cluster.nodes[0].resume();
+    eventually("every key can be written", async || {
+        for name in names() {
+            if set(redis, &name, "y").await.is_err() {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    let values: BTreeSet<Option<String>> =
+        join_all(names().iter().map(async |name| get(redis, name).await.expect("a read")))
+            .await
+            .into_iter()
+            .collect();
+    assert_eq!(values, BTreeSet::from([Some("y".to_owned())]));
+}

@@ -1,0 +1,117 @@
+//! Servers that work together: a master with replica and Sentinel, and a cluster of three masters.
+
+use super::{RedisServer, eventually, free_port};
+
+/// The name under which the Sentinel knows the master.
+pub const MASTER: &str = "gridtokenx";
+
+pub struct SentinelGroup {
+    pub master: RedisServer,
+    pub replica: RedisServer,
+    pub sentinel: RedisServer,
+    port: u16,
+}
+
+impl SentinelGroup {
+    /// A master, its replica and one Sentinel that needs nobody's agreement to replace a master silent for 300 ms.
+    pub async fn start() -> Self {
+        let (master_port, replica_port, port) = (free_port(), free_port(), free_port());
+        let tcp = |port: u16| ["--save".to_owned(), String::new(), "--port".to_owned(), port.to_string()];
+        let master = start(&tcp(master_port));
+        let mut options = tcp(replica_port).to_vec();
+        options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {master_port}")]);
+        options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
+        let replica = start(&options);
+        eventually("the replica follows", async || {
+            replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+        })
+        .await;
+        let file = format!(
+            "sentinel monitor {MASTER} 127.0.0.1 {master_port} 1\n\
+             sentinel down-after-milliseconds {MASTER} 300\n\
+             sentinel failover-timeout {MASTER} 3000\n"
+        );
+        let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
+        // A Sentinel looks every ten seconds; a test has less patience.
+        for period in ["INFO-PERIOD", "PING-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
+            let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
+        }
+        let group = Self { master, replica, sentinel, port };
+        eventually("the Sentinel knows the replica", async || {
+            let masters: String = group.sentinel.command(&["INFO", "sentinel"]);
+            masters.contains("slaves=1")
+        })
+        .await;
+        group
+    }
+
+    /// Configuration of a service that asks the Sentinel.
+    pub fn config(&self) -> String {
+        format!(
+            "[redis]\ntopology = \"sentinel\"\nsentinel_master = \"{MASTER}\"\nnodes = [\"redis://127.0.0.1:{}\"]\n",
+            self.port
+        )
+    }
+}
+
+pub struct Cluster {
+    pub nodes: Vec<RedisServer>,
+    pub ports: Vec<u16>,
+}
+
+impl Cluster {
+    /// Three masters that share the slots evenly.
+    pub async fn start() -> Self {
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let nodes: Vec<RedisServer> = ports
+            .iter()
+            .map(|port| {
+                let bus = free_port();
+                start(&[
+                    "--save".to_owned(),
+                    String::new(),
+                    "--port".to_owned(),
+                    port.to_string(),
+                    "--cluster-enabled".to_owned(),
+                    "yes".to_owned(),
+                    "--cluster-port".to_owned(),
+                    bus.to_string(),
+                    "--cluster-node-timeout".to_owned(),
+                    "2000".to_owned(),
+                ])
+            })
+            .collect();
+        let cluster = Self { nodes, ports };
+        let mut first = 0;
+        for (nth, node) in cluster.nodes.iter().enumerate() {
+            let last = if nth == 2 { 16_383 } else { first + 5_460 };
+            let range = [first.to_string(), last.to_string()];
+            let _: String = node.command(&["CLUSTER", "ADDSLOTSRANGE", &range[0], &range[1]]);
+            let _: String = node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(nth + 1).to_string()]);
+            first = last + 1;
+        }
+        for (node, port) in cluster.nodes.iter().zip(&cluster.ports).skip(1) {
+            let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
+            let _: String =
+                cluster.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
+        }
+        eventually("the cluster is whole", async || {
+            cluster.nodes.iter().all(|node| {
+                let info: String = node.command(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            })
+        })
+        .await;
+        cluster
+    }
+
+    /// Configuration of a service that knows one node and finds the others.
+    pub fn config(&self) -> String {
+        format!("[redis]\ntopology = \"cluster\"\nnodes = [\"redis://127.0.0.1:{}\"]\n", self.ports[0])
+    }
+}
+
+fn start(options: &[String]) -> RedisServer {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    RedisServer::with_options(&options)
+}

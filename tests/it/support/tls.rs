@@ -1,0 +1,56 @@
+//! A Redis that speaks TLS, with certificates made for the test.
+
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::{RedisServer, free_port};
+
+pub struct TlsServer {
+    pub server: RedisServer,
+    pub port: u16,
+    directory: TempDir,
+}
+
+impl TlsServer {
+    /// A server on `localhost` whose certificate an authority of its own has signed; `options` come on top.
+    pub fn start(options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = |name: &str| directory.path().join(name);
+        let authority = authority();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::new(["localhost".to_owned()])
+            .and_then(|params| params.signed_by(&key, &authority))
+            .expect("a certificate");
+        std::fs::write(file("ca.pem"), authority.pem()).expect("a file");
+        std::fs::write(file("server.pem"), certificate.pem()).expect("a file");
+        std::fs::write(file("server.key"), key.serialize_pem()).expect("a file");
+        std::fs::write(file("stranger.pem"), self::authority().pem()).expect("a file");
+        let port = free_port();
+        let path = |name: &str| file(name).display().to_string();
+        let (number, ca, certificate, key) =
+            (port.to_string(), path("ca.pem"), path("server.pem"), path("server.key"));
+        let mut all = vec!["--save", "", "--tls-port", &number, "--tls-auth-clients", "no"];
+        all.extend(["--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate, "--tls-key-file", &key]);
+        all.extend(options);
+        Self { server: RedisServer::with_options(&all), port, directory }
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// The certificate of an authority that has nothing to do with it.
+    pub fn stranger(&self) -> PathBuf {
+        self.directory.path().join("stranger.pem")
+    }
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new([]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::self_signed(params, key).expect("a certificate")
+}
