@@ -11,6 +11,7 @@ use super::refuse;
 use crate::app::{App, check_config};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::auth::AuthConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::RedisConfig;
 use crate::http::server::{self, Worker};
@@ -47,6 +48,7 @@ impl Refusal {
 async fn serve(config: Config) -> Result<u8, Refusal> {
     let misconfigured = Refusal::because(exit_code::CONFIG);
     let failed = Refusal::because(exit_code::FAILURE);
+    let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
     let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
     let _telemetry: TelemetryConfig = config.section().map_err(|error| misconfigured(&error))?;
     logging::install(&log, None).map_err(|error| misconfigured(&error))?;
@@ -70,7 +72,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         senders.push(sender);
         threads.push(start_worker(&app, lane, receiver, drain.clone()).map_err(|error| failed(&error))?);
     }
-    announce(&app, embedded.is_some());
+    announce(&app, &auth, embedded.is_some());
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
@@ -166,7 +168,7 @@ fn start_worker(
 }
 
 /// Says where everything is, for the person who typed the command.
-fn announce(app: &App, private: bool) {
+fn announce(app: &App, auth: &AuthConfig, private: bool) {
     let base = format!("http://{}", app.address());
     let redis: Vec<String> = app
         .deps
@@ -183,6 +185,6 @@ fn announce(app: &App, private: bool) {
     println!("API         {base}");
     println!("Swagger UI  {base}/swagger-ui/");
     println!("Metrics     {base}/metrics");
-    println!("Credentials {}", app.auth_mode);
+    println!("Credentials {}", auth.summary());
     println!("Redis       {kind}{}", redis.join("; "));
 }

@@ -12,3 +12,4 @@ mod support;
 mod auth;
 mod command;
 mod health;
+mod idempotency;
