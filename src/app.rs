@@ -17,7 +17,7 @@ use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::Deps;
-use crate::features::{FEATURES, StartError};
+use crate::features::{FEATURES, StartError, idempotency};
 use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
 use crate::http::auth::Authenticator;
 use crate::http::edge::{Edge, EdgeLayer};
@@ -43,8 +43,6 @@ const CORE_SECTIONS: &[SectionCheck] = &[
 pub struct App {
     pub deps: Deps,
     pub http: HttpConfig,
-    /// Who is asked for a credential, in words.
-    pub auth_mode: String,
     pub router: Router,
 }
 
@@ -109,17 +107,7 @@ impl App {
         };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
-        let table = RouteTable::new(access_table(), &deps.metrics.http);
-        let authenticator = authenticator(&deps.config, deps.clock.clone())?;
-        let auth_mode = authenticator.to_string();
-        let edge = Edge::new(&http, table, authenticator, deps.metrics.http.clone(), RequestTraces::default());
-        let service = Router::new()
-            .nest(LEGACY_MOUNT, routes.clone())
-            .merge(routes)
-            .merge(pages)
-            .fallback(no_such_route)
-            .layer(EdgeLayer(Arc::new(edge)));
-        Ok(Self { deps, http, auth_mode, router: service })
+        Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
     }
 
     /// Connects lane 0 on the current runtime.
@@ -141,6 +129,25 @@ impl App {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.http.address, self.http.port)
     }
+}
+
+/// Puts `routes` (and once more under `/api`) and `pages` behind what every request passes; `rows` say who may call.
+///
+/// The layers are one stack, because every further layer of a router costs each request an allocation.
+///
+/// # Errors
+/// A wrong configuration.
+pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router) -> Result<Router, StartError> {
+    let table = RouteTable::new(rows, &deps.metrics.http);
+    let authenticator = authenticator(&deps.config, deps.clock.clone())?;
+    let traces = RequestTraces::default();
+    let edge = Edge::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
+    Ok(Router::new()
+        .nest(LEGACY_MOUNT, routes.clone())
+        .merge(routes)
+        .merge(pages)
+        .fallback(no_such_route)
+        .layer((EdgeLayer(Arc::new(edge)), idempotency::guard(deps)?)))
 }
 
 /// The API document, without anything running.

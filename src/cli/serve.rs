@@ -12,6 +12,7 @@ use super::refuse;
 use crate::app::{App, check_config};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::auth::AuthConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::RedisConfig;
 use crate::http::server::{self, Worker};
@@ -48,6 +49,7 @@ impl Refusal {
 async fn serve(config: Config) -> Result<u8, Refusal> {
     let misconfigured = Refusal::because(exit_code::CONFIG);
     let failed = Refusal::because(exit_code::FAILURE);
+    let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
     let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
     let _telemetry: TelemetryConfig = config.section().map_err(|error| misconfigured(&error))?;
     logging::install(&log, None).map_err(|error| misconfigured(&error))?;
@@ -73,7 +75,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         senders.push(sender);
         threads.push(start_worker(&app, lane, receiver, drain.clone()).map_err(|error| failed(&error))?);
     }
-    announce(&app, address, embedded.is_some());
+    announce(&app, address, &auth, embedded.is_some());
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
@@ -167,11 +169,11 @@ fn start_worker(
 }
 
 /// Says where everything is, for the person who typed the command.
-fn announce(app: &App, address: SocketAddr, private: bool) {
+fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool) {
     println!("API         http://{address}");
     println!("Swagger UI  http://{address}/swagger-ui/");
     println!("Metrics     http://{address}/metrics");
-    println!("Credentials {}", app.auth_mode);
+    println!("Credentials {}", auth.summary());
     for redis in app.deps.redis.distinct() {
         let report = redis.report();
         let roles: Vec<&str> = report.roles.iter().map(|role| role.label()).collect();

@@ -224,6 +224,15 @@ impl AuthConfig {
         }
     }
 
+    /// The mode in force, for the person who starts the service.
+    pub fn summary(&self) -> String {
+        if !self.is_required() {
+            return "none: every caller may do everything".to_owned();
+        }
+        let issuers = self.jwt.len() + usize::from(self.jwt_secret.is_some());
+        format!("required: API keys {}, token issuers {issuers}", self.keys.len())
+    }
+
     /// Whether the service may listen on `address` like this.
     ///
     /// # Errors

@@ -299,5 +299,5 @@ fn secrets_do_not_print() {
     assert!(!format!("{auth:?}").contains(SECRET), "{auth:?}");
     let app = App::build(config, Clock::System, 1).expect("builds");
     assert!(!format!("{:?}", app.router).contains(SECRET));
-    assert_eq!(app.auth_mode, "required: API keys 0, token issuers 1");
+    assert_eq!(auth.summary(), "required: API keys 0, token issuers 1");
 }

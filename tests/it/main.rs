@@ -18,3 +18,4 @@ mod health;
 mod redis_roles;
 mod redis_security;
 mod redis_topologies;
+mod idempotency;

@@ -79,8 +79,4 @@ impl ApiKeys {
         }
         found.filter(|key| now < key.expires).map(|key| Arc::clone(&key.principal))
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
 }

@@ -7,7 +7,6 @@ pub mod api_key;
 mod principal;
 mod token;
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -73,16 +72,6 @@ impl Authenticator {
 
 /// Nobody we know; the reason is nobody's business.
 struct Refused;
-
-/// The mode in force, for the person who starts the service.
-impl fmt::Display for Authenticator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.everybody.is_some() {
-            return f.write_str("none: every caller may do everything");
-        }
-        write!(f, "required: API keys {}, token issuers {}", self.keys.len(), self.tokens.len())
-    }
-}
 
 /// The header's value, if the header is there; twice is once too often.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refused> {

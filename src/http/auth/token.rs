@@ -81,10 +81,6 @@ impl Tokens {
         }
         self.issuers.iter().find_map(|issuer| issuer.verify(token, now, &self.roles)).map(Arc::new)
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.issuers.len()
-    }
 }
 
 impl Issuer {

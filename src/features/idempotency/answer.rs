@@ -1,0 +1,102 @@
+//! Answers on their way into a record and out of it.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+
+/// Marks an answer that was given before.
+pub(super) static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// An answer that succeeded; its body is absent when it is too large to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Option<Bytes>,
+}
+
+impl Answer {
+    /// Copies what a repeat needs, and gives the response back; a body of more than `limit` bytes, or of a length that
+    /// is not known beforehand, is left alone.
+    ///
+    /// # Errors
+    /// When the response's body breaks off.
+    pub(super) async fn of(response: Response, limit: usize) -> Result<(Self, Response), axum::Error> {
+        let (parts, body) = response.into_parts();
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let (kept, body) = if body.size_hint().exact().is_some_and(|length| length <= limit) {
+            let bytes = body.collect().await?.to_bytes();
+            (Some(bytes.clone()), Body::from(bytes))
+        } else {
+            (None, body)
+        };
+        let mut headers = parts.headers.clone();
+        // It follows from the body.
+        headers.remove(header::CONTENT_LENGTH);
+        Ok((Self { status: parts.status, headers, body: kept }, Response::from_parts(parts, body)))
+    }
+
+    /// The answer once more; `None` when its body was not kept.
+    pub(super) fn replay(self) -> Option<Response> {
+        let mut response = Response::new(Body::from(self.body?));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));
+        Some(response)
+    }
+
+    /// The headers as lines of `name:value`; a value has no line breaks.
+    pub(super) fn header_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for (name, value) in &self.headers {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.push(b':');
+            lines.extend_from_slice(value.as_bytes());
+            lines.push(b'\n');
+        }
+        lines
+    }
+
+    /// The reverse of the above; `None` when a part is none of ours.
+    pub(super) fn from_parts(status: &[u8], header_lines: &[u8], body: Option<Bytes>) -> Option<Self> {
+        let mut headers = HeaderMap::new();
+        for line in header_lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let (name, value) = line.split_at(colon);
+            headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(1..)?).ok()?);
+        }
+        Some(Self { status: StatusCode::from_bytes(status).ok()?, headers, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_survives_its_record() {
+        let response = Response::builder()
+            .status(201)
+            .header("content-type", "application/json")
+            .header("location", "/a:b")
+            .header("x-twice", "1")
+            .header("x-twice", "2")
+            .header("content-length", "2")
+            .body(Body::from("{}"))
+            .expect("a response");
+        let (answer, _) = Answer::of(response, 2).await.expect("a whole body");
+        assert_eq!(answer.body.as_deref(), Some(&b"{}"[..]));
+        let again = Answer::from_parts(b"201", &answer.header_lines(), answer.body.clone());
+        assert_eq!(again, Some(answer));
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_passed_on_and_not_kept() {
+        let (answer, response) = Answer::of(Response::new(Body::from("abc")), 2).await.expect("a body");
+        assert_eq!(answer.body, None);
+        assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "abc");
+        assert!(answer.replay().is_none());
+    }
+}

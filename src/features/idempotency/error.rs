@@ -1,0 +1,48 @@
+//! What a repeat may be told instead of an answer.
+
+use std::time::Duration;
+
+use crate::http::problem::{INTERNAL, Problem};
+use crate::problems;
+use crate::redis::{Outcome, RedisFault};
+
+problems! { PROBLEMS:
+    IN_PROGRESS = "idempotency-in-progress", CONFLICT, "A request with this Idempotency-Key is being worked on",
+        "Repeat the request after the time in Retry-After to get its answer.";
+    KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request",
+        "The key was used with another query, content type or body. Take a fresh key for a new request.";
+    ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request was done, but its answer is not kept",
+        "The first attempt succeeded. Its answer was larger than idempotency.max_answer: read the result instead.";
+}
+
+/// The longest that a caller is asked to wait: attempts rarely take as long as their lease.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IdempotencyError {
+    #[error("another attempt with this key is still running")]
+    InProgress { remaining: Duration },
+    #[error("this key was used with another query, content type or body")]
+    KeyReused,
+    #[error("the first attempt succeeded, but its answer was too large to keep")]
+    AnswerTooLarge,
+    #[error("an attempt could not be given a name")]
+    NoRandomness(#[from] getrandom::Error),
+    #[error("the key could not be looked up")]
+    Redis(#[from] RedisFault),
+}
+
+impl From<IdempotencyError> for Problem {
+    fn from(error: IdempotencyError) -> Self {
+        match error {
+            IdempotencyError::InProgress { remaining } => {
+                Self::new(&IN_PROGRESS).detail(&error).retry_after(remaining.min(MAX_WAIT))
+            }
+            IdempotencyError::KeyReused => Self::new(&KEY_REUSED).detail(&error).outcome(Outcome::NotApplied),
+            IdempotencyError::AnswerTooLarge => Self::new(&ANSWER_TOO_LARGE).detail(&error).outcome(Outcome::Applied),
+            IdempotencyError::NoRandomness(_) => Self::new(&INTERNAL).outcome(Outcome::NotApplied).caused_by(error),
+            // The handler has not run, whatever became of the claim.
+            IdempotencyError::Redis(fault) => Self::from(fault).outcome(Outcome::NotApplied),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What makes two requests with one key the same request.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Uri, header};
+use http_body::{Frame, SizeHint};
+use sha2::{Digest, Sha256};
+
+pub(super) type Hash = [u8; 32];
+
+/// Adds one part behind its length, so that parts cannot run into each other.
+pub(super) fn framed(hash: Sha256, part: &[u8]) -> Sha256 {
+    hash.chain_update(part.len().to_be_bytes()).chain_update(part)
+}
+
+/// The query and the content type; method, path and caller are part of the record's name.
+pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap) -> Hash {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let query = uri.query().unwrap_or_default().as_bytes();
+    framed(framed(Sha256::new(), query), content_type).finalize().into()
+}
+
+/// The hash of a body, once it was read to its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BodyHash(Arc<OnceLock<Hash>>);
+
+impl BodyHash {
+    pub(super) fn get(&self) -> Option<&Hash> {
+        self.0.get()
+    }
+}
+
+/// A body that is hashed as it is read.
+#[derive(Debug)]
+pub(super) struct HashedBody {
+    inner: Body,
+    hash: Sha256,
+    result: BodyHash,
+}
+
+impl HashedBody {
+    pub(super) fn new(inner: Body) -> (Self, BodyHash) {
+        let result = BodyHash::default();
+        let body = Self { inner, hash: Sha256::new(), result: result.clone() };
+        // A route that takes no body does not read this one either.
+        if http_body::Body::is_end_stream(&body) {
+            body.finish();
+        }
+        (body, result)
+    }
+
+    fn finish(&self) {
+        // A second end says the same.
+        let _ = self.result.0.set(self.hash.clone().finalize().into());
+    }
+}
+
+impl http_body::Body for HashedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.hash.update(data);
+                }
+                // Readers that know the length do not ask for the end.
+                if self.inner.is_end_stream() {
+                    self.finish();
+                }
+            }
+            Some(Err(_)) => {}
+            None => self.finish(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_has_a_hash_once_it_is_read() {
+        let (body, hash) = HashedBody::new(Body::from("meter"));
+        assert_eq!(hash.get(), None);
+        assert_eq!(body.collect().await.expect("a body").to_bytes(), "meter");
+        assert_eq!(hash.get(), Some(&Sha256::digest("meter").into()));
+        assert!(HashedBody::new(Body::empty()).1.get().is_some());
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let hash = |parts: [&str; 2]| -> Hash {
+            parts.iter().fold(Sha256::new(), |hash, part| framed(hash, part.as_bytes())).finalize().into()
+        };
+        assert_ne!(hash(["ab", "c"]), hash(["a", "bc"]));
+    }
+}

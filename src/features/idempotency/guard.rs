@@ -1,0 +1,197 @@
+//! The layer around every route.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, Either};
+use http_body_util::BodyExt;
+use tower::{Layer, Service};
+
+use super::answer::Answer;
+use super::error::IdempotencyError;
+use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
+use super::keys;
+use super::scripts::Done;
+use super::service::{Attempt, IdempotencyService, Verdict};
+use crate::http::auth::Principal;
+use crate::http::extract::BodyLimit;
+use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
+use crate::redis::Outcome;
+
+static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest key that is taken, bytes.
+const MAX_KEY: usize = 255;
+
+/// Makes POST and PATCH requests with an `Idempotency-Key` repeatable.
+#[derive(Clone, Debug)]
+pub struct IdempotencyLayer(Arc<Guard>);
+
+#[derive(Debug)]
+struct Guard {
+    service: IdempotencyService,
+    body_idle_timeout: Duration,
+}
+
+impl IdempotencyLayer {
+    pub(super) fn new(service: IdempotencyService, body_idle_timeout: Duration) -> Self {
+        Self(Arc::new(Guard { service, body_idle_timeout }))
+    }
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { guard: Arc::clone(&self.0), inner }
+    }
+}
+
+/// A route behind the guard; a request without the header passes straight through.
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    guard: Arc<Guard>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Some(caller) = repeatable(&request) else { return Either::Left(self.inner.call(request)) };
+        let guard = Arc::clone(&self.guard);
+        // The inner service that is ready is this one; its clone is for the next request.
+        let ready = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, ready);
+        Either::Right(Box::pin(async move {
+            let answered = guard.answer(&caller, request, |request| inner.call(request)).await;
+            Ok(answered.unwrap_or_else(IntoResponse::into_response))
+        }))
+    }
+}
+
+/// The caller of a request that names a key on a guarded route; only there does a key belong to somebody.
+fn repeatable(request: &Request) -> Option<Arc<Principal>> {
+    let by_method = *request.method() == Method::POST || *request.method() == Method::PATCH;
+    if by_method && request.headers().contains_key(&HEADER) {
+        return request.extensions().get::<Arc<Principal>>().cloned();
+    }
+    None
+}
+
+impl Guard {
+    async fn answer<F>(
+        &self,
+        caller: &Principal,
+        mut request: Request,
+        run: impl FnOnce(Request) -> F,
+    ) -> Result<Response, Problem>
+    where
+        F: Future<Output = Result<Response, Infallible>>,
+    {
+        let key = idempotency_key(request.headers())?;
+        let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
+        let hash = request_hash(request.uri(), request.headers());
+        match self.service.claim(&operation).await? {
+            Verdict::Repeat(done) => self.repeat(done, &hash, request).await,
+            Verdict::First(attempt) => {
+                request.extensions_mut().insert(operation);
+                let (parts, body) = request.into_parts();
+                let (body, body_hash) = HashedBody::new(body);
+                let request = Request::from_parts(parts, Body::new(body));
+                let response = self.hold(&attempt, run(request)).await;
+                self.settle(&attempt, &hash, &body_hash, response).await
+            }
+        }
+    }
+
+    /// Runs the handler; its claim is renewed meanwhile.
+    async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
+        tokio::select! {
+            Ok(response) = handler => response,
+            never = self.service.keep(attempt) => match never {},
+        }
+    }
+
+    /// Keeps what succeeded and lets the rest be tried again.
+    async fn settle(
+        &self,
+        attempt: &Attempt,
+        request: &Hash,
+        body: &BodyHash,
+        response: Response,
+    ) -> Result<Response, Problem> {
+        if response.status().is_client_error() || response.status().is_server_error() {
+            self.service.release(attempt).await;
+            return Ok(response);
+        }
+        match Answer::of(response, self.service.max_answer()).await {
+            Ok((answer, response)) => {
+                self.service.complete(attempt, request, body.get(), &answer).await;
+                Ok(response)
+            }
+            Err(error) => {
+                self.service.release(attempt).await;
+                Err(Problem::new(&INTERNAL).outcome(Outcome::Unknown).caused_by(error))
+            }
+        }
+    }
+
+    /// The first answer, if this is the request that got it.
+    async fn repeat(&self, done: Done, hash: &Hash, request: Request) -> Result<Response, Problem> {
+        let is_same = *hash == done.request
+            && match done.body {
+                Some(first) => self.body_hash(request).await? == Some(first),
+                None => true,
+            };
+        if !is_same {
+            return Err(IdempotencyError::KeyReused.into());
+        }
+        done.answer.replay().ok_or_else(|| IdempotencyError::AnswerTooLarge.into())
+    }
+
+    /// Reads a body to its end without keeping it, within the route's limit.
+    async fn body_hash(&self, request: Request) -> Result<Option<Hash>, Problem> {
+        let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
+        let (mut body, hash) = HashedBody::new(request.into_body());
+        let mut length = 0_usize;
+        loop {
+            match tokio::time::timeout(self.body_idle_timeout, body.frame()).await {
+                Ok(None) => return Ok(hash.get().copied()),
+                Ok(Some(Ok(frame))) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
+                Ok(Some(Err(_))) | Err(_) => return Err(Problem::new(&BODY_INCOMPLETE).outcome(Outcome::NotApplied)),
+            }
+            if length > limit {
+                return Err(Problem::new(&BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes")));
+            }
+        }
+    }
+}
+
+/// The request's one key.
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let invalid = |rule: &str| Problem::request_header("Idempotency-Key", rule);
+    let mut values = headers.get_all(&HEADER).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(invalid("must be given once")) };
+    match value.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key),
+        _ => Err(invalid("must be 1 to 255 visible ASCII characters")),
+    }
+}

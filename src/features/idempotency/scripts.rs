@@ -1,0 +1,175 @@
+//! The scripts of records.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+
+use super::answer::Answer;
+use super::fingerprint::Hash;
+use crate::config::value::Span;
+use crate::lua;
+use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+
+pub(super) static CLAIM: LuaScript = lua!("idempotency/claim.lua");
+pub(super) static RENEW: LuaScript = lua!("idempotency/renew.lua");
+pub(super) static COMPLETE: LuaScript = lua!("idempotency/complete.lua");
+pub(super) static RELEASE: LuaScript = lua!("idempotency/release.lua");
+
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    pub record: &'a Key,
+    pub owner: &'a str,
+    pub lease: Span,
+}
+
+/// What a claim finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// Nothing: the record is ours.
+    Taken,
+    /// An attempt that runs; its lease ends after `remaining`.
+    Running { remaining: Duration },
+    /// An attempt that succeeded.
+    Done(Done),
+}
+
+/// What an attempt that succeeded left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Of query and content type.
+    pub request: Hash,
+    /// Absent when the route did not read the body to its end.
+    pub body: Option<Hash>,
+    pub answer: Answer,
+}
+
+impl ScriptCall for Claim<'_> {
+    type Raw = (i64, u64, Vec<Vec<u8>>);
+    type Reply = Claimed;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CLAIM
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
+    }
+
+    fn decode(raw: Self::Raw) -> Result<Claimed, BadReply> {
+        match (raw.0, raw.2.as_slice()) {
+            (0, []) => Ok(Claimed::Taken),
+            (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
+            (2, fields) => done(fields).map(Claimed::Done).ok_or_else(|| BadReply::new(&CLAIM, fields.len())),
+            (code, fields) => Err(BadReply::new(&CLAIM, (code, fields.len()))),
+        }
+    }
+}
+
+fn done(fields: &[Vec<u8>]) -> Option<Done> {
+    let [request, body, status, headers, answer @ ..] = fields else { return None };
+    let kept = answer.first().map(|bytes| Bytes::copy_from_slice(bytes));
+    Some(Done {
+        request: Hash::try_from(request.as_slice()).ok()?,
+        body: if body.is_empty() { None } else { Some(Hash::try_from(body.as_slice()).ok()?) },
+        answer: Answer::from_parts(status, headers, kept)?,
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct Renew<'a> {
+    pub record: &'a Key,
+    pub owner: &'a str,
+    pub lease: Span,
+}
+
+impl ScriptCall for Renew<'_> {
+    type Raw = i64;
+    type Reply = bool;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &RENEW
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        was_ours(&RENEW, raw)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Complete<'a> {
+    pub record: &'a Key,
+    pub owner: &'a str,
+    pub retention: Span,
+    pub request: &'a Hash,
+    pub body: Option<&'a Hash>,
+    pub answer: &'a Answer,
+}
+
+impl ScriptCall for Complete<'_> {
+    type Raw = i64;
+    type Reply = bool;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &COMPLETE
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.record)
+            .arg(self.owner)
+            .arg(self.retention.as_millis())
+            .arg(&self.request[..])
+            .arg(self.body.map_or(&[][..], |hash| &hash[..]))
+            .arg(self.answer.status.as_u16())
+            .arg(self.answer.header_lines());
+        if let Some(body) = &self.answer.body {
+            call.arg(&body[..]);
+        }
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        was_ours(&COMPLETE, raw)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Release<'a> {
+    pub record: &'a Key,
+    pub owner: &'a str,
+}
+
+impl ScriptCall for Release<'_> {
+    type Raw = i64;
+    type Reply = bool;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &RELEASE
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.record).arg(self.owner);
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        was_ours(&RELEASE, raw)
+    }
+}
+
+/// Whether the record still belonged to the attempt.
+fn was_ours(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
+    match raw {
+        0 | 1 => Ok(raw == 1),
+        other => Err(BadReply::new(script, other)),
+    }
+}
