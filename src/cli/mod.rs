@@ -1,5 +1,6 @@
 //! The commands of the binary.
 
+mod demo;
 mod document;
 mod serve;
 
@@ -28,6 +29,8 @@ enum Command {
     Serve,
     /// Print the API document, or check the copy in the source tree.
     Openapi(document::Options),
+    /// Load readings into a running service and read daily sums back.
+    Demo(demo::Options),
     /// Check the configuration and say where it is wrong.
     CheckConfig,
 }
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
     };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(config),
+        Command::Demo(options) => demo::run(&config, &options),
         Command::Openapi(options) => document::run(config, &options),
         Command::CheckConfig => match crate::app::check_config(&config) {
             Ok(()) => {

@@ -1,5 +1,15 @@
 //! The service against real servers: one file per room of the house.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also outside of #[test] functions"
+)]
+
 mod support;
 
+mod documentation;
 mod health;
+mod schemathesis;
+mod swagger_ui;
