@@ -1,5 +1,6 @@
 //! The commands of the binary.
 
+mod demo;
 mod document;
 mod healthcheck;
 mod key;
@@ -40,6 +41,8 @@ enum Configured {
     Serve,
     /// Print the API document, or check the copy in the source tree.
     Openapi(document::Options),
+    /// Load readings into a running service and read daily sums back.
+    Demo(demo::Options),
     /// Check the configuration and say where it is wrong.
     CheckConfig,
     /// Ask the service on this machine whether it is ready; exits with 0 if it is.
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
     match command {
         Configured::Serve => serve::run(config),
         Configured::Openapi(options) => document::run(config, &options),
+        Configured::Demo(options) => demo::run(&config, &options),
         Configured::Healthcheck => healthcheck::run(&config),
         Configured::CheckConfig => match crate::app::check_config(&config) {
             Ok(()) => {

@@ -1,6 +1,6 @@
 //! `[http]`: the listener and what every request may use.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
@@ -43,6 +43,16 @@ impl Section for HttpConfig {
 }
 
 impl HttpConfig {
+    /// Where a client on this machine finds the service: "every address" is one to listen on, not one to call.
+    pub fn local_url(&self) -> String {
+        let address = match self.address {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            named => named,
+        };
+        format!("http://{}", SocketAddr::new(address, self.port))
+    }
+
     /// The number of worker threads: as configured, or one per core.
     pub fn worker_count(&self) -> usize {
         match self.workers {

@@ -11,11 +11,14 @@ mod support;
 
 mod auth;
 mod command;
+mod documentation;
 mod faults;
 mod faults_load;
 mod faults_refusals;
 mod health;
+mod idempotency;
 mod redis_roles;
 mod redis_security;
 mod redis_topologies;
-mod idempotency;
+mod schemathesis;
+mod swagger_ui;

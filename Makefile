@@ -1,0 +1,53 @@
+# The commands of the project. `make` alone lists them.
+
+SHELL := /bin/sh
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+CARGO_FLAGS := --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check bench openapi demo fmt clean-data
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and start the service on 127.0.0.1:4040 (PORT, REDIS_URL); without REDIS_URL with a private Redis
+	@test -n "$$REDIS_URL$$REDIS_HOST" || scripts/setup_redis.sh
+	cargo build $(CARGO_FLAGS) --release
+	@LOG_FORMAT="$${LOG_FORMAT:-pretty}" exec "$(TARGET_DIR)/release/gridtokenx-redis"
+
+build: ## Build the release binary
+	cargo build $(CARGO_FLAGS) --release
+
+test: ## Install what the tests need and run all of them
+	@scripts/setup_tests.sh
+	cargo nextest run $(CARGO_FLAGS) --profile ci
+
+# Everything in the dev profile and with the same flags, so that nothing is compiled twice.
+check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
+	@scripts/setup_tests.sh nextest deny
+	cargo fmt --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+	cargo deny --log-level error check bans licenses sources
+	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
+	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+
+bench: ## Measure the service beside its peers (docs/benchmarks.md)
+	@scripts/setup_redis.sh
+	cargo build $(CARGO_FLAGS) --release
+	scripts/bench.sh
+
+openapi: ## Write openapi/openapi.json from the source
+	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json
+
+demo: ## Load readings into the running service and read daily sums back (ARGS="--file readings.csv")
+	cargo run $(CARGO_FLAGS) --release --quiet -- demo $(ARGS)
+
+fmt: ## Format the source
+	cargo fmt
+
+clean-data: ## Delete the data of the private Redis (data/redis); the service must not run
+	@if [ -e data/redis/lock ] && command -v flock >/dev/null 2>&1 && ! flock --nonblock data/redis/lock true; then \
+		echo "the service is running on data/redis: stop it first" >&2; exit 1; fi
+	rm -rf data/redis

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Installs what the checks and the tests need; what is there already is left alone.
+#
+#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python
+set -eu
+cd "$(dirname "$0")/.."
+
+VENV=${CARGO_TARGET_DIR:-target}/test-venv
+REQUIREMENTS=tests/browser/requirements.txt
+
+say() { echo "setup_tests: $*"; }
+
+fail() {
+    echo "setup_tests: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        fail "needs root for: $*; run it as root or install sudo"
+    fi
+}
+
+apt_install() {
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# A tool of cargo's: built without optimisation, since building it well takes longer than running it slowly.
+setup_cargo_tool() {
+    if ! cargo "$1" --version >/dev/null 2>&1; then
+        say "building cargo-$1 (a few minutes, once)"
+        cargo install --quiet --locked --debug "cargo-$1"
+    fi
+}
+
+find_first() {
+    for name in "$@"; do
+        if command -v "$name" >/dev/null 2>&1; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+setup_browser() {
+    if find_first chromium chromium-browser google-chrome && find_first chromedriver; then
+        return 0
+    fi
+    say "installing chromium and its driver"
+    if command -v apt-get >/dev/null 2>&1; then
+        # Ubuntu has other names for them.
+        apt_install chromium chromium-driver || apt_install chromium-browser chromium-chromedriver
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q chromium chromedriver
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet --cask google-chrome chromedriver
+    else
+        fail "chromium or chromedriver is missing: install both by hand"
+    fi
+}
+
+setup_python() {
+    if cmp -s "$REQUIREMENTS" "$VENV/installed.txt"; then
+        return 0
+    fi
+    if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+        say "installing python3 with venv"
+        if command -v apt-get >/dev/null 2>&1; then
+            apt_install python3 python3-venv
+        elif command -v dnf >/dev/null 2>&1; then
+            as_root dnf install -y -q python3
+        elif command -v brew >/dev/null 2>&1; then
+            brew install --quiet python3
+        else
+            fail "python3 with its venv module is missing: install it by hand"
+        fi
+    fi
+    say "installing the Python tools of the tests into $VENV"
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$REQUIREMENTS"
+    # Written last: an installation that broke off is made again.
+    cp "$REQUIREMENTS" "$VENV/installed.txt"
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python
+for part in "$@"; do
+    case $part in
+        redis) scripts/setup_redis.sh ;;
+        nextest | deny) setup_cargo_tool "$part" ;;
+        browser) setup_browser ;;
+        python) setup_python ;;
+        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python" ;;
+    esac
+done

@@ -1,0 +1,85 @@
+//! What came back, as tables for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::clock::UnixMillis;
+
+/// Daily sums and totals of everything that was read back.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// By day, then by kind: a series' name up to its last colon.
+    days: BTreeMap<UnixMillis, BTreeMap<String, f64>>,
+    totals: Vec<Total>,
+}
+
+#[derive(Debug)]
+struct Total {
+    series: String,
+    readings: f64,
+    sum: f64,
+}
+
+impl Report {
+    /// Adds one series: its sums and counts by day.
+    pub(super) fn add(&mut self, series: &str, sums: &[(UnixMillis, f64)], counts: &[(UnixMillis, f64)]) {
+        let kind = series.rsplit_once(':').map_or(series, |(kind, _)| kind);
+        for (day, sum) in sums {
+            *self.days.entry(*day).or_default().entry(kind.to_owned()).or_default() += sum;
+        }
+        let total = |days: &[(UnixMillis, f64)]| days.iter().map(|(_, value)| value).sum();
+        self.totals.push(Total { series: series.to_owned(), readings: total(counts), sum: total(sums) });
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: BTreeSet<&String> = self.days.values().flat_map(BTreeMap::keys).collect();
+        write!(f, "{:<10}", "day")?;
+        for kind in &kinds {
+            write!(f, "  {kind:>20}")?;
+        }
+        writeln!(f)?;
+        for (day, sums) in &self.days {
+            write!(f, "{}", date(*day))?;
+            for kind in &kinds {
+                write!(f, "  {:>20.3}", sums.get(*kind).copied().unwrap_or_default())?;
+            }
+            writeln!(f)?;
+        }
+        let width = self.totals.iter().map(|total| total.series.len()).max().unwrap_or_default();
+        writeln!(f, "\n{:<width$}  {:>10}  {:>16}", "series", "readings", "sum")?;
+        for Total { series, readings, sum } in &self.totals {
+            writeln!(f, "{series:<width$}  {readings:>10}  {sum:>16.6}")?;
+        }
+        let readings: f64 = self.totals.iter().map(|total| total.readings).sum();
+        writeln!(f, "{:<width$}  {readings:>10}", format!("{} series", self.totals.len()))
+    }
+}
+
+/// The day in UTC; a time that no calendar has is shown as it is.
+fn date(day: UnixMillis) -> String {
+    match jiff::Timestamp::from_millisecond(day) {
+        Ok(moment) => moment.strftime("%Y-%m-%d").to_string(),
+        Err(_) => day.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meters_of_one_kind_share_a_column_and_have_totals_of_their_own() {
+        let mut report = Report::default();
+        report.add("energy:generation:a", &[(0, 1.0), (86_400_000, 2.0)], &[(0, 4.0), (86_400_000, 4.0)]);
+        report.add("energy:generation:b", &[(0, 0.5)], &[(0, 4.0)]);
+        let text = report.to_string();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["day", "energy:generation"]);
+        assert_eq!(lines[1], ["1970-01-01", "1.500"]);
+        assert_eq!(lines[2], ["1970-01-02", "2.000"]);
+        assert_eq!(lines[5], ["energy:generation:a", "8", "3.000000"]);
+        assert_eq!(lines[7], ["2", "series", "12"]);
+    }
+}

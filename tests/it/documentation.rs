@@ -1,0 +1,44 @@
+//! The pages for people and for machines that every service has.
+
+use gridtokenx_redis::app;
+
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn the_document_is_served_as_it_is_checked_in() {
+    let app = TestApp::spawn().await;
+    let checked_in = include_str!("../../openapi/openapi.json");
+    for path in ["/openapi.json", "/api-docs/openapi.json"] {
+        let served = app.get(path).await.expect(200);
+        assert_eq!(served.header("content-type"), Some("application/json"), "{path}");
+        assert!(served.text() == checked_in, "{path} is not openapi/openapi.json: run `make openapi`");
+    }
+}
+
+#[tokio::test]
+async fn swagger_ui_is_served_from_the_binary() {
+    let app = TestApp::spawn().await;
+    assert_eq!(app.get("/docs").await.expect(303).header("location"), Some("/swagger-ui/"));
+    let page = app.get("/swagger-ui/").await.expect(200).text();
+    assert!(page.contains("swagger-ui") && !page.contains("https://"), "assets of our own only: {page}");
+}
+
+#[tokio::test]
+async fn every_kind_of_problem_has_a_page() {
+    let app = TestApp::spawn().await;
+    for kind in app::problem_kinds() {
+        let page = app.get(&format!("/problems/{}", kind.slug)).await.expect(200).text();
+        assert!(page.contains(kind.slug) && page.contains(kind.advice), "{page}");
+    }
+    app.get("/problems/none").await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn the_addresses_that_dashboards_and_balancers_ask_answer() {
+    let app = TestApp::spawn().await;
+    let metrics = app.get("/metrics").await.expect(200).text();
+    assert!(metrics.contains("http_requests_total"), "{metrics}");
+    let health = app.get("/health").await.expect(200).json();
+    assert_eq!(health["service"], "gridtokenx-redis", "{health}");
+    app.get("/api/health").await.expect(200);
+}

@@ -1,0 +1,213 @@
+//! The API document: checked in as it is generated, complete, and in agreement with the access table. Needs no Redis.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also outside of #[test] functions"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridtokenx_redis::app;
+use gridtokenx_redis::config::Config;
+use gridtokenx_redis::features::FEATURES;
+use gridtokenx_redis::http::access::Guard;
+use gridtokenx_redis::http::openapi;
+use serde_json::{Value, json};
+
+fn text() -> String {
+    let config = Config::with_overrides("").expect("the defaults");
+    openapi::text(&app::document(config).expect("the document")).expect("its text")
+}
+
+fn document() -> Value {
+    serde_json::from_str(&text()).expect("JSON")
+}
+
+/// One operation: `GET /health` and its description.
+struct Operation {
+    name: String,
+    value: Value,
+}
+
+impl Operation {
+    fn list(&self, field: &str) -> Vec<Value> {
+        self.value[field].as_array().cloned().unwrap_or_default()
+    }
+
+    fn responses(&self) -> Vec<(String, Value)> {
+        let responses = self.value["responses"].as_object().cloned().unwrap_or_default();
+        responses.into_iter().collect()
+    }
+}
+
+fn operations() -> Vec<Operation> {
+    let document = document();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, value) in item.as_object().expect("operations") {
+            if ["get", "put", "post", "delete", "head", "patch"].contains(&method.as_str()) {
+                operations.push(Operation { name: format!("{} {path}", method.to_uppercase()), value: value.clone() });
+            }
+        }
+    }
+    assert!(!operations.is_empty());
+    operations
+}
+
+/// Asks every operation and fails with all its complaints.
+fn every_operation(what_to_do: &str, complaints: impl Fn(&Operation) -> Vec<String>) {
+    let all: Vec<String> = operations()
+        .iter()
+        .flat_map(|operation| complaints(operation).into_iter().map(|text| format!("{}: {text}", operation.name)))
+        .collect();
+    assert!(all.is_empty(), "\n  {}\n\n{what_to_do}\n", all.join("\n  "));
+}
+
+#[test]
+fn the_checked_in_document_is_the_generated_one() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+    let current = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(current == text(), "openapi/openapi.json is out of date: run `make openapi` and commit the file");
+}
+
+#[test]
+fn operations_are_named_summarised_and_tagged() {
+    let mut tags: BTreeSet<&str> = FEATURES.iter().map(|feature| feature.name).collect();
+    tags.insert("documentation");
+    every_operation("Complete its #[utoipa::path]; the doc comment's first line is the summary.", |operation| {
+        let mut complaints = Vec::new();
+        let id = operation.value["operationId"].as_str().unwrap_or_default();
+        let is_snake_case = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !(is_snake_case && id.contains('_')) {
+            complaints.push(format!("operation_id `{id}` is not <verb>_<noun>"));
+        }
+        if operation.value["summary"].as_str().unwrap_or_default().is_empty() {
+            complaints.push("no summary".to_owned());
+        }
+        let own: Vec<String> =
+            operation.list("tags").iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
+        if own.len() != 1 || !own.iter().all(|tag| tags.contains(tag.as_str())) {
+            complaints.push(format!("tags {own:?}: one of {tags:?} is expected"));
+        }
+        complaints
+    });
+}
+
+#[test]
+fn operation_ids_are_unique() {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for operation in operations() {
+        names.entry(operation.value["operationId"].to_string()).or_default().push(operation.name);
+    }
+    names.retain(|_, operations| operations.len() > 1);
+    assert!(names.is_empty(), "two operations share an operation_id: {names:?}");
+}
+
+#[test]
+fn security_is_what_the_access_table_enforces() {
+    let guards: BTreeMap<String, Guard> =
+        app::access_table().iter().map(|row| (format!("{} {}", row.method, row.path), row.guard)).collect();
+    every_operation("Security comes from the row in FEATURE.access: do not write it by hand.", |operation| {
+        let expected = match guards.get(&operation.name) {
+            None => return vec!["no row in an access table".to_owned()],
+            Some(Guard::Public) => json!([]),
+            Some(Guard::Scope(scope)) => json!([{ "api_key": [scope] }, { "bearer": [scope] }]),
+        };
+        let found = &operation.value["security"];
+        if *found == expected { Vec::new() } else { vec![format!("security is {found}, the table says {expected}")] }
+    });
+}
+
+#[test]
+fn required_parameters_and_bodies_have_an_example() {
+    let has_example = |value: &Value| {
+        ["example", "examples"].iter().any(|field| !value[field].is_null() || !value["schema"][field].is_null())
+    };
+    let document = document();
+    every_operation(
+        "Give it an `example`: Swagger UI's \"Try it out\" and the API tests start from it.",
+        |operation| {
+            let parameters = operation.list("parameters");
+            let bare = parameters.iter().filter(|parameter| parameter["required"] == true && !has_example(parameter));
+            let mut complaints: Vec<String> =
+                bare.map(|parameter| format!("parameter {}", parameter["name"])).collect();
+            let content = operation.value["requestBody"]["content"].as_object().cloned().unwrap_or_default();
+            for (media_type, body) in content {
+                let schema = resolve(&document, &body["schema"]);
+                let fields = schema["properties"].as_object().cloned().unwrap_or_default();
+                let by_field =
+                    !fields.is_empty() && fields.values().all(|field| has_example(resolve(&document, field)));
+                if !has_example(&body) && !has_example(schema) && !by_field {
+                    complaints.push(format!("body {media_type}"));
+                }
+            }
+            complaints
+        },
+    );
+}
+
+#[test]
+fn answers_are_described_and_errors_are_problems() {
+    every_operation("Describe every status the operation can answer.", |operation| {
+        let mut complaints = Vec::new();
+        let responses = operation.responses();
+        if !responses.iter().any(|(status, _)| status.starts_with('2')) {
+            complaints.push("no 2xx answer".to_owned());
+        }
+        for (status, response) in &responses {
+            if response["description"].as_str().unwrap_or_default().is_empty() {
+                complaints.push(format!("{status} has no description"));
+            }
+            let content = response["content"].as_object().cloned().unwrap_or_default();
+            let is_problem = content.contains_key("application/problem+json");
+            // Readiness answers its report with 503: a load balancer reads the status, a person the report.
+            let is_report = operation.name == "GET /health/ready" && status == "503";
+            if status.starts_with(['4', '5']) && !is_problem && !is_report {
+                complaints.push(format!("{status} is no application/problem+json"));
+            }
+        }
+        complaints
+    });
+}
+
+#[test]
+fn every_reference_resolves() {
+    let document = document();
+    let mut broken = BTreeSet::new();
+    visit(&document, &mut |value| {
+        if let Some(reference) = value["$ref"].as_str()
+            && resolve(&document, value).is_null()
+        {
+            broken.insert(reference.to_owned());
+        }
+    });
+    assert!(
+        broken.is_empty(),
+        "references to nothing: {broken:?}; register the schema by naming it as a body or a field"
+    );
+}
+
+#[test]
+fn it_is_an_openapi_3_1_document_with_sorted_text() {
+    let text = text();
+    assert!(document()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    assert!(text.ends_with("}\n") && !text.ends_with("\n\n"));
+}
+
+/// The value itself, or what its `$ref` points at; null when that is nothing.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null),
+        None => value,
+    }
+}
+
+fn visit(value: &Value, look: &mut impl FnMut(&Value)) {
+    look(value);
+    match value {
+        Value::Object(fields) => fields.values().for_each(|field| visit(field, look)),
+        Value::Array(items) => items.iter().for_each(|item| visit(item, look)),
+        _ => {}
+    }
+}

@@ -1,0 +1,197 @@
+//! Which room may know which: the arrows of the house, read from the paths that its source names.
+
+use crate::assert_none;
+use crate::tree::{File, files};
+
+/// A room, by the start of its module path, and what it may name, by the start of the path named.
+///
+/// The first row that fits a file counts. A room may always name itself.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("main", &["gridtokenx_redis::cli"]),
+    ("lib", &[]),
+    ("cli", &["app", "clock", "config", "http", "lifecycle", "redis", "telemetry"]),
+    ("app", &["clock", "config", "deps", "features", "http", "lifecycle", "redis", "telemetry"]),
+    ("deps", &["clock", "config", "http", "lifecycle", "redis", "telemetry"]),
+    (
+        "features",
+        &[
+            "clock",
+            "config::FieldError",
+            "config::Section",
+            "config::SectionCheck",
+            "config::value",
+            "deps",
+            "http::access",
+            "http::auth",
+            "http::extract",
+            "http::operation",
+            "http::problem",
+            "http::reply",
+            "lifecycle",
+            "lua",
+            "problems",
+            "redis",
+            "telemetry",
+        ],
+    ),
+    ("http", &["clock", "config", "lifecycle", "problems", "redis", "telemetry"]),
+    ("redis", &["clock", "config::redis", "config::value", "lifecycle", "lua"]),
+    ("telemetry", &["config", "lifecycle"]),
+    ("lifecycle", &["clock"]),
+    ("config", &[]),
+    ("clock", &[]),
+];
+
+/// Features that name another feature, as (from, to): none so far.
+const FEATURE_TO_FEATURE: &[(&str, &str)] = &[];
+
+#[test]
+fn rooms_name_only_the_rooms_they_may() {
+    let mut breaches = Vec::new();
+    for file in files("src", &[".rs"]) {
+        let module = module_path(&file.path);
+        for path in named_paths(&file, &module) {
+            if !may_name(&module, &path) {
+                breaches.push(format!("{}: names crate::{path}", file.path));
+            }
+        }
+    }
+    assert_none(
+        &breaches,
+        "Move what two rooms need down a floor, or hand it over in Deps. If the arrow is right, add it to ARROWS in \
+         tests/tidy/arrows.rs.",
+    );
+}
+
+#[test]
+fn a_feature_knows_no_other_feature() {
+    let mut breaches = Vec::new();
+    for file in files("src/features", &[".rs"]) {
+        let module = module_path(&file.path);
+        let Some(own) = module.split("::").nth(1) else { continue };
+        for path in named_paths(&file, &module) {
+            let other = path.strip_prefix("features::").and_then(|rest| rest.split("::").next()).unwrap_or(own);
+            // Feature and StartError are types of the rooms' common door.
+            let is_module = other.starts_with(|letter: char| letter.is_ascii_lowercase());
+            if is_module && other != own && !FEATURE_TO_FEATURE.contains(&(own, other)) {
+                breaches.push(format!("{}: names the feature `{other}`", file.path));
+            }
+        }
+    }
+    assert_none(
+        &breaches,
+        "What two features need belongs into redis/, http/ or Deps. An exception is a row of FEATURE_TO_FEATURE.",
+    );
+}
+
+#[test]
+fn the_web_framework_stays_in_routes_and_models() {
+    let inner = ["service.rs", "scripts.rs", "keys.rs", "config.rs"];
+    let breaches: Vec<String> = files("src/features", &inner)
+        .iter()
+        .flat_map(|file| {
+            ["axum::", "utoipa::"].into_iter().filter(|name| code(file).contains(name)).map(move |name| (file, name))
+        })
+        .map(|(file, name)| format!("{}: uses {name}", file.path))
+        .collect();
+    assert_none(&breaches, "Shape requests and answers in routes.rs, so that the service can be read without HTTP.");
+}
+
+#[test]
+fn routes_ask_the_service_and_not_redis() {
+    let breaches: Vec<String> = files("src/features", &["routes.rs"])
+        .iter()
+        .filter(|file| named_paths(file, &module_path(&file.path)).iter().any(|path| path.starts_with("redis::Redis")))
+        .map(|file| file.path.clone())
+        .collect();
+    assert_none(&breaches, "A handler extracts, makes one call of its service and shapes the answer.");
+}
+
+fn may_name(module: &str, path: &str) -> bool {
+    let Some((room, allowed)) = ARROWS.iter().find(|(room, _)| starts_with(module, room)) else { return false };
+    starts_with(path, room) || allowed.iter().any(|start| starts_with(path, start))
+}
+
+/// Whether `path` is `start` or below it.
+fn starts_with(path: &str, start: &str) -> bool {
+    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// `src/features/cache/mod.rs` is `features::cache`.
+fn module_path(file: &str) -> String {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.trim_end_matches("/mod").replace('/', "::")
+}
+
+/// The file without its comments and without its unit tests, which may name anything.
+fn code(file: &File) -> String {
+    let text = file.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every path below `crate` that the code names, `super` and one level of braces resolved.
+fn named_paths(file: &File, module: &str) -> Vec<String> {
+    let code = code(file);
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let is_word_end =
+            code[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric() && before != '_');
+        if is_word_end {
+            paths.extend(expand(String::new(), &code[at + "crate::".len()..]));
+        }
+    }
+    for (at, _) in code.match_indices("super::") {
+        // The inner ones of super::super:: are reached from the first.
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let (mut rest, mut base) = (&code[at..], module);
+        while let Some(inner) = rest.strip_prefix("super::") {
+            rest = inner;
+            base = base.rsplit_once("::").map_or("", |(parent, _)| parent);
+        }
+        paths.extend(expand(base.to_owned(), rest));
+    }
+    paths.retain(|path| !path.is_empty() && path != "*");
+    paths
+}
+
+/// `a::{b::c, d}` below `base` is `base::a::b::c` and `base::a::d`.
+fn expand(mut base: String, text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '*'))).unwrap_or(text.len());
+    let (head, rest) = text.split_at(end);
+    for part in head.split("::").filter(|part| !part.is_empty()) {
+        if !base.is_empty() {
+            base.push_str("::");
+        }
+        base.push_str(part);
+    }
+    match rest.strip_prefix('{') {
+        Some(list) if head.is_empty() || head.ends_with("::") => {
+            let list = list.split('}').next().unwrap_or_default();
+            list.split(',').map(str::trim).filter(|item| !item.is_empty()).fold(Vec::new(), |mut all, item| {
+                let item = item.split(" as ").next().unwrap_or(item);
+                let item = if item == "self" { "" } else { item };
+                all.extend(expand(base.clone(), item));
+                all
+            })
+        }
+        _ => vec![base],
+    }
+}
+
+#[test]
+fn paths_are_read_as_the_compiler_reads_them() {
+    let file = |text: &str| File { path: String::new(), text: text.to_owned() };
+    let named = |text: &str| named_paths(&file(text), "features::cache::routes");
+    assert_eq!(
+        named("use crate::http::{self, problem::Problem, reply};"),
+        ["http", "http::problem::Problem", "http::reply"]
+    );
+    assert_eq!(named("let x = crate::clock::now();"), ["clock::now"]);
+    assert_eq!(named("use super::service::Cache;"), ["features::cache::service::Cache"]);
+    assert_eq!(named("use super::super::{Feature, locks::Lock};"), ["features::Feature", "features::locks::Lock"]);
+    assert_eq!(named("// crate::app\n#[cfg(test)]\nmod tests {}"), Vec::<String>::new());
+    assert!(!may_name("config::http", "redis::Key") && may_name("redis::link", "lifecycle::Tasks"));
+}

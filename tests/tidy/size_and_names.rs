@@ -1,0 +1,90 @@
+//! Small files with names that say something, and no loose ends in them.
+
+use crate::assert_none;
+use crate::tree::files;
+
+/// The size from which a file is split by noun, in lines.
+const MAX_LINES: usize = 400;
+
+/// Files that are longer, with the reason.
+const LONGER: &[(&str, &str)] = &[];
+
+const SOURCE: &[&str] = &[".rs", ".lua", ".sh", ".py"];
+
+#[test]
+fn files_are_small() {
+    let mut breaches = Vec::new();
+    for folder in ["src", "tests", "migrations-lua", "scripts"] {
+        for file in files(folder, SOURCE) {
+            let lines = file.text.lines().count();
+            if lines > MAX_LINES && !LONGER.iter().any(|(path, _)| *path == file.path) {
+                breaches.push(format!("{}: {lines} lines", file.path));
+            }
+        }
+    }
+    assert_none(
+        &breaches,
+        "Split the file by noun: what it holds, not `utils`. At most 400 lines are read at a sitting.",
+    );
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let vague = ["util", "utils", "helper", "helpers", "common", "misc", "shared", "tools"];
+    let mut breaches = Vec::new();
+    for folder in ["src", "tests", "migrations-lua"] {
+        for file in files(folder, SOURCE) {
+            let has_vague_part = file.path.split(['/', '.']).any(|part| vague.contains(&part));
+            if has_vague_part {
+                breaches.push(file.path);
+            }
+        }
+    }
+    assert_none(&breaches, "Name the file after the thing it holds.");
+}
+
+#[test]
+fn no_loose_ends_are_left() {
+    // Spelt in two halves, so that this file is not its own breach.
+    let forbidden = [
+        (concat!("TO", "DO"), "do it, or leave it out"),
+        (concat!("FIX", "ME"), "mend it"),
+        (concat!("unimple", "mented!"), "write it, or leave it out"),
+        (
+            concat!("#[al", "low("),
+            "mend the cause, or use #[expect(.., reason = \"..\")], which complains once it is not needed",
+        ),
+        (concat!("#![al", "low("), "mend the cause, or use #[expect(.., reason = \"..\")] where it is needed"),
+    ];
+    let mut breaches = Vec::new();
+    for folder in ["src", "tests", "migrations-lua", "scripts", "config"] {
+        for file in files(folder, &[".rs", ".lua", ".sh", ".py", ".toml"]) {
+            for (number, line) in file.text.lines().enumerate() {
+                for (word, what_to_do) in forbidden {
+                    if line.contains(word) {
+                        breaches.push(format!("{}:{}: {word} - {what_to_do}", file.path, number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert_none(&breaches, "The tree is finished at every commit.");
+}
+
+#[test]
+fn every_expectation_of_a_lint_has_a_reason() {
+    let mut breaches = Vec::new();
+    for folder in ["src", "tests"] {
+        for file in files(folder, &[".rs"]) {
+            let mut rest = file.text.as_str();
+            while let Some(at) = rest.find("#[expect(") {
+                let attribute = rest[at..].split(']').next().unwrap_or_default();
+                if !attribute.contains("reason") && file.path != "tests/tidy/size_and_names.rs" {
+                    breaches.push(format!("{}: {attribute}]", file.path));
+                }
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    assert_none(&breaches, "Say why the lint is wrong there: #[expect(lint, reason = \"...\")].");
+}
