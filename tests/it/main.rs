@@ -11,5 +11,6 @@ mod support;
 
 mod auth;
 mod command;
+mod edge;
 mod health;
 mod idempotency;

@@ -6,7 +6,7 @@
 //! - The first attempt takes the record, runs, and leaves its answer there for `idempotency.retention`.
 //! - A repeat gets that answer with `Idempotency-Replayed: true`. With another query, content type or body it is 422.
 //! - While an attempt runs, others are told 409. Its claim is a lease that is renewed while it runs, so that an attempt
-//!   whose caller or process is gone does not keep the key for long.
+//!   whose caller, deadline or process is gone does not keep the key for long.
 //! - Errors are not kept: they changed nothing, or nobody knows, and either way a retry should run. So a repeat of a
 //!   refused request, corrected or not, runs as well.
 //!
