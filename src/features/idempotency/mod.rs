@@ -1,7 +1,7 @@
 //! `Idempotency-Key` on POST and PATCH: a repeated request is answered with the first answer and not done again.
 //!
 //! The guard stands between the edge and every route. It acts on guarded routes only, since a key belongs to a caller:
-//! the record's name is made of the caller, the method, the path and the key; see [`keys`].
+//! the record's name is made of the caller, the method, the path and the key; see `keys.rs`.
 //!
 //! - The first attempt takes the record, runs, and leaves its answer there for `idempotency.retention`.
 //! - A repeat gets that answer with `Idempotency-Replayed: true`. With another query, content type or body it is 422.
