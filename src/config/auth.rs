@@ -198,8 +198,8 @@ pub fn check_key_id(id: &str) -> Result<(), &'static str> {
 impl IssuerConfig {
     fn validate(&self, at: usize) -> Result<(), FieldError> {
         let refuse = |field: &str, reason: &str| Err(FieldError::new(format!("jwt[{at}].{field}"), reason));
-        if self.issuer.is_empty() {
-            return refuse("issuer", "must not be empty");
+        if self.issuer.is_empty() || self.issuer.contains(char::is_whitespace) {
+            return refuse("issuer", "must be a name without spaces");
         }
         if self.leeway > MAX_LEEWAY {
             return refuse("leeway", "must not exceed 30s");

@@ -136,9 +136,11 @@ impl Config {
     }
 
     fn overlay_text(&mut self, text: &str, origin: &str) -> Result<(), ConfigError> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-            file: origin.to_owned(),
-            reason: error.to_string(),
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            // The library's own text quotes the line, which may hold a secret.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ConfigError::Syntax { file: origin.to_owned(), reason: format!("line {line}: {}", error.message()) }
         })?;
         for (name, value) in table {
             self.overlay(&[name], value, origin);
@@ -238,6 +240,15 @@ mod tests {
             let error = kettle(text).expect_err("invalid");
             assert!(error.contains(field) && error.contains("overrides"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_does_not_quote_what_may_be_secret() {
+        let error = Config::with_overrides("[redis]\npassword = \"hunter2").expect_err("unterminated").to_string();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+        let config = Config::with_overrides("redis.password = 271828").expect("TOML");
+        let error = config.section::<redis::RedisConfig>().expect_err("a number").to_string();
+        assert!(error.contains("redis.password") && !error.contains("271828"), "{error}");
     }
 
     #[test]

@@ -154,7 +154,8 @@ impl<T> fmt::Debug for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
+        // The error of a wrong type would quote the value.
+        T::deserialize(deserializer).map(Self).map_err(|_| de::Error::custom("must be text in quotes"))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{HeaderMap, HeaderName, Method};
 use gridtokenx_redis::app::{App, check_config};
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
-use gridtokenx_redis::http::auth::api_key;
+use gridtokenx_redis::config::auth::AuthConfig;
+use gridtokenx_redis::http::auth::{Authenticator, api_key};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -229,6 +230,38 @@ async fn public_keys_verify_and_are_not_mistaken_for_secrets() {
     ask_with_token(&app, &sign(Algorithm::HS256, &confused, &from_issuer(json!({})))).await.expect(401);
 }
 
+#[test]
+fn the_organisation_comes_from_the_credential() {
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), format!("{SECRET}\n")).expect("written");
+    let (ed, _) = issuer("EdDSA", &rcgen::PKCS_ED25519, "");
+    let public = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(public.path(), ed.public_key_pem()).expect("written");
+    let config = key("bridge", READER, "scopes = [\"cache:read\"]\norganisation = \"org-1\"")
+        + &format!(
+            "[[auth.jwt]]\nissuer = \"a\"\nalgorithm = \"HS256\"\nsecret_file = {:?}\norganisation_claim = \"org\"\n",
+            secret.path()
+        )
+        + &format!("[[auth.jwt]]\nissuer = \"b\"\nalgorithm = \"EdDSA\"\npublic_key_file = {:?}\n", public.path());
+    let auth: AuthConfig = Config::with_overrides(&config).expect("TOML").section().expect("valid");
+    let authenticator = Authenticator::new(&auth, Clock::manual(START)).expect("usable keys");
+    let organisation = |name: &'static str, value: &str| {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().expect("a value"))]);
+        let caller = authenticator.authenticate(&headers).expect("a caller");
+        (caller.id.clone(), caller.organisation.clone())
+    };
+    assert_eq!(organisation("x-api-key", READER), ("key:bridge".to_owned(), Some("org-1".to_owned())));
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
+    for (claim, expected) in [(json!("org-2"), Some("org-2".to_owned())), (json!(7), None), (json!(""), None)] {
+        let token = sign(Algorithm::HS256, &secret, &claims(&json!({ "iss": "a", "org": claim })));
+        let found = organisation("authorization", &format!("bearer {token}"));
+        assert_eq!(found, ("user:user-1 of a".to_owned(), expected));
+    }
+    let private = EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).expect("an Ed25519 key");
+    let token = sign(Algorithm::EdDSA, &private, &claims(&json!({ "iss": "b", "org": "org-3" })));
+    assert_eq!(organisation("authorization", &format!("Bearer {token}")), ("user:user-1 of b".to_owned(), None));
+}
+
 fn refused(config: &str) -> String {
     let config = Config::with_overrides(config).expect("TOML");
     check_config(&config).expect_err("refused").to_string()
@@ -295,7 +328,7 @@ fn without_credentials_the_service_stays_on_loopback() {
 fn secrets_do_not_print() {
     let config = format!("[auth]\njwt_secret = \"{SECRET}\"\n[redis]\nurl = \"redis://127.0.0.1\"");
     let config = Config::with_overrides(&config).expect("TOML");
-    let auth: gridtokenx_redis::config::auth::AuthConfig = config.section().expect("valid");
+    let auth: AuthConfig = config.section().expect("valid");
     assert!(!format!("{auth:?}").contains(SECRET), "{auth:?}");
     let app = App::build(config, Clock::System, 1).expect("builds");
     assert!(!format!("{:?}", app.router).contains(SECRET));

@@ -85,6 +85,15 @@ fn the_healthcheck_of_nothing_fails_and_says_why() {
 }
 
 #[test]
+fn a_bad_secret_is_refused_without_being_told() {
+    let refused = run(&["check-config"], &[("JWT_SECRET", "hunter2")]);
+    assert_eq!(refused.status.code(), Some(64));
+    let reason = text(&refused.stderr);
+    assert!(reason.contains("auth.jwt_secret") && reason.contains("JWT_SECRET"), "{reason}");
+    assert!(!reason.contains("hunter2"), "{reason}");
+}
+
+#[test]
 fn an_open_service_without_credentials_does_not_start() {
     let refused = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
     assert_eq!(refused.status.code(), Some(64));

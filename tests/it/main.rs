@@ -12,6 +12,7 @@ mod support;
 mod auth;
 mod command;
 mod documentation;
+mod edge;
 mod faults;
 mod faults_load;
 mod faults_refusals;

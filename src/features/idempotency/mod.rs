@@ -1,12 +1,12 @@
 //! `Idempotency-Key` on POST and PATCH: a repeated request is answered with the first answer and not done again.
 //!
 //! The guard stands between the edge and every route. It acts on guarded routes only, since a key belongs to a caller:
-//! the record's name is made of the caller, the method, the path and the key; see [`keys`].
+//! the record's name is made of the caller, the method, the path and the key; see `keys.rs`.
 //!
 //! - The first attempt takes the record, runs, and leaves its answer there for `idempotency.retention`.
 //! - A repeat gets that answer with `Idempotency-Replayed: true`. With another query, content type or body it is 422.
 //! - While an attempt runs, others are told 409. Its claim is a lease that is renewed while it runs, so that an attempt
-//!   whose caller or process is gone does not keep the key for long.
+//!   whose caller, deadline or process is gone does not keep the key for long.
 //! - Errors are not kept: they changed nothing, or nobody knows, and either way a retry should run. So a repeat of a
 //!   refused request, corrected or not, runs as well.
 //!

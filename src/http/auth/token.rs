@@ -116,7 +116,8 @@ impl Issuer {
             _ => None,
         });
         let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
-        Some(Principal::new(format!("user:{}:{sub}", self.name), organisation, scopes))
+        // An issuer has no spaces, so that no two of them can name one caller.
+        Some(Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderName, Method, Request, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::routing::{get, post};
 use gridtokenx_redis::app::behind_edge;
 use gridtokenx_redis::http::access::Access;
@@ -15,7 +15,6 @@ use gridtokenx_redis::http::operation::Operation;
 use gridtokenx_redis::http::problem::{NOT_FOUND, Problem};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
-use tower::ServiceExt;
 
 use crate::support::{Reply, TestApp};
 
@@ -107,16 +106,7 @@ impl Replica {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Reply {
-        let mut request = Request::builder().method(method.clone()).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(body.into()).expect("a request");
-        let response = match self.router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        Reply::read(format!("{method} {path}"), response).await
+        Reply::from(&self.router, method, path, headers, body).await
     }
 
     pub(super) async fn post(&self, path: &str, key: &str, body: impl Into<Body>) -> Reply {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Method, Request, header};
+use axum::http::{Method, header};
 use gridtokenx_redis::app::App;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
@@ -190,12 +190,7 @@ impl TestApp {
 
     /// Any request, without a socket.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
-        let mut request = Request::builder().method(method.clone()).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(body.into()).expect("a request");
-        Reply::read(format!("{method} {path}"), self.app.answer(request).await).await
+        Reply::from(&self.app.router, method, path, headers, body).await
     }
 
     /// Listens on a free port as well, for tests of sockets; the address.

@@ -1,10 +1,12 @@
 //! An answer with the questions that tests ask of it.
 
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tower::ServiceExt;
 
 #[derive(Debug)]
 pub struct Reply {
@@ -15,7 +17,26 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub async fn read(request: String, response: Response) -> Self {
+    /// What a router answers to one request, without a socket.
+    pub async fn from(
+        router: &Router,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Self {
+        let mut request = Request::builder().method(method.clone()).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).expect("a request");
+        match router.clone().oneshot(request).await {
+            Ok(response) => Self::read(format!("{method} {path}"), response).await,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn read(request: String, response: Response) -> Self {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a complete body").to_bytes();
         Self { request, status: parts.status, headers: parts.headers, body }
