@@ -6,6 +6,8 @@ mod faults;
 mod faults_load;
 mod faults_refusals;
 mod health;
+mod redis_production;
 mod redis_roles;
 mod redis_security;
 mod redis_topologies;
+mod serve;

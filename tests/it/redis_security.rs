@@ -117,10 +117,7 @@ async fn an_unusable_address_or_file_is_named_and_no_secret_with_it() {
         ("[redis]\nurl = \"redis://a\"\npassword_file = \"/nowhere/secret\"".to_owned(), "/nowhere/secret"),
         ("[redis]\nurl = \"rediss://a\"\nca_file = \"/nowhere/ca.pem\"".to_owned(), "/nowhere/ca.pem"),
         (format!("[redis]\nurl = \"rediss://a\"\nca_file = \"{empty}\""), "holds no certificate"),
-        (
-            "[redis]\nurl = \"redis://a\"\npassword = \"hunter2\"\npassword_file = \"/x\"".to_owned(),
-            "not both",
-        ),
+        ("[redis]\nurl = \"redis://a\"\npassword = \"hunter2\"\npassword_file = \"/x\"".to_owned(), "not both"),
         ("[redis]\nurl = \"redis://a\"\npassword = 2".to_owned(), "redis.password"),
     ] {
         let reason = refusal(&overrides);

@@ -201,9 +201,6 @@ async fn a_cluster_that_lost_a_node_says_so_in_time_and_heals() {
     })
     .await;
     let values: BTreeSet<Option<String>> =
-        join_all(names().iter().map(async |name| get(redis, name).await.expect("a read")))
-            .await
-            .into_iter()
-            .collect();
+        join_all(names().iter().map(async |name| get(redis, name).await.expect("a read"))).await.into_iter().collect();
     assert_eq!(values, BTreeSet::from([Some("y".to_owned())]));
 }

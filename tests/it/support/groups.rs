@@ -92,8 +92,7 @@ impl Cluster {
         }
         for (node, port) in cluster.nodes.iter().zip(&cluster.ports).skip(1) {
             let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
-            let _: String =
-                cluster.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
+            let _: String = cluster.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
         }
         eventually("the cluster is whole", async || {
             cluster.nodes.iter().all(|node| {

@@ -29,8 +29,7 @@ impl TlsServer {
         std::fs::write(file("stranger.pem"), self::authority().pem()).expect("a file");
         let port = free_port();
         let path = |name: &str| file(name).display().to_string();
-        let (number, ca, certificate, key) =
-            (port.to_string(), path("ca.pem"), path("server.pem"), path("server.key"));
+        let (number, ca, certificate, key) = (port.to_string(), path("ca.pem"), path("server.pem"), path("server.key"));
         let mut all = vec!["--save", "", "--tls-port", &number, "--tls-auth-clients", "no"];
         all.extend(["--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate, "--tls-key-file", &key]);
         all.extend(options);
