@@ -82,13 +82,14 @@ async fn flushed_scripts_are_nobodys_concern() {
         calls.set(calls.get() + 4);
     };
     let flushing = async {
-        for _ in 0..300 {
+        let mut flushes = 0;
+        while calls.get() < 2_000 || flushes < 100 {
             let _: String = app.redis().command(&["SCRIPT", "FLUSH"]);
+            flushes += 1;
             tokio::task::yield_now().await;
         }
     };
     under_load(8, call, flushing).await;
-    assert!(calls.get() > 1_000, "hardly any load: {}", calls.get());
 }
 
 /// Polls a call a few times and drops it unless it has ended.

@@ -1,0 +1,199 @@
+//! The binary: what it says at its start, when it refuses to start, and how it ends.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{RedisServer, ServiceProcess, eventually};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn the_start_prints_where_everything_is_and_which_redis_it_found() {
+    let redis = RedisServer::start();
+    let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
+    let address = service.address();
+    assert_ne!(address.port(), 0);
+    let output = service.output();
+    for line in [
+        format!("API         http://{address}"),
+        format!("Swagger UI  http://{address}/swagger-ui/"),
+        format!("Metrics     http://{address}/metrics"),
+        "Redis       7.0.15, no modules (single; cache, state)".to_owned(),
+    ] {
+        assert!(output.lines().any(|printed| printed == line), "{line}: {output}");
+    }
+    eventually("every lane is connected", async || service_is(&address, 200)).await;
+}
+
+fn service_is(address: &std::net::SocketAddr, status: u16) -> bool {
+    use std::io::Read;
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let _ = write!(stream, "GET /health/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.starts_with(&format!("HTTP/1.1 {status}"))
+}
+
+#[tokio::test]
+async fn a_redis_that_lets_no_script_run_is_refused_at_the_start_in_a_clear_sentence() {
+    let renamed = RedisServer::with_options(&["--save", "", "--rename-command", "EVALSHA", ""]);
+    let unloadable = RedisServer::with_options(&["--save", "", "--rename-command", "SCRIPT", ""]);
+    let rights = ["--save", "", "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-evalsha"];
+    let forbidden = RedisServer::with_options(&rights);
+    for (redis, sentence) in [
+        (renamed, "SCRIPT or EVALSHA is disabled on the server"),
+        (unloadable, "SCRIPT or EVALSHA is disabled on the server"),
+        (forbidden, "our Redis user may not use SCRIPT or EVALSHA"),
+    ] {
+        let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
+        let (status, _) = service.ended_within(SOON);
+        assert_eq!(status.code(), Some(69), "{}", service.output());
+        eventually("it says why", async || service.output().contains(sentence)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_does_not_keep_the_service_from_starting() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
+    let (status, answer) = service.get("/health/ready");
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.contains("not connected: Redis cannot be reached"), "{answer}");
+    assert!(service.output().contains("Redis       not reached yet (single; cache, state)"), "{}", service.output());
+    assert_eq!(service.get("/health/live").0, 200);
+    redis.boot();
+    let address = service.address();
+    eventually("the service is ready", async || service_is(&address, 200)).await;
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_named_and_nothing_starts() {
+    let mut service = ServiceProcess::start(&[("REDIS_URL", "http://user:hunter2@nowhere")]);
+    let (status, _) = service.ended_within(SOON);
+    assert_eq!(status.code(), Some(64), "{}", service.output());
+    eventually("it says why", async || service.output().contains("http://***@nowhere")).await;
+    assert!(!service.output().contains("hunter2"), "{}", service.output());
+}
+
+/// One command to the private server, past the service.
+fn private<T: redis::FromRedisValue>(data: &Path, parts: &[&str]) -> redis::RedisResult<T> {
+    #[expect(clippy::disallowed_methods, reason = "the test's own connection")]
+    let client = redis::Client::open(format!("unix://{}", data.join("redis.sock").display()))?;
+    let mut command = redis::Cmd::new();
+    for part in parts {
+        command.arg(part);
+    }
+    command.query(&mut client.get_connection()?)
+}
+
+#[tokio::test]
+async fn a_private_redis_keeps_its_data_over_a_restart_of_the_service() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut service = ServiceProcess::start_private(data.path(), &[]);
+    service.address();
+    assert!(service.output().contains("Redis       7.0.15, no modules (private server; cache, state)"));
+    let _: String = private(data.path(), &["SET", "a", "kept"]).expect("a write");
+    service.signal("TERM");
+    let (status, took) = service.ended_within(SOON);
+    assert_eq!(status.code(), Some(0), "{}", service.output());
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    private::<String>(data.path(), &["PING"]).expect_err("the private server ended with the service");
+
+    let mut service = ServiceProcess::start_private(data.path(), &[]);
+    service.address();
+    assert_eq!(private::<String>(data.path(), &["GET", "a"]).expect("a read"), "kept");
+}
+
+#[tokio::test]
+async fn a_private_redis_dies_with_a_killed_service_and_its_data_stay() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut service = ServiceProcess::start_private(data.path(), &[]);
+    service.address();
+    let _: String = private(data.path(), &["SET", "a", "kept"]).expect("a write");
+    service.signal("KILL");
+    service.ended_within(SOON);
+    eventually("the private server is gone", async || private::<String>(data.path(), &["PING"]).is_err()).await;
+    let mut service = ServiceProcess::start_private(data.path(), &[]);
+    service.address();
+    assert_eq!(private::<String>(data.path(), &["GET", "a"]).expect("a read"), "kept");
+}
+
+#[tokio::test]
+async fn a_second_service_on_the_same_data_is_refused_and_the_first_goes_on() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut first = ServiceProcess::start_private(data.path(), &[]);
+    first.address();
+    let mut second = ServiceProcess::start_private(data.path(), &[]);
+    let (status, _) = second.ended_within(SOON);
+    assert_eq!(status.code(), Some(69), "{}", second.output());
+    eventually("it says why", async || second.output().contains("is in use by another service")).await;
+    assert_eq!(first.get("/health/ready").0, 200);
+}
+
+#[tokio::test]
+async fn a_private_redis_that_dies_takes_the_service_with_it() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut service = ServiceProcess::start_private(data.path(), &[]);
+    service.address();
+    let info: String = private(data.path(), &["INFO", "server"]).expect("info");
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("a process id").trim().to_owned();
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs");
+    assert!(killed.success());
+    let (status, _) = service.ended_within(SOON);
+    assert_eq!(status.code(), Some(1), "{}", service.output());
+}
+
+#[tokio::test]
+async fn a_missing_redis_server_is_named_with_what_to_do() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut service =
+        ServiceProcess::start_private(data.path(), &[("GTX__REDIS__EMBEDDED__BINARY", "/nowhere/redis-server")]);
+    let (status, _) = service.ended_within(SOON);
+    assert_eq!(status.code(), Some(69), "{}", service.output());
+    eventually("it says why", async || {
+        let output = service.output();
+        output.contains("/nowhere/redis-server") && output.contains("REDIS_URL")
+    })
+    .await;
+}
+
+/// A connection that keeps a worker waiting: its request never ends.
+fn stuck_client(service: &mut ServiceProcess) -> TcpStream {
+    let mut stream = TcpStream::connect(service.address()).expect("a connection");
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: te").expect("sent");
+    // Accepted and read, once another request on a later connection has been answered.
+    assert_eq!(service.get("/health/live").0, 200);
+    stream
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_its_deadline_and_no_longer() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let limits =
+        [("REDIS_URL", url.as_str()), ("GTX__HTTP__SHUTDOWN_DEADLINE", "700ms"), ("GTX__HTTP__HEADER_TIMEOUT", "60s")];
+    let mut service = ServiceProcess::start(&limits);
+    let _stuck = stuck_client(&mut service);
+    service.signal("TERM");
+    let (status, took) = service.ended_within(SOON);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(status.code(), Some(1), "a drain that was cut short is told: {}", service.output());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_service_at_once() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let limits = [("REDIS_URL", url.as_str()), ("GTX__HTTP__HEADER_TIMEOUT", "60s")];
+    let mut service = ServiceProcess::start(&limits);
+    let _stuck = stuck_client(&mut service);
+    service.signal("TERM");
+    eventually("the drain has begun", async || service.output().contains("draining")).await;
+    service.signal("TERM");
+    let (status, took) = service.ended_within(SOON);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(status.code(), Some(1), "{}", service.output());
+}
