@@ -3,11 +3,7 @@
 //! Each test lists every breach it finds and says what to do. A rule with exceptions keeps them here, in a list with a
 //! reason, so that a new one is seen in review.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, also outside of #[test] functions"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, also outside of #[test] functions")]
 
 mod arrows;
 mod documents;
