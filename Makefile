@@ -27,7 +27,7 @@ check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
 	@scripts/setup_tests.sh nextest deny
 	cargo fmt --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
 	cargo deny --log-level error check bans licenses sources
 	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
 	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
