@@ -25,7 +25,7 @@ use crate::http::{documentation, openapi};
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::RequestTraces;
+use crate::telemetry::traces::Traces;
 
 /// The sections that belong to no feature.
 const CORE_SECTIONS: &[SectionCheck] = &[
@@ -41,6 +41,7 @@ pub struct App {
     pub deps: Deps,
     pub http: HttpConfig,
     pub router: Router,
+    pub traces: Traces,
 }
 
 /// Reads every section, so that a mistake is told before a port is bound.
@@ -82,26 +83,21 @@ impl App {
     pub fn build(config: Config, clock: Clock, lanes: usize) -> Result<Self, StartError> {
         check_config(&config)?;
         let http: HttpConfig = config.section()?;
-        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes)?;
-        let deps = Deps {
-            redis,
-            tasks: Tasks::new(clock.clone()),
-            clock,
-            metrics: Metrics::new(),
-            phase: Phase::default(),
-            config,
-        };
+        let metrics = Metrics::new();
+        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes, &metrics)?;
+        let traces = Traces::start(&config.section()?, &metrics)?;
+        let deps = Deps { redis, tasks: Tasks::new(clock.clone()), clock, metrics, phase: Phase::default(), config };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         let table = RouteTable::new(access_table(), &deps.metrics.http);
-        let edge = Edge::new(&http, table, Authenticator::new(), deps.metrics.http.clone(), RequestTraces::default());
+        let edge = Edge::new(&http, table, Authenticator::new(), deps.metrics.http.clone(), traces.requests());
         let service = Router::new()
             .nest(LEGACY_MOUNT, routes.clone())
             .merge(routes)
             .merge(pages)
             .fallback(no_such_route)
             .layer(EdgeLayer(Arc::new(edge)));
-        Ok(Self { deps, http, router: service })
+        Ok(Self { deps, http, router: service, traces })
     }
 
     /// Connects lane 0 on the current runtime.
@@ -130,12 +126,12 @@ impl App {
 /// # Errors
 /// A feature that cannot be built, or an operation without an access row.
 pub fn document(config: Config) -> Result<OpenApi, StartError> {
-    let app_config = config.section()?;
+    let metrics = Metrics::new();
     let deps = Deps {
-        redis: RedisRoles::new(&unconnected(app_config), &scripts(), 1)?,
+        redis: RedisRoles::new(&unconnected(config.section()?), &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
         clock: Clock::System,
-        metrics: Metrics::new(),
+        metrics,
         phase: Phase::default(),
         config,
     };

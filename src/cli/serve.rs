@@ -1,7 +1,9 @@
 //! `serve`: the service from start to drain.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -11,7 +13,7 @@ use super::refuse;
 use crate::app::{App, check_config};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::log::{LogConfig, TelemetryConfig};
+use crate::config::log::LogConfig;
 use crate::config::redis::RedisConfig;
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, exit_code};
@@ -48,17 +50,19 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     let misconfigured = Refusal::because(exit_code::CONFIG);
     let failed = Refusal::because(exit_code::FAILURE);
     let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
-    let _telemetry: TelemetryConfig = config.section().map_err(|error| misconfigured(&error))?;
-    logging::install(&log, None).map_err(|error| misconfigured(&error))?;
+    let logging = logging::install(&log).map_err(|error| misconfigured(&error))?;
     let (config, embedded) = with_private_redis(config).await?;
 
     let http: crate::config::http::HttpConfig = config.section().map_err(|error| misconfigured(&error))?;
     let workers = http.worker_count();
     let app = App::build(config, Clock::System, workers + 1).map_err(|error| misconfigured(&error))?;
+    logging.register(&app.deps.metrics);
     let tasks = app.deps.tasks.clone();
     let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
-    let listener = server::bind(app.address())
-        .map_err(|error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
+    let unavailable = |error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) };
+    let listener = server::bind(app.address()).map_err(unavailable)?;
+    // With port 0 the kernel has chosen.
+    let address = listener.local_addr().map_err(unavailable)?;
     app.attach();
     refuse_disabled_scripts(&app).await?;
 
@@ -70,7 +74,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         senders.push(sender);
         threads.push(start_worker(&app, lane, receiver, drain.clone()).map_err(|error| failed(&error))?);
     }
-    announce(&app, embedded.is_some());
+    announce(&app, address, embedded.is_some());
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
@@ -85,6 +89,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     app.deps.phase.begin_draining();
     stop_accepting.cancel();
     drain.cancel();
+    let begun = Instant::now();
     let limit = app.http.shutdown_deadline.duration();
     let drained = tokio::time::timeout(limit, async {
         for (_, done) in &mut threads {
@@ -95,6 +100,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         tasks.drained().await;
     });
     let in_time = drained.await.is_ok();
+    app.traces.stop(limit.saturating_sub(begun.elapsed())).await;
     if let Some(server) = embedded {
         server.stop().await;
     }
@@ -166,8 +172,8 @@ fn start_worker(
 }
 
 /// Says where everything is, for the person who typed the command.
-fn announce(app: &App, private: bool) {
-    let base = format!("http://{}", app.address());
+fn announce(app: &App, address: SocketAddr, private: bool) {
+    let base = format!("http://{address}");
     let redis: Vec<String> = app
         .deps
         .redis

@@ -102,6 +102,7 @@ impl Link {
                     backoff.reset();
                     let lost = Arc::clone(&object.lost);
                     self.state.send_replace(LinkState::Up(channel));
+                    let _counted = redis.0.metrics.connected();
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = self.broken.notified() => {}

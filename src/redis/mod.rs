@@ -9,6 +9,7 @@ mod embedded;
 mod fault;
 mod key;
 mod link;
+mod metrics;
 mod report;
 mod script;
 mod topology;
@@ -32,8 +33,10 @@ pub use topology::EndpointError;
 
 use crate::config::redis::{Endpoint, RedisConfig};
 use crate::lifecycle::Tasks;
+use crate::telemetry::metrics::Metrics;
 use connection::{Channel, Packet};
 use link::{Backoff, Link, LinkState};
+use metrics::{RedisMetrics, RoleMetrics};
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
@@ -74,6 +77,7 @@ struct Inner {
     limits: Limits,
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
+    metrics: RoleMetrics,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +100,13 @@ impl Redis {
     ///
     /// # Errors
     /// [`EndpointError`] when an address, a credential file or a certificate is unusable.
-    pub fn new(
+    fn new(
         role: Role,
         endpoint: &Endpoint,
         config: &RedisConfig,
         scripts: Vec<&'static LuaScript>,
         lanes: usize,
+        metrics: RoleMetrics,
     ) -> Result<Self, EndpointError> {
         let limits = Limits {
             pool_wait: config.pool_wait.duration(),
@@ -127,6 +132,7 @@ impl Redis {
             limits,
             is_cluster: endpoint.topology == crate::config::redis::Topology::Cluster,
             report: watch::Sender::new(RoleReport::unknown(role, endpoint.topology)),
+            metrics,
         })))
     }
 
@@ -255,7 +261,10 @@ impl Redis {
     async fn exchange(&self, packet: Packet<'_>, effect: Effect) -> Result<Value, RedisFault> {
         let mut retries = 0;
         loop {
-            let fault = match self.attempt(packet, effect).await {
+            let under_way = self.0.metrics.begin(packet);
+            let answer = self.attempt(packet, effect).await;
+            under_way.end(&answer);
+            let fault = match answer {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
@@ -361,15 +370,24 @@ impl RedisRoles {
     ///
     /// # Errors
     /// [`EndpointError`] when a configured endpoint is unusable.
-    pub fn new(config: &RedisConfig, scripts: &[&'static LuaScript], lanes: usize) -> Result<Self, EndpointError> {
+    pub fn new(
+        config: &RedisConfig,
+        scripts: &[&'static LuaScript],
+        lanes: usize,
+        metrics: &Metrics,
+    ) -> Result<Self, EndpointError> {
+        let metrics = RedisMetrics::new(metrics);
         let mut all = vec![&report::PROBE];
         all.extend_from_slice(scripts);
         let base = config.base();
         let state_at = config.state.as_ref().unwrap_or(&base);
-        let state = Redis::new(Role::State, state_at, config, all.clone(), lanes)?;
+        let state = Redis::new(Role::State, state_at, config, all.clone(), lanes, metrics.role(Role::State))?;
         let cache = match (&config.cache, &config.state) {
             (None, None) => state.clone(),
-            (cache, _) => Redis::new(Role::Cache, cache.as_ref().unwrap_or(&base), config, all, lanes)?,
+            (cache, _) => {
+                let cache_at = cache.as_ref().unwrap_or(&base);
+                Redis::new(Role::Cache, cache_at, config, all, lanes, metrics.role(Role::Cache))?
+            }
         };
         Ok(Self { cache, state })
     }

@@ -1,5 +1,14 @@
 //! The service against real servers: one file per room of the house.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also outside of #[test] functions"
+)]
+
 mod support;
 
 mod health;
+mod logs;
+mod telemetry;
