@@ -26,7 +26,7 @@ use crate::http::{documentation, openapi};
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::RequestTraces;
+use crate::telemetry::traces::Traces;
 use crate::tls;
 
 /// The sections that belong to no feature.
@@ -96,15 +96,11 @@ impl App {
         check_config(&config)?;
         tls::install_provider();
         let http: HttpConfig = config.section()?;
-        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes)?;
-        let deps = Deps {
-            redis,
-            tasks: Tasks::new(clock.clone()),
-            clock,
-            metrics: Metrics::new(),
-            phase: Phase::default(),
-            config,
-        };
+        let metrics = Metrics::new();
+        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes, &metrics)?;
+        let traces = Traces::start(&config.section()?, &metrics)?;
+        let tasks = Tasks::new(clock.clone());
+        let deps = Deps { redis, tasks, clock, metrics, traces, phase: Phase::default(), config };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
@@ -140,7 +136,7 @@ impl App {
 pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router) -> Result<Router, StartError> {
     let table = RouteTable::new(rows, &deps.metrics.http);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
-    let traces = RequestTraces::default();
+    let traces = deps.traces.requests();
     let edge = Edge::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
     Ok(Router::new()
         .nest(LEGACY_MOUNT, routes.clone())
@@ -155,12 +151,13 @@ pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router
 /// # Errors
 /// A feature that cannot be built, or an operation without an access row.
 pub fn document(config: Config) -> Result<OpenApi, StartError> {
-    let app_config = config.section()?;
+    let metrics = Metrics::new();
     let deps = Deps {
-        redis: RedisRoles::new(&unconnected(app_config), &scripts(), 1)?,
+        redis: RedisRoles::new(&unconnected(config.section()?), &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
         clock: Clock::System,
-        metrics: Metrics::new(),
+        metrics,
+        traces: Traces::default(),
         phase: Phase::default(),
         config,
     };

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::RedisRoles;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// Shared parts, cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,5 +15,6 @@ pub struct Deps {
     pub clock: Clock,
     pub tasks: Tasks,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub phase: Phase,
 }

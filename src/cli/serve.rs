@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +14,7 @@ use crate::app::{App, check_config};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::auth::AuthConfig;
-use crate::config::log::{LogConfig, TelemetryConfig};
+use crate::config::log::LogConfig;
 use crate::config::redis::RedisConfig;
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, exit_code};
@@ -51,13 +52,13 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     let failed = Refusal::because(exit_code::FAILURE);
     let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
     let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
-    let _telemetry: TelemetryConfig = config.section().map_err(|error| misconfigured(&error))?;
-    logging::install(&log, None).map_err(|error| misconfigured(&error))?;
+    let logging = logging::install(&log).map_err(|error| misconfigured(&error))?;
     let (config, embedded) = with_private_redis(config).await?;
 
     let http: crate::config::http::HttpConfig = config.section().map_err(|error| misconfigured(&error))?;
     let workers = http.worker_count();
     let app = App::build(config, Clock::System, workers + 1).map_err(|error| misconfigured(&error))?;
+    logging.register(&app.deps.metrics);
     let tasks = app.deps.tasks.clone();
     let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
     let listener = server::bind(app.address())
@@ -90,6 +91,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     app.deps.phase.begin_draining();
     stop_accepting.cancel();
     drain.cancel();
+    let begun = Instant::now();
     let limit = app.http.shutdown_deadline.duration();
     let drained = tokio::time::timeout(limit, async {
         for (_, done) in &mut threads {
@@ -100,6 +102,7 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
         tasks.drained().await;
     });
     let in_time = drained.await.is_ok();
+    app.deps.traces.stop(limit.saturating_sub(begun.elapsed())).await;
     if let Some(server) = embedded {
         server.stop().await;
     }

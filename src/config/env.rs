@@ -111,7 +111,8 @@ impl Unit {
 
 /// Numbers, booleans, arrays and tables as TOML writes them; anything else is text.
 fn typed(text: &str) -> Value {
-    let is_typed = text.parse::<i64>().is_ok() || matches!(text, "true" | "false") || text.starts_with(['[', '{']);
+    let is_number = text.parse::<f64>().is_ok() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-'));
+    let is_typed = is_number || matches!(text, "true" | "false") || text.starts_with(['[', '{']);
     if is_typed
         && let Ok(table) = format!("value = {text}").parse::<toml::Table>()
         && let Some(value) = table.get("value")
@@ -151,6 +152,10 @@ mod tests {
             Some(("redis.cache.url".into(), Value::String("redis://c/0".into())))
         );
         assert_eq!(one("GTX__HTTP__PORT", "1"), Some(("http.port".into(), Value::Integer(1))));
+        assert_eq!(
+            one("GTX__TELEMETRY__SAMPLE_RATIO", "0.5"),
+            Some(("telemetry.sample_ratio".into(), Value::Float(0.5)))
+        );
     }
 
     #[test]

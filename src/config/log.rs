@@ -29,8 +29,10 @@ impl Section for LogConfig {
 pub struct TelemetryConfig {
     /// The collector's base address for OTLP over HTTP; empty switches traces off.
     pub otlp_endpoint: String,
-    /// The share of requests without a sampled `traceparent` that start a trace: 0.0 to 1.0.
+    /// The share of requests without a `traceparent` that start a trace: 0.0 to 1.0.
     pub sample_ratio: f64,
+    /// How long finished spans may wait for company.
+    pub export_interval: Span,
     pub export_timeout: Span,
     pub service_name: String,
 }
@@ -39,6 +41,10 @@ impl Section for TelemetryConfig {
     const NAME: &'static str = "telemetry";
 
     fn validate(&self) -> Result<(), FieldError> {
+        let has_scheme = ["http://", "https://"].iter().any(|scheme| self.otlp_endpoint.starts_with(scheme));
+        if !self.otlp_endpoint.is_empty() && !has_scheme {
+            return Err(FieldError::new("otlp_endpoint", "must start with http:// or https://"));
+        }
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             return Err(FieldError::new("sample_ratio", "must lie between 0.0 and 1.0"));
         }

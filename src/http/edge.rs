@@ -4,7 +4,6 @@
 //! thirtieth. In order: request id, admission (load shedding), credentials, deadline, panic catcher, then on the way
 //! out problem bodies, metrics and the log line of requests that were slow or failed.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +19,6 @@ use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower::{Layer, Service};
-use tracing::Span;
 
 use super::access::{Budget, Guard, RouteInfo, RouteTable};
 use super::auth::{Authenticator, Principal};
@@ -30,7 +28,7 @@ use super::request_id;
 use crate::config::http::HttpConfig;
 use crate::redis::Outcome;
 use crate::telemetry::metrics::HttpMetrics;
-use crate::telemetry::traces::RequestTraces;
+use crate::telemetry::traces::{RequestSpan, RequestTraces};
 
 /// The shared part of the layer.
 #[derive(Debug)]
@@ -150,7 +148,7 @@ where
             extensions.insert(RequestId(id));
             match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
                 Ok(inner) => State::Running { inner, deadline: tokio::time::sleep(deadline) },
-                Err(panic) => State::Refused { problem: Some(panicked(&visit, panic.as_ref())) },
+                Err(_) => State::Refused { problem: Some(panicked(&visit)) },
             }
         };
         EdgeFuture { state, visit }
@@ -189,21 +187,17 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for EdgeFuture<F> 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let visit = this.visit;
+        let _entered = visit.span.as_ref().map(RequestSpan::enter);
         let response = match this.state.project() {
             StateProjection::Refused { problem } => problem.take().map(IntoResponse::into_response).unwrap_or_default(),
-            StateProjection::Running { inner, deadline } => {
-                let entered = visit.span.as_ref().map(Span::enter);
-                let polled = catch_unwind(AssertUnwindSafe(|| inner.poll(cx)));
-                drop(entered);
-                match polled {
-                    Ok(Poll::Ready(Ok(response))) => response,
-                    Ok(Poll::Pending) => {
-                        ready!(deadline.poll(cx));
-                        deadline_exceeded(&visit.method).into_response()
-                    }
-                    Err(panic) => panicked(visit, panic.as_ref()).into_response(),
+            StateProjection::Running { inner, deadline } => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+                Ok(Poll::Ready(Ok(response))) => response,
+                Ok(Poll::Pending) => {
+                    ready!(deadline.poll(cx));
+                    deadline_exceeded(&visit.method).into_response()
                 }
-            }
+                Err(_) => panicked(visit).into_response(),
+            },
         };
         Poll::Ready(Ok(visit.finish(response)))
     }
@@ -217,7 +211,7 @@ struct Visit {
     method: Method,
     uri: Uri,
     id: HeaderValue,
-    span: Option<Span>,
+    span: Option<RequestSpan>,
     answered: bool,
 }
 
@@ -232,8 +226,8 @@ impl Visit {
             Some(route) => route.metrics.record(status, elapsed),
             None => self.edge.metrics.record_unrouted(status),
         }
-        if let Some(span) = self.span.take() {
-            span.record("http.response.status_code", status.as_u16());
+        if let Some(span) = &self.span {
+            span.end(status);
         }
         if elapsed >= self.edge.slow_request && !status.is_server_error() {
             tracing::warn!(
@@ -271,6 +265,9 @@ impl Visit {
             );
             return;
         }
+        if let Some(span) = &self.span {
+            span.fail(problem.kind().slug);
+        }
         let cause = problem.cause().map(causes);
         tracing::warn!(
             method = %self.method, path = self.uri.path(), status = status.as_u16(), code = problem.kind().slug,
@@ -289,6 +286,9 @@ impl Drop for Visit {
         self.edge.metrics.in_flight.dec();
         if !self.answered {
             self.edge.metrics.aborted.inc();
+            if let Some(span) = &self.span {
+                span.fail("aborted");
+            }
         }
     }
 }
@@ -311,13 +311,11 @@ fn deadline_exceeded(method: &Method) -> Problem {
     Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
 }
 
-fn panicked(visit: &Visit, panic: &(dyn Any + Send)) -> Problem {
+fn panicked(visit: &Visit) -> Problem {
     visit.edge.metrics.panics.inc();
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    tracing::error!(path = visit.uri.path(), message, "a handler panicked");
+    // What it said and where is the panic hook's to log.
+    tracing::error!(
+        method = %visit.method, path = visit.uri.path(), request_id = visit.id_text(), "a handler panicked",
+    );
     Problem::new(&problem::INTERNAL).outcome(Outcome::Unknown)
 }

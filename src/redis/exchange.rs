@@ -34,10 +34,13 @@ impl Redis {
         loop {
             // A refusal of the breaker is final: whoever asked again would only wait.
             let mut live = link.live(self.0.limits.pool_wait).await?;
-            let fault = match tokio::time::timeout_at(deadline, live.channel.send(packet)).await {
+            let under_way = self.0.metrics.begin(packet);
+            let answer = tokio::time::timeout_at(deadline, live.channel.send(packet)).await;
+            let fault = match answer {
                 Ok(Ok(Value::ServerError(error))) => RedisFault::classify(error.into(), effect),
                 // The errors of a pipeline stay among its items: they belong to single commands.
                 Ok(Ok(value)) => {
+                    under_way.end("ok");
                     if holds_read_only(&value) {
                         self.give_up(link, &live, FaultKind::ReadOnly);
                     }
@@ -46,6 +49,7 @@ impl Redis {
                 Ok(Err(error)) => RedisFault::classify(error, effect),
                 Err(_) => RedisFault::timeout(effect),
             };
+            under_way.end(fault.kind.label());
             let renewed = fault.breaks_connection() && self.give_up(link, &live, fault.kind);
             let pause = match fault.kind {
                 FaultKind::NotReady if fault.outcome == Outcome::NotApplied => RETRY_PAUSE,

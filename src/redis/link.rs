@@ -140,6 +140,7 @@ impl Link {
                     journal.connected();
                     let live = Live::new(object.channel.clone());
                     self.state.send_replace(LinkState::Up(live.clone()));
+                    let _counted = redis.0.metrics.connected();
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = live.broken.cancelled() => {}

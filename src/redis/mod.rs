@@ -12,6 +12,7 @@ mod exchange;
 mod fault;
 mod key;
 mod link;
+mod metrics;
 mod report;
 mod roles;
 mod script;
@@ -40,6 +41,7 @@ use crate::lifecycle::Tasks;
 use backoff::Backoff;
 use connection::{Channel, Packet};
 use link::{Link, LinkState};
+use metrics::RoleMetrics;
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
@@ -64,6 +66,7 @@ struct Inner {
     limits: Limits,
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
+    metrics: RoleMetrics,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,7 @@ impl Redis {
         config: &RedisConfig,
         scripts: Vec<&'static LuaScript>,
         lanes: usize,
+        metrics: RoleMetrics,
     ) -> Result<Self, EndpointError> {
         let limits = Limits {
             pool_wait: config.pool_wait.duration(),
@@ -117,6 +121,7 @@ impl Redis {
             limits,
             is_cluster: endpoint.topology == Topology::Cluster,
             report: watch::Sender::new(RoleReport::unknown(roles, endpoint.topology)),
+            metrics,
         })))
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 use super::Redis;
+use super::metrics::RedisMetrics;
 use super::report::PROBE;
 use super::script::LuaScript;
 use super::topology::EndpointError;
 use crate::config::redis::RedisConfig;
 use crate::lifecycle::Tasks;
+use crate::telemetry::metrics::Metrics;
 
 /// What a Redis is used for; each may have a server of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
@@ -42,10 +44,16 @@ impl RedisRoles {
     ///
     /// # Errors
     /// [`EndpointError`] when a configured endpoint is unusable.
-    pub fn new(config: &RedisConfig, scripts: &[&'static LuaScript], lanes: usize) -> Result<Self, EndpointError> {
+    pub fn new(
+        config: &RedisConfig,
+        scripts: &[&'static LuaScript],
+        lanes: usize,
+        metrics: &Metrics,
+    ) -> Result<Self, EndpointError> {
+        let metrics = RedisMetrics::new(metrics);
         let mut all = vec![&PROBE];
         all.extend_from_slice(scripts);
-        let build = |roles, endpoint| Redis::new(roles, endpoint, config, all.clone(), lanes);
+        let build = |roles, endpoint| Redis::new(roles, endpoint, config, all.clone(), lanes, metrics.of(roles));
         let base = config.base();
         if config.cache.is_none() && config.state.is_none() {
             let both = build(&[Role::Cache, Role::State], &base)?;

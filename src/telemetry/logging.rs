@@ -1,27 +1,152 @@
 //! Logs on standard output: JSON in production, pretty for people.
+//!
+//! A thread of its own writes them, so a reader that stalls (a full pipe) costs lines, which are counted, and never a
+//! request's time.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
+use prometheus::proto::MetricType;
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, format};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer};
 
-use super::traces::Traces;
+use super::metrics::{Metrics, Row};
+use super::traces::{TraceIds, current_ids};
 use crate::config::log::{LogConfig, LogFormat};
 
-/// Installs the process's subscriber.
+/// Lines that may wait for standard output; a few megabytes.
+const WAITING_LINES: usize = 8_192;
+
+/// Keeps the log alive; dropped, it writes what still waits, for at most a second.
+#[must_use]
+#[derive(Debug)]
+pub struct Logging {
+    _writer: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+/// Installs the process's subscriber and logs panics from now on.
 ///
 /// # Errors
 /// A text saying what is wrong with `log.level`, or that a subscriber is already there.
-pub fn install(config: &LogConfig, traces: Option<&Traces>) -> Result<(), String> {
+pub fn install(config: &LogConfig) -> Result<Logging, String> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
+    let (output, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(std::io::stdout());
+    let lost = output.error_counter();
+    let lines = tracing_subscriber::fmt::layer().with_writer(output);
     let lines = match config.format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).boxed(),
-        LogFormat::Pretty => fmt::layer().with_ansi(std::io::stdout().is_terminal()).boxed(),
+        LogFormat::Json => {
+            let inner = format().json().flatten_event(true).with_current_span(false).with_span_list(false);
+            lines.json().event_format(Traced { inner, append: append_to_object }).boxed()
+        }
+        LogFormat::Pretty => {
+            let lines = lines.with_ansi(std::io::stdout().is_terminal());
+            lines.event_format(Traced { inner: format(), append: append_to_text }).boxed()
+        }
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .with(traces.map(Traces::layer))
-        .try_init()
-        .map_err(|error| error.to_string())
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|error| error.to_string())?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Logging { _writer: writer, lost })
+}
+
+impl Logging {
+    /// Shows the lost lines in `metrics`.
+    pub fn register(&self, metrics: &Metrics) {
+        let lost = self.lost.clone();
+        let row = Row {
+            name: "log_lines_dropped_total",
+            help: "Log lines lost because standard output was not read",
+            kind: MetricType::COUNTER,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a float is what Prometheus takes")]
+        metrics.on_scrape([row], move || Some([lost.dropped_lines() as f64]));
+    }
+}
+
+/// A format whose lines name the trace of the request that they belong to.
+struct Traced<F> {
+    inner: F,
+    append: fn(&mut Writer<'_>, line: &str, ids: TraceIds) -> fmt::Result,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(ids) = current_ids() else { return self.inner.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        (self.append)(&mut writer, line.trim_end(), ids)
+    }
+}
+
+fn append_to_object(writer: &mut Writer<'_>, line: &str, TraceIds { trace, span }: TraceIds) -> fmt::Result {
+    let open = line.strip_suffix('}').unwrap_or(line);
+    writeln!(writer, r#"{open},"trace_id":"{trace}","span_id":"{span}"}}"#)
+}
+
+fn append_to_text(writer: &mut Writer<'_>, line: &str, TraceIds { trace, span }: TraceIds) -> fmt::Result {
+    writeln!(writer, "{line} trace_id={trace} span_id={span}")
+}
+
+/// One line with the place, where the default prints several to standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let location = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(location, panic = text, thread = thread.name(), "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_with_its_place() {
+        let output = Output::default();
+        let kept = output.clone();
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || kept.clone());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let _ = std::panic::catch_unwind(|| panic!("two\nlines of {}", "trouble"));
+        });
+        std::panic::set_hook(before);
+        let text = String::from_utf8(output.0.lock().expect("the output").clone()).expect("text");
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+        assert_eq!(line["panic"], "two\nlines of trouble", "{line}");
+        assert!(line["location"].as_str().is_some_and(|place| place.contains("logging.rs:")), "{line}");
+        assert_eq!(line["level"], "ERROR", "{line}");
+    }
 }

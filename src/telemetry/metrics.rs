@@ -8,8 +8,13 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+
+use super::process;
+pub use super::scrape::Row;
+use super::scrape::Scraped;
 
 /// Request durations, seconds: from a shared-connection read to the request deadline.
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -25,7 +30,11 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let http = HttpMetrics::new(&registry);
-        Self { registry, http }
+        let metrics = Self { registry, http };
+        let build = metrics.gauges("build_info", "1, labelled with the version that runs", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        process::register(&metrics);
+        metrics
     }
 
     /// A counter with labels, registered under `name`.
@@ -35,12 +44,31 @@ impl Metrics {
 
     /// A histogram of seconds with labels, registered under `name`.
     pub fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        register(&self.registry, histogram_vec(name, help, labels))
+        self.histogram_in(name, help, labels, DURATION_BUCKETS)
+    }
+
+    /// The same with buckets of its own, seconds.
+    pub fn histogram_in(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        register(&self.registry, histogram_vec(name, help, labels, buckets))
+    }
+
+    /// A gauge with labels, registered under `name`.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        register(&self.registry, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A gauge, registered under `name`.
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         register(&self.registry, gauge(name, help))
+    }
+
+    /// Values that `read` takes when the metrics are rendered; `None` leaves them out.
+    pub fn on_scrape<const N: usize>(
+        &self,
+        rows: [Row; N],
+        read: impl Fn() -> Option<[f64; N]> + Clone + Send + Sync + 'static,
+    ) {
+        register(&self.registry, Scraped::new(rows, read));
     }
 
     /// Prometheus text, format 0.0.4.
@@ -81,7 +109,12 @@ impl HttpMetrics {
             ),
             durations: register(
                 registry,
-                histogram_vec("http_request_duration_seconds", "Time to the answer's head", &["method", "route"]),
+                histogram_vec(
+                    "http_request_duration_seconds",
+                    "Time to the answer's head",
+                    &["method", "route"],
+                    DURATION_BUCKETS,
+                ),
             ),
             in_flight: register(registry, gauge("http_requests_in_flight", "Requests being answered")),
             aborted: register(
@@ -144,8 +177,8 @@ fn counter_vec(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<In
     IntCounterVec::new(Opts::new(name, help), labels)
 }
 
-fn histogram_vec(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
-    HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()), labels)
+fn histogram_vec(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
 }
 
 fn counter(name: &str, help: &str) -> prometheus::Result<IntCounter> {

@@ -2,4 +2,6 @@
 
 pub mod logging;
 pub mod metrics;
+mod process;
+mod scrape;
 pub mod traces;

@@ -1,7 +1,10 @@
 //! The harness: real servers that end with the test, the service in process, a proxy that fails on demand.
 
 mod app;
+mod binary;
+mod collector;
 mod eventually;
+mod exposition;
 pub mod facade;
 mod groups;
 mod process;
@@ -12,7 +15,10 @@ mod reply;
 mod tls;
 
 pub use app::{START, TestApp};
+pub use binary::Binary;
+pub use collector::{Collector, hex};
 pub use eventually::eventually;
+pub use exposition::Exposition;
 pub use groups::{Cluster, SentinelGroup};
 pub use process::ServiceProcess;
 pub use proxy::Proxy;

@@ -1,0 +1,170 @@
+//! The span of a request and of what it asks of others.
+
+use std::cell::Cell;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode};
+use opentelemetry::trace::{
+    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+};
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+
+use super::traceparent::{self, Parent};
+
+/// Decides per request whether it is traced.
+#[derive(Clone, Debug, Default)]
+pub struct RequestTraces(Option<Sampling>);
+
+#[derive(Clone, Debug)]
+struct Sampling {
+    tracer: SdkTracer,
+    /// Of the requests without a `traceparent`.
+    ratio: f64,
+}
+
+/// Stands in a traced request's context, so that code below can start children.
+struct Recorder(SdkTracer);
+
+impl RequestTraces {
+    pub(super) fn new(tracer: SdkTracer, ratio: f64) -> Self {
+        Self(Some(Sampling { tracer, ratio }))
+    }
+
+    /// A span for a sampled request: a `traceparent` decides by its flag, else `telemetry.sample_ratio` does.
+    pub fn start(&self, request: &Request, route: Option<&'static str>, id: &HeaderValue) -> Option<RequestSpan> {
+        let Sampling { tracer, ratio } = self.0.as_ref()?;
+        let parent = request.headers().get("traceparent").and_then(traceparent::parse);
+        let sampled = parent.map_or_else(|| random_fraction() < *ratio, |parent| parent.sampled);
+        sampled.then(|| RequestSpan::start(tracer, parent, request, route, id))
+    }
+}
+
+/// A traced request.
+pub struct RequestSpan {
+    context: Context,
+}
+
+impl RequestSpan {
+    fn start(
+        tracer: &SdkTracer,
+        parent: Option<Parent>,
+        request: &Request,
+        route: Option<&'static str>,
+        id: &HeaderValue,
+    ) -> Self {
+        let method = method_name(request.method());
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("url.scheme", "http"),
+            KeyValue::new("url.path", request.uri().path().to_owned()),
+            KeyValue::new("request_id", id.to_str().unwrap_or_default().to_owned()),
+        ];
+        attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
+        let above = parent.map_or_else(Context::new, |parent| remote(parent, request));
+        let span = tracer
+            .span_builder(route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")))
+            .with_kind(SpanKind::Server)
+            .with_attributes(attributes)
+            .start_with_context(tracer, &above);
+        Self { context: above.with_span(span).with_value(Recorder(tracer.clone())) }
+    }
+
+    /// Makes the request the one that this thread works on, until the guard goes.
+    pub fn enter(&self) -> ContextGuard {
+        self.context.clone().attach()
+    }
+
+    /// Notes why the request failed, such as a problem's slug.
+    pub fn fail(&self, kind: &'static str) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("error.type", kind));
+        span.set_status(Status::error(""));
+    }
+
+    /// Ends the span with the answer's status.
+    pub fn end(&self, status: StatusCode) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+        // A caller's mistake is no failure of the service.
+        if status.is_server_error() {
+            span.set_status(Status::error(""));
+        }
+        span.end();
+    }
+}
+
+/// A call to another server within a traced request; ends when it is dropped.
+#[derive(Debug)]
+pub struct ClientSpan(Span);
+
+impl ClientSpan {
+    pub fn fail(&mut self, kind: &'static str) {
+        self.0.set_attribute(KeyValue::new("error.type", kind));
+        self.0.set_status(Status::error(""));
+    }
+}
+
+/// A child of the traced request that this thread works on; without one, `describe` is not called.
+pub fn client_span(describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Option<ClientSpan> {
+    Context::map_current(|context| {
+        let Recorder(tracer) = context.get()?;
+        let (name, attributes) = describe();
+        let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
+        Some(ClientSpan(span.start_with_context(tracer, context)))
+    })
+}
+
+/// Under which a log line finds its trace.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceIds {
+    pub trace: TraceId,
+    pub span: SpanId,
+}
+
+/// The ids of the traced request that this thread works on.
+pub fn current_ids() -> Option<TraceIds> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let ids = span.span_context();
+        ids.is_valid().then(|| TraceIds { trace: ids.trace_id(), span: ids.span_id() })
+    })
+}
+
+/// The caller's span as ours will name it, with the vendors' `tracestate` handed on.
+fn remote(parent: Parent, request: &Request) -> Context {
+    let state = request.headers().get("tracestate").and_then(|header| header.to_str().ok()?.parse::<TraceState>().ok());
+    let caller = SpanContext::new(parent.trace, parent.span, TraceFlags::SAMPLED, true, state.unwrap_or_default());
+    Context::new().with_remote_span_context(caller)
+}
+
+/// A method that is none of HTTP's own is not named: callers could invent any number.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+thread_local! {
+    static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
+}
+
+/// A number in 0.0..1.0, without a system call.
+///
+/// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+fn random_fraction() -> f64 {
+    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+    STATE.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    // 32 bits decide finely enough, and fit a float exactly.
+    let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
+    f64::from(high) / (f64::from(u32::MAX) + 1.0)
+}
