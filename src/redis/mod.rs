@@ -267,7 +267,8 @@ impl Redis {
     /// none is tried: the breaker counts here as well.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
         self.link(link::current_lane()).live(self.0.limits.pool_wait).await?;
-        link::checkout(&self.0.private_pool).await.map(Dedicated::new)
+        // Boxed: the pool's future is large, and few callers need it.
+        Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
     }
 
     /// A fresh connection of a lane: made, and fit for use once it knows our scripts.

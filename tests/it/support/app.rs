@@ -26,6 +26,7 @@ pub struct TestApp {
     served: Option<(SocketAddr, CancellationToken)>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 /// Chooses what stands around the service before it starts.
 #[derive(Default)]
 pub struct TestAppBuilder {
@@ -109,7 +110,7 @@ impl TestAppBuilder {
             let server = redis.lock().expect("the server");
             (server.socket(), server.url(), server.login())
         };
-        let proxy = if self.proxied { Some(Proxy::start(&socket).await) } else { None };
+        let proxy = if self.proxied { Some(Proxy::start(&socket)) } else { None };
         let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
         let mut config = Config::with_overrides(&self.overrides).expect("the overrides are TOML");
         // A test that names its own endpoint keeps it.

@@ -24,7 +24,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub async fn start(target: &Path) -> Self {
+    pub fn start(target: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("gtx-proxy-").tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(directory.path().join("proxy.sock")).expect("a socket");
         let mood = watch::Sender::new(Mood::Heal);
