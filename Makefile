@@ -35,8 +35,8 @@ check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
 
 bench: ## Measure the service beside its peers (docs/benchmarks.md)
 	@scripts/setup_redis.sh
-	cargo build $(CARGO_FLAGS) --release
-	scripts/bench.sh
+	cargo build $(CARGO_FLAGS) --release --bin gridtokenx-redis --example bare_axum
+	scripts/bench/run.py
 
 openapi: ## Write openapi/openapi.json from the source
 	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json
