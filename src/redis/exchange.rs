@@ -32,9 +32,15 @@ impl Redis {
         let link = self.link(link::current_lane());
         let mut retries = 0;
         loop {
-            // A refusal of the breaker is final: whoever asked again would only wait.
-            let mut live = link.live(self.0.limits.pool_wait).await?;
             let under_way = self.0.metrics.begin(packet);
+            let mut live = match link.live(self.0.limits.pool_wait).await {
+                Ok(live) => live,
+                // A refusal of the breaker is final: whoever asked again would only wait.
+                Err(fault) => {
+                    under_way.end(fault.kind.label());
+                    return Err(fault);
+                }
+            };
             let answer = tokio::time::timeout_at(deadline, live.channel.send(packet)).await;
             let fault = match answer {
                 Ok(Ok(Value::ServerError(error))) => RedisFault::classify(error.into(), effect),

@@ -264,7 +264,7 @@ async fn the_process_is_measured() {
 async fn redis_exchanges_and_connections_are_counted_by_role_and_outcome() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     let redis = &app.app().deps.redis.state;
-    let ok = [("role", "state"), ("outcome", "ok")];
+    let ok = [("role", "cache,state"), ("outcome", "ok")];
     let before = metrics(&app).await;
     let ping = redis::cmd("PING");
     for _ in 0..10 {
@@ -272,7 +272,7 @@ async fn redis_exchanges_and_connections_are_counted_by_role_and_outcome() {
     }
     let after = metrics(&app).await;
     assert!(after.count("redis_commands_total", &ok) >= before.count("redis_commands_total", &ok) + 10);
-    let all = [("role", "state")];
+    let all = [("role", "cache,state")];
     assert!(after.count("redis_command_duration_seconds_count", &all) >= 10);
     assert_eq!(after.count("redis_connection_state", &all), 1);
     assert_eq!(after.count("redis_connects_total", &all), 1);
@@ -282,7 +282,7 @@ async fn redis_exchanges_and_connections_are_counted_by_role_and_outcome() {
         let _ = redis.query::<String>(&ping, Effect::Read).await;
         let metrics = metrics(&app).await;
         metrics.count("redis_connection_state", &all) == 0
-            && metrics.count("redis_commands_total", &[("role", "state"), ("outcome", "unavailable")]) > 0
+            && metrics.count("redis_commands_total", &[("role", "cache,state"), ("outcome", "unavailable")]) > 0
     })
     .await;
     app.proxy().heal();
