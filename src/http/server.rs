@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -136,15 +137,32 @@ impl Worker {
             .max_concurrent_streams(MAX_STREAMS)
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
-        let service = self.router.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
+        let service = self.router.clone().map_request(move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            request.map(Body::new)
+        });
         let connection =
             builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
+        let mut first_request = std::pin::pin!(tokio::time::sleep(self.header_timeout));
+        let (mut waiting, mut draining) = (true, false);
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = first_request.as_mut(), if waiting => {
+                    if !has_asked.load(Ordering::Relaxed) {
+                        tracing::debug!("a client has not asked anything in time");
+                        return;
+                    }
+                    waiting = false;
+                }
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         };
         if let Err(error) = ended {

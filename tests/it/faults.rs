@@ -95,8 +95,8 @@ async fn a_frozen_redis_costs_each_call_its_limit_and_the_next_ones_nothing() {
     eventually("nobody waits", async || timed(get(redis, "a")).await.1 < Duration::from_millis(5)).await;
     expect_refusals(redis).await;
     eventually("readiness says why", async || {
-        let ready = app.get("/health/ready").await;
-        ready.is(503) && ready.text().contains("Redis cannot be reached")
+        let health = app.get("/health/ready").await;
+        health.is(503) && health.text().contains("Redis cannot be reached")
     })
     .await;
 

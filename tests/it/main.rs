@@ -1,5 +1,12 @@
 //! The service against real servers: one file per room of the house.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also outside of #[test] functions"
+)]
+
 mod support;
 
 mod faults;
@@ -11,3 +18,4 @@ mod redis_roles;
 mod redis_security;
 mod redis_topologies;
 mod serve;
+mod server;
