@@ -7,9 +7,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -18,6 +21,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
@@ -132,14 +136,32 @@ impl Worker {
             .max_concurrent_streams(MAX_STREAMS)
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
-        let service = TowerToHyperService::new(self.router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
+        let service = self.router.clone().map_request(move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            request
+        });
+        let connection =
+            builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
+        let mut first_request = std::pin::pin!(tokio::time::sleep(self.header_timeout));
+        let (mut waiting, mut draining) = (true, false);
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = first_request.as_mut(), if waiting => {
+                    if !has_asked.load(Ordering::Relaxed) {
+                        tracing::debug!("a client has not asked anything in time");
+                        return;
+                    }
+                    waiting = false;
+                }
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         };
         if let Err(error) = ended {

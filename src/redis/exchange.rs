@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{ServerErrorKind, Value};
+use redis::{Pipeline, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 use super::connection::Packet;
@@ -41,19 +41,15 @@ impl Redis {
                     return Err(fault);
                 }
             };
-            let answer = tokio::time::timeout_at(deadline, live.channel.send(packet)).await;
-            let fault = match answer {
-                Ok(Ok(Value::ServerError(error))) => RedisFault::classify(error.into(), effect),
-                // The errors of a pipeline stay among its items: they belong to single commands.
-                Ok(Ok(value)) => {
+            let fault = match attempt(&mut live, packet, effect, deadline).await {
+                Ok(value) => {
                     under_way.end("ok");
                     if holds_read_only(&value) {
                         self.give_up(link, &live, FaultKind::ReadOnly);
                     }
                     return Ok(value);
                 }
-                Ok(Err(error)) => RedisFault::classify(error, effect),
-                Err(_) => RedisFault::timeout(effect),
+                Err(fault) => fault,
             };
             under_way.end(fault.kind.label());
             let renewed = fault.breaks_connection() && self.give_up(link, &live, fault.kind);
@@ -72,6 +68,23 @@ impl Redis {
         }
     }
 
+    /// One exchange of a pipeline; each command has a result of its own.
+    pub(super) async fn travel(
+        &self,
+        commands: &Pipeline,
+        effect: Effect,
+    ) -> Result<Vec<Result<Value, RedisFault>>, RedisFault> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = match self.exchange(Packet::Commands(commands), effect, self.deadline()).await? {
+            Value::Array(answers) => answers,
+            single => vec![single],
+        };
+        let classify = |answer: Value| answer.extract_error().map_err(|error| RedisFault::classify(error, effect));
+        Ok(answers.into_iter().map(classify).collect())
+    }
+
     /// Has the connection made anew, if that can help; whether it is.
     fn give_up(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
         // A cluster connection mends its own nodes; dropping it for one slow node would punish the others.
@@ -80,6 +93,20 @@ impl Redis {
             link.mark_broken(live);
         }
         helps
+    }
+}
+
+/// Sends a packet once and waits for its answer.
+async fn attempt(live: &mut Live, packet: Packet<'_>, effect: Effect, deadline: Instant) -> Result<Value, RedisFault> {
+    match tokio::time::timeout_at(deadline, live.channel.send(packet)).await {
+        // The errors of a pipeline stay among its items: they belong to single commands.
+        Ok(answer) => answer
+            .and_then(|value| match value {
+                Value::ServerError(error) => Err(error.into()),
+                value => Ok(value),
+            })
+            .map_err(|error| RedisFault::classify(error, effect)),
+        Err(_) => Err(RedisFault::timeout(effect)),
     }
 }
 

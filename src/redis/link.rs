@@ -190,7 +190,8 @@ impl Journal {
 
 /// Takes a connection out of a pool within its limits.
 pub(super) async fn checkout(pool: &Pool) -> Result<Object<Connector>, RedisFault> {
-    pool.get().await.map_err(|error| match error {
+    // Connecting is rare and its future is large: 20 KB that every caller would carry along.
+    Box::pin(pool.get()).await.map_err(|error| match error {
         PoolError::Backend(error) => RedisFault::connecting(error),
         PoolError::Timeout(TimeoutType::Wait) => RedisFault::new(FaultKind::PoolExhausted, Outcome::NotApplied),
         other => RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).caused_by(other),

@@ -203,19 +203,11 @@ impl Redis {
             let singly = commands.iter().map(|command| self.query::<Value>(command, effect));
             return Ok(futures_util::future::join_all(singly).await);
         }
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let answers = match self.exchange(Packet::Commands(&pipeline), effect, self.deadline()).await? {
-            Value::Array(answers) => answers,
-            single => vec![single],
-        };
-        let classify = |answer: Value| answer.extract_error().map_err(|error| RedisFault::classify(error, effect));
-        Ok(answers.into_iter().map(classify).collect())
+        self.travel(&pipeline, effect).await
     }
 
     /// Calls a script by its hash; a server that does not know it gets its text.

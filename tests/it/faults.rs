@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use gridtokenx_redis::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 
 use crate::support::facade::{Stamp, get, increment, set};
@@ -79,7 +80,7 @@ async fn a_frozen_redis_costs_each_call_its_limit_and_the_next_ones_nothing() {
     app.redis().stall();
     let reads = (0..20).map(|_| timed(get(redis, "a")));
     let writes = (0..20).map(|_| timed(increment(redis, "n")));
-    let (reads, writes) = tokio::join!(futures_util::future::join_all(reads), futures_util::future::join_all(writes));
+    let (reads, writes) = tokio::join!(join_all(reads), join_all(writes));
     for (answer, took) in reads {
         expect_fault(answer, FaultKind::Timeout, Outcome::NotApplied);
         assert!(took < COMMAND_TIMEOUT + SLACK, "{took:?}");
@@ -95,8 +96,8 @@ async fn a_frozen_redis_costs_each_call_its_limit_and_the_next_ones_nothing() {
     eventually("nobody waits", async || timed(get(redis, "a")).await.1 < Duration::from_millis(5)).await;
     expect_refusals(redis).await;
     eventually("readiness says why", async || {
-        let answer = app.get("/health/ready").await;
-        answer.is(503) && answer.text().contains("Redis cannot be reached")
+        let health = app.get("/health/ready").await;
+        health.is(503) && health.text().contains("Redis cannot be reached")
     })
     .await;
 
@@ -138,21 +139,21 @@ async fn a_cut_and_a_stalled_road_are_told_apart_and_both_heal() {
 async fn calls_that_time_out_late_do_not_cost_the_next_connection() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     let redis = app.state();
-    app.proxy().stall();
+    app.proxy().strand();
     // Their time runs out one after the other; only the first may have the connection made anew.
-    let late = (0..10).map(|nth| async move {
+    let late = join_all((0..10).map(|nth| async move {
         tokio::time::sleep(Duration::from_millis(nth * 20)).await;
-        get(redis, "a").await
-    });
-    let healing = async {
-        tokio::time::sleep(COMMAND_TIMEOUT + Duration::from_millis(20)).await;
-        app.proxy().heal();
-        eventually("calls are answered", async || get(redis, "a").await.is_ok()).await;
-        redis.query::<i64>(redis::cmd("CLIENT").arg("ID"), Effect::Read).await.expect("an id")
+        get(redis, "a").await.expect_err("stranded")
+    }));
+    let id = async || redis.query::<i64>(redis::cmd("CLIENT").arg("ID"), Effect::Read).await;
+    let first = async {
+        tokio::time::sleep(COMMAND_TIMEOUT + Duration::from_millis(10)).await;
+        eventually("calls are answered", async || id().await.is_ok()).await;
+        id().await.expect("an id")
     };
-    let (_, id) = tokio::join!(futures_util::future::join_all(late), healing);
-    let now: i64 = redis.query(redis::cmd("CLIENT").arg("ID"), Effect::Read).await.expect("an id");
-    assert_eq!(id, now, "a call of the earlier connection has ended the later one");
+    let (_, id_then) = tokio::join!(late, first);
+    let id_now = id().await.expect("an id");
+    assert_eq!(id_then, id_now, "a call of the earlier connection has ended the later one");
 }
 
 #[tokio::test]

@@ -25,5 +25,6 @@ mod redis_security;
 mod redis_topologies;
 mod schemathesis;
 mod serve;
+mod server;
 mod swagger_ui;
 mod telemetry;

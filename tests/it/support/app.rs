@@ -29,6 +29,7 @@ pub struct TestApp {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 /// Chooses what stands around the service before it starts.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one method's yes or no")]
 pub struct TestAppBuilder {
     overrides: String,
     redis: Option<Arc<std::sync::Mutex<RedisServer>>>,

@@ -18,20 +18,29 @@ enum Mood {
     Cut,
 }
 
+/// What all connections follow.
+#[derive(Clone, Copy, Debug)]
+struct Weather {
+    mood: Mood,
+    /// Connections with a lower number are stalled for good.
+    stranded_below: u64,
+    /// The number of the next connection.
+    next: u64,
+}
+
 pub struct Proxy {
     directory: TempDir,
-    mood: watch::Sender<Mood>,
+    weather: watch::Sender<Weather>,
 }
 
 impl Proxy {
     pub fn start(target: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("gtx-proxy-").tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(directory.path().join("proxy.sock")).expect("a socket");
-        let mood = watch::Sender::new(Mood::Heal);
-        let (target, follow) = (target.to_owned(), mood.subscribe());
+        let weather = watch::Sender::new(Weather { mood: Mood::Heal, stranded_below: 0, next: 0 });
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
-        tokio::spawn(accept(listener, target, follow));
-        Self { directory, mood }
+        tokio::spawn(accept(listener, target.to_owned(), weather.clone()));
+        Self { directory, weather }
     }
 
     pub fn url(&self) -> String {
@@ -39,46 +48,53 @@ impl Proxy {
     }
 
     pub fn cut(&self) {
-        self.mood.send_replace(Mood::Cut);
+        self.weather.send_modify(|weather| weather.mood = Mood::Cut);
     }
 
     pub fn stall(&self) {
-        self.mood.send_replace(Mood::Stall);
+        self.weather.send_modify(|weather| weather.mood = Mood::Stall);
+    }
+
+    /// Stalls the connections there are for good; new ones pass.
+    pub fn strand(&self) {
+        self.weather.send_modify(|weather| weather.stranded_below = weather.next);
     }
 
     pub fn heal(&self) {
-        self.mood.send_replace(Mood::Heal);
+        self.weather.send_modify(|weather| weather.mood = Mood::Heal);
     }
 }
 
-async fn accept(listener: UnixListener, target: PathBuf, mood: watch::Receiver<Mood>) {
+async fn accept(listener: UnixListener, target: PathBuf, weather: watch::Sender<Weather>) {
     while let Ok((client, _)) = listener.accept().await {
-        if *mood.borrow() == Mood::Cut {
+        if weather.borrow().mood == Mood::Cut {
             continue;
         }
-        let (target, mood) = (target.clone(), mood.clone());
+        let number = weather.borrow().next;
+        weather.send_modify(|weather| weather.next += 1);
+        let (target, weather) = (target.clone(), weather.subscribe());
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         tokio::spawn(async move {
             if let Ok(server) = UnixStream::connect(&target).await {
-                pass(client, server, mood).await;
+                pass(client, server, number, weather).await;
             }
         });
     }
 }
 
 /// Passes bytes both ways until one side closes or the proxy is cut.
-async fn pass(client: UnixStream, server: UnixStream, mut mood: watch::Receiver<Mood>) {
+async fn pass(client: UnixStream, server: UnixStream, number: u64, mut weather: watch::Receiver<Weather>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (mut question, mut answer) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
-        let now = *mood.borrow_and_update();
-        if now == Mood::Cut {
+        let now = *weather.borrow_and_update();
+        if now.mood == Mood::Cut {
             return;
         }
-        let open = now == Mood::Heal;
+        let open = now.mood == Mood::Heal && number >= now.stranded_below;
         let alive = tokio::select! {
-            changed = mood.changed() => changed.is_ok(),
+            changed = weather.changed() => changed.is_ok(),
             read = from_client.read(&mut question), if open => match read {
                 Ok(length) if length > 0 => to_server.write_all(&question[..length]).await.is_ok(),
                 _ => false,
