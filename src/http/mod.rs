@@ -12,5 +12,5 @@ pub mod openapi;
 pub mod operation;
 pub mod problem;
 pub mod reply;
-mod request_id;
+pub mod request_id;
 pub mod server;

@@ -1,0 +1,148 @@
+//! What each layer costs: on the wire by switching it on and off, and alone, called in a loop.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, StatusCode};
+use gridtokenx_redis::config::Config;
+use gridtokenx_redis::config::log::TelemetryConfig;
+use gridtokenx_redis::http::access::{Access, RouteTable};
+use gridtokenx_redis::http::request_id;
+use gridtokenx_redis::telemetry::metrics::Metrics;
+use gridtokenx_redis::telemetry::traces::Traces;
+use tokio::runtime::Builder;
+
+use crate::get::{self, PATH, ROUNDS};
+use crate::median;
+use crate::peers::{Bench, KEY_HEADER, Service, Transport};
+use crate::report::Report;
+use crate::wrk::{self, Run};
+
+const SECONDS: u32 = 3;
+const LIVE: &str = "/health/live";
+/// Nobody listens there: what is measured is the decision and the queue.
+const TRACED: &str = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n";
+
+pub fn run(bench: &Bench, report: &mut Report) {
+    let request = on_the_wire(bench, report);
+    alone(report, request);
+}
+
+/// CPU microseconds of a whole cached read.
+fn on_the_wire(bench: &Bench, report: &mut Report) -> f64 {
+    let shipped = bench.service(Transport::Tcp);
+    let traced = bench.service_with(Transport::Tcp, TRACED);
+    let open = bench.service_with(Transport::Tcp, "[auth]\nmode = \"none\"\n");
+    let live = shipped.client().get(LIVE).expect_success("the constant route");
+    let bare = bench.bare(&String::from_utf8(live.body).expect("text"));
+    get::store(&shipped);
+    let candidates: [(&Service, &str, Option<&str>); 5] = [
+        (&bare, LIVE, None),
+        (&shipped, LIVE, None),
+        (&traced, LIVE, None),
+        (&open, PATH, None),
+        (&shipped, PATH, Some(KEY_HEADER)),
+    ];
+    let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for ((peer, path, header), runs) in candidates.iter().zip(&mut runs) {
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), path, *header, SECONDS));
+        }
+    }
+    // CPU seconds per 100,000 requests are tens of microseconds per request.
+    let cpu: Vec<f64> = runs.iter().map(|runs| get::medians(runs).peer_cpu * 10.0).collect();
+    let [bare, live, traced, open, guarded] = cpu[..] else { panic!("a run of each") };
+    let mut row = |what: &str, on: f64, off: f64| {
+        let share = (on - off) / guarded * 100.0;
+        report.row(what, format!("{on:.2} us against {off:.2} us: {share:+.1} % of a cached read"), "");
+    };
+    row("CPU per request: constant route with all layers against the bare route", live, bare);
+    row("CPU per request: traces on, 1 % sampled, against off", traced, live);
+    row("CPU per request: cached read with an API key against mode none", guarded, open);
+    guarded
+}
+
+/// Layers by themselves; `request` is the CPU time of a whole cached read, microseconds.
+fn alone(report: &mut Report, request: f64) {
+    let mut row = |what: &str, nanoseconds: f64| {
+        let share = nanoseconds / 10.0 / request;
+        report.row(
+            format!("alone: {what}"),
+            format!("{nanoseconds:.0} ns, {share:.1} % of a cached read"),
+            "below 3 %",
+        );
+    };
+    let plain = Request::builder().uri(LIVE).body(Body::empty()).expect("a request");
+    row("request id", nanoseconds(|| drop(black_box(request_id::of(&plain)))));
+
+    let metrics = Metrics::new();
+    let table = RouteTable::new([Access::public("GET", LIVE)], &metrics.http);
+    row("route's row", nanoseconds(|| drop(black_box(table.find(LIVE, &Method::GET).cloned()))));
+    let route = table.find(LIVE, &Method::GET).expect("a row");
+    row(
+        "metrics of HTTP",
+        nanoseconds(|| {
+            let started = Instant::now();
+            metrics.http.in_flight.inc();
+            route.metrics.record(StatusCode::OK, started.elapsed());
+            metrics.http.in_flight.dec();
+        }),
+    );
+    let role = &["state"];
+    let commands = metrics.counter("bench_commands_total", "as for Redis", &["role"]).with_label_values(role);
+    let durations = metrics.histogram("bench_seconds", "as for Redis", &["role"]).with_label_values(role);
+    row(
+        "metrics of a Redis command",
+        nanoseconds(|| {
+            let started = Instant::now();
+            durations.observe(started.elapsed().as_secs_f64());
+            commands.inc();
+        }),
+    );
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    row("deadline", runtime.block_on(async { deadline().await }));
+
+    let id = HeaderValue::from_static("4bf92f3577b34da6a3ce929d0e0e4736");
+    let traces = |toml: &str, metrics: &Metrics| {
+        let config: TelemetryConfig =
+            Config::with_overrides(toml).and_then(|config| config.section()).expect("a configuration");
+        Traces::start(&config, metrics).expect("traces start").requests()
+    };
+    let off = traces("", &metrics);
+    row("traces off", nanoseconds(|| drop(black_box(off.start(&plain, Some(LIVE), &id)))));
+    let none = traces(&format!("{TRACED}sample_ratio = 0.0"), &metrics);
+    row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), &id)))));
+}
+
+/// A timer that is made, polled once and dropped, as for a request that is answered in time.
+async fn deadline() -> f64 {
+    let mut times = Vec::new();
+    for _ in 0..BATCHES {
+        let started = Instant::now();
+        for _ in 0..CALLS {
+            let sleep = std::pin::pin!(tokio::time::sleep(Duration::from_secs(2)));
+            let _ = black_box(futures_util::poll!(sleep));
+        }
+        times.push(per_call(started));
+    }
+    median(times)
+}
+
+const BATCHES: usize = 9;
+const CALLS: u32 = 100_000;
+
+fn nanoseconds(mut call: impl FnMut()) -> f64 {
+    let batch = |_| {
+        let started = Instant::now();
+        for _ in 0..CALLS {
+            call();
+        }
+        per_call(started)
+    };
+    median((0..BATCHES).map(batch).collect())
+}
+
+fn per_call(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+}

@@ -1,0 +1,199 @@
+//! The processes that are measured: on loopback, in a directory of their own, ended by their ids.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::bare;
+use crate::client::Client;
+
+/// The credential of every measured request: checking it is one of the layers.
+const KEY: &str = "ak_0123456789abcdef0123456789abcdef";
+pub const KEY_HEADER: &str = "x-api-key: ak_0123456789abcdef0123456789abcdef";
+
+/// Where everything lives, and the Redis behind all peers.
+pub struct Bench {
+    pub redis: Redis,
+    directory: TempDir,
+    /// `target/bench`.
+    pub output: PathBuf,
+}
+
+pub struct Redis {
+    process: Process,
+    pub address: SocketAddr,
+    pub socket: PathBuf,
+}
+
+/// How the service reaches Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Unix,
+}
+
+pub struct Service {
+    process: Process,
+    pub address: SocketAddr,
+}
+
+/// A child that is killed when it goes out of scope.
+pub struct Process(Child);
+
+impl Bench {
+    pub fn prepare() -> Self {
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory").join("bench");
+        fs::create_dir_all(&output).expect("the report's directory");
+        note(std::process::id(), &output);
+        let directory = tempfile::Builder::new().prefix("gtx-bench-").tempdir().expect("a temporary directory");
+        let redis = Redis::start(directory.path(), &output);
+        Self { redis, directory, output }
+    }
+
+    /// The service with credentials on, and everything else as shipped.
+    pub fn service(&self, transport: Transport) -> Service {
+        self.service_with(transport, "")
+    }
+
+    /// The same with more configuration, TOML.
+    pub fn service_with(&self, transport: Transport, more: &str) -> Service {
+        let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let scopes = r#"["cache:read", "cache:write", "timeseries:read", "timeseries:write"]"#;
+        let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = {scopes}\n{more}");
+        let port = free_port();
+        let file = self.directory.path().join(format!("service-{port}.toml"));
+        fs::write(&file, config).expect("a configuration file");
+        let url = match transport {
+            Transport::Tcp => format!("redis://{}", self.redis.address),
+            Transport::Unix => format!("unix://{}", self.redis.socket.display()),
+        };
+        let mut command = Command::new(binary());
+        command.arg("--config").arg(file).env("REDIS_URL", url).env("PORT", port.to_string());
+        let service = Service { process: Process::start(command, &self.output), address: loopback(port) };
+        wait_for("the service to be ready", || {
+            TcpStream::connect(service.address).is_ok()
+                && Client::connect(service.address, "").get("/health/ready").status == 200
+        });
+        service
+    }
+
+    /// webdis on the same Redis, with as many threads as the service has workers on two cores.
+    pub fn webdis(&self) -> Service {
+        let port = free_port();
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let file = self.directory.path().join("webdis.json");
+        let config = serde_json::json!({
+            "redis_host": "127.0.0.1", "redis_port": self.redis.address.port(), "redis_auth": null, "database": 0,
+            "http_host": "127.0.0.1", "http_port": port, "threads": threads, "daemonize": false,
+            "verbosity": 0, "logfile": self.directory.path().join("webdis.log"),
+        });
+        fs::write(&file, config.to_string()).expect("a configuration file");
+        let mut command = Command::new("webdis");
+        command.arg(file);
+        Service::start(command, port, &self.output)
+    }
+
+    /// A bare route that answers `body`.
+    pub fn bare(&self, body: &str) -> Service {
+        let port = free_port();
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args([bare::COMMAND, &port.to_string(), body]);
+        Service::start(command, port, &self.output)
+    }
+}
+
+impl Redis {
+    fn start(directory: &Path, output: &Path) -> Self {
+        let (port, socket) = (free_port(), directory.join("redis.sock"));
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--unixsocket"]).arg(&socket);
+        command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(directory);
+        let redis = Self { process: Process::start(command, output), address: loopback(port), socket };
+        wait_for("redis-server to listen", || TcpStream::connect(redis.address).is_ok());
+        redis
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Service {
+    fn start(command: Command, port: u16, output: &Path) -> Self {
+        let service = Self { process: Process::start(command, output), address: loopback(port) };
+        wait_for("a peer to listen", || TcpStream::connect(service.address).is_ok());
+        service
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// For [`crate::wrk::run`].
+    pub fn peer(&self) -> (u32, SocketAddr) {
+        (self.pid(), self.address)
+    }
+
+    /// A connection that brings the credential.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address, &format!("{KEY_HEADER}\r\n"))
+    }
+}
+
+impl Process {
+    fn start(mut command: Command, output: &Path) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+        note(child.id(), output);
+        Self(child)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Lists a process in `pids`, with the name by which it is known, so that the calling script can end it should this
+/// process be killed.
+fn note(pid: u32, output: &Path) {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).expect("the process lives");
+    let list = OpenOptions::new().create(true).append(true).open(output.join("pids"));
+    write!(list.expect("the list of processes"), "{pid} {name}").expect("the list of processes");
+}
+
+/// The release binary of this build.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
+}
+
+/// A port that was free a moment ago; the peers cannot be asked which one they took.
+pub fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("an address").port()
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Asks every millisecond, for at most thirty seconds.
+pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

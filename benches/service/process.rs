@@ -1,0 +1,25 @@
+//! What another process costs, read from `/proc`.
+
+use std::fs;
+
+use rustix::param::{clock_ticks_per_second, page_size};
+
+/// User and system CPU time so far, seconds, to a hundredth.
+#[expect(clippy::cast_precision_loss, reason = "ticks of minutes")]
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = stat(pid);
+    (stat[11] + stat[12]) as f64 / clock_ticks_per_second() as f64
+}
+
+/// Resident memory, MB (10^6 bytes).
+#[expect(clippy::cast_precision_loss, reason = "pages of a few gigabytes")]
+pub fn resident_megabytes(pid: u32) -> f64 {
+    (stat(pid)[21] * page_size() as u64) as f64 / 1e6
+}
+
+/// The numbers after the name and the state, whose positions are those of proc(5) less three.
+fn stat(pid: u32) -> Vec<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let (_, fields) = text.rsplit_once(')').expect("a name");
+    fields.split_ascii_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
+}

@@ -1,0 +1,72 @@
+//! Load by wrk: 64 connections that ask again as soon as they are answered.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::process::cpu_seconds;
+
+const THREADS: &str = "-t2";
+const CONNECTIONS: &str = "-c64";
+
+/// One run against one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub requests_per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// CPU seconds of the peer for 100,000 requests.
+    pub peer_cpu: f64,
+    /// The same of Redis.
+    pub redis_cpu: f64,
+}
+
+/// Asks `path` for `seconds`, after a second that does not count.
+pub fn run(peer: (u32, SocketAddr), redis: u32, path: &str, header: Option<&str>, seconds: u32) -> Run {
+    let (pid, address) = peer;
+    let url = format!("http://{address}{path}");
+    load(&url, header, 1);
+    let before = (cpu_seconds(pid), cpu_seconds(redis));
+    let text = load(&url, header, seconds);
+    let spent = (cpu_seconds(pid) - before.0, cpu_seconds(redis) - before.1);
+    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{url}: {text}");
+    let word_before = |marker: &str| {
+        let line = text.lines().find(|line| line.contains(marker)).unwrap_or_else(|| panic!("no {marker}: {text}"));
+        line.trim().split_ascii_whitespace().next().expect("a word").to_owned()
+    };
+    let latency = |share: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(share)).expect("a latency distribution");
+        microseconds(line.split_ascii_whitespace().nth(1).expect("a latency"))
+    };
+    let requests: f64 = word_before("requests in").parse().expect("a number");
+    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).expect("a rate");
+    Run {
+        requests_per_second: rate.trim().parse().expect("a number"),
+        p50_us: latency("50%"),
+        p99_us: latency("99%"),
+        peer_cpu: spent.0 / requests * 1e5,
+        redis_cpu: spent.1 / requests * 1e5,
+    }
+}
+
+fn load(url: &str, header: Option<&str>, seconds: u32) -> String {
+    let mut command = Command::new("wrk");
+    command.args([THREADS, CONNECTIONS, "--latency", &format!("-d{seconds}s")]);
+    if let Some(header) = header {
+        command.args(["-H", header]);
+    }
+    let output = command.arg(url).output().expect("wrk is installed");
+    assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// `"540.00us"`, `"1.81ms"` or `"2.00s"`.
+fn microseconds(text: &str) -> f64 {
+    let (number, factor) = match text.strip_suffix("us").map(|number| (number, 1.0)) {
+        Some(parts) => parts,
+        None => match text.strip_suffix("ms") {
+            Some(number) => (number, 1e3),
+            None => (text.strip_suffix('s').expect("a unit"), 1e6),
+        },
+    };
+    number.parse::<f64>().expect("a number") * factor
+}

@@ -1,0 +1,76 @@
+#!/bin/sh
+# Measures the service beside its peers; writes target/bench/report.md. Arguments name parts (see benches/service).
+#
+# Installs wrk and webdis (Debian, Ubuntu) when they are missing; the package's webdis service is neither started nor
+# enabled. Nothing keeps running afterwards, also when this script is interrupted.
+set -eu
+cd "$(dirname "$0")/.."
+
+OUTPUT=${CARGO_TARGET_DIR:-target}/bench
+POLICY=/usr/sbin/policy-rc.d
+policy_is_ours=no
+cargo_pid=
+
+say() { echo "bench: $*"; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+remove_policy() {
+    if [ "$policy_is_ours" = yes ]; then
+        policy_is_ours=no
+        as_root rm -f "$POLICY"
+    fi
+}
+
+# The harness notes the id of every process that it starts; those it could not end itself are ended here.
+clean_up() {
+    remove_policy
+    [ -z "$cargo_pid" ] || kill "$cargo_pid" 2>/dev/null || true
+    [ -f "$OUTPUT/pids" ] || return 0
+    while read -r pid program; do
+        # A number may belong to somebody else by now.
+        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$program" ]; then kill "$pid" 2>/dev/null || true; fi
+    done <"$OUTPUT/pids"
+    rm -f "$OUTPUT/pids"
+}
+
+install_peers() {
+    missing=
+    for program in redis-server wrk webdis; do
+        command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+    done
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "needs$missing on PATH, and there is no apt-get to install them" >&2
+        exit 1
+    fi
+    say "installing$missing with apt-get; no system service is started or enabled"
+    if [ ! -e "$POLICY" ]; then
+        # invoke-rc.d asks this file before it starts a service; 101 means no.
+        policy_is_ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of packages
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    remove_policy
+    for service in $missing; do
+        if command -v systemctl >/dev/null 2>&1; then
+            as_root systemctl disable "$service.service" >/dev/null 2>&1 || true
+        fi
+    done
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+install_peers
+mkdir -p "$OUTPUT"
+rm -f "$OUTPUT/pids"
+# In the background, since a shell that waits for a foreground command does not hear signals.
+cargo bench --locked --quiet --bench service -- "$@" &
+cargo_pid=$!
+wait "$cargo_pid"
+cargo_pid=
