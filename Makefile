@@ -35,8 +35,7 @@ check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
 
 bench: ## Measure the service beside its peers (docs/benchmarks.md)
 	@scripts/setup_redis.sh
-	cargo build $(CARGO_FLAGS) --release --bin gridtokenx-redis --example bare_axum
-	scripts/bench/run.py
+	scripts/bench.sh $(ARGS)
 
 openapi: ## Write openapi/openapi.json from the source
 	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gridtokenx_redis::redis::{Effect, FaultKind, Outcome};
+use gridtokenx_redis::redis::{Effect, FaultKind};
 
 use crate::support::facade::{Ledger, Stamp, get, increment, set};
 use crate::support::{Cluster, SentinelGroup, TestApp, eventually};

@@ -26,7 +26,6 @@ pub struct TestApp {
     served: Option<(SocketAddr, CancellationToken)>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 /// Chooses what stands around the service before it starts.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one method's yes or no")]
