@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod metrics;
+pub mod timeseries;
 
 use std::error::Error;
 
@@ -33,4 +34,4 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] = &[&health::FEATURE, &metrics::FEATURE];
+pub static FEATURES: &[&Feature] = &[&health::FEATURE, &metrics::FEATURE, &timeseries::FEATURE];

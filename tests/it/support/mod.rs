@@ -6,7 +6,7 @@ mod proxy;
 mod redis_server;
 mod reply;
 
-pub use app::TestApp;
+pub use app::{START, TestApp};
 pub use eventually::eventually;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
