@@ -3,6 +3,7 @@
 pub mod health;
 pub mod idempotency;
 pub mod metrics;
+pub mod timeseries;
 
 use std::error::Error;
 
@@ -34,4 +35,4 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] = &[&health::FEATURE, &idempotency::FEATURE, &metrics::FEATURE];
+pub static FEATURES: &[&Feature] = &[&health::FEATURE, &idempotency::FEATURE, &metrics::FEATURE, &timeseries::FEATURE];

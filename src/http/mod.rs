@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod body;
 pub mod documentation;
 pub mod edge;
 pub mod extract;

@@ -124,6 +124,13 @@ impl RedisFault {
         self
     }
 
+    /// The same fault for what was not sent any more because of it.
+    #[must_use]
+    pub fn not_applied(mut self) -> Self {
+        self.outcome = Outcome::NotApplied;
+        self
+    }
+
     /// No answer within the limit; the command may still run.
     pub fn timeout(effect: Effect) -> Self {
         Self::new(FaultKind::Timeout, Self::lost(effect))

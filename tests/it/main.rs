@@ -28,3 +28,4 @@ mod serve;
 mod server;
 mod swagger_ui;
 mod telemetry;
+mod timeseries;

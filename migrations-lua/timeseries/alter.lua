@@ -1,0 +1,30 @@
+-- Change parts of one series' definition.
+-- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set      (all three share a hash tag)
+-- ARGV[1] retention_ms  integer, 0 for ever   ARGV[2] duplicate_policy   ARGV[3] labels, JSON with sorted keys;
+--         each may be empty: it stays as it is
+-- ARGV[4] min_life      integer, ms that a series outlives its last write at least
+-- Returns 1, or 0 when there is no such series.   O(1)
+assert(#KEYS == 3 and #ARGV == 4, 'alter: 3 keys, 4 arguments')
+if redis.call('HEXISTS', KEYS[1], 'retention_ms') == 0 then
+  if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
+  return 0
+end
+local changes = {}
+for at, field in ipairs({'retention_ms', 'duplicate_policy', 'labels'}) do
+  if ARGV[at] ~= '' then
+    changes[#changes + 1] = field
+    changes[#changes + 1] = ARGV[at]
+  end
+end
+if #changes > 0 then redis.call('HSET', KEYS[1], unpack(changes)) end
+if ARGV[1] ~= '' then
+  local life = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]))
+  for _, key in ipairs(KEYS) do
+    if ARGV[1] == '0' then
+      redis.call('PERSIST', key)
+    else
+      redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(life * 17 / 16)))
+    end
+  end
+end
+return 1

@@ -1,0 +1,88 @@
+//! The seam below which samples are kept.
+//!
+//! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
+//! alter, describe, delete, append batches, read raw samples chunk by chunk, delete a window. [`native`] keeps them on
+//! Redis's own types and is the only backend now; another one offers the same methods and answers the same types.
+
+pub(super) mod chunk;
+pub(super) mod native;
+
+use super::series::{Definition, Sample};
+use crate::clock::UnixMillis;
+use crate::redis::RedisFault;
+
+/// Both ends included, Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub from: UnixMillis,
+    pub to: UnixMillis,
+}
+
+/// From which end a window is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Order {
+    /// Oldest first.
+    #[default]
+    Asc,
+    /// Newest first.
+    Desc,
+}
+
+/// A series as it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Description {
+    pub definition: Definition,
+    pub created: UnixMillis,
+    /// Samples within retention.
+    pub count: u64,
+    pub chunks: u64,
+    /// Of samples and chunks; Redis's own overhead comes on top.
+    pub bytes: u64,
+    /// The oldest and the newest timestamp within retention.
+    pub ends: Option<(UnixMillis, UnixMillis)>,
+}
+
+/// Why a sample was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Older than retention, counted back from the newest sample.
+    TooOld,
+    /// The timestamp has another value, under the policy `block`.
+    Duplicate,
+    /// The sum of both values is no finite number, under the policy `sum`.
+    SumOutOfRange,
+}
+
+/// A refused sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Its position in the batch.
+    pub at: usize,
+    pub reason: Reason,
+}
+
+/// What became of a batch of one series.
+#[derive(Debug, Default)]
+pub(super) struct BatchOutcome {
+    /// How many samples, from the first on, are certainly dealt with: all of them, unless `fault` is set.
+    pub settled: usize,
+    /// How many of them changed the series; the others were there already or were refused.
+    pub stored: usize,
+    pub refused: Vec<Refused>,
+    /// There is no such series, and none was to be created: nothing was stored.
+    pub missing: bool,
+    /// Why the rest of the batch is not, or not certainly, stored.
+    pub fault: Option<RedisFault>,
+    /// Whether the index knows the series.
+    pub listed: bool,
+}
+
+/// A stretch of raw samples.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    /// In the asked order, within the window and retention.
+    pub samples: Vec<Sample>,
+    /// What is left of the window; `None` at its end.
+    pub rest: Option<Window>,
+}

@@ -1,0 +1,298 @@
+//! Series on Redis's own types: an open head and sealed chunks of fixed records, written by scripts.
+
+use std::sync::Arc;
+
+use super::chunk;
+use super::{BatchOutcome, Description, Order, Stretch, Window};
+use crate::clock::Clock;
+use crate::redis::{KeySpace, Redis, RedisFault, ScriptCall};
+
+use super::super::config::TimeseriesConfig;
+use super::super::error::TimeseriesError;
+use super::super::families::Families;
+use super::super::keys::SeriesKeys;
+use super::super::metrics::TimeseriesMetrics;
+use super::super::model::Alteration;
+use super::super::scripts::{Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, Read};
+use super::super::series::{Definition, Sample, SeriesKey};
+
+/// Sealed chunks that one call may delete: 64 of 512 samples take about a millisecond.
+const DELETE_CHUNKS: usize = 64;
+
+/// Samples that travel in one exchange at most: out of order they take Redis some 20 ms.
+const EXCHANGE_SAMPLES: usize = 16_384;
+
+/// A batch on its way to its series.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Batch<'a> {
+    pub key: &'a SeriesKey,
+    /// Ascending, equal timestamps in the caller's order; at least one, at most `timeseries.batch_samples`.
+    pub samples: &'a [Sample],
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) struct NativeBackend {
+    redis: Redis,
+    clock: Clock,
+    families: Arc<Families>,
+    metrics: TimeseriesMetrics,
+    chunk_samples: usize,
+    read_chunks: usize,
+    exchange_batches: usize,
+    min_life_ms: u64,
+}
+
+impl NativeBackend {
+    pub(in crate::features::timeseries) fn new(
+        redis: Redis,
+        clock: Clock,
+        families: Arc<Families>,
+        metrics: TimeseriesMetrics,
+        config: &TimeseriesConfig,
+    ) -> Self {
+        Self {
+            redis,
+            clock,
+            families,
+            metrics,
+            chunk_samples: config.chunk_samples,
+            read_chunks: config.read_chunks,
+            exchange_batches: config.exchange_batches,
+            min_life_ms: config.min_life.as_millis(),
+        }
+    }
+
+    pub(in crate::features::timeseries) fn keys(&self, key: &SeriesKey) -> SeriesKeys {
+        SeriesKeys::new(self.space(), &self.families, key)
+    }
+
+    fn space(&self) -> &KeySpace {
+        self.redis.keys()
+    }
+
+    async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
+        let _timer = self.metrics.time(S::script());
+        self.redis.call(call).await
+    }
+
+    /// Creates the series unless it is there.
+    pub(in crate::features::timeseries) async fn create(
+        &self,
+        key: &SeriesKey,
+        definition: &Definition,
+    ) -> Result<Created, RedisFault> {
+        let (keys, now) = (self.keys(key), self.clock.redis_arg());
+        self.call(&Create { keys: &keys, definition, min_life_ms: self.min_life_ms, now: &now }).await
+    }
+
+    /// Changes the given parts of the definition; `false`: there is no such series.
+    pub(in crate::features::timeseries) async fn alter(
+        &self,
+        key: &SeriesKey,
+        change: &Alteration,
+    ) -> Result<bool, RedisFault> {
+        let alter = Alter {
+            keys: &self.keys(key),
+            retention_ms: change.retention_ms.map(|retention| retention.0),
+            duplicate_policy: change.duplicate_policy,
+            labels: change.labels.as_ref(),
+            min_life_ms: self.min_life_ms,
+        };
+        self.call(&alter).await
+    }
+
+    pub(in crate::features::timeseries) async fn describe(
+        &self,
+        key: &SeriesKey,
+    ) -> Result<Option<Description>, RedisFault> {
+        self.call(&Describe(&self.keys(key))).await
+    }
+
+    /// Deletes the series; `false`: there was none.
+    pub(in crate::features::timeseries) async fn delete(&self, key: &SeriesKey) -> Result<bool, RedisFault> {
+        self.call(&Delete(&self.keys(key))).await
+    }
+
+    /// Deletes a window's samples and says how many; `None`: there is no such series.
+    ///
+    /// A wide window takes several calls, each atomic.
+    pub(in crate::features::timeseries) async fn delete_range(
+        &self,
+        key: &SeriesKey,
+        window: Window,
+    ) -> Result<Option<u64>, RedisFault> {
+        let keys = self.keys(key);
+        let mut total = 0;
+        loop {
+            let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS };
+            match self.call(&call).await? {
+                None if total == 0 => return Ok(None),
+                Some((false, deleted)) => total += deleted,
+                Some((true, deleted)) => return Ok(Some(total + deleted)),
+                // Deleted by somebody else between two calls.
+                None => return Ok(Some(total)),
+            }
+        }
+    }
+
+    /// The newest sample; `None`: there is no such series; `Some(None)`: it is empty.
+    pub(in crate::features::timeseries) async fn latest(
+        &self,
+        key: &SeriesKey,
+    ) -> Result<Option<Option<Sample>>, TimeseriesError> {
+        let Some(found) = self.call(&Latest(&self.keys(key))).await? else { return Ok(None) };
+        Ok(Some(found.transpose()?))
+    }
+
+    /// Reads the window's next samples from the end that `order` names; `None`: there is no such series.
+    ///
+    /// One stretch is read in one atomic step. It holds `wanted` samples or more, if the window does, but never more
+    /// than `timeseries.read_chunks` chunks.
+    pub(in crate::features::timeseries) async fn read(
+        &self,
+        key: &SeriesKey,
+        window: Window,
+        order: Order,
+        wanted: usize,
+    ) -> Result<Option<Stretch>, TimeseriesError> {
+        let limit = (wanted / self.chunk_samples).saturating_add(2).min(self.read_chunks);
+        let call = Read { keys: &self.keys(key), window, order, limit };
+        let Some(found) = self.call(&call).await? else { return Ok(None) };
+        let visible = Window { from: window.from.max(found.floor), to: window.to };
+        let mut samples = Vec::with_capacity(found.pieces.len() * self.chunk_samples);
+        // Where the last chunk ends that was read, whether or not its end lies in the window.
+        let mut reached = None;
+        for bytes in &found.pieces {
+            let mut all = chunk::samples(bytes, i64::MIN, i64::MAX)?;
+            let part = chunk::samples(bytes, visible.from, visible.to)?;
+            match order {
+                Order::Asc => {
+                    reached = all.next_back();
+                    samples.extend(part);
+                }
+                Order::Desc => {
+                    reached = all.next();
+                    samples.extend(part.rev());
+                }
+            }
+        }
+        let rest = reached.filter(|_| !found.done).map(|sample| match order {
+            Order::Asc => Window { from: sample.timestamp + 1, to: visible.to },
+            Order::Desc => Window { from: visible.from, to: sample.timestamp - 1 },
+        });
+        Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
+    }
+
+    /// Adds batches, pipelined; each has an outcome of its own, in the given order.
+    ///
+    /// No two of them may be of one series: in a cluster they would overtake each other.
+    pub(in crate::features::timeseries) async fn append(&self, batches: &[Batch<'_>]) -> Vec<BatchOutcome> {
+        let mut outcomes: Vec<BatchOutcome> = batches.iter().map(|_| BatchOutcome::default()).collect();
+        let mut rest = batches;
+        let mut open = outcomes.as_mut_slice();
+        while !rest.is_empty() {
+            let fitting = self.fitting(rest);
+            let (now, later) = rest.split_at(fitting);
+            let (outcomes, later_outcomes) = std::mem::take(&mut open).split_at_mut(fitting);
+            let alive = self.exchange(now, outcomes).await;
+            (rest, open) = (later, later_outcomes);
+            if let Err(fault) = alive {
+                // A server that just failed is not asked again for what was not sent yet.
+                for outcome in open.iter_mut() {
+                    outcome.fault = Some(fault.clone().not_applied());
+                }
+                break;
+            }
+        }
+        outcomes
+    }
+
+    /// How many of the batches travel in one exchange; at least one.
+    fn fitting(&self, batches: &[Batch<'_>]) -> usize {
+        let mut samples = 0;
+        let fits = |batch: &&Batch<'_>| {
+            samples += batch.samples.len();
+            samples <= EXCHANGE_SAMPLES
+        };
+        batches.iter().take(self.exchange_batches).take_while(fits).count().max(1)
+    }
+
+    /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
+    async fn exchange(&self, batches: &[Batch<'_>], outcomes: &mut [BatchOutcome]) -> Result<(), RedisFault> {
+        let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
+        let now = self.clock.redis_arg();
+        let mut open: Vec<usize> = (0..batches.len()).collect();
+        while !open.is_empty() {
+            let calls: Vec<Append<'_>> = open
+                .iter()
+                .filter_map(|&at| {
+                    let (batch, keys, outcome) = (batches.get(at)?, keys.get(at)?, outcomes.get(at)?);
+                    Some(Append {
+                        keys,
+                        samples: batch.samples.get(outcome.settled..)?,
+                        create: self.families.on_first_write(batch.key),
+                        chunk_samples: self.chunk_samples,
+                        min_life_ms: self.min_life_ms,
+                        now: &now,
+                    })
+                })
+                .collect();
+            let timer = self.metrics.time(Append::script());
+            let answers = self.redis.call_all(&calls).await;
+            drop(timer);
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(fault) => {
+                    for at in open {
+                        settle(outcomes, at, |outcome| outcome.fault = Some(fault.clone()));
+                    }
+                    return Err(fault);
+                }
+            };
+            let mut again = Vec::new();
+            for (at, answer) in open.into_iter().zip(answers) {
+                let length = batches.get(at).map_or(0, |batch| batch.samples.len());
+                settle(outcomes, at, |outcome| {
+                    if outcome.take(answer) && outcome.settled < length {
+                        again.push(at);
+                    }
+                });
+            }
+            open = again;
+        }
+        Ok(())
+    }
+}
+
+fn settle(outcomes: &mut [BatchOutcome], at: usize, change: impl FnOnce(&mut BatchOutcome)) {
+    if let Some(outcome) = outcomes.get_mut(at) {
+        change(outcome);
+    }
+}
+
+impl BatchOutcome {
+    /// Adds one call's answer; `false` when no further call makes sense.
+    fn take(&mut self, answer: Result<<Append<'_> as ScriptCall>::Reply, RedisFault>) -> bool {
+        match answer {
+            Ok(Some(appended)) => {
+                let offset = self.settled;
+                self.refused.extend(appended.refused.into_iter().map(|mut refused| {
+                    refused.at += offset;
+                    refused
+                }));
+                self.settled += appended.consumed;
+                self.stored += appended.stored;
+                self.listed = appended.listed;
+                appended.consumed > 0
+            }
+            Ok(None) => {
+                self.missing = true;
+                false
+            }
+            Err(fault) => {
+                self.fault = Some(fault);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `[timeseries]`: families, limits, sizes.
+
+use serde::Deserialize;
+
+use super::series::{DuplicatePolicy, MAX_RETENTION_MS};
+use crate::config::value::{ByteSize, Span};
+use crate::config::{FieldError, Section};
+
+/// The most samples that an ordinary request may be configured to bring; the document says so.
+pub(super) const MAX_REQUEST_SAMPLES: usize = 10_000;
+
+/// The most points that a page may be configured to have; the document says so.
+pub(super) const MAX_PAGE_POINTS: usize = 100_000;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeseriesConfig {
+    /// Whether a write creates a series that no family covers.
+    pub create_unknown: bool,
+    /// Of series that no family covers and that do not say; 0 keeps everything.
+    pub retention: Span,
+    pub duplicate_policy: DuplicatePolicy,
+    /// How long a series outlives its last write at least, however short its retention.
+    pub min_life: Span,
+    pub chunk_samples: usize,
+    pub batch_samples: usize,
+    pub request_samples: usize,
+    pub default_points: usize,
+    pub max_points: usize,
+    pub read_chunks: usize,
+    pub scan_samples: u64,
+    pub streams: usize,
+    pub buffer_samples: usize,
+    pub exchange_batches: usize,
+    pub max_line: ByteSize,
+    pub max_refused: usize,
+    pub families: Vec<FamilyConfig>,
+}
+
+/// Series that are created by their first sample.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FamilyConfig {
+    /// A whole key, or the start of keys and `*`.
+    pub prefix: String,
+    pub retention: Span,
+    pub duplicate_policy: DuplicatePolicy,
+}
+
+impl Section for TimeseriesConfig {
+    const NAME: &'static str = "timeseries";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        let within = |field: &'static str, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(FieldError::new(field, format!("must be from {low} to {high}")))
+        };
+        // Upper bounds keep one script call short: Redis serves nobody else meanwhile.
+        within("chunk_samples", self.chunk_samples, 16, 4_096)?;
+        within("batch_samples", self.batch_samples, 1, 4_096)?;
+        within("request_samples", self.request_samples, 1, MAX_REQUEST_SAMPLES)?;
+        within("max_points", self.max_points, 1, MAX_PAGE_POINTS)?;
+        within("default_points", self.default_points, 1, self.max_points)?;
+        within("read_chunks", self.read_chunks, 2, 1_024)?;
+        within("streams", self.streams, 1, 1_024)?;
+        within("buffer_samples", self.buffer_samples, 1, 1 << 20)?;
+        within("exchange_batches", self.exchange_batches, 1, 1_024)?;
+        within("max_line", self.max_line.as_usize(), 64, 1 << 20)?;
+        within("max_refused", self.max_refused, 0, 100_000)?;
+        let short = |field: &'static str, span: Span| {
+            if span.as_millis() <= MAX_RETENTION_MS {
+                return Ok(());
+            }
+            Err(FieldError::new(field, "must not be longer than 100 years"))
+        };
+        short("retention", self.retention)?;
+        short("min_life", self.min_life)?;
+        for family in &self.families {
+            short("families", family.retention)?;
+            let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);
+            if stem.is_empty() || stem.contains('*') {
+                let rule = format!("`{}`: a prefix is a whole key, or the start of keys and one `*`", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! What can go wrong with a series, and how callers see it.
+
+use super::backend::chunk::ChunkError;
+use super::series::SeriesKey;
+use crate::http::problem::{self, Problem};
+use crate::problems;
+use crate::redis::{Outcome, RedisFault};
+
+problems! { PROBLEMS:
+    SERIES_NOT_FOUND = "series-not-found", NOT_FOUND, "There is no such series",
+        "Create it with PUT /timeseries/{key}; only series of a configured family are created by their first sample. A series is gone when nobody wrote to it for its whole retention.";
+    SERIES_EMPTY = "series-empty", NOT_FOUND, "The series has no samples",
+        "It exists; its newest sample appears with the first one that is written.";
+    SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
+        "GET shows its definition; PATCH changes it.";
+    RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The window holds too many samples for one request",
+        "Ask for a shorter window; the limit is timeseries.scan_samples.";
+    TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
+        "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
+}
+
+/// Why a call on a series failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TimeseriesError {
+    #[error("there is no series `{0}`")]
+    NotFound(SeriesKey),
+    #[error("`{0}` has no samples")]
+    Empty(SeriesKey),
+    #[error("`{0}` exists with another definition")]
+    Exists(SeriesKey),
+    #[error("more than {limit} samples lie in the window")]
+    TooWide { limit: u64 },
+    #[error("what Redis holds cannot be read")]
+    Corrupt(#[from] ChunkError),
+    /// A read, or a change that may be made again without harm.
+    #[error("could not reach the series")]
+    Redis(#[from] RedisFault),
+    /// Samples were on their way; some may be stored.
+    #[error("could not store all samples")]
+    Interrupted { fault: RedisFault, stored: Progress },
+}
+
+/// How far a write came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Samples that Redis confirmed, whether they changed their series or were there already.
+    pub accepted: u64,
+}
+
+impl Progress {
+    /// For a problem's detail.
+    pub(super) fn advice(self) -> String {
+        format!(
+            "{} samples were stored for certain; sending all of them again is safe under every duplicate policy but `sum`",
+            self.accepted
+        )
+    }
+
+    /// What became of a request that failed after this; `last` is what became of its last step.
+    pub(super) fn outcome(self, last: Outcome) -> Outcome {
+        // Some samples are stored and others are not: neither of the certain outcomes would be true.
+        if self.accepted > 0 { Outcome::Unknown } else { last }
+    }
+}
+
+impl From<TimeseriesError> for Problem {
+    fn from(error: TimeseriesError) -> Self {
+        let kind = match &error {
+            TimeseriesError::NotFound(_) => &SERIES_NOT_FOUND,
+            TimeseriesError::Empty(_) => &SERIES_EMPTY,
+            TimeseriesError::Exists(_) => &SERIES_EXISTS,
+            TimeseriesError::TooWide { .. } => &RANGE_TOO_WIDE,
+            TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
+            TimeseriesError::Redis(fault) => return Self::from(fault.clone()),
+            TimeseriesError::Interrupted { fault, stored } => {
+                let outcome = stored.outcome(fault.outcome);
+                let detail = format!("{fault}; {}", stored.advice());
+                return Self::from(fault.clone()).detail(detail).outcome(outcome);
+            }
+        };
+        Self::new(kind).detail(&error)
+    }
+}

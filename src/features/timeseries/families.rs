@@ -1,0 +1,108 @@
+//! Families: series of the platform that are created by their first sample and keep their own names in Redis.
+
+use super::config::{FamilyConfig, TimeseriesConfig};
+use super::series::{Definition, Labels, SeriesKey};
+
+/// The configured families, and what holds outside of them.
+#[derive(Debug)]
+pub(super) struct Families {
+    /// Longest stem first, so that the first match is the closest one.
+    by_stem: Vec<Family>,
+    fallback: Definition,
+    create_unknown: bool,
+}
+
+#[derive(Debug)]
+struct Family {
+    stem: String,
+    /// Whether `stem` is the start of keys, with something behind it, or a whole key.
+    open: bool,
+    definition: Definition,
+}
+
+impl Families {
+    pub(super) fn new(config: &TimeseriesConfig) -> Self {
+        let mut families: Vec<Family> = config.families.iter().map(Family::new).collect();
+        families.sort_by_key(|family| std::cmp::Reverse((family.stem.len(), !family.open)));
+        let fallback = Definition {
+            retention_ms: config.retention.as_millis(),
+            duplicate_policy: config.duplicate_policy,
+            labels: Labels::default(),
+        };
+        Self { by_stem: families, fallback, create_unknown: config.create_unknown }
+    }
+
+    /// Whether a family covers the key.
+    pub(super) fn covers(&self, key: &SeriesKey) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// What a series gets that does not say otherwise.
+    pub(super) fn defaults(&self, key: &SeriesKey) -> &Definition {
+        self.find(key).unwrap_or(&self.fallback)
+    }
+
+    /// What a first sample creates, if it may create anything.
+    pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<&Definition> {
+        self.find(key).or_else(|| self.create_unknown.then_some(&self.fallback))
+    }
+
+    fn find(&self, key: &SeriesKey) -> Option<&Definition> {
+        self.by_stem.iter().find(|family| family.matches(key.as_str())).map(|family| &family.definition)
+    }
+}
+
+impl Family {
+    fn new(config: &FamilyConfig) -> Self {
+        let stem = config.prefix.strip_suffix('*');
+        Self {
+            stem: stem.unwrap_or(&config.prefix).to_owned(),
+            open: stem.is_some(),
+            definition: Definition {
+                retention_ms: config.retention.as_millis(),
+                duplicate_policy: config.duplicate_policy,
+                labels: Labels::default(),
+            },
+        }
+    }
+
+    fn matches(&self, key: &str) -> bool {
+        match key.strip_prefix(&self.stem) {
+            Some(rest) => self.open != rest.is_empty(),
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn families() -> Families {
+        let config = Config::with_overrides("").and_then(|config| config.section()).expect("valid defaults");
+        Families::new(&config)
+    }
+
+    fn retention_days(key: &str) -> Option<u64> {
+        let families = families();
+        let key = SeriesKey::new(key).expect("a key");
+        families.on_first_write(&key).map(|definition| definition.retention_ms / 86_400_000)
+    }
+
+    #[test]
+    fn the_platforms_series_have_their_retention() {
+        assert_eq!(retention_days("energy:generation:m1"), Some(730));
+        assert_eq!(retention_days("energy:consumption:m1"), Some(730));
+        assert_eq!(retention_days("market:price:GRID"), Some(90));
+        assert_eq!(retention_days("trading:volume:daily"), Some(365));
+        assert_eq!(retention_days("settlement:thbc"), Some(365));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_family_is_none() {
+        for key in ["energy:generation:", "energy:generation", "trading:volume:daily2", "xmarket:price:GRID", "other"] {
+            assert_eq!(retention_days(key), None, "{key}");
+        }
+    }
+}

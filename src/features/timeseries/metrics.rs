@@ -1,0 +1,51 @@
+//! What the time series count, with handles prepared once.
+
+use prometheus::{Histogram, HistogramTimer, IntCounter};
+
+use super::FEATURE;
+use crate::redis::LuaScript;
+use crate::telemetry::metrics::Metrics;
+
+#[derive(Clone, Debug)]
+pub(super) struct TimeseriesMetrics {
+    /// Samples that changed their series.
+    pub stored: IntCounter,
+    /// Samples that were accepted and changed nothing: they were there already.
+    pub unchanged: IntCounter,
+    pub refused: IntCounter,
+    scripts: Vec<(&'static str, Histogram)>,
+}
+
+impl TimeseriesMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let samples = metrics.counter("timeseries_samples_total", "Samples by what became of them", &["result"]);
+        let scripts = metrics.histogram(
+            "timeseries_script_duration_seconds",
+            "Time of one exchange with Redis, by script; appends of one exchange count as one",
+            &["script"],
+        );
+        Self {
+            stored: samples.with_label_values(&["stored"]),
+            unchanged: samples.with_label_values(&["unchanged"]),
+            refused: samples.with_label_values(&["refused"]),
+            scripts: FEATURE
+                .scripts
+                .iter()
+                .map(|script| (script.name, scripts.with_label_values(&[script.name])))
+                .collect(),
+        }
+    }
+
+    /// Counts what became of samples.
+    pub(super) fn count(&self, stored: usize, unchanged: usize, refused: usize) {
+        for (counter, number) in [(&self.stored, stored), (&self.unchanged, unchanged), (&self.refused, refused)] {
+            counter.inc_by(u64::try_from(number).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Observes the time until the answer is dropped.
+    pub(super) fn time(&self, script: &LuaScript) -> Option<HistogramTimer> {
+        let (_, histogram) = self.scripts.iter().find(|(name, _)| *name == script.name)?;
+        Some(histogram.start_timer())
+    }
+}

@@ -1,0 +1,95 @@
+//! Time series: numbers by time, kept for as long as their family says.
+//!
+//! Keys: see [`keys`]. A series is an open head chunk that grows by appending and sealed chunks behind it; see
+//! [`backend::chunk`] for the bytes. Redis down: every call answers 503 or 504, closed; nothing is kept in memory. After a
+//! timeout the outcome of a write is unknown, and sending it again is safe under every duplicate policy but `sum`.
+//!
+//! Decisions:
+//! - The timestamp is a sample's identity, its value never is: equal values at different times are all kept, and the
+//!   same sample sent twice is stored once.
+//! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
+//!   series as a whole expires when nobody writes to it for its retention.
+//! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
+//! - Everything but keeping the samples lives above [`backend`], so that another backend answers the same JSON.
+
+mod aggregate;
+mod backend;
+mod config;
+mod cursor;
+mod error;
+mod families;
+mod index;
+mod ingest;
+mod keys;
+mod metrics;
+mod model;
+mod query;
+mod range;
+mod render;
+mod routes;
+mod scripts;
+mod series;
+mod service;
+mod summation;
+mod times;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::config::SectionCheck;
+use crate::deps::Deps;
+use crate::http::access::Access;
+use config::TimeseriesConfig;
+use routes::BulkState;
+use service::TimeseriesService;
+
+const READ: &str = "timeseries:read";
+const WRITE: &str = "timeseries:write";
+
+pub static FEATURE: Feature = Feature {
+    name: "timeseries",
+    mount,
+    access: &[
+        Access::scoped("GET", "/timeseries", READ),
+        Access::scoped("POST", "/timeseries/samples", WRITE).streaming(),
+        Access::scoped("PUT", "/timeseries/{key}", WRITE),
+        Access::scoped("PATCH", "/timeseries/{key}", WRITE),
+        Access::scoped("GET", "/timeseries/{key}", READ),
+        Access::scoped("DELETE", "/timeseries/{key}", WRITE),
+        Access::scoped("POST", "/timeseries/{key}/samples", WRITE),
+        Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE),
+        Access::scoped("GET", "/timeseries/{key}/latest", READ),
+        Access::scoped("GET", "/timeseries/{key}/range", READ),
+        Access::scoped("GET", "/timeseries/{key}/stats", READ),
+    ],
+    problems: error::PROBLEMS,
+    scripts: &[
+        &scripts::APPEND,
+        &scripts::READ,
+        &scripts::LATEST,
+        &scripts::CREATE,
+        &scripts::ALTER,
+        &scripts::DESCRIBE,
+        &scripts::DELETE,
+        &scripts::DELETE_RANGE,
+        &scripts::MARK_LISTED,
+    ],
+    section: Some(SectionCheck::of::<TimeseriesConfig>()),
+};
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let config: TimeseriesConfig = deps.config.section()?;
+    let streams = config.streams;
+    let timeseries = TimeseriesService::new(deps, config);
+    let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
+    let series = OpenApiRouter::new()
+        .routes(routes!(routes::list_series))
+        .routes(routes!(routes::put_series, routes::patch_series, routes::get_series, routes::delete_series))
+        .routes(routes!(routes::post_samples, routes::delete_samples))
+        .routes(routes!(routes::get_latest))
+        .routes(routes!(routes::get_range))
+        .routes(routes!(routes::get_stats))
+        .with_state(timeseries);
+    Ok(series.merge(OpenApiRouter::new().routes(routes!(routes::post_many_samples)).with_state(bulk)))
+}

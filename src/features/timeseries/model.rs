@@ -1,0 +1,301 @@
+//! What travels: bodies and answers.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+
+use super::backend::{Description, Reason};
+use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
+use crate::clock::UnixMillis;
+
+/// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timestamp(pub UnixMillis);
+
+impl Timestamp {
+    /// # Errors
+    /// The rule, when the number is out of range.
+    pub(super) fn new(ms: i64) -> Result<Self, String> {
+        if (0..=MAX_TIMESTAMP).contains(&ms) {
+            return Ok(Self(ms));
+        }
+        Err(format!("a timestamp is an integer from 0 to {MAX_TIMESTAMP}, Unix milliseconds"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
+    }
+}
+
+/// A retention of a body: milliseconds, 0 for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retention(pub u64);
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ms = u64::deserialize(deserializer)?;
+        if ms > MAX_RETENTION_MS {
+            return Err(de::Error::custom(format!("a retention is at most {MAX_RETENTION_MS} ms, 100 years")));
+        }
+        Ok(Self(ms))
+    }
+}
+
+fn labels_schema() -> Schema {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(Labels::NAME_PATTERN))
+        .max_length(Some(Labels::MAX_NAME));
+    let value = ObjectBuilder::new().schema_type(Type::String).max_length(Some(Labels::MAX_VALUE));
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Object))
+        .property_names(Some(name))
+        .additional_properties(Some(value))
+        .max_properties(Some(Labels::MAX_COUNT))
+        .description(Some("Names and values by which the series can be found."))
+        .into()
+}
+
+/// The definition of a new series; what is absent comes from its family or the configuration.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SeriesCreation)]
+pub(super) struct Creation {
+    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
+    pub retention_ms: Option<Retention>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = DuplicatePolicy, required = false)]
+    pub duplicate_policy: Option<DuplicatePolicy>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(schema_with = labels_schema, required = false)]
+    pub labels: Option<Labels>,
+}
+
+/// Changes of a definition; what is absent stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SeriesAlteration)]
+pub(super) struct Alteration {
+    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
+    pub retention_ms: Option<Retention>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = DuplicatePolicy, required = false)]
+    pub duplicate_policy: Option<DuplicatePolicy>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(schema_with = labels_schema, required = false)]
+    pub labels: Option<Labels>,
+}
+
+/// A field that may be absent but not null.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A series.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Series)]
+pub(super) struct SeriesView {
+    #[schema(value_type = String)]
+    pub key: SeriesKey,
+    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    pub retention_ms: u64,
+    pub duplicate_policy: DuplicatePolicy,
+    #[schema(schema_with = labels_schema)]
+    pub labels: Labels,
+    /// Unix milliseconds.
+    pub created: UnixMillis,
+    /// Samples within retention.
+    pub count: u64,
+    /// The oldest sample within retention; null when there is none.
+    pub first_timestamp: Option<UnixMillis>,
+    pub last_timestamp: Option<UnixMillis>,
+    /// Stretches of samples that are kept as one piece.
+    pub chunks: u64,
+    /// Of samples and chunks, without Redis's own overhead.
+    pub bytes: u64,
+    /// What keeps the series.
+    #[schema(example = "native")]
+    pub backend: &'static str,
+}
+
+impl SeriesView {
+    pub(super) fn new(key: SeriesKey, description: Description) -> Self {
+        let Description { definition: Definition { retention_ms, duplicate_policy, labels }, .. } = description;
+        Self {
+            key,
+            retention_ms,
+            duplicate_policy,
+            labels,
+            created: description.created,
+            count: description.count,
+            first_timestamp: description.ends.map(|(first, _)| first),
+            last_timestamp: description.ends.map(|(_, last)| last),
+            chunks: description.chunks,
+            bytes: description.bytes,
+            backend: "native",
+        }
+    }
+}
+
+/// A series in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SeriesEntry {
+    #[schema(value_type = String)]
+    pub key: SeriesKey,
+    pub retention_ms: u64,
+    pub duplicate_policy: DuplicatePolicy,
+    #[schema(schema_with = labels_schema)]
+    pub labels: Labels,
+}
+
+/// A sample of a body.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSample)]
+pub(super) struct NewSample {
+    /// Unix milliseconds; the service's time when absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    pub timestamp: Option<Timestamp>,
+    #[schema(example = 0.392)]
+    pub value: f64,
+}
+
+/// Samples of one series.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSamples)]
+pub(super) struct NewSamples {
+    #[schema(max_items = 10000)]
+    pub samples: Vec<NewSample>,
+}
+
+/// A sample of a body for many series.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSeriesSample)]
+pub(super) struct NewSeriesSample {
+    #[schema(example = "energy:consumption:MTR-001")]
+    pub series: String,
+    /// Unix milliseconds; the service's time when absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    pub timestamp: Option<Timestamp>,
+    #[schema(example = 0.392)]
+    pub value: f64,
+}
+
+/// Samples of many series.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSeriesSamples)]
+pub(super) struct NewSeriesSamples {
+    pub samples: Vec<NewSeriesSample>,
+}
+
+/// Why a sample was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RefusalCode {
+    /// Older than retention, counted back from the newest sample.
+    SampleTooOld,
+    /// The timestamp has another value, under the policy `block`.
+    DuplicateSample,
+    /// The sum of both values is no finite number, under the policy `sum`.
+    SumOutOfRange,
+    /// There is no such series, and no family that would create it.
+    SeriesNotFound,
+    /// The key belongs to something that is no series.
+    WrongType,
+    /// The line cannot be read.
+    InvalidSample,
+}
+
+impl RefusalCode {
+    pub(super) const fn detail(self) -> &'static str {
+        match self {
+            Self::SampleTooOld => "older than the retention, counted back from the newest sample",
+            Self::DuplicateSample => "the series has another value at this timestamp",
+            Self::SumOutOfRange => "the sum with the value at this timestamp is out of range",
+            Self::SeriesNotFound => "there is no such series, and no family that would create it",
+            Self::WrongType => "the key holds something that is no series",
+            Self::InvalidSample => "the sample cannot be read",
+        }
+    }
+}
+
+impl From<Reason> for RefusalCode {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::TooOld => Self::SampleTooOld,
+            Reason::Duplicate => Self::DuplicateSample,
+            Reason::SumOutOfRange => Self::SumOutOfRange,
+        }
+    }
+}
+
+/// A refused sample of one series.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SampleRefusal {
+    /// Its position in `samples`, from 0.
+    pub index: usize,
+    pub timestamp: UnixMillis,
+    pub code: RefusalCode,
+    pub detail: &'static str,
+}
+
+/// What became of the samples of one series.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SamplesAnswer {
+    /// Samples that the series holds now, or that its duplicate policy settled.
+    pub accepted: usize,
+    /// Those of them that changed the series; the others were there already.
+    pub stored: usize,
+    pub refused: Vec<SampleRefusal>,
+}
+
+/// A refused sample of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StreamRefusal {
+    /// The line of the body, from 1; with a JSON body the position in `samples`, from 1.
+    pub line: u64,
+    /// Absent when the line cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    pub series: Option<SeriesKey>,
+    pub code: RefusalCode,
+    pub detail: String,
+}
+
+/// What became of the samples of a stream.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct StreamAnswer {
+    /// Samples that their series hold now, or that their duplicate policies settled.
+    pub accepted: u64,
+    /// Those of them that changed their series; the others were there already.
+    pub stored: u64,
+    pub refused_total: u64,
+    /// The first refused samples, at most `timeseries.max_refused`.
+    pub refused: Vec<StreamRefusal>,
+}
+
+/// A sample of an answer.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Sample)]
+pub(super) struct SampleView {
+    /// Unix milliseconds.
+    pub timestamp: UnixMillis,
+    pub value: f64,
+}
+
+/// How many samples a deletion removed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeletedSamples {
+    pub deleted: u64,
+}

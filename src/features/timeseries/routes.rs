@@ -1,0 +1,356 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+
+use super::ingest::StreamKind;
+use super::model::{
+    Alteration, Creation, DeletedSamples, NewSamples, NewSeriesSamples, SampleView, SamplesAnswer, SeriesEntry,
+    SeriesView, StreamAnswer,
+};
+use super::query::{DeletionQuery, ListQuery, RangeQuery, SeriesPath, WindowQuery};
+use super::range::Stats;
+use super::render;
+use super::service::TimeseriesService;
+use crate::config::http::HttpConfig;
+use crate::http::body::BodyStream;
+use crate::http::extract::{Json, Path, Query, media_type, parse_json, unsupported};
+use crate::http::problem::{self, Problem, ProblemBody};
+use crate::http::reply::{Created, NoContent, Page};
+use crate::redis::Outcome;
+
+/// List the series.
+#[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
+    responses(
+        (status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>),
+        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn list_series(
+    State(timeseries): State<TimeseriesService>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<SeriesEntry>>, Problem> {
+    Ok(Json(timeseries.list(&query).await?))
+}
+
+/// Create a series.
+///
+/// Only series of no configured family need this; the others are created by their first sample.
+#[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
+    request_body = Creation,
+    responses(
+        (status = 200, description = "It was there with the same definition", body = SeriesView),
+        (status = 201, description = "It is created", body = SeriesView),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn put_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Json(creation): Json<Creation>,
+) -> Result<Response, Problem> {
+    Ok(match timeseries.create(key, creation).await? {
+        (true, series) => Created(series).into_response(),
+        (false, series) => Json(series).into_response(),
+    })
+}
+
+/// Change the definition of a series.
+#[utoipa::path(patch, path = "/timeseries/{key}", tag = "timeseries", operation_id = "patch_series", params(SeriesPath),
+    request_body = Alteration,
+    responses(
+        (status = 200, description = "The series as it is now", body = SeriesView),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn patch_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Json(change): Json<Alteration>,
+) -> Result<Json<SeriesView>, Problem> {
+    Ok(Json(timeseries.alter(key, change).await?))
+}
+
+/// Describe a series.
+#[utoipa::path(get, path = "/timeseries/{key}", tag = "timeseries", operation_id = "get_series", params(SeriesPath),
+    responses(
+        (status = 200, description = "The series", body = SeriesView),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn get_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+) -> Result<Json<SeriesView>, Problem> {
+    Ok(Json(timeseries.describe(key).await?))
+}
+
+/// Delete a series with all its samples.
+#[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn delete_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+) -> Result<NoContent, Problem> {
+    timeseries.delete(key).await?;
+    Ok(NoContent)
+}
+
+/// Add samples to one series.
+///
+/// Sending the same samples again stores them once, under every duplicate policy but `sum`.
+#[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
+    params(SeriesPath), request_body = NewSamples,
+    responses(
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout; the detail says how many samples are stored for certain", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn post_samples(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Json(body): Json<NewSamples>,
+) -> Result<Json<SamplesAnswer>, Problem> {
+    Ok(Json(timeseries.append(key, &body.samples).await?))
+}
+
+/// Delete the samples of a window.
+#[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
+    params(SeriesPath, DeletionQuery),
+    responses(
+        (status = 200, description = "How many samples are gone", body = DeletedSamples),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn delete_samples(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Query(query): Query<DeletionQuery>,
+) -> Result<Json<DeletedSamples>, Problem> {
+    Ok(Json(timeseries.delete_samples(key, &query).await?))
+}
+
+/// The newest sample of a series.
+#[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
+    params(SeriesPath),
+    responses(
+        (status = 200, description = "The newest sample", body = SampleView),
+        (status = 404, description = "series-not-found, series-empty", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn get_latest(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+) -> Result<Json<SampleView>, Problem> {
+    Ok(Json(timeseries.latest(key).await?))
+}
+
+/// A page of a range as the document describes it; `render` writes it.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+pub(super) struct Range {
+    key: String,
+    /// The window of this page and all that follow, Unix milliseconds, both included.
+    from: i64,
+    to: i64,
+    samples: Vec<RangePoint>,
+    /// Ask with `cursor` set to this for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// A sample, or a bucket by its start.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+pub(super) struct RangePoint {
+    timestamp: i64,
+    /// Null where the sum of a bucket is out of range.
+    value: Option<f64>,
+}
+
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
+
+/// Read a window: raw samples, or aggregates of buckets.
+///
+/// With `Accept: text/csv` the answer is CSV with a header line, and the header `Next-Cursor` says where the next page
+/// begins.
+#[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
+    params(SeriesPath, RangeQuery),
+    responses(
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout, deadline-exceeded", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn get_range(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let page = timeseries.range(key, &query).await?;
+    if !prefers_csv(&headers) {
+        let json = HeaderValue::from_static("application/json");
+        return Ok(([(header::CONTENT_TYPE, json)], render::json(&page)).into_response());
+    }
+    let csv = HeaderValue::from_static("text/csv; charset=utf-8");
+    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, csv)], render::csv(&page)).into_response();
+    if let Some(cursor) = page.next.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok()) {
+        response.headers_mut().insert(NEXT_CURSOR, cursor);
+    }
+    Ok(response)
+}
+
+/// Whether the caller asks for CSV rather than for JSON: by a higher weight, or by name where JSON is only covered by a
+/// wildcard.
+fn prefers_csv(headers: &HeaderMap) -> bool {
+    let (mut csv, mut json) = ((0.0, false), (0.0, false));
+    let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight: f32 =
+            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        match media.as_str() {
+            "text/csv" => csv = (weight, true),
+            "application/json" => json = (weight, true),
+            "*/*" | "application/*" if !json.1 => json = (weight, false),
+            _ => {}
+        }
+    }
+    csv > json
+}
+
+/// Statistics of a window.
+#[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
+    params(SeriesPath, WindowQuery),
+    responses(
+        (status = 200, description = "The statistics; null where there are no samples", body = Stats),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout, deadline-exceeded", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn get_stats(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Query(query): Query<WindowQuery>,
+) -> Result<Json<Stats>, Problem> {
+    Ok(Json(timeseries.stats(key, &query).await?))
+}
+
+/// What loading needs beside the service.
+#[derive(Clone, Debug)]
+pub(super) struct BulkState {
+    timeseries: TimeseriesService,
+    /// Each load holds up to `timeseries.buffer_samples`.
+    streams: Arc<Semaphore>,
+    idle: Duration,
+    body_limit: usize,
+}
+
+impl BulkState {
+    pub(super) fn new(timeseries: TimeseriesService, http: &HttpConfig, streams: usize) -> Self {
+        Self {
+            timeseries,
+            streams: Arc::new(Semaphore::new(streams)),
+            idle: http.body_idle_timeout.duration(),
+            body_limit: http.body_limit.as_usize(),
+        }
+    }
+
+    /// A JSON body as a whole; the deadline of this route is too long to leave its pauses to it.
+    async fn collect(&self, mut body: BodyStream) -> Result<Vec<u8>, Problem> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = body.next(self.idle).await? {
+            if bytes.len() + piece.len() > self.body_limit {
+                let advice = format!("the limit of JSON is {} bytes; NDJSON and CSV have none", self.body_limit);
+                return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+}
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+const CSV: &str = "text/csv";
+
+/// Load samples of many series.
+///
+/// NDJSON and CSV are streamed: a body may be of any length. A line that cannot be read refuses its sample, not the
+/// stream. CSV starts with a header line that names the columns `series`, `value` and optionally `timestamp`.
+/// Sending the same stream again stores its samples once, under every duplicate policy but `sum`.
+#[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
+    request_body(content(
+        (NewSeriesSamples = "application/json"),
+        (String = "application/x-ndjson", example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n"),
+        (String = "text/csv", example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n"))),
+    responses(
+        (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused, overloaded; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "redis-timeout; the detail says how many samples are stored for certain", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn post_many_samples(
+    State(bulk): State<BulkState>,
+    headers: HeaderMap,
+    body: BodyStream,
+) -> Result<Json<StreamAnswer>, Problem> {
+    let media_type = media_type(&headers);
+    let kind = match media_type.as_deref() {
+        Some(JSON) => None,
+        Some(NDJSON) => Some(StreamKind::Ndjson),
+        Some(CSV) => Some(StreamKind::Csv),
+        other => return Err(unsupported(other, &[JSON, NDJSON, CSV])),
+    };
+    let Ok(_place) = bulk.streams.try_acquire() else {
+        let detail = "as many loads are under way as timeseries.streams allows";
+        let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
+        return Err(overloaded.retry_after(Duration::from_secs(1)));
+    };
+    let ingest = bulk.timeseries.ingest();
+    let answer = if let Some(kind) = kind {
+        ingest.stream(body, kind, bulk.idle).await?
+    } else {
+        let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
+        ingest.samples(body.samples).await?
+    };
+    Ok(Json(answer))
+}

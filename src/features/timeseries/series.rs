@@ -1,0 +1,206 @@
+//! What a series is made of: its key, its samples, its definition.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::UnixMillis;
+
+/// The newest timestamp: 2^53 - 1. Scripts compare timestamps as Lua numbers, which are exact up to here.
+pub(super) const MAX_TIMESTAMP: UnixMillis = (1 << 53) - 1;
+
+/// The longest retention, milliseconds: 100 years.
+pub(super) const MAX_RETENTION_MS: u64 = 100 * 31_557_600_000;
+
+/// The longest key, bytes.
+pub(super) const MAX_KEY_BYTES: usize = 512;
+
+/// Names that are routes of their own beside `/timeseries/{key}`.
+const RESERVED: &[&str] = &["samples", "query"];
+
+/// The name of a series: 1 to 512 bytes of UTF-8 without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(super) struct SeriesKey(Arc<str>);
+
+impl SeriesKey {
+    /// # Errors
+    /// The rule that `text` breaks.
+    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("must not be empty");
+        }
+        if text.len() > MAX_KEY_BYTES {
+            return Err("must not be longer than 512 bytes");
+        }
+        if text.chars().any(char::is_control) {
+            return Err("must not contain control characters");
+        }
+        if RESERVED.contains(&text) {
+            return Err("is reserved: `samples` and `query` are routes");
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SeriesKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl Borrow<str> for SeriesKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SeriesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sample {
+    /// Unix milliseconds, 0 to [`MAX_TIMESTAMP`].
+    pub timestamp: UnixMillis,
+    /// Finite.
+    pub value: f64,
+}
+
+/// What happens to a sample whose timestamp the series already has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DuplicatePolicy {
+    /// A different value is refused.
+    Block,
+    /// The value that came first stays.
+    First,
+    /// The value that came last stays: batches may be sent again.
+    Last,
+    /// The smaller value stays.
+    Min,
+    /// The larger value stays.
+    Max,
+    /// The values are added: the only policy under which a batch must not be sent again.
+    Sum,
+}
+
+impl DuplicatePolicy {
+    const ALL: [Self; 6] = [Self::Block, Self::First, Self::Last, Self::Min, Self::Max, Self::Sum];
+
+    /// The name in requests, answers, scripts and Redis.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Sum => "sum",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+/// Names and values by which a series can be found, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub(super) struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    pub(super) const MAX_COUNT: usize = 32;
+    pub(super) const MAX_NAME: usize = 64;
+    pub(super) const MAX_VALUE: usize = 256;
+    /// Of the document, and what [`valid_name`] checks.
+    pub(super) const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
+}
+
+impl TryFrom<BTreeMap<String, String>> for Labels {
+    type Error = String;
+
+    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, String> {
+        if labels.len() > Self::MAX_COUNT {
+            return Err(format!("at most {} labels", Self::MAX_COUNT));
+        }
+        for (name, value) in &labels {
+            if !valid_name(name) {
+                return Err(format!(
+                    "a label's name has at most {} characters of {}",
+                    Self::MAX_NAME,
+                    Self::NAME_PATTERN
+                ));
+            }
+            if value.chars().count() > Self::MAX_VALUE {
+                return Err(format!("the value of `{name}` is longer than {} characters", Self::MAX_VALUE));
+            }
+        }
+        Ok(Self(labels))
+    }
+}
+
+fn valid_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name.len() <= Labels::MAX_NAME
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// How a series is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// Milliseconds behind the newest sample that stay visible, both ends included; 0 keeps everything.
+    pub retention_ms: u64,
+    pub duplicate_policy: DuplicatePolicy,
+    pub labels: Labels,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_short_printable_and_no_route() {
+        for good in ["a", "energy:consumption:MTR-001", "é ü/%{}", &"x".repeat(512)] {
+            assert!(SeriesKey::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "a\0", "\u{7f}", "\u{85}", "samples", "query", &"x".repeat(513), &"é".repeat(257)] {
+            assert!(SeriesKey::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let one = |name: &str, value: &str| Labels::try_from(BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        assert!(one("zone", "กรุงเทพ").is_ok());
+        for name in ["", "1st", "a b", "é", &"x".repeat(65)] {
+            assert!(one(name, "").is_err(), "{name}");
+        }
+        assert!(one("zone", &"x".repeat(257)).is_err());
+        let many = (0..33).map(|n| (format!("l{n}"), String::new())).collect::<BTreeMap<_, _>>();
+        assert!(Labels::try_from(many).is_err());
+    }
+
+    #[test]
+    fn policies_have_one_name() {
+        for policy in DuplicatePolicy::ALL {
+            assert_eq!(DuplicatePolicy::from_name(policy.name()), Some(policy));
+            assert_eq!(serde_json::to_value(policy).ok(), Some(policy.name().into()));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What callers may do with series.
+
+use std::sync::Arc;
+
+use super::backend::native::{Batch, NativeBackend};
+use super::config::TimeseriesConfig;
+use super::error::{Progress, TimeseriesError};
+use super::families::Families;
+use super::index::SeriesIndex;
+use super::ingest::Ingest;
+use super::metrics::TimeseriesMetrics;
+use super::model::{
+    Alteration, Creation, DeletedSamples, NewSample, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
+    SeriesEntry, SeriesView,
+};
+use super::query::{DeletionQuery, ListQuery, RangeQuery, WindowQuery};
+use super::range::{RangePage, RangeReader, Stats};
+use super::scripts::Created;
+use super::series::{Definition, Sample, SeriesKey};
+use crate::clock::Clock;
+use crate::deps::Deps;
+use crate::http::problem::Problem;
+use crate::http::reply::Page;
+use crate::redis::{Outcome, RedisFault};
+
+#[derive(Clone, Debug)]
+pub(super) struct TimeseriesService {
+    backend: NativeBackend,
+    reader: RangeReader,
+    index: SeriesIndex,
+    families: Arc<Families>,
+    config: Arc<TimeseriesConfig>,
+    metrics: TimeseriesMetrics,
+    clock: Clock,
+}
+
+impl TimeseriesService {
+    pub(super) fn new(deps: &Deps, config: TimeseriesConfig) -> Self {
+        let families = Arc::new(Families::new(&config));
+        let metrics = TimeseriesMetrics::new(&deps.metrics);
+        let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
+        let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
+        Self {
+            reader: RangeReader::new(backend.clone(), config.scan_samples),
+            index: SeriesIndex::new(redis, backend.clone()),
+            backend,
+            families,
+            config: Arc::new(config),
+            metrics,
+            clock,
+        }
+    }
+
+    /// A load of samples for many series.
+    pub(super) fn ingest(&self) -> Ingest {
+        Ingest::new(
+            self.backend.clone(),
+            self.index.clone(),
+            self.metrics.clone(),
+            Arc::clone(&self.config),
+            self.clock.clone(),
+        )
+    }
+
+    /// Creates a series; says whether it is new, and how it is.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::Exists`] when it is there with another definition.
+    pub(super) async fn create(
+        &self,
+        key: SeriesKey,
+        creation: Creation,
+    ) -> Result<(bool, SeriesView), TimeseriesError> {
+        let defaults = self.families.defaults(&key);
+        let definition = Definition {
+            retention_ms: creation.retention_ms.map_or(defaults.retention_ms, |retention| retention.0),
+            duplicate_policy: creation.duplicate_policy.unwrap_or(defaults.duplicate_policy),
+            labels: creation.labels.unwrap_or_else(|| defaults.labels.clone()),
+        };
+        let created = self.backend.create(&key, &definition).await?;
+        if created == Created::Different {
+            return Err(TimeseriesError::Exists(key));
+        }
+        self.index.register(std::slice::from_ref(&key)).await.map_err(uncertain)?;
+        let view = self.describe(key).await?;
+        Ok((created == Created::New, view))
+    }
+
+    /// Changes a definition. A shorter retention hides old samples at once.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::NotFound`].
+    pub(super) async fn alter(&self, key: SeriesKey, change: Alteration) -> Result<SeriesView, TimeseriesError> {
+        if !self.backend.alter(&key, &change).await? {
+            return Err(TimeseriesError::NotFound(key));
+        }
+        self.describe(key).await
+    }
+
+    /// # Errors
+    /// [`TimeseriesError::NotFound`].
+    pub(super) async fn describe(&self, key: SeriesKey) -> Result<SeriesView, TimeseriesError> {
+        match self.backend.describe(&key).await? {
+            Some(description) => Ok(SeriesView::new(key, description)),
+            None => Err(TimeseriesError::NotFound(key)),
+        }
+    }
+
+    /// Deletes a series and its samples.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::NotFound`].
+    pub(super) async fn delete(&self, key: SeriesKey) -> Result<(), TimeseriesError> {
+        if !self.backend.delete(&key).await? {
+            return Err(TimeseriesError::NotFound(key));
+        }
+        self.index.drop_gone(vec![key]).await.unwrap_or_else(|fault| left_for_later(&fault));
+        Ok(())
+    }
+
+    /// Deletes a window's samples.
+    ///
+    /// # Errors
+    /// `invalid-query`, [`TimeseriesError::NotFound`].
+    pub(super) async fn delete_samples(
+        &self,
+        key: SeriesKey,
+        query: &DeletionQuery,
+    ) -> Result<DeletedSamples, Problem> {
+        let window = query.window(self.clock.now());
+        let window = self.known_first(&key, window).await?;
+        match self.backend.delete_range(&key, window).await.map_err(TimeseriesError::from)? {
+            Some(deleted) => Ok(DeletedSamples { deleted }),
+            None => Err(TimeseriesError::NotFound(key).into()),
+        }
+    }
+
+    /// Adds samples to one series, batch by batch in the order of time.
+    ///
+    /// Sending the same samples again changes nothing under every duplicate policy but `sum`.
+    ///
+    /// # Errors
+    /// `invalid-body` when there are none or too many, [`TimeseriesError::NotFound`] when the series is not there and
+    /// of no family, [`TimeseriesError::Interrupted`] when Redis failed: some samples may be stored.
+    pub(super) async fn append(&self, key: SeriesKey, samples: &[NewSample]) -> Result<SamplesAnswer, Problem> {
+        let max = self.config.request_samples;
+        if samples.is_empty() || samples.len() > max {
+            let rule = format!("must have 1 to {max} samples; POST /timeseries/samples takes more");
+            return Err(Problem::body_field("/samples", rule));
+        }
+        let now = self.clock.now();
+        let mut rows: Vec<(Sample, usize)> = samples
+            .iter()
+            .zip(0..)
+            .map(|(sample, index)| {
+                let timestamp = sample.timestamp.map_or(now, |timestamp| timestamp.0);
+                (Sample { timestamp, value: sample.value }, index)
+            })
+            .collect();
+        // Stable: samples of one timestamp keep their order, which the duplicate policies depend on.
+        rows.sort_by_key(|(sample, _)| sample.timestamp);
+        let answer = self.append_rows(&key, &rows).await?;
+        self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
+        Ok(answer)
+    }
+
+    async fn append_rows(&self, key: &SeriesKey, rows: &[(Sample, usize)]) -> Result<SamplesAnswer, TimeseriesError> {
+        let mut answer = SamplesAnswer { accepted: 0, stored: 0, refused: Vec::new() };
+        let mut listed = true;
+        for rows in rows.chunks(self.config.batch_samples) {
+            let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
+            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples }]).await;
+            let outcome = outcomes.pop().unwrap_or_default();
+            answer.accepted += outcome.settled - outcome.refused.len();
+            answer.stored += outcome.stored;
+            answer.refused.extend(outcome.refused.iter().filter_map(|refused| {
+                let (sample, index) = *rows.get(refused.at)?;
+                let code = RefusalCode::from(refused.reason);
+                Some(SampleRefusal { index, timestamp: sample.timestamp, code, detail: code.detail() })
+            }));
+            if outcome.missing {
+                return Err(TimeseriesError::NotFound(key.clone()));
+            }
+            if let Some(fault) = outcome.fault {
+                return Err(interrupted(fault, answer.accepted));
+            }
+            listed = outcome.listed;
+        }
+        if !listed {
+            let registered = self.index.register(std::slice::from_ref(key)).await;
+            registered.unwrap_or_else(|fault| left_for_later(&fault));
+        }
+        answer.refused.sort_by_key(|refused| refused.index);
+        Ok(answer)
+    }
+
+    /// The newest sample.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::NotFound`], [`TimeseriesError::Empty`].
+    pub(super) async fn latest(&self, key: SeriesKey) -> Result<SampleView, TimeseriesError> {
+        match self.backend.latest(&key).await? {
+            None => Err(TimeseriesError::NotFound(key)),
+            Some(None) => Err(TimeseriesError::Empty(key)),
+            Some(Some(Sample { timestamp, value })) => Ok(SampleView { timestamp, value }),
+        }
+    }
+
+    /// A page of samples or buckets.
+    ///
+    /// # Errors
+    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
+        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        let plan = self.known_first(&key, plan).await?;
+        Ok(self.reader.page(key, plan).await?)
+    }
+
+    /// A window's statistics.
+    ///
+    /// # Errors
+    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn stats(&self, key: SeriesKey, query: &WindowQuery) -> Result<Stats, Problem> {
+        let window = query.window(self.clock.now());
+        let window = self.known_first(&key, window).await?;
+        Ok(self.reader.stats(key, window).await?)
+    }
+
+    /// A page of all series.
+    ///
+    /// # Errors
+    /// `invalid-query`, or a fault of Redis.
+    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page<SeriesEntry>, Problem> {
+        let limit = query.checked_limit()?;
+        let prefix = query.prefix.as_deref().unwrap_or_default();
+        Ok(self.index.page(prefix, query.cursor.as_deref(), limit).await?)
+    }
+
+    /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is
+    /// the one to mend first.
+    async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, Problem>) -> Result<T, Problem> {
+        if checked.is_err() && self.backend.describe(key).await.map_err(TimeseriesError::from)?.is_none() {
+            return Err(TimeseriesError::NotFound(key.clone()).into());
+        }
+        checked
+    }
+}
+
+/// A fault in the middle of a write, with what was stored before.
+pub(super) fn interrupted(fault: RedisFault, accepted: usize) -> TimeseriesError {
+    if accepted == 0 && fault.outcome == Outcome::NotApplied {
+        return TimeseriesError::Redis(fault);
+    }
+    let accepted = u64::try_from(accepted).unwrap_or(u64::MAX);
+    TimeseriesError::Interrupted { fault, stored: Progress { accepted } }
+}
+
+/// The fault of a step after another one was done.
+fn uncertain(mut fault: RedisFault) -> RedisFault {
+    fault.outcome = Outcome::Unknown;
+    fault
+}
+
+/// The list of series is behind for a moment; the samples are safe.
+pub(super) fn left_for_later(fault: &RedisFault) {
+    tracing::warn!(error = %fault, "the list of series was not brought up to date; the next write tries again");
+}

@@ -1,0 +1,111 @@
+//! Times and lengths of time in queries.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::series::MAX_TIMESTAMP;
+use crate::clock::UnixMillis;
+use crate::config::value::Span;
+
+/// A point in time of a query: Unix milliseconds, RFC 3339, `now`, or so long ago (`-24h`).
+///
+/// Times before 1970 and after 2^53 - 1 ms mean the first and the last possible timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueryTime {
+    At(UnixMillis),
+    Ago(u64),
+}
+
+impl QueryTime {
+    pub(super) fn resolve(self, now: UnixMillis) -> UnixMillis {
+        match self {
+            Self::At(ms) => ms.clamp(0, MAX_TIMESTAMP),
+            Self::Ago(ms) => now.saturating_sub_unsigned(ms).clamp(0, MAX_TIMESTAMP),
+        }
+    }
+}
+
+impl FromStr for QueryTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no time: write Unix milliseconds, RFC 3339, `now`, or `-24h` and the like");
+        if text == "now" {
+            return Ok(Self::Ago(0));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let ms: i64 = text.parse().map_err(|_| wrong())?;
+            return if ms <= MAX_TIMESTAMP { Ok(Self::At(ms)) } else { Err(wrong()) };
+        }
+        if let Some(ago) = text.strip_prefix('-') {
+            let span: Span = ago.parse().map_err(|_| wrong())?;
+            return Ok(Self::Ago(span.as_millis()));
+        }
+        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+        Ok(Self::At(time.as_millisecond()))
+    }
+}
+
+impl<'de> Deserialize<'de> for QueryTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The length of a bucket: `15m`, `1h`, `1d` (24 hours), at least 1 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BucketWidth(pub i64);
+
+impl FromStr for BucketWidth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span: Span = text.parse()?;
+        match i64::try_from(span.as_millis()) {
+            Ok(ms @ 1..=MAX_TIMESTAMP) => Ok(Self(ms)),
+            _ => Err(format!("`{text}`: a bucket is at least 1 ms and at most {MAX_TIMESTAMP} ms long")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BucketWidth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_four_forms() {
+        const NOW: i64 = 1_767_225_600_000;
+        for (text, ms) in [
+            ("0", 0),
+            ("9007199254740991", MAX_TIMESTAMP),
+            ("now", NOW),
+            ("-24h", NOW - 86_400_000),
+            ("-15m", NOW - 900_000),
+            ("-99999999999d", 0),
+            ("2026-01-01T00:00:00Z", NOW),
+            ("2026-01-01T07:00:00.5+07:00", NOW + 500),
+            ("1066-10-14T09:00:00Z", 0),
+        ] {
+            assert_eq!(text.parse::<QueryTime>().map(|time| time.resolve(NOW)), Ok(ms), "{text}");
+        }
+        for bad in ["", "-", "-5", "24h", "9007199254740992", "1.5", "2026-01-01", "2026-13-01T00:00:00Z", "yesterday"]
+        {
+            assert!(bad.parse::<QueryTime>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_not_empty() {
+        assert_eq!("15m".parse(), Ok(BucketWidth(900_000)));
+        for bad in ["0s", "15", "", "-1h", "1mo", "99999999999d"] {
+            assert!(bad.parse::<BucketWidth>().is_err(), "{bad}");
+        }
+    }
+}
