@@ -29,3 +29,8 @@ mod server;
 mod swagger_ui;
 mod telemetry;
 mod timeseries;
+mod timeseries_bulk;
+mod timeseries_faults;
+mod timeseries_input;
+mod timeseries_model;
+mod timeseries_range;
