@@ -4,6 +4,7 @@
 //! throughput); blocking commands get a connection of their own from the same pool. A [`Role`] may have a server of
 //! its own, so that a cache may evict while locks and counters may not.
 
+mod batch;
 mod connection;
 mod embedded;
 mod fault;
@@ -22,6 +23,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
+pub use batch::{Answers, Batch};
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use key::{Key, KeySpace, Segment, unescape};
@@ -192,19 +194,11 @@ impl Redis {
             let singly = commands.iter().map(|command| self.query::<Value>(command, effect));
             return Ok(futures_util::future::join_all(singly).await);
         }
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let answers = match self.exchange(Packet::Commands(&pipeline), effect).await? {
-            Value::Array(answers) => answers,
-            single => vec![single],
-        };
-        let classify = |answer: Value| answer.extract_error().map_err(|error| RedisFault::classify(error, effect));
-        Ok(answers.into_iter().map(classify).collect())
+        self.travel(&pipeline, effect).await
     }
 
     /// Calls a script by its hash; a server that lost its scripts gets them again.
@@ -273,7 +267,7 @@ impl Redis {
     }
 
     async fn attempt(&self, packet: Packet<'_>, effect: Effect) -> Result<Value, RedisFault> {
-        let link = self.link(link::current_lane());
+        let link = self.lane_link();
         let mut channel = link.channel(self.0.limits.pool_wait).await?;
         let answered = tokio::time::timeout(self.0.limits.command, channel.send(packet)).await;
         let fault = match answered {
@@ -323,6 +317,11 @@ impl Redis {
 
     async fn load(&self, script: &'static LuaScript) -> Result<(), RedisFault> {
         self.exchange(Packet::Command(&load_command(script)), Effect::Read).await.map(|_| ())
+    }
+
+    /// The current thread's link.
+    fn lane_link(&self) -> &Link {
+        self.link(link::current_lane())
     }
 
     fn link(&self, lane: usize) -> &Link {
