@@ -5,9 +5,11 @@
 
 pub mod access;
 pub mod auth;
+pub mod conditional;
 pub mod documentation;
 pub mod edge;
 pub mod extract;
+pub mod failures;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
