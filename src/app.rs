@@ -104,9 +104,10 @@ impl App {
         Ok(Self { deps, http, router: service })
     }
 
-    /// Connects lane 0 on the current runtime.
+    /// Connects lane 0 and starts the features' background work, on the current runtime.
     pub fn attach(&self) {
         self.deps.redis.attach(0, &self.deps.tasks);
+        self.deps.tasks.start_planned();
     }
 
     /// Answers one request without a socket.
