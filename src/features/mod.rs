@@ -1,5 +1,6 @@
 //! The capabilities, one folder and one row each.
 
+pub mod cache;
 pub mod health;
 pub mod metrics;
 
@@ -33,4 +34,4 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] = &[&health::FEATURE, &metrics::FEATURE];
+pub static FEATURES: &[&Feature] = &[&cache::FEATURE, &health::FEATURE, &metrics::FEATURE];
