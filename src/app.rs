@@ -106,9 +106,10 @@ impl App {
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
     }
 
-    /// Connects lane 0 on the current runtime.
+    /// Connects lane 0 and starts the features' background work, on the current runtime.
     pub fn attach(&self) {
         self.deps.redis.attach(0, &self.deps.tasks);
+        self.deps.tasks.start_planned();
     }
 
     /// Answers one request without a socket.

@@ -1,5 +1,6 @@
 //! The capabilities, one folder and one row each.
 
+pub mod cache;
 pub mod health;
 pub mod idempotency;
 pub mod metrics;
@@ -35,4 +36,5 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] = &[&health::FEATURE, &idempotency::FEATURE, &metrics::FEATURE, &timeseries::FEATURE];
+pub static FEATURES: &[&Feature] =
+    &[&cache::FEATURE, &health::FEATURE, &idempotency::FEATURE, &metrics::FEATURE, &timeseries::FEATURE];

@@ -6,9 +6,11 @@
 pub mod access;
 pub mod auth;
 pub mod body;
+pub mod conditional;
 pub mod documentation;
 pub mod edge;
 pub mod extract;
+pub mod failures;
 pub mod openapi;
 pub mod operation;
 pub mod problem;

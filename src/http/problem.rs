@@ -55,6 +55,8 @@ problems! { COMMON:
         "At most 64 levels of arrays and objects are read.";
     INVALID_BODY = "invalid-body", UNPROCESSABLE_ENTITY, "The body does not have the expected form",
         "The errors list names the fields as JSON pointers. Unknown fields are refused.";
+    PRECONDITION_FAILED = "precondition-failed", PRECONDITION_FAILED, "A condition of the request does not hold",
+        "If-Match or If-None-Match refused the current state; nothing was done. Read it again and decide anew.";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large",
         "The limit is http.body_limit, or the capability's own where it has one.";
     BODY_INCOMPLETE = "body-incomplete", BAD_REQUEST, "The body ended early or did not keep coming",

@@ -19,6 +19,17 @@ pub struct Tasks {
     tracker: TaskTracker,
     clock: Clock,
     board: Arc<Mutex<BTreeMap<&'static str, TaskState>>>,
+    planned: Planned,
+}
+
+/// Work that waits for [`Tasks::start_planned`].
+#[derive(Clone, Default)]
+struct Planned(Arc<Mutex<Vec<Box<dyn FnOnce(&Tasks) + Send>>>>);
+
+impl std::fmt::Debug for Planned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Planned")
+    }
 }
 
 /// What is known of one kind of task.
@@ -42,6 +53,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             clock,
             board: Arc::default(),
+            planned: Planned::default(),
         }
     }
 
@@ -58,6 +70,26 @@ impl Tasks {
             future.await;
             drop(guard);
         });
+    }
+
+    /// Has [`Tasks::spawn`] called when the service starts: features are built without a runtime, for the API document.
+    pub fn plan<F>(&self, name: &'static str, work: impl FnOnce(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.planned_work().push(Box::new(move |tasks| tasks.spawn(name, work)));
+    }
+
+    /// Starts what was planned, on the current runtime.
+    pub fn start_planned(&self) {
+        let planned = std::mem::take(&mut *self.planned_work());
+        for start in planned {
+            start(self);
+        }
+    }
+
+    fn planned_work(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn FnOnce(&Self) + Send>>> {
+        self.planned.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one client connection on the current runtime; its panics are its own.

@@ -5,6 +5,7 @@
 //! its own, so that a cache may evict while locks and counters may not.
 
 mod backoff;
+mod batch;
 mod connection;
 mod dedicated;
 mod embedded;
@@ -26,6 +27,7 @@ use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
 
+pub use batch::{Answers, Batch};
 pub use dedicated::Dedicated;
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};

@@ -31,6 +31,18 @@ impl LuaScript {
         command.arg("LOAD").arg(self.source);
         command
     }
+
+    /// A call by hash, as the same call that brings the text along.
+    pub(super) fn call_by_text(&self, by_hash: &Cmd) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.source);
+        for argument in by_hash.args_iter().skip(2) {
+            if let redis::Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
+        }
+        command
+    }
 }
 
 /// Embeds `migrations-lua/<path>`.

@@ -10,6 +10,7 @@
 mod support;
 
 mod auth;
+mod cache;
 mod command;
 mod documentation;
 mod edge;

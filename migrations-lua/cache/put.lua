@@ -1,0 +1,43 @@
+-- Store a value if its conditions hold, with its life and its stale copy; frees the lease.
+-- KEYS[1] value   KEYS[2] lease   KEYS[3] stale copy
+-- ARGV[1] bytes     the stored form
+-- ARGV[2] ttl       integer, milliseconds; 0: no expiry
+-- ARGV[3] keep      1: a value that stands there passes its remaining life on; else 0
+-- ARGV[4] stale     integer, milliseconds by which the copy outlives the value; 0: no copy
+-- ARGV[5] expected  empty: anything; 'absent': nothing; else the SHA-1 (hex) of the bytes that must stand there
+-- ARGV[6] lease     the token that the lease must have; empty: no lease is needed
+-- Returns {'created' | 'replaced', remaining life in ms or -1}, {'changed', 0} or {'lease-lost', 0}.   O(1)
+assert(#KEYS == 3 and #ARGV == 6, 'put: 3 keys, 6 arguments')
+local ttl, stale = tonumber(ARGV[2]), tonumber(ARGV[4])
+assert(ttl and stale, 'put: ttl and stale are integers')
+if ARGV[6] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[6] then
+  return { 'lease-lost', 0 }
+end
+-- STRLEN refuses what is no string, so that nobody else's hash or list is overwritten.
+local exists = redis.call('STRLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1
+if ARGV[5] == 'absent' then
+  if exists then
+    return { 'changed', 0 }
+  end
+elseif ARGV[5] ~= '' then
+  local current = redis.call('GET', KEYS[1])
+  if not current or redis.sha1hex(current) ~= ARGV[5] then
+    return { 'changed', 0 }
+  end
+end
+local left = ttl > 0 and ttl or -1
+if exists and ARGV[3] == '1' then
+  redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
+  left = redis.call('PTTL', KEYS[1])
+elseif ttl > 0 then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+if stale > 0 and left > 0 then
+  redis.call('SET', KEYS[3], ARGV[1], 'PX', left + stale)
+  redis.call('DEL', KEYS[2])
+else
+  redis.call('UNLINK', KEYS[2], KEYS[3])
+end
+return { exists and 'replaced' or 'created', left }

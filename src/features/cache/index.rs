@@ -1,0 +1,201 @@
+//! The index of keys: what the list reads, so that no request scans.
+//!
+//! A value is written first and its entry after it. An expired value's entry is removed by whoever meets it: the list,
+//! or the sweep that walks the index in bounded steps.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{Cmd, Value};
+
+use super::error::CacheError;
+use super::model::{CacheKey, KeyInfo};
+use super::service::{CacheService, command};
+use crate::http::reply::Page;
+use crate::redis::{Effect, RedisFault};
+
+/// How many steps a list takes for one page, when it meets mostly expired keys.
+const STEPS: u32 = 8;
+
+impl CacheService {
+    /// The command that enters a key.
+    pub(super) fn index_entry(&self, key: &CacheKey) -> Cmd {
+        let mut enter = command("ZADD", self.keys.index().as_str());
+        enter.arg(0).arg(key.as_str());
+        enter
+    }
+
+    /// Keys in the order of their bytes, those that begin with `prefix`, after the key `after`.
+    ///
+    /// A page may be shorter than `limit` and still have a next one. Cost: O(log n + limit).
+    ///
+    /// # Errors
+    /// [`CacheError::Redis`].
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<CacheKey>,
+        limit: usize,
+    ) -> Result<Page<KeyInfo>, CacheError> {
+        let mut items = Vec::new();
+        let mut after = after;
+        for _ in 0..STEPS {
+            let wanted = limit - items.len();
+            let candidates = self.candidates(prefix, after.as_ref(), wanted).await?;
+            let at_end = candidates.len() < wanted;
+            if let Some(last) = candidates.last() {
+                after = Some(last.clone());
+            }
+            let mut expired = Vec::new();
+            for (key, found) in self.inspect(candidates).await? {
+                match found {
+                    Found::Alive(info) => items.push(KeyInfo { key, ttl_ms: info.0, size: info.1 }),
+                    Found::Expired => expired.push(key),
+                    Found::Foreign => {}
+                }
+            }
+            self.forget(&expired).await?;
+            if at_end {
+                return Ok(Page { items, next_cursor: None });
+            }
+            if items.len() >= limit {
+                break;
+            }
+        }
+        Ok(Page { items, next_cursor: after.as_ref().map(cursor) })
+    }
+
+    /// Removes expired keys from one stretch of the index; where the next step begins, and whether it should at once.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; the step may be repeated.
+    pub(super) async fn sweep(&self, after: Option<CacheKey>) -> Result<(Option<CacheKey>, bool), RedisFault> {
+        let candidates = self.candidates("", after.as_ref(), self.config.sweep_batch).await?;
+        let next = if candidates.len() < self.config.sweep_batch { None } else { candidates.last().cloned() };
+        let expired = self.expired(candidates).await?;
+        self.forget(&expired).await?;
+        // As Redis's own active expiry: where much had expired there is probably more.
+        let hurry = next.is_some() && expired.len() > self.config.sweep_batch / 4;
+        Ok((next, hurry))
+    }
+
+    async fn candidates(
+        &self,
+        prefix: &str,
+        after: Option<&CacheKey>,
+        count: usize,
+    ) -> Result<Vec<CacheKey>, RedisFault> {
+        let min = match after {
+            Some(after) => format!("({}", after.as_str()),
+            None if prefix.is_empty() => "-".to_owned(),
+            None => format!("[{prefix}"),
+        };
+        // No key holds the byte 0xFF, since it is no part of UTF-8: behind it nothing begins with the prefix any more.
+        let max = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
+        let mut range = command("ZRANGEBYLEX", self.keys.index().as_str());
+        range.arg(min).arg(max).arg("LIMIT").arg(0).arg(count);
+        let members: Vec<Vec<u8>> = self.redis.query(&range, Effect::Read).await?;
+        let key = |member| CacheKey::try_from(String::from_utf8(member).ok()?).ok();
+        Ok(members.into_iter().filter_map(key).collect())
+    }
+
+    async fn inspect(&self, candidates: Vec<CacheKey>) -> Result<Vec<(CacheKey, Found)>, RedisFault> {
+        let questions: Vec<Cmd> = candidates
+            .iter()
+            .flat_map(|key| {
+                let place = self.keys.place(key);
+                [command("PTTL", place.value.as_str()), command("STRLEN", place.value.as_str())]
+            })
+            .collect();
+        let mut answers = self.redis.query_all(&questions, Effect::Read).await?.into_iter();
+        let mut found = Vec::with_capacity(candidates.len());
+        for key in candidates {
+            let (Some(ttl), Some(size)) = (answers.next(), answers.next()) else { break };
+            found.push((key, Found::of(ttl?, size)?));
+        }
+        Ok(found)
+    }
+
+    async fn expired(&self, candidates: Vec<CacheKey>) -> Result<Vec<CacheKey>, RedisFault> {
+        let questions: Vec<Cmd> =
+            candidates.iter().map(|key| command("EXISTS", self.keys.place(key).value.as_str())).collect();
+        let answers = self.redis.query_all(&questions, Effect::Read).await?;
+        let mut expired = Vec::new();
+        for (key, answer) in candidates.into_iter().zip(answers) {
+            if answer? == Value::Int(0) {
+                expired.push(key);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Removes the entries of expired keys, and enters those again that were written meanwhile.
+    ///
+    /// A writer stores first and enters after. Its entry can get lost here only if it came before the removal; then
+    /// its value came before it too, and the second look sees it.
+    async fn forget(&self, expired: &[CacheKey]) -> Result<(), RedisFault> {
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let mut remove = command("ZREM", self.keys.index().as_str());
+        for key in expired {
+            remove.arg(key.as_str());
+        }
+        self.redis.query::<u64>(&remove, Effect::Write).await.map_err(RedisFault::not_applied)?;
+        let gone = self.expired(expired.to_vec()).await?;
+        let back: Vec<Cmd> =
+            expired.iter().filter(|key| !gone.contains(key)).map(|key| self.index_entry(key)).collect();
+        for answer in self.redis.query_all(&back, Effect::Write).await? {
+            answer?;
+        }
+        Ok(())
+    }
+}
+
+enum Found {
+    /// Milliseconds left (`None`: no expiry) and bytes.
+    Alive((Option<u64>, u64)),
+    Expired,
+    /// Not a string: somebody else's.
+    Foreign,
+}
+
+impl Found {
+    fn of(ttl: Value, size: Result<Value, RedisFault>) -> Result<Self, RedisFault> {
+        match (ttl, size) {
+            (_, Err(fault)) if fault.kind == crate::redis::FaultKind::WrongType => Ok(Self::Foreign),
+            (_, Err(fault)) => Err(fault),
+            (Value::Int(-2), _) => Ok(Self::Expired),
+            (Value::Int(ttl), Ok(Value::Int(size))) => {
+                Ok(Self::Alive((u64::try_from(ttl).ok(), u64::try_from(size).unwrap_or_default())))
+            }
+            _ => Ok(Self::Foreign),
+        }
+    }
+}
+
+/// The place after `key` in a list, as callers carry it.
+fn cursor(key: &CacheKey) -> String {
+    URL_SAFE_NO_PAD.encode(key.as_str())
+}
+
+/// The key behind a cursor.
+pub(super) fn parse_cursor(text: &str) -> Option<CacheKey> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    CacheKey::try_from(String::from_utf8(bytes).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_key() {
+        for text in ["a", "user:profile:é"] {
+            let key = CacheKey::try_from(text.to_owned()).expect("a key");
+            assert_eq!(parse_cursor(&cursor(&key)), Some(key));
+        }
+        for bad in ["", "Y", "YQ==", "_w", "AA", "é1", "Y Q"] {
+            assert_eq!(parse_cursor(bad), None, "{bad}");
+        }
+    }
+}

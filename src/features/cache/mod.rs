@@ -1,0 +1,79 @@
+//! A cache whose values are bodies: what was PUT comes back byte for byte, with its Content-Type.
+//!
+//! Keys: see [`keys`]; the stored form: see [`value`]. Redis down: every call answers 503, a read too, since a false
+//! 404 would have all callers rebuild at once; `on_error=miss` is the caller's own choice.
+//!
+//! Decisions:
+//! - A value is what its bytes say: a JSON body stands in Redis as it came, so that the platform's other services go
+//!   on reading theirs; everything else has an envelope.
+//! - A read is one pipelined GET and PTTL, no script. Writes are scripts that share the value's slot.
+//! - Conditions and tags are judged here and enforced by compare-and-swap on the exact bytes, so that a script needs
+//!   to know neither entity tags nor generations.
+//! - Deleting what is not there succeeds: a repeated DELETE must not fail.
+
+mod config;
+mod error;
+mod index;
+mod keys;
+mod lease;
+mod metrics;
+mod model;
+mod routes;
+mod scripts;
+mod service;
+mod sweep;
+mod tags;
+mod value;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::config::SectionCheck;
+use crate::deps::Deps;
+use crate::http::access::Access;
+use config::CacheConfig;
+use service::CacheService;
+
+const READ: &str = "cache:read";
+const WRITE: &str = "cache:write";
+
+pub static FEATURE: Feature = Feature {
+    name: "cache",
+    mount,
+    access: &[
+        Access::scoped("GET", "/cache", READ),
+        Access::scoped("GET", "/cache/{key}", READ),
+        Access::scoped("HEAD", "/cache/{key}", READ),
+        Access::scoped("PUT", "/cache/{key}", WRITE),
+        Access::scoped("DELETE", "/cache/{key}", WRITE),
+        Access::scoped("POST", "/cache/{key}/touch", WRITE),
+        Access::scoped("POST", "/cache/{key}/increment", WRITE),
+        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE),
+    ],
+    problems: error::PROBLEMS,
+    scripts: &[
+        &scripts::PUT,
+        &scripts::DELETE,
+        &scripts::DROP,
+        &scripts::TAKE,
+        &scripts::TOUCH,
+        &scripts::INCREMENT,
+        &scripts::LEASE,
+        &scripts::TAG_OPEN,
+        &scripts::TAG_RAISE,
+    ],
+    section: Some(SectionCheck::of::<CacheConfig>()),
+};
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let cache = CacheService::new(deps, deps.config.section()?);
+    sweep::plan(&cache, &deps.tasks);
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::list_keys))
+        .routes(routes!(routes::get_value, routes::head_value, routes::put_value, routes::delete_value))
+        .routes(routes!(routes::touch_value))
+        .routes(routes!(routes::increment_counter))
+        .routes(routes!(routes::invalidate_tag))
+        .with_state(cache))
+}

@@ -1,0 +1,224 @@
+//! Names, numbers and answers of the cache.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The longest key and the longest prefix, bytes.
+pub(super) const KEY_LIMIT: usize = 512;
+/// The longest tag, bytes.
+pub(super) const TAG_LIMIT: usize = 128;
+/// The most tags of one value.
+pub(super) const TAGS_LIMIT: usize = 16;
+/// The longest Content-Type, bytes.
+pub(super) const CONTENT_TYPE_LIMIT: usize = 255;
+
+/// Segments that `/cache/batch` and `/cache/tags/{tag}` use for themselves.
+const RESERVED: &[&str] = &["batch", "tags"];
+
+/// A key as callers spell it: 1 to 512 bytes of UTF-8 without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(super) struct CacheKey(String);
+
+impl CacheKey {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CacheKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        check_name(&text, KEY_LIMIT)?;
+        if RESERVED.contains(&text.as_str()) {
+            return Err(format!("`{text}` is a route of the service"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// What may be invalidated together: 1 to 128 bytes of UTF-8 without control characters and commas.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Tag(String);
+
+impl Tag {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Tag {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        check_name(&text, TAG_LIMIT)?;
+        if text.contains(',') {
+            return Err("must not contain commas: they separate tags".to_owned());
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The tags of one value: at most 16, each once, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<Tag>")]
+pub(super) struct Tags(Vec<Tag>);
+
+impl Tags {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Tag> {
+        self.0.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads `a,b,c`.
+    ///
+    /// # Errors
+    /// The rule that a tag or the list breaks.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let tags: Result<Vec<Tag>, String> = text.split(',').map(|tag| Tag::try_from(tag.to_owned())).collect();
+        Self::try_from(tags?)
+    }
+}
+
+impl TryFrom<Vec<Tag>> for Tags {
+    type Error = String;
+
+    fn try_from(mut tags: Vec<Tag>) -> Result<Self, String> {
+        tags.sort_unstable();
+        tags.dedup();
+        if tags.len() > TAGS_LIMIT {
+            return Err(format!("has {} tags; at most {TAGS_LIMIT} are kept", tags.len()));
+        }
+        Ok(Self(tags))
+    }
+}
+
+fn check_name(text: &str, limit: usize) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if text.len() > limit {
+        return Err(format!("has {} bytes; at most {limit} are allowed", text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not contain control characters".to_owned());
+    }
+    Ok(())
+}
+
+/// A length of time in whole milliseconds, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "u64")]
+pub(super) struct Millis(u64);
+
+impl Millis {
+    pub(super) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Millis {
+    type Error = String;
+
+    fn try_from(ms: u64) -> Result<Self, String> {
+        match ms {
+            0 => Err("must be at least 1 ms".to_owned()),
+            ms if i64::try_from(ms).is_err() => Err("is longer than Redis can count".to_owned()),
+            ms => Ok(Self(ms)),
+        }
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// Body of `POST /cache/{key}/touch`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TouchRequest {
+    /// The remaining life from now on, milliseconds.
+    #[schema(value_type = u64, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
+    pub ttl_ms: Millis,
+}
+
+/// Body of `POST /cache/{key}/increment`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncrementRequest {
+    /// What is added; negative subtracts.
+    #[serde(default = "one")]
+    #[schema(default = 1, example = 1)]
+    pub by: i64,
+    /// The life of a counter that this call creates, milliseconds; without it the key's policy decides.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
+    pub ttl_ms: Option<Millis>,
+}
+
+const fn one() -> i64 {
+    1
+}
+
+/// A counter after an increment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Counter {
+    pub value: i64,
+    /// What is left of the counter's life, milliseconds; null when it does not expire.
+    pub ttl_ms: Option<u64>,
+    /// Whether this call created the counter, and with it its expiry.
+    pub created: bool,
+}
+
+/// One key of the index.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct KeyInfo {
+    #[schema(value_type = String, example = "session:7")]
+    pub key: CacheKey,
+    /// What is left of its life, milliseconds; null when it does not expire.
+    pub ttl_ms: Option<u64>,
+    /// Bytes as stored in Redis, with the Content-Type and the tags of values that have them.
+    pub size: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        for good in ["a", "user:profile:1", "a b/c?d=é", "{x}", &"k".repeat(KEY_LIMIT)] {
+            assert!(CacheKey::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "\0", "a\u{7f}", "\u{85}", &"k".repeat(KEY_LIMIT + 1), "batch", "tags"] {
+            assert!(CacheKey::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_few_distinct_and_sorted() {
+        let tags = Tags::parse("b,a,b").expect("valid");
+        assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        let many: Vec<String> = (0..=TAGS_LIMIT).map(|n| n.to_string()).collect();
+        for bad in ["", "a,,b", "a,", "a\n", &"t".repeat(TAG_LIMIT + 1), &many.join(",")] {
+            assert!(Tags::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_positive_and_fits_redis() {
+        for bad in [0, 1 << 63, u64::MAX] {
+            assert!(Millis::try_from(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Millis::try_from(1).map(Millis::get), Ok(1));
+    }
+}

@@ -1,0 +1,94 @@
+//! Many values: list, batch, invalidation by tag.
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::index::parse_cursor;
+use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
+use super::super::service::CacheService;
+use super::NoParams;
+use crate::http::extract::Json;
+use crate::http::extract::{Path, Query};
+use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::reply::{NoContent, Page};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+/// Which keys are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in super::super) struct ListParams {
+    /// What the keys begin with; at most 512 bytes.
+    #[serde(default)]
+    #[param(max_length = 512, example = "session:")]
+    prefix: String,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// The most keys of a page.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 1_000, default = 100)]
+    limit: Option<usize>,
+}
+
+/// List cached keys in the order of their bytes.
+///
+/// Keys of values that were invalidated by a tag are listed until the value is next read or expires. A page may be
+/// short, or even empty, and still have a next one: `next_cursor` alone tells.
+#[utoipa::path(get, path = "/cache", tag = "cache", operation_id = "list_keys",
+    params(ListParams),
+    responses((status = 200, description = "A page of keys with their remaining life and size", body = Page<KeyInfo>),
+              (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
+              ReadFailures))]
+pub(in super::super) async fn list_keys(
+    State(cache): State<CacheService>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Page<KeyInfo>>, Problem> {
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::query_parameter("limit", format!("is {limit}; 1 to {MAX_LIMIT} are allowed")));
+    }
+    if params.prefix.len() > KEY_LIMIT {
+        return Err(Problem::query_parameter("prefix", format!("is longer than a key: {KEY_LIMIT} bytes")));
+    }
+    let after = params.cursor.as_deref().map(|text| after(text, &params.prefix)).transpose()?;
+    Ok(Json(cache.list(&params.prefix, after, limit).await?))
+}
+
+fn after(cursor: &str, prefix: &str) -> Result<CacheKey, Problem> {
+    parse_cursor(cursor)
+        .filter(|key| key.as_str().starts_with(prefix))
+        .ok_or_else(|| Problem::query_parameter("cursor", "is no next_cursor of a list with this prefix"))
+}
+
+/// The `{tag}` of a path.
+pub(in super::super) struct TagPath(Tag);
+
+impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await?;
+        Tag::try_from(text).map(Self).map_err(|rule| Problem::path_segment("tag", rule))
+    }
+}
+
+/// Invalidate every value under a tag, whatever their number, in constant time.
+#[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "cache", operation_id = "invalidate_tag",
+    params(("tag" = String, Path, description = "1 to 128 bytes of UTF-8 without control characters and commas",
+            min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")),
+    responses((status = 204, description = "No value that was written under the tag before is valid any more"),
+              (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
+              WriteFailures))]
+pub(in super::super) async fn invalidate_tag(
+    State(cache): State<CacheService>,
+    TagPath(tag): TagPath,
+    Query(NoParams {}): Query<NoParams>,
+) -> Result<NoContent, Problem> {
+    cache.invalidate(&tag).await?;
+    Ok(NoContent)
+}

@@ -1,0 +1,110 @@
+//! Invalidating many values at once, in constant time.
+//!
+//! A tag has a generation; a value carries those of its tags as they were before it was written. Raising a tag's
+//! generation makes all its values invalid, whatever their number. A tag that is lost (evicted, expired) does the
+//! same: the error is always a miss, never an outdated value.
+
+use redis::Value;
+
+use super::error::CacheError;
+use super::keys::Place;
+use super::model::{Millis, Tag, Tags};
+use super::scripts;
+use super::service::{CacheService, command};
+use super::value::Generation;
+use crate::redis::{Effect, RedisFault};
+
+/// How much longer a tag lives than its values, milliseconds: it is written before them.
+const MARGIN: u64 = 60_000;
+
+impl CacheService {
+    /// Invalidates every value under `tag`; O(1).
+    ///
+    /// # Errors
+    /// [`CacheError::Redis`], whose outcome says whether they may be invalid.
+    pub(super) async fn invalidate(&self, tag: &Tag) -> Result<(), CacheError> {
+        let key = self.keys.tag(tag);
+        Ok(self.redis.call(&scripts::TagRaise { tag: &key }).await?)
+    }
+
+    /// The tags with their generations, which must be read before the value is written: an invalidation in between
+    /// then hits the new value too.
+    ///
+    /// `life` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
+    pub(super) async fn open_tags(&self, tags: &Tags, life: Option<u64>) -> Result<Vec<(Tag, Generation)>, RedisFault> {
+        if tags.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = tags.iter().map(|tag| self.keys.tag(tag)).collect();
+        let ttl = self.tag_life(life);
+        let calls: Vec<_> = keys.iter().map(|tag| scripts::TagOpen { tag, ttl }).collect();
+        // Nothing that a caller could see is changed before the value itself is written.
+        let answers = self.redis.call_all(&calls).await.map_err(RedisFault::not_applied)?;
+        tags.iter()
+            .zip(answers)
+            .map(|(tag, answer)| Ok((tag.clone(), answer.map_err(RedisFault::not_applied)?)))
+            .collect()
+    }
+
+    /// Whether all of a value's tags still have the generation under which it was written; a read that slides the
+    /// value's expiry slides theirs.
+    pub(super) async fn are_current(
+        &self,
+        tags: &[(Tag, Generation)],
+        touch: Option<Millis>,
+    ) -> Result<bool, RedisFault> {
+        let keys: Vec<_> = tags.iter().map(|(tag, _)| self.keys.tag(tag)).collect();
+        let mut commands: Vec<_> = keys.iter().map(|key| command("GET", key.as_str())).collect();
+        let mut effect = Effect::Read;
+        if let Some(touch) = touch {
+            commands.extend(keys.iter().map(|key| self.extension(key.as_str(), touch)));
+            effect = Effect::Write;
+        }
+        let answers = self.redis.query_all(&commands, effect).await?;
+        for ((_, written), answer) in tags.iter().zip(answers) {
+            let current = match answer? {
+                Value::BulkString(text) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+                _ => None,
+            };
+            if current != Some(*written) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes tags outlive a value that was given a new life.
+    pub(super) async fn prolong_tags(&self, tags: &[(Tag, Generation)], ttl: Millis) -> Result<(), RedisFault> {
+        let commands: Vec<_> = tags.iter().map(|(tag, _)| self.extension(self.keys.tag(tag).as_str(), ttl)).collect();
+        // Nothing that a caller could see is changed by a tag that lives longer.
+        for answer in self.redis.query_all(&commands, Effect::Write).await.map_err(RedisFault::not_applied)? {
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// The life that `keep_ttl` will give a value with tags, milliseconds.
+    pub(super) async fn kept_life(
+        &self,
+        place: &Place,
+        tags: &Tags,
+        otherwise: Option<u64>,
+    ) -> Result<Option<u64>, RedisFault> {
+        if tags.is_empty() {
+            return Ok(otherwise);
+        }
+        let left: i64 = self.redis.query(&command("PTTL", place.value.as_str()), Effect::Read).await?;
+        // -2: nothing stands there; -1: it does not expire.
+        Ok(if left == -2 { otherwise } else { u64::try_from(left).ok() })
+    }
+
+    fn extension(&self, tag: &str, ttl: Millis) -> redis::Cmd {
+        let mut extend = command("PEXPIRE", tag);
+        extend.arg(self.tag_life(Some(ttl.get()))).arg("GT");
+        extend
+    }
+
+    fn tag_life(&self, life: Option<u64>) -> u64 {
+        life.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
+    }
+}

@@ -1,0 +1,270 @@
+//! The stored form of a value.
+//!
+//! A JSON body without tags is stored as it came, so that `redis-cli GET user:profile:1` shows JSON and other
+//! services read it. Everything else travels in an envelope:
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | 4 | magic: `0x00`, `g`, `c`, version 1 |
+//! | 2 | offset of the content, big endian |
+//! | 1 | number of tags |
+//! | per tag 1 + n + 8 | length, the tag, its generation (big endian) when the value was written |
+//! | 1 + n | the content starts here: length of the Content-Type, the Content-Type |
+//! | the rest | the body |
+
+use axum::body::Bytes;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+
+use super::model::{CONTENT_TYPE_LIMIT, Tag};
+use crate::http::conditional::ETag;
+
+/// JSON never begins with a zero byte, and neither does a number.
+const MAGIC: &[u8; 4] = b"\0gc\x01";
+const TAGS_AT: usize = 6;
+
+/// The type of values that are stored without an envelope.
+pub(super) const JSON: &str = "application/json";
+/// The type of bodies that came without one.
+pub(super) const BINARY: &str = "application/octet-stream";
+
+/// How often a tag has been invalidated; never repeats.
+pub(super) type Generation = u64;
+
+/// A value as Redis holds it, taken apart without copying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredValue {
+    raw: Bytes,
+    content_type: ContentType,
+    body_at: usize,
+    tag_count: usize,
+}
+
+/// A body's media type as it was sent: visible ASCII, at most 255 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ContentType {
+    Json,
+    Other(Bytes),
+}
+
+impl ContentType {
+    /// # Errors
+    /// The rule that the text breaks.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        if text == JSON.as_bytes() {
+            return Ok(Self::Json);
+        }
+        if text.is_empty() || text.len() > CONTENT_TYPE_LIMIT {
+            return Err(format!("must have 1 to {CONTENT_TYPE_LIMIT} bytes"));
+        }
+        if !text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err("must be visible ASCII".to_owned());
+        }
+        Ok(Self::Other(Bytes::copy_from_slice(text)))
+    }
+
+    pub(super) fn binary() -> Self {
+        Self::Other(Bytes::from_static(BINARY.as_bytes()))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Json => JSON.as_bytes(),
+            Self::Other(text) => text,
+        }
+    }
+}
+
+/// The bytes under the key are not a value of the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotOurs;
+
+impl StoredValue {
+    /// The form that Redis is given. `tags` carry the generations under which the value is valid.
+    pub(super) fn encode(content_type: ContentType, body: Bytes, tags: &[(Tag, Generation)]) -> Self {
+        if content_type == ContentType::Json && tags.is_empty() && body.first() != MAGIC.first() {
+            return Self { raw: body, content_type, body_at: 0, tag_count: 0 };
+        }
+        let tags_length: usize = tags.iter().map(|(tag, _)| 1 + tag.as_str().len() + 8).sum();
+        let content_at = TAGS_AT + 1 + tags_length;
+        let text = content_type.as_bytes();
+        let body_at = content_at + 1 + text.len();
+        let mut raw = Vec::with_capacity(body_at + body.len());
+        raw.extend_from_slice(MAGIC);
+        raw.extend_from_slice(&u16::try_from(content_at).unwrap_or(u16::MAX).to_be_bytes());
+        raw.push(length_byte(tags.len()));
+        for (tag, generation) in tags {
+            raw.push(length_byte(tag.as_str().len()));
+            raw.extend_from_slice(tag.as_str().as_bytes());
+            raw.extend_from_slice(&generation.to_be_bytes());
+        }
+        raw.push(length_byte(text.len()));
+        raw.extend_from_slice(text);
+        raw.extend_from_slice(&body);
+        Self { raw: Bytes::from(raw), content_type, body_at, tag_count: tags.len() }
+    }
+
+    /// Takes apart what Redis answered.
+    ///
+    /// # Errors
+    /// [`NotOurs`] for an envelope that is broken or of a later version.
+    pub(super) fn decode(raw: Bytes) -> Result<Self, NotOurs> {
+        if raw.first() != MAGIC.first() {
+            return Ok(Self { raw, content_type: ContentType::Json, body_at: 0, tag_count: 0 });
+        }
+        let mut reader = Reader { bytes: &raw, at: 0 };
+        if reader.take(MAGIC.len()).ok_or(NotOurs)? != MAGIC {
+            return Err(NotOurs);
+        }
+        let content_at = reader.number::<2>().ok_or(NotOurs)?;
+        let tag_count = reader.number::<1>().ok_or(NotOurs)?;
+        for _ in 0..tag_count {
+            reader.tag().ok_or(NotOurs)?;
+        }
+        if reader.at as u64 != content_at {
+            return Err(NotOurs);
+        }
+        let text = reader.text().ok_or(NotOurs)?;
+        let content_type =
+            if text == JSON.as_bytes() { ContentType::Json } else { ContentType::Other(raw.slice_ref(text)) };
+        let body_at = reader.at;
+        Ok(Self { content_type, body_at, tag_count: usize::try_from(tag_count).unwrap_or_default(), raw })
+    }
+
+    pub(super) fn content_type(&self) -> &ContentType {
+        &self.content_type
+    }
+
+    pub(super) fn body(&self) -> Bytes {
+        self.raw.slice(self.body_at..)
+    }
+
+    /// The exact bytes that Redis holds.
+    pub(super) fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The tags and the generations under which the value is valid.
+    pub(super) fn tags(&self) -> Vec<(Tag, Generation)> {
+        let mut reader = Reader { bytes: &self.raw, at: TAGS_AT + 1 };
+        (0..self.tag_count).map_while(|_| reader.tag()).collect()
+    }
+
+    /// Follows from Content-Type and body alone: the type seeds the hash of the body (XXH3, 128 bits).
+    pub(super) fn etag(&self) -> ETag {
+        let body = self.raw.get(self.body_at..).unwrap_or_default();
+        ETag(xxh3_128_with_seed(body, xxh3_64(self.content_type.as_bytes())))
+    }
+
+    /// SHA-1 of the exact bytes, hexadecimal: by it a script knows whether they still stand.
+    pub(super) fn digest(&self) -> String {
+        sha1_smol::Sha1::from(&self.raw).digest().to_string()
+    }
+}
+
+/// Every length here was bounded by a byte when it was read.
+fn length_byte(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(length)?;
+        let taken = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+
+    /// A big-endian number of `N` bytes.
+    fn number<const N: usize>(&mut self) -> Option<u64> {
+        Some(self.take(N)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// A length byte and as many bytes.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.number::<1>()?;
+        self.take(usize::try_from(length).ok()?)
+    }
+
+    fn tag(&mut self) -> Option<(Tag, Generation)> {
+        let text = std::str::from_utf8(self.text()?).ok()?.to_owned();
+        Some((Tag::try_from(text).ok()?, self.number::<8>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tag(text: &str) -> Tag {
+        Tag::try_from(text.to_owned()).expect("a tag")
+    }
+
+    #[test]
+    fn untagged_json_is_stored_as_it_came() {
+        let body = Bytes::from_static(b"{\"a\": 1}");
+        let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
+        assert_eq!(value.raw(), &body);
+        assert_eq!(StoredValue::decode(body), Ok(value));
+    }
+
+    #[test]
+    fn json_that_looks_like_an_envelope_is_wrapped() {
+        let body = Bytes::from_static(b"\0gc\x01");
+        let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
+        let read = StoredValue::decode(value.raw().clone()).expect("ours");
+        assert_eq!((read.body(), read.content_type()), (body, &ContentType::Json));
+    }
+
+    #[test]
+    fn a_broken_envelope_is_nobodys_value() {
+        let whole = StoredValue::encode(ContentType::binary(), Bytes::from_static(b"body"), &[(tag("t"), 7)]);
+        for length in 1..whole.body_at {
+            assert_eq!(StoredValue::decode(whole.raw().slice(..length)), Err(NotOurs), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_etag_follows_type_and_body_and_nothing_else() {
+        let encode = |content_type: &[u8], body: &'static [u8], tags: &[(Tag, Generation)]| {
+            let content_type = ContentType::parse(content_type).expect("a type");
+            StoredValue::encode(content_type, Bytes::from_static(body), tags).etag()
+        };
+        let plain = encode(b"application/json", b"1", &[]);
+        assert_eq!(plain, encode(b"application/json", b"1", &[(tag("t"), 7)]));
+        assert_ne!(plain, encode(b"text/plain", b"1", &[]));
+        assert_ne!(plain, encode(b"application/json", b"2", &[]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_comes_back(
+            content_type in "[ -~]{1,255}",
+            body in proptest::collection::vec(any::<u8>(), 0..400),
+            tags in proptest::collection::vec(("[a-zé ]{1,60}", any::<u64>()), 0..16),
+        ) {
+            let content_type = ContentType::parse(content_type.as_bytes()).expect("a type");
+            let tags: Vec<(Tag, Generation)> = tags.iter().map(|(text, at)| (tag(text), *at)).collect();
+            let written = StoredValue::encode(content_type.clone(), Bytes::from(body.clone()), &tags);
+            let read = StoredValue::decode(written.raw().clone()).expect("ours");
+            prop_assert_eq!(read.content_type(), &content_type);
+            prop_assert_eq!(&read.body()[..], &body[..]);
+            prop_assert_eq!(read.tags(), tags);
+            prop_assert_eq!(read, written);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_fail(raw in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut enveloped = MAGIC.to_vec();
+            enveloped.extend_from_slice(&raw);
+            let _ = StoredValue::decode(Bytes::from(enveloped));
+            let _ = StoredValue::decode(Bytes::from(raw));
+        }
+    }
+}
