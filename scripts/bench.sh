@@ -10,6 +10,7 @@ OUTPUT=${CARGO_TARGET_DIR:-target}/bench
 POLICY=/usr/sbin/policy-rc.d
 policy_is_ours=no
 cargo_pid=
+scratch=
 
 say() { echo "bench: $*"; }
 
@@ -24,16 +25,22 @@ remove_policy() {
     fi
 }
 
+# Field 22 of proc(5), counted after the name, which may hold spaces.
+start_ticks() {
+    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+}
+
 # The harness notes the id of every process that it starts; those it could not end itself are ended here.
 clean_up() {
     remove_policy
     [ -z "$cargo_pid" ] || kill "$cargo_pid" 2>/dev/null || true
-    [ -f "$OUTPUT/pids" ] || return 0
-    while read -r pid program; do
-        # A number may belong to somebody else by now.
-        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$program" ]; then kill "$pid" 2>/dev/null || true; fi
-    done <"$OUTPUT/pids"
-    rm -f "$OUTPUT/pids"
+    if [ -f "$OUTPUT/pids" ]; then
+        while read -r pid started; do
+            if [ "$(start_ticks "$pid")" = "$started" ]; then kill "$pid" 2>/dev/null || true; fi
+        done <"$OUTPUT/pids"
+        rm -f "$OUTPUT/pids"
+    fi
+    [ -z "$scratch" ] || rm -rf "$scratch"
 }
 
 install_peers() {
@@ -69,8 +76,9 @@ trap 'exit 130' INT TERM HUP
 install_peers
 mkdir -p "$OUTPUT"
 rm -f "$OUTPUT/pids"
+scratch=$(mktemp -d)
 # In the background, since a shell that waits for a foreground command does not hear signals.
-cargo bench --locked --quiet --bench service -- "$@" &
+TMPDIR=$scratch cargo bench --locked --quiet --bench service -- "$@" &
 cargo_pid=$!
 wait "$cargo_pid"
 cargo_pid=

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::bare;
 use crate::client::Client;
+use crate::process::start_ticks;
 
 /// The credential of every measured request: checking it is one of the layers.
 const KEY: &str = "ak_0123456789abcdef0123456789abcdef";
@@ -166,12 +167,12 @@ impl Drop for Process {
     }
 }
 
-/// Lists a process in `pids`, with the name by which it is known, so that the calling script can end it should this
-/// process be killed.
+/// Lists a process in `pids`, so that the calling script can end it should this one be killed. Its start time stands
+/// beside its number, which may be somebody else's by then.
 fn note(pid: u32, output: &Path) {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).expect("the process lives");
+    let started = start_ticks(pid);
     let list = OpenOptions::new().create(true).append(true).open(output.join("pids"));
-    write!(list.expect("the list of processes"), "{pid} {name}").expect("the list of processes");
+    writeln!(list.expect("the list of processes"), "{pid} {started}").expect("the list of processes");
 }
 
 /// The release binary of this build.

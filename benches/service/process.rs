@@ -17,6 +17,11 @@ pub fn resident_megabytes(pid: u32) -> f64 {
     (stat(pid)[21] * page_size() as u64) as f64 / 1e6
 }
 
+/// When it started, in ticks since boot.
+pub fn start_ticks(pid: u32) -> u64 {
+    stat(pid)[19]
+}
+
 /// The numbers after the name and the state, whose positions are those of proc(5) less three.
 fn stat(pid: u32) -> Vec<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
