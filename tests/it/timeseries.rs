@@ -100,7 +100,8 @@ async fn values_come_back_bit_for_bit() {
 
 /// Writes what `count` and `step` say and reads it back.
 async fn grows_in_order(app: &TestApp, series: &str, count: i64, step: usize) {
-    let all: Vec<(i64, f64)> = (0..count).map(|n| (n * 10, f64::from(i32::try_from(n).expect("small")) / 8.0)).collect();
+    let all: Vec<(i64, f64)> =
+        (0..count).map(|n| (n * 10, f64::from(i32::try_from(n).expect("small")) / 8.0)).collect();
     for batch in all.chunks(step) {
         write(app, series, batch.iter().map(|&(time, value)| sample(time, value)).collect()).await;
     }
@@ -158,7 +159,8 @@ async fn a_batch_that_is_sent_again_is_stored_once() {
         (0..12).map(|n| if n % 2 == 0 { app.post(&path, samples()) } else { replica.post(&path, samples()) }),
     )
     .await;
-    let stored: i64 = answers.into_iter().map(|answer| answer.expect(200).json()["stored"].as_i64().expect("a number")).sum();
+    let stored: i64 =
+        answers.into_iter().map(|answer| answer.expect(200).json()["stored"].as_i64().expect("a number")).sum();
     assert_eq!(stored, 900, "the sum over all answers");
     let again = write(&replica, METER, batch()).await;
     assert_eq!(again, json!({ "accepted": 900, "stored": 0, "refused": [] }));
@@ -234,7 +236,8 @@ async fn a_series_that_nobody_writes_to_expires_with_all_its_keys() {
     let app = TestApp::spawn().await;
     let ttls = |retention: i64| {
         let redis = app.redis();
-        let keys = [format!("ts:{retention}"), format!("ts:head:{{ts:{retention}}}"), format!("ts:chunks:{{ts:{retention}}}")];
+        let keys =
+            [format!("ts:{retention}"), format!("ts:head:{{ts:{retention}}}"), format!("ts:chunks:{{ts:{retention}}}")];
         keys.map(|key| redis.command::<i64>(&["PTTL", &key]))
     };
     let day = 86_400_000;
@@ -289,7 +292,8 @@ async fn lists_show_what_is_there_in_order() {
     write(&app, METER, vec![sample(1, 1.0)]).await;
     let list = async |query: &str| {
         let page = app.get(&format!("/timeseries{query}")).await.expect(200).json();
-        let keys = page["items"].as_array().expect("items").iter().map(|item| item["key"].as_str().expect("a key").to_owned());
+        let keys =
+            page["items"].as_array().expect("items").iter().map(|item| item["key"].as_str().expect("a key").to_owned());
         (keys.collect::<Vec<_>>(), page["next_cursor"].clone())
     };
     let all = ["a", "ab", "b", "energy:consumption:MTR-001", "energy:consumption:é"];

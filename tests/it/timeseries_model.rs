@@ -90,7 +90,8 @@ async fn agrees(app: &TestApp, series: &str, model: &mut Model, steps: &[Step]) 
         match step {
             Step::Write(batch) => {
                 let samples: Vec<Value> = batch.iter().map(|&(time, value)| sample(time, value)).collect();
-                let answer = app.post(&format!("{series}/samples"), json!({ "samples": samples })).await.expect(200).json();
+                let answer =
+                    app.post(&format!("{series}/samples"), json!({ "samples": samples })).await.expect(200).json();
                 let refused = answer["refused"].as_array().map_or(0, Vec::len);
                 let found = (answer["accepted"].clone(), answer["stored"].clone(), refused);
                 let (accepted, stored, refused) = model.write(batch);
