@@ -101,10 +101,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
                 Problem::path_segment(key, format!("`{value}` is no {expected_type}"))
             }
-            // A newtype's own message, when the path has a single parameter.
-            ErrorKind::Message(message) => Problem::path_segment("", message),
+            // A newtype's own message comes without its parameter.
+            ErrorKind::Message(message) => Problem::path_segment(&only_parameter(parts).await, message),
             other => Problem::path_segment("", other),
         })
+    }
+}
+
+/// The name of the path's parameter; empty when it has several.
+async fn only_parameter(parts: &mut Parts) -> String {
+    let Ok(parameters) = axum::extract::RawPathParams::from_request_parts(parts, &()).await else {
+        return String::new();
+    };
+    match parameters.iter().collect::<Vec<_>>().as_slice() {
+        [(name, _)] => (*name).to_owned(),
+        _ => String::new(),
     }
 }
 

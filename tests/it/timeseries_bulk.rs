@@ -1,1 +1,227 @@
-//! later
+//! Loads of many series: JSON, NDJSON and CSV, however the body is cut, and bodies that break off.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::support::{Reply, START, TestApp, eventually};
+use crate::timeseries::{METER, bits, read};
+
+const BULK: &str = "/timeseries/samples";
+const CSV: &str = "text/csv; charset=utf-8";
+const NDJSON: &str = "application/x-ndjson";
+
+async fn load(app: &TestApp, media_type: &str, body: impl Into<Body>) -> Reply {
+    app.send(Method::POST, BULK, &[("content-type", media_type)], body).await
+}
+
+/// A body whose pieces the test sends one by one.
+fn open_body() -> (mpsc::UnboundedSender<Result<Bytes, std::io::Error>>, Body) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    (sender, Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx))))
+}
+
+fn in_pieces(text: &str, size: usize) -> Body {
+    let pieces: Vec<Result<Bytes, Infallible>> =
+        text.as_bytes().chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    Body::from_stream(futures_util::stream::iter(pieces))
+}
+
+#[tokio::test]
+async fn three_forms_store_the_same() {
+    let app = TestApp::spawn().await;
+    let csv = "series,timestamp,value\nenergy:consumption:c,1,0.39799999999999996\nenergy:consumption:c,2,-0.0\n";
+    let ndjson = "{\"series\":\"energy:consumption:n\",\"timestamp\":1,\"value\":0.39799999999999996}\n\
+                  {\"value\":-0.0,\"timestamp\":2,\"series\":\"energy:consumption:n\"}";
+    let json = json!({ "samples": [
+        { "series": "energy:consumption:j", "timestamp": 1, "value": 0.397_999_999_999_999_96 },
+        { "series": "energy:consumption:j", "timestamp": 2, "value": -0.0 },
+    ] });
+    let expected = json!({ "accepted": 2, "stored": 2, "refused_total": 0, "refused": [] });
+    assert_eq!(load(&app, CSV, csv).await.expect(200).json(), expected);
+    assert_eq!(load(&app, NDJSON, ndjson).await.expect(200).json(), expected);
+    assert_eq!(load(&app, "application/json", json.to_string()).await.expect(200).json(), expected);
+    for series in ["c", "n", "j"] {
+        let found = read(&app, &format!("/timeseries/energy:consumption:{series}"), "", 9).await;
+        assert_eq!(found, bits(&[(1, 0.397_999_999_999_999_96), (2, -0.0)]), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_be_cut_anywhere() {
+    let app = TestApp::spawn().await;
+    let text = "\u{feff}value,\"series\",timestamp\r\n1.5,market:price:é,10\r\n\r\n\"2.5\",\"market:price:\"\"é\"\"\",20\r\n3e0,market:price:é,30";
+    for size in 1..text.len() {
+        let answer = load(&app, CSV, in_pieces(text, size)).await.expect(200).json();
+        assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(3), &json!(0)), "{size}: {answer}");
+    }
+    assert_eq!(read(&app, "/timeseries/market:price:%C3%A9", "", 9).await, bits(&[(10, 1.5), (30, 3.0)]));
+    assert_eq!(read(&app, "/timeseries/market:price:%22%C3%A9%22", "", 9).await, bits(&[(20, 2.5)]));
+}
+
+#[tokio::test]
+async fn a_bad_line_refuses_its_sample_and_not_the_stream() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/block", json!({ "duplicate_policy": "block" })).await.expect(201);
+    app.redis().command::<()>(&["SET", "market:price:text", "somebody's"]);
+    let long = "x".repeat(5_000);
+    let text = format!(
+        "series,timestamp,value\nmarket:price:a,10,1\nmarket:price:a,x,1\nmarket:price:a,11\nunknown,10,1\n{long},1,1\n\
+         market:price:a,12,inf\nblock,5,1\nblock,5,2\nmarket:price:text,1,1\n\"market:price:a,1,1\nsamples,1,1\nmarket:price:a,20,2\n"
+    );
+    let answer = load(&app, CSV, text).await.expect(200).json();
+    let refused: Vec<(i64, &str)> = answer["refused"]
+        .as_array()
+        .expect("refusals")
+        .iter()
+        .map(|refused| (refused["line"].as_i64().expect("a line"), refused["code"].as_str().expect("a code")))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            (3, "invalid-sample"),
+            (4, "invalid-sample"),
+            (5, "series-not-found"),
+            (6, "invalid-sample"),
+            (7, "invalid-sample"),
+            (9, "duplicate-sample"),
+            (10, "wrong-type"),
+            (11, "invalid-sample"),
+            (12, "invalid-sample"),
+        ]
+    );
+    assert_eq!((&answer["accepted"], &answer["stored"], &answer["refused_total"]), (&json!(3), &json!(3), &json!(9)));
+    assert_eq!(answer["refused"][5]["series"], "block");
+    assert_eq!(read(&app, "/timeseries/market:price:a", "", 9).await, bits(&[(10, 1.0), (20, 2.0)]));
+}
+
+#[tokio::test]
+async fn a_load_out_of_order_and_sent_twice_is_stored_once() {
+    let app =
+        TestApp::builder().config("timeseries.buffer_samples = 700\ntimeseries.batch_samples = 100\n").spawn().await;
+    let mut rows: Vec<(usize, i64, f64)> =
+        (0..40_usize).flat_map(|meter| (0..150).map(move |n| (meter, START + n * 900_000, 0.25))).collect();
+    // Neither by series nor by time: every seventh row first, and so on.
+    rows = (0..7).flat_map(|offset| rows.iter().skip(offset).step_by(7).copied().collect::<Vec<_>>()).collect();
+    let line = |(meter, time, value): &(usize, i64, f64)| format!("energy:generation:{meter},{time},{value}\n");
+    let text = format!("series,timestamp,value\n{}", rows.iter().map(line).collect::<String>());
+    let first = load(&app, CSV, text.clone()).await.expect(200).json();
+    assert_eq!(first, json!({ "accepted": 6_000, "stored": 6_000, "refused_total": 0, "refused": [] }));
+    let second = load(&app, CSV, text).await.expect(200).json();
+    assert_eq!(second, json!({ "accepted": 6_000, "stored": 0, "refused_total": 0, "refused": [] }));
+    for meter in [0, 39] {
+        let expected: Vec<(i64, f64)> = (0..150).map(|n| (START + n * 900_000, 0.25)).collect();
+        assert_eq!(read(&app, &format!("/timeseries/energy:generation:{meter}"), "", 999).await, bits(&expected));
+    }
+    assert_eq!(app.get("/timeseries?limit=1000").await.json()["items"].as_array().map(Vec::len), Some(40));
+    let metrics = app.get("/metrics").await.expect(200).text();
+    for line in ["stored\"} 6000", "unchanged\"} 6000", "refused\"} 0"] {
+        assert!(metrics.contains(&format!("timeseries_samples_total{{result=\"{line}")), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_header_or_type_ends_the_load() {
+    let app = TestApp::spawn().await;
+    for header in ["", "\n\n", "series,timestamp\n", "a,b,c\n", "series,value,series\n", "market:price:a,1,2\n"] {
+        load(&app, CSV, format!("{header}market:price:a,1,2\n")).await.expect_problem(422, "invalid-body");
+    }
+    load(&app, CSV, "").await.expect_problem(422, "invalid-body");
+    for (media_type, body) in [("text/plain", "a"), ("application/json-seq", "{}")] {
+        load(&app, media_type, body).await.expect_problem(415, "unsupported-media-type");
+    }
+    app.send(Method::POST, BULK, &[], "{}").await.expect_problem(415, "unsupported-media-type");
+    let json = |body: Value| load(&app, "application/json", body.to_string());
+    json(json!({ "samples": [{ "series": "market:price:a" }] })).await.expect_violation(
+        422,
+        "invalid-body",
+        "/samples/0/value",
+    );
+    json(json!({ "sample": [] })).await.expect_violation(422, "invalid-body", "/sample");
+    json(json!({ "samples": ["x".repeat(2 << 20)] })).await.expect_problem(413, "body-too-large");
+    let nothing = load(&app, NDJSON, "").await.expect(200).json();
+    assert_eq!(nothing, json!({ "accepted": 0, "stored": 0, "refused_total": 0, "refused": [] }));
+    assert_eq!(app.redis().command::<Vec<String>>(&["KEYS", "*"]), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn too_many_bad_lines_end_the_load() {
+    let app = TestApp::builder().config("timeseries.max_refused = 3\ntimeseries.buffer_samples = 1\n").spawn().await;
+    let good = "{\"series\":\"market:price:a\",\"timestamp\":1,\"value\":1}\n";
+    load(&app, NDJSON, format!("{good}{}", "bad\n".repeat(3))).await.expect(200);
+    let problem =
+        load(&app, NDJSON, format!("{good}{}", "bad\n".repeat(4))).await.expect_problem(422, "too-many-refused");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("line 2") && detail.contains("1 samples were stored"), "{detail}");
+    assert_eq!(problem["outcome"], "unknown");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_says_what_is_stored() {
+    let app = TestApp::builder().config("timeseries.buffer_samples = 1\n").spawn().await;
+    let (sender, body) = open_body();
+    let feed = async {
+        let text = "series,timestamp,value\nenergy:consumption:MTR-001,1,0.5\nenergy:consumption:MTR-001,2,0.";
+        sender.send(Ok(Bytes::from_static(text.as_bytes()))).expect("the body is read");
+        eventually("the first line is stored", async || app.get(METER).await.is(200)).await;
+        sender.send(Err(std::io::Error::other("cut"))).expect("the body is read");
+    };
+    let (reply, ()) = tokio::join!(load(&app, CSV, body), feed);
+    let problem = reply.expect_problem(400, "body-incomplete");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("1 samples were stored")), "{problem}");
+    assert_eq!(read(&app, METER, "", 9).await, bits(&[(1, 0.5)]), "half a line is no sample");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_not_waited_for() {
+    let app = TestApp::builder().config("http.body_idle_timeout = \"50ms\"\n").spawn().await;
+    for media_type in [CSV, NDJSON, "application/json"] {
+        let (sender, body) = open_body();
+        sender.send(Ok(Bytes::from_static(b"{"))).expect("the body is read");
+        let problem = load(&app, media_type, body).await.expect_problem(400, "body-incomplete");
+        drop(sender);
+        assert!(problem["outcome"].is_null() || problem["outcome"] == "not_applied", "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn loads_at_the_same_time_are_bounded() {
+    let app = TestApp::builder().config("timeseries.streams = 1\n").spawn().await;
+    let (sender, body) = open_body();
+    let first = load(&app, NDJSON, body);
+    let second = async {
+        eventually("the first load has the only place", async || load(&app, NDJSON, "").await.is(503)).await;
+        load(&app, NDJSON, "").await.expect_problem(503, "overloaded");
+        drop(sender);
+    };
+    let (first, ()) = tokio::join!(first, second);
+    first.expect(200);
+    load(&app, NDJSON, "").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_long_stream_takes_little_memory() {
+    let app = TestApp::spawn().await;
+    let lines = futures_util::stream::iter((0..200_i64).map(|time| {
+        let piece = |meter: i64| format!("energy:generation:{meter},{},{}.5\n", time * 1_000, meter % 7);
+        let header = if time == 0 { "series,timestamp,value\n" } else { "" };
+        Ok::<_, Infallible>(Bytes::from(format!("{header}{}", (0..1_000).map(piece).collect::<String>())))
+    }));
+    let before = resident_kib();
+    let answer = load(&app, CSV, Body::from_stream(lines)).await.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["stored"]), (&json!(200_000), &json!(200_000)));
+    let grown = resident_kib().saturating_sub(before);
+    // The body is 6 MB; what is gathered before it is written is 65,536 samples.
+    assert!(grown < 64 << 10, "{grown} KiB more");
+    assert_eq!(app.get("/timeseries/energy:generation:999").await.json()["count"], 200);
+}
+
+/// The memory of this process.
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default()
+}

@@ -1,1 +1,190 @@
-//! later
+//! Bad input: each kind is refused with its place named, and nothing is stored.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::json;
+
+use crate::support::TestApp;
+use crate::timeseries::{METER, sample};
+
+async fn stores_nothing(app: &TestApp) {
+    let keys: Vec<String> = app.redis().command(&["KEYS", "*"]);
+    assert_eq!(keys, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn bad_samples_are_refused_as_a_whole() {
+    let app = TestApp::spawn().await;
+    let path = format!("{METER}/samples");
+    let json = ("content-type", "application/json");
+    for (body, status, code, pointer) in [
+        (r#"{"samples":[{"value":1},{"value":"1"}]}"#, 422, "invalid-body", "/samples/1/value"),
+        (r#"{"samples":[{"value":null}]}"#, 422, "invalid-body", "/samples/0/value"),
+        (r#"{"samples":[{}]}"#, 422, "invalid-body", "/samples/0/value"),
+        (r#"{"samples":[{"value":1,"timestamp":-1}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (r#"{"samples":[{"value":1,"timestamp":9007199254740992}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (r#"{"samples":[{"value":1,"timestamp":9223372036854775808}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (r#"{"samples":[{"value":1,"timestamp":1.5}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (r#"{"samples":[{"value":1,"timestamp":null}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (
+            r#"{"samples":[{"value":1,"timestamp":"2026-01-01T00:00:00Z"}]}"#,
+            422,
+            "invalid-body",
+            "/samples/0/timestamp",
+        ),
+        (r#"{"samples":[{"value":1,"time":5}]}"#, 422, "invalid-body", "/samples/0/time"),
+        (r#"{"samples":[]}"#, 422, "invalid-body", "/samples"),
+        (r#"{"sample":[]}"#, 422, "invalid-body", "/sample"),
+        ("[]", 422, "invalid-body", ""),
+    ] {
+        let reply = app.send(Method::POST, &path, &[json], Body::from(body)).await;
+        reply.expect_violation(status, code, pointer);
+    }
+    for body in [
+        r#"{"samples":[{"value":NaN}]}"#,
+        r#"{"samples":[{"value":Infinity}]}"#,
+        r#"{"samples":[{"value":1e999}]}"#,
+        "{",
+    ] {
+        app.send(Method::POST, &path, &[json], Body::from(body)).await.expect_problem(400, "invalid-json");
+    }
+    let deep = format!("{{\"samples\":{}{}}}", "[".repeat(70), "]".repeat(70));
+    app.send(Method::POST, &path, &[json], Body::from(deep)).await.expect_problem(400, "json-too-deep");
+    let text = [("content-type", "text/plain")];
+    app.send(Method::POST, &path, &text, Body::from("{}")).await.expect_problem(415, "unsupported-media-type");
+    let large = json!({ "samples": (0..40_000).map(|n| sample(n, 1.0)).collect::<Vec<_>>() });
+    app.post(&path, large).await.expect_problem(413, "body-too-large");
+    let many = json!({ "samples": (0..10_001).map(|n| sample(n, 1.0)).collect::<Vec<_>>() });
+    app.post(&path, many).await.expect_violation(422, "invalid-body", "/samples");
+    stores_nothing(&app).await;
+}
+
+#[tokio::test]
+async fn bad_definitions_are_refused() {
+    let app = TestApp::spawn().await;
+    for (body, pointer) in [
+        (json!({ "retention_ms": -1 }), "/retention_ms"),
+        (json!({ "retention_ms": 3_155_760_000_001_u64 }), "/retention_ms"),
+        (json!({ "retention_ms": "1d" }), "/retention_ms"),
+        (json!({ "retention_ms": null }), "/retention_ms"),
+        (json!({ "duplicate_policy": "newest" }), "/duplicate_policy"),
+        (json!({ "labels": { "a b": "" } }), "/labels"),
+        (json!({ "labels": { "a": 1 } }), "/labels/a"),
+        (json!({ "labels": { "a": "x".repeat(257) } }), "/labels"),
+        (json!({ "retention": 5 }), "/retention"),
+    ] {
+        app.put("/timeseries/a", body.clone()).await.expect_violation(422, "invalid-body", pointer);
+        app.patch("/timeseries/a", body).await.expect_violation(422, "invalid-body", pointer);
+    }
+    stores_nothing(&app).await;
+}
+
+#[tokio::test]
+async fn bad_keys_are_refused_on_every_route() {
+    let app = TestApp::spawn().await;
+    let long = "x".repeat(513);
+    for key in ["a%0Ab", "%00", "a%7F", "%C2%85", "%FF", "%73amples", &long, &"%C3%A9".repeat(257)] {
+        for path in ["", "/latest", "/range", "/stats"] {
+            app.get(&format!("/timeseries/{key}{path}")).await.expect_violation(422, "invalid-path", "/key");
+        }
+        let samples = json!({ "samples": [sample(1, 1.0)] });
+        app.post(&format!("/timeseries/{key}/samples"), samples).await.expect_violation(422, "invalid-path", "/key");
+        app.put(&format!("/timeseries/{key}"), json!({})).await.expect_violation(422, "invalid-path", "/key");
+        app.delete(&format!("/timeseries/{key}")).await.expect_violation(422, "invalid-path", "/key");
+    }
+    stores_nothing(&app).await;
+}
+
+#[tokio::test]
+async fn keys_of_any_other_text_stay_apart() {
+    let app = TestApp::spawn().await;
+    let keys = [
+        "a%2Fb",
+        "a%20b",
+        "a%7Bb%7D",
+        "a%25b",
+        "a%252Fb",
+        "%E0%B8%81",
+        "..%2F",
+        "head:%7Bts:a%7D",
+        "ts:a",
+        "index",
+        "*",
+    ];
+    for (key, retention) in keys.into_iter().zip(1_000..) {
+        app.put(&format!("/timeseries/{key}"), json!({ "retention_ms": retention })).await.expect(201);
+    }
+    for (key, retention) in keys.into_iter().zip(1_000..) {
+        assert_eq!(app.get(&format!("/timeseries/{key}")).await.expect(200).json()["retention_ms"], retention, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn bad_queries_name_their_parameter() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/a", json!({})).await.expect(201);
+    for (query, parameter) in [
+        ("form=1", "/form"),
+        ("tz=Asia/Bangkok", "/tz"),
+        ("from=yesterday", "/from"),
+        ("from=1.5", "/from"),
+        ("from=-5", "/from"),
+        ("to=9007199254740992", "/to"),
+        ("to=2026-02-30T00:00:00Z", "/to"),
+        ("from=5&to=4", "/from"),
+        ("from=now&to=-1h", "/from"),
+        ("agg=avg", "/bucket"),
+        ("bucket=1h", "/agg"),
+        ("agg=median&bucket=1h", "/agg"),
+        ("agg=avg&bucket=0s", "/bucket"),
+        ("agg=avg&bucket=60", "/bucket"),
+        ("agg=avg&bucket=1mo", "/bucket"),
+        ("align=5", "/align"),
+        ("agg=avg&bucket=1h&align=x", "/align"),
+        ("agg=avg&bucket=1h&align=9007199254740992", "/align"),
+        ("order=up", "/order"),
+        ("limit=0", "/limit"),
+        ("limit=100001", "/limit"),
+        ("limit=-1", "/limit"),
+        ("limit=5&limit=6", "/limit"),
+        ("cursor=zzz", "/cursor"),
+        ("cursor=", "/cursor"),
+    ] {
+        app.get(&format!("/timeseries/a/range?{query}")).await.expect_violation(422, "invalid-query", parameter);
+    }
+    for (query, parameter) in [("from=5&to=4", "/from"), ("limit=5", "/limit"), ("from=", "/from")] {
+        app.get(&format!("/timeseries/a/stats?{query}")).await.expect_violation(422, "invalid-query", parameter);
+    }
+    for (query, parameter) in [("limit=0", "/limit"), ("limit=1001", "/limit"), ("filter=a", "/filter")] {
+        app.get(&format!("/timeseries?{query}")).await.expect_violation(422, "invalid-query", parameter);
+    }
+    app.get("/timeseries/none/range?from=5&to=4").await.expect_problem(404, "series-not-found");
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_is_left_alone() {
+    let app = TestApp::spawn().await;
+    app.redis().command::<()>(&["SET", "energy:consumption:MTR-001", "somebody's"]);
+    app.redis().command::<()>(&["HSET", "market:price:GRID", "field", "somebody's"]);
+    for series in [METER, "/timeseries/market:price:GRID"] {
+        let samples = json!({ "samples": [sample(1, 1.0)] });
+        app.post(&format!("{series}/samples"), samples).await.expect_problem(409, "wrong-type");
+        app.put(series, json!({})).await.expect_problem(409, "wrong-type");
+        app.patch(series, json!({ "retention_ms": 5 })).await.expect_problem(409, "wrong-type");
+        app.delete(series).await.expect_problem(409, "wrong-type");
+        app.delete(&format!("{series}/samples?from=0&to=9")).await.expect_problem(409, "wrong-type");
+        for path in ["", "/latest", "/range", "/stats"] {
+            app.get(&format!("{series}{path}")).await.expect_problem(409, "wrong-type");
+        }
+    }
+    assert_eq!(app.redis().command::<String>(&["GET", "energy:consumption:MTR-001"]), "somebody's");
+    assert_eq!(app.redis().command::<String>(&["HGET", "market:price:GRID", "field"]), "somebody's");
+}
+
+#[tokio::test]
+async fn unknown_methods_are_told() {
+    let app = TestApp::spawn().await;
+    app.get("/timeseries/samples").await.expect_problem(405, "method-not-allowed");
+    app.put(&format!("{METER}/latest"), json!({})).await.expect_problem(405, "method-not-allowed");
+    app.get(&format!("{METER}/median")).await.expect_problem(404, "not-found");
+}
