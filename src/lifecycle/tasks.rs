@@ -24,7 +24,9 @@ pub struct Tasks {
 
 /// Work that waits for [`Tasks::start_planned`].
 #[derive(Clone, Default)]
-struct Planned(Arc<Mutex<Vec<Box<dyn FnOnce(&Tasks) + Send>>>>);
+struct Planned(Arc<Mutex<Vec<Start>>>);
+
+type Start = Box<dyn FnOnce(&Tasks) + Send>;
 
 impl std::fmt::Debug for Planned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,7 +90,7 @@ impl Tasks {
         }
     }
 
-    fn planned_work(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn FnOnce(&Self) + Send>>> {
+    fn planned_work(&self) -> std::sync::MutexGuard<'_, Vec<Start>> {
         self.planned.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

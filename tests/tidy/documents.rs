@@ -12,12 +12,18 @@ const SETTINGS_PER_COMMENT: u32 = 2;
 fn every_setting_is_explained_above_it() {
     let mut breaches = Vec::new();
     let mut covered = 0;
-    for (number, line) in read("config/default.toml").lines().enumerate() {
+    let text = read("config/default.toml");
+    let mut last_table = "";
+    for (number, line) in text.lines().enumerate() {
         match line {
             "" => covered = 0,
             comment if comment.starts_with('#') => covered = SETTINGS_PER_COMMENT,
             // A comment above a table explains all of it, as for a list of names.
-            table if table.starts_with('[') => covered = if covered > 0 { u32::MAX } else { 0 },
+            // So does one above the first entry of a list of tables.
+            table if table.starts_with('[') => {
+                covered = if covered > 0 || table == last_table { u32::MAX } else { 0 };
+                last_table = table;
+            }
             setting if setting.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '"') => {
                 if covered == 0 {
                     breaches.push(format!("config/default.toml:{}: {setting}", number + 1));
