@@ -58,7 +58,7 @@ impl Batch {
 /// The answers of a [`Batch`], taken in the order of its calls.
 #[derive(Debug)]
 pub struct Answers {
-    answers: std::vec::IntoIter<Result<Value, RedisFault>>,
+    rest: std::vec::IntoIter<Result<Value, RedisFault>>,
     last: Result<(), RedisFault>,
     effect: Effect,
 }
@@ -69,7 +69,7 @@ impl Answers {
     /// # Errors
     /// The command's [`RedisFault`].
     pub fn value(&mut self) -> Result<Value, RedisFault> {
-        self.answers.next().unwrap_or_else(|| Err(RedisFault::bad_reply(MissingAnswer, self.effect)))
+        self.rest.next().unwrap_or_else(|| Err(RedisFault::bad_reply(MissingAnswer, self.effect)))
     }
 
     /// The next answer, of a call of `S`.
@@ -130,7 +130,7 @@ impl Redis {
                 }
             }
         }
-        Ok(Answers { answers: answers.into_iter(), last, effect })
+        Ok(Answers { rest: answers.into_iter(), last, effect })
     }
 
     async fn run_once(

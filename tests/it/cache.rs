@@ -63,7 +63,9 @@ async fn platform_values_stand_in_redis_as_other_services_read_them() {
 #[tokio::test]
 async fn a_callers_key_never_meets_another_room_or_our_own_names() {
     let app = TestApp::spawn().await;
-    for key in ["lock:settlement", "%7Bindex%7D", "tag:%7Bt%7D", "cache:a", "a%2Fb%3Fc%20%25", "gridtokenx:x", "metrics:hosts"] {
+    for key in
+        ["lock:settlement", "%7Bindex%7D", "tag:%7Bt%7D", "cache:a", "a%2Fb%3Fc%20%25", "gridtokenx:x", "metrics:hosts"]
+    {
         app.put(&format!("/cache/{key}"), json!(key)).await.expect(201);
         assert_eq!(app.get(&format!("/cache/{key}")).await.expect(200).json(), json!(key));
     }
@@ -78,7 +80,8 @@ async fn the_policy_of_the_longest_prefix_sets_the_life() {
         .config("[[cache.policies]]\nprefix = \"s:\"\nttl = \"5m\"\n[[cache.policies]]\nprefix = \"s:long:\"\nttl = \"2h\"\n[[cache.policies]]\nprefix = \"s:ever\"")
         .spawn()
         .await;
-    for (key, ttl) in [("s:1", Some("300000")), ("s:long:1", Some("7200000")), ("s:ever", None), ("x", Some("3600000"))] {
+    for (key, ttl) in [("s:1", Some("300000")), ("s:long:1", Some("7200000")), ("s:ever", None), ("x", Some("3600000"))]
+    {
         let stored = app.put(&format!("/cache/{key}"), json!(1)).await.expect(201);
         assert_eq!(stored.header("cache-ttl-ms"), ttl, "{key}");
         assert_eq!(app.get(&format!("/cache/{key}")).await.expect(200).header("cache-ttl-ms").is_some(), ttl.is_some());
@@ -91,7 +94,8 @@ async fn the_policy_of_the_longest_prefix_sets_the_life() {
 async fn a_value_expires_and_its_life_is_told() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?ttl_ms=60000", json!(1)).await.expect(201);
-    let left: u64 = app.get("/cache/a").await.expect(200).header("cache-ttl-ms").and_then(|ms| ms.parse().ok()).expect("a number");
+    let left: u64 =
+        app.get("/cache/a").await.expect(200).header("cache-ttl-ms").and_then(|ms| ms.parse().ok()).expect("a number");
     assert!((1..=60_000).contains(&left), "{left}");
     app.put("/cache/a?ttl_ms=1", json!(1)).await.expect(204);
     eventually("it expires", async || app.get("/cache/a").await.is(404)).await;
@@ -140,12 +144,9 @@ async fn bad_keys_and_parameters_are_named_and_store_nothing() {
     app.get("/cache/a?on_error=hide").await.expect_violation(422, "invalid-query", "/on_error");
     app.get("/cache/a?x=1").await.expect_violation(422, "invalid-query", "/x");
     app.delete("/cache/a?take=2").await.expect_violation(422, "invalid-query", "/take");
-    for (name, value) in [
-        ("if-match", "abc"),
-        ("if-none-match", "\"a"),
-        ("cache-lease", "short"),
-        ("content-type", "te\u{e9}xt"),
-    ] {
+    for (name, value) in
+        [("if-match", "abc"), ("if-none-match", "\"a"), ("cache-lease", "short"), ("content-type", "te\u{e9}xt")]
+    {
         let refused = app.send(Method::PUT, "/cache/a", &[(name, value)], "1").await;
         refused.expect_violation(422, "invalid-header", &format!("/{name}"));
     }
@@ -202,7 +203,9 @@ async fn writes_hold_to_their_conditions() {
     put(("if-match", &etag), "3").await.expect_problem(412, "precondition-failed");
     let stale = app.send(Method::DELETE, "/cache/a", &[("if-match", &etag)], "").await;
     stale.expect_problem(412, "precondition-failed");
-    app.send(Method::DELETE, "/cache/a?take=true", &[("if-match", &etag)], "").await.expect_problem(412, "precondition-failed");
+    app.send(Method::DELETE, "/cache/a?take=true", &[("if-match", &etag)], "")
+        .await
+        .expect_problem(412, "precondition-failed");
     assert_eq!(app.get("/cache/a").await.expect(200).text(), "2");
     app.send(Method::DELETE, "/cache/a", &[("if-match", "*")], "").await.expect(204);
     app.send(Method::DELETE, "/cache/a", &[("if-match", "*")], "").await.expect_problem(412, "precondition-failed");
@@ -291,7 +294,8 @@ async fn a_touched_value_lives_on() {
     assert!((120_001..=300_000).contains(&ttl), "{ttl}");
     app.post("/cache/none/touch", json!({"ttl_ms": 1})).await.expect_problem(404, "cache-miss");
     app.get("/cache/none?touch_ms=1").await.expect_problem(404, "cache-miss");
-    for ttl in [json!(0), json!(-1), json!("1"), json!(1.5), json!(31_536_000_001_u64), json!(1_u64 << 63), json!(null)] {
+    for ttl in [json!(0), json!(-1), json!("1"), json!(1.5), json!(31_536_000_001_u64), json!(1_u64 << 63), json!(null)]
+    {
         let refused = app.post("/cache/a/touch", json!({"ttl_ms": ttl})).await;
         refused.expect_violation(422, "invalid-body", "/ttl_ms");
     }
