@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::problem::Problem;
@@ -101,6 +103,14 @@ impl Preconditions {
     /// Whether a write may replace the current state.
     pub fn allow_write(&self, current: Option<ETag>) -> bool {
         self.matches(current) && !self.already_has(current)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +22,11 @@ pub struct Tasks {
     planned: Planned,
 }
 
+type Start = Box<dyn FnOnce(&Tasks) + Send>;
+
 /// Work that waits for [`Tasks::start_planned`].
 #[derive(Clone, Default)]
 struct Planned(Arc<Mutex<Vec<Start>>>);
-
-type Start = Box<dyn FnOnce(&Tasks) + Send>;
 
 impl std::fmt::Debug for Planned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,7 +90,7 @@ impl Tasks {
         }
     }
 
-    fn planned_work(&self) -> std::sync::MutexGuard<'_, Vec<Start>> {
+    fn planned_work(&self) -> MutexGuard<'_, Vec<Start>> {
         self.planned.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,6 +11,11 @@ mod support;
 
 mod auth;
 mod cache;
+mod cache_counters;
+mod cache_faults;
+mod cache_lease;
+mod cache_many;
+mod cache_tags;
 mod command;
 mod documentation;
 mod edge;

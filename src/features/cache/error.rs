@@ -41,8 +41,8 @@ pub(super) enum CacheError {
     Contended,
     #[error("the bytes under this key are not a value of the cache")]
     NotOurs,
-    #[error("ttl_ms is {ttl_ms}; at most {max} ms are allowed")]
-    TooLong { location: Location, pointer: String, ttl_ms: u64, max: u64 },
+    #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
+    TooLong { location: Location, pointer: String, ms: u64, max: u64 },
     #[error("could not reach the cache")]
     Redis(#[from] RedisFault),
 }

@@ -19,8 +19,15 @@ const STEPS: u32 = 8;
 impl CacheService {
     /// The command that enters a key.
     pub(super) fn index_entry(&self, key: &CacheKey) -> Cmd {
+        self.index_entries(std::slice::from_ref(key))
+    }
+
+    /// The command that enters keys.
+    pub(super) fn index_entries(&self, keys: &[CacheKey]) -> Cmd {
         let mut enter = command("ZADD", self.keys.index().as_str());
-        enter.arg(0).arg(key.as_str());
+        for key in keys {
+            enter.arg(0).arg(key.as_str());
+        }
         enter
     }
 
@@ -142,10 +149,9 @@ impl CacheService {
         }
         self.redis.query::<u64>(&remove, Effect::Write).await.map_err(RedisFault::not_applied)?;
         let gone = self.expired(expired.to_vec()).await?;
-        let back: Vec<Cmd> =
-            expired.iter().filter(|key| !gone.contains(key)).map(|key| self.index_entry(key)).collect();
-        for answer in self.redis.query_all(&back, Effect::Write).await? {
-            answer?;
+        let back: Vec<CacheKey> = expired.iter().filter(|key| !gone.contains(key)).cloned().collect();
+        if !back.is_empty() {
+            self.redis.query::<u64>(&self.index_entries(&back), Effect::Write).await?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl CacheService {
         let max = self.config.lease_max.as_millis();
         if lease.get() > max {
             let pointer = "/lease_ms".to_owned();
-            return Err(CacheError::TooLong { location: Location::Query, pointer, ttl_ms: lease.get(), max });
+            return Err(CacheError::TooLong { location: Location::Query, pointer, ms: lease.get(), max });
         }
         // Without a token nobody can be given the lease: then everybody rebuilds.
         let token = token().ok_or(CacheError::Miss)?;
@@ -49,7 +49,7 @@ impl CacheService {
             if let Some(hit) = self.read(place, touch).await? {
                 return Ok(hit);
             }
-            let asked = self.redis.call(&scripts::Lease { place, token: &token, lease: lease.get() }).await;
+            let asked = self.redis.call(&scripts::Lease { place, token: &token, ttl: lease.get() }).await;
             match asked.map_err(CacheError::from).inspect_err(|error| self.metrics.lease.failed(error))? {
                 LeaseReply::Granted => {
                     self.metrics.lease.succeeded();

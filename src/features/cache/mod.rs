@@ -11,6 +11,7 @@
 //!   to know neither entity tags nor generations.
 //! - Deleting what is not there succeeds: a repeated DELETE must not fail.
 
+mod batch;
 mod config;
 mod error;
 mod index;
@@ -24,6 +25,7 @@ mod service;
 mod sweep;
 mod tags;
 mod value;
+mod write;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,6 +51,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/cache/{key}", WRITE),
         Access::scoped("POST", "/cache/{key}/touch", WRITE),
         Access::scoped("POST", "/cache/{key}/increment", WRITE),
+        Access::scoped("POST", "/cache/batch", WRITE),
         Access::scoped("DELETE", "/cache/tags/{tag}", WRITE),
     ],
     problems: error::PROBLEMS,
@@ -74,6 +77,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_value, routes::head_value, routes::put_value, routes::delete_value))
         .routes(routes!(routes::touch_value))
         .routes(routes!(routes::increment_counter))
+        .routes(routes!(routes::run_batch))
         .routes(routes!(routes::invalidate_tag))
         .with_state(cache))
 }

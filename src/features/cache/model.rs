@@ -18,8 +18,9 @@ pub(super) const CONTENT_TYPE_LIMIT: usize = 255;
 const RESERVED: &[&str] = &["batch", "tags"];
 
 /// A key as callers spell it: 1 to 512 bytes of UTF-8 without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7")]
 pub(super) struct CacheKey(String);
 
 impl CacheKey {
@@ -41,8 +42,9 @@ impl TryFrom<String> for CacheKey {
 }
 
 /// What may be invalidated together: 1 to 128 bytes of UTF-8 without control characters and commas.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")]
 pub(super) struct Tag(String);
 
 impl Tag {
@@ -64,8 +66,9 @@ impl TryFrom<String> for Tag {
 }
 
 /// The tags of one value: at most 16, each once, sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "Vec<Tag>")]
+#[schema(max_items = 16)]
 pub(super) struct Tags(Vec<Tag>);
 
 impl Tags {
@@ -91,11 +94,11 @@ impl TryFrom<Vec<Tag>> for Tags {
     type Error = String;
 
     fn try_from(mut tags: Vec<Tag>) -> Result<Self, String> {
-        tags.sort_unstable();
-        tags.dedup();
         if tags.len() > TAGS_LIMIT {
             return Err(format!("has {} tags; at most {TAGS_LIMIT} are kept", tags.len()));
         }
+        tags.sort_unstable();
+        tags.dedup();
         Ok(Self(tags))
     }
 }
@@ -114,8 +117,9 @@ fn check_name(text: &str, limit: usize) -> Result<(), String> {
 }
 
 /// A length of time in whole milliseconds, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(try_from = "u64")]
+#[schema(minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
 pub(super) struct Millis(u64);
 
 impl Millis {
@@ -147,7 +151,6 @@ impl fmt::Display for Millis {
 #[serde(deny_unknown_fields)]
 pub(super) struct TouchRequest {
     /// The remaining life from now on, milliseconds.
-    #[schema(value_type = u64, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
     pub ttl_ms: Millis,
 }
 
@@ -161,7 +164,6 @@ pub(super) struct IncrementRequest {
     pub by: i64,
     /// The life of a counter that this call creates, milliseconds; without it the key's policy decides.
     #[serde(default)]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
     pub ttl_ms: Option<Millis>,
 }
 
@@ -182,7 +184,6 @@ pub(super) struct Counter {
 /// One key of the index.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyInfo {
-    #[schema(value_type = String, example = "session:7")]
     pub key: CacheKey,
     /// What is left of its life, milliseconds; null when it does not expire.
     pub ttl_ms: Option<u64>,

@@ -280,7 +280,7 @@ pub(super) struct Lease<'a> {
     pub place: &'a Place,
     pub token: &'a str,
     /// Milliseconds.
-    pub lease: u64,
+    pub ttl: u64,
 }
 
 pub(super) enum LeaseReply {
@@ -306,7 +306,7 @@ impl ScriptCall for Lease<'_> {
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy());
-        call.arg(self.token).arg(self.lease);
+        call.arg(self.token).arg(self.ttl);
     }
 
     fn decode(raw: Self::Raw) -> Result<LeaseReply, BadReply> {

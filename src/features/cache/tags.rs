@@ -32,17 +32,22 @@ impl CacheService {
     ///
     /// `life` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
     pub(super) async fn open_tags(&self, tags: &Tags, life: Option<u64>) -> Result<Vec<(Tag, Generation)>, RedisFault> {
-        if tags.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<_> = tags.iter().map(|tag| self.keys.tag(tag)).collect();
         let ttl = self.tag_life(life);
-        let calls: Vec<_> = keys.iter().map(|tag| scripts::TagOpen { tag, ttl }).collect();
+        self.open(tags.iter().map(|tag| (tag, ttl))).await
+    }
+
+    /// The same for tags with a life each, milliseconds.
+    pub(super) async fn open(
+        &self,
+        tags: impl IntoIterator<Item = (&Tag, u64)>,
+    ) -> Result<Vec<(Tag, Generation)>, RedisFault> {
+        let tags: Vec<_> = tags.into_iter().map(|(tag, ttl)| (tag, self.keys.tag(tag), ttl)).collect();
+        let calls: Vec<_> = tags.iter().map(|(_, key, ttl)| scripts::TagOpen { tag: key, ttl: *ttl }).collect();
         // Nothing that a caller could see is changed before the value itself is written.
         let answers = self.redis.call_all(&calls).await.map_err(RedisFault::not_applied)?;
         tags.iter()
             .zip(answers)
-            .map(|(tag, answer)| Ok((tag.clone(), answer.map_err(RedisFault::not_applied)?)))
+            .map(|((tag, ..), answer)| Ok(((*tag).clone(), answer.map_err(RedisFault::not_applied)?)))
             .collect()
     }
 
@@ -104,7 +109,8 @@ impl CacheService {
         extend
     }
 
-    fn tag_life(&self, life: Option<u64>) -> u64 {
+    /// How long a tag is kept for a value with this life, milliseconds.
+    pub(super) fn tag_life(&self, life: Option<u64>) -> u64 {
         life.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
     }
 }

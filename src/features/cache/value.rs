@@ -66,6 +66,14 @@ impl ContentType {
         Self::Other(Bytes::from_static(BINARY.as_bytes()))
     }
 
+    /// Whether the body should be JSON: `application/json` with or without parameters, or a `+json` type.
+    pub(super) fn is_json(&self) -> bool {
+        let Self::Other(text) = self else { return true };
+        let essence = text.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let suffix = essence.len().checked_sub(5).and_then(|at| essence.get(at..)).unwrap_or_default();
+        essence.eq_ignore_ascii_case(JSON.as_bytes()) || suffix.eq_ignore_ascii_case(b"+json")
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Json => JSON.as_bytes(),

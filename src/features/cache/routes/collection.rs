@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::batch::{BatchReply, BatchRequest};
 use super::super::index::parse_cursor;
 use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
@@ -12,7 +13,7 @@ use super::NoParams;
 use crate::http::extract::Json;
 use crate::http::extract::{Path, Query};
 use crate::http::failures::{ReadFailures, WriteFailures};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -62,6 +63,40 @@ fn after(cursor: &str, prefix: &str) -> Result<CacheKey, Problem> {
     parse_cursor(cursor)
         .filter(|key| key.as_str().starts_with(prefix))
         .ok_or_else(|| Problem::query_parameter("cursor", "is no next_cursor of a list with this prefix"))
+}
+
+/// Read, delete and store many values in one round trip.
+///
+/// Reads are answered as things were before; then the deletions are made, then the writes in their order. It is no
+/// transaction: every item has a result of its own.
+#[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
+    request_body = BatchRequest,
+    responses((status = 200, description = "One result per item", body = BatchReply),
+              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+              WriteFailures))]
+pub(in super::super) async fn run_batch(
+    State(cache): State<CacheService>,
+    Query(NoParams {}): Query<NoParams>,
+    Json(request): Json<BatchRequest>,
+) -> Result<Json<BatchReply>, Problem> {
+    let config = &cache.config;
+    let items = request.get.len() + request.set.len() + request.delete.len();
+    if items > config.batch_limit {
+        return Err(Problem::body_field("", format!("has {items} items; at most {} are allowed", config.batch_limit)));
+    }
+    for (at, item) in request.set.iter().enumerate() {
+        if item.body.len() > config.value_limit.as_usize() {
+            let limit = config.value_limit.bytes();
+            return Err(Problem::body_field(&format!("/set/{at}"), format!("the value is larger than {limit} bytes")));
+        }
+        if let Some(ttl) = item.ttl {
+            cache.check_ttl(ttl, Location::Body, &format!("/set/{at}/ttl_ms"))?;
+        }
+    }
+    Ok(Json(cache.run_batch(request).await?))
 }
 
 /// The `{tag}` of a path.

@@ -9,8 +9,9 @@ use utoipa::IntoParams;
 
 use super::super::error::LEASE_HEADER;
 use super::super::model::{Counter, IncrementRequest, Millis, Tags, TouchRequest};
-use super::super::service::{CacheService, Hit, Reading, Writing};
+use super::super::service::{CacheService, Hit, Reading};
 use super::super::value::{ContentType, JSON};
+use super::super::write::Writing;
 use super::KeyPath;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{BodyLimit, Json, Query, collect};
@@ -71,9 +72,8 @@ pub(in super::super) async fn get_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
     Query(params): Query<GetParams>,
-    headers: HeaderMap,
+    conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    let conditions = Preconditions::of(&headers)?;
     let reading =
         Reading { touch: params.touch_ms, lease: params.lease_ms, fault_is_miss: params.on_error == OnError::Miss };
     let hit = cache.get(&key, reading).await?;
@@ -99,9 +99,8 @@ pub(in super::super) async fn head_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
     Query(NoParams {}): Query<NoParams>,
-    headers: HeaderMap,
+    conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    let conditions = Preconditions::of(&headers)?;
     let hit = cache.get(&key, Reading::default()).await?;
     answer(&hit, &conditions)
 }
@@ -168,6 +167,7 @@ pub(in super::super) async fn put_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PutParams>,
+    conditions: Preconditions,
     mut request: Request,
 ) -> Result<Response, Problem> {
     if params.keep_ttl && params.ttl_ms.is_some() {
@@ -177,7 +177,6 @@ pub(in super::super) async fn put_value(
         ));
     }
     let headers = request.headers();
-    let conditions = Preconditions::of(headers)?;
     let lease = lease(headers)?;
     let content_type = match headers.get(header::CONTENT_TYPE) {
         None => ContentType::binary(),
@@ -234,9 +233,8 @@ pub(in super::super) async fn delete_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
     Query(params): Query<DeleteParams>,
-    headers: HeaderMap,
+    conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    let conditions = Preconditions::of(&headers)?;
     if params.take {
         return Ok(whole(&cache.take(&key, &conditions).await?));
     }

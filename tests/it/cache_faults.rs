@@ -1,0 +1,129 @@
+//! When Redis is cut, stalled, restarted or full: never a false 404, always an honest outcome.
+
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::support::{TestApp, eventually};
+
+#[tokio::test]
+async fn a_cut_redis_is_503_on_every_route_and_never_404() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.put("/cache/a", json!(1)).await.expect(201);
+    app.proxy().cut();
+    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    for reply in [
+        app.get("/cache/a").await,
+        app.get("/cache/a?lease_ms=1000").await,
+        app.get("/cache/a?touch_ms=1000").await,
+        app.put("/cache/a", json!(2)).await,
+        app.put("/cache/a?tags=t", json!(2)).await,
+        app.send(Method::PUT, "/cache/a", &[("if-match", "*")], "2").await,
+        app.delete("/cache/a").await,
+        app.delete("/cache/a?take=true").await,
+        app.post("/cache/a/touch", json!({"ttl_ms": 1_000})).await,
+        app.post("/cache/a/increment", json!({})).await,
+        app.post("/cache/batch", json!({"get": ["a"], "set": [{"key": "b", "value": 1}]})).await,
+        app.get("/cache").await,
+        app.delete("/cache/tags/t").await,
+    ] {
+        let problem = reply.expect_problem(503, "redis-unavailable");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    }
+    app.send(Method::HEAD, "/cache/a", &[], "").await.expect(503);
+    app.get("/cache/a?on_error=miss").await.expect_problem(404, "cache-miss");
+    app.proxy().heal();
+    eventually("it is read again", async || app.get("/cache/a").await.is(200)).await;
+    assert_eq!(app.get("/cache/a").await.expect(200).text(), "1", "nothing was applied");
+}
+
+#[tokio::test]
+async fn a_stalled_redis_is_answered_in_time_with_the_outcome() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.put("/cache/a", json!(1)).await.expect(201);
+    app.proxy().stall();
+    let started = Instant::now();
+    let write = app.put("/cache/a", json!(2)).await.expect_problem(504, "redis-timeout");
+    assert_eq!(write["outcome"], "unknown");
+    assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    let started = Instant::now();
+    let read = app.get("/cache/a").await;
+    assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    assert!(read.is(503) || read.is(504), "{}", read.text());
+    assert_eq!(read.json()["outcome"], "not_applied");
+    app.proxy().heal();
+    eventually("it is read again", async || app.get("/cache/a").await.is(200)).await;
+}
+
+#[tokio::test]
+async fn a_stopped_server_answers_nothing_late_to_the_wrong_caller() {
+    let app = TestApp::spawn().await;
+    app.put("/cache/a", json!("a")).await.expect(201);
+    app.put("/cache/b", json!("b")).await.expect(201);
+    app.redis().stall();
+    let lost = app.get("/cache/a").await;
+    assert!(lost.is(504) || lost.is(503), "{}", lost.text());
+    app.redis().resume();
+    eventually("reads are back", async || app.get("/cache/b").await.is(200)).await;
+    for _ in 0..20 {
+        assert_eq!(app.get("/cache/b").await.expect(200).json(), json!("b"));
+        assert_eq!(app.get("/cache/a").await.expect(200).json(), json!("a"));
+    }
+}
+
+#[tokio::test]
+async fn lost_scripts_are_loaded_again_unnoticed() {
+    let app = TestApp::spawn().await;
+    for round in 0..3 {
+        let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
+        let put = app.put(&format!("/cache/a{round}?tags=t"), json!(round)).await;
+        put.expect(201);
+        let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
+        let counted = app.post("/cache/n/increment", json!({})).await.expect(200).json();
+        assert_eq!(counted["value"], round + 1, "once, not twice");
+        let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
+        let set = json!([{"key": "b", "value": round}, {"key": "c", "value": round}]);
+        let batch =
+            app.post("/cache/batch", json!({"get": ["n"], "set": set, "delete": ["d"]})).await.expect(200).json();
+        assert_eq!(batch["get"][0]["value"], round + 1, "{batch}");
+        assert!(batch["set"][1]["error"].is_null() && batch["delete"][0]["status"] == 204, "{batch}");
+        let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
+        app.delete(&format!("/cache/a{round}?take=true")).await.expect(200);
+    }
+    let listed = app.get("/cache").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(3), "{listed}");
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_back_empty_is_an_empty_cache() {
+    let app = TestApp::spawn().await;
+    app.put("/cache/a?tags=t", json!(1)).await.expect(201);
+    app.redis().kill();
+    eventually("reads fail", async || app.get("/cache/a").await.is(503)).await;
+    app.redis().boot();
+    eventually("reads miss", async || app.get("/cache/a").await.is(404)).await;
+    app.put("/cache/a?tags=t", json!(2)).await.expect(201);
+    assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(2));
+    assert_eq!(app.post("/cache/n/increment", json!({})).await.expect(200).json()["value"], 1);
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_writes_and_goes_on_reading() {
+    let app = TestApp::spawn().await;
+    app.put("/cache/a?tags=t", json!(1)).await.expect(201);
+    app.delete("/cache/tags/u").await.expect(204);
+    let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    for refused in [
+        app.put("/cache/b", json!(1)).await,
+        app.put("/cache/b?tags=t", json!(1)).await,
+        app.post("/cache/n/increment", json!({})).await,
+    ] {
+        let problem = refused.expect_problem(507, "redis-out-of-memory");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    }
+    assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(1));
+    app.delete("/cache/a?take=true").await.expect(200);
+    let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    app.get("/cache/b").await.expect_problem(404, "cache-miss");
+}

@@ -1,0 +1,124 @@
+//! The stampede guard: of many callers that miss, one rebuilds.
+
+use axum::http::Method;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Reply, TestApp, eventually};
+
+async fn put_under(app: &TestApp, lease: &str, body: &'static str) -> Reply {
+    app.send(Method::PUT, "/cache/a", &[("cache-lease", lease), ("content-type", "application/json")], body).await
+}
+
+async fn lease(app: &TestApp) -> String {
+    let reply = app.get("/cache/a?lease_ms=60000").await;
+    reply.expect_problem(404, "cache-miss");
+    assert_eq!(reply.header("retry-after"), None);
+    reply.header("cache-lease").expect("the lease").to_owned()
+}
+
+#[tokio::test]
+async fn of_many_callers_one_rebuilds_and_the_others_get_its_value() {
+    let app = TestApp::builder().config("cache.lease_wait = \"1500ms\"").spawn().await;
+    let other = TestApp::builder().config("cache.lease_wait = \"1500ms\"").beside(&app).spawn().await;
+    let replies = join_all((0..32).map(|n| {
+        let replica = if n % 2 == 0 { &app } else { &other };
+        async move {
+            let reply = replica.get("/cache/a?lease_ms=60000").await;
+            if let Some(token) = reply.header("cache-lease") {
+                put_under(replica, token, "42").await.expect(201);
+            }
+            reply
+        }
+    }))
+    .await;
+    assert_eq!(replies.iter().filter(|reply| reply.header("cache-lease").is_some()).count(), 1);
+    assert_eq!(replies.iter().filter(|reply| reply.is(200) && reply.text() == "42").count(), 31);
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_is_told_when_to_come_back() {
+    let app = TestApp::builder().config("cache.lease_wait = \"20ms\"").spawn().await;
+    lease(&app).await;
+    let reply = app.get("/cache/a?lease_ms=60000").await;
+    let problem = reply.expect_problem(404, "cache-miss");
+    assert_eq!(reply.header("cache-lease"), None);
+    assert_eq!(reply.header("retry-after"), Some("60"));
+    assert!(problem["retry_after_ms"].as_u64().is_some_and(|ms| (1..=60_000).contains(&ms)), "{problem}");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_lost_stores_nothing() {
+    let app = TestApp::builder().config("cache.lease_wait = \"0ms\"").spawn().await;
+    put_under(&app, &"0".repeat(32), "1").await.expect_problem(409, "lease-lost");
+    let used = lease(&app).await;
+    put_under(&app, &used, "1").await.expect(201);
+    put_under(&app, &used, "2").await.expect_problem(409, "lease-lost");
+    app.delete("/cache/a").await.expect(204);
+    let deleted = lease(&app).await;
+    app.delete("/cache/a").await.expect(204);
+    put_under(&app, &deleted, "3").await.expect_problem(409, "lease-lost");
+    let overtaken = lease(&app).await;
+    app.put("/cache/a", json!("newer")).await.expect(201);
+    put_under(&app, &overtaken, "4").await.expect_problem(409, "lease-lost");
+    assert_eq!(app.get("/cache/a").await.expect(200).json(), json!("newer"));
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_itself() {
+    let app = TestApp::builder().config("cache.lease_wait = \"0ms\"").spawn().await;
+    app.get("/cache/a?lease_ms=1").await.expect_problem(404, "cache-miss");
+    eventually("the next caller gets it", async || {
+        app.get("/cache/a?lease_ms=60000").await.header("cache-lease").is_some()
+    })
+    .await;
+    app.get("/cache/a?lease_ms=60001").await.expect_violation(422, "invalid-query", "/lease_ms");
+}
+
+const STALE: &str = "cache.lease_wait = \"0ms\"\n[[cache.policies]]\nprefix = \"a\"\nttl = \"1h\"\nstale = \"1h\"";
+
+#[tokio::test]
+async fn while_one_rebuilds_the_others_get_the_stale_value() {
+    let app = TestApp::builder().config(STALE).spawn().await;
+    app.put("/cache/a?ttl_ms=1", json!("old")).await.expect(201);
+    eventually("it expires", async || app.get("/cache/a").await.is(404)).await;
+    let token = lease(&app).await;
+    let stale = app.get("/cache/a?lease_ms=60000").await.expect(200);
+    assert_eq!((stale.json(), stale.header("cache-stale")), (json!("old"), Some("true")));
+    assert_eq!(stale.header("cache-ttl-ms"), None);
+    app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    put_under(&app, &token, "\"new\"").await.expect(201);
+    let fresh = app.get("/cache/a?lease_ms=60000").await.expect(200);
+    assert_eq!((fresh.json(), fresh.header("cache-stale")), (json!("new"), None));
+}
+
+#[tokio::test]
+async fn the_stale_copy_lives_longer_than_its_value_by_the_policys_time() {
+    let app = TestApp::builder().config(STALE).spawn().await;
+    let life = || -> i64 { app.redis().command(&["PTTL", "cache:stale:{cache:a}"]) };
+    app.put("/cache/a?ttl_ms=600000", json!(1)).await.expect(201);
+    assert!((4_190_000..=4_200_000).contains(&life()), "{}", life());
+    app.post("/cache/a/touch", json!({"ttl_ms": 1_200_000})).await.expect(204);
+    assert!((4_790_000..=4_800_000).contains(&life()), "{}", life());
+    app.get("/cache/a?touch_ms=1800000").await.expect(200);
+    assert!((5_390_000..=5_400_000).contains(&life()), "{}", life());
+}
+
+#[tokio::test]
+async fn deleted_taken_and_invalidated_values_are_never_served_stale() {
+    let app = TestApp::builder().config(STALE).spawn().await;
+    for path in ["/cache/a", "/cache/a?take=true", "/cache/tags/t"] {
+        app.put("/cache/a?tags=t", json!("old")).await.expect(201);
+        app.delete(path).await;
+        lease(&app).await;
+        let second = app.get("/cache/a?lease_ms=60000").await;
+        second.expect_problem(404, "cache-miss");
+        app.delete("/cache/a").await.expect(204);
+    }
+    // Expired first, invalidated after.
+    app.put("/cache/a?tags=t&ttl_ms=1", json!("old")).await.expect(201);
+    eventually("it expires", async || app.get("/cache/a").await.is(404)).await;
+    app.delete("/cache/tags/t").await.expect(204);
+    lease(&app).await;
+    app.get("/cache/a?lease_ms=60000").await.expect_problem(404, "cache-miss");
+}

@@ -1,0 +1,243 @@
+//! Many values: batches, lists, and the index behind them.
+
+use std::collections::BTreeSet;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, eventually};
+
+#[tokio::test]
+async fn a_batch_answers_the_state_before_it_and_one_result_per_item() {
+    let app = TestApp::spawn().await;
+    app.send(Method::PUT, "/cache/a", &[("content-type", "application/json")], r#"{"n":1.10}"#).await.expect(201);
+    app.send(Method::PUT, "/cache/png", &[("content-type", "image/png")], vec![0, 255, 10]).await.expect(201);
+    app.put("/cache/tagged?tags=t", json!("T")).await.expect(201);
+    app.put("/cache/gone", json!(1)).await.expect(201);
+    let _: () = app.redis().command(&["HSET", "cache:hash", "a", "1"]);
+    let reply = app
+        .post(
+            "/cache/batch",
+            json!({
+                "get": ["a", "png", "tagged", "none", "hash"],
+                "set": [
+                    {"key": "a", "value": null, "ttl_ms": 5_000},
+                    {"key": "new", "value_base64": "AP8K", "content_type": "image/gif", "tags": ["t"]},
+                    {"key": "hash", "value": 1},
+                ],
+                "delete": ["gone", "none", "hash"],
+            }),
+        )
+        .await
+        .expect(200);
+    assert!(reply.text().contains(r#""value":{"n":1.10}"#), "no digit is lost: {}", reply.text());
+    let reply = reply.json();
+    let statuses = |part: &str| -> Vec<Value> {
+        reply[part].as_array().expect("results").iter().map(|item| item["status"].clone()).collect()
+    };
+    assert_eq!(statuses("get"), [200, 200, 200, 404, 409], "{reply}");
+    assert_eq!(statuses("set"), [204, 201, 409], "{reply}");
+    assert_eq!(statuses("delete"), [204, 204, 409], "{reply}");
+    assert_eq!(
+        (&reply["get"][1]["value_base64"], &reply["get"][1]["content_type"]),
+        (&json!("AP8K"), &json!("image/png"))
+    );
+    assert_eq!(reply["get"][2]["value"], "T");
+    assert_eq!(reply["get"][3]["error"]["code"], "cache-miss");
+    assert_eq!(
+        reply["get"][4]["error"],
+        json!({"code": "wrong-type", "detail": "the key holds another kind of value", "outcome": "not_applied"})
+    );
+    assert_eq!(reply["set"][0]["ttl_ms"], 5_000);
+    let set = app.get("/cache/a").await.expect(200);
+    assert_eq!((set.text().as_str(), set.header("etag")), ("null", reply["set"][0]["etag"].as_str()));
+    let new = app.get("/cache/new").await.expect(200);
+    assert_eq!((&new.body[..], new.header("content-type")), (&[0, 255, 10][..], Some("image/gif")));
+    app.get("/cache/gone").await.expect_problem(404, "cache-miss");
+    app.delete("/cache/tags/t").await.expect(204);
+    let after = app.post("/cache/batch", json!({"get": ["new", "tagged", "a"]})).await.expect(200).json();
+    assert_eq!(
+        (&after["get"][0]["status"], &after["get"][1]["status"], &after["get"][2]["status"]),
+        (&json!(404), &json!(404), &json!(200))
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_and_set_is_set() {
+    let app = TestApp::spawn().await;
+    let set = json!([{"key": "a", "value": 1}, {"key": "a", "value": 2}]);
+    app.post("/cache/batch", json!({"delete": ["a"], "set": set})).await.expect(200);
+    assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(2));
+}
+
+#[tokio::test]
+async fn a_batch_with_a_mistake_is_refused_as_a_whole() {
+    let app = TestApp::builder().config("cache.batch_limit = 3\ncache.value_limit = \"8B\"").spawn().await;
+    let good = json!({"key": "good", "value": 1});
+    for (bad, pointer) in [
+        (json!({"key": "a"}), "/set/1"),
+        (json!({"key": "a", "value": 1, "value_base64": "AA=="}), "/set/1"),
+        (json!({"key": "a", "value_base64": "?"}), "/set/1"),
+        (json!({"key": "a", "value": 1, "content_type": ""}), "/set/1"),
+        (json!({"key": "", "value": 1}), "/set/1/key"),
+        (json!({"key": "a\n", "value": 1}), "/set/1/key"),
+        (json!({"key": "a", "value": 1, "ttl_ms": 0}), "/set/1/ttl_ms"),
+        (json!({"key": "a", "value": 1, "ttl_ms": 31_536_000_001_u64}), "/set/1/ttl_ms"),
+        (json!({"key": "a", "value": 1, "tll": 1}), "/set/1/tll"),
+        (json!({"key": "a", "value": 1, "tags": [""]}), "/set/1/tags/0"),
+        (json!({"key": "a", "value": 1, "tags": ["a,b"]}), "/set/1/tags/0"),
+        (json!({"key": "a", "value": "123456789"}), "/set/1"),
+    ] {
+        let refused = app.post("/cache/batch", json!({"set": [good, bad]})).await;
+        refused.expect_violation(422, "invalid-body", pointer);
+    }
+    app.post("/cache/batch", json!({"get": ["a", "b"], "delete": ["c", "d"]})).await.expect_violation(
+        422,
+        "invalid-body",
+        "",
+    );
+    app.post("/cache/batch", json!({"get": ["a", "batch"]})).await.expect_violation(422, "invalid-body", "/get/1");
+    app.post("/cache/batch", json!({"got": []})).await.expect_violation(422, "invalid-body", "/got");
+    app.get("/cache/good").await.expect_problem(404, "cache-miss");
+    let empty = app.post("/cache/batch", json!({})).await.expect(200).json();
+    assert_eq!(empty, json!({"get": [], "set": [], "delete": []}));
+}
+
+/// Every key of a list, page by page.
+async fn walk(app: &TestApp, query: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = app.get(&format!("/cache?{query}{cursor}")).await.expect(200).json();
+        for item in page["items"].as_array().expect("items") {
+            keys.push(item["key"].as_str().expect("a key").to_owned());
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return keys,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_names_every_live_key_once_page_by_page() {
+    let app = TestApp::spawn().await;
+    let mut expected = BTreeSet::new();
+    for n in 0..25 {
+        let key = format!("s:{n:02}");
+        app.put(&format!("/cache/{key}"), json!(n)).await.expect(201);
+        expected.insert(key);
+    }
+    for other in ["r", "s", "t:1", "user:profile:1", "%C3%A9%20x"] {
+        app.put(&format!("/cache/{other}"), json!(1)).await.expect(201);
+    }
+    app.post("/cache/s:n/increment", json!({})).await.expect(200);
+    app.post("/cache/batch", json!({"set": [{"key": "s:b", "value": 1}]})).await.expect(200);
+    app.delete("/cache/s:03").await.expect(204);
+    expected.extend(["s:n".to_owned(), "s:b".to_owned()]);
+    expected.remove("s:03");
+    let expected: Vec<String> = expected.into_iter().collect();
+    for limit in [1, 7, 26, 27, 1_000] {
+        assert_eq!(walk(&app, &format!("prefix=s:&limit={limit}")).await, expected, "{limit}");
+    }
+    let all = walk(&app, "").await;
+    assert_eq!(all.len(), expected.len() + 5);
+    assert!(all.contains(&"é x".to_owned()) && all.contains(&"user:profile:1".to_owned()), "{all:?}");
+    let page = app.get("/cache?prefix=r").await.expect(200).json();
+    assert_eq!((&page["items"][0]["key"], &page["items"][0]["size"]), (&json!("r"), &json!(1)));
+    assert!(page["items"][0]["ttl_ms"].as_u64().is_some_and(|ttl| (1..=3_600_000).contains(&ttl)), "{page}");
+}
+
+#[tokio::test]
+async fn a_list_refuses_what_it_does_not_understand() {
+    let app = TestApp::spawn().await;
+    for n in 0..3 {
+        app.put(&format!("/cache/a{n}"), json!(n)).await.expect(201);
+    }
+    let page = app.get("/cache?prefix=a&limit=1").await.expect(200).json();
+    let cursor = page["next_cursor"].as_str().expect("a next page");
+    let long = "p".repeat(513);
+    for (query, name) in [
+        (format!("prefix=b&cursor={cursor}"), "/cursor"),
+        ("cursor=%00".to_owned(), "/cursor"),
+        ("cursor=".to_owned(), "/cursor"),
+        ("limit=0".to_owned(), "/limit"),
+        ("limit=1001".to_owned(), "/limit"),
+        ("limit=-1".to_owned(), "/limit"),
+        (format!("prefix={long}"), "/prefix"),
+        ("page=1".to_owned(), "/page"),
+    ] {
+        app.get(&format!("/cache?{query}")).await.expect_violation(422, "invalid-query", name);
+    }
+}
+
+#[tokio::test]
+async fn a_list_forgets_expired_keys_that_it_meets() {
+    let app = TestApp::builder().config("cache.sweep_interval = \"1h\"").spawn().await;
+    for n in 0..50 {
+        app.put(&format!("/cache/short:{n}?ttl_ms=1"), json!(n)).await;
+    }
+    app.put("/cache/short:z", json!(1)).await.expect(201);
+    eventually("they expire", async || app.redis().command::<i64>(&["DBSIZE"]) == 2).await;
+    assert_eq!(walk(&app, "prefix=short:&limit=5").await, ["short:z"]);
+    assert_eq!(app.redis().command::<i64>(&["ZCARD", "cache:{index}"]), 1);
+}
+
+#[tokio::test]
+async fn the_sweep_empties_the_index_of_what_expired() {
+    let app = TestApp::builder().config("cache.sweep_interval = \"5ms\"\ncache.sweep_batch = 7").spawn().await;
+    for n in 0..60 {
+        app.put(&format!("/cache/k{n}?ttl_ms=1"), json!(n)).await;
+    }
+    app.put("/cache/stays", json!(1)).await.expect(201);
+    eventually("only the live key is left", async || {
+        app.redis().command::<Vec<String>>(&["ZRANGE", "cache:{index}", "0", "-1"]) == ["stays"]
+    })
+    .await;
+    let state = app.get("/health/ready").await.expect(200).json()["tasks"]["cache.sweep"].clone();
+    assert_eq!(state["running"], 1, "{state}");
+}
+
+#[tokio::test]
+async fn what_is_written_again_and_again_is_listed_while_two_replicas_sweep() {
+    let sweeping = "cache.sweep_interval = \"1ms\"\ncache.sweep_batch = 50";
+    let app = TestApp::builder().config(sweeping).spawn().await;
+    let other = TestApp::builder().config(sweeping).beside(&app).spawn().await;
+    for round in 0..40 {
+        for n in 0..5 {
+            let replica = if round % 2 == 0 { &app } else { &other };
+            replica.delete(&format!("/cache/k{n}")).await.expect(204);
+            replica.put(&format!("/cache/k{n}"), json!(round)).await.expect(201);
+        }
+    }
+    eventually("all are listed", async || walk(&app, "").await.len() == 5).await;
+}
+
+#[tokio::test]
+async fn operations_are_counted_under_the_dashboards_name() {
+    let app = TestApp::spawn().await;
+    app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    app.put("/cache/a", json!(1)).await.expect(201);
+    app.get("/cache/a").await.expect(200);
+    app.send(Method::PUT, "/cache/a", &[("if-none-match", "*")], "1").await.expect_problem(412, "precondition-failed");
+    app.post("/cache/a/increment", json!({})).await.expect(200);
+    app.post("/cache/a/touch", json!({"ttl_ms": 1_000})).await.expect(204);
+    app.delete("/cache/a?take=true").await.expect(200);
+    app.delete("/cache/a").await.expect(204);
+    app.get("/cache/a?lease_ms=1000").await.expect_problem(404, "cache-miss");
+    let text = app.get("/metrics").await.expect(200).text();
+    for (operation, result, count) in [
+        ("get", "hit", 1),
+        ("get", "miss", 2),
+        ("set", "ok", 1),
+        ("set", "refused", 1),
+        ("increment", "ok", 1),
+        ("touch", "ok", 1),
+        ("take", "hit", 1),
+        ("delete", "ok", 1),
+        ("lease", "ok", 1),
+    ] {
+        let line = format!("cache_operations_total{{operation=\"{operation}\",result=\"{result}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+}
