@@ -36,7 +36,7 @@ impl Reply {
         }
     }
 
-    async fn read(request: String, response: Response) -> Self {
+    pub async fn read(request: String, response: Response) -> Self {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a complete body").to_bytes();
         Self { request, status: parts.status, headers: parts.headers, body }
