@@ -9,6 +9,7 @@ pub mod body;
 pub mod documentation;
 pub mod edge;
 pub mod extract;
+pub mod failures;
 pub mod openapi;
 pub mod operation;
 pub mod problem;

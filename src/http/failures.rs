@@ -1,0 +1,42 @@
+//! The problems that every guarded operation over Redis can answer, for the API document.
+
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
+
+/// Of operations that change nothing.
+#[derive(Debug)]
+pub struct ReadFailures;
+
+/// Of operations that change something.
+#[derive(Debug)]
+pub struct WriteFailures;
+
+const CALLER: &[(&str, &str)] = &[
+    ("401", "`unauthenticated`"),
+    ("403", "`forbidden`"),
+    ("500", "`internal-error`"),
+    ("504", "`redis-timeout`, `deadline-exceeded`"),
+];
+
+impl IntoResponses for ReadFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`");
+        CALLER.iter().chain([&away]).map(entry).collect()
+    }
+}
+
+impl IntoResponses for WriteFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `redis-writes-refused`, `overloaded`");
+        let full = ("507", "`redis-out-of-memory`");
+        CALLER.iter().chain([&away, &full]).map(entry).collect()
+    }
+}
+
+fn entry((status, description): &(&str, &str)) -> (String, RefOr<Response>) {
+    let body = Content::new(Some(Ref::from_schema_name("Problem")));
+    let response = ResponseBuilder::new().description(*description).content("application/problem+json", body);
+    ((*status).to_owned(), RefOr::T(response.build()))
+}
