@@ -18,7 +18,7 @@ local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
 local VERSION, RECORD = '\1', 16
-local MAX_TOUCHED, MAX_TRIMMED = 16, 32
+local MAX_TOUCHED = 16
 local TOO_OLD, DUPLICATE, OVERFLOW = 1, 2, 3
 
 -- Numbers are compared, not bytes: Lua compares strings by the server's locale.
@@ -195,11 +195,13 @@ if retention > 0 then
   -- Every chunk that starts before the cutoff is expired as a whole, except the last one of them.
   local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(floor)) - 1
   if expired > 0 then
+    -- More than a batch can add, so that expired chunks do not gather.
+    local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
     local samples = 0
-    for _, chunk in ipairs(redis.call('ZRANGE', KEYS[3], 0, math.min(expired, MAX_TRIMMED) - 1)) do
+    for _, chunk in ipairs(redis.call('ZRANGE', KEYS[3], 0, trimmed - 1)) do
       samples = samples + (#chunk - 1) / RECORD
     end
-    redis.call('ZREMRANGEBYRANK', KEYS[3], 0, math.min(expired, MAX_TRIMMED) - 1)
+    redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
   end
   -- A sixteenth more than promised, so that not every write has to move the expiry.

@@ -109,11 +109,14 @@ pub(super) struct SeriesView {
     #[schema(schema_with = labels_schema)]
     pub labels: Labels,
     /// Unix milliseconds.
+    #[schema(value_type = i64)]
     pub created: UnixMillis,
     /// Samples within retention.
     pub count: u64,
     /// The oldest sample within retention; null when there is none.
+    #[schema(value_type = Option<i64>)]
     pub first_timestamp: Option<UnixMillis>,
+    #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
     /// Stretches of samples that are kept as one piece.
     pub chunks: u64,
@@ -172,7 +175,7 @@ pub(super) struct NewSample {
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSamples)]
 pub(super) struct NewSamples {
-    #[schema(max_items = 10000)]
+    #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
 }
 
@@ -245,6 +248,7 @@ impl From<Reason> for RefusalCode {
 pub(super) struct SampleRefusal {
     /// Its position in `samples`, from 0.
     pub index: usize,
+    #[schema(value_type = i64)]
     pub timestamp: UnixMillis,
     pub code: RefusalCode,
     pub detail: &'static str,
@@ -290,6 +294,7 @@ pub(super) struct StreamAnswer {
 #[schema(as = Sample)]
 pub(super) struct SampleView {
     /// Unix milliseconds.
+    #[schema(value_type = i64)]
     pub timestamp: UnixMillis,
     pub value: f64,
 }

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
 use super::aggregate::{Aggregation, Grid};
 use super::backend::{Order, Window};
@@ -11,22 +10,6 @@ use super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::times::{BucketWidth, QueryTime};
 use crate::clock::UnixMillis;
 use crate::http::problem::Problem;
-
-/// The document's form of a [`QueryTime`].
-fn time_schema() -> Schema {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    OneOfBuilder::new()
-        .item(
-            ObjectBuilder::new()
-                .schema_type(Type::Integer)
-                .minimum(Some(0))
-                .maximum(Some(MAX_TIMESTAMP))
-                .description(Some("Unix milliseconds")),
-        )
-        .item(text().pattern(Some("^(now|-[0-9]{1,9}(ms|s|m|h|d|w))$")).description(Some("Now, or so long ago")))
-        .item(text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).description(Some("RFC 3339")))
-        .into()
-}
 
 /// The path of a series.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,10 +27,10 @@ pub(super) struct SeriesPath {
 #[into_params(parameter_in = Query)]
 pub(super) struct WindowQuery {
     /// The oldest time of the window, included; the beginning when absent.
-    #[param(schema_with = time_schema, required = false, example = "-24h")]
+    #[param(inline, example = "-24h")]
     pub from: Option<QueryTime>,
     /// The newest time of the window, included; the end when absent.
-    #[param(schema_with = time_schema, required = false, example = "now")]
+    #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
 }
 
@@ -70,10 +53,10 @@ impl WindowQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct DeletionQuery {
     /// The oldest time of the window, included.
-    #[param(schema_with = time_schema, example = "-24h")]
+    #[param(inline, example = "-24h")]
     pub from: QueryTime,
     /// The newest time of the window, included.
-    #[param(schema_with = time_schema, example = "now")]
+    #[param(inline, example = "now")]
     pub to: QueryTime,
 }
 
@@ -91,10 +74,10 @@ impl DeletionQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct RangeQuery {
     /// The oldest time of the window, included; the beginning when absent.
-    #[param(schema_with = time_schema, required = false, example = "-24h")]
+    #[param(inline, example = "-24h")]
     pub from: Option<QueryTime>,
     /// The newest time of the window, included; the end when absent.
-    #[param(schema_with = time_schema, required = false, example = "now")]
+    #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
     /// What the samples of a bucket become; raw samples when absent. Goes with `bucket`.
     #[param(inline)]

@@ -30,7 +30,9 @@ pub(super) struct Stats {
     #[schema(value_type = String)]
     pub key: SeriesKey,
     /// The window, Unix milliseconds, both included.
+    #[schema(value_type = i64)]
     pub from: UnixMillis,
+    #[schema(value_type = i64)]
     pub to: UnixMillis,
     pub count: u64,
     pub sum: Option<f64>,
@@ -42,7 +44,9 @@ pub(super) struct Stats {
     /// The values of the oldest and the newest sample.
     pub first: Option<f64>,
     pub last: Option<f64>,
+    #[schema(value_type = Option<i64>)]
     pub first_timestamp: Option<UnixMillis>,
+    #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
 }
 

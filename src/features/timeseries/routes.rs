@@ -18,6 +18,7 @@ use super::service::TimeseriesService;
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, Path, Query, media_type, parse_json, unsupported};
+use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
@@ -25,10 +26,9 @@ use crate::redis::Outcome;
 /// List the series.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
     responses(
+        ReadFailures,
         (status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<ListQuery>,
@@ -42,16 +42,14 @@ pub(super) async fn list_series(
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
     responses(
+        WriteFailures,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
         (status = 201, description = "It is created", body = SeriesView),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -67,16 +65,14 @@ pub(super) async fn put_series(
 #[utoipa::path(patch, path = "/timeseries/{key}", tag = "timeseries", operation_id = "patch_series", params(SeriesPath),
     request_body = Alteration,
     responses(
+        WriteFailures,
         (status = 200, description = "The series as it is now", body = SeriesView),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -88,12 +84,11 @@ pub(super) async fn patch_series(
 /// Describe a series.
 #[utoipa::path(get, path = "/timeseries/{key}", tag = "timeseries", operation_id = "get_series", params(SeriesPath),
     responses(
+        ReadFailures,
         (status = 200, description = "The series", body = SeriesView),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -104,12 +99,11 @@ pub(super) async fn get_series(
 /// Delete a series with all its samples.
 #[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
     responses(
+        WriteFailures,
         (status = 204, description = "It is gone"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -120,20 +114,19 @@ pub(super) async fn delete_series(
 
 /// Add samples to one series.
 ///
-/// Sending the same samples again stores them once, under every duplicate policy but `sum`.
+/// Sending the same samples again stores them once, under every duplicate policy but `sum`. When the request fails, the
+/// problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
     responses(
+        WriteFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout; the detail says how many samples are stored for certain", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -146,12 +139,11 @@ pub(super) async fn post_samples(
 #[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
     params(SeriesPath, DeletionQuery),
     responses(
+        WriteFailures,
         (status = 200, description = "How many samples are gone", body = DeletedSamples),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -164,12 +156,11 @@ pub(super) async fn delete_samples(
 #[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
     params(SeriesPath),
     responses(
+        ReadFailures,
         (status = 200, description = "The newest sample", body = SampleView),
         (status = 404, description = "series-not-found, series-empty", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_latest(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -181,6 +172,7 @@ pub(super) async fn get_latest(
 #[derive(Debug, utoipa::ToSchema)]
 #[expect(dead_code, reason = "the document's form of what render.rs writes")]
 pub(super) struct Range {
+    #[schema(example = "energy:consumption:MTR-001")]
     key: String,
     /// The window of this page and all that follow, Unix milliseconds, both included.
     from: i64,
@@ -208,12 +200,11 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
     responses(
+        ReadFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout, deadline-exceeded", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_range(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -257,12 +248,11 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
 #[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
     params(SeriesPath, WindowQuery),
     responses(
+        ReadFailures,
         (status = 200, description = "The statistics; null where there are no samples", body = Stats),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout, deadline-exceeded", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -313,21 +303,20 @@ const CSV: &str = "text/csv";
 ///
 /// NDJSON and CSV are streamed: a body may be of any length. A line that cannot be read refuses its sample, not the
 /// stream. CSV starts with a header line that names the columns `series`, `value` and optionally `timestamp`.
-/// Sending the same stream again stores its samples once, under every duplicate policy but `sum`.
+/// Sending the same stream again stores its samples once, under every duplicate policy but `sum`. When a load fails, the
+/// problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
     request_body(content(
         (NewSeriesSamples = "application/json"),
         (String = "application/x-ndjson", example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n"),
         (String = "text/csv", example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n"))),
     responses(
+        WriteFailures,
         (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "redis-unavailable, redis-busy, redis-writes-refused, overloaded; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "redis-timeout; the detail says how many samples are stored for certain", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "redis-out-of-memory", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     headers: HeaderMap,

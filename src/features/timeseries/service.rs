@@ -81,8 +81,9 @@ impl TimeseriesService {
         if created == Created::Different {
             return Err(TimeseriesError::Exists(key));
         }
-        self.index.register(std::slice::from_ref(&key)).await.map_err(uncertain)?;
-        let view = self.describe(key).await?;
+        let registered = self.index.register(std::slice::from_ref(&key)).await;
+        registered.map_err(|fault| applied(fault.into()))?;
+        let view = self.describe(key).await.map_err(applied)?;
         Ok((created == Created::New, view))
     }
 
@@ -94,7 +95,7 @@ impl TimeseriesService {
         if !self.backend.alter(&key, &change).await? {
             return Err(TimeseriesError::NotFound(key));
         }
-        self.describe(key).await
+        self.describe(key).await.map_err(applied)
     }
 
     /// # Errors
@@ -255,10 +256,12 @@ pub(super) fn interrupted(fault: RedisFault, accepted: usize) -> TimeseriesError
     TimeseriesError::Interrupted { fault, stored: Progress { accepted } }
 }
 
-/// The fault of a step after another one was done.
-fn uncertain(mut fault: RedisFault) -> RedisFault {
-    fault.outcome = Outcome::Unknown;
-    fault
+/// The failure of a later step: what the caller asked for is done.
+fn applied(mut error: TimeseriesError) -> TimeseriesError {
+    if let TimeseriesError::Redis(fault) = &mut error {
+        fault.outcome = Outcome::Applied;
+    }
+    error
 }
 
 /// The list of series is behind for a moment; the samples are safe.

@@ -3,6 +3,9 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::series::MAX_TIMESTAMP;
 use crate::clock::UnixMillis;
@@ -52,6 +55,23 @@ impl<'de> Deserialize<'de> for QueryTime {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+/// The document's form: any of the four.
+impl PartialSchema for QueryTime {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let millis = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(MAX_TIMESTAMP));
+        let relative = text().pattern(Some("^(now|-[0-9]{1,9}(ms|s|m|h|d|w))$"));
+        let absolute = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        OneOfBuilder::new()
+            .item(millis.description(Some("Unix milliseconds")))
+            .item(relative.description(Some("Now, or so long ago")))
+            .item(absolute.description(Some("RFC 3339")))
+            .into()
+    }
+}
+
+impl ToSchema for QueryTime {}
 
 /// The length of a bucket: `15m`, `1h`, `1d` (24 hours), at least 1 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chunk;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
-use crate::redis::{KeySpace, Redis, RedisFault, ScriptCall};
+use crate::redis::{FaultKind, KeySpace, Redis, RedisFault, ScriptCall};
 
 use super::super::config::TimeseriesConfig;
 use super::super::error::TimeseriesError;
@@ -194,9 +194,12 @@ impl NativeBackend {
             let fitting = self.fitting(rest);
             let (now, later) = rest.split_at(fitting);
             let (outcomes, later_outcomes) = std::mem::take(&mut open).split_at_mut(fitting);
-            let alive = self.exchange(now, outcomes).await;
+            self.exchange(now, outcomes).await;
+            // A key of another type is one series' matter; everything else is the server's.
+            let mut faults = outcomes.iter().filter_map(|outcome| outcome.fault.as_ref());
+            let failed = faults.find(|fault| fault.kind != FaultKind::WrongType).cloned();
             (rest, open) = (later, later_outcomes);
-            if let Err(fault) = alive {
+            if let Some(fault) = failed {
                 // A server that just failed is not asked again for what was not sent yet.
                 for outcome in open.iter_mut() {
                     outcome.fault = Some(fault.clone().not_applied());
@@ -218,7 +221,7 @@ impl NativeBackend {
     }
 
     /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
-    async fn exchange(&self, batches: &[Batch<'_>], outcomes: &mut [BatchOutcome]) -> Result<(), RedisFault> {
+    async fn exchange(&self, batches: &[Batch<'_>], outcomes: &mut [BatchOutcome]) {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
         let now = self.clock.redis_arg();
         let mut open: Vec<usize> = (0..batches.len()).collect();
@@ -246,7 +249,7 @@ impl NativeBackend {
                     for at in open {
                         settle(outcomes, at, |outcome| outcome.fault = Some(fault.clone()));
                     }
-                    return Err(fault);
+                    return;
                 }
             };
             let mut again = Vec::new();
@@ -260,7 +263,6 @@ impl NativeBackend {
             }
             open = again;
         }
-        Ok(())
     }
 }
 

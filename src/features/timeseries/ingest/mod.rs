@@ -92,6 +92,8 @@ impl Ingest {
                 self.line(&mut format, number, line)?;
                 self.flush_if_full().await?;
             }
+            // A fast sender must not keep this thread from its other requests.
+            tokio::task::yield_now().await;
         }
         if let Some((number, line)) = lines.finish() {
             self.line(&mut format, number, line)?;

@@ -1,0 +1,43 @@
+//! The scripts of `migrations-lua/timeseries/`, as typed calls.
+
+mod definitions;
+mod samples;
+
+use super::keys::SeriesKeys;
+use super::series::Labels;
+use crate::lua;
+use crate::redis::{BadReply, Binding, LuaScript};
+
+pub(super) use definitions::{Alter, Create, Created, Delete, Describe, MarkListed, decode_definition};
+pub(super) use samples::{Append, DeleteRange, Latest, Read};
+
+pub(super) static APPEND: LuaScript = lua!("timeseries/append.lua");
+pub(super) static READ: LuaScript = lua!("timeseries/read.lua");
+pub(super) static LATEST: LuaScript = lua!("timeseries/latest.lua");
+pub(super) static CREATE: LuaScript = lua!("timeseries/create.lua");
+pub(super) static ALTER: LuaScript = lua!("timeseries/alter.lua");
+pub(super) static DESCRIBE: LuaScript = lua!("timeseries/describe.lua");
+pub(super) static DELETE: LuaScript = lua!("timeseries/delete.lua");
+pub(super) static DELETE_RANGE: LuaScript = lua!("timeseries/delete_range.lua");
+pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
+
+/// What every script answers for a key that holds no series.
+const NO_SERIES: i64 = -1;
+
+fn bind_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+    call.key(&keys.series).key(&keys.head).key(&keys.chunks)
+}
+
+/// The labels as scripts compare them: JSON with sorted names.
+fn labels_json(labels: &Labels) -> String {
+    // Maps of strings always serialise.
+    serde_json::to_string(labels).unwrap_or_default()
+}
+
+fn decode_flag(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
+    match raw {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(BadReply::new(script, other)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Calls that write, read and delete samples.
+
+use redis::Value;
+
+use super::super::backend::chunk::{self, ChunkError};
+use super::super::backend::{Order, Reason, Refused, Window};
+use super::super::keys::SeriesKeys;
+use super::super::series::{Definition, Sample};
+use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, labels_json};
+use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+
+/// Adds a batch to a series.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Append<'a> {
+    pub keys: &'a SeriesKeys,
+    /// Ascending, equal timestamps in the caller's order.
+    pub samples: &'a [Sample],
+    /// The series to make where there is none.
+    pub create: Option<&'a Definition>,
+    pub chunk_samples: usize,
+    pub min_life_ms: u64,
+    pub now: &'a str,
+}
+
+/// What became of a batch, or of as much of it as one call may do.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct Appended {
+    /// How many samples, from the first on, were dealt with.
+    pub consumed: usize,
+    /// How many of them changed the series.
+    pub stored: usize,
+    /// Whether the index knows the series.
+    pub listed: bool,
+    pub refused: Vec<Refused>,
+}
+
+impl ScriptCall for Append<'_> {
+    type Raw = Vec<i64>;
+    /// `None`: there is no such series.
+    type Reply = Option<Appended>;
+    const KEYS: usize = 3;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &APPEND
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        let mut batch = Vec::with_capacity(self.samples.len() * chunk::RECORD);
+        for sample in self.samples {
+            chunk::encode(*sample, &mut batch);
+        }
+        let distinct = self.samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
+        bind_keys(call, self.keys)
+            .arg(batch.as_slice())
+            .arg(u8::from(distinct))
+            .arg(self.chunk_samples)
+            .arg(self.min_life_ms)
+            .arg(self.now);
+        match self.create {
+            Some(definition) => call
+                .arg(definition.retention_ms)
+                .arg(definition.duplicate_policy.name())
+                .arg(labels_json(&definition.labels)),
+            None => call.arg("").arg("").arg(""),
+        };
+    }
+
+    fn decode(raw: Vec<i64>) -> Result<Option<Appended>, BadReply> {
+        let bad = || BadReply::new(&APPEND, &raw);
+        let size = |number: i64| usize::try_from(number).map_err(|_| bad());
+        match raw.as_slice() {
+            [NO_SERIES] => Ok(None),
+            [consumed, stored, listed, refused @ ..] => {
+                let (pairs, odd) = refused.as_chunks::<2>();
+                if !odd.is_empty() {
+                    return Err(bad());
+                }
+                let refused = pairs
+                    .iter()
+                    .map(|&[at, reason]| {
+                        let reason = match reason {
+                            1 => Reason::TooOld,
+                            2 => Reason::Duplicate,
+                            3 => Reason::SumOutOfRange,
+                            _ => return Err(bad()),
+                        };
+                        Ok(Refused { at: size(at)?, reason })
+                    })
+                    .collect::<Result<_, _>>()?;
+                let (consumed, stored) = (size(*consumed)?, size(*stored)?);
+                Ok(Some(Appended { consumed, stored, listed: *listed == 1, refused }))
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// Reads chunks of a window.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Read<'a> {
+    pub keys: &'a SeriesKeys,
+    pub window: Window,
+    pub order: Order,
+    /// Sealed chunks at most.
+    pub limit: usize,
+}
+
+/// Chunks in the asked order, with samples outside of the window still in them.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Chunks {
+    /// Whether the window's other end was reached.
+    pub done: bool,
+    /// The oldest timestamp that retention still shows.
+    pub floor: i64,
+    pub pieces: Vec<Vec<u8>>,
+}
+
+impl ScriptCall for Read<'_> {
+    type Raw = Vec<Value>;
+    /// `None`: there is no such series.
+    type Reply = Option<Chunks>;
+    const KEYS: usize = 3;
+    const EFFECT: Effect = Effect::Read;
+
+    fn script() -> &'static LuaScript {
+        &READ
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit).arg(match self.order {
+            Order::Asc => "asc",
+            Order::Desc => "desc",
+        });
+    }
+
+    fn decode(raw: Vec<Value>) -> Result<Option<Chunks>, BadReply> {
+        let mut values = raw.into_iter();
+        match (values.next(), values.next()) {
+            (Some(Value::Int(NO_SERIES)), None) => Ok(None),
+            (Some(Value::Int(done)), Some(Value::Int(floor))) => {
+                let pieces = values
+                    .map(|value| match value {
+                        Value::BulkString(bytes) => Ok(bytes),
+                        other => Err(BadReply::new(&READ, other)),
+                    })
+                    .collect::<Result<_, _>>()?;
+                Ok(Some(Chunks { done: done == 1, floor, pieces }))
+            }
+            other => Err(BadReply::new(&READ, other)),
+        }
+    }
+}
+
+/// Reads the newest sample.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Latest<'a>(pub &'a SeriesKeys);
+
+impl ScriptCall for Latest<'_> {
+    type Raw = Vec<Value>;
+    /// `None`: there is no such series; `Some(None)`: it is empty.
+    type Reply = Option<Option<Result<Sample, ChunkError>>>;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Read;
+
+    fn script() -> &'static LuaScript {
+        &LATEST
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.0.series).key(&self.0.head);
+    }
+
+    fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
+        match raw.as_slice() {
+            [Value::Int(NO_SERIES)] => Ok(None),
+            [Value::Int(0)] => Ok(Some(None)),
+            [Value::Int(1), Value::BulkString(record)] => Ok(Some(Some(chunk::decode(record)))),
+            other => Err(BadReply::new(&LATEST, other)),
+        }
+    }
+}
+
+/// Deletes a window's samples.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct DeleteRange<'a> {
+    pub keys: &'a SeriesKeys,
+    pub window: Window,
+    /// Sealed chunks in one call.
+    pub limit: usize,
+}
+
+impl ScriptCall for DeleteRange<'_> {
+    type Raw = Vec<i64>;
+    /// `None`: there is no such series; else whether all is done, and how many samples went.
+    type Reply = Option<(bool, u64)>;
+    const KEYS: usize = 3;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &DELETE_RANGE
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit);
+    }
+
+    fn decode(raw: Vec<i64>) -> Result<Self::Reply, BadReply> {
+        match raw.as_slice() {
+            [NO_SERIES] => Ok(None),
+            [done, deleted] => Ok(Some((*done == 1, deleted.unsigned_abs()))),
+            other => Err(BadReply::new(&DELETE_RANGE, other)),
+        }
+    }
+}
