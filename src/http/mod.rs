@@ -16,3 +16,4 @@ pub mod problem;
 pub mod reply;
 mod request_id;
 pub mod server;
+pub mod whole;
