@@ -1,6 +1,6 @@
 //! A cache whose values are bodies: what was PUT comes back byte for byte, with its Content-Type.
 //!
-//! Keys: see [`keys`]; the stored form: see [`value`]. Redis down: every call answers 503, a read too, since a false
+//! Keys: see `keys.rs`; the stored form: see `value.rs`. Redis down: every call answers 503, a read too, since a false
 //! 404 would have all callers rebuild at once; `on_error=miss` is the caller's own choice.
 //!
 //! Decisions:
