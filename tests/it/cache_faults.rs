@@ -97,7 +97,7 @@ async fn lost_scripts_are_loaded_again_unnoticed() {
 
 #[tokio::test]
 async fn a_redis_that_comes_back_empty_is_an_empty_cache() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().redis_options(&["--save", "", "--appendonly", "no"]).spawn().await;
     app.put("/cache/a?tags=t", json!(1)).await.expect(201);
     app.redis().kill();
     eventually("reads fail", async || app.get("/cache/a").await.is(503)).await;
