@@ -1,0 +1,82 @@
+//! The capabilities on a real three-node cluster: keys of every slot, scripts, batches, indexes.
+
+use std::fmt::Write as _;
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::support::{Cluster, TestApp};
+
+async fn on(cluster: &Cluster) -> TestApp {
+    TestApp::builder().config(&cluster.config()).spawn().await
+}
+
+#[tokio::test]
+async fn the_cache_works_whatever_node_a_key_lives_on() {
+    let cluster = Cluster::start().await;
+    let app = on(&cluster).await;
+    for n in 0..60 {
+        app.put(&format!("/cache/key:{n}?tags=all,t{}", n % 3), json!(n)).await.expect(201);
+    }
+    for node in &cluster.nodes {
+        assert!(node.command::<i64>(&["DBSIZE"]) > 5, "a node got no keys");
+        let _: String = node.command(&["SCRIPT", "FLUSH"]);
+    }
+    for n in 0..60 {
+        assert_eq!(app.get(&format!("/cache/key:{n}")).await.expect(200).json(), json!(n));
+    }
+    app.delete("/cache/tags/t1").await.expect(204);
+    for n in 0..60 {
+        let expected = if n % 3 == 1 { 404 } else { 200 };
+        app.get(&format!("/cache/key:{n}")).await.expect(expected);
+    }
+    for n in 1..=3 {
+        let counted = app.post("/cache/logins/increment", json!({ "ttl_ms": 60_000 })).await.expect(200).json();
+        assert_eq!(counted["value"], n);
+    }
+    let batch =
+        json!({ "get": ["key:0", "key:1", "key:2"], "set": [{ "key": "new:1", "value": 1 }], "delete": ["key:3"] });
+    let done = app.post("/cache/batch", batch).await.expect(200).json();
+    assert_eq!(done["get"][0]["value"], 0, "{done}");
+    assert_eq!(done["get"][1]["status"], 404, "{done}");
+    app.get("/cache/key:3").await.expect(404);
+    let listed = app.get("/cache?prefix=key:&limit=1000").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(39), "{listed}");
+    app.delete("/cache/key:0?take=true").await.expect(200);
+    app.get("/cache/key:0").await.expect_problem(404, "cache-miss");
+}
+
+#[tokio::test]
+async fn series_of_all_nodes_are_loaded_and_read() {
+    let cluster = Cluster::start().await;
+    let app = on(&cluster).await;
+    let mut csv = String::from("series,timestamp,value\n");
+    for meter in 0..40 {
+        for n in 0..600 {
+            writeln!(csv, "energy:generation:m{meter},{},{}", n * 1_000, n % 7).expect("text");
+        }
+    }
+    let headers = [("content-type", "text/csv")];
+    let loaded = app.send(Method::POST, "/timeseries/samples", &headers, csv).await.expect(200).json();
+    assert_eq!(loaded["stored"], 24_000, "{loaded}");
+    for meter in 0..40 {
+        let path = format!("/timeseries/energy:generation:m{meter}/range?agg=count&bucket=1h&from=0&to=600000");
+        let counted = app.get(&path).await.expect(200).json();
+        assert_eq!(counted["samples"][0]["value"], 600, "{counted}");
+    }
+    let listed = app.get("/timeseries?prefix=energy:&limit=1000").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(40), "{listed}");
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_on_a_cluster_as_well() {
+    let cluster = Cluster::start().await;
+    let app = on(&cluster).await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
+    for replayed in [None, Some("true")] {
+        let body = json!({ "ttl_ms": 60_000 }).to_string();
+        let counted = app.send(Method::POST, "/cache/n/increment", &headers, body).await.expect(200);
+        assert_eq!(counted.json()["value"], 1);
+        assert_eq!(counted.header("idempotency-replayed"), replayed);
+    }
+}
