@@ -96,7 +96,8 @@ impl Bench {
         });
         fs::write(&file, config.to_string()).expect("a configuration file");
         let mut command = Command::new("webdis");
-        command.arg(file);
+        // It complains of every connection that the load generator closes.
+        command.arg(file).stderr(Stdio::null());
         Service::start(command, port, &self.output)
     }
 

@@ -65,7 +65,7 @@ impl ServiceProcess {
         }
     }
 
-    /// The status and the whole answer to a GET.
+    /// The status and the body of the answer to a GET.
     pub fn get(&mut self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address()).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -73,7 +73,8 @@ impl ServiceProcess {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let status = answer.split(' ').nth(1).expect("a status line").parse().expect("a status");
-        (status, answer)
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (status, body.to_owned())
     }
 
     pub fn signal(&self, signal: &str) {
