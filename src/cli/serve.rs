@@ -17,7 +17,7 @@ use crate::config::auth::AuthConfig;
 use crate::config::log::LogConfig;
 use crate::config::redis::RedisConfig;
 use crate::http::server::{self, Worker};
-use crate::lifecycle::{self, exit_code};
+use crate::lifecycle::{self, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, ScriptState};
 use crate::telemetry::logging;
 
@@ -161,6 +161,7 @@ fn start_worker(
     let handle = thread::Builder::new().name(format!("worker-{lane}")).spawn(move || {
         redis::enter_lane(lane);
         runtime.block_on(async {
+            deadline::start_wheel(&tasks);
             redis.attach(lane, &tasks);
             worker.run(incoming, &tasks).await;
             // The main thread counts the workers that are done; tasks of this runtime run on until they are stopped.

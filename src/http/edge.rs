@@ -17,7 +17,6 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use super::access::{Budget, Guard, RouteInfo, RouteTable};
@@ -26,6 +25,7 @@ use super::extract::BodyLimit;
 use super::problem::{self, Problem};
 use super::request_id;
 use crate::config::http::HttpConfig;
+use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
 use crate::telemetry::metrics::HttpMetrics;
 use crate::telemetry::traces::{RequestSpan, RequestTraces};
@@ -138,7 +138,7 @@ where
             State::Refused { problem: Some(problem) }
         } else {
             let streaming = visit.route.as_ref().is_some_and(|route| route.budget == Budget::Streaming);
-            let (deadline, body_limit) = if streaming {
+            let (limit, body_limit) = if streaming {
                 (edge.streaming_deadline, usize::MAX)
             } else {
                 (edge.request_deadline, edge.body_limit)
@@ -147,7 +147,7 @@ where
             extensions.insert(BodyLimit(body_limit));
             extensions.insert(RequestId(id));
             match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-                Ok(inner) => State::Running { inner, deadline: tokio::time::sleep(deadline) },
+                Ok(inner) => State::Running { inner, deadline: deadline(visit.started + limit) },
                 Err(_) => State::Refused { problem: Some(panicked(&visit)) },
             }
         };
@@ -175,8 +175,7 @@ pin_project! {
         Running {
             #[pin]
             inner: F,
-            #[pin]
-            deadline: Sleep,
+            deadline: Deadline,
         },
     }
 }
@@ -193,7 +192,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for EdgeFuture<F> 
             StateProjection::Running { inner, deadline } => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(Poll::Ready(Ok(response))) => response,
                 Ok(Poll::Pending) => {
-                    ready!(deadline.poll(cx));
+                    ready!(Pin::new(deadline).poll(cx));
                     deadline_exceeded(&visit.method).into_response()
                 }
                 Err(_) => panicked(visit).into_response(),

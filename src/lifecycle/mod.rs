@@ -4,6 +4,7 @@
 //! flight are answered and connections closed; then background tasks drain, so that they see what the last requests
 //! left behind. A second signal ends the process at once.
 
+pub mod deadline;
 mod tasks;
 
 pub use tasks::{TaskState, Tasks};

@@ -1,14 +1,14 @@
 //! One question and its answer: the deadline, the retries that are safe, and the verdict on the connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Pipeline, ServerErrorKind, Value};
-use tokio::time::Instant;
 
 use super::connection::Packet;
 use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::{self, Live};
 use super::{Link, Redis};
+use crate::lifecycle::deadline::until;
 
 /// Refusals that change with the next moment are tried this often more.
 const RETRIES: u32 = 2;
@@ -98,15 +98,15 @@ impl Redis {
 
 /// Sends a packet once and waits for its answer.
 async fn attempt(live: &mut Live, packet: Packet<'_>, effect: Effect, deadline: Instant) -> Result<Value, RedisFault> {
-    match tokio::time::timeout_at(deadline, live.channel.send(packet)).await {
+    match until(deadline, live.channel.send(packet)).await {
         // The errors of a pipeline stay among its items: they belong to single commands.
-        Ok(answer) => answer
+        Some(answer) => answer
             .and_then(|value| match value {
                 Value::ServerError(error) => Err(error.into()),
                 value => Ok(value),
             })
             .map_err(|error| RedisFault::classify(error, effect)),
-        Err(_) => Err(RedisFault::timeout(effect)),
+        None => Err(RedisFault::timeout(effect)),
     }
 }
 
