@@ -26,12 +26,16 @@ if type(sum) == 'table' then
   end
   return sum
 end
-if not existed and ttl > 0 then
+local left = -1
+if existed then
+  left = redis.call('PTTL', KEYS[1])
+elseif ttl > 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  left = ttl
 end
 redis.call('UNLINK', KEYS[2], KEYS[3])
 -- Lua's numbers are exact to 2^53 only: the text is read back.
-local answer = redis.call('GET', KEYS[1]) .. ' ' .. redis.call('PTTL', KEYS[1]) .. ' ' .. (existed and '0' or '1')
+local answer = redis.call('GET', KEYS[1]) .. ' ' .. string.format('%d', left) .. ' ' .. (existed and '0' or '1')
 if answer_ttl > 0 then
   redis.call('SET', KEYS[4], answer, 'PX', ARGV[3])
 end

@@ -131,10 +131,10 @@ fn candidates(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Candidate
     if text.trim() == "*" {
         return Ok(Some(Candidates::Any));
     }
-    entity_tags(&text).filter(|tags| !tags.is_empty()).map(|tags| Some(Candidates::Tags(tags))).ok_or_else(refuse)
+    entity_tags(&text).map(|tags| Some(Candidates::Tags(tags))).ok_or_else(refuse)
 }
 
-/// Reads `W/"a", "b"`; a comma may stand inside the quotes.
+/// Reads `W/"a", "b"`; a comma may stand inside the quotes, and the list may be empty: then it matches nothing.
 fn entity_tags(text: &str) -> Option<Vec<(bool, String)>> {
     let mut tags = Vec::new();
     let mut rest = text.trim_start_matches([' ', '\t', ',']);
@@ -192,13 +192,15 @@ mod tests {
         assert!(weak.already_has(Some(CURRENT)), "If-None-Match compares weakly");
         let star = read(&["*"], &[]).expect("valid");
         assert!(star.matches(Some(CURRENT)) && !star.matches(None));
+        let empty = read(&[""], &[","]).expect("valid");
+        assert!(!empty.matches(Some(CURRENT)) && !empty.already_has(Some(CURRENT)));
         let create = read(&[], &["*"]).expect("valid");
         assert!(create.is_create_only() && create.allow_write(None) && !create.allow_write(Some(CURRENT)));
     }
 
     #[test]
     fn what_is_no_list_of_entity_tags_is_refused() {
-        for bad in ["abc", "\"a", "\"a\" \"b\"", "W/a", "*, \"a\"", "", ",", "\"a b\"", "w/\"a\""] {
+        for bad in ["abc", "\"a", "\"a\" \"b\"", "W/a", "*, \"a\"", "\"a b\"", "w/\"a\""] {
             let problem = read(&[bad], &[]).expect_err(bad);
             assert_eq!(problem.kind().slug, "invalid-header", "{bad}");
         }

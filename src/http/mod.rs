@@ -17,3 +17,4 @@ pub mod problem;
 pub mod reply;
 pub mod request_id;
 pub mod server;
+pub mod whole;

@@ -109,6 +109,8 @@ async fn keep_ttl_passes_the_remaining_life_on() {
     let kept = app.put("/cache/a?keep_ttl=true", json!(2)).await.expect(204);
     let left: u64 = kept.header("cache-ttl-ms").and_then(|ms| ms.parse().ok()).expect("a number");
     assert!((1..=60_000).contains(&left), "{left}");
+    let given = app.put("/cache/c?keep_ttl=true&ttl_ms=5000", json!(1)).await.expect(201);
+    assert_eq!(given.header("cache-ttl-ms"), Some("5000"), "nothing to keep: the request decides");
     let fresh = app.put("/cache/b?keep_ttl=true", json!(1)).await.expect(201);
     assert_eq!(fresh.header("cache-ttl-ms"), Some("3600000"), "nothing to keep: the policy decides");
 }
@@ -132,7 +134,6 @@ async fn bad_keys_and_parameters_are_named_and_store_nothing() {
     for (query, name) in [
         ("ttl=5", "/ttl"),
         ("ttl_ms=1&ttl_ms=2", "/ttl_ms"),
-        ("keep_ttl=true&ttl_ms=1", "/keep_ttl"),
         ("keep_ttl=yes", "/keep_ttl"),
         ("tags=", "/tags"),
         ("tags=a,,b", "/tags"),

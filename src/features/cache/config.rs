@@ -14,7 +14,7 @@ pub(super) struct CacheConfig {
     /// The longest life that a caller may ask for.
     pub max_ttl: Span,
     pub value_limit: ByteSize,
-    /// The most items of one batch.
+    /// The most items of each list of a batch.
     pub batch_limit: usize,
     /// How long the answer of an increment is kept for its repetition.
     pub answer_ttl: Span,

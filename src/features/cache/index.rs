@@ -3,12 +3,12 @@
 //! A value is written first and its entry after it. An expired value's entry is removed by whoever meets it: the list,
 //! or the sweep that walks the index in bounded steps.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::fmt;
+
 use redis::{Cmd, Value};
 
 use super::error::CacheError;
-use super::model::{CacheKey, KeyInfo};
+use super::model::{CacheKey, KEY_LIMIT, KeyInfo};
 use super::service::{CacheService, command};
 use crate::http::reply::Page;
 use crate::redis::{Effect, RedisFault};
@@ -31,7 +31,7 @@ impl CacheService {
         enter
     }
 
-    /// Keys in the order of their bytes, those that begin with `prefix`, after the key `after`.
+    /// Keys in the order of their bytes, those that begin with `prefix`, after the place `after`.
     ///
     /// A page may be shorter than `limit` and still have a next one. Cost: O(log n + limit).
     ///
@@ -40,7 +40,7 @@ impl CacheService {
     pub(super) async fn list(
         &self,
         prefix: &str,
-        after: Option<CacheKey>,
+        after: Option<Position>,
         limit: usize,
     ) -> Result<Page<KeyInfo>, CacheError> {
         let mut items = Vec::new();
@@ -50,7 +50,7 @@ impl CacheService {
             let candidates = self.candidates(prefix, after.as_ref(), wanted).await?;
             let at_end = candidates.len() < wanted;
             if let Some(last) = candidates.last() {
-                after = Some(last.clone());
+                after = Some(Position::after(last));
             }
             let mut expired = Vec::new();
             for (key, found) in self.inspect(candidates).await? {
@@ -68,16 +68,17 @@ impl CacheService {
                 break;
             }
         }
-        Ok(Page { items, next_cursor: after.as_ref().map(cursor) })
+        Ok(Page { items, next_cursor: after.as_ref().map(Position::to_string) })
     }
 
     /// Removes expired keys from one stretch of the index; where the next step begins, and whether it should at once.
     ///
     /// # Errors
     /// [`RedisFault`]; the step may be repeated.
-    pub(super) async fn sweep(&self, after: Option<CacheKey>) -> Result<(Option<CacheKey>, bool), RedisFault> {
+    pub(super) async fn sweep(&self, after: Option<Position>) -> Result<(Option<Position>, bool), RedisFault> {
         let candidates = self.candidates("", after.as_ref(), self.config.sweep_batch).await?;
-        let next = if candidates.len() < self.config.sweep_batch { None } else { candidates.last().cloned() };
+        let next =
+            if candidates.len() < self.config.sweep_batch { None } else { candidates.last().map(Position::after) };
         let expired = self.expired(candidates).await?;
         self.forget(&expired).await?;
         // As Redis's own active expiry: where much had expired there is probably more.
@@ -88,13 +89,13 @@ impl CacheService {
     async fn candidates(
         &self,
         prefix: &str,
-        after: Option<&CacheKey>,
+        after: Option<&Position>,
         count: usize,
     ) -> Result<Vec<CacheKey>, RedisFault> {
         let min = match after {
-            Some(after) => format!("({}", after.as_str()),
-            None if prefix.is_empty() => "-".to_owned(),
-            None => format!("[{prefix}"),
+            Some(Position(after)) if after.as_slice() >= prefix.as_bytes() => [b"(", after.as_slice()].concat(),
+            _ if prefix.is_empty() => b"-".to_vec(),
+            _ => [b"[", prefix.as_bytes()].concat(),
         };
         // No key holds the byte 0xFF, since it is no part of UTF-8: behind it nothing begins with the prefix any more.
         let max = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
@@ -179,15 +180,34 @@ impl Found {
     }
 }
 
-/// The place after `key` in a list, as callers carry it.
-fn cursor(key: &CacheKey) -> String {
-    URL_SAFE_NO_PAD.encode(key.as_str())
+/// A place in the index: after these bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position(Vec<u8>);
+
+impl Position {
+    fn after(key: &CacheKey) -> Self {
+        Self(key.as_str().as_bytes().to_vec())
+    }
+
+    /// Reads a cursor: every even number of lower-case hexadecimal digits is a place, if perhaps an empty one.
+    pub(super) fn parse(cursor: &str) -> Option<Self> {
+        if cursor.is_empty() || cursor.len() > 2 * KEY_LIMIT || !cursor.len().is_multiple_of(2) {
+            return None;
+        }
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let digits: Vec<u8> = cursor.bytes().map(digit).collect::<Option<_>>()?;
+        Some(Self(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()))
+    }
 }
 
-/// The key behind a cursor.
-pub(super) fn parse_cursor(text: &str) -> Option<CacheKey> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    CacheKey::try_from(String::from_utf8(bytes).ok()?).ok()
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 #[cfg(test)]
@@ -195,13 +215,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_key() {
+    fn a_cursor_leads_back_to_its_place() {
         for text in ["a", "user:profile:é"] {
-            let key = CacheKey::try_from(text.to_owned()).expect("a key");
-            assert_eq!(parse_cursor(&cursor(&key)), Some(key));
+            let place = Position::after(&CacheKey::try_from(text.to_owned()).expect("a key"));
+            assert_eq!(Position::parse(&place.to_string()), Some(place));
         }
-        for bad in ["", "Y", "YQ==", "_w", "AA", "é1", "Y Q"] {
-            assert_eq!(parse_cursor(bad), None, "{bad}");
+        for bad in ["", "6", "zz", "AA", "+6", "é1", &"00".repeat(KEY_LIMIT + 1)] {
+            assert_eq!(Position::parse(bad), None, "{bad}");
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+
+use crate::http::whole;
 
 /// The longest key and the longest prefix, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
@@ -45,6 +48,7 @@ impl TryFrom<String> for CacheKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")]
+#[schema(as = CacheTag)]
 pub(super) struct Tag(String);
 
 impl Tag {
@@ -69,6 +73,7 @@ impl TryFrom<String> for Tag {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "Vec<Tag>")]
 #[schema(max_items = 16)]
+#[schema(as = CacheTags)]
 pub(super) struct Tags(Vec<Tag>);
 
 impl Tags {
@@ -117,14 +122,20 @@ fn check_name(text: &str, limit: usize) -> Result<(), String> {
 }
 
 /// A length of time in whole milliseconds, at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
-#[serde(try_from = "u64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
+#[schema(as = CacheTtl)]
 pub(super) struct Millis(u64);
 
 impl Millis {
     pub(super) const fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        whole::unsigned(deserializer).and_then(|ms| Self::try_from(ms).map_err(de::Error::custom))
     }
 }
 
@@ -149,6 +160,7 @@ impl fmt::Display for Millis {
 /// Body of `POST /cache/{key}/touch`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CacheTouch)]
 pub(super) struct TouchRequest {
     /// The remaining life from now on, milliseconds.
     pub ttl_ms: Millis,
@@ -157,9 +169,10 @@ pub(super) struct TouchRequest {
 /// Body of `POST /cache/{key}/increment`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CacheIncrement)]
 pub(super) struct IncrementRequest {
     /// What is added; negative subtracts.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "whole::signed")]
     #[schema(default = 1, example = 1)]
     pub by: i64,
     /// The life of a counter that this call creates, milliseconds; without it the key's policy decides.
@@ -173,6 +186,7 @@ const fn one() -> i64 {
 
 /// A counter after an increment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CacheCounter)]
 pub(super) struct Counter {
     pub value: i64,
     /// What is left of the counter's life, milliseconds; null when it does not expire.
@@ -183,6 +197,7 @@ pub(super) struct Counter {
 
 /// One key of the index.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheKeyInfo)]
 pub(super) struct KeyInfo {
     pub key: CacheKey,
     /// What is left of its life, milliseconds; null when it does not expire.

@@ -1,6 +1,6 @@
 //! Keeps the index of keys from growing for ever: expired values leave their entries behind.
 
-use super::model::CacheKey;
+use super::index::Position;
 use super::service::CacheService;
 use crate::lifecycle::Tasks;
 
@@ -12,7 +12,7 @@ const NAME: &str = "cache.sweep";
 pub(super) fn plan(cache: &CacheService, tasks: &Tasks) {
     let (cache, board) = (cache.clone(), tasks.clone());
     tasks.plan(NAME, move |stop| async move {
-        let mut position: Option<CacheKey> = None;
+        let mut position: Option<Position> = None;
         let mut hurry = false;
         loop {
             if !hurry {

@@ -27,7 +27,7 @@ pub(super) struct Writing {
     pub body: Bytes,
     pub tags: Tags,
     pub ttl: Option<Millis>,
-    /// A value that stands there passes its remaining life on; excludes `ttl`.
+    /// A value that stands there passes its remaining life on; `ttl` is for when there is none.
     pub keep_ttl: bool,
     pub conditions: Preconditions,
     /// The lease under which the value was rebuilt.

@@ -22,6 +22,7 @@ pub(super) const BASE64: GeneralPurpose =
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"get": ["session:7"], "set": [{"key": "session:8", "value": {"user": 8}, "ttl_ms": 60_000}],
                           "delete": ["session:9"]}))]
+#[schema(as = CacheBatch)]
 pub(in super::super) struct BatchRequest {
     /// Answered as they were before the batch.
     #[serde(default)]
@@ -89,9 +90,9 @@ impl TryFrom<SetForm> for SetItem {
     }
 }
 
-/// For the API document: the two forms of a [`SetItem`].
+/// One value to be stored: JSON, or any bytes in base64.
 #[derive(ToSchema)]
-#[schema(as = SetItem)]
+#[schema(as = CacheSetItem)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "described, not built")]
 enum SetItemSchema {
@@ -103,6 +104,7 @@ enum SetItemSchema {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "described, not built")]
+#[schema(as = CacheSetJson)]
 struct SetJson {
     key: CacheKey,
     /// Stored as it is written, so that no digit of a number gets lost.
@@ -119,6 +121,7 @@ struct SetJson {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "described, not built")]
+#[schema(as = CacheSetBytes)]
 struct SetBytes {
     key: CacheKey,
     /// Standard base64 with padding.
@@ -139,6 +142,10 @@ impl utoipa::PartialSchema for SetItem {
 }
 
 impl ToSchema for SetItem {
+    fn name() -> std::borrow::Cow<'static, str> {
+        SetItemSchema::name()
+    }
+
     fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
         SetItemSchema::schemas(schemas);
     }
@@ -146,6 +153,7 @@ impl ToSchema for SetItem {
 
 /// One result per item, in the order of the items.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheBatchReply)]
 pub(in super::super) struct BatchReply {
     pub get: Vec<GetResult>,
     pub set: Vec<SetResult>,
@@ -154,6 +162,7 @@ pub(in super::super) struct BatchReply {
 
 /// What a single GET would have answered.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheGetResult)]
 pub(in super::super) struct GetResult {
     pub key: CacheKey,
     /// 200, 404, or the status of `error`.
@@ -178,6 +187,7 @@ pub(in super::super) struct GetResult {
 
 /// What a single PUT would have answered.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheSetResult)]
 pub(in super::super) struct SetResult {
     pub key: CacheKey,
     /// 201, 204, or the status of `error`.
@@ -193,6 +203,7 @@ pub(in super::super) struct SetResult {
 
 /// What a single DELETE would have answered.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheDeleteResult)]
 pub(in super::super) struct DeleteResult {
     pub key: CacheKey,
     /// 204, or the status of `error`.
@@ -203,6 +214,7 @@ pub(in super::super) struct DeleteResult {
 
 /// Why one item failed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CacheItemError)]
 pub(in super::super) struct ItemError {
     /// The kind of problem, as in `/problems/{slug}`.
     #[schema(example = "cache-miss")]

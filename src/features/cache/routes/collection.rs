@@ -6,8 +6,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::batch::{BatchReply, BatchRequest};
-use super::super::index::parse_cursor;
-use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
+use super::super::index::Position;
+use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use super::NoParams;
 use crate::http::extract::Json;
@@ -29,9 +29,10 @@ pub(in super::super) struct ListParams {
     #[param(max_length = 512, example = "session:")]
     prefix: String,
     /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false, pattern = "^([0-9a-f]{2})+$", max_length = 1_024)]
     cursor: Option<String>,
     /// The most keys of a page.
-    #[param(value_type = Option<u64>, minimum = 1, maximum = 1_000, default = 100)]
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
 }
 
@@ -55,14 +56,10 @@ pub(in super::super) async fn list_keys(
     if params.prefix.len() > KEY_LIMIT {
         return Err(Problem::query_parameter("prefix", format!("is longer than a key: {KEY_LIMIT} bytes")));
     }
-    let after = params.cursor.as_deref().map(|text| after(text, &params.prefix)).transpose()?;
-    Ok(Json(cache.list(&params.prefix, after, limit).await?))
-}
-
-fn after(cursor: &str, prefix: &str) -> Result<CacheKey, Problem> {
-    parse_cursor(cursor)
-        .filter(|key| key.as_str().starts_with(prefix))
-        .ok_or_else(|| Problem::query_parameter("cursor", "is no next_cursor of a list with this prefix"))
+    let after = params.cursor.as_deref().map(|text| {
+        Position::parse(text).ok_or_else(|| Problem::query_parameter("cursor", "is no next_cursor of a list"))
+    });
+    Ok(Json(cache.list(&params.prefix, after.transpose()?, limit).await?))
 }
 
 /// Read, delete and store many values in one round trip.
@@ -83,9 +80,11 @@ pub(in super::super) async fn run_batch(
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
     let config = &cache.config;
-    let items = request.get.len() + request.set.len() + request.delete.len();
-    if items > config.batch_limit {
-        return Err(Problem::body_field("", format!("has {items} items; at most {} are allowed", config.batch_limit)));
+    for (list, items) in [("/get", request.get.len()), ("/set", request.set.len()), ("/delete", request.delete.len())] {
+        if items > config.batch_limit {
+            let limit = config.batch_limit;
+            return Err(Problem::body_field(list, format!("has {items} items; at most {limit} are allowed")));
+        }
     }
     for (at, item) in request.set.iter().enumerate() {
         if item.body.len() > config.value_limit.as_usize() {

@@ -23,16 +23,41 @@ use crate::http::reply::NoContent;
 static TTL_HEADER: HeaderName = HeaderName::from_static("cache-ttl-ms");
 static STALE_HEADER: HeaderName = HeaderName::from_static("cache-stale");
 
+/// What a request may demand of the value that stands there (RFC 9110, section 13).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "described here, read by Preconditions")]
+pub(in super::super) struct ConditionHeaders {
+    /// `*` or entity tags that the value must not have. Reads then answer 304, writes 412; `*` is create-only.
+    #[param(rename = "If-None-Match", value_type = String, required = false,
+            pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)]
+    if_none_match: (),
+    /// `*` or entity tags of which the value must have one; else the answer is 412.
+    #[param(rename = "If-Match", value_type = String, required = false,
+            pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)]
+    if_match: (),
+}
+
+/// The stampede guard's header.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "described here, read by its own function")]
+pub(in super::super) struct LeaseParam {
+    /// The lease under which the value was rebuilt; without it anybody may store.
+    #[param(rename = "Cache-Lease", value_type = String, required = false, pattern = "^[0-9a-f]{32}$")]
+    cache_lease: (),
+}
+
 /// How a value is read.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct GetParams {
     /// Give the value this life from now on, in the same step; milliseconds.
-    #[param(value_type = Option<u64>, minimum = 1, maximum = 31_536_000_000_u64)]
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 31_536_000_000_u64)]
     touch_ms: Option<Millis>,
     /// On a miss, take the lease to rebuild the value for so many milliseconds, or get a stale value, or wait a little.
-    #[param(value_type = Option<u64>, minimum = 1, maximum = 60_000)]
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 60_000)]
     lease_ms: Option<Millis>,
     /// `miss`: answer 404 instead of a failure when Redis cannot be asked.
     #[serde(default)]
@@ -54,9 +79,8 @@ pub(in super::super) enum OnError {
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            GetParams,
-           ("If-None-Match" = Option<String>, Header, description = "`*` or entity tags that the caller has: answers 304"),
-           ("If-Match" = Option<String>, Header, description = "`*` or entity tags of which the value must have one")),
-    responses((status = 200, description = "The value", body = Vec<u8>, content_type = "*/*",
+           ConditionHeaders),
+    responses((status = 200, description = "The value", body = serde_json::Value, content_type = "*/*",
                headers(("ETag" = String, description = "Follows from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent when the value does not expire"),
                        ("Cache-Stale" = bool, description = "`true`: an expired value's copy, while somebody rebuilds it"))),
@@ -84,8 +108,7 @@ pub(in super::super) async fn get_value(
 #[utoipa::path(head, path = "/cache/{key}", tag = "cache", operation_id = "head_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
-           ("If-None-Match" = Option<String>, Header, description = "`*` or entity tags that the caller has: answers 304"),
-           ("If-Match" = Option<String>, Header, description = "`*` or entity tags of which the value must have one")),
+           ConditionHeaders),
     responses((status = 200, description = "The value is there; its length stands in Content-Length",
                headers(("ETag" = String, description = "Follows from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent when the value does not expire"))),
@@ -116,13 +139,14 @@ pub(in super::super) struct NoParams {}
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct PutParams {
     /// The value's life, milliseconds; without it the policy of the key's longest configured prefix applies.
-    #[param(value_type = Option<u64>, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
     ttl_ms: Option<Millis>,
-    /// Keep what is left of the life of the value that is replaced; not together with `ttl_ms`.
+    /// Keep what is left of the life of the value that is replaced; the rest applies when there is none.
     #[serde(default)]
     keep_ttl: bool,
     /// Names by which the value may be invalidated with others: at most 16, 1 to 128 bytes each, between commas.
-    #[param(value_type = Option<String>, example = "user:7,profiles")]
+    #[param(value_type = String, required = false, example = "user:7,profiles",
+            pattern = r"^[^\x00-\x1F\x7F-\x9F,]{1,128}(,[^\x00-\x1F\x7F-\x9F,]{1,128}){0,15}$")]
     tags: Option<TagList>,
 }
 
@@ -144,12 +168,10 @@ impl TryFrom<String> for TagList {
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            PutParams,
-           ("If-None-Match" = Option<String>, Header, description = "`*`: create only"),
-           ("If-Match" = Option<String>, Header, description = "`*` or entity tags of which the value that is replaced must have one"),
-           ("Cache-Lease" = Option<String>, Header, description = "The lease under which the value was rebuilt: 32 hexadecimal digits",
-            pattern = "^[0-9a-f]{32}$")),
-    request_body(content((serde_json::Value = "application/json", example = json!({"user": 7})),
-                         (Vec<u8> = "application/octet-stream")),
+           ConditionHeaders,
+           LeaseParam),
+    request_body(content((Option<serde_json::Value> = "application/json", example = json!({"user": 7})),
+                         (Option<String> = "application/octet-stream")),
                  description = "Any body up to `cache.value_limit`; without a Content-Type it is application/octet-stream"),
     responses((status = 201, description = "Stored; nothing stood there",
                headers(("ETag" = String, description = "Follows from body and Content-Type"),
@@ -170,12 +192,6 @@ pub(in super::super) async fn put_value(
     conditions: Preconditions,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    if params.keep_ttl && params.ttl_ms.is_some() {
-        return Err(Problem::query_parameter(
-            "keep_ttl",
-            "excludes ttl_ms: either keep the old life or give a new one",
-        ));
-    }
     let headers = request.headers();
     let lease = lease(headers)?;
     let content_type = match headers.get(header::CONTENT_TYPE) {
@@ -219,9 +235,8 @@ pub(in super::super) struct DeleteParams {
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            DeleteParams,
-           ("If-None-Match" = Option<String>, Header, description = "`*` or entity tags that the value must not have"),
-           ("If-Match" = Option<String>, Header, description = "`*` or entity tags of which the value must have one")),
-    responses((status = 200, description = "With `take`: the value, which is now deleted", body = Vec<u8>, content_type = "*/*",
+           ConditionHeaders),
+    responses((status = 200, description = "With `take`: the value, which is now deleted", body = serde_json::Value, content_type = "*/*",
                headers(("ETag" = String, description = "Follows from body and Content-Type"))),
               (status = 204, description = "Deleted, or nothing stood there"),
               (status = 404, description = "With `take`: `cache-miss`", body = ProblemBody, content_type = "application/problem+json"),

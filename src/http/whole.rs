@@ -1,0 +1,78 @@
+//! Whole numbers as JSON Schema understands them: `5.0` is the integer 5, and some encoders write it so.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+
+/// Reads an unsigned whole number; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// When it has a fraction, is negative or does not fit.
+pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = deserializer.deserialize_u64(Whole)?;
+    u64::try_from(number).map_err(|_| de::Error::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
+}
+
+/// Reads a signed whole number; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// When it has a fraction or does not fit.
+pub fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = deserializer.deserialize_i64(Whole)?;
+    i64::try_from(number)
+        .map_err(|_| de::Error::custom(format!("{number} is out of range: {} to {}", i64::MIN, i64::MAX)))
+}
+
+struct Whole;
+
+impl Visitor<'_> for Whole {
+    type Value = i128;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<i128, E> {
+        Ok(number.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<i128, E> {
+        Ok(number.into())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^63")]
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<i128, E> {
+        // An integer without room in 64 bits comes as a float too, and must not become the nearest one that has.
+        if number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0 {
+            return Ok(number as i128);
+        }
+        Err(E::invalid_type(Unexpected::Float(number), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Option<u64>, Option<i64>) {
+        let json = || serde_json::Deserializer::from_str(text);
+        (unsigned(&mut json()).ok(), signed(&mut json()).ok())
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        assert_eq!(read("5"), (Some(5), Some(5)));
+        assert_eq!(read("5.0"), (Some(5), Some(5)));
+        assert_eq!(read("1e3"), (Some(1_000), Some(1_000)));
+        assert_eq!(read("-5"), (None, Some(-5)));
+        assert_eq!(read("18446744073709551615"), (Some(u64::MAX), None));
+    }
+
+    #[test]
+    fn what_is_not_whole_or_has_no_room_is_refused() {
+        assert_eq!(read("-9223372036854775808"), (None, Some(i64::MIN)));
+        for text in ["5.5", "1e300", "-9223372036854775809", "18446744073709551616", "\"5\"", "null", "true", "[5]"] {
+            assert_eq!(read(text), (None, None), "{text}");
+        }
+    }
+}
