@@ -1,6 +1,6 @@
 //! A cache whose values are bodies: what was PUT comes back byte for byte, with its Content-Type.
 //!
-//! Keys: see [`keys`]; the stored form: see [`value`]. Redis down: every call answers 503, a read too, since a false
+//! Keys: see `keys.rs`; the stored form: see `value.rs`. Redis down: every call answers 503, a read too, since a false
 //! 404 would have all callers rebuild at once; `on_error=miss` is the caller's own choice.
 //!
 //! Decisions:
@@ -9,6 +9,9 @@
 //! - A read is one pipelined GET and PTTL, no script. Writes are scripts that share the value's slot.
 //! - Conditions and tags are judged here and enforced by compare-and-swap on the exact bytes, so that a script needs
 //!   to know neither entity tags nor generations.
+//! - A value whose tag was invalidated is nothing to reads, conditions, take, touch and increment; only an
+//!   unconditional PUT over one answers 204 instead of 201, since looking first would cost a round trip.
+//! - `touch_ms` and `lease_ms` of a GET need no more than the right to read: they slide a session and order the rebuild.
 //! - Deleting what is not there succeeds: a repeated DELETE must not fail.
 
 mod batch;
