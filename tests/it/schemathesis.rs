@@ -9,8 +9,8 @@ const EXAMPLES: &str = "20";
 async fn every_operation_answers_generated_requests_as_its_document_says() {
     let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
     let document = format!("http://{}/openapi.json", app.serve());
+    assert!(include_str!("../browser/schemathesis.toml").contains(ADMIN_KEY), "the key that is let in is the one sent");
     let rules = in_repository("tests/browser/schemathesis.toml").display().to_string();
-    let key = format!("X-API-Key: {ADMIN_KEY}");
     let arguments = [
         "--config-file",
         &rules,
@@ -25,8 +25,6 @@ async fn every_operation_answers_generated_requests_as_its_document_says() {
         "--generation-deterministic",
         "--continue-on-failure",
         "--request-timeout=10",
-        "--header",
-        &key,
         "--no-color",
     ];
     let output = run_python_tool("schemathesis", &arguments).await;
