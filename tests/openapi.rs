@@ -194,6 +194,17 @@ fn every_reference_resolves() {
 }
 
 #[test]
+fn links_lead_to_operations() {
+    let known: BTreeSet<String> = operations().iter().map(|other| other.value["operationId"].to_string()).collect();
+    every_operation("Name the operation_id of the operation that the link leads to.", |operation| {
+        let responses = operation.responses();
+        let links = responses.iter().filter_map(|(_, response)| response["links"].as_object()).flatten();
+        let broken = links.filter(|(_, link)| !known.contains(&link["operationId"].to_string()));
+        broken.map(|(name, link)| format!("link `{name}` leads to {}", link["operationId"])).collect()
+    });
+}
+
+#[test]
 fn it_is_an_openapi_3_1_document_with_sorted_text() {
     let text = text();
     assert!(document()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));

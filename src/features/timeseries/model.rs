@@ -215,7 +215,7 @@ pub(super) struct NdjsonSamples(String);
 /// Comma-separated lines behind a header line that names the columns.
 #[derive(ToSchema)]
 #[schema(value_type = String, example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n",
-         pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\n|$)")]
+         pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 pub(super) struct CsvSamples(String);
 

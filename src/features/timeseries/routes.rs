@@ -44,7 +44,10 @@ pub(super) async fn list_series(
     responses(
         WriteFailures,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
-        (status = 201, description = "It is created", body = SeriesView),
+        (status = 201, description = "It is created", body = SeriesView, links(
+            ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
+            ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
+            ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key")))))),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
@@ -124,7 +127,10 @@ pub(super) async fn delete_series(
     params(SeriesPath), request_body = NewSamples,
     responses(
         WriteFailures,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
+            ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
+            ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
+            ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key")))))),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
