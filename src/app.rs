@@ -182,6 +182,7 @@ fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
     }
     let (routes, mut document) = described.split_for_parts();
     openapi::secure(&mut document, &access_table())?;
+    openapi::silence_heads(&mut document);
     Ok((routes, document))
 }
 

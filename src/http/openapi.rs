@@ -1,7 +1,8 @@
-//! The API document: its head, its security from the access table, its text.
+//! The API document: its head, its security from the access table, answers without a body, its text.
 
 use std::collections::BTreeMap;
 
+use utoipa::openapi::RefOr;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
@@ -61,6 +62,16 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
+}
+
+/// Takes the bodies out of the answers to HEAD: a problem is told by its status alone (RFC 9110, section 9.3.2).
+pub fn silence_heads(document: &mut OpenApi) {
+    let heads = document.paths.paths.values_mut().filter_map(|item| item.head.as_mut());
+    for response in heads.flat_map(|head| head.responses.responses.values_mut()) {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {

@@ -25,6 +25,9 @@ pub fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Erro
 
 struct Whole;
 
+/// 2^53: up to here every integer is a float of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 impl Visitor<'_> for Whole {
     type Value = i128;
 
@@ -40,10 +43,10 @@ impl Visitor<'_> for Whole {
         Ok(number.into())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^63")]
+    #[expect(clippy::cast_possible_truncation, reason = "whole and at most 2^53")]
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<i128, E> {
-        // An integer without room in 64 bits comes as a float too, and must not become the nearest one that has.
-        if number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0 {
+        // Beyond 2^53 the text may have named another integer than the nearest float, which is all that is left of it.
+        if number.fract() == 0.0 && number.abs() <= EXACT {
             return Ok(number as i128);
         }
         Err(E::invalid_type(Unexpected::Float(number), &self))
@@ -64,6 +67,7 @@ mod tests {
         assert_eq!(read("5"), (Some(5), Some(5)));
         assert_eq!(read("5.0"), (Some(5), Some(5)));
         assert_eq!(read("1e3"), (Some(1_000), Some(1_000)));
+        assert_eq!(read("-9007199254740992.0"), (None, Some(-9_007_199_254_740_992)));
         assert_eq!(read("-5"), (None, Some(-5)));
         assert_eq!(read("18446744073709551615"), (Some(u64::MAX), None));
     }
@@ -71,7 +75,17 @@ mod tests {
     #[test]
     fn what_is_not_whole_or_has_no_room_is_refused() {
         assert_eq!(read("-9223372036854775808"), (None, Some(i64::MIN)));
-        for text in ["5.5", "1e300", "-9223372036854775809", "18446744073709551616", "\"5\"", "null", "true", "[5]"] {
+        for text in [
+            "5.5",
+            "1e300",
+            "9007199254740994.0",
+            "-9223372036854775809",
+            "18446744073709551616",
+            "\"5\"",
+            "null",
+            "true",
+            "[5]",
+        ] {
             assert_eq!(read(text), (None, None), "{text}");
         }
     }

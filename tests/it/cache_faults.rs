@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{TestApp, eventually};
@@ -126,4 +127,29 @@ async fn a_full_redis_refuses_writes_and_goes_on_reading() {
     app.delete("/cache/a?take=true").await.expect(200);
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
     app.get("/cache/b").await.expect_problem(404, "cache-miss");
+}
+
+#[tokio::test]
+async fn of_many_writers_with_a_condition_those_who_never_get_through_are_told() {
+    let app = TestApp::spawn().await;
+    app.put("/cache/a", json!("first")).await.expect(201);
+    // All of them look before one of them writes, again and again: each round of looks has one winner.
+    let writers = (0..64).map(|n| {
+        let body = format!("writer {n}");
+        let app = &app;
+        async move { (body.clone(), app.send(Method::PUT, "/cache/a", &[("if-match", "*")], body).await) }
+    });
+    let mut stored = Vec::new();
+    let mut contended = 0;
+    for (body, reply) in join_all(writers).await {
+        if reply.is(204) {
+            stored.push(body);
+        } else {
+            let problem = reply.expect_problem(409, "cache-contended");
+            assert_eq!(problem["outcome"], "not_applied", "{problem}");
+            contended += 1;
+        }
+    }
+    assert!(contended > 0 && !stored.is_empty(), "{contended} of 64 were told to try again");
+    assert!(stored.contains(&app.get("/cache/a").await.expect(200).text()), "what was refused is not stored");
 }

@@ -1,22 +1,22 @@
 //! Every operation under generated requests, valid and broken: the answers must be those that the document promises.
 
-use crate::support::{TestApp, run_python_tool, said};
+use crate::support::{ADMIN_KEY, TestApp, in_repository, run_python_tool, said};
 
 /// Generated requests per operation and phase: enough to meet each kind of broken input, few enough for every commit.
 const EXAMPLES: &str = "20";
 
-const API_KEY: &str = "X-API-Key: ak_00112233445566778899aabbccddeeff";
-
 #[tokio::test]
 async fn every_operation_answers_generated_requests_as_its_document_says() {
-    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
     let document = format!("http://{}/openapi.json", app.serve());
+    assert!(include_str!("../browser/schemathesis.toml").contains(ADMIN_KEY), "the key that is let in is the one sent");
+    let rules = in_repository("tests/browser/schemathesis.toml").display().to_string();
     let arguments = [
+        "--config-file",
+        &rules,
         "run",
         &document,
         "--checks=all",
-        // The test's service asks for no credential, so a request without one is rightly answered.
-        "--exclude-checks=ignored_auth",
         "--phases=examples,coverage,fuzzing,stateful",
         "--mode=all",
         "--max-examples",
@@ -25,8 +25,6 @@ async fn every_operation_answers_generated_requests_as_its_document_says() {
         "--generation-deterministic",
         "--continue-on-failure",
         "--request-timeout=10",
-        "--header",
-        API_KEY,
         "--no-color",
     ];
     let output = run_python_tool("schemathesis", &arguments).await;

@@ -1,20 +1,19 @@
 //! Swagger UI in a real browser: what a newcomer does first must work by clicking.
 
-use crate::support::{TestApp, build_directory, in_repository, run_python_tool, said};
+use crate::support::{ADMIN_KEY, TestApp, build_directory, in_repository, run_python_tool, said};
 
-/// The operations that are executed with the examples of the document, in this order.
-const OPERATIONS: &[&str] = &["get_health", "get_readiness"];
-
-const API_KEY: &str = "ak_00112233445566778899aabbccddeeff";
+/// The operations that are executed with the examples of the document, in this order: the second reads what the first
+/// stored, and neither is let in without the key.
+const OPERATIONS: &[&str] = &["put_value", "get_value"];
 
 #[tokio::test]
 async fn a_newcomer_authorises_and_executes_operations_in_the_browser() {
-    let mut app = TestApp::spawn().await;
+    let mut app = TestApp::builder().admin_key().spawn().await;
     let base = format!("http://{}", app.serve());
     let script = in_repository("tests/browser/swagger_ui.py");
     let screenshot = build_directory().join("swagger_ui_failure.png");
     let (script, screenshot) = (script.display().to_string(), screenshot.display().to_string());
-    let mut arguments = vec![script.as_str(), &base, "--api-key", API_KEY, "--screenshot", &screenshot];
+    let mut arguments = vec![script.as_str(), &base, "--api-key", ADMIN_KEY, "--screenshot", &screenshot];
     arguments.extend(OPERATIONS);
     let output = run_python_tool("python", &arguments).await;
     assert!(output.status.success(), "{}", said(&output));

@@ -95,8 +95,8 @@ async fn a_server_that_forgot_its_scripts_gets_them_again() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(1, 1.0)]).await;
     app.redis().command::<()>(&["SCRIPT", "FLUSH"]);
-    let csv: String = (0..50).map(|n| format!("energy:generation:{n},1,1\n")).collect();
-    let body = format!("series,timestamp,value\n{csv}");
+    let lines: Vec<String> = (0..50).map(|n| format!("energy:generation:{n},1,1")).collect();
+    let body = format!("series,timestamp,value\n{}", lines.join("\n"));
     let reply = app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], body).await;
     assert_eq!(reply.expect(200).json()["stored"], 50);
     assert_eq!(read(&app, METER, "", 9).await.len(), 1);

@@ -100,6 +100,22 @@ async fn aggregates_agree_with_a_naive_model() {
 }
 
 #[tokio::test]
+async fn without_a_bucket_the_window_is_aggregated_as_a_whole() {
+    let app = TestApp::spawn().await;
+    write(&app, METER, vec![sample(10, 1.0), sample(20, 2.0), sample(30, 4.0)]).await;
+    for (query, expected) in [
+        ("agg=sum", json!([{ "timestamp": 0, "value": 7.0 }])),
+        ("agg=sum&from=15&to=30", json!([{ "timestamp": 15, "value": 6.0 }])),
+        ("agg=count&from=15&order=desc&limit=1", json!([{ "timestamp": 15, "value": 2 }])),
+        ("agg=max&from=20&to=20", json!([{ "timestamp": 20, "value": 2.0 }])),
+        ("agg=max&from=31", json!([])),
+    ] {
+        let page = app.get(&format!("{METER}/range?{query}")).await.expect(200).json();
+        assert_eq!((&page["samples"], &page["next_cursor"]), (&expected, &json!(null)), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_count_is_an_integer_and_a_sum_out_of_range_is_null() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(0, f64::MAX), sample(5, f64::MAX), sample(20, 1.0)]).await;

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
+use bytes::Bytes;
 
 use super::error::CacheError;
 use super::keys::Place;

@@ -169,7 +169,7 @@ pub(super) struct TouchRequest {
 /// Body of `POST /cache/{key}/increment`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CacheIncrement)]
+#[schema(as = CacheIncrement, example = json!({"by": 1, "ttl_ms": 60_000}))]
 pub(super) struct IncrementRequest {
     /// What is added; negative subtracts.
     #[serde(default = "one", deserialize_with = "whole::signed")]

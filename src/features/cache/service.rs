@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 
 use super::config::CacheConfig;

@@ -12,7 +12,7 @@
 //! | 1 + n | the content starts here: length of the Content-Type, the Content-Type |
 //! | the rest | the body |
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::model::{CONTENT_TYPE_LIMIT, Tag};

@@ -3,7 +3,7 @@
 //! A write with a condition, or of a value with tags, is a compare-and-swap: look at the value, judge it here, then
 //! have the script act only if the very same bytes still stand there. Everything else is one round trip.
 
-use axum::body::Bytes;
+use bytes::Bytes;
 
 use super::error::CacheError;
 use super::keys::Place;

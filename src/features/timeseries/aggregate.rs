@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::backend::Window;
 use super::series::Sample;
 use super::summation::Sum;
 use crate::clock::UnixMillis;
@@ -101,6 +102,12 @@ pub(super) struct Grid {
 }
 
 impl Grid {
+    /// One bucket for all of a window.
+    pub(super) fn whole(window: Window) -> Self {
+        // A cursor that was made up may end before it begins; such a window has no samples.
+        Self { width: (window.to - window.from + 1).max(1), align: window.from }
+    }
+
     /// The start of the bucket that a time falls into; it may be before 1970.
     pub(super) fn start(self, time: UnixMillis) -> UnixMillis {
         time - (time - self.align).rem_euclid(self.width)

@@ -7,6 +7,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use super::backend::{Description, Reason};
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
+use crate::http::whole;
 
 /// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        i64::deserialize(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
+        whole::signed(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
     }
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Retention(pub u64);
 
 impl<'de> Deserialize<'de> for Retention {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ms = u64::deserialize(deserializer)?;
+        let ms = whole::unsigned(deserializer)?;
         if ms > MAX_RETENTION_MS {
             return Err(de::Error::custom(format!("a retention is at most {MAX_RETENTION_MS} ms, 100 years")));
         }
@@ -61,7 +62,8 @@ fn labels_schema() -> Schema {
 /// The definition of a new series; what is absent comes from its family or the configuration.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SeriesCreation)]
+#[schema(as = SeriesCreation, example = json!({"retention_ms": 7_776_000_000_u64, "duplicate_policy": "last",
+                                              "labels": {"zone": "1"}}))]
 pub(super) struct Creation {
     /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
     #[serde(default, deserialize_with = "present")]
@@ -78,7 +80,7 @@ pub(super) struct Creation {
 /// Changes of a definition; what is absent stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SeriesAlteration)]
+#[schema(as = SeriesAlteration, example = json!({"labels": {"zone": "2"}}))]
 pub(super) struct Alteration {
     /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
     #[serde(default, deserialize_with = "present")]
@@ -173,7 +175,7 @@ pub(super) struct NewSample {
 /// Samples of one series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSamples)]
+#[schema(as = NewSamples, example = json!({"samples": [{"timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
 pub(super) struct NewSamples {
     #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
@@ -197,10 +199,25 @@ pub(super) struct NewSeriesSample {
 /// Samples of many series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSeriesSamples)]
+#[schema(as = NewSeriesSamples,
+         example = json!({"samples": [{"series": "energy:consumption:MTR-001", "timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
 pub(super) struct NewSeriesSamples {
     pub samples: Vec<NewSeriesSample>,
 }
+
+/// One JSON object a line, as in `samples` of the JSON body.
+#[derive(ToSchema)]
+#[schema(value_type = String,
+         example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n")]
+#[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
+pub(super) struct NdjsonSamples(String);
+
+/// Comma-separated lines behind a header line that names the columns.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n",
+         pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
+#[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
+pub(super) struct CsvSamples(String);
 
 /// Why a sample was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -79,7 +79,7 @@ pub(super) struct RangeQuery {
     /// The newest time of the window, included; the end when absent.
     #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
-    /// What the samples of a bucket become; raw samples when absent. Goes with `bucket`.
+    /// What the samples of a bucket become; raw samples when absent. Without `bucket` the whole window is one.
     #[param(inline)]
     pub agg: Option<Aggregation>,
     /// The length of a bucket, such as 15m, 1h, 1d (24 hours). Goes with `agg`.
@@ -121,18 +121,18 @@ impl RangeQuery {
         if !(-MAX_TIMESTAMP..=MAX_TIMESTAMP).contains(&align) {
             return Err(Problem::query_parameter("align", format!("must be from -{MAX_TIMESTAMP} to {MAX_TIMESTAMP}")));
         }
-        let buckets = match (self.bucket, self.agg) {
-            (Some(BucketWidth(width)), Some(aggregation)) => Some((Grid { width, align }, aggregation)),
-            (None, Some(_)) => return Err(Problem::query_parameter("bucket", "is needed with `agg`")),
-            (Some(_), None) => return Err(Problem::query_parameter("agg", "is needed with `bucket`")),
-            (None, None) if self.align.is_some() => {
-                return Err(Problem::query_parameter("align", "means nothing without `bucket`"));
-            }
-            (None, None) => None,
-        };
+        if self.align.is_some() && self.bucket.is_none() {
+            return Err(Problem::query_parameter("align", "means nothing without `bucket`"));
+        }
         let (window, order) = match self.cursor {
             Some(cursor) => (cursor.window, cursor.order),
             None => (WindowQuery { from: self.from, to: self.to }.window(now)?, self.order.unwrap_or_default()),
+        };
+        let buckets = match (self.bucket, self.agg) {
+            (Some(BucketWidth(width)), Some(aggregation)) => Some((Grid { width, align }, aggregation)),
+            (None, Some(aggregation)) => Some((Grid::whole(window), aggregation)),
+            (Some(_), None) => return Err(Problem::query_parameter("agg", "is needed with `bucket`")),
+            (None, None) => None,
         };
         Ok(RangePlan { window, order, limit, buckets })
     }

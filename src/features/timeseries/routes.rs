@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::ingest::StreamKind;
 use super::model::{
-    Alteration, Creation, DeletedSamples, NewSamples, NewSeriesSamples, SampleView, SamplesAnswer, SeriesEntry,
-    SeriesView, StreamAnswer,
+    Alteration, Creation, CsvSamples, DeletedSamples, NdjsonSamples, NewSamples, NewSeriesSamples, SampleView,
+    SamplesAnswer, SeriesEntry, SeriesView, StreamAnswer,
 };
 use super::query::{DeletionQuery, ListQuery, RangeQuery, SeriesPath, WindowQuery};
 use super::range::Stats;
@@ -17,7 +17,7 @@ use super::render;
 use super::service::TimeseriesService;
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
-use crate::http::extract::{Json, Path, Query, media_type, parse_json, unsupported};
+use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
@@ -44,15 +44,19 @@ pub(super) async fn list_series(
     responses(
         WriteFailures,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
-        (status = 201, description = "It is created", body = SeriesView),
+        (status = 201, description = "It is created", body = SeriesView, links(
+            ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
+            ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
+            ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key")))))),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
     Json(creation): Json<Creation>,
 ) -> Result<Response, Problem> {
     Ok(match timeseries.create(key, creation).await? {
@@ -72,10 +76,11 @@ pub(super) async fn put_series(
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
     Json(change): Json<Alteration>,
 ) -> Result<Json<SeriesView>, Problem> {
     Ok(Json(timeseries.alter(key, change).await?))
@@ -88,10 +93,11 @@ pub(super) async fn patch_series(
         (status = 200, description = "The series", body = SeriesView),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
 ) -> Result<Json<SeriesView>, Problem> {
     Ok(Json(timeseries.describe(key).await?))
 }
@@ -103,10 +109,11 @@ pub(super) async fn get_series(
         (status = 204, description = "It is gone"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
 ) -> Result<NoContent, Problem> {
     timeseries.delete(key).await?;
     Ok(NoContent)
@@ -120,16 +127,20 @@ pub(super) async fn delete_series(
     params(SeriesPath), request_body = NewSamples,
     responses(
         WriteFailures,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
+            ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
+            ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
+            ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key")))))),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
     Json(body): Json<NewSamples>,
 ) -> Result<Json<SamplesAnswer>, Problem> {
     Ok(Json(timeseries.append(key, &body.samples).await?))
@@ -160,10 +171,11 @@ pub(super) async fn delete_samples(
         (status = 200, description = "The newest sample", body = SampleView),
         (status = 404, description = "series-not-found, series-empty", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_latest(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
+    NoQuery: NoQuery,
 ) -> Result<Json<SampleView>, Problem> {
     Ok(Json(timeseries.latest(key).await?))
 }
@@ -307,18 +319,17 @@ const CSV: &str = "text/csv";
 /// problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
     request_body(content(
-        (NewSeriesSamples = "application/json"),
-        (String = "application/x-ndjson", example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n"),
-        (String = "text/csv", example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n"))),
+        (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"))),
     responses(
         WriteFailures,
         (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "invalid-query, invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
+    NoQuery: NoQuery,
     headers: HeaderMap,
     body: BodyStream,
 ) -> Result<Json<StreamAnswer>, Problem> {

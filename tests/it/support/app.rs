@@ -8,6 +8,7 @@ use axum::http::{Method, header};
 use gridtokenx_redis::app::App;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
+use gridtokenx_redis::http::auth::api_key;
 use gridtokenx_redis::http::server::{self, Worker};
 use gridtokenx_redis::redis::Redis;
 use serde_json::Value;
@@ -15,6 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Proxy, RedisServer, Reply, eventually};
+
+/// What [`TestAppBuilder::admin_key`] lets in.
+pub const ADMIN_KEY: &str = "ak_00112233445566778899aabbccddeeff";
 
 /// 2026-01-01T00:00:00Z, where every manual clock starts.
 pub const START: i64 = 1_767_225_600_000;
@@ -46,6 +50,12 @@ impl TestAppBuilder {
         self.overrides.push_str(toml);
         self.overrides.push('\n');
         self
+    }
+
+    /// Asks callers for a credential, as in production; [`ADMIN_KEY`] is one that allows everything.
+    pub fn admin_key(self) -> Self {
+        let digest = api_key::hex(&api_key::digest(ADMIN_KEY.as_bytes()));
+        self.config(&format!("[[auth.keys]]\nid = \"admin\"\nsha256 = \"{digest}\"\nscopes = [\"admin\"]"))
     }
 
     /// Options of the Redis that is started for the test.

@@ -14,8 +14,11 @@ pub async fn run_python_tool(name: &str, arguments: &[&str]) -> Output {
     let program = build_directory().join("test-venv/bin").join(name);
     assert!(program.exists(), "{} is missing: run scripts/setup_tests.sh", program.display());
     let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    // Read by schemathesis alone.
+    command.env("SCHEMATHESIS_HOOKS", in_repository("tests/browser/schemathesis_hooks.py"));
     // Whatever a tool leaves behind stays out of the source tree.
-    command.args(arguments).current_dir(build_directory()).stdin(Stdio::null()).kill_on_drop(true);
+    command.current_dir(build_directory()).env("PYTHONDONTWRITEBYTECODE", "1");
     let ended = tokio::time::timeout(LIMIT, command.output()).await;
     ended.unwrap_or_else(|_| panic!("{name} did not end within {LIMIT:?}")).expect("the tool starts")
 }

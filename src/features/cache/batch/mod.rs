@@ -4,8 +4,8 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
 use base64::Engine;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::Value;
 use serde_json::value::RawValue;

@@ -9,9 +9,7 @@ use super::super::batch::{BatchReply, BatchRequest};
 use super::super::index::Position;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
-use super::NoParams;
-use crate::http::extract::Json;
-use crate::http::extract::{Path, Query};
+use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
@@ -76,7 +74,7 @@ pub(in super::super) async fn list_keys(
               WriteFailures))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
-    Query(NoParams {}): Query<NoParams>,
+    NoQuery: NoQuery,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
     let config = &cache.config;
@@ -121,7 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TagPath {
 pub(in super::super) async fn invalidate_tag(
     State(cache): State<CacheService>,
     TagPath(tag): TagPath,
-    Query(NoParams {}): Query<NoParams>,
+    NoQuery: NoQuery,
 ) -> Result<NoContent, Problem> {
     cache.invalidate(&tag).await?;
     Ok(NoContent)

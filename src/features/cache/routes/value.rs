@@ -14,7 +14,7 @@ use super::super::value::{ContentType, JSON};
 use super::super::write::Writing;
 use super::KeyPath;
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{BodyLimit, Json, Query, collect};
+use crate::http::extract::{BodyLimit, Json, NoQuery, Query, collect};
 use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::operation::Operation;
 use crate::http::problem::{Problem, ProblemBody};
@@ -121,17 +121,12 @@ pub(in super::super) async fn get_value(
 pub(in super::super) async fn head_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
-    Query(NoParams {}): Query<NoParams>,
+    NoQuery: NoQuery,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
     let hit = cache.get(&key, Reading::default()).await?;
     answer(&hit, &conditions)
 }
-
-/// For operations without query parameters: a parameter is a mistake.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in super::super) struct NoParams {}
 
 /// How a value is stored.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -171,11 +166,14 @@ impl TryFrom<String> for TagList {
            ConditionHeaders,
            LeaseParam),
     request_body(content((Option<serde_json::Value> = "application/json", example = json!({"user": 7})),
-                         (Option<String> = "application/octet-stream")),
+                         (Option<String> = "application/octet-stream", example = "any bytes")),
                  description = "Any body up to `cache.value_limit`; without a Content-Type it is application/octet-stream"),
     responses((status = 201, description = "Stored; nothing stood there",
                headers(("ETag" = String, description = "Follows from body and Content-Type"),
-                       ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent when the value does not expire"))),
+                       ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent when the value does not expire")),
+               links(("read" = (operation_id = "get_value", parameters(("key" = "$request.path.key")))),
+                     ("prolong" = (operation_id = "touch_value", parameters(("key" = "$request.path.key")))),
+                     ("delete" = (operation_id = "delete_value", parameters(("key" = "$request.path.key")))))),
               (status = 204, description = "Stored; a value was replaced",
                headers(("ETag" = String, description = "Follows from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent when the value does not expire"))),
@@ -273,7 +271,7 @@ pub(in super::super) async fn delete_value(
 pub(in super::super) async fn touch_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
-    Query(NoParams {}): Query<NoParams>,
+    NoQuery: NoQuery,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
     cache.touch(&key, body.ttl_ms).await?;
@@ -295,7 +293,7 @@ pub(in super::super) async fn touch_value(
 pub(in super::super) async fn increment_counter(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
-    Query(NoParams {}): Query<NoParams>,
+    NoQuery: NoQuery,
     Operation(operation): Operation,
     Json(body): Json<IncrementRequest>,
 ) -> Result<Json<Counter>, Problem> {

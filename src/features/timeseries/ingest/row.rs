@@ -73,7 +73,7 @@ fn header_problem(rule: &str) -> Problem {
 struct JsonRow<'a> {
     #[serde(borrow)]
     series: Cow<'a, str>,
-    timestamp: Option<i64>,
+    timestamp: Option<Timestamp>,
     value: f64,
 }
 
@@ -82,8 +82,7 @@ fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
         let text = error.to_string();
         text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| format!("{reason}, column {}", error.column()))
     })?;
-    let timestamp = row.timestamp.map(Timestamp::new).transpose()?.map(|timestamp| timestamp.0);
-    Ok(Row { series: row.series, timestamp, value: row.value })
+    Ok(Row { series: row.series, timestamp: row.timestamp.map(|timestamp| timestamp.0), value: row.value })
 }
 
 /// The most columns that a line may have.
