@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    async fn on_wheel() -> Tasks {
+    fn on_wheel() -> Tasks {
         let tasks = Tasks::new(Clock::System);
         start_wheel(&tasks);
         tasks
@@ -279,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn deadlines_pass_in_time_and_never_early() {
-        let _tasks = on_wheel().await;
+        let _tasks = on_wheel();
         for wait in [0, 1, 19, 20, 21, 150] {
             let (wait, begun) = (Duration::from_millis(wait), Instant::now());
             deadline(begun + wait).await;
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_that_is_done_leaves_its_deadline_behind() {
-        let _tasks = on_wheel().await;
+        let _tasks = on_wheel();
         let far = Instant::now() + Duration::from_secs(600);
         for round in 0..10_000 {
             assert_eq!(until(far, std::future::ready(round)).await, Some(round));
@@ -306,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_wheel_starts_again_after_a_rest() {
-        let _tasks = on_wheel().await;
+        let _tasks = on_wheel();
         let wheel = WHEEL.with_borrow(Clone::clone).expect("a wheel");
         deadline(Instant::now() + Duration::from_millis(5)).await;
         while wheel.lock().turning {
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_deadlines_pass_in_their_order() {
-        let _tasks = on_wheel().await;
+        let _tasks = on_wheel();
         let begun = Instant::now();
         let waits = (0..200_u64).map(|n| async move {
             let wait = Duration::from_millis(n % 10 * 40);

@@ -87,7 +87,8 @@ impl Link {
         let Some(rest) = patience.checked_sub(missing_for) else { return Err(unknown()) };
         let mut changes = self.state.subscribe();
         let settled = changes.wait_for(|state| !matches!(state, LinkState::Connecting { .. }));
-        match tokio::time::timeout(rest, settled).await {
+        // Boxed: a future is moved as large as its largest branch, and hardly any request waits here.
+        match Box::pin(tokio::time::timeout(rest, settled)).await {
             Ok(Ok(state)) => match &*state {
                 LinkState::Up(live) => Ok(live.clone()),
                 LinkState::Down(fault) => Err(fault.clone()),

@@ -98,7 +98,8 @@ impl CacheService {
         let place = self.keys.place(key);
         match reading.lease {
             None => self.read(&place, reading.touch).await?.ok_or(CacheError::Miss),
-            Some(lease) => self.read_under_lease(&place, reading.touch, lease).await,
+            // Boxed, as all that few reads need: a future is moved as large as its largest branch.
+            Some(lease) => Box::pin(self.read_under_lease(&place, reading.touch, lease)).await,
         }
     }
 
@@ -108,7 +109,7 @@ impl CacheService {
             Look::Absent => Ok(None),
             Look::Valid(hit) => Ok(Some(hit)),
             Look::Invalid { digest } => {
-                self.drop_quietly(place, &digest).await;
+                Box::pin(self.drop_quietly(place, &digest)).await;
                 Ok(None)
             }
         }
@@ -131,7 +132,7 @@ impl CacheService {
     ) -> Result<Look, CacheError> {
         let value = StoredValue::decode(raw).map_err(|_| CacheError::NotOurs)?;
         let tags = value.tags();
-        if !tags.is_empty() && !self.are_current(&tags, touch).await? {
+        if !tags.is_empty() && !Box::pin(self.are_current(&tags, touch)).await? {
             return Ok(Look::Invalid { digest: value.digest() });
         }
         Ok(Look::Valid(Hit { value, ttl, stale: false }))
