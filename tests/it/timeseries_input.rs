@@ -158,7 +158,23 @@ async fn bad_queries_name_their_parameter() {
     for (query, parameter) in [("limit=0", "/limit"), ("limit=1001", "/limit"), ("filter=a", "/filter")] {
         app.get(&format!("/timeseries?{query}")).await.expect_violation(422, "invalid-query", parameter);
     }
+    for path in ["/timeseries/a", "/timeseries/a/latest"] {
+        app.get(&format!("{path}?form=1")).await.expect_violation(422, "invalid-query", "/form");
+    }
+    app.delete("/timeseries/a?from=0").await.expect_violation(422, "invalid-query", "/from");
+    app.get("/timeseries/a").await.expect(200);
     app.get("/timeseries/none/range?from=5&to=4").await.expect_problem(404, "series-not-found");
+}
+
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_point() {
+    let app = TestApp::spawn().await;
+    let json = ("content-type", "application/json");
+    let put = app.send(Method::PUT, "/timeseries/a", &[json], r#"{"retention_ms":1e9}"#).await.expect(201).json();
+    assert_eq!(put["retention_ms"], 1_000_000_000);
+    let body = r#"{"samples":[{"timestamp":5.0,"value":1}]}"#;
+    app.send(Method::POST, "/timeseries/a/samples", &[json], body).await.expect(200);
+    assert_eq!(app.get("/timeseries/a/latest").await.expect(200).json()["timestamp"], 5);
 }
 
 #[tokio::test]
