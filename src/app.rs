@@ -120,9 +120,10 @@ impl App {
         Ok(Self { deps, http, auth_mode, router: service })
     }
 
-    /// Connects lane 0 on the current runtime.
+    /// Connects lane 0 and starts the features' background work, on the current runtime.
     pub fn attach(&self) {
         self.deps.redis.attach(0, &self.deps.tasks);
+        self.deps.tasks.start();
     }
 
     /// Answers one request without a socket.

@@ -19,6 +19,16 @@ pub struct Tasks {
     tracker: TaskTracker,
     clock: Clock,
     board: Arc<Mutex<BTreeMap<&'static str, TaskState>>>,
+    at_start: Arc<Mutex<Vec<Deferred>>>,
+}
+
+/// Work that is started together with the service.
+struct Deferred(Box<dyn FnOnce(&Tasks) + Send>);
+
+impl std::fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Deferred")
+    }
 }
 
 /// What is known of one kind of task.
@@ -42,6 +52,20 @@ impl Tasks {
             tracker: TaskTracker::new(),
             clock,
             board: Arc::default(),
+            at_start: Arc::default(),
+        }
+    }
+
+    /// Keeps `begin` until the service starts: what is mounted only to be described starts nothing.
+    pub fn at_start(&self, begin: impl FnOnce(&Tasks) + Send + 'static) {
+        self.at_start.lock().unwrap_or_else(PoisonError::into_inner).push(Deferred(Box::new(begin)));
+    }
+
+    /// Starts what [`Tasks::at_start`] has kept, on the current runtime.
+    pub fn start(&self) {
+        let deferred = std::mem::take(&mut *self.at_start.lock().unwrap_or_else(PoisonError::into_inner));
+        for Deferred(begin) in deferred {
+            begin(self);
         }
     }
 

@@ -152,11 +152,11 @@ impl Backoff {
         Self { min, max, bound: min }
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.bound = self.min;
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(self.max);
         bound.mul_f64(random_fraction())

@@ -11,6 +11,7 @@ mod key;
 mod link;
 mod report;
 mod script;
+mod subscriber;
 mod topology;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use deadpool::Runtime;
 use deadpool::managed::{Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 pub use embedded::{EmbeddedError, EmbeddedServer};
@@ -28,6 +30,7 @@ pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::{Dedicated, enter_lane};
 pub use report::{Condition, Finding, RoleReport, ScriptState};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
+pub use subscriber::News;
 pub use topology::EndpointError;
 
 use crate::config::redis::{Endpoint, RedisConfig};
@@ -249,6 +252,14 @@ impl Redis {
     /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or the fault of connecting.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
         link::checkout(&self.0.pool).await.map(Dedicated::new)
+    }
+
+    /// Follows a channel over a connection of its own, made again whenever it is lost, until `stop`.
+    ///
+    /// [`News::Subscribed`] comes after every connect: whatever was published before may have been missed.
+    pub async fn follow(&self, channel: &Key, stop: CancellationToken, mut deliver: impl FnMut(News) + Send) {
+        let backoff = self.0.limits.backoff;
+        subscriber::follow(self.0.pool.manager(), channel, backoff, &stop, &mut deliver).await;
     }
 
     /// Sends a packet over the lane's connection, within the command timeout, with the retries that are safe.

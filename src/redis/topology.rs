@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool::managed::{Manager, Metrics, RecycleResult};
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::aio::PubSub;
 use redis::{
     AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
     TlsCertificates,
@@ -13,6 +14,7 @@ use redis::{
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::{Channel, Established};
+use super::key::Key;
 use crate::config::redis::{Endpoint, Topology};
 
 /// Why an endpoint's configuration cannot be used.
@@ -31,6 +33,8 @@ pub enum EndpointError {
 /// The pool's manager: makes connections that carry no timeout of their own (the facade has it) and tell when they end.
 pub struct Connector {
     target: Target,
+    /// Of a cluster, the nodes that are configured.
+    addresses: Vec<ConnectionInfo>,
     connect_timeout: Duration,
 }
 
@@ -68,7 +72,7 @@ impl Connector {
             .collect::<Result<Vec<_>, _>>()?;
         let target = match endpoint.topology {
             Topology::Single => {
-                let Some(info) = addresses.into_iter().next() else {
+                let Some(info) = addresses.first().cloned() else {
                     return Err(EndpointError::Address(missing_address()));
                 };
                 Target::Server(Box::new(info))
@@ -77,7 +81,7 @@ impl Connector {
                 Target::Sentinel(Box::new(Mutex::new(sentinel(endpoint, &addresses, password, certificates)?)))
             }
             Topology::Cluster => {
-                let mut builder = ClusterClientBuilder::new(addresses)
+                let mut builder = ClusterClientBuilder::new(addresses.clone())
                     .connection_timeout(connect_timeout)
                     .response_timeout(command_timeout)
                     .overall_response_timeout(Some(command_timeout))
@@ -89,8 +93,49 @@ impl Connector {
                 Target::Cluster(Box::new(builder.build().map_err(EndpointError::Address)?))
             }
         };
-        Ok(Self { target, connect_timeout })
+        Ok(Self { target, addresses, connect_timeout })
     }
+}
+
+impl Connector {
+    /// Subscribes to `channel` over a connection of its own.
+    pub(super) async fn subscribe(&self, channel: &Key) -> Result<PubSub, RedisError> {
+        let subscribe = async {
+            let mut connection = self.subscriber().await?;
+            connection.subscribe(channel).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(self.connect_timeout, subscribe).await {
+            Ok(subscribed) => subscribed,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    /// In a cluster any node will do, since the nodes pass messages on to each other.
+    async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        match &self.target {
+            Target::Server(info) => subscriber_at(info.as_ref().clone()).await,
+            Target::Sentinel(client) => {
+                let master = client.lock().await.async_get_client().await?;
+                master.get_async_pubsub().await
+            }
+            Target::Cluster(_) => {
+                let mut failure = missing_address();
+                for info in &self.addresses {
+                    match subscriber_at(info.clone()).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => failure = error,
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that opens addresses")]
+async fn subscriber_at(info: ConnectionInfo) -> Result<PubSub, RedisError> {
+    redis::Client::open(info)?.get_async_pubsub().await
 }
 
 /// How often a command may follow MOVED or ASK, or wait out TRYAGAIN, before its caller is told.
