@@ -1,6 +1,7 @@
 //! The capabilities, one folder and one row each.
 
 pub mod health;
+pub mod locks;
 pub mod metrics;
 
 use std::error::Error;
@@ -33,4 +34,4 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] = &[&health::FEATURE, &metrics::FEATURE];
+pub static FEATURES: &[&Feature] = &[&health::FEATURE, &locks::FEATURE, &metrics::FEATURE];

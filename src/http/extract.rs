@@ -101,10 +101,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
                 Problem::path_segment(key, format!("`{value}` is no {expected_type}"))
             }
-            // A newtype's own message, when the path has a single parameter.
-            ErrorKind::Message(message) => Problem::path_segment("", message),
+            // A newtype's own message does not say which parameter it is about.
+            ErrorKind::Message(message) => Problem::path_segment(&only_parameter(parts).await, message),
             other => Problem::path_segment("", other),
         })
+    }
+}
+
+/// The name of the path's parameter, where it has a single one.
+async fn only_parameter(parts: &mut Parts) -> String {
+    let parameters = axum::extract::RawPathParams::from_request_parts(parts, &()).await;
+    let names: Vec<&str> =
+        parameters.as_ref().map(|all| all.iter().map(|(name, _)| name).collect()).unwrap_or_default();
+    match names.as_slice() {
+        [name] => (*name).to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -12,3 +12,6 @@ mod support;
 mod auth;
 mod command;
 mod health;
+mod locks;
+mod locks_faults;
+mod locks_waiting;

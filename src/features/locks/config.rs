@@ -1,0 +1,114 @@
+//! `[locks]`: lengths of leases and waits, named locks, bounds.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::value::{ByteSize, Span};
+use crate::config::{FieldError, Section};
+use crate::http::access::LONGEST_WAIT;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocksConfig {
+    pub min_ttl: Span,
+    pub max_ttl: Span,
+    pub max_wait: Span,
+    pub fence_life: Span,
+    pub turn: Span,
+    pub recheck: Span,
+    pub queue_limit: usize,
+    pub waiters: usize,
+    pub metadata_limit: ByteSize,
+    pub index_limit: usize,
+    pub index_interval: Span,
+    pub named: Vec<NamedLock>,
+}
+
+/// A family of locks with defaults of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedLock {
+    /// The start of the resources that belong to it; the longest one counts.
+    pub prefix: String,
+    /// When a caller does not say.
+    pub ttl: Span,
+    pub max_ttl: Span,
+    /// When a caller does not say.
+    pub wait: Span,
+    /// What an extension adds when a caller does not say.
+    pub extension: Span,
+}
+
+impl LocksConfig {
+    /// The family that a resource belongs to.
+    pub(super) fn named(&self, resource: &str) -> Option<&NamedLock> {
+        self.named.iter().filter(|lock| resource.starts_with(&lock.prefix)).max_by_key(|lock| lock.prefix.len())
+    }
+
+    /// The longest lease that anybody may have.
+    pub(super) fn largest_lease(&self) -> Duration {
+        let named = self.named.iter().map(|lock| lock.max_ttl);
+        named.chain([self.max_ttl]).max().unwrap_or(self.max_ttl).duration()
+    }
+}
+
+/// Below this a lease is over before its holder knows of it.
+const SHORTEST_TTL: Duration = Duration::from_millis(10);
+
+impl Section for LocksConfig {
+    const NAME: &'static str = "locks";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        if self.min_ttl.duration() < SHORTEST_TTL {
+            return Err(FieldError::new("min_ttl", "must be at least 10ms"));
+        }
+        if self.max_ttl < self.min_ttl {
+            return Err(FieldError::new("max_ttl", "must not be shorter than min_ttl"));
+        }
+        if self.max_wait.duration() > LONGEST_WAIT {
+            return Err(FieldError::new("max_wait", "must not be longer than 30s"));
+        }
+        // The fence may be forgotten only when Redis's clock has left every token behind.
+        if self.fence_life.duration() < self.largest_lease() * 2 {
+            return Err(FieldError::new("fence_life", "must be at least twice the longest max_ttl"));
+        }
+        for (field, span) in [("turn", self.turn), ("recheck", self.recheck), ("index_interval", self.index_interval)] {
+            if span.duration().is_zero() {
+                return Err(FieldError::new(field, "must not be 0"));
+            }
+        }
+        for (field, count) in
+            [("queue_limit", self.queue_limit), ("waiters", self.waiters), ("index_limit", self.index_limit)]
+        {
+            if count == 0 {
+                return Err(FieldError::new(field, "must be at least 1"));
+            }
+        }
+        self.named.iter().enumerate().try_for_each(|(at, lock)| self.validate_named(at, lock))
+    }
+}
+
+impl LocksConfig {
+    fn validate_named(&self, at: usize, lock: &NamedLock) -> Result<(), FieldError> {
+        let refuse = |field: &str, reason: &str| Err(FieldError::new(format!("named[{at}].{field}"), reason));
+        if lock.prefix.is_empty() {
+            return refuse("prefix", "must not be empty");
+        }
+        if self.named.iter().take(at).any(|other| other.prefix == lock.prefix) {
+            return refuse("prefix", "stands twice");
+        }
+        if lock.max_ttl < self.min_ttl {
+            return refuse("max_ttl", "must not be shorter than min_ttl");
+        }
+        for (field, span) in [("ttl", lock.ttl), ("extension", lock.extension)] {
+            if span < self.min_ttl || span > lock.max_ttl {
+                return refuse(field, "must be from min_ttl to its max_ttl");
+            }
+        }
+        if lock.wait > self.max_wait {
+            return refuse("wait", "must not be longer than max_wait");
+        }
+        Ok(())
+    }
+}

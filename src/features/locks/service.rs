@@ -1,0 +1,346 @@
+//! What a lock promises: one holder at a time, as far as Redis can know, for a bounded time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::config::LocksConfig;
+use super::error::LockError;
+use super::index::{Cursor, Index};
+use super::leases::{Answer, Bid, Leases};
+use super::metrics::LockMetrics;
+use super::model::{AcquireRequest, ExtendRequest, LockGrant, LockState, LockStats, Resource, Token, millis};
+use super::scripts::{Inspected, Owned, Patience, Place};
+use super::stake::{Desk, Hold, Stake};
+use super::validity::{Asked, Lease};
+use super::waiting::{Waiters, ticket_name};
+use super::wish::{self, Wish};
+use crate::clock::{Clock, UnixMillis};
+use crate::deps::Deps;
+use crate::http::reply::Page;
+use crate::lifecycle::{Phase, Tasks};
+use crate::redis::{FaultKind, Outcome, RedisFault};
+
+#[derive(Clone, Debug)]
+pub(super) struct LockService(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: LocksConfig,
+    leases: Leases,
+    desk: Desk,
+    index: Index,
+    waiters: Waiters,
+    metrics: LockMetrics,
+    clock: Clock,
+    tasks: Tasks,
+    phase: Phase,
+    since: UnixMillis,
+}
+
+impl LockService {
+    pub(super) fn new(deps: &Deps, config: LocksConfig) -> Self {
+        let redis = &deps.redis.state;
+        let metrics = LockMetrics::new(&deps.metrics);
+        let leases = Leases::new(redis, &deps.clock, &config);
+        let (index, keeper) = Index::new(redis, &deps.clock, &config, &metrics);
+        let (desk, returns) = Desk::new(&leases, &index, &metrics);
+        let waiters =
+            Waiters::new(config.waiters, config.recheck.duration(), config.turn.duration(), metrics.waiting.clone());
+        let (redis, ears) = (redis.clone(), waiters.clone());
+        deps.tasks.at_start(move |tasks| {
+            tasks.spawn("locks.index", |stop| keeper.run(stop));
+            tasks.spawn("locks.returns", |stop| returns.run(stop));
+            tasks.spawn("locks.wake", move |stop| async move {
+                let channel = super::keys::wake_channel(redis.keys());
+                redis.follow(&channel, stop, |news| ears.hear(&news)).await;
+            });
+        });
+        Self(Arc::new(Inner {
+            config,
+            leases,
+            desk,
+            index,
+            waiters,
+            metrics,
+            since: deps.clock.now(),
+            clock: deps.clock.clone(),
+            tasks: deps.tasks.clone(),
+            phase: deps.phase.clone(),
+        }))
+    }
+
+    /// Fills in what a request left out and checks it against the limits.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`] naming the field.
+    pub(super) fn wish(&self, resource: Resource, request: AcquireRequest) -> Result<Wish, LockError> {
+        Wish::new(&self.0.config, resource, request)
+    }
+
+    /// Leases a resource to a new random token, waiting in line for it if the wish says so.
+    ///
+    /// Cost: one script call per attempt; a waiter attempts when it is called, not in a loop. The lease runs from the
+    /// moment Redis stores it, so the grant's validity is the lease less the attempt's round trip and less 1 % + 2 ms
+    /// for clock drift.
+    ///
+    /// # Errors
+    /// - [`LockError::Held`] when others hold it, or wait for it, until the wait is over.
+    /// - [`LockError::TooManyWaiters`], [`LockError::Interrupted`]: the wait was not begun, or given up.
+    /// - [`LockError::TooLate`] when the round trip took the whole lease.
+    /// - [`LockError::Redis`] when Redis failed. Whatever may have been granted is given back in the background.
+    ///
+    /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
+    pub(super) async fn acquire(&self, wish: &Wish) -> Result<LockGrant, LockError> {
+        if wish.wait.is_zero() {
+            return match self.attempt(self.stake(wish)?, bid(wish, Patience::None, Duration::ZERO)).await? {
+                Attempt::Granted { stake, grant } => Ok(stake.keep(grant)),
+                Attempt::Refused { remaining, .. } => Err(held(wish, remaining)),
+            };
+        }
+        let started = Instant::now();
+        let granted = self.acquire_in_line(wish, started + wish.wait).await;
+        self.0.metrics.waits.observe(started.elapsed().as_secs_f64());
+        granted
+    }
+
+    async fn acquire_in_line(&self, wish: &Wish, deadline: Instant) -> Result<LockGrant, LockError> {
+        let name = ticket_name().map_err(no_randomness)?;
+        let line = self.0.leases.line(&wish.resource);
+        let waiter = self.0.waiters.join(&line, &name).ok_or(LockError::TooManyWaiters)?;
+        let mut stake = self.stake(wish)?;
+        let mut patience = Patience::Join(name);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let remaining;
+            match self.attempt(stake, bid(wish, patience.clone(), left)).await? {
+                Attempt::Granted { stake, grant } => return Ok(stake.keep(grant)),
+                Attempt::Refused { stake: back, remaining: yet, place } => {
+                    (stake, remaining) = (back, yet);
+                    patience = place.map_or(patience, Patience::Keep);
+                }
+            }
+            waiter.asked(remaining);
+            tokio::select! {
+                () = waiter.called() => {}
+                () = tokio::time::sleep_until(deadline.into()) => return Err(held(wish, remaining)),
+                () = self.0.phase.draining() => return Err(LockError::Interrupted),
+            }
+        }
+    }
+
+    /// Asks once; runs to its end even when the caller goes away, and then gives back what it got.
+    async fn attempt(&self, stake: Stake, bid: Bid) -> Result<Attempt, LockError> {
+        let (answer, answered) = oneshot::channel();
+        let this = self.clone();
+        self.0.tasks.spawn_connection(async move {
+            // Without a caller the attempt comes back, and its stake is dropped knowing what it holds.
+            let _ = answer.send(this.ask(stake, bid).await);
+        });
+        answered.await.unwrap_or_else(|_| Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()))
+    }
+
+    async fn ask(&self, mut stake: Stake, bid: Bid) -> Result<Attempt, LockError> {
+        let metrics = &self.0.metrics;
+        let asked = Asked::now(&self.0.clock);
+        stake.hold = Hold::Perhaps;
+        let answer = self.0.leases.acquire(&bid, &stake.token).await.inspect_err(|fault| {
+            metrics.failed.inc();
+            if fault.outcome == Outcome::NotApplied {
+                stake.hold = Hold::No;
+            }
+        })?;
+        stake.hold = Hold::No;
+        match answer {
+            Answer::Granted { fence, ends, votes } => {
+                (stake.hold, stake.ticket) = (Hold::Yes, None);
+                metrics.granted.inc();
+                self.0.index.list(bid.resource.clone(), ends);
+                let grant = asked.grant(Lease {
+                    resource: bid.resource,
+                    token: stake.token.clone(),
+                    fencing_token: fence,
+                    ttl: bid.ttl,
+                    votes,
+                })?;
+                Ok(Attempt::Granted { stake, grant })
+            }
+            Answer::Held { remaining } => {
+                metrics.held.inc();
+                self.watch_for_overlong(&bid.resource, remaining);
+                Ok(Attempt::Refused { stake, remaining, place: None })
+            }
+            Answer::Waiting { remaining, place } => {
+                metrics.held.inc();
+                stake.ticket = Some(place.ticket.clone());
+                Ok(Attempt::Refused { stake, remaining, place: Some(place) })
+            }
+            Answer::QueueFull => {
+                metrics.refused.inc();
+                Err(LockError::TooManyWaiters)
+            }
+        }
+    }
+
+    /// Lets a lease last longer, never shorter.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`] when the token no longer holds it, [`LockError::TooLate`], [`LockError::Invalid`],
+    /// [`LockError::Redis`].
+    pub(super) async fn extend(&self, resource: Resource, request: ExtendRequest) -> Result<LockGrant, LockError> {
+        let ttl = wish::extension(&self.0.config, &resource, request.ttl_ms)?;
+        let asked = Asked::now(&self.0.clock);
+        let (owned, votes) = self.0.leases.extend(&resource, &request.token, ttl).await?;
+        let Owned::Mine(extended) = owned else {
+            self.0.metrics.lost.inc();
+            return Err(LockError::Lost { resource });
+        };
+        self.0.metrics.extended.inc();
+        if let Some(ends) = extended.ends {
+            self.0.index.list(resource.clone(), ends);
+        }
+        asked.grant(Lease {
+            resource,
+            token: request.token,
+            fencing_token: extended.fence,
+            ttl: extended.remaining,
+            votes,
+        })
+    }
+
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`] when nobody holds the lock, [`LockError::NotOwned`] when another token does,
+    /// [`LockError::Redis`].
+    pub(super) async fn release(&self, resource: Resource, token: &Token) -> Result<(), LockError> {
+        match self.0.leases.release(&resource, token, None).await? {
+            Owned::Mine(ends) => {
+                self.0.metrics.released.inc();
+                self.0.index.forget(resource, ends);
+                Ok(())
+            }
+            Owned::Nobody => {
+                self.0.metrics.lost.inc();
+                Err(LockError::Lost { resource })
+            }
+            Owned::Other => Err(LockError::NotOwned { resource }),
+        }
+    }
+
+    /// Frees a lock whoever holds it, and leaves a line in the log; `by` is the caller's name.
+    ///
+    /// # Errors
+    /// [`LockError::Redis`].
+    pub(super) async fn force(&self, resource: Resource, by: &str) -> Result<(), LockError> {
+        let forced = self.0.leases.force(&resource).await?;
+        tracing::warn!(
+            target: "audit", %resource, by, was_held = forced.was_held, holder = forced.owner, fence = forced.fence,
+            "lock freed by force",
+        );
+        self.0.metrics.forced.inc();
+        self.0.index.forget(resource, forced.ends);
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`LockError::Redis`].
+    pub(super) async fn inspect(&self, resource: Resource) -> Result<LockState, LockError> {
+        let inspected = self.0.leases.inspect(&resource).await?;
+        Ok(state(resource, inspected))
+    }
+
+    /// The next page of held locks; it can be shorter than `limit` where listed locks are free again.
+    ///
+    /// # Errors
+    /// [`LockError::Redis`].
+    pub(super) async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<LockState>, LockError> {
+        let (resources, next) = self.0.index.page(limit, from).await?;
+        let inspected = self.0.leases.inspect_all(&resources).await?;
+        let states = resources.into_iter().zip(inspected).map(|(resource, inspected)| state(resource, inspected));
+        Ok(Page { items: states.filter(|state| state.held).collect(), next_cursor: next.map(|next| next.to_string()) })
+    }
+
+    /// # Errors
+    /// [`LockError::Redis`]: `held` is counted by Redis.
+    pub(super) async fn stats(&self) -> Result<LockStats, LockError> {
+        let metrics = &self.0.metrics;
+        Ok(LockStats {
+            since: self.0.since,
+            attempts: metrics.attempts(),
+            grants: metrics.granted.get(),
+            contended: metrics.held.get(),
+            failed: metrics.failed.get(),
+            waits: metrics.waits.get_sample_count(),
+            waited_ms: millis(metrics.waited()),
+            extensions: metrics.extended.get(),
+            releases: metrics.released.get(),
+            expired: metrics.expired.get(),
+            lost: metrics.lost.get(),
+            forced: metrics.forced.get(),
+            waiting: u64::try_from(metrics.waiting.get()).unwrap_or_default(),
+            held: self.0.index.held().await?,
+        })
+    }
+
+    fn stake(&self, wish: &Wish) -> Result<Stake, LockError> {
+        let token = Token::random().map_err(no_randomness)?;
+        Ok(Stake::new(&self.0.desk, wish.resource.clone(), token, wish.ttl))
+    }
+
+    /// A lease beyond the longest that is granted was left by a clock that jumped back, or by a stranger.
+    fn watch_for_overlong(&self, resource: &Resource, remaining: Option<Duration>) {
+        let longest = self.0.config.largest_lease();
+        if remaining.is_none_or(|remaining| remaining > longest) {
+            self.0.metrics.overlong.inc();
+            tracing::warn!(%resource, ?remaining, "a lease lasts longer than any that is granted");
+        }
+    }
+}
+
+/// What an attempt left its caller with.
+enum Attempt {
+    Granted { stake: Stake, grant: LockGrant },
+    Refused { stake: Stake, remaining: Option<Duration>, place: Option<Place> },
+}
+
+fn bid(wish: &Wish, patience: Patience, wait: Duration) -> Bid {
+    Bid {
+        resource: wish.resource.clone(),
+        ttl: wish.ttl,
+        owner: wish.owner.clone(),
+        metadata: wish.metadata.clone(),
+        patience,
+        wait,
+    }
+}
+
+fn held(wish: &Wish, remaining: Option<Duration>) -> LockError {
+    LockError::Held { resource: wish.resource.clone(), remaining }
+}
+
+fn no_randomness(error: getrandom::Error) -> LockError {
+    LockError::Redis(RedisFault::new(FaultKind::Internal, Outcome::NotApplied).caused_by(error))
+}
+
+fn state(resource: Resource, inspected: Inspected) -> LockState {
+    let Inspected { waiters, fence, holder } = inspected;
+    let mut state = LockState {
+        resource,
+        held: holder.is_some(),
+        owner: None,
+        metadata: None,
+        acquired_at: None,
+        remaining_ms: None,
+        fencing_token: fence,
+        waiters,
+    };
+    if let Some(holder) = holder {
+        state.owner = Some(holder.owner).filter(|owner| !owner.is_empty());
+        state.metadata = serde_json::from_str(&holder.metadata).ok();
+        state.acquired_at = holder.acquired_at;
+        state.remaining_ms = holder.remaining.map(millis);
+    }
+    state
+}
