@@ -14,4 +14,6 @@ mod command;
 mod health;
 mod locks;
 mod locks_faults;
+mod locks_hold;
+mod locks_together;
 mod locks_waiting;

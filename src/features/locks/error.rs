@@ -16,6 +16,8 @@ problems! { PROBLEMS:
         "Another token holds it, so nothing was released. If it was yours, its lease has ended meanwhile.";
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",
         "Redis's answer came too late for the lease. Retry after Retry-After.";
+    LOCK_UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "The route speaks WebSocket only",
+        "Connect with a WebSocket client over HTTP/1.1.";
     TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many callers wait already",
         "The limits are locks.queue_limit per lock and locks.waiters per replica. Retry after Retry-After.";
     WAIT_INTERRUPTED = "wait-interrupted", SERVICE_UNAVAILABLE, "The replica is stopping and gave up the wait",
@@ -41,6 +43,16 @@ pub(super) enum LockError {
     Invalid { field: &'static str, rule: String },
     #[error("the lock store failed")]
     Redis(#[from] RedisFault),
+}
+
+impl LockError {
+    /// The problem of a route whose fields are query parameters.
+    pub(super) fn into_query_problem(self) -> Problem {
+        match self {
+            Self::Invalid { field, rule } => Problem::query_parameter(field, rule).outcome(Outcome::NotApplied),
+            other => other.into(),
+        }
+    }
 }
 
 impl From<LockError> for Problem {

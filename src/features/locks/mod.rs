@@ -25,6 +25,7 @@ mod stake;
 mod validity;
 mod waiting;
 mod wish;
+mod ws;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,9 +42,11 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("POST", "/locks/{resource}", "locks:write").waiting(),
+        Access::scoped("POST", "/locks/acquire-all", "locks:write"),
         Access::scoped("PATCH", "/locks/{resource}", "locks:write"),
         Access::scoped("DELETE", "/locks/{resource}", "locks:write"),
         Access::scoped("GET", "/locks/{resource}", "locks:read"),
+        Access::scoped("GET", "/locks/{resource}/hold", "locks:write"),
         Access::scoped("GET", "/locks", "locks:read"),
         Access::scoped("GET", "/locks/stats", "locks:read"),
     ],
@@ -64,6 +67,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))
+        .routes(routes!(routes::acquire_locks))
+        .routes(routes!(ws::hold_lock))
         .routes(routes!(routes::acquire_lock, routes::extend_lock, routes::release_lock, routes::inspect_lock))
         .with_state(locks))
 }

@@ -100,7 +100,7 @@ impl fmt::Debug for Token {
 }
 
 /// A holder's name for people and listings: 1 to 128 characters, none of them a control character.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Owner(String);
 
@@ -146,6 +146,36 @@ pub(super) struct AcquireRequest {
     /// Shown to whoever looks at the lock; at most `locks.metadata_limit` bytes of JSON.
     #[schema(value_type = Option<Object>, nullable = false)]
     pub metadata: Option<Metadata>,
+}
+
+/// The most resources that one call may take.
+pub(super) const MAX_TOGETHER: usize = 16;
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcquireAllRequest {
+    /// All different.
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
+    pub resources: Vec<Resource>,
+    /// Each lease, milliseconds.
+    #[schema(minimum = 100, maximum = 60_000, example = 30_000)]
+    pub ttl_ms: u64,
+    /// A name for people and listings.
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 128,
+             pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
+    pub owner: Option<Owner>,
+    /// Shown to whoever looks at the locks; at most `locks.metadata_limit` bytes of JSON.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub metadata: Option<Metadata>,
+}
+
+/// Leases that the caller holds together.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct LockGrants {
+    /// In the order of their names; each is extended and released by itself.
+    pub locks: Vec<LockGrant>,
+    /// The shortest of their validities, milliseconds.
+    pub validity_ms: u64,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -232,6 +262,22 @@ pub(super) struct ReleaseQuery {
     #[serde(default)]
     #[param(required = false, example = true)]
     pub force: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HoldQuery {
+    /// The lease, milliseconds; it is extended after every third of it. Named locks have a default.
+    #[param(required = true, nullable = false, minimum = 100, maximum = 60_000, example = 5_000)]
+    pub ttl_ms: Option<u64>,
+    /// How long to wait in line, milliseconds.
+    #[param(required = false, nullable = false, minimum = 0, maximum = 30_000, example = 0)]
+    pub wait_ms: Option<u64>,
+    /// A name for people and listings.
+    #[param(value_type = Option<String>, required = false, nullable = false, min_length = 1, max_length = 128,
+            pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
+    pub owner: Option<Owner>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

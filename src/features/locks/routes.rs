@@ -6,8 +6,8 @@ use axum::http::HeaderMap;
 
 use super::index::Cursor;
 use super::model::{
-    AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockState, LockStats, MAX_PAGE, ReleaseQuery, ResourcePath,
-    Token,
+    AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
+    ReleaseQuery, ResourcePath, Token,
 };
 use super::service::LockService;
 use crate::http::auth::{ADMIN, Principal};
@@ -53,6 +53,41 @@ pub(super) async fn acquire_lock(
 ) -> Result<Created<LockGrant>, Problem> {
     let wish = locks.wish(path.resource, request)?;
     Ok(Created(locks.acquire(&wish).await?))
+}
+
+/// Acquire several locks, all or none.
+///
+/// They are taken in the order of their names and without waiting, so callers cannot block each other for good.
+#[utoipa::path(post, path = "/locks/acquire-all", tag = "locks", operation_id = "acquire_locks",
+    request_body = AcquireAllRequest,
+    responses(
+        (status = 201, description = "All locks are the caller's", body = LockGrants),
+        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`lock-held`: one of them is held, none was taken; `wrong-type`",
+         body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
+         `lock-unavailable`, `overloaded`: nothing is held", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 504, description = "`redis-timeout`, `deadline-exceeded`: whatever was granted is given back",
+         body = ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "`redis-out-of-memory`", body = ProblemBody,
+         content_type = "application/problem+json")))]
+pub(super) async fn acquire_locks(
+    State(locks): State<LockService>,
+    Json(request): Json<AcquireAllRequest>,
+) -> Result<Created<LockGrants>, Problem> {
+    let wishes = locks.wishes(request)?;
+    let locks = locks.acquire_all(wishes).await?;
+    let validity_ms = locks.iter().map(|lock| lock.validity_ms).min().unwrap_or_default();
+    Ok(Created(LockGrants { locks, validity_ms }))
 }
 
 /// Extend a lease; it is never shortened.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::config::LocksConfig;
@@ -10,7 +11,9 @@ use super::error::LockError;
 use super::index::{Cursor, Index};
 use super::leases::{Answer, Bid, Leases};
 use super::metrics::LockMetrics;
-use super::model::{AcquireRequest, ExtendRequest, LockGrant, LockState, LockStats, Resource, Token, millis};
+use super::model::{
+    AcquireAllRequest, AcquireRequest, ExtendRequest, LockGrant, LockState, LockStats, Resource, Token, millis,
+};
 use super::scripts::{Inspected, Owned, Patience, Place};
 use super::stake::{Desk, Hold, Stake};
 use super::validity::{Asked, Lease};
@@ -79,6 +82,14 @@ impl LockService {
         Wish::new(&self.0.config, resource, request)
     }
 
+    /// The same for several resources.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`] naming the field.
+    pub(super) fn wishes(&self, request: AcquireAllRequest) -> Result<Vec<Wish>, LockError> {
+        wish::together(&self.0.config, request)
+    }
+
     /// Leases a resource to a new random token, waiting in line for it if the wish says so.
     ///
     /// Cost: one script call per attempt; a waiter attempts when it is called, not in a loop. The lease runs from the
@@ -93,19 +104,34 @@ impl LockService {
     ///
     /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
     pub(super) async fn acquire(&self, wish: &Wish) -> Result<LockGrant, LockError> {
-        if wish.wait.is_zero() {
-            return match self.attempt(self.stake(wish)?, bid(wish, Patience::None, Duration::ZERO)).await? {
-                Attempt::Granted { stake, grant } => Ok(stake.keep(grant)),
-                Attempt::Refused { remaining, .. } => Err(held(wish, remaining)),
-            };
-        }
-        let started = Instant::now();
-        let granted = self.acquire_in_line(wish, started + wish.wait).await;
-        self.0.metrics.waits.observe(started.elapsed().as_secs_f64());
-        granted
+        let taken = self.take(wish).await?;
+        let grant = taken.grant()?;
+        taken.stake.keep();
+        Ok(grant)
     }
 
-    async fn acquire_in_line(&self, wish: &Wish, deadline: Instant) -> Result<LockGrant, LockError> {
+    /// The same, for a caller of our own: the lease is given back when it is dropped.
+    ///
+    /// # Errors
+    /// Those of [`LockService::acquire`].
+    pub(super) async fn take(&self, wish: &Wish) -> Result<Taken, LockError> {
+        if wish.wait.is_zero() {
+            return self.take_at_once(wish).await;
+        }
+        let started = Instant::now();
+        let taken = self.take_in_line(wish, started + wish.wait).await;
+        self.0.metrics.waits.observe(started.elapsed().as_secs_f64());
+        taken
+    }
+
+    async fn take_at_once(&self, wish: &Wish) -> Result<Taken, LockError> {
+        match self.attempt(self.stake(wish)?, bid(wish, Patience::None, Duration::ZERO)).await? {
+            Attempt::Granted(taken) => Ok(taken),
+            Attempt::Refused { remaining, .. } => Err(held(wish, remaining)),
+        }
+    }
+
+    async fn take_in_line(&self, wish: &Wish, deadline: Instant) -> Result<Taken, LockError> {
         let name = ticket_name().map_err(no_randomness)?;
         let line = self.0.leases.line(&wish.resource);
         let waiter = self.0.waiters.join(&line, &name).ok_or(LockError::TooManyWaiters)?;
@@ -115,7 +141,7 @@ impl LockService {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let remaining;
             match self.attempt(stake, bid(wish, patience.clone(), left)).await? {
-                Attempt::Granted { stake, grant } => return Ok(stake.keep(grant)),
+                Attempt::Granted(taken) => return Ok(taken),
                 Attempt::Refused { stake: back, remaining: yet, place } => {
                     (stake, remaining) = (back, yet);
                     patience = place.map_or(patience, Patience::Keep);
@@ -157,14 +183,14 @@ impl LockService {
                 (stake.hold, stake.ticket) = (Hold::Yes, None);
                 metrics.granted.inc();
                 self.0.index.list(bid.resource.clone(), ends);
-                let grant = asked.grant(Lease {
+                let lease = Lease {
                     resource: bid.resource,
                     token: stake.token.clone(),
                     fencing_token: fence,
                     ttl: bid.ttl,
                     votes,
-                })?;
-                Ok(Attempt::Granted { stake, grant })
+                };
+                Ok(Attempt::Granted(Taken { stake, asked, lease }))
             }
             Answer::Held { remaining } => {
                 metrics.held.inc();
@@ -179,6 +205,50 @@ impl LockService {
             Answer::QueueFull => {
                 metrics.refused.inc();
                 Err(LockError::TooManyWaiters)
+            }
+        }
+    }
+
+    /// Leases every resource, or none: without waiting, in the order of their names, so that of several callers who
+    /// want some of the same resources one always gets on.
+    ///
+    /// # Errors
+    /// Those of [`LockService::acquire`]; what was taken before is given back.
+    pub(super) async fn acquire_all(&self, mut wishes: Vec<Wish>) -> Result<Vec<LockGrant>, LockError> {
+        wishes.sort_by(|one, other| one.resource.cmp(&other.resource));
+        let mut taken = Vec::with_capacity(wishes.len());
+        for wish in &wishes {
+            match self.take_at_once(wish).await {
+                Ok(one) => taken.push(one),
+                Err(error) => {
+                    join_all(taken.into_iter().map(|one| self.give_back(one))).await;
+                    return Err(error);
+                }
+            }
+        }
+        // Judged together: the first has aged while the last was taken.
+        match taken.iter().map(Taken::grant).collect::<Result<Vec<_>, _>>() {
+            Ok(grants) => {
+                for one in taken {
+                    one.stake.keep();
+                }
+                Ok(grants)
+            }
+            Err(error) => {
+                join_all(taken.into_iter().map(|one| self.give_back(one))).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a lease of our own back; if that fails, in the background.
+    pub(super) async fn give_back(&self, taken: Taken) {
+        let Taken { mut stake, lease, .. } = taken;
+        if let Ok(owned) = self.0.leases.release(&lease.resource, &lease.token, None).await {
+            stake.hold = Hold::No;
+            if let Owned::Mine(ends) = owned {
+                self.0.metrics.released.inc();
+                self.0.index.forget(lease.resource, ends);
             }
         }
     }
@@ -284,6 +354,14 @@ impl LockService {
         })
     }
 
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    pub(super) fn phase(&self) -> &Phase {
+        &self.0.phase
+    }
+
     fn stake(&self, wish: &Wish) -> Result<Stake, LockError> {
         let token = Token::random().map_err(no_randomness)?;
         Ok(Stake::new(&self.0.desk, wish.resource.clone(), token, wish.ttl))
@@ -299,9 +377,27 @@ impl LockService {
     }
 }
 
+/// A lease that is ours, with what it takes to give it back.
+#[derive(Debug)]
+pub(super) struct Taken {
+    stake: Stake,
+    asked: Asked,
+    lease: Lease,
+}
+
+impl Taken {
+    /// What may be relied on from this moment.
+    ///
+    /// # Errors
+    /// [`LockError::TooLate`] when nothing is left of the lease.
+    pub(super) fn grant(&self) -> Result<LockGrant, LockError> {
+        self.asked.grant(self.lease.clone())
+    }
+}
+
 /// What an attempt left its caller with.
 enum Attempt {
-    Granted { stake: Stake, grant: LockGrant },
+    Granted(Taken),
     Refused { stake: Stake, remaining: Option<Duration>, place: Option<Place> },
 }
 

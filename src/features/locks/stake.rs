@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::index::Index;
 use super::leases::Leases;
 use super::metrics::LockMetrics;
-use super::model::{LockGrant, Resource, Token};
+use super::model::{Resource, Token};
 use super::scripts::Owned;
 
 /// Leases to give back that may be remembered; beyond that they end by themselves.
@@ -56,9 +56,8 @@ impl Stake {
     }
 
     /// The lease is the caller's from now on.
-    pub(super) fn keep(mut self, grant: LockGrant) -> LockGrant {
+    pub(super) fn keep(mut self) {
         self.hold = Hold::No;
-        grant
     }
 }
 

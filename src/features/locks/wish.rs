@@ -1,10 +1,11 @@
 //! What callers ask for, within the limits of `[locks]`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::LocksConfig;
 use super::error::LockError;
-use super::model::{AcquireRequest, Metadata, Resource};
+use super::model::{AcquireAllRequest, AcquireRequest, MAX_TOGETHER, Metadata, Resource};
 
 /// A request to acquire, complete and within its limits.
 #[derive(Clone, Debug)]
@@ -38,6 +39,26 @@ impl Wish {
         let owner = request.owner.map(|owner| owner.as_str().to_owned()).unwrap_or_default();
         Ok(Self { resource, ttl, wait, owner, metadata })
     }
+}
+
+/// One wish per resource, none of which waits.
+///
+/// # Errors
+/// [`LockError::Invalid`] naming the field.
+pub(super) fn together(config: &LocksConfig, request: AcquireAllRequest) -> Result<Vec<Wish>, LockError> {
+    let AcquireAllRequest { resources, ttl_ms, owner, metadata } = request;
+    if resources.is_empty() || resources.len() > MAX_TOGETHER {
+        return Err(invalid("/resources", format!("must name 1 to {MAX_TOGETHER} resources")));
+    }
+    let different: BTreeSet<&Resource> = resources.iter().collect();
+    if different.len() < resources.len() {
+        return Err(invalid("/resources", "must all be different".to_owned()));
+    }
+    let one = |resource| {
+        let (owner, metadata) = (owner.clone(), metadata.clone());
+        Wish::new(config, resource, AcquireRequest { ttl_ms: Some(ttl_ms), wait_ms: Some(0), owner, metadata })
+    };
+    resources.into_iter().map(one).collect()
 }
 
 /// The lease that an extension asks for.
