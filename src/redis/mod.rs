@@ -34,6 +34,7 @@ pub use subscriber::News;
 pub use topology::EndpointError;
 
 use crate::config::redis::{Endpoint, RedisConfig};
+use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use connection::{Channel, Packet};
 use link::{Backoff, Link, LinkState};
@@ -365,6 +366,7 @@ fn positions_of_noscript(answers: &[Result<Value, RedisFault>]) -> Vec<usize> {
 pub struct RedisRoles {
     pub cache: Redis,
     pub state: Redis,
+    config: Arc<RedisConfig>,
 }
 
 impl RedisRoles {
@@ -382,7 +384,23 @@ impl RedisRoles {
             (None, None) => state.clone(),
             (cache, _) => Redis::new(Role::Cache, cache.as_ref().unwrap_or(&base), config, all, lanes)?,
         };
-        Ok(Self { cache, state })
+        Ok(Self { cache, state, config: Arc::new(config.clone()) })
+    }
+
+    /// A server beside the roles, with limits like theirs but a command timeout of its own; whoever asks for it
+    /// attaches it.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when the address is unusable.
+    pub fn beside(
+        &self,
+        url: &str,
+        command_timeout: Span,
+        scripts: &[&'static LuaScript],
+    ) -> Result<Redis, EndpointError> {
+        let config = RedisConfig { command_timeout, ..RedisConfig::clone(&self.config) };
+        let endpoint = Endpoint { url: url.to_owned(), ..Endpoint::default() };
+        Redis::new(Role::State, &endpoint, &config, scripts.to_vec(), 1)
     }
 
     /// Every distinct facade.

@@ -15,5 +15,6 @@ mod health;
 mod locks;
 mod locks_faults;
 mod locks_hold;
+mod locks_redlock;
 mod locks_together;
 mod locks_waiting;

@@ -1,5 +1,6 @@
 //! `[locks]`: lengths of leases and waits, named locks, bounds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -22,6 +23,10 @@ pub(super) struct LocksConfig {
     pub metadata_limit: ByteSize,
     pub index_limit: usize,
     pub index_interval: Span,
+    /// Independent masters; empty keeps locks on the state role's Redis.
+    pub nodes: Vec<String>,
+    pub node_timeout: Span,
+    pub nodes_durable: bool,
     pub named: Vec<NamedLock>,
 }
 
@@ -73,7 +78,12 @@ impl Section for LocksConfig {
         if self.fence_life.duration() < self.largest_lease() * 2 {
             return Err(FieldError::new("fence_life", "must be at least twice the longest max_ttl"));
         }
-        for (field, span) in [("turn", self.turn), ("recheck", self.recheck), ("index_interval", self.index_interval)] {
+        for (field, span) in [
+            ("turn", self.turn),
+            ("node_timeout", self.node_timeout),
+            ("recheck", self.recheck),
+            ("index_interval", self.index_interval),
+        ] {
             if span.duration().is_zero() {
                 return Err(FieldError::new(field, "must not be 0"));
             }
@@ -84,6 +94,13 @@ impl Section for LocksConfig {
             if count == 0 {
                 return Err(FieldError::new(field, "must be at least 1"));
             }
+        }
+        if !matches!(self.nodes.len(), 0 | 1 | 3 | 5) {
+            return Err(FieldError::new("nodes", "must be none, 1, 3 or 5: an even number tolerates no more failures"));
+        }
+        let different: BTreeSet<&String> = self.nodes.iter().collect();
+        if different.len() < self.nodes.len() {
+            return Err(FieldError::new("nodes", "must all be different: a majority of one server is none"));
         }
         self.named.iter().enumerate().try_for_each(|(at, lock)| self.validate_named(at, lock))
     }

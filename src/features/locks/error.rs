@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::Resource;
+use super::model::{Resource, Votes};
 use crate::http::problem::Problem;
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -15,7 +15,7 @@ problems! { PROBLEMS:
     LOCK_NOT_OWNED = "lock-not-owned", CONFLICT, "The token does not own the lock",
         "Another token holds it, so nothing was released. If it was yours, its lease has ended meanwhile.";
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",
-        "Redis's answer came too late for the lease. Retry after Retry-After.";
+        "Too few lock nodes answered, or the answer came too late for the lease. Retry after Retry-After.";
     LOCK_UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "The route speaks WebSocket only",
         "Connect with a WebSocket client over HTTP/1.1.";
     TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many callers wait already",
@@ -33,6 +33,8 @@ pub(super) enum LockError {
     Lost { resource: Resource },
     #[error("the token does not own `{resource}`")]
     NotOwned { resource: Resource },
+    #[error("`{resource}`: only {} of {} lock nodes agreed", votes.granted, votes.total)]
+    Unavailable { resource: Resource, votes: Votes },
     #[error("the answer for `{resource}` came when its lease was almost over")]
     TooLate { resource: Resource },
     #[error("too many callers wait already")]
@@ -63,6 +65,10 @@ impl From<LockError> for Problem {
             LockError::Held { remaining: None, .. } => known(&LOCK_HELD),
             LockError::Lost { .. } => known(&LOCK_LOST),
             LockError::NotOwned { .. } => known(&LOCK_NOT_OWNED),
+            // Nodes that did not answer may have done what was asked.
+            LockError::Unavailable { .. } => {
+                known(&LOCK_UNAVAILABLE).outcome(Outcome::Unknown).retry_after(Duration::from_secs(1))
+            }
             LockError::TooLate { .. } => known(&LOCK_UNAVAILABLE).retry_after(Duration::from_secs(1)),
             LockError::TooManyWaiters => known(&TOO_MANY_WAITERS).retry_after(Duration::from_secs(1)),
             LockError::Interrupted => known(&WAIT_INTERRUPTED).retry_after(Duration::from_secs(1)),

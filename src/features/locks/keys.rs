@@ -3,6 +3,15 @@
 use super::model::Resource;
 use crate::redis::{Key, KeySpace, Segment};
 
+/// What a lease stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaseKind {
+    /// The lock itself.
+    Lock,
+    /// The first place in line for a lock that is kept on several nodes: `lock-turnstile:<resource>` instead.
+    Turnstile,
+}
+
 /// The keys of one lock; all share a cluster slot.
 #[derive(Clone, Debug)]
 pub(super) struct LockKeys {
@@ -21,8 +30,12 @@ pub(super) struct LockKeys {
 }
 
 impl LockKeys {
-    pub(super) fn new(space: &KeySpace, resource: &Resource) -> Self {
-        let lease = space.key(format_args!("lock:{}", Segment(resource.as_str())));
+    pub(super) fn new(space: &KeySpace, kind: LeaseKind, resource: &Resource) -> Self {
+        let name = match kind {
+            LeaseKind::Lock => "lock",
+            LeaseKind::Turnstile => "lock-turnstile",
+        };
+        let lease = space.key(format_args!("{name}:{}", Segment(resource.as_str())));
         Self {
             fence: lease.sibling("lock:fence"),
             holder: lease.sibling("lock:holder"),
@@ -42,4 +55,10 @@ pub(super) fn index(space: &KeySpace) -> Key {
 /// `locks:wake` - the channel on which scripts announce whose turn it is.
 pub(super) fn wake_channel(space: &KeySpace) -> Key {
     space.key("locks:wake")
+}
+
+/// `locks:node` - string, which run of a lock node's server we know, and from when on it may vote. One per node; never
+/// expires, since a node without it has forgotten its votes.
+pub(super) fn node_record(space: &KeySpace) -> Key {
+    space.key("locks:node")
 }

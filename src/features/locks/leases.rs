@@ -1,25 +1,13 @@
-//! Where leases are kept: the one place that speaks to Redis about them.
+//! Where leases are kept: on the state role's Redis, or on a majority of lock nodes behind a line that it keeps.
 
 use std::time::Duration;
 
-use super::config::LocksConfig;
-use super::keys::{LockKeys, wake_channel};
-use super::model::{Resource, Token, Votes};
-use super::scripts::{
-    Acquire, Acquired, End, Extend, Extended, Force, Forced, Inspect, Inspected, Owned, Patience, Place, Release, Terms,
-};
-use crate::clock::Clock;
-use crate::redis::{Redis, RedisFault};
-
-/// The leases of the state role's Redis.
-#[derive(Clone, Debug)]
-pub(super) struct Leases {
-    redis: Redis,
-    clock: Clock,
-    fence_life: Duration,
-    turn: Duration,
-    queue_limit: usize,
-}
+use super::error::LockError;
+use super::model::{Guarantee, Resource, Token, Votes};
+use super::redlock::Redlock;
+use super::scripts::{Acquired, End, Extended, Forced, Inspected, Owned, Patience, Place};
+use super::store::Store;
+use crate::redis::RedisFault;
 
 /// One attempt to get a lease.
 #[derive(Clone, Debug)]
@@ -35,49 +23,94 @@ pub(super) struct Bid {
     pub wait: Duration,
 }
 
+impl Bid {
+    /// For a node that lost a lease which others still have.
+    pub(super) fn taking_back(resource: &Resource, ttl: Duration) -> Self {
+        Self {
+            resource: resource.clone(),
+            ttl,
+            owner: String::new(),
+            metadata: String::new(),
+            patience: Patience::None,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Granted { fence: u64, ends: End, votes: Votes },
-    Held { remaining: Option<Duration> },
-    Waiting { remaining: Option<Duration>, place: Place },
+    /// `ends`: of leases that can be listed.
+    Granted {
+        fence: u64,
+        ends: Option<End>,
+        votes: Votes,
+    },
+    Held {
+        remaining: Option<Duration>,
+    },
+    Waiting {
+        remaining: Option<Duration>,
+        place: Place,
+    },
     QueueFull,
 }
 
+/// The leases of all locks.
+#[derive(Clone, Debug)]
+pub(super) struct Leases {
+    /// The line of waiters; without lock nodes also the leases.
+    line: Store,
+    nodes: Option<Redlock>,
+}
+
+/// One Redis, and it agreed.
+const SINGLE: Votes = Votes { granted: 1, total: 1 };
+/// While strangers hold nodes, who is first in line asks this often.
+const NODES_HELD_PAUSE: Duration = Duration::from_millis(50);
+
 impl Leases {
-    pub(super) fn new(redis: &Redis, clock: &Clock, config: &LocksConfig) -> Self {
-        Self {
-            redis: redis.clone(),
-            clock: clock.clone(),
-            fence_life: config.fence_life.duration(),
-            turn: config.turn.duration(),
-            queue_limit: config.queue_limit,
+    pub(super) fn new(line: Store, nodes: Option<Redlock>) -> Self {
+        Self { line, nodes }
+    }
+
+    /// How far a grant can be trusted.
+    pub(super) fn guarantee(&self) -> Guarantee {
+        match &self.nodes {
+            Some(nodes) if nodes.count() > 1 => Guarantee::Majority,
+            _ => Guarantee::SingleNodeLease,
         }
     }
 
     /// The name under which a lock's waiters are called.
     pub(super) fn line(&self, resource: &Resource) -> String {
-        self.keys(resource).lease.as_str().to_owned()
+        self.line.keys(resource).lease.as_str().to_owned()
     }
 
-    pub(super) async fn acquire(&self, bid: &Bid, token: &Token) -> Result<Answer, RedisFault> {
-        let call = Acquire {
-            keys: &self.keys(&bid.resource),
-            token,
-            ttl: bid.ttl,
-            owner: &bid.owner,
-            metadata: &bid.metadata,
-            patience: &bid.patience,
-            wait: bid.wait,
-            queue_limit: self.queue_limit,
-            terms: &self.terms(),
+    pub(super) async fn acquire(&self, bid: &Bid, token: &Token) -> Result<Answer, LockError> {
+        let first = self.line.acquire(bid, token).await;
+        let Some(nodes) = &self.nodes else { return Ok(answer(first?)) };
+        let ends = match first {
+            Ok(Acquired::Granted { ends, .. }) => Some(ends),
+            Ok(other) => return Ok(answer(other)),
+            // The line keeps order, the nodes keep the lock: without the line nobody is first, but one still wins.
+            Err(fault) => {
+                tracing::debug!(%fault, "the line of waiters is away");
+                None
+            }
         };
-        Ok(match self.redis.call(&call).await? {
-            Acquired::Granted { fence, ends } => Answer::Granted { fence, ends, votes: SINGLE },
-            Acquired::Held { remaining } => Answer::Held { remaining },
-            Acquired::Waiting { remaining, place } => Answer::Waiting { remaining, place },
-            Acquired::QueueFull => Answer::QueueFull,
-        })
+        let granted = nodes.acquire(bid, token).await;
+        if let Ok(Answer::Granted { fence, votes, .. }) = granted {
+            return Ok(Answer::Granted { fence, ends, votes });
+        }
+        self.leave_line(&bid.resource, token, None).await;
+        match granted? {
+            // Strangers hold it, or others split the vote: nobody will call us.
+            Answer::Held { remaining } if bid.patience != Patience::None => {
+                Ok(Answer::Held { remaining: Some(remaining.unwrap_or(NODES_HELD_PAUSE).min(NODES_HELD_PAUSE)) })
+            }
+            other => Ok(other),
+        }
     }
 
     pub(super) async fn extend(
@@ -85,48 +118,76 @@ impl Leases {
         resource: &Resource,
         token: &Token,
         ttl: Duration,
-    ) -> Result<(Owned<Extended>, Votes), RedisFault> {
-        let call = Extend { keys: &self.keys(resource), token, ttl, terms: &self.terms() };
-        Ok((self.redis.call(&call).await?, SINGLE))
+    ) -> Result<(Owned<Extended>, Votes), LockError> {
+        let Some(nodes) = &self.nodes else {
+            return Ok((self.line.extend(resource, token, ttl).await?, SINGLE));
+        };
+        let (extended, place) =
+            tokio::join!(nodes.extend(resource, token, ttl), self.line.extend(resource, token, ttl));
+        let (owned, votes) = extended?;
+        Ok(match (owned, place) {
+            (Owned::Mine(lease), Ok(Owned::Mine(place))) => {
+                (Owned::Mine(Extended { ends: place.ends, ..lease }), votes)
+            }
+            (owned, _) => (owned, votes),
+        })
     }
 
+    /// Releases by token, and takes the ticket out of the line.
     pub(super) async fn release(
         &self,
         resource: &Resource,
         token: &Token,
         ticket: Option<&str>,
-    ) -> Result<Owned<Option<End>>, RedisFault> {
-        self.redis.call(&Release { keys: &self.keys(resource), token, ticket, terms: &self.terms() }).await
+    ) -> Result<Owned<Option<End>>, LockError> {
+        let Some(nodes) = &self.nodes else {
+            return Ok(self.line.release(resource, token, ticket).await?);
+        };
+        let released = nodes.release(resource, token).await;
+        // The nodes first: who is called next finds them free.
+        let ends = self.leave_line(resource, token, ticket).await;
+        Ok(match released? {
+            Owned::Mine(()) => Owned::Mine(ends),
+            Owned::Nobody => Owned::Nobody,
+            Owned::Other => Owned::Other,
+        })
     }
 
-    pub(super) async fn force(&self, resource: &Resource) -> Result<Forced, RedisFault> {
-        self.redis.call(&Force { keys: &self.keys(resource), terms: &self.terms() }).await
+    pub(super) async fn force(&self, resource: &Resource) -> Result<Forced, LockError> {
+        let Some(nodes) = &self.nodes else { return Ok(self.line.force(resource).await?) };
+        let forced = nodes.force(resource).await?;
+        match self.line.force(resource).await {
+            Ok(place) => Ok(Forced { ends: place.ends, ..forced }),
+            Err(_) => Ok(forced),
+        }
     }
 
-    pub(super) async fn inspect(&self, resource: &Resource) -> Result<Inspected, RedisFault> {
-        self.redis.call(&Inspect { keys: &self.keys(resource) }).await
+    pub(super) async fn inspect(&self, resource: &Resource) -> Result<Inspected, LockError> {
+        let Some(nodes) = &self.nodes else { return Ok(self.line.inspect(resource).await?) };
+        let (seen, place) = tokio::join!(nodes.inspect(resource), self.line.inspect(resource));
+        let waiters = place.map(|place| place.waiters).unwrap_or_default();
+        Ok(Inspected { waiters, ..seen? })
     }
 
-    /// The same for many, in one round trip.
+    /// Many locks as the line knows them, in one round trip.
     pub(super) async fn inspect_all(&self, resources: &[Resource]) -> Result<Vec<Inspected>, RedisFault> {
-        let keys: Vec<LockKeys> = resources.iter().map(|resource| self.keys(resource)).collect();
-        let calls: Vec<Inspect<'_>> = keys.iter().map(|keys| Inspect { keys }).collect();
-        self.redis.call_all(&calls).await?.into_iter().collect()
+        self.line.inspect_all(resources).await
     }
 
-    fn keys(&self, resource: &Resource) -> LockKeys {
-        LockKeys::new(self.redis.keys(), resource)
-    }
-
-    fn terms(&self) -> Terms {
-        Terms {
-            now: self.clock.redis_arg(),
-            fence_life: self.fence_life,
-            turn: self.turn,
-            channel: wake_channel(self.redis.keys()),
+    async fn leave_line(&self, resource: &Resource, token: &Token, ticket: Option<&str>) -> Option<End> {
+        match self.line.release(resource, token, ticket).await {
+            Ok(Owned::Mine(ends)) => ends,
+            // It ends by itself with the lease.
+            Ok(Owned::Nobody | Owned::Other) | Err(_) => None,
         }
     }
 }
 
-/// One node, and it agreed.
-const SINGLE: Votes = Votes { granted: 1, total: 1 };
+fn answer(acquired: Acquired) -> Answer {
+    match acquired {
+        Acquired::Granted { fence, ends } => Answer::Granted { fence, ends: Some(ends), votes: SINGLE },
+        Acquired::Held { remaining } => Answer::Held { remaining },
+        Acquired::Waiting { remaining, place } => Answer::Waiting { remaining, place },
+        Acquired::QueueFull => Answer::QueueFull,
+    }
+}

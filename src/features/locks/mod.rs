@@ -9,6 +9,8 @@
 //! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even when Redis forgets everything.
 //! - Waiters stand in one queue in Redis. A free lease is offered to the first of them for `locks.turn`; meanwhile
 //!   nobody else gets it. Who misses its turn is passed over.
+//! - With `locks.nodes` a majority of independent masters keeps the leases ([`redlock`]); the queue stays on the state
+//!   role, as a turnstile that keeps order and that safety does not depend on.
 //! - The list of held locks is kept behind the grants' backs ([`index`]), so that a grant is one round trip.
 
 mod config;
@@ -18,10 +20,13 @@ mod keys;
 mod leases;
 mod metrics;
 mod model;
+mod node_scripts;
+mod redlock;
 mod routes;
 mod scripts;
 mod service;
 mod stake;
+mod store;
 mod validity;
 mod waiting;
 mod wish;
@@ -58,12 +63,14 @@ pub static FEATURE: Feature = Feature {
         &scripts::FORCE,
         &scripts::INSPECT,
         &scripts::UNLIST,
+        &node_scripts::VOTE,
+        &node_scripts::RAISE,
     ],
     section: Some(SectionCheck::of::<LocksConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let locks = LockService::new(deps, deps.config.section()?);
+    let locks = LockService::new(deps, deps.config.section()?, FEATURE.scripts)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))

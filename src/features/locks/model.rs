@@ -196,6 +196,9 @@ pub(super) enum Guarantee {
     /// A lease on one Redis: it holds while that Redis keeps its data and its clock does not jump. The fencing token
     /// covers the rest.
     SingleNodeLease,
+    /// A majority of independent Redis masters agreed (Redlock): it holds while at most a minority of them fail, hang,
+    /// lose their data or have a clock that jumps.
+    Majority,
 }
 
 /// How many lock nodes agreed.

@@ -359,7 +359,7 @@ fn bind_keys<'a>(call: &'a mut Binding, keys: &LockKeys) -> &'a mut Binding {
 }
 
 /// Redis says -1 for a key without an end; between the check and the question none can have vanished.
-fn remaining_time(ms: i64) -> Option<Duration> {
+pub(super) fn remaining_time(ms: i64) -> Option<Duration> {
     unsigned(ms).map(Duration::from_millis)
 }
 

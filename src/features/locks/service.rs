@@ -9,13 +9,16 @@ use tokio::sync::oneshot;
 use super::config::LocksConfig;
 use super::error::LockError;
 use super::index::{Cursor, Index};
+use super::keys::{LeaseKind, wake_channel};
 use super::leases::{Answer, Bid, Leases};
 use super::metrics::LockMetrics;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, LockGrant, LockState, LockStats, Resource, Token, millis,
 };
+use super::redlock::Redlock;
 use super::scripts::{Inspected, Owned, Patience, Place};
 use super::stake::{Desk, Hold, Stake};
+use super::store::Store;
 use super::validity::{Asked, Lease};
 use super::waiting::{Waiters, ticket_name};
 use super::wish::{self, Wish};
@@ -23,7 +26,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{FaultKind, Outcome, RedisFault};
+use crate::redis::{EndpointError, FaultKind, LuaScript, Outcome, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct LockService(Arc<Inner>);
@@ -43,10 +46,14 @@ struct Inner {
 }
 
 impl LockService {
-    pub(super) fn new(deps: &Deps, config: LocksConfig) -> Self {
+    /// # Errors
+    /// The lock node whose address is unusable.
+    pub(super) fn new(deps: &Deps, config: LocksConfig, scripts: &[&'static LuaScript]) -> Result<Self, EndpointError> {
         let redis = &deps.redis.state;
         let metrics = LockMetrics::new(&deps.metrics);
-        let leases = Leases::new(redis, &deps.clock, &config);
+        let nodes = Redlock::from_config(deps, &config, scripts)?;
+        let kind = if nodes.is_some() { LeaseKind::Turnstile } else { LeaseKind::Lock };
+        let leases = Leases::new(Store::new(redis, kind, &deps.clock, &config), nodes);
         let (index, keeper) = Index::new(redis, &deps.clock, &config, &metrics);
         let (desk, returns) = Desk::new(&leases, &index, &metrics);
         let waiters =
@@ -56,11 +63,11 @@ impl LockService {
             tasks.spawn("locks.index", |stop| keeper.run(stop));
             tasks.spawn("locks.returns", |stop| returns.run(stop));
             tasks.spawn("locks.wake", move |stop| async move {
-                let channel = super::keys::wake_channel(redis.keys());
+                let channel = wake_channel(redis.keys());
                 redis.follow(&channel, stop, |news| ears.hear(&news)).await;
             });
         });
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             config,
             leases,
             desk,
@@ -71,7 +78,7 @@ impl LockService {
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
-        }))
+        })))
     }
 
     /// Fills in what a request left out and checks it against the limits.
@@ -171,9 +178,9 @@ impl LockService {
         let metrics = &self.0.metrics;
         let asked = Asked::now(&self.0.clock);
         stake.hold = Hold::Perhaps;
-        let answer = self.0.leases.acquire(&bid, &stake.token).await.inspect_err(|fault| {
+        let answer = self.0.leases.acquire(&bid, &stake.token).await.inspect_err(|error| {
             metrics.failed.inc();
-            if fault.outcome == Outcome::NotApplied {
+            if matches!(error, LockError::Redis(fault) if fault.outcome == Outcome::NotApplied) {
                 stake.hold = Hold::No;
             }
         })?;
@@ -182,13 +189,16 @@ impl LockService {
             Answer::Granted { fence, ends, votes } => {
                 (stake.hold, stake.ticket) = (Hold::Yes, None);
                 metrics.granted.inc();
-                self.0.index.list(bid.resource.clone(), ends);
+                if let Some(ends) = ends {
+                    self.0.index.list(bid.resource.clone(), ends);
+                }
                 let lease = Lease {
                     resource: bid.resource,
                     token: stake.token.clone(),
                     fencing_token: fence,
                     ttl: bid.ttl,
                     votes,
+                    guarantee: self.0.leases.guarantee(),
                 };
                 Ok(Attempt::Granted(Taken { stake, asked, lease }))
             }
@@ -276,6 +286,7 @@ impl LockService {
             fencing_token: extended.fence,
             ttl: extended.remaining,
             votes,
+            guarantee: self.0.leases.guarantee(),
         })
     }
 

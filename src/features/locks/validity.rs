@@ -21,6 +21,7 @@ pub(super) struct Lease {
     pub fencing_token: u64,
     pub ttl: Duration,
     pub votes: Votes,
+    pub guarantee: Guarantee,
 }
 
 impl Asked {
@@ -45,7 +46,7 @@ impl Asked {
             ttl_ms: millis(lease.ttl),
             validity_ms: millis(valid),
             expires_at: self.time_of_day + UnixMillis::try_from(millis(safe)).unwrap_or(UnixMillis::MAX),
-            guarantee: Guarantee::SingleNodeLease,
+            guarantee: lease.guarantee,
             nodes: lease.votes,
         })
     }
@@ -54,6 +55,6 @@ impl Asked {
 /// How far clocks may run apart during a lease: 1 %, and 2 ms for the granularity of Redis's expiry.
 ///
 /// Source: Redis documentation, "Distributed Locks with Redis", and the reference implementations of Redlock.
-fn drift(ttl: Duration) -> Duration {
+pub(super) fn drift(ttl: Duration) -> Duration {
     ttl / 100 + Duration::from_millis(2)
 }

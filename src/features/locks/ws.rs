@@ -165,7 +165,7 @@ impl Guard {
                 () = tokio::time::sleep_until(extend_at.min(valid_until).into()) => {}
                 () = phase.draining() => return End::Draining,
                 message = self.socket.recv() => {
-                    if let Some(end) = judged(&message) {
+                    if let Some(end) = judged(message.as_ref()) {
                         return end;
                     }
                     unheard = None;
@@ -219,14 +219,14 @@ impl Guard {
 /// Resolves when the client closes, vanishes, or speaks.
 async fn end_of(socket: &mut WebSocket) -> End {
     loop {
-        if let Some(end) = judged(&socket.recv().await) {
+        if let Some(end) = judged(socket.recv().await.as_ref()) {
             return end;
         }
     }
 }
 
 /// Whether a message ends the hold; pings and pongs only show that the client lives.
-fn judged(message: &Option<Result<Message, axum::Error>>) -> Option<End> {
+fn judged(message: Option<&Result<Message, axum::Error>>) -> Option<End> {
     match message {
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
         Some(Ok(Message::Text(_) | Message::Binary(_))) => Some(End::Data),
