@@ -12,6 +12,7 @@ mod support;
 mod auth;
 mod command;
 mod health;
+mod lock_check;
 mod locks;
 mod locks_faults;
 mod locks_hold;

@@ -13,6 +13,7 @@
 //!   role, as a turnstile that keeps order and that safety does not depend on.
 //! - The list of held locks is kept behind the grants' backs ([`index`]), so that a grant is one round trip.
 
+mod acquisition;
 mod config;
 mod error;
 mod index;

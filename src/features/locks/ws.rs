@@ -9,9 +9,10 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::acquisition::Taken;
 use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
 use super::model::{AcquireRequest, ExtendRequest, HoldQuery, LockGrant, ResourcePath, millis};
-use super::service::{LockService, Taken};
+use super::service::LockService;
 use super::wish::Wish;
 use crate::http::extract::{Path, Query};
 use crate::http::problem::{Problem, ProblemBody};
