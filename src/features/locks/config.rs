@@ -129,3 +129,54 @@ impl LocksConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn section(overrides: &str) -> Result<LocksConfig, String> {
+        let config = Config::with_overrides(&format!("[locks]\n{overrides}")).expect("TOML");
+        config.section().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_longest_prefix_names_a_lock() {
+        let family = "ttl = \"1s\"\nmax_ttl = \"2s\"\nwait = \"0s\"\nextension = \"1s\"";
+        let text =
+            format!("[[locks.named]]\nprefix = \"a:\"\n{family}\n[[locks.named]]\nprefix = \"a:b:\"\n{family}\n");
+        let config = section(&text).expect("valid");
+        let prefix = |resource| config.named(resource).map(|lock| lock.prefix.as_str());
+        assert_eq!(prefix("a:b:c"), Some("a:b:"));
+        assert_eq!(prefix("a:c"), Some("a:"));
+        assert_eq!(prefix("b"), None);
+    }
+
+    #[test]
+    fn the_shipped_locks_allow_what_the_platform_asks_for() {
+        let config = section("").expect("the defaults");
+        assert_eq!(config.largest_lease(), Duration::from_secs(120));
+        assert_eq!(config.named("token_minting:wallet").map(|lock| lock.ttl.as_millis()), Some(120_000));
+    }
+
+    #[test]
+    fn what_would_be_unsafe_is_refused_and_named() {
+        for (overrides, field) in [
+            ("min_ttl = \"1ms\"", "locks.min_ttl"),
+            ("max_ttl = \"50ms\"", "locks.max_ttl"),
+            ("max_wait = \"31s\"", "locks.max_wait"),
+            ("fence_life = \"2m\"", "locks.fence_life"),
+            ("turn = \"0s\"", "locks.turn"),
+            ("waiters = 0", "locks.waiters"),
+            ("nodes = [\"redis://a\", \"redis://b\"]", "locks.nodes"),
+            ("nodes = [\"redis://a\", \"redis://b\", \"redis://a\"]", "locks.nodes"),
+            (
+                "[[locks.named]]\nprefix = \"a\"\nttl = \"3s\"\nmax_ttl = \"2s\"\nwait = \"0s\"\nextension = \"1s\"",
+                "locks.named[0].ttl",
+            ),
+        ] {
+            let error = section(overrides).expect_err("refused");
+            assert!(error.contains(field), "{overrides}: {error}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use super::config::LocksConfig;
 use super::keys;
 use super::metrics::LockMetrics;
 use super::model::Resource;
-use super::scripts::{End, Unlist};
+use super::scripts::{Change, End, Relist};
 use crate::clock::Clock;
 use crate::redis::{Effect, Key, Redis, RedisFault};
 
@@ -19,6 +19,8 @@ use crate::redis::{Effect, Key, Redis, RedisFault};
 const BACKLOG: usize = 65_536;
 /// Changes that go to Redis together.
 const BATCH: usize = 256;
+/// How long changes are gathered.
+const GATHER: Duration = Duration::from_millis(5);
 /// A release under way is not taken for an expiry.
 const GRACE_US: u64 = 1_000_000;
 
@@ -28,12 +30,6 @@ pub(super) struct Index {
     key: Key,
     clock: Clock,
     changes: mpsc::Sender<Change>,
-}
-
-#[derive(Debug)]
-enum Change {
-    Listed(Resource, End),
-    Unlisted(Resource, End),
 }
 
 /// The index's other side, for its task.
@@ -139,10 +135,19 @@ impl Keeper {
             let done = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = sweeps.tick() => self.sweep().await,
-                count = self.changes.recv_many(&mut batch, BATCH) => match count {
-                    0 => return,
-                    _ => self.write(batch.drain(..)).await,
-                },
+                count = self.changes.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    // What comes together goes together: locks that are passed on quickly cost one call for many.
+                    tokio::time::sleep(GATHER).await;
+                    while batch.len() < BATCH && let Ok(change) = self.changes.try_recv() {
+                        batch.push(change);
+                    }
+                    let written = self.write(&batch).await;
+                    batch.clear();
+                    written
+                }
             };
             if let Err(fault) = done {
                 // Nothing to mend: entries that are missing are not shown, entries too many are swept.
@@ -151,30 +156,9 @@ impl Keeper {
         }
     }
 
-    async fn write(&self, changes: impl Iterator<Item = Change>) -> Result<(), RedisFault> {
-        let (mut add, mut added) = (redis::cmd("ZADD"), false);
-        add.arg(&self.index.key).arg("GT");
-        let mut gone = Vec::new();
-        for change in changes {
-            match change {
-                Change::Listed(resource, End(ends_us)) => {
-                    add.arg(ends_us).arg(resource.as_str());
-                    added = true;
-                }
-                Change::Unlisted(resource, ends) => gone.push((resource, ends)),
-            }
-        }
-        if added {
-            let mut trim = redis::cmd("ZREMRANGEBYRANK");
-            trim.arg(&self.index.key).arg(0).arg(format!("-{}", self.limit + 1));
-            let mut expire = redis::cmd("PEXPIRE");
-            expire.arg(&self.index.key).arg(u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX));
-            self.index.redis.query_all(&[add, trim, expire], Effect::Write).await?;
-        }
-        if !gone.is_empty() {
-            self.index.redis.call(&Unlist { index: &self.index.key, entries: &gone }).await?;
-        }
-        Ok(())
+    async fn write(&self, changes: &[Change]) -> Result<(), RedisFault> {
+        let Index { redis, key, .. } = &self.index;
+        redis.call(&Relist { index: key, limit: self.limit, life: self.life, changes }).await.map(|_| ())
     }
 
     async fn sweep(&self) -> Result<(), RedisFault> {

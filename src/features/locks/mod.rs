@@ -63,7 +63,7 @@ pub static FEATURE: Feature = Feature {
         &scripts::EXTEND,
         &scripts::FORCE,
         &scripts::INSPECT,
-        &scripts::UNLIST,
+        &scripts::RELIST,
         &node_scripts::VOTE,
         &node_scripts::RAISE,
     ],

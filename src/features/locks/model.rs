@@ -137,14 +137,14 @@ pub(super) struct AcquireRequest {
     #[schema(required, nullable = false, minimum = 100, maximum = 60_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
     /// How long to wait in line while others hold the lock, milliseconds; 0 does not wait.
-    #[schema(nullable = false, minimum = 0, maximum = 30_000, example = 0)]
+    #[schema(minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
     /// A name for people and listings.
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
              example = "settlement-worker-3")]
     pub owner: Option<Owner>,
     /// Shown to whoever looks at the lock; at most `locks.metadata_limit` bytes of JSON.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Metadata>,
 }
 
@@ -161,11 +161,11 @@ pub(super) struct AcquireAllRequest {
     #[schema(minimum = 100, maximum = 60_000, example = 30_000)]
     pub ttl_ms: u64,
     /// A name for people and listings.
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 128,
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128,
              pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
     pub owner: Option<Owner>,
     /// Shown to whoever looks at the locks; at most `locks.metadata_limit` bytes of JSON.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Metadata>,
 }
 

@@ -12,7 +12,7 @@ pub(super) static RELEASE: LuaScript = lua!("locks/release.lua");
 pub(super) static EXTEND: LuaScript = lua!("locks/extend.lua");
 pub(super) static FORCE: LuaScript = lua!("locks/force.lua");
 pub(super) static INSPECT: LuaScript = lua!("locks/inspect.lua");
-pub(super) static UNLIST: LuaScript = lua!("locks/unlist.lua");
+pub(super) static RELIST: LuaScript = lua!("locks/relist.lua");
 
 /// What scripts need to know beside their own arguments.
 #[derive(Clone, Debug)]
@@ -326,26 +326,42 @@ impl ScriptCall for Inspect<'_> {
     }
 }
 
-pub(super) struct Unlist<'a> {
-    pub index: &'a Key,
-    /// Resources and the ends under which they were listed.
-    pub entries: &'a [(Resource, End)],
+/// A change of the index.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// A lease was granted or extended.
+    Listed(Resource, End),
+    /// The lease that was listed under this end was released.
+    Unlisted(Resource, End),
 }
 
-impl ScriptCall for Unlist<'_> {
+pub(super) struct Relist<'a> {
+    pub index: &'a Key,
+    pub limit: usize,
+    /// How long the index outlives its last change.
+    pub life: Duration,
+    pub changes: &'a [Change],
+}
+
+impl ScriptCall for Relist<'_> {
     type Raw = u64;
+    /// How many locks are listed.
     type Reply = u64;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
-        &UNLIST
+        &RELIST
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(self.index);
-        for (resource, End(ends_us)) in self.entries {
-            call.arg(resource.as_str()).arg(ends_us);
+        call.key(self.index).arg(self.limit).arg(millis(self.life));
+        for change in self.changes {
+            let (kind, resource, End(ends_us)) = match change {
+                Change::Listed(resource, ends) => (1, resource, ends),
+                Change::Unlisted(resource, ends) => (0, resource, ends),
+            };
+            call.arg(kind).arg(resource.as_str()).arg(ends_us);
         }
     }
 
