@@ -242,6 +242,26 @@ async fn a_lost_subscription_is_made_again_and_nobody_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_queue_that_redis_forgot_is_put_together_again() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let waiters = (0..3).map(|_| async {
+        let grant = wait(&app, 18_000).await.expect(201).json();
+        release(&app, &grant).await;
+    });
+    tokio::join!(join_all(waiters), async {
+        in_line(&app, 3).await;
+        let _: u64 = app.redis().command(&["DEL", QUEUE]);
+        eventually("the subscription was there", async || {
+            app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
+        })
+        .await;
+        in_line(&app, 3).await;
+        release(&app, &held).await;
+    });
+}
+
+#[tokio::test]
 async fn a_wait_is_given_up_when_redis_goes_away() {
     let app = TestApp::builder().system_clock().behind_proxy().spawn().await;
     hold(&app, LONG).await;

@@ -188,10 +188,11 @@ impl LockService {
         Ok(Stake::new(&self.0.desk, wish.resource.clone(), token, wish.ttl))
     }
 
-    /// A lease beyond the longest that is granted was left by a clock that jumped back, or by a stranger.
+    /// A lease beyond the longest that is granted was left by a clock that jumped back, or by a stranger; one without an
+    /// end is a stranger's for sure.
     fn watch_for_overlong(&self, resource: &Resource, remaining: Option<Duration>) {
         let longest = self.0.config.largest_lease();
-        if remaining.is_none_or(|remaining| remaining > longest) {
+        if let Some(remaining) = remaining.filter(|remaining| *remaining > longest) {
             self.0.metrics.overlong.inc();
             tracing::warn!(%resource, ?remaining, "a lease lasts longer than any that is granted");
         }

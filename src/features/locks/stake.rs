@@ -140,6 +140,7 @@ impl Returns {
 
 /// Releases by token until Redis says that nothing of the stake is left, at most [`ATTEMPTS`] times.
 async fn give_back(leases: &Leases, index: &Index, metrics: &LockMetrics, stake: Return, stop: &CancellationToken) {
+    let mut answered = false;
     for pause in ATTEMPTS {
         if !pause.is_zero() {
             tokio::select! {
@@ -153,11 +154,14 @@ async fn give_back(leases: &Leases, index: &Index, metrics: &LockMetrics, stake:
                 return;
             }
             Ok(Owned::Nobody | Owned::Other) if stake.hold != Hold::Perhaps => return,
-            Ok(Owned::Nobody | Owned::Other) | Err(_) => {}
+            Ok(Owned::Nobody | Owned::Other) => answered = true,
+            Err(_) => answered = false,
         }
         if Instant::now() >= stake.until && stake.ticket.is_none() {
             return;
         }
     }
-    metrics.abandoned.inc();
+    if !answered {
+        metrics.abandoned.inc();
+    }
 }

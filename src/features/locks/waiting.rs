@@ -50,8 +50,16 @@ struct Line {
 struct Signal {
     /// The name in its ticket.
     name: String,
-    is_its_turn: AtomicBool,
+    is_called: AtomicBool,
     wake: Notify,
+}
+
+impl Signal {
+    /// Lets its waiter ask.
+    fn call(&self) {
+        self.is_called.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
 }
 
 impl Waiters {
@@ -70,8 +78,7 @@ impl Waiters {
         lines.count += 1;
         lines.joined += 1;
         let place = lines.joined;
-        let signal =
-            Arc::new(Signal { name: name.to_owned(), is_its_turn: AtomicBool::new(false), wake: Notify::new() });
+        let signal = Arc::new(Signal { name: name.to_owned(), is_called: AtomicBool::new(false), wake: Notify::new() });
         let line = lines
             .by_lease
             .entry(lease.to_owned())
@@ -107,8 +114,7 @@ impl Waiters {
             self.lines().by_lease.get(lease).and_then(|line| line.waiting.values().find(|s| s.name == name).cloned());
         match own {
             Some(signal) => {
-                signal.is_its_turn.store(true, Ordering::SeqCst);
-                signal.wake.notify_one();
+                signal.call();
             }
             None => self.put_off(lease, self.0.turn),
         }
@@ -122,11 +128,11 @@ impl Waiters {
         }
     }
 
-    /// Messages may have been missed: every line looks now.
+    /// Messages may have been missed, and a Redis that came back may have forgotten the queue: everybody asks, which
+    /// puts those who still have to wait back into their places.
     fn look_everywhere(&self) {
-        for line in self.lines().by_lease.values_mut() {
-            line.next_look = Instant::now();
-            line.wake_first();
+        for signal in self.lines().by_lease.values().flat_map(|line| line.waiting.values()) {
+            signal.call();
         }
     }
 
@@ -160,7 +166,7 @@ impl Waiter {
     pub(super) async fn called(&self) {
         loop {
             let woken = self.signal.wake.notified();
-            if self.signal.is_its_turn.swap(false, Ordering::SeqCst) {
+            if self.signal.is_called.swap(false, Ordering::SeqCst) {
                 return;
             }
             match self.alarm() {
