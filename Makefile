@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench openapi demo fmt clean-data
+.PHONY: help run build test check lock-check bench openapi demo fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ test: ## Install what the tests need and run all of them
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features once more, under the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(cache|health|idempotency|timeseries)/)'
+		-E 'test(/^(cache|health|idempotency|locks|timeseries)/)'
 
 # Everything in the dev profile and with the same flags, so that nothing is compiled twice.
 check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
@@ -35,6 +35,10 @@ check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
 	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
 	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+
+lock-check: ## Try for many minutes whether a lock ever has two holders (GTX_LOCK_CHECK_SEED)
+	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
+		--no-capture
 
 bench: ## Measure the service beside its peers (docs/benchmarks.md)
 	@scripts/setup_redis.sh

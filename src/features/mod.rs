@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod health;
 pub mod idempotency;
+pub mod locks;
 pub mod metrics;
 pub mod timeseries;
 
@@ -36,5 +37,11 @@ pub struct Feature {
 }
 
 /// Every capability of the service.
-pub static FEATURES: &[&Feature] =
-    &[&cache::FEATURE, &health::FEATURE, &idempotency::FEATURE, &metrics::FEATURE, &timeseries::FEATURE];
+pub static FEATURES: &[&Feature] = &[
+    &cache::FEATURE,
+    &health::FEATURE,
+    &idempotency::FEATURE,
+    &locks::FEATURE,
+    &metrics::FEATURE,
+    &timeseries::FEATURE,
+];

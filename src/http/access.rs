@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Method;
 
@@ -26,7 +27,12 @@ pub enum Budget {
     Standard,
     /// `http.streaming_deadline`; the handler bounds the body itself as it comes.
     Streaming,
+    /// As [`Budget::Standard`], and [`LONGEST_WAIT`] on top of the deadline: the caller asked to wait.
+    Waiting,
 }
+
+/// The longest that a handler may let its caller wait for something to happen.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// One operation's row.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +58,13 @@ impl Access {
     #[must_use]
     pub const fn streaming(mut self) -> Self {
         self.budget = Budget::Streaming;
+        self
+    }
+
+    /// The same for a call that may wait for something to happen.
+    #[must_use]
+    pub const fn waiting(mut self) -> Self {
+        self.budget = Budget::Waiting;
         self
     }
 }

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::access::{Budget, Guard, RouteInfo, RouteTable};
+use super::access::{Budget, Guard, LONGEST_WAIT, RouteInfo, RouteTable};
 use super::auth::{Authenticator, Principal};
 use super::extract::BodyLimit;
 use super::problem::{self, Problem};
@@ -137,11 +137,10 @@ where
         let state = if let Err(problem) = edge.admit(&mut request, visit.route.as_deref(), in_flight) {
             State::Refused { problem: Some(problem) }
         } else {
-            let streaming = visit.route.as_ref().is_some_and(|route| route.budget == Budget::Streaming);
-            let (limit, body_limit) = if streaming {
-                (edge.streaming_deadline, usize::MAX)
-            } else {
-                (edge.request_deadline, edge.body_limit)
+            let (limit, body_limit) = match visit.budget() {
+                Budget::Standard => (edge.request_deadline, edge.body_limit),
+                Budget::Waiting => (edge.request_deadline + LONGEST_WAIT, edge.body_limit),
+                Budget::Streaming => (edge.streaming_deadline, usize::MAX),
             };
             let extensions = request.extensions_mut();
             extensions.insert(BodyLimit(body_limit));
@@ -228,7 +227,9 @@ impl Visit {
         if let Some(span) = &self.span {
             span.end(status);
         }
-        if elapsed >= self.edge.slow_request && !status.is_server_error() {
+        // Who asked to wait was not served slowly.
+        let is_slow = elapsed >= self.edge.slow_request && self.budget() != Budget::Waiting;
+        if is_slow && !status.is_server_error() {
             tracing::warn!(
                 method = %self.method, path = self.uri.path(), status = status.as_u16(),
                 elapsed_ms = elapsed.as_millis(), request_id = self.id_text(), "slow request",
@@ -272,6 +273,11 @@ impl Visit {
             method = %self.method, path = self.uri.path(), status = status.as_u16(), code = problem.kind().slug,
             cause, request_id = self.id_text(), "failed",
         );
+    }
+
+    /// Routes that nobody serves get the ordinary budget.
+    fn budget(&self) -> Budget {
+        self.route.as_ref().map_or(Budget::Standard, |route| route.budget)
     }
 
     fn id_text(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 /// Reads an unsigned whole number; for `#[serde(deserialize_with)]`.
@@ -11,6 +12,17 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = deserializer.deserialize_u64(Whole)?;
     u64::try_from(number).map_err(|_| de::Error::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
+}
+
+/// The same where the field may be absent (with `default`) or null.
+///
+/// # Errors
+/// As [`unsigned`].
+pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "unsigned")] u64);
+
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(number)| number))
 }
 
 /// Reads a signed whole number; for `#[serde(deserialize_with)]`.

@@ -9,25 +9,27 @@ mod tasks;
 
 pub use tasks::{TaskState, Tasks};
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Whether the service still wants new work; shared by the listener and the health report.
+/// Whether the service still wants new work; shared by the listener, the health report and whoever waits for long.
 #[derive(Clone, Debug, Default)]
 pub struct Phase {
-    draining: Arc<AtomicBool>,
+    draining: CancellationToken,
 }
 
 impl Phase {
     pub fn begin_draining(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.cancel();
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.draining.is_cancelled()
+    }
+
+    /// Resolves when the service begins to drain.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 }
 

@@ -17,6 +17,7 @@ mod metrics;
 mod report;
 mod roles;
 mod script;
+mod subscriber;
 mod topology;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use deadpool::Runtime;
 use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use batch::{Answers, Batch};
 pub use dedicated::Dedicated;
@@ -36,6 +38,7 @@ pub use link::enter_lane;
 pub use report::{Condition, Finding, RoleReport, ScriptState};
 pub use roles::{RedisRoles, Role};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
+pub use subscriber::News;
 pub use topology::EndpointError;
 
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
@@ -263,6 +266,14 @@ impl Redis {
         self.link(link::current_lane()).live(self.0.limits.pool_wait).await?;
         // Boxed: the pool's future is large, and few callers need it.
         Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
+    }
+
+    /// Follows a channel over a connection of its own, made again whenever it is lost, until `stop`.
+    ///
+    /// [`News::Subscribed`] comes after every connect: whatever was published before may have been missed.
+    pub async fn follow(&self, channel: &Key, stop: CancellationToken, mut deliver: impl FnMut(News) + Send) {
+        let backoff = self.0.limits.backoff;
+        subscriber::follow(self.0.private_pool.manager(), channel, backoff, &stop, &mut deliver).await;
     }
 
     /// A fresh connection of a lane: made, and fit for use once it knows our scripts.

@@ -9,7 +9,8 @@ use super::metrics::RedisMetrics;
 use super::report::PROBE;
 use super::script::LuaScript;
 use super::topology::EndpointError;
-use crate::config::redis::RedisConfig;
+use crate::config::redis::{Endpoint, RedisConfig, ServerUrl};
+use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -37,6 +38,8 @@ impl Role {
 pub struct RedisRoles {
     pub cache: Redis,
     pub state: Redis,
+    config: Arc<RedisConfig>,
+    metrics: Arc<RedisMetrics>,
 }
 
 impl RedisRoles {
@@ -50,19 +53,37 @@ impl RedisRoles {
         lanes: usize,
         metrics: &Metrics,
     ) -> Result<Self, EndpointError> {
-        let metrics = RedisMetrics::new(metrics);
-        let mut all = vec![&PROBE];
-        all.extend_from_slice(scripts);
+        let metrics = Arc::new(RedisMetrics::new(metrics));
+        let all = with_probe(scripts);
         let build = |roles, endpoint| Redis::new(roles, endpoint, config, all.clone(), lanes, metrics.of(roles));
         let base = config.base();
         if config.cache.is_none() && config.state.is_none() {
             let both = build(&[Role::Cache, Role::State], &base)?;
-            return Ok(Self { cache: both.clone(), state: both });
+            return Ok(Self { cache: both.clone(), state: both, config: Arc::new(config.clone()), metrics });
         }
         Ok(Self {
             cache: build(&[Role::Cache], config.cache.as_ref().unwrap_or(&base))?,
             state: build(&[Role::State], config.state.as_ref().unwrap_or(&base))?,
+            config: Arc::new(config.clone()),
+            metrics,
         })
+    }
+
+    /// A server beside the roles that keeps state too, with limits like theirs but a command timeout of its own;
+    /// whoever asks for it attaches it.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when the address is unusable.
+    pub fn beside(
+        &self,
+        url: &ServerUrl,
+        command_timeout: Span,
+        scripts: &[&'static LuaScript],
+    ) -> Result<Redis, EndpointError> {
+        const ROLES: &[Role] = &[Role::State];
+        let config = RedisConfig { command_timeout, ..RedisConfig::clone(&self.config) };
+        let endpoint = Endpoint { url: url.clone(), ..Endpoint::default() };
+        Redis::new(ROLES, &endpoint, &config, with_probe(scripts), 1, self.metrics.of(ROLES))
     }
 
     /// Every distinct facade.
@@ -77,4 +98,11 @@ impl RedisRoles {
             redis.attach(lane, tasks);
         }
     }
+}
+
+/// Every server also gets the script by which it is seen that scripts run.
+fn with_probe(scripts: &[&'static LuaScript]) -> Vec<&'static LuaScript> {
+    let mut all = vec![&PROBE];
+    all.extend_from_slice(scripts);
+    all
 }

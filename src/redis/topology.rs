@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::aio::PubSub;
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
     RedisError, TlsCertificates, TlsMode,
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Channel, Established};
+use super::key::Key;
 use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
 /// Why an endpoint's configuration cannot be used.
@@ -38,6 +40,8 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     target: Target,
+    /// Of a cluster, the nodes that are configured.
+    addresses: Vec<ConnectionInfo>,
     connect_timeout: Duration,
 }
 
@@ -77,7 +81,7 @@ impl Connector {
         let unusable = |reason: RedisError| EndpointError::Address { address: names.join(", "), reason };
         let target = match endpoint.topology {
             Topology::Single => {
-                let info = addresses.into_iter().next().ok_or_else(|| unusable(missing_address()))?;
+                let info = addresses.first().cloned().ok_or_else(|| unusable(missing_address()))?;
                 Target::Server(Box::new(info))
             }
             Topology::Sentinel => {
@@ -85,7 +89,7 @@ impl Connector {
                 Target::Sentinel(Box::new(Mutex::new(client)))
             }
             Topology::Cluster => {
-                let mut builder = ClusterClientBuilder::new(addresses)
+                let mut builder = ClusterClientBuilder::new(addresses.clone())
                     .connection_timeout(connect_timeout)
                     .response_timeout(command_timeout)
                     .overall_response_timeout(Some(command_timeout))
@@ -99,7 +103,7 @@ impl Connector {
                 Target::Cluster(Box::new(builder.build().map_err(unusable)?))
             }
         };
-        Ok(Self(Arc::new(Inner { target, connect_timeout })))
+        Ok(Self(Arc::new(Inner { target, addresses, connect_timeout })))
     }
 
     /// How long making one connection may take in all.
@@ -108,6 +112,42 @@ impl Connector {
             Target::Server(_) => self.0.connect_timeout,
             // Several servers are asked, one of which may hang for as long as the client library lets it.
             Target::Sentinel(_) | Target::Cluster(_) => self.0.connect_timeout + DISCOVERY,
+        }
+    }
+
+    /// Subscribes to `channel` over a connection of its own.
+    pub(super) async fn subscribe(&self, channel: &Key) -> Result<PubSub, RedisError> {
+        let subscribe = async {
+            let mut connection = self.subscriber().await?;
+            connection.subscribe(channel).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(self.limit(), subscribe).await {
+            Ok(subscribed) => subscribed,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    /// In a cluster any node will do, since the nodes pass messages on to each other.
+    async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        match &self.0.target {
+            Target::Server(info) => subscriber_at(info.as_ref().clone()).await,
+            Target::Sentinel(client) => {
+                let master = client.lock().await.async_get_client().await?;
+                master.get_async_pubsub().await
+            }
+            Target::Cluster(_) => {
+                let mut failure = missing_address();
+                for info in &self.0.addresses {
+                    // One that hangs must not use up the time of the next.
+                    match tokio::time::timeout(self.0.connect_timeout, subscriber_at(info.clone())).await {
+                        Ok(Ok(connection)) => return Ok(connection),
+                        Ok(Err(error)) => failure = error,
+                        Err(_) => failure = std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+                    }
+                }
+                Err(failure)
+            }
         }
     }
 }
@@ -155,6 +195,11 @@ impl Manager for Connector {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that opens addresses")]
+async fn subscriber_at(info: ConnectionInfo) -> Result<PubSub, RedisError> {
+    redis::Client::open(info)?.get_async_pubsub().await
 }
 
 fn password(endpoint: &Endpoint) -> Result<Option<String>, EndpointError> {

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config::Section",
             "config::SectionCheck",
             "config::http",
+            "config::redis::ServerUrl",
             "config::value",
             "deps",
             "http::access",

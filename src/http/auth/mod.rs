@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-pub use principal::{Principal, Scopes};
+pub use principal::{ADMIN, Principal, Scopes};
 
 use super::problem::{self, Problem};
 use crate::clock::Clock;

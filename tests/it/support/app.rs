@@ -124,7 +124,7 @@ impl TestAppBuilder {
         let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
         let mut config = Config::with_overrides(&self.overrides).expect("the overrides are TOML");
         // A test that names its own endpoint keeps it.
-        if !self.overrides.contains("url =") && !self.overrides.contains("nodes =") {
+        if !names_redis(&self.overrides) {
             config = config.with_redis_url(url);
         }
         let clock = if self.system_clock { Clock::System } else { Clock::manual(START) };
@@ -140,6 +140,17 @@ impl TestAppBuilder {
         }
         app
     }
+}
+
+/// Whether `overrides` say in `[redis]`, or in a table of one of its roles, which servers there are.
+fn names_redis(overrides: &str) -> bool {
+    let mut table = "";
+    overrides.lines().any(|line| {
+        if line.starts_with('[') {
+            table = line;
+        }
+        table.starts_with("[redis") && (line.starts_with("url =") || line.starts_with("nodes ="))
+    })
 }
 
 impl TestApp {

@@ -1,0 +1,12 @@
+-- Say who holds a lease and how many wait for it, without the token.
+-- KEYS[1] lease  KEYS[2] fence  KEYS[3] holder  KEYS[4] queue: see acquire.lua
+-- Returns {held, remaining_ms, waiters, fence, acquired_at, owner, metadata}; remaining is -1 when the lease has no
+-- end; the last three are empty when others than this service took it.   O(1)
+assert(#KEYS == 4 and #ARGV == 0, "inspect: 4 keys, no arguments")
+local held = redis.call('GET', KEYS[1])
+local waiters = redis.call('ZCARD', KEYS[4])
+local fence = redis.call('GET', KEYS[2]) or ''
+if not held then return {0, 0, waiters, fence, '', '', ''} end
+local known = redis.call('HMGET', KEYS[3], 'token', 'acquired_at', 'owner', 'metadata')
+if known[1] ~= held then known = {'', '', '', ''} end
+return {1, redis.call('PTTL', KEYS[1]), waiters, fence, known[2] or '', known[3] or '', known[4] or ''}

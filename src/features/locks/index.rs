@@ -1,0 +1,177 @@
+//! The list of held locks: kept behind the grants' backs, so that a grant stays one round trip.
+//!
+//! It may lag by some milliseconds and name locks that are free again; whoever lists looks at each lock as well.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::config::LocksConfig;
+use super::keys;
+use super::metrics::LockMetrics;
+use super::model::Resource;
+use super::scripts::{Change, End, Relist};
+use crate::clock::Clock;
+use crate::redis::{Effect, Key, Redis, RedisFault};
+
+/// Changes that may wait; beyond that a lock is not listed.
+const BACKLOG: usize = 65_536;
+/// Changes that go to Redis together.
+const BATCH: usize = 256;
+/// How long changes are gathered.
+const GATHER: Duration = Duration::from_millis(5);
+/// A release under way is not taken for an expiry.
+const GRACE_US: u64 = 1_000_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Index {
+    redis: Redis,
+    key: Key,
+    clock: Clock,
+    changes: mpsc::Sender<Change>,
+}
+
+/// The index's other side, for its task.
+pub(super) struct Keeper {
+    index: Index,
+    changes: mpsc::Receiver<Change>,
+    limit: usize,
+    interval: Duration,
+    life: Duration,
+    metrics: LockMetrics,
+}
+
+/// The place in the list where the next page begins: the end of a lease, and how many of that end were shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    ends_us: u64,
+    shown: usize,
+}
+
+impl Cursor {
+    /// Reads what [`Cursor::to_string`] wrote.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (ends_us, shown) = text.split_once('-')?;
+        Some(Self { ends_us: ends_us.parse().ok()?, shown: shown.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ends_us, self.shown)
+    }
+}
+
+impl Index {
+    pub(super) fn new(redis: &Redis, clock: &Clock, config: &LocksConfig, metrics: &LockMetrics) -> (Self, Keeper) {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        let index =
+            Self { redis: redis.clone(), key: keys::index(redis.keys()), clock: clock.clone(), changes: sender };
+        let keeper = Keeper {
+            index: index.clone(),
+            changes: receiver,
+            limit: config.index_limit,
+            interval: config.index_interval.duration(),
+            life: config.largest_lease() + Duration::from_secs(60),
+            metrics: metrics.clone(),
+        };
+        (index, keeper)
+    }
+
+    /// A lease was granted or extended.
+    pub(super) fn list(&self, resource: Resource, ends: End) {
+        // Full: the lock is held all the same, it is only not shown.
+        let _ = self.changes.try_send(Change::Listed(resource, ends));
+    }
+
+    /// A lease was released; without an end it was never listed.
+    pub(super) fn forget(&self, resource: Resource, ends: Option<End>) {
+        if let Some(ends) = ends {
+            let _ = self.changes.try_send(Change::Unlisted(resource, ends));
+        }
+    }
+
+    /// The next `limit` entries, the lease that ends first in front.
+    pub(super) async fn page(
+        &self,
+        limit: usize,
+        from: Option<Cursor>,
+    ) -> Result<(Vec<Resource>, Option<Cursor>), RedisFault> {
+        let from = from.unwrap_or(Cursor { ends_us: 0, shown: 0 });
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(&self.key).arg(from.ends_us).arg("+inf").arg("BYSCORE");
+        range.arg("LIMIT").arg(from.shown).arg(limit).arg("WITHSCORES");
+        let entries: Vec<(String, f64)> = self.redis.query(&range, Effect::Read).await?;
+        let mut next = from;
+        for (_, score) in &entries {
+            let ends_us = whole(*score);
+            next = Cursor { ends_us, shown: if ends_us == next.ends_us { next.shown + 1 } else { 1 } };
+        }
+        let is_last = entries.len() < limit;
+        let resources = entries.into_iter().filter_map(|(name, _)| Resource::try_from(name).ok()).collect();
+        Ok((resources, (!is_last).then_some(next)))
+    }
+
+    /// How many listed leases have not ended.
+    pub(super) async fn held(&self) -> Result<u64, RedisFault> {
+        let mut count = redis::cmd("ZCOUNT");
+        count.arg(&self.key).arg(self.now_us()).arg("+inf");
+        self.redis.query(&count, Effect::Read).await
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.clock.now()).unwrap_or_default() * 1_000
+    }
+}
+
+impl Keeper {
+    /// Writes changes down as they come, and takes out leases that ended, until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut sweeps = tokio::time::interval(self.interval);
+        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let done = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = sweeps.tick() => self.sweep().await,
+                count = self.changes.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    // What comes together goes together: locks that are passed on quickly cost one call for many.
+                    tokio::time::sleep(GATHER).await;
+                    while batch.len() < BATCH && let Ok(change) = self.changes.try_recv() {
+                        batch.push(change);
+                    }
+                    let written = self.write(&batch).await;
+                    batch.clear();
+                    written
+                }
+            };
+            if let Err(fault) = done {
+                // Nothing to mend: entries that are missing are not shown, entries too many are swept.
+                tracing::debug!(%fault, "the index of locks was not updated");
+            }
+        }
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<(), RedisFault> {
+        let Index { redis, key, .. } = &self.index;
+        redis.call(&Relist { index: key, limit: self.limit, life: self.life, changes }).await.map(|_| ())
+    }
+
+    async fn sweep(&self) -> Result<(), RedisFault> {
+        let mut sweep = redis::cmd("ZREMRANGEBYSCORE");
+        sweep.arg(&self.index.key).arg("-inf").arg(self.index.now_us().saturating_sub(GRACE_US));
+        let ended: u64 = self.index.redis.query(&sweep, Effect::Write).await?;
+        self.metrics.expired.inc_by(ended);
+        Ok(())
+    }
+}
+
+/// Scores are whole microseconds, which f64 holds exactly until the year 2255.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
+fn whole(score: f64) -> u64 {
+    score as u64
+}

@@ -1,0 +1,155 @@
+//! A lock held by a WebSocket.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::support::{TestApp, eventually};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn hold(app: &mut TestApp, query: &str) -> Socket {
+    let url = format!("ws://{}/locks/a/hold?{query}", app.serve());
+    tokio_tungstenite::connect_async(url).await.expect("a handshake").0
+}
+
+/// The next event, or the close code.
+async fn next(socket: &mut Socket) -> Result<Value, CloseCode> {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(15), socket.next()).await.expect("in time");
+        match message.expect("a message").expect("a whole message") {
+            Message::Text(text) => return Ok(serde_json::from_str(&text).expect("JSON")),
+            Message::Close(frame) => return Err(frame.expect("a code").code),
+            _ => {}
+        }
+    }
+}
+
+async fn is_held(app: &TestApp) -> bool {
+    app.get("/locks/a").await.json()["held"] == true
+}
+
+#[tokio::test]
+async fn a_socket_holds_the_lock_beyond_its_lease_and_releases_it_when_it_closes() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=300&owner=guard").await;
+    let acquired = next(&mut socket).await.expect("an event");
+    assert_eq!(acquired["event"], "acquired");
+    for _ in 0..6 {
+        let extended = next(&mut socket).await.expect("an event");
+        assert_eq!(extended["event"], "extended");
+        assert_eq!(extended["fencing_token"], acquired["fencing_token"]);
+        assert!(is_held(&app).await);
+    }
+    assert_eq!(app.get("/locks/a").await.json()["owner"], "guard");
+    socket.close(None).await.expect("closed");
+    eventually("the lock is free", async || !is_held(&app).await).await;
+}
+
+#[tokio::test]
+async fn a_client_that_crashes_releases_the_lock_long_before_its_lease_ends() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=60000").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    drop(socket);
+    eventually("the lock is free", async || !is_held(&app).await).await;
+}
+
+#[tokio::test]
+async fn a_holder_is_told_when_the_lock_is_lost() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=300").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    app.delete("/locks/a?force=true").await.expect(204);
+    let event = loop {
+        let event = next(&mut socket).await.expect("an event");
+        if event["event"] != "extended" {
+            break event;
+        }
+    };
+    assert_eq!(event["event"], "lost");
+    assert_eq!(next(&mut socket).await.expect_err("closed"), CloseCode::Library(4410));
+}
+
+#[tokio::test]
+async fn a_holder_is_told_before_its_lease_ends_when_redis_is_gone() {
+    let mut app = TestApp::builder().system_clock().behind_proxy().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=900").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    app.proxy().stall();
+    let event = loop {
+        let event = next(&mut socket).await.expect("an event");
+        if event["event"] != "extended" {
+            break event;
+        }
+    };
+    assert_eq!(event["event"], "lost");
+}
+
+#[tokio::test]
+async fn a_held_lock_is_refused_or_waited_for() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let grant = app.post("/locks/a", json!({ "ttl_ms": 60_000 })).await.expect(201).json();
+    let mut refused = hold(&mut app, "ttl_ms=1000").await;
+    let event = next(&mut refused).await.expect("an event");
+    assert_eq!((&event["event"], &event["code"]), (&json!("refused"), &json!("lock-held")), "{event}");
+    assert!(event["retry_after_ms"].as_u64().is_some(), "{event}");
+    assert_eq!(next(&mut refused).await.expect_err("closed"), CloseCode::Library(4409));
+    let mut waiting = hold(&mut app, "ttl_ms=1000&wait_ms=15000").await;
+    eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+    let token = grant["token"].as_str().expect("a token");
+    app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
+    assert_eq!(next(&mut waiting).await.expect("an event")["event"], "acquired");
+}
+
+#[tokio::test]
+async fn a_waiting_socket_that_closes_leaves_the_line() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    app.post("/locks/a", json!({ "ttl_ms": 60_000 })).await.expect(201);
+    let waiting = hold(&mut app, "ttl_ms=1000&wait_ms=20000").await;
+    eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+    drop(waiting);
+    eventually("it is gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_stopping_replica_releases_and_says_goodbye() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=60000").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    app.app().deps.phase.begin_draining();
+    assert_eq!(next(&mut socket).await.expect_err("closed"), CloseCode::Away);
+    assert!(!is_held(&app).await, "the lock is free before the goodbye");
+}
+
+#[tokio::test]
+async fn clients_have_nothing_to_say() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = hold(&mut app, "ttl_ms=60000").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    socket.send(Message::text("hello")).await.expect("sent");
+    assert_eq!(next(&mut socket).await.expect_err("closed"), CloseCode::Unsupported);
+    eventually("the lock is free", async || !is_held(&app).await).await;
+    let mut socket = hold(&mut app, "ttl_ms=60000").await;
+    assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+    let _ = socket.send(Message::text("x".repeat(1 << 20))).await;
+    eventually("the lock is free again", async || !is_held(&app).await).await;
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_refused() {
+    let app = TestApp::spawn().await;
+    let refused = app.get("/locks/a/hold?ttl_ms=1000").await;
+    refused.expect_problem(426, "upgrade-required");
+    assert_eq!(refused.header("upgrade"), Some("websocket"));
+    app.get("/locks/a/hold").await.expect_violation(422, "invalid-query", "/ttl_ms");
+    app.get("/locks/a/hold?ttl_ms=1").await.expect_violation(422, "invalid-query", "/ttl_ms");
+    app.get("/locks/a/hold?ttl_ms=1000&wait_ms=30001").await.expect_violation(422, "invalid-query", "/wait_ms");
+}

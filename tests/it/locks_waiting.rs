@@ -1,0 +1,289 @@
+//! Waiting in line: in order, woken rather than polled, bounded, across replicas.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Method;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestApp, eventually};
+
+const LONG: u64 = 60_000;
+/// How many callers stand in line where commands are counted.
+const WAITERS: u64 = 100;
+const QUEUE: &str = "lock:queue:{lock:a}";
+
+/// A service that asks by itself once in twenty seconds only, so that what happens sooner was woken.
+async fn without_polling() -> TestApp {
+    TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").spawn().await
+}
+
+async fn beside(app: &TestApp) -> TestApp {
+    TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").beside(app).spawn().await
+}
+
+async fn hold(app: &TestApp, ttl_ms: u64) -> Value {
+    app.post("/locks/a", json!({ "ttl_ms": ttl_ms })).await.expect(201).json()
+}
+
+async fn wait(app: &TestApp, wait_ms: u64) -> Reply {
+    app.post("/locks/a", json!({ "ttl_ms": LONG, "wait_ms": wait_ms })).await
+}
+
+async fn release(app: &TestApp, grant: &Value) {
+    let token = grant["token"].as_str().expect("a token");
+    app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
+}
+
+async fn in_line(app: &TestApp, count: u64) {
+    eventually("they stand in line", async || app.get("/locks/a").await.json()["waiters"] == count).await;
+}
+
+#[tokio::test]
+async fn a_release_wakes_the_waiter() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
+        in_line(&app, 1).await;
+        release(&app, &held).await;
+    });
+    let grant = waited.expect(201).json();
+    assert!(grant["fencing_token"].as_u64() > held["fencing_token"].as_u64());
+    assert_eq!(app.get("/locks/a").await.json()["waiters"], 0);
+}
+
+#[tokio::test]
+async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
+    let one = without_polling().await;
+    let other = beside(&one).await;
+    let held = hold(&one, LONG).await;
+    let served = Mutex::new(Vec::new());
+    let waiters = (0..20_u64).map(|at| {
+        let (app, served) = (if at % 2 == 0 { &one } else { &other }, &served);
+        async move {
+            in_line(app, at).await;
+            let grant = wait(app, 20_000).await.expect(201).json();
+            served.lock().expect("the list").push((at, Instant::now()));
+            release(app, &grant).await;
+        }
+    });
+    tokio::join!(join_all(waiters), async {
+        in_line(&one, 20).await;
+        release(&one, &held).await;
+    });
+    let served = served.into_inner().expect("the list");
+    let order: Vec<u64> = served.iter().map(|(at, _)| *at).collect();
+    assert_eq!(order, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_hand_over_costs_at_most_five_commands() {
+    let one = without_polling().await;
+    let other = beside(&one).await;
+    let held = hold(&one, LONG).await;
+    // Locks send nothing but script calls here; what a script calls in turn is its own.
+    let calls = || {
+        let stats: String = one.redis().command(&["INFO", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("scripts were called");
+        let calls = line.split("calls=").nth(1).and_then(|rest| rest.split(',').next()).expect("a number");
+        calls.parse::<u64>().expect("a number")
+    };
+    let waiters = (0..WAITERS).map(|at| {
+        let app = if at % 2 == 0 { &one } else { &other };
+        async move {
+            let grant = wait(app, 25_000).await.expect(201).json();
+            release(app, &grant).await;
+        }
+    });
+    let (before, began) = (Mutex::new(0), Mutex::new(None));
+    tokio::join!(join_all(waiters), async {
+        eventually("all stand in line", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS).await;
+        *before.lock().expect("the count") = calls();
+        began.lock().expect("the time").replace(Instant::now());
+        release(&one, &held).await;
+    });
+    let elapsed = began.lock().expect("the time").expect("begun").elapsed();
+    println!("{WAITERS} hand-overs in {elapsed:?}, {} calls", calls() - *before.lock().expect("the count"));
+    let per_hand_over = (calls() - *before.lock().expect("the count")).div_ceil(WAITERS);
+    assert!(per_hand_over <= 5, "{per_hand_over} commands per hand-over");
+}
+
+#[tokio::test]
+async fn the_end_of_a_lease_wakes_the_waiter() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    hold(&app, 300).await;
+    let started = Instant::now();
+    wait(&app, 15_000).await.expect(201);
+    assert!(started.elapsed() < Duration::from_millis(1_300), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_key_deleted_by_hand_wakes_the_waiter() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    hold(&app, LONG).await;
+    let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
+        in_line(&app, 1).await;
+        let _: u64 = app.redis().command(&["DEL", "lock:a"]);
+    });
+    waited.expect(201);
+}
+
+#[tokio::test]
+async fn a_waiter_whose_client_went_away_costs_the_next_one_little() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let mut gone: Vec<_> = Vec::new();
+    for at in 0..5 {
+        let mut waiter = Box::pin(wait(&app, 20_000));
+        tokio::select! {
+            _ = &mut waiter => panic!("the lock is held"),
+            () = in_line(&app, at + 1) => {}
+        }
+        gone.push(waiter);
+    }
+    let (waited, elapsed) = tokio::join!(
+        async {
+            let grant = wait(&app, 20_000).await.expect(201);
+            (grant, Instant::now())
+        },
+        async {
+            in_line(&app, 6).await;
+            drop(gone);
+            let released = Instant::now();
+            release(&app, &held).await;
+            released
+        }
+    );
+    let took = waited.1 - elapsed;
+    assert!(took < Duration::from_millis(500), "five gone waiters cost {took:?}");
+}
+
+#[tokio::test]
+async fn a_waiter_whose_replica_died_is_passed_over_after_its_turn() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    // What a replica that was killed leaves in Redis: a ticket that would be good for a minute.
+    let deadline = app.clock().now() + 60_000;
+    let _: u64 = app.redis().command(&["ZADD", QUEUE, "1", &format!("{deadline}:dead")]);
+    let (waited, released) = tokio::join!(
+        async {
+            wait(&app, 20_000).await.expect(201);
+            Instant::now()
+        },
+        async {
+            in_line(&app, 2).await;
+            let released = Instant::now();
+            release(&app, &held).await;
+            released
+        }
+    );
+    let took = waited - released;
+    assert!(took >= Duration::from_millis(45) && took < Duration::from_millis(300), "{took:?}");
+    assert_eq!(app.get("/locks/a").await.json()["waiters"], 0);
+}
+
+#[tokio::test]
+async fn nobody_passes_those_who_wait() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let deadline = app.clock().now() + 60_000;
+    let _: u64 = app.redis().command(&["ZADD", QUEUE, "1", &format!("{deadline}:first")]);
+    release(&app, &held).await;
+    let refused = app.post("/locks/a", json!({ "ttl_ms": LONG })).await;
+    let problem = refused.expect_problem(409, "lock-held");
+    assert!(problem["retry_after_ms"].as_u64().expect("a time") <= 50, "the first one's turn: {problem}");
+    eventually("its turn is over", async || app.post("/locks/a", json!({ "ttl_ms": LONG })).await.is(201)).await;
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_without_the_lock_leaves_the_line() {
+    let app = without_polling().await;
+    hold(&app, LONG).await;
+    let started = Instant::now();
+    let problem = wait(&app, 300).await.expect_problem(409, "lock-held");
+    assert!(started.elapsed() >= Duration::from_millis(300), "{problem}");
+    in_line(&app, 0).await;
+    assert_eq!(app.get("/locks/stats").await.json()["waits"], 1);
+    assert_eq!(app.get("/locks/stats").await.json()["waiting"], 0);
+}
+
+#[tokio::test]
+async fn waiters_are_bounded_per_lock_and_per_replica() {
+    for (setting, other) in [("queue_limit = 1", "/locks/a"), ("waiters = 1", "/locks/b")] {
+        let app = TestApp::builder().system_clock().config(&format!("[locks]\n{setting}")).spawn().await;
+        let held = hold(&app, LONG).await;
+        app.post("/locks/b", json!({ "ttl_ms": LONG })).await.expect(201);
+        let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
+            in_line(&app, 1).await;
+            let refused = app.post(other, json!({ "ttl_ms": LONG, "wait_ms": 5_000 })).await;
+            let problem = refused.expect_problem(429, "too-many-waiters");
+            assert_eq!(problem["retry_after_ms"], 1_000);
+            release(&app, &held).await;
+        });
+        waited.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_subscription_is_made_again_and_nobody_is_forgotten() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let (waited, ()) = tokio::join!(wait(&app, 18_000), async {
+        in_line(&app, 1).await;
+        eventually("the subscription was there", async || {
+            app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
+        })
+        .await;
+        release(&app, &held).await;
+    });
+    waited.expect(201);
+}
+
+#[tokio::test]
+async fn a_queue_that_redis_forgot_is_put_together_again() {
+    let app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    let waiters = (0..3).map(|_| async {
+        let grant = wait(&app, 18_000).await.expect(201).json();
+        release(&app, &grant).await;
+    });
+    tokio::join!(join_all(waiters), async {
+        in_line(&app, 3).await;
+        let _: u64 = app.redis().command(&["DEL", QUEUE]);
+        eventually("the subscription was there", async || {
+            app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
+        })
+        .await;
+        in_line(&app, 3).await;
+        release(&app, &held).await;
+    });
+}
+
+#[tokio::test]
+async fn a_wait_is_given_up_when_redis_goes_away() {
+    let app = TestApp::builder().system_clock().behind_proxy().spawn().await;
+    hold(&app, LONG).await;
+    let started = Mutex::new(Instant::now());
+    let (waited, ()) = tokio::join!(wait(&app, 20_000), async {
+        in_line(&app, 1).await;
+        app.proxy().cut();
+        *started.lock().expect("the time") = Instant::now();
+    });
+    assert!(waited.is(503) || waited.is(504), "{}", waited.text());
+    let took = started.lock().expect("the time").elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_sends_its_waiters_elsewhere() {
+    let app = without_polling().await;
+    hold(&app, LONG).await;
+    let (waited, ()) = tokio::join!(wait(&app, 20_000), async {
+        in_line(&app, 1).await;
+        app.app().deps.phase.begin_draining();
+    });
+    waited.expect_problem(503, "wait-interrupted");
+    in_line(&app, 0).await;
+}
