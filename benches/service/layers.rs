@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, StatusCode};
+use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::log::TelemetryConfig;
 use gridtokenx_redis::http::access::{Access, RouteTable};
 use gridtokenx_redis::http::request_id;
+use gridtokenx_redis::lifecycle::Tasks;
+use gridtokenx_redis::lifecycle::deadline::{deadline, start_wheel};
 use gridtokenx_redis::telemetry::metrics::Metrics;
 use gridtokenx_redis::telemetry::traces::Traces;
 use tokio::runtime::Builder;
@@ -101,8 +104,7 @@ fn alone(report: &mut Report, request: f64) {
         }),
     );
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // Without a turn of the runtime in between, its fairness would soon answer instead of the timer.
-    row("deadline", runtime.block_on(tokio::task::unconstrained(deadline())));
+    row("deadline", runtime.block_on(deadline_on_the_wheel()));
 
     let id = HeaderValue::from_static("4bf92f3577b34da6a3ce929d0e0e4736");
     let traces = |toml: &str, metrics: &Metrics| {
@@ -116,14 +118,15 @@ fn alone(report: &mut Report, request: f64) {
     row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), &id)))));
 }
 
-/// A timer that is made, polled once and dropped, as for a request that is answered in time.
-async fn deadline() -> f64 {
+/// A deadline that is made, polled once and dropped, as for a request that is answered in time.
+async fn deadline_on_the_wheel() -> f64 {
+    start_wheel(&Tasks::new(Clock::System));
     let mut times = Vec::new();
     for _ in 0..BATCHES {
         let started = Instant::now();
         for _ in 0..CALLS {
-            let sleep = std::pin::pin!(tokio::time::sleep(Duration::from_secs(2)));
-            let _ = black_box(futures_util::poll!(sleep));
+            let mut waiting = deadline(started + Duration::from_secs(2));
+            let _ = black_box(futures_util::poll!(&mut waiting));
         }
         times.push(per_call(started));
     }

@@ -6,6 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::hex;
 use super::problem::Problem;
 
 /// A strong entity tag: 128 bits that follow from what is served.
@@ -14,14 +15,12 @@ pub struct ETag(pub u128);
 
 /// Two quotes around 32 hexadecimal digits.
 const ETAG_LENGTH: usize = 34;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl ETag {
     fn text(self) -> [u8; ETAG_LENGTH] {
         let mut text = [b'"'; ETAG_LENGTH];
-        let digits = self.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        for (slot, digit) in text.iter_mut().skip(1).zip(digits) {
-            *slot = HEX.get(usize::from(digit)).copied().unwrap_or_default();
+        for (slot, digit) in text.iter_mut().skip(1).zip(hex::digits(self.0)) {
+            *slot = digit;
         }
         text
     }

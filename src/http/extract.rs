@@ -152,8 +152,14 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
 /// # Errors
 /// `invalid-query` (422) naming the parameter.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let parameters = || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    // Most requests have none, and what is optional needs no path to where it went wrong.
+    if query.is_empty()
+        && let Ok(defaults) = T::deserialize(parameters())
+    {
+        return Ok(defaults);
+    }
+    serde_path_to_error::deserialize(parameters()).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
         let name = field_in_message(&message).unwrap_or(&path);

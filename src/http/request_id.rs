@@ -1,9 +1,10 @@
 //! The name under which a request is found in logs: the caller's, or a fresh one.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, Request};
+
+use super::hex;
 
 pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -32,10 +33,8 @@ fn fresh() -> HeaderValue {
     const STEP: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
     let id = NEXT.get();
     NEXT.set(id.wrapping_add(STEP));
-    let mut text = String::with_capacity(32);
-    // Writing to a String cannot fail, and hexadecimal digits are a valid header.
-    let _ = write!(text, "{id:032x}");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    // Hexadecimal digits are a valid header.
+    HeaderValue::from_bytes(&hex::digits(id)).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
 }
 
 fn first() -> u128 {

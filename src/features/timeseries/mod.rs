@@ -1,7 +1,7 @@
 //! Time series: numbers by time, kept for as long as their family says.
 //!
-//! Keys: see [`keys`]. A series is an open head chunk that grows by appending and sealed chunks behind it; see
-//! [`backend::chunk`] for the bytes. Redis down: every call answers 503 or 504, closed; nothing is kept in memory. After a
+//! Keys: see `keys.rs`. A series is an open head chunk that grows by appending and sealed chunks behind it; see
+//! `backend/chunk.rs` for the bytes. Redis down: every call answers 503 or 504, closed; nothing is kept in memory. After a
 //! timeout the outcome of a write is unknown, and sending it again is safe under every duplicate policy but `sum`.
 //!
 //! Decisions:
@@ -10,7 +10,7 @@
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
 //!   series as a whole expires when nobody writes to it for its retention.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
-//! - Everything but keeping the samples lives above [`backend`], so that another backend answers the same JSON.
+//! - Everything but keeping the samples lives above `backend`, so that another backend answers the same JSON.
 
 mod aggregate;
 mod backend;

@@ -100,7 +100,8 @@ pub(in super::super) async fn get_value(
 ) -> Result<Response, Problem> {
     let reading =
         Reading { touch: params.touch_ms, lease: params.lease_ms, fault_is_miss: params.on_error == OnError::Miss };
-    let hit = cache.get(&key, reading).await?;
+    // Boxed: the handler's future is moved several times on its way, and this is most of it.
+    let hit = Box::pin(cache.get(&key, reading)).await?;
     answer(&hit, &conditions)
 }
 
