@@ -1,7 +1,7 @@
 //! Distributed locks: one holder per resource, for a bounded time, with a number that tells late writers apart.
 //!
-//! Keys: see [`keys`]. Redis down: every call answers 503 at once, waiters within `locks.recheck`; a lock is never
-//! granted on a guess, and what may have been granted unseen is given back in the background ([`stake`]).
+//! Keys: see `keys.rs`. Redis down: every call answers 503 at once, waiters within `locks.recheck`; a lock is never
+//! granted on a guess, and what may have been granted unseen is given back in the background (`stake.rs`).
 //!
 //! Decisions:
 //! - A lock is a lease. There is no "hold until I say so"; callers extend, and an extension never shortens.
@@ -9,9 +9,9 @@
 //! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even when Redis forgets everything.
 //! - Waiters stand in one queue in Redis. A free lease is offered to the first of them for `locks.turn`; meanwhile
 //!   nobody else gets it. Who misses its turn is passed over.
-//! - With `locks.nodes` a majority of independent masters keeps the leases ([`redlock`]); the queue stays on the state
+//! - With `locks.nodes` a majority of independent masters keeps the leases (`redlock.rs`); the queue stays on the state
 //!   role, as a turnstile that keeps order and that safety does not depend on.
-//! - The list of held locks is kept behind the grants' backs ([`index`]), so that a grant is one round trip.
+//! - The list of held locks is kept behind the grants' backs (`index.rs`), so that a grant is one round trip.
 
 mod acquisition;
 mod config;
