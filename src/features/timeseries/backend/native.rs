@@ -163,22 +163,19 @@ impl NativeBackend {
         // Where the last chunk ends that was read, whether or not its end lies in the window.
         let mut reached = None;
         for bytes in &found.pieces {
-            let mut all = chunk::samples(bytes, i64::MIN, i64::MAX)?;
-            let part = chunk::samples(bytes, visible.from, visible.to)?;
+            let start = samples.len();
+            let (first, last) = chunk::read(bytes, visible, &mut samples)?;
             match order {
-                Order::Asc => {
-                    reached = all.next_back();
-                    samples.extend(part);
-                }
+                Order::Asc => reached = Some(last),
                 Order::Desc => {
-                    reached = all.next();
-                    samples.extend(part.rev());
+                    reached = Some(first);
+                    samples.get_mut(start..).unwrap_or_default().reverse();
                 }
             }
         }
-        let rest = reached.filter(|_| !found.done).map(|sample| match order {
-            Order::Asc => Window { from: sample.timestamp + 1, to: visible.to },
-            Order::Desc => Window { from: visible.from, to: sample.timestamp - 1 },
+        let rest = reached.filter(|_| !found.done).map(|timestamp| match order {
+            Order::Asc => Window { from: timestamp + 1, to: visible.to },
+            Order::Desc => Window { from: visible.from, to: timestamp - 1 },
         });
         Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
