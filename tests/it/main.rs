@@ -48,4 +48,5 @@ mod timeseries_bulk;
 mod timeseries_faults;
 mod timeseries_input;
 mod timeseries_model;
+mod timeseries_packing;
 mod timeseries_range;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, eventually};
 use crate::timeseries::{METER, bits, read, sample, write};
+use crate::timeseries_packing::packed;
 
 fn samples(count: i64) -> Value {
     json!({ "samples": (0..count).map(|n| sample(n * 10, 1.0)).collect::<Vec<_>>() })
@@ -79,6 +80,7 @@ async fn everything_is_there_after_a_restart_of_redis() {
     app.put("/timeseries/a", json!({ "duplicate_policy": "block", "labels": { "zone": "1" } })).await.expect(201);
     write(&app, "/timeseries/a", (0..1_300).map(|n| sample(n * 10, 0.1)).collect()).await;
     write(&app, "/timeseries/a", vec![sample(55, -0.0)]).await;
+    packed(&app, "ts:a").await;
     let (before, described) = (read(&app, "/timeseries/a", "", 9_999).await, app.get("/timeseries/a").await.json());
     app.redis().kill();
     app.redis().boot();

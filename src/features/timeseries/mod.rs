@@ -73,6 +73,8 @@ pub static FEATURE: Feature = Feature {
         &scripts::DESCRIBE,
         &scripts::DELETE,
         &scripts::DELETE_RANGE,
+        &scripts::PLAIN,
+        &scripts::SWAP,
         &scripts::MARK_LISTED,
     ],
     section: Some(SectionCheck::of::<TimeseriesConfig>()),

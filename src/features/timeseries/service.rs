@@ -40,6 +40,7 @@ impl TimeseriesService {
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
+        backend.plan(&deps.tasks);
         Self {
             reader: RangeReader::new(backend.clone(), config.scan_samples),
             index: SeriesIndex::new(redis, backend.clone()),
@@ -240,7 +241,7 @@ impl TimeseriesService {
     /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is
     /// the one to mend first.
     async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, Problem>) -> Result<T, Problem> {
-        if checked.is_err() && self.backend.describe(key).await.map_err(TimeseriesError::from)?.is_none() {
+        if checked.is_err() && self.backend.describe(key).await?.is_none() {
             return Err(TimeseriesError::NotFound(key.clone()).into());
         }
         checked

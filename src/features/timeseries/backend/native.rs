@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::chunk;
+use super::packing::Packing;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
+use crate::lifecycle::Tasks;
 use crate::redis::{FaultKind, KeySpace, Redis, RedisFault, ScriptCall};
 
 use super::super::config::TimeseriesConfig;
@@ -36,6 +38,7 @@ pub(in crate::features::timeseries) struct NativeBackend {
     clock: Clock,
     families: Arc<Families>,
     metrics: TimeseriesMetrics,
+    packing: Packing,
     chunk_samples: usize,
     read_chunks: usize,
     exchange_batches: usize,
@@ -51,6 +54,7 @@ impl NativeBackend {
         config: &TimeseriesConfig,
     ) -> Self {
         Self {
+            packing: Packing::new(redis.clone(), metrics.clone()),
             redis,
             clock,
             families,
@@ -64,6 +68,11 @@ impl NativeBackend {
 
     pub(in crate::features::timeseries) fn keys(&self, key: &SeriesKey) -> SeriesKeys {
         SeriesKeys::new(self.space(), &self.families, key)
+    }
+
+    /// Starts packing with the service.
+    pub(in crate::features::timeseries) fn plan(&self, tasks: &Tasks) {
+        self.packing.plan(tasks);
     }
 
     fn space(&self) -> &KeySpace {
@@ -104,8 +113,16 @@ impl NativeBackend {
     pub(in crate::features::timeseries) async fn describe(
         &self,
         key: &SeriesKey,
-    ) -> Result<Option<Description>, RedisFault> {
-        self.call(&Describe(&self.keys(key))).await
+    ) -> Result<Option<Description>, TimeseriesError> {
+        let Some((mut description, cut)) = self.call(&Describe(&self.keys(key))).await? else { return Ok(None) };
+        if let (Some((floor, last)), false) = (description.ends, cut.is_empty()) {
+            let (mut all, mut visible) = (Vec::new(), Vec::new());
+            chunk::read(&cut, Window { from: i64::MIN, to: i64::MAX }, &mut all)?;
+            chunk::read(&cut, Window { from: floor, to: i64::MAX }, &mut visible)?;
+            description.count -= u64::try_from(all.len() - visible.len()).unwrap_or_default();
+            description.ends = visible.first().map(|first| (first.timestamp, last));
+        }
+        Ok(Some(description))
     }
 
     /// Deletes the series; `false`: there was none.
@@ -122,15 +139,23 @@ impl NativeBackend {
         window: Window,
     ) -> Result<Option<u64>, RedisFault> {
         let keys = self.keys(key);
-        let mut total = 0;
+        let (mut total, mut unpacked) = (0, false);
         loop {
             let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS };
-            match self.call(&call).await? {
-                None if total == 0 => return Ok(None),
-                Some((false, deleted)) => total += deleted,
-                Some((true, deleted)) => return Ok(Some(total + deleted)),
-                // Deleted by somebody else between two calls.
-                None => return Ok(Some(total)),
+            let Some(deletion) = self.call(&call).await? else {
+                // Deleted by somebody else between two calls, unless it is the first.
+                return Ok(Some(total).filter(|total| *total > 0));
+            };
+            total += deletion.deleted;
+            if deletion.done {
+                if unpacked {
+                    self.packing.note(&keys);
+                }
+                return Ok(Some(total));
+            }
+            if !deletion.packed.is_empty() {
+                self.packing.unpack(&[(&keys, &deletion.packed)]).await?;
+                unpacked = true;
             }
         }
     }
@@ -250,15 +275,32 @@ impl NativeBackend {
                 }
             };
             let mut again = Vec::new();
+            let mut packed = Vec::new();
             for (at, answer) in open.into_iter().zip(answers) {
-                let length = batches.get(at).map_or(0, |batch| batch.samples.len());
+                let (Some(batch), Some(keys)) = (batches.get(at), keys.get(at)) else { continue };
+                if let Ok(Some(appended)) = &answer {
+                    if appended.plain > 0 {
+                        self.packing.note(keys);
+                    }
+                    if !appended.packed.is_empty() {
+                        packed.push((keys, appended.packed.clone()));
+                    }
+                }
                 settle(outcomes, at, |outcome| {
-                    if outcome.take(answer) && outcome.settled < length {
+                    if outcome.take(answer) && outcome.settled < batch.samples.len() {
                         again.push(at);
                     }
                 });
             }
             open = again;
+            let packed: Vec<(&SeriesKeys, &[u8])> =
+                packed.iter().map(|(keys, chunk)| (*keys, chunk.as_slice())).collect();
+            if let (false, Err(fault)) = (packed.is_empty(), self.packing.unpack(&packed).await) {
+                for at in open {
+                    settle(outcomes, at, |outcome| outcome.fault = Some(fault.clone().not_applied()));
+                }
+                return;
+            }
         }
     }
 }
@@ -282,7 +324,7 @@ impl BatchOutcome {
                 self.settled += appended.consumed;
                 self.stored += appended.stored;
                 self.listed = appended.listed;
-                appended.consumed > 0
+                appended.consumed > 0 || !appended.packed.is_empty()
             }
             Ok(None) => {
                 self.missing = true;

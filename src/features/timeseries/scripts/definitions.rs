@@ -96,8 +96,9 @@ pub(in crate::features::timeseries) struct Describe<'a>(pub &'a SeriesKeys);
 
 impl ScriptCall for Describe<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series.
-    type Reply = Option<Description>;
+    /// `None`: there is no such series. The bytes are those of the packed chunk that retention cuts through, all of whose
+    /// samples are counted, and whose first one is not known; empty: there is none.
+    type Reply = Option<(Description, Vec<u8>)>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
 
@@ -109,7 +110,7 @@ impl ScriptCall for Describe<'_> {
         bind_keys(call, self.0);
     }
 
-    fn decode(raw: Vec<Value>) -> Result<Option<Description>, BadReply> {
+    fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
         use Value::{BulkString, Int};
 
         let [
@@ -128,14 +129,14 @@ impl ScriptCall for Describe<'_> {
                 other => Err(BadReply::new(&DESCRIBE, other)),
             };
         };
-        let ends = match ends {
-            [] => None,
-            [Int(first), Int(last)] => Some((*first, *last)),
+        let (ends, cut) = match ends {
+            [] => (None, Vec::new()),
+            [Int(first), Int(last), BulkString(cut)] => (Some((*first, *last)), cut.clone()),
             other => return Err(BadReply::new(&DESCRIBE, other)),
         };
         let definition = decode_definition(&DESCRIBE, *retention_ms, policy, labels)?;
         let (count, chunks, bytes) = (count.unsigned_abs(), chunks.unsigned_abs(), bytes.unsigned_abs());
-        Ok(Some(Description { definition, created: *created, count, chunks, bytes, ends }))
+        Ok(Some((Description { definition, created: *created, count, chunks, bytes, ends }, cut)))
     }
 }
 

@@ -51,6 +51,15 @@ pub(in crate::features::timeseries) fn read(
     }
 }
 
+/// The chunk's first timestamp.
+///
+/// # Errors
+/// [`ChunkError::Short`].
+pub(in crate::features::timeseries) fn start(chunk: &[u8]) -> Result<i64, ChunkError> {
+    let start = chunk.get(1..9).and_then(|bytes| bytes.try_into().ok()).ok_or(ChunkError::Short)?;
+    Ok(from_ordered(u64::from_be_bytes(start)))
+}
+
 /// A timestamp as bytes that order as timestamps do.
 fn ordered(timestamp: i64) -> [u8; 8] {
     (timestamp.cast_unsigned() ^ SIGN).to_be_bytes()

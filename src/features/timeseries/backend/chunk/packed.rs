@@ -176,7 +176,7 @@ mod tests {
             at in 0_usize..600,
             with in any::<u8>(),
         ) {
-            let samples: Vec<(i64, u64)> = (0..300).map(|n| (n * n, (n as f64 / 100.0).to_bits())).collect();
+            let samples: Vec<(i64, u64)> = (0..300).map(|n| (n * n, (f64::from(i32::try_from(n).expect("small")) / 100.0).to_bits())).collect();
             let mut packed = pack(&plain(&samples)).expect("a plain chunk").expect("smaller");
             if let Some(byte) = packed.get_mut(at) {
                 *byte = with;
