@@ -4,7 +4,7 @@
 //! has it, so that scripts find a chunk's start without knowing more. Values come back bit for bit.
 //!
 //! Writes happen in scripts, which understand plain chunks only; a service packs a chunk once it is sealed, and unpacks
-//! it again when a write or a deletion falls into it. Why this format, in figures: docs/timeseries.md.
+//! it again when a write or a deletion falls into it. Why this format, in figures: docs/timeseries-storage.md.
 
 mod packed;
 mod plain;
