@@ -16,6 +16,7 @@
 
 mod batch;
 mod config;
+mod counter;
 mod error;
 mod index;
 mod keys;
@@ -50,12 +51,12 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/cache", READ),
         Access::scoped("GET", "/cache/{key}", READ),
         Access::scoped("HEAD", "/cache/{key}", READ),
-        Access::scoped("PUT", "/cache/{key}", WRITE),
-        Access::scoped("DELETE", "/cache/{key}", WRITE),
-        Access::scoped("POST", "/cache/{key}/touch", WRITE),
-        Access::scoped("POST", "/cache/{key}/increment", WRITE),
-        Access::scoped("POST", "/cache/batch", WRITE),
-        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE),
+        Access::scoped("PUT", "/cache/{key}", WRITE).fenced(),
+        Access::scoped("DELETE", "/cache/{key}", WRITE).fenced(),
+        Access::scoped("POST", "/cache/{key}/touch", WRITE).fenced(),
+        Access::scoped("POST", "/cache/{key}/increment", WRITE).fenced(),
+        Access::scoped("POST", "/cache/batch", WRITE).fenced_by_item(),
+        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced(),
     ],
     problems: error::PROBLEMS,
     scripts: &[
