@@ -12,6 +12,8 @@
 //! - A value whose tag was invalidated is nothing to reads, conditions, take, touch and increment; only an
 //!   unconditional PUT over one answers 204 instead of 201, since looking first would cost a round trip.
 //! - `touch_ms` and `lease_ms` of a GET need no more than the right to read: they slide a session and order the rebuild.
+//! - A fencing token is judged before conditions, and remembered whatever these then say: it proves that the former
+//!   holder's time is over. That costs conditional writes with a token one round trip more.
 //! - Deleting what is not there succeeds: a repeated DELETE must not fail.
 
 mod batch;
