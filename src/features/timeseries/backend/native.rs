@@ -252,7 +252,8 @@ impl NativeBackend {
     /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
     async fn exchange(&self, batches: &[Batch<'_>], token: Option<FencingToken>, outcomes: &mut [BatchOutcome]) {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
-        let fences: Vec<Option<Fence>> = keys.iter().map(|keys| self.fence(keys, token)).collect();
+        // Empty for a caller without a token.
+        let fences: Vec<Fence> = keys.iter().filter_map(|keys| self.fence(keys, token)).collect();
         let now = self.clock.redis_arg();
         let mut open: Vec<usize> = (0..batches.len()).collect();
         while !open.is_empty() {
@@ -267,7 +268,7 @@ impl NativeBackend {
                         chunk_samples: self.chunk_samples,
                         min_life_ms: self.min_life_ms,
                         now: &now,
-                        fence: fences.get(at)?.as_ref(),
+                        fence: fences.get(at),
                     })
                 })
                 .collect();
