@@ -24,6 +24,7 @@ mod faults;
 mod faults_load;
 mod faults_refusals;
 mod features_on_cluster;
+mod fencing;
 mod health;
 mod idempotency;
 mod lock_check;

@@ -7,7 +7,7 @@ use super::packing::Packing;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
-use crate::redis::{FaultKind, KeySpace, Redis, RedisFault, ScriptCall};
+use crate::redis::{Fence, FencingToken, KeySpace, Outcome, Redis, RedisFault, ScriptCall};
 
 use super::super::config::TimeseriesConfig;
 use super::super::error::TimeseriesError;
@@ -79,6 +79,11 @@ impl NativeBackend {
         self.redis.keys()
     }
 
+    /// What a caller with a token has to pass to change the series.
+    fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
+        token.map(|token| self.redis.fence(keys.fence(), token))
+    }
+
     async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
         let _timer = self.metrics.time(S::script());
         self.redis.call(call).await
@@ -89,9 +94,12 @@ impl NativeBackend {
         &self,
         key: &SeriesKey,
         definition: &Definition,
+        token: Option<FencingToken>,
     ) -> Result<Created, RedisFault> {
         let (keys, now) = (self.keys(key), self.clock.redis_arg());
-        self.call(&Create { keys: &keys, definition, min_life_ms: self.min_life_ms, now: &now }).await
+        let fence = self.fence(&keys, token);
+        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
+        self.call(&Create { keys: &keys, definition, min_life_ms, now: &now, fence }).await
     }
 
     /// Changes the given parts of the definition; `false`: there is no such series.
@@ -99,13 +107,17 @@ impl NativeBackend {
         &self,
         key: &SeriesKey,
         change: &Alteration,
+        token: Option<FencingToken>,
     ) -> Result<bool, RedisFault> {
+        let keys = self.keys(key);
+        let fence = self.fence(&keys, token);
         let alter = Alter {
-            keys: &self.keys(key),
+            keys: &keys,
             retention_ms: change.retention_ms.map(|retention| retention.0),
             duplicate_policy: change.duplicate_policy,
             labels: change.labels.as_ref(),
             min_life_ms: self.min_life_ms,
+            fence: fence.as_ref(),
         };
         self.call(&alter).await
     }
@@ -126,23 +138,31 @@ impl NativeBackend {
     }
 
     /// Deletes the series; `false`: there was none.
-    pub(in crate::features::timeseries) async fn delete(&self, key: &SeriesKey) -> Result<bool, RedisFault> {
-        self.call(&Delete(&self.keys(key))).await
+    pub(in crate::features::timeseries) async fn delete(
+        &self,
+        key: &SeriesKey,
+        token: Option<FencingToken>,
+    ) -> Result<bool, RedisFault> {
+        let keys = self.keys(key);
+        self.call(&Delete { keys: &keys, fence: self.fence(&keys, token).as_ref() }).await
     }
 
     /// Deletes a window's samples and says how many; `None`: there is no such series.
     ///
-    /// A wide window takes several calls, each atomic.
+    /// A wide window takes several calls, each atomic and each guarded. A fault between them leaves a part deleted.
     pub(in crate::features::timeseries) async fn delete_range(
         &self,
         key: &SeriesKey,
         window: Window,
+        token: Option<FencingToken>,
     ) -> Result<Option<u64>, RedisFault> {
         let keys = self.keys(key);
+        let fence = self.fence(&keys, token);
         let (mut total, mut unpacked) = (0, false);
         loop {
-            let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS };
-            let Some(deletion) = self.call(&call).await? else {
+            let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS, fence: fence.as_ref() };
+            let deletion = self.call(&call).await.map_err(|fault| after(total, fault))?;
+            let Some(deletion) = deletion else {
                 // Deleted by somebody else between two calls, unless it is the first.
                 return Ok(Some(total).filter(|total| *total > 0));
             };
@@ -154,7 +174,7 @@ impl NativeBackend {
                 return Ok(Some(total));
             }
             if !deletion.packed.is_empty() {
-                self.packing.unpack(&[(&keys, &deletion.packed)]).await?;
+                self.packing.unpack(&[(&keys, &deletion.packed)]).await.map_err(|fault| after(total, fault))?;
                 unpacked = true;
             }
         }
@@ -208,7 +228,11 @@ impl NativeBackend {
     /// Adds batches, pipelined; each has an outcome of its own, in the given order.
     ///
     /// No two of them may be of one series: in a cluster they would overtake each other.
-    pub(in crate::features::timeseries) async fn append(&self, batches: &[Batch<'_>]) -> Vec<BatchOutcome> {
+    pub(in crate::features::timeseries) async fn append(
+        &self,
+        batches: &[Batch<'_>],
+        token: Option<FencingToken>,
+    ) -> Vec<BatchOutcome> {
         let mut outcomes: Vec<BatchOutcome> = batches.iter().map(|_| BatchOutcome::default()).collect();
         let mut rest = batches;
         let mut open = outcomes.as_mut_slice();
@@ -216,10 +240,10 @@ impl NativeBackend {
             let fitting = self.fitting(rest);
             let (now, later) = rest.split_at(fitting);
             let (outcomes, later_outcomes) = std::mem::take(&mut open).split_at_mut(fitting);
-            self.exchange(now, outcomes).await;
-            // A key of another type is one series' matter; everything else is the server's.
+            self.exchange(now, token, outcomes).await;
+            // A key of another type or a stale fence is one series' matter; everything else is the server's.
             let mut faults = outcomes.iter().filter_map(|outcome| outcome.fault.as_ref());
-            let failed = faults.find(|fault| fault.kind != FaultKind::WrongType).cloned();
+            let failed = faults.find(|fault| !fault.is_of_the_key()).cloned();
             (rest, open) = (later, later_outcomes);
             if let Some(fault) = failed {
                 // A server that just failed is not asked again for what was not sent yet.
@@ -243,8 +267,10 @@ impl NativeBackend {
     }
 
     /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
-    async fn exchange(&self, batches: &[Batch<'_>], outcomes: &mut [BatchOutcome]) {
+    async fn exchange(&self, batches: &[Batch<'_>], token: Option<FencingToken>, outcomes: &mut [BatchOutcome]) {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
+        // Empty for a caller without a token.
+        let fences: Vec<Fence> = keys.iter().filter_map(|keys| self.fence(keys, token)).collect();
         let now = self.clock.redis_arg();
         let mut open: Vec<usize> = (0..batches.len()).collect();
         while !open.is_empty() {
@@ -259,6 +285,7 @@ impl NativeBackend {
                         chunk_samples: self.chunk_samples,
                         min_life_ms: self.min_life_ms,
                         now: &now,
+                        fence: fences.get(at),
                     })
                 })
                 .collect();
@@ -303,6 +330,14 @@ impl NativeBackend {
             }
         }
     }
+}
+
+/// The fault of a later step of a deletion.
+fn after(deleted: u64, mut fault: RedisFault) -> RedisFault {
+    if deleted > 0 {
+        fault.outcome = Outcome::Unknown;
+    }
+    fault
 }
 
 fn settle(outcomes: &mut [BatchOutcome], at: usize, change: impl FnOnce(&mut BatchOutcome)) {

@@ -6,7 +6,7 @@ use super::super::backend::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
 use super::{ALTER, CREATE, DELETE, DESCRIBE, MARK_LISTED, NO_SERIES, bind_keys, decode_flag, labels_json};
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 /// Creates a series.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(in crate::features::timeseries) struct Create<'a> {
     pub definition: &'a Definition,
     pub min_life_ms: u64,
     pub now: &'a str,
+    pub fence: Option<&'a Fence>,
 }
 
 /// What creating found.
@@ -35,6 +36,10 @@ impl ScriptCall for Create<'_> {
 
     fn script() -> &'static LuaScript {
         &CREATE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -64,6 +69,7 @@ pub(in crate::features::timeseries) struct Alter<'a> {
     pub duplicate_policy: Option<DuplicatePolicy>,
     pub labels: Option<&'a Labels>,
     pub min_life_ms: u64,
+    pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Alter<'_> {
@@ -75,6 +81,10 @@ impl ScriptCall for Alter<'_> {
 
     fn script() -> &'static LuaScript {
         &ALTER
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -155,7 +165,10 @@ pub(in crate::features::timeseries) fn decode_definition(
 
 /// Deletes a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Delete<'a>(pub &'a SeriesKeys);
+pub(in crate::features::timeseries) struct Delete<'a> {
+    pub keys: &'a SeriesKeys,
+    pub fence: Option<&'a Fence>,
+}
 
 impl ScriptCall for Delete<'_> {
     type Raw = i64;
@@ -168,8 +181,12 @@ impl ScriptCall for Delete<'_> {
         &DELETE
     }
 
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.0);
+        bind_keys(call, self.keys);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

@@ -7,7 +7,7 @@ use super::super::backend::{Order, Reason, Refused, Window};
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, Sample};
 use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, decode_flag, labels_json};
-use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Adds a batch to a series.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(in crate::features::timeseries) struct Append<'a> {
     pub chunk_samples: usize,
     pub min_life_ms: u64,
     pub now: &'a str,
+    pub fence: Option<&'a Fence>,
 }
 
 /// What became of a batch, or of as much of it as one call may do.
@@ -47,6 +48,10 @@ impl ScriptCall for Append<'_> {
 
     fn script() -> &'static LuaScript {
         &APPEND
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -193,6 +198,7 @@ pub(in crate::features::timeseries) struct DeleteRange<'a> {
     pub window: Window,
     /// Sealed chunks in one call.
     pub limit: usize,
+    pub fence: Option<&'a Fence>,
 }
 
 /// What one call deleted.
@@ -213,6 +219,10 @@ impl ScriptCall for DeleteRange<'_> {
 
     fn script() -> &'static LuaScript {
         &DELETE_RANGE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
