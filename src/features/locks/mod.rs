@@ -17,6 +17,7 @@ mod acquisition;
 mod config;
 mod error;
 mod index;
+mod index_scripts;
 mod keys;
 mod leases;
 mod metrics;
@@ -63,7 +64,8 @@ pub static FEATURE: Feature = Feature {
         &scripts::EXTEND,
         &scripts::FORCE,
         &scripts::INSPECT,
-        &scripts::RELIST,
+        &index_scripts::RELIST,
+        &index_scripts::SWEEP,
         &node_scripts::VOTE,
         &node_scripts::RAISE,
     ],
