@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Uri};
 use axum::response::Response;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -186,6 +186,11 @@ fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
     Ok((routes, document))
 }
 
-async fn no_such_route() -> Problem {
-    Problem::new(&problem::NOT_FOUND)
+async fn no_such_route(uri: Uri) -> Problem {
+    let problem = Problem::new(&problem::NOT_FOUND);
+    match uri.path() {
+        // What looks like a route whose name was left out.
+        path if path.len() > 1 && path.ends_with('/') => problem.detail("the last part of the path must not be empty"),
+        _ => problem,
+    }
 }

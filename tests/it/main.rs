@@ -30,6 +30,8 @@ mod lock_check;
 mod locks;
 mod locks_faults;
 mod locks_hold;
+mod locks_input;
+mod locks_metrics;
 mod locks_redlock;
 mod locks_together;
 mod locks_waiting;
