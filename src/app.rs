@@ -23,7 +23,7 @@ use crate::http::auth::Authenticator;
 use crate::http::edge::{Edge, EdgeLayer};
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::{documentation, openapi};
-use crate::lifecycle::{Phase, Tasks};
+use crate::lifecycle::{Parts, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -100,7 +100,8 @@ impl App {
         let redis = RedisRoles::new(&config.section()?, &scripts(), lanes, &metrics)?;
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
-        let deps = Deps { redis, tasks, clock, metrics, traces, phase: Phase::default(), config };
+        let (parts, phase) = (Parts::default(), Phase::default());
+        let deps = Deps { redis, tasks, parts, clock, metrics, traces, phase, config };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
@@ -156,6 +157,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let deps = Deps {
         redis: RedisRoles::new(&unconnected(config.section()?), &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
+        parts: Parts::default(),
         clock: Clock::System,
         metrics,
         traces: Traces::default(),

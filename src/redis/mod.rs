@@ -35,7 +35,7 @@ pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
-pub use report::{Condition, Finding, RoleReport, ScriptState};
+pub use report::{RoleReport, ScriptState};
 pub use roles::{RedisRoles, Role};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;

@@ -15,7 +15,7 @@ fn nodes(count: usize) -> Vec<RedisServer> {
 
 fn config(nodes: &[RedisServer]) -> String {
     let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnodes={urls:?}")
+    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnode_check = \"20ms\"\nnodes = {urls:?}")
 }
 
 /// A service whose nodes have all sat out their quarantine.

@@ -32,6 +32,7 @@ mod locks_faults;
 mod locks_hold;
 mod locks_input;
 mod locks_metrics;
+mod locks_nodes;
 mod locks_redlock;
 mod locks_together;
 mod locks_waiting;

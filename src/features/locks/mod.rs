@@ -23,6 +23,7 @@ mod leases;
 mod metrics;
 mod model;
 mod node_scripts;
+mod node_watch;
 mod redlock;
 mod routes;
 mod scripts;
@@ -66,6 +67,7 @@ pub static FEATURE: Feature = Feature {
         &scripts::INSPECT,
         &index_scripts::RELIST,
         &index_scripts::SWEEP,
+        &node_scripts::ENROLL,
         &node_scripts::VOTE,
         &node_scripts::RAISE,
     ],
