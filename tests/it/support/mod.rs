@@ -1,7 +1,6 @@
 //! The harness: real servers that end with the test, the service in process, a proxy that fails on demand.
 
 mod app;
-mod binary;
 mod collector;
 mod eventually;
 mod exposition;
@@ -15,7 +14,6 @@ mod reply;
 mod tls;
 
 pub use app::{ADMIN_KEY, START, TestApp};
-pub use binary::Binary;
 pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
