@@ -35,6 +35,7 @@ mod locks_metrics;
 mod locks_nodes;
 mod locks_redlock;
 mod locks_together;
+mod locks_topologies;
 mod locks_waiting;
 mod logs;
 mod redis_production;
