@@ -101,7 +101,7 @@ impl App {
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
         let (parts, phase) = (Parts::default(), Phase::default());
-        let deps = Deps { redis, tasks, parts, clock, metrics, traces, phase, config };
+        let deps = Deps { config, redis, clock, tasks, parts, metrics, traces, phase };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })

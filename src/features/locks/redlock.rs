@@ -132,10 +132,11 @@ impl Redlock {
         let released = count(|answer| matches!(answer, Owned::Mine(_)));
         let free = count(|answer| matches!(answer, Owned::Nobody));
         let others = count(|answer| matches!(answer, Owned::Other));
-        if released > 0 && self.is_majority(released + free) {
-            Ok(Owned::Mine(()))
-        } else if self.is_majority(others) {
+        if self.is_majority(others) {
             Ok(Owned::Other)
+        } else if released > 0 && self.is_majority(released + free + others) {
+            // Wherever it may still be, that is no majority.
+            Ok(Owned::Mine(()))
         } else if self.is_majority(free + others) {
             Ok(Owned::Nobody)
         } else {
