@@ -8,7 +8,7 @@ pub mod deadline;
 mod parts;
 mod tasks;
 
-pub use parts::{Condition, Finding, Member, Part, Parts};
+pub use parts::{Condition, Finding, Part, PartMember, Parts};
 pub use tasks::{TaskState, Tasks};
 
 use tokio::signal::unix::{SignalKind, signal};

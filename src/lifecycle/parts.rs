@@ -37,7 +37,7 @@ impl Finding {
 
 /// One of the things of a kind that a part is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Member {
+pub struct PartMember {
     /// Its address, without credentials.
     pub name: String,
     /// A word of the part's own vocabulary.
@@ -50,7 +50,7 @@ pub struct Member {
 /// A part, as its room last saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    pub members: Vec<Member>,
+    pub members: Vec<PartMember>,
     pub findings: Vec<Finding>,
 }
 
@@ -64,7 +64,7 @@ impl Parts {
         self.board().insert(name, part);
     }
 
-    pub fn members(&self) -> BTreeMap<&'static str, Vec<Member>> {
+    pub fn members(&self) -> BTreeMap<&'static str, Vec<PartMember>> {
         self.board().iter().map(|(name, part)| (*name, part.members.clone())).collect()
     }
 

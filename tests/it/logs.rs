@@ -16,7 +16,7 @@ fn json(line: &str) -> Value {
 fn a_json_line_is_flat_dated_and_names_its_request() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "debug")]);
-    service.get_with("/nowhere", "x-request-id: order-17\r\n");
+    service.send("GET", "/nowhere", "x-request-id: order-17\r\n");
     let line = json(&service.line_with("order-17"));
     assert_eq!(line["message"], "refused", "{line}");
     assert_eq!(line["level"], "DEBUG", "{line}");
@@ -35,7 +35,7 @@ fn a_traced_requests_lines_name_its_trace_in_either_format() {
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let debug = ("LOG_LEVEL", "gridtokenx_redis::http=debug");
     let mut service = ServiceProcess::start_on(&redis, &[collector, debug]);
-    service.get_with("/nowhere", TRACEPARENT);
+    service.send("GET", "/nowhere", TRACEPARENT);
     let line = json(&service.line_with("refused"));
     assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "{line}");
     let span = line["span_id"].as_str().expect("a span id");
@@ -43,7 +43,7 @@ fn a_traced_requests_lines_name_its_trace_in_either_format() {
     assert!(line["request_id"].is_string(), "{line}");
 
     let mut service = ServiceProcess::start_on(&redis, &[collector, debug, ("LOG_FORMAT", "pretty")]);
-    service.get_with("/nowhere", TRACEPARENT);
+    service.send("GET", "/nowhere", TRACEPARENT);
     let line = service.line_with("refused");
     assert!(line.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id="), "{line}");
     assert!(!line.contains('\u{1b}'), "no colours for a pipe: {line}");
@@ -56,6 +56,21 @@ fn the_level_decides_what_is_said() {
     assert!(status.success() && said.contains(r#""message":"stopped""#), "{said}");
     let (status, said) = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "error")]).terminate();
     assert!(status.success() && !said.contains("stopped"), "{said}");
+}
+
+#[test]
+fn a_lock_that_is_freed_by_force_is_on_record_at_every_level() {
+    let redis = RedisServer::start();
+    let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "error")]);
+    service.ready();
+    let _: String = redis.command(&["SET", "lock:settlement:42", "0123456789abcdef0123456789abcdef"]);
+    let (status, answer) = service.send("DELETE", "/locks/settlement:42?force=true", "x-request-id: order-17\r\n");
+    assert_eq!(status, 204, "{answer}");
+    let line = json(&service.line_with("lock freed by force"));
+    assert_eq!((&line["target"], &line["level"]), (&"audit".into(), &"WARN".into()), "{line}");
+    assert_eq!((&line["resource"], &line["was_held"]), (&"settlement:42".into(), &true.into()), "{line}");
+    assert!(line["by"].is_string() && line["fence"].is_u64(), "{line}");
+    assert!(!line.to_string().contains("0123456789abcdef"), "tokens are secrets: {line}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn spans_that_still_wait_are_sent_when_the_service_stops() {
         &redis,
         &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()), ("GTX__TELEMETRY__EXPORT_INTERVAL", "1h")],
     );
-    let answer = service.get_with("/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
+    let answer = service.send("GET", "/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
     assert_eq!(answer.0, 200, "{answer:?}");
     assert!(collector.spans().is_empty(), "the interval has not passed");
     let (status, rest) = service.terminate();
@@ -188,7 +188,7 @@ fn a_collector_behind_tls_is_reached_and_verified() {
             &redis,
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("SSL_CERT_FILE", authorities)],
         );
-        service.get_with("/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
+        service.send("GET", "/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
         let (status, rest) = service.terminate();
         assert!(status.success(), "{rest}");
         (collector.trace(TRACE).len(), rest)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lifecycle::{Finding, Member, TaskState};
+use crate::lifecycle::{Finding, PartMember, TaskState};
 use crate::redis::RoleReport;
 
 /// The overall state.
@@ -40,6 +40,6 @@ pub(super) struct Readiness {
     pub redis: Vec<RoleReport>,
     /// What else a capability depends on, where it is configured: `locks.nodes` are `voting`, `quarantined` (they may have
     /// forgotten their votes) or `unreachable`.
-    pub parts: BTreeMap<&'static str, Vec<Member>>,
+    pub parts: BTreeMap<&'static str, Vec<PartMember>>,
     pub tasks: BTreeMap<&'static str, TaskState>,
 }

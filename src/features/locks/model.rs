@@ -268,7 +268,7 @@ pub(super) struct LockState {
     /// How long the lease lasts yet, milliseconds; absent when it is free, or has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
-    /// The highest fencing token handed out, while one is remembered.
+    /// The highest fencing token handed out, while one is remembered; not in the list of locks on several nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<u64>,
     /// How many callers wait in line.

@@ -11,7 +11,7 @@ use super::keys::node_record;
 use super::node_scripts::{Enroll, Franchise};
 use super::store::Store;
 use crate::clock::Clock;
-use crate::lifecycle::{Finding, Member, Part, Parts, Tasks};
+use crate::lifecycle::{Finding, Part, PartMember, Parts, Tasks};
 use crate::redis::RedisFault;
 
 /// The part's name in the health report.
@@ -104,7 +104,7 @@ impl NodeWatch {
                     .map(|finding| Finding { reason: format!("lock node {address}: {}", finding.reason), ..finding }),
             );
             let until = rest.map(|rest| self.clock.now() + i64::try_from(rest.as_millis()).unwrap_or_default());
-            part.members.push(Member { name: address.clone(), state, until });
+            part.members.push(PartMember { name: address.clone(), state, until });
         }
         let (voting, total) = (standings.iter().filter(|&one| *one == Standing::Voting).count(), self.nodes.len());
         if voting <= total / 2 {

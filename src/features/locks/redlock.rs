@@ -119,7 +119,12 @@ impl Redlock {
             let remaining = if taken_back > 0 { ttl } else { remaining };
             return Ok((Owned::Mine(Extended { remaining, fence, ends: None }), self.votes(agreed)));
         }
-        self.lost(resource, answers.iter().filter(|answer| answer.is_ok()).count())
+        let lost = self.lost(resource, answers.iter().filter(|answer| answer.is_ok()).count());
+        if lost.is_ok() {
+            // What a minority still has would only be in the way of others.
+            let _ = self.release(resource, token).await;
+        }
+        lost
     }
 
     /// Releases on every node.

@@ -55,7 +55,7 @@ impl ServiceProcess {
         Self { child, output, heard: 0 }
     }
 
-    /// The same on a Redis of the test's, ready to be asked.
+    /// The same on a Redis of the test's, listening.
     pub fn start_on(redis: &RedisServer, variables: &[(&str, &str)]) -> Self {
         let url = redis.url();
         let mut service = Self::start(&[&[("REDIS_URL", url.as_str())], variables].concat());
@@ -104,6 +104,15 @@ impl ServiceProcess {
         address.parse().expect("an address")
     }
 
+    /// Waits until every worker has its Redis.
+    pub fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.get("/health/ready").0 != 200 {
+            assert!(Instant::now() < deadline, "never ready: {}", self.output());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn connect(&mut self) -> TcpStream {
         let connection = TcpStream::connect(self.address()).expect("a connection");
         connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -112,13 +121,14 @@ impl ServiceProcess {
 
     /// The status and the body of the answer to a GET.
     pub fn get(&mut self, path: &str) -> (u16, String) {
-        self.get_with(path, "")
+        self.send("GET", path, "")
     }
 
-    /// The same with more headers, each with its line end.
-    pub fn get_with(&mut self, path: &str, headers: &str) -> (u16, String) {
+    /// The same for any request without a body; each of its headers has its line end.
+    pub fn send(&mut self, method: &str, path: &str, headers: &str) -> (u16, String) {
         let mut connection = self.connect();
-        write!(connection, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n").expect("sent");
+        write!(connection, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")
+            .expect("sent");
         let mut answer = String::new();
         connection.read_to_string(&mut answer).expect("an answer");
         let status = answer.split(' ').nth(1).expect("a status line").parse().expect("a status");
