@@ -1,13 +1,15 @@
 #!/bin/sh
 # Installs what the checks and the tests need; what is there already is left alone.
 #
-#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python
+#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python node
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=${CARGO_TARGET_DIR:-target}/test-venv
-REQUIREMENTS=tests/browser/requirements.txt
+REQUIREMENTS=tests/requirements.txt
+NODE=${CARGO_TARGET_DIR:-target}/test-node
+PACKAGES=tests/interoperability
 
 say() { echo "setup_tests: $*"; }
 
@@ -89,13 +91,38 @@ setup_python() {
     cp "$REQUIREMENTS" "$VENV/installed.txt"
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python
+setup_node() {
+    if ! find_first node || ! find_first npm; then
+        say "installing Node.js with npm"
+        if command -v apt-get >/dev/null 2>&1; then
+            apt_install nodejs npm
+        elif command -v dnf >/dev/null 2>&1; then
+            as_root dnf install -y -q nodejs npm
+        elif command -v brew >/dev/null 2>&1; then
+            brew install --quiet node
+        else
+            fail "node or npm is missing: install both by hand"
+        fi
+    fi
+    if cmp -s "$PACKAGES/package-lock.json" "$NODE/installed.json"; then
+        return 0
+    fi
+    say "installing the Node packages of the tests into $NODE"
+    rm -rf "$NODE"
+    mkdir -p "$NODE"
+    cp "$PACKAGES/package.json" "$PACKAGES/package-lock.json" "$NODE"
+    npm ci --prefix "$NODE" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$NODE/package-lock.json" "$NODE/installed.json"
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python node
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
         nextest | deny) setup_cargo_tool "$part" ;;
         browser) setup_browser ;;
         python) setup_python ;;
-        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python" ;;
+        node) setup_node ;;
+        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python, node" ;;
     esac
 done

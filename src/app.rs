@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Uri};
 use axum::response::Response;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +24,7 @@ use crate::http::auth::Authenticator;
 use crate::http::edge::{Edge, EdgeLayer};
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::{documentation, fencing, openapi};
-use crate::lifecycle::{Phase, Tasks};
+use crate::lifecycle::{Parts, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -102,7 +102,8 @@ impl App {
         let redis = RedisRoles::new(&config.section()?, config.section()?, &scripts(), lanes, &metrics)?;
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
-        let deps = Deps { redis, tasks, clock, metrics, traces, phase: Phase::default(), config };
+        let (parts, phase) = (Parts::default(), Phase::default());
+        let deps = Deps { config, redis, clock, tasks, parts, metrics, traces, phase };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
@@ -158,6 +159,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let deps = Deps {
         redis: RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
+        parts: Parts::default(),
         clock: Clock::System,
         metrics,
         traces: Traces::default(),
@@ -189,6 +191,11 @@ fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
     Ok((routes, document))
 }
 
-async fn no_such_route() -> Problem {
-    Problem::new(&problem::NOT_FOUND)
+async fn no_such_route(uri: Uri) -> Problem {
+    let problem = Problem::new(&problem::NOT_FOUND);
+    match uri.path() {
+        // What looks like a route whose name was left out.
+        path if path.len() > 1 && path.ends_with('/') => problem.detail("the last part of the path must not be empty"),
+        _ => problem,
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::lifecycle::{Phase, Tasks};
+use crate::lifecycle::{Parts, Phase, Tasks};
 use crate::redis::RedisRoles;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -14,6 +14,7 @@ pub struct Deps {
     pub redis: RedisRoles,
     pub clock: Clock,
     pub tasks: Tasks,
+    pub parts: Parts,
     pub metrics: Metrics,
     pub traces: Traces,
     pub phase: Phase,

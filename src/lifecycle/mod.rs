@@ -5,8 +5,10 @@
 //! left behind. A second signal ends the process at once.
 
 pub mod deadline;
+mod parts;
 mod tasks;
 
+pub use parts::{Condition, Finding, Part, PartMember, Parts};
 pub use tasks::{TaskState, Tasks};
 
 use tokio::signal::unix::{SignalKind, signal};

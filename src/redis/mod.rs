@@ -37,7 +37,7 @@ pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
-pub use report::{Condition, Finding, RoleReport, ScriptState};
+pub use report::{RoleReport, ScriptState};
 pub use roles::{RedisRoles, Role};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;

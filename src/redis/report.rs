@@ -8,6 +8,7 @@ use super::fault::{Effect, FaultKind, RedisFault};
 use super::script::LuaScript;
 use super::{Redis, Role};
 use crate::config::redis::Topology;
+use crate::lifecycle::Finding;
 use crate::lua;
 
 pub(super) static PROBE: LuaScript = lua!("redis/probe.lua");
@@ -71,22 +72,6 @@ impl ScriptState {
     }
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Condition {
-    /// Served, but not as safely as it should be.
-    Degraded,
-    /// Not served.
-    Down,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Finding {
-    pub condition: Condition,
-    pub reason: String,
-}
-
 /// One node's answer to INFO.
 struct Node {
     /// Its address, where there are several.
@@ -129,14 +114,13 @@ impl RoleReport {
     /// Every reason not to be content, the connection and the scripts included.
     pub fn conditions(&self) -> Vec<Finding> {
         let servers = words(self.roles);
-        let down = |reason: String| Finding { condition: Condition::Down, reason };
         let mut all = Vec::new();
         if !self.connected {
             let why = self.refusal.as_ref().map(|refusal| format!(": {refusal}")).unwrap_or_default();
-            all.push(down(format!("redis {servers}: not connected{why}")));
+            all.push(Finding::down(format!("redis {servers}: not connected{why}")));
         }
         if let ScriptState::Refused(reason) = &self.scripts {
-            all.push(down(format!("redis {servers}: {reason}")));
+            all.push(Finding::down(format!("redis {servers}: {reason}")));
         }
         all.extend(self.findings.iter().cloned());
         all
@@ -182,18 +166,15 @@ impl RoleReport {
         if node.field("redis_mode") == Some("cluster") && self.topology != "cluster" {
             reasons.push(format!("{server} belongs to a cluster; redis.topology must say so"));
         }
-        reasons.into_iter().map(|reason| Finding { condition: Condition::Degraded, reason }).collect()
+        reasons.into_iter().map(Finding::degraded).collect()
     }
 
     /// Notes that the server does not let itself be looked at.
     fn take_in_denial(&mut self) {
         let servers = words(self.roles);
-        self.findings = vec![Finding {
-            condition: Condition::Degraded,
-            reason: format!(
-                "redis {servers}: our Redis user may not use INFO and COMMAND, so that its safety is unknown"
-            ),
-        }];
+        self.findings = vec![Finding::degraded(format!(
+            "redis {servers}: our Redis user may not use INFO and COMMAND, so that its safety is unknown"
+        ))];
     }
 }
 

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::str::FromStr;
 
 use prometheus::proto::MetricType;
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, format};
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,7 +39,9 @@ pub struct Logging {
 /// # Errors
 /// A text saying what is wrong with `log.level`, or that a subscriber is already there.
 pub fn install(config: &LogConfig) -> Result<Logging, String> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
+    let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
+    // Who did what by force is for the record, whatever else is of interest.
+    let filter = level.add_directive(Directive::from_str("audit=info").map_err(|error| error.to_string())?);
     let (output, writer) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)

@@ -15,7 +15,7 @@ fn nodes(count: usize) -> Vec<RedisServer> {
 
 fn config(nodes: &[RedisServer]) -> String {
     let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnodes={urls:?}")
+    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnode_check = \"20ms\"\nnodes = {urls:?}")
 }
 
 /// A service whose nodes have all sat out their quarantine.
@@ -63,7 +63,11 @@ async fn every_node_keeps_the_lease_and_the_answer_counts_them() {
         assert_eq!(Some(fence), grant["fencing_token"].as_u64(), "every node knows the highest");
     }
     app.post("/locks/a", json!({ "ttl_ms": TTL })).await.expect_problem(409, "lock-held");
-    assert_eq!(app.get("/locks/a").await.json()["held"], true);
+    let seen = app.get("/locks/a").await.json();
+    assert_eq!((&seen["held"], &seen["fencing_token"]), (&json!(true), &grant["fencing_token"]), "{seen}");
+    let listed = async || -> Value { app.get("/locks").await.json()["items"].clone() };
+    eventually("it is listed", async || listed().await.to_string().contains("\"a\"")).await;
+    assert!(!listed().await.to_string().contains("fencing_token"), "the line does not know it");
     release(&app, &grant).await;
     assert!(nodes.iter().all(|node| !exists(node)));
 }
@@ -117,7 +121,26 @@ async fn a_lease_that_a_majority_lost_to_others_is_lost() {
         let _: String = node.command(&["SET", "lock:a", "somebody", "PX", "5000"]);
     }
     extend(&app, &grant).await.expect_problem(409, "lock-lost");
+    assert!(!exists(&nodes[2]), "what a minority still had is not in the way of others");
     app.post("/locks/a", json!({ "ttl_ms": TTL })).await.expect_problem(409, "lock-held");
+}
+
+#[tokio::test]
+async fn a_release_counts_when_no_majority_can_still_have_the_lease() {
+    let mut nodes = nodes(5);
+    let app = app_on(&nodes).await;
+    let grant = acquire(&app).await;
+    for node in &nodes[..2] {
+        let _: String = node.command(&["SET", "lock:a", "somebody", "PX", "5000"]);
+    }
+    nodes[2].kill();
+    release(&app, &grant).await;
+    let grant = app.post("/locks/b", json!({ "ttl_ms": TTL })).await.expect(201).json();
+    nodes[3].kill();
+    nodes[4].kill();
+    let token = [("lock-token", grant["token"].as_str().expect("a token"))];
+    let unknown = app.send(Method::DELETE, "/locks/b", &token, Body::empty()).await;
+    assert_eq!(unknown.expect_problem(503, "lock-unavailable")["outcome"], "unknown");
 }
 
 #[tokio::test]

@@ -67,26 +67,3 @@ async fn callers_who_want_the_same_locks_in_other_orders_get_on() {
     });
     join_all(workers).await;
 }
-
-#[tokio::test]
-async fn bad_lists_are_refused() {
-    let app = TestApp::spawn().await;
-    let many: Vec<String> = (0..17).map(|at| at.to_string()).collect();
-    for (resources, pointer) in [
-        (json!([]), "/resources"),
-        (json!(["a", "a"]), "/resources"),
-        (json!(many), "/resources"),
-        (json!(["a", ""]), "/resources/1"),
-        (json!(["stats"]), "/resources/0"),
-    ] {
-        let request = json!({ "resources": resources, "ttl_ms": LONG });
-        app.post("/locks/acquire-all", request).await.expect_violation(422, "invalid-body", pointer);
-    }
-    let request = json!({ "resources": ["a"], "ttl_ms": 1 });
-    app.post("/locks/acquire-all", request).await.expect_violation(422, "invalid-body", "/ttl_ms");
-    app.post("/locks/acquire-all", json!({ "resources": ["a"] })).await.expect_violation(
-        422,
-        "invalid-body",
-        "/ttl_ms",
-    );
-}

@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::http::Method;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::{Reply, TestApp, eventually};
 
@@ -128,6 +130,54 @@ async fn a_key_deleted_by_hand_wakes_the_waiter() {
         let _: u64 = app.redis().command(&["DEL", "lock:a"]);
     });
     waited.expect(201);
+}
+
+/// A waiting request on a connection of its own, as far as it stands in line.
+async fn wait_on_a_socket(app: &mut TestApp) -> TcpStream {
+    let mut socket = TcpStream::connect(app.serve()).await.expect("a connection");
+    let body = json!({ "ttl_ms": LONG, "wait_ms": 20_000 }).to_string();
+    let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    let request = format!("POST /locks/a HTTP/1.1\r\nhost: test\r\n{head}\r\n{body}");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    in_line(app, 1).await;
+    socket
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_the_line_at_once() {
+    let mut app = without_polling().await;
+    let held = hold(&app, LONG).await;
+    drop(wait_on_a_socket(&mut app).await);
+    in_line(&app, 0).await;
+    release(&app, &held).await;
+    assert_eq!(app.get("/locks/a").await.json()["held"], false, "nobody is served who has gone");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_in_front_costs_the_next_one_less_than_100_ms() {
+    let mut app = without_polling().await;
+    let mut costs = Vec::new();
+    // A busy machine may delay one of them.
+    for _ in 0..5 {
+        let held = hold(&app, LONG).await;
+        let first = wait_on_a_socket(&mut app).await;
+        let (next, hung_up) = tokio::join!(
+            async {
+                let grant = wait(&app, 15_000).await.expect(201).json();
+                (grant, Instant::now())
+            },
+            async {
+                in_line(&app, 2).await;
+                drop(first);
+                let now = Instant::now();
+                release(&app, &held).await;
+                now
+            }
+        );
+        costs.push(next.1 - hung_up);
+        release(&app, &next.0).await;
+    }
+    assert!(costs.iter().min().is_some_and(|cost| *cost < Duration::from_millis(100)), "{costs:?}");
 }
 
 #[tokio::test]

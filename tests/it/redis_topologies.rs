@@ -165,24 +165,11 @@ async fn keys_are_found_while_their_slot_moves_and_after_it_has_moved() {
     let app = on_cluster(&cluster).await;
     let redis = app.state();
     set(redis, "moving", "before").await.expect("a write");
-    let slot: i64 = cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", "moving"]);
-    let slot = slot.to_string();
-    let owner = |node: &&crate::support::RedisServer| {
-        node.command::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]) == ["moving"]
-    };
-    let from = cluster.nodes.iter().position(|node| owner(&node)).expect("an owner");
-    let to = (from + 1) % 3;
-    let ids: Vec<String> = cluster.nodes.iter().map(|node| node.command(&["CLUSTER", "MYID"])).collect();
-    let (source, target) = (&cluster.nodes[from], &cluster.nodes[to]);
-    let _: String = target.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[from]]);
-    let _: String = source.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[to]]);
-    let port = cluster.ports[to].to_string();
-    let _: String = source.command(&["MIGRATE", "127.0.0.1", &port, "moving", "0", "1000"]);
+    let slot = cluster.begin_to_move("moving");
+    slot.move_key("moving");
     assert_eq!(get(redis, "moving").await.expect("a read").as_deref(), Some("before"), "ASK is followed");
     set(redis, "moving", "between").await.expect("ASK is followed");
-    for node in [target, source] {
-        let _: String = node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[to]]);
-    }
+    slot.finish();
     assert_eq!(get(redis, "moving").await.expect("a read").as_deref(), Some("between"), "MOVED is followed");
     set(redis, "moving", "after").await.expect("MOVED is followed");
     assert_eq!(increment(redis, "moving").await.expect_err("text").kind, FaultKind::Internal);

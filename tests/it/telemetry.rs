@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
-use crate::support::{Binary, Collector, Exposition, RedisServer, TestApp, eventually, hex};
+use crate::support::{Collector, Exposition, RedisServer, ServiceProcess, TestApp, eventually, hex};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -165,12 +165,12 @@ async fn a_stalled_collector_fills_a_bounded_queue_and_delays_no_request() {
 #[test]
 fn spans_that_still_wait_are_sent_when_the_service_stops() {
     let (collector, redis) = (Collector::start(), RedisServer::start());
-    let service = Binary::start(
+    let mut service = ServiceProcess::start_on(
         &redis,
         &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()), ("GTX__TELEMETRY__EXPORT_INTERVAL", "1h")],
     );
-    let answer = service.get("/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = service.send("GET", "/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
+    assert_eq!(answer.0, 200, "{answer:?}");
     assert!(collector.spans().is_empty(), "the interval has not passed");
     let (status, rest) = service.terminate();
     assert!(status.success(), "{rest}");
@@ -184,9 +184,11 @@ fn a_collector_behind_tls_is_reached_and_verified() {
     std::fs::write(&trusted, certificate).expect("a file");
     let endpoint = collector.url();
     let spans = |authorities: &str| {
-        let service =
-            Binary::start(&redis, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("SSL_CERT_FILE", authorities)]);
-        service.get("/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
+        let mut service = ServiceProcess::start_on(
+            &redis,
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("SSL_CERT_FILE", authorities)],
+        );
+        service.send("GET", "/health/live", &format!("traceparent: {}\r\n", traceparent("01")));
         let (status, rest) = service.terminate();
         assert!(status.success(), "{rest}");
         (collector.trace(TRACE).len(), rest)
@@ -200,7 +202,7 @@ fn a_collector_behind_tls_is_reached_and_verified() {
 #[test]
 fn a_stalled_collector_holds_the_stop_up_no_longer_than_its_timeout() {
     let (collector, redis) = (Collector::stalled(), RedisServer::start());
-    let service = Binary::start(
+    let mut service = ServiceProcess::start_on(
         &redis,
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
@@ -208,7 +210,7 @@ fn a_stalled_collector_holds_the_stop_up_no_longer_than_its_timeout() {
             ("GTX__TELEMETRY__SAMPLE_RATIO", "1.0"),
         ],
     );
-    service.get("/health/live", "");
+    service.get("/health/live");
     let asked = Instant::now();
     let (status, rest) = service.terminate();
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());

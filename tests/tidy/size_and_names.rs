@@ -9,7 +9,7 @@ const MAX_LINES: usize = 400;
 /// Files that are longer, with the reason.
 const LONGER: &[(&str, &str)] = &[];
 
-const SOURCE: &[&str] = &[".rs", ".lua", ".sh", ".py"];
+const SOURCE: &[&str] = &[".rs", ".lua", ".sh", ".py", ".js"];
 
 #[test]
 fn files_are_small() {
@@ -58,7 +58,7 @@ fn no_loose_ends_are_left() {
     ];
     let mut breaches = Vec::new();
     for folder in ["src", "tests", "migrations-lua", "scripts", "config"] {
-        for file in files(folder, &[".rs", ".lua", ".sh", ".py", ".toml"]) {
+        for file in files(folder, &[".rs", ".lua", ".sh", ".py", ".js", ".toml"]) {
             for (number, line) in file.text.lines().enumerate() {
                 for (word, what_to_do) in forbidden {
                     if line.contains(word) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lifecycle::TaskState;
-use crate::redis::{Finding, RoleReport};
+use crate::lifecycle::{Finding, PartMember, TaskState};
+use crate::redis::RoleReport;
 
 /// The overall state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,5 +38,8 @@ pub(super) struct Readiness {
     pub reasons: Vec<Finding>,
     /// Each Redis server in use; one entry when no role has a server of its own.
     pub redis: Vec<RoleReport>,
+    /// What else a capability depends on, where it is configured: `locks.nodes` are `voting`, `quarantined` (they may have
+    /// forgotten their votes) or `unreachable`.
+    pub parts: BTreeMap<&'static str, Vec<PartMember>>,
     pub tasks: BTreeMap<&'static str, TaskState>,
 }

@@ -3,12 +3,13 @@
 use super::model::{Health, Readiness, Status};
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
-use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{Condition, Finding, RedisRoles};
+use crate::lifecycle::{Condition, Finding, Parts, Phase, Tasks};
+use crate::redis::RedisRoles;
 
 #[derive(Clone, Debug)]
 pub(super) struct HealthService {
     redis: RedisRoles,
+    parts: Parts,
     tasks: Tasks,
     phase: Phase,
     clock: Clock,
@@ -19,6 +20,7 @@ impl HealthService {
     pub(super) fn new(deps: &Deps) -> Self {
         Self {
             redis: deps.redis.clone(),
+            parts: deps.parts.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
             clock: deps.clock.clone(),
@@ -50,15 +52,17 @@ impl HealthService {
             status: self.status(&reasons),
             reasons,
             redis: self.redis.distinct().map(crate::redis::Redis::report).collect(),
+            parts: self.parts.members(),
             tasks: self.tasks.states(),
         }
     }
 
     fn reasons(&self) -> Vec<Finding> {
         let mut reasons: Vec<Finding> = self.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
+        reasons.extend(self.parts.findings());
         for (name, state) in self.tasks.states() {
             if let Some(error) = state.last_error {
-                reasons.push(Finding { condition: Condition::Degraded, reason: format!("task `{name}`: {error}") });
+                reasons.push(Finding::degraded(format!("task `{name}`: {error}")));
             }
         }
         reasons

@@ -1,4 +1,4 @@
-//! How a lease is got: one attempt, in line, or several together.
+//! How a lease is got: at once, in line, or several together.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::error::LockError;
 use super::leases::{Answer, Bid};
+use super::metrics::Attempt;
 use super::model::{LockGrant, Resource, Token};
 use super::scripts::{Owned, Patience, Place};
 use super::service::LockService;
@@ -19,9 +20,8 @@ use crate::redis::{FaultKind, Outcome, RedisFault};
 impl LockService {
     /// Leases a resource to a new random token, waiting in line for it if the wish says so.
     ///
-    /// Cost: one script call per attempt; a waiter attempts when it is called, not in a loop. The lease runs from the
-    /// moment Redis stores it, so the grant's validity is the lease less the attempt's round trip and less 1 % + 2 ms
-    /// for clock drift.
+    /// Cost: one script call; a waiter asks again when it is called, not in a loop. The lease runs from the moment Redis
+    /// stores it, so the grant's validity is the lease less that call's round trip and less 1 % + 2 ms for clock drift.
     ///
     /// # Errors
     /// - [`LockError::Held`] when others hold it, or wait for it, until the wait is over.
@@ -42,23 +42,25 @@ impl LockService {
     /// # Errors
     /// Those of [`LockService::acquire`].
     pub(super) async fn take(&self, wish: &Wish) -> Result<Taken, LockError> {
-        if wish.wait.is_zero() {
-            return self.take_at_once(wish).await;
-        }
-        let started = Instant::now();
-        let taken = self.take_in_line(wish, started + wish.wait).await;
-        self.0.metrics.waits.observe(started.elapsed().as_secs_f64());
+        let mut attempt = self.0.metrics.attempt();
+        let taken = if wish.wait.is_zero() {
+            self.take_at_once(wish).await
+        } else {
+            self.take_in_line(wish, &mut attempt).await
+        };
+        attempt.end(&taken);
         taken
     }
 
     async fn take_at_once(&self, wish: &Wish) -> Result<Taken, LockError> {
-        match self.attempt(self.stake(wish)?, bid(wish, Patience::None, Duration::ZERO)).await? {
-            Attempt::Granted(taken) => Ok(taken),
-            Attempt::Refused { remaining, .. } => Err(held(wish, remaining)),
+        match self.ask(self.stake(wish)?, bid(wish, Patience::None, Duration::ZERO)).await? {
+            Reply::Granted(taken) => Ok(taken),
+            Reply::Refused { remaining, .. } => Err(held(wish, remaining)),
         }
     }
 
-    async fn take_in_line(&self, wish: &Wish, deadline: Instant) -> Result<Taken, LockError> {
+    async fn take_in_line(&self, wish: &Wish, attempt: &mut Attempt<'_>) -> Result<Taken, LockError> {
+        let deadline = Instant::now() + wish.wait;
         let name = ticket_name().map_err(no_randomness)?;
         let line = self.0.leases.line(&wish.resource);
         let waiter = self.0.waiters.join(&line, &name).ok_or(LockError::TooManyWaiters)?;
@@ -67,9 +69,10 @@ impl LockService {
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let remaining;
-            match self.attempt(stake, bid(wish, patience.clone(), left)).await? {
-                Attempt::Granted(taken) => return Ok(taken),
-                Attempt::Refused { stake: back, remaining: yet, place } => {
+            match self.ask(stake, bid(wish, patience.clone(), left)).await? {
+                Reply::Granted(taken) => return Ok(taken),
+                Reply::Refused { stake: back, remaining: yet, place } => {
+                    attempt.waits();
                     (stake, remaining) = (back, yet);
                     patience = place.map_or(patience, Patience::Keep);
                 }
@@ -84,22 +87,20 @@ impl LockService {
     }
 
     /// Asks once; runs to its end even when the caller goes away, and then gives back what it got.
-    async fn attempt(&self, stake: Stake, bid: Bid) -> Result<Attempt, LockError> {
+    async fn ask(&self, stake: Stake, bid: Bid) -> Result<Reply, LockError> {
         let (answer, answered) = oneshot::channel();
         let this = self.clone();
         self.0.tasks.spawn_connection(async move {
-            // Without a caller the attempt comes back, and its stake is dropped knowing what it holds.
-            let _ = answer.send(this.ask(stake, bid).await);
+            // Without a caller the reply comes back, and its stake is dropped knowing what it holds.
+            let _ = answer.send(this.ask_to_the_end(stake, bid).await);
         });
         answered.await.unwrap_or_else(|_| Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()))
     }
 
-    async fn ask(&self, mut stake: Stake, bid: Bid) -> Result<Attempt, LockError> {
-        let metrics = &self.0.metrics;
+    async fn ask_to_the_end(&self, mut stake: Stake, bid: Bid) -> Result<Reply, LockError> {
         let asked = Asked::now(&self.0.clock);
         stake.hold = Hold::Perhaps;
         let answer = self.0.leases.acquire(&bid, &stake.token).await.inspect_err(|error| {
-            metrics.failed.inc();
             if matches!(error, LockError::Redis(fault) if fault.outcome == Outcome::NotApplied) {
                 stake.hold = Hold::No;
             }
@@ -108,9 +109,8 @@ impl LockService {
         match answer {
             Answer::Granted { fence, ends, votes } => {
                 (stake.hold, stake.ticket) = (Hold::Yes, None);
-                metrics.granted.inc();
                 if let Some(ends) = ends {
-                    self.0.index.list(bid.resource.clone(), ends);
+                    self.0.index.granted(bid.resource.clone(), ends, bid.ttl);
                 }
                 let lease = Lease {
                     resource: bid.resource,
@@ -120,22 +120,17 @@ impl LockService {
                     votes,
                     guarantee: self.0.leases.guarantee(),
                 };
-                Ok(Attempt::Granted(Taken { stake, asked, lease }))
+                Ok(Reply::Granted(Taken { stake, asked, lease }))
             }
             Answer::Held { remaining } => {
-                metrics.held.inc();
                 self.watch_for_overlong(&bid.resource, remaining);
-                Ok(Attempt::Refused { stake, remaining, place: None })
+                Ok(Reply::Refused { stake, remaining, place: None })
             }
             Answer::Waiting { remaining, place } => {
-                metrics.held.inc();
                 stake.ticket = Some(place.ticket.clone());
-                Ok(Attempt::Refused { stake, remaining, place: Some(place) })
+                Ok(Reply::Refused { stake, remaining, place: Some(place) })
             }
-            Answer::QueueFull => {
-                metrics.refused.inc();
-                Err(LockError::TooManyWaiters)
-            }
+            Answer::QueueFull => Err(LockError::TooManyWaiters),
         }
     }
 
@@ -148,7 +143,7 @@ impl LockService {
         wishes.sort_by(|one, other| one.resource.cmp(&other.resource));
         let mut taken = Vec::with_capacity(wishes.len());
         for wish in &wishes {
-            match self.take_at_once(wish).await {
+            match self.take(wish).await {
                 Ok(one) => taken.push(one),
                 Err(error) => {
                     join_all(taken.into_iter().map(|one| self.give_back(one))).await;
@@ -178,7 +173,7 @@ impl LockService {
             stake.hold = Hold::No;
             if let Owned::Mine(ends) = owned {
                 self.0.metrics.released.inc();
-                self.0.index.forget(lease.resource, ends);
+                self.0.index.released(lease.resource, ends);
             }
         }
     }
@@ -217,8 +212,8 @@ impl Taken {
     }
 }
 
-/// What an attempt left its caller with.
-enum Attempt {
+/// What Redis said, and what its caller is left with.
+enum Reply {
     Granted(Taken),
     Refused { stake: Stake, remaining: Option<Duration>, place: Option<Place> },
 }

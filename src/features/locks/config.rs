@@ -28,6 +28,7 @@ pub(super) struct LocksConfig {
     /// Independent masters; empty keeps locks on the state role's Redis.
     pub nodes: Vec<ServerUrl>,
     pub node_timeout: Span,
+    pub node_check: Span,
     pub nodes_durable: bool,
     pub named: Vec<NamedLock>,
 }
@@ -98,6 +99,7 @@ impl Section for LocksConfig {
         for (field, span) in [
             ("turn", self.turn),
             ("node_timeout", self.node_timeout),
+            ("node_check", self.node_check),
             ("recheck", self.recheck),
             ("index_interval", self.index_interval),
         ] {

@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::LocksConfig;
+use super::index_scripts::{Change, Happened, Relist, Sweep};
 use super::keys;
 use super::metrics::LockMetrics;
 use super::model::Resource;
-use super::scripts::{Change, End, Relist};
+use super::scripts::End;
 use crate::clock::Clock;
 use crate::redis::{Effect, Key, Redis, RedisFault};
 
@@ -22,7 +23,9 @@ const BATCH: usize = 256;
 /// How long changes are gathered.
 const GATHER: Duration = Duration::from_millis(5);
 /// A release under way is not taken for an expiry.
-const GRACE_US: u64 = 1_000_000;
+const GRACE: Duration = Duration::from_secs(1);
+/// Leases that one call takes out: well below a millisecond of Redis's time.
+const SWEPT_TOGETHER: u64 = 1_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Index {
@@ -79,17 +82,25 @@ impl Index {
         (index, keeper)
     }
 
-    /// A lease was granted or extended.
-    pub(super) fn list(&self, resource: Resource, ends: End) {
-        // Full: the lock is held all the same, it is only not shown.
-        let _ = self.changes.try_send(Change::Listed(resource, ends));
+    /// A lease was granted for `ttl`.
+    pub(super) fn granted(&self, resource: Resource, ends: End, ttl: Duration) {
+        self.note(resource, ends, Happened::Granted(ttl));
+    }
+
+    pub(super) fn extended(&self, resource: Resource, ends: End) {
+        self.note(resource, ends, Happened::Extended);
     }
 
     /// A lease was released; without an end it was never listed.
-    pub(super) fn forget(&self, resource: Resource, ends: Option<End>) {
+    pub(super) fn released(&self, resource: Resource, ends: Option<End>) {
         if let Some(ends) = ends {
-            let _ = self.changes.try_send(Change::Unlisted(resource, ends));
+            self.note(resource, ends, Happened::Released);
         }
+    }
+
+    fn note(&self, resource: Resource, ends: End, happened: Happened) {
+        // Full: the lock is held all the same, it is only not shown.
+        let _ = self.changes.try_send(Change { resource, ends, happened });
     }
 
     /// The next `limit` entries, the lease that ends first in front.
@@ -158,15 +169,21 @@ impl Keeper {
 
     async fn write(&self, changes: &[Change]) -> Result<(), RedisFault> {
         let Index { redis, key, .. } = &self.index;
-        redis.call(&Relist { index: key, limit: self.limit, life: self.life, changes }).await.map(|_| ())
+        let ended = redis.call(&Relist { index: key, limit: self.limit, life: self.life, changes }).await?;
+        self.metrics.expired.inc_by(ended);
+        Ok(())
     }
 
     async fn sweep(&self) -> Result<(), RedisFault> {
-        let mut sweep = redis::cmd("ZREMRANGEBYSCORE");
-        sweep.arg(&self.index.key).arg("-inf").arg(self.index.now_us().saturating_sub(GRACE_US));
-        let ended: u64 = self.index.redis.query(&sweep, Effect::Write).await?;
-        self.metrics.expired.inc_by(ended);
-        Ok(())
+        let Index { redis, key, clock, .. } = &self.index;
+        let sweep = Sweep { index: key, now: &clock.redis_arg(), grace: GRACE, most: SWEPT_TOGETHER };
+        loop {
+            let ended = redis.call(&sweep).await?;
+            self.metrics.expired.inc_by(ended);
+            if ended < SWEPT_TOGETHER {
+                return Ok(());
+            }
+        }
     }
 }
 

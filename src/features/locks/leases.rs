@@ -169,9 +169,13 @@ impl Leases {
         Ok(Inspected { waiters, ..seen? })
     }
 
-    /// Many locks as the line knows them, in one round trip.
+    /// Many locks as the line knows them, in one round trip; of locks on nodes it does not know the fence.
     pub(super) async fn inspect_all(&self, resources: &[Resource]) -> Result<Vec<Inspected>, RedisFault> {
-        self.line.inspect_all(resources).await
+        let mut seen = self.line.inspect_all(resources).await?;
+        if self.nodes.is_some() {
+            seen.iter_mut().for_each(|lock| lock.fence = None);
+        }
+        Ok(seen)
     }
 
     async fn leave_line(&self, resource: &Resource, token: &Token, ticket: Option<&str>) -> Option<End> {

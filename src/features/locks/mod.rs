@@ -17,11 +17,13 @@ mod acquisition;
 mod config;
 mod error;
 mod index;
+mod index_scripts;
 mod keys;
 mod leases;
 mod metrics;
 mod model;
 mod node_scripts;
+mod node_watch;
 mod redlock;
 mod routes;
 mod scripts;
@@ -63,7 +65,9 @@ pub static FEATURE: Feature = Feature {
         &scripts::EXTEND,
         &scripts::FORCE,
         &scripts::INSPECT,
-        &scripts::RELIST,
+        &index_scripts::RELIST,
+        &index_scripts::SWEEP,
+        &node_scripts::ENROLL,
         &node_scripts::VOTE,
         &node_scripts::RAISE,
     ],

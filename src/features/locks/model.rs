@@ -11,13 +11,18 @@ use crate::clock::UnixMillis;
 use crate::http::auth::api_key::hex;
 use crate::http::whole;
 
-/// What a lock protects: 1 to 128 characters, none of them a control character.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+/// What a lock protects: 1 to 512 bytes of UTF-8 without control characters.
+///
+/// The longest length that the document can state counts characters, of which some have several bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "settlement:42")]
 pub(super) struct Resource(String);
 
-/// The most characters of a resource or an owner.
-const MAX_NAME: usize = 128;
+/// The most bytes of a resource, as of every key that callers choose.
+const MAX_RESOURCE_BYTES: usize = 512;
+/// The most characters of an owner.
+const MAX_OWNER: usize = 128;
 /// Last parts of routes below `/locks/`.
 const RESERVED: &[&str] = &["stats", "acquire-all"];
 
@@ -31,7 +36,10 @@ impl TryFrom<String> for Resource {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        check_name(&text)?;
+        check_text(&text)?;
+        if text.len() > MAX_RESOURCE_BYTES {
+            return Err(format!("must have at most {MAX_RESOURCE_BYTES} bytes"));
+        }
         if RESERVED.contains(&text.as_str()) {
             return Err(format!("`{text}` is the name of a route"));
         }
@@ -45,12 +53,9 @@ impl fmt::Display for Resource {
     }
 }
 
-fn check_name(text: &str) -> Result<(), String> {
+fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("must not be empty".to_owned());
-    }
-    if text.chars().count() > MAX_NAME {
-        return Err(format!("must have at most {MAX_NAME} characters"));
     }
     if text.chars().any(char::is_control) {
         return Err("must have no control characters".to_owned());
@@ -115,7 +120,11 @@ impl TryFrom<String> for Owner {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        check_name(&text).map(|()| Self(text))
+        check_text(&text)?;
+        if text.chars().count() > MAX_OWNER {
+            return Err(format!("must have at most {MAX_OWNER} characters"));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -126,8 +135,8 @@ pub(super) type Metadata = Map<String, Value>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ResourcePath {
-    /// What the lock protects.
-    #[param(value_type = String, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement:42")]
+    /// What the lock protects: 1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`.
+    #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement:42")]
     pub resource: Resource,
 }
 
@@ -161,7 +170,7 @@ pub(super) const MAX_TOGETHER: usize = 16;
 #[schema(example = json!({ "resources": ["settlement:1", "settlement:2"], "ttl_ms": 30_000 }))]
 pub(super) struct AcquireAllRequest {
     /// All different.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
+    #[schema(min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
     pub resources: Vec<Resource>,
     /// Each lease, milliseconds; at most the least of the locks' maxima.
     #[serde(deserialize_with = "whole::unsigned")]
@@ -259,7 +268,7 @@ pub(super) struct LockState {
     /// How long the lease lasts yet, milliseconds; absent when it is free, or has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
-    /// The highest fencing token handed out, while one is remembered.
+    /// The highest fencing token handed out, while one is remembered; not in the list of locks on several nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<u64>,
     /// How many callers wait in line.
@@ -317,13 +326,15 @@ pub(super) const MAX_PAGE: usize = 500;
 pub(super) struct LockStats {
     /// When this replica started to count, Unix milliseconds.
     pub since: UnixMillis,
+    /// Calls to acquire that have ended, one for each lock that they were about.
     pub attempts: u64,
+    /// Attempts that got the lock; also those that were told too late to rely on it, and gave it back.
     pub grants: u64,
-    /// Attempts that found the lock held.
+    /// Attempts that found the lock held or waited for, whatever became of them.
     pub contended: u64,
     /// Attempts that failed because Redis, or a majority of lock nodes, did not answer.
     pub failed: u64,
-    /// Calls that waited in line.
+    /// Attempts that stood in line.
     pub waits: u64,
     /// All their waiting together, milliseconds.
     pub waited_ms: u64,

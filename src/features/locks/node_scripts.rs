@@ -8,6 +8,7 @@ use super::scripts::{Terms, remaining_time};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
+pub(super) static ENROLL: LuaScript = lua!("locks/enroll.lua");
 pub(super) static VOTE: LuaScript = lua!("locks/vote.lua");
 pub(super) static RAISE: LuaScript = lua!("locks/raise.lua");
 
@@ -18,6 +19,36 @@ pub(super) struct Franchise {
     pub quarantine: Duration,
     /// Whether nodes lose nothing when they restart.
     pub durable: bool,
+}
+
+pub(super) struct Enroll<'a> {
+    pub record: &'a Key,
+    /// [`crate::clock::Clock::redis_arg`].
+    pub now: &'a str,
+    pub franchise: Franchise,
+}
+
+impl ScriptCall for Enroll<'_> {
+    type Raw = u64;
+    /// How long the node stays out yet; zero when it votes.
+    type Reply = Duration;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &ENROLL
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.record)
+            .arg(self.now)
+            .arg(millis(self.franchise.quarantine))
+            .arg(u8::from(self.franchise.durable));
+    }
+
+    fn decode(raw: u64) -> Result<Duration, BadReply> {
+        Ok(Duration::from_millis(raw))
+    }
 }
 
 pub(super) struct Vote<'a> {

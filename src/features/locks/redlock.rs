@@ -14,6 +14,7 @@ use super::keys::{LeaseKind, node_record};
 use super::leases::{Answer, Bid};
 use super::model::{Resource, Token, Votes};
 use super::node_scripts::{Ballot, Franchise, Raise, Vote};
+use super::node_watch::{NodeWatch, Watched};
 use super::scripts::{Extended, Forced, Inspected, Owned};
 use super::store::Store;
 use super::validity::drift;
@@ -37,16 +38,22 @@ impl Redlock {
         config: &LocksConfig,
         scripts: &[&'static LuaScript],
     ) -> Result<Option<Self>, EndpointError> {
-        let mut nodes = Vec::with_capacity(config.nodes.len());
+        if config.nodes.is_empty() {
+            return Ok(None);
+        }
+        let (mut nodes, mut watched) = (Vec::new(), Vec::new());
         for url in &config.nodes {
             let redis = deps.redis.beside(url, config.node_timeout, scripts)?;
-            nodes.push(Store::new(&redis, LeaseKind::Lock, &deps.clock, config));
-            let tasks = deps.tasks.clone();
-            deps.tasks.plan("locks.nodes", move |_| async move { redis.attach(0, &tasks) });
+            let store = Store::new(&redis, LeaseKind::Lock, &deps.clock, config);
+            nodes.push(store.clone());
+            watched.push(Watched { address: url.to_string(), store });
         }
         let longest = config.largest_lease();
         let franchise = Franchise { quarantine: longest + drift(longest), durable: config.nodes_durable };
-        Ok((!nodes.is_empty()).then_some(Self { nodes, franchise }))
+        let watch = NodeWatch::new(watched, franchise, config.node_check.duration(), &deps.clock, &deps.parts);
+        let tasks = deps.tasks.clone();
+        deps.tasks.plan("locks.nodes", |stop| watch.run(tasks, stop));
+        Ok(Some(Self { nodes, franchise }))
     }
 
     pub(super) fn count(&self) -> usize {
@@ -112,7 +119,12 @@ impl Redlock {
             let remaining = if taken_back > 0 { ttl } else { remaining };
             return Ok((Owned::Mine(Extended { remaining, fence, ends: None }), self.votes(agreed)));
         }
-        self.lost(resource, answers.iter().filter(|answer| answer.is_ok()).count())
+        let lost = self.lost(resource, answers.iter().filter(|answer| answer.is_ok()).count());
+        if lost.is_ok() {
+            // What a minority still has would only be in the way of others.
+            let _ = self.release(resource, token).await;
+        }
+        lost
     }
 
     /// Releases on every node.
@@ -125,10 +137,11 @@ impl Redlock {
         let released = count(|answer| matches!(answer, Owned::Mine(_)));
         let free = count(|answer| matches!(answer, Owned::Nobody));
         let others = count(|answer| matches!(answer, Owned::Other));
-        if released > 0 && self.is_majority(released + free) {
-            Ok(Owned::Mine(()))
-        } else if self.is_majority(others) {
+        if self.is_majority(others) {
             Ok(Owned::Other)
+        } else if released > 0 && self.is_majority(released + free + others) {
+            // Wherever it may still be, that is no majority.
+            Ok(Owned::Mine(()))
         } else if self.is_majority(free + others) {
             Ok(Owned::Nobody)
         } else {

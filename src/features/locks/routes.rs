@@ -11,7 +11,7 @@ use super::model::{
 };
 use super::service::LockService;
 use crate::http::auth::{ADMIN, Principal};
-use crate::http::extract::{Json, Path, Query};
+use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 
@@ -34,7 +34,7 @@ const LOCK_TOKEN: &str = "lock-token";
         (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`, `invalid-body`", body = ProblemBody,
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 429, description = "`too-many-waiters`", body = ProblemBody,
          content_type = "application/problem+json"),
@@ -49,6 +49,7 @@ const LOCK_TOKEN: &str = "lock-token";
 pub(super) async fn acquire_lock(
     State(locks): State<LockService>,
     Path(path): Path<ResourcePath>,
+    NoQuery: NoQuery,
     Json(request): Json<AcquireRequest>,
 ) -> Result<Created<LockGrant>, Problem> {
     let wish = locks.wish(path.resource, request)?;
@@ -71,7 +72,8 @@ pub(super) async fn acquire_lock(
         (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody,
+         content_type = "application/problem+json"),
         (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
          `lock-unavailable`, `overloaded`: nothing is held", body = ProblemBody,
@@ -82,6 +84,7 @@ pub(super) async fn acquire_lock(
          content_type = "application/problem+json")))]
 pub(super) async fn acquire_locks(
     State(locks): State<LockService>,
+    NoQuery: NoQuery,
     Json(request): Json<AcquireAllRequest>,
 ) -> Result<Created<LockGrants>, Problem> {
     let wishes = locks.wishes(request)?;
@@ -104,7 +107,7 @@ pub(super) async fn acquire_locks(
         (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`, `invalid-body`", body = ProblemBody,
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
@@ -116,6 +119,7 @@ pub(super) async fn acquire_locks(
 pub(super) async fn extend_lock(
     State(locks): State<LockService>,
     Path(path): Path<ResourcePath>,
+    NoQuery: NoQuery,
     Json(request): Json<ExtendRequest>,
 ) -> Result<Json<LockGrant>, Problem> {
     Ok(Json(locks.extend(path.resource, request).await?))
@@ -179,7 +183,8 @@ fn lock_token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
         (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody,
+         content_type = "application/problem+json"),
         (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -188,6 +193,7 @@ fn lock_token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
 pub(super) async fn inspect_lock(
     State(locks): State<LockService>,
     Path(path): Path<ResourcePath>,
+    NoQuery: NoQuery,
 ) -> Result<Json<LockState>, Problem> {
     Ok(Json(locks.inspect(path.resource).await?))
 }
@@ -233,11 +239,15 @@ pub(super) async fn list_locks(
         (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`",
          body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`redis-timeout`, `deadline-exceeded`", body = ProblemBody,
          content_type = "application/problem+json")))]
-pub(super) async fn get_lock_stats(State(locks): State<LockService>) -> Result<Json<LockStats>, Problem> {
+pub(super) async fn get_lock_stats(
+    State(locks): State<LockService>,
+    NoQuery: NoQuery,
+) -> Result<Json<LockStats>, Problem> {
     Ok(Json(locks.stats().await?))
 }

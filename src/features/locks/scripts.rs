@@ -1,9 +1,9 @@
-//! The scripts of locks as typed calls; their contracts are in `migrations-lua/locks/`.
+//! The scripts of a lock as typed calls; their contracts are in `migrations-lua/locks/`.
 
 use std::time::Duration;
 
 use super::keys::LockKeys;
-use super::model::{Resource, Token, millis};
+use super::model::{Token, millis};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
@@ -12,7 +12,6 @@ pub(super) static RELEASE: LuaScript = lua!("locks/release.lua");
 pub(super) static EXTEND: LuaScript = lua!("locks/extend.lua");
 pub(super) static FORCE: LuaScript = lua!("locks/force.lua");
 pub(super) static INSPECT: LuaScript = lua!("locks/inspect.lua");
-pub(super) static RELIST: LuaScript = lua!("locks/relist.lua");
 
 /// What scripts need to know beside their own arguments.
 #[derive(Clone, Debug)]
@@ -323,50 +322,6 @@ impl ScriptCall for Inspect<'_> {
             metadata,
         });
         Ok(Inspected { waiters, fence: fence.parse().ok(), holder })
-    }
-}
-
-/// A change of the index.
-#[derive(Clone, Debug)]
-pub(super) enum Change {
-    /// A lease was granted or extended.
-    Listed(Resource, End),
-    /// The lease that was listed under this end was released.
-    Unlisted(Resource, End),
-}
-
-pub(super) struct Relist<'a> {
-    pub index: &'a Key,
-    pub limit: usize,
-    /// How long the index outlives its last change.
-    pub life: Duration,
-    pub changes: &'a [Change],
-}
-
-impl ScriptCall for Relist<'_> {
-    type Raw = u64;
-    /// How many locks are listed.
-    type Reply = u64;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    fn script() -> &'static LuaScript {
-        &RELIST
-    }
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.index).arg(self.limit).arg(millis(self.life));
-        for change in self.changes {
-            let (kind, resource, End(ends_us)) = match change {
-                Change::Listed(resource, ends) => (1, resource, ends),
-                Change::Unlisted(resource, ends) => (0, resource, ends),
-            };
-            call.arg(kind).arg(resource.as_str()).arg(ends_us);
-        }
-    }
-
-    fn decode(raw: u64) -> Result<u64, BadReply> {
-        Ok(raw)
     }
 }
 

@@ -107,7 +107,7 @@ impl LockService {
         };
         self.0.metrics.extended.inc();
         if let Some(ends) = extended.ends {
-            self.0.index.list(resource.clone(), ends);
+            self.0.index.extended(resource.clone(), ends);
         }
         asked.grant(Lease {
             resource,
@@ -128,7 +128,7 @@ impl LockService {
         match self.0.leases.release(&resource, token, None).await? {
             Owned::Mine(ends) => {
                 self.0.metrics.released.inc();
-                self.0.index.forget(resource, ends);
+                self.0.index.released(resource, ends);
                 Ok(())
             }
             Owned::Nobody => {
@@ -150,7 +150,7 @@ impl LockService {
             "lock freed by force",
         );
         self.0.metrics.forced.inc();
-        self.0.index.forget(resource, forced.ends);
+        self.0.index.released(resource, forced.ends);
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl LockService {
             since: self.0.since,
             attempts: metrics.attempts(),
             grants: metrics.granted.get(),
-            contended: metrics.held.get(),
+            contended: metrics.contended.get(),
             failed: metrics.failed.get(),
             waits: metrics.waits.get_sample_count(),
             waited_ms: millis(metrics.waited()),

@@ -150,7 +150,7 @@ async fn give_back(leases: &Leases, index: &Index, metrics: &LockMetrics, stake:
         }
         match leases.release(&stake.resource, &stake.token, stake.ticket.as_deref()).await {
             Ok(Owned::Mine(ends)) => {
-                index.forget(stake.resource, ends);
+                index.released(stake.resource, ends);
                 return;
             }
             Ok(Owned::Nobody | Owned::Other) if stake.hold != Hold::Perhaps => return,

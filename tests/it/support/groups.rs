@@ -110,6 +110,65 @@ impl Cluster {
     }
 }
 
+/// A slot on its way from one node of a cluster to another.
+pub struct SlotMove<'a> {
+    cluster: &'a Cluster,
+    slot: String,
+    from: usize,
+    to: usize,
+}
+
+impl Cluster {
+    /// Has the slot of a key that exists begin to move to another node.
+    pub fn begin_to_move(&self, key: &str) -> SlotMove<'_> {
+        let slot = self.nodes[0].command::<i64>(&["CLUSTER", "KEYSLOT", key]).to_string();
+        let owns = |node: &RedisServer| node.command::<i64>(&["CLUSTER", "COUNTKEYSINSLOT", &slot]) > 0;
+        let from = self.nodes.iter().position(owns).expect("an owner of the key");
+        let moving = SlotMove { cluster: self, slot, from, to: (from + 1) % self.nodes.len() };
+        let (from, to) = (moving.id(moving.from), moving.id(moving.to));
+        let _: String = moving.target().command(&["CLUSTER", "SETSLOT", &moving.slot, "IMPORTING", &from]);
+        let _: String = moving.source().command(&["CLUSTER", "SETSLOT", &moving.slot, "MIGRATING", &to]);
+        moving
+    }
+}
+
+impl SlotMove<'_> {
+    /// The node that the slot comes from.
+    pub fn source(&self) -> &RedisServer {
+        &self.cluster.nodes[self.from]
+    }
+
+    /// The node that it goes to.
+    pub fn target(&self) -> &RedisServer {
+        &self.cluster.nodes[self.to]
+    }
+
+    /// The keys that have not moved yet.
+    pub fn keys(&self) -> Vec<String> {
+        self.source().command(&["CLUSTER", "GETKEYSINSLOT", &self.slot, "100"])
+    }
+
+    pub fn move_key(&self, key: &str) {
+        let port = self.cluster.ports[self.to].to_string();
+        let _: String = self.source().command(&["MIGRATE", "127.0.0.1", &port, key, "0", "1000"]);
+    }
+
+    /// Moves what is left, and tells the nodes whose slot it is now.
+    pub fn finish(self) {
+        for key in self.keys() {
+            self.move_key(&key);
+        }
+        let owner = self.id(self.to);
+        for node in [self.target(), self.source()] {
+            let _: String = node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
+        }
+    }
+
+    fn id(&self, node: usize) -> String {
+        self.cluster.nodes[node].command(&["CLUSTER", "MYID"])
+    }
+}
+
 fn start(options: &[String]) -> RedisServer {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     RedisServer::with_options(&options)

@@ -1,12 +1,12 @@
 //! The harness: real servers that end with the test, the service in process, a proxy that fails on demand.
 
 mod app;
-mod binary;
 mod collector;
 mod eventually;
 mod exposition;
 pub mod facade;
 mod groups;
+mod peer;
 mod process;
 mod proxy;
 mod python;
@@ -15,11 +15,11 @@ mod reply;
 mod tls;
 
 pub use app::{ADMIN_KEY, START, TestApp};
-pub use binary::Binary;
 pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
 pub use groups::{Cluster, SentinelGroup};
+pub use peer::{Peer, PeerKind};
 pub use process::ServiceProcess;
 pub use proxy::Proxy;
 pub use python::{build_directory, in_repository, run_python_tool, said};

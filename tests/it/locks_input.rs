@@ -1,0 +1,252 @@
+//! What locks refuse: each rule with a request that breaks it, and nothing stored.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestApp, eventually};
+
+const LONG: u64 = 60_000;
+const STRANGER: &str = "0123456789abcdef0123456789abcdef";
+
+async fn release(app: &TestApp, path: &str, token: &str) -> Reply {
+    app.send(Method::DELETE, path, &[("lock-token", token)], Body::empty()).await
+}
+
+/// The reply is a 422 that points to `pointer` and says `rule` of it.
+#[track_caller]
+fn expect_rule(reply: &Reply, code: &str, pointer: &str, rule: &str) {
+    let problem = reply.expect_violation(422, code, pointer);
+    let errors = problem["errors"].as_array().expect("errors");
+    let said = errors.iter().find(|error| error["pointer"] == pointer).and_then(|error| error["detail"].as_str());
+    assert!(said.is_some_and(|said| said.contains(rule)), "{pointer} should say `{rule}`: {problem}");
+}
+
+#[track_caller]
+fn expect_nothing_stored(app: &TestApp) {
+    let stored: Vec<String> = app.redis().command(&["KEYS", "*"]);
+    assert_eq!(stored, Vec::<String>::new());
+}
+
+/// Path, what it breaks, and of which name.
+fn bad_names() -> Vec<(String, &'static str)> {
+    vec![
+        ("x".repeat(513), "at most 512 bytes"),
+        // 171 characters of three bytes.
+        ("%E2%82%AC".repeat(171), "at most 512 bytes"),
+        ("a%00b".to_owned(), "no control characters"),
+        ("a%0Ab".to_owned(), "no control characters"),
+        ("a%7Fb".to_owned(), "no control characters"),
+        ("a%C2%85b".to_owned(), "no control characters"),
+        ("a%FFb".to_owned(), "not UTF-8"),
+    ]
+}
+
+#[tokio::test]
+async fn a_resource_is_named_in_1_to_512_bytes_without_control_characters() {
+    let app = TestApp::spawn().await;
+    for (name, rule) in bad_names() {
+        let path = format!("/locks/{name}");
+        let refused = [
+            app.post(&path, json!({ "ttl_ms": LONG })).await,
+            app.patch(&path, json!({ "token": STRANGER, "ttl_ms": LONG })).await,
+            release(&app, &path, STRANGER).await,
+            app.get(&path).await,
+            app.get(&format!("{path}/hold?ttl_ms=1000")).await,
+        ];
+        for reply in &refused {
+            expect_rule(reply, "invalid-path", "/resource", rule);
+        }
+    }
+    expect_rule(&app.get("/locks//hold?ttl_ms=1000").await, "invalid-path", "/resource", "not be empty");
+    let unnamed = app.post("/locks/", json!({ "ttl_ms": LONG })).await.expect_problem(404, "not-found");
+    assert_eq!(unnamed["detail"], "the last part of the path must not be empty");
+    expect_nothing_stored(&app);
+    for name in ["x".repeat(512), "%E2%82%AC".repeat(170), "a".to_owned()] {
+        app.post(&format!("/locks/{name}"), json!({ "ttl_ms": LONG })).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_acquire_names_its_broken_rule() {
+    let app = TestApp::spawn().await;
+    for (body, pointer, rule) in [
+        (json!({ "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": 99 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": -1 }), "/ttl_ms", "out of range"),
+        (json!({ "ttl_ms": 60_001 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": 18_446_744_073_709_551_615_u64 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": 1.5 }), "/ttl_ms", "whole number"),
+        (json!({ "ttl_ms": "1s" }), "/ttl_ms", "whole number"),
+        (json!({}), "/ttl_ms", "is missing"),
+        (json!({ "ttl_ms": null }), "/ttl_ms", "is missing"),
+        (json!({ "ttl_ms": LONG, "wait_ms": 30_001 }), "/wait_ms", "at most 30000"),
+        (json!({ "ttl_ms": LONG, "wait_ms": -1 }), "/wait_ms", "out of range"),
+        (json!({ "ttl_ms": LONG, "owner": "" }), "/owner", "not be empty"),
+        (json!({ "ttl_ms": LONG, "owner": "a\nb" }), "/owner", "no control characters"),
+        (json!({ "ttl_ms": LONG, "owner": "x".repeat(129) }), "/owner", "at most 128 characters"),
+        (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected a map"),
+        (json!({ "ttl_ms": LONG, "metadata": { "x": "y".repeat(1_100) } }), "/metadata", "at most 1024 bytes"),
+        (json!({ "ttl_ms": LONG, "tll": 1 }), "/tll", "unknown field"),
+    ] {
+        expect_rule(&app.post("/locks/a", body).await, "invalid-body", pointer, rule);
+    }
+    app.post("/locks/stats", json!({ "ttl_ms": LONG })).await.expect_problem(405, "method-not-allowed");
+    expect_nothing_stored(&app);
+    // Characters, whatever their bytes.
+    app.post("/locks/a", json!({ "ttl_ms": LONG, "owner": "€".repeat(128) })).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_request_to_acquire_several_names_its_broken_rule() {
+    let app = TestApp::spawn().await;
+    let many: Vec<String> = (0..17).map(|at| at.to_string()).collect();
+    for (resources, pointer, rule) in [
+        (json!([]), "/resources", "1 to 16 resources"),
+        (json!(["a", "b", "a"]), "/resources", "all be different"),
+        (json!(many), "/resources", "1 to 16 resources"),
+        (json!(["a", ""]), "/resources/1", "not be empty"),
+        (json!(["a", "b\u{0}"]), "/resources/1", "no control characters"),
+        (json!(["€".repeat(171)]), "/resources/0", "at most 512 bytes"),
+        (json!(["stats"]), "/resources/0", "name of a route"),
+        (json!("a"), "/resources", "expected a sequence"),
+        (json!([1]), "/resources/0", "expected a string"),
+    ] {
+        let reply = app.post("/locks/acquire-all", json!({ "resources": resources, "ttl_ms": LONG })).await;
+        expect_rule(&reply, "invalid-body", pointer, rule);
+    }
+    for (body, pointer, rule) in [
+        (json!({ "ttl_ms": LONG }), "/resources", "missing field"),
+        (json!({ "resources": ["a"] }), "/ttl_ms", "missing field"),
+        (json!({ "resources": ["a"], "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "resources": ["a"], "ttl_ms": -1 }), "/ttl_ms", "out of range"),
+        // Of a lock that may be held longer and one that may not, the stricter rule counts.
+        (json!({ "resources": ["mint:1", "a"], "ttl_ms": 60_001 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "resources": ["a"], "ttl_ms": LONG, "wait_ms": 1 }), "/wait_ms", "unknown field"),
+    ] {
+        expect_rule(&app.post("/locks/acquire-all", body).await, "invalid-body", pointer, rule);
+    }
+    expect_nothing_stored(&app);
+}
+
+#[tokio::test]
+async fn a_request_to_hold_names_its_broken_rule() {
+    let app = TestApp::spawn().await;
+    let long_owner = format!("ttl_ms=1000&owner={}", "x".repeat(129));
+    for (query, pointer, rule) in [
+        ("", "/ttl_ms", "is missing"),
+        ("ttl_ms=0", "/ttl_ms", "from 100 to 60000"),
+        ("ttl_ms=-1", "/ttl_ms", "invalid digit"),
+        ("ttl_ms=1s", "/ttl_ms", "invalid digit"),
+        ("ttl_ms=60001", "/ttl_ms", "from 100 to 60000"),
+        ("ttl_ms=1000&wait_ms=30001", "/wait_ms", "at most 30000"),
+        ("ttl_ms=1000&owner=", "/owner", "not be empty"),
+        ("ttl_ms=1000&owner=a%00", "/owner", "no control characters"),
+        (&long_owner, "/owner", "at most 128 characters"),
+        ("ttl_ms=1000&ttl_ms=1000", "/ttl_ms", "duplicate field"),
+        ("ttl_ms=1000&tll=1", "/tll", "unknown field"),
+    ] {
+        expect_rule(&app.get(&format!("/locks/a/hold?{query}")).await, "invalid-query", pointer, rule);
+    }
+    expect_nothing_stored(&app);
+}
+
+#[tokio::test]
+async fn malformed_tokens_are_refused_before_redis_is_asked() {
+    let app = TestApp::spawn().await;
+    let rule = "32 hexadecimal digits";
+    for bad in ["", "x", "0123456789ABCDEF0123456789ABCDEF", "0123456789abcdef0123456789abcdef0"] {
+        expect_rule(&release(&app, "/locks/a", bad).await, "invalid-header", "/Lock-Token", rule);
+        let extended = app.patch("/locks/a", json!({ "token": bad, "ttl_ms": LONG })).await;
+        expect_rule(&extended, "invalid-body", "/token", rule);
+    }
+    expect_rule(&app.delete("/locks/a").await, "invalid-header", "/Lock-Token", "is missing");
+    let twice = [("lock-token", STRANGER), ("lock-token", STRANGER)];
+    let refused = app.send(Method::DELETE, "/locks/a", &twice, Body::empty()).await;
+    expect_rule(&refused, "invalid-header", "/Lock-Token", "stands twice");
+    for (body, pointer, rule) in [
+        (json!({ "ttl_ms": LONG }), "/token", "missing field"),
+        (json!({ "token": STRANGER }), "/ttl_ms", "is missing"),
+        (json!({ "token": STRANGER, "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "token": STRANGER, "ttl_ms": LONG, "wait_ms": 1 }), "/wait_ms", "unknown field"),
+    ] {
+        expect_rule(&app.patch("/locks/a", body).await, "invalid-body", pointer, rule);
+    }
+    expect_rule(&app.delete("/locks/a?forced=true").await, "invalid-query", "/forced", "unknown field");
+    expect_rule(&app.delete("/locks/a?force=1").await, "invalid-query", "/force", "`true` or `false`");
+    expect_nothing_stored(&app);
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_told_what_they_are_and_change_nothing() {
+    let app = TestApp::spawn().await;
+    let mine = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect(201).json();
+    let foreign = app.post("/locks/b", json!({ "ttl_ms": LONG })).await.expect(201).json();
+    for token in [STRANGER, foreign["token"].as_str().expect("a token")] {
+        release(&app, "/locks/a", token).await.expect_problem(409, "lock-not-owned");
+        let extension = json!({ "token": token, "ttl_ms": LONG });
+        app.patch("/locks/a", extension.clone()).await.expect_problem(409, "lock-lost");
+        app.patch("/locks/free", extension).await.expect_problem(409, "lock-lost");
+        release(&app, "/locks/free", token).await.expect_problem(409, "lock-lost");
+    }
+    let token = mine["token"].as_str().expect("a token");
+    release(&app, "/locks/a", token).await.expect(204);
+    release(&app, "/locks/a", token).await.expect_problem(409, "lock-lost");
+}
+
+#[tokio::test]
+async fn an_extension_after_the_end_of_the_lease_comes_too_late() {
+    let app = TestApp::spawn().await;
+    let grant = app.post("/locks/a", json!({ "ttl_ms": 100 })).await.expect(201).json();
+    eventually("the lease ends", async || app.get("/locks/a").await.json()["held"] == false).await;
+    let extension = json!({ "token": grant["token"], "ttl_ms": LONG });
+    app.patch("/locks/a", extension).await.expect_problem(409, "lock-lost");
+    assert_eq!(app.get("/locks/a").await.json()["held"], false, "it is not taken again");
+}
+
+#[tokio::test]
+async fn whoever_waits_has_nothing_to_release_yet() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let grant = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect(201).json();
+    let waiters = async || -> Value { app.get("/locks/a").await.json()["waiters"].clone() };
+    let waiting = app.post("/locks/a", json!({ "ttl_ms": LONG, "wait_ms": 20_000 }));
+    let (waited, ()) = tokio::join!(waiting, async {
+        eventually("it stands in line", async || waiters().await == 1).await;
+        expect_rule(&app.delete("/locks/a").await, "invalid-header", "/Lock-Token", "is missing");
+        release(&app, "/locks/a", STRANGER).await.expect_problem(409, "lock-not-owned");
+        assert_eq!(waiters().await, 1, "its place is its own");
+        release(&app, "/locks/a", grant["token"].as_str().expect("a token")).await.expect(204);
+    });
+    waited.expect(201);
+}
+
+#[tokio::test]
+async fn a_list_refuses_wrong_pages() {
+    let app = TestApp::spawn().await;
+    for (query, pointer, rule) in [
+        ("limit=0", "/limit", "from 1 to 500"),
+        ("limit=501", "/limit", "from 1 to 500"),
+        ("limit=-1", "/limit", "invalid digit"),
+        ("cursor=x", "/cursor", "next_cursor of a page"),
+        ("cursor=1-", "/cursor", "next_cursor of a page"),
+        ("page=2", "/page", "unknown field"),
+    ] {
+        expect_rule(&app.get(&format!("/locks?{query}")).await, "invalid-query", pointer, rule);
+    }
+}
+
+#[tokio::test]
+async fn a_query_where_none_belongs_is_refused() {
+    let app = TestApp::spawn().await;
+    let refused = [
+        app.post("/locks/a?ttl_ms=1000", json!({ "ttl_ms": LONG })).await,
+        app.patch("/locks/a?ttl_ms=1000", json!({ "token": STRANGER, "ttl_ms": LONG })).await,
+        app.post("/locks/acquire-all?ttl_ms=1000", json!({ "resources": ["a"], "ttl_ms": LONG })).await,
+        app.get("/locks/a?ttl_ms=1000").await,
+        app.get("/locks/stats?ttl_ms=1000").await,
+    ];
+    for reply in &refused {
+        expect_rule(reply, "invalid-query", "/ttl_ms", "unknown field");
+    }
+    expect_nothing_stored(&app);
+}
