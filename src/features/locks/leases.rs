@@ -173,7 +173,9 @@ impl Leases {
     pub(super) async fn inspect_all(&self, resources: &[Resource]) -> Result<Vec<Inspected>, RedisFault> {
         let mut seen = self.line.inspect_all(resources).await?;
         if self.nodes.is_some() {
-            seen.iter_mut().for_each(|lock| lock.fence = None);
+            for lock in &mut seen {
+                lock.fence = None;
+            }
         }
         Ok(seen)
     }

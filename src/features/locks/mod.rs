@@ -9,8 +9,9 @@
 //! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even when Redis forgets everything.
 //! - Waiters stand in one queue in Redis. A free lease is offered to the first of them for `locks.turn`; meanwhile
 //!   nobody else gets it. Who misses its turn is passed over.
-//! - With `locks.nodes` a majority of independent masters keeps the leases (`redlock.rs`); the queue stays on the state
-//!   role, as a turnstile that keeps order and that safety does not depend on.
+//! - With `locks.nodes` a majority of independent masters keeps the leases (`redlock.rs`), and readiness shows who votes
+//!   (`node_watch.rs`); the queue stays on the state role, as a turnstile that keeps order and that safety does not
+//!   depend on.
 //! - The list of held locks is kept behind the grants' backs (`index.rs`), so that a grant is one round trip.
 
 mod acquisition;

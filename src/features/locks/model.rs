@@ -16,7 +16,8 @@ use crate::http::whole;
 /// The longest length that the document can state counts characters, of which some have several bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
-#[schema(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "settlement:42")]
+#[schema(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
+         example = "settlement:42")]
 pub(super) struct Resource(String);
 
 /// The most bytes of a resource, as of every key that callers choose.
@@ -136,7 +137,8 @@ pub(super) type Metadata = Map<String, Value>;
 #[into_params(parameter_in = Path)]
 pub(super) struct ResourcePath {
     /// What the lock protects: 1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`.
-    #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement:42")]
+    #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
+            example = "settlement:42")]
     pub resource: Resource,
 }
 
