@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::checker::{Grant, History, Violation, Write, check};
+use super::checker::{Violation, check};
+use super::history::{Exchange, Grant, History, Outcome, Write};
 use crate::support::RedisServer;
 
 /// A client of the kind that we replace: commands of its own on a shared Redis.
@@ -32,7 +33,8 @@ impl Broken {
         let fence = self.redis.command(&["INCR", "fence"]);
         let received = self.now();
         let relied_until = sent + u64::try_from(ttl.as_micros()).expect("a short lease");
-        self.history.grants.push(Grant { client, name: "a".to_owned(), sent, received, relied_until, fence });
+        let exchange = Exchange { client, name: "a".to_owned(), sent, received, fence };
+        self.history.grants.push(Grant { exchange, relied_until });
         true
     }
 
@@ -45,8 +47,9 @@ impl Broken {
 
     /// A target that accepts whatever comes.
     fn write(&mut self, grant: usize) {
-        let fence = self.history.grants[grant].fence;
-        self.history.writes.push(Write { name: "a".to_owned(), fence, accepted: true });
+        let mut exchange = self.history.grants[grant].exchange.clone();
+        (exchange.sent, exchange.received) = (self.now(), self.now());
+        self.history.writes.push(Write { exchange, outcome: Outcome::Accepted });
     }
 }
 
