@@ -114,9 +114,9 @@ impl Client {
         let question = Question { method: "PUT", path, header, body: token.clone() };
         let sent = now();
         let answer = self.wire.ask(&question);
-        let outcome = match answer.map(|answer| answer.status) {
-            Ok(200..=299) => Outcome::Accepted,
-            Ok(409) => Outcome::Refused,
+        let outcome = match answer {
+            Ok(answer) if (200..300).contains(&answer.status) => Outcome::Accepted,
+            Ok(answer) if answer.status == 409 && answer.problem() == "stale-fence" => Outcome::Refused,
             _ => Outcome::Unknown,
         };
         record(&Event::Wrote { exchange: self.exchange(sent, now(), fence), outcome });

@@ -108,8 +108,8 @@ impl Stage {
             KillService => self.services[service].replace(),
             StopClients => {
                 clients.iter().for_each(|at| self.clients[*at].process.pause());
-                // A lease ends in the middle of it, more often than not.
-                tokio::time::sleep(pause + Duration::from_millis(TTL / 2)).await;
+                // What they are granted in the first moments has ended when they wake up.
+                tokio::time::sleep(Duration::from_millis(TTL + 150) + pause / 3).await;
                 clients.iter().for_each(|at| self.clients[*at].process.go_on());
             }
             KillClients => clients.iter().for_each(|at| self.replace_clients(*at)),

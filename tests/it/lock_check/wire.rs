@@ -20,6 +20,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// The code of the problem that it tells; empty if it is none.
+    pub fn problem(&self) -> String {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
 pub struct Wire {
     port: u16,
     stream: Option<BufReader<TcpStream>>,
