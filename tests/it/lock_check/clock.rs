@@ -11,8 +11,8 @@ pub fn moment(unix_ms: i64) -> u64 {
     // In this order: whoever is stopped between the two takes the moment for earlier than it is, never for later.
     let here = now();
     let time_of_day = micros(clock_gettime(ClockId::Realtime));
-    let unix_us = u64::try_from(unix_ms).expect("a moment after 1970") * 1_000;
-    (here + unix_us).saturating_sub(time_of_day)
+    let then = u64::try_from(unix_ms).expect("a moment after 1970") * 1_000;
+    (here + then).saturating_sub(time_of_day)
 }
 
 fn micros(time: Timespec) -> u64 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use super::client::TTL;
 use super::clock::now;
@@ -40,41 +41,32 @@ use Fault::{
     WipeNodes,
 };
 
-/// The faults that one Redis without `locks.nodes` has to bear ...
-const WITHOUT_NODES: &[Fault] =
-    &[StopService, KillService, StopClients, KillClients, StopNodes, KillNodes, CutLinks, StallLinks];
-/// ... and those for lock nodes.
-const WITH_NODES: &[Fault] = &[
-    StopService,
-    KillService,
-    StopClients,
-    KillClients,
-    StopNodes,
-    KillNodes,
-    WipeNodes,
-    StopLine,
-    WipeLine,
-    CutLinks,
-    StallLinks,
-];
+/// What every kind of lock has to bear ...
+const ALWAYS: [Fault; 8] =
+    [StopService, KillService, StopClients, KillClients, StopNodes, KillNodes, CutLinks, StallLinks];
+/// ... and what those on lock nodes have to bear as well: one Redis alone may not forget what it has granted.
+const ON_NODES: [Fault; 3] = [WipeNodes, StopLine, WipeLine];
 
 /// All kinds of faults in a random order, then again in another.
 pub struct Deck {
-    kinds: &'static [Fault],
+    kinds: Vec<Fault>,
     left: Vec<Fault>,
     rounds: usize,
 }
 
 impl Deck {
     pub fn new(has_nodes: bool) -> Self {
-        let kinds = if has_nodes { WITH_NODES } else { WITHOUT_NODES };
-        Self { kinds, left: kinds.to_vec(), rounds: 0 }
+        let mut kinds = ALWAYS.to_vec();
+        if has_nodes {
+            kinds.extend(ON_NODES);
+        }
+        Self { left: kinds.clone(), kinds, rounds: 0 }
     }
 
     pub fn draw(&mut self, random: &mut Random) -> Fault {
         let fault = self.left.swap_remove(random.index(self.left.len()));
         if self.left.is_empty() {
-            self.left = self.kinds.to_vec();
+            self.left.clone_from(&self.kinds);
             self.rounds += 1;
         }
         fault
@@ -87,7 +79,7 @@ impl Deck {
 }
 
 impl Stage {
-    /// Strikes, lets time pass, and heals.
+    /// Strikes, lets time pass, heals, and notes it.
     pub async fn suffer(&mut self, fault: Fault, random: &mut Random) {
         let struck = now();
         self.strike(fault, random).await;
@@ -97,54 +89,80 @@ impl Stage {
     async fn strike(&mut self, fault: Fault, random: &mut Random) {
         let pause = Duration::from_millis(50 + random.below(750));
         let service = random.index(self.services.len());
-        let clients = some(self.clients.len(), 1 + random.index(3), random);
-        let nodes = some(self.nodes().len(), 1 + random.index(self.minority()), random);
+        let clients = some(self.clients.len(), 3, random);
+        let nodes = some(self.nodes().len(), self.minority(), random);
+        let links = some(self.links.len(), self.links.len(), random);
         match fault {
             StopService => {
                 self.services[service].process.pause();
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 self.services[service].process.go_on();
             }
             KillService => self.services[service].replace(),
             StopClients => {
-                clients.iter().for_each(|at| self.clients[*at].process.pause());
+                for at in &clients {
+                    self.clients[*at].process.pause();
+                }
                 // What they are granted in the first moments has ended when they wake up.
-                tokio::time::sleep(Duration::from_millis(TTL + 150) + pause / 3).await;
-                clients.iter().for_each(|at| self.clients[*at].process.go_on());
+                sleep(Duration::from_millis(TTL + 150) + pause / 3).await;
+                for at in &clients {
+                    self.clients[*at].process.go_on();
+                }
             }
-            KillClients => clients.iter().for_each(|at| self.replace_clients(*at)),
+            KillClients => {
+                for at in clients {
+                    self.replace_clients(at);
+                }
+            }
             StopNodes => {
-                nodes.iter().for_each(|at| self.nodes()[*at].stall());
-                tokio::time::sleep(pause).await;
-                nodes.iter().for_each(|at| self.nodes()[*at].resume());
+                for at in &nodes {
+                    self.nodes()[*at].stall();
+                }
+                sleep(pause).await;
+                for at in &nodes {
+                    self.nodes()[*at].resume();
+                }
             }
             KillNodes => {
-                nodes.iter().for_each(|at| self.nodes()[*at].kill());
-                tokio::time::sleep(pause / 2).await;
-                nodes.iter().for_each(|at| self.nodes()[*at].boot());
+                for at in &nodes {
+                    self.nodes()[*at].kill();
+                }
+                sleep(pause / 2).await;
+                for at in &nodes {
+                    self.nodes()[*at].boot();
+                }
             }
-            WipeNodes => nodes.iter().for_each(|at| self.nodes()[*at].command(&["FLUSHALL"])),
+            WipeNodes => {
+                for at in nodes {
+                    let _: String = self.nodes()[at].command(&["FLUSHALL"]);
+                }
+            }
             StopLine => {
                 self.line.stall();
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 self.line.resume();
             }
-            WipeLine => self.line.command(&["FLUSHALL"]),
-            CutLinks => self.disturb_links(Proxy::cut, pause, random).await,
-            StallLinks => self.disturb_links(Proxy::stall, pause, random).await,
+            WipeLine => {
+                let _: String = self.line.command(&["FLUSHALL"]);
+            }
+            CutLinks => self.disturb(&links, Proxy::cut, pause).await,
+            StallLinks => self.disturb(&links, Proxy::stall, pause).await,
         }
     }
 
-    async fn disturb_links(&mut self, disturb: fn(&Proxy), pause: Duration, random: &mut Random) {
-        let hit = some(self.links.len(), 1 + random.index(self.links.len()), random);
-        hit.iter().for_each(|at| disturb(&self.links[*at]));
-        tokio::time::sleep(pause).await;
-        hit.iter().for_each(|at| self.links[*at].heal());
+    async fn disturb(&self, links: &[usize], how: fn(&Proxy), pause: Duration) {
+        for at in links {
+            how(&self.links[*at]);
+        }
+        sleep(pause).await;
+        for at in links {
+            self.links[*at].heal();
+        }
     }
 }
 
-/// So many different indices below `length`.
-fn some(length: usize, count: usize, random: &mut Random) -> Vec<usize> {
+/// One to `most` different indices below `length`.
+fn some(length: usize, most: usize, random: &mut Random) -> Vec<usize> {
     let mut all: Vec<usize> = (0..length).collect();
-    (0..count.min(length)).map(|_| all.swap_remove(random.index(all.len()))).collect()
+    (0..=random.index(most)).map(|_| all.swap_remove(random.index(all.len()))).collect()
 }

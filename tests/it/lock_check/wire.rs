@@ -59,11 +59,12 @@ impl Wire {
             None => self.connect()?,
         };
         let Question { method, path, header, body } = question;
-        let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n");
-        if let Some((name, value)) = header {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        let header = header.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
+        let length = body.len();
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{header}\
+             content-length: {length}\r\n\r\n{body}"
+        );
         stream.get_mut().write_all(text.as_bytes())?;
         Ok(stream)
     }
