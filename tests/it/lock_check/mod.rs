@@ -27,6 +27,9 @@ use random::Random;
 use stage::Stage;
 use verdict::Verdict;
 
+/// For each grant: several times what two cores need that have nothing else to do.
+const PATIENCE: Duration = Duration::from_millis(9);
+
 /// How much is run.
 struct Size {
     /// Until there are so many grants and each fault has struck twice ...
@@ -39,16 +42,14 @@ struct Size {
 }
 
 impl Size {
-    /// For every commit, `grants` in the time that the machine needs; the long form has ten times as many.
+    /// For every commit, or in the long form with ten times as many grants.
     fn of(form: Option<&str>, grants: usize) -> Self {
-        let short = Self { grants, limit: Duration::from_secs(90), least: grants / 5, has_faults: true };
+        let limit = PATIENCE * u32::try_from(grants).expect("a number of grants");
+        let short = Self { grants, limit, least: grants / 5, has_faults: true };
         match form {
             None => short,
             Some("calm") => Self { has_faults: false, ..short },
-            Some("long") => {
-                let all = grants * 10;
-                Self { grants: all, limit: Duration::from_secs(1_800), least: all, has_faults: true }
-            }
+            Some("long") => Self { grants: grants * 10, limit: limit * 20, least: grants * 10, has_faults: true },
             Some(other) => panic!("GTX_LOCK_CHECK is long, calm or unset, not {other}"),
         }
     }
@@ -82,7 +83,7 @@ async fn run(nodes: usize, grants: usize) {
     let is_enough =
         |stage: &Stage, deck: &Deck| stage.record.grants() >= size.grants && (deck.has_struck(2) || !size.has_faults);
     while !is_enough(&stage, &deck) && started.elapsed() < size.limit {
-        tokio::time::sleep(Duration::from_millis(200 + random.below(500))).await;
+        tokio::time::sleep(Duration::from_millis(300 + random.below(600))).await;
         if size.has_faults {
             let fault = deck.draw(&mut random);
             stage.suffer(fault, &mut random).await;
