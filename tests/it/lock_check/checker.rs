@@ -1,71 +1,69 @@
-//! Judges a recorded history: all times are microseconds since the run began, on one monotonic clock.
+//! Judges a recorded history.
 
 use std::collections::{BTreeMap, HashSet};
 
-/// A grant as its client saw it.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    pub client: usize,
-    pub name: String,
-    /// When the request left.
-    pub sent: u64,
-    /// When its answer was there: from now on the client relies on the lock ...
-    pub received: u64,
-    /// ... until its validity ends, or it has sent the release.
-    pub relied_until: u64,
-    pub fence: u64,
-}
-
-/// A write to what the lock protects, in the order in which the target took them.
-#[derive(Clone, Debug)]
-pub struct Write {
-    pub name: String,
-    pub fence: u64,
-    pub accepted: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    pub grants: Vec<Grant>,
-    pub writes: Vec<Write>,
-}
+use super::history::{Exchange, Grant, History, Outcome, Write};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// Two clients relied on one lock at once.
     Overlap { name: String, clients: (usize, usize), by_us: u64 },
-    /// A grant that was asked for after another was answered has no higher token.
+    /// A grant that was asked for after another was answered has no higher token, or two grants have the same.
     Inversion { name: String, earlier: u64, later: u64 },
-    /// The target accepted a write after one with a higher token.
+    /// The target accepted a write that was sent after it had accepted one with a higher token.
     StaleWrite { name: String, highest: u64, accepted: u64 },
+    /// The target refused a write although no grant had a higher token: it would refuse everything.
+    RefusedWithoutReason { name: String, refused: u64 },
+    /// What the target held in the end is not the accepted write with the highest token, or a later one.
+    LostWrite { name: String, highest: u64, kept: u64 },
 }
 
 /// Every violation in a history.
 pub fn check(history: &History) -> Vec<Violation> {
-    let mut by_name: BTreeMap<&str, Vec<&Grant>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, (Vec<&Grant>, Vec<&Write>)> = BTreeMap::new();
     for grant in &history.grants {
-        by_name.entry(&grant.name).or_default().push(grant);
+        by_name.entry(&grant.exchange.name).or_default().0.push(grant);
+    }
+    for write in &history.writes {
+        by_name.entry(&write.exchange.name).or_default().1.push(write);
     }
     let mut violations = Vec::new();
-    for (name, grants) in by_name {
+    for (name, (grants, writes)) in by_name {
         overlaps(name, &grants, &mut violations);
         inversions(name, &grants, &mut violations);
+        stale_writes(name, &writes, &mut violations);
+        unreasonable_refusals(name, &grants, &writes, &mut violations);
+        lost_writes(name, history, &writes, &mut violations);
     }
-    stale_writes(&history.writes, &mut violations);
     violations
 }
 
+/// How many grants were asked for while another client relied on the lock.
+pub fn contended(history: &History) -> usize {
+    let mut last_end: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut grants: Vec<&Grant> = history.grants.iter().collect();
+    grants.sort_by_key(|grant| grant.exchange.received);
+    let mut count = 0;
+    for grant in grants {
+        let end = last_end.entry(&grant.exchange.name).or_default();
+        count += usize::from(grant.exchange.sent < *end);
+        *end = grant.relied_until.max(*end);
+    }
+    count
+}
+
 fn overlaps(name: &str, grants: &[&Grant], violations: &mut Vec<Violation>) {
-    let mut relied: Vec<&Grant> = grants.iter().copied().filter(|grant| grant.received < grant.relied_until).collect();
-    relied.sort_by_key(|grant| grant.received);
+    let received = |grant: &Grant| grant.exchange.received;
+    let mut relied: Vec<&Grant> = grants.iter().copied().filter(|grant| received(grant) < grant.relied_until).collect();
+    relied.sort_by_key(|grant| received(grant));
     let mut last: Option<&Grant> = None;
     for grant in relied {
-        if let Some(last) = last.filter(|last| grant.received < last.relied_until) {
+        if let Some(last) = last.filter(|last| received(grant) < last.relied_until) {
             violations.push(Violation::Overlap {
                 name: name.to_owned(),
-                clients: (last.client, grant.client),
-                by_us: last.relied_until.min(grant.relied_until) - grant.received,
+                clients: (last.exchange.client, grant.exchange.client),
+                by_us: last.relied_until.min(grant.relied_until) - received(grant),
             });
         }
         if last.is_none_or(|last| last.relied_until < grant.relied_until) {
@@ -75,29 +73,62 @@ fn overlaps(name: &str, grants: &[&Grant], violations: &mut Vec<Violation>) {
 }
 
 fn inversions(name: &str, grants: &[&Grant], violations: &mut Vec<Violation>) {
-    let (mut answered, mut asked) = (grants.to_vec(), grants.to_vec());
-    answered.sort_by_key(|grant| grant.received);
-    asked.sort_by_key(|grant| grant.sent);
-    let mut answered = answered.into_iter().peekable();
-    let mut highest = 0;
+    let exchanges: Vec<&Exchange> = grants.iter().map(|grant| &grant.exchange).collect();
     let mut seen = HashSet::new();
-    for grant in asked {
-        while let Some(before) = answered.next_if(|before| before.received < grant.sent) {
-            highest = highest.max(before.fence);
-        }
-        if grant.fence <= highest || !seen.insert(grant.fence) {
-            violations.push(Violation::Inversion { name: name.to_owned(), earlier: highest, later: grant.fence });
+    for (later, earlier) in with_highest_before(&exchanges) {
+        if later <= earlier || !seen.insert(later) {
+            violations.push(Violation::Inversion { name: name.to_owned(), earlier, later });
         }
     }
 }
 
-fn stale_writes(writes: &[Write], violations: &mut Vec<Violation>) {
-    let mut highest: BTreeMap<&str, u64> = BTreeMap::new();
-    for write in writes.iter().filter(|write| write.accepted) {
-        let known = highest.entry(&write.name).or_default();
-        if write.fence < *known {
-            violations.push(Violation::StaleWrite { name: write.name.clone(), highest: *known, accepted: write.fence });
+fn stale_writes(name: &str, writes: &[&Write], violations: &mut Vec<Violation>) {
+    let accepted = writes.iter().filter(|write| write.outcome == Outcome::Accepted);
+    let exchanges: Vec<&Exchange> = accepted.map(|write| &write.exchange).collect();
+    for (accepted, highest) in with_highest_before(&exchanges) {
+        // A holder may write more than once.
+        if accepted < highest {
+            violations.push(Violation::StaleWrite { name: name.to_owned(), highest, accepted });
         }
-        *known = write.fence.max(*known);
     }
+}
+
+fn unreasonable_refusals(name: &str, grants: &[&Grant], writes: &[&Write], violations: &mut Vec<Violation>) {
+    for write in writes.iter().filter(|write| write.outcome == Outcome::Refused) {
+        let refused = write.exchange.fence;
+        let has_a_reason = |grant: &&Grant| {
+            let Exchange { fence, sent, .. } = grant.exchange;
+            fence > refused && sent < write.exchange.received
+        };
+        if !grants.iter().any(has_a_reason) {
+            violations.push(Violation::RefusedWithoutReason { name: name.to_owned(), refused });
+        }
+    }
+}
+
+fn lost_writes(name: &str, history: &History, writes: &[&Write], violations: &mut Vec<Violation>) {
+    let accepted = writes.iter().filter(|write| write.outcome == Outcome::Accepted);
+    let highest = accepted.map(|write| write.exchange.fence).max().unwrap_or_default();
+    for (_, kept) in history.kept.iter().filter(|(of, _)| of == name) {
+        if *kept < highest {
+            violations.push(Violation::LostWrite { name: name.to_owned(), highest, kept: *kept });
+        }
+    }
+}
+
+/// Each token in the order in which they were asked for, with the highest that was answered before it was asked for.
+fn with_highest_before(exchanges: &[&Exchange]) -> Vec<(u64, u64)> {
+    let (mut answered, mut asked) = (exchanges.to_vec(), exchanges.to_vec());
+    answered.sort_by_key(|exchange| exchange.received);
+    asked.sort_by_key(|exchange| exchange.sent);
+    let mut answered = answered.into_iter().peekable();
+    let mut highest = 0;
+    let mut pairs = Vec::with_capacity(asked.len());
+    for exchange in asked {
+        while let Some(before) = answered.next_if(|before| before.received < exchange.sent) {
+            highest = highest.max(before.fence);
+        }
+        pairs.push((exchange.fence, highest));
+    }
+    pairs
 }

@@ -1,98 +1,176 @@
 //! Locks that are broken on purpose: if the checker does not catch them, the checker is broken.
+//!
+//! One story is played on a real Redis with a lock made of plain commands, as many clients of the platform have it
+//! today. With all its protections nothing may be found; without one of them, what this one protects from.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::checker::{Grant, History, Violation, Write, check};
+use super::checker::{Violation, check};
+use super::clock::now;
+use super::history::{Exchange, Grant, History, Outcome, Write};
 use crate::support::RedisServer;
 
-/// A client of the kind that we replace: commands of its own on a shared Redis.
-struct Broken {
-    redis: RedisServer,
-    began: Instant,
+/// What a lock may have, or lack.
+#[derive(Clone, Copy)]
+struct Protections {
+    /// A release frees the lock only if it is the caller's.
+    owner: bool,
+    /// The target refuses tokens that are older than one that it has seen.
+    token: bool,
+    /// Tokens follow Redis's clock; if not, they are counted by INCR.
+    clock: bool,
+}
+
+const ALL: Protections = Protections { owner: true, token: true, clock: true };
+
+struct Story {
+    protections: Protections,
+    locks: RedisServer,
+    /// What the lock protects, on a server that is not emptied.
+    values: RedisServer,
     history: History,
 }
 
-impl Broken {
-    fn start() -> Self {
-        Self { redis: RedisServer::start(), began: Instant::now(), history: History::default() }
-    }
+const LONG: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(30);
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).expect("a short run")
+/// The violations in the story of a holder that sleeps through the end of its lease, and of a Redis that forgets.
+fn found(protections: Protections) -> Vec<Violation> {
+    let (locks, values) = (RedisServer::start(), RedisServer::start());
+    let mut story = Story { protections, locks, values, history: History::default() };
+    // The first one falls asleep, and the second one gets the lock after the end of its lease.
+    story.acquire_when_free(1, SHORT);
+    story.acquire_when_free(2, LONG);
+    story.write(2);
+    // The first one wakes up, writes and releases, too late for both.
+    story.write(1);
+    story.release(1);
+    let is_third_early = story.acquire(3, LONG);
+    story.release(2);
+    if !is_third_early {
+        story.acquire_when_free(3, LONG);
     }
+    story.write(3);
+    story.release(3);
+    // Nobody holds it while Redis forgets everything.
+    let _: String = story.locks.command(&["FLUSHALL"]);
+    story.acquire_when_free(4, LONG);
+    story.write(4);
+    story.release(4);
+    let kept = story.values.command(&["GET", "guarded"]);
+    story.history.kept.push(("a".to_owned(), kept));
+    check(&story.history)
+}
 
-    /// SET NX PX and a fence by INCR; whether it was granted.
-    fn acquire(&mut self, client: usize, ttl: Duration) -> bool {
-        let sent = self.now();
-        let ttl_ms = ttl.as_millis().to_string();
-        let stored: Option<String> = self.redis.command(&["SET", "lock:a", &client.to_string(), "NX", "PX", &ttl_ms]);
-        if stored.is_none() {
-            return false;
-        }
-        let fence = self.redis.command(&["INCR", "fence"]);
-        let received = self.now();
-        let relied_until = sent + u64::try_from(ttl.as_micros()).expect("a short lease");
-        self.history.grants.push(Grant { client, name: "a".to_owned(), sent, received, relied_until, fence });
-        true
-    }
-
-    fn acquire_when_free(&mut self, client: usize, ttl: Duration) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.acquire(client, ttl) {
-            assert!(Instant::now() < deadline, "the lease never ends");
-        }
-    }
-
-    /// A target that accepts whatever comes.
-    fn write(&mut self, grant: usize) {
-        let fence = self.history.grants[grant].fence;
-        self.history.writes.push(Write { name: "a".to_owned(), fence, accepted: true });
-    }
+#[test]
+fn a_lock_with_all_protections_is_not_accused() {
+    assert_eq!(found(ALL), []);
 }
 
 #[test]
 fn a_release_without_ownership_check_is_caught() {
-    let mut broken = Broken::start();
-    broken.acquire_when_free(1, Duration::from_millis(30));
-    broken.acquire_when_free(2, Duration::from_secs(5));
-    // The first one, late, frees the second one's lock.
-    let _: u64 = broken.redis.command(&["DEL", "lock:a"]);
-    broken.acquire_when_free(3, Duration::from_secs(5));
-    let found = check(&broken.history);
+    let found = found(Protections { owner: false, ..ALL });
     assert!(matches!(found.as_slice(), [Violation::Overlap { clients: (2, 3), .. }]), "{found:?}");
 }
 
 #[test]
-fn a_paused_holder_that_writes_unchecked_is_caught() {
-    let mut broken = Broken::start();
-    broken.acquire_when_free(1, Duration::from_millis(30));
-    broken.acquire_when_free(2, Duration::from_secs(5));
-    broken.write(1);
-    broken.write(0);
-    let found = check(&broken.history);
-    assert!(matches!(found.as_slice(), [Violation::StaleWrite { highest: 2, accepted: 1, .. }]), "{found:?}");
+fn a_paused_holder_whose_token_nobody_checks_is_caught() {
+    let found = found(Protections { token: false, ..ALL });
+    assert!(
+        matches!(found.as_slice(), [Violation::StaleWrite { highest, accepted, .. }] if highest > accepted),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_fence_that_only_counts_is_caught_when_redis_forgets() {
-    let mut broken = Broken::start();
-    broken.acquire_when_free(1, Duration::from_millis(5));
-    broken.acquire_when_free(2, Duration::from_millis(5));
-    let _: String = broken.redis.command(&["FLUSHALL"]);
-    while broken.now() < broken.history.grants[1].relied_until {
-        std::thread::yield_now();
-    }
-    broken.acquire_when_free(3, Duration::from_millis(5));
-    let found = check(&broken.history);
-    assert!(matches!(found.as_slice(), [Violation::Inversion { earlier: 2, later: 1, .. }]), "{found:?}");
+    let found = found(Protections { clock: false, ..ALL });
+    assert!(matches!(found.as_slice(), [Violation::Inversion { earlier: 3, later: 1, .. }]), "{found:?}");
 }
 
 #[test]
-fn a_correct_history_is_not_accused() {
-    let mut correct = Broken::start();
-    for client in 0..20 {
-        correct.acquire_when_free(client, Duration::from_millis(5));
-        correct.write(client);
+fn a_target_that_refuses_or_loses_what_it_should_keep_is_caught() {
+    let exchange = |client: usize, at: u64| {
+        let fence = u64::try_from(client).expect("small");
+        Exchange { client, name: "a".to_owned(), sent: at, received: at + 1, fence }
+    };
+    let grant = |client, at| Grant { exchange: exchange(client, at), relied_until: at + 5 };
+    let write = |client, at, outcome| Write { exchange: exchange(client, at), outcome };
+    let history = History {
+        grants: vec![grant(1, 0), grant(2, 10)],
+        writes: vec![write(1, 2, Outcome::Accepted), write(2, 12, Outcome::Accepted), write(2, 14, Outcome::Refused)],
+        kept: vec![("a".to_owned(), 1)],
+    };
+    let name = || "a".to_owned();
+    assert_eq!(
+        check(&history),
+        [
+            Violation::RefusedWithoutReason { name: name(), refused: 2 },
+            Violation::LostWrite { name: name(), highest: 2, kept: 1 }
+        ]
+    );
+}
+
+impl Story {
+    /// Whether the lock was granted.
+    fn acquire(&mut self, client: usize, ttl: Duration) -> bool {
+        let sent = now();
+        let ttl_ms = ttl.as_millis().to_string();
+        let stored: Option<String> = self.locks.command(&["SET", "lock:a", &client.to_string(), "NX", "PX", &ttl_ms]);
+        if stored.is_none() {
+            return false;
+        }
+        let fence = self.next_fence();
+        let exchange = Exchange { client, name: "a".to_owned(), sent, received: now(), fence };
+        let relied_until = sent + u64::try_from(ttl.as_micros()).expect("a short lease");
+        self.history.grants.push(Grant { exchange, relied_until });
+        true
     }
-    assert_eq!(check(&correct.history), []);
+
+    fn acquire_when_free(&mut self, client: usize, ttl: Duration) {
+        let deadline = now() + 10_000_000;
+        while !self.acquire(client, ttl) {
+            assert!(now() < deadline, "the lease never ends");
+        }
+    }
+
+    fn next_fence(&self) -> u64 {
+        if !self.protections.clock {
+            return self.locks.command(&["INCR", "fence"]);
+        }
+        let last: Option<u64> = self.locks.command(&["GET", "fence"]);
+        let (seconds, micros): (u64, u64) = self.locks.command(&["TIME"]);
+        let fence = (last.unwrap_or_default() + 1).max(seconds * 1_000_000 + micros);
+        let _: String = self.locks.command(&["SET", "fence", &fence.to_string()]);
+        fence
+    }
+
+    fn release(&mut self, client: usize) {
+        let at = now();
+        let grant = self.grant(client);
+        grant.relied_until = grant.relied_until.min(at);
+        let holder: Option<usize> = self.locks.command(&["GET", "lock:a"]);
+        if holder == Some(client) || !self.protections.owner {
+            let _: u64 = self.locks.command(&["DEL", "lock:a"]);
+        }
+    }
+
+    fn write(&mut self, client: usize) {
+        let mut exchange = self.grant(client).exchange.clone();
+        exchange.sent = now();
+        let highest: Option<u64> = self.values.command(&["GET", "highest"]);
+        let is_stale = highest.is_some_and(|highest| exchange.fence < highest);
+        let outcome = if is_stale && self.protections.token { Outcome::Refused } else { Outcome::Accepted };
+        if outcome == Outcome::Accepted {
+            let fence = exchange.fence.to_string();
+            let _: String = self.values.command(&["MSET", "highest", &fence, "guarded", &fence]);
+        }
+        exchange.received = now();
+        self.history.writes.push(Write { exchange, outcome });
+    }
+
+    fn grant(&mut self, client: usize) -> &mut Grant {
+        let mut grants = self.history.grants.iter_mut();
+        grants.find(|grant| grant.exchange.client == client).expect("its grant")
+    }
 }

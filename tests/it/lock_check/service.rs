@@ -1,66 +1,34 @@
-//! One replica as a process, to be stopped, continued and killed.
+//! One replica as a process.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use crate::support::RedisServer;
+use super::process::Process;
+use crate::support::free_port;
 
 pub struct Service {
-    child: Child,
+    config: PathBuf,
     pub port: u16,
+    pub process: Process,
 }
 
 impl Service {
-    /// Starts the built binary with `config` on a free port.
-    pub fn start(config: &Path, redis: &RedisServer) -> Self {
-        let port = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            listener.local_addr().expect("an address").port()
-        };
-        Self { child: Self::spawn(config, redis, port), port }
+    /// Starts the built binary with a configuration file on a free port.
+    pub fn start(config: PathBuf) -> Self {
+        let port = free_port();
+        let process = Self::spawn(&config, port);
+        Self { config, port, process }
     }
 
-    fn spawn(config: &Path, redis: &RedisServer, port: u16) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
-            .arg("--config")
-            .arg(config)
-            .env_clear()
-            .env("REDIS_URL", redis.url())
-            .env("PORT", port.to_string())
-            .env("LOG_LEVEL", "error")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts")
+    fn spawn(config: &PathBuf, port: u16) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+        command.arg("--config").arg(config).env_clear().env("PORT", port.to_string()).env("LOG_LEVEL", "error");
+        Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// SIGKILL, and a new process in its place.
-    pub fn replace(&mut self, config: &Path, redis: &RedisServer) {
-        self.end();
-        self.child = Self::spawn(config, redis, self.port);
-    }
-
-    pub fn pause(&self) {
-        self.signal("STOP");
-    }
-
-    pub fn go_on(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
-        assert!(status.expect("kill runs").success(), "SIG{signal}");
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.end();
+    pub fn replace(&mut self) {
+        self.process.kill();
+        self.process = Self::spawn(&self.config, self.port);
     }
 }

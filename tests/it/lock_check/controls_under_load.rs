@@ -1,0 +1,55 @@
+//! The load itself, with one protection taken away: what then goes wrong must be seen.
+
+use std::time::{Duration, Instant};
+
+use super::checker::{Violation, check};
+use super::client::TTL;
+use super::history::{History, load};
+use super::stage::{Stage, names};
+use super::verdict::Verdict;
+
+/// How long something may go wrong unseen.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_writes_without_tokens_is_caught() {
+    let mut stage = Stage::set(0, 1);
+    stage.start_clients(false);
+    let mut at = 0;
+    // The clients of one process after the other sleep through a lease, and nobody knows that their writes are late.
+    let verdict = caught(stage, "control-tokens", async |stage| {
+        at = (at + 1) % stage.clients.len();
+        stage.clients[at].process.pause();
+        tokio::time::sleep(Duration::from_millis(TTL + 200)).await;
+        stage.clients[at].process.go_on();
+    })
+    .await;
+    assert!(verdict.violations.iter().all(|violation| matches!(violation, Violation::StaleWrite { .. })), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_whose_locks_are_freed_by_others_is_caught() {
+    let mut stage = Stage::set(0, 1);
+    stage.start_clients(true);
+    let verdict = caught(stage, "control-ownership", async |stage| {
+        for name in names() {
+            let _: u64 = stage.line.command(&["DEL", &format!("lock:{name}")]);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    })
+    .await;
+    assert!(verdict.violations.iter().all(|violation| matches!(violation, Violation::Overlap { .. })), "{verdict}");
+}
+
+/// Does something wrong until the checker sees it.
+async fn caught(mut stage: Stage, name: &str, mut wrong: impl AsyncFnMut(&mut Stage)) -> Verdict {
+    let started = Instant::now();
+    while check(&History::new(&stage.record.events())).is_empty() {
+        assert!(started.elapsed() < LIMIT, "never seen: {name}");
+        wrong(&mut stage).await;
+    }
+    let events = stage.end();
+    let verdict = Verdict::of(&events, name);
+    assert_eq!(verdict.left_at.as_deref().map(load), Some(events), "the history is left for study");
+    verdict
+}
