@@ -56,7 +56,7 @@ fn a_year_of_readings_comes_back_as_its_sums_also_after_a_restart() {
     service.ended_within(std::time::Duration::from_secs(30));
 
     let mut restarted = ServiceProcess::start_private(&data, &[]);
-    restarted.address();
+    restarted.ready();
     let (code, body) =
         restarted.get("/timeseries/energy:consumption:m-1/stats?from=2011-07-01T00:00:00Z&to=2012-07-01T00:00:00Z");
     assert_eq!(code, 200, "{body}");
