@@ -125,7 +125,7 @@ async fn a_private_redis_dies_with_a_killed_service_and_its_data_stay() {
 async fn a_second_service_on_the_same_data_is_refused_and_the_first_goes_on() {
     let data = tempfile::tempdir().expect("a directory");
     let mut first = ServiceProcess::start_private(data.path(), &[]);
-    first.address();
+    first.ready();
     let mut second = ServiceProcess::start_private(data.path(), &[]);
     let (status, _) = second.ended_within(SOON);
     assert_eq!(status.code(), Some(69), "{}", second.output());

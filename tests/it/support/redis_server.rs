@@ -163,7 +163,13 @@ impl RedisServer {
     pub fn try_command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> redis::RedisResult<T> {
         #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
         let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        let mut connection = loop {
+            match client.get_connection_with_timeout(Duration::from_secs(5)) {
+                // A process of the test's that ends interrupts whoever is connecting.
+                Err(error) if is_interruption(&error) => {}
+                connected => break connected?,
+            }
+        };
         let mut command = redis::Cmd::new();
         for part in parts {
             command.arg(part);
@@ -188,6 +194,11 @@ impl Drop for RedisServer {
             let _ = running.shepherd.wait();
         }
     }
+}
+
+fn is_interruption(error: &redis::RedisError) -> bool {
+    // The client library tells the kind of an I/O error in words only.
+    error.is_io_error() && error.to_string().starts_with("Interrupted")
 }
 
 fn temporary_directory() -> TempDir {
