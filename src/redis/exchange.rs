@@ -15,6 +15,8 @@ const RETRIES: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// A connection this young that meets a read-only server is kept: making it anew at once would meet the same one.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// So many command timeouts without a single answer mean that a cluster connection has stopped mending itself.
+const WEDGED: u32 = 4;
 
 impl Redis {
     /// When the call that begins now must have its answer, its retries included.
@@ -44,6 +46,9 @@ impl Redis {
             let fault = match attempt(&mut live, packet, effect, deadline).await {
                 Ok(value) => {
                     under_way.end("ok");
+                    if self.0.is_cluster {
+                        live.hear();
+                    }
                     if holds_read_only(&value) {
                         self.give_up(link, &live, FaultKind::ReadOnly);
                     }
@@ -87,8 +92,13 @@ impl Redis {
 
     /// Has the connection made anew, if that can help; whether it is.
     fn give_up(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
-        // A cluster connection mends its own nodes; dropping it for one slow node would punish the others.
-        let helps = !self.0.is_cluster && (kind != FaultKind::ReadOnly || live.age() >= SECOND_LOOK);
+        let helps = if self.0.is_cluster {
+            // It mends its own nodes; dropping it for one slow node would punish the others. But under a storm of lost
+            // connections it may lose its way for good.
+            kind == FaultKind::Timeout && live.silence() > self.0.limits.command * WEDGED
+        } else {
+            kind != FaultKind::ReadOnly || live.age() >= SECOND_LOOK
+        };
         if helps {
             link.mark_broken(live);
         }

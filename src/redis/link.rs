@@ -5,6 +5,8 @@
 //! or broke is dropped, never repaired, so that a late answer cannot meet a later question.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
@@ -34,12 +36,27 @@ pub(super) fn current_lane() -> usize {
 pub(super) struct Live {
     pub(super) channel: Channel,
     since: Instant,
+    /// When it last brought an answer, milliseconds after `since`.
+    heard: Arc<AtomicU64>,
     broken: CancellationToken,
 }
 
 impl Live {
     fn new(channel: Channel) -> Self {
-        Self { channel, since: Instant::now(), broken: CancellationToken::new() }
+        Self { channel, since: Instant::now(), heard: Arc::default(), broken: CancellationToken::new() }
+    }
+
+    pub(super) fn hear(&self) {
+        self.heard.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// How long ago it brought an answer, or was made.
+    pub(super) fn silence(&self) -> Duration {
+        Duration::from_millis(self.age_ms().saturating_sub(self.heard.load(Ordering::Relaxed)))
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn age(&self) -> Duration {
