@@ -11,6 +11,7 @@ use std::time::Instant;
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress};
 
+use crate::peers::Bench;
 use crate::report::Report;
 
 /// As many as `timeseries.chunk_samples`.
@@ -19,7 +20,7 @@ const SAMPLES: usize = 200_000;
 /// The service's own.
 const LEVEL: usize = 4;
 
-pub fn run(report: &mut Report) {
+pub fn run(_: &Bench, report: &mut Report) {
     for (name, values) in series() {
         let count = values.len();
         let share = |bytes: usize| bytes as f64 / count as f64;
