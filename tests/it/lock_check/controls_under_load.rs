@@ -24,7 +24,10 @@ async fn a_load_that_writes_without_tokens_is_caught() {
         stage.clients[at].process.go_on();
     })
     .await;
-    assert!(verdict.violations.iter().all(|violation| matches!(violation, Violation::StaleWrite { .. })), "{verdict}");
+    // The very last write may be a late one.
+    let is_late =
+        |violation: &Violation| matches!(violation, Violation::StaleWrite { .. } | Violation::LostWrite { .. });
+    assert!(verdict.violations.iter().all(is_late), "{:?}", verdict.violations);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,7 +41,8 @@ async fn a_load_whose_locks_are_freed_by_others_is_caught() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     })
     .await;
-    assert!(verdict.violations.iter().all(|violation| matches!(violation, Violation::Overlap { .. })), "{verdict}");
+    let is_overlap = |violation: &Violation| matches!(violation, Violation::Overlap { .. });
+    assert!(verdict.violations.iter().all(is_overlap), "{:?}", verdict.violations);
 }
 
 /// Does something wrong until the checker sees it.

@@ -51,7 +51,8 @@ const ON_NODES: [Fault; 3] = [WipeNodes, StopLine, WipeLine];
 pub struct Deck {
     kinds: Vec<Fault>,
     left: Vec<Fault>,
-    rounds: usize,
+    /// How often each kind was drawn.
+    pub rounds: usize,
 }
 
 impl Deck {
@@ -70,11 +71,6 @@ impl Deck {
             self.rounds += 1;
         }
         fault
-    }
-
-    /// Whether each kind was drawn so often.
-    pub fn has_struck(&self, times: usize) -> bool {
-        self.rounds >= times
     }
 }
 

@@ -32,24 +32,25 @@ const PATIENCE: Duration = Duration::from_millis(9);
 
 /// How much is run.
 struct Size {
-    /// Until there are so many grants and each fault has struck twice ...
+    /// Until there are so many grants ...
     grants: usize,
+    /// ... and each fault has struck so often ...
+    rounds: usize,
     /// ... but no longer.
     limit: Duration,
     /// Fewer grants would prove nothing: the run fails, however clean it is.
     least: usize,
-    has_faults: bool,
 }
 
 impl Size {
-    /// For every commit, or in the long form with ten times as many grants.
+    /// For every commit, or in the long form with ten times as much.
     fn of(form: Option<&str>, grants: usize) -> Self {
         let limit = PATIENCE * u32::try_from(grants).expect("a number of grants");
-        let short = Self { grants, limit, least: grants / 5, has_faults: true };
+        let short = Self { grants, rounds: 2, limit, least: grants / 5 };
         match form {
             None => short,
-            Some("calm") => Self { has_faults: false, ..short },
-            Some("long") => Self { grants: grants * 10, limit: limit * 20, least: grants * 10, has_faults: true },
+            Some("calm") => Self { rounds: 0, ..short },
+            Some("long") => Self { grants: grants * 10, rounds: 20, limit: limit * 20, least: grants * 10 },
             Some(other) => panic!("GTX_LOCK_CHECK is long, calm or unset, not {other}"),
         }
     }
@@ -80,11 +81,9 @@ async fn run(nodes: usize, grants: usize) {
     let started = Instant::now();
     let mut random = Random::new(seed);
     let mut deck = Deck::new(nodes > 0);
-    let is_enough =
-        |stage: &Stage, deck: &Deck| stage.record.grants() >= size.grants && (deck.has_struck(2) || !size.has_faults);
-    while !is_enough(&stage, &deck) && started.elapsed() < size.limit {
+    while (stage.record.grants() < size.grants || deck.rounds < size.rounds) && started.elapsed() < size.limit {
         tokio::time::sleep(Duration::from_millis(300 + random.below(600))).await;
-        if size.has_faults {
+        if size.rounds > 0 {
             let fault = deck.draw(&mut random);
             stage.suffer(fault, &mut random).await;
         }

@@ -16,6 +16,8 @@ const NAMES: usize = 4;
 
 /// A Redis that keeps what it has said when it is killed: it hands it to the kernel before it answers.
 const DURABLE: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
+/// One that is empty when it comes back.
+const FORGETFUL: &[&str] = &["--save", "", "--appendonly", "no"];
 
 pub struct Stage {
     /// The Redis of the state role: it keeps the line of waiters, and the locks where there are no lock nodes.
@@ -39,8 +41,8 @@ impl Stage {
     /// Starts everything but the clients.
     pub fn set(nodes: usize, seed: u64) -> Self {
         let line = RedisServer::with_options(DURABLE);
-        let values = RedisServer::start();
-        let lock_nodes: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start()).collect();
+        let values = RedisServer::with_options(FORGETFUL);
+        let lock_nodes: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::with_options(FORGETFUL)).collect();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let links: Vec<Proxy> =
             [&line, &values].into_iter().chain(&lock_nodes).map(|server| Proxy::start(&server.socket())).collect();
@@ -115,25 +117,26 @@ impl Stage {
     pub fn end(&mut self) -> Vec<Event> {
         self.clients.iter_mut().for_each(ClientProcess::dismiss);
         self.clients.iter_mut().for_each(ClientProcess::end);
-        let mut wire = Wire::new(self.services[1].port);
         for name in names() {
-            let text = kept(&mut wire, &name);
+            let text = self.kept(&name);
             self.record.push(Event::Kept { name, fence: text.parse().expect("a token") });
         }
         self.record.events()
     }
-}
 
-/// What a lock protects, from a replica that may just have been started.
-fn kept(wire: &mut Wire, name: &str) -> String {
-    let question = Question { method: "GET", path: guarded(name), header: None, body: String::new() };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match wire.ask(&question) {
-            Ok(answer) if answer.status == 200 => return String::from_utf8(answer.body).expect("a token"),
-            other => assert!(Instant::now() < deadline, "{name}: {:?}", other.map(|answer| answer.status)),
+    /// What a lock protects, from the first replica that says it: one may just have been started.
+    fn kept(&self, name: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            for service in &self.services {
+                let question = Question { method: "GET", path: guarded(name), header: None, body: String::new() };
+                match Wire::new(service.port).ask(&question) {
+                    Ok(answer) if answer.status == 200 => return String::from_utf8(answer.body).expect("a token"),
+                    _ => assert!(Instant::now() < deadline, "no replica says what {name} protects"),
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
