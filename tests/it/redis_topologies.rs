@@ -1,12 +1,13 @@
 //! More than one server: a master that Sentinels name, and a cluster.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gridtokenx_redis::redis::{Effect, FaultKind};
+use gridtokenx_redis::redis::{Effect, FaultKind, Outcome};
 
 use crate::support::facade::{Ledger, Stamp, get, increment, set};
 use crate::support::{Cluster, SentinelGroup, TestApp, eventually};
@@ -130,12 +131,12 @@ async fn a_killed_node_connection_never_applies_a_write_twice() {
     let cluster = Arc::new(Cluster::start().await);
     let app = on_cluster(&cluster).await;
     let redis = app.state();
-    let calls_left = Arc::new(AtomicI64::new(6_000));
+    let over = Arc::new(AtomicBool::new(false));
     // From a thread of its own, so that answers are lost on the way and not between the calls.
     let killer = {
-        let (cluster, calls_left) = (Arc::clone(&cluster), Arc::clone(&calls_left));
+        let (cluster, over) = (Arc::clone(&cluster), Arc::clone(&over));
         std::thread::spawn(move || {
-            while calls_left.load(Ordering::Relaxed) > 0 {
+            while !over.load(Ordering::Relaxed) {
                 for node in &cluster.nodes {
                     let _ = node.try_command::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]);
                 }
@@ -144,12 +145,17 @@ async fn a_killed_node_connection_never_applies_a_write_twice() {
         })
     };
     let ledger = Ledger::default();
+    // So many that some answers are lost on their way, wherever the scheduler lets the killer strike.
+    let (calls, lost) = (Cell::new(0), Cell::new(0));
     join_all((0..24).map(async |_| {
-        while calls_left.fetch_sub(1, Ordering::Relaxed) > 0 {
-            let _ = ledger.write(redis).await;
+        while calls.get() < 6_000 || (lost.get() == 0 && calls.get() < 200_000) {
+            calls.set(calls.get() + 1);
+            let answer = ledger.write(redis).await;
+            lost.set(lost.get() + i32::from(answer.is_err_and(|fault| fault.outcome == Outcome::Unknown)));
         }
     }))
     .await;
+    over.store(true, Ordering::Relaxed);
     killer.join().expect("the killer ends");
     eventually("every node is reached again", async || {
         join_all(names().iter().map(async |name| get(redis, name).await)).await.iter().all(Result::is_ok)
