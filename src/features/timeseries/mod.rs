@@ -31,7 +31,6 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod summation;
 mod times;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -192,7 +192,7 @@ pub(super) async fn get_latest(
 pub(super) struct Range {
     #[schema(example = "energy:consumption:MTR-001")]
     key: String,
-    /// The window of this page and all that follow, Unix milliseconds, both included.
+    /// The window of all pages, Unix milliseconds, both included.
     from: i64,
     to: i64,
     samples: Vec<RangePoint>,
@@ -200,13 +200,27 @@ pub(super) struct Range {
     next_cursor: Option<String>,
 }
 
-/// A sample, or a bucket by its start.
+/// A sample, or a bucket by its timestamp.
 #[derive(Debug, utoipa::ToSchema)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "the document's form of what render.rs writes")]
-pub(super) struct RangePoint {
-    timestamp: i64,
-    /// Null where the sum of a bucket is out of range.
-    value: Option<f64>,
+pub(super) enum RangePoint {
+    #[schema(title = "Value")]
+    Value {
+        timestamp: i64,
+        /// Null in a bucket without samples, and where the sum of a bucket is out of range.
+        value: Option<f64>,
+    },
+    #[schema(title = "Candle")]
+    Candle {
+        timestamp: i64,
+        open: Option<f64>,
+        high: Option<f64>,
+        low: Option<f64>,
+        close: Option<f64>,
+        /// Null without `volume_key`.
+        volume: Option<f64>,
+    },
 }
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");

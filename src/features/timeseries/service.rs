@@ -13,7 +13,7 @@ use super::model::{
     Alteration, Creation, DeletedSamples, NewSample, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView,
 };
-use super::query::{DeletionQuery, ListQuery, RangeQuery, WindowQuery};
+use super::query::{DeletionQuery, ListQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangeReader, Stats};
 use super::scripts::Created;
 use super::series::{Definition, Sample, SeriesKey};
@@ -42,7 +42,7 @@ impl TimeseriesService {
         let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
         backend.plan(&deps.tasks);
         Self {
-            reader: RangeReader::new(backend.clone(), config.scan_samples),
+            reader: RangeReader::new(backend.clone(), &config),
             index: SeriesIndex::new(redis, backend.clone()),
             backend,
             families,
@@ -137,7 +137,7 @@ impl TimeseriesService {
         query: &DeletionQuery,
         token: Option<FencingToken>,
     ) -> Result<DeletedSamples, Problem> {
-        let window = query.window(self.clock.now());
+        let window = query.window(self.clock.now()).map_err(Violation::of_query);
         let window = self.known_first(&key, window).await?;
         match self.backend.delete_range(&key, window, token).await.map_err(TimeseriesError::from)? {
             Some(deleted) => Ok(DeletedSamples { deleted }),
@@ -233,7 +233,7 @@ impl TimeseriesService {
     /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
         let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
-        let plan = self.known_first(&key, plan).await?;
+        let plan = self.known_first(&key, plan.map_err(Violation::of_query)).await?;
         Ok(self.reader.page(key, plan).await?)
     }
 
@@ -242,7 +242,7 @@ impl TimeseriesService {
     /// # Errors
     /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn stats(&self, key: SeriesKey, query: &WindowQuery) -> Result<Stats, Problem> {
-        let window = query.window(self.clock.now());
+        let window = query.window(self.clock.now()).map_err(Violation::of_query);
         let window = self.known_first(&key, window).await?;
         Ok(self.reader.stats(key, window).await?)
     }

@@ -73,28 +73,6 @@ impl PartialSchema for QueryTime {
 
 impl ToSchema for QueryTime {}
 
-/// The length of a bucket: `15m`, `1h`, `1d` (24 hours), at least 1 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BucketWidth(pub i64);
-
-impl FromStr for BucketWidth {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let span: Span = text.parse()?;
-        match i64::try_from(span.as_millis()) {
-            Ok(ms @ 1..=MAX_TIMESTAMP) => Ok(Self(ms)),
-            _ => Err(format!("`{text}`: a bucket is at least 1 ms and at most {MAX_TIMESTAMP} ms long")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for BucketWidth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,14 +96,6 @@ mod tests {
         for bad in ["", "-", "-5", "24h", "9007199254740992", "1.5", "2026-01-01", "2026-13-01T00:00:00Z", "yesterday"]
         {
             assert!(bad.parse::<QueryTime>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_bucket_is_not_empty() {
-        assert_eq!("15m".parse(), Ok(BucketWidth(900_000)));
-        for bad in ["0s", "15", "", "-1h", "1mo", "99999999999d"] {
-            assert!(bad.parse::<BucketWidth>().is_err(), "{bad}");
         }
     }
 }
