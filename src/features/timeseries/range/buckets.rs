@@ -103,9 +103,9 @@ impl BucketPage<'_, '_> {
         };
         let mut span = FIRST_SPAN;
         loop {
-            // Parts of the window without samples cost nothing.
             let Some(newest) = self.newest_before(end).await? else { return Ok((found, Cut::No)) };
-            if !self.bridges() {
+            // Parts of the window without samples cost nothing.
+            if !self.bridges() || (found.is_empty() && self.scan.oldest_after(end - 1).await?.is_none()) {
                 end = end.min(self.plan.grid.bucket(newest.timestamp).end);
             }
             span = span.min(wanted - found.len());
