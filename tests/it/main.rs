@@ -56,6 +56,7 @@ mod timeseries_calendar;
 mod timeseries_faults;
 mod timeseries_golden;
 mod timeseries_input;
+mod timeseries_labels;
 mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_range;

@@ -30,6 +30,8 @@ pub(super) struct TimeseriesConfig {
     pub read_chunks: usize,
     pub scan_samples: usize,
     pub percentile_samples: usize,
+    pub group_series: usize,
+    pub group_points: usize,
     pub streams: usize,
     pub buffer_samples: usize,
     pub exchange_batches: usize,
@@ -67,6 +69,8 @@ impl Section for TimeseriesConfig {
         within("read_chunks", self.read_chunks, 2, 1_024)?;
         within("scan_samples", self.scan_samples, 1, 1 << 30)?;
         within("percentile_samples", self.percentile_samples, 1, 1 << 30)?;
+        within("group_series", self.group_series, 1, 1 << 20)?;
+        within("group_points", self.group_points, 1, 1 << 24)?;
         within("streams", self.streams, 1, 1_024)?;
         within("buffer_samples", self.buffer_samples, 1, 1 << 20)?;
         within("exchange_batches", self.exchange_batches, 1, 1_024)?;

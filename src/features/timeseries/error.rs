@@ -15,7 +15,7 @@ problems! { PROBLEMS:
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
         "GET shows its definition; PATCH changes it.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
-        "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are timeseries.scan_samples, percentile_samples and max_points.";
+        "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
 }
@@ -35,6 +35,10 @@ pub(super) enum TimeseriesError {
     BucketTooLarge { limit: usize },
     #[error("too many buckets without samples lie between {} and {}: ask for longer ones, or without `empty` and `fill`", .0.from, .0.to)]
     GapTooLong(GapTooLong),
+    #[error("the groups would have more than {limit} series")]
+    TooManySeries { limit: usize },
+    #[error("the groups would have more than {limit} points")]
+    TooManyPoints { limit: usize },
     #[error("what Redis holds cannot be read")]
     Corrupt(#[from] ChunkError),
     /// A read, or a change that may be made again without harm.
@@ -43,6 +47,13 @@ pub(super) enum TimeseriesError {
     /// Samples were on their way; some may be stored.
     #[error("could not store all samples")]
     Interrupted { fault: RedisFault, stored: Progress },
+}
+
+impl TimeseriesError {
+    /// Whether one request has read all that it may.
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(self, Self::TooWide { .. })
+    }
 }
 
 impl From<GapTooLong> for TimeseriesError {
@@ -82,7 +93,9 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::Exists(_) => &SERIES_EXISTS,
             TimeseriesError::TooWide { .. }
             | TimeseriesError::BucketTooLarge { .. }
-            | TimeseriesError::GapTooLong(_) => &RANGE_TOO_WIDE,
+            | TimeseriesError::GapTooLong(_)
+            | TimeseriesError::TooManySeries { .. }
+            | TimeseriesError::TooManyPoints { .. } => &RANGE_TOO_WIDE,
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
             TimeseriesError::Redis(fault) => return Self::from(fault.clone()),
             TimeseriesError::Interrupted { fault, stored } => {

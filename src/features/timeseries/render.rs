@@ -1,7 +1,10 @@
 //! Pages of a range as text. A page has up to 100,000 points, so it is written by hand into one buffer: a generic
 //! serialiser takes several times as long.
 
+use serde::Serialize;
+
 use super::aggregate::{Candle, Number, Point};
+use super::many::ManyPage;
 use super::range::RangePage;
 
 /// More than most points need: the fixed text, 13 digits of time, a number of full precision.
@@ -13,8 +16,7 @@ const CSV_POINT: usize = 32;
 pub(super) fn json(page: &RangePage) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + page.points.len() * JSON_POINT);
     out.extend_from_slice(b"{\"key\":");
-    // A string always serialises.
-    out.extend(serde_json::to_vec(page.key.as_str()).unwrap_or_default());
+    json_value(&mut out, page.key.as_str());
     let mut integer = itoa::Buffer::new();
     out.extend_from_slice(b",\"from\":");
     out.extend_from_slice(integer.format(page.window.from).as_bytes());
@@ -23,12 +25,44 @@ pub(super) fn json(page: &RangePage) -> Vec<u8> {
     out.extend_from_slice(b",\"samples\":");
     json_points(&mut out, &page.points);
     out.extend_from_slice(b",\"next_cursor\":");
-    match page.next {
-        Some(cursor) => out.extend_from_slice(format!("\"{cursor}\"").as_bytes()),
-        None => out.extend_from_slice(b"null"),
-    }
+    json_value(&mut out, &page.next.map(|cursor| cursor.to_string()));
     out.push(b'}');
     out
+}
+
+/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`, the last two fields only of groups.
+pub(super) fn json_items(page: &ManyPage) -> Vec<u8> {
+    let points: usize = page.items.iter().map(|item| item.points.len()).sum();
+    let mut out = Vec::with_capacity(64 + page.items.len() * 256 + points * JSON_POINT);
+    out.extend_from_slice(b"{\"items\":[");
+    for (at, item) in page.items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"key\":");
+        json_value(&mut out, &item.key);
+        out.extend_from_slice(b",\"labels\":");
+        json_value(&mut out, &item.labels);
+        out.extend_from_slice(b",\"samples\":");
+        json_points(&mut out, &item.points);
+        out.extend_from_slice(if item.truncated { b",\"truncated\":true" } else { b",\"truncated\":false" });
+        if let Some((reducer, sources)) = &item.reduced {
+            out.extend_from_slice(b",\"reducer\":");
+            json_value(&mut out, reducer.name());
+            out.extend_from_slice(b",\"sources\":");
+            json_value(&mut out, sources);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"],\"next_cursor\":");
+    json_value(&mut out, &page.next.as_ref().map(ToString::to_string));
+    out.push(b'}');
+    out
+}
+
+/// Text, lists and maps of it always serialise.
+fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 
 fn json_points(out: &mut Vec<u8>, points: &[Point]) {

@@ -16,7 +16,6 @@ impl Inexpressible {
     pub const UNKNOWN_WORDS: Self = Self("words that the module ignores");
     pub const OTHER_COMMANDS: Self = Self("commands of Redis itself");
     pub const ROLLUPS: Self = Self("compaction rules");
-    pub const MANY: Self = Self("not yet: many series");
     pub const INCREMENT: Self = Self("not yet: increments");
     pub const ON_DUPLICATE: Self = Self("not yet: a policy for one sample");
     pub const IGNORE: Self = Self("samples that are too close to the one before");
@@ -65,7 +64,10 @@ impl<'a> Caller<'a> {
             "TS.INFO" => self.describe(words).await,
             "TS.RANGE" => self.range(words, false).await,
             "TS.REVRANGE" => self.range(words, true).await,
-            "TS.MRANGE" | "TS.MREVRANGE" | "TS.MGET" | "TS.QUERYINDEX" => Err(Inexpressible::MANY),
+            "TS.MRANGE" => self.many_ranges(words, false).await,
+            "TS.MREVRANGE" => self.many_ranges(words, true).await,
+            "TS.MGET" => self.many_latest(words).await,
+            "TS.QUERYINDEX" => self.keys_by_label(words).await,
             "TS.INCRBY" | "TS.DECRBY" => Err(Inexpressible::INCREMENT),
             "TS.CREATERULE" | "TS.DELETERULE" => Err(Inexpressible::ROLLUPS),
             "DEL" => self.drop_series(words).await,

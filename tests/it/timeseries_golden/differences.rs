@@ -37,21 +37,35 @@ const DESCRIBED: &[&str] =
 
 /// The part of an answer that both have: TS.INFO also tells how the module keeps samples, and labels have no order here.
 pub fn shown(command: &[String], answer: Answer) -> Answer {
-    let is_info = command.first().is_some_and(|name| name.eq_ignore_ascii_case("TS.INFO"));
+    let is = |name: &str| command.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
+    let (is_info, is_many) = (is("TS.INFO"), is("TS.MRANGE") || is("TS.MREVRANGE") || is("TS.MGET"));
     match answer {
+        Answer::Reply(Value::Array(items)) if is_many => {
+            let item = |item: Value| match item {
+                Value::Array(mut parts) if parts.len() == 3 => {
+                    sort_labels(&mut parts[1]);
+                    Value::Array(parts)
+                }
+                other => other,
+            };
+            Answer::Reply(items.into_iter().map(item).collect())
+        }
         Answer::Reply(Value::Array(pairs)) if is_info => {
             let (pairs, _) = pairs.as_chunks::<2>();
             let known = pairs.iter().filter(|[name, _]| DESCRIBED.iter().any(|known| name == known));
-            let sorted = known.map(|[name, value]| match value {
-                Value::Array(labels) => {
-                    let mut labels = labels.clone();
-                    labels.sort_by_key(|label| label[0].to_string());
-                    json!([name, labels])
-                }
-                other => json!([name, other]),
+            let sorted = known.map(|[name, value]| {
+                let mut value = value.clone();
+                sort_labels(&mut value);
+                json!([name, value])
             });
             Answer::Reply(sorted.collect())
         }
         other => other,
+    }
+}
+
+fn sort_labels(labels: &mut Value) {
+    if let Value::Array(labels) = labels {
+        labels.sort_by_key(|label| label[0].to_string());
     }
 }

@@ -4,6 +4,7 @@
 
 mod call;
 mod differences;
+mod many;
 mod range;
 mod series;
 mod vector;
@@ -140,6 +141,16 @@ async fn series_are_created_as_by_the_module() {
 #[tokio::test]
 async fn series_are_altered_and_described_as_by_the_module() {
     replay("ts_alter_info", 0).await;
+}
+
+#[tokio::test]
+async fn ranges_of_many_series_are_the_modules() {
+    replay("ts_mrange", 0).await;
+}
+
+#[tokio::test]
+async fn newest_samples_of_many_series_are_the_modules() {
+    replay("ts_get_mget", 0).await;
 }
 
 #[tokio::test]

@@ -21,13 +21,20 @@ impl RangeParameters {
         if to != "+" && !to.parse::<i64>().is_ok_and(|to| to > MAX_TIMESTAMP) {
             parameters.add("to", to);
         }
-        let mut others = Vec::new();
+        let mut others: Vec<Phrase<'_>> = Vec::new();
         for phrase in phrases(options)? {
+            let is_last_part = others.iter().any(|before| before.keyword == "FILTER");
             if !parameters.take(&phrase)? {
                 others.push(phrase);
+            } else if is_last_part {
+                return Err(Inexpressible::SYNTAX);
             }
         }
+        let is_grouped = others.iter().any(|phrase| phrase.keyword == "GROUPBY");
         if backwards {
+            parameters.add("order", "desc");
+        }
+        if backwards && !is_grouped {
             parameters.turn_around()?;
         }
         Ok((parameters, others))
@@ -96,18 +103,17 @@ impl RangeParameters {
                     }
                 }
             }
-            // Nothing is compacted, so the newest bucket is nowhere; labels are no part of one series' range.
-            "LATEST" | "WITHLABELS" if phrase.arguments.is_empty() => {}
+            // Nothing is compacted, so no bucket is still open.
+            "LATEST" if phrase.arguments.is_empty() => {}
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The service only turns the answer around, while the module goes through the samples backwards: its first sample
-    /// of a bucket is our last.
+    /// The service only turns the answer around. So does the module for groups; elsewhere it goes through the samples
+    /// backwards, and its first sample of a bucket is our last.
     fn turn_around(&mut self) -> Result<(), Inexpressible> {
         let fills = self.get("empty").is_some();
-        self.add("order", "desc");
         for (name, value) in &mut self.0 {
             match (*name, value.as_str()) {
                 ("agg", "first") => {
@@ -140,7 +146,8 @@ impl Caller<'_> {
     pub async fn range(&mut self, words: &[String], backwards: bool) -> Called {
         let [key, words @ ..] = words else { return Err(Inexpressible::SYNTAX) };
         let (mut parameters, others) = RangeParameters::new(words, backwards)?;
-        if !others.is_empty() {
+        // Labels are no part of one series' range.
+        if others.iter().any(|phrase| phrase.keyword != "WITHLABELS") {
             return Err(Inexpressible::UNKNOWN_WORDS);
         }
         if parameters.get("limit").is_none() {

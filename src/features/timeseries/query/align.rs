@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::series::MAX_TIMESTAMP;
-use super::super::times::QueryTime;
+use super::super::times::{QueryTime, text_or_integer};
 use crate::clock::UnixMillis;
 
 /// A time at which a bucket begins.
@@ -39,7 +39,7 @@ impl FromStr for Align {
 
 impl<'de> Deserialize<'de> for Align {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text_or_integer(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

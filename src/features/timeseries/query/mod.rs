@@ -2,11 +2,17 @@
 
 mod align;
 mod bucket;
+mod labels;
+mod list;
+mod many;
 mod range;
 mod zone;
 
 pub(super) use align::Align;
 pub(super) use bucket::BucketLength;
+pub(super) use labels::{LabelFilter, Matcher};
+pub(super) use list::ListQuery;
+pub(super) use many::{Grouping, ManyCursor, ManyPlan, ManyQuery, Reducer};
 pub(super) use range::{RangeQuery, Stamp};
 pub(super) use zone::Zone;
 
@@ -34,6 +40,11 @@ impl Violation {
     /// `invalid-query`.
     pub(super) fn of_query(self) -> Problem {
         Problem::query_parameter(self.name, self.rule)
+    }
+
+    /// `invalid-body`.
+    pub(super) fn of_body(self) -> Problem {
+        Problem::body_field(&format!("/{}", self.name), self.rule)
     }
 }
 
@@ -91,35 +102,5 @@ impl DeletionQuery {
     /// [`Violation`] when the window ends before it begins.
     pub(super) fn window(&self, now: UnixMillis) -> Result<Window, Violation> {
         WindowQuery { from: Some(self.from), to: Some(self.to) }.window(now)
-    }
-}
-
-/// Which series a list shows.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The start of the keys.
-    #[param(example = "energy:")]
-    pub prefix: Option<String>,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
-    /// Series of a page; 100 when absent.
-    #[param(minimum = 1, maximum = 1_000)]
-    pub limit: Option<usize>,
-}
-
-impl ListQuery {
-    const DEFAULT_LIMIT: usize = 100;
-    const MAX_LIMIT: usize = 1_000;
-
-    /// # Errors
-    /// `invalid-query` when the limit is out of range.
-    pub(super) fn checked_limit(&self) -> Result<usize, Problem> {
-        let limit = self.limit.unwrap_or(Self::DEFAULT_LIMIT);
-        if (1..=Self::MAX_LIMIT).contains(&limit) {
-            return Ok(limit);
-        }
-        Err(Problem::query_parameter("limit", format!("must be from 1 to {}", Self::MAX_LIMIT)))
     }
 }

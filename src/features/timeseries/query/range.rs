@@ -90,6 +90,12 @@ impl TimestampList {
     const MAX: usize = 128;
 }
 
+impl FromIterator<UnixMillis> for TimestampList {
+    fn from_iter<I: IntoIterator<Item = UnixMillis>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
+}
+
 impl<'de> Deserialize<'de> for TimestampList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -99,8 +105,7 @@ impl<'de> Deserialize<'de> for TimestampList {
         };
         let times: Option<Vec<UnixMillis>> = text.split(',').take(Self::MAX + 1).map(time).collect();
         match times {
-            Some(times) if times.len() <= Self::MAX => Ok(Self(times)),
-            Some(_) => Err(de::Error::custom(format!("has more than {} timestamps", Self::MAX))),
+            Some(times) => Ok(Self(times)),
             None => Err(de::Error::custom("is no list of Unix milliseconds with commas between them")),
         }
     }
@@ -123,6 +128,9 @@ impl RangeQuery {
             if bound.is_some_and(|bound| !bound.is_finite()) {
                 return Err(Violation::new(name, "must be a finite number"));
             }
+        }
+        if self.filter_by_ts.as_ref().is_some_and(|times| times.0.len() > TimestampList::MAX) {
+            return Err(Violation::new("filter_by_ts", format!("has more than {} timestamps", TimestampList::MAX)));
         }
         let (window, order) = match self.cursor {
             Some(cursor) => (cursor.window, cursor.order),

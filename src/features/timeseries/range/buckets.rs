@@ -33,7 +33,7 @@ pub(super) struct Bounds {
 /// A page that is being put together.
 #[derive(Debug)]
 pub(super) struct BucketPage<'a, 'b> {
-    pub scan: &'a mut Scan<'b>,
+    pub scan: &'a Scan<'b>,
     pub plan: BucketPlan,
     /// The whole window of the query.
     pub window: Window,

@@ -1,6 +1,7 @@
 //! Reading a window: pages of samples or buckets, and statistics, a stretch at a time.
 
 mod buckets;
+mod budget;
 mod filter;
 mod raw;
 mod scan;
@@ -8,6 +9,7 @@ mod stats;
 mod volume;
 
 pub(super) use buckets::BucketPlan;
+pub(super) use budget::Budget;
 pub(super) use filter::SampleFilter;
 pub(super) use stats::Stats;
 
@@ -77,18 +79,36 @@ impl RangeReader {
     /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] and [`TimeseriesError::BucketTooLarge`] where a single
     /// bucket has too many samples, [`TimeseriesError::GapTooLong`] where a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
+        self.page_within(&self.budget(), key, plan).await
+    }
+
+    /// What one request may read.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.scan_samples)
+    }
+
+    /// One page, within a budget that other series share.
+    ///
+    /// # Errors
+    /// As [`RangeReader::page`].
+    pub(super) async fn page_within(
+        &self,
+        budget: &Budget,
+        key: SeriesKey,
+        plan: RangePlan,
+    ) -> Result<RangePage, TimeseriesError> {
         let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
-        let mut scan = Scan::new(&self.backend, &key, &filter, self.scan_samples);
+        let scan = Scan::new(&self.backend, &key, &filter, budget);
         let (points, next) = match buckets {
-            None => raw::page(&mut scan, window, order, limit, place).await?,
+            None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {
                 let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: self.percentile_samples };
                 let grid = plan.grid.clone();
-                let page = BucketPage { scan: &mut scan, plan, window, bounds, place };
+                let page = BucketPage { scan: &scan, plan, window, bounds, place };
                 let (mut slots, next) = page.read(order).await?;
                 if let Some(volume_key) = &volume_key {
-                    let mut volumes = Scan::new(&self.backend, volume_key, &filter, self.scan_samples);
-                    volume::add(&mut volumes, grid, window, order, &mut slots).await?;
+                    let volumes = Scan::new(&self.backend, volume_key, &filter, budget);
+                    volume::add(&volumes, grid, window, order, &mut slots).await?;
                 }
                 (slots.iter().map(|slot| stamp.point(slot)).collect(), next)
             }

@@ -9,7 +9,7 @@ use super::scan::{Ended, Scan};
 
 /// A page of samples, and where the next one begins. It may be short where a filter leaves out most of what was read.
 pub(super) async fn page(
-    scan: &mut Scan<'_>,
+    scan: &Scan<'_>,
     window: Window,
     order: Order,
     limit: usize,

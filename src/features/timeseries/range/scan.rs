@@ -4,6 +4,7 @@ use super::super::backend::native::NativeBackend;
 use super::super::backend::{Order, Stretch, Window};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
+use super::budget::Budget;
 use super::filter::SampleFilter;
 use crate::clock::UnixMillis;
 
@@ -24,24 +25,27 @@ pub(super) struct Scan<'a> {
     backend: &'a NativeBackend,
     key: &'a SeriesKey,
     filter: &'a SampleFilter,
-    /// How many samples the request may read, and how many of them are left.
-    limit: usize,
-    left: usize,
+    budget: &'a Budget,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(backend: &'a NativeBackend, key: &'a SeriesKey, filter: &'a SampleFilter, limit: usize) -> Self {
-        Self { backend, key, filter, limit, left: limit }
+    pub(super) fn new(
+        backend: &'a NativeBackend,
+        key: &'a SeriesKey,
+        filter: &'a SampleFilter,
+        budget: &'a Budget,
+    ) -> Self {
+        Self { backend, key, filter, budget }
     }
 
     /// More samples than the request may read were needed.
     pub(super) fn too_wide(&self) -> TimeseriesError {
-        TimeseriesError::TooWide { limit: self.limit }
+        self.budget.exceeded()
     }
 
     /// Gives the samples of a window to `take`, from the end that `order` names, until it says that it has enough.
     pub(super) async fn read(
-        &mut self,
+        &self,
         window: Window,
         order: Order,
         wanted: usize,
@@ -55,9 +59,9 @@ impl<'a> Scan<'a> {
             let Some(Stretch { mut samples, rest: left }) = found else {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };
-            let spent = samples.len() > self.left;
-            samples.truncate(self.left);
-            self.left -= samples.len();
+            let affordable = self.budget.take(samples.len());
+            let spent = affordable < samples.len();
+            samples.truncate(affordable);
             reached = samples.last().map(|sample| sample.timestamp).or(reached);
             if !self.filter.is_open() {
                 samples.retain(|sample| self.filter.passes(sample));
@@ -74,7 +78,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The newest sample before `time`.
-    pub(super) async fn newest_before(&mut self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+    pub(super) async fn newest_before(&self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
         if time <= 0 {
             return Ok(None);
         }
@@ -82,14 +86,14 @@ impl<'a> Scan<'a> {
     }
 
     /// The oldest sample after `time`.
-    pub(super) async fn oldest_after(&mut self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+    pub(super) async fn oldest_after(&self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
         if time >= MAX_TIMESTAMP {
             return Ok(None);
         }
         self.first(Window { from: time + 1, to: MAX_TIMESTAMP }, Order::Asc).await
     }
 
-    async fn first(&mut self, window: Window, order: Order) -> Result<Option<Sample>, TimeseriesError> {
+    async fn first(&self, window: Window, order: Order) -> Result<Option<Sample>, TimeseriesError> {
         let mut found = None;
         let take = |samples: &[Sample]| {
             found = samples.first().copied();

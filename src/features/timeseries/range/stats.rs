@@ -66,7 +66,8 @@ impl RangeReader {
         window: Window,
     ) -> Result<Stats, TimeseriesError> {
         let open = SampleFilter::new(None, None, None);
-        let mut scan = Scan::new(&self.backend, &key, &open, self.scan_samples);
+        let budget = self.budget();
+        let scan = Scan::new(&self.backend, &key, &open, &budget);
         let (mut count, mut sum, mut extent, mut moments) = (0, Sum::default(), Extent::default(), Moments::default());
         let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
         let mut values = Some(Vec::new());

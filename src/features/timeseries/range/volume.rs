@@ -10,7 +10,7 @@ use super::scan::{Ended, Scan};
 
 /// Gives every candle the sum of the volumes of its bucket; 0 where there are none.
 pub(super) async fn add(
-    volumes: &mut Scan<'_>,
+    volumes: &Scan<'_>,
     grid: Grid,
     window: Window,
     order: Order,
