@@ -17,6 +17,8 @@ for at, field in ipairs({'retention_ms', 'duplicate_policy', 'labels'}) do
   end
 end
 if #changes > 0 then redis.call('HSET', KEYS[1], unpack(changes)) end
+-- Until it is put under its new labels, every write tells that it is not.
+if ARGV[3] ~= '' then redis.call('HDEL', KEYS[1], 'listed') end
 if ARGV[1] ~= '' then
   local life = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]))
   for _, key in ipairs(KEYS) do

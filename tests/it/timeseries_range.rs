@@ -152,11 +152,13 @@ async fn statistics_say_what_a_window_holds() {
         json!({
             "key": "energy:consumption:MTR-001", "from": START, "to": START + 3, "count": 4, "sum": 40.0, "min": 4.0,
             "max": 16.0, "avg": 10.0, "std_dev": 22.5_f64.sqrt(), "first": 4.0, "last": 16.0,
-            "first_timestamp": START, "last_timestamp": START + 3
+            "first_timestamp": START, "last_timestamp": START + 3,
+            "percentiles": { "p50": 10.0, "p90": 15.1, "p95": 15.55, "p99": 15.91 }
         })
     );
     let empty = app.get(&format!("{METER}/stats?to=5")).await.expect(200).json();
     assert_eq!((&empty["count"], &empty["sum"], &empty["first"]), (&json!(0), &Value::Null, &Value::Null));
+    assert_eq!(empty["percentiles"], Value::Null);
 }
 
 #[tokio::test]

@@ -28,7 +28,10 @@ pub(super) struct TimeseriesConfig {
     pub default_points: usize,
     pub max_points: usize,
     pub read_chunks: usize,
-    pub scan_samples: u64,
+    pub scan_samples: usize,
+    pub percentile_samples: usize,
+    pub group_series: usize,
+    pub group_points: usize,
     pub streams: usize,
     pub buffer_samples: usize,
     pub exchange_batches: usize,
@@ -64,6 +67,10 @@ impl Section for TimeseriesConfig {
         within("max_points", self.max_points, 1, MAX_PAGE_POINTS)?;
         within("default_points", self.default_points, 1, self.max_points)?;
         within("read_chunks", self.read_chunks, 2, 1_024)?;
+        within("scan_samples", self.scan_samples, 1, 1 << 30)?;
+        within("percentile_samples", self.percentile_samples, 1, 1 << 30)?;
+        within("group_series", self.group_series, 1, 1 << 20)?;
+        within("group_points", self.group_points, 1, 1 << 24)?;
         within("streams", self.streams, 1, 1_024)?;
         within("buffer_samples", self.buffer_samples, 1, 1 << 20)?;
         within("exchange_batches", self.exchange_batches, 1, 1_024)?;

@@ -6,13 +6,27 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 
 use super::backend::{Order, Window};
+use super::config::MAX_PAGE_POINTS;
 use super::series::MAX_TIMESTAMP;
+use crate::clock::UnixMillis;
 
-/// What is left of a window, and from which end it is read: relative times are resolved once, for all pages.
+/// A place in a range: relative times are resolved once, for all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
+    /// From which end the window is read.
     pub order: Order,
+    /// The whole window.
     pub window: Window,
+    pub place: Place,
+}
+
+/// The first point of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The sample, or a time in a bucket that has samples.
+    pub at: UnixMillis,
+    /// So many buckets behind that one.
+    pub skip: usize,
 }
 
 impl fmt::Display for Cursor {
@@ -21,7 +35,8 @@ impl fmt::Display for Cursor {
             Order::Asc => 'a',
             Order::Desc => 'd',
         };
-        write!(f, "{order}{:x}-{:x}", self.window.from, self.window.to)
+        let (Window { from, to }, Place { at, skip }) = (self.window, self.place);
+        write!(f, "{order}{from:x}-{to:x}-{at:x}-{skip:x}")
     }
 }
 
@@ -29,21 +44,28 @@ impl FromStr for Cursor {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "is no cursor of ours: send next_cursor of the page before";
-        let bound = |digits: &str| {
-            let plain = (1..=14).contains(&digits.len())
-                && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-            let number = if plain { i64::from_str_radix(digits, 16).ok() } else { None };
-            number.map(|number| number.min(MAX_TIMESTAMP)).ok_or(WRONG)
-        };
-        let (order, bounds) = match text.split_at_checked(1) {
-            Some(("a", bounds)) => (Order::Asc, bounds),
-            Some(("d", bounds)) => (Order::Desc, bounds),
-            _ => return Err(WRONG),
-        };
-        let (from, to) = bounds.split_once('-').ok_or(WRONG)?;
-        Ok(Self { order, window: Window { from: bound(from)?, to: bound(to)? } })
+        parse(text).ok_or("is no cursor of ours: send next_cursor of the page before")
     }
+}
+
+fn parse(text: &str) -> Option<Cursor> {
+    let (order, numbers) = match text.split_at_checked(1)? {
+        ("a", numbers) => (Order::Asc, numbers),
+        ("d", numbers) => (Order::Desc, numbers),
+        _ => return None,
+    };
+    let mut numbers = numbers.split('-').map(|digits| {
+        let plain =
+            (1..=14).contains(&digits.len()) && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if plain { i64::from_str_radix(digits, 16).ok() } else { None }
+    });
+    let mut next = || numbers.next().flatten();
+    let (from, to, at, skip) = (next()?, next()?, next()?, usize::try_from(next()?).ok()?);
+    let fits = from <= at && at <= to && to <= MAX_TIMESTAMP && skip <= MAX_PAGE_POINTS;
+    if !fits || numbers.next().is_some() {
+        return None;
+    }
+    Some(Cursor { order, window: Window { from, to }, place: Place { at, skip } })
 }
 
 impl<'de> Deserialize<'de> for Cursor {
@@ -58,15 +80,32 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_text() {
-        for (order, from, to) in [(Order::Asc, 0, MAX_TIMESTAMP), (Order::Desc, 1_767_225_600_000, 1_767_225_600_001)] {
-            let cursor = Cursor { order, window: Window { from, to } };
+        let (early, late) = (1_767_225_600_000, 1_767_225_600_001);
+        for (order, from, to, at, skip) in
+            [(Order::Asc, 0, MAX_TIMESTAMP, 0, 0), (Order::Desc, early, late, late, MAX_PAGE_POINTS)]
+        {
+            let cursor = Cursor { order, window: Window { from, to }, place: Place { at, skip } };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }
 
     #[test]
     fn other_text_is_no_cursor() {
-        for bad in ["", "a", "x1-2", "a1", "a-2", "a1-", "a+1-2", "a1-2-3", "aG-1", "é1-2", "a111111111111111-1"] {
+        for bad in [
+            "",
+            "a",
+            "x1-2-1-0",
+            "a1-2-1",
+            "a-2-1-0",
+            "a1-2-1-0-",
+            "a+1-2-1-0",
+            "aG-1-0-0",
+            "é1-2-1-0",
+            "a111111111111111-1-0-0",
+            "a2-1-1-0",
+            "a2-3-4-0",
+            "a2-3-2-fffff",
+        ] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }
     }

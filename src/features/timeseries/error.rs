@@ -1,5 +1,6 @@
 //! What can go wrong with a series, and how callers see it.
 
+use super::aggregate::GapTooLong;
 use super::backend::chunk::ChunkError;
 use super::series::SeriesKey;
 use crate::http::problem::{self, Problem};
@@ -13,8 +14,8 @@ problems! { PROBLEMS:
         "It exists; its newest sample appears with the first one that is written.";
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
         "GET shows its definition; PATCH changes it.";
-    RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The window holds too many samples for one request",
-        "Ask for a shorter window; the limit is timeseries.scan_samples.";
+    RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
+        "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
 }
@@ -28,8 +29,16 @@ pub(super) enum TimeseriesError {
     Empty(SeriesKey),
     #[error("`{0}` exists with another definition")]
     Exists(SeriesKey),
-    #[error("more than {limit} samples lie in the window")]
-    TooWide { limit: u64 },
+    #[error("more than {limit} samples would have to be read")]
+    TooWide { limit: usize },
+    #[error("a bucket has more than the {limit} samples of which a percentile is taken")]
+    BucketTooLarge { limit: usize },
+    #[error("too many buckets without samples lie between {} and {}: ask for longer ones, or without `empty` and `fill`", .0.from, .0.to)]
+    GapTooLong(GapTooLong),
+    #[error("the groups would have more than {limit} series")]
+    TooManySeries { limit: usize },
+    #[error("the groups would have more than {limit} points")]
+    TooManyPoints { limit: usize },
     #[error("what Redis holds cannot be read")]
     Corrupt(#[from] ChunkError),
     /// A read, or a change that may be made again without harm.
@@ -38,6 +47,19 @@ pub(super) enum TimeseriesError {
     /// Samples were on their way; some may be stored.
     #[error("could not store all samples")]
     Interrupted { fault: RedisFault, stored: Progress },
+}
+
+impl TimeseriesError {
+    /// Whether one request has read all that it may.
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(self, Self::TooWide { .. })
+    }
+}
+
+impl From<GapTooLong> for TimeseriesError {
+    fn from(gap: GapTooLong) -> Self {
+        Self::GapTooLong(gap)
+    }
 }
 
 /// How far a write came.
@@ -69,7 +91,11 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NotFound(_) => &SERIES_NOT_FOUND,
             TimeseriesError::Empty(_) => &SERIES_EMPTY,
             TimeseriesError::Exists(_) => &SERIES_EXISTS,
-            TimeseriesError::TooWide { .. } => &RANGE_TOO_WIDE,
+            TimeseriesError::TooWide { .. }
+            | TimeseriesError::BucketTooLarge { .. }
+            | TimeseriesError::GapTooLong(_)
+            | TimeseriesError::TooManySeries { .. }
+            | TimeseriesError::TooManyPoints { .. } => &RANGE_TOO_WIDE,
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
             TimeseriesError::Redis(fault) => return Self::from(fault.clone()),
             TimeseriesError::Interrupted { fault, stored } => {

@@ -35,10 +35,25 @@ impl SeriesKeys {
     }
 }
 
-/// `timeseries:index`: sorted set of the names of all series, all with score 0, for lists in byte order. No expiry of
-/// its own; names of series that are gone are dropped by lists and by registrations.
-pub(super) fn index(space: &KeySpace) -> Key {
-    space.key("timeseries:index")
+/// The lists of series, in one cluster slot. None has an expiry of its own; series that are gone are taken off by reads
+/// and by registrations.
+#[derive(Clone, Debug)]
+pub(super) struct IndexKeys {
+    /// `timeseries:index`: sorted set of the names of all series, all with score 0, for lists in byte order.
+    pub names: Key,
+    /// `timeseries:labels:{timeseries:index}`: hash, the labels under which a series is found, JSON; so that it can be
+    /// taken from under them when it is gone.
+    pub labels: Key,
+    /// `timeseries:postings:{timeseries:index}`: sorted set of `label NUL value NUL series`, all with score 0: the series
+    /// with a label lie together, in byte order.
+    pub postings: Key,
+}
+
+impl IndexKeys {
+    pub(super) fn new(space: &KeySpace) -> Self {
+        let names = space.key("timeseries:index");
+        Self { labels: names.sibling("timeseries:labels"), postings: names.sibling("timeseries:postings"), names }
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod families;
 mod index;
 mod ingest;
 mod keys;
+mod many;
 mod metrics;
 mod model;
 mod query;
@@ -31,7 +32,6 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod summation;
 mod times;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -54,6 +54,7 @@ pub static FEATURE: Feature = Feature {
     access: &[
         Access::scoped("GET", "/timeseries", READ),
         Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item(),
+        Access::scoped("POST", "/timeseries/query", READ),
         Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}", READ),
@@ -76,6 +77,8 @@ pub static FEATURE: Feature = Feature {
         &scripts::DELETE_RANGE,
         &scripts::PLAIN,
         &scripts::SWAP,
+        &scripts::ENLIST,
+        &scripts::DELIST,
         &scripts::MARK_LISTED,
     ],
     section: Some(SectionCheck::of::<TimeseriesConfig>()),
@@ -88,6 +91,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
+        .routes(routes!(routes::query_series))
         .routes(routes!(routes::put_series, routes::patch_series, routes::get_series, routes::delete_series))
         .routes(routes!(routes::post_samples, routes::delete_samples))
         .routes(routes!(routes::get_latest))

@@ -49,7 +49,10 @@ fn labels_schema() -> Schema {
         .schema_type(Type::String)
         .pattern(Some(Labels::NAME_PATTERN))
         .max_length(Some(Labels::MAX_NAME));
-    let value = ObjectBuilder::new().schema_type(Type::String).max_length(Some(Labels::MAX_VALUE));
+    let value = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(Labels::VALUE_PATTERN))
+        .max_length(Some(Labels::MAX_VALUE));
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::Object))
         .property_names(Some(name))

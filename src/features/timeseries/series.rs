@@ -129,6 +129,16 @@ impl Labels {
     pub(super) const MAX_VALUE: usize = 256;
     /// Of the document, and what [`valid_name`] checks.
     pub(super) const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
+    /// Of the document, and what [`valid_value`] checks.
+    pub(super) const VALUE_PATTERN: &str = "^[^(),\\x00-\\x1F\\x7F-\\x9F]+$";
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
 }
 
 impl TryFrom<BTreeMap<String, String>> for Labels {
@@ -146,8 +156,11 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
                     Self::NAME_PATTERN
                 ));
             }
-            if value.chars().count() > Self::MAX_VALUE {
-                return Err(format!("the value of `{name}` is longer than {} characters", Self::MAX_VALUE));
+            if !valid_value(value) {
+                return Err(format!(
+                    "the value of `{name}` must have 1 to {} characters without parentheses, commas and control characters",
+                    Self::MAX_VALUE
+                ));
             }
         }
         Ok(Self(labels))
@@ -159,6 +172,12 @@ fn valid_name(name: &str) -> bool {
     name.len() <= Labels::MAX_NAME
         && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// Filters are written with parentheses and commas.
+fn valid_value(value: &str) -> bool {
+    let plain = |character: char| !character.is_control() && !matches!(character, '(' | ')' | ',');
+    (1..=Labels::MAX_VALUE).contains(&value.chars().count()) && value.chars().all(plain)
 }
 
 /// How a series is kept.
@@ -189,10 +208,12 @@ mod tests {
         let one = |name: &str, value: &str| Labels::try_from(BTreeMap::from([(name.to_owned(), value.to_owned())]));
         assert!(one("zone", "กรุงเทพ").is_ok());
         for name in ["", "1st", "a b", "é", &"x".repeat(65)] {
-            assert!(one(name, "").is_err(), "{name}");
+            assert!(one(name, "1").is_err(), "{name}");
         }
-        assert!(one("zone", &"x".repeat(257)).is_err());
-        let many = (0..33).map(|n| (format!("l{n}"), String::new())).collect::<BTreeMap<_, _>>();
+        for value in ["", "(a)", "a,b", "a\n", "a\0", &"x".repeat(257)] {
+            assert!(one("zone", value).is_err(), "{value}");
+        }
+        let many = (0..33).map(|n| (format!("l{n}"), n.to_string())).collect::<BTreeMap<_, _>>();
         assert!(Labels::try_from(many).is_err());
     }
 

@@ -8,12 +8,13 @@ use super::error::{Progress, TimeseriesError};
 use super::families::Families;
 use super::index::SeriesIndex;
 use super::ingest::Ingest;
+use super::many::{ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
     Alteration, Creation, DeletedSamples, NewSample, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView,
 };
-use super::query::{DeletionQuery, ListQuery, RangeQuery, WindowQuery};
+use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangeReader, Stats};
 use super::scripts::Created;
 use super::series::{Definition, Sample, SeriesKey};
@@ -27,6 +28,7 @@ use crate::redis::{FencingToken, Outcome, RedisFault};
 pub(super) struct TimeseriesService {
     backend: NativeBackend,
     reader: RangeReader,
+    many: ManyReader,
     index: SeriesIndex,
     families: Arc<Families>,
     config: Arc<TimeseriesConfig>,
@@ -41,9 +43,11 @@ impl TimeseriesService {
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
         backend.plan(&deps.tasks);
+        let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self {
-            reader: RangeReader::new(backend.clone(), config.scan_samples),
-            index: SeriesIndex::new(redis, backend.clone()),
+            many: ManyReader::new(reader.clone(), index.clone(), &config),
+            reader,
+            index,
             backend,
             families,
             config: Arc::new(config),
@@ -84,7 +88,7 @@ impl TimeseriesService {
         if created == Created::Different {
             return Err(TimeseriesError::Exists(key));
         }
-        let registered = self.index.register(std::slice::from_ref(&key)).await;
+        let registered = self.index.register(vec![key.clone()]).await;
         registered.map_err(|fault| applied(fault.into()))?;
         let view = self.describe(key).await.map_err(applied)?;
         Ok((created == Created::New, view))
@@ -102,6 +106,10 @@ impl TimeseriesService {
     ) -> Result<SeriesView, TimeseriesError> {
         if !self.backend.alter(&key, &change, token).await? {
             return Err(TimeseriesError::NotFound(key));
+        }
+        if change.labels.is_some() {
+            let registered = self.index.register(vec![key.clone()]).await;
+            registered.map_err(|fault| applied(fault.into()))?;
         }
         self.describe(key).await.map_err(applied)
     }
@@ -137,7 +145,7 @@ impl TimeseriesService {
         query: &DeletionQuery,
         token: Option<FencingToken>,
     ) -> Result<DeletedSamples, Problem> {
-        let window = query.window(self.clock.now());
+        let window = query.window(self.clock.now()).map_err(Violation::of_query);
         let window = self.known_first(&key, window).await?;
         match self.backend.delete_range(&key, window, token).await.map_err(TimeseriesError::from)? {
             Some(deleted) => Ok(DeletedSamples { deleted }),
@@ -208,7 +216,7 @@ impl TimeseriesService {
             listed = outcome.listed;
         }
         if !listed {
-            let registered = self.index.register(std::slice::from_ref(key)).await;
+            let registered = self.index.register(vec![key.clone()]).await;
             registered.unwrap_or_else(|fault| left_for_later(&fault));
         }
         answer.refused.sort_by_key(|refused| refused.index);
@@ -233,8 +241,17 @@ impl TimeseriesService {
     /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
         let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
-        let plan = self.known_first(&key, plan).await?;
+        let plan = self.known_first(&key, plan.map_err(Violation::of_query)).await?;
         Ok(self.reader.page(key, plan).await?)
+    }
+
+    /// Ranges of many series.
+    ///
+    /// # Errors
+    /// `invalid-body`, and as [`ManyReader::page`].
+    pub(super) async fn query(&self, query: ManyQuery) -> Result<ManyPage, Problem> {
+        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        Ok(self.many.page(plan.map_err(Violation::of_body)?).await?)
     }
 
     /// A window's statistics.
@@ -242,19 +259,23 @@ impl TimeseriesService {
     /// # Errors
     /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn stats(&self, key: SeriesKey, query: &WindowQuery) -> Result<Stats, Problem> {
-        let window = query.window(self.clock.now());
+        let window = query.window(self.clock.now()).map_err(Violation::of_query);
         let window = self.known_first(&key, window).await?;
         Ok(self.reader.stats(key, window).await?)
     }
 
-    /// A page of all series.
+    /// A page of series: all of them, or those with the given labels.
     ///
     /// # Errors
     /// `invalid-query`, or a fault of Redis.
     pub(super) async fn list(&self, query: &ListQuery) -> Result<Page<SeriesEntry>, Problem> {
-        let limit = query.checked_limit()?;
-        let prefix = query.prefix.as_deref().unwrap_or_default();
-        Ok(self.index.page(prefix, query.cursor.as_deref(), limit).await?)
+        let limit = query.checked_limit().map_err(Violation::of_query)?;
+        let filter = query.label_filter().map_err(Violation::of_query)?;
+        let (prefix, cursor) = (query.prefix.as_deref().unwrap_or_default(), query.cursor.as_deref());
+        Ok(match filter {
+            Some(filter) => self.index.page_by_label(&filter, prefix, cursor, limit).await?,
+            None => self.index.page(prefix, cursor, limit).await?,
+        })
     }
 
     /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is

@@ -1,8 +1,10 @@
 //! Times and lengths of time in queries.
 
+use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -50,9 +52,37 @@ impl FromStr for QueryTime {
     }
 }
 
+/// Text, or in a body also a number.
 impl<'de> Deserialize<'de> for QueryTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        text_or_integer(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The text of a parameter that a body may also give as an integer.
+pub(super) fn text_or_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserializer.deserialize_any(TextOrInteger)
+}
+
+struct TextOrInteger;
+
+impl Visitor<'_> for TextOrInteger {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an integer")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
     }
 }
 
@@ -72,28 +102,6 @@ impl PartialSchema for QueryTime {
 }
 
 impl ToSchema for QueryTime {}
-
-/// The length of a bucket: `15m`, `1h`, `1d` (24 hours), at least 1 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BucketWidth(pub i64);
-
-impl FromStr for BucketWidth {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let span: Span = text.parse()?;
-        match i64::try_from(span.as_millis()) {
-            Ok(ms @ 1..=MAX_TIMESTAMP) => Ok(Self(ms)),
-            _ => Err(format!("`{text}`: a bucket is at least 1 ms and at most {MAX_TIMESTAMP} ms long")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for BucketWidth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -118,14 +126,6 @@ mod tests {
         for bad in ["", "-", "-5", "24h", "9007199254740992", "1.5", "2026-01-01", "2026-13-01T00:00:00Z", "yesterday"]
         {
             assert!(bad.parse::<QueryTime>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_bucket_is_not_empty() {
-        assert_eq!("15m".parse(), Ok(BucketWidth(900_000)));
-        for bad in ["0s", "15", "", "-1h", "1mo", "99999999999d"] {
-            assert!(bad.parse::<BucketWidth>().is_err(), "{bad}");
         }
     }
 }

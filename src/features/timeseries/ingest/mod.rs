@@ -235,7 +235,7 @@ impl Ingest {
         if let Some(fault) = failed {
             return Err(TimeseriesError::Interrupted { fault, stored: self.progress() }.into());
         }
-        self.index.register(&unlisted).await.unwrap_or_else(|fault| left_for_later(&fault));
+        self.index.register(unlisted).await.unwrap_or_else(|fault| left_for_later(&fault));
         Ok(())
     }
 

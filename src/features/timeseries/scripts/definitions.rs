@@ -5,8 +5,8 @@ use redis::Value;
 use super::super::backend::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
-use super::{ALTER, CREATE, DELETE, DESCRIBE, MARK_LISTED, NO_SERIES, bind_keys, decode_flag, labels_json};
-use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use super::{ALTER, CREATE, DELETE, DESCRIBE, NO_SERIES, bind_keys, decode_flag, labels_json};
+use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Creates a series.
 #[derive(Debug)]
@@ -191,29 +191,5 @@ impl ScriptCall for Delete<'_> {
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
         decode_flag(&DELETE, raw)
-    }
-}
-
-/// Notes that the index knows a series.
-#[derive(Debug)]
-pub(in crate::features::timeseries) struct MarkListed<'a>(pub &'a Key);
-
-impl ScriptCall for MarkListed<'_> {
-    type Raw = i64;
-    /// Whether there is such a series.
-    type Reply = bool;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    fn script() -> &'static LuaScript {
-        &MARK_LISTED
-    }
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.0);
-    }
-
-    fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&MARK_LISTED, raw)
     }
 }

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod definitions;
+mod index;
 mod samples;
 
 use super::keys::SeriesKeys;
@@ -10,7 +11,8 @@ use crate::lua;
 use crate::redis::{BadReply, Binding, LuaScript};
 
 pub(super) use chunks::{Plain, Swap};
-pub(super) use definitions::{Alter, Create, Created, Delete, Describe, MarkListed, decode_definition};
+pub(super) use definitions::{Alter, Create, Created, Delete, Describe, decode_definition};
+pub(super) use index::{Delist, Enlist, MarkListed};
 pub(super) use samples::{Append, DeleteRange, Latest, Read};
 
 pub(super) static APPEND: LuaScript = lua!("timeseries/append.lua");
@@ -23,6 +25,8 @@ pub(super) static DELETE: LuaScript = lua!("timeseries/delete.lua");
 pub(super) static DELETE_RANGE: LuaScript = lua!("timeseries/delete_range.lua");
 pub(super) static PLAIN: LuaScript = lua!("timeseries/plain.lua");
 pub(super) static SWAP: LuaScript = lua!("timeseries/swap.lua");
+pub(super) static ENLIST: LuaScript = lua!("timeseries/enlist.lua");
+pub(super) static DELIST: LuaScript = lua!("timeseries/delist.lua");
 pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
 
 /// What every script answers for a key that holds no series.

@@ -5,13 +5,13 @@
 /// Source: A. Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen", ZAMM 54 (1974), the
 /// improved Kahan-Babuška algorithm.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sum {
+pub(in crate::features::timeseries) struct Sum {
     sum: f64,
     compensation: f64,
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, term: f64) {
+    pub(in crate::features::timeseries) fn add(&mut self, term: f64) {
         let sum = self.sum + term;
         let lost = if self.sum.abs() >= term.abs() { (self.sum - sum) + term } else { (term - sum) + self.sum };
         self.sum = sum;
@@ -19,7 +19,7 @@ impl Sum {
     }
 
     /// Not finite when the sum is out of range.
-    pub(super) fn value(self) -> f64 {
+    pub(in crate::features::timeseries) fn value(self) -> f64 {
         self.sum + self.compensation
     }
 }
@@ -29,23 +29,28 @@ impl Sum {
 /// Source: B. P. Welford, "Note on a method for calculating corrected sums of squares and products", Technometrics 4
 /// (1962).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moments {
+pub(in crate::features::timeseries) struct Moments {
     count: f64,
     mean: f64,
     squares: f64,
 }
 
 impl Moments {
-    pub(super) fn add(&mut self, value: f64) {
+    pub(in crate::features::timeseries) fn add(&mut self, value: f64) {
         self.count += 1.0;
         let delta = value - self.mean;
         self.mean += delta / self.count;
         self.squares += delta * (value - self.mean);
     }
 
-    /// The standard deviation of the population: the root of the mean squared distance from the mean.
-    pub(super) fn deviation(self) -> f64 {
-        (self.squares / self.count).sqrt()
+    /// The variance of a population: the mean of the squared distances from the mean.
+    pub(in crate::features::timeseries) fn var_p(self) -> f64 {
+        self.squares / self.count
+    }
+
+    /// The variance of a population of which these values are a sample; 0 of a single value.
+    pub(in crate::features::timeseries) fn var_s(self) -> f64 {
+        if self.count > 1.0 { self.squares / (self.count - 1.0) } else { 0.0 }
     }
 }
 
@@ -72,11 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn the_deviation_does_not_suffer_from_an_offset() {
+    fn the_variance_does_not_suffer_from_an_offset() {
         let mut moments = Moments::default();
         for value in [4.0, 7.0, 13.0, 16.0] {
             moments.add(1e9 + value);
         }
-        assert!((moments.deviation() - 22.5_f64.sqrt()).abs() < 1e-9, "{}", moments.deviation());
+        assert!((moments.var_p() - 22.5).abs() < 1e-9, "{}", moments.var_p());
+        assert!((moments.var_s() - 30.0).abs() < 1e-9, "{}", moments.var_s());
     }
 }

@@ -1,12 +1,15 @@
-//! The list of all series. It lives in one key and the series in theirs, so it is kept up in steps that may fail: a write
-//! tells as long as the index does not know its series, and a name is dropped only if its series is still gone afterwards.
+//! The lists of series: all of them by name, and by label. They live in one slot and the series in theirs, so they are
+//! kept up in steps that may fail: a write tells as long as the lists do not know its series under its labels, a name is
+//! dropped only if its series is still gone afterwards, and what a list finds is looked up with the series itself.
+
+mod by_label;
 
 use redis::{Cmd, Value};
 
 use super::backend::native::NativeBackend;
-use super::keys;
+use super::keys::IndexKeys;
 use super::model::SeriesEntry;
-use super::scripts::{DESCRIBE, MarkListed, decode_definition};
+use super::scripts::{DESCRIBE, Delist, Enlist, MarkListed, decode_definition};
 use super::series::SeriesKey;
 use crate::http::reply::Page;
 use crate::redis::{Effect, Key, Redis, RedisFault};
@@ -19,30 +22,32 @@ const PROBES: usize = 4;
 pub(super) struct SeriesIndex {
     redis: Redis,
     backend: NativeBackend,
-    key: Key,
+    keys: IndexKeys,
 }
 
 impl SeriesIndex {
     pub(super) fn new(redis: Redis, backend: NativeBackend) -> Self {
-        let key = keys::index(redis.keys());
-        Self { redis, backend, key }
+        let keys = IndexKeys::new(redis.keys());
+        Self { redis, backend, keys }
     }
 
-    /// Makes series known, then notes with each that it is.
+    /// Makes series known by name and by label, then notes with each that it is.
     ///
     /// # Errors
     /// [`RedisFault`]: the next write of the series tries again.
-    pub(super) async fn register(&self, series: &[SeriesKey]) -> Result<(), RedisFault> {
+    pub(super) async fn register(&self, series: Vec<SeriesKey>) -> Result<(), RedisFault> {
         if series.is_empty() {
             return Ok(());
         }
-        self.redis.query::<()>(&self.adding(series), Effect::Write).await?;
-        let keys: Vec<Key> = series.iter().map(|key| self.backend.keys(key).series).collect();
-        let marks: Vec<MarkListed<'_>> = keys.iter().map(MarkListed).collect();
+        let (entries, _) = self.look_up(series).await?;
+        self.enlist(&entries).await?;
+        let keys: Vec<Key> = entries.iter().map(|entry| self.backend.keys(&entry.key).series).collect();
+        let marks: Vec<MarkListed<'_>> =
+            keys.iter().zip(&entries).map(|(series, entry)| MarkListed { series, labels: &entry.labels }).collect();
         for marked in self.redis.call_all(&marks).await? {
             marked?;
         }
-        let probe = redis::cmd("ZRANDMEMBER").arg(&self.key).arg(PROBES).to_owned();
+        let probe = redis::cmd("ZRANDMEMBER").arg(&self.keys.names).arg(PROBES).to_owned();
         let names: Vec<String> = self.redis.query(&probe, Effect::Read).await?;
         self.drop_gone(names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect()).await
     }
@@ -66,20 +71,13 @@ impl SeriesIndex {
         // No UTF-8 text has this byte, so it is behind every name with the prefix.
         let high = [b"(", prefix.as_bytes(), b"\xff"].concat();
         let mut command = redis::cmd("ZRANGEBYLEX");
-        command.arg(&self.key).arg(low).arg(high).arg("LIMIT").arg(0).arg(limit + 1);
+        command.arg(&self.keys.names).arg(low).arg(high).arg("LIMIT").arg(0).arg(limit + 1);
         let mut names: Vec<String> = self.redis.query(&command, Effect::Read).await?;
         let next_cursor = if names.len() > limit { names.get(limit - 1).cloned() } else { None };
         names.truncate(limit);
 
-        let series: Vec<SeriesKey> = names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-        let commands: Vec<Cmd> = series.iter().map(|key| self.definition_of(key)).collect();
-        let (mut items, mut gone) = (Vec::with_capacity(series.len()), Vec::new());
-        for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
-            match entry(key.clone(), answer?)? {
-                Some(entry) => items.push(entry),
-                None => gone.push(key),
-            }
-        }
+        let series = names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
+        let (items, gone) = self.look_up(series).await?;
         self.drop_gone(gone).await?;
         Ok(Page { items, next_cursor })
     }
@@ -89,43 +87,47 @@ impl SeriesIndex {
     /// # Errors
     /// [`RedisFault`]: the names are dropped another time.
     pub(super) async fn drop_gone(&self, series: Vec<SeriesKey>) -> Result<(), RedisFault> {
-        let (_, gone) = self.split(series).await?;
+        let (_, gone) = self.look_up(series).await?;
         if gone.is_empty() {
             return Ok(());
         }
-        let mut removing = redis::cmd("ZREM");
-        removing.arg(&self.key);
-        for key in &gone {
-            removing.arg(key.as_str());
+        let calls: Vec<Delist<'_>> = gone.iter().map(|series| Delist { index: &self.keys, series }).collect();
+        for dropped in self.redis.call_all(&calls).await? {
+            dropped?;
         }
-        self.redis.query::<()>(&removing, Effect::Write).await?;
         // One may have been created, and registered, between the look and the removal.
-        let (back, _) = self.split(gone).await?;
-        if back.is_empty() {
+        let (back, _) = self.look_up(gone).await?;
+        self.enlist(&back).await
+    }
+
+    async fn enlist(&self, entries: &[SeriesEntry]) -> Result<(), RedisFault> {
+        let calls: Vec<Enlist<'_>> = entries
+            .iter()
+            .map(|SeriesEntry { key: series, labels, .. }| Enlist { index: &self.keys, series, labels })
+            .collect();
+        if calls.is_empty() {
             return Ok(());
         }
-        self.redis.query::<()>(&self.adding(&back), Effect::Write).await
+        for enlisted in self.redis.call_all(&calls).await? {
+            enlisted?;
+        }
+        Ok(())
     }
 
-    /// Those that exist, and those that do not.
-    async fn split(&self, series: Vec<SeriesKey>) -> Result<(Vec<SeriesKey>, Vec<SeriesKey>), RedisFault> {
-        let exists = |key| redis::cmd("EXISTS").arg(self.backend.keys(key).series).to_owned();
-        let commands: Vec<Cmd> = series.iter().map(exists).collect();
-        let answers = self.redis.query_all(&commands, Effect::Read).await?;
-        let (mut there, mut gone) = (Vec::new(), Vec::new());
-        for (key, answer) in series.into_iter().zip(answers) {
-            if answer? == Value::Int(0) { gone.push(key) } else { there.push(key) }
+    /// Those that exist, as they are, and those that do not.
+    async fn look_up(&self, series: Vec<SeriesKey>) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
+        if series.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let commands: Vec<Cmd> = series.iter().map(|key| self.definition_of(key)).collect();
+        let (mut there, mut gone) = (Vec::with_capacity(series.len()), Vec::new());
+        for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
+            match entry(key.clone(), answer?)? {
+                Some(entry) => there.push(entry),
+                None => gone.push(key),
+            }
         }
         Ok((there, gone))
-    }
-
-    fn adding(&self, series: &[SeriesKey]) -> Cmd {
-        let mut command = redis::cmd("ZADD");
-        command.arg(&self.key);
-        for key in series {
-            command.arg(0).arg(key.as_str());
-        }
-        command
     }
 
     fn definition_of(&self, key: &SeriesKey) -> Cmd {

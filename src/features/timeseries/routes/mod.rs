@@ -1,8 +1,14 @@
+//! The doors of the time series: series and their samples here, windows of them in [`range`].
+
+mod range;
+
+pub(super) use range::*;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
@@ -11,9 +17,7 @@ use super::model::{
     Alteration, Creation, CsvSamples, DeletedSamples, NdjsonSamples, NewSamples, NewSeriesSamples, SampleView,
     SamplesAnswer, SeriesEntry, SeriesView, StreamAnswer,
 };
-use super::query::{DeletionQuery, ListQuery, RangeQuery, SeriesPath, WindowQuery};
-use super::range::Stats;
-use super::render;
+use super::query::{DeletionQuery, ListQuery, SeriesPath};
 use super::service::TimeseriesService;
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
@@ -24,7 +28,7 @@ use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
 
-/// List the series.
+/// List the series, all of them or those with given labels.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
     responses(
         ReadFailures,
@@ -184,99 +188,6 @@ pub(super) async fn get_latest(
     NoQuery: NoQuery,
 ) -> Result<Json<SampleView>, Problem> {
     Ok(Json(timeseries.latest(key).await?))
-}
-
-/// A page of a range as the document describes it; `render` writes it.
-#[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
-pub(super) struct Range {
-    #[schema(example = "energy:consumption:MTR-001")]
-    key: String,
-    /// The window of this page and all that follow, Unix milliseconds, both included.
-    from: i64,
-    to: i64,
-    samples: Vec<RangePoint>,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
-    next_cursor: Option<String>,
-}
-
-/// A sample, or a bucket by its start.
-#[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
-pub(super) struct RangePoint {
-    timestamp: i64,
-    /// Null where the sum of a bucket is out of range.
-    value: Option<f64>,
-}
-
-const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
-
-/// Read a window: raw samples, or aggregates of buckets.
-///
-/// With `Accept: text/csv` the answer is CSV with a header line, and the header `Next-Cursor` says where the next page
-/// begins.
-#[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
-    params(SeriesPath, RangeQuery),
-    responses(
-        ReadFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
-pub(super) async fn get_range(
-    State(timeseries): State<TimeseriesService>,
-    Path(SeriesPath { key }): Path<SeriesPath>,
-    Query(query): Query<RangeQuery>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let page = timeseries.range(key, &query).await?;
-    if !prefers_csv(&headers) {
-        let json = HeaderValue::from_static("application/json");
-        return Ok(([(header::CONTENT_TYPE, json)], render::json(&page)).into_response());
-    }
-    let csv = HeaderValue::from_static("text/csv; charset=utf-8");
-    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, csv)], render::csv(&page)).into_response();
-    if let Some(cursor) = page.next.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok()) {
-        response.headers_mut().insert(NEXT_CURSOR, cursor);
-    }
-    Ok(response)
-}
-
-/// Whether the caller asks for CSV rather than for JSON: by a higher weight, or by name where JSON is only covered by a
-/// wildcard.
-fn prefers_csv(headers: &HeaderMap) -> bool {
-    let (mut csv, mut json) = ((0.0, false), (0.0, false));
-    let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-    for range in ranges.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let weight: f32 =
-            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
-        match media.as_str() {
-            "text/csv" => csv = (weight, true),
-            "application/json" => json = (weight, true),
-            "*/*" | "application/*" if !json.1 => json = (weight, false),
-            _ => {}
-        }
-    }
-    csv > json
-}
-
-/// Statistics of a window.
-#[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
-    params(SeriesPath, WindowQuery),
-    responses(
-        ReadFailures,
-        (status = 200, description = "The statistics; null where there are no samples", body = Stats),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
-pub(super) async fn get_stats(
-    State(timeseries): State<TimeseriesService>,
-    Path(SeriesPath { key }): Path<SeriesPath>,
-    Query(query): Query<WindowQuery>,
-) -> Result<Json<Stats>, Problem> {
-    Ok(Json(timeseries.stats(key, &query).await?))
 }
 
 /// What loading needs beside the service.

@@ -1,0 +1,170 @@
+//! Ascending samples to buckets, in one pass.
+
+use std::collections::VecDeque;
+
+use super::super::backend::Window;
+use super::super::series::Sample;
+use super::grid::Grid;
+use super::kernel::Kernel;
+use super::point::{Bucket, Slot};
+use crate::clock::UnixMillis;
+
+/// Buckets that are complete, as many as are wanted.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Slots {
+    pub list: VecDeque<Slot>,
+    most: usize,
+    end: End,
+    /// Whether there were more.
+    pub more: bool,
+}
+
+/// Which ones are kept when there are more than wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) enum End {
+    Oldest,
+    Newest,
+}
+
+impl Slots {
+    pub(in crate::features::timeseries) fn new(end: End, most: usize) -> Self {
+        Self { list: VecDeque::new(), most, end, more: false }
+    }
+
+    /// Whether no further bucket would be kept.
+    pub(in crate::features::timeseries) fn is_full(&self) -> bool {
+        self.end == End::Oldest && self.list.len() >= self.most
+    }
+
+    fn push(&mut self, slot: Slot) {
+        if self.is_full() {
+            self.more = true;
+            return;
+        }
+        self.list.push_back(slot);
+        if self.list.len() > self.most {
+            self.list.pop_front();
+            self.more = true;
+        }
+    }
+}
+
+/// Turns samples into buckets; which aggregation it is was decided once, not for every sample.
+pub(in crate::features::timeseries) trait Fold: Send {
+    /// Adds ascending samples; it may stop when no further bucket is wanted.
+    fn feed(&mut self, samples: &[Sample], out: &mut Slots);
+
+    /// Completes the last bucket; `after` is the oldest sample behind the segment.
+    fn finish(&mut self, after: Option<Sample>, out: &mut Slots);
+
+    /// The start of the bucket that is not complete yet.
+    fn open_start(&self) -> Option<UnixMillis>;
+
+    /// How many samples it keeps in memory.
+    fn kept(&self) -> usize;
+}
+
+/// What the buckets of one pass have in common.
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) struct Pass {
+    pub grid: Grid,
+    /// The whole window of the query.
+    pub window: Window,
+    /// The part of it that this pass goes over.
+    pub segment: Window,
+    /// Whether buckets without samples between two samples are shown with what the kernel says about them.
+    pub bridges: bool,
+}
+
+/// The pass of one kernel; buckets without samples appear only where the kernel bridges them.
+#[derive(Debug)]
+pub(super) struct Buckets<K> {
+    kernel: K,
+    pass: Pass,
+    open: Option<Bucket>,
+    /// The newest sample so far.
+    last: Option<Sample>,
+    /// The end of the newest bucket that is dealt with.
+    reached: UnixMillis,
+}
+
+impl<K: Kernel> Buckets<K> {
+    /// `before` is the newest sample before the segment.
+    pub(super) fn new(kernel: K, pass: Pass, before: Option<Sample>) -> Self {
+        let reached = pass.segment.from;
+        Self { kernel, pass, open: None, last: before, reached }
+    }
+
+    fn close(&mut self, bucket: Bucket, after: Option<Sample>, out: &mut Slots) {
+        out.push(Slot { bucket, number: self.kernel.close(after) });
+        self.reached = bucket.end;
+    }
+
+    /// Shows the buckets without samples before `until`, up to the next sample.
+    fn bridge(&mut self, until: UnixMillis, after: Sample, out: &mut Slots) {
+        let Some(before) = self.last.filter(|_| self.pass.bridges) else { return };
+        while self.reached < until && !out.is_full() {
+            let bucket = self.pass.grid.bucket(self.reached);
+            let number = self.kernel.bridge(K::edges(bucket, self.pass.window), before, after);
+            out.push(Slot { bucket, number });
+            self.reached = bucket.end;
+        }
+    }
+}
+
+impl<K: Kernel> Fold for Buckets<K> {
+    fn feed(&mut self, mut samples: &[Sample], out: &mut Slots) {
+        while let Some(&first) = samples.first() {
+            let bucket = match self.open {
+                Some(bucket) if first.timestamp < bucket.end => bucket,
+                open => {
+                    if let Some(complete) = open {
+                        self.close(complete, Some(first), out);
+                    }
+                    let bucket = self.pass.grid.bucket(first.timestamp);
+                    self.bridge(bucket.start, first, out);
+                    if out.is_full() {
+                        self.open = None;
+                        return;
+                    }
+                    self.kernel.open(K::edges(bucket, self.pass.window), self.last);
+                    self.open = Some(bucket);
+                    bucket
+                }
+            };
+            let (inside, rest) = samples.split_at(before(samples, bucket.end));
+            self.kernel.add(inside);
+            self.last = inside.last().copied();
+            samples = rest;
+        }
+    }
+
+    fn finish(&mut self, after: Option<Sample>, out: &mut Slots) {
+        if let Some(bucket) = self.open.take() {
+            self.close(bucket, after, out);
+        }
+        if let Some(after) = after {
+            self.bridge(self.pass.segment.to + 1, after, out);
+        }
+    }
+
+    fn open_start(&self) -> Option<UnixMillis> {
+        self.open.map(|bucket| bucket.start)
+    }
+
+    fn kept(&self) -> usize {
+        self.kernel.kept()
+    }
+}
+
+/// How many of the ascending samples lie before `end`: doubling steps, then bisection, since most buckets are short.
+fn before(samples: &[Sample], end: UnixMillis) -> usize {
+    let is_inside = |sample: &Sample| sample.timestamp < end;
+    let mut step = 1;
+    while samples.get(step).is_some_and(is_inside) {
+        step *= 2;
+    }
+    let low = step / 2;
+    let high = (step + 1).min(samples.len());
+    low + samples.get(low..high).unwrap_or_default().partition_point(is_inside)
+}

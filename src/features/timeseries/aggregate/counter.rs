@@ -1,0 +1,109 @@
+//! How far a counter went on: cumulative meters that wrap around, and that start again when they are replaced.
+//!
+//! The counter is a line through its samples. A bucket's increase is what the line rises from the bucket's beginning to
+//! its end, so that days add up to their month whatever times the samples have, and a reading at midnight ends one day
+//! and begins the next. Before the first sample and behind the last one nothing is known, and nothing counts.
+//!
+//! Where a value is smaller than the one before, the counter was reset and has counted up from 0. With `wrap`, a step
+//! over the end of the register is taken for a wrap when that makes it at most half of the register long: a replaced
+//! meter would have had to run through more than that.
+
+use super::super::backend::Window;
+use super::super::series::Sample;
+use super::kernel::{Edges, Kernel, milliseconds};
+use super::line::share;
+use super::point::{Bucket, Number};
+use super::summation::Sum;
+
+#[derive(Debug)]
+pub(super) struct Counter {
+    per_second: bool,
+    /// The value at which the register starts again at 0.
+    wrap: Option<f64>,
+    edges: Edges,
+    before: Option<Sample>,
+    last: Option<Sample>,
+    /// What was counted before the last reset or wrap in this bucket.
+    total: Sum,
+    /// The value from which the counter counts since then.
+    base: f64,
+    /// When counting began.
+    since: i64,
+}
+
+impl Counter {
+    pub(super) fn new(per_second: bool, wrap: Option<f64>) -> Self {
+        let edges = Edges { start: 0, end: 0 };
+        Self { per_second, wrap, edges, before: None, last: None, total: Sum::default(), base: 0.0, since: 0 }
+    }
+
+    /// How far the counter went from one sample to the next.
+    fn step(&self, from: f64, to: f64) -> f64 {
+        if to >= from {
+            return to - from;
+        }
+        match self.wrap {
+            Some(wrap) if from < wrap && wrap - from + to <= wrap / 2.0 => wrap - from + to,
+            _ => to.max(0.0),
+        }
+    }
+
+    fn answer(&self, increase: f64, from: i64, to: i64) -> Number {
+        Number::Float(if self.per_second { increase / (milliseconds(to - from) / 1_000.0) } else { increase })
+    }
+}
+
+impl Kernel for Counter {
+    /// A window that includes the last millisecond of a bucket includes its end.
+    fn edges(bucket: Bucket, window: Window) -> Edges {
+        let end = if window.to >= bucket.end - 1 { bucket.end } else { window.to };
+        Edges { start: bucket.start.max(window.from), end }
+    }
+
+    fn open(&mut self, edges: Edges, before: Option<Sample>) {
+        *self = Self { edges, before, ..Self::new(self.per_second, self.wrap) };
+    }
+
+    fn add(&mut self, samples: &[Sample]) {
+        let Some(&first) = samples.first() else { return };
+        if self.last.is_none() {
+            (self.since, self.base) = match self.before {
+                Some(before) => {
+                    let inside = 1.0 - share(before.timestamp, self.edges.start, first.timestamp);
+                    (self.edges.start, first.value - self.step(before.value, first.value) * inside)
+                }
+                None => (first.timestamp, first.value),
+            };
+        }
+        let mut last = self.last.unwrap_or(first);
+        for &sample in samples {
+            if sample.value < last.value {
+                self.total.add(last.value - self.base);
+                self.base = sample.value - self.step(last.value, sample.value);
+            }
+            last = sample;
+        }
+        self.last = Some(last);
+    }
+
+    fn close(&mut self, after: Option<Sample>) -> Number {
+        let Some(last) = self.last else { return Number::NONE };
+        let mut increase = self.total;
+        let until = match after {
+            Some(after) if self.edges.end > last.timestamp => {
+                let inside = share(last.timestamp, self.edges.end, after.timestamp);
+                increase.add(self.step(last.value, after.value) * inside);
+                self.edges.end
+            }
+            _ => last.timestamp,
+        };
+        increase.add(last.value - self.base);
+        self.answer(increase.value(), self.since, until)
+    }
+
+    fn bridge(&self, edges: Edges, before: Sample, after: Sample) -> Number {
+        let whole = milliseconds(after.timestamp - before.timestamp);
+        let increase = self.step(before.value, after.value) * (edges.length() / whole);
+        self.answer(increase, edges.start, edges.end)
+    }
+}

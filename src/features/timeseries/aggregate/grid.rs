@@ -1,0 +1,103 @@
+//! Where buckets begin.
+
+use super::calendar::Calendar;
+use super::point::Bucket;
+use crate::clock::UnixMillis;
+
+/// A rule that gives every time its bucket.
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) enum Grid {
+    /// One bucket for all.
+    Whole(Bucket),
+    /// At every whole `width` (milliseconds, at least 1) from `anchor` (Unix milliseconds, of any sign).
+    Elapsed { width: i64, anchor: UnixMillis },
+    /// At every whole `width` from local midnight; the last bucket of a day ends with it.
+    WithinDay { days: Calendar, width: i64, day: Bucket },
+    /// Whole days or months.
+    Calendar(Calendar),
+}
+
+impl Grid {
+    /// Parts of a day in the calendar's zone; `width` divides 24 hours.
+    pub(in crate::features::timeseries) fn within_day(days: Calendar, width: i64) -> Self {
+        Self::WithinDay { days, width, day: Bucket { start: 0, end: 0 } }
+    }
+
+    /// The bucket that a time falls into.
+    pub(in crate::features::timeseries) fn bucket(&mut self, time: UnixMillis) -> Bucket {
+        match self {
+            Self::Whole(bucket) => *bucket,
+            Self::Elapsed { width, anchor } => {
+                let start = time - (time - *anchor).rem_euclid(*width);
+                Bucket { start, end: start + *width }
+            }
+            Self::WithinDay { days, width, day } => {
+                // Most times fall into the same day as the one before.
+                if !(day.start..day.end).contains(&time) {
+                    *day = days.bucket(time);
+                }
+                let start = time - (time - day.start).rem_euclid(*width);
+                Bucket { start, end: (start + *width).min(day.end) }
+            }
+            Self::Calendar(calendar) => calendar.bucket(time),
+        }
+    }
+
+    /// The start of a bucket that lies at least about `count` buckets before the one of `time`.
+    pub(in crate::features::timeseries) fn before(&mut self, time: UnixMillis, count: i64) -> UnixMillis {
+        match self {
+            Self::Whole(bucket) => bucket.start,
+            Self::Elapsed { width, .. } | Self::WithinDay { width, .. } => {
+                // No sample is older than 0.
+                let earlier = time.saturating_sub(width.saturating_mul(count));
+                self.bucket(earlier.max(0)).start
+            }
+            Self::Calendar(calendar) => calendar.before(time, count),
+        }
+    }
+
+    /// About how many buckets lie from `start` to `end`, both boundaries.
+    pub(in crate::features::timeseries) fn count(&self, start: UnixMillis, end: UnixMillis) -> i64 {
+        match self {
+            Self::Whole(_) => 0,
+            Self::Elapsed { width, .. } | Self::WithinDay { width, .. } => (end - start) / width,
+            Self::Calendar(calendar) => calendar.count(start, end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::super::calendar::Stride;
+    use super::*;
+
+    #[test]
+    fn a_bucket_may_begin_before_time() {
+        for anchor in [-3, 7, 17] {
+            let mut grid = Grid::Elapsed { width: 10, anchor };
+            assert_eq!(grid.bucket(0), Bucket { start: -3, end: 7 }, "{anchor}");
+            assert_eq!(grid.bucket(7), Bucket { start: 7, end: 17 }, "{anchor}");
+            assert_eq!(grid.before(27, 2), 7, "{anchor}");
+        }
+    }
+
+    #[test]
+    fn hours_begin_with_the_local_day_and_end_with_it() {
+        const HOUR: i64 = 3_600_000;
+        let grid = |name: &str, width| {
+            let days = Calendar::new(TimeZone::get(name).expect("a zone"), Stride::Days(1), None);
+            Grid::within_day(days, width)
+        };
+        // India is five and a half hours ahead.
+        assert_eq!(grid("Asia/Kolkata", HOUR).bucket(0), Bucket { start: -HOUR / 2, end: HOUR / 2 });
+        // The day has 23 hours, so its last quarter has five.
+        let midnight = 1_774_738_800_000;
+        let mut berlin = grid("Europe/Berlin", 6 * HOUR);
+        assert_eq!(berlin.bucket(midnight), Bucket { start: midnight, end: midnight + 6 * HOUR });
+        let last = Bucket { start: midnight + 18 * HOUR, end: midnight + 23 * HOUR };
+        assert_eq!(berlin.bucket(midnight + 22 * HOUR), last);
+        assert_eq!(berlin.bucket(last.end), Bucket { start: last.end, end: last.end + 6 * HOUR });
+    }
+}

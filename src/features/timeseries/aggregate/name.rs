@@ -1,0 +1,152 @@
+//! The names of aggregations.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::percentile::Percentile;
+
+/// What a bucket's samples become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) enum Aggregation {
+    Avg,
+    Sum,
+    Min,
+    Max,
+    /// The largest value less the smallest.
+    Range,
+    Count,
+    First,
+    Last,
+    Spread(Spread),
+    /// The average weighted by time: each stretch between two samples counts by its length.
+    Twa,
+    Percentile(Percentile),
+    /// How far a counter went on.
+    Increase,
+    /// The same per second.
+    Rate,
+    /// Open, high, low, close and volume.
+    Ohlcv,
+}
+
+/// How far values lie from their mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) enum Spread {
+    StdP,
+    StdS,
+    VarP,
+    VarS,
+}
+
+/// Every name but those of percentiles.
+const NAMES: &[(&str, Aggregation)] = &[
+    ("avg", Aggregation::Avg),
+    ("sum", Aggregation::Sum),
+    ("min", Aggregation::Min),
+    ("max", Aggregation::Max),
+    ("range", Aggregation::Range),
+    ("count", Aggregation::Count),
+    ("first", Aggregation::First),
+    ("last", Aggregation::Last),
+    ("std_p", Aggregation::Spread(Spread::StdP)),
+    ("std_s", Aggregation::Spread(Spread::StdS)),
+    ("var_p", Aggregation::Spread(Spread::VarP)),
+    ("var_s", Aggregation::Spread(Spread::VarS)),
+    ("twa", Aggregation::Twa),
+    ("median", Aggregation::Percentile(Percentile::MEDIAN)),
+    ("increase", Aggregation::Increase),
+    ("rate", Aggregation::Rate),
+    ("ohlcv", Aggregation::Ohlcv),
+];
+
+impl Aggregation {
+    /// Of the document, and what [`Aggregation::from_str`] reads.
+    const PATTERN: &str = "^(avg|sum|min|max|range|count|first|last|std_p|std_s|var_p|var_s|twa|median|increase|rate|ohlcv|p[0-9]{1,2}([.][0-9]{1,3})?)$";
+
+    /// Whether the samples beside a bucket matter.
+    pub(in crate::features::timeseries) fn needs_neighbours(self) -> bool {
+        matches!(self, Self::Twa | Self::Increase | Self::Rate)
+    }
+
+    /// Whether it follows a counter, so that every bucket between two samples has an answer.
+    pub(in crate::features::timeseries) fn is_counter(self) -> bool {
+        matches!(self, Self::Increase | Self::Rate)
+    }
+}
+
+impl FromStr for Aggregation {
+    type Err = UnknownAggregation;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAggregation> {
+        let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, aggregation)| *aggregation);
+        named.or_else(|| percentile(text)).ok_or(UnknownAggregation)
+    }
+}
+
+/// `p95`, `p99.9`: two digits and three behind the point at most.
+fn percentile(text: &str) -> Option<Aggregation> {
+    let digits = |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.strip_prefix('p')?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if !digits(whole, 2) || !digits(fraction, 3) {
+        return None;
+    }
+    let thousandths = format!("{whole}{fraction:0<3}").parse().ok()?;
+    Some(Aggregation::Percentile(Percentile::of_thousandths(thousandths)))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct UnknownAggregation;
+
+impl fmt::Display for UnknownAggregation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is no aggregation: ")?;
+        for (name, _) in NAMES {
+            write!(f, "{name}, ")?;
+        }
+        f.write_str("or a percentile such as p95 or p99.9")
+    }
+}
+
+impl<'de> Deserialize<'de> for Aggregation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|unknown| de::Error::custom(format!("`{text}` {unknown}")))
+    }
+}
+
+impl PartialSchema for Aggregation {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(Self::PATTERN)).into()
+    }
+}
+
+impl ToSchema for Aggregation {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_have_two_digits_and_three_behind_the_point() {
+        for (text, share) in [("p50", 50_000), ("p5", 5_000), ("p0", 0), ("p99.9", 99_900), ("p99.999", 99_999)] {
+            assert_eq!(text.parse(), Ok(Aggregation::Percentile(Percentile::of_thousandths(share))), "{text}");
+        }
+        for bad in ["p", "p100", "p.5", "p5.", "p1.2345", "p-1", "p+5", "p1e1", "q5", "P95", "AVG", "std.p", ""] {
+            assert_eq!(bad.parse::<Aggregation>(), Err(UnknownAggregation), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_document_knows_every_name() {
+        for (name, aggregation) in NAMES {
+            assert!(Aggregation::PATTERN.contains(name), "{name}");
+            assert_eq!(name.parse(), Ok(*aggregation));
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How far values lie from their mean.
+
+use super::super::series::Sample;
+use super::kernel::{Edges, Kernel};
+use super::name::Spread;
+use super::point::Number;
+use super::summation::Moments;
+
+/// Variances and standard deviations.
+#[derive(Debug)]
+pub(super) struct SpreadKernel {
+    spread: Spread,
+    moments: Moments,
+}
+
+impl SpreadKernel {
+    pub(super) fn new(spread: Spread) -> Self {
+        Self { spread, moments: Moments::default() }
+    }
+}
+
+impl Kernel for SpreadKernel {
+    fn open(&mut self, _: Edges, _: Option<Sample>) {
+        self.moments = Moments::default();
+    }
+
+    fn add(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            self.moments.add(sample.value);
+        }
+    }
+
+    fn close(&mut self, _: Option<Sample>) -> Number {
+        Number::Float(self.spread.of(self.moments))
+    }
+}
+
+impl Spread {
+    pub(in crate::features::timeseries) fn of(self, moments: Moments) -> f64 {
+        match self {
+            Self::StdP => moments.var_p().sqrt(),
+            Self::StdS => moments.var_s().sqrt(),
+            Self::VarP => moments.var_p(),
+            Self::VarS => moments.var_s(),
+        }
+    }
+}

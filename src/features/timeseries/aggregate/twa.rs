@@ -1,0 +1,61 @@
+//! The average weighted by time: the area below the lines that connect the samples, by the time that they cover.
+//!
+//! The lines to the samples beside a bucket count as far as they lie in it. Where there is no such sample, the time
+//! before the first or behind the last one does not count. A bucket that covers no time has its last value.
+//!
+//! Source: the semantics of RedisTimeSeries' `twa`.
+
+use super::super::series::Sample;
+use super::kernel::{Edges, Kernel, milliseconds};
+use super::line::value_at;
+use super::point::Number;
+use super::summation::Sum;
+
+#[derive(Debug, Default)]
+pub(super) struct Twa {
+    end: i64,
+    /// The newest point of the line so far.
+    last: Option<Sample>,
+    area: Sum,
+    covered: f64,
+    /// The line's first point, when it lies before the bucket's first sample.
+    before: Option<(i64, Sample)>,
+}
+
+impl Twa {
+    fn line_to(&mut self, point: Sample) {
+        if let Some(last) = self.last {
+            let length = milliseconds(point.timestamp - last.timestamp);
+            self.area.add(f64::midpoint(last.value, point.value) * length);
+            self.covered += length;
+        }
+        self.last = Some(point);
+    }
+}
+
+impl Kernel for Twa {
+    fn open(&mut self, edges: Edges, before: Option<Sample>) {
+        *self = Self { end: edges.end, before: before.map(|before| (edges.start, before)), ..Self::default() };
+    }
+
+    fn add(&mut self, samples: &[Sample]) {
+        if let (Some((start, before)), Some(&first)) = (self.before.take(), samples.first()) {
+            self.line_to(Sample { timestamp: start, value: value_at(start, before, first) });
+        }
+        for &sample in samples {
+            self.line_to(sample);
+        }
+    }
+
+    fn close(&mut self, after: Option<Sample>) -> Number {
+        let Some(last) = self.last else { return Number::NONE };
+        if let Some(after) = after.filter(|_| self.end > last.timestamp) {
+            self.line_to(Sample { timestamp: self.end, value: value_at(self.end, last, after) });
+        }
+        Number::Float(if self.covered > 0.0 { self.area.value() / self.covered } else { last.value })
+    }
+
+    fn bridge(&self, edges: Edges, before: Sample, after: Sample) -> Number {
+        Number::Float(f64::midpoint(value_at(edges.start, before, after), value_at(edges.end, before, after)))
+    }
+}

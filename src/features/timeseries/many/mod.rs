@@ -1,0 +1,182 @@
+//! Ranges of many series: each as it is, or reduced by groups.
+
+mod group;
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+
+use super::aggregate::Point;
+use super::config::TimeseriesConfig;
+use super::error::TimeseriesError;
+use super::index::SeriesIndex;
+use super::model::SeriesEntry;
+use super::query::{Grouping, ManyCursor, ManyPlan, Reducer};
+use super::range::{Budget, RangePage, RangePlan, RangeReader};
+use super::series::{Labels, SeriesKey};
+use group::Group;
+
+/// Series that are read at once: enough to hide the way to Redis and back.
+const AT_ONCE: usize = 16;
+
+/// A page of ranges.
+#[derive(Debug)]
+pub(super) struct ManyPage {
+    pub items: Vec<ManyItem>,
+    pub next: Option<ManyCursor>,
+}
+
+/// The range of a series, or of a group.
+#[derive(Debug)]
+pub(super) struct ManyItem {
+    /// The series, or `label=value`.
+    pub key: String,
+    /// Null where the series does not have a label that was asked for.
+    pub labels: BTreeMap<String, Option<String>>,
+    pub points: Vec<Point>,
+    /// Whether the window has more points than the limit.
+    pub truncated: bool,
+    /// How a group came about.
+    pub reduced: Option<(Reducer, Vec<SeriesKey>)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ManyReader {
+    reader: RangeReader,
+    index: SeriesIndex,
+    /// Points of one answer, after which a page ends.
+    max_points: usize,
+    /// Series and timestamps that a query with groups may read.
+    group_series: usize,
+    group_points: usize,
+}
+
+impl ManyReader {
+    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: &TimeseriesConfig) -> Self {
+        Self {
+            reader,
+            index,
+            max_points: config.max_points,
+            group_series: config.group_series,
+            group_points: config.group_points,
+        }
+    }
+
+    /// One page of series, or all groups.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::TooWide`] and the like, [`TimeseriesError::TooManySeries`] for groups.
+    pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
+        match plan.group.clone() {
+            Some(grouping) => self.groups(&plan, &grouping).await,
+            None => self.series(&plan).await,
+        }
+    }
+
+    async fn series(&self, plan: &ManyPlan) -> Result<ManyPage, TimeseriesError> {
+        let after = plan.after.as_ref().map(SeriesKey::as_str);
+        let found = self.index.page_by_label(&plan.filter, "", after, plan.series_limit).await?;
+        let budget = self.reader.budget();
+        let mut ranges = self.read(&plan.range, &budget, found.items);
+        let (mut items, mut points, mut last) = (Vec::new(), 0, None);
+        let mut next_cursor = found.next_cursor.and_then(|key| SeriesKey::new(&key).ok());
+        while let Some((entry, range)) = ranges.next().await {
+            let page = match range {
+                Ok(Some(page)) => page,
+                Ok(None) => continue,
+                // What is complete is answered; the next page begins with this series and may read anew.
+                Err(error) if error.is_too_much() && last.is_some() => {
+                    next_cursor = last;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            points += page.points.len();
+            if points > self.max_points && last.is_some() {
+                next_cursor = last;
+                break;
+            }
+            items.push(ManyItem {
+                key: entry.key.to_string(),
+                labels: shown(&entry.labels, plan.labels.as_deref()),
+                truncated: page.next.is_some(),
+                points: page.points,
+                reduced: None,
+            });
+            last = Some(entry.key);
+        }
+        let window = plan.range.window;
+        Ok(ManyPage { items, next: next_cursor.map(|after| ManyCursor { window, after }) })
+    }
+
+    async fn groups(&self, plan: &ManyPlan, grouping: &Grouping) -> Result<ManyPage, TimeseriesError> {
+        let budget = self.reader.budget();
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let (mut series, mut points) = (0, 0);
+        let mut cursor: Option<String> = None;
+        loop {
+            let found = self.index.page_by_label(&plan.filter, "", cursor.as_deref(), AT_ONCE * AT_ONCE).await?;
+            let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
+            let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
+            series += entries.len();
+            if series > self.group_series {
+                return Err(TimeseriesError::TooManySeries { limit: self.group_series });
+            }
+            let mut ranges = self.read(&plan.range, &budget, entries);
+            while let Some((entry, range)) = ranges.next().await {
+                let Some(page) = range? else { continue };
+                let value = entry.labels.get(&grouping.label).unwrap_or_default();
+                let group = groups.entry(value.to_owned()).or_default();
+                points += group.add(entry.key, &page.points, page.next.is_some());
+                if points > self.group_points {
+                    return Err(TimeseriesError::TooManyPoints { limit: self.group_points });
+                }
+            }
+            cursor = found.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let RangePlan { order, limit, .. } = plan.range;
+        let label = &grouping.label;
+        let items = groups.into_iter().map(|(value, group)| {
+            let (points, truncated) = group.reduce(grouping.reducer, order, limit);
+            let own = BTreeMap::from([(label.clone(), value.clone())]);
+            ManyItem {
+                key: format!("{label}={value}"),
+                labels: match &plan.labels {
+                    Some(names) => names.iter().map(|name| (name.clone(), own.get(name).cloned())).collect(),
+                    None => own.into_iter().map(|(name, value)| (name, Some(value))).collect(),
+                },
+                points,
+                truncated,
+                reduced: Some((grouping.reducer, group.sources)),
+            }
+        });
+        Ok(ManyPage { items: items.collect(), next: None })
+    }
+
+    /// Reads the series some at a time, in their order; one that is gone meanwhile has no range.
+    fn read<'a>(
+        &'a self,
+        plan: &'a RangePlan,
+        budget: &'a Budget,
+        entries: Vec<SeriesEntry>,
+    ) -> impl stream::Stream<Item = (SeriesEntry, Result<Option<RangePage>, TimeseriesError>)> + Unpin + 'a {
+        let read = async move |entry: SeriesEntry| {
+            let page = match self.reader.page_within(budget, entry.key.clone(), plan.clone()).await {
+                Err(TimeseriesError::NotFound(_)) => Ok(None),
+                page => page.map(Some),
+            };
+            (entry, page)
+        };
+        Box::pin(stream::iter(entries).map(read).buffered(AT_ONCE))
+    }
+}
+
+fn shown(labels: &Labels, names: Option<&[String]>) -> BTreeMap<String, Option<String>> {
+    match names {
+        Some(names) => names.iter().map(|name| (name.clone(), labels.get(name).map(str::to_owned))).collect(),
+        None => labels.iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect(),
+    }
+}

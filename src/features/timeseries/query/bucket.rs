@@ -1,0 +1,89 @@
+//! The length of a bucket in a query.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::super::aggregate::Stride;
+use super::super::series::MAX_TIMESTAMP;
+use crate::config::value::Span;
+
+/// `15m`, `1h`: elapsed time; `1d`, `2w`, `1mo`, `1y`: the calendar's days, weeks, months and years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) enum BucketLength {
+    /// Milliseconds, at least 1.
+    Elapsed(i64),
+    Calendar(Stride),
+}
+
+impl BucketLength {
+    /// The most units of the calendar: more than 9,999 of any have no use.
+    const MAX_UNITS: i32 = 9_999;
+}
+
+impl FromStr for BucketLength {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let stride = match unit {
+            "d" => Stride::Days,
+            "w" => Stride::Weeks,
+            "mo" => Stride::Months,
+            "y" => |years| Stride::Months(12 * years),
+            "ms" | "s" | "m" | "h" => {
+                let span: Span = text.parse()?;
+                return match i64::try_from(span.as_millis()) {
+                    Ok(ms @ 1..=MAX_TIMESTAMP) => Ok(Self::Elapsed(ms)),
+                    _ => Err(format!("`{text}`: a bucket is at least 1 ms and at most {MAX_TIMESTAMP} ms long")),
+                };
+            }
+            _ => {
+                return Err(format!(
+                    "`{text}` is no length of a bucket: write a whole number and one of ms, s, m, h, d, w, mo, y"
+                ));
+            }
+        };
+        match number.parse() {
+            Ok(count @ 1..=Self::MAX_UNITS) => Ok(Self::Calendar(stride(count))),
+            _ => Err(format!("`{text}`: a bucket has from 1 to {} days, weeks, months or years", Self::MAX_UNITS)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BucketLength {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_has_a_number_and_a_unit() {
+        for (text, length) in [
+            ("1ms", BucketLength::Elapsed(1)),
+            ("15m", BucketLength::Elapsed(900_000)),
+            ("36h", BucketLength::Elapsed(129_600_000)),
+            ("1d", BucketLength::Calendar(Stride::Days(1))),
+            ("2w", BucketLength::Calendar(Stride::Weeks(2))),
+            ("3mo", BucketLength::Calendar(Stride::Months(3))),
+            ("1y", BucketLength::Calendar(Stride::Months(12))),
+            ("9999y", BucketLength::Calendar(Stride::Months(119_988))),
+        ] {
+            assert_eq!(text.parse(), Ok(length), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_neither_empty_nor_endless() {
+        for bad in
+            ["0s", "0d", "15", "", "-1h", "1.5d", "1M", "1 d", "mo", "10000y", "99999999999d", "9007199254740992ms"]
+        {
+            assert!(bad.parse::<BucketLength>().is_err(), "{bad}");
+        }
+    }
+}

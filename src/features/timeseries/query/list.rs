@@ -1,0 +1,91 @@
+//! Which series a list shows.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use utoipa::IntoParams;
+
+use super::{LabelFilter, Matcher, Violation};
+
+/// Which series a list shows.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct ListQuery {
+    /// The start of the keys.
+    #[param(example = "energy:")]
+    pub prefix: Option<String>,
+    /// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (not there) or `zone!=` (there).
+    /// It may be given several times; all of them hold, and one at least is `zone=1` or `zone=(1,2)`.
+    #[param(value_type = Option<Vec<String>>, max_items = 32)]
+    pub filter: Vec<Matcher>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Series of a page; 100 when absent.
+    #[param(minimum = 1, maximum = 1_000)]
+    pub limit: Option<usize>,
+}
+
+impl ListQuery {
+    pub(in crate::features::timeseries) const DEFAULT_LIMIT: usize = 100;
+    pub(in crate::features::timeseries) const MAX_LIMIT: usize = 1_000;
+
+    /// # Errors
+    /// [`Violation`] when the limit is out of range.
+    pub(in crate::features::timeseries) fn checked_limit(&self) -> Result<usize, Violation> {
+        let limit = self.limit.unwrap_or(Self::DEFAULT_LIMIT);
+        if (1..=Self::MAX_LIMIT).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Violation::new("limit", format!("must be from 1 to {}", Self::MAX_LIMIT)))
+    }
+
+    /// `None`: all series.
+    ///
+    /// # Errors
+    /// [`Violation`] when the conditions do not name a value.
+    pub(in crate::features::timeseries) fn label_filter(&self) -> Result<Option<LabelFilter>, Violation> {
+        if self.filter.is_empty() {
+            return Ok(None);
+        }
+        let filter = LabelFilter::new(self.filter.clone());
+        filter.map(Some).map_err(|rule| Violation::new("filter", rule))
+    }
+}
+
+/// By hand, because `filter` may be given several times and everything else may not.
+impl<'de> Deserialize<'de> for ListQuery {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Parameters)
+    }
+}
+
+struct Parameters;
+
+impl<'de> Visitor<'de> for Parameters {
+    type Value = ListQuery;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("query parameters")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ListQuery, A::Error> {
+        const KNOWN: &[&str] = &["prefix", "filter", "cursor", "limit"];
+        let mut query = ListQuery::default();
+        while let Some(name) = map.next_key::<String>()? {
+            let given = match name.as_str() {
+                "filter" => {
+                    query.filter.push(map.next_value()?);
+                    false
+                }
+                "prefix" => query.prefix.replace(map.next_value()?).is_some(),
+                "cursor" => query.cursor.replace(map.next_value()?).is_some(),
+                "limit" => query.limit.replace(map.next_value()?).is_some(),
+                other => return Err(de::Error::unknown_field(other, KNOWN)),
+            };
+            if given {
+                return Err(de::Error::custom(format!("duplicate field `{name}`")));
+            }
+        }
+        Ok(query)
+    }
+}

@@ -1,0 +1,232 @@
+//! Ranges of many series.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use utoipa::ToSchema;
+
+use super::super::aggregate::{Aggregation, Fill};
+use super::super::backend::{Order, Window};
+use super::super::model::Timestamp;
+use super::super::range::RangePlan;
+use super::super::series::{MAX_TIMESTAMP, SeriesKey};
+use super::super::times::QueryTime;
+use super::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Stamp, Violation, Zone};
+use crate::clock::UnixMillis;
+
+/// What the points of a group's series at one timestamp become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::features::timeseries) enum Reducer {
+    Avg,
+    Sum,
+    Min,
+    Max,
+    Range,
+    Count,
+    StdP,
+    StdS,
+    VarP,
+    VarS,
+}
+
+impl Reducer {
+    pub(in crate::features::timeseries) const fn name(self) -> &'static str {
+        match self {
+            Self::Avg => "avg",
+            Self::Sum => "sum",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Range => "range",
+            Self::Count => "count",
+            Self::StdP => "std_p",
+            Self::StdS => "std_s",
+            Self::VarP => "var_p",
+            Self::VarS => "var_s",
+        }
+    }
+}
+
+/// Ranges of all series with the given labels, or of groups of them. What the parameters of a range mean is told there.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SeriesQuery, example = json!({"filter": ["zone=(1,2)"], "from": "-24h", "agg": "sum", "bucket": "1h",
+                                           "group_by": "zone", "reduce": "sum"}))]
+pub(in crate::features::timeseries) struct ManyQuery {
+    /// Conditions on labels, which all hold: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (not there) or
+    /// `zone!=` (there). One at least is `zone=1` or `zone=(1,2)`.
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 32)]
+    filter: Vec<Matcher>,
+    #[schema(value_type = Option<QueryTime>, required = false)]
+    from: Option<QueryTime>,
+    #[schema(value_type = Option<QueryTime>, required = false)]
+    to: Option<QueryTime>,
+    #[schema(value_type = Option<Aggregation>, required = false)]
+    agg: Option<Aggregation>,
+    #[schema(value_type = Option<String>, required = false, example = "1d")]
+    bucket: Option<BucketLength>,
+    #[schema(value_type = Option<String>, required = false, example = "Asia/Bangkok")]
+    tz: Option<Zone>,
+    #[schema(value_type = Option<String>, required = false, example = "start")]
+    align: Option<Align>,
+    bucket_timestamp: Option<Stamp>,
+    empty: Option<bool>,
+    fill: Option<Fill>,
+    #[schema(value_type = Option<Vec<i64>>, required = false, min_items = 1, max_items = 128)]
+    filter_by_ts: Option<Vec<Timestamp>>,
+    min_value: Option<f64>,
+    max_value: Option<f64>,
+    #[schema(exclusive_minimum = 0)]
+    wrap: Option<f64>,
+    order: Option<Order>,
+    /// Points of a series, or of a group once it is reduced; 10,000 when absent.
+    #[schema(minimum = 1, maximum = 100_000)]
+    limit: Option<usize>,
+    /// The labels that are shown, null where a series does not have them; all of its labels when absent.
+    #[schema(max_items = 32)]
+    labels: Option<Vec<String>>,
+    /// The label whose values make groups; series without it are left out. Goes with `reduce`.
+    group_by: Option<String>,
+    /// What the points of a group's series at one timestamp become.
+    reduce: Option<Reducer>,
+    /// Series of a page; 100 when absent. Groups are not paged.
+    #[schema(minimum = 1, maximum = 1_000)]
+    series_limit: Option<usize>,
+    /// `next_cursor` of the page before; it stands for that request's `from` and `to`.
+    #[schema(value_type = Option<String>, required = false)]
+    cursor: Option<ManyCursor>,
+}
+
+/// A checked query.
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) struct ManyPlan {
+    pub filter: LabelFilter,
+    /// Of every series.
+    pub range: RangePlan,
+    /// All when absent.
+    pub labels: Option<Vec<String>>,
+    pub group: Option<Grouping>,
+    pub series_limit: usize,
+    /// The last series of the page before.
+    pub after: Option<SeriesKey>,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) struct Grouping {
+    pub label: String,
+    pub reducer: Reducer,
+}
+
+impl ManyQuery {
+    /// # Errors
+    /// [`Violation`] naming the field.
+    pub(in crate::features::timeseries) fn plan(
+        self,
+        now: UnixMillis,
+        default: usize,
+        max: usize,
+    ) -> Result<ManyPlan, Violation> {
+        let filter = LabelFilter::new(self.filter).map_err(|rule| Violation::new("filter", rule))?;
+        let (window, after) = self.cursor.map_or((None, None), |cursor| (Some(cursor.window), Some(cursor.after)));
+        let at = |time: UnixMillis| Some(QueryTime::At(time));
+        let times = match self.filter_by_ts.as_deref() {
+            Some([]) => return Err(Violation::new("filter_by_ts", "must have a timestamp")),
+            times => times.map(|times| times.iter().map(|time| time.0).collect()),
+        };
+        let range = RangeQuery {
+            from: window.map_or(self.from, |window| at(window.from)),
+            to: window.map_or(self.to, |window| at(window.to)),
+            agg: self.agg,
+            bucket: self.bucket,
+            tz: self.tz,
+            align: self.align,
+            bucket_timestamp: self.bucket_timestamp,
+            empty: self.empty,
+            fill: self.fill,
+            filter_by_ts: times,
+            min_value: self.min_value,
+            max_value: self.max_value,
+            wrap: self.wrap,
+            order: self.order,
+            limit: self.limit,
+            ..RangeQuery::default()
+        };
+        let range = range.plan(now, default, max)?;
+        let group = match (self.group_by, self.reduce) {
+            (Some(_), Some(_)) if self.agg == Some(Aggregation::Ohlcv) => {
+                return Err(Violation::new("reduce", "candles of several series cannot be reduced"));
+            }
+            (Some(label), Some(reducer)) => Some(Grouping { label, reducer }),
+            (Some(_), None) => return Err(Violation::new("reduce", "is needed with `group_by`")),
+            (None, Some(_)) => return Err(Violation::new("group_by", "is needed with `reduce`")),
+            (None, None) => None,
+        };
+        let most = ListQuery::MAX_LIMIT;
+        let series_limit = self.series_limit.unwrap_or(ListQuery::DEFAULT_LIMIT);
+        if !(1..=most).contains(&series_limit) {
+            return Err(Violation::new("series_limit", format!("must be from 1 to {most}")));
+        }
+        if group.is_some() && (self.series_limit.is_some() || after.is_some()) {
+            let name = if after.is_some() { "cursor" } else { "series_limit" };
+            return Err(Violation::new(name, "means nothing with `group_by`: groups are not paged"));
+        }
+        if self.labels.as_ref().is_some_and(|labels| labels.len() > LabelFilter::MAX) {
+            return Err(Violation::new("labels", format!("has more than {} labels", LabelFilter::MAX)));
+        }
+        Ok(ManyPlan { filter, range, labels: self.labels, group, series_limit, after })
+    }
+}
+
+/// Where the next page of series begins, and the window of all pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct ManyCursor {
+    pub window: Window,
+    /// The last series of the page before.
+    pub after: SeriesKey,
+}
+
+impl fmt::Display for ManyCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}-{}", self.window.from, self.window.to, self.after)
+    }
+}
+
+impl FromStr for ManyCursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "is no cursor of ours: send next_cursor of the page before";
+        let mut parts = text.splitn(3, '-');
+        let mut time = || {
+            let time = i64::from_str_radix(parts.next()?, 16).ok()?;
+            (0..=MAX_TIMESTAMP).contains(&time).then_some(time)
+        };
+        let (from, to) = (time().ok_or(WRONG)?, time().ok_or(WRONG)?);
+        let after = parts.next().and_then(|key| SeriesKey::new(key).ok()).ok_or(WRONG)?;
+        if from > to { Err(WRONG) } else { Ok(Self { window: Window { from, to }, after }) }
+    }
+}
+
+impl<'de> Deserialize<'de> for ManyCursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text() {
+        for key in ["a", "energy:consumption:MTR-001", "-é-"] {
+            let after = SeriesKey::new(key).expect("a key");
+            let cursor = ManyCursor { window: Window { from: 0, to: MAX_TIMESTAMP }, after };
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for bad in ["", "1-2", "1-2-", "2-1-a", "x-1-a", "-1-1-a", "0-20000000000000-a"] {
+            assert!(bad.parse::<ManyCursor>().is_err(), "{bad}");
+        }
+    }
+}

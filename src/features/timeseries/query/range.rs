@@ -1,0 +1,235 @@
+//! What a range shows, and which part of it.
+
+use serde::{Deserialize, Deserializer, de};
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::aggregate::{Aggregation, Bucket, Calendar, Fill, Gap, Grid, Stride};
+use super::super::backend::{Order, Window};
+use super::super::cursor::Cursor;
+use super::super::range::{BucketPlan, RangePlan, SampleFilter};
+use super::super::series::{MAX_TIMESTAMP, SeriesKey};
+use super::super::times::QueryTime;
+use super::{Align, BucketLength, Violation, WindowQuery, Zone};
+use crate::clock::UnixMillis;
+
+/// Which time of a bucket stands for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::features::timeseries) enum Stamp {
+    #[default]
+    Start,
+    /// The middle.
+    Mid,
+    /// The start of the next bucket.
+    End,
+}
+
+/// What a range shows, and which part of it.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct RangeQuery {
+    /// The oldest time of the window, included; the beginning when absent.
+    #[param(inline, example = "-24h")]
+    pub from: Option<QueryTime>,
+    /// The newest time of the window, included; the end when absent.
+    #[param(inline, example = "now")]
+    pub to: Option<QueryTime>,
+    /// What the samples of a bucket become; raw samples when absent. Without `bucket` the whole window is one.
+    #[param(inline)]
+    pub agg: Option<Aggregation>,
+    /// The length of a bucket: elapsed time (15m, 6h), or days, weeks from Monday on, months and years (1d, 1w, 3mo,
+    /// 1y). Goes with `agg`.
+    #[param(value_type = Option<String>, pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
+    pub bucket: Option<BucketLength>,
+    /// The zone of days, weeks, months and years, by its name in the IANA database; UTC when absent. With it, a bucket of
+    /// hours or less is a whole part of the local day.
+    #[param(value_type = Option<String>, example = "Asia/Bangkok", max_length = 64)]
+    pub tz: Option<Zone>,
+    /// A time at which a bucket begins: `start` or `end` of the window, Unix milliseconds, or any other form of time.
+    #[param(value_type = Option<String>, pattern = "^(start|end|now|-?[0-9]{1,15}|-[0-9]{1,9}(ms|s|m|h|d|w)|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
+    pub align: Option<Align>,
+    /// Which time of a bucket is its timestamp; `start` when absent.
+    #[param(inline)]
+    pub bucket_timestamp: Option<Stamp>,
+    /// Whether buckets without samples between others are shown: 0 for a sum or count, the value before for `last` and
+    /// `ohlcv`, the line between the samples for `twa`, null for all others.
+    pub empty: Option<bool>,
+    /// What is shown for buckets without samples between others, instead of `empty`; they are left out when absent.
+    #[param(inline)]
+    pub fill: Option<Fill>,
+    /// Only samples at these timestamps, at most 128 with commas between them.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,16}(,[0-9]{1,16}){0,127}$")]
+    pub filter_by_ts: Option<TimestampList>,
+    /// Only samples with at least this value.
+    pub min_value: Option<f64>,
+    /// Only samples with at most this value.
+    pub max_value: Option<f64>,
+    /// The value at which a counter's register starts again at 0. Goes with `increase` and `rate`.
+    #[param(exclusive_minimum = 0, example = 100_000.0)]
+    pub wrap: Option<f64>,
+    /// The series whose sums are the volumes of `ohlcv`.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 512)]
+    pub volume_key: Option<SeriesKey>,
+    /// `asc`, oldest first, when absent.
+    #[param(inline)]
+    pub order: Option<Order>,
+    /// Points of a page; 10,000 when absent.
+    #[param(minimum = 1, maximum = 100_000)]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the page before; it stands for that request's `from`, `to` and `order`.
+    #[param(value_type = Option<String>, pattern = "^[ad][0-9a-f]{1,14}-[0-9a-f]{1,14}-[0-9a-f]{1,14}-[0-9a-f]{1,14}$")]
+    pub cursor: Option<Cursor>,
+}
+
+/// Timestamps with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct TimestampList(Vec<UnixMillis>);
+
+impl TimestampList {
+    const MAX: usize = 128;
+}
+
+impl FromIterator<UnixMillis> for TimestampList {
+    fn from_iter<I: IntoIterator<Item = UnixMillis>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for TimestampList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|time| digits && *time <= MAX_TIMESTAMP)
+        };
+        let times: Option<Vec<UnixMillis>> = text.split(',').take(Self::MAX + 1).map(time).collect();
+        match times {
+            Some(times) => Ok(Self(times)),
+            None => Err(de::Error::custom("is no list of Unix milliseconds with commas between them")),
+        }
+    }
+}
+
+impl RangeQuery {
+    /// # Errors
+    /// [`Violation`] naming the parameter.
+    pub(in crate::features::timeseries) fn plan(
+        &self,
+        now: UnixMillis,
+        default: usize,
+        max: usize,
+    ) -> Result<RangePlan, Violation> {
+        let limit = self.limit.unwrap_or(default);
+        if !(1..=max).contains(&limit) {
+            return Err(Violation::new("limit", format!("must be from 1 to {max}")));
+        }
+        for (name, bound) in [("min_value", self.min_value), ("max_value", self.max_value)] {
+            if bound.is_some_and(|bound| !bound.is_finite()) {
+                return Err(Violation::new(name, "must be a finite number"));
+            }
+        }
+        if self.filter_by_ts.as_ref().is_some_and(|times| times.0.len() > TimestampList::MAX) {
+            return Err(Violation::new("filter_by_ts", format!("has more than {} timestamps", TimestampList::MAX)));
+        }
+        let (window, order) = match self.cursor {
+            Some(cursor) => (cursor.window, cursor.order),
+            None => (WindowQuery { from: self.from, to: self.to }.window(now)?, self.order.unwrap_or_default()),
+        };
+        Ok(RangePlan {
+            window,
+            order,
+            limit,
+            place: self.cursor.map(|cursor| cursor.place),
+            filter: SampleFilter::new(
+                self.filter_by_ts.as_ref().map(|times| times.0.as_slice()),
+                self.min_value,
+                self.max_value,
+            ),
+            buckets: self.buckets(window, now)?,
+            stamp: self.bucket_timestamp.unwrap_or_default(),
+            volume_key: self.volume_key.clone(),
+        })
+    }
+
+    fn buckets(&self, window: Window, now: UnixMillis) -> Result<Option<BucketPlan>, Violation> {
+        let without_bucket = [
+            ("tz", self.tz.is_some()),
+            ("align", self.align.is_some()),
+            ("bucket_timestamp", self.bucket_timestamp.is_some()),
+            ("empty", self.empty.is_some()),
+            ("fill", self.fill.is_some()),
+        ];
+        if let Some((name, _)) = without_bucket.iter().find(|(_, given)| *given && self.bucket.is_none()) {
+            return Err(Violation::new(name, "means nothing without `bucket`"));
+        }
+        let aggregation = match (self.agg, self.bucket) {
+            (Some(aggregation), _) => Some(aggregation),
+            (None, Some(_)) => return Err(Violation::new("agg", "is needed with `bucket`")),
+            (None, None) => None,
+        };
+        let is_counter = aggregation.is_some_and(Aggregation::is_counter);
+        match self.wrap {
+            Some(_) if !is_counter => return Err(Violation::new("wrap", "goes with `increase` and `rate`")),
+            Some(wrap) if !(wrap > 0.0 && wrap.is_finite()) => {
+                return Err(Violation::new("wrap", "must be a finite number above 0"));
+            }
+            _ => {}
+        }
+        if self.volume_key.is_some() && aggregation != Some(Aggregation::Ohlcv) {
+            return Err(Violation::new("volume_key", "goes with `ohlcv`"));
+        }
+        let Some(aggregation) = aggregation else { return Ok(None) };
+        let grid = match self.bucket {
+            Some(length) => self.grid(length, window, now)?,
+            None => Grid::Whole(Bucket { start: window.from, end: window.to + 1 }),
+        };
+        let gap = match (self.empty, self.fill) {
+            (Some(_), Some(_)) => return Err(Violation::new("fill", "says what `empty` says: send one of them")),
+            (_, Some(Fill::Linear)) if aggregation == Aggregation::Ohlcv => {
+                return Err(Violation::new("fill", "candles are not filled along a line"));
+            }
+            (Some(true), None) => Gap::natural(aggregation),
+            (_, fill) => Gap::filled(fill.unwrap_or_default(), aggregation),
+        };
+        Ok(Some(BucketPlan { grid, aggregation, wrap: self.wrap, gap }))
+    }
+
+    fn grid(&self, length: BucketLength, window: Window, now: UnixMillis) -> Result<Grid, Violation> {
+        const DAY: i64 = 86_400_000;
+        /// 29 December 1969, a Monday.
+        const MONDAY: UnixMillis = -3 * DAY;
+        let anchor = self.anchor(window, now)?;
+        let elapsed = |width, usual| Grid::Elapsed { width, anchor: anchor.unwrap_or(usual) };
+        Ok(match (length, &self.tz) {
+            (BucketLength::Elapsed(width), Some(Zone(zone))) if anchor.is_none() => {
+                if DAY % width != 0 {
+                    let rule = "with `tz`, a bucket of hours or less is a whole part of a day: 24 hours without a rest";
+                    return Err(Violation::new("bucket", rule));
+                }
+                Grid::within_day(Calendar::new(zone.clone(), Stride::Days(1), None), width)
+            }
+            (BucketLength::Elapsed(width), _) => elapsed(width, 0),
+            // In UTC, every day is as long as the next.
+            (BucketLength::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
+            (BucketLength::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
+            (BucketLength::Calendar(stride), zone) => {
+                let zone = zone.as_ref().map_or(jiff::tz::TimeZone::UTC, |zone| zone.0.clone());
+                Grid::Calendar(Calendar::new(zone, stride, anchor))
+            }
+        })
+    }
+
+    fn anchor(&self, window: Window, now: UnixMillis) -> Result<Option<UnixMillis>, Violation> {
+        let missing = |end| Err(Violation::new("align", format!("needs an explicit `{end}`")));
+        Ok(match self.align {
+            None => None,
+            Some(Align::Start) if self.from.is_none() && self.cursor.is_none() => return missing("from"),
+            Some(Align::End) if self.to.is_none() && self.cursor.is_none() => return missing("to"),
+            Some(Align::Start) => Some(window.from),
+            Some(Align::End) => Some(window.to),
+            Some(Align::At(time)) => Some(time),
+            Some(Align::Time(time)) => Some(time.resolve(now)),
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Pages of buckets.
+
+use std::collections::VecDeque;
+
+use super::super::aggregate::{Aggregation, End, Gap, Grid, Pass, Placed, Slot, Slots, fill, fold};
+use super::super::backend::{Order, Window};
+use super::super::cursor::Place;
+use super::super::error::TimeseriesError;
+use super::super::series::Sample;
+use super::scan::{Ended, Scan};
+use crate::clock::UnixMillis;
+
+/// How samples become buckets.
+#[derive(Clone, Debug)]
+pub(in crate::features::timeseries) struct BucketPlan {
+    pub grid: Grid,
+    pub aggregation: Aggregation,
+    /// The value at which a counter's register starts again at 0.
+    pub wrap: Option<f64>,
+    pub gap: Gap,
+}
+
+/// What one page may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub limit: usize,
+    /// The longest gap that is filled, in buckets.
+    pub gap_buckets: usize,
+    /// The most samples of a bucket that are kept in memory.
+    pub kept_samples: usize,
+}
+
+/// A page that is being put together.
+#[derive(Debug)]
+pub(super) struct BucketPage<'a, 'b> {
+    pub scan: &'a Scan<'b>,
+    pub plan: BucketPlan,
+    /// The whole window of the query.
+    pub window: Window,
+    pub bounds: Bounds,
+    pub place: Option<Place>,
+}
+
+/// Buckets in the asked order, and where the next page begins.
+pub(super) type Buckets = (Vec<Slot>, Option<Place>);
+
+/// The first number of buckets that are read backwards at a time; it doubles.
+const FIRST_SPAN: usize = 16;
+
+impl BucketPage<'_, '_> {
+    pub(super) async fn read(mut self, order: Order) -> Result<Buckets, TimeseriesError> {
+        let skip = self.place.map_or(0, |place| place.skip);
+        // One more than asked for tells whether there is a next page.
+        let wanted = skip + self.bounds.limit + 1;
+        let (slots, cut) = match order {
+            Order::Asc => self.oldest(wanted).await?,
+            Order::Desc => self.newest(wanted).await?,
+        };
+        let BucketPlan { grid, gap, .. } = &mut self.plan;
+        let placed = fill(slots.iter(), grid, *gap, order, wanted, self.bounds.gap_buckets)?;
+        let next = match (placed.get(wanted - 1), cut) {
+            (Some(beyond), _) => Some(self.place_of(beyond, 0)),
+            (None, Cut::No) => None,
+            (None, Cut::At(start)) => Some(Place { at: start.max(self.window.from), skip: 0 }),
+            (None, Cut::Behind) => placed.last().map(|last| self.place_of(last, 1)),
+        };
+        let page: Vec<Slot> = placed.iter().skip(skip).take(self.bounds.limit).map(|placed| placed.slot).collect();
+        if page.is_empty() && cut != Cut::No {
+            // The next page would be no longer than this one.
+            return Err(self.scan.too_wide());
+        }
+        Ok((page, next))
+    }
+
+    fn place_of(&self, placed: &Placed, behind: usize) -> Place {
+        Place { at: placed.origin.max(self.window.from), skip: placed.distance + behind }
+    }
+
+    /// The first buckets of what is left of the window, ascending.
+    async fn oldest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, Cut), TimeseriesError> {
+        let from = self.place.map_or(self.window.from, |place| place.at);
+        let segment = Window { from, to: self.window.to };
+        let mut slots = Slots::new(End::Oldest, wanted);
+        let spent = self.pass(segment, &mut slots).await?;
+        let cut = match spent {
+            None => Cut::No,
+            // What lies between the last bucket and the next one is not filled yet.
+            Some(_) if self.plan.gap.is_filled() => Cut::Behind,
+            Some(open) => Cut::At(open),
+        };
+        Ok((slots.list, cut))
+    }
+
+    /// The last buckets of what is left of the window, ascending.
+    ///
+    /// A sum depends on the order of its terms. So parts of the window are read, the newest part first, but each of
+    /// them forwards: a page has the same numbers in both orders.
+    async fn newest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, Cut), TimeseriesError> {
+        let mut found = VecDeque::new();
+        let mut end = match self.place {
+            Some(place) => self.plan.grid.bucket(place.at).end.min(self.window.to + 1),
+            None => self.window.to + 1,
+        };
+        let mut span = FIRST_SPAN;
+        loop {
+            let Some(newest) = self.newest_before(end).await? else { return Ok((found, Cut::No)) };
+            // Parts of the window without samples cost nothing.
+            if !self.bridges() || (found.is_empty() && self.scan.oldest_after(end - 1).await?.is_none()) {
+                end = end.min(self.plan.grid.bucket(newest.timestamp).end);
+            }
+            span = span.min(wanted - found.len());
+            let back = i64::try_from(span).unwrap_or(i64::MAX) - 1;
+            let from = self.plan.grid.before(end - 1, back).max(self.window.from);
+            let mut slots = Slots::new(End::Newest, wanted - found.len());
+            let spent = self.pass(Window { from, to: end - 1 }, &mut slots).await?;
+            if spent.is_some() {
+                return if found.is_empty() { Err(self.scan.too_wide()) } else { Ok((found, Cut::Behind)) };
+            }
+            for slot in slots.list.into_iter().rev() {
+                found.push_front(slot);
+            }
+            if found.len() >= wanted || from <= self.window.from {
+                return Ok((found, Cut::No));
+            }
+            (end, span) = (from, span * 2);
+        }
+    }
+
+    /// The newest sample before `end` that the rest of the page can come from.
+    async fn newest_before(&mut self, end: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+        let newest = self.scan.newest_before(end).await?;
+        // A bucket without samples may lie between one before the window and one in it.
+        Ok(newest.filter(|sample| self.bridges() || sample.timestamp >= self.window.from))
+    }
+
+    fn bridges(&self) -> bool {
+        self.plan.gap == Gap::Bridged
+    }
+
+    /// Goes over a segment once. Where the request has read all that it may before the end: the bucket it was in.
+    async fn pass(&mut self, segment: Window, slots: &mut Slots) -> Result<Option<UnixMillis>, TimeseriesError> {
+        let BucketPlan { grid, aggregation, wrap, .. } = &self.plan;
+        let neighbours = aggregation.needs_neighbours();
+        let before = if neighbours { self.scan.newest_before(segment.from).await? } else { None };
+        let pass = Pass { grid: grid.clone(), window: self.window, segment, bridges: self.bridges() };
+        let mut fold = fold(*aggregation, *wrap, pass, before);
+        let kept_samples = self.bounds.kept_samples;
+        let mut too_many = false;
+        let take = |samples: &[Sample]| {
+            fold.feed(samples, slots);
+            too_many = fold.kept() > kept_samples;
+            !too_many && !slots.is_full()
+        };
+        let ended = self.scan.read(segment, Order::Asc, usize::MAX, take).await?;
+        if too_many {
+            return Err(TimeseriesError::BucketTooLarge { limit: kept_samples });
+        }
+        match ended {
+            Ended::Enough => Ok(None),
+            Ended::Spent(_) => Ok(Some(fold.open_start().unwrap_or(segment.from))),
+            Ended::Done => {
+                let after = if neighbours { self.scan.oldest_after(segment.to).await? } else { None };
+                fold.finish(after, slots);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Whether a page ends before the window and before its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    No,
+    /// The next page begins with the bucket of this time.
+    At(UnixMillis),
+    /// The next page begins behind the last bucket.
+    Behind,
+}

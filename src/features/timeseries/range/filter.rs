@@ -1,0 +1,74 @@
+//! Which samples of a window count.
+
+use super::super::backend::Window;
+use super::super::series::Sample;
+use crate::clock::UnixMillis;
+
+/// Filters act before aggregation, as if the other samples were not there.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::features::timeseries) struct SampleFilter {
+    /// Ascending and distinct; all when absent.
+    times: Option<Vec<UnixMillis>>,
+    /// Both included.
+    min: f64,
+    max: f64,
+}
+
+impl SampleFilter {
+    /// Samples at one of `times`, if there are any, with values from `min` to `max`.
+    pub(in crate::features::timeseries) fn new(
+        times: Option<&[UnixMillis]>,
+        min: Option<f64>,
+        max: Option<f64>,
+    ) -> Self {
+        let times = times.map(|times| {
+            let mut times = times.to_vec();
+            times.sort_unstable();
+            times.dedup();
+            times
+        });
+        Self { times, min: min.unwrap_or(f64::NEG_INFINITY), max: max.unwrap_or(f64::INFINITY) }
+    }
+
+    /// Whether every sample passes.
+    pub(super) fn is_open(&self) -> bool {
+        self.times.is_none() && self.min == f64::NEG_INFINITY && self.max == f64::INFINITY
+    }
+
+    pub(super) fn passes(&self, sample: &Sample) -> bool {
+        let at_its_time = self.times.as_ref().is_none_or(|times| times.binary_search(&sample.timestamp).is_ok());
+        at_its_time && (self.min..=self.max).contains(&sample.value)
+    }
+
+    /// The part of a window in which samples may pass; `None`: there is none.
+    pub(super) fn narrow(&self, window: Window) -> Option<Window> {
+        let Some(times) = &self.times else { return Some(window) };
+        let from = times.iter().find(|time| **time >= window.from)?;
+        let to = times.iter().rfind(|time| **time <= window.to)?;
+        if from <= to { Some(Window { from: *from, to: *to }) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_shrinks_to_the_times_asked_for() {
+        let filter = SampleFilter::new(Some(&[30, 10, 20, 10]), None, None);
+        let narrow = |from, to| filter.narrow(Window { from, to }).map(|window| (window.from, window.to));
+        assert_eq!(narrow(0, 100), Some((10, 30)));
+        assert_eq!(narrow(11, 29), Some((20, 20)));
+        assert_eq!(narrow(11, 19), None);
+        assert_eq!(narrow(31, 40), None);
+    }
+
+    #[test]
+    fn both_ends_of_the_values_pass() {
+        let filter = SampleFilter::new(None, Some(1.0), Some(2.0));
+        let passes = |value| filter.passes(&Sample { timestamp: 0, value });
+        assert!(passes(1.0) && passes(2.0) && !passes(0.999) && !passes(2.001));
+        assert!(!SampleFilter::new(None, Some(2.0), Some(1.0)).passes(&Sample { timestamp: 0, value: 1.5 }));
+        assert!(SampleFilter::new(None, None, None).is_open() && !filter.is_open());
+    }
+}

@@ -1,0 +1,136 @@
+//! Reading a window: pages of samples or buckets, and statistics, a stretch at a time.
+
+mod buckets;
+mod budget;
+mod filter;
+mod raw;
+mod scan;
+mod stats;
+mod volume;
+
+pub(super) use buckets::BucketPlan;
+pub(super) use budget::Budget;
+pub(super) use filter::SampleFilter;
+pub(super) use stats::Stats;
+
+use buckets::{Bounds, BucketPage};
+use scan::Scan;
+
+use super::aggregate::{Bucket, Point, Slot};
+use super::backend::native::NativeBackend;
+use super::backend::{Order, Window};
+use super::config::TimeseriesConfig;
+use super::cursor::{Cursor, Place};
+use super::error::TimeseriesError;
+use super::query::Stamp;
+use super::series::SeriesKey;
+use crate::clock::UnixMillis;
+
+/// A checked range query.
+#[derive(Clone, Debug)]
+pub(super) struct RangePlan {
+    pub window: Window,
+    pub order: Order,
+    pub limit: usize,
+    /// The first point of the page; absent on the first page.
+    pub place: Option<Place>,
+    pub filter: SampleFilter,
+    /// Raw samples when absent.
+    pub buckets: Option<BucketPlan>,
+    pub stamp: Stamp,
+    /// The series of a candle's volumes.
+    pub volume_key: Option<SeriesKey>,
+}
+
+/// A page of a range.
+#[derive(Debug)]
+pub(super) struct RangePage {
+    pub key: SeriesKey,
+    pub window: Window,
+    pub points: Vec<Point>,
+    pub next: Option<Cursor>,
+}
+
+/// Reads windows; a window of any length takes little memory, since only its points stay.
+#[derive(Clone, Debug)]
+pub(super) struct RangeReader {
+    backend: NativeBackend,
+    /// Samples that one request may read.
+    scan_samples: usize,
+    /// Samples of one bucket that are kept for a percentile.
+    percentile_samples: usize,
+    /// Buckets without samples between two with some.
+    max_points: usize,
+}
+
+impl RangeReader {
+    pub(super) fn new(backend: NativeBackend, config: &TimeseriesConfig) -> Self {
+        Self {
+            backend,
+            scan_samples: config.scan_samples,
+            percentile_samples: config.percentile_samples,
+            max_points: config.max_points,
+        }
+    }
+
+    /// One page. A stretch is read in one atomic step; between two of them the series may change.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] and [`TimeseriesError::BucketTooLarge`] where a single
+    /// bucket has too many samples, [`TimeseriesError::GapTooLong`] where a gap has too many buckets.
+    pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
+        self.page_within(&self.budget(), key, plan).await
+    }
+
+    /// What one request may read.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.scan_samples)
+    }
+
+    /// One page, within a budget that other series share.
+    ///
+    /// # Errors
+    /// As [`RangeReader::page`].
+    pub(super) async fn page_within(
+        &self,
+        budget: &Budget,
+        key: SeriesKey,
+        plan: RangePlan,
+    ) -> Result<RangePage, TimeseriesError> {
+        let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
+        let scan = Scan::new(&self.backend, &key, &filter, budget);
+        let (points, next) = match buckets {
+            None => raw::page(&scan, window, order, limit, place).await?,
+            Some(plan) => {
+                let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: self.percentile_samples };
+                let grid = plan.grid.clone();
+                let page = BucketPage { scan: &scan, plan, window, bounds, place };
+                let (mut slots, next) = page.read(order).await?;
+                if let Some(volume_key) = &volume_key {
+                    let volumes = Scan::new(&self.backend, volume_key, &filter, budget);
+                    volume::add(&volumes, grid, window, order, &mut slots).await?;
+                }
+                (slots.iter().map(|slot| stamp.point(slot)).collect(), next)
+            }
+        };
+        let next = next.map(|place| Cursor { order, window, place });
+        Ok(RangePage { key, window, points, next })
+    }
+}
+
+impl Stamp {
+    fn point(self, slot: &Slot) -> Point {
+        Point { timestamp: self.of(slot.bucket), number: slot.number }
+    }
+
+    /// The timestamp of a bucket. Time begins at 0 here; a bucket that begins before it is shown there, as long as it is.
+    fn of(self, bucket: Bucket) -> UnixMillis {
+        let Bucket { start, end } = bucket;
+        start.max(0)
+            + match self {
+                Self::Start => 0,
+                Self::Mid => (end - start) / 2,
+                Self::End => end - start,
+            }
+    }
+}

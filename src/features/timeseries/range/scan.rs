@@ -1,0 +1,107 @@
+//! Reading a window stretch by stretch, within what one request may read.
+
+use super::super::backend::native::NativeBackend;
+use super::super::backend::{Order, Stretch, Window};
+use super::super::error::TimeseriesError;
+use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
+use super::budget::Budget;
+use super::filter::SampleFilter;
+use crate::clock::UnixMillis;
+
+/// How a pass over a window ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All of it was read.
+    Done,
+    /// No more was wanted.
+    Enough,
+    /// The request has read as many samples as it may; the last one of them.
+    Spent(Option<UnixMillis>),
+}
+
+/// The samples of one series that pass a filter.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    backend: &'a NativeBackend,
+    key: &'a SeriesKey,
+    filter: &'a SampleFilter,
+    budget: &'a Budget,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(
+        backend: &'a NativeBackend,
+        key: &'a SeriesKey,
+        filter: &'a SampleFilter,
+        budget: &'a Budget,
+    ) -> Self {
+        Self { backend, key, filter, budget }
+    }
+
+    /// More samples than the request may read were needed.
+    pub(super) fn too_wide(&self) -> TimeseriesError {
+        self.budget.exceeded()
+    }
+
+    /// Gives the samples of a window to `take`, from the end that `order` names, until it says that it has enough.
+    pub(super) async fn read(
+        &self,
+        window: Window,
+        order: Order,
+        wanted: usize,
+        mut take: impl FnMut(&[Sample]) -> bool,
+    ) -> Result<Ended, TimeseriesError> {
+        // Reading a stretch is also how it is learnt that there is no such series.
+        let mut reached = None;
+        let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
+        while let Some(window) = rest {
+            let found = self.backend.read(self.key, window, order, wanted).await?;
+            let Some(Stretch { mut samples, rest: left }) = found else {
+                return Err(TimeseriesError::NotFound(self.key.clone()));
+            };
+            let affordable = self.budget.take(samples.len());
+            let spent = affordable < samples.len();
+            samples.truncate(affordable);
+            reached = samples.last().map(|sample| sample.timestamp).or(reached);
+            if !self.filter.is_open() {
+                samples.retain(|sample| self.filter.passes(sample));
+            }
+            if !take(&samples) {
+                return Ok(Ended::Enough);
+            }
+            if spent {
+                return Ok(Ended::Spent(reached));
+            }
+            rest = left;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// The newest sample before `time`.
+    pub(super) async fn newest_before(&self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+        if time <= 0 {
+            return Ok(None);
+        }
+        self.first(Window { from: 0, to: time - 1 }, Order::Desc).await
+    }
+
+    /// The oldest sample after `time`.
+    pub(super) async fn oldest_after(&self, time: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+        if time >= MAX_TIMESTAMP {
+            return Ok(None);
+        }
+        self.first(Window { from: time + 1, to: MAX_TIMESTAMP }, Order::Asc).await
+    }
+
+    async fn first(&self, window: Window, order: Order) -> Result<Option<Sample>, TimeseriesError> {
+        let mut found = None;
+        let take = |samples: &[Sample]| {
+            found = samples.first().copied();
+            found.is_none()
+        };
+        match self.read(window, order, 1, take).await? {
+            Ended::Spent(_) => Err(self.too_wide()),
+            Ended::Done | Ended::Enough => Ok(found),
+        }
+    }
+}

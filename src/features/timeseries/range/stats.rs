@@ -1,0 +1,112 @@
+//! The statistics of a window.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
+use super::super::backend::{Order, Window};
+use super::super::error::TimeseriesError;
+use super::super::series::{Sample, SeriesKey};
+use super::RangeReader;
+use super::filter::SampleFilter;
+use super::scan::{Ended, Scan};
+use crate::clock::UnixMillis;
+
+/// A window's statistics; null where there are no samples, or where a sum is out of range.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::features::timeseries) struct Stats {
+    #[schema(value_type = String)]
+    pub key: SeriesKey,
+    /// The window, Unix milliseconds, both included.
+    #[schema(value_type = i64)]
+    pub from: UnixMillis,
+    #[schema(value_type = i64)]
+    pub to: UnixMillis,
+    pub count: u64,
+    pub sum: Option<f64>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    pub avg: Option<f64>,
+    /// Of the population: the root of the mean squared distance from the mean.
+    pub std_dev: Option<f64>,
+    /// The values of the oldest and the newest sample.
+    pub first: Option<f64>,
+    pub last: Option<f64>,
+    #[schema(value_type = Option<i64>)]
+    pub first_timestamp: Option<UnixMillis>,
+    #[schema(value_type = Option<i64>)]
+    pub last_timestamp: Option<UnixMillis>,
+    /// Null also where the window has more than `timeseries.percentile_samples` samples.
+    pub percentiles: Option<Percentiles>,
+}
+
+/// Exact, and interpolated linearly between two ranks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::features::timeseries) struct Percentiles {
+    pub p50: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// `None`: there are no values.
+    fn of(values: &mut [f64]) -> Option<Self> {
+        let mut of = |thousandths| Percentile::of_thousandths(thousandths).of(values);
+        Some(Self { p50: of(50_000)?, p90: of(90_000)?, p95: of(95_000)?, p99: of(99_000)? })
+    }
+}
+
+impl RangeReader {
+    /// # Errors
+    /// [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(in crate::features::timeseries) async fn stats(
+        &self,
+        key: SeriesKey,
+        window: Window,
+    ) -> Result<Stats, TimeseriesError> {
+        let open = SampleFilter::new(None, None, None);
+        let budget = self.budget();
+        let scan = Scan::new(&self.backend, &key, &open, &budget);
+        let (mut count, mut sum, mut extent, mut moments) = (0, Sum::default(), Extent::default(), Moments::default());
+        let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
+        let mut values = Some(Vec::new());
+        let take = |samples: &[Sample]| {
+            for sample in samples {
+                sum.add(sample.value);
+                extent.add(sample.value);
+                moments.add(sample.value);
+            }
+            count += samples.len();
+            first = first.or(samples.first().copied());
+            last = samples.last().copied().or(last);
+            if count > self.percentile_samples {
+                values = None;
+            } else if let Some(values) = &mut values {
+                values.extend(samples.iter().map(|sample| sample.value));
+            }
+            true
+        };
+        if let Ended::Spent(_) = scan.read(window, Order::Asc, usize::MAX, take).await? {
+            return Err(scan.too_wide());
+        }
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let known = |number: f64| first.map(|_| number);
+        Ok(Stats {
+            from: window.from,
+            to: window.to,
+            count,
+            sum: known(sum.value()),
+            min: known(extent.min),
+            max: known(extent.max),
+            avg: known(mean(sum, count)),
+            std_dev: known(moments.var_p().sqrt()),
+            first: first.map(|sample| sample.value),
+            last: last.map(|sample| sample.value),
+            first_timestamp: first.map(|sample| sample.timestamp),
+            last_timestamp: last.map(|sample| sample.timestamp),
+            percentiles: values.and_then(|mut values| Percentiles::of(&mut values)),
+            key,
+        })
+    }
+}

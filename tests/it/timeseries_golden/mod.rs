@@ -1,0 +1,159 @@
+//! The answers of RedisTimeSeries, recorded once, against the service's own: each command that HTTP can express is sent
+//! and its answer compared. What cannot be expressed, and where the service answers otherwise on purpose, is counted
+//! under a reason that docs/timeseries.md explains.
+
+mod call;
+mod differences;
+mod many;
+mod range;
+mod series;
+mod vector;
+mod words;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::{TestApp, in_repository};
+use call::{Caller, Inexpressible};
+use vector::{Answer, Step, scenarios};
+
+/// As the module behaves: nothing is created by MADD, nothing expires, and duplicates are refused.
+const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n";
+
+/// What became of the steps of a family.
+#[derive(Debug, Default)]
+struct Tally {
+    equal: usize,
+    otherwise: BTreeMap<&'static str, usize>,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn count(&mut self, reason: &'static str) {
+        *self.otherwise.entry(reason).or_default() += 1;
+    }
+}
+
+async fn replay(family: &str, least_equal: usize) {
+    let app = TestApp::builder().config(LIKE_THE_MODULE).spawn().await;
+    let mut tally = Tally::default();
+    for scenario in scenarios(family) {
+        app.redis().command::<()>(&["FLUSHALL"]);
+        let mut caller = Caller::new(&app);
+        for command in &scenario.setup {
+            caller.run(command).await.ok();
+        }
+        for step in &scenario.steps {
+            judge(&mut caller, &scenario.name, step, &mut tally).await;
+        }
+    }
+    println!("{family}: {} equal, otherwise {:#?}", tally.equal, tally.otherwise);
+    assert!(tally.wrong.is_empty(), "{} answers differ:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
+    assert!(tally.equal >= least_equal, "{family}: only {} answers were compared: {tally:#?}", tally.equal);
+    let page = std::fs::read_to_string(in_repository("docs/timeseries.md")).expect("the page");
+    for reason in tally.otherwise.keys() {
+        assert!(page.contains(reason), "docs/timeseries.md does not explain: {reason}");
+    }
+}
+
+async fn judge(caller: &mut Caller<'_>, scenario: &str, step: &Step, tally: &mut Tally) {
+    let found = match caller.run(&step.cmd).await {
+        Ok(found) => found,
+        Err(Inexpressible(reason)) => return tally.count(reason),
+    };
+    if step.quirk.is_some() {
+        return tally.count("a quirk of the recording");
+    }
+    let shown = |answer: &Answer| differences::shown(&step.cmd, answer.clone());
+    if step.expected().iter().any(|expected| agree(&shown(expected), &shown(&found))) {
+        tally.equal += 1;
+    } else if let Some(reason) = differences::reason(step, &found) {
+        tally.count(reason);
+    } else {
+        tally.wrong.push(format!("{scenario}: {:?}\n  expected {:?}\n  found    {found:?}", step.cmd, step.expected()));
+    }
+}
+
+fn agree(expected: &Answer, found: &Answer) -> bool {
+    match (expected, found) {
+        (Answer::Error, Answer::Error) => true,
+        (Answer::Reply(expected), Answer::Reply(found)) => equal(expected, found),
+        _ => false,
+    }
+}
+
+/// Equal, with numbers in text compared as numbers.
+fn equal(expected: &Value, found: &Value) -> bool {
+    match (expected, found) {
+        (Value::Array(expected), Value::Array(found)) => {
+            expected.len() == found.len() && expected.iter().zip(found).all(|(expected, found)| equal(expected, found))
+        }
+        (Value::Object(expected), Value::Object(found)) => {
+            expected.contains_key("error") && found.contains_key("error")
+        }
+        (Value::String(expected), Value::String(found)) => match (expected.parse::<f64>(), found.parse::<f64>()) {
+            (Ok(expected), Ok(found)) => close(expected, found),
+            _ => expected == found,
+        },
+        _ => expected == found,
+    }
+}
+
+fn close(expected: f64, found: f64) -> bool {
+    let distance = (expected - found).abs();
+    (expected.is_nan() && found.is_nan())
+        || expected.to_bits() == found.to_bits()
+        || distance <= 1e-9
+        || distance <= 1e-9 * expected.abs().max(found.abs())
+}
+
+#[tokio::test]
+async fn single_samples_are_added_as_the_module_adds_them() {
+    replay("ts_add", 0).await;
+}
+
+#[tokio::test]
+async fn ranges_are_the_modules_ranges() {
+    replay("ts_range", 0).await;
+}
+
+#[tokio::test]
+async fn aggregations_are_the_modules_aggregations() {
+    replay("ts_aggregation", 0).await;
+}
+
+#[tokio::test]
+async fn retention_hides_what_the_module_hides() {
+    replay("ts_retention", 0).await;
+}
+
+#[tokio::test]
+async fn windows_are_deleted_as_by_the_module() {
+    replay("ts_del", 0).await;
+}
+
+#[tokio::test]
+async fn series_are_created_as_by_the_module() {
+    replay("ts_create", 0).await;
+}
+
+#[tokio::test]
+async fn series_are_altered_and_described_as_by_the_module() {
+    replay("ts_alter_info", 0).await;
+}
+
+#[tokio::test]
+async fn ranges_of_many_series_are_the_modules() {
+    replay("ts_mrange", 0).await;
+}
+
+#[tokio::test]
+async fn newest_samples_of_many_series_are_the_modules() {
+    replay("ts_get_mget", 0).await;
+}
+
+#[tokio::test]
+async fn random_programs_answer_as_on_the_module() {
+    replay("ts_fuzz", 0).await;
+}

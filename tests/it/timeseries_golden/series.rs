@@ -1,0 +1,206 @@
+//! Commands that write, describe and delete one series.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::call::{Called, Caller, Inexpressible, answered, path};
+use super::vector::Answer;
+use super::words::{Phrase, phrases};
+
+/// The service's last possible timestamp.
+pub const MAX_TIMESTAMP: i64 = 9_007_199_254_740_991;
+
+/// The definition that TS.CREATE, TS.ALTER and TS.ADD may carry, as a body.
+fn definition(phrases: &[Phrase<'_>]) -> Result<String, Inexpressible> {
+    let mut fields = Vec::new();
+    for phrase in phrases {
+        match phrase.keyword {
+            "RETENTION" => fields.push(format!("\"retention_ms\":{}", phrase.exactly::<1>()?[0])),
+            "DUPLICATE_POLICY" => {
+                let policy = phrase.exactly::<1>()?[0].to_ascii_lowercase();
+                fields.push(format!("\"duplicate_policy\":{}", json!(policy)));
+            }
+            "LABELS" => {
+                let (pairs, rest) = phrase.arguments.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return Err(Inexpressible::UNKNOWN_WORDS);
+                }
+                let mut labels = serde_json::Map::new();
+                for [name, value] in pairs {
+                    if !value.is_empty() && !name.is_empty() && !is_name(name) {
+                        return Err(Inexpressible::LABEL_NAMES);
+                    }
+                    if ["RETENTION", "COUNT"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+                        return Err(Inexpressible::SYNTAX);
+                    }
+                    if labels.insert((*name).to_owned(), json!(value)).is_some() {
+                        return Err(Inexpressible("a label that is there twice"));
+                    }
+                }
+                fields.push(format!("\"labels\":{}", Value::Object(labels)));
+            }
+            // How the module keeps samples changes no answer.
+            "ENCODING" | "CHUNK_SIZE" | "UNCOMPRESSED" | "COMPRESSED" => {
+                let known = phrase.arguments.iter().all(|word| {
+                    ["COMPRESSED", "UNCOMPRESSED"].contains(&word.to_ascii_uppercase().as_str())
+                        || word.parse::<u32>().is_ok_and(|size| size % 8 == 0 && (48..=1_048_576).contains(&size))
+                });
+                let takes_one = phrase.keyword == "ENCODING" || phrase.keyword == "CHUNK_SIZE";
+                if !known || (takes_one && phrase.arguments.len() > 1) {
+                    return Err(Inexpressible("how the module keeps samples"));
+                }
+            }
+            "IGNORE" => return Err(Inexpressible::IGNORE),
+            "ON_DUPLICATE" => return Err(Inexpressible::ON_DUPLICATE),
+            _ => return Err(Inexpressible::UNKNOWN_WORDS),
+        }
+    }
+    Ok(format!("{{{}}}", fields.join(",")))
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+fn fixed<const N: usize>(words: &[String]) -> Result<([&str; N], &[String]), Inexpressible> {
+    let (fixed, options) = words.split_at_checked(N).ok_or(Inexpressible::SYNTAX)?;
+    let fixed: Vec<&str> = fixed.iter().map(String::as_str).collect();
+    Ok((fixed.try_into().map_err(|_| Inexpressible::SYNTAX)?, options))
+}
+
+/// Times of the module that the service has no room for.
+fn possible(time: &str) -> Result<&str, Inexpressible> {
+    match time.parse::<i64>() {
+        Ok(ms) if ms > MAX_TIMESTAMP => Err(Inexpressible::FAR_TIMES),
+        _ => Ok(time),
+    }
+}
+
+impl Caller<'_> {
+    pub async fn create(&mut self, words: &[String]) -> Called {
+        let ([key], options) = fixed::<1>(words)?;
+        let body = definition(&phrases(options)?)?;
+        let reply = self.send(Method::PUT, &path(key), body).await;
+        // 200: it was there with the same definition.
+        Ok(if reply.is(200) { Answer::Error } else { answered(&reply, |_| json!("OK")) })
+    }
+
+    pub async fn alter(&mut self, words: &[String]) -> Called {
+        let ([key], options) = fixed::<1>(words)?;
+        let body = definition(&phrases(options)?)?;
+        Ok(answered(&self.send(Method::PATCH, &path(key), body).await, |_| json!("OK")))
+    }
+
+    pub async fn add(&mut self, words: &[String]) -> Called {
+        let ([key, time, value], options) = fixed::<3>(words)?;
+        possible(time)?;
+        let definition = definition(&phrases(options)?)?;
+        let body = format!("{{\"samples\":[{{\"timestamp\":{time},\"value\":{value}}}]}}");
+        let samples = format!("{}/samples", path(key));
+        let mut reply = self.send(Method::POST, &samples, body.clone()).await;
+        if reply.is(404) {
+            let created = self.send(Method::PUT, &path(key), definition).await;
+            if !created.is(201) {
+                return Ok(Answer::Error);
+            }
+            reply = self.send(Method::POST, &samples, body).await;
+        }
+        let time: Value = time.parse::<i64>().map_or(Value::Null, Value::from);
+        match answered(&reply, |body| body["refused"].clone()) {
+            Answer::Reply(refused) if refused != json!([]) => Ok(Answer::Error),
+            Answer::Reply(_) => Ok(Answer::Reply(time)),
+            Answer::Error => Ok(Answer::Error),
+        }
+    }
+
+    pub async fn add_many(&mut self, words: &[String]) -> Called {
+        let (triples, rest) = words.as_chunks::<3>();
+        if triples.is_empty() || !rest.is_empty() {
+            return Err(Inexpressible::SYNTAX);
+        }
+        let line = |[key, time, value]: &[String; 3]| {
+            format!("{{\"series\":{},\"timestamp\":{time},\"value\":{value}}}\n", json!(key))
+        };
+        let body: String = triples.iter().map(line).collect();
+        let ndjson = ("content-type", "application/x-ndjson");
+        let reply = self.app.send(Method::POST, "/timeseries/samples", &[ndjson], body).await;
+        Ok(answered(&reply, |answer| {
+            let refused: Vec<u64> = answer["refused"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|refused| refused["line"].as_u64().expect("a line"))
+                .collect();
+            let each = (1..).zip(triples).map(|(line, [_, time, _])| match time.parse::<i64>() {
+                Ok(time) if !refused.contains(&line) => json!(time),
+                _ => json!({ "error": "refused" }),
+            });
+            each.collect()
+        }))
+    }
+
+    pub async fn delete(&mut self, words: &[String]) -> Called {
+        let ([key, from, to], options) = fixed::<3>(words)?;
+        if !options.is_empty() {
+            return Err(Inexpressible::SYNTAX);
+        }
+        let from = if from == "-" { "0" } else { from };
+        let last = MAX_TIMESTAMP.to_string();
+        let to = if to == "+" || possible(to).is_err() { &last } else { to };
+        let path = format!("{}/samples?from={from}&to={}", path(key), to.replace('+', "%2B"));
+        Ok(answered(&self.app.delete(&path).await, |body| body["deleted"].clone()))
+    }
+
+    pub async fn latest(&mut self, words: &[String]) -> Called {
+        let ([key], options) = fixed::<1>(words)?;
+        if options.iter().any(|word| !word.eq_ignore_ascii_case("LATEST")) {
+            return Err(Inexpressible::SYNTAX);
+        }
+        let reply = self.app.get(&format!("{}/latest", path(key))).await;
+        if reply.is(404) && reply.json()["code"] == "series-empty" {
+            return Ok(Answer::Reply(json!([])));
+        }
+        Ok(answered(&reply, |sample| json!([sample["timestamp"], sample["value"].to_string()])))
+    }
+
+    /// TS.INFO, as far as both say it; see [`super::differences::shown`].
+    pub async fn describe(&mut self, words: &[String]) -> Called {
+        let ([key], options) = fixed::<1>(words)?;
+        if !options.is_empty() {
+            return Err(Inexpressible::UNKNOWN_WORDS);
+        }
+        Ok(answered(&self.app.get(&path(key)).await, |series| {
+            let time = |name: &str| if series[name].is_null() { json!(0) } else { series[name].clone() };
+            let labels = series["labels"].as_object().expect("labels");
+            let labels: Vec<Value> = labels.iter().map(|(name, value)| json!([name, value])).collect();
+            json!([
+                "totalSamples",
+                series["count"],
+                "firstTimestamp",
+                time("first_timestamp"),
+                "lastTimestamp",
+                time("last_timestamp"),
+                "retentionTime",
+                series["retention_ms"],
+                "duplicatePolicy",
+                series["duplicate_policy"],
+                "labels",
+                labels
+            ])
+        }))
+    }
+
+    pub async fn drop_series(&mut self, words: &[String]) -> Called {
+        let mut dropped = 0;
+        for key in words {
+            dropped += i32::from(self.app.delete(&path(key)).await.is(204));
+        }
+        Ok(Answer::Reply(json!(dropped)))
+    }
+
+    pub async fn exists(&mut self, words: &[String]) -> Called {
+        let ([key], _) = fixed::<1>(words)?;
+        Ok(Answer::Reply(json!(i32::from(self.app.get(&path(key)).await.is(200)))))
+    }
+}
