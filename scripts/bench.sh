@@ -1,8 +1,8 @@
 #!/bin/sh
 # Measures the service beside its peers; writes target/bench/report.md. Arguments name parts (see benches/service).
 #
-# Installs wrk and webdis (Debian, Ubuntu) when they are missing; the package's webdis service is neither started nor
-# enabled. Nothing keeps running afterwards, also when this script is interrupted.
+# Installs wrk, webdis and redis-benchmark (Debian, Ubuntu) when they are missing; the package's webdis service is
+# neither started nor enabled. Nothing keeps running afterwards, also when this script is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -48,6 +48,7 @@ install_peers() {
     for program in redis-server wrk webdis; do
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
+    command -v redis-benchmark >/dev/null 2>&1 || missing="$missing redis-tools"
     [ -n "$missing" ] || return 0
     if ! command -v apt-get >/dev/null 2>&1; then
         say "needs$missing on PATH, and there is no apt-get to install them" >&2

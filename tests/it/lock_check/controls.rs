@@ -46,6 +46,8 @@ fn found(protections: Protections) -> Vec<Violation> {
     story.write(1);
     story.release(1);
     let is_third_early = story.acquire(3, LONG);
+    // The second one knows nothing of all this and goes on.
+    story.write(2);
     story.release(2);
     if !is_third_early {
         story.acquire_when_free(3, LONG);
