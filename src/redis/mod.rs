@@ -157,6 +157,11 @@ impl Redis {
         &self.0.keys
     }
 
+    /// Whether keys live on several servers, so that only those of one slot can be changed together.
+    pub fn is_cluster(&self) -> bool {
+        self.0.is_cluster
+    }
+
     /// The time one command may take.
     pub fn command_timeout(&self) -> Duration {
         self.0.limits.command

@@ -76,13 +76,18 @@ pub trait ScriptCall {
     type Raw: FromRedisValue;
     /// What it means.
     type Reply;
-    /// How many keys [`ScriptCall::bind`] names; all of them share a cluster slot.
+    /// How many keys a call names; all of them share a cluster slot.
     const KEYS: usize;
     const EFFECT: Effect;
 
     fn script() -> &'static LuaScript;
 
-    /// Adds `KEYS` keys, then the arguments, in the order of the script's header.
+    /// How many keys this call names, where that differs from call to call.
+    fn keys(&self) -> usize {
+        Self::KEYS
+    }
+
+    /// Adds [`ScriptCall::keys`] keys, then the arguments, in the order of the script's header.
     fn bind(&self, call: &mut Binding);
 
     /// # Errors
@@ -110,10 +115,10 @@ impl Binding {
 
     fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
         let mut command = Cmd::with_capacity(12, 256);
-        command.arg(name).arg(script).arg(S::KEYS);
+        command.arg(name).arg(script).arg(call.keys());
         let mut binding = Self { command, keys: 0 };
         call.bind(&mut binding);
-        debug_assert_eq!(binding.keys, S::KEYS, "{}: keys named and keys declared", S::script().name);
+        debug_assert_eq!(binding.keys, call.keys(), "{}: keys named and keys declared", S::script().name);
         binding.command
     }
 

@@ -34,6 +34,7 @@ mod locks_redlock;
 mod locks_together;
 mod locks_waiting;
 mod logs;
+mod ratelimit;
 mod redis_production;
 mod redis_roles;
 mod redis_security;

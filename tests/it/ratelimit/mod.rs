@@ -1,0 +1,7 @@
+//! Rate limits: strategies, several limits at once, faults, bad input.
+
+mod input;
+mod limits;
+mod models;
+mod schedules;
+mod together;
