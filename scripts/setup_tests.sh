@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the checks and the tests need; what is there already is left alone.
 #
-#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python
+#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python faketime
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, faketime
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -89,13 +89,30 @@ setup_python() {
     cp "$REQUIREMENTS" "$VENV/installed.txt"
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python
+setup_faketime() {
+    if find_first faketime; then
+        return 0
+    fi
+    say "installing faketime"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install faketime
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q libfaketime
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet libfaketime
+    else
+        fail "faketime is missing: install libfaketime by hand"
+    fi
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python faketime
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
         nextest | deny) setup_cargo_tool "$part" ;;
         browser) setup_browser ;;
         python) setup_python ;;
-        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python" ;;
+        faketime) setup_faketime ;;
+        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python, faketime" ;;
     esac
 done

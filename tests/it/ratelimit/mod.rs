@@ -3,5 +3,6 @@
 mod input;
 mod limits;
 mod models;
+mod oracle;
 mod schedules;
 mod together;
