@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "features",
         &[
             "clock",
+            "config::Config",
             "config::FieldError",
             "config::Section",
             "config::SectionCheck",

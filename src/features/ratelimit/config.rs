@@ -1,11 +1,13 @@
 //! `[ratelimit]`: the limiters and the bounds of what they may keep.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::calendar::Period;
 use super::keys::KeyShape;
+use super::limiter::WithoutRedis;
 use super::rule::Rule;
 use super::strategy::Strategy;
 use crate::config::value::Span;
@@ -14,6 +16,19 @@ use crate::config::{FieldError, Section};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RatelimitConfig {
+    /// Replicas that share the limits while Redis is away.
+    pub instances: u64,
+    /// How long an open limiter waits for Redis.
+    pub open_timeout: Span,
+    /// Keys that a replica counts by itself while Redis is away.
+    pub local_keys: usize,
+    /// Blocked keys that a replica refuses by itself, and for how long at most.
+    pub blocked_keys: usize,
+    pub blocked_for: Span,
+    /// Keys for which admins may have decided something.
+    pub exceptions: usize,
+    /// How often a replica looks for changes of admins.
+    pub poll_interval: Span,
     /// The highest limit of a sliding window: each call of the window is kept.
     pub sliding_limit: u64,
     pub limiters: Vec<LimiterConfig>,
@@ -26,6 +41,7 @@ pub(super) struct LimiterConfig {
     pub name: String,
     pub key: KeyShape,
     pub strategy: StrategyConfig,
+    pub without_redis: WithoutRedis,
     /// What a call costs that does not say.
     #[serde(default = "one")]
     pub cost: u64,
@@ -82,6 +98,12 @@ impl From<StrategyConfig> for Strategy {
 
 /// A sliding window's log of this many calls takes up to 48 MB.
 const MAX_SLIDING_LIMIT: u64 = 1_000_000;
+/// Entries of a table in memory: some hundred megabytes.
+const MAX_REMEMBERED: usize = 10_000_000;
+/// All of them are read at once by every replica.
+const MAX_EXCEPTIONS: usize = 100_000;
+/// Changes are to be seen by all replicas within a second or so.
+const LONGEST_POLL: Duration = Duration::from_secs(1);
 /// Last parts of routes below `/ratelimit/`, and what limits without a limiter are counted as.
 const RESERVED: &[&str] = &["check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
 /// The longest name of a limiter, bytes.
@@ -93,6 +115,25 @@ impl Section for RatelimitConfig {
     fn validate(&self) -> Result<(), FieldError> {
         if !(1..=MAX_SLIDING_LIMIT).contains(&self.sliding_limit) {
             return Err(FieldError::new("sliding_limit", format!("must be from 1 to {MAX_SLIDING_LIMIT}")));
+        }
+        if self.instances == 0 {
+            return Err(FieldError::new("instances", "must be at least 1"));
+        }
+        if self.open_timeout.duration().is_zero() {
+            return Err(FieldError::new("open_timeout", "must not be 0"));
+        }
+        for (field, count, most) in [
+            ("local_keys", self.local_keys, MAX_REMEMBERED),
+            ("blocked_keys", self.blocked_keys, MAX_REMEMBERED),
+            ("exceptions", self.exceptions, MAX_EXCEPTIONS),
+        ] {
+            if !(1..=most).contains(&count) {
+                return Err(FieldError::new(field, format!("must be from 1 to {most}")));
+            }
+        }
+        let poll = self.poll_interval.duration();
+        if poll.is_zero() || poll > LONGEST_POLL {
+            return Err(FieldError::new("poll_interval", "must be longer than nothing and at most 1s"));
         }
         let mut names = BTreeSet::new();
         for (at, limiter) in self.limiters.iter().enumerate() {

@@ -3,13 +3,15 @@
 use super::strategy::BadStrategy;
 use crate::http::problem::{INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem};
 use crate::problems;
-use crate::redis::{Outcome, RedisFault};
+use crate::redis::{FaultKind, Outcome, RedisFault};
 
 problems! { PROBLEMS:
     RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "The limit does not allow this call now",
         "Nothing was taken. Wait for retry_after_ms; the RateLimit fields say how the limit stands.";
     UNKNOWN_LIMITER = "unknown-limiter", NOT_FOUND, "There is no limiter of this name",
         "GET /ratelimit/limiters lists them.";
+    TOO_MANY_EXCEPTIONS = "too-many-exceptions", CONFLICT, "There are too many exceptions",
+        "ratelimit.exceptions is how many keys may have one: take others back, or give them an end.";
     CHECKS_APART = "checks-apart", UNPROCESSABLE_ENTITY, "The checks' keys live apart",
         "A Redis Cluster decides together only what lives together: begin each key with the same group in braces, such \
          as {user-7}, here and in every other call for it. Nothing was taken.";
@@ -58,8 +60,13 @@ impl From<BadStrategy> for BadAsk {
 pub(super) enum LimitError {
     #[error("no limiter is called `{name}`")]
     UnknownLimiter { name: String },
+    #[error("{most} keys have exceptions already")]
+    TooManyExceptions { most: usize },
     #[error("the keys have no common group")]
     Apart,
+    /// Redis does not decide now, and nothing else may.
+    #[error("the limit cannot be checked now")]
+    Unavailable(#[source] RedisFault),
     #[error("could not reach the limits")]
     Redis(#[from] RedisFault),
 }
@@ -69,8 +76,14 @@ impl From<LimitError> for Problem {
         let known = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
         match &error {
             LimitError::UnknownLimiter { .. } => known(&UNKNOWN_LIMITER),
+            LimitError::TooManyExceptions { .. } => known(&TOO_MANY_EXCEPTIONS),
             LimitError::Apart => known(&CHECKS_APART),
-            LimitError::Redis(fault) => Self::from(fault.clone()),
+            // A wait in vain is 503 here as well: to whoever guards something, it is the same as no Redis.
+            LimitError::Unavailable(fault) if fault.kind == FaultKind::Timeout => {
+                let unavailable = RedisFault::new(FaultKind::Unavailable, fault.outcome);
+                Self::from(unavailable.caused_by(fault.clone()))
+            }
+            LimitError::Unavailable(fault) | LimitError::Redis(fault) => Self::from(fault.clone()),
         }
     }
 }

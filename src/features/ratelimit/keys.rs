@@ -70,6 +70,12 @@ impl<'de> Deserialize<'de> for KeyShape {
     }
 }
 
+/// `rate_limit:exceptions` - hash, `<limiter> <key>` to what admins decided for it, and the mark of the last change. At
+/// most `ratelimit.exceptions` decisions, each deleted when it is taken back, or has ended and another needs its place.
+pub(super) fn exceptions(space: &KeySpace) -> Key {
+    space.key("rate_limit:exceptions")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::LimiterConfig;
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::config::{LimiterConfig, RatelimitConfig};
 use super::keys::KeyShape;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView};
 use super::rule::Rule;
 use super::strategy::{BadStrategy, Strategy};
+
+/// What a limiter does while Redis is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WithoutRedis {
+    /// Counts in each replica's memory, and says so.
+    Open,
+    /// Lets nothing through.
+    Closed,
+}
 
 /// The name under which limits with a caller's own strategy are counted.
 const INLINE: &str = "inline";
@@ -21,6 +35,7 @@ pub(super) struct Limiter {
     pub rule: Rule,
     /// What a call costs that does not say.
     pub cost: u64,
+    pub without_redis: WithoutRedis,
     /// Whether it only watches.
     pub shadow: bool,
     near: f64,
@@ -38,6 +53,7 @@ impl Limiter {
             shape: config.key,
             rule,
             cost: config.cost,
+            without_redis: config.without_redis,
             shadow: config.shadow,
             near: config.near,
         })
@@ -55,9 +71,25 @@ impl Limiter {
             shape: KeyShape::inline(rule.strategy()),
             rule,
             cost: 1,
+            // Nobody has said that it may be exceeded.
+            without_redis: WithoutRedis::Closed,
             shadow: false,
             near: 1.0,
         })
+    }
+
+    /// The same limiter with another rule, for a key of its own.
+    pub(super) fn with_rule(&self, rule: Rule) -> Self {
+        Self {
+            name: self.name.clone(),
+            shape: self.shape.clone(),
+            cost: self.cost.min(rule.limit()),
+            rule,
+            without_redis: self.without_redis,
+            shadow: self.shadow,
+            near: self.near,
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// What may remain of `limit` for a call to count as near it.
@@ -77,6 +109,7 @@ impl Limiter {
             key: self.shape.as_str().to_owned(),
             strategy: self.rule.strategy().clone(),
             cost: self.cost,
+            without_redis: self.without_redis,
             shadow: self.shadow,
             near: self.near,
         }
@@ -88,21 +121,33 @@ impl Limiter {
 }
 
 /// The limiters in force, by name.
-#[derive(Debug, Default)]
-pub(super) struct Limiters(BTreeMap<Box<str>, Arc<Limiter>>);
+#[derive(Debug)]
+pub(super) struct Limiters {
+    by_name: BTreeMap<Box<str>, Arc<Limiter>>,
+    /// The highest limit of a sliding window.
+    pub sliding_limit: u64,
+}
+
+/// They change when the configuration is read again.
+pub(super) type SharedLimiters = Arc<ArcSwap<Limiters>>;
 
 impl Limiters {
+    /// # Errors
+    /// The first [`BadStrategy`].
+    pub(super) fn new(config: &RatelimitConfig, metrics: &LimitMetrics) -> Result<Self, BadStrategy> {
+        let sliding_limit = config.sliding_limit;
+        let limiters = config.limiters.iter().map(|limiter| {
+            let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
+            Ok((limiter.name.clone(), Arc::new(limiter)))
+        });
+        Ok(Self { by_name: limiters.collect::<Result<_, _>>()?, sliding_limit })
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Limiter>> {
-        self.0.values()
-    }
-}
-
-impl FromIterator<Limiter> for Limiters {
-    fn from_iter<I: IntoIterator<Item = Limiter>>(limiters: I) -> Self {
-        Self(limiters.into_iter().map(|limiter| (limiter.name.clone(), Arc::new(limiter))).collect())
+        self.by_name.values()
     }
 }

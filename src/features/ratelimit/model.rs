@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::decision::Decision;
+use super::limiter::WithoutRedis;
 use super::strategy::Strategy;
 use crate::clock::UnixMillis;
 use crate::http::whole;
@@ -84,8 +85,8 @@ pub(super) struct CheckReply {
     pub remaining: u64,
     /// Until the whole limit is there again, milliseconds.
     pub reset_ms: u64,
-    /// Until the same call fits in, milliseconds; 0 when it was allowed.
-    pub retry_after_ms: u64,
+    /// Until the same call fits in, milliseconds; 0 when it was allowed, null when waiting does not help.
+    pub retry_after_ms: Option<u64>,
     /// Whether the answer was given without Redis.
     pub degraded: bool,
     /// The limiter only watches so far: it would have refused this call.
@@ -136,11 +137,70 @@ pub(super) struct LimiterView {
     pub strategy: Strategy,
     /// What a call costs that does not say.
     pub cost: u64,
+    pub without_redis: WithoutRedis,
     /// Whether it only watches, and never refuses.
     pub shadow: bool,
     /// A call that leaves at most `1 - near` of the limit counts as near it.
     pub near: f64,
 }
+
+/// What an admin decides for one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Action {
+    /// Never refuse, and count nothing.
+    Allow,
+    /// Always refuse.
+    Deny,
+    /// Another strategy.
+    Limit,
+}
+
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "action": "deny", "ttl_ms": 3_600_000 }))]
+pub(super) struct ExceptionRequest {
+    pub action: Action,
+    /// Goes with `limit`.
+    pub strategy: Option<Strategy>,
+    /// How long it holds, milliseconds; until it is taken back unless it is given.
+    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+    pub ttl_ms: Option<u64>,
+}
+
+/// What was decided for a key.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ExceptionView {
+    #[schema(example = "10.0.0.1:/orders")]
+    pub key: String,
+    pub action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Unix milliseconds of Redis's clock; absent when it holds until it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<UnixMillis>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExceptionsQuery {
+    /// The most entries of the page.
+    #[serde(default = "default_page")]
+    #[param(required = false, minimum = 1, maximum = 1_000, default = 100, example = 100)]
+    pub limit: usize,
+    /// `next_cursor` of the page before.
+    #[param(required = false, nullable = false)]
+    pub cursor: Option<String>,
+}
+
+const fn default_page() -> usize {
+    100
+}
+
+/// The most entries of a page.
+pub(super) const MAX_PAGE: usize = 1_000;
 
 /// What limiters decided at this replica since it started.
 #[derive(Clone, Debug, Serialize, ToSchema)]

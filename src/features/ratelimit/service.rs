@@ -1,242 +1,190 @@
-//! What a limit promises: never more than it allows, on Redis's clock, whatever replica decides.
+//! What limits are made of, and what admins do to them. Questions: `asking.rs`; decisions: `deciding.rs`.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::blocked::Blocked;
 use super::config::RatelimitConfig;
-use super::decision::Decision;
 use super::error::{BadAsk, LimitError};
-use super::limiter::{Limiter, Limiters};
+use super::exceptions::Exceptions;
+use super::limiter::{Limiter, Limiters, SharedLimiters};
+use super::local::LocalLimits;
 use super::metrics::LimitMetrics;
-use super::model::{CheckRequest, LimitKey, LimitStats, LimiterView};
-use super::rule::Plan;
-use super::scripts::{CHECK, Check, Checked, Peek, Take};
-use super::strategy::BadStrategy;
+use super::model::{Action, ExceptionRequest, ExceptionView, LimitKey, LimitStats, LimiterView};
+use super::rule::Rule;
+use super::strategy::{BadStrategy, MAX_WINDOW_MS};
+use super::watch::Watch;
 use crate::clock::{Clock, UnixMillis};
+use crate::config::Config;
 use crate::deps::Deps;
-use crate::redis::{BadReply, Effect, FaultKind, KeySpace, Outcome, Redis, RedisFault};
+use crate::http::reply::Page;
+use crate::redis::{Effect, Redis};
 
 #[derive(Clone, Debug)]
 pub(super) struct LimitService(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    redis: Redis,
-    clock: Clock,
-    limiters: ArcSwap<Limiters>,
-    metrics: LimitMetrics,
-    sliding_limit: u64,
+pub(super) struct Inner {
+    pub redis: Redis,
+    pub clock: Clock,
+    pub limiters: SharedLimiters,
+    pub exceptions: Arc<Exceptions>,
+    pub blocked: Arc<Blocked>,
+    pub local: LocalLimits,
+    pub watch: Watch,
+    pub metrics: LimitMetrics,
+    pub open_timeout: Duration,
     since: UnixMillis,
 }
 
-/// A cost against a limit, checked.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub limiter: Arc<Limiter>,
-    pub key: LimitKey,
-    pub cost: u64,
-}
+impl Deref for LimitService {
+    type Target = Inner;
 
-impl Ask {
-    fn check(&self, keys: &KeySpace) -> Check<'_> {
-        Check {
-            state: self.limiter.shape.state(keys, &self.key),
-            rule: &self.limiter.rule,
-            cost: self.cost,
-            must: !self.limiter.shadow,
-        }
+    fn deref(&self) -> &Inner {
+        &self.0
     }
 }
-
-/// Whether a decision takes what it grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Take,
-    Peek,
-}
-
-/// At a calendar's boundary the script answers what time it is, and is asked again. A second boundary can only fall
-/// between two questions when Redis's clock jumps.
-const QUESTIONS: usize = 4;
 
 impl LimitService {
     /// # Errors
     /// The limiter whose strategy is unusable.
-    pub(super) fn new(deps: &Deps, config: RatelimitConfig) -> Result<Self, BadStrategy> {
+    pub(super) fn new(deps: &Deps, config: &RatelimitConfig) -> Result<Self, BadStrategy> {
+        let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let metrics = LimitMetrics::new(&deps.metrics);
-        let sliding_limit = config.sliding_limit;
-        let limiters: Limiters = config
-            .limiters
-            .into_iter()
-            .map(|limiter| Limiter::new(limiter, sliding_limit, &metrics))
-            .collect::<Result<_, _>>()?;
+        let limiters = Arc::new(ArcSwap::from_pointee(Limiters::new(config, &metrics)?));
+        let exceptions = Arc::new(Exceptions::new(&redis, &clock, &limiters, config.exceptions));
+        let blocked = Arc::new(Blocked::new(config.blocked_keys, config.blocked_for.duration(), &clock));
+        let watch = Watch::new(&exceptions, &blocked);
+        let (looking, interval, tasks) = (watch.clone(), config.poll_interval.duration(), deps.tasks.clone());
+        deps.tasks.plan("ratelimit.watch", move |stop| looking.run(interval, tasks, stop));
         Ok(Self(Arc::new(Inner {
-            redis: deps.redis.state.clone(),
-            clock: deps.clock.clone(),
-            limiters: ArcSwap::from_pointee(limiters),
+            local: LocalLimits::new(config.local_keys, config.instances, &clock),
+            open_timeout: config.open_timeout.duration(),
+            since: clock.now(),
+            redis,
+            clock,
+            limiters,
+            exceptions,
+            blocked,
+            watch,
             metrics,
-            sliding_limit,
-            since: deps.clock.now(),
         })))
-    }
-
-    /// Finds the limiter of a request and checks the cost against it.
-    ///
-    /// # Errors
-    /// [`BadAsk`] naming the field.
-    pub(super) fn ask(&self, request: CheckRequest) -> Result<Ask, BadAsk> {
-        let limiter = match (request.limiter, request.strategy) {
-            (Some(name), None) => {
-                self.limiter(&name).map_err(|_| BadAsk::new("limiter", format!("no limiter is called `{name}`")))?
-            }
-            (None, Some(strategy)) => {
-                Arc::new(Limiter::inline(strategy, self.0.sliding_limit, &self.0.metrics).map_err(BadAsk::from)?)
-            }
-            (Some(_), Some(_)) => return Err(BadAsk::new("strategy", "must not stand beside a limiter")),
-            (None, None) => return Err(BadAsk::new("limiter", "is needed, or a strategy instead of it")),
-        };
-        Self::priced(limiter, request.key, request.cost)
-    }
-
-    /// The same for each of several requests, which must be different.
-    ///
-    /// # Errors
-    /// [`BadAsk`] naming the field.
-    pub(super) fn asks(&self, requests: Vec<CheckRequest>) -> Result<Vec<Ask>, BadAsk> {
-        let mut asks: Vec<Ask> = Vec::with_capacity(requests.len());
-        for (at, request) in requests.into_iter().enumerate() {
-            let ask = self.ask(request).map_err(|bad| bad.within("checks", at))?;
-            if asks.iter().any(|other| other.key == ask.key && other.limiter.shape == ask.limiter.shape) {
-                return Err(BadAsk::new("key", "stands twice with this limiter").within("checks", at));
-            }
-            asks.push(ask);
-        }
-        Ok(asks)
-    }
-
-    /// A look at a limiter's key, for a cost.
-    ///
-    /// # Errors
-    /// [`BadAsk`] naming the cost.
-    pub(super) fn priced(limiter: Arc<Limiter>, key: LimitKey, cost: Option<u64>) -> Result<Ask, BadAsk> {
-        let cost = cost.unwrap_or(limiter.cost);
-        let limit = limiter.rule.limit();
-        if !(1..=limit).contains(&cost) {
-            return Err(BadAsk::new("cost", format!("is {cost}; this limit allows 1 to {limit}")));
-        }
-        Ok(Ask { limiter, key, cost })
     }
 
     /// # Errors
     /// [`LimitError::UnknownLimiter`].
     pub(super) fn limiter(&self, name: &str) -> Result<Arc<Limiter>, LimitError> {
-        let limiters = self.0.limiters.load();
+        let limiters = self.limiters.load();
         limiters.get(name).cloned().ok_or_else(|| LimitError::UnknownLimiter { name: name.to_owned() })
-    }
-
-    /// Takes a cost if it fits in. One EVALSHA.
-    ///
-    /// # Errors
-    /// [`LimitError::Redis`]; when the outcome is unknown, the cost may have been taken.
-    pub(super) async fn check(&self, ask: Ask) -> Result<Decision, LimitError> {
-        let (_, mut decisions) = self.counted(std::slice::from_ref(&ask)).await?;
-        decisions.pop().ok_or_else(|| incomplete(Effect::Write).into())
-    }
-
-    /// Takes all costs, or none when one of them does not fit in. One EVALSHA.
-    ///
-    /// # Errors
-    /// - [`LimitError::Apart`] when a cluster keeps the keys apart.
-    /// - [`LimitError::Redis`]; when the outcome is unknown, all costs may have been taken, or none.
-    pub(super) async fn check_all(&self, asks: &[Ask]) -> Result<(bool, Vec<Decision>), LimitError> {
-        let group = asks.first().and_then(|ask| ask.key.group()).map(|(group, _)| group);
-        let is_together = |ask: &Ask| group.is_some() && ask.key.group().map(|(group, _)| group) == group;
-        if asks.len() > 1 && self.0.redis.is_cluster() && !asks.iter().all(is_together) {
-            return Err(LimitError::Apart);
-        }
-        self.counted(asks).await
-    }
-
-    /// What a check would say, without taking anything. One EVALSHA that writes nothing.
-    ///
-    /// # Errors
-    /// [`LimitError::Redis`].
-    pub(super) async fn peek(&self, ask: Ask) -> Result<Decision, LimitError> {
-        let (_, mut decisions) = self.decide(std::slice::from_ref(&ask), Mode::Peek).await?;
-        decisions.pop().ok_or_else(|| incomplete(Effect::Read).into())
     }
 
     /// The rules in force.
     pub(super) fn views(&self) -> Vec<LimiterView> {
-        self.0.limiters.load().iter().map(|limiter| limiter.view()).collect()
+        self.limiters.load().iter().map(|limiter| limiter.view()).collect()
     }
 
     pub(super) fn stats(&self) -> LimitStats {
-        LimitStats {
-            since: self.0.since,
-            limiters: self.0.limiters.load().iter().map(|limiter| limiter.stats()).collect(),
-        }
+        LimitStats { since: self.since, limiters: self.limiters.load().iter().map(|limiter| limiter.stats()).collect() }
     }
 
-    async fn counted(&self, asks: &[Ask]) -> Result<(bool, Vec<Decision>), LimitError> {
-        let started = Instant::now();
-        let (granted, decisions) = self.decide(asks, Mode::Take).await?;
-        let elapsed = started.elapsed().as_secs_f64();
-        for decision in &decisions {
-            decision.limiter.metrics.count(decision);
-            decision.limiter.metrics.latency.observe(elapsed);
-        }
-        Ok((granted, decisions))
-    }
-
-    async fn decide(&self, asks: &[Ask], mode: Mode) -> Result<(bool, Vec<Decision>), RedisFault> {
-        let keys = self.0.redis.keys();
-        let checks: Vec<Check<'_>> = asks.iter().map(|ask| ask.check(keys)).collect();
-        for _ in 0..QUESTIONS {
-            let take = Take { checks: &checks, now: self.0.clock.redis_arg() };
-            let answer = match mode {
-                Mode::Take => self.0.redis.call(&take).await?,
-                Mode::Peek => self.0.redis.call(&Peek(take)).await?,
-            };
-            match answer {
-                Checked::Decided { granted, numbers } => {
-                    let taken = granted && mode == Mode::Take;
-                    return read(asks, granted, taken, numbers).ok_or_else(|| incomplete(mode.effect()));
-                }
-                Checked::Outside { now } => {
-                    for ask in asks {
-                        if let Plan::Calendar { calendar, .. } = &ask.limiter.rule.plan {
-                            calendar.move_to(now).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
-                        }
-                    }
+    /// Puts the limiters of every further configuration into force, until `stop`; all other settings stay as they were
+    /// at the start.
+    pub(super) async fn follow(self, mut configs: watch::Receiver<Config>, stop: CancellationToken) {
+        while let Some(Ok(())) = stop.run_until_cancelled(configs.changed()).await {
+            let section = configs.borrow_and_update().section();
+            let read = section.map_err(|error| error.to_string());
+            let limiters = read.and_then(|config| Limiters::new(&config, &self.metrics).map_err(|bad| bad.to_string()));
+            match limiters {
+                Ok(limiters) => self.limiters.store(Arc::new(limiters)),
+                // Checked before it was handed out.
+                Err(error) => {
+                    tracing::error!(error, "the former limiters stay in force");
+                    continue;
                 }
             }
-        }
-        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied))
-    }
-}
-
-impl Mode {
-    const fn effect(self) -> Effect {
-        match self {
-            Self::Take => Effect::Write,
-            Self::Peek => Effect::Read,
+            if let Err(fault) = self.watch.renew().await {
+                tracing::warn!(%fault, "exceptions follow the new limiters when redis is back");
+            }
         }
     }
-}
 
-fn read(asks: &[Ask], granted: bool, taken: bool, numbers: Vec<u64>) -> Option<(bool, Vec<Decision>)> {
-    let mut numbers = numbers.into_iter();
-    let decision = |ask: &Ask| {
-        let standing = ask.limiter.rule.plan.standing(&mut numbers, ask.cost, taken)?;
-        Some(Decision::new(&ask.limiter, standing))
-    };
-    Some((granted, asks.iter().map(decision).collect::<Option<_>>()?))
-}
+    /// Makes a key as if it had never been used, and leaves a line in the log; `by` is the caller's name.
+    ///
+    /// Other replicas may go on refusing it from memory until they look for changes.
+    ///
+    /// # Errors
+    /// [`LimitError::Redis`].
+    pub(super) async fn reset(&self, limiter: &Limiter, key: &LimitKey, by: &str) -> Result<(), LimitError> {
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(limiter.shape.state(self.redis.keys(), key));
+        self.redis.query::<u64>(&unlink, Effect::Write).await?;
+        self.exceptions.announce().await?;
+        tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit reset");
+        Ok(self.watch.look().await?)
+    }
 
-/// Script and service disagree about how many numbers a check has.
-fn incomplete(effect: Effect) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(&CHECK, "too few numbers"), effect)
+    /// Checks what an admin wants for a key.
+    ///
+    /// # Errors
+    /// [`BadAsk`] naming the field.
+    pub(super) fn check_exception(&self, request: &ExceptionRequest) -> Result<(), BadAsk> {
+        match (request.action, &request.strategy) {
+            (Action::Limit, Some(strategy)) => {
+                Rule::new(strategy.clone(), self.limiters.load().sliding_limit).map_err(BadAsk::from)?;
+            }
+            (Action::Limit, None) => return Err(BadAsk::new("strategy", "is needed with `limit`")),
+            (Action::Allow | Action::Deny, Some(_)) => {
+                return Err(BadAsk::new("strategy", "goes with `limit` only"));
+            }
+            (Action::Allow | Action::Deny, None) => {}
+        }
+        match request.ttl_ms {
+            Some(ttl) if !(1..=MAX_WINDOW_MS).contains(&ttl) => {
+                Err(BadAsk::new("ttl_ms", "must be from 1 ms to 366 days"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides for a key at all replicas, and leaves a line in the log; `by` is the caller's name.
+    ///
+    /// # Errors
+    /// [`LimitError::TooManyExceptions`], [`LimitError::Redis`].
+    pub(super) async fn except(
+        &self,
+        limiter: &Limiter,
+        key: &LimitKey,
+        request: ExceptionRequest,
+        by: &str,
+    ) -> Result<ExceptionView, LimitError> {
+        let ExceptionRequest { action, strategy, ttl_ms } = request;
+        let life = Duration::from_millis(ttl_ms.unwrap_or_default());
+        let exception = self.exceptions.decide(limiter, key, action, strategy, life).await?;
+        tracing::warn!(
+            target: "audit", limiter = %limiter.name, key = key.as_str(), ?action, ends_at = exception.ends_at, by,
+            "limit excepted",
+        );
+        self.watch.look().await?;
+        Ok(exception)
+    }
+
+    /// Takes a decision for a key back, and leaves a line in the log; `by` is the caller's name.
+    ///
+    /// # Errors
+    /// [`LimitError::Redis`].
+    pub(super) async fn take_back(&self, limiter: &Limiter, key: &LimitKey, by: &str) -> Result<(), LimitError> {
+        self.exceptions.take_back(limiter, key).await?;
+        tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit no longer excepted");
+        Ok(self.watch.look().await?)
+    }
+
+    /// The decisions for a limiter's keys, after the key `after`.
+    pub(super) fn list_exceptions(&self, limiter: &Limiter, after: Option<&str>, limit: usize) -> Page<ExceptionView> {
+        self.exceptions.list(limiter, after, limit)
+    }
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
 
-/// A limiter in configuration, with its strategy and further settings.
+/// A limiter in configuration, with its strategy and further settings; closed unless they say otherwise.
 pub fn limiter(name: &str, settings: &str) -> String {
-    format!("[[ratelimit.limiters]]\nname = \"{name}\"\nkey = \"rate_limit:{name}:{{key}}\"\n{settings}\n")
+    let closed = if settings.contains("without_redis") { "" } else { "without_redis = \"closed\"\n" };
+    format!("[[ratelimit.limiters]]\nname = \"{name}\"\nkey = \"rate_limit:{name}:{{key}}\"\n{closed}{settings}\n")
 }
 
 pub async fn check(app: &TestApp, limiter: &str, key: &str) -> Value {
@@ -179,7 +180,8 @@ async fn the_rules_in_force_are_listed() {
     assert_eq!(names, ["api", "authentication", "market_data", "meter_verify", "orders", "sensitive", "trading"]);
     assert_eq!(
         listed["items"][0],
-        json!({ "name": "api", "key": "rate_limit:api:{ip}:{endpoint}", "cost": 1, "shadow": false, "near": 0.8,
+        json!({ "name": "api", "key": "rate_limit:api:{ip}:{endpoint}", "cost": 1,
+                "without_redis": "open", "shadow": false, "near": 0.8,
                 "strategy": { "kind": "sliding_window", "limit": 100, "window_ms": 60_000 } })
     );
 }

@@ -17,7 +17,17 @@ pub struct ServiceProcess {
 impl ServiceProcess {
     /// `serve` on a free port with these variables, and none of the surrounding ones that are settings.
     pub fn start(variables: &[(&str, &str)]) -> Self {
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis")), variables)
+    }
+
+    /// The same with a configuration file.
+    pub fn start_with(file: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+        command.arg("--config").arg(file);
+        Self::launch(command, variables)
+    }
+
+    fn launch(mut command: Command, variables: &[(&str, &str)]) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command
             .arg("serve")

@@ -1,6 +1,7 @@
 //! Decisions as statuses, for proxies: nginx `auth_request`, APISIX `forward-auth` and their like.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -10,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::asking::Ask;
 use super::super::decision::Decision;
 use super::super::error::RATE_LIMITED;
 use super::super::fields::{describe, fields};
 use super::super::model::{CheckRequest, LimitKey};
-use super::super::service::{Ask, LimitService};
+use super::super::service::LimitService;
 use super::allow_inline;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Query};
@@ -163,11 +165,12 @@ fn enforced(decision: Decision) -> Result<Response, Problem> {
         describe(response.headers_mut(), &[decision]);
         return Ok(response);
     }
-    let wait = std::time::Duration::from_millis(decision.retry_after_ms);
     let mut problem = Problem::new(&RATE_LIMITED)
         .detail(format_args!("the limit `{}` allows {} of these", decision.limiter.name, decision.limit))
-        .outcome(Outcome::NotApplied)
-        .retry_after(wait);
+        .outcome(Outcome::NotApplied);
+    if let Some(wait) = decision.retry_after_ms {
+        problem = problem.retry_after(Duration::from_millis(wait));
+    }
     for (name, value) in fields(&[decision]) {
         problem = problem.header(name, value);
     }

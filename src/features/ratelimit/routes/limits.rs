@@ -94,7 +94,7 @@ pub(in super::super) async fn peek_limit(
     Query(PeekQuery { cost }): Query<PeekQuery>,
 ) -> Result<Response, Problem> {
     let limiter = limits.limiter(&path.limiter)?;
-    let ask = LimitService::priced(limiter, path.key, cost).map_err(|bad| bad.at(Location::Query))?;
+    let ask = limits.priced(limiter, path.key, cost).map_err(|bad| bad.at(Location::Query))?;
     let decision = limits.peek(ask).await?;
     let mut response = Json(CheckReply::from(&decision)).into_response();
     describe(response.headers_mut(), &[decision]);

@@ -1,11 +1,13 @@
 //! The doors below `/ratelimit`: [`limits`] answers decisions as data, [`enforcement`] as statuses, [`rules`] shows the
-//! limiters.
+//! limiters, [`exceptions`] is for admins.
 
 mod enforcement;
+mod exceptions;
 mod limits;
 mod rules;
 
 pub(super) use enforcement::*;
+pub(super) use exceptions::*;
 pub(super) use limits::*;
 pub(super) use rules::*;
 

@@ -1,15 +1,15 @@
-//! The scripts of rate limits as typed calls; their contracts are in `migrations-lua/ratelimit/`.
+//! The decision.
 
-use super::calendar::Window;
-use super::rule::{Plan, Rule};
+use super::super::calendar::Window;
+use super::super::rule::{Plan, Rule};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static CHECK: LuaScript = lua!("ratelimit/check.lua");
+pub(in super::super) static CHECK: LuaScript = lua!("ratelimit/check.lua");
 
 /// One cost against one limit.
 #[derive(Debug)]
-pub(super) struct Check<'a> {
+pub(in super::super) struct Check<'a> {
     pub state: Key,
     pub rule: &'a Rule,
     pub cost: u64,
@@ -19,7 +19,7 @@ pub(super) struct Check<'a> {
 
 /// Takes every cost or none.
 #[derive(Debug)]
-pub(super) struct Take<'a> {
+pub(in super::super) struct Take<'a> {
     pub checks: &'a [Check<'a>],
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
@@ -27,11 +27,11 @@ pub(super) struct Take<'a> {
 
 /// Decides the same and changes nothing.
 #[derive(Debug)]
-pub(super) struct Peek<'a>(pub Take<'a>);
+pub(in super::super) struct Peek<'a>(pub Take<'a>);
 
 /// What the script says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Checked {
+pub(in super::super) enum Checked {
     Decided {
         granted: bool,
         /// [`Plan::standing`] reads each check's numbers.
