@@ -1,7 +1,7 @@
 //! The service beside its peers, on this machine: `make bench`.
 //!
-//! `cargo bench --bench service [-- PART...]` runs all parts, or the named ones: get, layers, ingest, range, start.
-//! It needs redis-server, webdis and wrk on PATH, starts everything on loopback, ends it by process id, and writes
+//! `cargo bench --bench service [-- PART...]` runs all parts, or the named ones: see [`PARTS`].
+//! It needs redis-server, redis-benchmark, webdis and wrk on PATH, starts everything on loopback, ends it by process id, and writes
 //! `target/bench/report.md`. Compared peers take turns, in at least three rounds, and medians are reported: absolute
 //! figures drift with the machine, ratios and CPU time per request hold.
 
@@ -17,10 +17,12 @@ mod client;
 mod get;
 mod ingest;
 mod layers;
+mod locks;
 mod peers;
 mod process;
 mod range;
 mod report;
+mod socket;
 mod start;
 mod wrk;
 
@@ -31,7 +33,18 @@ use report::Report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: &[&str] = &["get", "layers", "ingest", "range", "start"];
+type Part = fn(&Bench, &mut Report);
+
+const PARTS: &[(&str, Part)] = &[
+    ("get", get::run),
+    ("layers", layers::run),
+    ("lock-pairs", locks::pairs::run),
+    ("lock-handover", locks::handover::run),
+    ("lock-added", locks::added::run),
+    ("ingest", ingest::run),
+    ("range", range::run),
+    ("start", start::run),
+];
 
 fn main() {
     // cargo adds `--bench`.
@@ -42,25 +55,15 @@ fn main() {
         return bare::serve(port.parse().expect("a port"), body.clone());
     }
     for argument in &arguments {
-        assert!(PARTS.contains(&argument.as_str()), "no such part: {argument}; there are {PARTS:?}");
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        assert!(names.contains(&argument.as_str()), "no such part: {argument}; there are {names:?}");
     }
-    let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     let bench = Bench::prepare();
     let mut report = Report::new();
-    if wanted("get") {
-        get::run(&bench, &mut report);
-    }
-    if wanted("layers") {
-        layers::run(&bench, &mut report);
-    }
-    if wanted("ingest") {
-        ingest::run(&bench, &mut report);
-    }
-    if wanted("range") {
-        range::run(&bench, &mut report);
-    }
-    if wanted("start") {
-        start::run(&bench, &mut report);
+    for (name, part) in PARTS {
+        if arguments.is_empty() || arguments.iter().any(|argument| argument == name) {
+            part(&bench, &mut report);
+        }
     }
     report.write(&bench);
 }

@@ -65,8 +65,8 @@ impl Bench {
     /// The same with more configuration, TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let scopes = r#"["cache:read", "cache:write", "timeseries:read", "timeseries:write"]"#;
-        let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = {scopes}\n{more}");
+        let scopes = ["cache", "timeseries", "locks"].map(|of| format!(r#""{of}:read", "{of}:write""#)).join(", ");
+        let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}");
         let port = free_port();
         let file = self.directory.path().join(format!("service-{port}.toml"));
         fs::write(&file, config).expect("a configuration file");

@@ -1,0 +1,125 @@
+//! Acquire and release without contention, against the same two scripts run by redis-benchmark.
+
+use std::time::Duration;
+
+use super::load;
+use super::redis_benchmark;
+use super::scripts::{Scripts, numbered};
+use crate::get::ROUNDS;
+use crate::median;
+use crate::peers::{Bench, Service, Transport};
+use crate::process::{cpu_seconds, own_cpu_seconds};
+use crate::report::Report;
+use crate::socket::RedisSocket;
+
+const TIME: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Commands of redis-benchmark in one run.
+const ACQUIRES: u32 = 120_000;
+const RELEASES: u32 = 60_000;
+/// Leases of which redis-benchmark releases some: it draws by chance, and a lease drawn twice is free the second time,
+/// which is less work for Redis. With three times as many leases as draws that is one in seven.
+const HELD: u32 = 3 * RELEASES;
+/// So many numbers that hardly any is drawn twice.
+const FRESH: u32 = 2_000_000_000;
+
+/// One run; CPU seconds are those of 100,000 pairs.
+struct Run {
+    pairs_per_second: f64,
+    service_cpu: f64,
+    redis_cpu: f64,
+    loader_cpu: f64,
+}
+
+pub fn run(bench: &Bench, report: &mut Report) {
+    let over_tcp = bench.service(Transport::Tcp);
+    let over_unix = bench.service(Transport::Unix);
+    let scripts = Scripts::of(&over_tcp, bench);
+    let (mut tcp, mut unix, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        tcp.push(through(&over_tcp, bench));
+        bare.push(by_redis_benchmark(&scripts, bench));
+        unix.push(through(&over_unix, bench));
+    }
+    for (name, runs) in [
+        ("service", &tcp),
+        ("service, unix socket to Redis", &unix),
+        ("the same two scripts by redis-benchmark, no pipelining", &bare),
+    ] {
+        report.row(format!("acquire and release, 64 connections: {name}"), figures(runs), "");
+    }
+    let (ratio, rounds) = ratios(&tcp, &bare, |run| run.pairs_per_second);
+    report.row("the same: service / redis-benchmark, pairs/s", format!("{ratio:.2}; rounds {rounds}"), "at least 0.5");
+    let (ratio, rounds) = ratios(&tcp, &bare, |run| run.service_cpu + run.redis_cpu + run.loader_cpu);
+    report.row(
+        "the same: service / redis-benchmark, CPU of all processes together",
+        format!("{ratio:.2}; rounds {rounds}"),
+        "",
+    );
+}
+
+/// The median of a figure's ratios, and the ratio of each round.
+fn ratios(ours: &[Run], bare: &[Run], figure: fn(&Run) -> f64) -> (f64, String) {
+    let ratios: Vec<f64> = ours.iter().zip(bare).map(|(ours, bare)| figure(ours) / figure(bare)).collect();
+    let rounds: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    (median(ratios), rounds.join(", "))
+}
+
+fn through(service: &Service, bench: &Bench) -> Run {
+    empty(bench);
+    load::run(service, WARM_UP);
+    let spent = || [cpu_seconds(service.pid()), cpu_seconds(bench.redis.pid()), own_cpu_seconds()];
+    let before = spent();
+    let (pairs_per_second, pairs) = load::run(service, TIME);
+    let after = spent();
+    let [service_cpu, redis_cpu, loader_cpu] = [0, 1, 2].map(|of| (after[of] - before[of]) / pairs * 1e5);
+    Run { pairs_per_second, service_cpu, redis_cpu, loader_cpu }
+}
+
+/// A pair takes as long as an acquire and a release, each measured by itself: redis-benchmark knows one command.
+fn by_redis_benchmark(scripts: &Scripts, bench: &Bench) -> Run {
+    let measure = |commands: u32, range: u32, script: &[String]| {
+        let spent = || [cpu_seconds(bench.redis.pid()), own_cpu_seconds()];
+        let before = spent();
+        let rate = redis_benchmark::run(bench.redis.address, commands, range, script);
+        let after = spent();
+        let [redis, loader] = [0, 1].map(|of| (after[of] - before[of]) / f64::from(commands) * 1e5);
+        (rate, redis, loader)
+    };
+    empty(bench);
+    let acquire = measure(ACQUIRES, FRESH, &scripts.acquire);
+    empty(bench);
+    hold(scripts, bench);
+    let release = measure(RELEASES, HELD, &scripts.release);
+    Run {
+        pairs_per_second: 1.0 / (1.0 / acquire.0 + 1.0 / release.0),
+        service_cpu: 0.0,
+        redis_cpu: acquire.1 + release.1,
+        loader_cpu: acquire.2 + release.2,
+    }
+}
+
+/// Fills Redis with leases to release, all with the token that the script has.
+fn hold(scripts: &Scripts, bench: &Bench) {
+    let mut redis = RedisSocket::connect(bench.redis.address);
+    let numbers: Vec<u64> = (0..u64::from(HELD)).collect();
+    for numbers in numbers.chunks(1_000) {
+        let commands: Vec<_> = numbers.iter().map(|number| numbered(&scripts.acquire, *number)).collect();
+        redis.ask_all(&commands);
+    }
+}
+
+fn empty(bench: &Bench) {
+    RedisSocket::connect(bench.redis.address).ask(&redis::cmd("FLUSHALL"));
+}
+
+fn figures(runs: &[Run]) -> String {
+    let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
+    format!(
+        "{:.0} pairs/s; CPU-s per 100,000: service {:.2}, Redis {:.2}, loader {:.2}",
+        of(|run| run.pairs_per_second),
+        of(|run| run.service_cpu),
+        of(|run| run.redis_cpu),
+        of(|run| run.loader_cpu)
+    )
+}
