@@ -108,7 +108,10 @@ async fn the_oracle_finds_what_a_killed_redis_forgot() {
 async fn killed(mut redis: RedisServer, speeds: &[u32], before: impl AsyncFn(&Scene)) -> Vec<Replay> {
     let proxy = Proxy::start(&redis.socket());
     let url = format!("{}{}", proxy.url(), redis.login());
-    let scene = Scene::set(LONG_WINDOW, |_| vec![("REDIS_URL".to_owned(), url.clone())]).await;
+    // What the processes remember must not cover up what Redis has forgotten.
+    let variables = [("REDIS_URL", url.as_str()), ("GTX__RATELIMIT__BLOCKED_FOR", "1ms")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let scene = Scene::set(LONG_WINDOW, |_| variables.to_vec()).await;
     let mut monitor = Monitor::start(&redis);
     let mut accounts = Vec::new();
     for speed in speeds {

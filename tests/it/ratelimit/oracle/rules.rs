@@ -49,7 +49,7 @@ impl Rule {
     /// A limiter of the configuration.
     pub fn limiter(&self) -> String {
         format!(
-            "{{ name = \"{0}\", key = \"{1}{{key}}\", strategy = {{ {2} }} }}",
+            "{{ name = \"{0}\", key = \"{1}{{key}}\", strategy = {{ {2} }}, without_redis = \"closed\" }}",
             self.name,
             self.prefix(),
             self.strategy

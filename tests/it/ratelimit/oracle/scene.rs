@@ -30,6 +30,8 @@ impl Scene {
             let own = variables(nth);
             let mut all: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             all.push(("GTX__RATELIMIT__LIMITERS", &limiters));
+            // A machine that is busy elsewhere is no outage.
+            all.extend([("GTX__REDIS__COMMAND_TIMEOUT", "20s"), ("GTX__HTTP__REQUEST_DEADLINE", "30s")]);
             ServiceProcess::start(&all)
         };
         let mut services: Vec<ServiceProcess> = (0..PROCESSES).map(start).collect();
