@@ -7,23 +7,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 OUTPUT=${CARGO_TARGET_DIR:-target}/bench
-POLICY=/usr/sbin/policy-rc.d
-policy_is_ours=no
 cargo_pid=
 scratch=
 
 say() { echo "bench: $*"; }
-
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-remove_policy() {
-    if [ "$policy_is_ours" = yes ]; then
-        policy_is_ours=no
-        as_root rm -f "$POLICY"
-    fi
-}
 
 # Field 22 of proc(5), counted after the name, which may hold spaces.
 start_ticks() {
@@ -32,7 +19,6 @@ start_ticks() {
 
 # The harness notes the id of every process that it starts; those it could not end itself are ended here.
 clean_up() {
-    remove_policy
     [ -z "$cargo_pid" ] || kill "$cargo_pid" 2>/dev/null || true
     if [ -f "$OUTPUT/pids" ]; then
         while read -r pid started; do
@@ -55,21 +41,8 @@ install_peers() {
         exit 1
     fi
     say "installing$missing with apt-get; no system service is started or enabled"
-    if [ ! -e "$POLICY" ]; then
-        # invoke-rc.d asks this file before it starts a service; 101 means no.
-        policy_is_ours=yes
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
-        as_root chmod 755 "$POLICY"
-    fi
-    as_root apt-get update -qq
     # shellcheck disable=SC2086 # a list of packages
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    remove_policy
-    for service in $missing; do
-        if command -v systemctl >/dev/null 2>&1; then
-            as_root systemctl disable "$service.service" >/dev/null 2>&1 || true
-        fi
-    done
+    scripts/apt_install.sh $missing
 }
 
 trap clean_up EXIT

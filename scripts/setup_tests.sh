@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the checks and the tests need; what is there already is left alone.
 #
-#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python node
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node
+#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python node faketime nginx
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -29,8 +29,7 @@ as_root() {
 }
 
 apt_install() {
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    scripts/apt_install.sh "$@"
 }
 
 # A tool of cargo's: built without optimisation, since building it well takes longer than running it slowly.
@@ -115,7 +114,40 @@ setup_node() {
     cp "$NODE/package-lock.json" "$NODE/installed.json"
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python node
+setup_faketime() {
+    if find_first faketime; then
+        return 0
+    fi
+    say "installing faketime"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install faketime
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q libfaketime
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet libfaketime
+    else
+        fail "faketime is missing: install libfaketime by hand"
+    fi
+}
+
+setup_nginx() {
+    # Debian has it where only root looks.
+    if find_first nginx /usr/sbin/nginx; then
+        return 0
+    fi
+    say "installing nginx; its system service is neither started nor enabled"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install nginx
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q nginx
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet nginx
+    else
+        fail "nginx is missing: install it by hand"
+    fi
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
@@ -123,6 +155,10 @@ for part in "$@"; do
         browser) setup_browser ;;
         python) setup_python ;;
         node) setup_node ;;
-        *) fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python, node" ;;
+        faketime) setup_faketime ;;
+        nginx) setup_nginx ;;
+        *)
+            fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python, node, faketime, nginx"
+            ;;
     esac
 done

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use axum::response::Response;
+use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -103,7 +104,8 @@ impl App {
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
         let (parts, phase) = (Parts::default(), Phase::default());
-        let deps = Deps { config, redis, clock, tasks, parts, metrics, traces, phase };
+        let configs = watch::Sender::new(config.clone());
+        let deps = Deps { config, configs, redis, clock, tasks, parts, metrics, traces, phase };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
@@ -164,9 +166,20 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         metrics,
         traces: Traces::default(),
         phase: Phase::default(),
+        configs: watch::Sender::new(config.clone()),
         config,
     };
     api(&deps).map(|(_, document)| document)
+}
+
+/// Hands a configuration that was read anew to the features that follow it; the others keep the one they started with.
+///
+/// # Errors
+/// The first [`ConfigError`]; nothing is changed then.
+pub fn reload(deps: &Deps, config: Config) -> Result<(), ConfigError> {
+    check_config(&config)?;
+    deps.configs.send_replace(config);
+    Ok(())
 }
 
 /// The document needs no Redis, but the services are built around an address.

@@ -1,8 +1,8 @@
 //! Time: the only place that reads it, so that tests can hold it still.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z; negative before it.
 pub type UnixMillis = i64;
@@ -31,6 +31,15 @@ impl Clock {
                 UnixMillis::try_from(since_epoch.as_millis()).unwrap_or(UnixMillis::MAX)
             }
             Self::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Time since an arbitrary moment, for measuring lengths: nobody who sets the machine's clock changes it.
+    pub fn elapsed(&self) -> Duration {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        match self {
+            Self::System => BEGINNING.get_or_init(Instant::now).elapsed(),
+            Self::Manual(now) => Duration::from_millis(now.load(Ordering::SeqCst).unsigned_abs()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! All that a feature may ever be given.
 
+use tokio::sync::watch;
+
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::{Parts, Phase, Tasks};
@@ -11,6 +13,8 @@ use crate::telemetry::traces::Traces;
 #[derive(Clone, Debug)]
 pub struct Deps {
     pub config: Config,
+    /// The configuration again, whenever it is read anew; for features whose rules may change while they run.
+    pub configs: watch::Sender<Config>,
     pub redis: RedisRoles,
     pub clock: Clock,
     pub tasks: Tasks,

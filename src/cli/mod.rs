@@ -63,7 +63,7 @@ pub fn run() -> ExitCode {
         Err(error) => return refuse(exit_code::CONFIG, &error),
     };
     match command {
-        Configured::Serve => serve::run(config),
+        Configured::Serve => serve::run(config, arguments.config),
         Configured::Openapi(options) => document::run(config, &options),
         Configured::Demo(options) => demo::run(&config, &options),
         Configured::Healthcheck => healthcheck::run(&config),

@@ -1,27 +1,31 @@
 //! `serve`: the service from start to drain.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::refuse;
-use crate::app::{App, check_config};
+use crate::app::{self, App, check_config};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::config::auth::AuthConfig;
 use crate::config::log::LogConfig;
 use crate::config::redis::RedisConfig;
+use crate::config::{Config, env};
+use crate::deps::Deps;
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, ScriptState};
 use crate::telemetry::logging;
 
-pub(super) fn run(config: Config) -> ExitCode {
+/// `file` is where `config` was read from, to be read again on SIGHUP.
+pub(super) fn run(config: Config, file: Option<PathBuf>) -> ExitCode {
     if let Err(error) = check_config(&config) {
         return refuse(exit_code::CONFIG, &error);
     }
@@ -29,7 +33,7 @@ pub(super) fn run(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(exit_code::FAILURE, &error),
     };
-    match runtime.block_on(serve(config)) {
+    match runtime.block_on(serve(config, file)) {
         Ok(code) => ExitCode::from(code),
         Err(Refusal { code, reason }) => refuse(code, &reason),
     }
@@ -47,7 +51,7 @@ impl Refusal {
     }
 }
 
-async fn serve(config: Config) -> Result<u8, Refusal> {
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
     let misconfigured = Refusal::because(exit_code::CONFIG);
     let failed = Refusal::because(exit_code::FAILURE);
     let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
@@ -61,6 +65,9 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     logging.register(&app.deps.metrics);
     let tasks = app.deps.tasks.clone();
     let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
+    let hangups = lifecycle::hangups().map_err(|error| failed(&error))?;
+    let deps = app.deps.clone();
+    tasks.spawn("config.reload", |stop| follow_file(deps, file, hangups, stop));
     let listener = server::bind(app.address())
         .map_err(|error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
     // Port 0 in the configuration means any free one.
@@ -109,6 +116,21 @@ async fn serve(config: Config) -> Result<u8, Refusal> {
     let clean = in_time && reason == "signal";
     tracing::info!(in_time, "stopped");
     Ok(if clean { exit_code::CLEAN } else { exit_code::FAILURE })
+}
+
+/// Reads the configuration again at each SIGHUP, until `stop`; one with a mistake changes nothing.
+async fn follow_file(deps: Deps, file: Option<PathBuf>, mut hangups: Signal, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(()) = hangups.recv() => {}
+        }
+        let read = Config::load(file.as_deref(), env::variables());
+        match read.and_then(|config| app::reload(&deps, config)) {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => tracing::error!(%error, "the configuration has a mistake: the former one stays in force"),
+        }
+    }
 }
 
 /// Without an address for Redis, a private server is started and its address entered.

@@ -5,6 +5,7 @@ pub mod health;
 pub mod idempotency;
 pub mod locks;
 pub mod metrics;
+pub mod ratelimit;
 pub mod timeseries;
 
 use std::error::Error;
@@ -43,5 +44,6 @@ pub static FEATURES: &[&Feature] = &[
     &idempotency::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,
+    &ratelimit::FEATURE,
     &timeseries::FEATURE,
 ];

@@ -10,7 +10,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 /// # Errors
 /// When it has a fraction, is negative or does not fit.
 pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let number = deserializer.deserialize_u64(Whole)?;
+    let number = deserializer.deserialize_any(Whole)?;
     u64::try_from(number).map_err(|_| de::Error::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
 }
 
@@ -30,11 +30,12 @@ pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
 /// # Errors
 /// When it has a fraction or does not fit.
 pub fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let number = deserializer.deserialize_i64(Whole)?;
+    let number = deserializer.deserialize_any(Whole)?;
     i64::try_from(number)
         .map_err(|_| de::Error::custom(format!("{number} is out of range: {} to {}", i64::MIN, i64::MAX)))
 }
 
+/// Asks for any value: fields of a tagged enum come from a buffer, which would not look for an integer in a float.
 struct Whole;
 
 /// 2^53: up to here every integer is a float of its own.

@@ -11,7 +11,7 @@ mod tasks;
 pub use parts::{Condition, Finding, Part, PartMember, Parts};
 pub use tasks::{TaskState, Tasks};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Whether the service still wants new work; shared by the listener, the health report and whoever waits for long.
@@ -71,4 +71,12 @@ pub fn shutdown_signal(tasks: &Tasks) -> std::io::Result<CancellationToken> {
         }
     });
     Ok(first)
+}
+
+/// Every SIGHUP from now on; unheard, the first one would end the process.
+///
+/// # Errors
+/// When the handler cannot be installed.
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

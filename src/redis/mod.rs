@@ -22,7 +22,7 @@ mod subscriber;
 mod topology;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
@@ -163,6 +163,11 @@ impl Redis {
         &self.0.keys
     }
 
+    /// Whether keys live on several servers, so that only those of one slot can be changed together.
+    pub fn is_cluster(&self) -> bool {
+        self.0.is_cluster
+    }
+
     /// The time one command may take.
     pub fn command_timeout(&self) -> Duration {
         self.0.limits.command
@@ -226,7 +231,18 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
     pub async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
-        let deadline = self.deadline();
+        self.call_until(self.deadline(), call).await
+    }
+
+    /// The same for a caller who would rather do without an answer than wait for longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`Redis::call`].
+    pub async fn call_within<S: ScriptCall>(&self, limit: Duration, call: &S) -> Result<S::Reply, RedisFault> {
+        self.call_until(self.deadline().min(Instant::now() + limit), call).await
+    }
+
+    async fn call_until<S: ScriptCall>(&self, deadline: Instant, call: &S) -> Result<S::Reply, RedisFault> {
         let by_hash = Binding::by_hash(call);
         let value = match self.exchange(Packet::Command(&by_hash), S::EFFECT, deadline).await {
             // One command that loads and runs: between two, another SCRIPT FLUSH could fall.

@@ -111,7 +111,7 @@ pub trait ScriptCall {
     type Raw: FromRedisValue;
     /// What it means.
     type Reply;
-    /// How many keys [`ScriptCall::bind`] names; all of them share a cluster slot.
+    /// How many keys a call names; all of them share a cluster slot.
     const KEYS: usize;
     const EFFECT: Effect;
 
@@ -122,7 +122,12 @@ pub trait ScriptCall {
         None
     }
 
-    /// Adds `KEYS` keys, then the arguments, in the order of the script's header.
+    /// How many keys this call names, where that differs from call to call.
+    fn keys(&self) -> usize {
+        Self::KEYS
+    }
+
+    /// Adds [`ScriptCall::keys`] keys, then the arguments, in the order of the script's header.
     fn bind(&self, call: &mut Binding);
 
     /// # Errors
@@ -150,7 +155,7 @@ impl Binding {
 
     fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
         let fence = call.fence();
-        let keys = S::KEYS + usize::from(fence.is_some());
+        let keys = call.keys() + usize::from(fence.is_some());
         let mut command = Cmd::with_capacity(12, 256);
         command.arg(name).arg(script).arg(keys);
         let mut binding = Self { command, keys: 0 };

@@ -40,6 +40,7 @@ mod locks_together;
 mod locks_topologies;
 mod locks_waiting;
 mod logs;
+mod ratelimit;
 mod redis_production;
 mod redis_roles;
 mod redis_security;

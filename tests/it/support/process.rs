@@ -36,7 +36,18 @@ struct Reading {
 impl ServiceProcess {
     /// `serve` on a free port with these variables, and none of the surrounding ones that are settings.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis")), variables)
+    }
+
+    /// The same with a configuration file.
+    pub fn start_with(file: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+        command.arg("--config").arg(file);
+        Self::launch(command, variables)
+    }
+
+    fn launch(mut command: Command, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
             .arg("serve")
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -161,20 +161,31 @@ impl RedisServer {
     }
 
     pub fn try_command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> redis::RedisResult<T> {
-        #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
-        let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
-        let mut connection = loop {
-            match client.get_connection_with_timeout(Duration::from_secs(5)) {
-                // A process of the test's that ends interrupts whoever is connecting.
-                Err(error) if is_interruption(&error) => {}
-                connected => break connected?,
-            }
-        };
         let mut command = redis::Cmd::new();
         for part in parts {
             command.arg(part);
         }
-        command.query(&mut connection)
+        command.query(&mut self.connect()?)
+    }
+
+    /// Every command that runs from now on, as MONITOR shows it, until the server ends.
+    pub fn monitor(&self) -> impl Iterator<Item = String> + Send + use<> {
+        let mut connection = self.connect().expect("a connection");
+        redis::cmd("MONITOR").exec(&mut connection).expect("MONITOR");
+        std::iter::from_fn(move || redis::from_redis_value(connection.recv_response().ok()?).ok())
+    }
+
+    /// A connection of the test's own.
+    fn connect(&self) -> redis::RedisResult<redis::Connection> {
+        #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
+        let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
+        loop {
+            match client.get_connection_with_timeout(Duration::from_secs(5)) {
+                // A process of the test's that ends interrupts whoever is connecting.
+                Err(error) if is_interruption(&error) => {}
+                connected => return connected,
+            }
+        }
     }
 
     fn signal(&self, signal: &str) {

@@ -1,0 +1,181 @@
+-- Decide whether costs fit into their limits, and take all of them or none; or only look.
+-- KEYS[1..] the state of each check, in their order
+-- ARGV[1]    now, Unix ms, or empty for Redis's own clock       ARGV[2]   "take", or "peek" to change nothing
+-- ARGV[3..]  per check: "must", or "may" for one that never refuses; its strategy; the strategy's numbers, all of them
+--           whole, times in microseconds unless they say otherwise:
+--   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time)
+--   fixed     cost, limit, length                            windows of one length, counted from 1970
+--   calendar  cost, limit, start, end                        the window in which the caller believes to be
+--   sliding   cost, limit, length
+--   backoff   cost, limit, window, factor in thousandths, longest penalty in ms, decay, highest level
+-- Returns {granted 1|0, then per check, as it was before: 0 it does not fit, 1 it does, 2 it does and had no state;
+--            flow: debt, its parts;   fixed, calendar: used, time to the window's end;
+--            sliding: used, time until all is gone, until the oldest is, until this cost fits;
+--            backoff: used, time to the window's end, to the penalty's end}
+--         {2, now} nothing was decided: now is outside of a calendar window
+-- O(checks); sliding O(log n) more in its n entries, and O(1) on average to drop old ones.
+assert(#KEYS >= 1 and #ARGV >= 5, "check: a key for each check, and each check's numbers")
+
+-- Bytes of a state by kind. One of another length is a former strategy's under the same key, and counts as none.
+local FLOW, FIXED, BACKOFF, ENTRY = 15, 14, 23, 12
+-- Totals of a log start again at 0 from here, far above what any window can hold.
+local WRAP = 1099511627776
+-- A log of this many entries is read at once, a longer one by bisection.
+local SHORT = 64
+
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+else
+  now = ARGV[1] * 1000
+end
+-- Redis's own clock runs on while an injected one stands still: states then live ten minutes longer than they count.
+local margin = ARGV[1] == '' and 0 or 600000
+local take = ARGV[2] == 'take'
+local granted, reply, at = true, {1}, 3
+-- What to write, in fives: key, value, life in ms, whether to append it, whether also when not all is granted.
+local changes = {}
+
+for nth = 1, #KEYS do
+  local key, kind = KEYS[nth], ARGV[at + 1]
+  local cost, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local must, head = ARGV[at] == 'must', #reply + 1
+  local fits, is_new, value, life, append, always
+
+  if kind == 'flow' then
+    -- Virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the state is when no debt will be left. Whole
+    -- microseconds and parts of one are kept apart, so that every sum is exact.
+    local parts, most, most_parts = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    at = at + 7
+    local debt, debt_parts, state = 0, 0, redis.call('GET', key)
+    if state and #state == FLOW then
+      local free, free_parts, former = struct.unpack('>I7I4I4', state)
+      -- Parts of another size are of a former rule: rounded up.
+      if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
+      if free >= now then debt, debt_parts = free - now, free_parts end
+    end
+    local after, after_parts = debt + cost, debt_parts + limit
+    if after_parts >= parts then after, after_parts = after + 1, after_parts - parts end
+    fits = after < most or (after == most and after_parts <= most_parts)
+    is_new = not state
+    if fits and take then value, life = struct.pack('>I7I4I4', now + after, after_parts, parts), after + 1 end
+    reply[head + 1], reply[head + 2] = debt, debt_parts
+
+  elseif kind == 'fixed' or kind == 'calendar' then
+    local start, stop
+    if kind == 'fixed' then
+      local length = tonumber(ARGV[at + 4])
+      at = at + 5
+      start = now - now % length
+      stop = start + length
+    else
+      start, stop = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+      at = at + 6
+      if now < start or now >= stop then return {2, now} end
+    end
+    local used, state = 0, redis.call('GET', key)
+    if state and #state == FIXED then
+      local began, count = struct.unpack('>I7I7', state)
+      -- A window that begins later is one from before the clock was set back.
+      if began >= start then used = count end
+    end
+    fits = used + cost <= limit
+    is_new = not state
+    if fits and take then value, life = struct.pack('>I7I7', start, used + cost), stop - now end
+    reply[head + 1], reply[head + 2] = used, stop - now
+
+  elseif kind == 'sliding' then
+    -- A log of entries: when, and the total of all costs until then. The first one has left the window; it says from
+    -- where to count.
+    local length = tonumber(ARGV[at + 4])
+    at = at + 5
+    local size = redis.call('STRLEN', key)
+    is_new = size == 0
+    local count = size % ENTRY == 0 and size / ENTRY or 0
+    local used, all_gone, oldest_gone, room = 0, 0, 0, 0
+    if count == 0 then
+      fits = cost <= limit
+      if fits and take then value = struct.pack('>I7I5I7I5', 0, 0, now, cost) end
+    else
+      local text = count <= SHORT and redis.call('GET', key)
+      local function entry(n)
+        if text then return struct.unpack('>I7I5', text, n * ENTRY + 1) end
+        return struct.unpack('>I7I5', redis.call('GETRANGE', key, n * ENTRY, n * ENTRY + ENTRY - 1))
+      end
+      local gone, first = 0, count
+      while first - gone > 1 do
+        local middle = math.floor((gone + first) / 2)
+        if entry(middle) <= now - length then gone = middle else first = middle end
+      end
+      local _, before = entry(gone)
+      local last, total = entry(count - 1)
+      used = (total - before) % WRAP
+      fits = used + cost <= limit
+      if used > 0 then all_gone, oldest_gone = last + length - now, entry(first) + length - now end
+      if not fits and used > 0 then
+        local short, enough = gone, count - 1
+        while enough - short > 1 do
+          local middle = math.floor((short + enough) / 2)
+          local _, until_then = entry(middle)
+          if (until_then - before) % WRAP >= used + cost - limit then enough = middle else short = middle end
+        end
+        room = entry(enough) + length - now
+      end
+      if fits and take then
+        -- A clock that was set back must not bring the log out of order.
+        value = struct.pack('>I7I5', math.max(now, last), (total + cost) % WRAP)
+        append = gone * 2 < count
+        if not append then
+          value = (text and text:sub(gone * ENTRY + 1) or redis.call('GETRANGE', key, gone * ENTRY, -1)) .. value
+        end
+      end
+    end
+    life = length
+    reply[head + 1], reply[head + 2], reply[head + 3], reply[head + 4] = used, all_gone, oldest_gone, room
+
+  else
+    local window, factor, longest = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    local decay, highest = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+    at = at + 9
+    local began, used, barred, level, state = 0, 0, 0, 0, redis.call('GET', key)
+    if state and #state == BACKOFF then began, used, barred, level = struct.unpack('>I7I7I7I2', state) end
+    if now >= began + window then began, used = now, 0 end
+    fits = now >= barred and used + cost <= limit
+    is_new = not state
+    -- Each decay without a violation forgets one; the highest penalty's memory is the state's life.
+    local memory = math.max(began + window, barred + level * decay) - now
+    if fits and take then
+      value, life = struct.pack('>I7I7I7I2', began, used + cost, barred, level), memory
+    elseif take and now >= barred then
+      local passed = math.max(level - math.floor((now - barred) / decay), 0)
+      local penalty = window / 1000
+      for _ = 1, passed do penalty = math.min(math.floor(penalty * factor / 1000), longest) end
+      level = math.min(passed + 1, highest)
+      barred = now + penalty * 1000
+      value, life, always = struct.pack('>I7I7I7I2', 0, 0, barred, level), penalty * 1000 + level * decay, true
+    end
+    reply[head + 1], reply[head + 2], reply[head + 3] = used, began + window - now, math.max(barred - now, 0)
+  end
+
+  reply[head] = not fits and 0 or is_new and 2 or 1
+  granted = granted and (fits or not must)
+  if value then
+    local next = #changes
+    changes[next + 1], changes[next + 2], changes[next + 3] = key, value, math.ceil(life / 1000) + margin
+    changes[next + 4], changes[next + 5] = append or false, always or false
+  end
+end
+
+if not granted then reply[1] = 0 end
+for nth = 1, #changes, 5 do
+  if granted or changes[nth + 4] then
+    if changes[nth + 3] then
+      redis.call('APPEND', changes[nth], changes[nth + 1])
+      redis.call('PEXPIRE', changes[nth], changes[nth + 2])
+    else
+      redis.call('SET', changes[nth], changes[nth + 1], 'PX', changes[nth + 2])
+    end
+  end
+end
+return reply

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Installs packages of Debian or Ubuntu: scripts/apt_install.sh PACKAGE...
+#
+# Some of them also start a system service, of their own name. Nobody asked for one here: the service, the tests and the
+# measurements start private servers. So the start is prevented, and what was enabled for the next boot is disabled.
+set -eu
+
+say() { echo "apt_install: $*"; }
+
+fail() {
+    echo "apt_install: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        fail "needs root for: $*; run it as root or install sudo"
+    fi
+}
+
+POLICY=/usr/sbin/policy-rc.d
+policy_is_ours=no
+
+remove_policy() {
+    if [ "$policy_is_ours" = yes ]; then
+        policy_is_ours=no
+        as_root rm -f "$POLICY"
+    fi
+}
+
+# invoke-rc.d asks this file before it starts a service; 101 means no.
+forbid_service_starts() {
+    [ ! -e "$POLICY" ] || return 0
+    trap remove_policy EXIT
+    trap 'exit 130' INT TERM HUP
+    policy_is_ours=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+    as_root chmod 755 "$POLICY"
+}
+
+disable_service() {
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl cat "$1.service" >/dev/null 2>&1 || [ -e "/lib/systemd/system/$1.service" ] || return 0
+        as_root systemctl disable "$1.service" >/dev/null 2>&1 || say "could not disable $1.service"
+        # Without a running systemd there is nothing to stop.
+        if [ -d /run/systemd/system ]; then
+            as_root systemctl stop "$1.service" || say "could not stop $1.service"
+        fi
+    elif [ -x "/etc/init.d/$1" ]; then
+        as_root update-rc.d "$1" disable >/dev/null
+        as_root "/etc/init.d/$1" stop >/dev/null 2>&1 || true
+    fi
+}
+
+forbid_service_starts
+as_root apt-get update -qq
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+remove_policy
+for package in "$@"; do
+    disable_service "$package"
+done

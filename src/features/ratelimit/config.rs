@@ -1,0 +1,178 @@
+//! `[ratelimit]`: the limiters and the bounds of what they may keep.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::calendar::Period;
+use super::keys::KeyShape;
+use super::limiter::WithoutRedis;
+use super::rule::Rule;
+use super::strategy::Strategy;
+use crate::config::value::Span;
+use crate::config::{FieldError, Section};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RatelimitConfig {
+    /// Replicas that share the limits while Redis is away.
+    pub instances: u64,
+    /// How long an open limiter waits for Redis.
+    pub open_timeout: Span,
+    /// Keys that a replica counts by itself while Redis is away.
+    pub local_keys: usize,
+    /// Blocked keys that a replica refuses by itself, and for how long at most.
+    pub blocked_keys: usize,
+    pub blocked_for: Span,
+    /// Keys for which admins may have decided something.
+    pub exceptions: usize,
+    /// How often a replica looks for changes of admins.
+    pub poll_interval: Span,
+    /// The highest limit of a sliding window: each call of the window is kept.
+    pub sliding_limit: u64,
+    pub limiters: Vec<LimiterConfig>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimiterConfig {
+    pub name: String,
+    pub key: KeyShape,
+    pub strategy: StrategyConfig,
+    pub without_redis: WithoutRedis,
+    /// What a call costs that does not say.
+    #[serde(default = "one")]
+    pub cost: u64,
+    /// Counts and never refuses.
+    #[serde(default)]
+    pub shadow: bool,
+    /// The share of the limit from which on a call counts as near it.
+    #[serde(default = "four_fifths")]
+    pub near: f64,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+const fn four_fifths() -> f64 {
+    0.8
+}
+
+/// A strategy with units, as configuration spells it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum StrategyConfig {
+    SlidingWindow { limit: u64, window: Span },
+    FixedWindow { limit: u64, window: Option<Span>, calendar: Option<Period>, zone: Option<String> },
+    TokenBucket { capacity: u64, refill_per_second: f64 },
+    Gcra { limit: u64, period: Span, burst: Option<u64> },
+    ExponentialBackoff { limit: u64, window: Span, factor: f64, maximum: Span, decay: Option<Span> },
+}
+
+impl From<StrategyConfig> for Strategy {
+    fn from(config: StrategyConfig) -> Self {
+        match config {
+            StrategyConfig::SlidingWindow { limit, window } => {
+                Self::SlidingWindow { limit, window_ms: window.as_millis() }
+            }
+            StrategyConfig::FixedWindow { limit, window, calendar, zone } => {
+                Self::FixedWindow { limit, window_ms: window.map(Span::as_millis), calendar, zone }
+            }
+            StrategyConfig::TokenBucket { capacity, refill_per_second } => {
+                Self::TokenBucket { capacity, refill_per_second }
+            }
+            StrategyConfig::Gcra { limit, period, burst } => Self::Gcra { limit, period_ms: period.as_millis(), burst },
+            StrategyConfig::ExponentialBackoff { limit, window, factor, maximum, decay } => Self::ExponentialBackoff {
+                limit,
+                window_ms: window.as_millis(),
+                factor,
+                maximum_ms: maximum.as_millis(),
+                decay_ms: decay.map(Span::as_millis),
+            },
+        }
+    }
+}
+
+/// A sliding window's log of this many calls takes up to 48 MB.
+const MAX_SLIDING_LIMIT: u64 = 1_000_000;
+/// Entries of a table in memory: some hundred megabytes.
+const MAX_REMEMBERED: usize = 10_000_000;
+/// All of them are read at once by every replica.
+const MAX_EXCEPTIONS: usize = 100_000;
+/// Changes are to be seen by all replicas within a second or so.
+const LONGEST_POLL: Duration = Duration::from_secs(1);
+/// Last parts of routes below `/ratelimit/`, and what limits without a limiter are counted as.
+const RESERVED: &[&str] = &["check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
+/// The longest name of a limiter, bytes.
+const MAX_NAME: usize = 64;
+
+impl Section for RatelimitConfig {
+    const NAME: &'static str = "ratelimit";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        if !(1..=MAX_SLIDING_LIMIT).contains(&self.sliding_limit) {
+            return Err(FieldError::new("sliding_limit", format!("must be from 1 to {MAX_SLIDING_LIMIT}")));
+        }
+        if self.instances == 0 {
+            return Err(FieldError::new("instances", "must be at least 1"));
+        }
+        if self.open_timeout.duration().is_zero() {
+            return Err(FieldError::new("open_timeout", "must not be 0"));
+        }
+        for (field, count, most) in [
+            ("local_keys", self.local_keys, MAX_REMEMBERED),
+            ("blocked_keys", self.blocked_keys, MAX_REMEMBERED),
+            ("exceptions", self.exceptions, MAX_EXCEPTIONS),
+        ] {
+            if !(1..=most).contains(&count) {
+                return Err(FieldError::new(field, format!("must be from 1 to {most}")));
+            }
+        }
+        let poll = self.poll_interval.duration();
+        if poll.is_zero() || poll > LONGEST_POLL {
+            return Err(FieldError::new("poll_interval", "must be longer than nothing and at most 1s"));
+        }
+        let mut names = BTreeSet::new();
+        for (at, limiter) in self.limiters.iter().enumerate() {
+            let refuse = |field: &str, reason: String| Err(FieldError::new(format!("limiters[{at}].{field}"), reason));
+            if let Err(rule) = check_name(&limiter.name) {
+                return refuse("name", rule);
+            }
+            if !names.insert(&limiter.name) {
+                return refuse("name", format!("`{}` stands twice", limiter.name));
+            }
+            let overlaps = |other: &&LimiterConfig| {
+                let (one, two) = (limiter.key.fixed(), other.key.fixed());
+                one.starts_with(two) || two.starts_with(one)
+            };
+            if let Some(other) = self.limiters.iter().take(at).find(overlaps) {
+                return refuse("key", format!("must not begin like that of `{}`: their states would mix", other.name));
+            }
+            let rule = match Rule::new(limiter.strategy.clone().into(), self.sliding_limit) {
+                Ok(rule) => rule,
+                Err(bad) => return refuse(&format!("strategy.{}", bad.field), bad.rule),
+            };
+            if !(1..=rule.limit()).contains(&limiter.cost) {
+                return refuse("cost", format!("must be from 1 to the limit of {}", rule.limit()));
+            }
+            if !(0.0..=1.0).contains(&limiter.near) {
+                return refuse("near", "must be from 0 to 1".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    if !(1..=MAX_NAME).contains(&name.len()) || !is_plain {
+        return Err(format!("needs 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`"));
+    }
+    if RESERVED.contains(&name) {
+        return Err(format!("`{name}` is the name of a route"));
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! What limiters count, by limiter and strategy.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+
+use super::decision::Decision;
+use super::model::LimiterStats;
+use crate::telemetry::metrics::Metrics;
+
+/// From an answer without Redis to the longest wait for it, seconds.
+const BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
+
+#[derive(Clone, Debug)]
+pub(super) struct LimitMetrics {
+    decisions: IntCounterVec,
+    latency: HistogramVec,
+}
+
+/// One limiter's handles, prepared once.
+#[derive(Clone, Debug)]
+pub(super) struct LimiterMetrics {
+    allowed: IntCounter,
+    refused: IntCounter,
+    near: IntCounter,
+    shadow: IntCounter,
+    degraded: IntCounter,
+    /// Seconds from the question to its decision.
+    pub latency: Histogram,
+}
+
+impl LimitMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            decisions: metrics.counter(
+                "ratelimit_decisions_total",
+                "Decisions: each is allowed or refused, and may be near the limit, shadow or degraded besides",
+                &["limiter", "strategy", "decision"],
+            ),
+            latency: metrics.histogram_in(
+                "ratelimit_check_seconds",
+                "Time to a decision",
+                &["limiter", "strategy"],
+                BUCKETS,
+            ),
+        }
+    }
+
+    pub(super) fn limiter(&self, limiter: &str, strategy: &str) -> LimiterMetrics {
+        let of = |decision: &str| self.decisions.with_label_values(&[limiter, strategy, decision]);
+        LimiterMetrics {
+            allowed: of("allowed"),
+            refused: of("refused"),
+            near: of("near"),
+            shadow: of("shadow"),
+            degraded: of("degraded"),
+            latency: self.latency.with_label_values(&[limiter, strategy]),
+        }
+    }
+}
+
+impl LimiterMetrics {
+    pub(super) fn count(&self, decision: &Decision) {
+        if decision.allowed { &self.allowed } else { &self.refused }.inc();
+        for (counter, counts) in
+            [(&self.near, decision.is_near()), (&self.shadow, decision.shadow), (&self.degraded, decision.degraded)]
+        {
+            if counts {
+                counter.inc();
+            }
+        }
+    }
+
+    pub(super) fn stats(&self, limiter: &str, strategy: &'static str) -> LimiterStats {
+        LimiterStats {
+            limiter: limiter.to_owned(),
+            strategy,
+            allowed: self.allowed.get(),
+            refused: self.refused.get(),
+            near: self.near.get(),
+            shadow: self.shadow.get(),
+            degraded: self.degraded.get(),
+        }
+    }
+}

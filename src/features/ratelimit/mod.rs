@@ -1,0 +1,86 @@
+//! Rate limits: exact, across replicas, several at once.
+//!
+//! Keys: see `keys.rs`. Redis down: each limiter says. `closed` ones answer 503 at once, never 429; `open` ones are
+//! counted in each replica's memory (`local.rs`), and the answers say `degraded`.
+//!
+//! Decisions:
+//! - One script decides for every strategy, for one limit or a hundred at once, for takes and looks. It takes all costs
+//!   or none, in one round trip, on Redis's clock.
+//! - A token bucket and GCRA are one kind of state (`flow.rs`): the moment at which no debt is left.
+//! - The script only adds and compares whole microseconds, which doubles hold exactly; what multiplies and divides is
+//!   done in 128 bits beside it, so that nothing is rounded in anybody's favour.
+//! - A back-off's penalty is kept also when the call that violated it is refused by another limit: it is no cost.
+
+mod asking;
+mod blocked;
+mod calendar;
+mod config;
+mod deciding;
+mod decision;
+mod error;
+mod exceptions;
+mod fields;
+mod flow;
+mod keys;
+mod limiter;
+mod local;
+mod metrics;
+mod model;
+mod routes;
+mod rule;
+mod scripts;
+mod service;
+mod slots;
+mod strategy;
+mod watch;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::config::SectionCheck;
+use crate::deps::Deps;
+use crate::http::access::Access;
+use crate::http::auth::ADMIN;
+use config::RatelimitConfig;
+use service::LimitService;
+
+const CHECK: &str = "ratelimit:check";
+const READ: &str = "ratelimit:read";
+
+pub static FEATURE: Feature = Feature {
+    name: "ratelimit",
+    mount,
+    access: &[
+        Access::scoped("POST", "/ratelimit/check", CHECK),
+        Access::scoped("POST", "/ratelimit/check-all", CHECK),
+        Access::scoped("GET", "/ratelimit/enforce", CHECK),
+        Access::scoped("POST", "/ratelimit/enforce", CHECK),
+        Access::scoped("GET", "/ratelimit/limiters", READ),
+        Access::scoped("GET", "/ratelimit/stats", READ),
+        Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ),
+        Access::scoped("DELETE", "/ratelimit/{limiter}/{key}", ADMIN),
+        Access::scoped("GET", "/ratelimit/limiters/{limiter}/exceptions", READ),
+        Access::scoped("PUT", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
+        Access::scoped("DELETE", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
+    ],
+    problems: error::PROBLEMS,
+    scripts: &[&scripts::CHECK, &scripts::EXCEPT, &scripts::EXCEPTIONS],
+    section: Some(SectionCheck::of::<RatelimitConfig>()),
+};
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let limits = LimitService::new(deps, &deps.config.section()?)?;
+    let (follower, configs) = (limits.clone(), deps.configs.subscribe());
+    deps.tasks.plan("ratelimit.rules", |stop| follower.follow(configs, stop));
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::check_limit))
+        .routes(routes!(routes::check_limits))
+        .routes(routes!(routes::enforce_limit, routes::enforce_limit_by_query))
+        .routes(routes!(routes::list_limiters))
+        .routes(routes!(routes::get_limit_stats))
+        .routes(routes!(routes::peek_limit, routes::reset_limit))
+        .routes(routes!(routes::list_exceptions))
+        .routes(routes!(routes::put_exception, routes::delete_exception))
+        .with_state(limits))
+}

@@ -1,0 +1,130 @@
+//! The decision.
+
+use super::super::calendar::Window;
+use super::super::rule::{Plan, Rule};
+use crate::lua;
+use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+
+pub(in super::super) static CHECK: LuaScript = lua!("ratelimit/check.lua");
+
+/// One cost against one limit.
+#[derive(Debug)]
+pub(in super::super) struct Check<'a> {
+    pub state: Key,
+    pub rule: &'a Rule,
+    pub cost: u64,
+    /// Whether its refusal refuses the whole call.
+    pub must: bool,
+}
+
+/// Takes every cost or none.
+#[derive(Debug)]
+pub(in super::super) struct Take<'a> {
+    pub checks: &'a [Check<'a>],
+    /// [`crate::clock::Clock::redis_arg`].
+    pub now: String,
+}
+
+/// Decides the same and changes nothing.
+#[derive(Debug)]
+pub(in super::super) struct Peek<'a>(pub Take<'a>);
+
+/// What the script says.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Checked {
+    Decided {
+        granted: bool,
+        /// [`Plan::standing`] reads each check's numbers.
+        numbers: Vec<u64>,
+    },
+    /// Nothing was decided: Redis's clock, in Unix microseconds, is outside of a calendar's window.
+    Outside { now: u64 },
+}
+
+impl ScriptCall for Take<'_> {
+    type Raw = Vec<u64>;
+    type Reply = Checked;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CHECK
+    }
+
+    fn keys(&self) -> usize {
+        self.checks.len()
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        bind(self, "take", call);
+    }
+
+    fn decode(raw: Self::Raw) -> Result<Checked, BadReply> {
+        decode(raw)
+    }
+}
+
+impl ScriptCall for Peek<'_> {
+    type Raw = Vec<u64>;
+    type Reply = Checked;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Read;
+
+    fn script() -> &'static LuaScript {
+        &CHECK
+    }
+
+    fn keys(&self) -> usize {
+        self.0.keys()
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        bind(&self.0, "peek", call);
+    }
+
+    fn decode(raw: Self::Raw) -> Result<Checked, BadReply> {
+        decode(raw)
+    }
+}
+
+fn bind(take: &Take<'_>, mode: &str, call: &mut Binding) {
+    for check in take.checks {
+        call.key(&check.state);
+    }
+    call.arg(&take.now).arg(mode);
+    for &Check { rule, cost, must, .. } in take.checks {
+        call.arg(if must { "must" } else { "may" });
+        match &rule.plan {
+            Plan::Flow(flow) => {
+                let (cost, most) = (flow.time(cost), flow.time(flow.capacity));
+                call.arg("flow").arg(cost.whole).arg(cost.parts).arg(flow.denominator());
+                call.arg(most.whole).arg(most.parts);
+            }
+            Plan::Fixed { limit, length } => {
+                call.arg("fixed").arg(cost).arg(limit).arg(length);
+            }
+            Plan::Calendar { limit, calendar } => {
+                let Window { start, end } = calendar.current();
+                call.arg("calendar").arg(cost).arg(limit).arg(start).arg(end);
+            }
+            Plan::Sliding { limit, length } => {
+                call.arg("sliding").arg(cost).arg(limit).arg(length);
+            }
+            Plan::Backoff { limit, window, factor_milli, longest_ms, decay, highest } => {
+                call.arg("backoff").arg(cost).arg(limit).arg(window).arg(factor_milli);
+                call.arg(longest_ms).arg(decay).arg(highest);
+            }
+        }
+    }
+}
+
+fn decode(mut raw: Vec<u64>) -> Result<Checked, BadReply> {
+    match raw.as_slice() {
+        [0 | 1, ..] => {
+            let granted = raw.remove(0) == 1;
+            Ok(Checked::Decided { granted, numbers: raw })
+        }
+        [2, now] => Ok(Checked::Outside { now: *now }),
+        _ => Err(BadReply::new(&CHECK, raw)),
+    }
+}

@@ -1,0 +1,113 @@
+//! The strategies, as rules name them: what is counted, over which time.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::calendar::Period;
+use crate::http::whole;
+
+/// The most that a limit may be, other than of a sliding window.
+pub(super) const MAX_LIMIT: u64 = 1_000_000_000;
+/// The longest window, period, penalty and time to fill a bucket: 366 days, in milliseconds.
+pub(super) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
+
+/// How a limiter counts.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({ "kind": "gcra", "limit": 100, "period_ms": 60_000 }))]
+pub(super) enum Strategy {
+    /// Exact: at most `limit` in every stretch of `window_ms`. Keeps each call of the window.
+    SlidingWindow {
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 1_000_000)]
+        limit: u64,
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        window_ms: u64,
+    },
+    /// At most `limit` in each window of `window_ms` counted from 1970, or in each day or month of a time zone.
+    FixedWindow {
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 1_000_000_000)]
+        limit: u64,
+        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        window_ms: Option<u64>,
+        /// Instead of `window_ms`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calendar: Option<Period>,
+        /// IANA name of the time zone; goes with `calendar`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "Asia/Bangkok")]
+        zone: Option<String>,
+    },
+    /// A bucket of `capacity` that fills by `refill_per_second`; a call takes its cost out.
+    TokenBucket {
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 1_000_000_000)]
+        capacity: u64,
+        /// At most three decimals.
+        #[schema(minimum = 0.001, maximum = 1_000_000)]
+        refill_per_second: f64,
+    },
+    /// `limit` in each `period_ms`, evenly: `burst` of them may come at once (`limit` unless it is given).
+    Gcra {
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 1_000_000_000)]
+        limit: u64,
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        period_ms: u64,
+        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 1_000_000_000)]
+        burst: Option<u64>,
+    },
+    /// At most `limit` in a window that begins with its first call. One more is a violation: it bars the key for
+    /// `window_ms`, the next violation for `factor` times as long, up to `maximum_ms`. Every `decay_ms` without a
+    /// violation (`window_ms` unless it is given) takes one step back.
+    ExponentialBackoff {
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 1_000_000_000)]
+        limit: u64,
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        window_ms: u64,
+        /// At most three decimals.
+        #[schema(minimum = 1, maximum = 1_000)]
+        factor: f64,
+        #[serde(deserialize_with = "whole::unsigned")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        maximum_ms: u64,
+        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
+        decay_ms: Option<u64>,
+    },
+}
+
+impl Strategy {
+    /// Its name in answers, metrics and keys.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::SlidingWindow { .. } => "sliding_window",
+            Self::FixedWindow { .. } => "fixed_window",
+            Self::TokenBucket { .. } => "token_bucket",
+            Self::Gcra { .. } => "gcra",
+            Self::ExponentialBackoff { .. } => "exponential_backoff",
+        }
+    }
+}
+
+/// A strategy's field that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub(super) struct BadStrategy {
+    /// Without the unit that its name has in requests, such as `window`.
+    pub field: &'static str,
+    pub rule: String,
+}
+
+impl BadStrategy {
+    pub(super) fn new(field: &'static str, rule: impl Into<String>) -> Self {
+        Self { field, rule: rule.into() }
+    }
+}

@@ -1,0 +1,195 @@
+//! Limits while Redis is away, slow or forgetful.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Method;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::limits::{check, limiter};
+use crate::support::{Reply, TestApp, eventually};
+
+/// An open and a closed limiter of 8 a minute.
+fn both() -> String {
+    let gcra = "strategy = { kind = \"gcra\", limit = 8, period = \"1m\" }";
+    let open = limiter("open", &format!("{gcra}\nwithout_redis = \"open\""));
+    let closed = limiter("closed", &format!("{gcra}\nwithout_redis = \"closed\""));
+    format!("ratelimit.instances = 2\n{open}{closed}")
+}
+
+async fn ask(app: &TestApp, limiter: &str, key: &str) -> Reply {
+    app.post("/ratelimit/check", json!({ "limiter": limiter, "key": key })).await
+}
+
+#[track_caller]
+fn assert_closed(reply: &Reply) {
+    let problem = reply.expect_problem(503, "redis-unavailable");
+    assert!(problem["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0), "{problem}");
+    assert!(reply.header("retry-after").is_some(), "{problem}");
+}
+
+#[tokio::test]
+async fn a_closed_limiter_lets_nothing_through_without_redis() {
+    let app = TestApp::builder().config(&both()).behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+    assert_closed(&ask(&app, "closed", "k").await);
+    assert_closed(&app.post("/ratelimit/enforce", json!({ "limiter": "closed", "key": "k" })).await);
+    assert_closed(&app.get("/ratelimit/closed/k").await);
+    // One closed limiter closes the whole call.
+    let mixed = json!({ "checks": [{ "limiter": "open", "key": "k" }, { "limiter": "closed", "key": "k" }] });
+    assert_closed(&app.post("/ratelimit/check-all", mixed).await);
+    app.proxy().heal();
+    eventually("limits work again", async || ask(&app, "closed", "k").await.is(200)).await;
+    assert_eq!(check(&app, "open", "k").await["remaining"], 7);
+}
+
+#[tokio::test]
+async fn an_open_limiter_admits_its_replicas_share_without_redis() {
+    let app = TestApp::builder().config(&both()).behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+    for left in (0..4).rev() {
+        let answer = check(&app, "open", "k").await;
+        assert_eq!(
+            answer,
+            json!({ "allowed": true, "limit": 4, "remaining": left, "reset_ms": 60_000, "retry_after_ms": 0,
+                    "degraded": true })
+        );
+    }
+    let refused = app.post("/ratelimit/enforce", json!({ "limiter": "open", "key": "k" })).await;
+    assert_eq!(refused.expect_problem(429, "rate-limited")["retry_after_ms"], 60_000);
+    assert_eq!(app.get("/ratelimit/open/k").await.expect(200).json()["remaining"], 0);
+    app.clock().advance(Duration::from_secs(60));
+    assert_eq!(check(&app, "open", "k").await["allowed"], true);
+    let stats = app.get("/ratelimit/stats").await.json();
+    let open = stats["limiters"].as_array().and_then(|all| all.iter().find(|one| one["limiter"] == "open")).cloned();
+    assert_eq!(open.expect("counted")["degraded"], 6, "{stats}");
+    let all = json!({ "checks": [{ "limiter": "open", "key": "a", "cost": 4 }, { "limiter": "open", "key": "b" }] });
+    let first = app.post("/ratelimit/check-all", all.clone()).await.expect(200).json();
+    assert_eq!((&first["allowed"], &first["results"][1]["degraded"]), (&json!(true), &json!(true)), "{first}");
+    let second = app.post("/ratelimit/check-all", all).await.expect(200).json();
+    assert_eq!((&second["allowed"], &second["results"][1]["remaining"]), (&json!(false), &json!(3)), "{second}");
+    app.proxy().heal();
+    eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;
+}
+
+#[tokio::test]
+async fn only_the_first_callers_wait_for_a_redis_that_is_stopped() {
+    let app = TestApp::builder().config(&both()).system_clock().spawn().await;
+    assert_eq!(check(&app, "open", "warm").await["degraded"], false);
+    app.redis().stall();
+    let began = Instant::now();
+    let replies = join_all((0..16).map(|nth| {
+        let app = &app;
+        async move { check(app, "open", &nth.to_string()).await }
+    }))
+    .await;
+    assert!(replies.iter().all(|reply| reply["degraded"] == true && reply["allowed"] == true), "{replies:?}");
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    let mut waits: Vec<Duration> = Vec::new();
+    for nth in 0..200 {
+        let asked = Instant::now();
+        assert_eq!(check(&app, "open", &format!("key-{nth}")).await["degraded"], true);
+        waits.push(asked.elapsed());
+    }
+    waits.sort();
+    // A machine that is busy elsewhere may stop us now and then.
+    assert!(waits[150] < Duration::from_millis(10), "{waits:?}");
+    assert_closed(&ask(&app, "closed", "k").await);
+    app.redis().resume();
+    eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;
+}
+
+#[tokio::test]
+async fn at_most_twice_the_limit_is_admitted_around_an_outage() {
+    let app = TestApp::builder().config(&both()).behind_proxy().spawn().await;
+    let beside = TestApp::builder().config(&both()).behind_proxy().beside(&app).spawn().await;
+    let replicas = [&app, &beside];
+    let admitted = async |calls: usize| {
+        let mut admitted = 0;
+        for nth in 0..calls {
+            admitted += u64::from(check(replicas[nth % 2], "open", "k").await["allowed"] == true);
+        }
+        admitted
+    };
+    assert_eq!(admitted(8).await, 8);
+    for replica in replicas {
+        replica.proxy().cut();
+        eventually("the breaker is open", async || replica.get("/health/ready").await.is(503)).await;
+    }
+    assert_eq!(admitted(80).await, 8);
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_its_scripts_or_everything_goes_on_deciding() {
+    let app = TestApp::builder().config(&both()).spawn().await;
+    assert_eq!(check(&app, "closed", "k").await["remaining"], 7);
+    let _: String = app.redis().command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(check(&app, "closed", "k").await["remaining"], 6);
+    let _: String = app.redis().command(&["FLUSHALL"]);
+    assert_eq!(check(&app, "closed", "k").await["remaining"], 7);
+}
+
+#[tokio::test]
+async fn a_restarted_redis_is_asked_again() {
+    let app = TestApp::builder().config(&both()).spawn().await;
+    check(&app, "closed", "k").await;
+    app.redis().kill();
+    eventually("the loss is noticed", async || app.get("/health/ready").await.is(503)).await;
+    assert_closed(&ask(&app, "closed", "k").await);
+    assert_eq!(check(&app, "open", "k").await["degraded"], true);
+    app.redis().boot();
+    eventually("limits work again", async || ask(&app, "closed", "k").await.is(200)).await;
+    eventually("open ones too", async || check(&app, "open", "k").await["degraded"] == false).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_what_is_closed_and_degrades_what_is_open() {
+    let app = TestApp::builder().config(&both()).spawn().await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    ask(&app, "closed", "k").await.expect_problem(507, "redis-out-of-memory");
+    assert_eq!(check(&app, "open", "k").await["degraded"], true);
+    // Looking writes nothing.
+    app.get("/ratelimit/closed/k").await.expect(200);
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(check(&app, "open", "k").await["degraded"], false);
+}
+
+#[tokio::test]
+async fn somebody_elses_value_under_the_key_is_told() {
+    let app = TestApp::builder().config(&both()).spawn().await;
+    let _: i64 = app.redis().command(&["LPUSH", "rate_limit:open:k", "x"]);
+    ask(&app, "open", "k").await.expect_problem(409, "wrong-type");
+}
+
+#[tokio::test]
+async fn replicas_decide_alike_whatever_their_clocks_say() {
+    let strategy = "strategy = { kind = \"fixed_window\", limit = 50, calendar = \"day\", zone = \"Asia/Bangkok\" }";
+    let config = format!("{}{}", both(), limiter("day", &format!("{strategy}\nwithout_redis = \"closed\"")));
+    let one = TestApp::builder().config(&config).system_clock().spawn().await;
+    let two = TestApp::builder().config(&config).system_clock().beside(&one).spawn().await;
+    for limiter in ["closed", "day"] {
+        let limit = check(&one, limiter, "seen").await["limit"].as_u64().expect("a number");
+        let calls = (0..2 * limit).map(|nth| {
+            let app = if nth % 2 == 0 { &one } else { &two };
+            async move { check(app, limiter, "k").await["allowed"] == true }
+        });
+        let admitted = join_all(calls).await.into_iter().filter(|allowed| *allowed).count();
+        assert_eq!(admitted as u64, limit, "{limiter}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_call_with_an_idempotency_key_takes_once() {
+    let app = TestApp::spawn().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "one")];
+    let body = json!({ "limiter": "orders", "key": "k", "cost": 3 }).to_string();
+    let answers: [Value; 2] = [
+        app.send(Method::POST, "/ratelimit/check", &headers, Body::from(body.clone())).await.expect(200).json(),
+        app.send(Method::POST, "/ratelimit/check", &headers, Body::from(body)).await.expect(200).json(),
+    ];
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(app.get("/ratelimit/orders/k").await.json()["remaining"], 7);
+}

@@ -1,0 +1,131 @@
+//! The nginx configuration of `docs/proxies.md` in a real nginx, in front of the service and of an application.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tempfile::TempDir;
+
+use crate::support::{ADMIN_KEY, Reply, TestApp, eventually, free_port, in_repository};
+
+/// One process, which ends with the test.
+struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Nginx {
+    /// Asks `service` before it passes calls on to an application that answers 200, and to `/prices/broken` 500.
+    ///
+    /// A missing nginx is a failure that says how to install it, never a skip.
+    async fn before(service: SocketAddr) -> Self {
+        let directory = tempfile::Builder::new().prefix("gtx-nginx-").tempdir().expect("a temporary directory");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let application = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let documented = documented()
+            .replace("listen 8000", &format!("listen {address}"))
+            .replace("127.0.0.1:4040", &service.to_string())
+            .replace("127.0.0.1:9000", &application.to_string())
+            .replace("ak_0123456789abcdef0123456789abcdef", ADMIN_KEY);
+        let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {of};"));
+        let places = places.concat();
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {{}}\n\
+             http {{\naccess_log off;\n{places}\n{documented}\n\
+             server {{\nlisten {application};\nlocation / {{ return 200 passed; }}\n\
+             location /prices/broken {{ return 500 broken; }}\n}}\n}}\n"
+        );
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, config).expect("a file");
+        // Debian has it where only root looks.
+        let installed = Path::new("/usr/sbin/nginx");
+        let mut command = Command::new(if installed.exists() { installed } else { Path::new("nginx") });
+        command.arg("-p").arg(directory.path()).arg("-c").arg(file).args(["-e", "error.log"]);
+        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        let process = process.unwrap_or_else(|_| panic!("nginx is not installed: run scripts/setup_tests.sh nginx"));
+        let nginx = Self { process, address, _directory: directory };
+        eventually("nginx listens", async || TcpStream::connect(address).is_ok()).await;
+        nginx
+    }
+
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let url = format!("http://{}{path}", self.address);
+        let request = headers.iter().fold(Request::get(&url), |request, (name, value)| request.header(*name, *value));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let response = client.request(request.body(Body::empty()).expect("a request")).await.expect("nginx answers");
+        Reply::read(format!("GET {path}"), response.map(Body::new)).await
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The configuration in the documentation.
+fn documented() -> String {
+    let page = std::fs::read_to_string(in_repository("docs/proxies.md")).expect("the page");
+    let (_, rest) = page.split_once("```nginx\n").expect("a configuration");
+    rest.split_once("```").expect("its end").0.to_owned()
+}
+
+#[tokio::test]
+async fn nginx_passes_what_the_limit_allows() {
+    let mut app = TestApp::builder().admin_key().spawn().await;
+    let nginx = Nginx::before(app.serve()).await;
+    for left in (0..5).rev() {
+        let passed = nginx.get("/login", &[]).await.expect(200);
+        assert_eq!(passed.text(), "passed");
+        assert_eq!(passed.header("ratelimit"), Some(format!(r#""authentication";r={left};t=300"#).as_str()));
+        assert_eq!(passed.header("retry-after"), None);
+    }
+    app.clock().advance(Duration::from_secs(100));
+    // A client that names another key or limiter is not heard.
+    for headers in [vec![], vec![("x-ratelimit-key", "me"), ("x-ratelimit-limiter", "api"), ("x-ratelimit-cost", "0")]]
+    {
+        let refused = nginx.get("/login?key=me&limiter=api", &headers).await.expect(429);
+        assert_eq!(refused.header("retry-after"), Some("200"));
+        assert_eq!(refused.header("ratelimit"), Some(r#""authentication";r=0;t=200"#));
+        assert_eq!(refused.header("ratelimit-policy"), Some(r#""authentication";q=5;w=300"#));
+    }
+    app.clock().advance(Duration::from_secs(200));
+    nginx.get("/login", &[]).await.expect(200);
+    // Another limiter and key; and the application's own errors are left alone.
+    assert_eq!(nginx.get("/prices", &[]).await.expect(200).header("ratelimit"), Some(r#""api";r=99;t=60"#));
+    assert_eq!(nginx.get("/prices/broken", &[]).await.expect(500).text(), "broken");
+}
+
+#[tokio::test]
+async fn nginx_without_redis_passes_what_open_limits_allow() {
+    let mut app = TestApp::builder().admin_key().behind_proxy().spawn().await;
+    let nginx = Nginx::before(app.serve()).await;
+    app.proxy().cut();
+    eventually("the outage is seen", async || !app.get("/health/ready").await.is(200)).await;
+    let refused = nginx.get("/login", &[]).await.expect(503);
+    assert!(refused.header("retry-after").is_some());
+    for _ in 0..100 {
+        nginx.get("/prices", &[]).await.expect(200);
+    }
+    assert_eq!(nginx.get("/prices", &[]).await.expect(429).header("retry-after"), Some("60"));
+    app.proxy().heal();
+    eventually("logins pass again", async || nginx.get("/login", &[]).await.is(200)).await;
+}
+
+#[tokio::test]
+async fn nginx_without_the_service_passes_what_it_is_told_to() {
+    let mut app = TestApp::builder().admin_key().spawn().await;
+    let nginx = Nginx::before(app.serve()).await;
+    nginx.get("/login", &[]).await.expect(200);
+    drop(app);
+    let refused = nginx.get("/login", &[]).await.expect(503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(nginx.get("/prices", &[]).await.expect(200).header("ratelimit"), None);
+}

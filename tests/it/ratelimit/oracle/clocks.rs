@@ -1,0 +1,18 @@
+//! Processes whose clocks are wrong, by libfaketime.
+
+use std::process::Command;
+
+/// The variables that set a process's clock `hours` ahead; its monotonic clock stays right.
+///
+/// The `faketime` command knows where its library is; it runs what it is told to as a child, so only its variables are
+/// taken. A missing one is a failure that says how to install it, never a skip.
+pub fn ahead_by(hours: usize) -> Vec<(String, String)> {
+    let shift = format!("+{}s", hours * 3_600);
+    let shown = Command::new("faketime").args(["-m", "-f", &shift, "env"]).output();
+    let shown = shown.unwrap_or_else(|_| panic!("faketime is not installed: run scripts/setup_tests.sh faketime"));
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    let wanted = ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "DYLD_FORCE_FLAT_NAMESPACE", "FAKETIME"];
+    let variables = shown.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| wanted.contains(name));
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    variables.chain([("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned())]).collect()
+}

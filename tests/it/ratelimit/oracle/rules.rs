@@ -1,0 +1,63 @@
+//! The limiters under load, as configuration spells them and as the oracle understands them.
+
+use std::time::Duration;
+
+use super::rates::Rate;
+
+/// Calls that each limiter admits in a second.
+pub const PER_SECOND: u32 = 40;
+
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub name: &'static str,
+    strategy: String,
+    pub rate: Rate,
+}
+
+impl Rule {
+    /// One of each strategy that admits a rate, with limits for this window.
+    pub fn all(window: Duration) -> [Self; 4] {
+        let length = u64::try_from(window.as_micros()).expect("short");
+        let interval = 1_000_000 / u64::from(PER_SECOND);
+        let limit = length / interval;
+        let written = format!("\"{}ms\"", window.as_millis());
+        let rule = |name, strategy, rate| Self { name, strategy, rate };
+        [
+            rule(
+                "sliding",
+                format!("kind = \"sliding_window\", limit = {limit}, window = {written}"),
+                Rate::Sliding { limit, window: length },
+            ),
+            rule(
+                "fixed",
+                format!("kind = \"fixed_window\", limit = {limit}, window = {written}"),
+                Rate::Fixed { limit, window: length },
+            ),
+            rule(
+                "gcra",
+                format!("kind = \"gcra\", limit = {limit}, period = {written}"),
+                Rate::Flow { burst: limit, interval },
+            ),
+            rule(
+                "bucket",
+                format!("kind = \"token_bucket\", capacity = {limit}, refill_per_second = {PER_SECOND}"),
+                Rate::Flow { burst: limit, interval },
+            ),
+        ]
+    }
+
+    /// A limiter of the configuration.
+    pub fn limiter(&self) -> String {
+        format!(
+            "{{ name = \"{0}\", key = \"{1}{{key}}\", strategy = {{ {2} }}, without_redis = \"closed\" }}",
+            self.name,
+            self.prefix(),
+            self.strategy
+        )
+    }
+
+    /// What its keys begin with.
+    pub fn prefix(&self) -> String {
+        format!("rate_limit:{}:", self.name)
+    }
+}

@@ -1,0 +1,74 @@
+//! Limiters change while the service runs.
+
+use std::fs;
+
+use gridtokenx_redis::app;
+use gridtokenx_redis::config::Config;
+use serde_json::{Value, json};
+
+use super::limits::{check, limiter};
+use crate::support::{RedisServer, ServiceProcess, TestApp, eventually};
+
+fn rule(limit: u64) -> String {
+    limiter("l", &format!("strategy = {{ kind = \"gcra\", limit = {limit}, period = \"1m\" }}"))
+}
+
+#[tokio::test]
+async fn new_limiters_hold_for_what_was_already_counted() {
+    let service = TestApp::builder().config(&rule(5)).spawn().await;
+    for _ in 0..4 {
+        check(&service, "l", "k").await;
+    }
+    service.put("/ratelimit/limiters/l/exceptions/denied", json!({ "action": "deny" })).await.expect(200);
+    let renamed = rule(10) + &limiter("m", "strategy = { kind = \"gcra\", limit = 1, period = \"1m\" }");
+    app::reload(&service.app().deps, Config::with_overrides(&renamed).expect("TOML")).expect("valid");
+    eventually("the new limit holds", async || check(&service, "l", "fresh").await["limit"] == 10).await;
+    // 48 of 60 seconds are owed; that is 8 of the new units.
+    assert_eq!(service.get("/ratelimit/l/k").await.json()["remaining"], 2);
+    assert_eq!(check(&service, "m", "k").await["allowed"], true);
+    assert_eq!(check(&service, "l", "denied").await["allowed"], false);
+}
+
+#[tokio::test]
+async fn a_configuration_with_a_mistake_changes_nothing() {
+    let service = TestApp::builder().config(&rule(5)).spawn().await;
+    let bad = Config::with_overrides(&rule(0)).expect("TOML");
+    let error = app::reload(&service.app().deps, bad).expect_err("refused").to_string();
+    assert!(error.contains("ratelimit.limiters[0].strategy.limit"), "{error}");
+    assert_eq!(check(&service, "l", "k").await["limit"], 5);
+}
+
+#[test]
+fn a_hangup_has_the_file_read_again() {
+    let redis = RedisServer::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("service.toml");
+    fs::write(&file, rule(5)).expect("a file");
+    let mut service = ServiceProcess::start_with(&file, &[("REDIS_URL", &redis.url())]);
+    let limit = |service: &mut ServiceProcess| -> Value {
+        let (status, body) = service.get("/ratelimit/limiters");
+        assert_eq!(status, 200, "{body}");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        body["items"][0]["strategy"]["limit"].clone()
+    };
+    assert_eq!(limit(&mut service), 5);
+    for (text, expected, said) in [
+        (rule(7), 7, "the configuration was read again"),
+        ("[ratelimit".to_owned(), 7, "the former one stays in force"),
+        (rule(9), 9, "the configuration was read again"),
+    ] {
+        fs::write(&file, text).expect("a file");
+        let before = service.output().matches(said).count();
+        service.signal("HUP");
+        wait_until(|| service.output().matches(said).count() > before);
+        wait_until(|| limit(&mut service) == expected);
+    }
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it never happened");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
