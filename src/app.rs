@@ -114,6 +114,11 @@ impl App {
         self.deps.tasks.start_planned();
     }
 
+    /// For configurations that are read while the service runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.deps.configs.clone())
+    }
+
     /// Answers one request without a socket.
     pub async fn answer(&self, request: Request<Body>) -> Response {
         use tower::ServiceExt;
@@ -168,14 +173,18 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     api(&deps).map(|(_, document)| document)
 }
 
-/// Hands a configuration that was read anew to the features that follow it; the others keep the one they started with.
-///
-/// # Errors
-/// The first [`ConfigError`]; nothing is changed then.
-pub fn reload(deps: &Deps, config: Config) -> Result<(), ConfigError> {
-    check_config(&config)?;
-    deps.configs.send_replace(config);
-    Ok(())
+/// Hands configurations that were read anew to the features that follow them; the others keep what they started with.
+#[derive(Clone, Debug)]
+pub struct Reloader(watch::Sender<Config>);
+
+impl Reloader {
+    /// # Errors
+    /// The first [`ConfigError`]; nothing is changed then.
+    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
+        check_config(&config)?;
+        self.0.send_replace(config);
+        Ok(())
+    }
 }
 
 /// The document needs no Redis, but the services are built around an address.

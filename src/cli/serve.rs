@@ -12,13 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::refuse;
-use crate::app::{self, App, check_config};
+use crate::app::{App, Reloader, check_config};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
 use crate::config::log::LogConfig;
 use crate::config::redis::RedisConfig;
 use crate::config::{Config, env};
-use crate::deps::Deps;
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, ScriptState};
@@ -66,8 +65,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
     let tasks = app.deps.tasks.clone();
     let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
     let hangups = lifecycle::hangups().map_err(|error| failed(&error))?;
-    let deps = app.deps.clone();
-    tasks.spawn("config.reload", |stop| follow_file(deps, file, hangups, stop));
+    let reloader = app.reloader();
+    tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, stop));
     let listener = server::bind(app.address())
         .map_err(|error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
     // Port 0 in the configuration means any free one.
@@ -119,14 +118,14 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
 }
 
 /// Reads the configuration again at each SIGHUP, until `stop`; one with a mistake changes nothing.
-async fn follow_file(deps: Deps, file: Option<PathBuf>, mut hangups: Signal, stop: CancellationToken) {
+async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Signal, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = hangups.recv() => {}
         }
         let read = Config::load(file.as_deref(), env::variables());
-        match read.and_then(|config| app::reload(&deps, config)) {
+        match read.and_then(|config| reloader.reload(config)) {
             Ok(()) => tracing::info!("the configuration was read again"),
             Err(error) => tracing::error!(%error, "the configuration has a mistake: the former one stays in force"),
         }

@@ -10,8 +10,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 /// # Errors
 /// When it has a fraction, is negative or does not fit.
 pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let number = deserializer.deserialize_any(Whole)?;
-    u64::try_from(number).map_err(|_| de::Error::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
+    narrow(deserializer.deserialize_u64(Whole)?)
 }
 
 /// The same where the field may be absent (with `default`) or null.
@@ -25,17 +24,40 @@ pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
     Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(number)| number))
 }
 
+fn narrow<E: de::Error>(number: i128) -> Result<u64, E> {
+    u64::try_from(number).map_err(|_| E::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
+}
+
 /// Reads a signed whole number; for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
 /// When it has a fraction or does not fit.
 pub fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let number = deserializer.deserialize_any(Whole)?;
+    let number = deserializer.deserialize_i64(Whole)?;
     i64::try_from(number)
         .map_err(|_| de::Error::custom(format!("{number} is out of range: {} to {}", i64::MIN, i64::MAX)))
 }
 
-/// Asks for any value: fields of a tagged enum come from a buffer, which would not look for an integer in a float.
+/// The same for fields of a tagged enum: they come from a buffer, which gives a float only to whoever takes anything.
+pub mod buffered {
+    use super::{Deserialize, Deserializer, Whole, narrow};
+
+    /// # Errors
+    /// As [`super::unsigned`].
+    pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        narrow(deserializer.deserialize_any(Whole)?)
+    }
+
+    /// # Errors
+    /// As [`super::unsigned`].
+    pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        #[derive(Deserialize)]
+        struct Given(#[serde(deserialize_with = "unsigned")] u64);
+
+        Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(number)| number))
+    }
+}
+
 struct Whole;
 
 /// 2^53: up to here every integer is a float of its own.
@@ -83,6 +105,26 @@ mod tests {
         assert_eq!(read("-9007199254740992.0"), (None, Some(-9_007_199_254_740_992)));
         assert_eq!(read("-5"), (None, Some(-5)));
         assert_eq!(read("18446744073709551615"), (Some(u64::MAX), None));
+    }
+
+    #[test]
+    fn a_tagged_enum_reads_its_numbers_alike() {
+        #[derive(Debug, Deserialize, PartialEq)]
+        #[serde(tag = "kind")]
+        enum Tagged {
+            A {
+                #[serde(deserialize_with = "buffered::unsigned")]
+                one: u64,
+                #[serde(default, deserialize_with = "buffered::unsigned_if_given")]
+                two: Option<u64>,
+            },
+        }
+        let read = |text: &str| serde_json::from_str::<Tagged>(text).ok();
+        assert_eq!(read(r#"{"kind":"A","one":5.0,"two":6.0}"#), Some(Tagged::A { one: 5, two: Some(6) }));
+        assert_eq!(read(r#"{"kind":"A","one":5,"two":null}"#), Some(Tagged::A { one: 5, two: None }));
+        for text in [r#"{"kind":"A","one":5.5}"#, r#"{"kind":"A","one":"5"}"#, r#"{"kind":"A","one":-1}"#] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

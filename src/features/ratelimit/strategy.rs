@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::calendar::Period;
-use crate::http::whole;
+use crate::http::whole::buffered;
 
 /// The most that a limit may be, other than of a sliding window.
 pub(super) const MAX_LIMIT: u64 = 1_000_000_000;
@@ -18,19 +18,19 @@ pub(super) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 pub(super) enum Strategy {
     /// Exact: at most `limit` in every stretch of `window_ms`. Keeps each call of the window.
     SlidingWindow {
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000)]
         limit: u64,
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         window_ms: u64,
     },
     /// At most `limit` in each window of `window_ms` counted from 1970, or in each day or month of a time zone.
     FixedWindow {
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         limit: u64,
-        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "buffered::unsigned_if_given", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         window_ms: Option<u64>,
         /// Instead of `window_ms`.
@@ -43,7 +43,7 @@ pub(super) enum Strategy {
     },
     /// A bucket of `capacity` that fills by `refill_per_second`; a call takes its cost out.
     TokenBucket {
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         capacity: u64,
         /// At most three decimals.
@@ -52,13 +52,13 @@ pub(super) enum Strategy {
     },
     /// `limit` in each `period_ms`, evenly: `burst` of them may come at once (`limit` unless it is given).
     Gcra {
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         limit: u64,
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         period_ms: u64,
-        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "buffered::unsigned_if_given", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         burst: Option<u64>,
     },
@@ -66,19 +66,19 @@ pub(super) enum Strategy {
     /// `window_ms`, the next violation for `factor` times as long, up to `maximum_ms`. Every `decay_ms` without a
     /// violation (`window_ms` unless it is given) takes one step back.
     ExponentialBackoff {
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         limit: u64,
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         window_ms: u64,
         /// At most three decimals.
         #[schema(minimum = 1, maximum = 1_000)]
         factor: f64,
-        #[serde(deserialize_with = "whole::unsigned")]
+        #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         maximum_ms: u64,
-        #[serde(default, deserialize_with = "whole::unsigned_if_given", skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "buffered::unsigned_if_given", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         decay_ms: Option<u64>,
     },

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use gridtokenx_redis::app;
 use gridtokenx_redis::config::Config;
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ async fn new_limiters_hold_for_what_was_already_counted() {
     }
     service.put("/ratelimit/limiters/l/exceptions/denied", json!({ "action": "deny" })).await.expect(200);
     let renamed = rule(10) + &limiter("m", "strategy = { kind = \"gcra\", limit = 1, period = \"1m\" }");
-    app::reload(&service.app().deps, Config::with_overrides(&renamed).expect("TOML")).expect("valid");
+    service.app().reloader().reload(Config::with_overrides(&renamed).expect("TOML")).expect("valid");
     eventually("the new limit holds", async || check(&service, "l", "fresh").await["limit"] == 10).await;
     // 48 of 60 seconds are owed; that is 8 of the new units.
     assert_eq!(service.get("/ratelimit/l/k").await.json()["remaining"], 2);
@@ -33,7 +32,7 @@ async fn new_limiters_hold_for_what_was_already_counted() {
 async fn a_configuration_with_a_mistake_changes_nothing() {
     let service = TestApp::builder().config(&rule(5)).spawn().await;
     let bad = Config::with_overrides(&rule(0)).expect("TOML");
-    let error = app::reload(&service.app().deps, bad).expect_err("refused").to_string();
+    let error = service.app().reloader().reload(bad).expect_err("refused").to_string();
     assert!(error.contains("ratelimit.limiters[0].strategy.limit"), "{error}");
     assert_eq!(check(&service, "l", "k").await["limit"], 5);
 }
