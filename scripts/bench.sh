@@ -1,12 +1,13 @@
 #!/bin/sh
 # Measures the service beside its peers; writes target/bench/report.md. Arguments name parts (see benches/service).
 #
-# Installs wrk, webdis and redis-benchmark (Debian, Ubuntu) when they are missing; the package's webdis service is
-# neither started nor enabled. Nothing keeps running afterwards, also when this script is interrupted.
+# Installs wrk, webdis, redis-benchmark and Node.js (Debian, Ubuntu) when they are missing; the package's webdis service
+# is neither started nor enabled. Nothing keeps running afterwards, also when this script is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 
 OUTPUT=${CARGO_TARGET_DIR:-target}/bench
+FASTIFY=benches/peers/fastify
 cargo_pid=
 scratch=
 
@@ -31,7 +32,7 @@ clean_up() {
 
 install_peers() {
     missing=
-    for program in redis-server wrk webdis; do
+    for program in redis-server wrk webdis npm; do
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
     command -v redis-benchmark >/dev/null 2>&1 || missing="$missing redis-tools"
@@ -45,10 +46,25 @@ install_peers() {
     scripts/apt_install.sh $missing
 }
 
+# The packages of the Node peer, as its lock file has them.
+install_fastify() {
+    if cmp -s "$FASTIFY/package-lock.json" "$OUTPUT/fastify/installed.json"; then
+        return 0
+    fi
+    say "installing the Node packages of a peer into $OUTPUT/fastify"
+    rm -rf "$OUTPUT/fastify"
+    mkdir -p "$OUTPUT/fastify"
+    cp "$FASTIFY/package.json" "$FASTIFY/package-lock.json" "$OUTPUT/fastify"
+    npm ci --prefix "$OUTPUT/fastify" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    # Written last: an installation that broke off is made again.
+    cp "$FASTIFY/package-lock.json" "$OUTPUT/fastify/installed.json"
+}
+
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 install_peers
 mkdir -p "$OUTPUT"
+install_fastify
 rm -f "$OUTPUT/pids"
 scratch=$(mktemp -d)
 # In the background, since a shell that waits for a foreground command does not hear signals.

@@ -4,7 +4,7 @@ use std::thread;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::routing::get;
+use axum::routing::any;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::http::HttpConfig;
@@ -23,7 +23,7 @@ pub fn serve(port: u16, body: String) {
     let config: HttpConfig = Config::load(None, []).and_then(|config| config.section()).expect("the defaults");
     let connections = Metrics::new().http.connections.clone();
     let body = Bytes::from(body);
-    let router = Router::new().fallback(get(move || std::future::ready(body.clone())));
+    let router = Router::new().fallback(any(move || std::future::ready(body.clone())));
     let mut senders = Vec::new();
     for _ in 0..config.worker_count() {
         let (sender, incoming) = mpsc::unbounded_channel();

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::median;
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::report::Report;
-use crate::wrk::{self, Run};
+use crate::wrk::{self, Question, Run};
 
 pub const ROUNDS: usize = 3;
 const SECONDS: u32 = 5;
@@ -33,7 +33,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((_, peer, path), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(peer.peer(), bench.redis.pid(), path, Some(KEY_HEADER), SECONDS));
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), Question::get(path, Some(KEY_HEADER)), SECONDS));
         }
     }
     let medians: Vec<Run> = runs.iter().map(|runs| medians(runs)).collect();
@@ -68,7 +68,7 @@ pub fn medians(runs: &[Run]) -> Run {
     }
 }
 
-fn figures(run: &Run) -> String {
+pub fn figures(run: &Run) -> String {
     format!(
         "{:.0} requests/s; p50 {:.0} us, p99 {:.0} us; CPU-s per 100,000: {:.2}, Redis {:.2}",
         run.requests_per_second, run.p50_us, run.p99_us, run.peer_cpu, run.redis_cpu

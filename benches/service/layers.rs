@@ -20,7 +20,7 @@ use crate::get::{self, PATH, ROUNDS};
 use crate::median;
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::report::Report;
-use crate::wrk::{self, Run};
+use crate::wrk::{self, Question, Run};
 
 const SECONDS: u32 = 3;
 const LIVE: &str = "/health/live";
@@ -50,7 +50,7 @@ fn on_the_wire(bench: &Bench, report: &mut Report) -> f64 {
     let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((peer, path, header), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(peer.peer(), bench.redis.pid(), path, *header, SECONDS));
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), Question::get(path, *header), SECONDS));
         }
     }
     // CPU seconds per 100,000 requests are tens of microseconds per request.

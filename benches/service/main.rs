@@ -19,9 +19,12 @@ mod get;
 mod ingest;
 mod layers;
 mod locks;
+mod monitor;
 mod peers;
 mod process;
 mod range;
+mod ratelimit;
+mod redis_benchmark;
 mod report;
 mod socket;
 mod start;
@@ -42,6 +45,8 @@ const PARTS: &[(&str, Part)] = &[
     ("lock-pairs", locks::pairs::run),
     ("lock-handover", locks::handover::run),
     ("lock-added", locks::added::run),
+    ("ratelimit", ratelimit::run),
+    ("ratelimit-memory", ratelimit::memory::run),
     ("ingest", ingest::run),
     ("range", range::run),
     ("codec", codec::run),
@@ -75,6 +80,13 @@ fn days_ago(days: usize) -> usize {
     const DAY: usize = 86_400_000;
     let now = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis();
     (usize::try_from(now).expect("milliseconds") / DAY - days) * DAY
+}
+
+/// The median of a figure's ratios, and the ratio of each round.
+fn ratios<T>(ours: &[T], theirs: &[T], figure: fn(&T) -> f64) -> (f64, String) {
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
+    let rounds: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    (median(ratios), rounds.join(", "))
 }
 
 /// The middle value; of an even number the upper one of the two.

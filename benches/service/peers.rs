@@ -66,6 +66,7 @@ impl Bench {
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let scopes = ["cache", "timeseries", "locks"].map(|of| format!(r#""{of}:read", "{of}:write""#)).join(", ");
+        let scopes = format!(r#"{scopes}, "ratelimit:check""#);
         let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}");
         let port = free_port();
         let file = self.directory.path().join(format!("service-{port}.toml"));
@@ -98,6 +99,16 @@ impl Bench {
         let mut command = Command::new("webdis");
         // It complains of every connection that the load generator closes.
         command.arg(file).stderr(Stdio::null());
+        Service::start(command, port, &self.output)
+    }
+
+    /// A Node service that checks a limit as ours does, by `script`, in one process as Node has it.
+    pub fn fastify(&self, script: &Path) -> Service {
+        let port = free_port();
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", self.output.join("fastify/node_modules"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/fastify/server.js"));
+        command.arg(port.to_string()).arg(format!("redis://{}", self.redis.address)).arg(script);
         Service::start(command, port, &self.output)
     }
 

@@ -1,6 +1,7 @@
 //! Load by wrk: 64 connections that ask again as soon as they are answered.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use crate::process::cpu_seconds;
@@ -20,13 +21,31 @@ pub struct Run {
     pub redis_cpu: f64,
 }
 
-/// Asks `path` for `seconds`, after a second that does not count.
-pub fn run(peer: (u32, SocketAddr), redis: u32, path: &str, header: Option<&str>, seconds: u32) -> Run {
+/// What is asked again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    path: &'a str,
+    header: Option<&'a str>,
+    json: Option<&'a str>,
+}
+
+impl<'a> Question<'a> {
+    pub fn get(path: &'a str, header: Option<&'a str>) -> Self {
+        Self { path, header, json: None }
+    }
+
+    pub fn post(path: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
+        Self { path, header, json: Some(json) }
+    }
+}
+
+/// Asks for `seconds`, after a second that does not count.
+pub fn run(peer: (u32, SocketAddr), redis: u32, question: Question<'_>, seconds: u32) -> Run {
     let (pid, address) = peer;
-    let url = format!("http://{address}{path}");
-    load(&url, header, 1);
+    let url = format!("http://{address}{}", question.path);
+    load(&url, question, 1);
     let before = (cpu_seconds(pid), cpu_seconds(redis));
-    let text = load(&url, header, seconds);
+    let text = load(&url, question, seconds);
     let spent = (cpu_seconds(pid) - before.0, cpu_seconds(redis) - before.1);
     assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{url}: {text}");
     let word_before = |marker: &str| {
@@ -48,13 +67,19 @@ pub fn run(peer: (u32, SocketAddr), redis: u32, path: &str, header: Option<&str>
     }
 }
 
-fn load(url: &str, header: Option<&str>, seconds: u32) -> String {
+fn load(url: &str, question: Question<'_>, seconds: u32) -> String {
     let mut command = Command::new("wrk");
     command.args([THREADS, CONNECTIONS, "--latency", &format!("-d{seconds}s")]);
-    if let Some(header) = header {
+    if let Some(header) = question.header {
         command.args(["-H", header]);
     }
-    let output = command.arg(url).output().expect("wrk is installed");
+    if let Some(json) = question.json {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/service/post.lua");
+        command.args(["-H", "content-type: application/json", "-s"]).arg(script).args([url, "--", json]);
+    } else {
+        command.arg(url);
+    }
+    let output = command.output().expect("wrk is installed");
     assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

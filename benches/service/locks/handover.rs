@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::monitor::Monitor;
 use super::scripts::{ACQUIRE, JSON, token};
 use crate::client::Client;
 use crate::get::ROUNDS;
 use crate::median;
+use crate::monitor::Monitor;
 use crate::peers::{Bench, Service, Transport, wait_for};
 use crate::report::Report;
 

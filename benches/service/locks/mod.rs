@@ -3,7 +3,5 @@
 pub mod added;
 pub mod handover;
 mod load;
-mod monitor;
 pub mod pairs;
-mod redis_benchmark;
 mod scripts;

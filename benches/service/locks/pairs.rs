@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::load;
-use super::redis_benchmark;
 use super::scripts::{Scripts, numbered};
 use crate::get::ROUNDS;
-use crate::median;
 use crate::peers::{Bench, Service, Transport};
 use crate::process::{cpu_seconds, own_cpu_seconds};
+use crate::redis_benchmark;
 use crate::report::Report;
 use crate::socket::RedisSocket;
+use crate::{median, ratios};
 
 const TIME: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -56,13 +56,6 @@ pub fn run(bench: &Bench, report: &mut Report) {
         format!("{ratio:.2}; rounds {rounds}"),
         "",
     );
-}
-
-/// The median of a figure's ratios, and the ratio of each round.
-fn ratios(ours: &[Run], bare: &[Run], figure: fn(&Run) -> f64) -> (f64, String) {
-    let ratios: Vec<f64> = ours.iter().zip(bare).map(|(ours, bare)| figure(ours) / figure(bare)).collect();
-    let rounds: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-    (median(ratios), rounds.join(", "))
 }
 
 fn through(service: &Service, bench: &Bench) -> Run {

@@ -2,9 +2,9 @@
 
 use redis::Cmd;
 
-use super::monitor::Monitor;
-use super::redis_benchmark::RANDOM;
+use crate::monitor::Monitor;
 use crate::peers::{Bench, Service};
+use crate::redis_benchmark::RANDOM;
 
 /// The lease of every measured lock.
 pub const ACQUIRE: &[u8] = br#"{"ttl_ms":30000}"#;
