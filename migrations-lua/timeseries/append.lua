@@ -9,12 +9,13 @@
 -- ARGV[5] now        integer, Unix ms, or empty for Redis TIME
 -- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of a series that this batch
 --         creates; retention_ms empty: it creates none
+-- ARGV[9] policy     what holds for timestamps that are there already, instead of the series' own; empty: that one
 -- Returns {-1} when there is no such series, else {consumed, stored, listed, plain, packed, {position, reason, ...}}: how
 -- many records were dealt with, how many changed the series, whether the index knows the series, how many sealed chunks
 -- wait to be packed, the packed chunk that the next record falls into, or '', and for every refused record its position
 -- from 0 and 1 too old, 2 duplicate, 3 sum out of range. The caller unpacks that chunk, and sends the rest again.
 -- O(n) in time order. Else O(c * capacity + n * log(capacity)) for c touched chunks, c <= MAX_TOUCHED.
-assert(#KEYS == 3 and #ARGV == 8, 'append: 3 keys, 8 arguments')
+assert(#KEYS == 3 and #ARGV == 9, 'append: 3 keys, 9 arguments')
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
@@ -45,7 +46,7 @@ if not definition[1] then
   redis.call('DEL', KEYS[2], KEYS[3])
   definition = {ARGV[6], ARGV[7], false, false}
 end
-local retention, policy = tonumber(definition[1]), definition[2]
+local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
 local count = #batch / RECORD
 local newest = nil

@@ -98,6 +98,30 @@ async fn values_come_back_bit_for_bit() {
     assert_eq!(read(&app, METER, "", 100).await, bits(&samples));
 }
 
+#[tokio::test]
+async fn a_request_may_bring_its_own_duplicate_policy() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(201);
+    let send = async |value: f64, policy: Value| {
+        let body = json!({ "samples": [sample(5, value)], "on_duplicate": policy });
+        app.post("/timeseries/a/samples", body).await
+    };
+    for (policy, value, expected) in [
+        ("block", 4.0, 4.0),
+        ("block", 9.0, 4.0),
+        ("first", 9.0, 4.0),
+        ("max", 6.0, 6.0),
+        ("min", 5.0, 5.0),
+        ("sum", 2.5, 7.5),
+        ("last", 1.0, 1.0),
+    ] {
+        send(value, json!(policy)).await.expect(200);
+        assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(5, expected)]), "{policy}");
+    }
+    assert_eq!(app.get("/timeseries/a").await.json()["duplicate_policy"], "block");
+    send(1.0, json!("newest")).await.expect_violation(422, "invalid-body", "/on_duplicate");
+}
+
 /// Writes what `count` and `step` say and reads it back.
 async fn grows_in_order(app: &TestApp, series: &str, count: i64, step: usize) {
     let all: Vec<(i64, f64)> =

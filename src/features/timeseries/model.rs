@@ -182,6 +182,10 @@ pub(super) struct NewSample {
 pub(super) struct NewSamples {
     #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
+    /// What happens to samples whose timestamps the series has, instead of its own policy.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = DuplicatePolicy, required = false)]
+    pub on_duplicate: Option<DuplicatePolicy>,
 }
 
 /// A sample of a body for many series.

@@ -11,13 +11,13 @@ use super::ingest::Ingest;
 use super::many::{ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
-    Alteration, Creation, DeletedSamples, NewSample, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
+    Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView,
 };
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangeReader, Stats};
 use super::scripts::Created;
-use super::series::{Definition, Sample, SeriesKey};
+use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::http::problem::Problem;
@@ -155,7 +155,8 @@ impl TimeseriesService {
 
     /// Adds samples to one series, batch by batch in the order of time.
     ///
-    /// Sending the same samples again changes nothing under every duplicate policy but `sum`.
+    /// Sending the same samples again changes nothing under every duplicate policy but `sum`; the body may name one that
+    /// holds for this request.
     ///
     /// # Errors
     /// `invalid-body` when there are none or too many, [`TimeseriesError::NotFound`] when the series is not there and
@@ -164,9 +165,10 @@ impl TimeseriesService {
     pub(super) async fn append(
         &self,
         key: SeriesKey,
-        samples: &[NewSample],
+        body: &NewSamples,
         token: Option<FencingToken>,
     ) -> Result<SamplesAnswer, Problem> {
+        let NewSamples { samples, on_duplicate } = body;
         let max = self.config.request_samples;
         if samples.is_empty() || samples.len() > max {
             let rule = format!("must have 1 to {max} samples; POST /timeseries/samples takes more");
@@ -183,7 +185,7 @@ impl TimeseriesService {
             .collect();
         // Stable: samples of one timestamp keep their order, which the duplicate policies depend on.
         rows.sort_by_key(|(sample, _)| sample.timestamp);
-        let answer = self.append_rows(&key, &rows, token).await?;
+        let answer = self.append_rows(&key, &rows, *on_duplicate, token).await?;
         self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
         Ok(answer)
     }
@@ -192,13 +194,14 @@ impl TimeseriesService {
         &self,
         key: &SeriesKey,
         rows: &[(Sample, usize)],
+        policy: Option<DuplicatePolicy>,
         token: Option<FencingToken>,
     ) -> Result<SamplesAnswer, TimeseriesError> {
         let mut answer = SamplesAnswer { accepted: 0, stored: 0, refused: Vec::new() };
         let mut listed = true;
         for rows in rows.chunks(self.config.batch_samples) {
             let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
-            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples }], token).await;
+            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples, policy }], token).await;
             let outcome = outcomes.pop().unwrap_or_default();
             answer.accepted += outcome.settled - outcome.refused.len();
             answer.stored += outcome.stored;

@@ -1,5 +1,7 @@
 //! A command as calls of the service.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use super::vector::Answer;
 use crate::support::{Reply, TestApp};
 
 /// A command that HTTP cannot express, with the reason that docs/timeseries.md gives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Inexpressible(pub &'static str);
 
 impl Inexpressible {
@@ -16,8 +18,7 @@ impl Inexpressible {
     pub const UNKNOWN_WORDS: Self = Self("words that the module ignores");
     pub const OTHER_COMMANDS: Self = Self("commands of Redis itself");
     pub const ROLLUPS: Self = Self("compaction rules");
-    pub const INCREMENT: Self = Self("not yet: increments");
-    pub const ON_DUPLICATE: Self = Self("not yet: a policy for one sample");
+    pub const INCREMENT: Self = Self("increments");
     pub const IGNORE: Self = Self("samples that are too close to the one before");
     pub const LABEL_NAMES: Self = Self("label names outside of letters, digits and `_.-`");
     pub const FAR_TIMES: Self = Self("timestamps behind the last possible one");
@@ -29,27 +30,43 @@ pub type Called = Result<Answer, Inexpressible>;
 /// Runs the commands of one scenario.
 pub struct Caller<'a> {
     pub app: &'a TestApp,
-    /// Why the server no longer holds what the module would hold.
-    lost: Option<Inexpressible>,
+    /// Series that do not hold what the module would hold.
+    lost: BTreeSet<String>,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(app: &'a TestApp) -> Self {
-        Self { app, lost: None }
+        Self { app, lost: BTreeSet::new() }
     }
 
     /// What the service answers, in the module's form.
     pub async fn run(&mut self, command: &[String]) -> Called {
-        if self.lost.is_some() {
-            return Err(Inexpressible::STATE);
+        let depends = match target(command) {
+            Target::Series(keys) => keys.iter().any(|key| self.lost.contains(*key)),
+            Target::All => !self.lost.is_empty(),
+        };
+        if !depends {
+            return self.call(command).await;
         }
-        let called = self.call(command).await;
-        if let Err(reason) = called
-            && changes_something(command)
+        // What is deleted is the same on both sides again.
+        if let [name, keys @ ..] = command
+            && name == "DEL"
         {
-            self.lost = Some(reason);
+            self.call(command).await.ok();
+            self.lost.retain(|lost| !keys.contains(lost));
         }
-        called
+        Err(Inexpressible::STATE)
+    }
+
+    /// Notes that the module did what a command says, and the service did not.
+    pub fn miss(&mut self, command: &[String]) {
+        let keys = match target(command) {
+            Target::Series(_) if command.first().is_some_and(|name| name == "DEL") => return,
+            Target::Series(keys) => keys,
+            // Whatever it is, some series may be another one from here on.
+            Target::All => vec!["*"],
+        };
+        self.lost.extend(keys.into_iter().map(str::to_owned));
     }
 
     async fn call(&mut self, command: &[String]) -> Called {
@@ -68,10 +85,12 @@ impl<'a> Caller<'a> {
             "TS.MREVRANGE" => self.many_ranges(words, true).await,
             "TS.MGET" => self.many_latest(words).await,
             "TS.QUERYINDEX" => self.keys_by_label(words).await,
-            "TS.INCRBY" | "TS.DECRBY" => Err(Inexpressible::INCREMENT),
+            "TS.INCRBY" => self.increment(words, 1.0).await,
+            "TS.DECRBY" => self.increment(words, -1.0).await,
             "TS.CREATERULE" | "TS.DELETERULE" => Err(Inexpressible::ROLLUPS),
             "DEL" => self.drop_series(words).await,
             "EXISTS" => self.exists(words).await,
+            "SET" => self.occupy(words),
             _ => Err(Inexpressible::OTHER_COMMANDS),
         }
     }
@@ -82,12 +101,42 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Whether the commands behind this one would be judged on another state without it.
-fn changes_something(command: &[String]) -> bool {
-    let name = command.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
-    let reads = ["TS.GET", "TS.MGET", "TS.RANGE", "TS.REVRANGE", "TS.MRANGE", "TS.MREVRANGE", "TS.INFO"];
-    let others = ["TS.QUERYINDEX", "TYPE", "EXISTS", "GET", "TTL", "PERSIST"];
-    !reads.contains(&name.as_str()) && !others.contains(&name.as_str())
+/// Which series a command reads or changes.
+enum Target<'a> {
+    Series(Vec<&'a str>),
+    All,
+}
+
+fn target(command: &[String]) -> Target<'_> {
+    let [name, words @ ..] = command else { return Target::All };
+    match name.to_ascii_uppercase().as_str() {
+        "TS.MRANGE" | "TS.MREVRANGE" | "TS.MGET" | "TS.QUERYINDEX" | "FLUSHALL" => Target::All,
+        "TS.MADD" => Target::Series(words.iter().step_by(3).map(String::as_str).collect()),
+        "TS.CREATERULE" | "RENAME" | "COPY" | "DEL" => {
+            Target::Series(words.iter().take(2).map(String::as_str).collect())
+        }
+        _ => Target::Series(words.iter().take(1).map(String::as_str).collect()),
+    }
+}
+
+/// Whether a command may change a series.
+pub fn changes_something(command: &[String]) -> bool {
+    const READS: &[&str] = &[
+        "TS.GET",
+        "TS.MGET",
+        "TS.RANGE",
+        "TS.REVRANGE",
+        "TS.MRANGE",
+        "TS.MREVRANGE",
+        "TS.INFO",
+        "TS.QUERYINDEX",
+        "TYPE",
+        "EXISTS",
+        "GET",
+        "TTL",
+        "PERSIST",
+    ];
+    command.first().is_none_or(|name| READS.iter().all(|read| !read.eq_ignore_ascii_case(name)))
 }
 
 /// The series' path.

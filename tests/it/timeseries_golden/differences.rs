@@ -13,7 +13,15 @@ pub fn reason(step: &Step, found: &Answer) -> Option<&'static str> {
     if matches!(found, Answer::Reply(_)) && has_negative_alignment(&words) {
         return Some("a negative alignment");
     }
+    if matches!(found, Answer::Reply(_)) && averages_filtered_samples_backwards(&words) {
+        return Some("averages over time of filtered samples, backwards");
+    }
     None
+}
+
+fn averages_filtered_samples_backwards(words: &[&str]) -> bool {
+    let has = |sought: &str| words.iter().any(|word| word.eq_ignore_ascii_case(sought));
+    (has("TS.REVRANGE") || has("TS.MREVRANGE")) && has("twa") && (has("FILTER_BY_TS") || has("FILTER_BY_VALUE"))
 }
 
 fn has_negative_alignment(words: &[&str]) -> bool {

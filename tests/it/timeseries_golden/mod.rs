@@ -19,7 +19,10 @@ use call::{Caller, Inexpressible};
 use vector::{Answer, Step, scenarios};
 
 /// As the module behaves: nothing is created by MADD, nothing expires, and duplicates are refused.
-const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n";
+///
+/// Hundreds of commands one after the other meet a slow moment of the machine that a caller would not notice.
+const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n\
+                               redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
 /// What became of the steps of a family.
 #[derive(Debug, Default)]
@@ -42,7 +45,9 @@ async fn replay(family: &str, least_equal: usize) {
         app.redis().command::<()>(&["FLUSHALL"]);
         let mut caller = Caller::new(&app);
         for command in &scenario.setup {
-            caller.run(command).await.ok();
+            if caller.run(command).await.is_err() {
+                caller.miss(command);
+            }
         }
         for step in &scenario.steps {
             judge(&mut caller, &scenario.name, step, &mut tally).await;
@@ -60,7 +65,13 @@ async fn replay(family: &str, least_equal: usize) {
 async fn judge(caller: &mut Caller<'_>, scenario: &str, step: &Step, tally: &mut Tally) {
     let found = match caller.run(&step.cmd).await {
         Ok(found) => found,
-        Err(Inexpressible(reason)) => return tally.count(reason),
+        Err(reason) => {
+            // An error changes nothing, and what was incremented is there.
+            if step.error.is_none() && call::changes_something(&step.cmd) && reason != Inexpressible::INCREMENT {
+                caller.miss(&step.cmd);
+            }
+            return tally.count(reason.0);
+        }
     };
     if step.quirk.is_some() {
         return tally.count("a quirk of the recording");
@@ -110,50 +121,55 @@ fn close(expected: f64, found: f64) -> bool {
 
 #[tokio::test]
 async fn single_samples_are_added_as_the_module_adds_them() {
-    replay("ts_add", 0).await;
+    replay("ts_add", 518).await;
 }
 
 #[tokio::test]
 async fn ranges_are_the_modules_ranges() {
-    replay("ts_range", 0).await;
+    replay("ts_range", 260).await;
 }
 
 #[tokio::test]
 async fn aggregations_are_the_modules_aggregations() {
-    replay("ts_aggregation", 0).await;
+    replay("ts_aggregation", 898).await;
 }
 
 #[tokio::test]
 async fn retention_hides_what_the_module_hides() {
-    replay("ts_retention", 0).await;
+    replay("ts_retention", 134).await;
 }
 
 #[tokio::test]
 async fn windows_are_deleted_as_by_the_module() {
-    replay("ts_del", 0).await;
+    replay("ts_del", 58).await;
 }
 
 #[tokio::test]
 async fn series_are_created_as_by_the_module() {
-    replay("ts_create", 0).await;
+    replay("ts_create", 90).await;
 }
 
 #[tokio::test]
 async fn series_are_altered_and_described_as_by_the_module() {
-    replay("ts_alter_info", 0).await;
+    replay("ts_alter_info", 48).await;
 }
 
 #[tokio::test]
 async fn ranges_of_many_series_are_the_modules() {
-    replay("ts_mrange", 0).await;
+    replay("ts_mrange", 280).await;
 }
 
 #[tokio::test]
 async fn newest_samples_of_many_series_are_the_modules() {
-    replay("ts_get_mget", 0).await;
+    replay("ts_get_mget", 146).await;
+}
+
+#[tokio::test]
+async fn what_was_incremented_reads_as_on_the_module() {
+    replay("ts_incrby", 68).await;
 }
 
 #[tokio::test]
 async fn random_programs_answer_as_on_the_module() {
-    replay("ts_fuzz", 0).await;
+    replay("ts_fuzz", 706).await;
 }

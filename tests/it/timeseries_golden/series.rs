@@ -30,7 +30,8 @@ fn definition(phrases: &[Phrase<'_>]) -> Result<String, Inexpressible> {
                     if !value.is_empty() && !name.is_empty() && !is_name(name) {
                         return Err(Inexpressible::LABEL_NAMES);
                     }
-                    if ["RETENTION", "COUNT"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+                    // The module reads the option wherever it finds the word.
+                    if [name, value].iter().any(|word| word.eq_ignore_ascii_case("RETENTION")) {
                         return Err(Inexpressible::SYNTAX);
                     }
                     if labels.insert((*name).to_owned(), json!(value)).is_some() {
@@ -40,18 +41,18 @@ fn definition(phrases: &[Phrase<'_>]) -> Result<String, Inexpressible> {
                 fields.push(format!("\"labels\":{}", Value::Object(labels)));
             }
             // How the module keeps samples changes no answer.
-            "ENCODING" | "CHUNK_SIZE" | "UNCOMPRESSED" | "COMPRESSED" => {
+            "ENCODING" | "CHUNK_SIZE" => {
                 let known = phrase.arguments.iter().all(|word| {
                     ["COMPRESSED", "UNCOMPRESSED"].contains(&word.to_ascii_uppercase().as_str())
                         || word.parse::<u32>().is_ok_and(|size| size % 8 == 0 && (48..=1_048_576).contains(&size))
                 });
-                let takes_one = phrase.keyword == "ENCODING" || phrase.keyword == "CHUNK_SIZE";
-                if !known || (takes_one && phrase.arguments.len() > 1) {
+                if !known || phrase.arguments.len() != 1 {
                     return Err(Inexpressible("how the module keeps samples"));
                 }
             }
             "IGNORE" => return Err(Inexpressible::IGNORE),
-            "ON_DUPLICATE" => return Err(Inexpressible::ON_DUPLICATE),
+            // Of the sample, not of the series.
+            "ON_DUPLICATE" => {}
             _ => return Err(Inexpressible::UNKNOWN_WORDS),
         }
     }
@@ -95,8 +96,16 @@ impl Caller<'_> {
     pub async fn add(&mut self, words: &[String]) -> Called {
         let ([key, time, value], options) = fixed::<3>(words)?;
         possible(time)?;
-        let definition = definition(&phrases(options)?)?;
-        let body = format!("{{\"samples\":[{{\"timestamp\":{time},\"value\":{value}}}]}}");
+        if time.contains(' ') || value.contains(' ') {
+            return Err(Inexpressible::SYNTAX);
+        }
+        let phrases = phrases(options)?;
+        let definition = definition(&phrases)?;
+        let on_duplicate = match phrases.iter().find(|phrase| phrase.keyword == "ON_DUPLICATE") {
+            Some(phrase) => format!(",\"on_duplicate\":{}", json!(phrase.exactly::<1>()?[0].to_ascii_lowercase())),
+            None => String::new(),
+        };
+        let body = format!("{{\"samples\":[{{\"timestamp\":{time},\"value\":{value}}}]{on_duplicate}}}");
         let samples = format!("{}/samples", path(key));
         let mut reply = self.send(Method::POST, &samples, body.clone()).await;
         if reply.is(404) {
@@ -138,6 +147,26 @@ impl Caller<'_> {
             });
             each.collect()
         }))
+    }
+
+    /// What a caller would do instead: read the newest sample, add to its value, and write it. The answer is that of the
+    /// caller's own rule, so that it is not compared.
+    pub async fn increment(&mut self, words: &[String], sign: f64) -> Called {
+        let ([key, by], options) = fixed::<2>(words)?;
+        let phrases = phrases(options)?;
+        let (time, others): (Vec<_>, Vec<_>) = phrases.into_iter().partition(|phrase| phrase.keyword == "TIMESTAMP");
+        let definition = definition(&others)?;
+        let time = time.first().ok_or(Inexpressible::SYNTAX)?.exactly::<1>()?[0];
+        let (Ok(by), Ok(time)) = (by.parse::<f64>(), time.parse::<i64>()) else { return Err(Inexpressible::INCREMENT) };
+        let newest = self.app.get(&format!("{}/latest", path(key))).await;
+        let newest = if newest.is(200) { newest.json() } else { json!({ "timestamp": 0, "value": 0.0 }) };
+        if time >= newest["timestamp"].as_i64().expect("a time") {
+            self.send(Method::PUT, &path(key), definition).await;
+            let value = newest["value"].as_f64().expect("a value") + sign * by;
+            let body = json!({ "samples": [{ "timestamp": time, "value": value }], "on_duplicate": "last" });
+            self.send(Method::POST, &format!("{}/samples", path(key)), body.to_string()).await;
+        }
+        Err(Inexpressible::INCREMENT)
     }
 
     pub async fn delete(&mut self, words: &[String]) -> Called {
@@ -197,6 +226,13 @@ impl Caller<'_> {
             dropped += i32::from(self.app.delete(&path(key)).await.is(204));
         }
         Ok(Answer::Reply(json!(dropped)))
+    }
+
+    /// Something that is no series under a series' name.
+    pub fn occupy(&mut self, words: &[String]) -> Called {
+        let ([key, value], _) = fixed::<2>(words)?;
+        self.app.redis().command::<()>(&["SET", &format!("ts:{key}"), value]);
+        Ok(Answer::Reply(json!("OK")))
     }
 
     pub async fn exists(&mut self, words: &[String]) -> Called {

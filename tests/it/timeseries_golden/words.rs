@@ -8,7 +8,6 @@ const KEYWORDS: &[&str] = &[
     "ALIGN",
     "BUCKETTIMESTAMP",
     "CHUNK_SIZE",
-    "COMPRESSED",
     "COUNT",
     "DUPLICATE_POLICY",
     "EMPTY",
@@ -25,7 +24,6 @@ const KEYWORDS: &[&str] = &[
     "RETENTION",
     "SELECTED_LABELS",
     "TIMESTAMP",
-    "UNCOMPRESSED",
     "WITHLABELS",
 ];
 

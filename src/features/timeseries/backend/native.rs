@@ -16,7 +16,7 @@ use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
 use super::super::scripts::{Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, Read};
-use super::super::series::{Definition, Sample, SeriesKey};
+use super::super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 
 /// Sealed chunks that one call may delete: 64 of 512 samples take about a millisecond.
 const DELETE_CHUNKS: usize = 64;
@@ -30,6 +30,8 @@ pub(in crate::features::timeseries) struct Batch<'a> {
     pub key: &'a SeriesKey,
     /// Ascending, equal timestamps in the caller's order; at least one, at most `timeseries.batch_samples`.
     pub samples: &'a [Sample],
+    /// What holds for timestamps that are there already, instead of the series' own policy.
+    pub policy: Option<DuplicatePolicy>,
 }
 
 #[derive(Clone, Debug)]
@@ -281,6 +283,7 @@ impl NativeBackend {
                     Some(Append {
                         keys,
                         samples: batch.samples.get(outcome.settled..)?,
+                        policy: batch.policy,
                         create: self.families.on_first_write(batch.key),
                         chunk_samples: self.chunk_samples,
                         min_life_ms: self.min_life_ms,

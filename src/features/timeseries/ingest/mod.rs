@@ -220,7 +220,7 @@ impl Ingest {
         for ((key, rows), samples) in series.iter().zip(samples) {
             let end = samples.len().min(start + self.config.batch_samples);
             if let (Some(samples @ [_, ..]), Some(rows)) = (samples.get(start..end), rows.get(start..end)) {
-                batches.push(Batch { key, samples });
+                batches.push(Batch { key, samples, policy: None });
                 lines.push(rows);
             }
         }

@@ -129,8 +129,8 @@ pub(super) async fn delete_series(
 
 /// Add samples to one series.
 ///
-/// Sending the same samples again stores them once, under every duplicate policy but `sum`. When the request fails, the
-/// problem's detail says how many samples are stored for certain.
+/// Sending the same samples again stores them once, under every duplicate policy but `sum`; `on_duplicate` takes the
+/// place of the series' own. When the request fails, the problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
     responses(
@@ -152,7 +152,7 @@ pub(super) async fn post_samples(
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
 ) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(key, &body.samples, token).await?))
+    Ok(Json(timeseries.append(key, &body, token).await?))
 }
 
 /// Delete the samples of a window.

@@ -5,7 +5,7 @@ use redis::Value;
 use super::super::backend::chunk::{self, ChunkError};
 use super::super::backend::{Order, Reason, Refused, Window};
 use super::super::keys::SeriesKeys;
-use super::super::series::{Definition, Sample};
+use super::super::series::{Definition, DuplicatePolicy, Sample};
 use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, decode_flag, labels_json};
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
@@ -15,6 +15,8 @@ pub(in crate::features::timeseries) struct Append<'a> {
     pub keys: &'a SeriesKeys,
     /// Ascending, equal timestamps in the caller's order.
     pub samples: &'a [Sample],
+    /// What holds for timestamps that are there already, instead of the series' own policy.
+    pub policy: Option<DuplicatePolicy>,
     /// The series to make where there is none.
     pub create: Option<&'a Definition>,
     pub chunk_samples: usize,
@@ -73,6 +75,7 @@ impl ScriptCall for Append<'_> {
                 .arg(labels_json(&definition.labels)),
             None => call.arg("").arg("").arg(""),
         };
+        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default());
     }
 
     fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
