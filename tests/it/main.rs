@@ -26,6 +26,7 @@ mod faults_refusals;
 mod features_on_cluster;
 mod health;
 mod idempotency;
+mod json_golden;
 mod lock_check;
 mod locks;
 mod locks_faults;

@@ -1,0 +1,89 @@
+//! JSON documents: read and changed path by path, atomically, with a version that never comes again.
+//!
+//! Keys: see `keys.rs`. Redis down: every call answers 503, a read too; nothing is answered from memory.
+//!
+//! Decisions:
+//! - A document is one string of compact JSON under its key, so that `redis-cli GET` and other services read it as it is.
+//!   Its version is a key beside it in the same slot: max(previous + 1, Redis's time in microseconds), so that it rises
+//!   even when Redis forgets everything. An entity tag follows from version and text.
+//! - A change is made here and stored by compare-and-swap on the version (`update.rs`); writers of one document at one
+//!   replica stand in line (`queue.rs`). Nothing is half-applied, since the stored text is replaced as a whole.
+//! - No number is lost: in memory a number is its text (`document/`). Members keep their order, names are unique.
+//! - Paths are RedisJSON's dialect (`path/`), by its recorded answers; what differs, and why, stands in `docs/json.md`.
+//! - A change that finds nothing to apply to is 404 or 409, not a success that did nothing.
+
+mod change;
+mod config;
+mod document;
+mod error;
+mod keys;
+mod metrics;
+mod model;
+mod path;
+mod queue;
+mod routes;
+mod schema;
+mod scripts;
+mod service;
+mod stored;
+mod update;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::config::SectionCheck;
+use crate::deps::Deps;
+use crate::http::access::Access;
+use config::JsonConfig;
+use service::JsonService;
+
+const READ: &str = "json:read";
+const WRITE: &str = "json:write";
+
+pub static FEATURE: Feature = Feature {
+    name: "json",
+    mount,
+    access: &[
+        Access::scoped("GET", "/json/{key}", READ),
+        Access::scoped("PUT", "/json/{key}", WRITE),
+        Access::scoped("PATCH", "/json/{key}", WRITE),
+        Access::scoped("DELETE", "/json/{key}", WRITE),
+        Access::scoped("POST", "/json/{key}/touch", WRITE),
+        Access::scoped("GET", "/json/{key}/type", READ),
+        Access::scoped("GET", "/json/{key}/length", READ),
+        Access::scoped("GET", "/json/{key}/keys", READ),
+        Access::scoped("POST", "/json/{key}/array/append", WRITE),
+        Access::scoped("POST", "/json/{key}/array/insert", WRITE),
+        Access::scoped("POST", "/json/{key}/array/pop", WRITE),
+        Access::scoped("POST", "/json/{key}/array/trim", WRITE),
+        Access::scoped("POST", "/json/{key}/number/increment", WRITE),
+        Access::scoped("POST", "/json/{key}/number/multiply", WRITE),
+        Access::scoped("POST", "/json/{key}/string/append", WRITE),
+        Access::scoped("POST", "/json/{key}/toggle", WRITE),
+        Access::scoped("POST", "/json/{key}/clear", WRITE),
+    ],
+    problems: error::PROBLEMS,
+    scripts: &[&scripts::WRITE, &scripts::TOUCH],
+    section: Some(SectionCheck::of::<JsonConfig>()),
+};
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let documents = JsonService::new(deps, deps.config.section()?, &deps.config.section()?)?;
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::get_document, routes::put_document, routes::patch_document, routes::delete_document))
+        .routes(routes!(routes::touch_document))
+        .routes(routes!(routes::get_types))
+        .routes(routes!(routes::get_lengths))
+        .routes(routes!(routes::get_member_names))
+        .routes(routes!(routes::append_items))
+        .routes(routes!(routes::insert_items))
+        .routes(routes!(routes::pop_items))
+        .routes(routes!(routes::trim_arrays))
+        .routes(routes!(routes::increment_numbers))
+        .routes(routes!(routes::multiply_numbers))
+        .routes(routes!(routes::append_text))
+        .routes(routes!(routes::toggle_values))
+        .routes(routes!(routes::clear_values))
+        .with_state(documents))
+}
