@@ -1,6 +1,7 @@
 -- Store a document, or delete it, if it still stands as its writer saw it; give it a version that was never there.
 -- KEYS[1] document  string, JSON text   KEYS[2] version  integer   KEYS[3] answer of this operation
--- ARGV[1] expected    empty: anything; 'absent'; 'present'; else the version seen, 0 for a document without one
+-- ARGV[1] expected    'any': nothing, or a document that has a version; 'absent'; 'present': such a document; else the
+--   version seen, 0 for a document without one
 -- ARGV[2] text        the document; empty: delete it
 -- ARGV[3] ttl         integer, milliseconds; 0: no expiry; 'keep': what the document has left
 -- ARGV[4] life        integer, milliseconds by which the version outlives the document
@@ -8,7 +9,8 @@
 -- ARGV[7] channel     where the change is announced; empty: nowhere
 -- ARGV[8] event       the announcement: a JSON object's text without its closing brace
 -- Returns {'created' | 'replaced' | 'deleted', version, remaining life in ms or -1}; {'changed', '', 0} or
---   {'absent', '', 0} when nothing was done; {'repeated', answer, 0} when the operation was done before.   O(size)
+--   {'absent', '', 0} or {'foreign', '', 0} when nothing was done, the last for a string without a version, which may be
+--   no document at all; {'repeated', answer, 0} when the operation was done before.   O(size)
 assert(#KEYS == 3 and #ARGV == 8, 'write: 3 keys, 8 arguments')
 local life, answer_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
 assert(life and answer_ttl and (ARGV[3] == 'keep' or tonumber(ARGV[3])), 'write: ttl, life and answer_ttl are integers')
@@ -22,14 +24,15 @@ end
 local exists = redis.call('STRLEN', KEYS[1]) > 0
 local known = redis.call('GET', KEYS[2])
 local expected = ARGV[1]
-if expected == 'absent' then
-  if exists then
-    return { 'changed', '', 0 }
-  end
-elseif expected ~= '' then
-  if not exists or (expected ~= 'present' and expected ~= (known or '0')) then
-    return { 'changed', '', 0 }
-  end
+local looked = expected ~= 'any' and expected ~= 'absent' and expected ~= 'present'
+if exists and not known and not looked and expected ~= 'absent' then
+  return { 'foreign', '', 0 }
+end
+if (expected == 'absent' and exists) or (expected == 'present' and not exists) then
+  return { 'changed', '', 0 }
+end
+if looked and (not exists or expected ~= (known or '0')) then
+  return { 'changed', '', 0 }
 end
 if ARGV[2] == '' and not exists then
   return { 'absent', '', 0 }

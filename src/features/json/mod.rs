@@ -12,6 +12,7 @@
 //! - Paths are RedisJSON's dialect (`path/`), by its recorded answers; what differs, and why, stands in `docs/json.md`.
 //! - A change that finds nothing to apply to is 404 or 409, not a success that did nothing.
 
+mod batch;
 mod change;
 mod config;
 mod document;
@@ -62,6 +63,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/json/{key}/string/append", WRITE),
         Access::scoped("POST", "/json/{key}/toggle", WRITE),
         Access::scoped("POST", "/json/{key}/clear", WRITE),
+        Access::scoped("POST", "/json/batch", WRITE),
     ],
     problems: error::PROBLEMS,
     scripts: &[&scripts::WRITE, &scripts::TOUCH],
@@ -85,5 +87,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::append_text))
         .routes(routes!(routes::toggle_values))
         .routes(routes!(routes::clear_values))
+        .routes(routes!(routes::run_json_batch))
         .with_state(documents))
 }

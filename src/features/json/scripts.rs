@@ -13,8 +13,10 @@ pub(super) type Version = u64;
 /// What must stand under the key for a write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
+    /// Nothing, or a document of ours.
     Anything,
     Absent,
+    /// A document of ours.
     Present,
     /// A document of this version; 0 for one that somebody else wrote, without a version.
     Version(Version),
@@ -70,6 +72,8 @@ pub(super) enum Written {
     Absent,
     /// Not what was expected stands there.
     Changed,
+    /// A string without a version stands there: somebody else wrote it, and it has to be looked at.
+    Foreign,
     /// The operation was done before; its answer.
     Repeated(Vec<u8>),
 }
@@ -87,7 +91,7 @@ impl ScriptCall for Write<'_> {
     fn bind(&self, call: &mut Binding) {
         call.key(&self.place.document).key(&self.place.version).key(self.answer_key);
         match self.expected {
-            Expected::Anything => call.arg(""),
+            Expected::Anything => call.arg("any"),
             Expected::Absent => call.arg("absent"),
             Expected::Present => call.arg("present"),
             Expected::Version(version) => call.arg(version),
@@ -115,6 +119,7 @@ impl ScriptCall for Write<'_> {
             "deleted" => Some(Written::Deleted),
             "absent" => Some(Written::Absent),
             "changed" => Some(Written::Changed),
+            "foreign" => Some(Written::Foreign),
             "repeated" => return Ok(Written::Repeated(bytes)),
             _ => None,
         };

@@ -81,26 +81,25 @@ impl JsonService {
     /// - [`JsonError::Redis`], whose outcome says whether the change may have been made.
     pub(super) async fn update(&self, key: &DocumentKey, request: &Request) -> Result<Done, JsonError> {
         let result = match unseen(request) {
-            Some(expected) => self.write_unseen(key, request, expected).await,
+            Some(unseen) => self.write_unseen(key, request, unseen).await,
             None => self.compare_and_swap(key, request).await,
         };
         self.metrics.write.count(result)
     }
 
-    /// Replaces or deletes a document whatever it is.
-    async fn write_unseen(&self, key: &DocumentKey, request: &Request, expected: Expected) -> Result<Done, JsonError> {
+    /// Replaces or deletes a document whatever it is; what is no document stays.
+    async fn write_unseen(&self, key: &DocumentKey, request: &Request, unseen: Unseen<'_>) -> Result<Done, JsonError> {
         let place = self.keys.place(key);
-        let outcome = self.outcome(key, request.change.apply(None, self.bounds)?)?;
-        // Whether there was a document is known afterwards: the answer is made then, and a repetition makes it again.
-        match self.store(key, &place, request, expected, outcome.text.as_deref(), None).await? {
-            Written::Stored { created, version, ttl } => Ok(Done {
-                answer: Answer::Stored { created },
-                etag: outcome.text.map(|text| etag(&text, version)),
-                ttl,
-            }),
+        let text = unseen.value.map(|value| self.text(key, value)).transpose()?;
+        match self.store(key, &place, request, unseen.expected, text.as_deref(), None).await? {
+            Written::Stored { created, version, ttl } => {
+                let etag = text.map(|text| etag(&text, version));
+                Ok(Done { answer: Answer::Stored { created }, etag, ttl })
+            }
             Written::Deleted => Ok(Done { answer: Answer::Count(1), etag: None, ttl: None }),
             Written::Absent => Ok(Done { answer: Answer::Count(0), etag: None, ttl: None }),
             Written::Changed => Err(JsonError::PreconditionFailed),
+            Written::Foreign => self.compare_and_swap(key, request).await,
             Written::Repeated(answer) => repeated(&answer),
         }
     }
@@ -138,7 +137,7 @@ impl JsonService {
                 }
                 Written::Deleted => return Ok(Done { answer: outcome.changed.answer, etag: None, ttl: None }),
                 Written::Repeated(answer) => return repeated(&answer),
-                Written::Changed | Written::Absent => {
+                Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
                     let pause = backoff.next();
                     if Instant::now() + pause > deadline {
@@ -178,13 +177,19 @@ impl JsonService {
         let Some(document) = changed.document.as_ref().filter(|_| changed.is_different) else {
             return Ok(Outcome { changed, text: None });
         };
+        let text = self.text(key, document)?;
+        Ok(Outcome { changed, text: Some(text) })
+    }
+
+    /// A document's text, if it may be stored.
+    fn text(&self, key: &DocumentKey, document: &Node) -> Result<Bytes, JsonError> {
         let text = document.to_bytes();
         let limit = self.bounds.document;
         if text.len() > limit {
             return Err(ChangeError::TooLarge { limit }.into());
         }
         self.schemas.check(key, &text).map_err(JsonError::Schema)?;
-        Ok(Outcome { changed, text: Some(Bytes::from(text)) })
+        Ok(Bytes::from(text))
     }
 
     async fn store(
@@ -225,18 +230,27 @@ impl Seen {
     }
 }
 
-/// What a change that needs no look at the document expects of it; `None` for one that does.
-fn unseen(request: &Request) -> Option<Expected> {
+/// A change that needs no look at the document: what it expects of it, and what it puts in its place.
+struct Unseen<'a> {
+    expected: Expected,
+    /// `None` deletes the document.
+    value: Option<&'a Node>,
+}
+
+fn unseen(request: &Request) -> Option<Unseen<'_>> {
     if !request.conditions.is_empty() {
         return None;
     }
     match &request.change {
-        Change::Set { path, only, .. } if path.is_root() => Some(match only {
-            Only::Either => Expected::Anything,
-            Only::Absent => Expected::Absent,
-            Only::Present => Expected::Present,
-        }),
-        Change::Delete { path } if path.is_root() => Some(Expected::Anything),
+        Change::Set { path, value, only } if path.is_root() => {
+            let expected = match only {
+                Only::Either => Expected::Anything,
+                Only::Absent => Expected::Absent,
+                Only::Present => Expected::Present,
+            };
+            Some(Unseen { expected, value: Some(value) })
+        }
+        Change::Delete { path } if path.is_root() => Some(Unseen { expected: Expected::Anything, value: None }),
         _ => None,
     }
 }

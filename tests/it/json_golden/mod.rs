@@ -12,7 +12,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use reason::Reason;
-use translate::Translation;
+use translate::{Request, Translation};
 use vectors::{Scenario, Step};
 
 use crate::support::{TestApp, in_repository};
@@ -57,17 +57,36 @@ async fn ask(app: &TestApp, step: &Step, history: &mut translate::History) -> Ve
     match translate::translate(step, history) {
         Translation::Excepted(reason) => Verdict::Excepted(reason),
         Translation::Redis { command, expected } => verdict::of_redis(app, &command, &expected),
+        Translation::HalfApplied { key, operation, by } => half_apply(app, &key, operation, &by).await,
         Translation::Requests { requests, meant } => {
             let mut replies = Vec::new();
             for request in requests {
                 replies.push(request.send(app).await);
             }
-            match (verdict::of_replies(&replies, step, history), meant) {
-                (_, Some(reason)) => Verdict::Excepted(reason),
-                (verdict, None) => verdict,
+            match meant {
+                None => verdict::of_replies(&replies, step, history),
+                Some(reason) => Verdict::Excepted(reason),
             }
         }
     }
+}
+
+/// The module changes members up to the first that it cannot change, then fails; here nothing may be changed.
+///
+/// For the steps that follow, the document is brought to where the module left it.
+async fn half_apply(app: &TestApp, key: &str, operation: &str, by: &str) -> Verdict {
+    let whole = Request::calculation(key, operation, "$.*", by).send(app).await;
+    if !whole.is(409) {
+        return Verdict::Different(format!("{} instead of 409", whole.status));
+    }
+    let names = Request::members(key).send(app).await.expect(200).json();
+    for name in names["results"][0].as_array().expect("members") {
+        let reply = Request::calculation(key, operation, &format!("$[{name}]"), by).send(app).await;
+        if reply.is(409) && reply.json()["code"] == "json-no-number" {
+            break;
+        }
+    }
+    Verdict::Excepted(Reason::HalfApplied)
 }
 
 #[tokio::test]

@@ -19,6 +19,12 @@ pub enum Translation {
         requests: Vec<Request>,
         meant: Option<Reason>,
     },
+    /// A change of every member, of which the module makes some before it fails.
+    HalfApplied {
+        key: String,
+        operation: &'static str,
+        by: String,
+    },
 }
 
 pub struct Request {
@@ -49,6 +55,8 @@ impl Request {
 pub struct History {
     /// The module moved members: from then on its lists have another order.
     pub reordered: bool,
+    /// A string that is JSON stands under the key: to the module something else, here a document.
+    pub native_text: bool,
 }
 
 const JSON: &str = "application/json";
@@ -124,6 +132,9 @@ pub fn translate(step: &Step, history: &mut History) -> Translation {
         }
         ("JSON.NUMINCRBY", [key, path, by]) => calculate(step, key, "number/increment", path, by),
         ("JSON.NUMMULTBY", [key, path, by]) => calculate(step, key, "number/multiply", path, by),
+        ("JSON.MGET", [keys @ .., path]) if !keys.is_empty() => read_together(keys, path),
+        ("JSON.MSET", words) if step.reply.is_some() => store_together(words),
+        ("JSON.MSET", _) => Translation::Excepted(Reason::SeveralKeys),
         ("JSON.STRAPPEND", [key, value]) => post(key, "string/append", &[("path", "\".\""), ("value", value)]),
         ("JSON.STRAPPEND", [key, path, value]) => {
             post(key, "string/append", &[("path", &quoted(path)), ("value", value)])
@@ -132,9 +143,23 @@ pub fn translate(step: &Step, history: &mut History) -> Translation {
         ("JSON.CLEAR", [key]) => post(key, "clear", &[]),
         ("JSON.CLEAR", [key, path]) => post(key, "clear", &[("path", &quoted(path))]),
         ("JSON.ARRINDEX" | "JSON.RESP", _) => Translation::Excepted(Reason::NotOffered),
-        ("EXISTS", [key]) => of_redis("EXISTS", key, &[], step),
-        ("SET", [key, value]) => of_redis("SET", key, &[value], step),
-        ("GET", [key]) if step.reply.is_some() => of_redis("GET", key, &[], step),
+        ("SET", [key, value]) if serde_json::from_str::<Value>(value).is_ok() => {
+            history.native_text = true;
+            Translation::Excepted(Reason::TextDocuments)
+        }
+        _ if history.native_text => Translation::Excepted(Reason::TextDocuments),
+        ("EXISTS", [key]) => of_redis("EXISTS", &[key], &[], step),
+        ("SET", [key, value]) => of_redis("SET", &[key], &[value], step),
+        ("EXPIRE", [key, seconds]) => of_redis("EXPIRE", &[key], &[seconds], step),
+        ("TTL" | "PERSIST", [key]) => of_redis(command, &[key], &[], step),
+        ("RENAME" | "COPY", [from, to]) => of_redis(command, &[from, to], &[], step),
+        ("DEL", keys) => of_redis("DEL", keys, &[], step),
+        ("GET", [key]) if step.reply.is_some() => of_redis("GET", &[key], &[], step),
+        // A key of another type.
+        ("TS.CREATE", [key]) => {
+            let command = ["HSET", &name(key), "field", "value"].map(str::to_owned).to_vec();
+            Translation::Redis { command, expected: Value::from(1) }
+        }
         _ if command.starts_with("JSON.") => Translation::Excepted(Reason::CommandLine),
         _ => Translation::Excepted(Reason::OtherCommands),
     }
@@ -167,15 +192,35 @@ fn set(key: &str, path: &str, value: &str, options: &[&str]) -> Translation {
         _ => return Translation::Excepted(Reason::CommandLine),
     }
     // Names that stand twice are refused; the document is kept in step by what the module made of them.
-    if let Ok(read) = serde_json::from_str::<Value>(value)
-        && read.to_string().len() + 2 < value.replace(' ', "").len()
-        && value.contains("\"b\":1,\"a\":2,\"b\":3")
-    {
+    if let Some(read) = with_names_twice(value) {
         let refused = Request::new(Method::PUT, address(key, "", &[path])).with(JSON, value);
         request.body = read.to_string();
         return Translation::Requests { requests: vec![refused, request], meant: Some(Reason::DuplicateNames) };
     }
     requests(request)
+}
+
+/// What serde_json makes of a text, as the module does, if it had to drop members for that.
+fn with_names_twice(text: &str) -> Option<Value> {
+    let read: Value = serde_json::from_str(text).ok()?;
+    // Every `:` outside of strings stands behind a name.
+    let mut in_string = false;
+    let mut previous = ' ';
+    let mut named = 0;
+    for character in text.chars() {
+        in_string ^= character == '"' && previous != '\\';
+        named += usize::from(character == ':' && !in_string);
+        previous = if previous == '\\' { ' ' } else { character };
+    }
+    (named > members(&read)).then_some(read)
+}
+
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields.len() + fields.values().map(members).sum::<usize>(),
+        Value::Array(items) => items.iter().map(members).sum(),
+        _ => 0,
+    }
 }
 
 fn pop(key: &str, path: &[&str]) -> Translation {
@@ -195,12 +240,44 @@ fn pop(key: &str, path: &[&str]) -> Translation {
     }
 }
 
-fn calculate(_step: &Step, key: &str, operation: &str, path: &str, by: &str) -> Translation {
+fn calculate(step: &Step, key: &str, operation: &'static str, path: &str, by: &str) -> Translation {
+    if step.reply.is_none() && path == "$.*" {
+        return Translation::HalfApplied { key: key.to_owned(), operation, by: by.to_owned() };
+    }
     post(key, operation, &[("path", &quoted(path)), ("by", by)])
 }
 
-fn of_redis(command: &str, key: &str, rest: &[&str], step: &Step) -> Translation {
-    let mut words = vec![command.to_owned(), name(key)];
+impl Request {
+    /// The names of a document's members.
+    pub fn members(key: &str) -> Self {
+        Self::new(Method::GET, address(key, "/keys", &["$"]))
+    }
+
+    /// Arithmetic on what a path selects.
+    pub fn calculation(key: &str, operation: &str, path: &str, by: &str) -> Self {
+        let request = Self::new(Method::POST, address(key, &format!("/{operation}"), &[]));
+        request.with(JSON, format!("{{\"path\":{},\"by\":{by}}}", quoted(path)))
+    }
+}
+
+fn read_together(keys: &[&str], path: &str) -> Translation {
+    let items: Vec<Value> = keys.iter().map(|key| serde_json::json!({ "key": key, "paths": [path] })).collect();
+    let request = Request::new(Method::POST, "/json/batch".to_owned());
+    requests(request.with(JSON, serde_json::json!({ "get": items }).to_string()))
+}
+
+fn store_together(words: &[&str]) -> Translation {
+    let items: Vec<String> = words
+        .chunks_exact(3)
+        .map(|item| format!("{{\"key\":{},\"path\":{},\"value\":{}}}", quoted(item[0]), quoted(item[1]), item[2]))
+        .collect();
+    let request = Request::new(Method::POST, "/json/batch".to_owned());
+    requests(request.with(JSON, format!("{{\"set\":[{}]}}", items.join(","))))
+}
+
+fn of_redis(command: &str, keys: &[&str], rest: &[&str], step: &Step) -> Translation {
+    let mut words = vec![command.to_owned()];
+    words.extend(keys.iter().map(|key| name(key)));
     words.extend(rest.iter().map(|word| (*word).to_owned()));
     Translation::Redis { command: words, expected: step.reply.clone().unwrap_or_default() }
 }

@@ -43,12 +43,16 @@ fn agrees(reply: &Reply, step: &Step, answer: Option<&Value>, history: &History)
     let Some(answer) = answer else { return reply.status.is_client_error() };
     match command {
         "JSON.SET" | "JSON.MERGE" => match answer {
-            Value::Null if step.cmd.len() > 4 => reply.is(412),
+            Value::Null if step.cmd.len() > 4 => reply.is(412) || reply.is(404),
             Value::Null => reply.is(404),
             _ => reply.is(201) || reply.is(204),
         },
         "JSON.DEL" | "JSON.FORGET" => reply.is(200) && reply.json()["deleted"] == *answer,
         "JSON.CLEAR" => reply.is(200) && reply.json()["cleared"] == *answer,
+        "JSON.MSET" => reply.is(200) && statuses(reply, "set").iter().all(|status| [201, 204].contains(status)),
+        // A path that is none is refused for all; the module calls it a missing value.
+        "JSON.MGET" if reply.is(422) => is_nothing(answer),
+        "JSON.MGET" => reply.is(200) && same(&values(reply), &each_parsed(answer), history),
         "JSON.GET" => match answer {
             Value::Null => reply.is(404),
             text => reply.is(200) && same(&reply.json(), &parse(text), history),
@@ -68,6 +72,21 @@ fn agrees(reply: &Reply, step: &Step, answer: Option<&Value>, history: &History)
         }
         _ => same(&results(command, reply), &unpacked(command, answer), history),
     }
+}
+
+fn statuses(reply: &Reply, list: &str) -> Vec<u64> {
+    let items = reply.json()[list].as_array().cloned().unwrap_or_default();
+    items.iter().filter_map(|item| item["status"].as_u64()).collect()
+}
+
+/// What a batch read, null where there was nothing.
+fn values(reply: &Reply) -> Value {
+    let items = reply.json()["get"].as_array().cloned().unwrap_or_default();
+    Value::Array(items.into_iter().map(|item| item.get("value").cloned().unwrap_or_default()).collect())
+}
+
+fn each_parsed(texts: &Value) -> Value {
+    Value::Array(texts.as_array().cloned().unwrap_or_default().iter().map(parse).collect())
 }
 
 fn is_change(command: &str) -> bool {

@@ -20,7 +20,6 @@ mod select;
 
 use compact_str::CompactString;
 
-use super::document::Node;
 use filter::Condition;
 pub(super) use select::TooManyVisits;
 
@@ -140,6 +139,7 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::Node;
     use super::*;
 
     const LIMIT: usize = 256;

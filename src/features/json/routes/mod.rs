@@ -1,12 +1,14 @@
 //! The documents' doors: [`document`] for whole documents and parts of them, [`values`] for changes of single values,
-//! [`aspects`] for what is told about values.
+//! [`aspects`] for what is told about values, [`batch`] for many documents.
 
 mod aspects;
+mod batch;
 mod document;
 mod failures;
 mod values;
 
 pub(super) use aspects::*;
+pub(super) use batch::*;
 pub(super) use document::*;
 pub(super) use values::*;
 
@@ -122,10 +124,10 @@ impl JsonService {
         Path::parse(text, self.config.path_limit.as_usize()).map_err(|error| Problem::query_parameter("path", error))
     }
 
-    /// A path of the body; without one the root.
-    fn body_path(&self, text: Option<&str>) -> Result<Path, Problem> {
+    /// A path of the body, at `pointer`; without one the root.
+    fn body_path(&self, pointer: &str, text: Option<&str>) -> Result<Path, Problem> {
         let Some(text) = text else { return Ok(Path::root()) };
-        Path::parse(text, self.config.path_limit.as_usize()).map_err(|error| Problem::body_field("/path", error))
+        Path::parse(text, self.config.path_limit.as_usize()).map_err(|error| Problem::body_field(pointer, error))
     }
 }
 

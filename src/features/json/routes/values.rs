@@ -33,7 +33,7 @@ pub(in super::super) async fn append_items(
     Operation(operation): Operation,
     Json(body): Json<AppendRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Append { path, values: body.values }, conditions, operation).await
 }
 
@@ -54,7 +54,7 @@ pub(in super::super) async fn insert_items(
     Operation(operation): Operation,
     Json(body): Json<InsertRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents
         .answer_change(&key, Change::Insert { path, index: body.index, values: body.values }, conditions, operation)
         .await
@@ -75,7 +75,7 @@ pub(in super::super) async fn pop_items(
     Operation(operation): Operation,
     Json(body): Json<PopRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Pop { path, index: body.index }, conditions, operation).await
 }
 
@@ -94,7 +94,7 @@ pub(in super::super) async fn trim_arrays(
     Operation(operation): Operation,
     Json(body): Json<TrimRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents
         .answer_change(&key, Change::Trim { path, start: body.start, stop: body.stop }, conditions, operation)
         .await
@@ -118,7 +118,7 @@ pub(in super::super) async fn increment_numbers(
     Operation(operation): Operation,
     Json(body): Json<CalculateRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Increment { path, by: body.by }, conditions, operation).await
 }
 
@@ -140,7 +140,7 @@ pub(in super::super) async fn multiply_numbers(
     Operation(operation): Operation,
     Json(body): Json<CalculateRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Multiply { path, by: body.by }, conditions, operation).await
 }
 
@@ -159,7 +159,7 @@ pub(in super::super) async fn append_text(
     Operation(operation): Operation,
     Json(body): Json<AppendTextRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::AppendText { path, text: body.value.into() }, conditions, operation).await
 }
 
@@ -178,7 +178,7 @@ pub(in super::super) async fn toggle_values(
     Operation(operation): Operation,
     Json(body): Json<PathRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Toggle { path }, conditions, operation).await
 }
 
@@ -197,7 +197,7 @@ pub(in super::super) async fn clear_values(
     Operation(operation): Operation,
     Json(body): Json<PathRequest>,
 ) -> Result<Response, Problem> {
-    let path = documents.body_path(body.path.as_deref())?;
+    let path = documents.body_path("/path", body.path.as_deref())?;
     documents.answer_change(&key, Change::Clear { path }, conditions, operation).await
 }
 
