@@ -21,7 +21,8 @@ impl Backoff {
         self.bound = self.min;
     }
 
-    pub fn next(&mut self) -> Duration {
+    /// The next pause.
+    pub fn pause(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(self.max);
         bound.mul_f64(random_fraction())
@@ -42,9 +43,9 @@ mod tests {
     fn pauses_stay_below_a_bound_that_doubles_up_to_its_maximum() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(35));
         for bound in [10, 20, 35, 35, 35] {
-            assert!(backoff.next() < Duration::from_millis(bound));
+            assert!(backoff.pause() < Duration::from_millis(bound));
         }
         backoff.reset();
-        assert!(backoff.next() < Duration::from_millis(10));
+        assert!(backoff.pause() < Duration::from_millis(10));
     }
 }

@@ -14,6 +14,44 @@ use super::model::DocumentKey;
 use crate::http::operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
+/// The platform's documents, by the start of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collection {
+    Preferences,
+    Activity,
+    Trading,
+    Market,
+    Blockchain,
+    Forms,
+}
+
+impl Collection {
+    const ALL: [Self; 6] =
+        [Self::Preferences, Self::Activity, Self::Trading, Self::Market, Self::Blockchain, Self::Forms];
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Preferences => "user_preferences:",
+            Self::Activity => "user_activity:",
+            Self::Trading => "trading_config:",
+            Self::Market => "market_config:",
+            Self::Blockchain => "blockchain_config:",
+            Self::Forms => "form_data:",
+        }
+    }
+
+    /// The key of the document of somebody or something.
+    ///
+    /// # Errors
+    /// The rule that the id breaks.
+    pub(super) fn key(self, id: &str) -> Result<DocumentKey, String> {
+        if id.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        DocumentKey::try_from(format!("{}{id}", self.prefix()))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct JsonKeys {
     space: KeySpace,
@@ -41,7 +79,8 @@ impl Place {
 
 impl JsonKeys {
     pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
-        let prefixes = config.collections.iter().map(|collection| collection.prefix.clone()).collect();
+        let platforms = Collection::ALL.iter().map(|collection| collection.prefix().to_owned());
+        let prefixes = platforms.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
         Self { space: space.clone(), prefixes, changes: space.key("json:changes") }
     }
 

@@ -41,6 +41,12 @@ use service::JsonService;
 
 const READ: &str = "json:read";
 const WRITE: &str = "json:write";
+const READ_USERS: &str = "users:read";
+const WRITE_USERS: &str = "users:write";
+const READ_CONFIG: &str = "config:read";
+const WRITE_CONFIG: &str = "config:write";
+const READ_FORMS: &str = "forms:read";
+const WRITE_FORMS: &str = "forms:write";
 
 pub static FEATURE: Feature = Feature {
     name: "json",
@@ -64,6 +70,24 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/json/{key}/toggle", WRITE),
         Access::scoped("POST", "/json/{key}/clear", WRITE),
         Access::scoped("POST", "/json/batch", WRITE),
+        Access::scoped("GET", "/users/{id}/preferences", READ_USERS),
+        Access::scoped("PUT", "/users/{id}/preferences", WRITE_USERS),
+        Access::scoped("PATCH", "/users/{id}/preferences", WRITE_USERS),
+        Access::scoped("DELETE", "/users/{id}/preferences", WRITE_USERS),
+        Access::scoped("GET", "/users/{id}/preferences/{name}", READ_USERS),
+        Access::scoped("PUT", "/users/{id}/preferences/{name}", WRITE_USERS),
+        Access::scoped("DELETE", "/users/{id}/preferences/{name}", WRITE_USERS),
+        Access::scoped("GET", "/users/{id}/activity", READ_USERS),
+        Access::scoped("POST", "/users/{id}/activity", WRITE_USERS),
+        Access::scoped("DELETE", "/users/{id}/activity", WRITE_USERS),
+        Access::scoped("GET", "/config/{kind}/{id}", READ_CONFIG),
+        Access::scoped("PUT", "/config/{kind}/{id}", WRITE_CONFIG),
+        Access::scoped("PATCH", "/config/{kind}/{id}", WRITE_CONFIG),
+        Access::scoped("DELETE", "/config/{kind}/{id}", WRITE_CONFIG),
+        Access::scoped("GET", "/forms/{id}", READ_FORMS),
+        Access::scoped("PUT", "/forms/{id}", WRITE_FORMS),
+        Access::scoped("PATCH", "/forms/{id}", WRITE_FORMS),
+        Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS),
     ],
     problems: error::PROBLEMS,
     scripts: &[&scripts::WRITE, &scripts::TOUCH],
@@ -88,5 +112,20 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::toggle_values))
         .routes(routes!(routes::clear_values))
         .routes(routes!(routes::run_json_batch))
+        .routes(routes!(
+            routes::get_preferences,
+            routes::put_preferences,
+            routes::patch_preferences,
+            routes::delete_preferences
+        ))
+        .routes(routes!(routes::get_preference, routes::put_preference, routes::delete_preference))
+        .routes(routes!(routes::list_activity, routes::record_activity, routes::delete_activity))
+        .routes(routes!(
+            routes::get_configuration,
+            routes::put_configuration,
+            routes::patch_configuration,
+            routes::delete_configuration
+        ))
+        .routes(routes!(routes::get_form, routes::put_form, routes::patch_form, routes::delete_form))
         .with_state(documents))
 }

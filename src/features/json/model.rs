@@ -228,6 +228,24 @@ pub(super) struct Cleared {
     cleared: u64,
 }
 
+/// A page of an activity log, newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, written by the routes")]
+pub(super) struct ActivityPage {
+    items: Vec<serde_json::Value>,
+    /// Ask with `cursor` set to this for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// An entry that was recorded.
+#[derive(ToSchema)]
+#[schema(as = ActivityRecorded)]
+#[expect(dead_code, reason = "described here, written by the routes")]
+pub(super) struct Recorded {
+    /// Entries of the log now.
+    entries: u64,
+}
+
 /// One result per selected value.
 #[derive(ToSchema)]
 #[schema(as = JsonLengths)]

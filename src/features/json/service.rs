@@ -16,9 +16,10 @@ use super::model::{DocumentKey, Millis};
 use super::path::Path;
 use super::queue::Queues;
 use super::schema::Schemas;
-use super::scripts::{Touch, Version};
+use super::scripts::Touch;
 use super::stored::Stored;
 use super::update::Seen;
+use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::operation::OperationId;
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub schemas: Schemas,
     pub writers: Queues<Seen>,
     pub metrics: JsonMetrics,
+    pub clock: Clock,
     /// How long a change may be tried: what a request has, less the time that Redis may take for the last write.
     pub patience: Duration,
 }
@@ -90,6 +92,7 @@ impl JsonService {
             writers: Queues::default(),
             metrics: JsonMetrics::new(&deps.metrics),
             patience: deadline.saturating_sub(redis.command_timeout()).max(deadline / 2),
+            clock: deps.clock.clone(),
             redis,
             config,
         })))
@@ -120,6 +123,20 @@ impl JsonService {
             paths => Bytes::from(self.select(&source.parse()?, paths)?),
         };
         Ok(Selected { body, source })
+    }
+
+    /// A whole document to look at, if there is one.
+    ///
+    /// # Errors
+    /// [`JsonError::NotJson`], [`JsonError::Redis`].
+    pub(super) async fn document(&self, key: &DocumentKey) -> Result<Option<(Node, Stored)>, JsonError> {
+        let read = async {
+            match self.read(&self.keys.place(key)).await? {
+                Some(source) => Ok(Some((source.parse()?, source))),
+                None => Ok(None),
+            }
+        };
+        self.metrics.read.count(read.await)
     }
 
     /// The text of what `paths` select, see [`JsonService::get`].
@@ -220,9 +237,9 @@ impl JsonService {
 
     /// What stands under a document's name.
     pub(super) async fn read(&self, place: &Place) -> Result<Option<Stored>, RedisFault> {
-        let commands = self.read_commands(place);
+        let commands = read_commands(place);
         let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        Ok(stored(answers.next(), answers.next(), answers.next()))
+        Ok(stored(&mut answers))
     }
 
     /// The same, and the answer that is kept for an operation.
@@ -231,24 +248,15 @@ impl JsonService {
         place: &Place,
         operation: &OperationId,
     ) -> Result<(Option<Stored>, Option<Vec<u8>>), RedisFault> {
-        let mut commands = self.read_commands(place);
+        let mut commands = read_commands(place);
         commands.add_command(command("GET", place.answer(Some(operation)).as_str()));
         let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        let found = stored(answers.next(), answers.next(), answers.next());
+        let found = stored(&mut answers);
         let answer = match answers.next() {
             Some(Value::BulkString(answer)) => Some(answer),
             _ => None,
         };
         Ok((found, answer))
-    }
-
-    fn read_commands(&self, place: &Place) -> Pipeline {
-        let (document, version) = (place.document.as_str(), place.version.as_str());
-        let mut commands = Pipeline::with_capacity(4);
-        for command in [command("GET", document), command("GET", version), command("PTTL", document)] {
-            commands.add_command(command);
-        }
-        commands
     }
 
     pub(super) fn check_ttl(&self, ttl: Option<Millis>, location: Location, pointer: &str) -> Result<(), JsonError> {
@@ -291,21 +299,29 @@ fn missing(path: &Path) -> JsonError {
     ChangeError::PathMissing { path: path.as_str().to_owned() }.into()
 }
 
-/// The answers of GET, GET and PTTL; an empty string is no document.
-pub(super) fn stored(text: Option<Value>, version: Option<Value>, ttl: Option<Value>) -> Option<Stored> {
-    let Some(Value::BulkString(text)) = text.filter(|text| *text != Value::BulkString(Vec::new())) else { return None };
-    let version: Version = match version {
-        Some(Value::BulkString(digits)) => std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())?,
-        _ => 0,
-    };
-    let ttl = match ttl {
-        Some(Value::Int(ttl)) => u64::try_from(ttl).ok(),
-        _ => None,
-    };
-    Some(Stored { text: Bytes::from(text), version, ttl })
+/// The commands that read a document.
+fn read_commands(place: &Place) -> Pipeline {
+    let (document, version) = (place.document.as_str(), place.version.as_str());
+    let mut commands = Pipeline::with_capacity(4);
+    for command in [command("GET", document), command("GET", version), command("PTTL", document)] {
+        commands.add_command(command);
+    }
+    commands
 }
 
-pub(super) fn command(name: &str, key: &str) -> Cmd {
+/// What the answers to them say; an empty string is no document.
+fn stored(answers: &mut impl Iterator<Item = Value>) -> Option<Stored> {
+    let (text, version, ttl) = (answers.next()?, answers.next()?, answers.next()?);
+    let Value::BulkString(text) = text else { return None };
+    let version = match version {
+        Value::BulkString(digits) => std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok()),
+        _ => None,
+    };
+    let ttl = if let Value::Int(ttl) = ttl { u64::try_from(ttl).ok() } else { None };
+    (!text.is_empty()).then(|| Stored { text: Bytes::from(text), version: version.unwrap_or(0), ttl })
+}
+
+fn command(name: &str, key: &str) -> Cmd {
     let mut command = Cmd::with_capacity(2, name.len() + key.len());
     command.arg(name).arg(key);
     command

@@ -26,6 +26,8 @@ use crate::redis::Backoff;
 pub(super) struct Request {
     pub change: Change,
     pub conditions: Preconditions,
+    /// What a document that does not exist is taken for, to make the change in.
+    pub start: Option<Node>,
     pub life: Life,
     pub operation: Option<OperationId>,
 }
@@ -68,7 +70,7 @@ struct Outcome {
 
 impl Request {
     pub(super) fn of(change: Change) -> Self {
-        Self { change, conditions: Preconditions::default(), life: Life::Keep, operation: None }
+        Self { change, conditions: Preconditions::default(), start: None, life: Life::Keep, operation: None }
     }
 }
 
@@ -139,7 +141,7 @@ impl JsonService {
                 Written::Repeated(answer) => return repeated(&answer),
                 Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
-                    let pause = backoff.next();
+                    let pause = backoff.pause();
                     if Instant::now() + pause > deadline {
                         return Err(JsonError::Contended);
                     }
@@ -168,7 +170,8 @@ impl JsonService {
         if !request.conditions.allow_write(seen.etag) {
             return Err(JsonError::PreconditionFailed);
         }
-        let changed = request.change.apply(seen.document, self.bounds)?;
+        let document = seen.document.or_else(|| request.start.clone());
+        let changed = request.change.apply(document, self.bounds)?;
         self.outcome(key, changed)
     }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use reason::Reason;
 use translate::{Request, Translation};
-use vectors::{Scenario, Step};
+use vectors::Step;
 
 use crate::support::{TestApp, in_repository};
 

@@ -127,8 +127,8 @@ pub fn translate(step: &Step, history: &mut History) -> Translation {
             post(key, "array/insert", &[("path", &quoted(path)), ("index", index), ("values", &list(values))])
         }
         ("JSON.ARRPOP", [key, path @ ..]) => pop(key, path),
-        ("JSON.ARRTRIM", [key, path, start, stop]) => {
-            post(key, "array/trim", &[("path", &quoted(path)), ("start", start), ("stop", stop)])
+        ("JSON.ARRTRIM", [key, path, first, last]) => {
+            post(key, "array/trim", &[("path", &quoted(path)), ("start", first), ("stop", last)])
         }
         ("JSON.NUMINCRBY", [key, path, by]) => calculate(step, key, "number/increment", path, by),
         ("JSON.NUMMULTBY", [key, path, by]) => calculate(step, key, "number/multiply", path, by),
@@ -200,7 +200,7 @@ fn set(key: &str, path: &str, value: &str, options: &[&str]) -> Translation {
     requests(request)
 }
 
-/// What serde_json makes of a text, as the module does, if it had to drop members for that.
+/// What `serde_json` makes of a text, as the module does, if it had to drop members for that.
 fn with_names_twice(text: &str) -> Option<Value> {
     let read: Value = serde_json::from_str(text).ok()?;
     // Every `:` outside of strings stands behind a name.

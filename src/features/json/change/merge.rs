@@ -10,32 +10,32 @@ use super::{Answer, Bounds, ChangeError, Changed, Only};
 use crate::features::json::document::{Members, Node, text_length};
 use crate::features::json::path::Path;
 
-/// Merges `patch` into every selected value. Where there is nothing yet, it is stored as it is, as RedisJSON does it:
+/// Merges `change` into every selected value. Where there is nothing yet, it is stored as it is, as RedisJSON does it:
 /// with its nulls, since they had nothing to delete.
 pub(super) fn merge_at(
     document: Option<Node>,
     path: &Path,
-    patch: &Node,
+    change: &Node,
     bounds: Bounds,
 ) -> Result<Changed, ChangeError> {
-    let Some(mut document) = document else { return new_document(path, patch, Only::Either) };
+    let Some(mut document) = document else { return new_document(path, change, Only::Either) };
     let places = path.locate(&document, bounds.visits)?;
     if places.is_empty() {
-        return create(document, path, patch, bounds);
+        return create(document, path, change, bounds);
     }
-    bounds.allow(places.len(), text_length(patch))?;
+    bounds.allow(places.len(), text_length(change))?;
     for at in inner_first(&places) {
         if let Some(node) = places.get(at).and_then(|place| document.at_mut(place)) {
-            merge(node, patch);
+            merge(node, change);
         }
     }
     Ok(Changed { document: Some(document), answer: Answer::Stored { created: false }, is_different: true })
 }
 
 /// RFC 7396, section 2.
-pub(super) fn merge(target: &mut Node, patch: &Node) {
-    let Node::Object(changes) = patch else {
-        *target = patch.clone();
+pub(super) fn merge(target: &mut Node, change: &Node) {
+    let Node::Object(changes) = change else {
+        *target = change.clone();
         return;
     };
     if !matches!(target, Node::Object(_)) {

@@ -2,6 +2,7 @@
 //!
 //! A change is made whole or not at all: the document that goes in is given away, and after an error nobody has it.
 
+mod activity;
 mod array;
 mod delete;
 mod each;
@@ -16,6 +17,7 @@ use compact_str::CompactString;
 
 use super::document::{MAX_DEPTH, Node, Number, depth};
 use super::path::{Path, TooManyVisits};
+pub(super) use activity::{LogPage, empty as empty_log, page as log_page};
 pub(super) use patch::{Patch, PatchForm};
 
 /// One change of a document.
@@ -29,7 +31,7 @@ pub(super) enum Change {
     /// RFC 7396 at each place that the path selects.
     Merge {
         path: Path,
-        patch: Node,
+        change: Node,
     },
     /// RFC 6902.
     Patch(Patch),
@@ -72,6 +74,11 @@ pub(super) enum Change {
     },
     Clear {
         path: Path,
+    },
+    /// Adds an entry to an activity log and keeps the newest `limit`.
+    Record {
+        entry: Node,
+        limit: usize,
     },
 }
 
@@ -183,7 +190,7 @@ impl Change {
     pub(super) fn apply(&self, document: Option<Node>, bounds: Bounds) -> Result<Changed, ChangeError> {
         let changed = match (self, document) {
             (Self::Set { path, value, only }, document) => set::set(document, path, value, *only, bounds)?,
-            (Self::Merge { path, patch }, document) => merge::merge_at(document, path, patch, bounds)?,
+            (Self::Merge { path, change }, document) => merge::merge_at(document, path, change, bounds)?,
             (Self::Delete { path }, document) => delete::delete(document, path, bounds)?,
             (_, None) => return Err(ChangeError::NoDocument),
             (Self::Patch(patch), Some(document)) => patch.apply(document, bounds)?,
@@ -201,6 +208,7 @@ impl Change {
             }
             (Self::AppendText { path, text }, Some(document)) => text::append(document, path, text, bounds)?,
             (Self::Toggle { path }, Some(document)) => text::toggle(document, path, bounds)?,
+            (Self::Record { entry, limit }, Some(document)) => activity::record(document, entry, *limit, bounds)?,
             (Self::Clear { path }, Some(document)) => delete::clear(document, path, bounds)?,
         };
         if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
@@ -225,13 +233,14 @@ impl Change {
             Self::AppendText { .. } => "append_text",
             Self::Toggle { .. } => "toggle",
             Self::Clear { .. } => "clear",
+            Self::Record { .. } => "record",
         }
     }
 
     /// The path that it goes to; a patch has one in each operation, and concerns the whole document.
     pub(super) fn path(&self) -> &str {
         match self {
-            Self::Patch(_) => "$",
+            Self::Patch(_) | Self::Record { .. } => "$",
             Self::Set { path, .. }
             | Self::Merge { path, .. }
             | Self::Delete { path }

@@ -79,6 +79,10 @@ impl Node {
         self.child(self.position_of(name)?)
     }
 
+    pub(super) fn member_mut(&mut self, name: &str) -> Option<&mut Self> {
+        self.child_mut(self.position_of(name)?)
+    }
+
     /// A whole number.
     pub(super) fn count(number: usize) -> Self {
         Self::Number(Number::integer(i128::try_from(number).unwrap_or(i128::MAX)))

@@ -49,7 +49,7 @@ impl Node {
 
 fn located(bytes: &[u8], at: usize, fault: Fault) -> ParseError {
     let before = bytes.get(..at).unwrap_or(bytes);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     ParseError { fault, line, column }
 }

@@ -90,17 +90,13 @@ impl Path {
         Self { text: "$".to_owned(), is_legacy: false, segments: Vec::new() }
     }
 
-    /// `$["name"]`, one member of the document.
-    pub(super) fn member(name: &str) -> Self {
-        let mut text = b"$[".to_vec();
+    /// `["name"]`, one member of the document, as one value.
+    pub(super) fn of_member(name: &str) -> Self {
+        let mut text = b"[".to_vec();
         super::document::write_string(name, &mut text);
         text.push(b']');
-        let selector = Selector::Names(vec![name.into()]);
-        Self {
-            text: String::from_utf8_lossy(&text).into_owned(),
-            is_legacy: false,
-            segments: vec![Segment { descends: false, selector }],
-        }
+        let segment = Segment { descends: false, selector: Selector::Names(vec![name.into()]) };
+        Self { text: String::from_utf8_lossy(&text).into_owned(), is_legacy: true, segments: vec![segment] }
     }
 
     /// As it was written.

@@ -200,10 +200,7 @@ impl Reader<'_> {
 
     /// Text in single or double quotes, with the escapes of JSON and `\'`.
     fn quoted(&mut self) -> Result<CompactString, PathError> {
-        let quote = match self.peek() {
-            Some(quote @ (b'\'' | b'"')) => quote,
-            _ => return Err(self.wrong("text in quotes")),
-        };
+        let Some(quote @ (b'\'' | b'"')) = self.peek() else { return Err(self.wrong("text in quotes")) };
         self.at += 1;
         let mut text = CompactString::const_new("");
         loop {

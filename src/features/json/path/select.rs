@@ -144,7 +144,7 @@ impl<'d> Walk<'d> {
             }
             (Selector::Indexes(indexes), Node::Array(items)) => {
                 self.visit(indexes.len())?;
-                indexes.iter().for_each(|index| take(item_position(*index, items.len())));
+                indexes.iter().map(|index| item_position(*index, items.len())).for_each(take);
             }
             (Selector::Slice { start, end, step }, Node::Array(items)) => {
                 let from = start.map_or(0, |start| bound(start, items.len()));

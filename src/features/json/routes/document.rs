@@ -168,7 +168,16 @@ impl JsonService {
         conditions: &Preconditions,
     ) -> Result<Response, Problem> {
         let paths = paths.iter().map(|text| self.query_path(Some(text))).collect::<Result<Vec<Path>, Problem>>()?;
-        let selected = self.get(key, &paths).await?;
+        self.answer_selected(key, &paths, conditions).await
+    }
+
+    pub(super) async fn answer_selected(
+        &self,
+        key: &DocumentKey,
+        paths: &[Path],
+        conditions: &Preconditions,
+    ) -> Result<Response, Problem> {
+        let selected = self.get(key, paths).await?;
         let etag = selected.source.etag();
         if !conditions.matches(Some(etag)) {
             return Err(JsonError::PreconditionFailed.into());
@@ -190,11 +199,10 @@ impl JsonService {
         life: Life,
         request: HttpRequest,
     ) -> Result<Response, Problem> {
-        require_json(request.headers())?;
-        let value = Node::parse(&self.collect(request).await?)?;
+        let value = self.json_body(request).await?;
         let (only, conditions) = split(conditions);
         let change = Change::Set { path, value, only };
-        let done = self.update(key, &Request { change, conditions, life, operation: None }).await?;
+        let done = self.update(key, &Request { conditions, life, ..Request::of(change) }).await?;
         Ok(changed(&done, ""))
     }
 
@@ -210,19 +218,19 @@ impl JsonService {
         let change = match media_type.as_deref() {
             Some(MERGE_PATCH) => {
                 let path = self.query_path(path)?;
-                Change::Merge { path, patch: Node::parse(&self.collect(request).await?)? }
+                Change::Merge { path, change: Node::parse(&self.collect(request).await?)? }
             }
             Some(JSON_PATCH) if path.is_some() => {
                 return Err(Problem::query_parameter("path", "belongs to merge patches: a JSON Patch has its own"));
             }
             Some(JSON_PATCH) => {
                 let form: PatchForm = parse_json(&self.collect(request).await?)?;
-                let patch = form.read(self.config.patch_limit);
-                Change::Patch(patch.map_err(|fault| Problem::body_field(&fault.pointer, fault.rule))?)
+                let read = form.read(self.config.patch_limit);
+                Change::Patch(read.map_err(|fault| Problem::body_field(&fault.pointer, fault.rule))?)
             }
             other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
         };
-        let done = self.update(key, &Request { change, conditions, life: Life::Keep, operation }).await?;
+        let done = self.update(key, &Request { conditions, operation, ..Request::of(change) }).await?;
         Ok(changed(&done, ""))
     }
 
@@ -235,6 +243,12 @@ impl JsonService {
         let request = Request { conditions, ..Request::of(Change::Delete { path }) };
         let done = self.update(key, &request).await?;
         Ok(changed(&done, "deleted"))
+    }
+
+    /// A body that is one JSON value.
+    pub(super) async fn json_body(&self, request: HttpRequest) -> Result<Node, Problem> {
+        require_json(request.headers())?;
+        Ok(Node::parse(&self.collect(request).await?)?)
     }
 
     /// A body within the limit of documents.

@@ -1,15 +1,22 @@
 //! The documents' doors: [`document`] for whole documents and parts of them, [`values`] for changes of single values,
-//! [`aspects`] for what is told about values, [`batch`] for many documents.
+//! [`aspects`] for what is told about values, [`batch`] for many documents;
+//! [`preferences`], [`activity`] and [`platform`] for the platform's own.
 
+mod activity;
 mod aspects;
 mod batch;
 mod document;
 mod failures;
+mod platform;
+mod preferences;
 mod values;
 
+pub(super) use activity::*;
 pub(super) use aspects::*;
 pub(super) use batch::*;
 pub(super) use document::*;
+pub(super) use platform::*;
+pub(super) use preferences::*;
 pub(super) use values::*;
 
 use axum::extract::FromRequestParts;

@@ -8,7 +8,6 @@ use super::super::model::{
     AppendRequest, AppendTextRequest, CalculateRequest, Cleared, DocumentKey, InsertRequest, LengthsReply,
     NumbersReply, PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest,
 };
-use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::BodyFailures;
@@ -209,7 +208,7 @@ impl JsonService {
         conditions: Preconditions,
         operation: Option<OperationId>,
     ) -> Result<Response, Problem> {
-        let done = self.update(key, &Request { change, conditions, life: Life::Keep, operation }).await?;
+        let done = self.update(key, &Request { conditions, operation, ..Request::of(change) }).await?;
         Ok(changed(&done, "cleared"))
     }
 }
