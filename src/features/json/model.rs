@@ -92,8 +92,18 @@ impl<'de> Deserialize<'de> for Number {
 pub(super) struct TouchRequest {
     /// The remaining life from now on, milliseconds; null: it does not end.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(required = true)]
+    #[schema(required = true, example = 60_000)]
     pub ttl_ms: Option<Millis>,
+}
+
+/// Of what values lengths are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = JsonLengthOf)]
+pub(super) enum LengthOf {
+    Array,
+    Object,
+    String,
 }
 
 /// Body of a change that needs nothing but a path.

@@ -12,7 +12,7 @@ use super::document::Node;
 use super::error::JsonError;
 use super::keys::{JsonKeys, Place};
 use super::metrics::JsonMetrics;
-use super::model::{DocumentKey, Millis};
+use super::model::{DocumentKey, LengthOf, Millis};
 use super::path::Path;
 use super::queue::Queues;
 use super::schema::Schemas;
@@ -69,14 +69,6 @@ pub(super) enum Aspect {
     },
     /// Names of members.
     Keys,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum LengthOf {
-    Array,
-    Object,
-    String,
 }
 
 impl JsonService {

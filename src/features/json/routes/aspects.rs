@@ -6,8 +6,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::change::Answer;
-use super::super::model::{DocumentKey, KeysReply, LengthsReply, TypesReply};
-use super::super::service::{Aspect, JsonService, LengthOf};
+use super::super::model::{DocumentKey, KeysReply, LengthOf, LengthsReply, TypesReply};
+use super::super::service::{Aspect, JsonService};
 use super::super::update::Done;
 use super::failures::LookFailures;
 use super::{KeyParam, KeyPath, PathParam, changed};
