@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
+use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
@@ -22,7 +23,7 @@ use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
 use crate::http::auth::Authenticator;
 use crate::http::edge::{Edge, EdgeLayer};
 use crate::http::problem::{self, Problem, ProblemKind};
-use crate::http::{documentation, openapi};
+use crate::http::{documentation, fencing, openapi};
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
@@ -34,6 +35,7 @@ const CORE_SECTIONS: &[SectionCheck] = &[
     SectionCheck::of::<HttpConfig>(),
     SectionCheck::of::<AuthConfig>(),
     SectionCheck::of::<RedisConfig>(),
+    SectionCheck::of::<FencingConfig>(),
     SectionCheck::of::<LogConfig>(),
     SectionCheck::of::<TelemetryConfig>(),
 ];
@@ -97,7 +99,7 @@ impl App {
         tls::install_provider();
         let http: HttpConfig = config.section()?;
         let metrics = Metrics::new();
-        let redis = RedisRoles::new(&config.section()?, &scripts(), lanes, &metrics)?;
+        let redis = RedisRoles::new(&config.section()?, config.section()?, &scripts(), lanes, &metrics)?;
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
         let deps = Deps { redis, tasks, clock, metrics, traces, phase: Phase::default(), config };
@@ -154,7 +156,7 @@ pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router
 pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let metrics = Metrics::new();
     let deps = Deps {
-        redis: RedisRoles::new(&unconnected(config.section()?), &scripts(), 1, &metrics)?,
+        redis: RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
         clock: Clock::System,
         metrics,
@@ -182,6 +184,7 @@ fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
     }
     let (routes, mut document) = described.split_for_parts();
     openapi::secure(&mut document, &access_table())?;
+    fencing::describe(&mut document, &access_table());
     openapi::silence_heads(&mut document);
     Ok((routes, document))
 }

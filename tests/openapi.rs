@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridtokenx_redis::app;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::features::FEATURES;
-use gridtokenx_redis::http::access::Guard;
+use gridtokenx_redis::http::access::{Fencing, Guard};
 use gridtokenx_redis::http::openapi;
 use serde_json::{Value, json};
 
@@ -116,6 +116,28 @@ fn security_is_what_the_access_table_enforces() {
         };
         let found = &operation.value["security"];
         if *found == expected { Vec::new() } else { vec![format!("security is {found}, the table says {expected}")] }
+    });
+}
+
+#[test]
+fn the_fencing_token_is_described_where_it_is_heeded_and_nowhere_else() {
+    let rows: BTreeMap<String, Fencing> =
+        app::access_table().iter().map(|row| (format!("{} {}", row.method, row.path), row.fencing)).collect();
+    every_operation("It comes from the row in FEATURE.access: do not write it by hand.", |operation| {
+        let fencing = rows.get(&operation.name).copied().unwrap_or(Fencing::None);
+        let named =
+            operation.list("parameters").iter().filter(|parameter| parameter["name"] == "Fencing-Token").count();
+        let says = |status: &str, slug: &str| {
+            let response = &operation.value["responses"][status];
+            response["description"].as_str().is_some_and(|text| text.contains(slug))
+        };
+        let found = (named, says("409", "stale-fence"), named == 0 || says("422", "invalid-header"));
+        let expected = match fencing {
+            Fencing::None => (0, false, true),
+            Fencing::Items => (1, false, true),
+            Fencing::Target => (1, true, true),
+        };
+        if found == expected { Vec::new() } else { vec![format!("{found:?} for {fencing:?}")] }
     });
 }
 

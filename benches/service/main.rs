@@ -1,6 +1,6 @@
 //! The service beside its peers, on this machine: `make bench`.
 //!
-//! `cargo bench --bench service [-- PART...]` runs all parts, or the named ones: get, layers, ingest, range, start.
+//! `cargo bench --bench service [-- PART...]` runs all parts, or the named ones: get, layers, ingest, range, codec, start.
 //! It needs redis-server, webdis and wrk on PATH, starts everything on loopback, ends it by process id, and writes
 //! `target/bench/report.md`. Compared peers take turns, in at least three rounds, and medians are reported: absolute
 //! figures drift with the machine, ratios and CPU time per request hold.
@@ -14,6 +14,7 @@
 
 mod bare;
 mod client;
+mod codec;
 mod get;
 mod ingest;
 mod layers;
@@ -31,7 +32,7 @@ use report::Report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: &[&str] = &["get", "layers", "ingest", "range", "start"];
+const PARTS: &[&str] = &["get", "layers", "ingest", "range", "codec", "start"];
 
 fn main() {
     // cargo adds `--bench`.
@@ -58,6 +59,9 @@ fn main() {
     }
     if wanted("range") {
         range::run(&bench, &mut report);
+    }
+    if wanted("codec") {
+        codec::run(&mut report);
     }
     if wanted("start") {
         start::run(&bench, &mut report);

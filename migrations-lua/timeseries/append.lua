@@ -1,7 +1,7 @@
 -- Add one batch of samples to one series; in time order it costs an append, out of order a merge.
--- KEYS[1] series  hash: definition, number of sealed samples, listed      (all three share a hash tag)
--- KEYS[2] head    string: the newest chunk, still open
--- KEYS[3] chunks  sorted set: sealed chunks, scored by their first timestamp
+-- KEYS[1] series  hash: definition, what is sealed, listed                (all three share a hash tag)
+-- KEYS[2] head    string: the newest chunk, plain and still open
+-- KEYS[3] chunks  sorted set: sealed chunks, plain or packed, scored by their first timestamp
 -- ARGV[1] batch      n >= 1 records of 16 bytes, timestamps ascending, equal ones in the caller's order
 -- ARGV[2] distinct   1 when all timestamps of the batch differ, else 0
 -- ARGV[3] capacity   integer, samples of a full chunk, >= 2
@@ -9,15 +9,16 @@
 -- ARGV[5] now        integer, Unix ms, or empty for Redis TIME
 -- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of a series that this batch
 --         creates; retention_ms empty: it creates none
--- Returns {-1} when there is no such series, else {consumed, stored, listed, position, reason, ...}: how many records
--- were dealt with (the caller sends the rest again), how many changed the series, whether the index knows the series,
--- and for every refused record its position from 0 and 1 too old, 2 duplicate, 3 sum out of range.
+-- Returns {-1} when there is no such series, else {consumed, stored, listed, plain, packed, {position, reason, ...}}: how
+-- many records were dealt with, how many changed the series, whether the index knows the series, how many sealed chunks
+-- wait to be packed, the packed chunk that the next record falls into, or '', and for every refused record its position
+-- from 0 and 1 too old, 2 duplicate, 3 sum out of range. The caller unpacks that chunk, and sends the rest again.
 -- O(n) in time order. Else O(c * capacity + n * log(capacity)) for c touched chunks, c <= MAX_TOUCHED.
 assert(#KEYS == 3 and #ARGV == 8, 'append: 3 keys, 8 arguments')
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
-local VERSION, RECORD = '\1', 16
+local PLAIN, PACKED, RECORD = '\1', 2, 16
 local MAX_TOUCHED = 16
 local TOO_OLD, DUPLICATE, OVERFLOW = 1, 2, 3
 
@@ -35,14 +36,14 @@ local function now()
   return exact(time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
-local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed')
+local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain')
 if not definition[1] then
   if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
-  if ARGV[6] == '' then return {-1} end
+  if ARGV[6] == '' then return {-1, 0, 0, 0, '', {}} end
   redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8],
-    'created', now(), 'sealed', 0)
+    'created', now(), 'sealed', 0, 'sealed_bytes', 0)
   redis.call('DEL', KEYS[2], KEYS[3])
-  definition = {ARGV[6], ARGV[7], false}
+  definition = {ARGV[6], ARGV[7], false, false}
 end
 local retention, policy = tonumber(definition[1]), definition[2]
 
@@ -55,24 +56,54 @@ local floor = retention > 0 and latest - retention or -1
 
 local stored, refused, recreated = 0, {}, false
 
+-- Where sealed chunks start that are plain: their first 8 bytes behind the version, one after the other.
+local plain = definition[4] or ''
+
+local function unmark(chunk)
+  local start = chunk:sub(2, 9)
+  for at = 1, #plain, 8 do
+    if plain:sub(at, at + 7) == start then
+      plain = plain:sub(1, at - 1) .. plain:sub(at + 8)
+      return
+    end
+  end
+end
+
+local function samples_in(chunk)
+  if chunk:byte(1) == PACKED then return (struct.unpack('>I4', chunk, 18)) end
+  return (#chunk - 1) / RECORD
+end
+
+local function seal(chunk)
+  redis.call('ZADD', KEYS[3], exact(timestamp(chunk, 2)), chunk)
+  plain = plain .. chunk:sub(2, 9)
+end
+
+-- How far a head may grow. Half a chunk stays open after sealing, so that samples which are a little late find theirs
+-- open as well.
+local longest = math.floor(capacity * 3 / 2) * RECORD
+
 -- Keeps the newest records open as the head; full chunks before them are sealed.
 local function settle_head(bytes)
-  local at, full = 2, capacity * RECORD
-  while #bytes - at + 1 > full do
-    redis.call('ZADD', KEYS[3], exact(timestamp(bytes, at)), VERSION .. bytes:sub(at, at + full - 1))
-    redis.call('HINCRBY', KEYS[1], 'sealed', capacity)
-    at = at + full
+  local at, full, sealed = 2, capacity * RECORD, 0
+  while #bytes - at + 1 > longest do
+    seal(PLAIN .. bytes:sub(at, at + full - 1))
+    at, sealed = at + full, sealed + 1
   end
-  redis.call('SET', KEYS[2], VERSION .. bytes:sub(at))
+  if sealed > 0 then
+    redis.call('HINCRBY', KEYS[1], 'sealed', sealed * capacity)
+    redis.call('HINCRBY', KEYS[1], 'sealed_bytes', sealed * (full + 1))
+  end
+  redis.call('SET', KEYS[2], PLAIN .. bytes:sub(at))
   recreated = true
 end
 
 local function append(records)
   local length = redis.call('STRLEN', KEYS[2])
-  if length > 0 and length - 1 + #records <= capacity * RECORD then
+  if length > 0 and length - 1 + #records <= longest then
     redis.call('APPEND', KEYS[2], records)
   else
-    settle_head((length > 0 and redis.call('GET', KEYS[2]) or VERSION) .. records)
+    settle_head((length > 0 and redis.call('GET', KEYS[2]) or PLAIN) .. records)
   end
 end
 
@@ -140,19 +171,21 @@ local function merge(bytes, index, stop)
     index = index + 1
   end
   if not changed then return index, nil end
-  return index, VERSION .. table.concat(out) .. bytes:sub(copied)
+  return index, PLAIN .. table.concat(out) .. bytes:sub(copied)
 end
 
--- Puts a merged chunk in the place of a sealed one, in equal parts when it became too long. The counter goes first:
--- it is what a server without memory refuses.
+-- Puts a merged chunk in the place of a sealed one, in equal parts when it became too long. The counters go first:
+-- they are what a server without memory refuses.
 local function replace(old, bytes)
   local total = (#bytes - 1) / RECORD
-  redis.call('HINCRBY', KEYS[1], 'sealed', total - (#old - 1) / RECORD)
-  redis.call('ZREM', KEYS[3], old)
   local parts = math.ceil(total / capacity)
   local size = math.ceil(total / parts) * RECORD
+  redis.call('HINCRBY', KEYS[1], 'sealed', total - (#old - 1) / RECORD)
+  redis.call('HINCRBY', KEYS[1], 'sealed_bytes', math.ceil((#bytes - 1) / size) + #bytes - 1 - #old)
+  redis.call('ZREM', KEYS[3], old)
+  unmark(old)
   for at = 2, #bytes, size do
-    redis.call('ZADD', KEYS[3], exact(timestamp(bytes, at)), VERSION .. bytes:sub(at, at + size - 1))
+    seal(PLAIN .. bytes:sub(at, at + size - 1))
   end
   recreated = true
 end
@@ -163,7 +196,7 @@ if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(
   index, stored = count, count
 end
 
-local touched = 0
+local touched, packed = 0, ''
 while index < count and touched < MAX_TOUCHED do
   local time = timestamp(batch, index * RECORD + 1)
   if time < floor then
@@ -172,14 +205,17 @@ while index < count and touched < MAX_TOUCHED do
     index = index + 1
   else
     touched = touched + 1
-    local head = redis.call('GET', KEYS[2]) or VERSION
+    local head = redis.call('GET', KEYS[2]) or PLAIN
     local chunk = nil
     if #head > 1 and time < timestamp(head, 2) then
       chunk = redis.call('ZREVRANGEBYSCORE', KEYS[3], exact(time), '-inf', 'LIMIT', 0, 1)[1]
         or redis.call('ZRANGE', KEYS[3], 0, 0)[1]
     end
     local merged
-    if chunk then
+    if chunk and chunk:byte(1) == PACKED then
+      packed = chunk
+      break
+    elseif chunk then
       local start = exact(timestamp(chunk, 2))
       local following = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. start, '+inf', 'LIMIT', 0, 1)[1]
       index, merged = merge(chunk, index, timestamp(following or head, 2))
@@ -197,12 +233,14 @@ if retention > 0 then
   if expired > 0 then
     -- More than a batch can add, so that expired chunks do not gather.
     local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
-    local samples = 0
+    local samples, bytes = 0, 0
     for _, chunk in ipairs(redis.call('ZRANGE', KEYS[3], 0, trimmed - 1)) do
-      samples = samples + (#chunk - 1) / RECORD
+      samples, bytes = samples + samples_in(chunk), bytes + #chunk
+      unmark(chunk)
     end
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
+    redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
   end
   -- A sixteenth more than promised, so that not every write has to move the expiry.
   local life = math.max(retention, tonumber(ARGV[4]))
@@ -211,6 +249,5 @@ if retention > 0 then
   end
 end
 
-local reply = {index, stored, definition[3] and 1 or 0}
-for at = 1, #refused do reply[at + 3] = refused[at] end
-return reply
+if plain ~= (definition[4] or '') then redis.call('HSET', KEYS[1], 'plain', plain) end
+return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused}

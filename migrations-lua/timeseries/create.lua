@@ -16,7 +16,7 @@ if now == '' then
   now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 end
 redis.call('HSET', KEYS[1], 'retention_ms', ARGV[1], 'duplicate_policy', ARGV[2], 'labels', ARGV[3],
-  'created', now, 'sealed', 0)
+  'created', now, 'sealed', 0, 'sealed_bytes', 0)
 redis.call('DEL', KEYS[2], KEYS[3])
 local retention = tonumber(ARGV[1])
 if retention > 0 then

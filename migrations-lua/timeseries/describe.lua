@@ -1,17 +1,18 @@
 -- Describe one series.
 -- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set      (all three share a hash tag)
 -- Returns {-1} when there is no such series, else {retention_ms, duplicate_policy, labels, created, count, chunks,
--- bytes, first, last}, the last two only when it has samples. Samples past retention are not counted, even while
--- their chunk is still there.   O(log(chunks) + e * chunk size) for e expired chunks, e <= MAX_EXPIRED
+-- bytes, first, last, packed}, the last three only when it has samples. Samples past retention are not counted, even
+-- while their chunk is still there; but those of a packed chunk that retention cuts through are, and its bytes are
+-- returned for the caller to look at, else ''.   O(log(chunks) + e * chunk size) for e expired chunks, e <= MAX_EXPIRED
 assert(#KEYS == 3 and #ARGV == 0, 'describe: 3 keys, no arguments')
-local RECORD, MAX_EXPIRED = 16, 128
+local PACKED, RECORD, MAX_EXPIRED = 2, 16, 128
 
 local function timestamp(bytes, at)
   local high, low = struct.unpack('>I4I4', bytes, at)
   return (high - 2147483648) * 4294967296 + low
 end
 
-local fields = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'labels', 'created', 'sealed')
+local fields = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'labels', 'created', 'sealed', 'sealed_bytes')
 if not fields[1] then
   if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
   return {-1}
@@ -28,7 +29,7 @@ local chunks = redis.call('ZCARD', KEYS[3])
 local count = sealed + (#head - 1) / RECORD
 local last = timestamp(head, #head - RECORD + 1)
 local floor = retention > 0 and last - retention or 0
-reply[6], reply[7] = chunks + 1, #head + chunks + sealed * RECORD
+reply[6], reply[7] = chunks + 1, #head + tonumber(fields[6])
 
 -- Leaves a chunk's expired records out of the count; the first one that is not expired, if there is one.
 local function first_visible(bytes)
@@ -39,11 +40,21 @@ local function first_visible(bytes)
   end
 end
 
-local first = nil
+local first, cut = nil, ''
 for at = 0, MAX_EXPIRED do
   local chunk = redis.call('ZRANGE', KEYS[3], at, at)[1]
-  first = first_visible(chunk or head)
+  if chunk and chunk:byte(1) == PACKED then
+    if timestamp(chunk, 2) >= floor then
+      first = timestamp(chunk, 2)
+    elseif timestamp(chunk, 10) >= floor then
+      first, cut = floor, chunk
+    else
+      count = count - struct.unpack('>I4', chunk, 18)
+    end
+  else
+    first = first_visible(chunk or head)
+  end
   if first or not chunk then break end
 end
-reply[5], reply[8], reply[9] = count, first or floor, last
+reply[5], reply[8], reply[9], reply[10] = count, first or floor, last, cut
 return reply

@@ -1,12 +1,13 @@
 //! Configuration: `config/default.toml` < `--config FILE` < environment.
 //!
 //! Every section is a typed struct that refuses unknown keys; a feature owns its own section and the
-//! rest (`http`, `redis`, `auth`, `log`, `telemetry`) live here. All sections are read before a port is bound, and an
+//! rest (`http`, `redis`, `fencing`, `auth`, `log`, `telemetry`) live here. All sections are read before a port is bound, and an
 //! error names the file or the variable and the field.
 
 pub mod auth;
 pub mod env;
 mod error;
+pub mod fencing;
 pub mod http;
 pub mod log;
 pub mod redis;

@@ -34,6 +34,18 @@ pub enum Budget {
 /// The longest that a handler may let its caller wait for something to happen.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// What an operation does with a `Fencing-Token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fencing {
+    /// It keeps no fence. A write refuses the header, lest its caller believe in a check that nobody makes; a read
+    /// ignores it.
+    None,
+    /// Its target judges the token: a stale one is 409 `stale-fence`.
+    Target,
+    /// Every item of its body is judged by itself: a stale one is among the items' results.
+    Items,
+}
+
 /// One operation's row.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -41,17 +53,18 @@ pub struct Access {
     pub path: &'static str,
     pub guard: Guard,
     pub budget: Budget,
+    pub fencing: Fencing,
 }
 
 impl Access {
     /// Anybody may call it.
     pub const fn public(method: &'static str, path: &'static str) -> Self {
-        Self { method, path, guard: Guard::Public, budget: Budget::Standard }
+        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None }
     }
 
     /// Callers with `scope` may call it.
     pub const fn scoped(method: &'static str, path: &'static str, scope: &'static str) -> Self {
-        Self { method, path, guard: Guard::Scope(scope), budget: Budget::Standard }
+        Self { method, path, guard: Guard::Scope(scope), budget: Budget::Standard, fencing: Fencing::None }
     }
 
     /// The same for a call that streams its body.
@@ -67,6 +80,21 @@ impl Access {
         self.budget = Budget::Waiting;
         self
     }
+
+    /// The same for a write whose target remembers fencing tokens; its handler takes
+    /// [`GrantToken`](super::fencing::GrantToken).
+    #[must_use]
+    pub const fn fenced(mut self) -> Self {
+        self.fencing = Fencing::Target;
+        self
+    }
+
+    /// The same for a write of many targets.
+    #[must_use]
+    pub const fn fenced_by_item(mut self) -> Self {
+        self.fencing = Fencing::Items;
+        self
+    }
 }
 
 /// A row as the edge uses it, with its metrics' handles prepared.
@@ -74,6 +102,7 @@ impl Access {
 pub struct RouteInfo {
     pub guard: Guard,
     pub budget: Budget,
+    pub fencing: Fencing,
     pub path: &'static str,
     pub metrics: RouteMetrics,
 }
@@ -96,6 +125,7 @@ impl RouteTable {
             let info = Arc::new(RouteInfo {
                 guard: row.guard,
                 budget: row.budget,
+                fencing: row.fencing,
                 path: row.path,
                 metrics: metrics.route(row.method, row.path),
             });

@@ -19,9 +19,10 @@ use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::access::{Budget, Guard, LONGEST_WAIT, RouteInfo, RouteTable};
+use super::access::{Budget, Fencing, Guard, LONGEST_WAIT, RouteInfo, RouteTable};
 use super::auth::{Authenticator, Principal};
 use super::extract::BodyLimit;
+use super::fencing;
 use super::problem::{self, Problem};
 use super::request_id;
 use crate::config::http::HttpConfig;
@@ -78,6 +79,9 @@ impl Edge {
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers())?;
             principal.require(scope)?;
             request.extensions_mut().insert(principal);
+        }
+        if route.is_some_and(|route| route.fencing == Fencing::None) {
+            fencing::refuse_unheeded(request.method(), request.headers())?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use utoipa::IntoResponses;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
 /// Of operations that change nothing.
@@ -32,6 +33,15 @@ impl IntoResponses for WriteFailures {
         let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `redis-writes-refused`, `overloaded`");
         let full = ("507", "`redis-out-of-memory`");
         CALLER.iter().chain([&away, &full]).map(entry).collect()
+    }
+}
+
+/// Adds a problem to those that an operation may answer, unless it is among them.
+pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
+    match operation.responses.responses.get_mut(status) {
+        Some(RefOr::T(response)) if response.description.contains(slug) => {}
+        Some(RefOr::T(response)) => response.description = format!("{}, `{slug}`", response.description),
+        _ => operation.responses.responses.extend([entry(&(status, &format!("`{slug}`")))]),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod documentation;
 pub mod edge;
 pub mod extract;
 pub mod failures;
+pub mod fencing;
 mod hex;
 pub mod openapi;
 pub mod operation;

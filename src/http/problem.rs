@@ -85,6 +85,9 @@ problems! { COMMON:
         "The service's Redis credentials or rights do not suffice; its operators must mend that.";
     WRONG_TYPE = "wrong-type", CONFLICT, "The key holds another kind of value",
         "Something else was stored under this key, perhaps by another service.";
+    STALE_FENCE = "stale-fence", CONFLICT, "The target has seen a newer fencing token",
+        "Another holder of the lock has written since yours was granted, so yours is over: nothing was changed. Acquire \
+         the lock again and start from what is there now.";
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "The service failed",
         "The request id finds the cause in the service's log.";
 }
@@ -308,6 +311,7 @@ impl From<RedisFault> for Problem {
             FaultKind::WritesRefused => &REDIS_WRITES_REFUSED,
             FaultKind::Denied => &REDIS_DENIED,
             FaultKind::WrongType => &WRONG_TYPE,
+            FaultKind::StaleFence => &STALE_FENCE,
             FaultKind::Internal => &INTERNAL,
         };
         let mut problem = Self::new(kind).detail(&fault).outcome(fault.outcome);

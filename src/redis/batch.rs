@@ -3,7 +3,7 @@
 use redis::{Cmd, Pipeline, Value};
 
 use super::fault::{Effect, RedisFault};
-use super::script::{Binding, LuaScript, ScriptCall};
+use super::script::{Binding, ScriptCall, Text};
 use super::{Redis, decode, positions_of_noscript};
 
 /// Commands and script calls that travel together; they are no transaction.
@@ -11,7 +11,7 @@ use super::{Redis, decode, positions_of_noscript};
 pub struct Batch {
     commands: Pipeline,
     /// The script of each command that is a call, by the command's place.
-    scripts: Vec<Option<&'static LuaScript>>,
+    scripts: Vec<Option<&'static Text>>,
     last: Option<Cmd>,
     effect: Effect,
 }
@@ -38,7 +38,7 @@ impl Batch {
     pub fn call<S: ScriptCall>(&mut self, call: &S) {
         self.note(S::EFFECT);
         self.commands.add_command(Binding::by_hash(call));
-        self.scripts.push(Some(S::script()));
+        self.scripts.push(Some(S::script().text(call.fence())));
     }
 
     /// The write that runs after all others, also in a cluster; its answer is [`Answers::last`].

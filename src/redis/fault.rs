@@ -54,6 +54,8 @@ pub enum FaultKind {
     Denied,
     /// WRONGTYPE: the key holds another kind of value.
     WrongType,
+    /// STALEFENCE: the target has seen a newer token of the lock that guards it.
+    StaleFence,
     /// A script failed, or Redis answered something that we do not understand.
     Internal,
 }
@@ -73,6 +75,7 @@ impl FaultKind {
             Self::WritesRefused => "writes_refused",
             Self::Denied => "denied",
             Self::WrongType => "wrong_type",
+            Self::StaleFence => "stale_fence",
             Self::Internal => "internal",
         }
     }
@@ -103,6 +106,7 @@ impl fmt::Display for RedisFault {
             FaultKind::WritesRefused => "Redis refuses writes at the moment",
             FaultKind::Denied => "Redis denied the service access",
             FaultKind::WrongType => "the key holds another kind of value",
+            FaultKind::StaleFence => "the target has seen a newer fencing token: the lock has had another holder since",
             FaultKind::Internal => "Redis answered in an unexpected way",
         })
     }
@@ -111,7 +115,7 @@ impl fmt::Display for RedisFault {
 impl RedisFault {
     pub fn new(kind: FaultKind, outcome: Outcome) -> Self {
         let retry_after = match kind {
-            FaultKind::Denied | FaultKind::WrongType | FaultKind::Internal => None,
+            FaultKind::Denied | FaultKind::WrongType | FaultKind::StaleFence | FaultKind::Internal => None,
             FaultKind::OutOfMemory | FaultKind::WritesRefused => Some(Duration::from_secs(5)),
             _ => Some(Duration::from_secs(1)),
         };
@@ -207,6 +211,11 @@ impl RedisFault {
         }
     }
 
+    /// Whether it says something about the key that was asked for only, and nothing about the server.
+    pub fn is_of_the_key(&self) -> bool {
+        matches!(self.kind, FaultKind::WrongType | FaultKind::StaleFence)
+    }
+
     /// The fault and everything behind it on one line, for the log.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
@@ -257,6 +266,7 @@ fn classify_text(error: &RedisError) -> FaultKind {
         // DENIED: protected mode refuses a stranger.
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FaultKind::Denied,
         "WRONGTYPE" => FaultKind::WrongType,
+        "STALEFENCE" => FaultKind::StaleFence,
         // A denial inside a script has no code of its own. Only the beginning of the text is Redis's: further on may
         // stand what a caller sent.
         _ if error.detail().is_some_and(|detail| IN_SCRIPT_DENIALS.iter().any(|text| detail.starts_with(text))) => {
@@ -305,6 +315,7 @@ mod tests {
             ("WRONGPASS invalid username-password pair", FaultKind::Denied),
             ("NOPERM this user has no permissions", FaultKind::Denied),
             ("WRONGTYPE Operation against a key", FaultKind::WrongType),
+            ("STALEFENCE 1795250253460884", FaultKind::StaleFence),
             ("DENIED Redis is running in protected mode", FaultKind::Denied),
             ("CROSSSLOT Keys in request don't hash to the same slot", FaultKind::Internal),
             ("ERR unknown command 'EVALSHA'", FaultKind::Internal),

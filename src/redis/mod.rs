@@ -11,6 +11,7 @@ mod dedicated;
 mod embedded;
 mod exchange;
 mod fault;
+mod fence;
 mod key;
 mod link;
 mod metrics;
@@ -35,6 +36,7 @@ pub use batch::{Answers, Batch};
 pub use dedicated::Dedicated;
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
+pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use owners::owned_elsewhere;
@@ -44,6 +46,7 @@ pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;
 pub use topology::EndpointError;
 
+use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
 use crate::lifecycle::Tasks;
 use connection::{Channel, Packet};
@@ -70,6 +73,7 @@ struct Inner {
     lanes: Box<[Link]>,
     keys: KeySpace,
     scripts: Vec<&'static LuaScript>,
+    fencing: FencingConfig,
     limits: Limits,
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
@@ -96,6 +100,7 @@ impl Redis {
         roles: &'static [Role],
         endpoint: &Endpoint,
         config: &RedisConfig,
+        fencing: FencingConfig,
         scripts: Vec<&'static LuaScript>,
         lanes: usize,
         metrics: RoleMetrics,
@@ -125,6 +130,7 @@ impl Redis {
             lanes: (1..lanes).map(|_| Link::new()).collect(),
             keys: KeySpace::new(&config.key_prefix),
             scripts,
+            fencing,
             limits,
             is_cluster: endpoint.topology == Topology::Cluster,
             report: watch::Sender::new(RoleReport::unknown(roles, endpoint.topology)),
@@ -303,7 +309,7 @@ impl Redis {
     }
 
     async fn load_scripts(&self, channel: &mut Channel) -> Result<(), RedisFault> {
-        let mut commands: Vec<Cmd> = self.0.scripts.iter().map(|script| script.load_command()).collect();
+        let mut commands: Vec<Cmd> = self.0.scripts.iter().map(|script| script.text(None).load_command()).collect();
         // A server may accept SCRIPT LOAD and still have EVALSHA renamed away or forbidden.
         let mut probe = redis::cmd("EVALSHA");
         probe.arg(report::PROBE.sha()).arg(1).arg(self.0.keys.key("gtx:probe"));

@@ -9,6 +9,7 @@ use super::metrics::RedisMetrics;
 use super::report::PROBE;
 use super::script::LuaScript;
 use super::topology::EndpointError;
+use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, ServerUrl};
 use crate::config::value::Span;
 use crate::lifecycle::Tasks;
@@ -39,32 +40,36 @@ pub struct RedisRoles {
     pub cache: Redis,
     pub state: Redis,
     config: Arc<RedisConfig>,
+    fencing: FencingConfig,
     metrics: Arc<RedisMetrics>,
 }
 
 impl RedisRoles {
-    /// Builds the roles from `[redis]`.
+    /// Builds the roles from `[redis]` and `[fencing]`.
     ///
     /// # Errors
     /// [`EndpointError`] when a configured endpoint is unusable.
     pub fn new(
         config: &RedisConfig,
+        fencing: FencingConfig,
         scripts: &[&'static LuaScript],
         lanes: usize,
         metrics: &Metrics,
     ) -> Result<Self, EndpointError> {
         let metrics = Arc::new(RedisMetrics::new(metrics));
         let all = with_probe(scripts);
-        let build = |roles, endpoint| Redis::new(roles, endpoint, config, all.clone(), lanes, metrics.of(roles));
+        let build =
+            |roles, endpoint| Redis::new(roles, endpoint, config, fencing, all.clone(), lanes, metrics.of(roles));
         let base = config.base();
         if config.cache.is_none() && config.state.is_none() {
             let both = build(&[Role::Cache, Role::State], &base)?;
-            return Ok(Self { cache: both.clone(), state: both, config: Arc::new(config.clone()), metrics });
+            return Ok(Self { cache: both.clone(), state: both, config: Arc::new(config.clone()), fencing, metrics });
         }
         Ok(Self {
             cache: build(&[Role::Cache], config.cache.as_ref().unwrap_or(&base))?,
             state: build(&[Role::State], config.state.as_ref().unwrap_or(&base))?,
             config: Arc::new(config.clone()),
+            fencing,
             metrics,
         })
     }
@@ -83,7 +88,7 @@ impl RedisRoles {
         const ROLES: &[Role] = &[Role::State];
         let config = RedisConfig { command_timeout, ..RedisConfig::clone(&self.config) };
         let endpoint = Endpoint { url: url.clone(), ..Endpoint::default() };
-        Redis::new(ROLES, &endpoint, &config, with_probe(scripts), 1, self.metrics.of(ROLES))
+        Redis::new(ROLES, &endpoint, &config, self.fencing, with_probe(scripts), 1, self.metrics.of(ROLES))
     }
 
     /// Every distinct facade.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, eventually};
 use crate::timeseries::{METER, bits, read, sample, write};
+use crate::timeseries_packing::packed;
 
 fn samples(count: i64) -> Value {
     json!({ "samples": (0..count).map(|n| sample(n * 10, 1.0)).collect::<Vec<_>>() })
@@ -58,16 +59,23 @@ async fn a_load_that_loses_redis_says_how_far_it_came() {
     let body = axum::body::Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let line = |time: i64| format!("{{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":{time},\"value\":1}}\n");
     let feed = async {
-        sender.send(Ok(line(1))).expect("the body is read");
-        eventually("the first sample is stored", async || app.get(&format!("{METER}/latest")).await.is(200)).await;
+        // After the first batch the series is listed; after the second nothing more is on its way.
+        for time in [1, 2] {
+            sender.send(Ok(line(time))).expect("the body is read");
+            let stored = async || {
+                let latest = app.get(&format!("{METER}/latest")).await;
+                latest.is(200) && latest.json()["timestamp"] == time
+            };
+            eventually("the sample is stored", stored).await;
+        }
         app.proxy().stall();
-        sender.send(Ok(line(2))).expect("the body is read");
+        sender.send(Ok(line(3))).expect("the body is read");
     };
     let load = app.send(Method::POST, "/timeseries/samples", &[("content-type", "application/x-ndjson")], body);
     let (reply, ()) = tokio::join!(load, feed);
     let problem = reply.expect_problem(504, "redis-timeout");
     assert_eq!(problem["outcome"], "unknown");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("1 samples were stored")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("2 samples were stored")), "{problem}");
 }
 
 #[tokio::test]
@@ -79,6 +87,7 @@ async fn everything_is_there_after_a_restart_of_redis() {
     app.put("/timeseries/a", json!({ "duplicate_policy": "block", "labels": { "zone": "1" } })).await.expect(201);
     write(&app, "/timeseries/a", (0..1_300).map(|n| sample(n * 10, 0.1)).collect()).await;
     write(&app, "/timeseries/a", vec![sample(55, -0.0)]).await;
+    packed(&app, "ts:a").await;
     let (before, described) = (read(&app, "/timeseries/a", "", 9_999).await, app.get("/timeseries/a").await.json());
     app.redis().kill();
     app.redis().boot();

@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 
 use crate::support::TestApp;
 use crate::timeseries::{read, sample};
+use crate::timeseries_packing::packed;
 
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<(i64, f64)>),
     Delete(i64, i64),
+    /// Waits until every sealed chunk is packed.
+    Pack,
 }
 
 /// What a series should hold.
@@ -79,7 +82,7 @@ fn steps(with_deletes: bool) -> impl Strategy<Value = Vec<Step>> {
     let ordered = (0_i64..2_000, 1_usize..80)
         .prop_map(|(start, count)| Step::Write((start..).take(count).map(|time| (time, 1.0)).collect()));
     let delete = (0_i64..3_000, 0_i64..600).prop_map(|(from, length)| Step::Delete(from, from + length));
-    let step = prop_oneof![3 => write, 2 => ordered, u32::from(with_deletes) => delete];
+    let step = prop_oneof![3 => write, 2 => ordered, 2 => Just(Step::Pack), u32::from(with_deletes) => delete];
     proptest::collection::vec(step, 1..14)
 }
 
@@ -97,6 +100,7 @@ async fn agrees(app: &TestApp, series: &str, model: &mut Model, steps: &[Step]) 
                 let (accepted, stored, refused) = model.write(batch);
                 prop_assert_eq!(found, (json!(accepted), json!(stored), refused));
             }
+            Step::Pack => packed(app, &series.replace("/timeseries/", "ts:")).await,
             Step::Delete(from, to) => {
                 let path = format!("{series}/samples?from={from}&to={to}");
                 let deleted = app.delete(&path).await.expect(200).json()["deleted"].clone();

@@ -5,8 +5,10 @@
 //! | `cache:<key>`, or the bare `<key>` under a platform policy | string, see [`super::value`] | `ttl_ms` or policy | DELETE, take |
 //! | `cache:lease:{<value's name>}` | string: the holder's token | `lease_ms` | any write of the value |
 //! | `cache:stale:{<value's name>}` | string: copy of the value | the value's and `stale` more | any write of the value |
+//! | `cache:fence:{<value's name>}` | integer: the highest fencing token seen | the value's and `fencing.outlive` more | expiry |
 //! | `cache:answer:<operation>:{<value's name>}` | string: an increment's answer | `cache.answer_ttl` | expiry |
 //! | `cache:tag:{<tag>}` | integer: the tag's generation | as its longest value, and a minute | expiry |
+//! | `cache:tag-fence:{<tag>}` | integer: the highest fencing token seen | as of a value | expiry |
 //! | `cache:{index}` | sorted set of keys, all scores 0 | while it has members | the sweep, member by member |
 //!
 //! Callers' text is escaped and so has no braces, while every name of our own has: neither can meet the other.
@@ -46,6 +48,11 @@ impl Place {
         self.value.sibling("cache:stale")
     }
 
+    /// What remembers the tokens of guarded writes.
+    pub(super) fn fence(&self) -> Key {
+        self.value.sibling("cache:fence")
+    }
+
     /// Where an operation's answer is kept; without an operation a name that nobody writes.
     pub(super) fn answer(&self, operation: Option<&OperationId>) -> Key {
         match operation {
@@ -79,6 +86,10 @@ impl CacheKeys {
 
     pub(super) fn tag(&self, tag: &Tag) -> Key {
         self.space.key(format_args!("cache:tag:{{{}}}", Segment(tag.as_str())))
+    }
+
+    pub(super) fn tag_fence(&self, tag: &Tag) -> Key {
+        self.space.key(format_args!("cache:tag-fence:{{{}}}", Segment(tag.as_str())))
     }
 
     pub(super) fn index(&self) -> &Key {
@@ -116,7 +127,9 @@ mod tests {
     #[test]
     fn a_callers_key_cannot_be_a_name_of_ours() {
         let tag = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
-        let ours = [keys().index().clone(), tag, place("a").lease(), place("a").stale_copy(), place("a").answer(None)];
+        let tag_fence = keys().tag_fence(&Tag::try_from("t".to_owned()).expect("a tag"));
+        let (fence, answer) = (place("a").fence(), place("a").answer(None));
+        let ours = [keys().index().clone(), tag, tag_fence, place("a").lease(), place("a").stale_copy(), fence, answer];
         for name in ours {
             let text = name.as_str().trim_start_matches("p:cache:");
             assert_ne!(place(text).value, name);

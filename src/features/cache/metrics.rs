@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::error::CacheError;
+use crate::redis::FaultKind;
 use crate::telemetry::metrics::Metrics;
 
 /// The counters of every operation.
@@ -43,7 +44,7 @@ impl CacheMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let total = metrics.counter(
             "cache_operations_total",
-            "Cache operations by what came of them; refused: a condition or a lease stood against it",
+            "Cache operations by what came of them; refused: a condition, a lease or a fence stood against it",
             &["operation", "result"],
         );
         let of = |operation: &str| Results::new(&total, operation);
@@ -96,7 +97,7 @@ impl Results {
     pub(super) fn failed(&self, error: &CacheError) {
         match error {
             CacheError::Miss | CacheError::Leased { .. } | CacheError::Rebuilding { .. } => self.miss.inc(),
-            CacheError::Redis(_) => self.error.inc(),
+            CacheError::Redis(fault) if fault.kind != FaultKind::StaleFence => self.error.inc(),
             _ => self.refused.inc(),
         }
     }

@@ -12,10 +12,13 @@
 //! - A value whose tag was invalidated is nothing to reads, conditions, take, touch and increment; only an
 //!   unconditional PUT over one answers 204 instead of 201, since looking first would cost a round trip.
 //! - `touch_ms` and `lease_ms` of a GET need no more than the right to read: they slide a session and order the rebuild.
+//! - A fencing token is judged before conditions, and remembered whatever these then say: it proves that the former
+//!   holder's time is over. That costs conditional writes with a token one round trip more.
 //! - Deleting what is not there succeeds: a repeated DELETE must not fail.
 
 mod batch;
 mod config;
+mod counter;
 mod error;
 mod index;
 mod keys;
@@ -50,12 +53,12 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/cache", READ),
         Access::scoped("GET", "/cache/{key}", READ),
         Access::scoped("HEAD", "/cache/{key}", READ),
-        Access::scoped("PUT", "/cache/{key}", WRITE),
-        Access::scoped("DELETE", "/cache/{key}", WRITE),
-        Access::scoped("POST", "/cache/{key}/touch", WRITE),
-        Access::scoped("POST", "/cache/{key}/increment", WRITE),
-        Access::scoped("POST", "/cache/batch", WRITE),
-        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE),
+        Access::scoped("PUT", "/cache/{key}", WRITE).fenced(),
+        Access::scoped("DELETE", "/cache/{key}", WRITE).fenced(),
+        Access::scoped("POST", "/cache/{key}/touch", WRITE).fenced(),
+        Access::scoped("POST", "/cache/{key}/increment", WRITE).fenced(),
+        Access::scoped("POST", "/cache/batch", WRITE).fenced_by_item(),
+        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced(),
     ],
     problems: error::PROBLEMS,
     scripts: &[

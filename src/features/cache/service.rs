@@ -15,7 +15,7 @@ use super::value::StoredValue;
 use crate::config::value::Span;
 use crate::deps::Deps;
 use crate::http::problem::Location;
-use crate::redis::{Effect, FaultKind, Redis, RedisFault};
+use crate::redis::{Effect, FaultKind, Fence, FencingToken, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct CacheService(Arc<Inner>);
@@ -182,6 +182,11 @@ impl CacheService {
     pub(super) async fn drop_invalid(&self, place: &Place, digest: &str) -> Result<(), RedisFault> {
         // Whether the invalid bytes are gone yet changes nothing for anybody.
         self.redis.call(&scripts::Drop { place, digest }).await.map_err(RedisFault::not_applied)
+    }
+
+    /// What a caller with a token has to pass to change the value.
+    pub(super) fn fence(&self, place: &Place, token: Option<FencingToken>) -> Option<Fence> {
+        token.map(|token| self.redis.fence(place.fence(), token))
     }
 
     pub(super) fn check_ttl(&self, ttl: Millis, location: Location, pointer: &str) -> Result<(), CacheError> {

@@ -12,19 +12,20 @@ use super::model::{Millis, Tag, Tags};
 use super::scripts;
 use super::service::{CacheService, command};
 use super::value::Generation;
-use crate::redis::{Effect, RedisFault};
+use crate::redis::{Effect, FencingToken, RedisFault};
 
 /// How much longer a tag lives than its values, milliseconds: it is written before them.
 const MARGIN: u64 = 60_000;
 
 impl CacheService {
-    /// Invalidates every value under `tag`; O(1).
+    /// Invalidates every value under `tag`; O(1). A guarded call passes the tag's own fence, not its values'.
     ///
     /// # Errors
     /// [`CacheError::Redis`], whose outcome says whether they may be invalid.
-    pub(super) async fn invalidate(&self, tag: &Tag) -> Result<(), CacheError> {
+    pub(super) async fn invalidate(&self, tag: &Tag, token: Option<FencingToken>) -> Result<(), CacheError> {
         let key = self.keys.tag(tag);
-        Ok(self.redis.call(&scripts::TagRaise { tag: &key }).await?)
+        let fence = token.map(|token| self.redis.fence(self.keys.tag_fence(tag), token));
+        Ok(self.redis.call(&scripts::TagRaise { tag: &key, fence: fence.as_ref() }).await?)
     }
 
     /// The tags with their generations, which must be read before the value is written: an invalidation in between

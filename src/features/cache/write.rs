@@ -2,23 +2,25 @@
 //!
 //! A write with a condition, or of a value with tags, is a compare-and-swap: look at the value, judge it here, then
 //! have the script act only if the very same bytes still stand there. Everything else is one round trip.
+//!
+//! A caller with a fencing token passes the value's fence in the script that writes. Where a look comes before it, the
+//! fence is passed before the look as well: who lost the lock is told so, whatever stands there.
 
 use bytes::Bytes;
 
 use super::error::CacheError;
 use super::keys::Place;
 use super::metrics::Success;
-use super::model::{CacheKey, Counter, Millis, Tags};
+use super::model::{CacheKey, Millis, Tags};
 use super::scripts::{self, Expected};
 use super::service::{CacheService, Hit, Look, life};
 use super::value::{ContentType, StoredValue};
 use crate::http::conditional::{ETag, Preconditions};
-use crate::http::operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Batch, Outcome, RedisFault};
+use crate::redis::{Batch, Fence, FencingToken, Outcome, RedisFault};
 
 /// How often a compare-and-swap is tried; each failure means that somebody else's write succeeded.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 /// A value to be written.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) struct Writing {
     pub conditions: Preconditions,
     /// The lease under which the value was rebuilt.
     pub lease: Option<String>,
+    pub token: Option<FencingToken>,
 }
 
 /// A value that was written.
@@ -62,6 +65,7 @@ impl CacheService {
             self.check_ttl(ttl, Location::Query, "/ttl_ms")?;
         }
         let place = self.keys.place(key);
+        let fence = self.fence(&place, writing.token);
         let life = life(&place, writing.ttl);
         let tag_life = if writing.keep_ttl { self.kept_life(&place, &writing.tags, life).await? } else { life };
         let tags = self.open_tags(&writing.tags, tag_life).await?;
@@ -69,7 +73,7 @@ impl CacheService {
         let mut judged = match &writing.conditions {
             none if none.is_empty() => Judged { expected: Expected::Anything, was_invalid: false },
             create if create.is_create_only() => Judged { expected: Expected::Absent, was_invalid: false },
-            conditions => self.judge(&place, conditions).await?,
+            conditions => self.judge(&place, conditions, fence.as_ref()).await?,
         };
         for _ in 0..ATTEMPTS {
             let put = scripts::Put {
@@ -79,6 +83,7 @@ impl CacheService {
                 keep_ttl: writing.keep_ttl,
                 expected: &judged.expected,
                 lease: writing.lease.as_deref().unwrap_or_default(),
+                fence: fence.as_ref(),
             };
             let mut batch = Batch::new();
             batch.call(&put);
@@ -90,7 +95,9 @@ impl CacheService {
                     return Ok(Stored { created: created || judged.was_invalid, ttl, etag: value.etag() });
                 }
                 scripts::PutReply::LeaseLost => return Err(CacheError::LeaseLost),
-                scripts::PutReply::Changed => judged = self.judge(&place, &writing.conditions).await?,
+                scripts::PutReply::Changed => {
+                    judged = self.judge(&place, &writing.conditions, fence.as_ref()).await?;
+                }
             }
         }
         Err(CacheError::Contended)
@@ -100,20 +107,35 @@ impl CacheService {
     ///
     /// # Errors
     /// As [`CacheService::put`].
-    pub(super) async fn delete(&self, key: &CacheKey, conditions: &Preconditions) -> Result<(), CacheError> {
-        let result = self.remove(key, conditions).await;
+    pub(super) async fn delete(
+        &self,
+        key: &CacheKey,
+        conditions: &Preconditions,
+        token: Option<FencingToken>,
+    ) -> Result<(), CacheError> {
+        let result = self.remove(key, conditions, token).await;
         self.metrics.delete.count(result, |()| Success::Ok)
     }
 
-    async fn remove(&self, key: &CacheKey, conditions: &Preconditions) -> Result<(), CacheError> {
+    async fn remove(
+        &self,
+        key: &CacheKey,
+        conditions: &Preconditions,
+        token: Option<FencingToken>,
+    ) -> Result<(), CacheError> {
         let place = self.keys.place(key);
+        let fence = self.fence(&place, token);
         for _ in 0..ATTEMPTS {
-            let expected =
-                if conditions.is_empty() { Expected::Anything } else { self.judge(&place, conditions).await?.expected };
+            let expected = if conditions.is_empty() {
+                Expected::Anything
+            } else {
+                self.judge(&place, conditions, fence.as_ref()).await?.expected
+            };
             if expected == Expected::Absent {
                 return Ok(());
             }
-            match self.redis.call(&scripts::Delete { place: &place, expected: &expected }).await? {
+            let delete = scripts::Delete { place: &place, expected: &expected, fence: fence.as_ref() };
+            match self.redis.call(&delete).await? {
                 scripts::DeleteReply::Deleted | scripts::DeleteReply::Absent => return Ok(()),
                 scripts::DeleteReply::Changed => {}
             }
@@ -125,13 +147,27 @@ impl CacheService {
     ///
     /// # Errors
     /// [`CacheError::Miss`] when nothing valid stands there, else as [`CacheService::put`].
-    pub(super) async fn take(&self, key: &CacheKey, conditions: &Preconditions) -> Result<Hit, CacheError> {
-        let result = self.take_out(key, conditions).await;
+    pub(super) async fn take(
+        &self,
+        key: &CacheKey,
+        conditions: &Preconditions,
+        token: Option<FencingToken>,
+    ) -> Result<Hit, CacheError> {
+        let result = self.take_out(key, conditions, token).await;
         self.metrics.take.count(result, |_| Success::Hit)
     }
 
-    async fn take_out(&self, key: &CacheKey, conditions: &Preconditions) -> Result<Hit, CacheError> {
+    async fn take_out(
+        &self,
+        key: &CacheKey,
+        conditions: &Preconditions,
+        token: Option<FencingToken>,
+    ) -> Result<Hit, CacheError> {
         let place = self.keys.place(key);
+        let fence = self.fence(&place, token);
+        if !conditions.is_empty() {
+            self.pass(&place, fence.as_ref()).await?;
+        }
         let mut expected = Expected::Anything;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 || !conditions.is_empty() {
@@ -141,7 +177,8 @@ impl CacheService {
                 }
                 expected = Expected::Digest(current.ok_or(CacheError::Miss)?.value.digest());
             }
-            match self.redis.call(&scripts::Take { place: &place, expected: &expected }).await? {
+            let take = scripts::Take { place: &place, expected: &expected, fence: fence.as_ref() };
+            match self.redis.call(&take).await? {
                 scripts::TakeReply::Taken(raw) => {
                     let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::NotOurs)?;
                     return Ok(Hit { value, ttl: None, stale: false });
@@ -157,17 +194,24 @@ impl CacheService {
     ///
     /// # Errors
     /// [`CacheError::Miss`] when nothing valid stands there, else as [`CacheService::put`].
-    pub(super) async fn touch(&self, key: &CacheKey, ttl: Millis) -> Result<(), CacheError> {
-        let result = self.prolong(key, ttl).await;
+    pub(super) async fn touch(
+        &self,
+        key: &CacheKey,
+        ttl: Millis,
+        token: Option<FencingToken>,
+    ) -> Result<(), CacheError> {
+        let result = self.prolong(key, ttl, token).await;
         self.metrics.touch.count(result, |()| Success::Ok)
     }
 
-    async fn prolong(&self, key: &CacheKey, ttl: Millis) -> Result<(), CacheError> {
+    async fn prolong(&self, key: &CacheKey, ttl: Millis, token: Option<FencingToken>) -> Result<(), CacheError> {
         self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
         let place = self.keys.place(key);
+        let fence = self.fence(&place, token);
         let mut expected = Expected::Anything;
         for _ in 0..ATTEMPTS {
-            match self.redis.call(&scripts::Touch { place: &place, ttl: ttl.get(), expected: &expected }).await? {
+            let touch = scripts::Touch { place: &place, ttl: ttl.get(), expected: &expected, fence: fence.as_ref() };
+            match self.redis.call(&touch).await? {
                 scripts::TouchReply::Touched => return Ok(()),
                 scripts::TouchReply::Absent => return Err(CacheError::Miss),
                 scripts::TouchReply::LookFirst => {}
@@ -179,66 +223,22 @@ impl CacheService {
         Err(CacheError::Contended)
     }
 
-    /// Adds to a counter; the call that creates it sets its expiry in the same step.
-    ///
-    /// With an operation, its first answer is kept for `cache.answer_ttl` and given again without adding again.
-    ///
-    /// # Errors
-    /// [`CacheError::NotANumber`] when there is something else, or no room in 64 bits; else as [`CacheService::put`].
-    pub(super) async fn increment(
-        &self,
-        key: &CacheKey,
-        by: i64,
-        ttl: Option<Millis>,
-        operation: Option<&OperationId>,
-    ) -> Result<Counter, CacheError> {
-        let result = self.add(key, by, ttl, operation).await;
-        self.metrics.increment.count(result, |_| Success::Ok)
-    }
-
-    async fn add(
-        &self,
-        key: &CacheKey,
-        by: i64,
-        ttl: Option<Millis>,
-        operation: Option<&OperationId>,
-    ) -> Result<Counter, CacheError> {
-        if let Some(ttl) = ttl {
-            self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
+    /// Has the fence judge a caller before a look at the value does.
+    async fn pass(&self, place: &Place, fence: Option<&Fence>) -> Result<(), RedisFault> {
+        match fence {
+            Some(fence) => self.redis.pass(&place.value, fence).await,
+            None => Ok(()),
         }
-        let place = self.keys.place(key);
-        let answer = place.answer(operation);
-        let call = scripts::Increment {
-            place: &place,
-            by,
-            ttl: life(&place, ttl),
-            answer: &answer,
-            answer_ttl: operation.map_or(0, |_| self.config.answer_ttl.as_millis()),
-        };
-        for _ in 0..ATTEMPTS {
-            let mut batch = Batch::new();
-            batch.call(&call);
-            batch.last(self.index_entry(key));
-            let mut answers = self.redis.run(batch).await?;
-            match answers.call::<scripts::Increment>()? {
-                scripts::IncrementReply::Done(counter) => {
-                    answers.last().map_err(unlisted)?;
-                    return Ok(counter);
-                }
-                scripts::IncrementReply::NotANumber => return Err(CacheError::NotANumber),
-                scripts::IncrementReply::LookFirst => match self.look(&place, None).await? {
-                    Look::Absent => {}
-                    Look::Invalid { digest } => self.drop_invalid(&place, &digest).await?,
-                    // Whatever has tags has an envelope, and is no number.
-                    Look::Valid(_) => return Err(CacheError::NotANumber),
-                },
-            }
-        }
-        Err(CacheError::Contended)
     }
 
     /// Whether the conditions hold for what stands there, and how a script recognises it.
-    async fn judge(&self, place: &Place, conditions: &Preconditions) -> Result<Judged, CacheError> {
+    async fn judge(
+        &self,
+        place: &Place,
+        conditions: &Preconditions,
+        fence: Option<&Fence>,
+    ) -> Result<Judged, CacheError> {
+        self.pass(place, fence).await?;
         let look = self.look(place, None).await?;
         let current = match &look {
             Look::Valid(hit) => Some(hit.value.etag()),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::fencing::FencingConfig;
 use crate::config::redis::ServerUrl;
 use crate::config::value::{ByteSize, Span};
-use crate::config::{FieldError, Section};
+use crate::config::{Config, ConfigError, FieldError, Section};
 use crate::http::access::LONGEST_WAIT;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +58,21 @@ impl LocksConfig {
         let named = self.named.iter().map(|lock| lock.max_ttl);
         named.chain([self.max_ttl]).max().unwrap_or(self.max_ttl).duration()
     }
+}
+
+/// Checks `[locks]`, also against what it shares with those who take guarded writes.
+///
+/// # Errors
+/// As [`Config::section`]; a lease that outlives the fences of deleted data is `locks.max_ttl`'s mistake.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let locks: LocksConfig = config.section()?;
+    let fencing: FencingConfig = config.section()?;
+    if locks.largest_lease() <= fencing.outlive.duration() {
+        return Ok(());
+    }
+    // A holder that still counts on its lease must not find its target's fence forgotten.
+    let rule = format!("no max_ttl may be longer than fencing.outlive ({})", fencing.outlive);
+    Err(config.refuse::<LocksConfig>(FieldError::new("max_ttl", rule)))
 }
 
 /// Below this a lease is over before its holder knows of it.
@@ -134,7 +150,6 @@ impl LocksConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn section(overrides: &str) -> Result<LocksConfig, String> {
         let config = Config::with_overrides(&format!("[locks]\n{overrides}")).expect("TOML");
@@ -158,6 +173,21 @@ mod tests {
         let config = section("").expect("the defaults");
         assert_eq!(config.largest_lease(), Duration::from_secs(120));
         assert_eq!(config.named("token_minting:wallet").map(|lock| lock.ttl.as_millis()), Some(120_000));
+    }
+
+    #[test]
+    fn no_lease_outlives_the_fences() {
+        let family = "prefix = \"a\"\nttl = \"1s\"\nwait = \"0s\"\nextension = \"1s\"";
+        for (overrides, is_safe) in [
+            ("[fencing]\noutlive = \"2m\"".to_owned(), true),
+            ("[fencing]\noutlive = \"119s\"".to_owned(), false),
+            (format!("[[locks.named]]\n{family}\nmax_ttl = \"601s\""), false),
+        ] {
+            let checked = check(&Config::with_overrides(&overrides).expect("TOML"));
+            assert_eq!(checked.is_ok(), is_safe, "{overrides}: {checked:?}");
+            let told = checked.map_or_else(|error| error.to_string(), |()| "locks.max_ttl fencing.outlive".to_owned());
+            assert!(told.contains("locks.max_ttl") && told.contains("fencing.outlive"), "{told}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Feature, StartError};
-use crate::config::SectionCheck;
+use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use config::LocksConfig;
@@ -67,7 +67,7 @@ pub static FEATURE: Feature = Feature {
         &node_scripts::VOTE,
         &node_scripts::RAISE,
     ],
-    section: Some(SectionCheck::of::<LocksConfig>()),
+    section: Some(SectionCheck { name: LocksConfig::NAME, check: config::check }),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {

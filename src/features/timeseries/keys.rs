@@ -20,6 +20,12 @@ pub(super) struct SeriesKeys {
 }
 
 impl SeriesKeys {
+    /// `ts:fence:{<series>}`: integer, the highest fencing token seen. Expires `fencing.outlive` after the series; that of
+    /// a series without retention `fencing.endless` after its last guarded write.
+    pub(super) fn fence(&self) -> Key {
+        self.series.sibling("ts:fence")
+    }
+
     /// A family's series keep the platform's names; others live below `ts:`, where they collide with nobody's keys:
     /// the siblings have a brace after `ts:head:`, and escaped names have none.
     pub(super) fn new(space: &KeySpace, families: &Families, key: &SeriesKey) -> Self {

@@ -13,12 +13,17 @@ pub(super) struct TimeseriesMetrics {
     /// Samples that were accepted and changed nothing: they were there already.
     pub unchanged: IntCounter,
     pub refused: IntCounter,
+    /// Sealed chunks that were packed ...
+    pub packed: IntCounter,
+    /// ... and unpacked again for a write or a deletion.
+    pub unpacked: IntCounter,
     scripts: Vec<(&'static str, Histogram)>,
 }
 
 impl TimeseriesMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let samples = metrics.counter("timeseries_samples_total", "Samples by what became of them", &["result"]);
+        let chunks = metrics.counter("timeseries_chunks_total", "Changes of the form of sealed chunks", &["change"]);
         let scripts = metrics.histogram(
             "timeseries_script_duration_seconds",
             "Time of one exchange with Redis, by script; appends of one exchange count as one",
@@ -28,6 +33,8 @@ impl TimeseriesMetrics {
             stored: samples.with_label_values(&["stored"]),
             unchanged: samples.with_label_values(&["unchanged"]),
             refused: samples.with_label_values(&["refused"]),
+            packed: chunks.with_label_values(&["packed"]),
+            unpacked: chunks.with_label_values(&["unpacked"]),
             scripts: FEATURE
                 .scripts
                 .iter()

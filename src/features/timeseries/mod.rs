@@ -10,6 +10,7 @@
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
 //!   series as a whole expires when nobody writes to it for its retention.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
+//! - A fencing token is judged by every batch: a load whose lock is lost on the way keeps what was stored before.
 //! - Everything but keeping the samples lives above `backend`, so that another backend answers the same JSON.
 
 mod aggregate;
@@ -52,13 +53,13 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("GET", "/timeseries", READ),
-        Access::scoped("POST", "/timeseries/samples", WRITE).streaming(),
-        Access::scoped("PUT", "/timeseries/{key}", WRITE),
-        Access::scoped("PATCH", "/timeseries/{key}", WRITE),
+        Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item(),
+        Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
+        Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}", READ),
-        Access::scoped("DELETE", "/timeseries/{key}", WRITE),
-        Access::scoped("POST", "/timeseries/{key}/samples", WRITE),
-        Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE),
+        Access::scoped("DELETE", "/timeseries/{key}", WRITE).fenced(),
+        Access::scoped("POST", "/timeseries/{key}/samples", WRITE).fenced(),
+        Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}/latest", READ),
         Access::scoped("GET", "/timeseries/{key}/range", READ),
         Access::scoped("GET", "/timeseries/{key}/stats", READ),
@@ -73,6 +74,8 @@ pub static FEATURE: Feature = Feature {
         &scripts::DESCRIBE,
         &scripts::DELETE,
         &scripts::DELETE_RANGE,
+        &scripts::PLAIN,
+        &scripts::SWAP,
         &scripts::MARK_LISTED,
     ],
     section: Some(SectionCheck::of::<TimeseriesConfig>()),

@@ -233,6 +233,8 @@ pub(super) enum RefusalCode {
     SeriesNotFound,
     /// The key belongs to something that is no series.
     WrongType,
+    /// The series has seen a newer fencing token.
+    StaleFence,
     /// The line cannot be read.
     InvalidSample,
 }
@@ -245,6 +247,7 @@ impl RefusalCode {
             Self::SumOutOfRange => "the sum with the value at this timestamp is out of range",
             Self::SeriesNotFound => "there is no such series, and no family that would create it",
             Self::WrongType => "the key holds something that is no series",
+            Self::StaleFence => "the series has seen a newer fencing token: the lock has had another holder since",
             Self::InvalidSample => "the sample cannot be read",
         }
     }

@@ -19,6 +19,7 @@ use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::fencing::GrantToken;
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
@@ -57,9 +58,10 @@ pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(creation): Json<Creation>,
 ) -> Result<Response, Problem> {
-    Ok(match timeseries.create(key, creation).await? {
+    Ok(match timeseries.create(key, creation, token).await? {
         (true, series) => Created(series).into_response(),
         (false, series) => Json(series).into_response(),
     })
@@ -81,9 +83,10 @@ pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(change): Json<Alteration>,
 ) -> Result<Json<SeriesView>, Problem> {
-    Ok(Json(timeseries.alter(key, change).await?))
+    Ok(Json(timeseries.alter(key, change, token).await?))
 }
 
 /// Describe a series.
@@ -114,8 +117,9 @@ pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
 ) -> Result<NoContent, Problem> {
-    timeseries.delete(key).await?;
+    timeseries.delete(key, token).await?;
     Ok(NoContent)
 }
 
@@ -141,9 +145,10 @@ pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
 ) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(key, &body.samples).await?))
+    Ok(Json(timeseries.append(key, &body.samples, token).await?))
 }
 
 /// Delete the samples of a window.
@@ -159,8 +164,9 @@ pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     Query(query): Query<DeletionQuery>,
+    GrantToken(token): GrantToken,
 ) -> Result<Json<DeletedSamples>, Problem> {
-    Ok(Json(timeseries.delete_samples(key, &query).await?))
+    Ok(Json(timeseries.delete_samples(key, &query, token).await?))
 }
 
 /// The newest sample of a series.
@@ -330,6 +336,7 @@ const CSV: &str = "text/csv";
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     headers: HeaderMap,
     body: BodyStream,
 ) -> Result<Json<StreamAnswer>, Problem> {
@@ -345,7 +352,7 @@ pub(super) async fn post_many_samples(
         let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
         return Err(overloaded.retry_after(Duration::from_secs(1)));
     };
-    let ingest = bulk.timeseries.ingest();
+    let ingest = bulk.timeseries.ingest(token);
     let answer = if let Some(kind) = kind {
         ingest.stream(body, kind, bulk.idle).await?
     } else {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
-use crate::redis::{Outcome, RedisFault};
+use crate::redis::{FencingToken, Outcome, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesService {
@@ -40,6 +40,7 @@ impl TimeseriesService {
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
+        backend.plan(&deps.tasks);
         Self {
             reader: RangeReader::new(backend.clone(), config.scan_samples),
             index: SeriesIndex::new(redis, backend.clone()),
@@ -52,8 +53,9 @@ impl TimeseriesService {
     }
 
     /// A load of samples for many series.
-    pub(super) fn ingest(&self) -> Ingest {
+    pub(super) fn ingest(&self, token: Option<FencingToken>) -> Ingest {
         Ingest::new(
+            token,
             self.backend.clone(),
             self.index.clone(),
             self.metrics.clone(),
@@ -70,6 +72,7 @@ impl TimeseriesService {
         &self,
         key: SeriesKey,
         creation: Creation,
+        token: Option<FencingToken>,
     ) -> Result<(bool, SeriesView), TimeseriesError> {
         let defaults = self.families.defaults(&key);
         let definition = Definition {
@@ -77,7 +80,7 @@ impl TimeseriesService {
             duplicate_policy: creation.duplicate_policy.unwrap_or(defaults.duplicate_policy),
             labels: creation.labels.unwrap_or_else(|| defaults.labels.clone()),
         };
-        let created = self.backend.create(&key, &definition).await?;
+        let created = self.backend.create(&key, &definition, token).await?;
         if created == Created::Different {
             return Err(TimeseriesError::Exists(key));
         }
@@ -91,8 +94,13 @@ impl TimeseriesService {
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`].
-    pub(super) async fn alter(&self, key: SeriesKey, change: Alteration) -> Result<SeriesView, TimeseriesError> {
-        if !self.backend.alter(&key, &change).await? {
+    pub(super) async fn alter(
+        &self,
+        key: SeriesKey,
+        change: Alteration,
+        token: Option<FencingToken>,
+    ) -> Result<SeriesView, TimeseriesError> {
+        if !self.backend.alter(&key, &change, token).await? {
             return Err(TimeseriesError::NotFound(key));
         }
         self.describe(key).await.map_err(applied)
@@ -111,8 +119,8 @@ impl TimeseriesService {
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`].
-    pub(super) async fn delete(&self, key: SeriesKey) -> Result<(), TimeseriesError> {
-        if !self.backend.delete(&key).await? {
+    pub(super) async fn delete(&self, key: SeriesKey, token: Option<FencingToken>) -> Result<(), TimeseriesError> {
+        if !self.backend.delete(&key, token).await? {
             return Err(TimeseriesError::NotFound(key));
         }
         self.index.drop_gone(vec![key]).await.unwrap_or_else(|fault| left_for_later(&fault));
@@ -127,10 +135,11 @@ impl TimeseriesService {
         &self,
         key: SeriesKey,
         query: &DeletionQuery,
+        token: Option<FencingToken>,
     ) -> Result<DeletedSamples, Problem> {
         let window = query.window(self.clock.now());
         let window = self.known_first(&key, window).await?;
-        match self.backend.delete_range(&key, window).await.map_err(TimeseriesError::from)? {
+        match self.backend.delete_range(&key, window, token).await.map_err(TimeseriesError::from)? {
             Some(deleted) => Ok(DeletedSamples { deleted }),
             None => Err(TimeseriesError::NotFound(key).into()),
         }
@@ -142,8 +151,14 @@ impl TimeseriesService {
     ///
     /// # Errors
     /// `invalid-body` when there are none or too many, [`TimeseriesError::NotFound`] when the series is not there and
-    /// of no family, [`TimeseriesError::Interrupted`] when Redis failed: some samples may be stored.
-    pub(super) async fn append(&self, key: SeriesKey, samples: &[NewSample]) -> Result<SamplesAnswer, Problem> {
+    /// of no family, [`TimeseriesError::Interrupted`] when Redis failed, or the caller lost its lock, in the middle: some
+    /// samples may be stored.
+    pub(super) async fn append(
+        &self,
+        key: SeriesKey,
+        samples: &[NewSample],
+        token: Option<FencingToken>,
+    ) -> Result<SamplesAnswer, Problem> {
         let max = self.config.request_samples;
         if samples.is_empty() || samples.len() > max {
             let rule = format!("must have 1 to {max} samples; POST /timeseries/samples takes more");
@@ -160,17 +175,22 @@ impl TimeseriesService {
             .collect();
         // Stable: samples of one timestamp keep their order, which the duplicate policies depend on.
         rows.sort_by_key(|(sample, _)| sample.timestamp);
-        let answer = self.append_rows(&key, &rows).await?;
+        let answer = self.append_rows(&key, &rows, token).await?;
         self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
         Ok(answer)
     }
 
-    async fn append_rows(&self, key: &SeriesKey, rows: &[(Sample, usize)]) -> Result<SamplesAnswer, TimeseriesError> {
+    async fn append_rows(
+        &self,
+        key: &SeriesKey,
+        rows: &[(Sample, usize)],
+        token: Option<FencingToken>,
+    ) -> Result<SamplesAnswer, TimeseriesError> {
         let mut answer = SamplesAnswer { accepted: 0, stored: 0, refused: Vec::new() };
         let mut listed = true;
         for rows in rows.chunks(self.config.batch_samples) {
             let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
-            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples }]).await;
+            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples }], token).await;
             let outcome = outcomes.pop().unwrap_or_default();
             answer.accepted += outcome.settled - outcome.refused.len();
             answer.stored += outcome.stored;
@@ -240,7 +260,7 @@ impl TimeseriesService {
     /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is
     /// the one to mend first.
     async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, Problem>) -> Result<T, Problem> {
-        if checked.is_err() && self.backend.describe(key).await.map_err(TimeseriesError::from)?.is_none() {
+        if checked.is_err() && self.backend.describe(key).await?.is_none() {
             return Err(TimeseriesError::NotFound(key.clone()).into());
         }
         checked

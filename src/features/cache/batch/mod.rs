@@ -21,7 +21,7 @@ use super::scripts::{self, Expected};
 use super::service::{CacheService, Hit, Look, command, life};
 use super::value::{Generation, StoredValue};
 use super::write::unlisted;
-use crate::redis::{Answers, Batch, Effect, RedisFault};
+use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
 
 /// A value on its way to Redis.
 struct Outgoing {
@@ -33,11 +33,16 @@ struct Outgoing {
 impl CacheService {
     /// Answers the reads as things were before, then deletes, then stores.
     ///
-    /// Of several writes of one key the last one counts. Each item succeeds or fails by itself.
+    /// Of several writes of one key the last one counts. Each item succeeds or fails by itself, at the fence of its own
+    /// key as well.
     ///
     /// # Errors
     /// [`CacheError::Redis`] when the exchange as a whole failed; its outcome says whether items may be applied.
-    pub(super) async fn run_batch(&self, request: BatchRequest) -> Result<BatchReply, CacheError> {
+    pub(super) async fn run_batch(
+        &self,
+        request: BatchRequest,
+        token: Option<FencingToken>,
+    ) -> Result<BatchReply, CacheError> {
         let BatchRequest { get, set, delete } = request;
         let generations = self.open_batch_tags(&set).await?;
         let (set_keys, outgoing): (Vec<CacheKey>, Vec<Outgoing>) =
@@ -49,11 +54,21 @@ impl CacheService {
             batch.command(command("PTTL", place.value.as_str()), Effect::Read);
         }
         for key in &delete {
-            batch.call(&scripts::Delete { place: &self.keys.place(key), expected: &Expected::Anything });
+            let place = self.keys.place(key);
+            let fence = self.fence(&place, token);
+            batch.call(&scripts::Delete { place: &place, expected: &Expected::Anything, fence: fence.as_ref() });
         }
         for Outgoing { place, value, ttl } in &outgoing {
-            let (bytes, ttl) = (&value.raw()[..], *ttl);
-            batch.call(&scripts::Put { place, bytes, ttl, keep_ttl: false, expected: &Expected::Anything, lease: "" });
+            let fence = self.fence(place, token);
+            batch.call(&scripts::Put {
+                place,
+                bytes: value.raw(),
+                ttl: *ttl,
+                keep_ttl: false,
+                expected: &Expected::Anything,
+                lease: "",
+                fence: fence.as_ref(),
+            });
         }
         if !set_keys.is_empty() {
             batch.last(self.index_entries(&set_keys));

@@ -11,6 +11,7 @@ use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
 
@@ -63,7 +64,7 @@ pub(in super::super) async fn list_keys(
 /// Read, delete and store many values in one round trip.
 ///
 /// Reads are answered as things were before; then the deletions are made, then the writes in their order. It is no
-/// transaction: every item has a result of its own.
+/// transaction: every item has a result of its own. A `Fencing-Token` is judged by every key that is stored or deleted.
 #[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
@@ -75,6 +76,7 @@ pub(in super::super) async fn list_keys(
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
     let config = &cache.config;
@@ -93,7 +95,7 @@ pub(in super::super) async fn run_batch(
             cache.check_ttl(ttl, Location::Body, &format!("/set/{at}/ttl_ms"))?;
         }
     }
-    Ok(Json(cache.run_batch(request).await?))
+    Ok(Json(cache.run_batch(request, token).await?))
 }
 
 /// The `{tag}` of a path.
@@ -109,6 +111,8 @@ impl<S: Send + Sync> FromRequestParts<S> for TagPath {
 }
 
 /// Invalidate every value under a tag, whatever their number, in constant time.
+///
+/// A `Fencing-Token` is judged by the tag, not by its values.
 #[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "cache", operation_id = "invalidate_tag",
     params(("tag" = String, Path, description = "1 to 128 bytes of UTF-8 without control characters and commas",
             min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")),
@@ -120,7 +124,8 @@ pub(in super::super) async fn invalidate_tag(
     State(cache): State<CacheService>,
     TagPath(tag): TagPath,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
 ) -> Result<NoContent, Problem> {
-    cache.invalidate(&tag).await?;
+    cache.invalidate(&tag, token).await?;
     Ok(NoContent)
 }

@@ -16,6 +16,7 @@ use super::KeyPath;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{BodyLimit, Json, NoQuery, Query, collect};
 use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::fencing::GrantToken;
 use crate::http::operation::Operation;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::NoContent;
@@ -189,6 +190,7 @@ pub(in super::super) async fn put_value(
     KeyPath(key): KeyPath,
     Query(params): Query<PutParams>,
     conditions: Preconditions,
+    GrantToken(token): GrantToken,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
@@ -208,6 +210,7 @@ pub(in super::super) async fn put_value(
         keep_ttl: params.keep_ttl,
         conditions,
         lease,
+        token,
     };
     let stored = cache.put(&key, writing).await?;
     let mut response = if stored.created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }.into_response();
@@ -248,11 +251,12 @@ pub(in super::super) async fn delete_value(
     KeyPath(key): KeyPath,
     Query(params): Query<DeleteParams>,
     conditions: Preconditions,
+    GrantToken(token): GrantToken,
 ) -> Result<Response, Problem> {
     if params.take {
-        return Ok(whole(&cache.take(&key, &conditions).await?));
+        return Ok(whole(&cache.take(&key, &conditions, token).await?));
     }
-    cache.delete(&key, &conditions).await?;
+    cache.delete(&key, &conditions, token).await?;
     Ok(NoContent.into_response())
 }
 
@@ -273,9 +277,10 @@ pub(in super::super) async fn touch_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
-    cache.touch(&key, body.ttl_ms).await?;
+    cache.touch(&key, body.ttl_ms, token).await?;
     Ok(NoContent)
 }
 
@@ -296,9 +301,10 @@ pub(in super::super) async fn increment_counter(
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
     Operation(operation): Operation,
+    GrantToken(token): GrantToken,
     Json(body): Json<IncrementRequest>,
 ) -> Result<Json<Counter>, Problem> {
-    Ok(Json(cache.increment(&key, body.by, body.ttl_ms, operation.as_ref()).await?))
+    Ok(Json(cache.increment(&key, body.by, body.ttl_ms, operation.as_ref(), token).await?))
 }
 
 /// 200, 304 or 412, as the conditions demand.

@@ -6,6 +6,7 @@
 
 pub(super) mod chunk;
 pub(super) mod native;
+pub(super) mod packing;
 
 use super::series::{Definition, Sample};
 use crate::clock::UnixMillis;

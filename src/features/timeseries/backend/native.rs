@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::chunk;
+use super::packing::Packing;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
-use crate::redis::{FaultKind, KeySpace, Redis, RedisFault, ScriptCall};
+use crate::lifecycle::Tasks;
+use crate::redis::{Fence, FencingToken, KeySpace, Outcome, Redis, RedisFault, ScriptCall};
 
 use super::super::config::TimeseriesConfig;
 use super::super::error::TimeseriesError;
@@ -36,6 +38,7 @@ pub(in crate::features::timeseries) struct NativeBackend {
     clock: Clock,
     families: Arc<Families>,
     metrics: TimeseriesMetrics,
+    packing: Packing,
     chunk_samples: usize,
     read_chunks: usize,
     exchange_batches: usize,
@@ -51,6 +54,7 @@ impl NativeBackend {
         config: &TimeseriesConfig,
     ) -> Self {
         Self {
+            packing: Packing::new(redis.clone(), metrics.clone()),
             redis,
             clock,
             families,
@@ -66,8 +70,18 @@ impl NativeBackend {
         SeriesKeys::new(self.space(), &self.families, key)
     }
 
+    /// Starts packing with the service.
+    pub(in crate::features::timeseries) fn plan(&self, tasks: &Tasks) {
+        self.packing.plan(tasks);
+    }
+
     fn space(&self) -> &KeySpace {
         self.redis.keys()
+    }
+
+    /// What a caller with a token has to pass to change the series.
+    fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
+        token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
     async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
@@ -80,9 +94,12 @@ impl NativeBackend {
         &self,
         key: &SeriesKey,
         definition: &Definition,
+        token: Option<FencingToken>,
     ) -> Result<Created, RedisFault> {
         let (keys, now) = (self.keys(key), self.clock.redis_arg());
-        self.call(&Create { keys: &keys, definition, min_life_ms: self.min_life_ms, now: &now }).await
+        let fence = self.fence(&keys, token);
+        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
+        self.call(&Create { keys: &keys, definition, min_life_ms, now: &now, fence }).await
     }
 
     /// Changes the given parts of the definition; `false`: there is no such series.
@@ -90,13 +107,17 @@ impl NativeBackend {
         &self,
         key: &SeriesKey,
         change: &Alteration,
+        token: Option<FencingToken>,
     ) -> Result<bool, RedisFault> {
+        let keys = self.keys(key);
+        let fence = self.fence(&keys, token);
         let alter = Alter {
-            keys: &self.keys(key),
+            keys: &keys,
             retention_ms: change.retention_ms.map(|retention| retention.0),
             duplicate_policy: change.duplicate_policy,
             labels: change.labels.as_ref(),
             min_life_ms: self.min_life_ms,
+            fence: fence.as_ref(),
         };
         self.call(&alter).await
     }
@@ -104,33 +125,57 @@ impl NativeBackend {
     pub(in crate::features::timeseries) async fn describe(
         &self,
         key: &SeriesKey,
-    ) -> Result<Option<Description>, RedisFault> {
-        self.call(&Describe(&self.keys(key))).await
+    ) -> Result<Option<Description>, TimeseriesError> {
+        let Some((mut description, cut)) = self.call(&Describe(&self.keys(key))).await? else { return Ok(None) };
+        if let (Some((floor, last)), false) = (description.ends, cut.is_empty()) {
+            let (mut all, mut visible) = (Vec::new(), Vec::new());
+            chunk::read(&cut, Window { from: i64::MIN, to: i64::MAX }, &mut all)?;
+            chunk::read(&cut, Window { from: floor, to: i64::MAX }, &mut visible)?;
+            description.count -= u64::try_from(all.len() - visible.len()).unwrap_or_default();
+            description.ends = visible.first().map(|first| (first.timestamp, last));
+        }
+        Ok(Some(description))
     }
 
     /// Deletes the series; `false`: there was none.
-    pub(in crate::features::timeseries) async fn delete(&self, key: &SeriesKey) -> Result<bool, RedisFault> {
-        self.call(&Delete(&self.keys(key))).await
+    pub(in crate::features::timeseries) async fn delete(
+        &self,
+        key: &SeriesKey,
+        token: Option<FencingToken>,
+    ) -> Result<bool, RedisFault> {
+        let keys = self.keys(key);
+        self.call(&Delete { keys: &keys, fence: self.fence(&keys, token).as_ref() }).await
     }
 
     /// Deletes a window's samples and says how many; `None`: there is no such series.
     ///
-    /// A wide window takes several calls, each atomic.
+    /// A wide window takes several calls, each atomic and each guarded. A fault between them leaves a part deleted.
     pub(in crate::features::timeseries) async fn delete_range(
         &self,
         key: &SeriesKey,
         window: Window,
+        token: Option<FencingToken>,
     ) -> Result<Option<u64>, RedisFault> {
         let keys = self.keys(key);
-        let mut total = 0;
+        let fence = self.fence(&keys, token);
+        let (mut total, mut unpacked) = (0, false);
         loop {
-            let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS };
-            match self.call(&call).await? {
-                None if total == 0 => return Ok(None),
-                Some((false, deleted)) => total += deleted,
-                Some((true, deleted)) => return Ok(Some(total + deleted)),
-                // Deleted by somebody else between two calls.
-                None => return Ok(Some(total)),
+            let call = DeleteRange { keys: &keys, window, limit: DELETE_CHUNKS, fence: fence.as_ref() };
+            let deletion = self.call(&call).await.map_err(|fault| after(total, fault))?;
+            let Some(deletion) = deletion else {
+                // Deleted by somebody else between two calls, unless it is the first.
+                return Ok(Some(total).filter(|total| *total > 0));
+            };
+            total += deletion.deleted;
+            if deletion.done {
+                if unpacked {
+                    self.packing.note(&keys);
+                }
+                return Ok(Some(total));
+            }
+            if !deletion.packed.is_empty() {
+                self.packing.unpack(&[(&keys, &deletion.packed)]).await.map_err(|fault| after(total, fault))?;
+                unpacked = true;
             }
         }
     }
@@ -163,22 +208,19 @@ impl NativeBackend {
         // Where the last chunk ends that was read, whether or not its end lies in the window.
         let mut reached = None;
         for bytes in &found.pieces {
-            let mut all = chunk::samples(bytes, i64::MIN, i64::MAX)?;
-            let part = chunk::samples(bytes, visible.from, visible.to)?;
+            let start = samples.len();
+            let (first, last) = chunk::read(bytes, visible, &mut samples)?;
             match order {
-                Order::Asc => {
-                    reached = all.next_back();
-                    samples.extend(part);
-                }
+                Order::Asc => reached = Some(last),
                 Order::Desc => {
-                    reached = all.next();
-                    samples.extend(part.rev());
+                    reached = Some(first);
+                    samples.get_mut(start..).unwrap_or_default().reverse();
                 }
             }
         }
-        let rest = reached.filter(|_| !found.done).map(|sample| match order {
-            Order::Asc => Window { from: sample.timestamp + 1, to: visible.to },
-            Order::Desc => Window { from: visible.from, to: sample.timestamp - 1 },
+        let rest = reached.filter(|_| !found.done).map(|timestamp| match order {
+            Order::Asc => Window { from: timestamp + 1, to: visible.to },
+            Order::Desc => Window { from: visible.from, to: timestamp - 1 },
         });
         Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
@@ -186,7 +228,11 @@ impl NativeBackend {
     /// Adds batches, pipelined; each has an outcome of its own, in the given order.
     ///
     /// No two of them may be of one series: in a cluster they would overtake each other.
-    pub(in crate::features::timeseries) async fn append(&self, batches: &[Batch<'_>]) -> Vec<BatchOutcome> {
+    pub(in crate::features::timeseries) async fn append(
+        &self,
+        batches: &[Batch<'_>],
+        token: Option<FencingToken>,
+    ) -> Vec<BatchOutcome> {
         let mut outcomes: Vec<BatchOutcome> = batches.iter().map(|_| BatchOutcome::default()).collect();
         let mut rest = batches;
         let mut open = outcomes.as_mut_slice();
@@ -194,10 +240,10 @@ impl NativeBackend {
             let fitting = self.fitting(rest);
             let (now, later) = rest.split_at(fitting);
             let (outcomes, later_outcomes) = std::mem::take(&mut open).split_at_mut(fitting);
-            self.exchange(now, outcomes).await;
-            // A key of another type is one series' matter; everything else is the server's.
+            self.exchange(now, token, outcomes).await;
+            // A key of another type or a stale fence is one series' matter; everything else is the server's.
             let mut faults = outcomes.iter().filter_map(|outcome| outcome.fault.as_ref());
-            let failed = faults.find(|fault| fault.kind != FaultKind::WrongType).cloned();
+            let failed = faults.find(|fault| !fault.is_of_the_key()).cloned();
             (rest, open) = (later, later_outcomes);
             if let Some(fault) = failed {
                 // A server that just failed is not asked again for what was not sent yet.
@@ -221,8 +267,10 @@ impl NativeBackend {
     }
 
     /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
-    async fn exchange(&self, batches: &[Batch<'_>], outcomes: &mut [BatchOutcome]) {
+    async fn exchange(&self, batches: &[Batch<'_>], token: Option<FencingToken>, outcomes: &mut [BatchOutcome]) {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
+        // Empty for a caller without a token.
+        let fences: Vec<Fence> = keys.iter().filter_map(|keys| self.fence(keys, token)).collect();
         let now = self.clock.redis_arg();
         let mut open: Vec<usize> = (0..batches.len()).collect();
         while !open.is_empty() {
@@ -237,6 +285,7 @@ impl NativeBackend {
                         chunk_samples: self.chunk_samples,
                         min_life_ms: self.min_life_ms,
                         now: &now,
+                        fence: fences.get(at),
                     })
                 })
                 .collect();
@@ -253,17 +302,42 @@ impl NativeBackend {
                 }
             };
             let mut again = Vec::new();
+            let mut packed = Vec::new();
             for (at, answer) in open.into_iter().zip(answers) {
-                let length = batches.get(at).map_or(0, |batch| batch.samples.len());
+                let (Some(batch), Some(keys)) = (batches.get(at), keys.get(at)) else { continue };
+                if let Ok(Some(appended)) = &answer {
+                    if appended.plain > 0 {
+                        self.packing.note(keys);
+                    }
+                    if !appended.packed.is_empty() {
+                        packed.push((keys, appended.packed.clone()));
+                    }
+                }
                 settle(outcomes, at, |outcome| {
-                    if outcome.take(answer) && outcome.settled < length {
+                    if outcome.take(answer) && outcome.settled < batch.samples.len() {
                         again.push(at);
                     }
                 });
             }
             open = again;
+            let packed: Vec<(&SeriesKeys, &[u8])> =
+                packed.iter().map(|(keys, chunk)| (*keys, chunk.as_slice())).collect();
+            if let (false, Err(fault)) = (packed.is_empty(), self.packing.unpack(&packed).await) {
+                for at in open {
+                    settle(outcomes, at, |outcome| outcome.fault = Some(fault.clone().not_applied()));
+                }
+                return;
+            }
         }
     }
+}
+
+/// The fault of a later step of a deletion.
+fn after(deleted: u64, mut fault: RedisFault) -> RedisFault {
+    if deleted > 0 {
+        fault.outcome = Outcome::Unknown;
+    }
+    fault
 }
 
 fn settle(outcomes: &mut [BatchOutcome], at: usize, change: impl FnOnce(&mut BatchOutcome)) {
@@ -285,7 +359,7 @@ impl BatchOutcome {
                 self.settled += appended.consumed;
                 self.stored += appended.stored;
                 self.listed = appended.listed;
-                appended.consumed > 0
+                appended.consumed > 0 || !appended.packed.is_empty()
             }
             Ok(None) => {
                 self.missing = true;

@@ -23,7 +23,7 @@ use super::service::left_for_later;
 use crate::clock::Clock;
 use crate::http::body::BodyStream;
 use crate::http::problem::Problem;
-use crate::redis::{FaultKind, Outcome, RedisFault};
+use crate::redis::{FaultKind, FencingToken, Outcome, RedisFault};
 use lines::Lines;
 use row::{LineError, LineFormat, Row};
 
@@ -37,6 +37,7 @@ pub(super) enum StreamKind {
 /// A load under way.
 #[derive(Debug)]
 pub(super) struct Ingest {
+    token: Option<FencingToken>,
     backend: NativeBackend,
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
@@ -60,6 +61,7 @@ const SERIES_WEIGHT: usize = 8;
 
 impl Ingest {
     pub(super) fn new(
+        token: Option<FencingToken>,
         backend: NativeBackend,
         index: SeriesIndex,
         metrics: TimeseriesMetrics,
@@ -67,7 +69,18 @@ impl Ingest {
         clock: Clock,
     ) -> Self {
         let answer = StreamAnswer::default();
-        Self { backend, index, metrics, config, clock, pending: HashMap::new(), weight: 0, unreadable: 0, answer }
+        Self {
+            token,
+            backend,
+            index,
+            metrics,
+            config,
+            clock,
+            pending: HashMap::new(),
+            weight: 0,
+            unreadable: 0,
+            answer,
+        }
     }
 
     /// Loads the lines of a body; `idle` is the longest pause in it.
@@ -211,7 +224,7 @@ impl Ingest {
                 lines.push(rows);
             }
         }
-        let outcomes = self.backend.append(&batches).await;
+        let outcomes = self.backend.append(&batches, self.token).await;
         let (mut unlisted, mut failed) = (Vec::new(), None);
         for ((batch, rows), outcome) in batches.iter().zip(lines).zip(outcomes) {
             if !outcome.listed && outcome.settled > 0 {
@@ -230,6 +243,7 @@ impl Ingest {
     fn settle(&mut self, key: &SeriesKey, rows: &[Pending], outcome: BatchOutcome) -> Option<RedisFault> {
         let code = match &outcome.fault {
             Some(fault) if fault.kind == FaultKind::WrongType => Some(RefusalCode::WrongType),
+            Some(fault) if fault.kind == FaultKind::StaleFence => Some(RefusalCode::StaleFence),
             _ if outcome.missing => Some(RefusalCode::SeriesNotFound),
             _ => None,
         };

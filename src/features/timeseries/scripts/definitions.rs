@@ -6,7 +6,7 @@ use super::super::backend::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
 use super::{ALTER, CREATE, DELETE, DESCRIBE, MARK_LISTED, NO_SERIES, bind_keys, decode_flag, labels_json};
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 /// Creates a series.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(in crate::features::timeseries) struct Create<'a> {
     pub definition: &'a Definition,
     pub min_life_ms: u64,
     pub now: &'a str,
+    pub fence: Option<&'a Fence>,
 }
 
 /// What creating found.
@@ -35,6 +36,10 @@ impl ScriptCall for Create<'_> {
 
     fn script() -> &'static LuaScript {
         &CREATE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -64,6 +69,7 @@ pub(in crate::features::timeseries) struct Alter<'a> {
     pub duplicate_policy: Option<DuplicatePolicy>,
     pub labels: Option<&'a Labels>,
     pub min_life_ms: u64,
+    pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Alter<'_> {
@@ -75,6 +81,10 @@ impl ScriptCall for Alter<'_> {
 
     fn script() -> &'static LuaScript {
         &ALTER
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -96,8 +106,9 @@ pub(in crate::features::timeseries) struct Describe<'a>(pub &'a SeriesKeys);
 
 impl ScriptCall for Describe<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series.
-    type Reply = Option<Description>;
+    /// `None`: there is no such series. The bytes are those of the packed chunk that retention cuts through, all of whose
+    /// samples are counted, and whose first one is not known; empty: there is none.
+    type Reply = Option<(Description, Vec<u8>)>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
 
@@ -109,7 +120,7 @@ impl ScriptCall for Describe<'_> {
         bind_keys(call, self.0);
     }
 
-    fn decode(raw: Vec<Value>) -> Result<Option<Description>, BadReply> {
+    fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
         use Value::{BulkString, Int};
 
         let [
@@ -128,14 +139,14 @@ impl ScriptCall for Describe<'_> {
                 other => Err(BadReply::new(&DESCRIBE, other)),
             };
         };
-        let ends = match ends {
-            [] => None,
-            [Int(first), Int(last)] => Some((*first, *last)),
+        let (ends, cut) = match ends {
+            [] => (None, Vec::new()),
+            [Int(first), Int(last), BulkString(cut)] => (Some((*first, *last)), cut.clone()),
             other => return Err(BadReply::new(&DESCRIBE, other)),
         };
         let definition = decode_definition(&DESCRIBE, *retention_ms, policy, labels)?;
         let (count, chunks, bytes) = (count.unsigned_abs(), chunks.unsigned_abs(), bytes.unsigned_abs());
-        Ok(Some(Description { definition, created: *created, count, chunks, bytes, ends }))
+        Ok(Some((Description { definition, created: *created, count, chunks, bytes, ends }, cut)))
     }
 }
 
@@ -154,7 +165,10 @@ pub(in crate::features::timeseries) fn decode_definition(
 
 /// Deletes a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Delete<'a>(pub &'a SeriesKeys);
+pub(in crate::features::timeseries) struct Delete<'a> {
+    pub keys: &'a SeriesKeys,
+    pub fence: Option<&'a Fence>,
+}
 
 impl ScriptCall for Delete<'_> {
     type Raw = i64;
@@ -167,8 +181,12 @@ impl ScriptCall for Delete<'_> {
         &DELETE
     }
 
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.0);
+        bind_keys(call, self.keys);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

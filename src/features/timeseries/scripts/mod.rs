@@ -1,5 +1,6 @@
 //! The scripts of `migrations-lua/timeseries/`, as typed calls.
 
+mod chunks;
 mod definitions;
 mod samples;
 
@@ -8,6 +9,7 @@ use super::series::Labels;
 use crate::lua;
 use crate::redis::{BadReply, Binding, LuaScript};
 
+pub(super) use chunks::{Plain, Swap};
 pub(super) use definitions::{Alter, Create, Created, Delete, Describe, MarkListed, decode_definition};
 pub(super) use samples::{Append, DeleteRange, Latest, Read};
 
@@ -19,6 +21,8 @@ pub(super) static ALTER: LuaScript = lua!("timeseries/alter.lua");
 pub(super) static DESCRIBE: LuaScript = lua!("timeseries/describe.lua");
 pub(super) static DELETE: LuaScript = lua!("timeseries/delete.lua");
 pub(super) static DELETE_RANGE: LuaScript = lua!("timeseries/delete_range.lua");
+pub(super) static PLAIN: LuaScript = lua!("timeseries/plain.lua");
+pub(super) static SWAP: LuaScript = lua!("timeseries/swap.lua");
 pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
 
 /// What every script answers for a key that holds no series.

@@ -6,8 +6,8 @@ use super::super::backend::chunk::{self, ChunkError};
 use super::super::backend::{Order, Reason, Refused, Window};
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, Sample};
-use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, labels_json};
-use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, decode_flag, labels_json};
+use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Adds a batch to a series.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(in crate::features::timeseries) struct Append<'a> {
     pub chunk_samples: usize,
     pub min_life_ms: u64,
     pub now: &'a str,
+    pub fence: Option<&'a Fence>,
 }
 
 /// What became of a batch, or of as much of it as one call may do.
@@ -31,11 +32,15 @@ pub(in crate::features::timeseries) struct Appended {
     pub stored: usize,
     /// Whether the index knows the series.
     pub listed: bool,
+    /// How many sealed chunks wait to be packed.
+    pub plain: u64,
+    /// The packed chunk that the next sample falls into; empty: none was in the way.
+    pub packed: Vec<u8>,
     pub refused: Vec<Refused>,
 }
 
 impl ScriptCall for Append<'_> {
-    type Raw = Vec<i64>;
+    type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>);
     /// `None`: there is no such series.
     type Reply = Option<Appended>;
     const KEYS: usize = 3;
@@ -43,6 +48,10 @@ impl ScriptCall for Append<'_> {
 
     fn script() -> &'static LuaScript {
         &APPEND
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -66,33 +75,34 @@ impl ScriptCall for Append<'_> {
         };
     }
 
-    fn decode(raw: Vec<i64>) -> Result<Option<Appended>, BadReply> {
+    fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
         let bad = || BadReply::new(&APPEND, &raw);
         let size = |number: i64| usize::try_from(number).map_err(|_| bad());
-        match raw.as_slice() {
-            [NO_SERIES] => Ok(None),
-            [consumed, stored, listed, refused @ ..] => {
-                let (pairs, odd) = refused.as_chunks::<2>();
-                if !odd.is_empty() {
-                    return Err(bad());
-                }
-                let refused = pairs
-                    .iter()
-                    .map(|&[at, reason]| {
-                        let reason = match reason {
-                            1 => Reason::TooOld,
-                            2 => Reason::Duplicate,
-                            3 => Reason::SumOutOfRange,
-                            _ => return Err(bad()),
-                        };
-                        Ok(Refused { at: size(at)?, reason })
-                    })
-                    .collect::<Result<_, _>>()?;
-                let (consumed, stored) = (size(*consumed)?, size(*stored)?);
-                Ok(Some(Appended { consumed, stored, listed: *listed == 1, refused }))
-            }
-            _ => Err(bad()),
+        let (consumed, stored, listed, plain, packed, refused) = &raw;
+        if *consumed == NO_SERIES {
+            return Ok(None);
         }
+        let (pairs, []) = refused.as_chunks::<2>() else { return Err(bad()) };
+        let refused = pairs
+            .iter()
+            .map(|&[at, reason]| {
+                let reason = match reason {
+                    1 => Reason::TooOld,
+                    2 => Reason::Duplicate,
+                    3 => Reason::SumOutOfRange,
+                    _ => return Err(bad()),
+                };
+                Ok(Refused { at: size(at)?, reason })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Appended {
+            consumed: size(*consumed)?,
+            stored: size(*stored)?,
+            listed: *listed == 1,
+            plain: plain.unsigned_abs(),
+            packed: packed.clone(),
+            refused,
+        }))
     }
 }
 
@@ -188,12 +198,22 @@ pub(in crate::features::timeseries) struct DeleteRange<'a> {
     pub window: Window,
     /// Sealed chunks in one call.
     pub limit: usize,
+    pub fence: Option<&'a Fence>,
+}
+
+/// What one call deleted.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Deletion {
+    pub done: bool,
+    pub deleted: u64,
+    /// The packed chunk that the window cuts through; empty: none was in the way.
+    pub packed: Vec<u8>,
 }
 
 impl ScriptCall for DeleteRange<'_> {
-    type Raw = Vec<i64>;
-    /// `None`: there is no such series; else whether all is done, and how many samples went.
-    type Reply = Option<(bool, u64)>;
+    type Raw = (i64, i64, Vec<u8>);
+    /// `None`: there is no such series.
+    type Reply = Option<Deletion>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
@@ -201,15 +221,18 @@ impl ScriptCall for DeleteRange<'_> {
         &DELETE_RANGE
     }
 
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
     fn bind(&self, call: &mut Binding) {
         bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit);
     }
 
-    fn decode(raw: Vec<i64>) -> Result<Self::Reply, BadReply> {
-        match raw.as_slice() {
-            [NO_SERIES] => Ok(None),
-            [done, deleted] => Ok(Some((*done == 1, deleted.unsigned_abs()))),
-            other => Err(BadReply::new(&DELETE_RANGE, other)),
+    fn decode((done, deleted, packed): Self::Raw) -> Result<Self::Reply, BadReply> {
+        if done == NO_SERIES {
+            return Ok(None);
         }
+        Ok(Some(Deletion { done: decode_flag(&DELETE_RANGE, done)?, deleted: deleted.unsigned_abs(), packed }))
     }
 }

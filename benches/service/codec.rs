@@ -1,0 +1,146 @@
+//! Bytes a sample by codec: why sealed chunks of series are packed with pco.
+//!
+//! Beside it stand the two usual choices, by the length that they would have: XOR of neighbours (Pelkonen et al.,
+//! "Gorilla", 2015), and decimal scaling with bit packing (after Afroozeh et al., "ALP", 2023). Readings of one's own
+//! join in by `GTX_BENCH_READINGS=file.csv`, a header line and a timestamp before the values.
+
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a table of rounded figures")]
+
+use std::time::Instant;
+
+use pco::ChunkConfig;
+use pco::standalone::{simple_compress, simple_decompress};
+
+use crate::report::Report;
+
+/// As many as `timeseries.chunk_samples`.
+const CHUNK: usize = 512;
+const SAMPLES: usize = 200_000;
+/// The service's own.
+const LEVEL: usize = 4;
+
+pub fn run(report: &mut Report) {
+    for (name, values) in series() {
+        let count = values.len();
+        let share = |bytes: usize| bytes as f64 / count as f64;
+        let chunks = || values.chunks(CHUNK);
+        let config = ChunkConfig::default().with_compression_level(LEVEL);
+        let began = Instant::now();
+        let packed: Vec<Vec<u8>> =
+            chunks().map(|chunk| simple_compress(chunk, &config).expect("numbers that can be packed")).collect();
+        let encoding = began.elapsed();
+        let began = Instant::now();
+        for (chunk, bytes) in chunks().zip(&packed) {
+            let back: Vec<f64> = simple_decompress(bytes).expect("what was packed");
+            assert!(back.iter().zip(chunk).all(|(a, b)| a.to_bits() == b.to_bits()), "bit for bit");
+        }
+        let decoding = began.elapsed();
+        let rate = |took: std::time::Duration| count as f64 / took.as_secs_f64() / 1e6;
+        report.row(
+            format!("bytes a value, {name}: pco / decimal scaling / XOR"),
+            format!(
+                "{:.2} / {:.2} / {:.2}; pco packs {:.0} and unpacks {:.0} million a second",
+                share(packed.iter().map(Vec::len).sum()),
+                share(chunks().map(scaled).sum()),
+                share(chunks().map(|chunk| xored(chunk).div_ceil(8)).sum()),
+                rate(encoding),
+                rate(decoding),
+            ),
+            "",
+        );
+    }
+}
+
+fn series() -> Vec<(String, Vec<f64>)> {
+    let mut random = Random(88_172_645_463_325_252);
+    let mut level = 20.0;
+    let walk = (0..SAMPLES).map(|_| {
+        level += (random.next() - 0.5) / 5.0;
+        rounded(level, 100.0)
+    });
+    let mut all = vec![("a random walk with 2 decimals".to_owned(), walk.collect())];
+    let energy: Vec<f64> = (0..SAMPLES)
+        .map(|at| {
+            let hour = (at as f64 * 15.0 / 3_600.0) % 24.0;
+            let load = 0.3 + 0.5 * (-(hour - 19.0).powi(2) / 8.0).exp() + 0.1 * random.next();
+            rounded(load * 15.0 / 3_600.0, 1e6)
+        })
+        .collect();
+    let mut sum = 1_234.5;
+    let register = energy.iter().map(|value| {
+        sum += value;
+        rounded(sum, 1_000.0)
+    });
+    all.push(("a meter's register with 3 decimals".to_owned(), register.collect()));
+    all.push(("15-second energy with 6 decimals".to_owned(), energy));
+    all.push(("noise of full precision".to_owned(), (0..SAMPLES).map(|_| random.next()).collect()));
+    if let Some(file) = std::env::var_os("GTX_BENCH_READINGS") {
+        let text = std::fs::read_to_string(&file).expect("the readings");
+        let mut lines = text.lines();
+        for (column, name) in lines.next().expect("a header").split(',').enumerate().skip(1) {
+            let value =
+                |line: &str| line.split(',').nth(column).and_then(|value| value.parse().ok()).expect("a number");
+            all.push((name.to_owned(), lines.clone().map(value).collect()));
+        }
+    }
+    all
+}
+
+fn rounded(value: f64, scale: f64) -> f64 {
+    (value * scale).round() / scale
+}
+
+/// Bits of a chunk whose values are stored as the difference to their predecessor's bits.
+fn xored(values: &[f64]) -> usize {
+    let (mut bits, mut window) = (64, None);
+    for pair in values.windows(2) {
+        let difference = pair[0].to_bits() ^ pair[1].to_bits();
+        let (leading, trailing) = (difference.leading_zeros().min(31), difference.trailing_zeros());
+        bits += match window {
+            _ if difference == 0 => 1,
+            Some((before, after)) if leading >= before && trailing >= after => 2 + 64 - before - after,
+            _ => {
+                window = Some((leading, trailing));
+                2 + 5 + 6 + 64 - leading - trailing
+            }
+        };
+    }
+    bits as usize
+}
+
+/// Bytes of a chunk whose values are integers of the best power of ten, bit-packed by themselves or by differences;
+/// what is no such integer stands beside it with its position.
+fn scaled(values: &[f64]) -> usize {
+    (0..=14).map(|digits| scaled_by(values, 10_f64.powi(digits))).min().expect("some power")
+}
+
+fn scaled_by(values: &[f64], scale: f64) -> usize {
+    let (mut integers, mut exceptions) = (Vec::with_capacity(values.len()), 0);
+    for &value in values {
+        let integer = (value * scale).round();
+        if integer.abs() < 9e15 && (integer / scale).to_bits() == value.to_bits() {
+            integers.push(integer as i64);
+        } else {
+            exceptions += 1;
+            integers.push(integers.last().copied().unwrap_or(0));
+        }
+    }
+    let width = |range: u64| (64 - range.leading_zeros()) as usize;
+    let (low, high) = (integers.iter().min().expect("a value"), integers.iter().max().expect("a value"));
+    let steps = integers.windows(2).map(|pair| width(((pair[1] - pair[0]).unsigned_abs()) * 2));
+    let bits = width(high.abs_diff(*low)).min(steps.max().unwrap_or(0));
+    16 + (bits * values.len()).div_ceil(8) + exceptions * 10
+}
+
+/// Marsaglia's xorshift: the same series in every run.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to below 1.
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

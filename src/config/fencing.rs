@@ -1,0 +1,55 @@
+//! `[fencing]`: how long a target remembers the tokens of those who wrote to it.
+
+use serde::Deserialize;
+
+use super::value::Span;
+use super::{FieldError, Section};
+
+/// Belongs to no feature: whoever grants leases and whoever takes guarded writes must agree on it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FencingConfig {
+    /// By which a fence outlives what it guards; no lease may be longer.
+    pub outlive: Span,
+    /// How long the fence of data without an end lives after the last guarded write.
+    pub endless: Span,
+}
+
+/// A century: far below what a script can count in milliseconds.
+const LONGEST: Span = Span::from_millis(100 * 31_557_600_000);
+
+impl Section for FencingConfig {
+    const NAME: &'static str = "fencing";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        if self.outlive.duration().is_zero() {
+            return Err(FieldError::new("outlive", "must not be 0"));
+        }
+        if self.endless < self.outlive {
+            return Err(FieldError::new("endless", "must not be shorter than outlive"));
+        }
+        if self.endless > LONGEST {
+            return Err(FieldError::new("endless", "must not be longer than 100 years"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_wrong_length_names_its_field() {
+        for (overrides, field) in [
+            ("outlive = \"0s\"", "fencing.outlive"),
+            ("outlive = \"2h\"\nendless = \"1h\"", "fencing.endless"),
+            ("endless = \"6000w\"", "fencing.endless"),
+        ] {
+            let config = Config::with_overrides(&format!("[fencing]\n{overrides}")).expect("TOML");
+            let error = config.section::<FencingConfig>().expect_err(overrides).to_string();
+            assert!(error.contains(field), "{overrides}: {error}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Adding to a counter.
+
+use super::super::keys::Place;
+use super::super::model::Counter;
+use super::INCREMENT;
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+
+pub(in super::super) struct Increment<'a> {
+    pub place: &'a Place,
+    pub by: i64,
+    /// Milliseconds, of a counter that is created; `None`: no expiry.
+    pub ttl: Option<u64>,
+    pub answer: &'a Key,
+    /// Milliseconds that the answer is kept; 0: it is not.
+    pub answer_ttl: u64,
+    pub fence: Option<&'a Fence>,
+}
+
+pub(in super::super) enum IncrementReply {
+    Done(Counter),
+    /// The value has tags that must be checked.
+    LookFirst,
+    NotANumber,
+}
+
+impl ScriptCall for Increment<'_> {
+    type Raw = (String, String);
+    type Reply = IncrementReply;
+    const KEYS: usize = 4;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &INCREMENT
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy()).key(self.answer);
+        call.arg(self.by).arg(self.ttl.unwrap_or(0)).arg(self.answer_ttl);
+    }
+
+    fn decode((status, answer): Self::Raw) -> Result<IncrementReply, BadReply> {
+        match status.as_str() {
+            "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(&INCREMENT, answer)),
+            "tagged" => Ok(IncrementReply::LookFirst),
+            "not-a-number" => Ok(IncrementReply::NotANumber),
+            other => Err(BadReply::new(&INCREMENT, other)),
+        }
+    }
+}
+
+/// Reads `value ttl created`.
+pub(in super::super) fn counter(answer: &str) -> Option<Counter> {
+    let mut words = answer.split(' ');
+    let value = words.next()?.parse().ok()?;
+    let ttl: i64 = words.next()?.parse().ok()?;
+    Some(Counter { value, ttl_ms: u64::try_from(ttl).ok(), created: words.next()? == "1" })
+}

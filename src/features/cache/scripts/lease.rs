@@ -1,0 +1,52 @@
+//! Asking for the lease to rebuild a value.
+
+use redis::Value;
+
+use super::super::keys::Place;
+use super::LEASE;
+use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+
+pub(in super::super) struct Lease<'a> {
+    pub place: &'a Place,
+    pub token: &'a str,
+    /// Milliseconds.
+    pub ttl: u64,
+}
+
+pub(in super::super) enum LeaseReply {
+    Granted,
+    /// A value stands there after all.
+    Exists,
+    /// Another caller has it for so many milliseconds more.
+    Held {
+        remaining: u64,
+        stale: Option<Vec<u8>>,
+    },
+}
+
+impl ScriptCall for Lease<'_> {
+    type Raw = (String, u64, Value);
+    type Reply = LeaseReply;
+    const KEYS: usize = 3;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &LEASE
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy());
+        call.arg(self.token).arg(self.ttl);
+    }
+
+    fn decode(raw: Self::Raw) -> Result<LeaseReply, BadReply> {
+        match (raw.0.as_str(), raw.1, raw.2) {
+            ("granted", ..) => Ok(LeaseReply::Granted),
+            ("exists", ..) => Ok(LeaseReply::Exists),
+            ("held", remaining, Value::BulkString(bytes)) => {
+                Ok(LeaseReply::Held { remaining, stale: Some(bytes).filter(|bytes| !bytes.is_empty()) })
+            }
+            (other, ..) => Err(BadReply::new(&LEASE, other)),
+        }
+    }
+}

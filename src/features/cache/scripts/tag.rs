@@ -1,0 +1,58 @@
+//! Calls that read and raise the generations of tags.
+
+use super::super::value::Generation;
+use super::{TAG_OPEN, TAG_RAISE};
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+
+pub(in super::super) struct TagOpen<'a> {
+    pub tag: &'a Key,
+    /// Milliseconds, above 0.
+    pub ttl: u64,
+}
+
+impl ScriptCall for TagOpen<'_> {
+    type Raw = String;
+    type Reply = Generation;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &TAG_OPEN
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.tag).arg(self.ttl);
+    }
+
+    fn decode(raw: String) -> Result<Generation, BadReply> {
+        raw.parse().map_err(|_| BadReply::new(&TAG_OPEN, raw))
+    }
+}
+
+pub(in super::super) struct TagRaise<'a> {
+    pub tag: &'a Key,
+    pub fence: Option<&'a Fence>,
+}
+
+impl ScriptCall for TagRaise<'_> {
+    type Raw = i64;
+    type Reply = ();
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &TAG_RAISE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.tag);
+    }
+
+    fn decode(_: i64) -> Result<(), BadReply> {
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! The bytes of samples: the records of an open chunk, and sealed chunks, plain or packed.
+//!
+//! The first byte of a chunk is its version. In both versions the first timestamp stands right behind it, as a record
+//! has it, so that scripts find a chunk's start without knowing more. Values come back bit for bit.
+//!
+//! Writes happen in scripts, which understand plain chunks only; a service packs a chunk once it is sealed, and unpacks
+//! it again when a write or a deletion falls into it. Why this format, in figures: docs/timeseries-storage.md.
+
+mod packed;
+mod plain;
+
+pub(in crate::features::timeseries) use packed::{pack, unpack};
+pub(in crate::features::timeseries) use plain::{RECORD, decode, encode};
+
+use super::super::series::Sample;
+use super::Window;
+
+const SIGN: u64 = 1 << 63;
+
+/// A chunk that this version of the service does not understand.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::features::timeseries) enum ChunkError {
+    #[error("a chunk of version {0:?}, which this service does not read")]
+    Version(Option<u8>),
+    #[error("a chunk with {0} bytes behind its last whole record")]
+    Torn(usize),
+    #[error("a packed chunk that ends early")]
+    Short,
+    #[error("a packed chunk that says it has {0} samples")]
+    Count(usize),
+    #[error("a packed chunk that cannot be unpacked")]
+    Codec(#[from] pco::errors::PcoError),
+}
+
+/// The first and the last timestamp of a chunk.
+pub(in crate::features::timeseries) type Ends = (i64, i64);
+
+/// Appends the chunk's samples within the window, ascending, and returns where the chunk begins and ends.
+///
+/// # Errors
+/// [`ChunkError`] when the bytes are no chunk; `out` may then hold a part of it.
+pub(in crate::features::timeseries) fn read(
+    chunk: &[u8],
+    window: Window,
+    out: &mut Vec<Sample>,
+) -> Result<Ends, ChunkError> {
+    match chunk {
+        [plain::VERSION, records @ ..] => plain::read(records, window, out),
+        [packed::VERSION, rest @ ..] => packed::read(rest, window, out),
+        other => Err(ChunkError::Version(other.first().copied())),
+    }
+}
+
+/// The chunk's first timestamp.
+///
+/// # Errors
+/// [`ChunkError::Short`].
+pub(in crate::features::timeseries) fn start(chunk: &[u8]) -> Result<i64, ChunkError> {
+    let start = chunk.get(1..9).and_then(|bytes| bytes.try_into().ok()).ok_or(ChunkError::Short)?;
+    Ok(from_ordered(u64::from_be_bytes(start)))
+}
+
+/// A timestamp as bytes that order as timestamps do.
+fn ordered(timestamp: i64) -> [u8; 8] {
+    (timestamp.cast_unsigned() ^ SIGN).to_be_bytes()
+}
+
+fn from_ordered(bytes: u64) -> i64 {
+    (bytes ^ SIGN).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(samples: &[Sample]) -> Vec<u8> {
+        let mut bytes = vec![plain::VERSION];
+        for sample in samples {
+            encode(*sample, &mut bytes);
+        }
+        bytes
+    }
+
+    fn times(chunk: &[u8], from: i64, to: i64) -> Vec<i64> {
+        let mut out = Vec::new();
+        read(chunk, Window { from, to }, &mut out).expect("a chunk");
+        out.iter().map(|sample| sample.timestamp).collect()
+    }
+
+    #[test]
+    fn a_window_includes_both_its_ends_in_both_forms() {
+        let all: Vec<Sample> = (0..100).map(|n| Sample { timestamp: n * 10, value: 0.0 }).collect();
+        let plain = plain(&all);
+        let packed = pack(&plain).expect("a chunk").expect("smaller");
+        for bytes in [&plain, &packed] {
+            assert_eq!(times(bytes, 10, 30), [10, 20, 30]);
+            assert_eq!(times(bytes, 11, 29), [20]);
+            assert_eq!(times(bytes, 30, 10), [0; 0]);
+            assert_eq!(times(bytes, -5, 5_000).len(), 100);
+            assert_eq!(read(bytes, Window { from: 5_000, to: 5_000 }, &mut Vec::new()).expect("a chunk"), (0, 990));
+        }
+    }
+
+    #[test]
+    fn timestamps_order_as_bytes_do() {
+        let times = [i64::MIN, -1, 0, 1, 255, 256, (1 << 53) - 1, i64::MAX];
+        let bytes: Vec<Vec<u8>> = times.iter().map(|&timestamp| plain(&[Sample { timestamp, value: 0.0 }])).collect();
+        assert!(bytes.is_sorted());
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused() {
+        let window = Window { from: 0, to: 1 };
+        let refused = |bytes: &[u8]| read(bytes, window, &mut Vec::new()).expect_err("no chunk");
+        assert!(matches!(refused(&[]), ChunkError::Version(None)));
+        assert!(matches!(refused(&[9, 1]), ChunkError::Version(Some(9))));
+        assert!(matches!(refused(&[plain::VERSION, 1]), ChunkError::Torn(1)));
+        assert!(matches!(refused(&[packed::VERSION, 1]), ChunkError::Short));
+    }
+}

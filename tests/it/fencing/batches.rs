@@ -1,0 +1,92 @@
+//! Requests with many targets: each judges the token by itself.
+
+use axum::body::{Body, Bytes};
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{SERIES, append, highest, put, send};
+use crate::support::{TestApp, eventually};
+
+#[tokio::test]
+async fn a_batch_stores_and_deletes_what_has_seen_no_newer_token() {
+    let app = TestApp::spawn().await;
+    for (path, token) in [("/cache/newer", 30), ("/cache/same", 20), ("/cache/gone", 30), ("/cache/goes", 20)] {
+        put(&app, token, path, "1").await.expect(201);
+    }
+    let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
+    let batch = json!({
+        "get": ["newer"],
+        "set": [{"key": "newer", "value": 2, "tags": ["t"]}, {"key": "same", "value": 2}, {"key": "fresh", "value": 2}],
+        "delete": ["gone", "goes"],
+    });
+    let reply = send(&app, 20, Method::POST, "/cache/batch", batch.to_string()).await.expect(200).json();
+    let statuses = |part: &str| -> Vec<Value> {
+        reply[part].as_array().expect("results").iter().map(|item| item["status"].clone()).collect()
+    };
+    assert_eq!((statuses("get"), statuses("set")), (vec![json!(200)], vec![json!(409), json!(204), json!(201)]));
+    assert_eq!(statuses("delete"), [409, 204], "{reply}");
+    for error in [&reply["set"][0]["error"], &reply["delete"][0]["error"]] {
+        assert_eq!((&error["code"], &error["outcome"]), (&json!("stale-fence"), &json!("not_applied")), "{reply}");
+    }
+    for (path, value) in [("/cache/newer", "1"), ("/cache/same", "2"), ("/cache/fresh", "2"), ("/cache/gone", "1")] {
+        assert_eq!(app.get(path).await.expect(200).text(), value, "{path}");
+    }
+    app.get("/cache/goes").await.expect_problem(404, "cache-miss");
+    let fence = |key: &str| highest(&app.redis(), &format!("cache:fence:{{cache:{key}}}"));
+    assert_eq!((fence("newer"), fence("fresh"), fence("goes")), (Some(30), Some(20), Some(20)));
+}
+
+#[tokio::test]
+async fn a_load_stores_the_series_that_have_seen_no_newer_token() {
+    let app = TestApp::spawn().await;
+    append(&app, 30, SERIES, 1).await.expect(200);
+    let (newer, fresh) = ("energy:generation:m1", "energy:generation:m2");
+    let bodies = [
+        ("text/csv", format!("series,timestamp,value\n{newer},2,2\n{fresh},2,2\n")),
+        (
+            "application/x-ndjson",
+            format!(
+                "{{\"series\":\"{newer}\",\"timestamp\":2,\"value\":2}}\n{{\"series\":\"{fresh}\",\"timestamp\":3,\"value\":2}}"
+            ),
+        ),
+        (
+            "application/json",
+            json!({ "samples": [{ "series": newer, "timestamp": 2, "value": 2 },
+                                { "series": fresh, "timestamp": 4, "value": 2 }] })
+            .to_string(),
+        ),
+    ];
+    for (media_type, body) in bodies {
+        let headers = [("content-type", media_type), ("fencing-token", "20")];
+        let answer = app.send(Method::POST, "/timeseries/samples", &headers, body).await.expect(200).json();
+        assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1), &json!(1)), "{media_type}: {answer}");
+        let refused = &answer["refused"][0];
+        assert_eq!((&refused["code"], &refused["series"]), (&json!("stale-fence"), &json!(newer)), "{answer}");
+    }
+    assert_eq!(app.get(&format!("/timeseries/{newer}")).await.expect(200).json()["count"], 1);
+    assert_eq!(app.get(&format!("/timeseries/{fresh}")).await.expect(200).json()["count"], 3);
+    assert_eq!(highest(&app.redis(), "ts:fence:{energy:generation:m2}"), Some(20));
+}
+
+#[tokio::test]
+async fn a_load_whose_lock_is_lost_on_the_way_keeps_what_came_before() {
+    let app = TestApp::builder().config("timeseries.buffer_samples = 1").spawn().await;
+    let (sender, mut receiver) = mpsc::unbounded_channel::<Result<Bytes, std::io::Error>>();
+    let body = Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
+    let headers = [("content-type", "text/csv"), ("fencing-token", "20")];
+    let load = app.send(Method::POST, "/timeseries/samples", &headers, body);
+    let other = async {
+        let first = "series,timestamp,value\nenergy:generation:m1,1,1\n";
+        sender.send(Ok(Bytes::from_static(first.as_bytes()))).expect("it is read");
+        eventually("the first line is stored", async || app.get(SERIES).await.is(200)).await;
+        append(&app, 21, SERIES, 2).await.expect(200);
+        sender.send(Ok(Bytes::from_static(b"energy:generation:m1,3,1\n"))).expect("it is read");
+        drop(sender);
+    };
+    let (loaded, ()) = tokio::join!(load, other);
+    let answer = loaded.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1), &json!(1)), "{answer}");
+    assert_eq!((&answer["refused"][0]["line"], &answer["refused"][0]["code"]), (&json!(3), &json!("stale-fence")));
+    assert_eq!(app.get(SERIES).await.expect(200).json()["count"], 2);
+}

@@ -1,0 +1,103 @@
+//! Real locks, several replicas, and what is left of the order when Redis forgets or goes away.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::{SERIES, append, highest, put, send};
+use crate::support::{TestApp, eventually};
+
+async fn acquire(app: &TestApp, ttl_ms: u64, wait_ms: u64) -> u64 {
+    let body = json!({ "ttl_ms": ttl_ms, "wait_ms": wait_ms });
+    let grant: Value = app.post("/locks/settlement:42", body).await.expect(201).json();
+    grant["fencing_token"].as_u64().expect("a token")
+}
+
+#[tokio::test]
+async fn a_holder_that_slept_through_the_end_of_its_lease_does_not_write() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let first = acquire(&app, 100, 0).await;
+    put(&app, first, "/cache/settlement:42", "\"first\"").await.expect(201);
+    append(&app, first, SERIES, 1).await.expect(200);
+    // The first holder sleeps; the second waits in line until the lease is over.
+    let second = acquire(&app, 60_000, 5_000).await;
+    assert!(second > first);
+    put(&app, second, "/cache/settlement:42", "\"second\"").await.expect(204);
+    append(&app, second, SERIES, 2).await.expect(200);
+    put(&app, first, "/cache/settlement:42", "\"late\"").await.expect_problem(409, "stale-fence");
+    append(&app, first, SERIES, 3).await.expect_problem(409, "stale-fence");
+    assert_eq!(app.get("/cache/settlement:42").await.expect(200).json(), "second");
+    assert_eq!(app.get("/timeseries/energy:generation:m1/latest").await.expect(200).json()["timestamp"], 2);
+    // Several writes under one grant.
+    put(&app, second, "/cache/settlement:42", "\"again\"").await.expect(204);
+}
+
+#[tokio::test]
+async fn tokens_still_rise_for_what_remembers_them_when_redis_forgets_everything() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let first = acquire(&app, 60_000, 0).await;
+    put(&app, first, "/cache/a", "1").await.expect(201);
+    let _: () = app.redis().command(&["FLUSHALL"]);
+    let second = acquire(&app, 60_000, 0).await;
+    put(&app, second, "/cache/a", "2").await.expect(201);
+    put(&app, first, "/cache/a", "3").await.expect_problem(409, "stale-fence");
+    assert_eq!(app.get("/cache/a").await.expect(200).text(), "2");
+}
+
+#[tokio::test]
+async fn writes_through_two_replicas_are_accepted_in_the_order_of_their_tokens() {
+    const WRITES: u64 = 300;
+    let one = TestApp::spawn().await;
+    let other = TestApp::builder().beside(&one).spawn().await;
+    let writes = (1..=WRITES).map(|number| {
+        // Neighbours meet in changed order, and half of them at the other replica.
+        let token = 1_000 + (number ^ 5);
+        let app = if number % 2 == 0 { &one } else { &other };
+        async move {
+            // A counter's value is the place of its increment in the order of all.
+            let reply = send(app, token, Method::POST, "/cache/order/increment", "{\"by\":1}").await;
+            if reply.is(200) {
+                return Some((reply.json()["value"].as_u64().expect("a count"), token));
+            }
+            reply.expect_problem(409, "stale-fence");
+            None
+        }
+    });
+    let mut accepted: Vec<(u64, u64)> = futures_util::future::join_all(writes).await.into_iter().flatten().collect();
+    accepted.sort_unstable();
+    let tokens: Vec<u64> = accepted.iter().map(|(_, token)| *token).collect();
+    assert!(tokens.is_sorted(), "{tokens:?}");
+    assert!((1..WRITES).contains(&u64::try_from(tokens.len()).expect("few")), "some were late: {tokens:?}");
+    let counted = one.get("/cache/order").await.expect(200).text();
+    assert_eq!(counted, tokens.len().to_string(), "a refused write counted");
+    assert_eq!(highest(&one.redis(), "cache:fence:{cache:order}"), tokens.last().copied());
+}
+
+#[tokio::test]
+async fn a_guarded_write_fails_as_others_do_when_redis_is_away() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    put(&app, 20, "/cache/a", "1").await.expect(201);
+    app.proxy().stall();
+    assert_eq!(put(&app, 21, "/cache/a", "2").await.expect_problem(504, "redis-timeout")["outcome"], "unknown");
+    app.proxy().cut();
+    put(&app, 21, "/cache/a", "2").await.expect_problem(503, "redis-unavailable");
+    app.proxy().heal();
+    eventually("writes work again", async || put(&app, 21, "/cache/a", "3").await.is(204)).await;
+    put(&app, 20, "/cache/a", "4").await.expect_problem(409, "stale-fence");
+}
+
+#[tokio::test]
+async fn only_the_write_itself_has_an_unknown_outcome() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    put(&app, 20, "/cache/a", "1").await.expect(201);
+    app.proxy().stall();
+    let headers = [super::JSON, ("fencing-token", "21"), ("if-match", "*")];
+    let timed_out = app.send(Method::PUT, "/cache/a", &headers, "2").await;
+    assert_eq!(timed_out.expect_problem(504, "redis-timeout")["outcome"], "not_applied");
+    app.proxy().heal();
+    let deadline = Duration::from_secs(2);
+    let back = tokio::time::timeout(deadline, eventually("it is back", async || app.get("/cache/a").await.is(200)));
+    back.await.expect("within two seconds");
+    assert_eq!(app.get("/cache/a").await.expect(200).text(), "1");
+}

@@ -1,0 +1,180 @@
+//! Every route: those that keep a fence refuse what is older, the others refuse the header.
+
+use std::collections::BTreeSet;
+
+use axum::http::Method;
+use gridtokenx_redis::app::access_table;
+use gridtokenx_redis::http::access::Fencing;
+use serde_json::json;
+
+use super::{JSON, SERIES, append, highest, put, send, snapshot};
+use crate::support::{Reply, TestApp};
+
+/// One guarded request and what it is answered when its token is not older than the target's.
+struct Write {
+    row: (&'static str, &'static str),
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+}
+
+const fn write(
+    row: (&'static str, &'static str),
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+) -> Write {
+    Write { row, path, headers, body, status }
+}
+
+const PUT: (&str, &str) = ("PUT", "/cache/{key}");
+const DELETE: (&str, &str) = ("DELETE", "/cache/{key}");
+const ABSENT: (&str, &str) = ("if-none-match", "*");
+const OTHER: (&str, &str) = ("if-match", "\"other\"");
+const LEASE: (&str, &str) = ("cache-lease", "00112233445566778899aabbccddeeff");
+
+/// All that change one target. The value is the number 1 with a tag, a stale copy and a life of a minute; the series has
+/// one sample.
+const WRITES: &[Write] = &[
+    write(PUT, "/cache/market:stats:24h?ttl_ms=5000", &[], "2", 204),
+    write(PUT, "/cache/market:stats:24h?keep_ttl=true&tags=u", &[], "2", 204),
+    write(PUT, "/cache/market:stats:24h", &[ABSENT], "2", 412),
+    write(PUT, "/cache/market:stats:24h", &[OTHER], "2", 412),
+    write(PUT, "/cache/market:stats:24h", &[LEASE], "2", 409),
+    write(DELETE, "/cache/market:stats:24h", &[], "", 204),
+    write(DELETE, "/cache/market:stats:24h", &[OTHER], "", 412),
+    write(DELETE, "/cache/market:stats:24h?take=true", &[], "", 200),
+    write(DELETE, "/cache/market:stats:24h?take=true", &[OTHER], "", 412),
+    write(("POST", "/cache/{key}/touch"), "/cache/market:stats:24h/touch", &[], "{\"ttl_ms\":9000}", 204),
+    write(("POST", "/cache/{key}/increment"), "/cache/market:stats:24h/increment", &[], "{\"by\":2}", 409),
+    write(("POST", "/cache/{key}/increment"), "/cache/counter/increment", &[], "{\"by\":2}", 200),
+    write(("DELETE", "/cache/tags/{tag}"), "/cache/tags/t", &[], "", 204),
+    write(("PUT", "/timeseries/{key}"), SERIES, &[], "{}", 200),
+    write(("PUT", "/timeseries/{key}"), SERIES, &[], "{\"retention_ms\":1000}", 409),
+    write(("PATCH", "/timeseries/{key}"), SERIES, &[], "{\"retention_ms\":1000}", 200),
+    write(("DELETE", "/timeseries/{key}"), SERIES, &[], "", 204),
+    write(
+        ("POST", "/timeseries/{key}/samples"),
+        "/timeseries/energy:generation:m1/samples",
+        &[],
+        "{\"samples\":[{\"timestamp\":2,\"value\":2}]}",
+        200,
+    ),
+    write(
+        ("DELETE", "/timeseries/{key}/samples"),
+        "/timeseries/energy:generation:m1/samples?from=0&to=9",
+        &[],
+        "",
+        200,
+    ),
+];
+
+impl Write {
+    async fn under(&self, app: &TestApp, token: &str) -> Reply {
+        let mut headers = vec![JSON, ("fencing-token", token)];
+        headers.extend(self.headers);
+        app.send(self.row.0.parse().expect("a method"), self.path, &headers, self.body).await
+    }
+}
+
+#[tokio::test]
+async fn an_older_token_is_refused_and_changes_nothing() {
+    let app = TestApp::spawn().await;
+    for (number, write) in WRITES.iter().enumerate() {
+        let _: () = app.redis().command(&["FLUSHALL"]);
+        put(&app, 20, "/cache/market:stats:24h?ttl_ms=60000&tags=t", "1").await.expect(201);
+        put(&app, 20, "/cache/counter", "1").await.expect(201);
+        send(&app, 20, Method::DELETE, "/cache/tags/t", "").await.expect(204);
+        app.send(Method::PUT, "/cache/market:stats:24h?ttl_ms=60000&tags=t", &[JSON], "1").await.expect(204);
+        append(&app, 20, SERIES, 1).await.expect(200);
+
+        let before = snapshot(&app.redis());
+        let case = format!("{number}: {:?} {} {:?}", write.row, write.path, write.headers);
+        let problem = write.under(&app, "19").await.expect_problem(409, "stale-fence");
+        assert_eq!(problem["outcome"], "not_applied", "{case}");
+        let mut after = snapshot(&app.redis());
+        // A tag is opened before its value is written; one without values means nothing.
+        after.remove("cache:tag:{u}");
+        assert_eq!(after, before, "{case}");
+
+        let reply = write.under(&app, "20").await;
+        assert!(reply.is(write.status), "{case}: {} {}", reply.status, reply.text());
+        let reply = write.under(&app, "9007199254740991").await;
+        assert!(!reply.text().contains("stale-fence"), "{case}: {}", reply.text());
+        write.under(&app, "9007199254740990").await.expect_problem(409, "stale-fence");
+    }
+}
+
+#[tokio::test]
+async fn every_route_that_says_so_keeps_a_fence() {
+    let tried: BTreeSet<_> = WRITES.iter().map(|write| write.row).collect();
+    let rows = access_table();
+    let said: BTreeSet<_> =
+        rows.iter().filter(|row| row.fencing == Fencing::Target).map(|row| (row.method, row.path)).collect();
+    assert_eq!(said, tried, "name it among WRITES");
+    let items: Vec<_> =
+        rows.iter().filter(|row| row.fencing == Fencing::Items).map(|row| (row.method, row.path)).collect();
+    assert_eq!(items, [("POST", "/cache/batch"), ("POST", "/timeseries/samples")], "try it in batches.rs");
+    for row in rows {
+        let writes = ["/cache", "/timeseries"].iter().any(|room| row.path.starts_with(room)) && row.method != "GET";
+        let heeds = row.fencing != Fencing::None || row.method == "HEAD";
+        assert!(heeds || !writes, "{} {} keeps no fence", row.method, row.path);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_keeps_no_fence_refuses_the_header_and_a_read_ignores_it() {
+    let app = TestApp::spawn().await;
+    for row in access_table().into_iter().filter(|row| row.fencing == Fencing::None) {
+        let parts = row.path.split('/').map(|part| if part.starts_with('{') { "a" } else { part });
+        let path = parts.collect::<Vec<_>>().join("/");
+        let method: Method = row.method.parse().expect("a method");
+        let reply = app.send(method.clone(), &path, &[JSON, ("fencing-token", "7")], "{}").await;
+        if method.is_safe() {
+            assert!(!reply.text().contains("Fencing-Token"), "{method} {path}: {}", reply.text());
+        } else {
+            reply.expect_violation(422, "invalid-header", "/Fencing-Token");
+        }
+    }
+    assert_eq!(app.redis().command::<i64>(&["EXISTS", "lock:a"]), 0, "a refused request took a lock");
+    app.post("/locks/a", json!({ "ttl_ms": 1_000 })).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_older_mount_keeps_the_same_fences() {
+    let app = TestApp::spawn().await;
+    put(&app, 2, "/api/cache/a", "1").await.expect(201);
+    put(&app, 1, "/cache/a", "2").await.expect_problem(409, "stale-fence");
+    assert_eq!(highest(&app.redis(), "cache:fence:{cache:a}"), Some(2));
+}
+
+#[tokio::test]
+async fn a_write_without_the_header_runs_what_it_always_ran() {
+    const FENCES: [&str; 2] = ["cache:fence:{cache:a}", "ts:fence:{energy:generation:m1}"];
+    let app = TestApp::spawn().await;
+    put(&app, 20, "/cache/a", "1").await.expect(201);
+    append(&app, 20, SERIES, 1).await.expect(200);
+    let fences = || FENCES.map(|fence| app.redis().command::<i64>(&["PEXPIRETIME", fence]));
+    let before = fences();
+
+    let _: () = app.redis().command(&["CONFIG", "RESETSTAT"]);
+    app.put("/cache/a", json!(2)).await.expect(204);
+    let stats: String = app.redis().command(&["INFO", "commandstats"]);
+    // Beside these only the test's own questions and the background look at the server run.
+    let ours = ["evalsha", "get", "pttl", "set", "strlen", "unlink", "zadd"];
+    let calls = ours.map(|command| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+    });
+    // put.lua, and the index of keys behind it.
+    assert_eq!(calls, [1, 0, 0, 1, 1, 1, 1], "{stats}");
+
+    let samples = json!({ "samples": [{ "timestamp": 2, "value": 2 }] });
+    app.post("/timeseries/energy:generation:m1/samples", samples).await.expect(200);
+    app.delete("/cache/a").await.expect(204);
+    app.delete(SERIES).await.expect(204);
+    assert_eq!(fences(), before);
+    assert_eq!(FENCES.map(|fence| highest(&app.redis(), fence)), [Some(20), Some(20)]);
+}
