@@ -1,7 +1,10 @@
 //! Documents: stored, read, changed and deleted, whole and at paths; conditions, lives, bad input.
 
 use axum::http::Method;
+use gridtokenx_redis::redis::News;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Reply, TestApp, eventually};
 
@@ -345,21 +348,27 @@ async fn a_batch_reads_deletes_and_stores_item_by_item() {
 #[tokio::test]
 async fn every_change_is_announced_with_its_versions() {
     let app = TestApp::spawn().await;
-    let url = app.redis().url();
-    let mut connection = redis::Client::open(url).expect("a client").get_connection().expect("a connection");
-    let mut channel = connection.as_pubsub();
-    channel.subscribe("json:changes").expect("subscribed");
-    put(&app, "/json/a", "{\"n\":1}").await.expect(201);
-    app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await.expect(200);
-    app.post("/json/a/toggle", json!({ "path": "$.n" })).await.expect(409);
-    app.delete("/json/a").await.expect(200);
-    let mut previous = 0;
-    for (change, path) in [("set", "$"), ("increment", "$.n"), ("delete", "$")] {
-        let payload: String = channel.get_message().expect("a message").get_payload().expect("text");
-        let event: Value = serde_json::from_str(&payload).expect("JSON");
-        assert_eq!((&event["key"], &event["change"], &event["path"]), (&json!("a"), &json!(change), &json!(path)));
-        assert_eq!(event["previous"], previous, "{event}");
-        previous = event["version"].as_u64().expect("a version");
-    }
-    assert!(previous > 0);
+    let stop = CancellationToken::new();
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let channel = app.state().keys().key("json:changes");
+    let follower = app.state().clone();
+    let following = follower.follow(&channel, stop.clone(), move |news| drop(sender.send(news)));
+    let changing = async {
+        assert!(matches!(news.recv().await, Some(News::Subscribed)));
+        put(&app, "/json/a", "{\"n\":1}").await.expect(201);
+        app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await.expect(200);
+        app.post("/json/a/toggle", json!({ "path": "$.n" })).await.expect(409);
+        app.delete("/json/a").await.expect(200);
+        let mut previous = 0;
+        for (change, path) in [("set", "$"), ("increment", "$.n"), ("delete", "$")] {
+            let Some(News::Message(payload)) = news.recv().await else { panic!("no message about {change}") };
+            let event: Value = serde_json::from_str(&payload).expect("JSON");
+            assert_eq!((&event["key"], &event["change"], &event["path"]), (&json!("a"), &json!(change), &json!(path)));
+            assert_eq!(event["previous"], previous, "{event}");
+            previous = event["version"].as_u64().expect("a version");
+        }
+        assert!(previous > 0);
+        stop.cancel();
+    };
+    tokio::join!(following, changing);
 }

@@ -103,8 +103,8 @@ async fn configurations_have_their_required_members() {
         app.send(Method::PATCH, &path, &[MERGE], dropped).await.expect_violation(422, "json-schema-violation", missing);
         assert_eq!(app.get(&path).await.expect(200).json(), complete);
         app.put(&format!("{path}?path=$.fee"), json!("0.0025")).await.expect(201);
-        let patch = json!([{ "op": "replace", "path": "/fee", "value": "0.003" }]).to_string();
-        app.send(Method::PATCH, &path, &[PATCH], patch).await.expect(204);
+        let raised = json!([{ "op": "replace", "path": "/fee", "value": "0.003" }]).to_string();
+        app.send(Method::PATCH, &path, &[PATCH], raised).await.expect(204);
         assert_eq!(app.get(&format!("{path}?path=.fee")).await.expect(200).json(), json!("0.003"));
         let key = format!("{kind}_config:1");
         assert!(app.redis().command::<String>(&["GET", &key]).contains("0.003"), "under the platform's name");

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text | `ttl_ms`, else until deleted | DELETE |
 //! | `json:version:{<document's name>}` | string: integer | the document's and `json.version_life` | expiry |
+//! | `json:fence:{<document's name>}` | integer: the highest fencing token seen | the version's and `fencing.outlive` | expiry |
 //! | `json:answer:<operation>:{<document's name>}` | string: a change's answer | `json.answer_ttl` | expiry |
 //! | `json:changes` | channel: one message per change | | |
 //!
@@ -68,6 +69,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn fence(&self) -> Key {
+        self.document.sibling("json:fence")
+    }
+
     /// Where an operation's answer is kept; without an operation a name that nobody writes.
     pub(super) fn answer(&self, operation: Option<&OperationId>) -> Key {
         match operation {
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_callers_key_cannot_be_a_name_of_ours() {
-        for ours in [place("a").version, place("a").answer(None)] {
+        for ours in [place("a").version, place("a").fence(), place("a").answer(None)] {
             let text = ours.as_str().trim_start_matches("json:");
             assert_ne!(place(text).document, ours);
         }

@@ -88,11 +88,11 @@ impl<'de> Deserialize<'de> for Number {
 /// Body of `POST /json/{key}/touch`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = JsonTouch)]
+#[schema(as = JsonTouch, example = json!({"ttl_ms": 60_000}))]
 pub(super) struct TouchRequest {
     /// The remaining life from now on, milliseconds; null: it does not end.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(required = true, example = 60_000)]
+    #[schema(required = true)]
     pub ttl_ms: Option<Millis>,
 }
 

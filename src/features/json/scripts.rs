@@ -2,7 +2,7 @@
 
 use super::keys::Place;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 pub(super) static WRITE: LuaScript = lua!("json/write.lua");
 pub(super) static TOUCH: LuaScript = lua!("json/touch.lua");
@@ -58,6 +58,7 @@ pub(super) struct Write<'a> {
     pub kept: Kept<'a>,
     /// `None`: nobody is told.
     pub announcement: Option<Announcement<'a>>,
+    pub fence: Option<&'a Fence>,
 }
 
 pub(super) enum Written {
@@ -86,6 +87,10 @@ impl ScriptCall for Write<'_> {
 
     fn script() -> &'static LuaScript {
         &WRITE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {
@@ -132,6 +137,7 @@ pub(super) struct Touch<'a> {
     /// Milliseconds; `None`: no expiry.
     pub ttl: Option<u64>,
     pub version_life: u64,
+    pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Touch<'_> {
@@ -143,6 +149,10 @@ impl ScriptCall for Touch<'_> {
 
     fn script() -> &'static LuaScript {
         &TOUCH
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
     }
 
     fn bind(&self, call: &mut Binding) {

@@ -24,7 +24,7 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Effect, Redis, RedisFault};
+use crate::redis::{Effect, Fence, FencingToken, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonService(Arc<Inner>);
@@ -214,16 +214,31 @@ impl JsonService {
     ///
     /// # Errors
     /// [`ChangeError::NoDocument`], [`JsonError::TooLong`], [`JsonError::Redis`].
-    pub(super) async fn touch(&self, key: &DocumentKey, ttl: Option<Millis>) -> Result<(), JsonError> {
-        let result = self.prolong(key, ttl).await;
+    pub(super) async fn touch(
+        &self,
+        key: &DocumentKey,
+        ttl: Option<Millis>,
+        token: Option<FencingToken>,
+    ) -> Result<(), JsonError> {
+        let result = self.prolong(key, ttl, token).await;
         self.metrics.write.count(result)
     }
 
-    async fn prolong(&self, key: &DocumentKey, ttl: Option<Millis>) -> Result<(), JsonError> {
+    async fn prolong(
+        &self,
+        key: &DocumentKey,
+        ttl: Option<Millis>,
+        token: Option<FencingToken>,
+    ) -> Result<(), JsonError> {
         self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
         let place = self.keys.place(key);
-        let call =
-            Touch { place: &place, ttl: ttl.map(Millis::get), version_life: self.config.version_life.as_millis() };
+        let fence = self.fence(&place, token);
+        let call = Touch {
+            place: &place,
+            ttl: ttl.map(Millis::get),
+            version_life: self.config.version_life.as_millis(),
+            fence: fence.as_ref(),
+        };
         if self.redis.call(&call).await? { Ok(()) } else { Err(JsonError::NO_DOCUMENT) }
     }
 
@@ -249,6 +264,11 @@ impl JsonService {
             _ => None,
         };
         Ok((found, answer))
+    }
+
+    /// What a caller with a lock's token has to pass to change a document.
+    pub(super) fn fence(&self, place: &Place, token: Option<FencingToken>) -> Option<Fence> {
+        token.map(|token| self.redis.fence(place.fence(), token))
     }
 
     pub(super) fn check_ttl(&self, ttl: Option<Millis>, location: Location, pointer: &str) -> Result<(), JsonError> {

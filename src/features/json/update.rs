@@ -19,7 +19,7 @@ use super::service::JsonService;
 use super::stored::{Stored, etag};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::operation::OperationId;
-use crate::redis::Backoff;
+use crate::redis::{Backoff, FencingToken};
 
 /// A change as it was asked for.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Request {
     pub start: Option<Node>,
     pub life: Life,
     pub operation: Option<OperationId>,
+    /// The grant of the lock under which the caller writes.
+    pub token: Option<FencingToken>,
 }
 
 /// A change that was made, or found nothing to do.
@@ -70,7 +72,14 @@ struct Outcome {
 
 impl Request {
     pub(super) fn of(change: Change) -> Self {
-        Self { change, conditions: Preconditions::default(), start: None, life: Life::Keep, operation: None }
+        Self {
+            change,
+            conditions: Preconditions::default(),
+            start: None,
+            life: Life::Keep,
+            operation: None,
+            token: None,
+        }
     }
 }
 
@@ -109,6 +118,10 @@ impl JsonService {
     async fn compare_and_swap(&self, key: &DocumentKey, request: &Request) -> Result<Done, JsonError> {
         let place = self.keys.place(key);
         let deadline = Instant::now() + self.patience;
+        // Who lost the lock is told so, whatever the document says.
+        if let Some(fence) = self.fence(&place, request.token) {
+            self.redis.pass(&place.document, &fence).await?;
+        }
         let mut turn = self.writers.enter(&place.document, deadline).await.ok_or(JsonError::Contended)?;
         let mut backoff = Backoff::new(self.config.retry_min.duration(), self.config.retry_max.duration());
         loop {
@@ -209,6 +222,7 @@ impl JsonService {
             answer: answer.as_deref().unwrap_or_default(),
             ttl: answer.as_ref().map_or(0, |_| self.config.answer_ttl.as_millis()),
         };
+        let fence = self.fence(place, request.token);
         let event = self.config.publish_changes.then(|| event(key, &request.change));
         let call = Write {
             place,
@@ -219,6 +233,7 @@ impl JsonService {
             answer_key: &place.answer(request.operation.as_ref()),
             kept,
             announcement: event.as_deref().map(|event| Announcement { channel: self.keys.changes(), event }),
+            fence: fence.as_ref(),
         };
         Ok(self.redis.call(&call).await?)
     }

@@ -16,10 +16,9 @@ use super::super::path::Path;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::terms::Terms;
 use super::{ConditionHeaders, UserParam, body, describe};
-use crate::http::conditional::Preconditions;
 use crate::http::extract::{self, Json, NoQuery, Query};
-use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 
 const DEFAULT_LIMIT: usize = 100;
@@ -82,7 +81,7 @@ pub(in super::super) async fn list_activity(
 ///
 /// An entry without a `timestamp` gets the service's. Beyond `json.activity_limit` entries the oldest ones are dropped.
 #[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
-    params(UserParam),
+    params(UserParam, ConditionHeaders),
     request_body(content = serde_json::Value, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
     responses((status = 201, description = "Recorded", body = Recorded),
               BodyFailures))]
@@ -90,7 +89,7 @@ pub(in super::super) async fn record_activity(
     State(documents): State<JsonService>,
     ActivityPath(key): ActivityPath,
     NoQuery: NoQuery,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(entry): Json<Node>,
 ) -> Result<Response, Problem> {
     let Node::Object(mut members) = entry else {
@@ -101,7 +100,7 @@ pub(in super::super) async fn record_activity(
         members.push(("timestamp".into(), Node::Number(now)));
     }
     let change = Change::Record { entry: Node::Object(members), limit: documents.config.activity_limit };
-    let request = Request { start: Some(empty_log()), operation, ..Request::of(change) };
+    let request = Request { start: Some(empty_log()), ..terms.of(change) };
     let done = documents.update(&key, &request).await?;
     let Answer::Count(entries) = done.answer else { return Ok(StatusCode::CREATED.into_response()) };
     let mut response = body(&Node::Object(vec![("entries".into(), Node::count(entries))]));
@@ -121,7 +120,7 @@ pub(in super::super) async fn delete_activity(
     State(documents): State<JsonService>,
     ActivityPath(key): ActivityPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
-    documents.answer_delete(&key, Path::root(), conditions).await
+    documents.answer_delete(&key, Path::root(), terms).await
 }

@@ -12,12 +12,15 @@ use super::super::update::Request;
 use super::MAX_PATHS;
 use crate::http::extract::{Json, NoQuery};
 use crate::http::failures::WriteFailures;
+use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::redis::FencingToken;
 
 /// Read, delete and store many documents in one call.
 ///
 /// Reads are answered as things were before; then the deletions are made, then the writes, those of one document in
-/// their order. It is no transaction: every item has a result of its own.
+/// their order. It is no transaction: every item has a result of its own. A `Fencing-Token` is judged by every document
+/// that is stored or deleted.
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
@@ -29,6 +32,7 @@ use crate::http::problem::{Location, Problem, ProblemBody};
 pub(in super::super) async fn run_json_batch(
     State(documents): State<JsonService>,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
     let limit = documents.config.batch_limit;
@@ -38,8 +42,8 @@ pub(in super::super) async fn run_json_batch(
         }
     }
     let get = request.get.into_iter().enumerate().map(|(at, item)| documents.get_item(at, item));
-    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item));
-    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item));
+    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item, token));
+    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item, token));
     let batch = Batch {
         get: get.collect::<Result<_, _>>()?,
         set: set.collect::<Result<_, _>>()?,
@@ -61,16 +65,16 @@ impl JsonService {
         Ok((item.key, paths))
     }
 
-    fn set_item(&self, at: usize, item: SetItem) -> Result<Item<Request>, Problem> {
+    fn set_item(&self, at: usize, item: SetItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
         let path = self.body_path(&format!("/set/{at}/path"), item.path.as_deref())?;
         self.check_ttl(item.ttl_ms, Location::Body, &format!("/set/{at}/ttl_ms"))?;
         let life = item.ttl_ms.map_or(Life::Keep, |ttl: Millis| Life::Ends(ttl.get()));
         let change = Change::Set { path, value: item.value, only: Only::Either };
-        Ok((item.key, Request { life, ..Request::of(change) }))
+        Ok((item.key, Request { life, token, ..Request::of(change) }))
     }
 
-    fn delete_item(&self, at: usize, item: DeleteItem) -> Result<Item<Request>, Problem> {
+    fn delete_item(&self, at: usize, item: DeleteItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
         let path = self.body_path(&format!("/delete/{at}/path"), item.path.as_deref())?;
-        Ok((item.key, Request::of(Change::Delete { path })))
+        Ok((item.key, Request { token, ..Request::of(Change::Delete { path }) }))
     }
 }

@@ -16,12 +16,13 @@ use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::{ConditionHeaders, KeyParam, KeyPath, PathParam, Paths, PathsParam, changed, describe, json, split};
+use super::terms::Terms;
+use super::{ConditionHeaders, KeyParam, KeyPath, PathParam, Paths, PathsParam, changed, describe, json};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Query, collect, media_type, parse_json, require_json, unsupported,
 };
-use crate::http::operation::{Operation, OperationId};
+use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 
@@ -88,13 +89,13 @@ pub(in super::super) async fn put_document(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PutParams>,
-    conditions: Preconditions,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
     documents.check_ttl(params.ttl_ms, Location::Query, "/ttl_ms")?;
     let life = params.ttl_ms.map_or(Life::Keep, |ttl| Life::Ends(ttl.get()));
-    documents.answer_put(&key, path, conditions, life, request).await
+    documents.answer_put(&key, path, life, terms, request).await
 }
 
 /// Change a document by a merge patch (RFC 7396) or a JSON Patch (RFC 6902), by its Content-Type.
@@ -116,11 +117,10 @@ pub(in super::super) async fn patch_document(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), conditions, operation, request).await
+    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
 }
 
 /// Delete a document, or what a path selects of it.
@@ -137,10 +137,10 @@ pub(in super::super) async fn delete_document(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, conditions).await
+    documents.answer_delete(&key, path, terms).await
 }
 
 /// Give a document a new life from now on, or one that does not end.
@@ -153,9 +153,10 @@ pub(in super::super) async fn touch_document(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
-    documents.touch(&key, body.ttl_ms).await?;
+    documents.touch(&key, body.ttl_ms, token).await?;
     Ok(NoContent)
 }
 
@@ -195,14 +196,13 @@ impl JsonService {
         &self,
         key: &DocumentKey,
         path: Path,
-        conditions: Preconditions,
         life: Life,
+        mut terms: Terms,
         request: HttpRequest,
     ) -> Result<Response, Problem> {
         let value = self.json_body(request).await?;
-        let (only, conditions) = split(conditions);
-        let change = Change::Set { path, value, only };
-        let done = self.update(key, &Request { conditions, life, ..Request::of(change) }).await?;
+        let change = Change::Set { path, value, only: terms.only() };
+        let done = self.update(key, &Request { life, ..terms.of(change) }).await?;
         Ok(changed(&done, ""))
     }
 
@@ -210,8 +210,7 @@ impl JsonService {
         &self,
         key: &DocumentKey,
         path: Option<&str>,
-        conditions: Preconditions,
-        operation: Option<OperationId>,
+        terms: Terms,
         request: HttpRequest,
     ) -> Result<Response, Problem> {
         let media_type = media_type(request.headers());
@@ -230,18 +229,12 @@ impl JsonService {
             }
             other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
         };
-        let done = self.update(key, &Request { conditions, operation, ..Request::of(change) }).await?;
+        let done = self.update(key, &terms.of(change)).await?;
         Ok(changed(&done, ""))
     }
 
-    pub(super) async fn answer_delete(
-        &self,
-        key: &DocumentKey,
-        path: Path,
-        conditions: Preconditions,
-    ) -> Result<Response, Problem> {
-        let request = Request { conditions, ..Request::of(Change::Delete { path }) };
-        let done = self.update(key, &request).await?;
+    pub(super) async fn answer_delete(&self, key: &DocumentKey, path: Path, terms: Terms) -> Result<Response, Problem> {
+        let done = self.update(key, &terms.of(Change::Delete { path })).await?;
         Ok(changed(&done, "deleted"))
     }
 

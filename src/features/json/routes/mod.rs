@@ -9,6 +9,7 @@ mod document;
 mod failures;
 mod platform;
 mod preferences;
+mod terms;
 mod values;
 
 pub(super) use activity::*;
@@ -26,13 +27,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::change::{Answer, Only};
+use super::change::Answer;
 use super::document::Node;
 use super::model::DocumentKey;
 use super::path::Path;
 use super::service::JsonService;
 use super::update::Done;
-use crate::http::conditional::{ETag, Preconditions};
+use crate::http::conditional::ETag;
 use crate::http::extract::{self, parse_query};
 use crate::http::problem::Problem;
 
@@ -135,17 +136,6 @@ impl JsonService {
     fn body_path(&self, pointer: &str, text: Option<&str>) -> Result<Path, Problem> {
         let Some(text) = text else { return Ok(Path::root()) };
         Path::parse(text, self.config.path_limit.as_usize()).map_err(|error| Problem::body_field(pointer, error))
-    }
-}
-
-/// What the conditions say about the value at the path itself, and what they say about the document's version.
-fn split(conditions: Preconditions) -> (Only, Preconditions) {
-    if conditions.is_create_only() {
-        (Only::Absent, Preconditions::default())
-    } else if conditions.is_update_only() {
-        (Only::Present, Preconditions::default())
-    } else {
-        (Only::Either, conditions)
     }
 }
 

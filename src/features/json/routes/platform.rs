@@ -11,10 +11,10 @@ use super::super::model::DocumentKey;
 use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::terms::Terms;
 use super::{ConditionHeaders, PathParam, Paths, PathsParam};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{self, Query};
-use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Which configuration.
@@ -111,11 +111,11 @@ pub(in super::super) async fn put_configuration(
     State(documents): State<JsonService>,
     ConfigurationPath(key): ConfigurationPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_put(&key, path, conditions, Life::Keep, request).await
+    documents.answer_put(&key, path, Life::Keep, terms, request).await
 }
 
 /// Change a configuration by a merge patch or a JSON Patch.
@@ -130,11 +130,10 @@ pub(in super::super) async fn patch_configuration(
     State(documents): State<JsonService>,
     ConfigurationPath(key): ConfigurationPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), conditions, operation, request).await
+    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
 }
 
 /// Delete a configuration, or what a path selects of it.
@@ -146,10 +145,10 @@ pub(in super::super) async fn delete_configuration(
     State(documents): State<JsonService>,
     ConfigurationPath(key): ConfigurationPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, conditions).await
+    documents.answer_delete(&key, path, terms).await
 }
 
 /// Read the data of a form, or what paths select of it.
@@ -179,11 +178,11 @@ pub(in super::super) async fn put_form(
     State(documents): State<JsonService>,
     FormPath(key): FormPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_put(&key, path, conditions, Life::Keep, request).await
+    documents.answer_put(&key, path, Life::Keep, terms, request).await
 }
 
 /// Change the data of a form by a merge patch or a JSON Patch.
@@ -198,11 +197,10 @@ pub(in super::super) async fn patch_form(
     State(documents): State<JsonService>,
     FormPath(key): FormPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), conditions, operation, request).await
+    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
 }
 
 /// Delete the data of a form, or what a path selects of it.
@@ -214,8 +212,8 @@ pub(in super::super) async fn delete_form(
     State(documents): State<JsonService>,
     FormPath(key): FormPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, conditions).await
+    documents.answer_delete(&key, path, terms).await
 }

@@ -14,10 +14,10 @@ use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::{ConditionHeaders, PathParam, Paths, PathsParam, changed, split};
+use super::terms::Terms;
+use super::{ConditionHeaders, PathParam, Paths, PathsParam, changed};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{self, NoQuery, Query};
-use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 
 /// Described here, read by [`PreferencesPath`] and [`PreferencePath`].
@@ -98,10 +98,10 @@ pub(in super::super) async fn put_preferences(
     State(documents): State<JsonService>,
     PreferencesPath(key): PreferencesPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_put(&key, Path::root(), conditions, Life::Keep, request).await
+    documents.answer_put(&key, Path::root(), Life::Keep, terms, request).await
 }
 
 /// Change a user's preferences by a merge patch or a JSON Patch.
@@ -116,11 +116,10 @@ pub(in super::super) async fn patch_preferences(
     State(documents): State<JsonService>,
     PreferencesPath(key): PreferencesPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_patch(&key, None, conditions, operation, request).await
+    documents.answer_patch(&key, None, terms, request).await
 }
 
 /// Delete a user's preferences, or what a path selects of them.
@@ -132,10 +131,10 @@ pub(in super::super) async fn delete_preferences(
     State(documents): State<JsonService>,
     PreferencesPath(key): PreferencesPath,
     Query(params): Query<PathParam>,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
     let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, conditions).await
+    documents.answer_delete(&key, path, terms).await
 }
 
 /// Read one preference.
@@ -164,14 +163,13 @@ pub(in super::super) async fn put_preference(
     State(documents): State<JsonService>,
     PreferencePath { key, name }: PreferencePath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
+    mut terms: Terms,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     let value = documents.json_body(request).await?;
-    let (only, conditions) = split(conditions);
-    let change = Change::Set { path: Path::of_member(&name), value, only };
+    let change = Change::Set { path: Path::of_member(&name), value, only: terms.only() };
     let start = Some(Node::Object(Members::new()));
-    let done = documents.update(&key, &Request { conditions, start, ..Request::of(change) }).await?;
+    let done = documents.update(&key, &Request { start, ..terms.of(change) }).await?;
     Ok(changed(&done, ""))
 }
 
@@ -184,7 +182,7 @@ pub(in super::super) async fn delete_preference(
     State(documents): State<JsonService>,
     PreferencePath { key, name }: PreferencePath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
+    terms: Terms,
 ) -> Result<Response, Problem> {
-    documents.answer_delete(&key, Path::of_member(&name), conditions).await
+    documents.answer_delete(&key, Path::of_member(&name), terms).await
 }

@@ -9,12 +9,10 @@ use super::super::model::{
     NumbersReply, PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest,
 };
 use super::super::service::JsonService;
-use super::super::update::Request;
 use super::failures::BodyFailures;
+use super::terms::Terms;
 use super::{ConditionHeaders, KeyParam, KeyPath, changed};
-use crate::http::conditional::Preconditions;
 use crate::http::extract::{Json, NoQuery};
-use crate::http::operation::{Operation, OperationId};
 use crate::http::problem::Problem;
 
 /// Append values to arrays.
@@ -28,12 +26,11 @@ pub(in super::super) async fn append_items(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<AppendRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Append { path, values: body.values }, conditions, operation).await
+    documents.answer_change(&key, Change::Append { path, values: body.values }, terms).await
 }
 
 /// Insert values before an item of arrays.
@@ -49,14 +46,11 @@ pub(in super::super) async fn insert_items(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<InsertRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents
-        .answer_change(&key, Change::Insert { path, index: body.index, values: body.values }, conditions, operation)
-        .await
+    documents.answer_change(&key, Change::Insert { path, index: body.index, values: body.values }, terms).await
 }
 
 /// Take one item out of arrays.
@@ -70,12 +64,11 @@ pub(in super::super) async fn pop_items(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<PopRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Pop { path, index: body.index }, conditions, operation).await
+    documents.answer_change(&key, Change::Pop { path, index: body.index }, terms).await
 }
 
 /// Keep only a range of items of arrays.
@@ -89,14 +82,11 @@ pub(in super::super) async fn trim_arrays(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<TrimRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents
-        .answer_change(&key, Change::Trim { path, start: body.start, stop: body.stop }, conditions, operation)
-        .await
+    documents.answer_change(&key, Change::Trim { path, start: body.start, stop: body.stop }, terms).await
 }
 
 /// Add to numbers.
@@ -113,12 +103,11 @@ pub(in super::super) async fn increment_numbers(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<CalculateRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Increment { path, by: body.by }, conditions, operation).await
+    documents.answer_change(&key, Change::Increment { path, by: body.by }, terms).await
 }
 
 /// Multiply numbers.
@@ -135,12 +124,11 @@ pub(in super::super) async fn multiply_numbers(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<CalculateRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Multiply { path, by: body.by }, conditions, operation).await
+    documents.answer_change(&key, Change::Multiply { path, by: body.by }, terms).await
 }
 
 /// Append text to strings.
@@ -154,12 +142,11 @@ pub(in super::super) async fn append_text(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<AppendTextRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::AppendText { path, text: body.value.into() }, conditions, operation).await
+    documents.answer_change(&key, Change::AppendText { path, text: body.value.into() }, terms).await
 }
 
 /// Turn booleans over.
@@ -173,12 +160,11 @@ pub(in super::super) async fn toggle_values(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<PathRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Toggle { path }, conditions, operation).await
+    documents.answer_change(&key, Change::Toggle { path }, terms).await
 }
 
 /// Empty arrays and objects and set numbers to 0.
@@ -192,23 +178,16 @@ pub(in super::super) async fn clear_values(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     NoQuery: NoQuery,
-    conditions: Preconditions,
-    Operation(operation): Operation,
+    terms: Terms,
     Json(body): Json<PathRequest>,
 ) -> Result<Response, Problem> {
     let path = documents.body_path("/path", body.path.as_deref())?;
-    documents.answer_change(&key, Change::Clear { path }, conditions, operation).await
+    documents.answer_change(&key, Change::Clear { path }, terms).await
 }
 
 impl JsonService {
-    async fn answer_change(
-        &self,
-        key: &DocumentKey,
-        change: Change,
-        conditions: Preconditions,
-        operation: Option<OperationId>,
-    ) -> Result<Response, Problem> {
-        let done = self.update(key, &Request { conditions, operation, ..Request::of(change) }).await?;
+    async fn answer_change(&self, key: &DocumentKey, change: Change, terms: Terms) -> Result<Response, Problem> {
+        let done = self.update(key, &terms.of(change)).await?;
         Ok(changed(&done, "cleared"))
     }
 }
