@@ -15,6 +15,9 @@ use super::model::DocumentKey;
 use crate::http::operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
+/// The longest id of somebody or something in the platform's documents, bytes.
+pub(super) const ID_LIMIT: usize = 256;
+
 /// The platform's documents, by the start of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Collection {
@@ -46,8 +49,8 @@ impl Collection {
     /// # Errors
     /// The rule that the id breaks.
     pub(super) fn key(self, id: &str) -> Result<DocumentKey, String> {
-        if id.is_empty() {
-            return Err("must not be empty".to_owned());
+        if id.is_empty() || id.len() > ID_LIMIT {
+            return Err(format!("needs 1 to {ID_LIMIT} bytes"));
         }
         DocumentKey::try_from(format!("{}{id}", self.prefix()))
     }

@@ -222,6 +222,36 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Erro
     Ok(values)
 }
 
+/// One operation of a JSON Patch (RFC 6902).
+#[derive(ToSchema)]
+#[schema(as = JsonPatchOperation)]
+#[expect(dead_code, reason = "described here, read by PatchForm")]
+pub(super) struct PatchOperation {
+    op: PatchVerb,
+    /// A JSON pointer.
+    #[schema(pattern = "^(/([^~]|~0|~1)*)?$", example = "/tags/-")]
+    path: String,
+    /// A JSON pointer; of move and copy.
+    #[schema(pattern = "^(/([^~]|~0|~1)*)?$")]
+    from: Option<String>,
+    /// Of add, replace and test.
+    value: Option<serde_json::Value>,
+}
+
+/// What an operation of a JSON Patch does.
+#[derive(ToSchema)]
+#[schema(as = JsonPatchVerb)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "described here, read by PatchForm")]
+enum PatchVerb {
+    Add,
+    Remove,
+    Replace,
+    Move,
+    Copy,
+    Test,
+}
+
 /// How much was deleted.
 #[derive(ToSchema)]
 #[schema(as = JsonDeleted)]

@@ -82,7 +82,7 @@ pub(in super::super) async fn list_activity(
 /// An entry without a `timestamp` gets the service's. Beyond `json.activity_limit` entries the oldest ones are dropped.
 #[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
     params(UserParam, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
+    request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
     responses((status = 201, description = "Recorded", body = Recorded),
               BodyFailures))]
 pub(in super::super) async fn record_activity(

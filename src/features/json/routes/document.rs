@@ -107,7 +107,7 @@ pub(in super::super) async fn put_document(
            PathParam,
            ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"score": null, "name": "Ada L."})),
-                         (serde_json::Value = "application/json-patch+json", example = json!([])))),
+                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
     responses((status = 201, description = "Stored; nothing was there",
                headers(("ETag" = String, description = "Of the document; never comes again once it has changed"))),
               (status = 204, description = "Changed",

@@ -122,7 +122,7 @@ pub(in super::super) async fn put_configuration(
 #[utoipa::path(patch, path = "/config/{kind}/{id}", tag = "json", operation_id = "patch_configuration",
     params(ConfigurationParam, PathParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"symbol": "GRID", "base_currency": "THBC"})),
-                         (serde_json::Value = "application/json-patch+json", example = json!([])))),
+                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
     responses((status = 201, description = "Stored; nothing was there"),
               (status = 204, description = "Changed"),
               BodyFailures))]
@@ -189,7 +189,7 @@ pub(in super::super) async fn put_form(
 #[utoipa::path(patch, path = "/forms/{id}", tag = "json", operation_id = "patch_form",
     params(FormParam, PathParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"answers": {"owner": "Ada L."}})),
-                         (serde_json::Value = "application/json-patch+json", example = json!([])))),
+                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
     responses((status = 201, description = "Stored; nothing was there"),
               (status = 204, description = "Changed"),
               BodyFailures))]

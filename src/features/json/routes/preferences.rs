@@ -7,8 +7,8 @@ use utoipa::IntoParams;
 
 use super::super::change::Change;
 use super::super::document::{Members, Node};
-use super::super::keys::Collection;
-use super::super::model::{DocumentKey, KEY_LIMIT};
+use super::super::keys::{Collection, ID_LIMIT};
+use super::super::model::DocumentKey;
 use super::super::path::Path;
 use super::super::scripts::Life;
 use super::super::service::JsonService;
@@ -54,8 +54,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PreferencePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let extract::Path((id, name)) = extract::Path::<(String, String)>::from_request_parts(parts, state).await?;
         let key = Collection::Preferences.key(&id).map_err(|rule| Problem::path_segment("id", rule))?;
-        if name.len() > KEY_LIMIT || name.chars().any(char::is_control) {
-            let rule = format!("needs 1 to {KEY_LIMIT} bytes without control characters");
+        if name.len() > ID_LIMIT || name.chars().any(char::is_control) {
+            let rule = format!("needs 1 to {ID_LIMIT} bytes without control characters");
             return Err(Problem::path_segment("name", rule));
         }
         Ok(Self { key, name })
@@ -90,7 +90,7 @@ pub(in super::super) async fn get_preferences(
 /// Store a user's preferences.
 #[utoipa::path(put, path = "/users/{id}/preferences", tag = "json", operation_id = "put_preferences",
     params(UserParam, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "A JSON object", example = json!({"language": "th", "theme": "dark"})),
+    request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"language": "th", "theme": "dark"})),
     responses((status = 201, description = "Stored; there were none"),
               (status = 204, description = "Stored; the former ones are replaced"),
               BodyFailures))]
@@ -108,7 +108,7 @@ pub(in super::super) async fn put_preferences(
 #[utoipa::path(patch, path = "/users/{id}/preferences", tag = "json", operation_id = "patch_preferences",
     params(UserParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"theme": "light", "font": null})),
-                         (serde_json::Value = "application/json-patch+json", example = json!([])))),
+                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
     responses((status = 201, description = "Stored; there were none"),
               (status = 204, description = "Changed"),
               BodyFailures))]
