@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod health;
 pub mod idempotency;
+pub mod json;
 pub mod locks;
 pub mod metrics;
 pub mod ratelimit;
@@ -42,6 +43,7 @@ pub static FEATURES: &[&Feature] = &[
     &cache::FEATURE,
     &health::FEATURE,
     &idempotency::FEATURE,
+    &json::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,
     &ratelimit::FEATURE,

@@ -75,6 +75,11 @@ impl Preconditions {
         self.if_match.is_none() && self.if_none_match == Some(Candidates::Any)
     }
 
+    /// Whether all that is demanded is that something exists already.
+    pub fn is_update_only(&self) -> bool {
+        self.if_none_match.is_none() && self.if_match == Some(Candidates::Any)
+    }
+
     /// `If-Match`: whether the current thing, if there is one, is among those that the caller knows (strong comparison).
     pub fn matches(&self, current: Option<ETag>) -> bool {
         match (&self.if_match, current) {

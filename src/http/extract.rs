@@ -205,7 +205,10 @@ async fn collect_within(body: Body, limit: usize) -> Result<Bytes, Problem> {
 }
 
 /// Refuses bodies that do not say they are JSON.
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+///
+/// # Errors
+/// `unsupported-media-type` (415).
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     match media_type(headers) {
         Some(media_type) if media_type == "application/json" || media_type.ends_with("+json") => Ok(()),
         other => Err(unsupported(other.as_deref(), &["application/json"])),

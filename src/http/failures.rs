@@ -45,7 +45,8 @@ pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
     }
 }
 
-fn entry((status, description): &(&str, &str)) -> (String, RefOr<Response>) {
+/// A status and the problems behind it, as an answer of the API document.
+pub fn entry((status, description): &(&str, &str)) -> (String, RefOr<Response>) {
     let body = Content::new(Some(Ref::from_schema_name("Problem")));
     let response = ResponseBuilder::new().description(*description).content("application/problem+json", body);
     ((*status).to_owned(), RefOr::T(response.build()))

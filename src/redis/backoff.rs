@@ -1,4 +1,4 @@
-//! The pause before the next attempt to connect.
+//! The pause before the next attempt at something that others attempt as well.
 
 use std::time::Duration;
 
@@ -6,22 +6,23 @@ use std::time::Duration;
 ///
 /// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     min: Duration,
     max: Duration,
     bound: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, bound: min }
     }
 
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.bound = self.min;
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// The next pause.
+    pub fn pause(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(self.max);
         bound.mul_f64(random_fraction())
@@ -42,9 +43,9 @@ mod tests {
     fn pauses_stay_below_a_bound_that_doubles_up_to_its_maximum() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(35));
         for bound in [10, 20, 35, 35, 35] {
-            assert!(backoff.next() < Duration::from_millis(bound));
+            assert!(backoff.pause() < Duration::from_millis(bound));
         }
         backoff.reset();
-        assert!(backoff.next() < Duration::from_millis(10));
+        assert!(backoff.pause() < Duration::from_millis(10));
     }
 }

@@ -172,7 +172,7 @@ impl Link {
                     self.state.send_replace(LinkState::Down(fault));
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = tokio::time::sleep(backoff.next()) => {}
+                        () = tokio::time::sleep(backoff.pause()) => {}
                     }
                 }
             }

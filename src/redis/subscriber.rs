@@ -58,7 +58,7 @@ pub(super) async fn follow(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(backoff.pause()) => {}
         }
     }
 }

@@ -80,3 +80,31 @@ async fn a_repeated_request_is_answered_on_a_cluster_as_well() {
         assert_eq!(counted.header("idempotency-replayed"), replayed);
     }
 }
+
+#[tokio::test]
+async fn documents_of_all_nodes_are_changed_and_batched() {
+    let cluster = Cluster::start().await;
+    let app = on(&cluster).await;
+    let set: Vec<_> = (0..60).map(|n| json!({ "key": format!("doc:{n}"), "value": { "n": n } })).collect();
+    let stored = app.post("/json/batch", json!({ "set": set })).await.expect(200).json();
+    assert!(stored["set"].as_array().expect("results").iter().all(|item| item["status"] == 201), "{stored}");
+    for node in &cluster.nodes {
+        assert!(node.command::<i64>(&["DBSIZE"]) > 10, "a node got no documents");
+        let _: String = node.command(&["SCRIPT", "FLUSH"]);
+    }
+    for n in 0..60 {
+        let body = json!({ "path": "$.n", "by": 1 });
+        let headers = [("content-type", "application/json"), ("fencing-token", "7")];
+        let path = format!("/json/doc:{n}/number/increment");
+        let grown = app.send(Method::POST, &path, &headers, body.to_string()).await.expect(200).json();
+        assert_eq!(grown["results"], json!([n + 1]));
+    }
+    let get: Vec<_> = (0..60).map(|n| json!({ "key": format!("doc:{n}"), "paths": [".n"] })).collect();
+    let read = app.post("/json/batch", json!({ "get": get })).await.expect(200).json();
+    for n in 0..60 {
+        assert_eq!(read["get"][n]["value"], n + 1, "{read}");
+    }
+    app.put("/users/7/preferences/language", json!("th")).await.expect(201);
+    app.post("/users/7/activity", json!({ "action": "login" })).await.expect(201);
+    assert_eq!(app.delete("/json/doc:1").await.expect(200).json(), json!({ "deleted": 1 }));
+}

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::model::KEY_LIMIT;
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
+use crate::redis::owned_elsewhere;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,32 +43,6 @@ pub(super) struct Policy {
     #[serde(default)]
     pub platform: bool,
 }
-
-/// Names of other capabilities and services: a platform policy that reached into them could overwrite locks.
-const OWNED_ELSEWHERE: &[&str] = &[
-    "blockchain_config:",
-    "cache:",
-    "energy:",
-    "form_data:",
-    "gridtokenx:",
-    "gtx:",
-    "iam:",
-    "idempotency:",
-    "lock:",
-    "market:price:",
-    "market_config:",
-    "metrics:",
-    "noti:",
-    "orderbook:",
-    "rate_limit:",
-    "settlement:",
-    "trades_window",
-    "trading:",
-    "trading_config:",
-    "ts:",
-    "user_activity:",
-    "user_preferences:",
-];
 
 impl Section for CacheConfig {
     const NAME: &'static str = "cache";
@@ -117,8 +92,7 @@ impl Policy {
         if !self.platform {
             return Ok(());
         }
-        let overlaps = |owned: &&&str| owned.starts_with(prefix.as_str()) || prefix.starts_with(**owned);
-        match OWNED_ELSEWHERE.iter().find(overlaps) {
+        match owned_elsewhere(prefix, "cache") {
             Some(owned) => {
                 Err(format!("`{prefix}` with platform = true reaches into `{owned}`, which is not the cache's"))
             }

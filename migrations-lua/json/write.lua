@@ -1,0 +1,72 @@
+-- Store a document, or delete it, if it still stands as its writer saw it; give it a version that was never there.
+-- KEYS[1] document  string, JSON text   KEYS[2] version  integer   KEYS[3] answer of this operation
+-- ARGV[1] expected    'any': nothing, or a document that has a version; 'absent'; 'present': such a document; else the
+--   version seen, 0 for a document without one
+-- ARGV[2] text        the document; empty: delete it
+-- ARGV[3] ttl         integer, milliseconds; 0: no expiry; 'keep': what the document has left
+-- ARGV[4] life        integer, milliseconds by which the version outlives the document
+-- ARGV[5] answer      kept for the operation's repetition   ARGV[6] answer_ttl  integer, milliseconds; 0: it is not kept
+-- ARGV[7] channel     where the change is announced; empty: nowhere
+-- ARGV[8] event       the announcement: a JSON object's text without its closing brace
+-- Returns {'created' | 'replaced' | 'deleted', version, remaining life in ms or -1}; {'changed', '', 0} or
+--   {'absent', '', 0} or {'foreign', '', 0} when nothing was done, the last for a string without a version, which may be
+--   no document at all; {'repeated', answer, 0} when the operation was done before.   O(size)
+assert(#KEYS == 3 and #ARGV == 8, 'write: 3 keys, 8 arguments')
+local life, answer_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
+assert(life and answer_ttl and (ARGV[3] == 'keep' or tonumber(ARGV[3])), 'write: ttl, life and answer_ttl are integers')
+if answer_ttl > 0 then
+  local answer = redis.call('GET', KEYS[3])
+  if answer then
+    return { 'repeated', answer, 0 }
+  end
+end
+-- STRLEN refuses what is no string, so that nobody else's hash or list is overwritten.
+local exists = redis.call('STRLEN', KEYS[1]) > 0
+local known = redis.call('GET', KEYS[2])
+local expected = ARGV[1]
+local looked = expected ~= 'any' and expected ~= 'absent' and expected ~= 'present'
+if exists and not known and not looked and expected ~= 'absent' then
+  return { 'foreign', '', 0 }
+end
+if (expected == 'absent' and exists) or (expected == 'present' and not exists) then
+  return { 'changed', '', 0 }
+end
+if looked and (not exists or expected ~= (known or '0')) then
+  return { 'changed', '', 0 }
+end
+if ARGV[2] == '' and not exists then
+  return { 'absent', '', 0 }
+end
+-- Redis's time in microseconds, or one more than before when the clock was set back.
+local previous = tonumber(known or '0') or 0
+local time = redis.call('TIME')
+local version = string.format('%.0f', math.max(previous + 1, tonumber(time[1]) * 1000000 + tonumber(time[2])))
+local left, status = -1, 'deleted'
+if ARGV[2] == '' then
+  redis.call('UNLINK', KEYS[1])
+  redis.call('SET', KEYS[2], version, 'PX', life)
+else
+  status = exists and 'replaced' or 'created'
+  if ARGV[3] == 'keep' then
+    redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+    left = exists and redis.call('PTTL', KEYS[1]) or -1
+  elseif ARGV[3] == '0' then
+    redis.call('SET', KEYS[1], ARGV[2])
+  else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    left = tonumber(ARGV[3])
+  end
+  if left < 0 then
+    redis.call('SET', KEYS[2], version)
+  else
+    redis.call('SET', KEYS[2], version, 'PX', left + life)
+  end
+end
+if answer_ttl > 0 then
+  redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[6])
+end
+if ARGV[7] ~= '' then
+  local versions = string.format(',"version":%s,"previous":%.0f}', version, previous)
+  redis.call('PUBLISH', ARGV[7], ARGV[8] .. versions)
+end
+return { status, version, left }

@@ -1,0 +1,153 @@
+//! Wire types of the batch.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::super::document::Node;
+use super::super::error::JsonError;
+use super::super::model::{DocumentKey, Millis};
+use crate::http::problem::Problem;
+use crate::redis::Outcome;
+
+/// Reads, deletions and writes of many documents, made in this order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonBatch,
+    example = json!({"get": [{"key": "profile:7", "paths": ["$.name"]}],
+                     "set": [{"key": "profile:8", "value": {"name": "Ada"}, "ttl_ms": 60_000}],
+                     "delete": [{"key": "profile:9"}]}))]
+pub(in super::super) struct BatchRequest {
+    /// Answered as the documents were before the batch.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub get: Vec<GetItem>,
+    /// Made in order, after the deletions.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub set: Vec<SetItem>,
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub delete: Vec<DeleteItem>,
+}
+
+/// What a single GET would ask.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonGetItem)]
+pub(in super::super) struct GetItem {
+    pub key: DocumentKey,
+    #[serde(default)]
+    #[schema(max_items = 16)]
+    pub paths: Vec<String>,
+}
+
+/// What a single PUT would ask.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonSetItem)]
+pub(in super::super) struct SetItem {
+    pub key: DocumentKey,
+    /// A JSON path; the whole document without it.
+    #[serde(default)]
+    #[schema(max_length = 1_024)]
+    pub path: Option<String>,
+    /// Stored with its numbers as they are written.
+    #[schema(value_type = serde_json::Value)]
+    pub value: Node,
+    /// The document's life from now on, milliseconds; without it, it keeps what it has left.
+    #[serde(default)]
+    pub ttl_ms: Option<Millis>,
+}
+
+/// What a single DELETE would ask.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonDeleteItem)]
+pub(in super::super) struct DeleteItem {
+    pub key: DocumentKey,
+    /// A JSON path; the whole document without it.
+    #[serde(default)]
+    #[schema(max_length = 1_024)]
+    pub path: Option<String>,
+}
+
+/// One result per item, in the order of the items.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonBatchReply)]
+pub(in super::super) struct BatchReply {
+    pub get: Vec<GetResult>,
+    pub set: Vec<SetResult>,
+    pub delete: Vec<DeleteResult>,
+}
+
+/// What a single GET would have answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonGetResult)]
+pub(in super::super) struct GetResult {
+    pub key: DocumentKey,
+    /// 200, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Milliseconds left; absent when the document does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// What a single PUT would have answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonSetResult)]
+pub(in super::super) struct SetResult {
+    pub key: DocumentKey,
+    /// 201, 204, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Milliseconds left; absent when the document does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// What a single DELETE would have answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonDeleteResult)]
+pub(in super::super) struct DeleteResult {
+    pub key: DocumentKey,
+    /// 200, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// Why one item failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonItemError)]
+pub(in super::super) struct ItemError {
+    /// The kind of problem, as in `/problems/{slug}`.
+    #[schema(example = "json-missing")]
+    pub code: &'static str,
+    pub detail: String,
+    pub outcome: Outcome,
+}
+
+impl ItemError {
+    /// The error with the status that it has as an answer of its own.
+    pub(super) fn of(error: JsonError) -> (u16, Self) {
+        let (detail, outcome) = match &error {
+            JsonError::Redis(fault) => (fault.to_string(), fault.outcome),
+            other => (other.to_string(), Outcome::NotApplied),
+        };
+        let problem = Problem::from(error);
+        (problem.status().as_u16(), Self { code: problem.kind().slug, detail, outcome })
+    }
+}

@@ -1,0 +1,161 @@
+//! `[json]`: how large documents may be, how far paths may go, and which collections the platform has.
+
+use serde::Deserialize;
+
+use super::model::KEY_LIMIT;
+use super::schema::Schema;
+use crate::config::value::{ByteSize, Span};
+use crate::config::{FieldError, Section};
+use crate::redis::owned_elsewhere;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JsonConfig {
+    /// The largest document as compact text.
+    pub document_limit: ByteSize,
+    pub path_limit: ByteSize,
+    /// Values that one path may visit in one document.
+    pub path_visits: usize,
+    /// The most operations of one JSON Patch.
+    pub patch_limit: usize,
+    /// The most items of each list of a batch.
+    pub batch_limit: usize,
+    /// The longest life that a caller may ask for.
+    pub max_ttl: Span,
+    /// How long a document's version is remembered after the document.
+    pub version_life: Span,
+    /// How long a change's answer is kept for its repetition.
+    pub answer_ttl: Span,
+    /// A writer that another replica's writer was faster than tries again after a random time below this ...
+    pub retry_min: Span,
+    /// ... which doubles up to this.
+    pub retry_max: Span,
+    /// Whether every change is announced on a channel.
+    pub publish_changes: bool,
+    /// The most entries of a user's activity log.
+    pub activity_limit: usize,
+    pub collections: Vec<CollectionConfig>,
+}
+
+/// Documents that the platform keeps under names of its own, and what they must look like.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CollectionConfig {
+    /// The start of their keys.
+    pub prefix: String,
+    /// Members that every document has.
+    #[serde(default)]
+    pub required: Vec<String>,
+    /// JSON Schema (draft 2020-12 unless it names another one) as text.
+    #[serde(default)]
+    pub schema: Option<String>,
+}
+
+impl Section for JsonConfig {
+    const NAME: &'static str = "json";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        for (field, count) in [
+            ("document_limit", self.document_limit.as_usize()),
+            ("path_limit", self.path_limit.as_usize()),
+            ("path_visits", self.path_visits),
+            ("patch_limit", self.patch_limit),
+            ("batch_limit", self.batch_limit),
+            ("activity_limit", self.activity_limit),
+        ] {
+            if count == 0 {
+                return Err(FieldError::new(field, "must be at least 1"));
+            }
+        }
+        for (field, span) in [
+            ("max_ttl", self.max_ttl),
+            ("version_life", self.version_life),
+            ("answer_ttl", self.answer_ttl),
+            ("retry_min", self.retry_min),
+        ] {
+            if span.as_millis() == 0 {
+                return Err(FieldError::new(field, "must be longer than nothing"));
+            }
+        }
+        if self.retry_min > self.retry_max {
+            return Err(FieldError::new("retry_min", "must not exceed retry_max"));
+        }
+        for (at, collection) in self.collections.iter().enumerate() {
+            collection.validate().map_err(|reason| FieldError::new("collections", reason))?;
+            if self.collections.iter().take(at).any(|earlier| earlier.prefix == collection.prefix) {
+                let prefix = &collection.prefix;
+                return Err(FieldError::new("collections", format!("the prefix `{prefix}` stands there twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CollectionConfig {
+    fn validate(&self) -> Result<(), String> {
+        let prefix = &self.prefix;
+        if prefix.is_empty() || prefix.len() > KEY_LIMIT || prefix.chars().any(char::is_control) {
+            return Err(format!("the prefix `{prefix}` needs 1 to {KEY_LIMIT} bytes without control characters"));
+        }
+        if let Some(owned) = owned_elsewhere(prefix, Self::OWNER) {
+            return Err(format!("`{prefix}` reaches into `{owned}`, where no documents are"));
+        }
+        Schema::new(self).map(|_| ()).map_err(|error| format!("the schema of `{prefix}`: {error}"))
+    }
+
+    const OWNER: &'static str = "json";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn read(overrides: &str) -> Result<JsonConfig, String> {
+        Config::with_overrides(overrides)
+            .and_then(|config| config.section::<JsonConfig>())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_know_the_platforms_documents() {
+        let config = read("").expect("valid");
+        // The API document states these numbers.
+        assert_eq!(config.max_ttl.as_millis(), 31_536_000_000);
+        assert_eq!(config.path_limit.bytes(), 1_024);
+        for prefix in [
+            "user_preferences:",
+            "user_activity:",
+            "trading_config:",
+            "market_config:",
+            "blockchain_config:",
+            "form_data:",
+        ] {
+            assert!(config.collections.iter().any(|collection| collection.prefix == prefix), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_setting_names_its_field() {
+        for (overrides, field) in [
+            ("json.document_limit = \"0B\"", "json.document_limit"),
+            ("json.path_visits = 0", "json.path_visits"),
+            ("json.answer_ttl = \"0s\"", "json.answer_ttl"),
+            ("json.retry_min = \"1m\"", "json.retry_min"),
+            ("[[json.collections]]\nprefix = \"\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"lock:\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"json:a\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\n[[json.collections]]\nprefix = \"a:\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\nschema = \"{\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\nschema = '{\"type\": \"text\"}'", "json.collections"),
+            (
+                "[[json.collections]]\nprefix = \"a:\"\nschema = '{\"$ref\": \"https://example.org/s\"}'",
+                "json.collections",
+            ),
+            ("[[json.collections]]\nprefix = \"a:\"\nscheme = \"{}\"", "json.collections"),
+        ] {
+            let error = read(overrides).expect_err(field);
+            assert!(error.contains(field), "{field}: {error}");
+        }
+    }
+}

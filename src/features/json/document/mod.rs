@@ -1,0 +1,165 @@
+//! A JSON document in memory: nothing that was written gets lost.
+//!
+//! `serde_json::Value` would round numbers to 64 bits and sort keys, and its switches for either are switches of the
+//! whole binary. Here a number is its text, members keep their order, and both cost no allocation when short.
+
+mod number;
+mod parse;
+mod size;
+mod write;
+
+use compact_str::CompactString;
+
+pub(super) use number::{Number, compare, number_length};
+pub(super) use parse::{Fault, MAX_DEPTH, ParseError};
+pub(super) use size::{depth, text_length};
+pub(super) use write::write_string;
+
+/// A JSON value.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(CompactString),
+    Array(Vec<Node>),
+    Object(Members),
+}
+
+/// The members of an object in the order in which they were written, each name once.
+pub(super) type Members = Vec<(CompactString, Node)>;
+
+/// Where a value is: the position in each array or object on the way down from the root, which itself has none.
+pub(super) type Location = Vec<usize>;
+
+impl Node {
+    /// Its type as RedisJSON names it: a number is an `integer` when 64 bits, signed or unsigned, hold it exactly.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Number(number) if number.is_integer() => "integer",
+            Self::Number(_) => "number",
+            Self::String(_) => "string",
+            Self::Array(_) => "array",
+            Self::Object(_) => "object",
+        }
+    }
+
+    /// The child at a position of an array or object.
+    pub(super) fn child(&self, at: usize) -> Option<&Self> {
+        match self {
+            Self::Array(items) => items.get(at),
+            Self::Object(members) => members.get(at).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn child_mut(&mut self, at: usize) -> Option<&mut Self> {
+        match self {
+            Self::Array(items) => items.get_mut(at),
+            Self::Object(members) => members.get_mut(at).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn at_mut(&mut self, location: &[usize]) -> Option<&mut Self> {
+        location.iter().try_fold(self, |node, at| node.child_mut(*at))
+    }
+
+    /// The position of a member by its name.
+    pub(super) fn position_of(&self, name: &str) -> Option<usize> {
+        match self {
+            Self::Object(members) => members.iter().position(|(known, _)| known == name),
+            _ => None,
+        }
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Self> {
+        self.child(self.position_of(name)?)
+    }
+
+    pub(super) fn member_mut(&mut self, name: &str) -> Option<&mut Self> {
+        self.child_mut(self.position_of(name)?)
+    }
+
+    /// A whole number.
+    pub(super) fn count(number: usize) -> Self {
+        Self::Number(Number::integer(i128::try_from(number).unwrap_or(i128::MAX)))
+    }
+}
+
+/// Structural equality: numbers by value, members in any order.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(one), Self::Bool(two)) => one == two,
+            (Self::Number(one), Self::Number(two)) => compare(one, two).is_eq(),
+            (Self::String(one), Self::String(two)) => one == two,
+            (Self::Array(one), Self::Array(two)) => one == two,
+            (Self::Object(one), Self::Object(two)) => same_members(one, two),
+            _ => false,
+        }
+    }
+}
+
+/// Objects this small are compared name by name.
+const FEW: usize = 16;
+
+fn same_members(one: &Members, two: &Members) -> bool {
+    if one.len() != two.len() {
+        return false;
+    }
+    // Most often they were written in the same order.
+    if one.iter().zip(two).all(|(left, right)| left.0 == right.0) {
+        return one.iter().zip(two).all(|(left, right)| left.1 == right.1);
+    }
+    if one.len() <= FEW {
+        return one.iter().all(|(name, value)| two.iter().any(|(other, found)| name == other && value == found));
+    }
+    let by_name: std::collections::HashMap<&str, &Node> =
+        two.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    one.iter().all(|(name, value)| by_name.get(name.as_str()).is_some_and(|found| *found == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(text: &str) -> Node {
+        Node::parse(text.as_bytes()).expect("JSON")
+    }
+
+    #[test]
+    fn types_are_named_as_redis_json_names_them() {
+        for (text, name) in [
+            ("null", "null"),
+            ("true", "boolean"),
+            ("18446744073709551615", "integer"),
+            ("-9223372036854775808", "integer"),
+            ("18446744073709551616", "number"),
+            ("-0", "number"),
+            ("1.0", "number"),
+            ("1e2", "number"),
+            ("\"a\"", "string"),
+            ("[]", "array"),
+            ("{}", "object"),
+        ] {
+            assert_eq!(node(text).type_name(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_equal_by_what_they_say() {
+        let wide = |order: &mut dyn Iterator<Item = u32>| {
+            let members: Vec<String> = order.map(|n| format!("\"k{n}\":{n}")).collect();
+            node(&format!("{{{}}}", members.join(",")))
+        };
+        assert_eq!(wide(&mut (0..100)), wide(&mut (0..100).rev()));
+        assert_eq!(node("{\"a\":1,\"b\":[1.0,2]}"), node("{\"b\":[1,2.00],\"a\":1e0}"));
+        for (one, two) in [("1", "\"1\""), ("[1,2]", "[2,1]"), ("{\"a\":1}", "{\"a\":1,\"b\":1}"), ("null", "false")] {
+            assert_ne!(node(one), node(two));
+        }
+    }
+}

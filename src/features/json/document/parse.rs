@@ -1,0 +1,340 @@
+//! Reading JSON text (RFC 8259): strict, each name once per object, at most [`MAX_DEPTH`] levels.
+
+use std::collections::HashSet;
+
+use compact_str::CompactString;
+
+use super::number::{Number, number_length};
+use super::{Members, Node};
+
+/// Levels of arrays and objects that a document may have.
+pub(in super::super) const MAX_DEPTH: usize = 64;
+
+/// Members up to which a name is looked for among all others.
+const FEW: usize = 16;
+
+/// Why a text was not read, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault} at line {line}, column {column}")]
+pub(in super::super) struct ParseError {
+    pub fault: Fault,
+    pub line: usize,
+    /// In bytes, the first is 1.
+    pub column: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in super::super) enum Fault {
+    #[error("{0}")]
+    Syntax(&'static str),
+    #[error("the name `{0}` stands twice in one object")]
+    Duplicate(CompactString),
+    #[error("more than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+impl Node {
+    /// Reads one value with nothing but white space around it.
+    ///
+    /// # Errors
+    /// [`ParseError`] when the text is no JSON, names a member twice, nests too deeply, or has a number beyond the range
+    /// of 64-bit floats.
+    pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| located(bytes, error.valid_up_to(), Fault::Syntax("the text is not UTF-8")))?;
+        let mut reader = Reader { text, at: 0 };
+        reader.document().map_err(|fault| located(bytes, reader.at, fault))
+    }
+}
+
+fn located(bytes: &[u8], at: usize, fault: Fault) -> ParseError {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    ParseError { fault, line, column }
+}
+
+const fn syntax<T>(message: &'static str) -> Result<T, Fault> {
+    Err(Fault::Syntax(message))
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn document(&mut self) -> Result<Node, Fault> {
+        let node = self.value(0)?;
+        match self.peek() {
+            None => Ok(node),
+            Some(_) => syntax("there is more text after the value"),
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+        self.at += blank;
+        rest.get(blank).copied()
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Node, Fault> {
+        match self.peek() {
+            None => syntax("the text ends where a value is expected"),
+            Some(b'"') => self.string().map(Node::String),
+            Some(b'{') => self.object(nested(depth)?),
+            Some(b'[') => self.array(nested(depth)?),
+            Some(b't') => self.word("true", Node::Bool(true)),
+            Some(b'f') => self.word("false", Node::Bool(false)),
+            Some(b'n') => self.word("null", Node::Null),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) => syntax("a value is expected"),
+        }
+    }
+
+    fn word(&mut self, word: &str, node: Node) -> Result<Node, Fault> {
+        if !self.rest().starts_with(word) {
+            return syntax("a value is expected");
+        }
+        self.at += word.len();
+        Ok(node)
+    }
+
+    fn number(&mut self) -> Result<Node, Fault> {
+        let rest = self.rest();
+        let Some(text) = number_length(rest.as_bytes()).and_then(|length| rest.get(..length)) else {
+            return syntax("the number is not written as JSON writes numbers");
+        };
+        let number = Number::of_text(text);
+        if !number.is_finite() {
+            return syntax("the number is out of range");
+        }
+        self.at += text.len();
+        Ok(Node::Number(number))
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Node, Fault> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Node::Array(items));
+        }
+        loop {
+            items.push(self.value(depth)?);
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(Node::Array(items));
+                }
+                _ => return syntax("`,` or `]` is expected"),
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Node, Fault> {
+        self.at += 1;
+        let mut members = Members::new();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Node::Object(members));
+        }
+        let mut seen = HashSet::new();
+        loop {
+            if self.peek() != Some(b'"') {
+                return syntax("a name in quotes is expected");
+            }
+            let begin = self.at;
+            let name = self.string()?;
+            if is_known(&members, &mut seen, &name) {
+                self.at = begin;
+                return Err(Fault::Duplicate(name));
+            }
+            if self.peek() != Some(b':') {
+                return syntax("`:` is expected");
+            }
+            self.at += 1;
+            members.push((name, self.value(depth)?));
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(Node::Object(members));
+                }
+                _ => return syntax("`,` or `}` is expected"),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<CompactString, Fault> {
+        self.at += 1;
+        let mut unescaped = CompactString::const_new("");
+        loop {
+            let rest = self.rest();
+            let plain = rest.bytes().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1F)).count();
+            let run = rest.get(..plain).unwrap_or_default();
+            self.at += plain;
+            match rest.as_bytes().get(plain) {
+                Some(b'"') => {
+                    self.at += 1;
+                    if unescaped.is_empty() {
+                        return Ok(CompactString::new(run));
+                    }
+                    unescaped.push_str(run);
+                    return Ok(unescaped);
+                }
+                Some(b'\\') => {
+                    unescaped.push_str(run);
+                    let character = self.escape()?;
+                    unescaped.push(character);
+                }
+                Some(_) => return syntax("a control character must be escaped in a string"),
+                None => return syntax("the text ends in a string"),
+            }
+        }
+    }
+
+    /// The character behind a backslash.
+    fn escape(&mut self) -> Result<char, Fault> {
+        let letter = self.rest().as_bytes().get(1).copied();
+        let character = match letter {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{C}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return syntax("there is no such escape"),
+        };
+        self.at += 2;
+        Ok(character)
+    }
+
+    /// `\uXXXX`, or two of them that are a surrogate pair.
+    fn unicode_escape(&mut self) -> Result<char, Fault> {
+        let first = self.four_digits()?;
+        if !(0xD800..0xE000).contains(&first) {
+            return char::from_u32(first).map_or_else(|| syntax("there is no such character"), Ok);
+        }
+        let pair = if first < 0xDC00 && self.rest().starts_with("\\u") { Some(self.four_digits()?) } else { None };
+        match pair {
+            Some(second @ 0xDC00..0xE000) => {
+                let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+                char::from_u32(code).map_or_else(|| syntax("there is no such character"), Ok)
+            }
+            _ => syntax("half a surrogate pair is no character"),
+        }
+    }
+
+    fn four_digits(&mut self) -> Result<u32, Fault> {
+        let digits = self.rest().get(2..6).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let Some(code) = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) else {
+            return syntax("`\\u` needs four hexadecimal digits");
+        };
+        self.at += 6;
+        Ok(code)
+    }
+}
+
+fn nested(depth: usize) -> Result<usize, Fault> {
+    if depth == MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(depth + 1) }
+}
+
+/// Whether an object has the name already; `seen` has all names once there are more than a few.
+fn is_known(members: &Members, seen: &mut HashSet<CompactString>, name: &CompactString) -> bool {
+    if members.len() < FEW {
+        return members.iter().any(|(known, _)| known == name);
+    }
+    if seen.is_empty() {
+        seen.extend(members.iter().map(|(known, _)| known.clone()));
+    }
+    !seen.insert(name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        Node::parse(text.as_bytes()).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_with_its_place() {
+        for (text, message) in [
+            ("", "the text ends where a value is expected at line 1, column 1"),
+            ("{\"a\":1,\n \"a\":2}", "the name `a` stands twice in one object at line 2, column 2"),
+            ("[1,]", "a value is expected at line 1, column 4"),
+            ("[1 2]", "`,` or `]` is expected at line 1, column 4"),
+            ("{\"a\"}", "`:` is expected at line 1, column 5"),
+            ("{a:1}", "a name in quotes is expected at line 1, column 2"),
+            ("{\"a\":1,}", "a name in quotes is expected at line 1, column 8"),
+            ("1 2", "there is more text after the value at line 1, column 3"),
+            ("01", "the number is not written as JSON writes numbers at line 1, column 1"),
+            ("1e999", "the number is out of range at line 1, column 1"),
+            ("nul", "a value is expected at line 1, column 1"),
+            ("\"a", "the text ends in a string at line 1, column 3"),
+            ("\"\t\"", "a control character must be escaped in a string at line 1, column 2"),
+            ("\"\\x\"", "there is no such escape at line 1, column 2"),
+            ("\"\\u12g4\"", "`\\u` needs four hexadecimal digits at line 1, column 2"),
+            ("\"\\ud800\"", "half a surrogate pair is no character at line 1, column 8"),
+            ("\"\\udc00\\ud800\"", "half a surrogate pair is no character at line 1, column 8"),
+        ] {
+            assert_eq!(fault(text), message, "{text}");
+        }
+        assert!(Node::parse(b"\"\xFF\"").is_err());
+        assert!(fault(&"[".repeat(1_000_000)).starts_with("more than 64 levels"));
+        let names: Vec<String> = (0..40).chain([20]).map(|n| format!("\"n{n}\":0")).collect();
+        assert!(fault(&format!("{{{}}}", names.join(","))).starts_with("the name `n20` stands twice"));
+    }
+
+    #[test]
+    fn a_document_comes_back_as_it_was_written() {
+        for text in [
+            "{\"z\":1.50,\"a\":[1e2,-0,123456789012345678901234567890,0.1000],\"m\":null}",
+            "\"\\u001f\\u0000\\b\\f\\n\\r\\t\\\"\\\\/é😀\"",
+            "[true,false,{},[],\"\"]",
+        ] {
+            assert_eq!(Node::parse(text.as_bytes()).expect(text).to_text(), text);
+        }
+        let spelt = " { \"\\u00e9\\/\" : \"\\ud83d\\ude00\" , \"b\" :[ 1 , 2 ] }\r\n";
+        assert_eq!(Node::parse(spelt.as_bytes()).expect("JSON").to_text(), "{\"é/\":\"😀\",\"b\":[1,2]}");
+        let deep = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert_eq!(Node::parse(deep.as_bytes()).expect("deep").to_text(), deep);
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_serde_json_reads(text in "[\\[\\]{}\",:\\\\ntruefalsu0-9.eE+ \\-aé]{0,24}") {
+            let ours = Node::parse(text.as_bytes());
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            match (&ours, &theirs) {
+                (Ok(node), Ok(value)) => {
+                    let again: serde_json::Value = serde_json::from_str(&node.to_text()).expect("JSON");
+                    prop_assert_eq!(&again, value);
+                }
+                (Err(ParseError { fault: Fault::Duplicate(_), .. }), Ok(_)) | (Err(_), Err(_)) => {}
+                _ => prop_assert!(false, "{text}: {ours:?}, serde_json: {theirs:?}"),
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(node) = Node::parse(&bytes) {
+                prop_assert_eq!(Node::parse(node.to_text().as_bytes()).expect("JSON"), node);
+            }
+        }
+    }
+}

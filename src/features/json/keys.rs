@@ -1,0 +1,133 @@
+//! The documents' names in Redis.
+//!
+//! | name | type | life | deleted by |
+//! |---|---|---|---|
+//! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text | `ttl_ms`, else until deleted | DELETE |
+//! | `json:version:{<document's name>}` | string: integer | the document's and `json.version_life` | expiry |
+//! | `json:fence:{<document's name>}` | integer: the highest fencing token seen | the version's and `fencing.outlive` | expiry |
+//! | `json:answer:<operation>:{<document's name>}` | string: a change's answer | `json.answer_ttl` | expiry |
+//! | `json:changes` | channel: one message per change | | |
+//!
+//! Callers' text is escaped and so has no braces, while the siblings have: neither can meet the other.
+
+use super::config::JsonConfig;
+use super::model::DocumentKey;
+use crate::http::operation::OperationId;
+use crate::redis::{Key, KeySpace, Segment};
+
+/// The longest id of somebody or something in the platform's documents, bytes.
+pub(super) const ID_LIMIT: usize = 256;
+
+/// The platform's documents, by the start of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collection {
+    Preferences,
+    Activity,
+    Trading,
+    Market,
+    Blockchain,
+    Forms,
+}
+
+impl Collection {
+    const ALL: [Self; 6] =
+        [Self::Preferences, Self::Activity, Self::Trading, Self::Market, Self::Blockchain, Self::Forms];
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Preferences => "user_preferences:",
+            Self::Activity => "user_activity:",
+            Self::Trading => "trading_config:",
+            Self::Market => "market_config:",
+            Self::Blockchain => "blockchain_config:",
+            Self::Forms => "form_data:",
+        }
+    }
+
+    /// The key of the document of somebody or something.
+    ///
+    /// # Errors
+    /// The rule that the id breaks.
+    pub(super) fn key(self, id: &str) -> Result<DocumentKey, String> {
+        if id.is_empty() || id.len() > ID_LIMIT {
+            return Err(format!("needs 1 to {ID_LIMIT} bytes"));
+        }
+        DocumentKey::try_from(format!("{}{id}", self.prefix()))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct JsonKeys {
+    space: KeySpace,
+    /// The start of the keys of every collection.
+    prefixes: Vec<String>,
+    changes: Key,
+}
+
+/// One document's place.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub document: Key,
+    pub version: Key,
+}
+
+impl Place {
+    pub(super) fn fence(&self) -> Key {
+        self.document.sibling("json:fence")
+    }
+
+    /// Where an operation's answer is kept; without an operation a name that nobody writes.
+    pub(super) fn answer(&self, operation: Option<&OperationId>) -> Key {
+        match operation {
+            Some(operation) => self.document.sibling(&format!("json:answer:{}", operation.as_str())),
+            None => self.document.sibling("json:answer"),
+        }
+    }
+}
+
+impl JsonKeys {
+    pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
+        let platforms = Collection::ALL.iter().map(|collection| collection.prefix().to_owned());
+        let prefixes = platforms.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
+        Self { space: space.clone(), prefixes, changes: space.key("json:changes") }
+    }
+
+    pub(super) fn place(&self, key: &DocumentKey) -> Place {
+        let name = Segment(key.as_str());
+        let is_platforms = self.prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
+        let document = if is_platforms { self.space.key(name) } else { self.space.key(format_args!("json:{name}")) };
+        Place { version: document.sibling("json:version"), document }
+    }
+
+    /// The channel that announces changes.
+    pub(super) fn changes(&self) -> &Key {
+        &self.changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn place(text: &str) -> Place {
+        let config = Config::with_overrides("").and_then(|config| config.section()).expect("valid defaults");
+        let key = DocumentKey::try_from(text.to_owned()).expect("a key");
+        JsonKeys::new(&KeySpace::new("p:"), &config).place(&key)
+    }
+
+    #[test]
+    fn the_platforms_documents_keep_their_names_and_others_have_their_own() {
+        assert_eq!(place("user_preferences:7").document.as_str(), "p:user_preferences:7");
+        assert_eq!(place("lock:a").document.as_str(), "p:json:lock:a");
+        assert_eq!(place("a b").version.as_str(), "json:version:{p:json:a%20b}");
+    }
+
+    #[test]
+    fn a_callers_key_cannot_be_a_name_of_ours() {
+        for ours in [place("a").version, place("a").fence(), place("a").answer(None)] {
+            let text = ours.as_str().trim_start_matches("json:");
+            assert_ne!(place(text).document, ours);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Many documents.
+
+use axum::extract::State;
+
+use super::super::batch::{Batch, BatchReply, BatchRequest, DeleteItem, GetItem, SetItem};
+use super::super::change::{Change, Only};
+use super::super::model::{DocumentKey, Millis};
+use super::super::path::Path;
+use super::super::scripts::Life;
+use super::super::service::JsonService;
+use super::super::update::Request;
+use super::MAX_PATHS;
+use crate::http::extract::{Json, NoQuery};
+use crate::http::failures::WriteFailures;
+use crate::http::fencing::GrantToken;
+use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::redis::FencingToken;
+
+/// Read, delete and store many documents in one call.
+///
+/// Reads are answered as things were before; then the deletions are made, then the writes, those of one document in
+/// their order. It is no transaction: every item has a result of its own. A `Fencing-Token` is judged by every document
+/// that is stored or deleted.
+#[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
+    request_body = BatchRequest,
+    responses((status = 200, description = "One result per item", body = BatchReply),
+              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+              WriteFailures))]
+pub(in super::super) async fn run_json_batch(
+    State(documents): State<JsonService>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(request): Json<BatchRequest>,
+) -> Result<Json<BatchReply>, Problem> {
+    let limit = documents.config.batch_limit;
+    for (list, items) in [("/get", request.get.len()), ("/set", request.set.len()), ("/delete", request.delete.len())] {
+        if items > limit {
+            return Err(Problem::body_field(list, format!("has {items} items; at most {limit} are allowed")));
+        }
+    }
+    let get = request.get.into_iter().enumerate().map(|(at, item)| documents.get_item(at, item));
+    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item, token));
+    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item, token));
+    let batch = Batch {
+        get: get.collect::<Result<_, _>>()?,
+        set: set.collect::<Result<_, _>>()?,
+        delete: delete.collect::<Result<_, _>>()?,
+    };
+    Ok(Json(documents.run_batch(batch).await))
+}
+
+type Item<T> = (DocumentKey, T);
+
+impl JsonService {
+    fn get_item(&self, at: usize, item: GetItem) -> Result<Item<Vec<Path>>, Problem> {
+        if item.paths.len() > MAX_PATHS {
+            let rule = format!("has {} paths; at most {MAX_PATHS} are read", item.paths.len());
+            return Err(Problem::body_field(&format!("/get/{at}/paths"), rule));
+        }
+        let path = |(nth, text): (usize, &String)| self.body_path(&format!("/get/{at}/paths/{nth}"), Some(text));
+        let paths = item.paths.iter().enumerate().map(path).collect::<Result<_, _>>()?;
+        Ok((item.key, paths))
+    }
+
+    fn set_item(&self, at: usize, item: SetItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
+        let path = self.body_path(&format!("/set/{at}/path"), item.path.as_deref())?;
+        self.check_ttl(item.ttl_ms, Location::Body, &format!("/set/{at}/ttl_ms"))?;
+        let life = item.ttl_ms.map_or(Life::Keep, |ttl: Millis| Life::Ends(ttl.get()));
+        let change = Change::Set { path, value: item.value, only: Only::Either };
+        Ok((item.key, Request { life, token, ..Request::of(change) }))
+    }
+
+    fn delete_item(&self, at: usize, item: DeleteItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
+        let path = self.body_path(&format!("/delete/{at}/path"), item.path.as_deref())?;
+        Ok((item.key, Request { token, ..Request::of(Change::Delete { path }) }))
+    }
+}

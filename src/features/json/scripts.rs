@@ -1,0 +1,169 @@
+//! The documents' scripts and their typed calls; what each does stands in its file.
+
+use super::keys::Place;
+use crate::lua;
+use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+
+pub(super) static WRITE: LuaScript = lua!("json/write.lua");
+pub(super) static TOUCH: LuaScript = lua!("json/touch.lua");
+
+/// A document's version: rises with every write, and never comes again.
+pub(super) type Version = u64;
+
+/// What must stand under the key for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Nothing, or a document of ours.
+    Anything,
+    Absent,
+    /// A document of ours.
+    Present,
+    /// A document of this version; 0 for one that somebody else wrote, without a version.
+    Version(Version),
+}
+
+/// What becomes of a document's life when it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It has what it has left.
+    Keep,
+    /// It ends after so many milliseconds.
+    Ends(u64),
+}
+
+/// An answer that is kept for the operation's repetition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept<'a> {
+    pub answer: &'a [u8],
+    /// Milliseconds; 0: it is not kept.
+    pub ttl: u64,
+}
+
+/// Where a change is announced, and the announcement without its versions and its closing brace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announcement<'a> {
+    pub channel: &'a Key,
+    pub event: &'a [u8],
+}
+
+pub(super) struct Write<'a> {
+    pub place: &'a Place,
+    pub expected: Expected,
+    /// `None` deletes the document.
+    pub text: Option<&'a [u8]>,
+    pub life: Life,
+    /// Milliseconds by which the version outlives the document.
+    pub version_life: u64,
+    pub answer_key: &'a Key,
+    pub kept: Kept<'a>,
+    /// `None`: nobody is told.
+    pub announcement: Option<Announcement<'a>>,
+    pub fence: Option<&'a Fence>,
+}
+
+pub(super) enum Written {
+    /// The life is in milliseconds; `None`: no expiry.
+    Stored {
+        created: bool,
+        version: Version,
+        ttl: Option<u64>,
+    },
+    Deleted,
+    /// There was nothing to delete.
+    Absent,
+    /// Not what was expected stands there.
+    Changed,
+    /// A string without a version stands there: somebody else wrote it, and it has to be looked at.
+    Foreign,
+    /// The operation was done before; its answer.
+    Repeated(Vec<u8>),
+}
+
+impl ScriptCall for Write<'_> {
+    type Raw = (String, Vec<u8>, i64);
+    type Reply = Written;
+    const KEYS: usize = 3;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &WRITE
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.document).key(&self.place.version).key(self.answer_key);
+        match self.expected {
+            Expected::Anything => call.arg("any"),
+            Expected::Absent => call.arg("absent"),
+            Expected::Present => call.arg("present"),
+            Expected::Version(version) => call.arg(version),
+        };
+        call.arg(self.text.unwrap_or_default());
+        match self.life {
+            Life::Keep => call.arg("keep"),
+            Life::Ends(ttl) => call.arg(ttl),
+        };
+        call.arg(self.version_life).arg(self.kept.answer).arg(self.kept.ttl);
+        match &self.announcement {
+            Some(Announcement { channel, event }) => call.arg(channel.as_str()).arg(*event),
+            None => call.arg("").arg(""),
+        };
+    }
+
+    fn decode((status, bytes, ttl): Self::Raw) -> Result<Written, BadReply> {
+        let stored = |created: bool| {
+            let version = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());
+            version.map(|version| Written::Stored { created, version, ttl: u64::try_from(ttl).ok() })
+        };
+        let written = match status.as_str() {
+            "created" => stored(true),
+            "replaced" => stored(false),
+            "deleted" => Some(Written::Deleted),
+            "absent" => Some(Written::Absent),
+            "changed" => Some(Written::Changed),
+            "foreign" => Some(Written::Foreign),
+            "repeated" => return Ok(Written::Repeated(bytes)),
+            _ => None,
+        };
+        written.ok_or_else(|| BadReply::new(&WRITE, (status, bytes, ttl)))
+    }
+}
+
+pub(super) struct Touch<'a> {
+    pub place: &'a Place,
+    /// Milliseconds; `None`: no expiry.
+    pub ttl: Option<u64>,
+    pub version_life: u64,
+    pub fence: Option<&'a Fence>,
+}
+
+impl ScriptCall for Touch<'_> {
+    type Raw = i64;
+    /// Whether there is a document.
+    type Reply = bool;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &TOUCH
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.document).key(&self.place.version).arg(self.ttl.unwrap_or(0)).arg(self.version_life);
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        match raw {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(BadReply::new(&TOUCH, other)),
+        }
+    }
+}

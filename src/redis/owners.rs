@@ -1,0 +1,54 @@
+//! Whose a name in Redis is, where it does not start with its capability's own prefix.
+
+/// Names that a capability makes up itself: nobody may reach into them by a configured name, not even that capability.
+const INTERNAL: &str = "internal";
+/// Names of other services in the same Redis.
+const OTHERS: &str = "others";
+
+/// The starts of names, each with its owner: the capability that keeps the platform's names there, or one of the above.
+const OWNERS: &[(&str, &str)] = &[
+    ("blockchain_config:", "json"),
+    ("cache:", INTERNAL),
+    ("energy:", "timeseries"),
+    ("form_data:", "json"),
+    ("gridtokenx:", OTHERS),
+    ("gtx:", INTERNAL),
+    ("iam:", OTHERS),
+    ("idempotency:", INTERNAL),
+    ("json:", INTERNAL),
+    ("lock:", "locks"),
+    ("locks:", INTERNAL),
+    ("market:price:", "timeseries"),
+    ("market_config:", "json"),
+    ("metrics:", "hosts"),
+    ("noti:", OTHERS),
+    ("orderbook:", "orderbook"),
+    ("rate_limit:", "ratelimit"),
+    ("settlement:", "timeseries"),
+    ("trades_window", "trades"),
+    ("trading:", "timeseries"),
+    ("trading_config:", "json"),
+    ("ts:", INTERNAL),
+    ("user_activity:", "json"),
+    ("user_preferences:", "json"),
+];
+
+/// The start of names of another owner than `capability` that names under `prefix` could meet.
+pub fn owned_elsewhere(prefix: &str, capability: &str) -> Option<&'static str> {
+    let overlaps = |owned: &str| owned.starts_with(prefix) || prefix.starts_with(owned);
+    OWNERS.iter().find(|(owned, owner)| *owner != capability && overlaps(owned)).map(|(owned, _)| *owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::owned_elsewhere;
+
+    #[test]
+    fn a_name_belongs_to_one_owner_only() {
+        assert_eq!(owned_elsewhere("user_preferences:", "json"), None);
+        assert_eq!(owned_elsewhere("user_preferences:", "cache"), Some("user_preferences:"));
+        assert_eq!(owned_elsewhere("user_", "cache"), Some("user_activity:"));
+        assert_eq!(owned_elsewhere("json:version:", "json"), Some("json:"));
+        assert_eq!(owned_elsewhere("", "json"), Some("cache:"));
+    }
+}
