@@ -37,16 +37,22 @@ pub(in crate::features::timeseries) enum RangePoint {
     Value {
         timestamp: i64,
         /// Null in a bucket without samples, and where the sum of a bucket is out of range.
+        #[schema(required = true)]
         value: Option<f64>,
     },
     #[schema(title = "Candle")]
     Candle {
         timestamp: i64,
+        #[schema(required = true)]
         open: Option<f64>,
+        #[schema(required = true)]
         high: Option<f64>,
+        #[schema(required = true)]
         low: Option<f64>,
+        #[schema(required = true)]
         close: Option<f64>,
         /// Null without `volume_key`.
+        #[schema(required = true)]
         volume: Option<f64>,
     },
 }
