@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::blocked::Blocked;
 use super::exceptions::Exceptions;
 use crate::lifecycle::Tasks;
-use crate::redis::RedisFault;
+use crate::redis::{FaultKind, RedisFault};
 
 /// How often a Redis that is away is asked.
 const RETRY: Duration = Duration::from_millis(50);
@@ -69,7 +69,14 @@ impl Watch {
             if looked.is_ok() && self.0.is_away.swap(false, Ordering::Relaxed) {
                 tracing::info!("redis answers again: limits are counted there");
             }
-            tasks.report(NAME, looked.map_err(|fault| fault.to_string()));
+            // That Redis cannot be reached, its role's own report says.
+            tasks.report(
+                NAME,
+                match looked {
+                    Err(fault) if fault.kind != FaultKind::Unavailable => Err(fault.to_string()),
+                    _ => Ok(()),
+                },
+            );
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
