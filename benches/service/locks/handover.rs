@@ -46,7 +46,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
         );
         let (sent, all) = commands(bench, replicas);
         report.row(
-            format!("the same, {name}: commands that Redis is sent for each, of everybody"),
+            format!("the same, {name}: commands that Redis is sent for each, by everybody"),
             format!("{sent:.2}; with those inside scripts {all:.1}"),
             "at most 5",
         );

@@ -26,6 +26,7 @@ const FRESH: u32 = 2_000_000_000;
 /// One run; CPU seconds are those of 100,000 pairs.
 struct Run {
     pairs_per_second: f64,
+    /// 0 where no service takes part.
     service_cpu: f64,
     redis_cpu: f64,
     loader_cpu: f64,
@@ -108,11 +109,8 @@ fn empty(bench: &Bench) {
 
 fn figures(runs: &[Run]) -> String {
     let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
-    format!(
-        "{:.0} pairs/s; CPU-s per 100,000: service {:.2}, Redis {:.2}, loader {:.2}",
-        of(|run| run.pairs_per_second),
-        of(|run| run.service_cpu),
-        of(|run| run.redis_cpu),
-        of(|run| run.loader_cpu)
-    )
+    let (rate, service, redis, loader) =
+        (of(|run| run.pairs_per_second), of(|run| run.service_cpu), of(|run| run.redis_cpu), of(|run| run.loader_cpu));
+    let service = if service > 0.0 { format!("service {service:.2}, ") } else { String::new() };
+    format!("{rate:.0} pairs/s; CPU-s per 100,000: {service}Redis {redis:.2}, loader {loader:.2}")
 }
