@@ -36,6 +36,8 @@ pub(super) struct RatelimitConfig {
     pub open_reservations: usize,
     /// The highest limit of a sliding window: each call of the window is kept.
     pub sliding_limit: u64,
+    /// The limiter that each caller of this service is held to; empty: none.
+    pub guard: String,
     pub limiters: Vec<LimiterConfig>,
 }
 
@@ -190,6 +192,9 @@ impl Section for RatelimitConfig {
             if !(0.0..=1.0).contains(&limiter.near) {
                 return refuse("near", "must be from 0 to 1".to_owned());
             }
+        }
+        if !self.guard.is_empty() && !names.contains(&self.guard) {
+            return Err(FieldError::new("guard", format!("no limiter is called `{}`", self.guard)));
         }
         Ok(())
     }

@@ -135,12 +135,14 @@ impl Limiter {
     }
 }
 
-/// The limiters in force, by name.
+/// The limiters in force, by name, and what leads to them.
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
     /// The highest limit of a sliding window.
     pub sliding_limit: u64,
+    /// The one that this service's own callers are held to.
+    pub guard: Option<Arc<Limiter>>,
 }
 
 /// They change when the configuration is read again.
@@ -155,7 +157,9 @@ impl Limiters {
             let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
             Ok((limiter.name.clone(), Arc::new(limiter)))
         });
-        Ok(Self { by_name: limiters.collect::<Result<_, _>>()?, sliding_limit })
+        let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
+        let guard = by_name.get(config.guard.as_str()).cloned();
+        Ok(Self { by_name, sliding_limit, guard })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

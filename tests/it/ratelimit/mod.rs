@@ -2,6 +2,7 @@
 
 mod exceptions;
 mod faults;
+mod guard;
 mod input;
 mod limits;
 mod models;
