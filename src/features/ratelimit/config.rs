@@ -39,6 +39,26 @@ pub(super) struct RatelimitConfig {
     /// The limiter that each caller of this service is held to; empty: none.
     pub guard: String,
     pub limiters: Vec<LimiterConfig>,
+    /// Which limiters answer which of Envoy's descriptors; none: nobody is answered.
+    pub envoy: Vec<DescriptorConfig>,
+}
+
+/// Descriptors of one form, and the limiter that counts them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DescriptorConfig {
+    pub domain: String,
+    /// In the order in which they come.
+    pub entries: Vec<EntryConfig>,
+    pub limiter: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntryConfig {
+    pub key: String,
+    /// Fits this value only.
+    pub value: Option<String>,
 }
 
 /// One rule.
@@ -195,6 +215,18 @@ impl Section for RatelimitConfig {
         }
         if !self.guard.is_empty() && !names.contains(&self.guard) {
             return Err(FieldError::new("guard", format!("no limiter is called `{}`", self.guard)));
+        }
+        for (at, descriptor) in self.envoy.iter().enumerate() {
+            let refuse = |field: &str, reason: String| Err(FieldError::new(format!("envoy[{at}].{field}"), reason));
+            if descriptor.domain.is_empty() {
+                return refuse("domain", "must not be empty".to_owned());
+            }
+            if descriptor.entries.is_empty() || descriptor.entries.iter().any(|entry| entry.key.is_empty()) {
+                return refuse("entries", "needs entries, each with a key".to_owned());
+            }
+            if !names.contains(&descriptor.limiter) {
+                return refuse("limiter", format!("no limiter is called `{}`", descriptor.limiter));
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::config::{LimiterConfig, RatelimitConfig};
+use super::envoy::Descriptors;
 use super::keys::KeyShape;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView};
@@ -143,6 +144,7 @@ pub(super) struct Limiters {
     pub sliding_limit: u64,
     /// The one that this service's own callers are held to.
     pub guard: Option<Arc<Limiter>>,
+    pub envoy: Descriptors,
 }
 
 /// They change when the configuration is read again.
@@ -159,7 +161,7 @@ impl Limiters {
         });
         let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
         let guard = by_name.get(config.guard.as_str()).cloned();
-        Ok(Self { by_name, sliding_limit, guard })
+        Ok(Self { by_name, sliding_limit, guard, envoy: Descriptors::new(&config.envoy) })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

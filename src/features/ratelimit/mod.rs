@@ -19,6 +19,7 @@ mod calendar;
 mod config;
 mod deciding;
 mod decision;
+mod envoy;
 mod error;
 mod exceptions;
 mod fields;
@@ -64,6 +65,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/ratelimit/enforce", CHECK),
         Access::scoped("POST", "/ratelimit/reserve", CHECK),
         Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK),
+        Access::scoped("POST", "/json", CHECK),
         Access::scoped("GET", "/ratelimit/limiters", READ),
         Access::scoped("GET", "/ratelimit/stats", READ),
         Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ),
@@ -86,6 +88,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::enforce_limit, routes::enforce_limit_by_query))
         .routes(routes!(routes::reserve_limit))
         .routes(routes!(routes::settle_reservation))
+        .routes(routes!(routes::check_descriptors))
         .routes(routes!(routes::list_limiters))
         .routes(routes!(routes::get_limit_stats))
         .routes(routes!(routes::peek_limit, routes::reset_limit))

@@ -1,5 +1,6 @@
 //! Rate limits: strategies, several limits at once, many processes, proxies, faults, bad input.
 
+mod envoy;
 mod exceptions;
 mod faults;
 mod guard;
