@@ -33,6 +33,7 @@ mod json_faults;
 mod json_golden;
 mod json_model;
 mod json_platform;
+mod json_secrets;
 mod json_standards;
 mod json_values;
 mod json_writers;
