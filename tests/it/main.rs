@@ -68,4 +68,5 @@ mod timeseries_input;
 mod timeseries_labels;
 mod timeseries_model;
 mod timeseries_packing;
+mod timeseries_platform;
 mod timeseries_range;
