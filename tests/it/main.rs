@@ -62,6 +62,7 @@ mod timeseries;
 mod timeseries_aggregates;
 mod timeseries_bulk;
 mod timeseries_calendar;
+mod timeseries_export;
 mod timeseries_faults;
 mod timeseries_golden;
 mod timeseries_input;

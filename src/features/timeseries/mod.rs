@@ -18,6 +18,7 @@ mod backend;
 mod config;
 mod cursor;
 mod error;
+mod export;
 mod families;
 mod index;
 mod ingest;
@@ -64,6 +65,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}/latest", READ),
         Access::scoped("GET", "/timeseries/{key}/range", READ),
+        Access::scoped("GET", "/timeseries/{key}/export", READ),
         Access::scoped("GET", "/timeseries/{key}/stats", READ),
         Access::scoped("POST", "/energy/meters/{id}/readings", WRITE).fenced_by_item(),
         Access::scoped("GET", "/energy/meters/{id}/readings", READ),
@@ -105,6 +107,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::post_samples, routes::delete_samples))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
+        .routes(routes!(routes::export_series))
         .routes(routes!(routes::get_stats))
         .routes(routes!(routes::post_readings, routes::get_readings))
         .routes(routes!(routes::post_prices, routes::get_prices))

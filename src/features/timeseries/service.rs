@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::backend::native::{Batch, NativeBackend};
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TimeseriesError};
+use super::export::Export;
 use super::families::Families;
 use super::index::SeriesIndex;
 use super::ingest::Ingest;
@@ -16,6 +17,7 @@ use super::model::{
 };
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
+use super::render::Form;
 use super::scripts::Created;
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
@@ -254,6 +256,16 @@ impl TimeseriesService {
     pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
         let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
         Ok(self.page(key, plan).await?)
+    }
+
+    /// A whole window, to be written piece by piece.
+    ///
+    /// # Errors
+    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn export(&self, key: SeriesKey, query: &RangeQuery, form: Form) -> Result<Export, Problem> {
+        let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
+        let limit = query.limit.unwrap_or(usize::MAX);
+        Ok(Export::begin(self.reader.clone(), key, plan, limit, form).await?)
     }
 
     /// Checks what a range asks.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -137,6 +138,30 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
         }
     }
     found
+}
+
+/// Read a whole window as one answer of any length: CSV, NDJSON or JSON, whichever `Accept` asks for.
+///
+/// There are no pages: without `limit` all points are written, and `cursor` writes what a page has left over. The answer is written as fast as it is taken. If Redis fails in the middle, it breaks off: CSV and NDJSON are
+/// complete when the last chunk of the answer has come, JSON also when its last brace has.
+#[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
+    params(SeriesPath, RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "The window", content(
+            (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn export_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
+    let export = timeseries.export(key, &query, form).await?;
+    Ok(([(header::CONTENT_TYPE, media_type(form))], Body::from_stream(export.into_stream())).into_response())
 }
 
 /// Statistics of a window.
