@@ -29,6 +29,7 @@ mod health;
 mod idempotency;
 mod interoperability;
 mod json;
+mod json_backends;
 mod json_faults;
 mod json_golden;
 mod json_model;
