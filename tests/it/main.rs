@@ -50,6 +50,7 @@ mod locks_together;
 mod locks_topologies;
 mod locks_waiting;
 mod logs;
+mod migrate_json;
 mod ratelimit;
 mod redis_production;
 mod redis_roles;

@@ -77,6 +77,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    fn of(document: Key) -> Self {
+        Self { version: document.sibling("json:version"), text: document.sibling("json:text"), document }
+    }
+
     pub(super) fn fence(&self) -> Key {
         self.document.sibling("json:fence")
     }
@@ -102,7 +106,22 @@ impl JsonKeys {
         let name = Segment(key.as_str());
         let is_platforms = self.prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
         let document = if is_platforms { self.space.key(name) } else { self.space.key(format_args!("json:{name}")) };
-        Place { version: document.sibling("json:version"), text: document.sibling("json:text"), document }
+        Place::of(document)
+    }
+
+    /// The place of a document by its name in Redis.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        Place::of(self.space.named(name))
+    }
+
+    /// How the names of documents start in Redis.
+    pub(super) fn starts(&self) -> Vec<String> {
+        let own = std::iter::once(self.space.key("json:"));
+        let collections = self.prefixes.iter().map(|prefix| self.space.key(Segment(prefix)));
+        let mut starts: Vec<String> = own.chain(collections).map(|start| start.as_str().to_owned()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts
     }
 
     /// Where it is written down which backend the deployment has.

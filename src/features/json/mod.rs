@@ -23,6 +23,7 @@ mod document;
 mod error;
 mod keys;
 mod metrics;
+pub mod migration;
 mod model;
 mod path;
 mod queue;
@@ -95,7 +96,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced(),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::READ, &scripts::WRITE, &scripts::TOUCH],
+    scripts: &[&scripts::READ, &scripts::WRITE, &scripts::TOUCH, &scripts::CONVERT],
     section: Some(SectionCheck::of::<JsonConfig>()),
 };
 

@@ -10,6 +10,7 @@ use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall}
 
 pub(super) static READ: LuaScript = lua!("json/read.lua");
 pub(super) static WRITE: LuaScript = lua!("json/write.lua");
+pub(super) static CONVERT: LuaScript = lua!("json/convert.lua");
 pub(super) static TOUCH: LuaScript = lua!("json/touch.lua");
 
 /// A document's version: rises with every write, and never comes again.
@@ -165,6 +166,45 @@ impl ScriptCall for Write<'_> {
             _ => None,
         };
         written.ok_or_else(|| BadReply::new(&WRITE, (status, bytes, ttl)))
+    }
+}
+
+/// Brings a document into another form.
+pub(super) struct Convert<'a> {
+    pub place: &'a Place,
+    pub to: Backend,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Converted {
+    Moved,
+    /// It has the form, or is gone.
+    Unchanged,
+    /// What is no document.
+    Other,
+}
+
+impl ScriptCall for Convert<'_> {
+    type Raw = String;
+    type Reply = Converted;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CONVERT
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.document).key(&self.place.text).arg(self.to.name());
+    }
+
+    fn decode(raw: String) -> Result<Converted, BadReply> {
+        match raw.as_str() {
+            "moved" => Ok(Converted::Moved),
+            "there" | "absent" => Ok(Converted::Unchanged),
+            "other" => Ok(Converted::Other),
+            _ => Err(BadReply::new(&CONVERT, raw)),
+        }
     }
 }
 

@@ -22,8 +22,10 @@ pub(super) use home::Home;
 
 /// What a deployment keeps its documents in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backend {
+pub enum Backend {
+    /// Strings.
     Native,
+    /// Values of RedisJSON.
     Module,
 }
 
@@ -43,14 +45,16 @@ pub(super) type Found = (Option<Stored>, Option<Vec<u8>>);
 impl Backend {
     const ALL: [Self; 2] = [Self::Native, Self::Module];
 
-    pub(super) const fn name(self) -> &'static str {
+    /// As it stands in Redis and in the configuration.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Module => "module",
         }
     }
 
-    fn named(name: &[u8]) -> Option<Self> {
+    /// The reverse of [`Backend::name`].
+    pub fn named(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|backend| backend.name().as_bytes() == name)
     }
 
