@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::backend::Wish;
 use super::model::KEY_LIMIT;
 use super::schema::Schema;
 use super::vault::Vault;
@@ -15,6 +16,8 @@ use crate::redis::owned_elsewhere;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonConfig {
+    /// What a deployment without documents begins with.
+    pub backend: Wish,
     /// The largest document as compact text.
     pub document_limit: ByteSize,
     pub path_limit: ByteSize,
@@ -202,6 +205,7 @@ mod tests {
     fn a_wrong_setting_names_its_field() {
         for (overrides, field) in [
             ("json.document_limit = \"0B\"", "json.document_limit"),
+            ("json.backend = \"redisjson\"", "json.backend"),
             ("json.path_visits = 0", "json.path_visits"),
             ("json.answer_ttl = \"0s\"", "json.answer_ttl"),
             ("json.retry_min = \"1m\"", "json.retry_min"),
