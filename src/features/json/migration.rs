@@ -10,6 +10,7 @@ use redis::Cmd;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use super::backend::Backend;
+use super::backend::MODULE_COMMAND;
 use super::config::JsonConfig;
 use super::keys::JsonKeys;
 use super::scripts::{Convert, Converted};
@@ -18,8 +19,6 @@ use crate::redis::{Effect, Redis, RedisFault};
 
 /// Names that one round looks at: their documents are moved together in one round trip.
 const ROUND: usize = 100;
-/// The command by which the module is recognised.
-const COMMAND: &str = "JSON.SET";
 
 /// A migration, ready to run.
 #[derive(Debug)]
@@ -67,6 +66,7 @@ impl Migration {
     /// # Errors
     /// [`MigrationError`].
     pub async fn census(&self) -> Result<Census, MigrationError> {
+        self.check().await?;
         let mut census = Census::default();
         let mut walk = Walk::of(self);
         while let Some(names) = walk.next().await? {
@@ -87,12 +87,7 @@ impl Migration {
     /// # Errors
     /// [`MigrationError`]; what was moved is moved, and the record is as before.
     pub async fn run(&self, to: Backend, mut tell: impl FnMut(&Progress)) -> Result<Progress, MigrationError> {
-        if self.redis.is_cluster() {
-            return Err(MigrationError::Cluster);
-        }
-        if !self.redis.knows(COMMAND).await? {
-            return Err(MigrationError::NoModule);
-        }
+        self.check().await?;
         let mut progress = Progress::default();
         // A service that runs meanwhile may have stored some behind the walk.
         while self.pass(to, &mut progress, &mut tell).await? {}
@@ -101,6 +96,14 @@ impl Migration {
         let _: redis::Value = self.redis.query(&record, Effect::Write).await?;
         self.pass(to, &mut progress, &mut tell).await?;
         Ok(progress)
+    }
+
+    /// Whether this Redis can be migrated at all.
+    async fn check(&self) -> Result<(), MigrationError> {
+        if self.redis.is_cluster() {
+            return Err(MigrationError::Cluster);
+        }
+        if self.redis.knows(MODULE_COMMAND).await? { Ok(()) } else { Err(MigrationError::NoModule) }
     }
 
     /// Moves what is to be moved; whether there was something.
@@ -149,14 +152,14 @@ impl<'a> Walk<'a> {
         let Some(pattern) = self.patterns.last() else { return Ok(None) };
         let mut scan = redis::cmd("SCAN");
         scan.arg(self.cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(ROUND);
-        let (cursor, names): (u64, Vec<String>) = self.redis.query(&scan, Effect::Read).await?;
+        let (cursor, names): (u64, Vec<Vec<u8>>) = self.redis.query(&scan, Effect::Read).await?;
         self.cursor = cursor;
         if cursor == 0 {
             self.patterns.pop();
         }
-        // Companions of documents have braces, documents have none.
+        // Companions of documents have braces, documents have none; all of them are text.
         let is_new = |name: &String| !name.contains('{') && self.seen.insert(xxh3_64(name.as_bytes()));
-        Ok(Some(names.into_iter().filter(is_new).collect()))
+        Ok(Some(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(is_new).collect()))
     }
 }
 

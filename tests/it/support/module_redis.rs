@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The address of a Redis with modules; without it nothing is tried there, and `make test` says so.
+#[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
 pub fn module_redis_url() -> Option<String> {
     std::env::var("GTX_TEST_MODULE_REDIS_URL").ok().filter(|url| !url.is_empty())
 }

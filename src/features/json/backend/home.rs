@@ -5,14 +5,12 @@ use std::sync::{PoisonError, RwLock};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Backend, Wish};
+use super::{Backend, MODULE_COMMAND, Wish};
 use crate::lifecycle::{Finding, Part, PartMember, Parts};
 use crate::redis::{Effect, FaultKind, Key, Outcome, Redis, RedisFault};
 
 /// The part's name in readiness.
 const PART: &str = "documents";
-/// The command by which the module is recognised: newer servers carry it in their core, under another name.
-const COMMAND: &str = "JSON.SET";
 
 /// Knows where the documents are.
 #[derive(Debug)]
@@ -59,23 +57,16 @@ impl Home {
 
     /// Reads the record, and writes it if there is none: again what it was, when Redis forgot it.
     async fn settle(&self) -> Result<Known, RedisFault> {
-        let has_module = self.redis.knows(COMMAND).await?;
-        let backend = match self.recorded().await? {
-            Some(backend) => backend,
-            None => {
-                let chosen = match (self.known(), self.wish) {
-                    (Some(known), _) => known.backend,
-                    (None, Wish::Module) => Backend::Module,
-                    (None, Wish::Native) => Backend::Native,
-                    (None, Wish::Auto) if has_module => Backend::Module,
-                    (None, Wish::Auto) => Backend::Native,
-                };
-                let mut write = redis::cmd("SET");
-                write.arg(self.record.as_str()).arg(chosen.name()).arg("NX");
-                // Another replica may have been faster: what stands there counts.
-                let _: redis::Value = self.redis.query(&write, Effect::Write).await?;
-                self.recorded().await?.unwrap_or(chosen)
-            }
+        let has_module = self.redis.knows(MODULE_COMMAND).await?;
+        let backend = if let Some(backend) = self.recorded().await? {
+            backend
+        } else {
+            let chosen = self.known().map_or_else(|| self.wish.backend(has_module), |known| known.backend);
+            let mut write = redis::cmd("SET");
+            write.arg(self.record.as_str()).arg(chosen.name()).arg("NX");
+            // Another replica may have been faster: what stands there counts.
+            let _: redis::Value = self.redis.query(&write, Effect::Write).await?;
+            self.recorded().await?.unwrap_or(chosen)
         };
         let now = Known { backend, has_module };
         let before = self.known.write().unwrap_or_else(PoisonError::into_inner).replace(now);
@@ -93,6 +84,8 @@ impl Home {
 
     /// Follows the record, which `migrate` changes, and reports what does not fit to it.
     pub(in super::super) async fn watch(&self, parts: &Parts, stop: &CancellationToken) {
+        // Without a connection there is nothing to look at, and the next look would be late.
+        self.redis.settled().await;
         let mut looks = tokio::time::interval(self.redis.check_interval());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -113,11 +106,7 @@ fn part(Known { backend, has_module }: Known, wish: Wish) -> Part {
     if backend == Backend::Module && !has_module {
         findings.push("documents are kept in RedisJSON, which this Redis does not have: none can be read".to_owned());
     }
-    let wished = match wish {
-        Wish::Auto => backend,
-        Wish::Module => Backend::Module,
-        Wish::Native => Backend::Native,
-    };
+    let wished = wish.backend(backend == Backend::Module);
     if wished != backend {
         let (wished, backend) = (wished.name(), backend.name());
         findings.push(format!(

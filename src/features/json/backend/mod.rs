@@ -20,6 +20,9 @@ use crate::http::operation::OperationId;
 use crate::redis::{Redis, RedisFault};
 pub(super) use home::Home;
 
+/// The command by which the module is recognised: newer servers carry it in their core, under another name.
+pub(super) const MODULE_COMMAND: &str = "JSON.SET";
+
 /// What a deployment keeps its documents in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -41,6 +44,17 @@ pub(super) enum Wish {
 
 /// A document, and the answer that is kept for an operation.
 pub(super) type Found = (Option<Stored>, Option<Vec<u8>>);
+
+impl Wish {
+    /// What is wished for, where `auto` depends on whether something speaks for the module.
+    fn backend(self, for_module: bool) -> Backend {
+        match self {
+            Self::Module => Backend::Module,
+            Self::Auto if for_module => Backend::Module,
+            Self::Auto | Self::Native => Backend::Native,
+        }
+    }
+}
 
 impl Backend {
     const ALL: [Self; 2] = [Self::Native, Self::Module];
