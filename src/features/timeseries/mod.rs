@@ -32,7 +32,6 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod times;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
