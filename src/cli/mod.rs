@@ -4,6 +4,7 @@ mod demo;
 mod document;
 mod healthcheck;
 mod key;
+mod migrate;
 mod serve;
 
 use std::path::PathBuf;
@@ -43,6 +44,9 @@ enum Configured {
     Openapi(document::Options),
     /// Load readings into a running service and read daily sums back.
     Demo(demo::Options),
+    /// Move stored data between the native form and the modules of Redis; stop the service first.
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// Check the configuration and say where it is wrong.
     CheckConfig,
     /// Ask the service on this machine whether it is ready; exits with 0 if it is.
@@ -66,6 +70,7 @@ pub fn run() -> ExitCode {
         Configured::Serve => serve::run(config, arguments.config),
         Configured::Openapi(options) => document::run(config, &options),
         Configured::Demo(options) => demo::run(&config, &options),
+        Configured::Migrate(command) => migrate::run(&config, &command),
         Configured::Healthcheck => healthcheck::run(&config),
         Configured::CheckConfig => match crate::app::check_config(&config) {
             Ok(()) => {

@@ -175,6 +175,11 @@ impl Redis {
         self.0.limits.command
     }
 
+    /// How often the server's condition is looked at.
+    pub fn check_interval(&self) -> Duration {
+        self.0.limits.check_interval
+    }
+
     /// What is known of the server: connection, version, modules, persistence, eviction policy, scripts.
     pub fn report(&self) -> RoleReport {
         let mut report = self.0.report.borrow().clone();

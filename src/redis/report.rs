@@ -233,8 +233,7 @@ async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisF
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
         // The command is probed, not the module's name: newer servers carry JSON in their core.
-        let answer: redis::Value = redis.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
-        if knows_command(&answer) {
+        if redis.knows(command).await? {
             modules.push(module);
         }
     }
@@ -262,10 +261,17 @@ fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
     }
 }
 
-fn knows_command(value: &redis::Value) -> bool {
-    match value {
-        redis::Value::Array(items) => items.iter().any(|item| !matches!(item, redis::Value::Nil)),
-        _ => false,
+impl Redis {
+    /// Whether the server has a command, its own or a module's.
+    ///
+    /// # Errors
+    /// [`RedisFault`] of the question.
+    pub async fn knows(&self, command: &str) -> Result<bool, RedisFault> {
+        let answer: redis::Value = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
+        Ok(match answer {
+            redis::Value::Array(items) => items.iter().any(|item| !matches!(item, redis::Value::Nil)),
+            _ => false,
+        })
     }
 }
 

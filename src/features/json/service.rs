@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value};
 
+use super::backend::Home;
 use super::change::{Bounds, ChangeError};
 use super::config::JsonConfig;
 use super::document::Node;
@@ -19,12 +19,12 @@ use super::schema::Schemas;
 use super::scripts::Touch;
 use super::stored::Stored;
 use super::update::Seen;
+use super::vault::Vault;
 use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
-use crate::http::operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Effect, Fence, FencingToken, Redis, RedisFault};
+use crate::redis::{Fence, FencingToken, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonService(Arc<Inner>);
@@ -32,10 +32,12 @@ pub(super) struct JsonService(Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub redis: Redis,
+    pub home: Home,
     pub keys: JsonKeys,
     pub config: JsonConfig,
     pub bounds: Bounds,
     pub schemas: Schemas,
+    pub vault: Vault,
     pub writers: Queues<Seen>,
     pub metrics: JsonMetrics,
     pub clock: Clock,
@@ -77,42 +79,50 @@ impl JsonService {
     pub(super) fn new(deps: &Deps, config: JsonConfig, http: &HttpConfig) -> Result<Self, String> {
         let redis = deps.redis.state.clone();
         let deadline = http.request_deadline.duration();
-        Ok(Self(Arc::new(Inner {
-            keys: JsonKeys::new(redis.keys(), &config),
+        let keys = JsonKeys::new(redis.keys(), &config);
+        let service = Self(Arc::new(Inner {
+            home: Home::new(redis.clone(), keys.backend().clone(), config.backend),
+            keys,
             bounds: Bounds { document: config.document_limit.as_usize(), visits: config.path_visits },
             schemas: Schemas::new(&config)?,
+            vault: Vault::new(&config)?,
             writers: Queues::default(),
             metrics: JsonMetrics::new(&deps.metrics),
             patience: deadline.saturating_sub(redis.command_timeout()).max(deadline / 2),
             clock: deps.clock.clone(),
             redis,
             config,
-        })))
+        }));
+        let (watcher, parts) = (service.clone(), deps.parts.clone());
+        deps.tasks.plan("json.backend", move |stop| async move { watcher.home.watch(&parts, &stop).await });
+        Ok(service)
     }
 
     /// Reads a document, or what `paths` select of it: one round trip.
     ///
     /// Without a path the text is answered as it is stored. One `$` path gives the list of its values, one legacy path
-    /// the first value. Several paths give an object from path to value, all lists as soon as one is a `$` path.
+    /// the first value. Several paths give an object from path to value, all lists as soon as one is a `$` path. Encrypted
+    /// values are opened first if they are shown `in_clear`.
     ///
     /// # Errors
     /// [`ChangeError::NoDocument`], [`ChangeError::PathMissing`] for a legacy path without a value,
     /// [`ChangeError::TooComplex`], [`JsonError::NotJson`], [`JsonError::Redis`].
-    pub(super) async fn get(&self, key: &DocumentKey, paths: &[Path]) -> Result<Selected, JsonError> {
-        let result = self.read_selected(key, paths).await;
+    pub(super) async fn get(&self, key: &DocumentKey, paths: &[Path], in_clear: bool) -> Result<Selected, JsonError> {
+        let result = self.read_selected(key, paths, in_clear).await;
         self.metrics.read.count(result)
     }
 
-    async fn read_selected(&self, key: &DocumentKey, paths: &[Path]) -> Result<Selected, JsonError> {
+    async fn read_selected(&self, key: &DocumentKey, paths: &[Path], in_clear: bool) -> Result<Selected, JsonError> {
         let source = self.read(&self.keys.place(key)).await?.ok_or(JsonError::NO_DOCUMENT)?;
         let body = match paths {
-            [] => {
+            [] if !self.vault.guards(key) => {
                 // Only what is JSON may be answered as such; nothing is kept of the reading.
                 let _: &serde_json::value::RawValue =
                     serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
                 source.text.clone()
             }
-            paths => Bytes::from(self.select(&source.parse()?, paths)?),
+            [] => Bytes::from(self.parse(key, &source, in_clear)?.to_bytes()),
+            paths => Bytes::from(self.select(&self.parse(key, &source, in_clear)?, paths)?),
         };
         Ok(Selected { body, source })
     }
@@ -121,10 +131,14 @@ impl JsonService {
     ///
     /// # Errors
     /// [`JsonError::NotJson`], [`JsonError::Redis`].
-    pub(super) async fn document(&self, key: &DocumentKey) -> Result<Option<(Node, Stored)>, JsonError> {
+    pub(super) async fn document(
+        &self,
+        key: &DocumentKey,
+        in_clear: bool,
+    ) -> Result<Option<(Node, Stored)>, JsonError> {
         let read = async {
             match self.read(&self.keys.place(key)).await? {
-                Some(source) => Ok(Some((source.parse()?, source))),
+                Some(source) => Ok(Some((self.parse(key, &source, in_clear)?, source))),
                 None => Ok(None),
             }
         };
@@ -183,8 +197,9 @@ impl JsonService {
         key: &DocumentKey,
         path: &Path,
         aspect: Aspect,
+        in_clear: bool,
     ) -> Result<(Vec<Node>, Stored), JsonError> {
-        let result = self.read_aspect(key, path, aspect).await;
+        let result = self.read_aspect(key, path, aspect, in_clear).await;
         self.metrics.read.count(result)
     }
 
@@ -193,9 +208,10 @@ impl JsonService {
         key: &DocumentKey,
         path: &Path,
         aspect: Aspect,
+        in_clear: bool,
     ) -> Result<(Vec<Node>, Stored), JsonError> {
         let source = self.read(&self.keys.place(key)).await?.ok_or(JsonError::NO_DOCUMENT)?;
-        let document = source.parse()?;
+        let document = self.parse(key, &source, in_clear)?;
         let found = path.select(&document, self.bounds.visits)?;
         if path.is_legacy() {
             let first = *found.first().ok_or_else(|| missing(path))?;
@@ -208,6 +224,12 @@ impl JsonService {
         }
         let told = found.into_iter().map(|node| aspect.of(node).unwrap_or(Node::Null)).collect();
         Ok((told, source))
+    }
+
+    fn parse(&self, key: &DocumentKey, source: &Stored, in_clear: bool) -> Result<Node, JsonError> {
+        let mut document = source.parse()?;
+        self.vault.show(key, &mut document, in_clear)?;
+        Ok(document)
     }
 
     /// Gives a document a new life from now on; `None`: one that does not end.
@@ -234,6 +256,7 @@ impl JsonService {
         let place = self.keys.place(key);
         let fence = self.fence(&place, token);
         let call = Touch {
+            backend: self.home.backend().await?,
             place: &place,
             ttl: ttl.map(Millis::get),
             version_life: self.config.version_life.as_millis(),
@@ -244,26 +267,8 @@ impl JsonService {
 
     /// What stands under a document's name.
     pub(super) async fn read(&self, place: &Place) -> Result<Option<Stored>, RedisFault> {
-        let commands = read_commands(place);
-        let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        Ok(stored(&mut answers))
-    }
-
-    /// The same, and the answer that is kept for an operation.
-    pub(super) async fn read_with_answer(
-        &self,
-        place: &Place,
-        operation: &OperationId,
-    ) -> Result<(Option<Stored>, Option<Vec<u8>>), RedisFault> {
-        let mut commands = read_commands(place);
-        commands.add_command(command("GET", place.answer(Some(operation)).as_str()));
-        let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        let found = stored(&mut answers);
-        let answer = match answers.next() {
-            Some(Value::BulkString(answer)) => Some(answer),
-            _ => None,
-        };
-        Ok((found, answer))
+        let (stored, _) = self.home.backend().await?.read(&self.redis, place, None).await?;
+        Ok(stored)
     }
 
     /// What a caller with a lock's token has to pass to change a document.
@@ -309,32 +314,4 @@ impl Aspect {
 
 fn missing(path: &Path) -> JsonError {
     ChangeError::PathMissing { path: path.as_str().to_owned() }.into()
-}
-
-/// The commands that read a document.
-fn read_commands(place: &Place) -> Pipeline {
-    let (document, version) = (place.document.as_str(), place.version.as_str());
-    let mut commands = Pipeline::with_capacity(4);
-    for command in [command("GET", document), command("GET", version), command("PTTL", document)] {
-        commands.add_command(command);
-    }
-    commands
-}
-
-/// What the answers to them say; an empty string is no document.
-fn stored(answers: &mut impl Iterator<Item = Value>) -> Option<Stored> {
-    let (text, version, ttl) = (answers.next()?, answers.next()?, answers.next()?);
-    let Value::BulkString(text) = text else { return None };
-    let version = match version {
-        Value::BulkString(digits) => std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok()),
-        _ => None,
-    };
-    let ttl = if let Value::Int(ttl) = ttl { u64::try_from(ttl).ok() } else { None };
-    (!text.is_empty()).then(|| Stored { text: Bytes::from(text), version: version.unwrap_or(0), ttl })
-}
-
-fn command(name: &str, key: &str) -> Cmd {
-    let mut command = Cmd::with_capacity(2, name.len() + key.len());
-    command.arg(name).arg(key);
-    command
 }

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::config::{LimiterConfig, RatelimitConfig};
+use super::envoy::Descriptors;
 use super::keys::KeyShape;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView};
-use super::rule::Rule;
+use super::rule::{Plan, Rule};
 use super::strategy::{BadStrategy, Strategy};
+use crate::config::value::Span;
 
 /// What a limiter does while Redis is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -36,9 +39,13 @@ pub(super) struct Limiter {
     /// What a call costs that does not say.
     pub cost: u64,
     pub without_redis: WithoutRedis,
+    /// How long a reservation may stay open, where any are taken.
+    pub reservations: Option<Duration>,
     /// Whether it only watches.
     pub shadow: bool,
     near: f64,
+    /// Whether its keys are listed, for resets.
+    pub is_listed: bool,
     pub metrics: LimiterMetrics,
 }
 
@@ -54,8 +61,10 @@ impl Limiter {
             rule,
             cost: config.cost,
             without_redis: config.without_redis,
+            reservations: config.reservations.map(Span::duration),
             shadow: config.shadow,
             near: config.near,
+            is_listed: true,
         })
     }
 
@@ -73,21 +82,27 @@ impl Limiter {
             cost: 1,
             // Nobody has said that it may be exceeded.
             without_redis: WithoutRedis::Closed,
+            reservations: None,
             shadow: false,
             near: 1.0,
+            is_listed: false,
         })
     }
 
     /// The same limiter with another rule, for a key of its own.
     pub(super) fn with_rule(&self, rule: Rule) -> Self {
+        // A back-off counts attempts: there is nothing to settle.
+        let is_backoff = matches!(rule.plan, Plan::Backoff { .. });
         Self {
             name: self.name.clone(),
             shape: self.shape.clone(),
             cost: self.cost.min(rule.limit()),
             rule,
             without_redis: self.without_redis,
+            reservations: self.reservations.filter(|_| !is_backoff),
             shadow: self.shadow,
             near: self.near,
+            is_listed: self.is_listed,
             metrics: self.metrics.clone(),
         }
     }
@@ -110,6 +125,7 @@ impl Limiter {
             strategy: self.rule.strategy().clone(),
             cost: self.cost,
             without_redis: self.without_redis,
+            reservations_ms: self.reservations.map(|longest| u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)),
             shadow: self.shadow,
             near: self.near,
         }
@@ -120,12 +136,15 @@ impl Limiter {
     }
 }
 
-/// The limiters in force, by name.
+/// The limiters in force, by name, and what leads to them.
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
     /// The highest limit of a sliding window.
     pub sliding_limit: u64,
+    /// The one that this service's own callers are held to.
+    pub guard: Option<Arc<Limiter>>,
+    pub envoy: Descriptors,
 }
 
 /// They change when the configuration is read again.
@@ -140,7 +159,9 @@ impl Limiters {
             let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
             Ok((limiter.name.clone(), Arc::new(limiter)))
         });
-        Ok(Self { by_name: limiters.collect::<Result<_, _>>()?, sliding_limit })
+        let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
+        let guard = by_name.get(config.guard.as_str()).cloned();
+        Ok(Self { by_name, sliding_limit, guard, envoy: Descriptors::new(&config.envoy) })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

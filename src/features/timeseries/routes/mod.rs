@@ -1,7 +1,10 @@
-//! The doors of the time series: series and their samples here, windows of them in [`range`].
+//! The doors of the time series: series and their samples here, windows of them in [`range`], the
+//! platform's own series in [`platform`].
 
+mod platform;
 mod range;
 
+pub(super) use platform::*;
 pub(super) use range::*;
 
 use std::sync::Arc;
