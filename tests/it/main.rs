@@ -26,6 +26,7 @@ mod faults_refusals;
 mod features_on_cluster;
 mod fencing;
 mod health;
+mod hosts;
 mod idempotency;
 mod interoperability;
 mod json;

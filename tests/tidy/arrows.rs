@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http::operation",
             "http::problem",
             "http::reply",
+            "http::times",
             "http::whole",
             "lifecycle",
             "lua",

@@ -34,7 +34,6 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod times;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

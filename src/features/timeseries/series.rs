@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 
-/// The newest timestamp: 2^53 - 1. Scripts compare timestamps as Lua numbers, which are exact up to here.
-pub(super) const MAX_TIMESTAMP: UnixMillis = (1 << 53) - 1;
+/// The newest timestamp. Scripts compare timestamps as Lua numbers, which are exact up to here.
+pub(super) use crate::clock::MAX_TIMESTAMP;
 
 /// The longest retention, milliseconds: 100 years.
 pub(super) const MAX_RETENTION_MS: u64 = 100 * 31_557_600_000;

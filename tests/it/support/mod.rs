@@ -15,7 +15,7 @@ mod redis_server;
 mod reply;
 mod tls;
 
-pub use app::{ADMIN_KEY, START, TestApp};
+pub use app::{ADMIN_KEY, START, TestApp, TestAppBuilder};
 pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
