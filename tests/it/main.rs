@@ -69,3 +69,4 @@ mod timeseries_labels;
 mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_range;
+mod timeseries_rollups;

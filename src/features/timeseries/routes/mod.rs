@@ -1,8 +1,10 @@
 //! The doors of the time series: series and their samples here, windows of them in [`range`].
 
 mod range;
+mod rollups;
 
 pub(super) use range::*;
+pub(super) use rollups::*;
 
 use std::sync::Arc;
 use std::time::Duration;
