@@ -1,18 +1,20 @@
--- Decide whether costs fit into their limits, and take all of them or none; or only look.
--- KEYS[1..] the state of each check, in their order
--- ARGV[1]    now, Unix ms, or empty for Redis's own clock       ARGV[2]   "take", or "peek" to change nothing
--- ARGV[3..]  per check: "must", or "may" for one that never refuses; its strategy; the strategy's numbers, all of them
---           whole, times in microseconds unless they say otherwise:
+-- Decide whether costs fit into their limits, and take all of them or none; or only look; or reserve one.
+-- KEYS[1..] the state of each check, in their order; one with reservations is followed by their hash (see settle.lua)
+-- ARGV[1]   now, Unix ms, or empty for Redis's own clock    ARGV[2]  "take", "peek" to change nothing, or "reserve"
+-- ARGV[3..] with "reserve": the reservation's id, its longest time in microseconds, the most reservations of a key
+-- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations; its strategy; the strategy's numbers,
+--           all of them whole, times in microseconds unless they say otherwise:
 --   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time)
 --   fixed     cost, limit, length                            windows of one length, counted from 1970
 --   calendar  cost, limit, start, end                        the window in which the caller believes to be
 --   sliding   cost, limit, length
 --   backoff   cost, limit, window, factor in thousandths, longest penalty in ms, decay, highest level
--- Returns {granted 1|0, then per check, as it was before: 0 it does not fit, 1 it does, 2 it does and had no state;
---            flow: debt, its parts;   fixed, calendar: used, time to the window's end;
---            sliding: used, time until all is gone, until the oldest is, until this cost fits;
---            backoff: used, time to the window's end, to the penalty's end}
---         {2, now} nothing was decided: now is outside of a calendar window
+-- Returns {1 granted | 0 refused, then per check, as it was before: 0 it does not fit, 1 it does, 2 it does and had no
+--          state;   flow: debt, its parts;   fixed, calendar: used, time to the window's end;
+--          sliding: used, time until all is gone, until the oldest is, until this cost fits;
+--          backoff: used, time to the window's end, to the penalty's end}
+--         Nothing was decided: {2, now} now is outside of a calendar window; {3, n} reservations of the n-th check are
+--         past their time, settle them first; {4, n} the key has the most reservations already.
 -- O(checks); sliding O(log n) more in its n entries, and O(1) on average to drop old ones.
 assert(#KEYS >= 1 and #ARGV >= 5, "check: a key for each check, and each check's numbers")
 
@@ -32,16 +34,23 @@ else
 end
 -- Redis's own clock runs on while an injected one stands still: states then live ten minutes longer than they count.
 local margin = ARGV[1] == '' and 0 or 600000
-local take = ARGV[2] == 'take'
-local granted, reply, at = true, {1}, 3
+local take, reserve = ARGV[2] ~= 'peek', ARGV[2] == 'reserve'
+local granted, reply, at, place, nth = true, {1}, reserve and 6 or 3, 0, 0
 -- What to write, in fives: key, value, life in ms, whether to append it, whether also when not all is granted.
 local changes = {}
 
-for nth = 1, #KEYS do
-  local key, kind = KEYS[nth], ARGV[at + 1]
-  local cost, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local must, head = ARGV[at] == 'must', #reply + 1
-  local fits, is_new, value, life, append, always
+while place < #KEYS do
+  place, nth = place + 1, nth + 1
+  local key, flags, kind = KEYS[place], tonumber(ARGV[at]), ARGV[at + 1]
+  local cost, limit, head = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), #reply + 1
+  local fits, is_new, value, life, append, always, holds, mark, until_then
+  if flags > 1 then
+    place = place + 1
+    holds = KEYS[place]
+    local first = redis.call('HGET', holds, 'first')
+    if first and tonumber(first) <= now then return {3, nth} end
+    if reserve and redis.call('HLEN', holds) - 2 >= tonumber(ARGV[5]) then return {4, nth} end
+  end
 
   if kind == 'flow' then
     -- Virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the state is when no debt will be left. Whole
@@ -60,6 +69,8 @@ for nth = 1, #KEYS do
     fits = after < most or (after == most and after_parts <= most_parts)
     is_new = not state
     if fits and take then value, life = struct.pack('>I7I4I4', now + after, after_parts, parts), after + 1 end
+    -- Until its end others may take, and what all owe then is gone within the capacity.
+    if reserve then mark, until_then = {cost, limit, parts, now + after}, now + tonumber(ARGV[4]) + most + 1 end
     reply[head + 1], reply[head + 2] = debt, debt_parts
 
   elseif kind == 'fixed' or kind == 'calendar' then
@@ -83,6 +94,7 @@ for nth = 1, #KEYS do
     fits = used + cost <= limit
     is_new = not state
     if fits and take then value, life = struct.pack('>I7I7', start, used + cost), stop - now end
+    if reserve then mark, until_then = {cost, start, 0, 0}, stop end
     reply[head + 1], reply[head + 2] = used, stop - now
 
   elseif kind == 'sliding' then
@@ -93,7 +105,7 @@ for nth = 1, #KEYS do
     local size = redis.call('STRLEN', key)
     is_new = size == 0
     local count = size % ENTRY == 0 and size / ENTRY or 0
-    local used, all_gone, oldest_gone, room = 0, 0, 0, 0
+    local used, all_gone, oldest_gone, room, when = 0, 0, 0, 0, now
     if count == 0 then
       fits = cost <= limit
       if fits and take then value = struct.pack('>I7I5I7I5', 0, 0, now, cost) end
@@ -124,7 +136,8 @@ for nth = 1, #KEYS do
       end
       if fits and take then
         -- A clock that was set back must not bring the log out of order.
-        value = struct.pack('>I7I5', math.max(now, last), (total + cost) % WRAP)
+        when = math.max(now, last)
+        value = struct.pack('>I7I5', when, (total + cost) % WRAP)
         append = gone * 2 < count
         if not append then
           value = (text and text:sub(gone * ENTRY + 1) or redis.call('GETRANGE', key, gone * ENTRY, -1)) .. value
@@ -132,6 +145,7 @@ for nth = 1, #KEYS do
       end
     end
     life = length
+    if reserve then mark, until_then = {cost, when, 0, 0}, when + length end
     reply[head + 1], reply[head + 2], reply[head + 3], reply[head + 4] = used, all_gone, oldest_gone, room
 
   else
@@ -159,11 +173,21 @@ for nth = 1, #KEYS do
   end
 
   reply[head] = not fits and 0 or is_new and 2 or 1
-  granted = granted and (fits or not must)
+  granted = granted and (fits or flags % 2 == 0)
   if value then
     local next = #changes
     changes[next + 1], changes[next + 2], changes[next + 3] = key, value, math.ceil(life / 1000) + margin
     changes[next + 4], changes[next + 5] = append or false, always or false
+    if mark then
+      -- A reservation is the only check of its call: what it takes is written below.
+      local ends, first = now + tonumber(ARGV[4]), tonumber(redis.call('HGET', holds, 'first'))
+      local given = redis.call('HGET', holds, 'given') or '0'
+      mark[4] = mark[4] + tonumber(given)
+      redis.call('HSET', holds, 'given', given, 'first', string.format('%.0f', math.min(first or ends, ends)),
+        ARGV[3], string.format('%.0f %.0f %.0f %.0f %.0f', ends, mark[1], mark[2], mark[3], mark[4]))
+      local left = math.ceil((math.max(ends, until_then) - now) / 1000) + margin
+      if redis.call('PTTL', holds) < left then redis.call('PEXPIRE', holds, left) end
+    end
   end
 end
 

@@ -24,6 +24,12 @@ impl OperationId {
     }
 }
 
+/// Marks an answer, among its extensions, that is kept nowhere outside of its route; nor is the request's hash.
+///
+/// A repetition runs again: the route knows the [`OperationId`], or may do the same twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Unrecorded;
+
 /// The call's identity, if it has one.
 #[derive(Clone, Debug)]
 pub struct Operation(pub Option<OperationId>);

@@ -33,10 +33,11 @@ impl Key {
 
     /// A companion of this key, `<kind>:{<key>}`, which a cluster keeps in the same slot.
     ///
-    /// That holds because escaped names have no braces of their own: the whole key is hashed, here as there.
+    /// Escaped names have no braces of their own: the whole key is hashed, here as there. A key that was given a hash tag
+    /// keeps it, as `<kind>:<key>`.
     #[must_use]
     pub fn sibling(&self, kind: &str) -> Self {
-        Self(format!("{kind}:{{{}}}", self.0))
+        if self.0.contains('{') { Self(format!("{kind}:{}", self.0)) } else { Self(format!("{kind}:{{{}}}", self.0)) }
     }
 }
 
@@ -106,5 +107,11 @@ mod tests {
         let key = KeySpace::new("test:").key(Segment("a:b"));
         assert_eq!(key.as_str(), "test:a:b");
         assert_eq!(key.sibling("cache:lease").as_str(), "cache:lease:{test:a:b}");
+    }
+
+    #[test]
+    fn siblings_of_a_key_with_a_hash_tag_keep_it() {
+        let key = KeySpace::new("test:").key("limit:{user-7}:orders");
+        assert_eq!(key.sibling("holds").as_str(), "holds:test:limit:{user-7}:orders");
     }
 }

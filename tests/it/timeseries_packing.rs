@@ -111,6 +111,25 @@ async fn windows_are_deleted_from_packed_chunks() {
     assert_eq!(read(&app, SERIES, "", 10_000).await, bits(&all));
 }
 
+/// One replica packs what the other deletes from: chunks change between being read and being packed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_deletion_leaves_plain_is_packed() {
+    let packing = TestApp::builder().config("timeseries.chunk_samples = 16\n").spawn().await;
+    let deleting = TestApp::builder().beside(&packing).config("timeseries.chunk_samples = 16\n").spawn().await;
+    for round in 0..30 {
+        let series = format!("energy:consumption:{round}");
+        let path = format!("/timeseries/{series}");
+        let stored = readings(200);
+        let delete = async {
+            for (time, _) in stored.iter().step_by(10) {
+                deleting.delete(&format!("{path}/samples?from={time}&to={time}")).await;
+            }
+        };
+        tokio::join!(store(&packing, &path, &stored), delete);
+        packed(&packing, &series).await;
+    }
+}
+
 #[tokio::test]
 async fn a_description_counts_what_retention_shows_of_a_packed_chunk() {
     let app = TestApp::spawn().await;

@@ -61,7 +61,7 @@ async function main() {
     const { key, cost } = request.body;
     const [granted, , debt] = await redis.evalSha(sha, {
       keys: [`rate_limit:${NAME}:${key}`],
-      arguments: ['', 'take', 'must', 'flow', String(cost * INTERVAL_US), '0', '1', String(CAPACITY_US), '0'],
+      arguments: ['', 'take', '1', 'flow', String(cost * INTERVAL_US), '0', '1', String(CAPACITY_US), '0'],
     });
     const result = decision(granted === 1, debt, cost);
     reply.header('ratelimit-policy', POLICY);

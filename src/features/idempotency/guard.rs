@@ -23,6 +23,7 @@ use super::scripts::Done;
 use super::service::{Attempt, IdempotencyService, Verdict};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
+use crate::http::operation::Unrecorded;
 use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
 use crate::redis::Outcome;
 
@@ -130,7 +131,7 @@ impl Guard {
         }
     }
 
-    /// Keeps what succeeded and lets the rest be tried again.
+    /// Keeps what succeeded and may be kept, and lets the rest be tried again.
     async fn settle(
         &self,
         attempt: &Attempt,
@@ -138,7 +139,8 @@ impl Guard {
         body: &BodyHash,
         response: Response,
     ) -> Result<Response, Problem> {
-        if response.status().is_client_error() || response.status().is_server_error() {
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        if failed || response.extensions().get::<Unrecorded>().is_some() {
             self.service.release(attempt).await;
             return Ok(response);
         }

@@ -9,6 +9,7 @@
 //!   whose caller, deadline or process is gone does not keep the key for long.
 //! - Errors are not kept: they changed nothing, or nobody knows, and either way a retry should run. So a repeat of a
 //!   refused request, corrected or not, runs as well.
+//! - An answer that its route marks as `Unrecorded` is not kept either, since it has what must not stand in Redis.
 //!
 //! Redis down: 503 before the handler runs, without the header nothing changes. If Redis, the caller or the process
 //! goes between the effect and the stored answer, a repeat runs again: routes whose effect is not idempotent by nature

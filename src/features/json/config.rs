@@ -1,10 +1,14 @@
 //! `[json]`: how large documents may be, how far paths may go, and which collections the platform has.
 
-use serde::Deserialize;
+use std::path::PathBuf;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use super::model::KEY_LIMIT;
 use super::schema::Schema;
-use crate::config::value::{ByteSize, Span};
+use super::vault::Vault;
+use crate::config::value::{ByteSize, Secret, Span};
 use crate::config::{FieldError, Section};
 use crate::redis::owned_elsewhere;
 
@@ -34,7 +38,36 @@ pub(super) struct JsonConfig {
     pub publish_changes: bool,
     /// The most entries of a user's activity log.
     pub activity_limit: usize,
+    pub encryption: EncryptionConfig,
     pub collections: Vec<CollectionConfig>,
+}
+
+/// `[json.encryption]`: the keys of values that are stored encrypted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EncryptionConfig {
+    /// The first one seals, all of them open.
+    #[serde(deserialize_with = "unquoted")]
+    pub keys: Vec<SealingKey>,
+}
+
+/// Reads the keys; what is wrong with them is told without repeating what they are.
+fn unquoted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SealingKey>, D::Error> {
+    Vec::deserialize(deserializer).map_err(|_| {
+        D::Error::custom("must be a list of { id = \"..\", key = \"..\" } or { id = \"..\", key_file = \"..\" }")
+    })
+}
+
+/// A key of 256 bits, as 64 hexadecimal digits.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SealingKey {
+    /// Stands with every value that it sealed.
+    pub id: String,
+    #[serde(default)]
+    pub key: Option<Secret<String>>,
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Documents that the platform keeps under names of its own, and what they must look like.
@@ -49,6 +82,9 @@ pub(super) struct CollectionConfig {
     /// JSON Schema (draft 2020-12 unless it names another one) as text.
     #[serde(default)]
     pub schema: Option<String>,
+    /// JSON paths to what is stored encrypted.
+    #[serde(default)]
+    pub encrypted: Vec<String>,
 }
 
 impl Section for JsonConfig {
@@ -87,7 +123,21 @@ impl Section for JsonConfig {
                 return Err(FieldError::new("collections", format!("the prefix `{prefix}` stands there twice")));
             }
         }
-        Ok(())
+        let keys = &self.encryption.keys;
+        let refuse = |rule: &str| Err(FieldError::new("encryption.keys", rule));
+        if keys.is_empty() && self.collections.iter().any(|one| !one.encrypted.is_empty()) {
+            return refuse("must have a key, since a collection has encrypted paths");
+        }
+        for (at, key) in keys.iter().enumerate() {
+            let is_plain = key.id.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
+            if !(1..=64).contains(&key.id.len()) || !is_plain {
+                return refuse("an id has 1 to 64 letters, digits, dashes, dots");
+            }
+            if keys.iter().take(at).any(|earlier| earlier.id == key.id) {
+                return refuse("an id stands there twice");
+            }
+        }
+        Vault::new(self).map(|_| ()).map_err(|reason| FieldError::new("encryption.keys", reason))
     }
 }
 
@@ -136,6 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_the_wrong_place_is_not_repeated() {
+        for overrides in [
+            "json.encryption.keys = \"5ec2e7\"",
+            "json.encryption.keys = [\"5ec2e7\"]",
+            "json.encryption.keys = [{ id = \"a\", key = [\"5ec2e7\"] }]",
+            "json.encryption.keys = [{ id = \"a\", key = \"5ec2e7\" }]",
+        ] {
+            let error = read(overrides).expect_err(overrides);
+            assert!(error.contains("json.encryption.keys") && !error.contains("5ec2e7"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_wrong_setting_names_its_field() {
         for (overrides, field) in [
             ("json.document_limit = \"0B\"", "json.document_limit"),
@@ -153,6 +216,11 @@ mod tests {
                 "json.collections",
             ),
             ("[[json.collections]]\nprefix = \"a:\"\nscheme = \"{}\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.a\"]", "json.encryption.keys"),
+            ("json.encryption.keys = [{ id = \"a b\", key = \"00\" }]", "json.encryption.keys"),
+            ("json.encryption.keys = [{ id = \"a\", key = \"00\" }]", "json.encryption.keys"),
+            ("json.encryption.keys = [{ id = \"a\" }]", "json.encryption.keys"),
+            ("[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$[?(@.a)]\"]", "json.encryption.keys"),
         ] {
             let error = read(overrides).expect_err(field);
             assert!(error.contains(field), "{field}: {error}");

@@ -4,6 +4,7 @@ use super::change::ChangeError;
 use super::document::{Fault, ParseError};
 use super::path::TooManyVisits;
 use super::schema::BrokenRule;
+use super::vault::SealError;
 use crate::http::problem::{self, Location, Problem};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -30,6 +31,11 @@ problems! { PROBLEMS:
         "The limit is json.document_limit. Nothing was changed.";
     JSON_PATH_TOO_COMPLEX = "json-path-too-complex", UNPROCESSABLE_ENTITY, "The path visits too many values",
         "The limit is json.path_visits. Name more of the way instead of searching for it.";
+    JSON_SEALED = "json-sealed", CONFLICT, "An encrypted value cannot be changed like this",
+        "Without the scope json:secrets it can be replaced, deleted, or left as it is, not changed in its place or taken \
+         from another document. Nothing was changed.";
+    JSON_UNREADABLE = "json-unreadable", INTERNAL_SERVER_ERROR, "An encrypted value cannot be read",
+        "The key that it was encrypted with is not configured: the service's operators must add it to json.encryption.keys.";
     JSON_CONTENDED = "json-contended", CONFLICT, "The document kept changing",
         "Others changed it between every look at it and the write; nothing was done. Try again.";
 }
@@ -46,6 +52,8 @@ pub(super) enum JsonError {
     Contended,
     #[error("what is stored under this key is no JSON document")]
     NotJson,
+    #[error(transparent)]
+    Sealed(#[from] SealError),
     #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
     TooLong { location: Location, pointer: String, ms: u64, max: u64 },
     #[error("could not reach the documents")]
@@ -84,6 +92,10 @@ impl From<JsonError> for Problem {
             JsonError::PreconditionFailed | JsonError::Change(ChangeError::Refused) => &problem::PRECONDITION_FAILED,
             JsonError::Contended => &JSON_CONTENDED,
             JsonError::NotJson => &problem::WRONG_TYPE,
+            JsonError::Sealed(SealError::Forged { .. }) => &JSON_SEALED,
+            JsonError::Sealed(SealError::UnknownKey { .. }) => &JSON_UNREADABLE,
+            JsonError::Sealed(SealError::TooComplex(_)) => &JSON_PATH_TOO_COMPLEX,
+            JsonError::Sealed(SealError::NoEntropy) => &problem::INTERNAL,
             JsonError::Change(change) => match change {
                 ChangeError::NoDocument => return Self::new(&JSON_MISSING).detail(&error),
                 ChangeError::PathMissing { .. } => return Self::new(&JSON_PATH_MISSING).detail(&error),

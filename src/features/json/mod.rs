@@ -10,6 +10,8 @@
 //!   replica stand in line (`queue.rs`). Nothing is half-applied, since the stored text is replaced as a whole.
 //! - No number is lost: in memory a number is its text (`document/`). Members keep their order, names are unique.
 //! - Paths are RedisJSON's dialect (`path/`), by its recorded answers; what differs, and why, stands in `docs/json.md`.
+//! - Encrypted values are sealed and opened around a change (`vault.rs`): a caller without the scope works on the sealed
+//!   document, so that neither an answer nor a filter tells what is in it.
 //! - A fencing token is judged before conditions and before the document is looked at.
 //! - A change that finds nothing to apply to is 404 or 409, not a success that did nothing.
 
@@ -29,6 +31,7 @@ mod scripts;
 mod service;
 mod stored;
 mod update;
+mod vault;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -52,7 +52,7 @@ impl Schema {
             .validator
             .iter()
             .flat_map(|validator| validator.iter_errors(document))
-            .map(|error| BrokenRule { pointer: error.instance_path().to_string(), rule: error.to_string() });
+            .map(|error| BrokenRule { pointer: error.instance_path().to_string(), rule: error.masked().to_string() });
         missing.chain(broken).take(TOLD).collect()
     }
 }

@@ -19,6 +19,7 @@ use super::schema::Schemas;
 use super::scripts::Touch;
 use super::stored::Stored;
 use super::update::Seen;
+use super::vault::Vault;
 use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub config: JsonConfig,
     pub bounds: Bounds,
     pub schemas: Schemas,
+    pub vault: Vault,
     pub writers: Queues<Seen>,
     pub metrics: JsonMetrics,
     pub clock: Clock,
@@ -81,6 +83,7 @@ impl JsonService {
             keys: JsonKeys::new(redis.keys(), &config),
             bounds: Bounds { document: config.document_limit.as_usize(), visits: config.path_visits },
             schemas: Schemas::new(&config)?,
+            vault: Vault::new(&config)?,
             writers: Queues::default(),
             metrics: JsonMetrics::new(&deps.metrics),
             patience: deadline.saturating_sub(redis.command_timeout()).max(deadline / 2),
@@ -93,26 +96,28 @@ impl JsonService {
     /// Reads a document, or what `paths` select of it: one round trip.
     ///
     /// Without a path the text is answered as it is stored. One `$` path gives the list of its values, one legacy path
-    /// the first value. Several paths give an object from path to value, all lists as soon as one is a `$` path.
+    /// the first value. Several paths give an object from path to value, all lists as soon as one is a `$` path. Encrypted
+    /// values are opened first if they are shown `in_clear`.
     ///
     /// # Errors
     /// [`ChangeError::NoDocument`], [`ChangeError::PathMissing`] for a legacy path without a value,
     /// [`ChangeError::TooComplex`], [`JsonError::NotJson`], [`JsonError::Redis`].
-    pub(super) async fn get(&self, key: &DocumentKey, paths: &[Path]) -> Result<Selected, JsonError> {
-        let result = self.read_selected(key, paths).await;
+    pub(super) async fn get(&self, key: &DocumentKey, paths: &[Path], in_clear: bool) -> Result<Selected, JsonError> {
+        let result = self.read_selected(key, paths, in_clear).await;
         self.metrics.read.count(result)
     }
 
-    async fn read_selected(&self, key: &DocumentKey, paths: &[Path]) -> Result<Selected, JsonError> {
+    async fn read_selected(&self, key: &DocumentKey, paths: &[Path], in_clear: bool) -> Result<Selected, JsonError> {
         let source = self.read(&self.keys.place(key)).await?.ok_or(JsonError::NO_DOCUMENT)?;
         let body = match paths {
-            [] => {
+            [] if !self.vault.guards(key) => {
                 // Only what is JSON may be answered as such; nothing is kept of the reading.
                 let _: &serde_json::value::RawValue =
                     serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
                 source.text.clone()
             }
-            paths => Bytes::from(self.select(&source.parse()?, paths)?),
+            [] => Bytes::from(self.parse(key, &source, in_clear)?.to_bytes()),
+            paths => Bytes::from(self.select(&self.parse(key, &source, in_clear)?, paths)?),
         };
         Ok(Selected { body, source })
     }
@@ -121,10 +126,14 @@ impl JsonService {
     ///
     /// # Errors
     /// [`JsonError::NotJson`], [`JsonError::Redis`].
-    pub(super) async fn document(&self, key: &DocumentKey) -> Result<Option<(Node, Stored)>, JsonError> {
+    pub(super) async fn document(
+        &self,
+        key: &DocumentKey,
+        in_clear: bool,
+    ) -> Result<Option<(Node, Stored)>, JsonError> {
         let read = async {
             match self.read(&self.keys.place(key)).await? {
-                Some(source) => Ok(Some((source.parse()?, source))),
+                Some(source) => Ok(Some((self.parse(key, &source, in_clear)?, source))),
                 None => Ok(None),
             }
         };
@@ -183,8 +192,9 @@ impl JsonService {
         key: &DocumentKey,
         path: &Path,
         aspect: Aspect,
+        in_clear: bool,
     ) -> Result<(Vec<Node>, Stored), JsonError> {
-        let result = self.read_aspect(key, path, aspect).await;
+        let result = self.read_aspect(key, path, aspect, in_clear).await;
         self.metrics.read.count(result)
     }
 
@@ -193,9 +203,10 @@ impl JsonService {
         key: &DocumentKey,
         path: &Path,
         aspect: Aspect,
+        in_clear: bool,
     ) -> Result<(Vec<Node>, Stored), JsonError> {
         let source = self.read(&self.keys.place(key)).await?.ok_or(JsonError::NO_DOCUMENT)?;
-        let document = source.parse()?;
+        let document = self.parse(key, &source, in_clear)?;
         let found = path.select(&document, self.bounds.visits)?;
         if path.is_legacy() {
             let first = *found.first().ok_or_else(|| missing(path))?;
@@ -208,6 +219,12 @@ impl JsonService {
         }
         let told = found.into_iter().map(|node| aspect.of(node).unwrap_or(Node::Null)).collect();
         Ok((told, source))
+    }
+
+    fn parse(&self, key: &DocumentKey, source: &Stored, in_clear: bool) -> Result<Node, JsonError> {
+        let mut document = source.parse()?;
+        self.vault.show(key, &mut document, in_clear)?;
+        Ok(document)
     }
 
     /// Gives a document a new life from now on; `None`: one that does not end.

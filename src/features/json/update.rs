@@ -13,6 +13,7 @@ use super::document::{Node, write_string};
 use super::error::JsonError;
 use super::keys::Place;
 use super::model::DocumentKey;
+use super::path::Path;
 use super::queue::Turn;
 use super::scripts::{Announcement, Expected, Kept, Life, Version, Write, Written};
 use super::service::JsonService;
@@ -32,6 +33,8 @@ pub(super) struct Request {
     pub operation: Option<OperationId>,
     /// The grant of the lock under which the caller writes.
     pub token: Option<FencingToken>,
+    /// Whether the caller may see, and so change, encrypted values.
+    pub in_clear: bool,
 }
 
 /// A change that was made, or found nothing to do.
@@ -79,6 +82,7 @@ impl Request {
             life: Life::Keep,
             operation: None,
             token: None,
+            in_clear: false,
         }
     }
 }
@@ -101,7 +105,15 @@ impl JsonService {
     /// Replaces or deletes a document whatever it is; what is no document stays.
     async fn write_unseen(&self, key: &DocumentKey, request: &Request, unseen: Unseen<'_>) -> Result<Done, JsonError> {
         let place = self.keys.place(key);
-        let text = unseen.value.map(|value| self.text(key, value)).transpose()?;
+        let text = match unseen.value {
+            Some(value) if self.vault.guards(key) => {
+                let mut sealed = value.clone();
+                self.vault.seal(key, &mut sealed)?;
+                Some(self.text(key, &sealed)?)
+            }
+            Some(value) => Some(self.text(key, value)?),
+            None => None,
+        };
         match self.store(key, &place, request, unseen.expected, text.as_deref(), None).await? {
             Written::Stored { created, version, ttl } => {
                 let etag = text.map(|text| etag(&text, version));
@@ -111,7 +123,7 @@ impl JsonService {
             Written::Absent => Ok(Done { answer: Answer::Count(0), etag: None, ttl: None }),
             Written::Changed => Err(JsonError::PreconditionFailed),
             Written::Foreign => self.compare_and_swap(key, request).await,
-            Written::Repeated(answer) => repeated(&answer),
+            Written::Repeated(answer) => self.repeated(key, &answer),
         }
     }
 
@@ -128,7 +140,7 @@ impl JsonService {
             let (seen, is_fresh) = match self.look(&place, request, &mut turn).await? {
                 Look::Fresh(seen) => (seen, true),
                 Look::Left(seen) => (seen, false),
-                Look::Repeated(answer) => return repeated(&answer),
+                Look::Repeated(answer) => return self.repeated(key, &answer),
             };
             let expected = seen.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(seen.version));
             let (seen_etag, seen_ttl) = (seen.etag, seen.ttl);
@@ -151,7 +163,7 @@ impl JsonService {
                     return Ok(Done { answer: outcome.changed.answer, etag, ttl });
                 }
                 Written::Deleted => return Ok(Done { answer: outcome.changed.answer, etag: None, ttl: None }),
-                Written::Repeated(answer) => return repeated(&answer),
+                Written::Repeated(answer) => return self.repeated(key, &answer),
                 Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
                     let pause = backoff.pause();
@@ -183,28 +195,40 @@ impl JsonService {
         if !request.conditions.allow_write(seen.etag) {
             return Err(JsonError::PreconditionFailed);
         }
-        let document = seen.document.or_else(|| request.start.clone());
+        let mut document = seen.document.or_else(|| request.start.clone());
+        if let Some(document) = &mut document {
+            self.vault.show(key, document, request.in_clear)?;
+        }
         let changed = request.change.apply(document, self.bounds)?;
         self.outcome(key, changed)
     }
 
-    /// The new document's text, if it may be stored.
-    fn outcome(&self, key: &DocumentKey, changed: Changed) -> Result<Outcome, JsonError> {
-        let Some(document) = changed.document.as_ref().filter(|_| changed.is_different) else {
+    /// The new document as it is stored, if it may be.
+    fn outcome(&self, key: &DocumentKey, mut changed: Changed) -> Result<Outcome, JsonError> {
+        let Some(document) = changed.document.as_mut().filter(|_| changed.is_different) else {
             return Ok(Outcome { changed, text: None });
         };
+        self.vault.seal(key, document)?;
         let text = self.text(key, document)?;
         Ok(Outcome { changed, text: Some(text) })
     }
 
-    /// A document's text, if it may be stored.
+    /// A sealed document's text, if it may be stored.
     fn text(&self, key: &DocumentKey, document: &Node) -> Result<Bytes, JsonError> {
         let text = document.to_bytes();
         let limit = self.bounds.document;
         if text.len() > limit {
             return Err(ChangeError::TooLarge { limit }.into());
         }
-        self.schemas.check(key, &text).map_err(JsonError::Schema)?;
+        // The rules are about what the values are, not about how they are stored.
+        let checked = if self.vault.guards(key) {
+            let mut open = document.clone();
+            self.vault.open(key, &mut open)?;
+            self.schemas.check(key, &open.to_bytes())
+        } else {
+            self.schemas.check(key, &text)
+        };
+        checked.map_err(JsonError::Schema)?;
         Ok(Bytes::from(text))
     }
 
@@ -217,13 +241,16 @@ impl JsonService {
         text: Option<&[u8]>,
         answer: Option<&Answer>,
     ) -> Result<Written, JsonError> {
-        let answer = answer.filter(|_| request.operation.is_some()).map(Answer::to_bytes);
+        let mut answer = answer.filter(|_| request.operation.is_some()).map(Answer::to_bytes);
+        if let Some(clear) = answer.as_mut().filter(|_| self.vault.guards(key)) {
+            *clear = self.vault.seal_answer(key, clear)?;
+        }
         let kept = Kept {
             answer: answer.as_deref().unwrap_or_default(),
             ttl: answer.as_ref().map_or(0, |_| self.config.answer_ttl.as_millis()),
         };
         let fence = self.fence(place, request.token);
-        let event = self.config.publish_changes.then(|| event(key, &request.change));
+        let event = self.config.publish_changes.then(|| event(key, &request.change, self.vault.guards(key)));
         let call = Write {
             place,
             expected,
@@ -236,6 +263,12 @@ impl JsonService {
             fence: fence.as_ref(),
         };
         Ok(self.redis.call(&call).await?)
+    }
+
+    fn repeated(&self, key: &DocumentKey, kept: &[u8]) -> Result<Done, JsonError> {
+        let opened = if self.vault.guards(key) { Some(self.vault.open_answer(key, kept)?) } else { None };
+        let answer = Answer::read(opened.as_deref().unwrap_or(kept)).ok_or(JsonError::NotJson)?;
+        Ok(Done { answer, etag: None, ttl: None })
     }
 }
 
@@ -273,18 +306,16 @@ fn unseen(request: &Request) -> Option<Unseen<'_>> {
     }
 }
 
-fn repeated(answer: &[u8]) -> Result<Done, JsonError> {
-    let answer = Answer::read(answer).ok_or(JsonError::NotJson)?;
-    Ok(Done { answer, etag: None, ttl: None })
-}
-
 /// What is announced, but for the versions that Redis adds and the closing brace.
-fn event(key: &DocumentKey, change: &Change) -> Vec<u8> {
+///
+/// The conditions of a path may repeat what is encrypted: `has_secrets` then announces the whole document.
+fn event(key: &DocumentKey, change: &Change, has_secrets: bool) -> Vec<u8> {
     let mut event = b"{\"key\":".to_vec();
     write_string(key.as_str(), &mut event);
     event.extend_from_slice(b",\"change\":");
     write_string(change.name(), &mut event);
     event.extend_from_slice(b",\"path\":");
-    write_string(change.path(), &mut event);
+    let path = change.path().filter(|path| !(has_secrets && path.has_filter()));
+    write_string(path.map_or("$", Path::as_str), &mut event);
     event
 }

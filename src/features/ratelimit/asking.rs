@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::BadAsk;
 use super::exceptions::Verdict;
+use super::keys::reservations;
 use super::limiter::Limiter;
 use super::model::{CheckRequest, LimitKey};
 use super::scripts::Check;
@@ -35,8 +36,10 @@ impl Ask {
     }
 
     pub(super) fn check(&self, keys: &KeySpace) -> Check<'_> {
+        let state = self.limiter.shape.state(keys, &self.key);
         Check {
-            state: self.limiter.shape.state(keys, &self.key),
+            reservations: self.limiter.reservations.map(|_| reservations(&state)),
+            state,
             rule: &self.limiter.rule,
             cost: self.cost,
             must: !self.limiter.shadow,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::calendar::Period;
-use super::keys::KeyShape;
+use super::keys::{self, KeyShape};
 use super::limiter::WithoutRedis;
 use super::rule::Rule;
 use super::strategy::Strategy;
@@ -29,6 +29,11 @@ pub(super) struct RatelimitConfig {
     pub exceptions: usize,
     /// How often a replica looks for changes of admins.
     pub poll_interval: Span,
+    /// Keys of each limiter that a reset by prefix can find, and how often expired ones are taken out.
+    pub index_limit: usize,
+    pub sweep_interval: Span,
+    /// Reservations of a key that may be open.
+    pub open_reservations: usize,
     /// The highest limit of a sliding window: each call of the window is kept.
     pub sliding_limit: u64,
     pub limiters: Vec<LimiterConfig>,
@@ -42,6 +47,8 @@ pub(super) struct LimiterConfig {
     pub key: KeyShape,
     pub strategy: StrategyConfig,
     pub without_redis: WithoutRedis,
+    /// How long a reservation may stay open; absent: none are taken.
+    pub reservations: Option<Span>,
     /// What a call costs that does not say.
     #[serde(default = "one")]
     pub cost: u64,
@@ -102,6 +109,10 @@ const MAX_SLIDING_LIMIT: u64 = 1_000_000;
 const MAX_REMEMBERED: usize = 10_000_000;
 /// All of them are read at once by every replica.
 const MAX_EXCEPTIONS: usize = 100_000;
+/// Those that return together are given back in one script.
+const MAX_RESERVATIONS: usize = 10_000;
+/// As long as requests say a reservation can be.
+const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 /// Changes are to be seen by all replicas within a second or so.
 const LONGEST_POLL: Duration = Duration::from_secs(1);
 /// Last parts of routes below `/ratelimit/`, and what limits without a limiter are counted as.
@@ -126,10 +137,15 @@ impl Section for RatelimitConfig {
             ("local_keys", self.local_keys, MAX_REMEMBERED),
             ("blocked_keys", self.blocked_keys, MAX_REMEMBERED),
             ("exceptions", self.exceptions, MAX_EXCEPTIONS),
+            ("index_limit", self.index_limit, MAX_REMEMBERED),
+            ("open_reservations", self.open_reservations, MAX_RESERVATIONS),
         ] {
             if !(1..=most).contains(&count) {
                 return Err(FieldError::new(field, format!("must be from 1 to {most}")));
             }
+        }
+        if self.sweep_interval.duration().is_zero() {
+            return Err(FieldError::new("sweep_interval", "must not be 0"));
         }
         let poll = self.poll_interval.duration();
         if poll.is_zero() || poll > LONGEST_POLL {
@@ -144,6 +160,11 @@ impl Section for RatelimitConfig {
             if !names.insert(&limiter.name) {
                 return refuse("name", format!("`{}` stands twice", limiter.name));
             }
+            let clashes =
+                |taken: &&&str| taken.starts_with(limiter.key.fixed()) || limiter.key.fixed().starts_with(**taken);
+            if let Some(taken) = keys::TAKEN.iter().find(clashes) {
+                return refuse("key", format!("must not begin like `{taken}`, which is in use"));
+            }
             let overlaps = |other: &&LimiterConfig| {
                 let (one, two) = (limiter.key.fixed(), other.key.fixed());
                 one.starts_with(two) || two.starts_with(one)
@@ -157,6 +178,14 @@ impl Section for RatelimitConfig {
             };
             if !(1..=rule.limit()).contains(&limiter.cost) {
                 return refuse("cost", format!("must be from 1 to the limit of {}", rule.limit()));
+            }
+            if let Some(hold) = limiter.reservations {
+                if hold.duration().is_zero() || hold.duration() > LONGEST_HOLD {
+                    return refuse("reservations", "must be longer than nothing and at most 1d".to_owned());
+                }
+                if matches!(limiter.strategy, StrategyConfig::ExponentialBackoff { .. }) {
+                    return refuse("reservations", "a back-off counts attempts: there is nothing to settle".to_owned());
+                }
             }
             if !(0.0..=1.0).contains(&limiter.near) {
                 return refuse("near", "must be from 0 to 1".to_owned());

@@ -6,23 +6,26 @@ use super::asking::{Ask, Ruling};
 use super::decision::Decision;
 use super::error::LimitError;
 use super::limiter::WithoutRedis;
+use super::reservations::Hold;
 use super::rule::Plan;
 use super::scripts::{CHECK, Check, Checked, Peek, Take};
 use super::service::LimitService;
 use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault};
 
 /// Whether a decision takes what it grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mode<'a> {
     Take,
     Peek,
+    /// Takes one cost, to be settled later.
+    Reserve(&'a Hold),
 }
 
 /// Whether all may be taken, and how each limit stands.
 type Decisions = (bool, Vec<Decision>);
 
 /// At a calendar's boundary the script answers what time it is, and is asked again. A second boundary can only fall
-/// between two questions when Redis's clock jumps.
+/// between two questions when Redis's clock jumps. Beyond these, each check may have reservations to give back first.
 const QUESTIONS: usize = 4;
 
 impl LimitService {
@@ -32,9 +35,8 @@ impl LimitService {
     /// [`LimitError::Unavailable`], [`LimitError::Redis`]; when the outcome is unknown, the cost may have been taken.
     pub(super) async fn check(&self, ask: Ask) -> Result<Decision, LimitError> {
         let started = self.clock.elapsed();
-        if ask.ruling.is_none()
-            && let Some(decision) = self.blocked.recall(&ask)
-        {
+        let is_frozen = ask.ruling.is_none() && ask.limiter.reservations.is_none();
+        if is_frozen && let Some(decision) = self.blocked.recall(&ask) {
             self.count(started, std::slice::from_ref(&decision));
             return Ok(decision);
         }
@@ -42,7 +44,7 @@ impl LimitService {
         let (_, mut decisions) = self.decide(std::slice::from_ref(&ask), Mode::Take).await?;
         self.count(started, &decisions);
         let decision = decisions.pop().ok_or_else(|| incomplete(Effect::Write))?;
-        if ask.ruling.is_none() && !decision.degraded {
+        if is_frozen && !decision.degraded {
             self.blocked.learn(&ask, asked, &decision);
         }
         Ok(decision)
@@ -75,7 +77,7 @@ impl LimitService {
         decisions.pop().ok_or_else(|| incomplete(Effect::Read).into())
     }
 
-    fn count(&self, started: Duration, decisions: &[Decision]) {
+    pub(super) fn count(&self, started: Duration, decisions: &[Decision]) {
         let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
         for decision in decisions {
             decision.limiter.metrics.count(decision);
@@ -83,7 +85,7 @@ impl LimitService {
         }
     }
 
-    async fn decide(&self, asks: &[Ask], mode: Mode) -> Result<Decisions, LimitError> {
+    pub(super) async fn decide(&self, asks: &[Ask], mode: Mode<'_>) -> Result<Decisions, LimitError> {
         if asks.iter().any(|ask| ask.ruling.is_some()) {
             // Boxed: a future is as large as its largest branch, and exceptions are few.
             return Box::pin(self.decide_with_rulings(asks, mode)).await;
@@ -92,7 +94,7 @@ impl LimitService {
     }
 
     /// Answers what admins decided, and has the other limits decide unless the call is refused already.
-    async fn decide_with_rulings(&self, asks: &[Ask], mode: Mode) -> Result<Decisions, LimitError> {
+    async fn decide_with_rulings(&self, asks: &[Ask], mode: Mode<'_>) -> Result<Decisions, LimitError> {
         let now = self.clock.elapsed();
         let ruled = |ask: &Ask| match ask.ruling? {
             Ruling::Allow => Some(Decision::excepted(&ask.limiter)),
@@ -111,14 +113,16 @@ impl LimitService {
     }
 
     /// Has Redis decide, or this process where Redis is away and every limiter is open.
-    async fn decide_by_limits(&self, asks: &[Ask], mode: Mode) -> Result<Decisions, LimitError> {
-        let is_open = asks.iter().all(|ask| ask.limiter.without_redis == WithoutRedis::Open);
+    async fn decide_by_limits(&self, asks: &[Ask], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+        // A reservation that only this process knew could not be settled elsewhere.
+        let is_local = !matches!(mode, Mode::Reserve(_));
+        let is_open = is_local && asks.iter().all(|ask| ask.limiter.without_redis == WithoutRedis::Open);
         if is_open && self.watch.is_away() {
             return Ok(self.local.decide(asks, mode));
         }
         let fault = match self.ask_redis(asks, mode, is_open).await {
-            Err(fault) if is_away(fault.kind) => fault,
-            answered => return Ok(answered?),
+            Err(LimitError::Redis(fault)) if is_away(fault.kind) => fault,
+            answered => return answered,
         };
         if fault.kind == FaultKind::Timeout {
             self.watch.note_away();
@@ -126,20 +130,29 @@ impl LimitService {
         if is_open { Ok(self.local.decide(asks, mode)) } else { Err(LimitError::Unavailable(fault)) }
     }
 
-    async fn ask_redis(&self, asks: &[Ask], mode: Mode, is_open: bool) -> Result<Decisions, RedisFault> {
+    async fn ask_redis(&self, asks: &[Ask], mode: Mode<'_>, is_open: bool) -> Result<Decisions, LimitError> {
         let limit = if is_open { self.open_timeout } else { self.redis.command_timeout() };
         let checks: Vec<Check<'_>> = asks.iter().map(|ask| ask.check(self.redis.keys())).collect();
-        for _ in 0..QUESTIONS {
-            let take = Take { checks: &checks, now: self.clock.redis_arg() };
+        for _ in 0..QUESTIONS + asks.len() {
+            let hold = if let Mode::Reserve(hold) = mode { Some(hold) } else { None };
+            let take = Take { checks: &checks, hold, now: self.clock.redis_arg() };
             let answer = match mode {
-                Mode::Take => self.redis.call_within(limit, &take).await?,
+                Mode::Take | Mode::Reserve(_) => self.redis.call_within(limit, &take).await?,
                 Mode::Peek => self.redis.call_within(limit, &Peek(take)).await?,
             };
             match answer {
                 Checked::Decided { granted, numbers } => {
-                    let taken = granted && mode == Mode::Take;
-                    return read(asks, granted, taken, numbers).ok_or_else(|| incomplete(mode.effect()));
+                    let taken = granted && !matches!(mode, Mode::Peek);
+                    let decisions = self.read(asks, taken, numbers).ok_or_else(|| incomplete(mode.effect()))?;
+                    return Ok((granted, decisions));
                 }
+                Checked::Overdue { at } => {
+                    if let Some(ask) = asks.get(at) {
+                        // Few limiters take reservations, and few reservations are not settled.
+                        Box::pin(self.give_back_overdue(limit, ask)).await?;
+                    }
+                }
+                Checked::Crowded => return Err(LimitError::TooManyReservations { most: self.open_reservations }),
                 Checked::Outside { now } => {
                     for ask in asks {
                         if let Plan::Calendar { calendar, .. } = &ask.limiter.rule.plan {
@@ -149,14 +162,27 @@ impl LimitService {
                 }
             }
         }
-        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied))
+        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
+    }
+
+    /// What the script's numbers say, and where a state was made, its key for the list.
+    fn read(&self, asks: &[Ask], taken: bool, numbers: Vec<u64>) -> Option<Vec<Decision>> {
+        let mut numbers = numbers.into_iter();
+        let decision = |ask: &Ask| {
+            let standing = ask.limiter.rule.plan.standing(&mut numbers, ask.cost, taken)?;
+            if taken && standing.fits && standing.is_new {
+                self.index.note(&ask.limiter, &ask.key);
+            }
+            Some(Decision::new(&ask.limiter, standing))
+        };
+        asks.iter().map(decision).collect()
     }
 }
 
-impl Mode {
+impl Mode<'_> {
     const fn effect(self) -> Effect {
         match self {
-            Self::Take => Effect::Write,
+            Self::Take | Self::Reserve(_) => Effect::Write,
             Self::Peek => Effect::Read,
         }
     }
@@ -165,15 +191,6 @@ impl Mode {
 /// Whether a fault says that Redis does not decide now, rather than that something is wrong with the question.
 const fn is_away(kind: FaultKind) -> bool {
     !matches!(kind, FaultKind::WrongType | FaultKind::Internal | FaultKind::Denied)
-}
-
-fn read(asks: &[Ask], granted: bool, taken: bool, numbers: Vec<u64>) -> Option<Decisions> {
-    let mut numbers = numbers.into_iter();
-    let decision = |ask: &Ask| {
-        let standing = ask.limiter.rule.plan.standing(&mut numbers, ask.cost, taken)?;
-        Some(Decision::new(&ask.limiter, standing))
-    };
-    Some((granted, asks.iter().map(decision).collect::<Option<_>>()?))
 }
 
 /// Script and service disagree about how many numbers a check has.

@@ -1,7 +1,7 @@
 //! What can go wrong with a limit.
 
 use super::strategy::BadStrategy;
-use crate::http::problem::{INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem};
+use crate::http::problem::{INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem};
 use crate::problems;
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
@@ -12,6 +12,10 @@ problems! { PROBLEMS:
         "GET /ratelimit/limiters lists them.";
     TOO_MANY_EXCEPTIONS = "too-many-exceptions", CONFLICT, "There are too many exceptions",
         "ratelimit.exceptions is how many keys may have one: take others back, or give them an end.";
+    TOO_MANY_RESERVATIONS = "too-many-reservations", CONFLICT, "The key has too many open reservations",
+        "Settle some, or wait until they return; nothing was reserved.";
+    UNKNOWN_RESERVATION = "unknown-reservation", NOT_FOUND, "There is no such reservation",
+        "It was settled already, or returned by itself at its end, or never was.";
     CHECKS_APART = "checks-apart", UNPROCESSABLE_ENTITY, "The checks' keys live apart",
         "A Redis Cluster decides together only what lives together: begin each key with the same group in braces, such \
          as {user-7}, here and in every other call for it. Nothing was taken.";
@@ -62,6 +66,14 @@ pub(super) enum LimitError {
     UnknownLimiter { name: String },
     #[error("{most} keys have exceptions already")]
     TooManyExceptions { most: usize },
+    #[error("the key has {most} open reservations already")]
+    TooManyReservations { most: usize },
+    #[error("there is no such reservation")]
+    UnknownReservation,
+    #[error("{used} were used; at most {most} can have been, ten times the limit")]
+    Used { used: u64, most: u64 },
+    #[error("the system has no randomness")]
+    NoRandomness(#[from] getrandom::Error),
     #[error("the keys have no common group")]
     Apart,
     /// Redis does not decide now, and nothing else may.
@@ -71,12 +83,26 @@ pub(super) enum LimitError {
     Redis(#[from] RedisFault),
 }
 
+impl LimitError {
+    /// The same error behind a change that was made.
+    pub(super) fn applied(mut self) -> Self {
+        if let Self::Unavailable(fault) | Self::Redis(fault) = &mut self {
+            fault.outcome = Outcome::Applied;
+        }
+        self
+    }
+}
+
 impl From<LimitError> for Problem {
     fn from(error: LimitError) -> Self {
         let known = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
         match &error {
             LimitError::UnknownLimiter { .. } => known(&UNKNOWN_LIMITER),
             LimitError::TooManyExceptions { .. } => known(&TOO_MANY_EXCEPTIONS),
+            LimitError::TooManyReservations { .. } => known(&TOO_MANY_RESERVATIONS),
+            LimitError::UnknownReservation => known(&UNKNOWN_RESERVATION),
+            LimitError::Used { .. } => Self::body_field("/cost", &error).outcome(Outcome::NotApplied),
+            LimitError::NoRandomness(_) => Self::new(&INTERNAL).outcome(Outcome::NotApplied).caused_by(error),
             LimitError::Apart => known(&CHECKS_APART),
             // A wait in vain is 503 here as well: to whoever guards something, it is the same as no Redis.
             LimitError::Unavailable(fault) if fault.kind == FaultKind::Timeout => {

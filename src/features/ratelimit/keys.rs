@@ -42,6 +42,12 @@ impl KeyShape {
             None => space.key(format_args!("{fixed}{}", Segment(key.as_str()))),
         }
     }
+
+    /// Every Redis key of one key.
+    pub(super) fn all(&self, space: &KeySpace, key: &LimitKey) -> [Key; 2] {
+        let state = self.state(space, key);
+        [reservations(&state), state]
+    }
 }
 
 impl TryFrom<String> for KeyShape {
@@ -69,6 +75,22 @@ impl<'de> Deserialize<'de> for KeyShape {
         Self::try_from(String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
+
+/// `rate_limit:reserved:{<state>}` - hash, the reservations of a state that are not settled; its form is in `settle.lua`.
+/// Expires with the last of them.
+pub(super) fn reservations(state: &Key) -> Key {
+    state.sibling("rate_limit:reserved")
+}
+
+/// `rate_limit:list:<limiter>` - sorted set of the limiter's keys that have a state, as callers spell them, all of score 0.
+/// At most `ratelimit.index_limit`; swept by every replica; expires when it was not in use for a week.
+pub(super) fn list(space: &KeySpace, limiter: &str) -> Key {
+    space.key(format_args!("rate_limit:list:{limiter}"))
+}
+
+/// What no limiter's keys may begin with, since it is in use.
+pub(super) const TAKEN: &[&str] =
+    &["rate_limit:exceptions", "rate_limit:inline:", "rate_limit:list:", "rate_limit:reserved:"];
 
 /// `rate_limit:exceptions` - hash, `<limiter> <key>` to what admins decided for it, and the mark of the last change. At
 /// most `ratelimit.exceptions` decisions, each deleted when it is taken back, or has ended and another needs its place.

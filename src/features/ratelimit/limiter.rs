@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,9 @@ use super::config::{LimiterConfig, RatelimitConfig};
 use super::keys::KeyShape;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView};
-use super::rule::Rule;
+use super::rule::{Plan, Rule};
 use super::strategy::{BadStrategy, Strategy};
+use crate::config::value::Span;
 
 /// What a limiter does while Redis is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -36,9 +38,13 @@ pub(super) struct Limiter {
     /// What a call costs that does not say.
     pub cost: u64,
     pub without_redis: WithoutRedis,
+    /// How long a reservation may stay open, where any are taken.
+    pub reservations: Option<Duration>,
     /// Whether it only watches.
     pub shadow: bool,
     near: f64,
+    /// Whether its keys are listed, for resets.
+    pub is_listed: bool,
     pub metrics: LimiterMetrics,
 }
 
@@ -54,8 +60,10 @@ impl Limiter {
             rule,
             cost: config.cost,
             without_redis: config.without_redis,
+            reservations: config.reservations.map(Span::duration),
             shadow: config.shadow,
             near: config.near,
+            is_listed: true,
         })
     }
 
@@ -73,21 +81,27 @@ impl Limiter {
             cost: 1,
             // Nobody has said that it may be exceeded.
             without_redis: WithoutRedis::Closed,
+            reservations: None,
             shadow: false,
             near: 1.0,
+            is_listed: false,
         })
     }
 
     /// The same limiter with another rule, for a key of its own.
     pub(super) fn with_rule(&self, rule: Rule) -> Self {
+        // A back-off counts attempts: there is nothing to settle.
+        let is_backoff = matches!(rule.plan, Plan::Backoff { .. });
         Self {
             name: self.name.clone(),
             shape: self.shape.clone(),
             cost: self.cost.min(rule.limit()),
             rule,
             without_redis: self.without_redis,
+            reservations: self.reservations.filter(|_| !is_backoff),
             shadow: self.shadow,
             near: self.near,
+            is_listed: self.is_listed,
             metrics: self.metrics.clone(),
         }
     }
@@ -110,6 +124,7 @@ impl Limiter {
             strategy: self.rule.strategy().clone(),
             cost: self.cost,
             without_redis: self.without_redis,
+            reservations_ms: self.reservations.map(|longest| u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)),
             shadow: self.shadow,
             near: self.near,
         }

@@ -28,10 +28,11 @@ impl LocalLimits {
     }
 
     /// Takes every cost or none, as Redis would.
-    pub(super) fn decide(&self, asks: &[Ask], mode: Mode) -> (bool, Vec<Decision>) {
-        let mut standings: Vec<Standing> = asks.iter().map(|ask| self.stand(ask, mode)).collect();
+    pub(super) fn decide(&self, asks: &[Ask], mode: Mode<'_>) -> (bool, Vec<Decision>) {
+        let take = !matches!(mode, Mode::Peek);
+        let mut standings: Vec<Standing> = asks.iter().map(|ask| self.stand(ask, take)).collect();
         let granted = asks.iter().zip(&standings).all(|(ask, standing)| standing.fits || ask.limiter.shadow);
-        if !granted && mode == Mode::Take {
+        if !granted && take {
             for (ask, standing) in asks.iter().zip(&mut standings).filter(|(_, standing)| standing.fits) {
                 self.give_back(ask);
                 standing.remaining += ask.cost;
@@ -49,13 +50,13 @@ impl LocalLimits {
         (limiter.rule.limit() / self.instances).max(1)
     }
 
-    fn stand(&self, ask: &Ask, mode: Mode) -> Standing {
+    fn stand(&self, ask: &Ask, take: bool) -> Standing {
         let (now, share) = (self.clock.elapsed(), self.share(&ask.limiter));
         self.windows.change(&ask.name(), now, |entry| {
             let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window(ask) });
             let fits = used + ask.cost <= share;
-            let used = if fits && mode == Mode::Take { used + ask.cost } else { used };
-            if fits && mode == Mode::Take {
+            let used = if fits && take { used + ask.cost } else { used };
+            if fits && take {
                 *entry = Some(Entry { value: used, ends });
             }
             let left = if used > 0 { microseconds(ends.saturating_sub(now)) } else { 0 };

@@ -21,11 +21,13 @@ mod error;
 mod exceptions;
 mod fields;
 mod flow;
+mod index;
 mod keys;
 mod limiter;
 mod local;
 mod metrics;
 mod model;
+mod reservations;
 mod routes;
 mod rule;
 mod scripts;
@@ -56,16 +58,19 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/ratelimit/check-all", CHECK),
         Access::scoped("GET", "/ratelimit/enforce", CHECK),
         Access::scoped("POST", "/ratelimit/enforce", CHECK),
+        Access::scoped("POST", "/ratelimit/reserve", CHECK),
+        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK),
         Access::scoped("GET", "/ratelimit/limiters", READ),
         Access::scoped("GET", "/ratelimit/stats", READ),
         Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ),
         Access::scoped("DELETE", "/ratelimit/{limiter}/{key}", ADMIN),
+        Access::scoped("DELETE", "/ratelimit/{limiter}", ADMIN),
         Access::scoped("GET", "/ratelimit/limiters/{limiter}/exceptions", READ),
         Access::scoped("PUT", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
         Access::scoped("DELETE", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::CHECK, &scripts::EXCEPT, &scripts::EXCEPTIONS],
+    scripts: &[&scripts::CHECK, &scripts::EXCEPT, &scripts::EXCEPTIONS, &scripts::LIST, &scripts::SETTLE],
     section: Some(SectionCheck::of::<RatelimitConfig>()),
 };
 
@@ -77,9 +82,12 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::check_limit))
         .routes(routes!(routes::check_limits))
         .routes(routes!(routes::enforce_limit, routes::enforce_limit_by_query))
+        .routes(routes!(routes::reserve_limit))
+        .routes(routes!(routes::settle_reservation))
         .routes(routes!(routes::list_limiters))
         .routes(routes!(routes::get_limit_stats))
         .routes(routes!(routes::peek_limit, routes::reset_limit))
+        .routes(routes!(routes::reset_limits))
         .routes(routes!(routes::list_exceptions))
         .routes(routes!(routes::put_exception, routes::delete_exception))
         .with_state(limits))

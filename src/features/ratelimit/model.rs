@@ -5,12 +5,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::decision::Decision;
 use super::limiter::WithoutRedis;
+use super::reservations::Reservation;
 use super::strategy::Strategy;
 use crate::clock::UnixMillis;
 use crate::http::whole;
 
 /// The longest key, bytes.
-const KEY_LIMIT: usize = 512;
+pub(super) const KEY_LIMIT: usize = 512;
 
 /// Whom a limit is for: 1 to 512 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
@@ -108,6 +109,57 @@ impl From<&Decision> for CheckReply {
     }
 }
 
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "limiter": "trading", "key": "user-7", "cost": 5 }))]
+pub(super) struct ReserveRequest {
+    /// A limiter that takes reservations.
+    pub limiter: String,
+    pub key: LimitKey,
+    /// What the call may cost; the limiter's own `cost` unless it is given.
+    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub cost: Option<u64>,
+    /// When it returns by itself, milliseconds; the limiter's longest time unless it is given.
+    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    pub hold_ms: Option<u64>,
+}
+
+/// A decision, and the reservation if something was taken.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ReserveReply {
+    #[serde(flatten)]
+    pub decision: CheckReply,
+    /// Settles the reservation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<String>,
+    /// When it returns by itself, milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+}
+
+impl ReserveReply {
+    pub(super) fn new(decision: &Decision, reservation: Option<&Reservation>) -> Self {
+        let hold = reservation.map(|reservation| reservation.length.as_millis());
+        Self {
+            decision: decision.into(),
+            reservation: reservation.map(|reservation| reservation.id.to_string()),
+            hold_ms: hold.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "cost": 3 }))]
+pub(super) struct SettleRequest {
+    /// What was used: from nothing to ten times the limit.
+    #[serde(deserialize_with = "whole::unsigned")]
+    #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
+    pub cost: u64,
+}
+
 /// The decisions of one call.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct CheckAllReply {
@@ -138,10 +190,35 @@ pub(super) struct LimiterView {
     /// What a call costs that does not say.
     pub cost: u64,
     pub without_redis: WithoutRedis,
+    /// How long a reservation may stay open, milliseconds; absent where none are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservations_ms: Option<u64>,
     /// Whether it only watches, and never refuses.
     pub shadow: bool,
     /// A call that leaves at most `1 - near` of the limit counts as near it.
     pub near: f64,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ResetQuery {
+    /// What the keys begin with, at most 512 bytes; empty for all keys of the limiter.
+    #[param(max_length = 512, example = "10.0.0.1:")]
+    pub prefix: String,
+    /// `next_cursor` of the call before.
+    #[param(value_type = String, required = false, nullable = false, min_length = 1, max_length = 512,
+            pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "10.0.0.1:orders")]
+    pub cursor: Option<LimitKey>,
+}
+
+/// What was reset.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ResetReply {
+    pub reset: usize,
+    /// There may be more: call again with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<LimitKey>,
 }
 
 /// What an admin decides for one key.

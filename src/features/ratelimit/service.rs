@@ -12,6 +12,7 @@ use super::blocked::Blocked;
 use super::config::RatelimitConfig;
 use super::error::{BadAsk, LimitError};
 use super::exceptions::Exceptions;
+use super::index::Index;
 use super::limiter::{Limiter, Limiters, SharedLimiters};
 use super::local::LocalLimits;
 use super::metrics::LimitMetrics;
@@ -23,7 +24,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::deps::Deps;
 use crate::http::reply::Page;
-use crate::redis::{Effect, Redis};
+use crate::redis::Redis;
 
 #[derive(Clone, Debug)]
 pub(super) struct LimitService(Arc<Inner>);
@@ -35,12 +36,18 @@ pub(super) struct Inner {
     pub limiters: SharedLimiters,
     pub exceptions: Arc<Exceptions>,
     pub blocked: Arc<Blocked>,
+    pub index: Index,
     pub local: LocalLimits,
     pub watch: Watch,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
+    /// How many reservations of a key may be open.
+    pub open_reservations: usize,
     since: UnixMillis,
 }
+
+/// How long one request may go on resetting keys: below the deadline of requests, whatever a step takes.
+const RESET_TIME: Duration = Duration::from_millis(500);
 
 impl Deref for LimitService {
     type Target = Inner;
@@ -62,15 +69,19 @@ impl LimitService {
         let watch = Watch::new(&exceptions, &blocked);
         let (looking, interval, tasks) = (watch.clone(), config.poll_interval.duration(), deps.tasks.clone());
         deps.tasks.plan("ratelimit.watch", move |stop| looking.run(interval, tasks, stop));
+        let (index, keeper) = Index::new(&redis, &limiters, config, &deps.tasks);
+        deps.tasks.plan("ratelimit.index", |stop| keeper.run(stop));
         Ok(Self(Arc::new(Inner {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
             open_timeout: config.open_timeout.duration(),
+            open_reservations: config.open_reservations,
             since: clock.now(),
             redis,
             clock,
             limiters,
             exceptions,
             blocked,
+            index,
             watch,
             metrics,
         })))
@@ -120,12 +131,38 @@ impl LimitService {
     /// # Errors
     /// [`LimitError::Redis`].
     pub(super) async fn reset(&self, limiter: &Limiter, key: &LimitKey, by: &str) -> Result<(), LimitError> {
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(limiter.shape.state(self.redis.keys(), key));
-        self.redis.query::<u64>(&unlink, Effect::Write).await?;
+        self.index.reset(limiter, key).await?;
         self.exceptions.announce().await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit reset");
         Ok(self.watch.look().await?)
+    }
+
+    /// The same for all keys that begin with `prefix`, as far as they are listed, behind the key `after`. Goes on for
+    /// [`RESET_TIME`]; then the last key says where to go on.
+    ///
+    /// # Errors
+    /// [`LimitError::Redis`]; the keys before the failure are reset.
+    pub(super) async fn reset_all(
+        &self,
+        limiter: &Limiter,
+        prefix: &str,
+        after: Option<LimitKey>,
+        by: &str,
+    ) -> Result<(usize, Option<LimitKey>), LimitError> {
+        let began = self.clock.elapsed();
+        let (mut count, mut last) = (0, after);
+        loop {
+            let step = self.index.reset_some(limiter, prefix, last.as_ref().map(LimitKey::as_str)).await?;
+            count += step.count;
+            last = step.last;
+            if last.is_none() || self.clock.elapsed() >= began + RESET_TIME {
+                break;
+            }
+        }
+        self.exceptions.announce().await?;
+        tracing::warn!(target: "audit", limiter = %limiter.name, prefix, count, by, "limits reset");
+        self.watch.look().await?;
+        Ok((count, last))
     }
 
     /// Checks what an admin wants for a key.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::series::{DuplicatePolicy, MAX_RETENTION_MS};
+use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
 
@@ -50,6 +50,11 @@ pub(super) struct FamilyConfig {
     pub prefix: String,
     pub retention: Span,
     pub duplicate_policy: DuplicatePolicy,
+    /// Of the series that a first sample creates.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The label whose value is the part of the key behind `prefix`.
+    pub rest_label: Option<String>,
 }
 
 impl Section for TimeseriesConfig {
@@ -93,6 +98,13 @@ impl Section for TimeseriesConfig {
             let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);
             if stem.is_empty() || stem.contains('*') {
                 let rule = format!("`{}`: a prefix is a whole key, or the start of keys and one `*`", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
+            let is_open = family.prefix.ends_with('*');
+            let is_label = |label: &str| family.labels.with(label, "rest").is_some();
+            if family.rest_label.as_deref().is_some_and(|label| !is_open || !is_label(label)) {
+                let rule =
+                    format!("`{}`: rest_label names a label, and goes with a prefix that ends with *", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
         }

@@ -1,5 +1,7 @@
 //! Families: series of the platform that are created by their first sample and keep their own names in Redis.
 
+use std::borrow::Cow;
+
 use super::config::{FamilyConfig, TimeseriesConfig};
 use super::series::{Definition, Labels, SeriesKey};
 
@@ -18,6 +20,8 @@ struct Family {
     /// Whether `stem` is the start of keys, with something behind it, or a whole key.
     open: bool,
     definition: Definition,
+    /// The label whose value is what is behind the stem.
+    rest_label: Option<String>,
 }
 
 impl Families {
@@ -38,17 +42,18 @@ impl Families {
     }
 
     /// What a series gets that does not say otherwise.
-    pub(super) fn defaults(&self, key: &SeriesKey) -> &Definition {
-        self.find(key).unwrap_or(&self.fallback)
+    pub(super) fn defaults(&self, key: &SeriesKey) -> Cow<'_, Definition> {
+        self.find(key).map_or(Cow::Borrowed(&self.fallback), |family| family.definition_of(key))
     }
 
     /// What a first sample creates, if it may create anything.
-    pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<&Definition> {
-        self.find(key).or_else(|| self.create_unknown.then_some(&self.fallback))
+    pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Cow<'_, Definition>> {
+        let fallback = || self.create_unknown.then_some(Cow::Borrowed(&self.fallback));
+        self.find(key).map(|family| family.definition_of(key)).or_else(fallback)
     }
 
-    fn find(&self, key: &SeriesKey) -> Option<&Definition> {
-        self.by_stem.iter().find(|family| family.matches(key.as_str())).map(|family| &family.definition)
+    fn find(&self, key: &SeriesKey) -> Option<&Family> {
+        self.by_stem.iter().find(|family| family.matches(key.as_str()))
     }
 }
 
@@ -61,8 +66,21 @@ impl Family {
             definition: Definition {
                 retention_ms: config.retention.as_millis(),
                 duplicate_policy: config.duplicate_policy,
-                labels: Labels::default(),
+                labels: config.labels.clone(),
             },
+            rest_label: config.rest_label.clone(),
+        }
+    }
+
+    /// The definition of one of its series. A key whose end is no value of a label has no such label.
+    fn definition_of(&self, key: &SeriesKey) -> Cow<'_, Definition> {
+        let labels = self.rest_label.as_ref().and_then(|label| {
+            let rest = key.as_str().strip_prefix(&self.stem)?;
+            self.definition.labels.with(label, rest)
+        });
+        match labels {
+            Some(labels) => Cow::Owned(Definition { labels, ..self.definition.clone() }),
+            None => Cow::Borrowed(&self.definition),
         }
     }
 
@@ -97,6 +115,21 @@ mod tests {
         assert_eq!(retention_days("market:price:GRID"), Some(90));
         assert_eq!(retention_days("trading:volume:daily"), Some(365));
         assert_eq!(retention_days("settlement:thbc"), Some(365));
+    }
+
+    #[test]
+    fn a_familys_series_carry_their_name_as_a_label() {
+        let labels = |key: &str| {
+            let families = families();
+            let key = SeriesKey::new(key).expect("a key");
+            let defaults = families.defaults(&key).into_owned().labels;
+            defaults.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(labels("energy:generation:MTR-001"), ["kind=generation", "meter=MTR-001"]);
+        assert_eq!(labels("market:price:GRID"), ["kind=price", "symbol=GRID"]);
+        assert_eq!(labels("trading:volume:daily"), ["kind=volume"]);
+        assert_eq!(labels("energy:generation:a(1)"), ["kind=generation"]);
+        assert_eq!(labels("other"), [""; 0]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod backend;
 mod config;
 mod cursor;
 mod error;
+mod export;
 mod families;
 mod index;
 mod ingest;
@@ -27,6 +28,7 @@ mod keys;
 mod many;
 mod metrics;
 mod model;
+mod platform;
 mod query;
 mod range;
 mod render;
@@ -66,10 +68,19 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}/latest", READ),
         Access::scoped("GET", "/timeseries/{key}/range", READ),
+        Access::scoped("GET", "/timeseries/{key}/export", READ),
         Access::scoped("GET", "/timeseries/{key}/stats", READ),
         Access::scoped("POST", "/timeseries/{key}/rollups", WRITE).fenced(),
         Access::scoped("GET", "/timeseries/{key}/rollups", READ),
         Access::scoped("DELETE", "/timeseries/{key}/rollups/{rollup}", WRITE).fenced(),
+        Access::scoped("POST", "/energy/meters/{id}/readings", WRITE).fenced_by_item(),
+        Access::scoped("GET", "/energy/meters/{id}/readings", READ),
+        Access::scoped("POST", "/market/prices/{symbol}", WRITE).fenced_by_item(),
+        Access::scoped("GET", "/market/prices/{symbol}", READ),
+        Access::scoped("POST", "/market/volume", WRITE).fenced(),
+        Access::scoped("GET", "/market/volume", READ),
+        Access::scoped("POST", "/settlements/{type}", WRITE).fenced(),
+        Access::scoped("GET", "/settlements/{type}", READ),
     ],
     problems: error::PROBLEMS,
     scripts: &[
@@ -106,9 +117,14 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::post_samples, routes::delete_samples))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
+        .routes(routes!(routes::export_series))
         .routes(routes!(routes::get_stats))
         .routes(routes!(routes::post_rollup, routes::list_rollups))
         .routes(routes!(routes::delete_rollup))
+        .routes(routes!(routes::post_readings, routes::get_readings))
+        .routes(routes!(routes::post_prices, routes::get_prices))
+        .routes(routes!(routes::post_market_volume, routes::get_market_volume))
+        .routes(routes!(routes::post_settlements, routes::get_settlements))
         .with_state(timeseries);
     Ok(series.merge(OpenApiRouter::new().routes(routes!(routes::post_many_samples)).with_state(bulk)))
 }

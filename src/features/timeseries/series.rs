@@ -136,6 +136,13 @@ impl Labels {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The same with one more label; `None` when that breaks a rule.
+    pub(super) fn with(&self, name: &str, value: &str) -> Option<Self> {
+        let mut labels = self.0.clone();
+        labels.insert(name.to_owned(), value.to_owned());
+        Self::try_from(labels).ok()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

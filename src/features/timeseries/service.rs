@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::backend::native::{Batch, NativeBackend};
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TimeseriesError};
+use super::export::Export;
 use super::families::Families;
 use super::index::SeriesIndex;
 use super::ingest::Ingest;
@@ -12,10 +13,11 @@ use super::many::{ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
-    SeriesEntry, SeriesView,
+    SeriesEntry, SeriesView, Timestamp,
 };
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
-use super::range::{RangePage, RangeReader, Stats};
+use super::range::{RangePage, RangePlan, RangeReader, Stats};
+use super::render::Form;
 use super::rollup::{Filling, Rollups};
 use super::scripts::Created;
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
@@ -91,7 +93,7 @@ impl TimeseriesService {
         let definition = Definition {
             retention_ms: creation.retention_ms.map_or(defaults.retention_ms, |retention| retention.0),
             duplicate_policy: creation.duplicate_policy.unwrap_or(defaults.duplicate_policy),
-            labels: creation.labels.unwrap_or_else(|| defaults.labels.clone()),
+            labels: creation.labels.unwrap_or_else(|| defaults.into_owned().labels),
         };
         let created = self.backend.create(&key, &definition, token).await?;
         if created == Created::Different {
@@ -178,11 +180,7 @@ impl TimeseriesService {
         token: Option<FencingToken>,
     ) -> Result<SamplesAnswer, Problem> {
         let NewSamples { samples, on_duplicate } = body;
-        let max = self.config.request_samples;
-        if samples.is_empty() || samples.len() > max {
-            let rule = format!("must have 1 to {max} samples; POST /timeseries/samples takes more");
-            return Err(Problem::body_field("/samples", rule));
-        }
+        self.check_length("samples", samples.len())?;
         let now = self.clock.now();
         let mut rows: Vec<(Sample, usize)> = samples
             .iter()
@@ -197,6 +195,19 @@ impl TimeseriesService {
         let answer = self.append_rows(&key, &rows, *on_duplicate, token).await?;
         self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
         Ok(answer)
+    }
+
+    /// Whether a list of a request has so many items as it may.
+    ///
+    /// # Errors
+    /// `invalid-body` naming the field.
+    pub(super) fn check_length(&self, field: &str, length: usize) -> Result<(), Problem> {
+        let max = self.config.request_samples;
+        if (1..=max).contains(&length) {
+            return Ok(());
+        }
+        let rule = format!("must have 1 to {max} items; POST /timeseries/samples takes more");
+        Err(Problem::body_field(&format!("/{field}"), rule))
     }
 
     async fn append_rows(
@@ -252,9 +263,45 @@ impl TimeseriesService {
     /// # Errors
     /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
-        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
-        let plan = self.known_first(&key, plan.map_err(Violation::of_query)).await?;
-        Ok(self.reader.page(key, plan).await?)
+        let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
+        Ok(self.page(key, plan).await?)
+    }
+
+    /// A whole window, to be written piece by piece.
+    ///
+    /// # Errors
+    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn export(&self, key: SeriesKey, query: &RangeQuery, form: Form) -> Result<Export, Problem> {
+        let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
+        let limit = query.limit.unwrap_or(usize::MAX);
+        Ok(Export::begin(self.reader.clone(), key, plan, limit, form).await?)
+    }
+
+    /// Checks what a range asks.
+    ///
+    /// # Errors
+    /// [`Violation`] naming the parameter.
+    pub(super) fn plan(&self, query: &RangeQuery) -> Result<RangePlan, Violation> {
+        query.plan(self.clock.now(), self.config.default_points, self.config.max_points)
+    }
+
+    /// # Errors
+    /// [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
+        self.reader.page(key, plan).await
+    }
+
+    /// Whether there is such a series.
+    ///
+    /// # Errors
+    /// A fault of Redis.
+    pub(super) async fn is_there(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
+        Ok(self.backend.describe(key).await?.is_some())
+    }
+
+    /// The service's time.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now())
     }
 
     /// Ranges of many series.
@@ -293,7 +340,7 @@ impl TimeseriesService {
     /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is
     /// the one to mend first.
     async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, Problem>) -> Result<T, Problem> {
-        if checked.is_err() && self.backend.describe(key).await?.is_none() {
+        if checked.is_err() && !self.is_there(key).await? {
             return Err(TimeseriesError::NotFound(key.clone()).into());
         }
         checked

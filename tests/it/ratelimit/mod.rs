@@ -8,5 +8,8 @@ mod models;
 mod nginx;
 mod oracle;
 mod reload;
+mod reservations;
+mod resets;
 mod schedules;
+mod stories;
 mod together;

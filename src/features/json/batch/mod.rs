@@ -25,13 +25,20 @@ pub(super) struct Batch {
     pub delete: Vec<(DocumentKey, Request)>,
 }
 
+impl Batch {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &DocumentKey> {
+        let changed = self.set.iter().chain(&self.delete).map(|(key, _)| key);
+        self.get.iter().map(|(key, _)| key).chain(changed)
+    }
+}
+
 impl JsonService {
     /// Answers the reads as things were before, then deletes, then stores.
     ///
     /// Changes of one document are made one after the other, those of different ones at the same time.
-    pub(super) async fn run_batch(&self, batch: Batch) -> BatchReply {
+    pub(super) async fn run_batch(&self, batch: Batch, in_clear: bool) -> BatchReply {
         let get = join_all(batch.get.into_iter().map(|(key, paths)| async move {
-            let selected = self.get(&key, &paths).await;
+            let selected = self.get(&key, &paths, in_clear).await;
             read(key, selected)
         }));
         let get = get.await;

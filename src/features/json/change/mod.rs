@@ -238,9 +238,9 @@ impl Change {
     }
 
     /// The path that it goes to; a patch has one in each operation, and concerns the whole document.
-    pub(super) fn path(&self) -> &str {
+    pub(super) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Patch(_) | Self::Record { .. } => "$",
+            Self::Patch(_) | Self::Record { .. } => None,
             Self::Set { path, .. }
             | Self::Merge { path, .. }
             | Self::Delete { path }
@@ -252,7 +252,7 @@ impl Change {
             | Self::Multiply { path, .. }
             | Self::AppendText { path, .. }
             | Self::Toggle { path }
-            | Self::Clear { path } => path.as_str(),
+            | Self::Clear { path } => Some(path),
         }
     }
 }

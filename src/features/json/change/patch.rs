@@ -205,3 +205,43 @@ fn remove(document: &mut Node, path: &Pointer) -> Result<Node, Misfit> {
         _ => Err(NOTHING_THERE),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { document: 10_000, visits: 1_000 };
+
+    /// Operations that are mostly well-formed, on pointers that mostly lead somewhere.
+    fn operation() -> impl Strategy<Value = String> {
+        let op = proptest::sample::select(vec!["add", "remove", "replace", "move", "copy", "test", "spam"]);
+        let pointer =
+            proptest::sample::select(vec!["", "/", "/a", "/a/0", "/a/-", "/b/c", "/b", "a", "/~0", "/~", "/a/00"]);
+        let value =
+            proptest::sample::select(vec!["null", "1", "\"x\"", "[1,{\"a\":2}]", "{\"a\":[]}", "{\"a\":1,\"a\":2}"]);
+        (op, pointer.clone(), pointer, value).prop_map(|(op, path, from, value)| {
+            format!(r#"{{"op":"{op}","path":"{path}","from":"{from}","value":{value}}}"#)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_fail(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = serde_json::from_slice::<PatchForm>(&bytes).map(|form| form.read(10).is_ok());
+        }
+
+        #[test]
+        fn a_patch_leaves_a_document_or_an_error(operations in proptest::collection::vec(operation(), 0..8)) {
+            let text = format!("[{}]", operations.join(","));
+            let Ok(form) = serde_json::from_str::<PatchForm>(&text) else { return Ok(()) };
+            let Ok(patch) = form.read(10) else { return Ok(()) };
+            let document = Node::parse(br#"{"a":[1,[2]],"b":{"c":3},"":4}"#).expect("JSON");
+            if let Ok(changed) = patch.apply(document, BOUNDS) {
+                let node = changed.document.expect("a document");
+                prop_assert_eq!(Node::parse(node.to_text().as_bytes()).expect("JSON"), node);
+            }
+        }
+    }
+}

@@ -109,6 +109,11 @@ impl Path {
         self.is_legacy
     }
 
+    /// Whether it has conditions, and so says something of the values it looks for.
+    pub(super) fn has_filter(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment.selector, Selector::Filter(_)))
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.segments.is_empty()
     }
@@ -135,6 +140,8 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::document::Node;
     use super::*;
 
@@ -251,5 +258,72 @@ mod tests {
         ] {
             assert_eq!(leaf(path), expected, "{path}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_fail(text in any::<String>()) {
+            let _ = Path::parse(&text, LIMIT);
+        }
+
+        /// Pieces of paths in any order: many are paths, and each ends within its visits.
+        #[test]
+        fn every_path_comes_to_an_end(pieces in proptest::collection::vec(piece(), 0..12), root in "[$.]?") {
+            let text = format!("{root}{}", pieces.concat());
+            if let Ok(path) = Path::parse(&text, LIMIT) {
+                let document = Node::parse(br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#).expect("JSON");
+                let selected = path.select(&document, 500).map(|found| found.len());
+                let located = path.locate(&document, 500).map(|found| found.len());
+                match (selected, located) {
+                    (Ok(selected), Ok(located)) => prop_assert!(located <= selected),
+                    (selected, located) => prop_assert_eq!(selected.is_err(), located.is_err()),
+                }
+            }
+        }
+    }
+
+    fn piece() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec![
+            ".",
+            "..",
+            "*",
+            "a",
+            "b",
+            "[",
+            "]",
+            "0",
+            "-1",
+            ":",
+            ",",
+            "'a'",
+            "\"b\"",
+            "?",
+            "(",
+            ")",
+            "@",
+            "$",
+            "==",
+            "!=",
+            "<",
+            ">=",
+            "=~",
+            "&&",
+            "||",
+            "true",
+            "null",
+            "1.5",
+            " ",
+            ".a",
+            "[*]",
+            "[0]",
+            "..a",
+            "[?(@.a)]",
+            "[?@.b=='x']",
+            "[::2]",
+            "['a','b']",
+            "\\",
+            "\\u00",
+            "é",
+        ])
     }
 }

@@ -16,7 +16,7 @@ use super::super::path::Path;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::Terms;
+use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, UserParam, body, describe};
 use crate::http::extract::{self, Json, NoQuery, Query};
 use crate::http::problem::Problem;
@@ -58,12 +58,13 @@ pub(in super::super) async fn list_activity(
     State(documents): State<JsonService>,
     ActivityPath(key): ActivityPath,
     Query(params): Query<ActivityParams>,
+    InClear(in_clear): InClear,
 ) -> Result<Response, Problem> {
     let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::query_parameter("limit", format!("is {limit}; 1 to {MAX_LIMIT} are allowed")));
     }
-    let (document, source) = match documents.document(&key).await? {
+    let (document, source) = match documents.document(&key, in_clear).await? {
         Some((document, source)) => (document, Some(source)),
         None => (empty_log(), None),
     };
@@ -108,7 +109,7 @@ pub(in super::super) async fn record_activity(
     if let Some(etag) = done.etag {
         describe(etag, done.ttl, response.headers_mut());
     }
-    Ok(response)
+    Ok(documents.discreet(&key, response))
 }
 
 /// Delete a user's activity log.

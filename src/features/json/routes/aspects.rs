@@ -10,6 +10,7 @@ use super::super::model::{DocumentKey, KeysReply, LengthOf, LengthsReply, TypesR
 use super::super::service::{Aspect, JsonService};
 use super::super::update::Done;
 use super::failures::LookFailures;
+use super::terms::InClear;
 use super::{KeyParam, KeyPath, PathParam, changed};
 use crate::http::extract::Query;
 use crate::http::problem::Problem;
@@ -24,8 +25,9 @@ pub(in super::super) async fn get_types(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PathParam>,
+    clear: InClear,
 ) -> Result<Response, Problem> {
-    documents.tell(&key, params.path.as_deref(), Aspect::Type).await
+    documents.tell(&key, params.path.as_deref(), Aspect::Type, clear).await
 }
 
 /// Of what lengths are told.
@@ -51,8 +53,9 @@ pub(in super::super) async fn get_lengths(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<LengthParams>,
+    clear: InClear,
 ) -> Result<Response, Problem> {
-    documents.tell(&key, params.path.as_deref(), Aspect::Length { of: params.of }).await
+    documents.tell(&key, params.path.as_deref(), Aspect::Length { of: params.of }, clear).await
 }
 
 /// The names of the members of what a path selects, in their order.
@@ -65,14 +68,21 @@ pub(in super::super) async fn get_member_names(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Query(params): Query<PathParam>,
+    clear: InClear,
 ) -> Result<Response, Problem> {
-    documents.tell(&key, params.path.as_deref(), Aspect::Keys).await
+    documents.tell(&key, params.path.as_deref(), Aspect::Keys, clear).await
 }
 
 impl JsonService {
-    async fn tell(&self, key: &DocumentKey, path: Option<&str>, aspect: Aspect) -> Result<Response, Problem> {
+    async fn tell(
+        &self,
+        key: &DocumentKey,
+        path: Option<&str>,
+        aspect: Aspect,
+        InClear(in_clear): InClear,
+    ) -> Result<Response, Problem> {
         let path = self.query_path(path)?;
-        let (results, source) = self.inspect(key, &path, aspect).await?;
+        let (results, source) = self.inspect(key, &path, aspect, in_clear).await?;
         let done = Done { answer: Answer::Results(results), etag: Some(source.etag()), ttl: source.ttl };
         Ok(changed(&done, ""))
     }

@@ -1,6 +1,7 @@
 //! Many documents.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 
 use super::super::batch::{Batch, BatchReply, BatchRequest, DeleteItem, GetItem, SetItem};
 use super::super::change::{Change, Only};
@@ -10,11 +11,11 @@ use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::MAX_PATHS;
+use super::terms::Rights;
 use crate::http::extract::{Json, NoQuery};
 use crate::http::failures::WriteFailures;
-use crate::http::fencing::GrantToken;
+use crate::http::operation::Unrecorded;
 use crate::http::problem::{Location, Problem, ProblemBody};
-use crate::redis::FencingToken;
 
 /// Read, delete and store many documents in one call.
 ///
@@ -32,9 +33,9 @@ use crate::redis::FencingToken;
 pub(in super::super) async fn run_json_batch(
     State(documents): State<JsonService>,
     NoQuery: NoQuery,
-    GrantToken(token): GrantToken,
+    rights: Rights,
     Json(request): Json<BatchRequest>,
-) -> Result<Json<BatchReply>, Problem> {
+) -> Result<Response, Problem> {
     let limit = documents.config.batch_limit;
     for (list, items) in [("/get", request.get.len()), ("/set", request.set.len()), ("/delete", request.delete.len())] {
         if items > limit {
@@ -42,14 +43,19 @@ pub(in super::super) async fn run_json_batch(
         }
     }
     let get = request.get.into_iter().enumerate().map(|(at, item)| documents.get_item(at, item));
-    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item, token));
-    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item, token));
+    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item, rights));
+    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item, rights));
     let batch = Batch {
         get: get.collect::<Result<_, _>>()?,
         set: set.collect::<Result<_, _>>()?,
         delete: delete.collect::<Result<_, _>>()?,
     };
-    Ok(Json(documents.run_batch(batch).await))
+    let touches_secrets = batch.keys().any(|key| documents.vault.guards(key));
+    let mut response = Json(documents.run_batch(batch, rights.in_clear).await).into_response();
+    if touches_secrets {
+        response.extensions_mut().insert(Unrecorded);
+    }
+    Ok(response)
 }
 
 type Item<T> = (DocumentKey, T);
@@ -65,16 +71,16 @@ impl JsonService {
         Ok((item.key, paths))
     }
 
-    fn set_item(&self, at: usize, item: SetItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
+    fn set_item(&self, at: usize, item: SetItem, rights: Rights) -> Result<Item<Request>, Problem> {
         let path = self.body_path(&format!("/set/{at}/path"), item.path.as_deref())?;
         self.check_ttl(item.ttl_ms, Location::Body, &format!("/set/{at}/ttl_ms"))?;
         let life = item.ttl_ms.map_or(Life::Keep, |ttl: Millis| Life::Ends(ttl.get()));
         let change = Change::Set { path, value: item.value, only: Only::Either };
-        Ok((item.key, Request { life, token, ..Request::of(change) }))
+        Ok((item.key, Request { life, ..rights.of(change) }))
     }
 
-    fn delete_item(&self, at: usize, item: DeleteItem, token: Option<FencingToken>) -> Result<Item<Request>, Problem> {
+    fn delete_item(&self, at: usize, item: DeleteItem, rights: Rights) -> Result<Item<Request>, Problem> {
         let path = self.body_path(&format!("/delete/{at}/path"), item.path.as_deref())?;
-        Ok((item.key, Request { token, ..Request::of(Change::Delete { path }) }))
+        Ok((item.key, rights.of(Change::Delete { path })))
     }
 }

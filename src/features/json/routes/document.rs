@@ -16,7 +16,7 @@ use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::Terms;
+use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, KeyParam, KeyPath, PathParam, Paths, PathsParam, changed, describe, json};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
@@ -46,9 +46,10 @@ pub(in super::super) async fn get_document(
     State(documents): State<JsonService>,
     KeyPath(key): KeyPath,
     Paths(paths): Paths,
+    clear: InClear,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, &conditions).await
+    documents.answer_get(&key, &paths, clear, &conditions).await
 }
 
 /// How a document is stored.
@@ -166,19 +167,21 @@ impl JsonService {
         &self,
         key: &DocumentKey,
         paths: &[String],
+        clear: InClear,
         conditions: &Preconditions,
     ) -> Result<Response, Problem> {
         let paths = paths.iter().map(|text| self.query_path(Some(text))).collect::<Result<Vec<Path>, Problem>>()?;
-        self.answer_selected(key, &paths, conditions).await
+        self.answer_selected(key, &paths, clear, conditions).await
     }
 
     pub(super) async fn answer_selected(
         &self,
         key: &DocumentKey,
         paths: &[Path],
+        InClear(in_clear): InClear,
         conditions: &Preconditions,
     ) -> Result<Response, Problem> {
-        let selected = self.get(key, paths).await?;
+        let selected = self.get(key, paths, in_clear).await?;
         let etag = selected.source.etag();
         if !conditions.matches(Some(etag)) {
             return Err(JsonError::PreconditionFailed.into());
@@ -230,7 +233,7 @@ impl JsonService {
             other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
         };
         let done = self.update(key, &terms.of(change)).await?;
-        Ok(changed(&done, ""))
+        Ok(self.discreet(key, changed(&done, "")))
     }
 
     pub(super) async fn answer_delete(&self, key: &DocumentKey, path: Path, terms: Terms) -> Result<Response, Problem> {

@@ -35,6 +35,7 @@ use super::service::JsonService;
 use super::update::Done;
 use crate::http::conditional::ETag;
 use crate::http::extract::{self, parse_query};
+use crate::http::operation::Unrecorded;
 use crate::http::problem::Problem;
 
 static TTL_HEADER: HeaderName = HeaderName::from_static("document-ttl-ms");
@@ -126,6 +127,15 @@ pub(super) struct PathParam {
 }
 
 impl JsonService {
+    /// Keeps the answer of a change out of the records for repeated requests if some of the document is encrypted: it
+    /// would stand there in clear. The answer that is kept beside the document is sealed.
+    fn discreet(&self, key: &DocumentKey, mut response: Response) -> Response {
+        if self.vault.guards(key) {
+            response.extensions_mut().insert(Unrecorded);
+        }
+        response
+    }
+
     /// A path of the query; without one the root.
     fn query_path(&self, text: Option<&str>) -> Result<Path, Problem> {
         let Some(text) = text else { return Ok(Path::root()) };

@@ -11,7 +11,7 @@ use super::super::model::DocumentKey;
 use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::Terms;
+use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, PathParam, Paths, PathsParam};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{self, Query};
@@ -94,9 +94,10 @@ pub(in super::super) async fn get_configuration(
     State(documents): State<JsonService>,
     ConfigurationPath(key): ConfigurationPath,
     Paths(paths): Paths,
+    clear: InClear,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, &conditions).await
+    documents.answer_get(&key, &paths, clear, &conditions).await
 }
 
 /// Store a configuration, or a value at a path of it.
@@ -161,9 +162,10 @@ pub(in super::super) async fn get_form(
     State(documents): State<JsonService>,
     FormPath(key): FormPath,
     Paths(paths): Paths,
+    clear: InClear,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, &conditions).await
+    documents.answer_get(&key, &paths, clear, &conditions).await
 }
 
 /// Store the data of a form, or a value at a path of it.

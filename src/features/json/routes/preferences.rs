@@ -14,7 +14,7 @@ use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
 use super::failures::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::Terms;
+use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, PathParam, Paths, PathsParam, changed};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{self, NoQuery, Query};
@@ -82,9 +82,10 @@ pub(in super::super) async fn get_preferences(
     State(documents): State<JsonService>,
     PreferencesPath(key): PreferencesPath,
     Paths(paths): Paths,
+    clear: InClear,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, &conditions).await
+    documents.answer_get(&key, &paths, clear, &conditions).await
 }
 
 /// Store a user's preferences.
@@ -147,9 +148,10 @@ pub(in super::super) async fn get_preference(
     State(documents): State<JsonService>,
     PreferencePath { key, name }: PreferencePath,
     NoQuery: NoQuery,
+    clear: InClear,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_selected(&key, &[Path::of_member(&name)], &conditions).await
+    documents.answer_selected(&key, &[Path::of_member(&name)], clear, &conditions).await
 }
 
 /// Store one preference; the first one makes the user's preferences.

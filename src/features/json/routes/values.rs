@@ -188,6 +188,6 @@ pub(in super::super) async fn clear_values(
 impl JsonService {
     async fn answer_change(&self, key: &DocumentKey, change: Change, terms: Terms) -> Result<Response, Problem> {
         let done = self.update(key, &terms.of(change)).await?;
-        Ok(changed(&done, "cleared"))
+        Ok(self.discreet(key, changed(&done, "cleared")))
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 
-use super::super::model::{ExceptionRequest, ExceptionView, ExceptionsQuery, MAX_PAGE};
+use super::super::model::{
+    ExceptionRequest, ExceptionView, ExceptionsQuery, KEY_LIMIT, MAX_PAGE, ResetQuery, ResetReply,
+};
 use super::super::service::LimitService;
 use super::StatePath;
 use crate::http::auth::Principal;
@@ -32,6 +34,31 @@ pub(in super::super) async fn reset_limit(
     let limiter = limits.limiter(&path.limiter)?;
     limits.reset(&limiter, &path.key, &caller.id).await?;
     Ok(NoContent)
+}
+
+/// Reset all keys of a limiter that begin with a prefix, as far as they are listed.
+///
+/// A key is listed some milliseconds after its first use. One call goes on for half a second at most.
+#[utoipa::path(delete, path = "/ratelimit/{limiter}", tag = "ratelimit", operation_id = "reset_limits",
+    params(("limiter" = String, Path, description = "The limiter's name", min_length = 1, max_length = 64, example = "api"),
+           ResetQuery),
+    responses((status = 200, description = "How many keys were reset", body = ResetReply),
+              (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
+              WriteFailures))]
+pub(in super::super) async fn reset_limits(
+    State(limits): State<LimitService>,
+    Extension(caller): Extension<Arc<Principal>>,
+    Path(name): Path<String>,
+    Query(ResetQuery { prefix, cursor }): Query<ResetQuery>,
+) -> Result<Json<ResetReply>, Problem> {
+    if prefix.len() > KEY_LIMIT {
+        return Err(Problem::query_parameter("prefix", format!("is longer than a key: {KEY_LIMIT} bytes")));
+    }
+    let limiter = limits.limiter(&name)?;
+    let (reset, next_cursor) = limits.reset_all(&limiter, &prefix, cursor, &caller.id).await?;
+    Ok(Json(ResetReply { reset, next_cursor }))
 }
 
 /// Except a key from its limiter's rule: allow it, deny it, or give it another strategy.

@@ -1,14 +1,16 @@
 //! The doors below `/ratelimit`: [`limits`] answers decisions as data, [`enforcement`] as statuses, [`rules`] shows the
-//! limiters, [`exceptions`] is for admins.
+//! limiters, [`reservations`] takes what is settled later, [`exceptions`] is for admins.
 
 mod enforcement;
 mod exceptions;
 mod limits;
+mod reservations;
 mod rules;
 
 pub(super) use enforcement::*;
 pub(super) use exceptions::*;
 pub(super) use limits::*;
+pub(super) use reservations::*;
 pub(super) use rules::*;
 
 use axum::extract::FromRequestParts;

@@ -1,6 +1,7 @@
 //! The decision.
 
 use super::super::calendar::Window;
+use super::super::reservations::Hold;
 use super::super::rule::{Plan, Rule};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
@@ -11,6 +12,8 @@ pub(in super::super) static CHECK: LuaScript = lua!("ratelimit/check.lua");
 #[derive(Debug)]
 pub(in super::super) struct Check<'a> {
     pub state: Key,
+    /// Where the limiter takes reservations.
+    pub reservations: Option<Key>,
     pub rule: &'a Rule,
     pub cost: u64,
     /// Whether its refusal refuses the whole call.
@@ -21,6 +24,8 @@ pub(in super::super) struct Check<'a> {
 #[derive(Debug)]
 pub(in super::super) struct Take<'a> {
     pub checks: &'a [Check<'a>],
+    /// Takes the only check's cost to be settled later.
+    pub hold: Option<&'a Hold>,
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
 }
@@ -39,6 +44,10 @@ pub(in super::super) enum Checked {
     },
     /// Nothing was decided: Redis's clock, in Unix microseconds, is outside of a calendar's window.
     Outside { now: u64 },
+    /// Nothing was decided: the check at this place has reservations that are past their time.
+    Overdue { at: usize },
+    /// Nothing was reserved: the key has as many reservations as it may.
+    Crowded,
 }
 
 impl ScriptCall for Take<'_> {
@@ -52,11 +61,11 @@ impl ScriptCall for Take<'_> {
     }
 
     fn keys(&self) -> usize {
-        self.checks.len()
+        self.checks.len() + self.checks.iter().filter(|check| check.reservations.is_some()).count()
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind(self, "take", call);
+        bind(self, if self.hold.is_some() { "reserve" } else { "take" }, call);
     }
 
     fn decode(raw: Self::Raw) -> Result<Checked, BadReply> {
@@ -90,11 +99,19 @@ impl ScriptCall for Peek<'_> {
 fn bind(take: &Take<'_>, mode: &str, call: &mut Binding) {
     for check in take.checks {
         call.key(&check.state);
+        if let Some(reservations) = &check.reservations {
+            call.key(reservations);
+        }
     }
     call.arg(&take.now).arg(mode);
-    for &Check { rule, cost, must, .. } in take.checks {
-        call.arg(if must { "must" } else { "may" });
-        match &rule.plan {
+    if let Some(hold) = take.hold {
+        let length = u64::try_from(hold.length.as_micros()).unwrap_or(u64::MAX);
+        call.arg(&hold.secret).arg(length).arg(hold.most);
+    }
+    for check in take.checks {
+        let cost = check.cost;
+        call.arg(u8::from(check.must) + 2 * u8::from(check.reservations.is_some()));
+        match &check.rule.plan {
             Plan::Flow(flow) => {
                 let (cost, most) = (flow.time(cost), flow.time(flow.capacity));
                 call.arg("flow").arg(cost.whole).arg(cost.parts).arg(flow.denominator());
@@ -125,6 +142,11 @@ fn decode(mut raw: Vec<u64>) -> Result<Checked, BadReply> {
             Ok(Checked::Decided { granted, numbers: raw })
         }
         [2, now] => Ok(Checked::Outside { now: *now }),
+        [3, nth] => {
+            let at = usize::try_from(*nth).unwrap_or_default().saturating_sub(1);
+            Ok(Checked::Overdue { at })
+        }
+        [4, _] => Ok(Checked::Crowded),
         _ => Err(BadReply::new(&CHECK, raw)),
     }
 }

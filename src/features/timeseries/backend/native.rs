@@ -303,6 +303,7 @@ impl NativeBackend {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
         // Empty for a caller without a token.
         let fences: Vec<Fence> = keys.iter().filter_map(|keys| self.fence(keys, token)).collect();
+        let created: Vec<_> = batches.iter().map(|batch| self.families.on_first_write(batch.key)).collect();
         let now = self.clock.redis_arg();
         let mut open: Vec<usize> = (0..batches.len()).collect();
         while !open.is_empty() {
@@ -314,7 +315,7 @@ impl NativeBackend {
                         keys,
                         samples: batch.samples.get(outcome.settled..)?,
                         policy: batch.policy,
-                        create: self.families.on_first_write(batch.key),
+                        create: created.get(at)?.as_deref(),
                         chunk_samples: self.chunk_samples,
                         min_life_ms: self.min_life_ms,
                         now: &now,

@@ -94,7 +94,7 @@ impl Packing {
         }
     }
 
-    /// Packs some chunks of each series; answers those that have more.
+    /// Packs some chunks of each series; answers those that have more, or had one changed meanwhile.
     async fn pack<'a>(&self, series: &'a [SeriesKeys]) -> Result<Vec<&'a SeriesKeys>, RedisFault> {
         let reads: Vec<Plain<'_>> = series.iter().map(|keys| Plain { keys, limit: CHUNKS }).collect();
         let mut forms = Vec::new();
@@ -116,9 +116,12 @@ impl Packing {
             let start = chunk::start(plain).map_err(unreadable)?;
             swaps.push(Swap { keys, start, current: plain, other: packed.as_deref().unwrap_or_default() });
         }
-        for (swapped, (_, _, packed)) in self.redis.call_all(&swaps).await?.into_iter().zip(&forms) {
-            if swapped? && packed.is_some() {
-                self.metrics.packed.inc();
+        for (swapped, (keys, _, packed)) in self.redis.call_all(&swaps).await?.into_iter().zip(&forms) {
+            match (swapped?, packed) {
+                (true, Some(_)) => self.metrics.packed.inc(),
+                (true, None) => {}
+                // A deletion changed the chunk and tells nobody: what is plain now is read again.
+                (false, _) => unfinished.push(keys),
             }
         }
         Ok(unfinished)

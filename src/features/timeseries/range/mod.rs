@@ -16,7 +16,7 @@ pub(super) use stats::Stats;
 use buckets::{Bounds, BucketPage};
 use scan::Scan;
 
-use super::aggregate::{Bucket, Point, Slot};
+use super::aggregate::{Aggregation, Bucket, Point, Slot};
 use super::backend::native::NativeBackend;
 use super::backend::{Order, Window};
 use super::config::TimeseriesConfig;
@@ -49,6 +49,8 @@ pub(super) struct RangePage {
     pub key: SeriesKey,
     pub window: Window,
     pub points: Vec<Point>,
+    /// Whether the points are candles.
+    pub candles: bool,
     pub next: Option<Cursor>,
 }
 
@@ -100,6 +102,7 @@ impl RangeReader {
     ) -> Result<RangePage, TimeseriesError> {
         let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
         let scan = Scan::new(&self.backend, &key, &filter, budget);
+        let candles = buckets.as_ref().is_some_and(|plan| plan.aggregation == Aggregation::Ohlcv);
         let (points, next) = match buckets {
             None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {
@@ -120,7 +123,7 @@ impl RangeReader {
             }
         };
         let next = next.map(|place| Cursor { order, window, place });
-        Ok(RangePage { key, window, points, next })
+        Ok(RangePage { key, window, points, candles, next })
     }
 }
 

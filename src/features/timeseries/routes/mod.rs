@@ -1,8 +1,11 @@
-//! The doors of the time series: series and their samples here, windows of them in [`range`].
+//! The doors of the time series: series and their samples here, windows of them in [`range`], the
+//! platform's own series in [`platform`].
 
+mod platform;
 mod range;
 mod rollups;
 
+pub(super) use platform::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
 

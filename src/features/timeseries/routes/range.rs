@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuery};
-use super::super::range::Stats;
-use super::super::render;
+use super::super::range::{RangePage, Stats};
+use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::failures::ReadFailures;
@@ -77,37 +78,90 @@ pub(in crate::features::timeseries) async fn get_range(
     Query(query): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let page = timeseries.range(key, &query).await?;
-    if !prefers_csv(&headers) {
-        let json = HeaderValue::from_static("application/json");
-        return Ok(([(header::CONTENT_TYPE, json)], render::json(&page)).into_response());
-    }
-    let csv = HeaderValue::from_static("text/csv; charset=utf-8");
-    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, csv)], render::csv(&page)).into_response();
-    if let Some(cursor) = page.next.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok()) {
-        response.headers_mut().insert(NEXT_CURSOR, cursor);
-    }
-    Ok(response)
+    Ok(page_response(&timeseries.range(key, &query).await?, &headers))
 }
 
-/// Whether the caller asks for CSV rather than for JSON: by a higher weight, or by name where JSON is only covered by a
-/// wildcard.
-fn prefers_csv(headers: &HeaderMap) -> bool {
-    let (mut csv, mut json) = ((0.0, false), (0.0, false));
+/// A page as JSON or CSV, whichever the caller asks for.
+pub(super) fn page_response(page: &RangePage, headers: &HeaderMap) -> Response {
+    let form = accepted(headers, &[Form::Json, Form::Csv]);
+    let mut response =
+        (StatusCode::OK, [(header::CONTENT_TYPE, media_type(form))], render::page(form, page)).into_response();
+    let cursor = page.next.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok());
+    if let (Form::Csv, Some(cursor)) = (form, cursor) {
+        response.headers_mut().insert(NEXT_CURSOR, cursor);
+    }
+    response
+}
+
+fn media_type(form: Form) -> HeaderValue {
+    HeaderValue::from_static(match form {
+        Form::Json => "application/json",
+        Form::Ndjson => "application/x-ndjson",
+        Form::Csv => "text/csv; charset=utf-8",
+    })
+}
+
+/// The offer that the caller likes best: by weight, then by how exactly it is named; the first one of equals, and where
+/// none is named at all.
+pub(super) fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
+    let mut best = (Form::Json, (0.0, 0));
+    for &offer in offers {
+        let liking = liking(headers, offer);
+        if liking > best.1 {
+            best = (offer, liking);
+        }
+    }
+    best.0
+}
+
+/// The weight of the range that names a form most exactly, and how exactly that is.
+fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
+    let (own, family) = match form {
+        Form::Json => ("application/json", "application/*"),
+        Form::Ndjson => ("application/x-ndjson", "application/*"),
+        Form::Csv => ("text/csv", "text/*"),
+    };
+    let mut found = (0.0, 0);
     let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     for range in ranges.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let weight: f32 =
-            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
-        match media.as_str() {
-            "text/csv" => csv = (weight, true),
-            "application/json" => json = (weight, true),
-            "*/*" | "application/*" if !json.1 => json = (weight, false),
-            _ => {}
+        let exactness = match media.as_str() {
+            media if media == own => 3,
+            media if media == family => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        if exactness >= found.1 {
+            found = (weight, exactness);
         }
     }
-    csv > json
+    found
+}
+
+/// Read a whole window as one answer of any length: CSV, NDJSON or JSON, whichever `Accept` asks for.
+///
+/// There are no pages: without `limit` all points are written, and `cursor` writes what a page has left over. The answer is written as fast as it is taken. If Redis fails in the middle, it breaks off: CSV and NDJSON are
+/// complete when the last chunk of the answer has come, JSON also when its last brace has.
+#[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
+    params(SeriesPath, RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "The window", content(
+            (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn export_series(
+    State(timeseries): State<TimeseriesService>,
+    Path(SeriesPath { key }): Path<SeriesPath>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
+    let export = timeseries.export(key, &query, form).await?;
+    Ok(([(header::CONTENT_TYPE, media_type(form))], Body::from_stream(export.into_stream())).into_response())
 }
 
 /// Statistics of a window.

@@ -1,0 +1,159 @@
+-- Settle a reservation: give back what was not used, or take what was used beyond it. Before it, or without one, give back
+-- all reservations that are past their time, as of then.
+-- KEYS[1] state         as in check.lua
+-- KEYS[2] reservations  hash: id to "<end> <cost> <a> <b> <c>", times in microseconds, where the others are by strategy
+--           flow   the cost's parts, parts of a microsecond, when its debt would be gone, plus `given`
+--           fixed  the window's start            sliding  when the cost was taken
+--         first: when the first one ends, or earlier;   given: how much was ever given back to a flow, microseconds
+-- ARGV[1] now, Unix ms, or empty for Redis's own clock       ARGV[2] id; empty: only those that are past their time
+-- ARGV[3..] the strategy, and what was used: flow cost, its parts, parts of a microsecond;   fixed cost, length;
+--         calendar cost, start, end;   sliding cost, length
+-- Returns {1, n} settled   {0, 0} there is no such reservation, or it is past its time   {2, now} now is outside of the
+--         calendar window; nothing was done
+-- O(1), O(reservations) where some are past their time; sliding O(entries) where something is given back.
+assert(#KEYS == 2 and #ARGV >= 5, "settle: 2 keys, a strategy and its numbers")
+local FLOW, FIXED, ENTRY, WRAP = 15, 14, 12, 1099511627776
+local state, holds, id, kind = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
+local cost, second, third = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+else
+  now = ARGV[1] * 1000
+end
+local margin = ARGV[1] == '' and 0 or 600000
+
+-- A reservation as it is settled: `used` of its cost, at the time `at`.
+local function read(name, text)
+  local ends, taken, a, b, c = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  ends = tonumber(ends)
+  return {name = name, ends = ends, cost = tonumber(taken), a = tonumber(a), b = tonumber(b), c = tonumber(c),
+    used = 0, used_parts = 0, at = ends}
+end
+
+local named
+if id ~= '' then
+  local text = redis.call('HGET', holds, id)
+  if not text then return {0, 0} end
+  named = read(id, text)
+  if named.ends <= now then return {0, 0} end
+  named.used, named.used_parts, named.at = cost, kind == 'flow' and second or 0, now
+end
+
+-- The reservations to settle, in the order of their times, and when the first of the others ends.
+local settled, first = {}, tonumber(redis.call('HGET', holds, 'first'))
+if first and first <= now then
+  first = nil
+  local all = redis.call('HGETALL', holds)
+  for at = 1, #all, 2 do
+    if all[at] ~= 'first' and all[at] ~= 'given' then
+      local one = read(all[at], all[at + 1])
+      if one.ends <= now then settled[#settled + 1] = one else first = math.min(first or one.ends, one.ends) end
+    end
+  end
+  table.sort(settled, function(one, other) return one.ends < other.ends end)
+end
+settled[#settled + 1] = named
+-- How long the state still says something, ms.
+local life = 0
+
+if kind == 'flow' then
+  local parts = third
+  local given = tonumber(redis.call('HGET', holds, 'given') or '0')
+  local free, free_parts, text = now, 0, redis.call('GET', state)
+  if text and #text == FLOW then
+    local former
+    free, free_parts, former = struct.unpack('>I7I4I4', text)
+    if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
+  end
+  for _, one in ipairs(settled) do
+    -- Parts of another size are of a former rule: less is given back, by less than a microsecond.
+    local back, back_parts = one.cost - one.used, (one.b == parts and one.a or 0) - one.used_parts
+    if back_parts < 0 then back, back_parts = back - 1, back_parts + parts end
+    if back >= 0 then
+      -- Debt that is gone already came back by itself. What was given back since moved the end of this one forward.
+      local owed = math.max(one.c - given - one.at, 0)
+      if back >= owed then back, back_parts = owed, 0 end
+      free, free_parts = free - back, free_parts - back_parts
+      if free_parts < 0 then free, free_parts = free - 1, free_parts + parts end
+      given = given + back + (back_parts > 0 and 1 or 0)
+    else
+      -- More was used: the rest is debt, whatever the limit says.
+      if free < now then free, free_parts = now, 0 end
+      free, free_parts = free - back, free_parts - back_parts
+      if free_parts < 0 then free, free_parts = free - 1, free_parts + parts end
+    end
+  end
+  redis.call('HSET', holds, 'given', string.format('%.0f', given))
+  if free >= now then
+    life = math.ceil((free + 1 - now) / 1000) + margin
+    redis.call('SET', state, struct.pack('>I7I4I4', free, free_parts, parts), 'PX', life)
+  elseif text then
+    redis.call('DEL', state)
+  end
+
+elseif kind == 'fixed' or kind == 'calendar' then
+  local start, stop = second, third
+  if kind == 'fixed' then
+    start = now - now % second
+    stop = start + second
+  elseif now < start or now >= stop then
+    return {2, now}
+  end
+  local began, count, text = start, 0, redis.call('GET', state)
+  if text and #text == FIXED then
+    local former, sum = struct.unpack('>I7I7', text)
+    if former >= start then began, count = former, sum end
+  end
+  local is_debt = false
+  for _, one in ipairs(settled) do
+    local back = one.cost - one.used
+    is_debt = is_debt or back < 0
+    -- What was taken in a former window is gone with it; what was used beyond it counts now.
+    if back < 0 or one.a == began then count = math.max(count - back, 0) end
+  end
+  if text or is_debt then
+    redis.call('SET', state, struct.pack('>I7I7', began, count), 'PX', math.ceil((stop - now) / 1000) + margin)
+  end
+
+else
+  local length, former = second, redis.call('GET', state)
+  local text, is_debt = former, false
+  if not text or #text % ENTRY ~= 0 then text = struct.pack('>I7I5', 0, 0) end
+  local function entry(n) return struct.unpack('>I7I5', text, n * ENTRY + 1) end
+  for _, one in ipairs(settled) do
+    local count = #text / ENTRY
+    if one.cost >= one.used then
+      -- The last entry of its moment, if it has not left the window; from there on all totals are less.
+      local low, high = 0, count
+      while high - low > 1 do
+        local middle = math.floor((low + high) / 2)
+        if entry(middle) <= one.a then low = middle else high = middle end
+      end
+      if entry(low) == one.a and one.a > now - length then
+        local less = {text:sub(1, low * ENTRY)}
+        for n = low, count - 1 do
+          local when, total = entry(n)
+          less[#less + 1] = struct.pack('>I7I5', when, (total - (one.cost - one.used)) % WRAP)
+        end
+        text = table.concat(less)
+      end
+    else
+      local last, total = entry(count - 1)
+      is_debt = true
+      text = text .. struct.pack('>I7I5', math.max(now, last), (total + one.used - one.cost) % WRAP)
+    end
+  end
+  if former or is_debt then redis.call('SET', state, text, 'PX', math.ceil(length / 1000) + margin) end
+end
+
+for _, one in ipairs(settled) do redis.call('HDEL', holds, one.name) end
+if redis.call('HLEN', holds) <= 2 then
+  redis.call('DEL', holds)
+else
+  redis.call('HSET', holds, 'first', string.format('%.0f', first or now))
+  -- Debt beyond the limit outlives what reservations were expected to.
+  if redis.call('PTTL', holds) < life then redis.call('PEXPIRE', holds, life) end
+end
+return {1, #settled}

@@ -1,0 +1,94 @@
+//! What travels for the platform's own series.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::ToSchema;
+
+use super::super::model::{RefusalCode, Timestamp, present};
+use super::super::series::SeriesKey;
+
+/// A number that is not negative.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::features::timeseries) struct Quantity(pub f64);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number >= 0.0 { Ok(Self(number)) } else { Err(de::Error::custom("must not be negative")) }
+    }
+}
+
+/// What a meter has read since its reading before.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::features::timeseries) struct NewReading {
+    /// Unix milliseconds; the service's time when absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    pub timestamp: Option<Timestamp>,
+    /// kWh.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f64, required = false, minimum = 0, example = 0.392)]
+    pub energy_generated: Option<Quantity>,
+    /// kWh.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f64, required = false, minimum = 0, example = 0.578)]
+    pub energy_consumed: Option<Quantity>,
+}
+
+/// Readings of one meter.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"readings": [{"timestamp": 1_767_225_600_000_u64, "energy_generated": 0.392, "energy_consumed": 0.578}]}))]
+pub(in crate::features::timeseries) struct NewReadings {
+    /// Each has one of both energies at least.
+    #[schema(min_items = 1, max_items = 10_000)]
+    pub readings: Vec<NewReading>,
+}
+
+/// A price, and how much was traded at it.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::features::timeseries) struct NewPrice {
+    /// Unix milliseconds; the service's time when absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    pub timestamp: Option<Timestamp>,
+    #[schema(example = 4.25)]
+    pub price: f64,
+    /// What is traded at this price and time, in units of the symbol.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f64, required = false, minimum = 0, example = 12.5)]
+    pub volume: Option<Quantity>,
+}
+
+/// Prices of one symbol.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"prices": [{"timestamp": 1_767_225_600_000_u64, "price": 4.25, "volume": 12.5}]}))]
+pub(in crate::features::timeseries) struct NewPrices {
+    #[schema(min_items = 1, max_items = 10_000)]
+    pub prices: Vec<NewPrice>,
+}
+
+/// A sample that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::features::timeseries) struct WriteRefusal {
+    /// The position in the list of the request, from 0.
+    pub index: usize,
+    #[schema(value_type = String)]
+    pub series: SeriesKey,
+    pub code: RefusalCode,
+    pub detail: String,
+}
+
+/// What became of the samples of several series; a reading and a price may have two.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::features::timeseries) struct WriteAnswer {
+    /// Samples that their series hold now, or that their duplicate policies settled.
+    pub accepted: u64,
+    /// Those of them that changed their series; the others were there already.
+    pub stored: u64,
+    pub refused_total: u64,
+    /// The first refused samples, at most `timeseries.max_refused`.
+    pub refused: Vec<WriteRefusal>,
+}

@@ -1,0 +1,52 @@
+//! Several ranges as one answer.
+
+use super::super::many::ManyPage;
+use super::super::platform::{Energy, Readings};
+use super::{Form, json_value, page, points};
+
+/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`, the last two fields only of groups.
+pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(b"{\"items\":[");
+    for (at, item) in answer.items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"key\":");
+        json_value(&mut out, &item.key);
+        out.extend_from_slice(b",\"labels\":");
+        json_value(&mut out, &item.labels);
+        out.extend_from_slice(b",\"samples\":[");
+        points(&mut out, Form::Json, &item.points, true);
+        out.extend_from_slice(if item.truncated { b"],\"truncated\":true" } else { b"],\"truncated\":false" });
+        if let Some((reducer, sources)) = &item.reduced {
+            out.extend_from_slice(b",\"reducer\":");
+            json_value(&mut out, reducer.name());
+            out.extend_from_slice(b",\"sources\":");
+            json_value(&mut out, sources);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"],\"next_cursor\":");
+    json_value(&mut out, &answer.next.as_ref().map(ToString::to_string));
+    out.push(b'}');
+    out
+}
+
+/// `{meter_id, energy_generated: {key, ...}, energy_consumed: {key, ...}}`, as many of them as were asked for.
+pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec<u8> {
+    let mut out = b"{\"meter_id\":".to_vec();
+    json_value(&mut out, &readings.meter);
+    for (energy, range) in &readings.energies {
+        out.extend_from_slice(match energy {
+            Energy::Generation => b",\"energy_generated\":",
+            Energy::Consumption => b",\"energy_consumed\":",
+        });
+        match range {
+            Some(range) => out.extend(page(Form::Json, range)),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b'}');
+    out
+}

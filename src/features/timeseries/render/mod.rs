@@ -1,0 +1,218 @@
+//! Ranges as text. A page has up to 100,000 points, so it is written by hand into one buffer: a generic serialiser takes
+//! several times as long.
+
+mod many;
+
+pub(super) use many::{json_items, json_readings};
+
+use serde::Serialize;
+
+use super::aggregate::{Candle, Number, Point};
+use super::range::RangePage;
+
+/// How a range is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `{key, from, to, samples: [{timestamp, value}], next_cursor}`.
+    Json,
+    /// `{timestamp, value}`, a line each.
+    Ndjson,
+    /// `timestamp,value`, a line each below a header; a number is empty where JSON says null.
+    Csv,
+}
+
+/// A page as a whole. Points that are candles have `open`, `high`, `low`, `close` and `volume` instead of `value`.
+pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
+    let mut out = Vec::new();
+    head(&mut out, form, page);
+    points(&mut out, form, &page.points, true);
+    tail(&mut out, form, page.next.map(|cursor| cursor.to_string()).as_deref());
+    out
+}
+
+/// What stands before all points.
+pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
+    match form {
+        Form::Json => {
+            out.extend_from_slice(b"{\"key\":");
+            json_value(out, page.key.as_str());
+            let mut integer = itoa::Buffer::new();
+            out.extend_from_slice(b",\"from\":");
+            out.extend_from_slice(integer.format(page.window.from).as_bytes());
+            out.extend_from_slice(b",\"to\":");
+            out.extend_from_slice(integer.format(page.window.to).as_bytes());
+            out.extend_from_slice(b",\"samples\":[");
+        }
+        Form::Ndjson => {}
+        Form::Csv => {
+            let columns = if page.candles { CANDLE.join(",") } else { "value".to_owned() };
+            out.extend_from_slice(format!("timestamp,{columns}\n").as_bytes());
+        }
+    }
+}
+
+/// Points, the first ones or further ones.
+pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first: bool) {
+    /// More than most points need: the fixed text, 13 digits of time, a number of full precision.
+    const JSON_POINT: usize = 56;
+    const CSV_POINT: usize = 32;
+
+    let mut integer = itoa::Buffer::new();
+    match form {
+        Form::Json => {
+            out.reserve(points.len() * JSON_POINT);
+            for (at, point) in points.iter().enumerate() {
+                if at > 0 || !are_first {
+                    out.push(b',');
+                }
+                json_point(out, &mut integer, point);
+            }
+        }
+        Form::Ndjson => {
+            out.reserve(points.len() * JSON_POINT);
+            for point in points {
+                json_point(out, &mut integer, point);
+                out.push(b'\n');
+            }
+        }
+        Form::Csv => {
+            out.reserve(points.len() * CSV_POINT);
+            for point in points {
+                csv_point(out, &mut integer, point);
+            }
+        }
+    }
+}
+
+/// What stands behind all points.
+pub(super) fn tail(out: &mut Vec<u8>, form: Form, next_cursor: Option<&str>) {
+    if form == Form::Json {
+        out.extend_from_slice(b"],\"next_cursor\":");
+        json_value(out, &next_cursor);
+        out.push(b'}');
+    }
+}
+
+/// Text, lists and maps of it always serialise.
+fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    out.extend(serde_json::to_vec(value).unwrap_or_default());
+}
+
+fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
+    out.extend_from_slice(b"{\"timestamp\":");
+    out.extend_from_slice(integer.format(point.timestamp).as_bytes());
+    match point.number {
+        Number::Float(value) => {
+            out.extend_from_slice(b",\"value\":");
+            float_or(out, value, b"null");
+        }
+        Number::Count(count) => {
+            out.extend_from_slice(b",\"value\":");
+            out.extend_from_slice(integer.format(count).as_bytes());
+        }
+        Number::Candle(candle) => {
+            for (name, value) in CANDLE.iter().zip(columns(candle)) {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                float_or(out, value, b"null");
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+const CANDLE: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+fn columns(candle: Candle) -> [f64; 5] {
+    [candle.open, candle.high, candle.low, candle.close, candle.volume.unwrap_or(f64::NAN)]
+}
+
+fn csv_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
+    out.extend_from_slice(integer.format(point.timestamp).as_bytes());
+    out.push(b',');
+    match point.number {
+        Number::Float(value) => float_or(out, value, b""),
+        Number::Count(count) => out.extend_from_slice(integer.format(count).as_bytes()),
+        Number::Candle(candle) => {
+            for (at, value) in columns(candle).into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                float_or(out, value, b"");
+            }
+        }
+    }
+    out.push(b'\n');
+}
+
+/// Writes the shortest text that parses back to the same bits; the given one when there is none.
+fn float_or(out: &mut Vec<u8>, value: f64, otherwise: &[u8]) {
+    if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        out.extend_from_slice(otherwise);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backend::{Order, Window};
+    use super::super::cursor::{Cursor, Place};
+    use super::super::series::SeriesKey;
+    use super::*;
+
+    fn range(numbers: &[Number], next: Option<Cursor>) -> RangePage {
+        let points = numbers.iter().zip(1..).map(|(&number, timestamp)| Point { timestamp, number }).collect();
+        let key = SeriesKey::new("a\"b").expect("a key");
+        let candles = matches!(numbers, [Number::Candle(_), ..]);
+        RangePage { key, window: Window { from: 0, to: 9 }, points, candles, next }
+    }
+
+    #[test]
+    fn a_page_is_the_json_that_it_says() {
+        let window = Window { from: 0, to: 9 };
+        let next = Cursor { order: Order::Asc, window, place: Place { at: 3, skip: 0 } };
+        let text =
+            page(Form::Json, &range(&[Number::Float(-0.0), Number::Count(7), Number::Float(f64::NAN)], Some(next)));
+        let expected = concat!(
+            r#"{"key":"a\"b","from":0,"to":9,"samples":[{"timestamp":1,"value":-0.0},{"timestamp":2,"value":7},"#,
+            r#"{"timestamp":3,"value":null}],"next_cursor":"a0-9-3-0"}"#,
+        );
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+        assert_eq!(
+            page(Form::Json, &range(&[], None)),
+            br#"{"key":"a\"b","from":0,"to":9,"samples":[],"next_cursor":null}"#
+        );
+        assert_eq!(
+            page(Form::Csv, &range(&[Number::Float(0.5), Number::Float(f64::INFINITY)], None)),
+            b"timestamp,value\n1,0.5\n2,\n"
+        );
+    }
+
+    #[test]
+    fn a_candle_has_five_numbers() {
+        let candle = Candle { open: 1.0, high: 2.5, low: 0.5, close: 2.0, volume: None };
+        let numbers = [Number::Candle(candle), Number::Candle(Candle { volume: Some(7.0), ..candle })];
+        let text = String::from_utf8_lossy(&page(Form::Json, &range(&numbers, None))).into_owned();
+        assert!(
+            text.contains(r#"{"timestamp":1,"open":1.0,"high":2.5,"low":0.5,"close":2.0,"volume":null}"#),
+            "{text}"
+        );
+        let lines = page(Form::Csv, &range(&numbers, None));
+        assert_eq!(
+            String::from_utf8_lossy(&lines),
+            "timestamp,open,high,low,close,volume\n1,1.0,2.5,0.5,2.0,\n2,1.0,2.5,0.5,2.0,7.0\n"
+        );
+    }
+
+    #[test]
+    fn numbers_parse_back_to_the_same_bits() {
+        for value in [0.0, -0.0, 5e-324, f64::MAX, f64::MIN_POSITIVE, 0.397_999_999_999_999_96, 1e16, 1e21, 123_456.0] {
+            let text = page(Form::Json, &range(&[Number::Float(value)], None));
+            let back: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let found = back.pointer("/samples/0/value").and_then(serde_json::Value::as_f64).expect("a number");
+            assert_eq!(found.to_bits(), value.to_bits(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The platform's own series by name.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::model::{NewSamples, SamplesAnswer};
+use super::super::platform::model::{NewPrices, NewReadings, WriteAnswer};
+use super::super::platform::{Energy, market_volume, settlement};
+use super::super::query::RangeQuery;
+use super::super::render::{self, Form};
+use super::super::service::TimeseriesService;
+use super::range::{Range, accepted, page_response};
+use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
+use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::fencing::GrantToken;
+use crate::http::problem::{Problem, ProblemBody};
+
+/// The path of a meter.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::features::timeseries) struct MeterPath {
+    /// The meter: a UUID, a number such as MTR-001, or a serial.
+    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "MTR-001")]
+    id: String,
+}
+
+/// The path of a symbol.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::features::timeseries) struct SymbolPath {
+    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
+    symbol: String,
+}
+
+/// The path of settlements.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::features::timeseries) struct SettlementPath {
+    /// What is settled.
+    #[serde(rename = "type")]
+    #[param(
+        rename = "type",
+        min_length = 1,
+        max_length = 400,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
+        example = "thbc"
+    )]
+    kind: String,
+}
+
+/// Which energy is read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct EnergyQuery {
+    /// Both when absent. CSV and `cursor` go with it.
+    #[param(inline)]
+    kind: Option<Energy>,
+}
+
+/// What a meter has read, as the document describes it; `render` writes it.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+pub(in crate::features::timeseries) struct MeterReadings {
+    #[schema(example = "MTR-001")]
+    meter_id: String,
+    /// Absent when it was not asked for, null when the meter has none.
+    #[schema(required = false)]
+    energy_generated: Option<Range>,
+    #[schema(required = false)]
+    energy_consumed: Option<Range>,
+}
+
+/// Store readings of a meter.
+///
+/// They are the series `energy:generation:{id}` and `energy:consumption:{id}`. Sending the same readings again stores them
+/// once.
+#[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
+    params(MeterPath), request_body = NewReadings,
+    responses(
+        WriteFailures,
+        (status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn post_readings(
+    State(timeseries): State<TimeseriesService>,
+    Path(MeterPath { id }): Path<MeterPath>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(NewReadings { readings }): Json<NewReadings>,
+) -> Result<Json<WriteAnswer>, Problem> {
+    Ok(Json(timeseries.write_readings(&id, &readings, token).await?))
+}
+
+/// Read what a meter has generated and consumed.
+#[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "get_readings",
+    params(MeterPath, EnergyQuery, RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn get_readings(
+    State(timeseries): State<TimeseriesService>,
+    Path(MeterPath { id }): Path<MeterPath>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (EnergyQuery { kind }, query) = energy_query(uri.query().unwrap_or_default())?;
+    let readings = timeseries.readings(id, kind, &query).await?;
+    if accepted(&headers, &[Form::Json, Form::Csv]) == Form::Csv
+        && let [(_, Some(page))] = readings.energies.as_slice()
+    {
+        return Ok(page_response(page, &headers));
+    }
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&readings)).into_response())
+}
+
+/// The parameters of this route, and those of a range: both are complete types that refuse what they do not know.
+fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
+    let (mut own, mut others) = (String::new(), String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let part = if name == "kind" { &mut own } else { &mut others };
+        let so_far = std::mem::take(part);
+        *part = form_urlencoded::Serializer::new(so_far).append_pair(&name, &value).finish();
+    }
+    Ok((parse_query(&own)?, parse_query(&others)?))
+}
+
+/// Store prices of a symbol, and what was traded at them.
+///
+/// They are the series `market:price:{symbol}` and `market:volume:{symbol}`. Sending the same prices again stores them once.
+#[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
+    params(SymbolPath), request_body = NewPrices,
+    responses(
+        WriteFailures,
+        (status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn post_prices(
+    State(timeseries): State<TimeseriesService>,
+    Path(SymbolPath { symbol }): Path<SymbolPath>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(NewPrices { prices }): Json<NewPrices>,
+) -> Result<Json<WriteAnswer>, Problem> {
+    Ok(Json(timeseries.write_prices(&symbol, &prices, token).await?))
+}
+
+/// Read prices of a symbol: as they were, in buckets, or as candles.
+///
+/// Candles have the volumes of `market:volume:{symbol}`, unless `volume_key` names another series.
+#[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
+    params(SymbolPath, RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn get_prices(
+    State(timeseries): State<TimeseriesService>,
+    Path(SymbolPath { symbol }): Path<SymbolPath>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(page_response(&timeseries.prices(&symbol, query).await?, &headers))
+}
+
+/// Store the volume of the whole market: the series `trading:volume:daily`.
+#[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
+    request_body = NewSamples,
+    responses(
+        WriteFailures,
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn post_market_volume(
+    State(timeseries): State<TimeseriesService>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(body): Json<NewSamples>,
+) -> Result<Json<SamplesAnswer>, Problem> {
+    Ok(Json(timeseries.append(market_volume()?, &body, token).await?))
+}
+
+/// Read the volume of the whole market.
+#[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn get_market_volume(
+    State(timeseries): State<TimeseriesService>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(page_response(&timeseries.range(market_volume()?, &query).await?, &headers))
+}
+
+/// Store settlements: the series `settlement:{type}`.
+#[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
+    params(SettlementPath), request_body = NewSamples,
+    responses(
+        WriteFailures,
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
+        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn post_settlements(
+    State(timeseries): State<TimeseriesService>,
+    Path(SettlementPath { kind }): Path<SettlementPath>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(body): Json<NewSamples>,
+) -> Result<Json<SamplesAnswer>, Problem> {
+    Ok(Json(timeseries.append(settlement(&kind)?, &body, token).await?))
+}
+
+/// Read settlements.
+#[utoipa::path(get, path = "/settlements/{type}", tag = "timeseries", operation_id = "get_settlements",
+    params(SettlementPath, RangeQuery),
+    responses(
+        ReadFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
+        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn get_settlements(
+    State(timeseries): State<TimeseriesService>,
+    Path(SettlementPath { kind }): Path<SettlementPath>,
+    Query(query): Query<RangeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(page_response(&timeseries.range(settlement(&kind)?, &query).await?, &headers))
+}

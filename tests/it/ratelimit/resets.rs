@@ -1,0 +1,73 @@
+//! Resets of all keys with a prefix, and the lists that they go by.
+
+use serde_json::json;
+
+use super::exceptions::hourly;
+use super::limits::{check, limiter};
+use crate::support::{TestApp, eventually};
+
+#[tokio::test]
+async fn keys_are_reset_by_what_they_begin_with() {
+    let app = TestApp::spawn().await;
+    for key in ["10.0.0.1:/a", "10.0.0.1:/b c", "10.0.0.10:/a", "10.0.0.2:/a", "{10.0.0.1}:/a"] {
+        check(&app, "api", key).await;
+        check(&app, "api", key).await;
+        check(&app, "orders", key).await;
+    }
+    let listed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:api"]);
+    eventually("all keys are listed", async || listed() == 5).await;
+    let reset = app.delete("/ratelimit/api?prefix=10.0.0.1:").await.expect(200).json();
+    assert_eq!(reset, json!({ "reset": 2 }));
+    for (key, left) in
+        [("10.0.0.1:%2Fa", 100), ("10.0.0.1:%2Fb%20c", 100), ("10.0.0.10:%2Fa", 98), ("%7B10.0.0.1%7D:%2Fa", 98)]
+    {
+        assert_eq!(app.get(&format!("/ratelimit/api/{key}")).await.json()["remaining"], left, "{key}");
+    }
+    assert_eq!(app.get("/ratelimit/orders/10.0.0.1:%2Fa").await.json()["remaining"], 9);
+    assert_eq!(listed(), 3);
+    assert_eq!(app.delete("/ratelimit/api?prefix=").await.expect(200).json()["reset"], 3);
+    let keys: Vec<String> = app.redis().command(&["KEYS", "rate_limit:api:*"]);
+    assert_eq!(keys, Vec::<String>::new());
+    app.delete("/ratelimit/api").await.expect_violation(422, "invalid-query", "/prefix");
+    let long = format!("/ratelimit/api?prefix={}", "k".repeat(513));
+    app.delete(&long).await.expect_violation(422, "invalid-query", "/prefix");
+    app.delete("/ratelimit/nobody?prefix=a").await.expect_problem(404, "unknown-limiter");
+}
+
+#[tokio::test]
+async fn many_keys_are_reset_in_steps() {
+    let app = TestApp::spawn().await;
+    let calls = (0..1_200).map(|nth| {
+        let app = &app;
+        async move { check(app, "orders", &format!("client-{nth}")).await }
+    });
+    futures_util::future::join_all(calls).await;
+    let listed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:orders"]);
+    eventually("all keys are listed", async || listed() == 1_200).await;
+    assert_eq!(app.delete("/ratelimit/orders?prefix=client-1").await.expect(200).json()["reset"], 311);
+    let rest = app.delete("/ratelimit/orders?prefix=client-&cursor=client-3").await.expect(200).json();
+    assert_eq!(rest, json!({ "reset": 776 }));
+    let bad = app.delete("/ratelimit/orders?prefix=client-&cursor=").await;
+    bad.expect_violation(422, "invalid-query", "/cursor");
+    assert_eq!(app.get("/ratelimit/orders/client-100").await.json()["remaining"], 10);
+    assert_eq!(app.get("/ratelimit/orders/client-200").await.json()["remaining"], 9);
+    assert_eq!(app.get("/ratelimit/orders/client-30").await.json()["remaining"], 10);
+}
+
+#[tokio::test]
+async fn keys_whose_state_has_expired_leave_the_list() {
+    let brief = limiter("brief", "strategy = { kind = \"gcra\", limit = 1, period = \"100ms\" }");
+    let config = format!("ratelimit.sweep_interval = \"20ms\"\nratelimit.index_limit = 50\n{brief}{}", hourly());
+    let app = TestApp::builder().config(&config).system_clock().spawn().await;
+    check(&app, "hourly", "stays").await;
+    for nth in 0..80 {
+        check(&app, "brief", &format!("client-{nth}")).await;
+    }
+    let listed = |limiter: &str| app.redis().command::<u64>(&["ZCARD", &format!("rate_limit:list:{limiter}")]);
+    eventually("some are listed", async || listed("brief") > 0).await;
+    assert!(listed("brief") <= 50);
+    eventually("none is left", async || listed("brief") == 0).await;
+    assert_eq!(listed("hourly"), 1);
+    let left: i64 = app.redis().command(&["PTTL", "rate_limit:list:hourly"]);
+    assert!(left > 0, "{left}");
+}
