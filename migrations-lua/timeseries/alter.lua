@@ -1,10 +1,10 @@
 -- Change parts of one series' definition.
--- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set      (all three share a hash tag)
+-- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set   KEYS[4] blocks hash      (all share a hash tag)
 -- ARGV[1] retention_ms  integer, 0 for ever   ARGV[2] duplicate_policy   ARGV[3] labels, JSON with sorted keys;
 --         each may be empty: it stays as it is
 -- ARGV[4] min_life      integer, ms that a series outlives its last write at least
 -- Returns 1, or 0 when there is no such series.   O(1)
-assert(#KEYS == 3 and #ARGV == 4, 'alter: 3 keys, 4 arguments')
+assert(#KEYS == 4 and #ARGV == 4, 'alter: 4 keys, 4 arguments')
 if redis.call('HEXISTS', KEYS[1], 'retention_ms') == 0 then
   if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
   return 0
@@ -20,7 +20,14 @@ if #changes > 0 then redis.call('HSET', KEYS[1], unpack(changes)) end
 -- Until it is put under its new labels, every write tells that it is not.
 if ARGV[3] ~= '' then redis.call('HDEL', KEYS[1], 'listed') end
 if ARGV[1] ~= '' then
-  local life = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]))
+  local rolled, outlive = unpack(redis.call('HMGET', KEYS[1], 'rolled', 'outlive'))
+  if tonumber(rolled or 0) > 0 then
+    -- Other samples are visible now: rollups are filled again.
+    redis.call('HSET', KEYS[1], 'unrolled', '0:' .. string.format('%.0f', rolled - 1) .. ',')
+    redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from')
+    redis.call('HINCRBY', KEYS[1], 'revision', 1)
+  end
+  local life = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(outlive or 0))
   for _, key in ipairs(KEYS) do
     if ARGV[1] == '0' then
       redis.call('PERSIST', key)

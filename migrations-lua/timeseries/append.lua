@@ -2,6 +2,7 @@
 -- KEYS[1] series  hash: definition, what is sealed, listed                (all three share a hash tag)
 -- KEYS[2] head    string: the newest chunk, plain and still open
 -- KEYS[3] chunks  sorted set: sealed chunks, plain or packed, scored by their first timestamp
+-- KEYS[4] blocks  hash: the buckets of rollups; only its expiry is touched
 -- ARGV[1] batch      n >= 1 records of 16 bytes, timestamps ascending, equal ones in the caller's order
 -- ARGV[2] distinct   1 when all timestamps of the batch differ, else 0
 -- ARGV[3] capacity   integer, samples of a full chunk, >= 2
@@ -10,17 +11,18 @@
 -- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of a series that this batch
 --         creates; retention_ms empty: it creates none
 -- ARGV[9] policy     what holds for timestamps that are there already, instead of the series' own; empty: that one
--- Returns {-1} when there is no such series, else {consumed, stored, listed, plain, packed, {position, reason, ...}}: how
+-- Returns {-1} when there is no such series, else {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how
 -- many records were dealt with, how many changed the series, whether the index knows the series, how many sealed chunks
 -- wait to be packed, the packed chunk that the next record falls into, or '', and for every refused record its position
--- from 0 and 1 too old, 2 duplicate, 3 sum out of range. The caller unpacks that chunk, and sends the rest again.
+-- from 0 and 1 too old, 2 duplicate, 3 sum out of range; stale is 1 when rollups have something to do, else 0. The caller
+-- unpacks the packed chunk, and sends the rest again.
 -- O(n) in time order. Else O(c * capacity + n * log(capacity)) for c touched chunks, c <= MAX_TOUCHED.
-assert(#KEYS == 3 and #ARGV == 9, 'append: 3 keys, 9 arguments')
+assert(#KEYS == 4 and #ARGV == 9, 'append: 4 keys, 9 arguments')
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
 local PLAIN, PACKED, RECORD = '\1', 2, 16
-local MAX_TOUCHED = 16
+local MAX_TOUCHED, MAX_MARKS = 16, 2048
 local TOO_OLD, DUPLICATE, OVERFLOW = 1, 2, 3
 
 -- Numbers are compared, not bytes: Lua compares strings by the server's locale.
@@ -37,14 +39,15 @@ local function now()
   return exact(time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
-local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain')
+local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
+  'outlive')
 if not definition[1] then
   if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
-  if ARGV[6] == '' then return {-1, 0, 0, 0, '', {}} end
+  if ARGV[6] == '' then return {-1, 0, 0, 0, '', {}, 0} end
   redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8],
     'created', now(), 'sealed', 0, 'sealed_bytes', 0)
-  redis.call('DEL', KEYS[2], KEYS[3])
-  definition = {ARGV[6], ARGV[7], false, false}
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+  definition = {ARGV[6], ARGV[7], false, false, false, false, false}
 end
 local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
@@ -56,6 +59,13 @@ local latest = math.max(newest or 0, timestamp(batch, #batch - RECORD + 1))
 local floor = retention > 0 and latest - retention or -1
 
 local stored, refused, recreated = 0, {}, false
+
+-- Rollups hold what lies before `rolled`, but for what was changed there since: `unrolled`, a list of `from:to,`.
+local rolled, marks = tonumber(definition[5]), {}
+
+local function mark(from, to)
+  if rolled and from < rolled then marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ',' end
+end
 
 -- Where sealed chunks start that are plain: their first 8 bytes behind the version, one after the other.
 local plain = definition[4] or ''
@@ -195,6 +205,7 @@ local index = 0
 if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(batch, 1) > newest) then
   append(batch)
   index, stored = count, count
+  mark(timestamp(batch, 1), latest)
 end
 
 local touched, packed = 0, ''
@@ -225,6 +236,7 @@ while index < count and touched < MAX_TOUCHED do
       index, merged = merge(head, index, nil)
       if merged then settle_head(merged) end
     end
+    if merged then mark(time, timestamp(batch, index * RECORD - RECORD + 1)) end
   end
 end
 
@@ -242,13 +254,33 @@ if retention > 0 then
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
     redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
+    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(floor)) end
   end
   -- A sixteenth more than promised, so that not every write has to move the expiry.
-  local life = math.max(retention, tonumber(ARGV[4]))
+  local life = math.max(retention, tonumber(ARGV[4]), tonumber(definition[7] or 0))
   if recreated or redis.call('PTTL', KEYS[1]) < life then
     for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, exact(math.ceil(life * 17 / 16))) end
   end
 end
 
 if plain ~= (definition[4] or '') then redis.call('HSET', KEYS[1], 'plain', plain) end
-return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused}
+
+local stale = 0
+if rolled then
+  local unrolled = (definition[6] or '') .. table.concat(marks)
+  if #marks > 0 then
+    if #unrolled > MAX_MARKS then
+      -- So many are one: who is filling a part of them begins anew.
+      local first, last = math.huge, 0
+      for from, to in unrolled:gmatch('(%d+):(%d+),') do
+        first, last = math.min(first, tonumber(from)), math.max(last, tonumber(to))
+      end
+      unrolled = exact(first) .. ':' .. exact(last) .. ','
+      redis.call('HINCRBY', KEYS[1], 'revision', 1)
+    end
+    redis.call('HSET', KEYS[1], 'unrolled', unrolled)
+  end
+  local open = redis.call('GETRANGE', KEYS[2], 1, 8)
+  if unrolled ~= '' or #open == 8 and timestamp(open, 1) > rolled then stale = 1 end
+end
+return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}

@@ -15,7 +15,7 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local retention = redis.call('HGET', KEYS[1], 'retention_ms')
+local retention, rolled, unrolled = unpack(redis.call('HMGET', KEYS[1], 'retention_ms', 'rolled', 'unrolled'))
 if not retention then
   if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
   return {-1, 0, ''}
@@ -130,6 +130,12 @@ if packed == '' and #inner < limit then
   end
 end
 if plain ~= marks then redis.call('HSET', KEYS[1], 'plain', plain) end
+-- What rollups hold of the window is no longer true.
+rolled = tonumber(rolled or 0)
+if deleted > 0 and from < rolled then
+  local changed = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ','
+  redis.call('HSET', KEYS[1], 'unrolled', (unrolled or '') .. changed)
+end
 
 -- Keys that were written anew live as long as the series.
 local left = redis.call('PTTL', KEYS[1])

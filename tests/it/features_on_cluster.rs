@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::http::Method;
 use serde_json::json;
 
-use crate::support::{Cluster, TestApp};
+use crate::support::{Cluster, TestApp, eventually};
 
 async fn on(cluster: &Cluster) -> TestApp {
     TestApp::builder().config(&cluster.config()).spawn().await
@@ -63,6 +63,17 @@ async fn series_of_all_nodes_are_loaded_and_read() {
         let path = format!("/timeseries/energy:generation:m{meter}/range?agg=count&bucket=1h&from=0&to=600000");
         let counted = app.get(&path).await.expect(200).json();
         assert_eq!(counted["samples"][0]["value"], 600, "{counted}");
+    }
+    for meter in 0..10 {
+        let series = format!("/timeseries/energy:generation:m{meter}");
+        let rollup = json!({ "bucket": "1m", "agg": "sum" });
+        let sums = format!("{series}/range?agg=sum&bucket=1m");
+        let before = app.get(&sums).await.expect(200).json();
+        app.post(&format!("{series}/rollups"), rollup).await.expect(201);
+        let complete =
+            async || app.get(&format!("{series}/rollups")).await.expect(200).json()["items"][0]["complete"] == true;
+        eventually("the rollup is filled", complete).await;
+        assert_eq!(app.get(&sums).await.expect(200).json(), before);
     }
     let listed = app.get("/timeseries?prefix=energy:&limit=1000").await.expect(200).json();
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(40), "{listed}");

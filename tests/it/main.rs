@@ -75,3 +75,4 @@ mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_platform;
 mod timeseries_range;
+mod timeseries_rollups;

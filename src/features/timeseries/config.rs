@@ -32,6 +32,8 @@ pub(super) struct TimeseriesConfig {
     pub percentile_samples: usize,
     pub group_series: usize,
     pub group_points: usize,
+    pub rollups: usize,
+    pub rollup_samples: usize,
     pub streams: usize,
     pub buffer_samples: usize,
     pub exchange_batches: usize,
@@ -76,6 +78,8 @@ impl Section for TimeseriesConfig {
         within("percentile_samples", self.percentile_samples, 1, 1 << 30)?;
         within("group_series", self.group_series, 1, 1 << 20)?;
         within("group_points", self.group_points, 1, 1 << 24)?;
+        within("rollups", self.rollups, 0, 64)?;
+        within("rollup_samples", self.rollup_samples, 1, 1 << 24)?;
         within("streams", self.streams, 1, 1_024)?;
         within("buffer_samples", self.buffer_samples, 1, 1 << 20)?;
         within("exchange_batches", self.exchange_batches, 1, 1_024)?;

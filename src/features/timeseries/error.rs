@@ -14,6 +14,12 @@ problems! { PROBLEMS:
         "It exists; its newest sample appears with the first one that is written.";
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
         "GET shows its definition; PATCH changes it.";
+    ROLLUP_NOT_FOUND = "rollup-not-found", NOT_FOUND, "The series has no such rollup",
+        "GET /timeseries/{key}/rollups lists them; the last part of the path is the id.";
+    ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
+        "Delete it and add it again: it is then filled from the samples that there are.";
+    TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has as many rollups as it may",
+        "Delete one that nobody asks for; timeseries.rollups says how many there may be.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
         "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
@@ -29,6 +35,12 @@ pub(super) enum TimeseriesError {
     Empty(SeriesKey),
     #[error("`{0}` exists with another definition")]
     Exists(SeriesKey),
+    #[error("`{key}` has no rollup `{id}`")]
+    NoRollup { key: SeriesKey, id: String },
+    #[error("`{key}` has the rollup `{id}` with another retention")]
+    RollupExists { key: SeriesKey, id: String },
+    #[error("a series has {limit} rollups at most")]
+    TooManyRollups { limit: usize },
     #[error("more than {limit} samples would have to be read")]
     TooWide { limit: usize },
     #[error("a bucket has more than the {limit} samples of which a percentile is taken")]
@@ -91,6 +103,9 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NotFound(_) => &SERIES_NOT_FOUND,
             TimeseriesError::Empty(_) => &SERIES_EMPTY,
             TimeseriesError::Exists(_) => &SERIES_EXISTS,
+            TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
+            TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
+            TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,
             TimeseriesError::TooWide { .. }
             | TimeseriesError::BucketTooLarge { .. }
             | TimeseriesError::GapTooLong(_)

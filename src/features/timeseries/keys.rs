@@ -4,12 +4,13 @@ use super::families::Families;
 use super::series::SeriesKey;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// The three keys of one series, in one cluster slot. They expire together, a little after the series' retention
-/// (at least `timeseries.min_life`) has passed since its last write; with retention 0 they stay.
+/// The keys of one series, in one cluster slot. They expire together, a little after the series' retention
+/// (at least `timeseries.min_life`, and that of its rollups) has passed since its last write; with retention 0 they stay.
 #[derive(Clone, Debug)]
 pub(super) struct SeriesKeys {
     /// `energy:consumption:<meter>` and so on for families, `ts:<key>` for all others: hash of `retention_ms`,
-    /// `duplicate_policy`, `labels`, `created`, `sealed` (samples in sealed chunks), `listed`.
+    /// `duplicate_policy`, `labels`, `created`, `sealed` (samples in sealed chunks), `listed`; with rollups also their
+    /// list and what they hold (`rollup_state.lua`).
     pub series: Key,
     /// `ts:head:{<series>}`: string, the newest chunk. It is never empty and grows by APPEND, so that a sample costs
     /// its own 16 bytes in the append-only file, not its chunk's.
@@ -17,6 +18,9 @@ pub(super) struct SeriesKeys {
     /// `ts:chunks:{<series>}`: sorted set of sealed chunks, the chunk's bytes as the member, its first timestamp as the
     /// score. Trimmed by writes.
     pub chunks: Key,
+    /// `ts:rollups:{<series>}`: hash, the buckets of rollups in blocks (`rollup/blocks.rs`). Trimmed by whoever fills them;
+    /// gone with the last rollup.
+    pub blocks: Key,
 }
 
 impl SeriesKeys {
@@ -31,7 +35,12 @@ impl SeriesKeys {
     pub(super) fn new(space: &KeySpace, families: &Families, key: &SeriesKey) -> Self {
         let name = Segment(key.as_str());
         let series = if families.covers(key) { space.key(name) } else { space.key(format_args!("ts:{name}")) };
-        Self { head: series.sibling("ts:head"), chunks: series.sibling("ts:chunks"), series }
+        Self {
+            head: series.sibling("ts:head"),
+            chunks: series.sibling("ts:chunks"),
+            blocks: series.sibling("ts:rollups"),
+            series,
+        }
     }
 }
 

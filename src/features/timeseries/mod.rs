@@ -9,6 +9,8 @@
 //!   same sample sent twice is stored once.
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
 //!   series as a whole expires when nobody writes to it for its retention.
+//! - A rollup is a cache that knows what it does not know: see [`rollup`]. It never changes an answer, only its time, but for
+//!   buckets that outlive their samples.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
 //! - A fencing token is judged by every batch: a load whose lock is lost on the way keeps what was stored before.
 //! - Everything but keeping the samples lives above `backend`, so that another backend answers the same JSON.
@@ -30,6 +32,7 @@ mod platform;
 mod query;
 mod range;
 mod render;
+mod rollup;
 mod routes;
 mod scripts;
 mod series;
@@ -66,6 +69,9 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/timeseries/{key}/range", READ),
         Access::scoped("GET", "/timeseries/{key}/export", READ),
         Access::scoped("GET", "/timeseries/{key}/stats", READ),
+        Access::scoped("POST", "/timeseries/{key}/rollups", WRITE).fenced(),
+        Access::scoped("GET", "/timeseries/{key}/rollups", READ),
+        Access::scoped("DELETE", "/timeseries/{key}/rollups/{rollup}", WRITE).fenced(),
         Access::scoped("POST", "/energy/meters/{id}/readings", WRITE).fenced_by_item(),
         Access::scoped("GET", "/energy/meters/{id}/readings", READ),
         Access::scoped("POST", "/market/prices/{symbol}", WRITE).fenced_by_item(),
@@ -87,6 +93,10 @@ pub static FEATURE: Feature = Feature {
         &scripts::DELETE_RANGE,
         &scripts::PLAIN,
         &scripts::SWAP,
+        &scripts::ROLLUP_DEFINE,
+        &scripts::ROLLUP_STATE,
+        &scripts::ROLLUP_ADVANCE,
+        &scripts::ROLLUP_COMMIT,
         &scripts::ENLIST,
         &scripts::DELIST,
         &scripts::MARK_LISTED,
@@ -108,6 +118,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::export_series))
         .routes(routes!(routes::get_stats))
+        .routes(routes!(routes::post_rollup, routes::list_rollups))
+        .routes(routes!(routes::delete_rollup))
         .routes(routes!(routes::post_readings, routes::get_readings))
         .routes(routes!(routes::post_prices, routes::get_prices))
         .routes(routes!(routes::post_market_volume, routes::get_market_volume))

@@ -18,6 +18,7 @@ use super::model::{
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
+use super::rollup::{Filling, Rollups};
 use super::scripts::Created;
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub(super) struct TimeseriesService {
     reader: RangeReader,
     many: ManyReader,
     index: SeriesIndex,
+    rollups: Rollups,
     families: Arc<Families>,
     config: Arc<TimeseriesConfig>,
     metrics: TimeseriesMetrics,
@@ -45,9 +47,11 @@ impl TimeseriesService {
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
         backend.plan(&deps.tasks);
+        Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self {
             many: ManyReader::new(reader.clone(), index.clone(), &config),
+            rollups: Rollups::new(backend.clone(), config.rollups),
             reader,
             index,
             backend,
@@ -56,6 +60,11 @@ impl TimeseriesService {
             metrics,
             clock,
         }
+    }
+
+    /// The rollups of series.
+    pub(super) fn rollups(&self) -> &Rollups {
+        &self.rollups
     }
 
     /// A load of samples for many series.

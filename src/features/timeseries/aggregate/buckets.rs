@@ -36,7 +36,8 @@ impl Slots {
         self.end == End::Oldest && self.list.len() >= self.most
     }
 
-    fn push(&mut self, slot: Slot) {
+    /// Adds a bucket behind all others.
+    pub(in crate::features::timeseries) fn push(&mut self, slot: Slot) {
         if self.is_full() {
             self.more = true;
             return;

@@ -21,7 +21,7 @@ pub(in crate::features::timeseries) enum Stride {
 }
 
 /// Boundaries at every whole stride from an anchor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Calendar {
     zone: TimeZone,
     anchor: DateTime,
@@ -42,6 +42,18 @@ impl Calendar {
     pub(in crate::features::timeseries) fn bucket(&self, time: UnixMillis) -> Bucket {
         let index = self.index(time);
         Bucket { start: self.boundary(index), end: self.boundary(index + 1) }
+    }
+
+    /// Whether the other's buckets are made of whole buckets of this one.
+    pub(super) fn divides(&self, other: &Self) -> bool {
+        self.zone == other.zone
+            && match (self.stride, other.stride) {
+                (Stride::Days(1), _) => self.anchor.time() == other.anchor.time(),
+                (Stride::Days(part), Stride::Days(whole))
+                | (Stride::Weeks(part), Stride::Weeks(whole))
+                | (Stride::Months(part), Stride::Months(whole)) => whole % part == 0 && self.anchor == other.anchor,
+                _ => false,
+            }
     }
 
     /// The start of the bucket that lies `count` buckets before the one of `time`.

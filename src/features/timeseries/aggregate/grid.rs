@@ -23,6 +23,37 @@ impl Grid {
         Self::WithinDay { days, width, day: Bucket { start: 0, end: 0 } }
     }
 
+    /// Whether both give every time the same bucket; two grids of one bucket for all are never compared.
+    pub(in crate::features::timeseries) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Elapsed { width, .. }, Self::Elapsed { width: others, .. }) => {
+                width == others && self.divides(other)
+            }
+            (Self::WithinDay { width, days, .. }, Self::WithinDay { width: others, days: other_days, .. }) => {
+                width == others && days == other_days
+            }
+            (Self::Calendar(calendar), Self::Calendar(other)) => calendar == other,
+            _ => false,
+        }
+    }
+
+    /// Whether the other's buckets are made of whole buckets of this one.
+    pub(in crate::features::timeseries) fn divides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Whole(_), _) => false,
+            (_, Self::Whole(_)) => true,
+            (Self::Elapsed { width, anchor }, Self::Elapsed { width: longer, anchor: other }) => {
+                longer % width == 0 && (other - anchor) % width == 0
+            }
+            (Self::WithinDay { width, days, .. }, Self::WithinDay { width: longer, days: other, .. }) => {
+                longer % width == 0 && days == other
+            }
+            (Self::WithinDay { days, .. }, Self::Calendar(other)) => days.divides(other),
+            (Self::Calendar(calendar), Self::Calendar(other)) => calendar.divides(other),
+            _ => false,
+        }
+    }
+
     /// The bucket that a time falls into.
     pub(in crate::features::timeseries) fn bucket(&mut self, time: UnixMillis) -> Bucket {
         match self {

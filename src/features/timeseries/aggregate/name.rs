@@ -68,6 +68,11 @@ impl Aggregation {
     /// Of the document, and what [`Aggregation::from_str`] reads.
     const PATTERN: &str = "^(avg|sum|min|max|range|count|first|last|std_p|std_s|var_p|var_s|twa|median|increase|rate|ohlcv|p[0-9]{1,2}([.][0-9]{1,3})?)$";
 
+    /// Its name; percentiles have none of their own.
+    pub(in crate::features::timeseries) fn name(self) -> Option<&'static str> {
+        NAMES.iter().find(|(_, aggregation)| *aggregation == self).map(|(name, _)| *name)
+    }
+
     /// Whether the samples beside a bucket matter.
     pub(in crate::features::timeseries) fn needs_neighbours(self) -> bool {
         matches!(self, Self::Twa | Self::Increase | Self::Rate)

@@ -6,11 +6,14 @@
 
 pub(super) mod chunk;
 pub(super) mod native;
+mod outcome;
 pub(super) mod packing;
+pub(super) mod queue;
+
+pub(super) use outcome::BatchOutcome;
 
 use super::series::{Definition, Sample};
 use crate::clock::UnixMillis;
-use crate::redis::RedisFault;
 
 /// Both ends included, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +64,6 @@ pub(super) struct Refused {
     /// Its position in the batch.
     pub at: usize,
     pub reason: Reason,
-}
-
-/// What became of a batch of one series.
-#[derive(Debug, Default)]
-pub(super) struct BatchOutcome {
-    /// How many samples, from the first on, are certainly dealt with: all of them, unless `fault` is set.
-    pub settled: usize,
-    /// How many of them changed the series; the others were there already or were refused.
-    pub stored: usize,
-    pub refused: Vec<Refused>,
-    /// There is no such series, and none was to be created: nothing was stored.
-    pub missing: bool,
-    /// Why the rest of the batch is not, or not certainly, stored.
-    pub fault: Option<RedisFault>,
-    /// Whether the index knows the series.
-    pub listed: bool,
 }
 
 /// A stretch of raw samples.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::chunk;
 use super::packing::Packing;
+use super::queue::Queue;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
@@ -41,6 +42,8 @@ pub(in crate::features::timeseries) struct NativeBackend {
     families: Arc<Families>,
     metrics: TimeseriesMetrics,
     packing: Packing,
+    /// Series whose rollups have something to do.
+    stale: Queue<SeriesKey>,
     chunk_samples: usize,
     read_chunks: usize,
     exchange_batches: usize,
@@ -57,6 +60,7 @@ impl NativeBackend {
     ) -> Self {
         Self {
             packing: Packing::new(redis.clone(), metrics.clone()),
+            stale: Queue::default(),
             redis,
             clock,
             families,
@@ -77,12 +81,31 @@ impl NativeBackend {
         self.packing.plan(tasks);
     }
 
+    /// Where series and their rollups are kept.
+    pub(in crate::features::timeseries) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// The queue of series whose rollups have something to do.
+    pub(in crate::features::timeseries) fn stale(&self) -> &Queue<SeriesKey> {
+        &self.stale
+    }
+
+    /// Has the series' rollups filled soon.
+    pub(in crate::features::timeseries) fn note_stale(&self, key: &SeriesKey) {
+        self.stale.note(key.as_str(), || key.clone());
+    }
+
     fn space(&self) -> &KeySpace {
         self.redis.keys()
     }
 
     /// What a caller with a token has to pass to change the series.
-    fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
+    pub(in crate::features::timeseries) fn fence(
+        &self,
+        keys: &SeriesKeys,
+        token: Option<FencingToken>,
+    ) -> Option<Fence> {
         token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
@@ -121,7 +144,11 @@ impl NativeBackend {
             min_life_ms: self.min_life_ms,
             fence: fence.as_ref(),
         };
-        self.call(&alter).await
+        let found = self.call(&alter).await?;
+        if change.retention_ms.is_some() {
+            self.note_stale(key);
+        }
+        Ok(found)
     }
 
     pub(in crate::features::timeseries) async fn describe(
@@ -172,6 +199,9 @@ impl NativeBackend {
             if deletion.done {
                 if unpacked {
                     self.packing.note(&keys);
+                }
+                if total > 0 {
+                    self.note_stale(key);
                 }
                 return Ok(Some(total));
             }
@@ -313,6 +343,9 @@ impl NativeBackend {
                     if appended.plain > 0 {
                         self.packing.note(keys);
                     }
+                    if appended.stale {
+                        self.note_stale(batch.key);
+                    }
                     if !appended.packed.is_empty() {
                         packed.push((keys, appended.packed.clone()));
                     }
@@ -347,32 +380,5 @@ fn after(deleted: u64, mut fault: RedisFault) -> RedisFault {
 fn settle(outcomes: &mut [BatchOutcome], at: usize, change: impl FnOnce(&mut BatchOutcome)) {
     if let Some(outcome) = outcomes.get_mut(at) {
         change(outcome);
-    }
-}
-
-impl BatchOutcome {
-    /// Adds one call's answer; `false` when no further call makes sense.
-    fn take(&mut self, answer: Result<<Append<'_> as ScriptCall>::Reply, RedisFault>) -> bool {
-        match answer {
-            Ok(Some(appended)) => {
-                let offset = self.settled;
-                self.refused.extend(appended.refused.into_iter().map(|mut refused| {
-                    refused.at += offset;
-                    refused
-                }));
-                self.settled += appended.consumed;
-                self.stored += appended.stored;
-                self.listed = appended.listed;
-                appended.consumed > 0 || !appended.packed.is_empty()
-            }
-            Ok(None) => {
-                self.missing = true;
-                false
-            }
-            Err(fault) => {
-                self.fault = Some(fault);
-                false
-            }
-        }
     }
 }

@@ -4,24 +4,19 @@
 //! other: who comes second finds another chunk and leaves it. A series remembers its plain chunks; every write to it
 //! tells how many there are, so that what a stopped replica left is packed after the next write.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::scripts::{Plain, SWAP, Swap};
 use super::chunk;
+use super::queue::Queue;
 use crate::lifecycle::Tasks;
 use crate::redis::{BadReply, Effect, Redis, RedisFault};
 
 const NAME: &str = "timeseries.pack";
-
-/// Series that may wait; the next write of a further one notes it again.
-const WAITING: usize = 10_000;
 
 /// Series and chunks of each in one exchange: 128 plain chunks are one MiB.
 const SERIES: usize = 16;
@@ -34,29 +29,17 @@ const REST: Duration = Duration::from_secs(1);
 pub(in crate::features::timeseries) struct Packing {
     redis: Redis,
     metrics: TimeseriesMetrics,
-    waiting: Arc<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// By the name of the series' key.
-    series: Mutex<BTreeMap<String, SeriesKeys>>,
-    added: Notify,
+    waiting: Queue<SeriesKeys>,
 }
 
 impl Packing {
     pub(super) fn new(redis: Redis, metrics: TimeseriesMetrics) -> Self {
-        Self { redis, metrics, waiting: Arc::default() }
+        Self { redis, metrics, waiting: Queue::default() }
     }
 
     /// Has the series' plain chunks packed soon.
     pub(super) fn note(&self, keys: &SeriesKeys) {
-        let mut series = self.waiting.series();
-        if series.len() < WAITING && !series.contains_key(keys.series.as_str()) {
-            series.insert(keys.series.as_str().to_owned(), keys.clone());
-            drop(series);
-            self.waiting.added.notify_one();
-        }
+        self.waiting.note(keys.series.as_str(), || keys.clone());
     }
 
     /// Puts the plain form in the place of each chunk, unless it is another one by now.
@@ -93,7 +76,7 @@ impl Packing {
             if series.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = self.waiting.added.notified() => continue,
+                    () = self.waiting.added() => continue,
                 }
             }
             let packed = self.pack(&series).await;
@@ -142,17 +125,6 @@ impl Packing {
             }
         }
         Ok(unfinished)
-    }
-}
-
-impl Waiting {
-    fn series(&self) -> MutexGuard<'_, BTreeMap<String, SeriesKeys>> {
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, limit: usize) -> Vec<SeriesKeys> {
-        let mut series = self.series();
-        std::iter::from_fn(|| series.pop_first()).take(limit).map(|(_, keys)| keys).collect()
     }
 }
 

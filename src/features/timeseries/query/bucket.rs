@@ -4,8 +4,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::super::aggregate::Stride;
+use super::super::aggregate::{Calendar, Grid, Stride};
 use super::super::series::MAX_TIMESTAMP;
+use super::{Violation, Zone};
+use crate::clock::UnixMillis;
 use crate::config::value::Span;
 
 /// `15m`, `1h`: elapsed time; `1d`, `2w`, `1mo`, `1y`: the calendar's days, weeks, months and years.
@@ -19,6 +21,38 @@ pub(in crate::features::timeseries) enum BucketLength {
 impl BucketLength {
     /// The most units of the calendar: more than 9,999 of any have no use.
     const MAX_UNITS: i32 = 9_999;
+
+    /// Where such buckets begin: at `anchor` (Unix milliseconds), or where people begin them in the zone.
+    ///
+    /// # Errors
+    /// [`Violation`] when the buckets are no whole part of a local day.
+    pub(in crate::features::timeseries) fn grid(
+        self,
+        zone: Option<&Zone>,
+        anchor: Option<UnixMillis>,
+    ) -> Result<Grid, Violation> {
+        const DAY: i64 = 86_400_000;
+        /// 29 December 1969, a Monday.
+        const MONDAY: UnixMillis = -3 * DAY;
+        let elapsed = |width, usual| Grid::Elapsed { width, anchor: anchor.unwrap_or(usual) };
+        Ok(match (self, zone) {
+            (Self::Elapsed(width), Some(Zone(zone))) if anchor.is_none() => {
+                if DAY % width != 0 {
+                    let rule = "with `tz`, a bucket of hours or less is a whole part of a day: 24 hours without a rest";
+                    return Err(Violation::new("bucket", rule));
+                }
+                Grid::within_day(Calendar::new(zone.clone(), Stride::Days(1), None), width)
+            }
+            (Self::Elapsed(width), _) => elapsed(width, 0),
+            // In UTC, every day is as long as the next.
+            (Self::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
+            (Self::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
+            (Self::Calendar(stride), zone) => {
+                let zone = zone.map_or(jiff::tz::TimeZone::UTC, |zone| zone.0.clone());
+                Grid::Calendar(Calendar::new(zone, stride, anchor))
+            }
+        })
+    }
 }
 
 impl FromStr for BucketLength {

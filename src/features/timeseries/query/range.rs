@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::aggregate::{Aggregation, Bucket, Calendar, Fill, Gap, Grid, Stride};
+use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
 use super::super::backend::{Order, Window};
 use super::super::cursor::Cursor;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
@@ -181,7 +181,7 @@ impl RangeQuery {
         }
         let Some(aggregation) = aggregation else { return Ok(None) };
         let grid = match self.bucket {
-            Some(length) => self.grid(length, window, now)?,
+            Some(length) => length.grid(self.tz.as_ref(), self.anchor(window, now)?)?,
             None => Grid::Whole(Bucket { start: window.from, end: window.to + 1 }),
         };
         let gap = match (self.empty, self.fill) {
@@ -193,31 +193,6 @@ impl RangeQuery {
             (_, fill) => Gap::filled(fill.unwrap_or_default(), aggregation),
         };
         Ok(Some(BucketPlan { grid, aggregation, wrap: self.wrap, gap }))
-    }
-
-    fn grid(&self, length: BucketLength, window: Window, now: UnixMillis) -> Result<Grid, Violation> {
-        const DAY: i64 = 86_400_000;
-        /// 29 December 1969, a Monday.
-        const MONDAY: UnixMillis = -3 * DAY;
-        let anchor = self.anchor(window, now)?;
-        let elapsed = |width, usual| Grid::Elapsed { width, anchor: anchor.unwrap_or(usual) };
-        Ok(match (length, &self.tz) {
-            (BucketLength::Elapsed(width), Some(Zone(zone))) if anchor.is_none() => {
-                if DAY % width != 0 {
-                    let rule = "with `tz`, a bucket of hours or less is a whole part of a day: 24 hours without a rest";
-                    return Err(Violation::new("bucket", rule));
-                }
-                Grid::within_day(Calendar::new(zone.clone(), Stride::Days(1), None), width)
-            }
-            (BucketLength::Elapsed(width), _) => elapsed(width, 0),
-            // In UTC, every day is as long as the next.
-            (BucketLength::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
-            (BucketLength::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
-            (BucketLength::Calendar(stride), zone) => {
-                let zone = zone.as_ref().map_or(jiff::tz::TimeZone::UTC, |zone| zone.0.clone());
-                Grid::Calendar(Calendar::new(zone, stride, anchor))
-            }
-        })
     }
 
     fn anchor(&self, window: Window, now: UnixMillis) -> Result<Option<UnixMillis>, Violation> {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::super::aggregate::{Aggregation, End, Gap, Grid, Pass, Placed, Slot, Slots, fill, fold};
+use super::super::aggregate::{Aggregation, End, Gap, Grid, Number, Pass, Placed, Slot, Slots, fill, fold};
 use super::super::backend::{Order, Window};
 use super::super::cursor::Place;
 use super::super::error::TimeseriesError;
+use super::super::rollup::{Piece, RollupView};
 use super::super::series::Sample;
 use super::scan::{Ended, Scan};
 use crate::clock::UnixMillis;
@@ -39,6 +40,8 @@ pub(super) struct BucketPage<'a, 'b> {
     pub window: Window,
     pub bounds: Bounds,
     pub place: Option<Place>,
+    /// What has buckets of the query ready.
+    pub rollup: Option<RollupView<'a>>,
 }
 
 /// Buckets in the asked order, and where the next page begins.
@@ -130,7 +133,14 @@ impl BucketPage<'_, '_> {
     async fn newest_before(&mut self, end: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
         let newest = self.scan.newest_before(end).await?;
         // A bucket without samples may lie between one before the window and one in it.
-        Ok(newest.filter(|sample| self.bridges() || sample.timestamp >= self.window.from))
+        let newest = newest.filter(|sample| self.bridges() || sample.timestamp >= self.window.from);
+        match &self.rollup {
+            Some(rollup) if newest.is_none() => {
+                let outlived = rollup.newest_outlived(end).await?;
+                Ok(outlived.filter(|bucket| bucket.timestamp >= self.window.from))
+            }
+            _ => Ok(newest),
+        }
     }
 
     fn bridges(&self) -> bool {
@@ -139,31 +149,63 @@ impl BucketPage<'_, '_> {
 
     /// Goes over a segment once. Where the request has read all that it may before the end: the bucket it was in.
     async fn pass(&mut self, segment: Window, slots: &mut Slots) -> Result<Option<UnixMillis>, TimeseriesError> {
-        let BucketPlan { grid, aggregation, wrap, .. } = &self.plan;
+        let BucketPlan { mut grid, aggregation, wrap, .. } = self.plan.clone();
         let neighbours = aggregation.needs_neighbours();
         let before = if neighbours { self.scan.newest_before(segment.from).await? } else { None };
         let pass = Pass { grid: grid.clone(), window: self.window, segment, bridges: self.bridges() };
-        let mut fold = fold(*aggregation, *wrap, pass, before);
+        let mut fold = fold(aggregation, wrap, pass, before);
         let kept_samples = self.bounds.kept_samples;
-        let mut too_many = false;
-        let take = |samples: &[Sample]| {
-            fold.feed(samples, slots);
-            too_many = fold.kept() > kept_samples;
-            !too_many && !slots.is_full()
-        };
-        let ended = self.scan.read(segment, Order::Asc, usize::MAX, take).await?;
-        if too_many {
-            return Err(TimeseriesError::BucketTooLarge { limit: kept_samples });
-        }
-        match ended {
-            Ended::Enough => Ok(None),
-            Ended::Spent(_) => Ok(Some(fold.open_start().unwrap_or(segment.from))),
-            Ended::Done => {
-                let after = if neighbours { self.scan.oldest_after(segment.to).await? } else { None };
-                fold.finish(after, slots);
-                Ok(None)
+        let mut rest = segment;
+        while rest.from <= rest.to && !slots.is_full() {
+            let piece = match &mut self.rollup {
+                Some(rollup) => rollup.next(rest).await?,
+                None => Piece::Samples(rest),
+            };
+            let window = match piece {
+                Piece::Samples(window) => window,
+                Piece::Buckets { values, until } => {
+                    if self.rollup.as_ref().is_some_and(RollupView::is_same) {
+                        fold.finish(None, slots);
+                        ready(&mut grid, aggregation, &values, slots);
+                    } else {
+                        fold.feed(&values, slots);
+                    }
+                    rest.from = until;
+                    continue;
+                }
+            };
+            let mut too_many = false;
+            let take = |samples: &[Sample]| {
+                fold.feed(samples, slots);
+                too_many = fold.kept() > kept_samples;
+                !too_many && !slots.is_full()
+            };
+            let ended = self.scan.read(window, Order::Asc, usize::MAX, take).await?;
+            if too_many {
+                return Err(TimeseriesError::BucketTooLarge { limit: kept_samples });
             }
+            if let Ended::Spent(_) = ended {
+                return Ok(Some(fold.open_start().unwrap_or(window.from)));
+            }
+            rest.from = window.to + 1;
         }
+        if !slots.is_full() {
+            let after = if neighbours { self.scan.oldest_after(segment.to).await? } else { None };
+            fold.finish(after, slots);
+        }
+        Ok(None)
+    }
+}
+
+/// Adds finished buckets.
+fn ready(grid: &mut Grid, aggregation: Aggregation, values: &[Sample], slots: &mut Slots) {
+    for bucket in values {
+        let number = match aggregation {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a count")]
+            Aggregation::Count => Number::Count(bucket.value as u64),
+            _ => Number::Float(bucket.value),
+        };
+        slots.push(Slot { bucket: grid.bucket(bucket.timestamp), number });
     }
 }
 

@@ -23,6 +23,7 @@ use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
 use super::query::Stamp;
+use super::rollup::RollupView;
 use super::series::SeriesKey;
 use crate::clock::UnixMillis;
 
@@ -107,7 +108,12 @@ impl RangeReader {
             Some(plan) => {
                 let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: self.percentile_samples };
                 let grid = plan.grid.clone();
-                let page = BucketPage { scan: &scan, plan, window, bounds, place };
+                let rollup = if filter.is_open() {
+                    RollupView::open(&self.backend, &key, plan.aggregation, &plan.grid).await?
+                } else {
+                    None
+                };
+                let page = BucketPage { scan: &scan, plan, window, bounds, place, rollup };
                 let (mut slots, next) = page.read(order).await?;
                 if let Some(volume_key) = &volume_key {
                     let volumes = Scan::new(&self.backend, volume_key, &filter, budget);

@@ -3,9 +3,11 @@
 
 mod platform;
 mod range;
+mod rollups;
 
 pub(super) use platform::*;
 pub(super) use range::*;
+pub(super) use rollups::*;
 
 use std::sync::Arc;
 use std::time::Duration;

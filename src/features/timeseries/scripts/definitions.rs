@@ -5,7 +5,7 @@ use redis::Value;
 use super::super::backend::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
-use super::{ALTER, CREATE, DELETE, DESCRIBE, NO_SERIES, bind_keys, decode_flag, labels_json};
+use super::{ALTER, CREATE, DELETE, DESCRIBE, NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Creates a series.
@@ -31,7 +31,7 @@ pub(in crate::features::timeseries) enum Created {
 impl ScriptCall for Create<'_> {
     type Raw = i64;
     type Reply = Created;
-    const KEYS: usize = 3;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -43,7 +43,7 @@ impl ScriptCall for Create<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.keys)
+        bind_all_keys(call, self.keys)
             .arg(self.definition.retention_ms)
             .arg(self.definition.duplicate_policy.name())
             .arg(labels_json(&self.definition.labels))
@@ -76,7 +76,7 @@ impl ScriptCall for Alter<'_> {
     type Raw = i64;
     /// Whether there is such a series.
     type Reply = bool;
-    const KEYS: usize = 3;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -88,7 +88,7 @@ impl ScriptCall for Alter<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.keys)
+        bind_all_keys(call, self.keys)
             .arg(self.retention_ms.map(|ms| ms.to_string()).unwrap_or_default())
             .arg(self.duplicate_policy.map(DuplicatePolicy::name).unwrap_or_default())
             .arg(self.labels.map(labels_json).unwrap_or_default())
@@ -174,7 +174,7 @@ impl ScriptCall for Delete<'_> {
     type Raw = i64;
     /// Whether there was such a series.
     type Reply = bool;
-    const KEYS: usize = 3;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -186,7 +186,7 @@ impl ScriptCall for Delete<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.keys);
+        bind_all_keys(call, self.keys);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

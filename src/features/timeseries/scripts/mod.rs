@@ -3,6 +3,7 @@
 mod chunks;
 mod definitions;
 mod index;
+mod rollups;
 mod samples;
 
 use super::keys::SeriesKeys;
@@ -13,6 +14,7 @@ use crate::redis::{BadReply, Binding, LuaScript};
 pub(super) use chunks::{Plain, Swap};
 pub(super) use definitions::{Alter, Create, Created, Delete, Describe, decode_definition};
 pub(super) use index::{Delist, Enlist, MarkListed};
+pub(super) use rollups::{Advance, Commit, Define, Defined, ReadState};
 pub(super) use samples::{Append, DeleteRange, Latest, Read};
 
 pub(super) static APPEND: LuaScript = lua!("timeseries/append.lua");
@@ -25,6 +27,10 @@ pub(super) static DELETE: LuaScript = lua!("timeseries/delete.lua");
 pub(super) static DELETE_RANGE: LuaScript = lua!("timeseries/delete_range.lua");
 pub(super) static PLAIN: LuaScript = lua!("timeseries/plain.lua");
 pub(super) static SWAP: LuaScript = lua!("timeseries/swap.lua");
+pub(super) static ROLLUP_DEFINE: LuaScript = lua!("timeseries/rollup_define.lua");
+pub(super) static ROLLUP_STATE: LuaScript = lua!("timeseries/rollup_state.lua");
+pub(super) static ROLLUP_ADVANCE: LuaScript = lua!("timeseries/rollup_advance.lua");
+pub(super) static ROLLUP_COMMIT: LuaScript = lua!("timeseries/rollup_commit.lua");
 pub(super) static ENLIST: LuaScript = lua!("timeseries/enlist.lua");
 pub(super) static DELIST: LuaScript = lua!("timeseries/delist.lua");
 pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
@@ -34,6 +40,11 @@ const NO_SERIES: i64 = -1;
 
 fn bind_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
     call.key(&keys.series).key(&keys.head).key(&keys.chunks)
+}
+
+/// Those that live and die together.
+fn bind_all_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+    bind_keys(call, keys).key(&keys.blocks)
 }
 
 /// The labels as scripts compare them: JSON with sorted names.

@@ -6,7 +6,7 @@ use super::super::backend::chunk::{self, ChunkError};
 use super::super::backend::{Order, Reason, Refused, Window};
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Sample};
-use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_keys, decode_flag, labels_json};
+use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_all_keys, bind_keys, decode_flag, labels_json};
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Adds a batch to a series.
@@ -39,13 +39,15 @@ pub(in crate::features::timeseries) struct Appended {
     /// The packed chunk that the next sample falls into; empty: none was in the way.
     pub packed: Vec<u8>,
     pub refused: Vec<Refused>,
+    /// Whether rollups have something to do.
+    pub stale: bool,
 }
 
 impl ScriptCall for Append<'_> {
-    type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>);
+    type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
     /// `None`: there is no such series.
     type Reply = Option<Appended>;
-    const KEYS: usize = 3;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -62,7 +64,7 @@ impl ScriptCall for Append<'_> {
             chunk::encode(*sample, &mut batch);
         }
         let distinct = self.samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
-        bind_keys(call, self.keys)
+        bind_all_keys(call, self.keys)
             .arg(batch.as_slice())
             .arg(u8::from(distinct))
             .arg(self.chunk_samples)
@@ -81,7 +83,7 @@ impl ScriptCall for Append<'_> {
     fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
         let bad = || BadReply::new(&APPEND, &raw);
         let size = |number: i64| usize::try_from(number).map_err(|_| bad());
-        let (consumed, stored, listed, plain, packed, refused) = &raw;
+        let (consumed, stored, listed, plain, packed, refused, stale) = &raw;
         if *consumed == NO_SERIES {
             return Ok(None);
         }
@@ -105,6 +107,7 @@ impl ScriptCall for Append<'_> {
             plain: plain.unsigned_abs(),
             packed: packed.clone(),
             refused,
+            stale: *stale == 1,
         }))
     }
 }

@@ -10,7 +10,7 @@ mod packed;
 mod plain;
 
 pub(in crate::features::timeseries) use packed::{pack, unpack};
-pub(in crate::features::timeseries) use plain::{RECORD, decode, encode};
+pub(in crate::features::timeseries) use plain::{RECORD, decode, encode, plain_chunk};
 
 use super::super::series::Sample;
 use super::Window;
@@ -73,14 +73,6 @@ fn from_ordered(bytes: u64) -> i64 {
 mod tests {
     use super::*;
 
-    fn plain(samples: &[Sample]) -> Vec<u8> {
-        let mut bytes = vec![plain::VERSION];
-        for sample in samples {
-            encode(*sample, &mut bytes);
-        }
-        bytes
-    }
-
     fn times(chunk: &[u8], from: i64, to: i64) -> Vec<i64> {
         let mut out = Vec::new();
         read(chunk, Window { from, to }, &mut out).expect("a chunk");
@@ -90,7 +82,7 @@ mod tests {
     #[test]
     fn a_window_includes_both_its_ends_in_both_forms() {
         let all: Vec<Sample> = (0..100).map(|n| Sample { timestamp: n * 10, value: 0.0 }).collect();
-        let plain = plain(&all);
+        let plain = plain_chunk(&all);
         let packed = pack(&plain).expect("a chunk").expect("smaller");
         for bytes in [&plain, &packed] {
             assert_eq!(times(bytes, 10, 30), [10, 20, 30]);
@@ -104,7 +96,8 @@ mod tests {
     #[test]
     fn timestamps_order_as_bytes_do() {
         let times = [i64::MIN, -1, 0, 1, 255, 256, (1 << 53) - 1, i64::MAX];
-        let bytes: Vec<Vec<u8>> = times.iter().map(|&timestamp| plain(&[Sample { timestamp, value: 0.0 }])).collect();
+        let bytes: Vec<Vec<u8>> =
+            times.iter().map(|&timestamp| plain_chunk(&[Sample { timestamp, value: 0.0 }])).collect();
         assert!(bytes.is_sorted());
     }
 

@@ -14,7 +14,7 @@ use pco::{ChunkConfig, FULL_BATCH_N};
 
 use super::super::super::series::Sample;
 use super::super::Window;
-use super::{ChunkError, Ends, encode, from_ordered, ordered, plain};
+use super::{ChunkError, Ends, from_ordered, ordered, plain};
 
 pub(super) const VERSION: u8 = 2;
 
@@ -60,12 +60,7 @@ pub(in crate::features::timeseries) fn unpack(chunk: &[u8]) -> Result<Vec<u8>, C
     let [VERSION, rest @ ..] = chunk else { return Err(ChunkError::Version(chunk.first().copied())) };
     let mut samples = Vec::new();
     read(rest, Window { from: i64::MIN, to: i64::MAX }, &mut samples)?;
-    let mut out = Vec::with_capacity(1 + samples.len() * plain::RECORD);
-    out.push(plain::VERSION);
-    for sample in samples {
-        encode(sample, &mut out);
-    }
-    Ok(out)
+    Ok(plain::plain_chunk(&samples))
 }
 
 /// See [`super::read`]; `rest` are the bytes behind the version.
@@ -137,11 +132,8 @@ mod tests {
     use super::*;
 
     fn plain(samples: &[(i64, u64)]) -> Vec<u8> {
-        let mut bytes = vec![plain::VERSION];
-        for &(timestamp, bits) in samples {
-            encode(Sample { timestamp, value: f64::from_bits(bits) }, &mut bytes);
-        }
-        bytes
+        let sample = |&(timestamp, bits): &(i64, u64)| Sample { timestamp, value: f64::from_bits(bits) };
+        plain::plain_chunk(&samples.iter().map(sample).collect::<Vec<_>>())
     }
 
     fn decimals(digits: i32) -> impl Strategy<Value = u64> {

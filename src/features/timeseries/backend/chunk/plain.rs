@@ -19,6 +19,16 @@ pub(in crate::features::timeseries) fn encode(sample: Sample, out: &mut Vec<u8>)
     out.extend_from_slice(&sample.value.to_bits().to_be_bytes());
 }
 
+/// The plain chunk of ascending samples.
+pub(in crate::features::timeseries) fn plain_chunk(samples: &[Sample]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + samples.len() * RECORD);
+    bytes.push(VERSION);
+    for sample in samples {
+        encode(*sample, &mut bytes);
+    }
+    bytes
+}
+
 fn decode_record(record: &[u8; RECORD]) -> Sample {
     let bits = u128::from_be_bytes(*record);
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a record")]

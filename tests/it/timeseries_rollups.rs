@@ -1,0 +1,362 @@
+//! Rollups: they fill themselves, follow every change, and never change an answer.
+
+use axum::http::Method;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestApp, eventually};
+use crate::timeseries::{sample, write};
+use crate::timeseries_packing::packed;
+
+/// Short chunks, so that a few samples fill many of them.
+const SHORT: &str = "timeseries.chunk_samples = 16\ntimeseries.rollup_samples = 40\n";
+
+const HOUR: i64 = 3_600_000;
+
+async fn add(app: &TestApp, series: &str, rollup: Value) -> Reply {
+    app.post(&format!("{series}/rollups"), rollup).await
+}
+
+/// Waits until the rollups hold all that they should.
+async fn filled(app: &TestApp, series: &str) {
+    let complete = async || {
+        let list = app.get(&format!("{series}/rollups")).await.expect(200).json();
+        list["items"].as_array().expect("rollups").iter().all(|rollup| rollup["complete"] == true)
+    };
+    eventually("the rollups are filled", complete).await;
+}
+
+async fn range(app: &TestApp, series: &str, query: &str) -> Value {
+    app.get(&format!("{series}/range?{query}")).await.expect(200).json()["samples"].clone()
+}
+
+/// How often the series' samples have been read by now.
+async fn reads(app: &TestApp) -> f64 {
+    let text = app.get("/metrics").await.text();
+    let line = "timeseries_script_duration_seconds_count{script=\"timeseries/read.lua\"}";
+    text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+}
+
+#[tokio::test]
+async fn a_rollup_is_filled_from_the_past_and_follows_the_present() {
+    let app = TestApp::builder().config(SHORT).spawn().await;
+    app.put("/timeseries/a", json!({})).await.expect(201);
+    let hours = |range: std::ops::Range<i64>| range.map(|n| sample(n * HOUR / 4, 0.1)).collect::<Vec<_>>();
+    write(&app, "/timeseries/a", hours(0..400)).await;
+    let added = add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "tz": "Asia/Bangkok" })).await;
+    assert_eq!(added.expect(201).json()["id"], "sum:1d:Asia.Bangkok");
+    filled(&app, "/timeseries/a").await;
+    let fields: Vec<String> = app.redis().command(&["HKEYS", "ts:rollups:{ts:a}"]);
+    assert!(fields.contains(&"sum:1d:Asia.Bangkok@0".to_owned()), "{fields:?}");
+    write(&app, "/timeseries/a", hours(400..800)).await;
+    filled(&app, "/timeseries/a").await;
+    let query = "agg=sum&bucket=1d&tz=Asia/Bangkok";
+    let with = range(&app, "/timeseries/a", query).await;
+    app.delete("/timeseries/a/rollups/sum:1d:Asia.Bangkok").await.expect(204);
+    assert_eq!(with, range(&app, "/timeseries/a", query).await);
+    assert_eq!(app.redis().command::<i64>(&["EXISTS", "ts:rollups:{ts:a}"]), 0);
+}
+
+#[tokio::test]
+async fn a_rolled_range_reads_few_samples() {
+    let app = TestApp::builder().config(SHORT).config("timeseries.read_chunks = 2").spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
+    write(&app, "/timeseries/a", (0..4_000).map(|n| sample(n * HOUR, 0.1)).collect()).await;
+    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "max" })).await.expect(201);
+    filled(&app, "/timeseries/a").await;
+    for (query, most) in [("agg=max&bucket=1d", 4.0), ("agg=max&bucket=1w", 4.0), ("agg=max&bucket=1d&order=desc", 8.0)]
+    {
+        let before = reads(&app).await;
+        range(&app, "/timeseries/a", query).await;
+        let used = reads(&app).await - before;
+        assert!(used <= most, "{query}: {used} reads");
+    }
+    let before = reads(&app).await;
+    range(&app, "/timeseries/a", "agg=min&bucket=1d").await;
+    assert!(reads(&app).await - before > 50.0, "without a rollup all samples are read");
+}
+
+#[tokio::test]
+async fn rollups_are_listed_added_once_and_dropped() {
+    let app = TestApp::builder().config("timeseries.rollups = 2").spawn().await;
+    app.put("/timeseries/a", json!({})).await.expect(201);
+    let daily = json!({ "bucket": "1d", "agg": "sum" });
+    let added = add(&app, "/timeseries/a", daily.clone()).await.expect(201).json();
+    let expected =
+        json!({ "id": "sum:1d", "bucket": "1d", "agg": "sum", "tz": null, "retention_ms": null, "complete": true });
+    assert_eq!(added, expected);
+    add(&app, "/timeseries/a", daily).await.expect(200);
+    let other = json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 });
+    add(&app, "/timeseries/a", other).await.expect_problem(409, "rollup-exists");
+    add(&app, "/timeseries/a", json!({ "bucket": "1h", "agg": "avg" })).await.expect(201);
+    let third = json!({ "bucket": "1h", "agg": "min" });
+    add(&app, "/timeseries/a", third).await.expect_problem(409, "too-many-rollups");
+    let list = app.get("/timeseries/a/rollups").await.expect(200).json();
+    assert_eq!((&list["items"][0]["id"], &list["items"][1]["id"]), (&json!("sum:1d"), &json!("avg:1h")));
+    app.delete("/timeseries/a/rollups/sum:1d").await.expect(204);
+    app.delete("/timeseries/a/rollups/sum:1d").await.expect_problem(404, "rollup-not-found");
+    assert_eq!(app.get("/timeseries/a/rollups").await.expect(200).json()["items"].as_array().map(Vec::len), Some(1));
+    app.delete("/timeseries/a").await.expect(204);
+    app.get("/timeseries/a/rollups").await.expect_problem(404, "series-not-found");
+}
+
+#[tokio::test]
+async fn a_rollup_that_makes_no_sense_is_refused() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/a", json!({})).await.expect(201);
+    for (body, pointer) in [
+        (json!({ "bucket": "0s", "agg": "sum" }), "/bucket"),
+        (json!({ "bucket": "1d", "agg": "p95" }), "/agg"),
+        (json!({ "bucket": "1d", "agg": "twa" }), "/agg"),
+        (json!({ "bucket": "1d", "agg": "sum", "tz": "Mars/Olympus" }), "/tz"),
+        (json!({ "bucket": "7h", "agg": "sum", "tz": "Asia/Bangkok" }), "/bucket"),
+        (json!({ "bucket": "1d", "agg": "sum", "retention_ms": -1 }), "/retention_ms"),
+        (json!({ "bucket": "1d", "agg": "sum", "align": 0 }), "/align"),
+        (json!({ "agg": "sum" }), "/bucket"),
+    ] {
+        let problem = add(&app, "/timeseries/a", body.clone()).await.expect_problem(422, "invalid-body");
+        assert!(
+            problem["errors"][0]["pointer"].as_str().is_some_and(|at| at == pointer || at.is_empty()),
+            "{body}: {problem}"
+        );
+    }
+    add(&app, "/timeseries/b", json!({ "bucket": "1d", "agg": "sum" })).await.expect_problem(404, "series-not-found");
+    let many = Method::DELETE;
+    app.send(many, "/timeseries/b/rollups/sum:1d", &[], axum::body::Body::empty())
+        .await
+        .expect_problem(404, "series-not-found");
+}
+
+#[tokio::test]
+async fn buckets_outlive_their_samples_for_as_long_as_the_rollup_says() {
+    let app = TestApp::builder().config(SHORT).spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 200 * HOUR })).await.expect(201);
+    for rollup in [
+        json!({ "bucket": "24h", "agg": "sum", "retention_ms": 480 * HOUR }),
+        json!({ "bucket": "24h", "agg": "count" }),
+        json!({ "bucket": "24h", "agg": "max", "retention_ms": 48 * HOUR }),
+    ] {
+        add(&app, "/timeseries/a", rollup).await.expect(201);
+    }
+    for day in 0..30 {
+        write(&app, "/timeseries/a", (0..24).map(|n| sample((day * 24 + n) * HOUR, 1.0)).collect()).await;
+        filled(&app, "/timeseries/a").await;
+    }
+    // The newest sample is hour 719: samples stay from hour 519 on, sums from hour 239 on.
+    let sums = range(&app, "/timeseries/a", "agg=sum&bucket=1d").await;
+    let expected: Vec<Value> = (10..30).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 24.0 })).collect();
+    assert_eq!(sums, json!(expected));
+    let mut backwards = range(&app, "/timeseries/a", "agg=sum&bucket=1d&order=desc").await;
+    backwards.as_array_mut().expect("points").reverse();
+    assert_eq!(backwards, sums);
+    let counts = range(&app, "/timeseries/a", "agg=count&bucket=1d").await;
+    assert_eq!((&counts[0]["value"], counts.as_array().map(Vec::len)), (&json!(9), Some(9)));
+    assert_eq!(range(&app, "/timeseries/a", "agg=max&bucket=1d").await.as_array().map(Vec::len), Some(9));
+    let left: i64 = app.redis().command(&["PTTL", "ts:a"]);
+    assert!(left > 479 * HOUR, "{left}");
+}
+
+#[tokio::test]
+async fn another_retention_has_rollups_filled_again() {
+    let app = TestApp::builder().config(SHORT).spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
+    write(&app, "/timeseries/a", (0..500).map(|n| sample(n * HOUR, 1.0)).collect()).await;
+    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum" })).await.expect(201);
+    filled(&app, "/timeseries/a").await;
+    for retention in [100 * HOUR, 400 * HOUR] {
+        app.patch("/timeseries/a", json!({ "retention_ms": retention })).await.expect(200);
+        filled(&app, "/timeseries/a").await;
+        let total: f64 = range(&app, "/timeseries/a", "agg=sum&bucket=1d")
+            .await
+            .as_array()
+            .expect("points")
+            .iter()
+            .filter_map(|point| point["value"].as_f64())
+            .sum();
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let hours = (retention / HOUR + 1) as f64;
+        assert!((total - hours).abs() < 1e-9, "{total}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_another() {
+    let first = TestApp::builder().config(SHORT).spawn().await;
+    first.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
+    write(&first, "/timeseries/a", (0..500).map(|n| sample(n * HOUR, 1.0)).collect()).await;
+    add(&first, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum" })).await.expect(201);
+    filled(&first, "/timeseries/a").await;
+    let expected = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
+    write(&first, "/timeseries/a", vec![sample(1, 10.0)]).await;
+    let changed = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
+    assert_eq!((&expected[0]["value"], &changed[0]["value"]), (&json!(24.0), &json!(34.0)));
+    filled(&first, "/timeseries/a").await;
+    // As if the process had ended between a late write and the filling: the change is noted, the numbers are not there.
+    first.redis().command::<i64>(&["HDEL", "ts:rollups:{ts:a}", "sum:1d@0"]);
+    first.redis().command::<i64>(&["HSET", "ts:a", "unrolled", "0:1799999999,"]);
+    let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;
+    assert_eq!(range(&second, "/timeseries/a", "agg=sum&bucket=1d").await, changed);
+    filled(&second, "/timeseries/a").await;
+    assert_eq!(range(&second, "/timeseries/a", "agg=sum&bucket=1d").await, changed);
+    assert_eq!(second.redis().command::<i64>(&["HEXISTS", "ts:rollups:{ts:a}", "sum:1d@0"]), 1);
+}
+
+#[tokio::test]
+async fn two_replicas_fill_one_rollup() {
+    let first = TestApp::builder().config(SHORT).spawn().await;
+    let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;
+    first.put("/timeseries/a", json!({ "retention_ms": 0, "duplicate_policy": "sum" })).await.expect(201);
+    for rollup in [json!({ "bucket": "1h", "agg": "sum" }), json!({ "bucket": "1d", "agg": "count" })] {
+        add(&first, "/timeseries/a", rollup).await.expect(201);
+    }
+    // Both write everywhere, over and over, so that each changes what the other one is about to fill.
+    let send = async |app: &TestApp, offset: i64| {
+        for round in 0..60 {
+            let batch = (0..40).map(|n| sample((n * 53 + round * 17 + offset) % 1_000 * HOUR / 4, 1.0)).collect();
+            write(app, "/timeseries/a", batch).await;
+        }
+    };
+    tokio::join!(send(&first, 0), send(&second, 7));
+    filled(&first, "/timeseries/a").await;
+    let total: f64 = range(&second, "/timeseries/a", "agg=sum&bucket=1h")
+        .await
+        .as_array()
+        .expect("points")
+        .iter()
+        .filter_map(|point| point["value"].as_f64())
+        .sum();
+    assert!((total - 2.0 * 60.0 * 40.0).abs() < 1e-9, "{total}");
+    let raw = range(&first, "/timeseries/a", "limit=100000").await;
+    let counted: i64 = range(&second, "/timeseries/a", "agg=count&bucket=1d")
+        .await
+        .as_array()
+        .expect("points")
+        .iter()
+        .filter_map(|point| point["value"].as_i64())
+        .sum();
+    assert_eq!(raw.as_array().map(Vec::len), usize::try_from(counted).ok());
+}
+
+/// One series with rollups and one without get the same changes.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<(i64, f64)>),
+    Delete(i64, i64),
+    Pack,
+    /// Waits until the rollups hold everything.
+    Fill,
+    Ask(&'static str, i64, i64),
+}
+
+const QUESTIONS: &[&str] = &[
+    "agg=sum&bucket=100ms",
+    "agg=sum&bucket=100ms&order=desc&limit=3",
+    "agg=count&bucket=100ms&empty=true",
+    "agg=std_s&bucket=100ms&fill=previous",
+    "agg=max&bucket=70ms",
+    "agg=max&bucket=700ms&order=desc",
+    "agg=first&bucket=100ms",
+    "agg=first&bucket=1s&bucket_timestamp=end",
+    "agg=first",
+    "agg=last&bucket=300ms&align=100",
+    "agg=last&bucket=300ms&align=start",
+    "agg=max&bucket=1d",
+    "agg=sum&bucket=100ms&min_value=0",
+];
+
+fn steps(policy: &str, deletes: bool) -> impl Strategy<Value = Vec<Step>> + use<> {
+    let value =
+        if policy == "sum" { (-1e3..1e3).boxed() } else { prop_oneof![Just(0.0), Just(-0.0), -1e6..1e6].boxed() };
+    let time = prop_oneof![0_i64..400, 0_i64..4_000];
+    let write = proptest::collection::vec((time, value), 1..50).prop_map(Step::Write);
+    let ordered = (0_i64..4_000, 1_usize..80)
+        .prop_map(|(start, count)| Step::Write((start..).step_by(7).take(count).map(|time| (time, 1.5)).collect()));
+    let delete = (0_i64..4_000, 0_i64..900).prop_map(|(from, length)| Step::Delete(from, from + length));
+    let ask = (proptest::sample::select(QUESTIONS), 0_i64..4_000, 0_i64..4_000)
+        .prop_map(|(question, from, length)| Step::Ask(question, from, from + length));
+    let step = prop_oneof![
+        3 => write, 3 => ordered, 1 => Just(Step::Pack), 2 => Just(Step::Fill), 4 => ask, u32::from(deletes) => delete
+    ];
+    proptest::collection::vec(step, 4..24)
+}
+
+async fn agree(app: &TestApp, with: &str, without: &str, question: &str) -> Result<(), TestCaseError> {
+    let asked = |series: &str| format!("{series}/range?{question}");
+    let (mut found, mut expected) = (app.get(&asked(with)).await.json(), app.get(&asked(without)).await.json());
+    for page in [&mut found, &mut expected] {
+        page.as_object_mut().expect("a page").remove("key");
+    }
+    prop_assert_eq!(found, expected, "{}", question);
+    Ok(())
+}
+
+async fn differ(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &[Step]) -> Result<(), TestCaseError> {
+    let (with, without) = (format!("/timeseries/with{case}"), format!("/timeseries/without{case}"));
+    for series in [&with, &without] {
+        app.put(series, json!({ "duplicate_policy": policy, "retention_ms": retention })).await.expect(201);
+    }
+    for (bucket, agg) in [
+        ("100ms", "sum"),
+        ("100ms", "count"),
+        ("100ms", "std_s"),
+        ("70ms", "max"),
+        ("100ms", "first"),
+        ("50ms", "last"),
+    ] {
+        add(app, &with, json!({ "bucket": bucket, "agg": agg })).await.expect(201);
+    }
+    for step in steps {
+        match step {
+            Step::Write(batch) => {
+                for series in [&with, &without] {
+                    write(app, series, batch.iter().map(|&(time, value)| sample(time, value)).collect()).await;
+                }
+            }
+            Step::Delete(from, to) => {
+                for series in [&with, &without] {
+                    app.delete(&format!("{series}/samples?from={from}&to={to}")).await.expect(200);
+                }
+            }
+            Step::Pack => packed(app, &with.replace("/timeseries/", "ts:")).await,
+            Step::Fill => filled(app, &with).await,
+            Step::Ask(question, from, to) => {
+                agree(app, &with, &without, &format!("{question}&from={from}&to={to}")).await?;
+            }
+        }
+    }
+    for _ in 0..2 {
+        for question in QUESTIONS {
+            agree(app, &with, &without, &format!("{question}&from=0")).await?;
+        }
+        filled(app, &with).await;
+    }
+    Ok(())
+}
+
+fn check(policy: &'static str, retention: i64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let app = runtime.block_on(TestApp::builder().config(SHORT).spawn());
+    let case = std::cell::Cell::new(0);
+    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&steps(policy, true), |steps| {
+        case.set(case.get() + 1);
+        runtime.block_on(differ(&app, case.get(), policy, retention, &steps))
+    });
+    outcome.unwrap_or_else(|failure| panic!("{policy}, retention {retention}: {failure}"));
+}
+
+#[test]
+fn answers_are_the_same_with_and_without_rollups() {
+    check("last", 0);
+}
+
+#[test]
+fn answers_are_the_same_with_and_without_rollups_within_retention() {
+    check("last", 1_000);
+}
+
+#[test]
+fn answers_are_the_same_with_and_without_rollups_under_sum() {
+    check("sum", 0);
+}
