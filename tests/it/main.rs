@@ -69,6 +69,7 @@ mod timeseries_calendar;
 mod timeseries_export;
 mod timeseries_faults;
 mod timeseries_golden;
+mod timeseries_influx;
 mod timeseries_input;
 mod timeseries_labels;
 mod timeseries_model;

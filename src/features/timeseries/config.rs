@@ -55,6 +55,9 @@ pub(super) struct FamilyConfig {
     pub labels: Labels,
     /// The label whose value is the part of the key behind `prefix`.
     pub rest_label: Option<String>,
+    /// Whether the part of the key behind `prefix` is a measurement, a field and tags, as line protocol writes them.
+    #[serde(default)]
+    pub tagged: bool,
 }
 
 impl Section for TimeseriesConfig {
@@ -102,6 +105,11 @@ impl Section for TimeseriesConfig {
             }
             let is_open = family.prefix.ends_with('*');
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();
+            if family.tagged && (!is_open || family.rest_label.is_some() || family.labels.iter().next().is_some()) {
+                let rule =
+                    format!("`{}`: tagged goes with a prefix that ends with *, and without labels", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
             if family.rest_label.as_deref().is_some_and(|label| !is_open || !is_label(label)) {
                 let rule =
                     format!("`{}`: rest_label names a label, and goes with a prefix that ends with *", family.prefix);

@@ -22,6 +22,8 @@ problems! { PROBLEMS:
         "Delete one that nobody asks for; timeseries.rollups says how many there may be.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
         "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
+    LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
+        "The errors list names the lines. The others need not be sent again, but may be.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
 }

@@ -37,6 +37,7 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
+mod tagged;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,6 +59,9 @@ pub static FEATURE: Feature = Feature {
     access: &[
         Access::scoped("GET", "/timeseries", READ),
         Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item(),
+        Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item(),
+        Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item(),
+        Access::public("GET", "/ping"),
         Access::scoped("POST", "/timeseries/query", READ),
         Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
@@ -125,5 +129,11 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::post_market_volume, routes::get_market_volume))
         .routes(routes!(routes::post_settlements, routes::get_settlements))
         .with_state(timeseries);
-    Ok(series.merge(OpenApiRouter::new().routes(routes!(routes::post_many_samples)).with_state(bulk)))
+    let loads = OpenApiRouter::new()
+        .routes(routes!(routes::post_many_samples))
+        .routes(routes!(routes::write_v2))
+        .routes(routes!(routes::write_v1))
+        .routes(routes!(routes::get_ping))
+        .with_state(bulk);
+    Ok(series.merge(loads))
 }

@@ -226,6 +226,12 @@ pub(super) struct NdjsonSamples(String);
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 pub(super) struct CsvSamples(String);
 
+/// Lines `measurement,tag=value field=number,field=number timestamp`; tags and timestamp may be absent.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0 1767225600000000000\n")]
+#[expect(dead_code, reason = "described here, read line by line by ingest/influx.rs")]
+pub(super) struct LineProtocol(String);
+
 /// Why a sample was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
