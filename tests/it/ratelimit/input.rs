@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::support::TestApp;
 
 fn nothing_is_stored(app: &TestApp) {
-    let keys: Vec<String> = app.redis().command(&["KEYS", "*"]);
-    assert_eq!(keys, Vec::<String>::new());
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -168,6 +168,14 @@ impl RedisServer {
         command.query(&mut self.connect()?)
     }
 
+    /// All keys in order, but for the records of where a deployment keeps what: replicas write these on their own.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
+        keys.retain(|key| !key.ends_with(":{backend}"));
+        keys.sort_unstable();
+        keys
+    }
+
     /// Every command that runs from now on, as MONITOR shows it, until the server ends.
     pub fn monitor(&self) -> impl Iterator<Item = String> + Send + use<> {
         let mut connection = self.connect().expect("a connection");
