@@ -281,6 +281,8 @@ if rolled then
     redis.call('HSET', KEYS[1], 'unrolled', unrolled)
   end
   local open = redis.call('GETRANGE', KEYS[2], 1, 8)
-  if unrolled ~= '' or #open == 8 and timestamp(open, 1) > rolled then stale = 1 end
+  -- Samples must not expire in an open chunk before they are rolled up.
+  local overdue = retention > 0 and rolled < latest - retention / 4
+  if unrolled ~= '' or overdue or #open == 8 and timestamp(open, 1) > rolled then stale = 1 end
 end
 return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}

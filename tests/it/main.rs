@@ -77,3 +77,4 @@ mod timeseries_packing;
 mod timeseries_platform;
 mod timeseries_range;
 mod timeseries_rollups;
+mod timeseries_writers;

@@ -83,8 +83,7 @@ async fn rollups_are_listed_added_once_and_dropped() {
     app.put("/timeseries/a", json!({})).await.expect(201);
     let daily = json!({ "bucket": "1d", "agg": "sum" });
     let added = add(&app, "/timeseries/a", daily.clone()).await.expect(201).json();
-    let expected =
-        json!({ "id": "sum:1d", "bucket": "1d", "agg": "sum", "tz": null, "retention_ms": null, "complete": true });
+    let expected = json!({ "id": "sum:1d", "bucket": "1d", "agg": "sum", "tz": null, "align": null, "retention_ms": null, "complete": true });
     assert_eq!(added, expected);
     add(&app, "/timeseries/a", daily).await.expect(200);
     let other = json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 });
@@ -112,7 +111,8 @@ async fn a_rollup_that_makes_no_sense_is_refused() {
         (json!({ "bucket": "1d", "agg": "sum", "tz": "Mars/Olympus" }), "/tz"),
         (json!({ "bucket": "7h", "agg": "sum", "tz": "Asia/Bangkok" }), "/bucket"),
         (json!({ "bucket": "1d", "agg": "sum", "retention_ms": -1 }), "/retention_ms"),
-        (json!({ "bucket": "1d", "agg": "sum", "align": 0 }), "/align"),
+        (json!({ "bucket": "1d", "agg": "sum", "align": "start" }), "/align"),
+        (json!({ "bucket": "1d", "agg": "sum", "key": "b" }), "/key"),
         (json!({ "agg": "sum" }), "/bucket"),
     ] {
         let problem = add(&app, "/timeseries/a", body.clone()).await.expect_problem(422, "invalid-body");
@@ -155,6 +155,24 @@ async fn buckets_outlive_their_samples_for_as_long_as_the_rollup_says() {
     assert_eq!(range(&app, "/timeseries/a", "agg=max&bucket=1d").await.as_array().map(Vec::len), Some(9));
     let left: i64 = app.redis().command(&["PTTL", "ts:a"]);
     assert!(left > 479 * HOUR, "{left}");
+}
+
+#[tokio::test]
+async fn samples_that_expire_in_the_open_chunk_are_rolled_up_before() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 96 * HOUR })).await.expect(201);
+    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
+    for day in 0..12 {
+        write(&app, "/timeseries/a", (0..24).map(|n| sample((day * 24 + n) * HOUR, 1.0)).collect()).await;
+        let rolled = async || {
+            let rolled: i64 = app.redis().command(&["HGET", "ts:a", "rolled"]);
+            rolled >= (day * 24 + 23 - 24) * HOUR
+        };
+        eventually("the rollup follows", rolled).await;
+        filled(&app, "/timeseries/a").await;
+    }
+    let expected: Vec<Value> = (0..12).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 24.0 })).collect();
+    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=1d").await, json!(expected));
 }
 
 #[tokio::test]
@@ -262,6 +280,7 @@ const QUESTIONS: &[&str] = &[
     "agg=last&bucket=300ms&align=100",
     "agg=last&bucket=300ms&align=start",
     "agg=max&bucket=1d",
+    "agg=avg&bucket=300ms&align=907",
     "agg=sum&bucket=100ms&min_value=0",
 ];
 
@@ -306,6 +325,7 @@ async fn differ(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &
     ] {
         add(app, &with, json!({ "bucket": bucket, "agg": agg })).await.expect(201);
     }
+    add(app, &with, json!({ "bucket": "300ms", "agg": "avg", "align": 7 })).await.expect(201);
     for step in steps {
         match step {
             Step::Write(batch) => {

@@ -6,6 +6,7 @@ use axum::http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::rules::Rule;
 use super::vector::Answer;
 use crate::support::{Reply, TestApp};
 
@@ -17,7 +18,8 @@ impl Inexpressible {
     pub const SYNTAX: Self = Self("syntax of the command line");
     pub const UNKNOWN_WORDS: Self = Self("words that the module ignores");
     pub const OTHER_COMMANDS: Self = Self("commands of Redis itself");
-    pub const ROLLUPS: Self = Self("compaction rules");
+    pub const RULES: Self = Self("series that rules write to");
+    pub const PAST: Self = Self("rules that do not know what was there before them");
     pub const INCREMENT: Self = Self("increments");
     pub const IGNORE: Self = Self("samples that are too close to the one before");
     pub const LABEL_NAMES: Self = Self("label names outside of letters, digits and `_.-`");
@@ -32,11 +34,12 @@ pub struct Caller<'a> {
     pub app: &'a TestApp,
     /// Series that do not hold what the module would hold.
     lost: BTreeSet<String>,
+    pub rules: Vec<Rule>,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(app: &'a TestApp) -> Self {
-        Self { app, lost: BTreeSet::new() }
+        Self { app, lost: BTreeSet::new(), rules: Vec::new() }
     }
 
     /// What the service answers, in the module's form.
@@ -69,8 +72,17 @@ impl<'a> Caller<'a> {
         self.lost.extend(keys.into_iter().map(str::to_owned));
     }
 
+    /// Notes that a series no longer holds what the module's does.
+    pub fn lose(&mut self, key: String) {
+        self.lost.insert(key);
+    }
+
     async fn call(&mut self, command: &[String]) -> Called {
         let (name, words) = command.split_first().expect("a command has a name");
+        if let Some(answer) = self.of_destination(name, words).await {
+            return answer;
+        }
+        self.end_rules(command);
         match name.to_ascii_uppercase().as_str() {
             "TS.CREATE" => self.create(words).await,
             "TS.ALTER" => self.alter(words).await,
@@ -87,7 +99,8 @@ impl<'a> Caller<'a> {
             "TS.QUERYINDEX" => self.keys_by_label(words).await,
             "TS.INCRBY" => self.increment(words, 1.0).await,
             "TS.DECRBY" => self.increment(words, -1.0).await,
-            "TS.CREATERULE" | "TS.DELETERULE" => Err(Inexpressible::ROLLUPS),
+            "TS.CREATERULE" => self.create_rule(words).await,
+            "TS.DELETERULE" => self.delete_rule(words).await,
             "DEL" => self.drop_series(words).await,
             "EXISTS" => self.exists(words).await,
             "SET" => self.occupy(words),

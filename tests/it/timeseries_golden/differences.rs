@@ -10,6 +10,10 @@ pub fn reason(step: &Step, found: &Answer) -> Option<&'static str> {
     if *found == Answer::Error && ends_before_it_begins(&words) {
         return Some("a window that ends before it begins");
     }
+    let is_refused_for_rules = step.error.as_ref().is_some_and(|error| error.contains("compactions"));
+    if matches!(found, Answer::Reply(_)) && is_refused_for_rules {
+        return Some("deletions that cut expired buckets of a rule");
+    }
     if matches!(found, Answer::Reply(_)) && has_negative_alignment(&words) {
         return Some("a negative alignment");
     }

@@ -6,6 +6,7 @@ mod call;
 mod differences;
 mod many;
 mod range;
+mod rules;
 mod series;
 mod vector;
 mod words;
@@ -39,7 +40,11 @@ impl Tally {
 }
 
 async fn replay(family: &str, least_equal: usize) {
-    let app = TestApp::builder().config(LIKE_THE_MODULE).spawn().await;
+    replay_with(family, least_equal, "").await;
+}
+
+async fn replay_with(family: &str, least_equal: usize, config: &str) {
+    let app = TestApp::builder().config(LIKE_THE_MODULE).config(config).spawn().await;
     let mut tally = Tally::default();
     for scenario in scenarios(family) {
         app.redis().command::<()>(&["FLUSHALL"]);
@@ -172,4 +177,17 @@ async fn what_was_incremented_reads_as_on_the_module() {
 #[tokio::test]
 async fn random_programs_answer_as_on_the_module() {
     replay("ts_fuzz", 706).await;
+}
+
+/// Chunks so short that the samples of a vector are sealed, and rolled up.
+const SHORT_CHUNKS: &str = "timeseries.chunk_samples = 16\n";
+
+#[tokio::test]
+async fn rollups_hold_what_the_modules_rules_write() {
+    replay_with("ts_rules", 500, SHORT_CHUNKS).await;
+}
+
+#[tokio::test]
+async fn rollups_follow_random_programs_as_the_modules_rules_do() {
+    replay_with("ts_rules_fuzz", 500, SHORT_CHUNKS).await;
 }

@@ -1,7 +1,7 @@
 //! Compaction rules, as rollups of their source.
 //!
 //! A rule writes to a series of its own. Here the source is asked for the rule's buckets, which its rollup answers: all
-//! of them are what LATEST shows, and without the open one, the last that was begun, they are what the rule has written.
+//! of them are what LATEST shows, and without the open one, that of the newest sample, they are what the rule has written.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -23,15 +23,6 @@ pub struct Rule {
     query: String,
     width: i64,
     align: i64,
-    /// The newest sample that the source ever had.
-    newest: Option<i64>,
-}
-
-impl Rule {
-    /// Where the bucket begins that the module has not written yet.
-    fn open(&self) -> Option<i64> {
-        self.newest.map(|newest| newest - (newest - self.align).rem_euclid(self.width))
-    }
 }
 
 impl Caller<'_> {
@@ -56,8 +47,11 @@ impl Caller<'_> {
         if source == destination || !is_free || is_written_to(source) {
             return Err(Inexpressible::RULES);
         }
+        if self.app.get(&path(source)).await.json()["retention_ms"].as_i64().is_some_and(|retention| retention > 0) {
+            return Err(Inexpressible("rules of series with retention"));
+        }
         let field = align.map(|align| format!(",\"align\":{align}")).unwrap_or_default();
-        let body = format!("{{\"bucket\":\"{width}ms\",\"agg\":\"{aggregation}\"{field}}}");
+        let body = format!("{{\"bucket\":\"{width}ms\",\"agg\":\"{aggregation}\",\"retention_ms\":0{field}}}");
         let is_empty = self.app.get(&format!("{}/latest", path(source))).await.is(404);
         let reply = self.send(Method::POST, &format!("{}/rollups", path(source)), body).await;
         if !reply.status.is_success() {
@@ -74,7 +68,6 @@ impl Caller<'_> {
             query: format!("agg={aggregation}&bucket={width}ms{parameter}&limit=100000"),
             width: width.parse().expect("the service took it"),
             align: align.map_or(0, |align| align.parse().expect("the service took it")),
-            newest: None,
         });
         Ok(Answer::Reply(json!("OK")))
     }
@@ -89,34 +82,17 @@ impl Caller<'_> {
         Ok(answered(&reply, |_| json!("OK")))
     }
 
-    /// Notes what a command writes to the sources of rules, and which rules it ends.
-    pub fn watch(&mut self, command: &[String]) {
-        let [name, words @ ..] = command else { return };
-        let written: Vec<(&String, Option<i64>)> = match name.to_ascii_uppercase().as_str() {
-            "TS.ADD" => words.chunks(2).take(1).filter_map(written).collect(),
-            "TS.MADD" => words.chunks(3).filter_map(written).collect(),
-            "TS.INCRBY" | "TS.DECRBY" => {
-                let time = words.iter().skip_while(|word| !word.eq_ignore_ascii_case("TIMESTAMP")).nth(1);
-                words.iter().take(1).map(|key| (key, time.and_then(|time| time.parse().ok()))).collect()
-            }
-            "DEL" => {
-                let (gone, rules) = std::mem::take(&mut self.rules)
-                    .into_iter()
-                    .partition(|rule| words.contains(&rule.source) || words.contains(&rule.destination));
-                self.rules = rules;
-                // What a rule has written stays.
-                let gone: Vec<Rule> = gone;
-                for rule in gone.into_iter().filter(|rule| !words.contains(&rule.destination)) {
-                    self.lose(rule.destination);
-                }
-                return;
-            }
-            _ => return,
-        };
-        for (key, time) in written {
-            for rule in self.rules.iter_mut().filter(|rule| rule.source == *key) {
-                rule.newest = rule.newest.max(time);
-            }
+    /// Notes which rules a command ends; what a rule has written stays.
+    pub fn end_rules(&mut self, command: &[String]) {
+        let [name, keys @ ..] = command else { return };
+        if !name.eq_ignore_ascii_case("DEL") {
+            return;
+        }
+        let ends = |rule: &Rule| keys.contains(&rule.source) || keys.contains(&rule.destination);
+        let (ended, rules): (Vec<Rule>, Vec<Rule>) = std::mem::take(&mut self.rules).into_iter().partition(ends);
+        self.rules = rules;
+        for rule in ended.into_iter().filter(|rule| !keys.contains(&rule.destination)) {
+            self.lose(rule.destination);
         }
     }
 
@@ -175,13 +151,11 @@ impl Caller<'_> {
         eventually("the rollup is filled", complete).await;
         let page = self.app.get(&format!("{}/range?{}", path(&rule.source), rule.query)).await.expect(200).json();
         let Value::Array(buckets) = samples(&page["samples"]) else { return Vec::new() };
-        let is_written = |bucket: &Value| bucket[0].as_i64() != rule.open().map(|open| open.max(0));
-        buckets.into_iter().filter(|bucket| latest || is_written(bucket)).collect()
+        let newest = self.app.get(&format!("{}/latest", path(&rule.source))).await;
+        let open = newest.is(200).then(|| {
+            let newest = newest.json()["timestamp"].as_i64().expect("a time");
+            (newest - (newest - rule.align).rem_euclid(rule.width)).max(0)
+        });
+        buckets.into_iter().filter(|bucket| latest || bucket[0].as_i64() != open).collect()
     }
-}
-
-/// The series and the time of a sample.
-fn written(words: &[String]) -> Option<(&String, Option<i64>)> {
-    let [key, time, ..] = words else { return None };
-    Some((key, time.parse().ok()))
 }

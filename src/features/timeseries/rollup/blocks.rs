@@ -81,7 +81,8 @@ mod tests {
     use super::*;
 
     fn blocks(bucket: &str) -> Blocks {
-        let text = RuleText { bucket: bucket.to_owned(), agg: "sum".to_owned(), tz: None, retention_ms: None };
+        let text =
+            RuleText { bucket: bucket.to_owned(), agg: "sum".to_owned(), tz: None, align: None, retention_ms: None };
         Blocks::of(&Rule::new(text).expect("a rule"))
     }
 

@@ -145,21 +145,23 @@ fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
         bucket: text.bucket.clone(),
         agg: text.agg.clone(),
         tz: text.tz.clone(),
+        align: text.align,
         retention_ms: text.retention_ms,
         complete: state.is_some_and(|state| state.unrolled.is_empty()),
     }
 }
 
 fn checked(new: NewRollup) -> Result<RuleText, Violation> {
-    let NewRollup { bucket, agg, tz, retention_ms } = new;
+    let NewRollup { bucket, agg, tz, align, retention_ms } = new;
     let length: BucketLength = bucket.parse().map_err(|rule: String| Violation::new("bucket", rule))?;
     let zone: Option<Zone> =
         tz.as_deref().map(str::parse).transpose().map_err(|rule: String| Violation::new("tz", rule))?;
-    length.grid(zone.as_ref(), None)?;
+    let align = align.map(|align| align.0);
+    length.grid(zone.as_ref(), align)?;
     let Some(name) = agg.name().filter(|_| rule::is_possible(agg)) else {
         let rule =
             "has no rollups: one holds avg, sum, min, max, range, count, first, last, std_p, std_s, var_p or var_s";
         return Err(Violation::new("agg", rule));
     };
-    Ok(RuleText { bucket, agg: name.to_owned(), tz, retention_ms: retention_ms.map(|retention| retention.0) })
+    Ok(RuleText { bucket, agg: name.to_owned(), tz, align, retention_ms: retention_ms.map(|retention| retention.0) })
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::aggregate::Aggregation;
-use super::super::model::{Retention, present};
+use super::super::model::{Retention, Timestamp, present};
+use crate::clock::UnixMillis;
 
 /// A rollup to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -21,6 +22,10 @@ pub(in crate::features::timeseries) struct NewRollup {
     #[serde(default, deserialize_with = "present")]
     #[schema(required = false, value_type = String, example = "Asia/Bangkok", max_length = 64)]
     pub tz: Option<String>,
+    /// A time at which a bucket begins, Unix milliseconds; where people begin them when absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    pub align: Option<Timestamp>,
     /// Milliseconds behind the newest sample that buckets are kept, also when their samples have expired; 0 keeps all.
     /// Absent: as long as the samples.
     #[serde(default, deserialize_with = "present")]
@@ -59,6 +64,8 @@ pub(in crate::features::timeseries) struct RollupEntry {
     pub agg: String,
     #[schema(required = true, example = "Asia/Bangkok")]
     pub tz: Option<String>,
+    #[schema(required = true, value_type = Option<i64>)]
+    pub align: Option<UnixMillis>,
     /// Null: as long as the samples.
     #[schema(required = true)]
     pub retention_ms: Option<u64>,

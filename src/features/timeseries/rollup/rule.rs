@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::aggregate::{Aggregation, Grid};
 use super::super::query::{BucketLength, Zone};
+use crate::clock::UnixMillis;
 
 /// A rollup as the series' hash holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,9 @@ pub(super) struct RuleText {
     pub agg: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tz: Option<String>,
+    /// A time at which a bucket begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub align: Option<UnixMillis>,
     /// Milliseconds behind the newest sample that buckets stay; 0 for ever; absent: as long as the samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_ms: Option<u64>,
@@ -21,7 +25,8 @@ impl RuleText {
     /// Distinct within a series, and the same again for a rollup of the same buckets: `sum:1d:Asia.Bangkok`.
     pub(super) fn id(&self) -> String {
         let zone = self.tz.as_ref().map(|tz| format!(":{}", tz.replace('/', "."))).unwrap_or_default();
-        format!("{}:{}{zone}", self.agg, self.bucket)
+        let align = self.align.map(|align| format!(":{align}")).unwrap_or_default();
+        format!("{}:{}{zone}{align}", self.agg, self.bucket)
     }
 }
 
@@ -54,7 +59,7 @@ impl Rule {
         let unknown = || UnknownRule(format!("{text:?}"));
         let length: BucketLength = text.bucket.parse().map_err(|_: String| unknown())?;
         let zone: Option<Zone> = text.tz.as_deref().map(str::parse).transpose().map_err(|_: String| unknown())?;
-        let grid = length.grid(zone.as_ref(), None).map_err(|_| unknown())?;
+        let grid = length.grid(zone.as_ref(), text.align).map_err(|_| unknown())?;
         let aggregation = text.agg.parse().map_err(|_| unknown())?;
         Ok(Self { text, aggregation, grid })
     }
@@ -99,8 +104,13 @@ mod tests {
     use super::*;
 
     fn rule(bucket: &str, agg: &str, tz: Option<&str>) -> Rule {
-        let text =
-            RuleText { bucket: bucket.to_owned(), agg: agg.to_owned(), tz: tz.map(str::to_owned), retention_ms: None };
+        let text = RuleText {
+            bucket: bucket.to_owned(),
+            agg: agg.to_owned(),
+            tz: tz.map(str::to_owned),
+            align: None,
+            retention_ms: None,
+        };
         Rule::new(text).expect("a rule")
     }
 

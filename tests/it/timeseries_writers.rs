@@ -1,0 +1,142 @@
+//! Four processes write into one series while they and Redis are killed: every acknowledged sample is there, once.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{RedisServer, ServiceProcess};
+
+const WRITERS: i64 = 4;
+const BATCHES: i64 = 24;
+const BATCH: i64 = 50;
+const SERIES: &str = "/timeseries/energy:consumption:shared";
+
+/// A writer who sends a batch again until it is acknowledged.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Each writer has every fourth timestamp, in an order that falls into old chunks as often as into the head.
+fn batch(writer: i64, number: i64) -> Vec<(i64, f64)> {
+    let scattered = |at: i64| (at * 7_919) % (BATCHES * BATCH);
+    (0..BATCH)
+        .map(|at| scattered(number * BATCH + at) * WRITERS + writer)
+        .map(|slot| (slot * 15_000, value(slot)))
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+fn value(slot: i64) -> f64 {
+    (slot % 997) as f64 / 100.0
+}
+
+/// One request; `None` when the connection broke, so that nobody knows what became of it.
+fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    let mut connection = TcpStream::connect(address).ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n");
+    write!(connection, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsize) {
+    for number in 0..BATCHES {
+        let samples: Vec<Value> =
+            batch(writer, number).iter().map(|(time, value)| json!({ "timestamp": time, "value": value })).collect();
+        let body = json!({ "samples": samples }).to_string();
+        let begun = Instant::now();
+        loop {
+            let address = *address.lock().expect("the address");
+            match exchange(address, "POST", &format!("{SERIES}/samples"), &body) {
+                Some((200, answer)) => {
+                    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(BATCH), &json!([])));
+                    break;
+                }
+                // Whether the batch was stored or not: it is sent again.
+                Some((status, _)) if status >= 500 => {}
+                Some(other) => panic!("refused: {other:?}"),
+                None => {}
+            }
+            assert!(begun.elapsed() < PATIENCE, "writer {writer} is never acknowledged");
+            std::thread::yield_now();
+        }
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until so many batches are acknowledged.
+fn reached(acknowledged: &AtomicUsize, count: usize) {
+    let begun = Instant::now();
+    while acknowledged.load(Ordering::Relaxed) < count {
+        assert!(begun.elapsed() < PATIENCE, "the writers stand still");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn samples_of_four_processes_are_stored_once_whoever_is_killed() {
+    let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+    let short_chunks = [("GTX__TIMESERIES__CHUNK_SAMPLES", "64")];
+    let mut services: Vec<ServiceProcess> =
+        (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &short_chunks)).collect();
+    let addresses: Vec<Mutex<SocketAddr>> = services.iter_mut().map(|service| Mutex::new(service.address())).collect();
+    services[0].ready();
+    let first = services[0].address();
+    assert_eq!(exchange(first, "PUT", SERIES, "{}").map(|answer| answer.0), Some(201));
+    let rollup = json!({ "bucket": "1h", "agg": "sum" }).to_string();
+    assert_eq!(exchange(first, "POST", &format!("{SERIES}/rollups"), &rollup).map(|answer| answer.0), Some(201));
+
+    let acknowledged = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for (writer, address) in (0..WRITERS).zip(&addresses) {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || write_all(writer, address, acknowledged));
+        }
+        // Each process once, and Redis twice, in the midst of it.
+        for strike in 0..6 {
+            reached(&acknowledged, (strike + 1) * 12);
+            if strike % 3 == 2 {
+                redis.kill();
+                redis.boot();
+                continue;
+            }
+            let victim = strike - strike / 3;
+            services[victim].signal("KILL");
+            services[victim].ended_within(PATIENCE);
+            services[victim] = ServiceProcess::start_on(&redis, &short_chunks);
+            *addresses[victim].lock().expect("the address") = services[victim].address();
+        }
+    });
+
+    let service = &mut services[0];
+    service.ready();
+    let (status, page) = service.get(&format!("{SERIES}/range?limit=100000"));
+    assert_eq!(status, 200, "{page}");
+    let page: Value = serde_json::from_str(&page).expect("JSON");
+    let found: Vec<(i64, f64)> = page["samples"]
+        .as_array()
+        .expect("samples")
+        .iter()
+        .map(|sample| (sample["timestamp"].as_i64().expect("a time"), sample["value"].as_f64().expect("a value")))
+        .collect();
+    let expected: BTreeMap<i64, u64> =
+        (0..WRITERS * BATCHES * BATCH).map(|slot| (slot * 15_000, value(slot).to_bits())).collect();
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().map(|(time, value)| (*time, value.to_bits())).eq(expected), "other samples than were sent");
+
+    // The rollup's answer is that of the samples.
+    let sums = |service: &mut ServiceProcess| service.get(&format!("{SERIES}/range?agg=sum&bucket=1h&limit=1000")).1;
+    let with = sums(service);
+    let address = service.address();
+    let dropped = service.send("DELETE", &format!("{SERIES}/rollups/sum:1h"), "").0;
+    assert_eq!((dropped, address == service.address()), (204, true));
+    assert_eq!(with, sums(service));
+}
