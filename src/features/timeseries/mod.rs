@@ -9,7 +9,7 @@
 //!   same sample sent twice is stored once.
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
 //!   series as a whole expires when nobody writes to it for its retention.
-//! - A rollup is a cache that knows what it does not know: see [`rollup`]. It never changes an answer, only its time, but for
+//! - A rollup is a cache that knows what it does not know: see `rollup/`. It never changes an answer, only its time, but for
 //!   buckets that outlive their samples.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
 //! - A fencing token is judged by every batch: a load whose lock is lost on the way keeps what was stored before.
