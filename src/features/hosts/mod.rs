@@ -11,6 +11,8 @@
 //!   trust, and what was taken for somebody else's host is given up when Redis is back.
 //! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
 //!   can read it.
+//! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
+//!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
 
 mod chunk;
@@ -31,6 +33,7 @@ mod routes;
 mod sample;
 mod scripts;
 mod service;
+mod spool;
 mod tenancy;
 mod writer;
 

@@ -3,9 +3,11 @@
 mod cleanup;
 mod faults;
 mod input;
+mod ledger;
 mod organisations;
 mod reads;
 mod replicas;
+mod spool;
 
 use serde_json::{Value, json};
 
