@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use gridtokenx_redis::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -61,7 +62,7 @@ impl Ledger {
     }
 
     fn send(&self, wire: &mut Wire, host: u64) {
-        let now = i64::try_from(now_ms()).expect("a time");
+        let now = Clock::System.now();
         let first = self.numbers.fetch_add(SAMPLES, Ordering::SeqCst);
         let samples: Vec<Value> = (first..first + SAMPLES)
             .map(|seq| {
@@ -82,11 +83,6 @@ impl Ledger {
             acknowledged.extend((first..first + SAMPLES).map(|seq| (host, seq, stored.clone())));
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    u64::try_from(since.as_millis()).expect("a time")
 }
 
 /// Two replicas, agents, and a Redis that keeps what it has confirmed.
@@ -224,7 +220,7 @@ fn without_a_spool_a_killed_replica_loses_at_most_what_it_called_in_memory_since
         let health: Value = serde_json::from_str(&text).expect("JSON");
         health["tasks"]["hosts.write"]["last_run"].as_i64().unwrap_or_default()
     };
-    let now = i64::try_from(now_ms()).expect("a time");
+    let now = Clock::System.now();
     let deadline = Instant::now() + Duration::from_secs(20);
     // A round that ended this late began after the last of them.
     while written(&mut stage) < now + 400 {

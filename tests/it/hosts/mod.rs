@@ -1,6 +1,8 @@
 //! Host metrics against real servers.
 
+mod agent;
 mod cleanup;
+mod export;
 mod faults;
 mod input;
 mod ledger;

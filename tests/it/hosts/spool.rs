@@ -8,7 +8,7 @@ use super::{WEB, flush, sample, send, times};
 use crate::support::{TestApp, TestAppBuilder, eventually};
 
 fn spooling(directory: &Path) -> TestAppBuilder {
-    TestApp::builder().config(&format!("hosts.spool_dir = {directory:?}"))
+    TestApp::builder().config(&format!("hosts.spool_dir = \"{}\"", directory.display()))
 }
 
 fn bytes(directory: &Path) -> u64 {
