@@ -1,5 +1,7 @@
 //! The commands of the binary.
 
+mod agent;
+mod chunks;
 mod demo;
 mod document;
 mod healthcheck;
@@ -33,6 +35,10 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Send what is to be seen of this machine to a running service, at a steady pace.
+    Agent(agent::Options),
+    /// Print the samples in chunks of a host's history, read from standard input, as JSON lines.
+    ShowChunks,
 }
 
 /// The commands that read the configuration first.
@@ -59,6 +65,8 @@ pub fn run() -> ExitCode {
     let command = match arguments.command {
         // Needs no configuration: it may be made to write the first one.
         Some(Command::Key(command)) => return key::run(&command),
+        Some(Command::Agent(options)) => return agent::run(&options),
+        Some(Command::ShowChunks) => return chunks::run(),
         Some(Command::Configured(command)) => command,
         None => Configured::Serve,
     };

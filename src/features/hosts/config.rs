@@ -1,8 +1,10 @@
 //! `[hosts]`: how much is kept where, and for how long.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
-use crate::config::value::Span;
+use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +24,9 @@ pub(super) struct HostsConfig {
     pub current_life: Span,
     pub cleanup_interval: Span,
     pub pack_after: Span,
+    /// Empty: no spool.
+    pub spool_dir: PathBuf,
+    pub spool_limit: ByteSize,
 }
 
 impl Section for HostsConfig {

@@ -11,13 +11,17 @@
 //!   trust, and what was taken for somebody else's host is given up when Redis is back.
 //! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
 //!   can read it.
+//! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
+//!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
 
 mod chunk;
 mod cleanup;
 mod config;
 mod current;
+pub mod dump;
 mod error;
+mod export;
 mod fields;
 mod history;
 mod ingest;
@@ -31,6 +35,7 @@ mod routes;
 mod sample;
 mod scripts;
 mod service;
+mod spool;
 mod tenancy;
 mod writer;
 

@@ -150,6 +150,8 @@ pub(super) struct HeartbeatAnswer {
 pub(super) enum Stored {
     /// In the service's memory, and with the next batch in Redis: a crash before it loses them.
     Memory,
+    /// On this replica's disk as well: not even a crash loses them.
+    Spooled,
 }
 
 /// An item of an array that was not accepted.

@@ -15,6 +15,7 @@ use super::metrics::HostMetrics;
 use super::model::{Agent, Flushed, HostId, Latest, NewSample, Recent, Source, Stored};
 use super::sample::{Breach, Sample, Skew};
 use super::scripts::Claim;
+use super::spool::{Record, Spool};
 use super::tenancy::{Organisation, Reach};
 use super::writer::Wish;
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
@@ -33,6 +34,7 @@ pub(super) struct HostService {
     pub(super) redis: Redis,
     pub(super) clock: Clock,
     pub(super) history: History,
+    pub(super) spool: Option<Spool>,
     wishes: mpsc::Sender<Wish>,
     numbers: Arc<AtomicU64>,
 }
@@ -56,8 +58,9 @@ impl HostService {
             keys,
             redis,
             clock: deps.clock.clone(),
-            config: Arc::new(config),
+            spool: Spool::plan(&config, &deps.tasks, &deps.parts),
             wishes,
+            config: Arc::new(config),
             numbers: Arc::new(AtomicU64::new(replica << 32)),
         };
         Ok((service, granted))
@@ -102,8 +105,14 @@ impl HostService {
     ) -> Result<Stored, HostsError> {
         let host = self.host_of_writer(reach, id).await?;
         self.metrics.accepted.inc_by(samples.len() as u64);
-        self.memory.record(&host, samples, agent, self.clock.now());
-        Ok(Stored::Memory)
+        let Some(spool) = &self.spool else {
+            self.memory.record(&host, samples, agent, self.clock.now());
+            return Ok(Stored::Memory);
+        };
+        // Memory first: what is in a closed segment is then in the batch that follows.
+        self.memory.record(&host, samples.clone(), agent, self.clock.now());
+        let record = Record { host: &host.id, owner: &host.owner, samples: &samples };
+        Ok(if spool.append(&record).await { Stored::Spooled } else { Stored::Memory })
     }
 
     /// The host, made the caller's when nobody has reported it before.

@@ -5,6 +5,7 @@
 //! number when they are read, and again when their hour is packed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::chunk::{self, HOUR, hour_of};
 use super::keys::HistoryKeys;
-use super::memory::Load;
+use super::memory::{Host, Load};
 use super::sample::Sample;
 use super::scripts::{Append, Claim, Piece};
 use super::service::HostService;
+use super::spool;
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
-use crate::redis::{FaultKind, RedisFault};
+use crate::redis::{FaultKind, Outcome, RedisFault};
 
 const NAME: &str = "hosts.write";
 
@@ -31,6 +33,13 @@ const AFTERLIFE: u64 = 24 * HOUR.unsigned_abs();
 /// Somebody who wants everything written now, and to be told how many samples that were.
 pub(super) type Wish = oneshot::Sender<Result<u64, RedisFault>>;
 
+/// How far the spool is dealt with.
+struct Recovery {
+    /// How many samples memory had dropped when the segments were last settled; `None`: not yet since the start, so that
+    /// segments hold what memory never had.
+    settled_drops: Option<u64>,
+}
+
 /// Writes with the service's start, until it stops.
 ///
 /// Requests only wish for a batch: one that is given up by its caller must not take samples with it.
@@ -41,10 +50,14 @@ pub(super) fn plan(hosts: &HostService, wishes: mpsc::Receiver<Wish>, tasks: &Ta
 
 async fn run(hosts: &HostService, mut wishes: mpsc::Receiver<Wish>, stop: CancellationToken, board: &Tasks) {
     let mut dropped = 0;
+    // What a spool holds of a former life is written at once.
+    let mut recovery = hosts.spool.as_ref().map(|_| Recovery { settled_drops: None });
+    let mut is_first = recovery.is_some();
     loop {
         let mut wish = None;
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
+            () = std::future::ready(()), if is_first => false,
             () = tokio::time::sleep(hosts.config.batch_interval.duration()) => false,
             () = hosts.memory.pressure.notified() => false,
             Some(caller) = wishes.recv() => {
@@ -52,7 +65,11 @@ async fn run(hosts: &HostService, mut wishes: mpsc::Receiver<Wish>, stop: Cancel
                 false
             }
         };
-        let written = hosts.write().await;
+        is_first = false;
+        let written = match &mut recovery {
+            Some(recovery) => hosts.write_spooled(recovery).await,
+            None => hosts.write().await,
+        };
         if let Some(wish) = wish {
             // Whoever wished may have gone.
             let _ = wish.send(written.clone());
@@ -172,6 +189,58 @@ impl HostService {
             self.memory.remove(&load.host.id);
         }
         Ok(kept)
+    }
+
+    /// The same with a spool: segments are deleted once what they hold is in Redis, by way of memory or, where memory no
+    /// longer has it, from the segment.
+    async fn write_spooled(&self, recovery: &mut Recovery) -> Result<u64, RedisFault> {
+        let Some(spool) = &self.spool else { return self.write().await };
+        let drops = self.metrics.dropped.get();
+        let closed = spool.close_segment().await;
+        let mut written = self.write().await?;
+        for segment in closed {
+            if recovery.settled_drops != Some(drops) {
+                match self.replay(&segment).await? {
+                    Some(replayed) => written += replayed,
+                    None => continue,
+                }
+            }
+            if let Err(error) = spool.delete(segment).await {
+                tracing::warn!(%error, "a segment of the spool could not be deleted: it is written again later");
+            }
+        }
+        recovery.settled_drops = Some(drops);
+        Ok(written)
+    }
+
+    /// Writes what a segment holds; samples that are in Redis already do not double. `None`: it cannot be read now.
+    async fn replay(&self, segment: &Path) -> Result<Option<u64>, RedisFault> {
+        let records = match spool::read_segment(segment).await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(%error, segment = %segment.display(), "a segment of the spool cannot be read");
+                return Ok(None);
+            }
+        };
+        // Far fewer than may wait, so that none is dropped on its way through memory.
+        let group = self.config.write_samples.min(self.config.unstored_samples / 4);
+        let (mut written, mut waiting) = (0, 0);
+        for content in records {
+            let Some((id, owner, samples)) = spool::decode(&content) else {
+                tracing::error!(segment = %segment.display(), "a record of the spool is none of this version");
+                continue;
+            };
+            let host = self.memory.get(&id).map_or_else(|| self.memory.admit(Host::new(id, owner, false)), Ok);
+            let host = host.map_err(|_| RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))?;
+            waiting += samples.len();
+            self.memory.record(&host, samples, None, self.clock.now());
+            if waiting >= group {
+                written += self.write().await?;
+                waiting = 0;
+            }
+        }
+        written += self.write().await?;
+        Ok(Some(written))
     }
 
     fn disown(&self, load: &Load, reason: &str) {

@@ -1,11 +1,15 @@
 //! Host metrics against real servers.
 
+mod agent;
 mod cleanup;
+mod export;
 mod faults;
 mod input;
+mod ledger;
 mod organisations;
 mod reads;
 mod replicas;
+mod spool;
 
 use serde_json::{Value, json};
 

@@ -14,6 +14,7 @@ mod python;
 mod redis_server;
 mod reply;
 mod tls;
+pub mod wire;
 
 pub use app::{ADMIN_KEY, START, TestApp, TestAppBuilder};
 pub use collector::{Collector, hex};

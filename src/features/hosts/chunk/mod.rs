@@ -26,7 +26,7 @@ const MAX_SAMPLES: usize = 1 << 16;
 
 /// Bytes that are no chunk of ours.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ChunkError {
+pub enum ChunkError {
     #[error("a chunk of version {0:?}, which this service does not read")]
     Version(Option<u8>),
     #[error("a chunk that ends early")]
@@ -86,7 +86,15 @@ impl Head {
 /// # Errors
 /// [`ChunkError`] when the bytes are no chunk.
 pub(super) fn decode(chunk: &[u8]) -> Result<Vec<Sample>, ChunkError> {
-    let (head, rest) = Head::split(chunk)?;
+    decode_first(chunk).map(|(samples, _)| samples)
+}
+
+/// The samples of the chunk that stands first, and the bytes behind it.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_first(chunks: &[u8]) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
+    let (head, rest) = Head::split(chunks)?;
     if head.version == plain::VERSION { plain::read(rest, head.count) } else { packed::read(rest, head.count) }
 }
 

@@ -65,7 +65,7 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
     Ok(out)
 }
 
-pub(super) fn read(rest: &[u8], count: usize) -> Result<Vec<Sample>, ChunkError> {
+pub(super) fn read(rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let (timestamps, rest) = absolute_column(rest)?;
     let (numbers, mut rest) = absolute_column(rest)?;
     let mut samples: Vec<Sample> = decompress::<i64>(timestamps, count)?
@@ -90,7 +90,7 @@ pub(super) fn read(rest: &[u8], count: usize) -> Result<Vec<Sample>, ChunkError>
             (other, ..) => return Err(ChunkError::Form(other)),
         }
     }
-    Ok(samples)
+    Ok((samples, rest))
 }
 
 fn set_all(samples: &mut [Sample], field: &Field, bits: impl Iterator<Item = u64>) {

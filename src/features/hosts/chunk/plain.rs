@@ -28,7 +28,7 @@ pub(in crate::features::hosts) fn encode(samples: &[Sample]) -> Result<Vec<u8>, 
     Ok(out)
 }
 
-pub(super) fn read(mut rest: &[u8], count: usize) -> Result<Vec<Sample>, ChunkError> {
+pub(super) fn read(mut rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let mut samples = Vec::with_capacity(count.min(rest.len()));
     let mut next = || -> Result<u64, ChunkError> {
         let (number, tail) = split::<8>(rest)?;
@@ -42,5 +42,5 @@ pub(super) fn read(mut rest: &[u8], count: usize) -> Result<Vec<Sample>, ChunkEr
         }
         samples.push(sample);
     }
-    Ok(samples)
+    Ok((samples, rest))
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::export::Format;
 use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
@@ -49,6 +52,9 @@ const MAX_RECENT: usize = 1_000;
 pub(in super::super) struct RecentQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     count: Option<usize>,
+    /// `json`, `csv` or `influx`; else as `Accept` says.
+    #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
+    format: Option<Format>,
     /// The organisation; it must be the credential's.
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
@@ -62,7 +68,8 @@ pub(in super::super) struct RecentQuery {
     params(HostPath, RecentQuery),
     responses(
         ReadFailures,
-        (status = 200, description = "The newest samples; `source` says whether Redis could be asked", body = Recent),
+        (status = 200, description = "The newest samples; `source` says whether Redis could be asked", content(
+            (Recent = "application/json"), (String = "text/csv"), (String = "text/plain"))),
         (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
@@ -71,11 +78,15 @@ pub(in super::super) async fn get_recent(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Path(HostPath { id }): Path<HostPath>,
-    Query(RecentQuery { count, org_id }): Query<RecentQuery>,
-) -> Result<Json<Recent>, Problem> {
+    Query(RecentQuery { count, format, org_id }): Query<RecentQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let reach = Reach::of(&caller, org_id.as_deref())?;
     let count = within("count", count, DEFAULT_RECENT, MAX_RECENT)?;
-    Ok(Json(hosts.recent(&reach, &id, count).await?))
+    let format = of_windows(format, &headers)?;
+    let recent = hosts.recent(&reach, &id, count).await?;
+    let samples = recent.metrics.iter().map(|sample| (&id, &**sample));
+    Ok(format.answer(samples, None, &recent))
 }
 
 const DEFAULT_RANGE: usize = 1_000;
@@ -98,6 +109,9 @@ pub(in super::super) struct RangeQuery {
     /// `next_cursor` of the page before, which holds the window as well.
     #[param(value_type = String, required = false, pattern = "^[0-9a-f]+(-[0-9a-f]+){3}$", max_length = 80)]
     cursor: Option<Cursor>,
+    /// `json`, `csv` or `influx`; else as `Accept` says.
+    #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
+    format: Option<Format>,
     /// The organisation; it must be the credential's.
     #[param(required = false, max_length = 128, example = "grid-one")]
     org_id: Option<String>,
@@ -108,7 +122,8 @@ pub(in super::super) struct RangeQuery {
     params(HostPath, RangeQuery),
     responses(
         ReadFailures,
-        (status = 200, description = "A page of samples; `truncated` when there are more", body = RangeAnswer),
+        (status = 200, description = "A page of samples; `truncated` when there are more", content(
+            (RangeAnswer = "application/json"), (String = "text/csv"), (String = "text/plain"))),
         (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
@@ -118,11 +133,15 @@ pub(in super::super) async fn get_range(
     Extension(caller): Extension<Arc<Principal>>,
     Path(HostPath { id }): Path<HostPath>,
     Query(query): Query<RangeQuery>,
-) -> Result<Json<RangeAnswer>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let reach = Reach::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_RANGE, MAX_RANGE)?;
     let request = RangeRequest { start: query.start_time, end: query.end_time, cursor: query.cursor };
-    Ok(Json(hosts.range(&reach, &id, request, limit).await?))
+    let format = of_windows(query.format, &headers)?;
+    let page = hosts.range(&reach, &id, request, limit).await?;
+    let samples = page.metrics.iter().map(|sample| (&id, &**sample));
+    Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
 }
 
 const DEFAULT_LIST: usize = 100;
@@ -163,25 +182,67 @@ pub(in super::super) async fn list_hosts(
     Ok(Json(hosts.list(&reach, query.cursor.as_ref(), limit).await?))
 }
 
+/// Which newest samples are listed, and how.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in super::super) struct LatestQuery {
+    /// The most hosts of a page.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
+    cursor: Option<HostId>,
+    /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; else as `Accept` says.
+    #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
+    format: Option<Format>,
+    /// The organisation; it must be the credential's.
+    #[serde(rename = "orgId")]
+    #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
+    org_id: Option<String>,
+}
+
+/// Hosts of one scrape; more than one replica keeps in memory by default.
+const MAX_SCRAPED: usize = 10_000;
+
 /// The newest sample of each of the organisation's hosts, in the order of their names.
 ///
-/// Hosts that were silent for longer than `hosts.current_life` are left out.
+/// Hosts that were silent for longer than `hosts.current_life` are left out. As Prometheus text, this is a scrape target.
 #[utoipa::path(get, path = "/hosts/metrics/latest", tag = "hosts", operation_id = "list_latest_host_metrics",
-    params(ListQuery),
+    params(LatestQuery),
     responses(
         ReadFailures,
-        (status = 200, description = "A page of newest samples", body = LatestPage),
+        (status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
+            (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain"))),
         (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn list_latest(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<LatestPage>, Problem> {
+    Query(query): Query<LatestQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let reach = Reach::of(&caller, query.org_id.as_deref())?;
-    let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
-    Ok(Json(hosts.latest_of_all(&reach, query.cursor.as_ref(), limit).await?))
+    let format = Format::of(query.format, &headers);
+    let (cursor, limit) = match format {
+        Format::Prometheus => (None, MAX_SCRAPED),
+        _ => (query.cursor.as_ref(), within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?),
+    };
+    let page = hosts.latest_of_all(&reach, cursor, limit).await?;
+    let samples = page.items.iter().map(|latest| (&latest.host, &*latest.metrics));
+    Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
+}
+
+/// The form of a window; Prometheus's has no place for past samples.
+fn of_windows(parameter: Option<Format>, headers: &HeaderMap) -> Result<Format, Problem> {
+    match (parameter, Format::of(parameter, headers)) {
+        (Some(Format::Prometheus), _) => {
+            Err(Problem::query_parameter("format", "`prometheus` is for newest samples: /hosts/metrics/latest"))
+        }
+        (None, Format::Prometheus) => Ok(Format::Json),
+        (_, format) => Ok(format),
+    }
 }
 
 /// A number of items within its bounds.

@@ -63,7 +63,8 @@ impl Log {
 }
 
 fn begin(directory: &PathBuf, number: u64) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create_new(true).open(directory.join(format!("{number:020}.{SUFFIX}")))?;
+    let file =
+        OpenOptions::new().append(true).create_new(true).open(directory.join(format!("{number:020}.{SUFFIX}")))?;
     // A file is there after a crash only once its directory is synced.
     File::open(directory)?.sync_all()?;
     Ok(file)

@@ -8,14 +8,14 @@
 mod log;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use record::Record;
+pub(super) use record::{Record, decode};
 
 use super::config::HostsConfig;
 use crate::lifecycle::{Finding, Part, Parts, Tasks};
@@ -148,9 +148,7 @@ fn serve(log: &mut Log, requests: Vec<Request>) -> std::io::Result<u64> {
 }
 
 /// Files block: their work is done beside the runtime.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
@@ -160,8 +158,8 @@ async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) async fn read_segment(segment: PathBuf) -> std::io::Result<Vec<Vec<u8>>> {
-    let bytes = tokio::fs::read(&segment).await?;
+pub(super) async fn read_segment(segment: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+    let bytes = tokio::fs::read(segment).await?;
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();
     while let Some((content, tail)) = record::split(rest) {

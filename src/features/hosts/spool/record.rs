@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn a_record_survives_and_a_torn_or_damaged_one_is_told() {
         let (host, owner) = (HostId::new("web-1").expect("a name"), Organisation::new("o"));
-        let samples = [Sample { timestamp: 9, seq: 2, ..Sample::default() }, Sample { timestamp: 3, ..Sample::default() }];
+        let samples =
+            [Sample { timestamp: 9, seq: 2, ..Sample::default() }, Sample { timestamp: 3, ..Sample::default() }];
         let one = Record { host: &host, owner: &owner, samples: &samples }.encode().expect("a record");
         let two = [one.clone(), one.clone()].concat();
         let (content, rest) = split(&two).expect("a record");
