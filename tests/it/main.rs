@@ -71,4 +71,5 @@ mod timeseries_labels;
 mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_platform;
+mod timeseries_prom;
 mod timeseries_range;
