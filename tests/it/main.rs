@@ -75,6 +75,7 @@ mod timeseries_labels;
 mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_platform;
+mod timeseries_prom;
 mod timeseries_range;
 mod timeseries_rollups;
 mod timeseries_writers;

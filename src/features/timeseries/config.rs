@@ -40,6 +40,20 @@ pub(super) struct TimeseriesConfig {
     pub max_line: ByteSize,
     pub max_refused: usize,
     pub families: Vec<FamilyConfig>,
+    pub prom: PromConfig,
+}
+
+/// `[timeseries.prom]`: what queries of Prometheus' clients may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PromConfig {
+    pub lookback: Span,
+    pub max_query: ByteSize,
+    pub series: usize,
+    pub samples: usize,
+    pub steps: usize,
+    pub points: usize,
+    pub window_samples: usize,
 }
 
 /// Series that are created by their first sample.
@@ -96,6 +110,15 @@ impl Section for TimeseriesConfig {
         };
         short("retention", self.retention)?;
         short("min_life", self.min_life)?;
+        let PromConfig { lookback, max_query, series, samples, steps, points, window_samples } = &self.prom;
+        short("prom.lookback", *lookback)?;
+        // The parser's and the evaluation's stacks grow with the levels of a query.
+        within("prom.max_query", max_query.as_usize(), 64, 4_096)?;
+        within("prom.series", *series, 1, 1 << 20)?;
+        within("prom.samples", *samples, 1, 1 << 26)?;
+        within("prom.steps", *steps, 1, 1 << 20)?;
+        within("prom.points", *points, 1, 1 << 26)?;
+        within("prom.window_samples", *window_samples, 1, 1 << 32)?;
         for family in &self.families {
             short("families", family.retention)?;
             let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);

@@ -29,6 +29,7 @@ mod many;
 mod metrics;
 mod model;
 mod platform;
+mod prom;
 mod query;
 mod range;
 mod render;
@@ -62,6 +63,16 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item(),
         Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item(),
         Access::public("GET", "/ping"),
+        Access::scoped("GET", "/prom/api/v1/query", READ),
+        Access::scoped("POST", "/prom/api/v1/query", READ),
+        Access::scoped("GET", "/prom/api/v1/query_range", READ),
+        Access::scoped("POST", "/prom/api/v1/query_range", READ),
+        Access::scoped("GET", "/prom/api/v1/series", READ),
+        Access::scoped("POST", "/prom/api/v1/series", READ),
+        Access::scoped("GET", "/prom/api/v1/labels", READ),
+        Access::scoped("POST", "/prom/api/v1/labels", READ),
+        Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
+        Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
         Access::scoped("POST", "/timeseries/query", READ),
         Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
@@ -111,7 +122,9 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let streams = config.streams;
+    let prom = config.prom.clone();
     let timeseries = TimeseriesService::new(deps, config);
+    let prom = timeseries.prom(prom);
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
@@ -135,5 +148,13 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::write_v1))
         .routes(routes!(routes::get_ping))
         .with_state(bulk);
-    Ok(series.merge(loads))
+    let prom = OpenApiRouter::new()
+        .routes(routes!(routes::get_prom_query, routes::post_prom_query))
+        .routes(routes!(routes::get_prom_range, routes::post_prom_range))
+        .routes(routes!(routes::get_prom_series, routes::post_prom_series))
+        .routes(routes!(routes::get_prom_labels, routes::post_prom_labels))
+        .routes(routes!(routes::get_prom_values))
+        .routes(routes!(routes::get_prom_build))
+        .with_state(prom);
+    Ok(series.merge(loads).merge(prom))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backend::native::{Batch, NativeBackend};
-use super::config::TimeseriesConfig;
+use super::config::{PromConfig, TimeseriesConfig};
 use super::error::{Progress, TimeseriesError};
 use super::export::Export;
 use super::families::Families;
@@ -15,6 +15,7 @@ use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView, Timestamp,
 };
+use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
@@ -65,6 +66,11 @@ impl TimeseriesService {
     /// The rollups of series.
     pub(super) fn rollups(&self) -> &Rollups {
         &self.rollups
+    }
+
+    /// Prometheus' way of asking for the same series.
+    pub(super) fn prom(&self, config: PromConfig) -> PromService {
+        PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone())
     }
 
     /// A load of samples for many series.

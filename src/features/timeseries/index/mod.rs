@@ -82,6 +82,14 @@ impl SeriesIndex {
         Ok(Page { items, next_cursor })
     }
 
+    /// Those of the given series that exist.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn named(&self, series: Vec<SeriesKey>) -> Result<Vec<SeriesEntry>, RedisFault> {
+        Ok(self.look_up(series).await?.0)
+    }
+
     /// Drops the names of series that are gone.
     ///
     /// # Errors

@@ -43,7 +43,11 @@ impl Rollups {
                 if *there != added {
                     return Err(TimeseriesError::RollupExists { key, id: added.id() }.into());
                 }
-                return Ok((false, view(&added, state.as_ref())));
+                // Nothing changes, but an older token is refused all the same.
+                if token.is_none() || self.put(&key, state.as_ref(), &texts, None, token).await? {
+                    return Ok((false, view(&added, state.as_ref())));
+                }
+                continue;
             }
             if texts.len() >= self.most {
                 return Err(TimeseriesError::TooManyRollups { limit: self.most }.into());

@@ -1,13 +1,16 @@
 //! The doors of the time series: series and their samples here, windows of them in [`range`], the
-//! platform's own series in [`platform`], clients of InfluxDB in [`influx`].
+//! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
+//! in [`prom`].
 
 mod influx;
 mod platform;
+mod prom;
 mod range;
 mod rollups;
 
 pub(super) use influx::*;
 pub(super) use platform::*;
+pub(super) use prom::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
 
