@@ -1,7 +1,7 @@
 -- Put another list of rollups in the place of one series' list, unless that has changed meanwhile.
 -- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set   KEYS[4] blocks hash      (all share a hash tag)
 -- ARGV[1] current  the list that must be there, JSON, or empty: none
--- ARGV[2] other    the new list, JSON, or empty: none
+-- ARGV[2] other    the new list, JSON, or empty: none; the same as current: nothing changes, but for the fence
 -- ARGV[3] outlive  integer, ms that the longest rollup outlives the last write
 -- ARGV[4] dropped  the name of the rollup that the new list lacks, or empty: one was added
 -- Returns 1, 0 when another list is there, or -1 when there is no such series.   O(1), to drop one O(blocks)
@@ -12,6 +12,7 @@ if not there[1] then
   return -1
 end
 if (there[2] or '') ~= ARGV[1] then return 0 end
+if ARGV[2] == ARGV[1] then return 1 end
 if ARGV[2] == '' then
   redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from')
   redis.call('HINCRBY', KEYS[1], 'revision', 1)

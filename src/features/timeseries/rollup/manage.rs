@@ -43,8 +43,7 @@ impl Rollups {
                 if *there != added {
                     return Err(TimeseriesError::RollupExists { key, id: added.id() }.into());
                 }
-                // Nothing changes, but an older token is refused all the same.
-                if token.is_none() || self.put(&key, state.as_ref(), &texts, None, token).await? {
+                if self.keep(&key, state.as_ref(), &texts, token).await? {
                     return Ok((false, view(&added, state.as_ref())));
                 }
                 continue;
@@ -91,7 +90,10 @@ impl Rollups {
             let before = texts.len();
             texts.retain(|text| text.id() != id);
             if texts.len() == before {
-                return Err(TimeseriesError::NoRollup { key, id: id.to_owned() });
+                if self.keep(&key, state.as_ref(), &texts, token).await? {
+                    return Err(TimeseriesError::NoRollup { key, id: id.to_owned() });
+                }
+                continue;
             }
             if self.put(&key, state.as_ref(), &texts, Some(id), token).await? {
                 return Ok(());
@@ -103,6 +105,17 @@ impl Rollups {
     async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
         let state = self.backend.redis().call(&ReadState(&self.backend.keys(key))).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
+    }
+
+    /// Changes nothing, but refuses an older token all the same; `false`: there is another list by now.
+    async fn keep(
+        &self,
+        key: &SeriesKey,
+        state: Option<&State>,
+        texts: &[RuleText],
+        token: Option<FencingToken>,
+    ) -> Result<bool, TimeseriesError> {
+        Ok(token.is_none() || self.put(key, state, texts, None, token).await?)
     }
 
     /// Stores a list in the place of the one that was read; `false`: that is another one by now.
