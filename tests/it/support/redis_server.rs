@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -225,9 +226,19 @@ fn temporary_directory() -> TempDir {
 }
 
 /// A TCP port that was free a moment ago, for servers that must know their port before they start.
+///
+/// It is below those that the kernel gives to outgoing connections, so that none of them takes it meanwhile.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Every test is a process: each begins elsewhere.
+    let begin = std::process::id().wrapping_mul(37);
+    loop {
+        let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(offset).expect("below 20,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A missing server is a failure that says how to install it, never a skip.
