@@ -1,6 +1,9 @@
 //! One sample of a host: what its agent saw at one moment.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
@@ -24,8 +27,36 @@ pub(super) struct Cpu {
     #[schema(minimum = 1, maximum = 65_536, example = 8)]
     pub cores: u64,
     /// Runnable processes over 1, 5 and 15 minutes.
-    #[schema(example = json!([0.52, 0.58, 0.61]))]
+    #[serde(deserialize_with = "three")]
+    #[schema(min_items = 3, max_items = 3, example = json!([0.52, 0.58, 0.61]))]
     pub load_avg: [f64; 3],
+}
+
+/// Reads three numbers. By itself serde_json takes a fourth one for a mistake in the text, and names no field.
+fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Error> {
+    struct Three;
+
+    impl<'de> Visitor<'de> for Three {
+        type Value = [f64; 3];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("three numbers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<[f64; 3], A::Error> {
+            let mut loads = [0.0; 3];
+            for (at, load) in loads.iter_mut().enumerate() {
+                *load = items.next_element()?.ok_or_else(|| A::Error::invalid_length(at, &self))?;
+            }
+            let mut count = loads.len();
+            while items.next_element::<IgnoredAny>()?.is_some() {
+                count += 1;
+            }
+            if count == loads.len() { Ok(loads) } else { Err(A::Error::invalid_length(count, &self)) }
+        }
+    }
+
+    deserializer.deserialize_seq(Three)
 }
 
 /// Memory or disk.

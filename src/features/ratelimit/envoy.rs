@@ -18,6 +18,7 @@ use super::limiter::Limiter;
 use super::model::{LimitKey, MAX_TOGETHER};
 use super::service::LimitService;
 use super::strategy::Strategy;
+use crate::http::whole;
 
 /// What Envoy asks.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -30,8 +31,9 @@ pub(super) struct EnvoyRequest {
     #[schema(min_items = 1, max_items = 100)]
     pub descriptors: Vec<Descriptor>,
     /// What the call costs; the limiters' own `cost` when it is 0 or missing. `hitsAddend` is the same.
-    #[serde(default, alias = "hitsAddend")]
-    pub hits_addend: u32,
+    #[serde(default, alias = "hitsAddend", deserialize_with = "whole::unsigned")]
+    #[schema(maximum = 4_294_967_295_u64)]
+    pub hits_addend: u64,
 }
 
 /// What a limit may go by.
@@ -162,7 +164,7 @@ impl LimitService {
         if !(1..=MAX_TOGETHER).contains(&request.descriptors.len()) {
             return Err(BadAsk::new("descriptors", format!("must be from 1 to {MAX_TOGETHER}")));
         }
-        let cost = (request.hits_addend > 0).then_some(u64::from(request.hits_addend));
+        let cost = (request.hits_addend > 0).then_some(request.hits_addend);
         let limiters = self.limiters.load();
         let mut asks: Vec<Option<Ask>> = Vec::with_capacity(request.descriptors.len());
         for (at, Descriptor { entries }) in request.descriptors.iter().enumerate() {

@@ -18,6 +18,6 @@ use utoipa::IntoParams;
 pub(super) struct OrganisationQuery {
     /// The organisation; it must be the credential's. Administrators without one may name any.
     #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
+    #[param(rename = "orgId", required = false, example = "grid-one")]
     pub org_id: Option<String>,
 }

@@ -57,7 +57,7 @@ pub(in super::super) struct RecentQuery {
     format: Option<Format>,
     /// The organisation; it must be the credential's.
     #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
+    #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
@@ -107,13 +107,13 @@ pub(in super::super) struct RangeQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 10_000, default = 1_000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before, which holds the window as well.
-    #[param(value_type = String, required = false, pattern = "^[0-9a-f]+(-[0-9a-f]+){3}$", max_length = 80)]
+    #[param(value_type = String, required = false, pattern = "^[0-9a-f]+(-[0-9a-f]+){3}$")]
     cursor: Option<Cursor>,
     /// `json`, `csv` or `influx`; else as `Accept` says.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
     /// The organisation; it must be the credential's.
-    #[param(required = false, max_length = 128, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
@@ -160,7 +160,7 @@ pub(in super::super) struct ListQuery {
     cursor: Option<HostId>,
     /// The organisation; it must be the credential's.
     #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
+    #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
@@ -198,7 +198,7 @@ pub(in super::super) struct LatestQuery {
     format: Option<Format>,
     /// The organisation; it must be the credential's.
     #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, max_length = 128, example = "grid-one")]
+    #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
