@@ -31,7 +31,7 @@ pub(in crate::features::timeseries) struct MeterPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct SymbolPath {
-    #[param(min_length = 1, max_length = 499, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
+    #[param(min_length = 1, max_length = 498, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
     symbol: String,
 }
 
