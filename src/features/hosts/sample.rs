@@ -32,7 +32,7 @@ pub(super) struct Cpu {
     pub load_avg: [f64; 3],
 }
 
-/// Reads three numbers. By itself serde_json takes a fourth one for a mistake in the text, and names no field.
+/// Reads three numbers. By itself `serde_json` takes a fourth one for a mistake in the text, and names no field.
 fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Error> {
     struct Three;
 
