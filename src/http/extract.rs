@@ -52,6 +52,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if depth_exceeds(bytes, MAX_JSON_DEPTH) {
         return Err(Problem::new(&problem::TOO_DEEP).detail(format!("more than {MAX_JSON_DEPTH} levels")));
     }
+    // Most bodies are right: the path to what is wrong is looked for once something is.
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = json_pointer(error.path());

@@ -14,6 +14,10 @@ pub struct ReadFailures;
 #[derive(Debug)]
 pub struct WriteFailures;
 
+/// Of operations that read a JSON body, beside what is wrong with its fields.
+#[derive(Debug)]
+pub struct JsonBodyFailures;
+
 const CALLER: &[(&str, &str)] = &[
     ("401", "`unauthenticated`"),
     ("403", "`forbidden`"),
@@ -33,6 +37,13 @@ impl IntoResponses for WriteFailures {
         let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `redis-writes-refused`, `overloaded`");
         let full = ("507", "`redis-out-of-memory`");
         CALLER.iter().chain([&away, &full]).map(entry).collect()
+    }
+}
+
+impl IntoResponses for JsonBodyFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let broken = ("400", "`invalid-json`, `json-too-deep`, `body-incomplete`");
+        [broken, ("413", "`body-too-large`"), ("415", "`unsupported-media-type`")].iter().map(entry).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use super::model::{
 use super::service::LockService;
 use crate::http::auth::{ADMIN, Principal};
 use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 
@@ -24,28 +25,19 @@ const LOCK_TOKEN: &str = "lock-token";
 #[utoipa::path(post, path = "/locks/{resource}", tag = "locks", operation_id = "acquire_lock",
     params(ResourcePath), request_body = AcquireRequest,
     responses(
+        JsonBodyFailures, WriteFailures,
         (status = 201, description = "The lock is the caller's", body = LockGrant),
-        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`lock-held`: `retry_after_ms` says when its lease ends at the latest; \
          `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
-         content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 429, description = "`too-many-waiters`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
          `lock-unavailable`, `wait-interrupted`, `overloaded`: nothing is held", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 504, description = "`redis-timeout`, `deadline-exceeded`: should the lock have been granted, it is \
-         given back", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "`redis-out-of-memory`", body = ProblemBody,
-         content_type = "application/problem+json")))]
+         given back", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn acquire_lock(
     State(locks): State<LockService>,
     Path(path): Path<ResourcePath>,
@@ -62,26 +54,17 @@ pub(super) async fn acquire_lock(
 #[utoipa::path(post, path = "/locks/acquire-all", tag = "locks", operation_id = "acquire_locks",
     request_body = AcquireAllRequest,
     responses(
+        JsonBodyFailures, WriteFailures,
         (status = 201, description = "All locks are the caller's", body = LockGrants),
-        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`lock-held`: one of them is held, none was taken; `wrong-type`",
          body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
-         content_type = "application/problem+json"),
         (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
          `lock-unavailable`, `overloaded`: nothing is held", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 504, description = "`redis-timeout`, `deadline-exceeded`: whatever was granted is given back",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "`redis-out-of-memory`", body = ProblemBody,
-         content_type = "application/problem+json")))]
+         body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn acquire_locks(
     State(locks): State<LockService>,
     NoQuery: NoQuery,
@@ -97,25 +80,16 @@ pub(super) async fn acquire_locks(
 #[utoipa::path(patch, path = "/locks/{resource}", tag = "locks", operation_id = "extend_lock",
     params(ResourcePath), request_body = ExtendRequest,
     responses(
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "The lease as it is now", body = LockGrant),
-        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`lock-lost`: the token no longer holds the lock; `wrong-type`",
          body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody,
-         content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
          `lock-unavailable`, `overloaded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`redis-timeout`, `deadline-exceeded`: the lease may have been extended, count \
-         on the old end", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 507, description = "`redis-out-of-memory`", body = ProblemBody,
-         content_type = "application/problem+json")))]
+         on the old end", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn extend_lock(
     State(locks): State<LockService>,
     Path(path): Path<ResourcePath>,
@@ -131,20 +105,17 @@ pub(super) async fn extend_lock(
            ("Lock-Token" = Option<String>, Header, description = "The token of the grant; not needed with `force`",
             pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")),
     responses(
+        WriteFailures,
         (status = 204, description = "The lock is free"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`: `force` needs the scope `admin`", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 409, description = "`lock-lost`: nobody holds it; `lock-not-owned`: another token does; `wrong-type`",
          body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-writes-refused`, `redis-denied`, \
          `lock-unavailable`, `overloaded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`redis-timeout`, `deadline-exceeded`: the lock may be free", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 507, description = "`redis-out-of-memory`", body = ProblemBody,
          content_type = "application/problem+json")))]
 pub(super) async fn release_lock(
     State(locks): State<LockService>,
@@ -179,16 +150,10 @@ fn lock_token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
 #[utoipa::path(get, path = "/locks/{resource}", tag = "locks", operation_id = "inspect_lock",
     params(ResourcePath),
     responses(
+        ReadFailures,
         (status = 200, description = "The lock, held or free", body = LockState),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`redis-timeout`, `deadline-exceeded`", body = ProblemBody,
          content_type = "application/problem+json")))]
 pub(super) async fn inspect_lock(
     State(locks): State<LockService>,
@@ -205,16 +170,10 @@ pub(super) async fn inspect_lock(
 #[utoipa::path(get, path = "/locks", tag = "locks", operation_id = "list_locks",
     params(ListQuery),
     responses(
+        ReadFailures,
         (status = 200, description = "A page of held locks", body = Page<LockState>),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`redis-timeout`, `deadline-exceeded`", body = ProblemBody,
-         content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn list_locks(
     State(locks): State<LockService>,
     Query(query): Query<ListQuery>,
@@ -235,16 +194,10 @@ pub(super) async fn list_locks(
 /// Count what happened to locks.
 #[utoipa::path(get, path = "/locks/stats", tag = "locks", operation_id = "get_lock_stats",
     responses(
+        ReadFailures,
         (status = 200, description = "This replica's counts since its start", body = LockStats),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal-error`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`redis-timeout`, `deadline-exceeded`", body = ProblemBody,
-         content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_lock_stats(
     State(locks): State<LockService>,
     NoQuery: NoQuery,

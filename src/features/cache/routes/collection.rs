@@ -10,7 +10,7 @@ use super::super::index::Position;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
@@ -68,11 +68,8 @@ pub(in super::super) async fn list_keys(
 #[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
     NoQuery: NoQuery,

@@ -15,7 +15,7 @@ use super::super::write::Writing;
 use super::KeyPath;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{BodyLimit, Json, NoQuery, Query, collect};
-use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
 use crate::http::operation::Operation;
 use crate::http::problem::{Problem, ProblemBody};
@@ -266,13 +266,10 @@ pub(in super::super) async fn delete_value(
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7")),
     request_body = TouchRequest,
     responses((status = 204, description = "The value has the new life"),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 404, description = "`cache-miss`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn touch_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -290,12 +287,9 @@ pub(in super::super) async fn touch_value(
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "logins:7")),
     request_body = IncrementRequest,
     responses((status = 200, description = "The counter; with an `Idempotency-Key`, the first answer to it", body = Counter),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`not-a-number`, `wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn increment_counter(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,

@@ -13,7 +13,7 @@ use super::super::update::Request;
 use super::MAX_PATHS;
 use super::terms::Rights;
 use crate::http::extract::{Json, NoQuery};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::operation::Unrecorded;
 use crate::http::problem::{Location, Problem, ProblemBody};
 
@@ -25,11 +25,8 @@ use crate::http::problem::{Location, Problem, ProblemBody};
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<JsonService>,
     NoQuery: NoQuery,

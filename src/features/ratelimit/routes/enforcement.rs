@@ -18,7 +18,7 @@ use super::super::service::LimitService;
 use super::allow_inline;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Query};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
@@ -120,13 +120,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     responses((status = 204, description = "The call may pass",
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-header`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 429, description = "`rate-limited`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn enforce_limit(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -9,7 +9,7 @@ use super::super::envoy::{EnvoyReply, EnvoyRequest};
 use super::super::fields::{describe, seconds};
 use super::super::service::LimitService;
 use crate::http::extract::{Json, NoQuery};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::problem::{Location, NOT_FOUND, Problem, ProblemBody};
 
 /// Check descriptors as Envoy's rate-limit service does.
@@ -23,13 +23,10 @@ use crate::http::problem::{Location, NOT_FOUND, Problem, ProblemBody};
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
               (status = 429, description = "It may not: at least one descriptor is over its limit, and none was counted", body = EnvoyReply,
                headers(("Retry-After" = u64, description = "Seconds until the call fits in"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 404, description = "`not-found`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`, `checks-apart`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn check_descriptors(
     State(limits): State<LimitService>,
     NoQuery: NoQuery,

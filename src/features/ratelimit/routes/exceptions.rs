@@ -12,7 +12,7 @@ use super::super::service::LimitService;
 use super::StatePath;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
 
@@ -67,13 +67,10 @@ pub(in super::super) async fn reset_limits(
 #[utoipa::path(put, path = "/ratelimit/limiters/{limiter}/exceptions/{key}", tag = "ratelimit",
     operation_id = "put_limit_exception", params(StatePath), request_body = ExceptionRequest,
     responses((status = 200, description = "What holds from now on", body = ExceptionView),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`too-many-exceptions`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn put_exception(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -12,7 +12,7 @@ use super::super::service::LimitService;
 use super::{StatePath, allow_inline};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
-use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::problem::{Location, Problem, ProblemBody};
 
 /// Take a cost from a limit, if it fits in.
@@ -23,12 +23,9 @@ use crate::http::problem::{Location, Problem, ProblemBody};
     responses((status = 200, description = "The decision", body = CheckReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn check_limit(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -51,12 +48,9 @@ pub(in super::super) async fn check_limit(
     responses((status = 200, description = "The decisions, in the order of the checks", body = CheckAllReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
                        ("RateLimit" = String, description = "What is left of each, and when there is more"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`; `checks-apart` on a Redis Cluster", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn check_limits(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -9,7 +9,7 @@ use super::super::model::{CheckReply, ReserveReply, ReserveRequest, SettleReques
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
 use crate::http::extract::{Json, NoQuery, Path};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::problem::{Location, Problem, ProblemBody};
 
 /// Reserve a cost, to be settled when it is known what was used.
@@ -20,12 +20,9 @@ use crate::http::problem::{Location, Problem, ProblemBody};
     responses((status = 200, description = "The decision, with the reservation if it was granted", body = ReserveReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`too-many-reservations`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn reserve_limit(
     State(limits): State<LimitService>,
     NoQuery: NoQuery,
@@ -48,13 +45,10 @@ pub(in super::super) async fn reserve_limit(
     responses((status = 200, description = "How the limit stands now, as a look would say", body = CheckReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 404, description = "`unknown-reservation`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              JsonBodyFailures, WriteFailures))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<LimitService>,
     Path(id): Path<String>,

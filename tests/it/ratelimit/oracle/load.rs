@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::rates::Moment;
+use crate::support::eventually;
 
 /// For each process.
 const CLIENTS: usize = 32;
@@ -77,6 +78,13 @@ impl Load {
             client.expect("a client that ends");
         }
         outcome
+    }
+
+    /// Waits until so many more calls are answered.
+    pub async fn answered(&self, more: usize) {
+        let answered = || self.answers.lock().expect("the answers").len();
+        let goal = answered() + more;
+        eventually("calls are answered", async || answered() >= goal).await;
     }
 
     /// Whether every limiter has refused a call.
