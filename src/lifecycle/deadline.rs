@@ -1,4 +1,4 @@
-//! Deadlines by the tick: exact to 20 ms, and next to free.
+//! Deadlines by the tick: exact to 4 ms, and next to free.
 //!
 //! Every request has two deadlines that almost never pass. A runtime's timers are exact to 1 ms and cost a system call
 //! each: a timer that is earlier than all others wakes the very thread that sets it (measured: an eight-byte write per
@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
 use super::Tasks;
 
-const TICK: Duration = Duration::from_millis(20);
-/// A turn of the wheel is 10 s; later deadlines stay for further turns.
-const SLOTS: usize = 512;
-/// The wheel goes on turning for a second after the last deadline, since the next one is likely to come.
-const IDLE_TICKS: u32 = 50;
+const TICK: Duration = Duration::from_millis(2);
+/// A turn of the wheel is about 2 s; later deadlines stay for further turns.
+const SLOTS: usize = 1_024;
+/// The wheel goes on turning for a while after the last deadline, since the next one is likely to come.
+const IDLE_TICKS: u32 = 10;
 
 thread_local! {
     static WHEEL: RefCell<Option<Arc<Wheel>>> = const { RefCell::new(None) };
@@ -43,7 +44,7 @@ pub fn start_wheel(tasks: &Tasks) {
     });
 }
 
-/// Resolves at `at` or up to a tick later.
+/// Resolves at `at` or up to two ticks later.
 pub fn deadline(at: Instant) -> Deadline {
     Deadline { at, state: State::New }
 }
@@ -206,11 +207,14 @@ impl Wheel {
     }
 
     async fn turn_for_ever(&self) {
+        // Aligned to the ticks, so that a deadline passes little later than its tick.
+        let mut ticks = tokio::time::interval_at(self.started.into(), TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             self.entered.notified().await;
             let mut idle = 0;
             while idle < IDLE_TICKS {
-                tokio::time::sleep(TICK).await;
+                ticks.tick().await;
                 idle = if self.turn() { 0 } else { idle + 1 };
             }
             let mut inner = self.lock();
@@ -280,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn deadlines_pass_in_time_and_never_early() {
         let _tasks = on_wheel();
-        for wait in [0, 1, 19, 20, 21, 150] {
+        for wait in [0, 1, 2, 3, 20, 150] {
             let (wait, begun) = (Duration::from_millis(wait), Instant::now());
             deadline(begun + wait).await;
             assert!(begun.elapsed() >= wait, "{wait:?}: {:?}", begun.elapsed());

@@ -46,9 +46,6 @@ impl Redis {
             let fault = match attempt(&mut live, packet, effect, deadline).await {
                 Ok(value) => {
                     under_way.end("ok");
-                    if self.0.is_cluster {
-                        live.hear();
-                    }
                     if holds_read_only(&value) {
                         self.give_up(link, &live, FaultKind::ReadOnly);
                     }
@@ -111,6 +108,7 @@ async fn attempt(live: &mut Live, packet: Packet<'_>, effect: Effect, deadline: 
     match until(deadline, live.channel.send(packet)).await {
         // The errors of a pipeline stay among its items: they belong to single commands.
         Some(answer) => answer
+            .inspect(|_| live.hear())
             .and_then(|value| match value {
                 Value::ServerError(error) => Err(error.into()),
                 value => Ok(value),

@@ -36,7 +36,7 @@ pub(super) fn current_lane() -> usize {
 pub(super) struct Live {
     pub(super) channel: Channel,
     since: Instant,
-    /// When it last brought an answer, milliseconds after `since`.
+    /// When it last brought an answer, microseconds after `since`.
     heard: Arc<AtomicU64>,
     broken: CancellationToken,
 }
@@ -47,16 +47,16 @@ impl Live {
     }
 
     pub(super) fn hear(&self) {
-        self.heard.store(self.age_ms(), Ordering::Relaxed);
+        self.heard.store(self.age_us(), Ordering::Relaxed);
     }
 
     /// How long ago it brought an answer, or was made.
     pub(super) fn silence(&self) -> Duration {
-        Duration::from_millis(self.age_ms().saturating_sub(self.heard.load(Ordering::Relaxed)))
+        Duration::from_micros(self.age_us().saturating_sub(self.heard.load(Ordering::Relaxed)))
     }
 
-    fn age_ms(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn age_us(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn age(&self) -> Duration {
@@ -125,6 +125,15 @@ impl Link {
 
     pub(super) fn is_up(&self) -> bool {
         self.state.borrow().is_up()
+    }
+
+    /// How long ago the connection brought an answer, or was made or lost.
+    pub(super) fn silence(&self) -> Duration {
+        match &*self.state.borrow() {
+            LinkState::Up(live) => live.silence(),
+            LinkState::Connecting { since } => since.elapsed(),
+            LinkState::Down(_) => Duration::MAX,
+        }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkState> {

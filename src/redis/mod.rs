@@ -22,6 +22,7 @@ mod script;
 mod subscriber;
 mod topology;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ pub use topology::EndpointError;
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
 use crate::lifecycle::Tasks;
+use crate::lifecycle::deadline::until;
 use connection::{Channel, Packet};
 use link::{Link, LinkState};
 use metrics::RoleMetrics;
@@ -238,18 +240,7 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
     pub async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
-        self.call_until(self.deadline(), call).await
-    }
-
-    /// The same for a caller who would rather do without an answer than wait for longer than `limit`.
-    ///
-    /// # Errors
-    /// As [`Redis::call`].
-    pub async fn call_within<S: ScriptCall>(&self, limit: Duration, call: &S) -> Result<S::Reply, RedisFault> {
-        self.call_until(self.deadline().min(Instant::now() + limit), call).await
-    }
-
-    async fn call_until<S: ScriptCall>(&self, deadline: Instant, call: &S) -> Result<S::Reply, RedisFault> {
+        let deadline = self.deadline();
         let by_hash = Binding::by_hash(call);
         let value = match self.exchange(Packet::Command(&by_hash), S::EFFECT, deadline).await {
             // One command that loads and runs: between two, another SCRIPT FLUSH could fall.
@@ -260,6 +251,27 @@ impl Redis {
             answered => answered?,
         };
         decode::<S>(value)
+    }
+
+    /// The same for a caller who would rather do without an answer than wait for a server that has stopped: gives up
+    /// when nobody on this thread's connection got an answer for as long as `patience`. One that is merely busy goes on
+    /// answering others.
+    ///
+    /// # Errors
+    /// As [`Redis::call`]; giving up is a timeout.
+    pub async fn call_while_heard<S: ScriptCall>(&self, patience: Duration, call: &S) -> Result<S::Reply, RedisFault> {
+        let mut answer = pin!(self.call(call));
+        let mut wait = patience;
+        loop {
+            if let Some(answer) = until(Instant::now() + wait, answer.as_mut()).await {
+                return answer;
+            }
+            let silence = self.link(link::current_lane()).silence();
+            match patience.checked_sub(silence) {
+                Some(rest) if !rest.is_zero() => wait = rest,
+                _ => return Err(RedisFault::timeout(S::EFFECT)),
+            }
+        }
     }
 
     /// Calls one script for many bindings in one round trip; each has a result of its own.

@@ -136,6 +136,31 @@ async fn a_cut_and_a_stalled_road_are_told_apart_and_both_heal() {
 }
 
 #[tokio::test]
+async fn a_busy_redis_is_waited_for_and_a_silent_one_given_up() {
+    const PATIENCE: Duration = Duration::from_millis(150);
+    // The check's answer is long: passed on in pieces it would be a silence.
+    let config = "redis.command_timeout = \"20s\"\nredis.check_interval = \"1h\"";
+    let app = TestApp::builder().behind_proxy().config(config).spawn().await;
+    let redis = app.state();
+    app.proxy().trickle();
+    let ask = async |nth: usize| {
+        let stamp = Stamp::new(redis, &format!("stamp-{nth}"));
+        stamp.owns(&redis.call_while_heard(PATIENCE, &stamp).await.expect("an answer in its turn"))
+    };
+    let (own, took) = timed(join_all((0..200).map(ask))).await;
+    assert!(own.into_iter().all(|own| own));
+    assert!(took > 2 * PATIENCE, "the last ones waited for longer than they would for a silent server: {took:?}");
+    app.proxy().stall();
+    let (answer, took) = timed(redis.call_while_heard(PATIENCE, &Stamp::new(redis, "a"))).await;
+    expect_fault(answer, FaultKind::Timeout, Outcome::Unknown);
+    assert!((PATIENCE..Duration::from_secs(10)).contains(&took), "{took:?}");
+    app.proxy().heal();
+    // Who gave up has not condemned the connection for everybody else.
+    let stamp = Stamp::new(redis, "b");
+    assert!(stamp.owns(&redis.call(&stamp).await.expect("the same connection")));
+}
+
+#[tokio::test]
 async fn calls_that_time_out_late_do_not_cost_the_next_connection() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     let redis = app.state();

@@ -18,7 +18,7 @@ use crate::config::{FieldError, Section};
 pub(super) struct RatelimitConfig {
     /// Replicas that share the limits while Redis is away.
     pub instances: u64,
-    /// How long an open limiter waits for Redis.
+    /// How long an open limiter waits for a Redis that answers nobody.
     pub open_timeout: Span,
     /// Keys that a replica counts by itself while Redis is away.
     pub local_keys: usize,

@@ -10,7 +10,7 @@ use super::reservations::Hold;
 use super::rule::Plan;
 use super::scripts::{CHECK, Check, Checked, Peek, Take};
 use super::service::LimitService;
-use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault};
+use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
 
 /// Whether a decision takes what it grants.
 #[derive(Clone, Copy, Debug)]
@@ -120,25 +120,31 @@ impl LimitService {
         if is_open && self.watch.is_away() {
             return Ok(self.local.decide(asks, mode));
         }
-        let fault = match self.ask_redis(asks, mode, is_open).await {
-            Err(LimitError::Redis(fault)) if is_away(fault.kind) => fault,
-            answered => return answered,
-        };
-        if fault.kind == FaultKind::Timeout {
-            self.watch.note_away();
+        match self.ask_redis(asks, mode, is_open.then_some(self.open_timeout)).await {
+            Err(LimitError::Redis(fault)) if is_away(fault.kind) => {
+                if fault.kind == FaultKind::Timeout {
+                    self.watch.doubt();
+                }
+                if is_open { Ok(self.local.decide(asks, mode)) } else { Err(LimitError::Unavailable(fault)) }
+            }
+            answered => answered,
         }
-        if is_open { Ok(self.local.decide(asks, mode)) } else { Err(LimitError::Unavailable(fault)) }
     }
 
-    async fn ask_redis(&self, asks: &[Ask], mode: Mode<'_>, is_open: bool) -> Result<Decisions, LimitError> {
-        let limit = if is_open { self.open_timeout } else { self.redis.command_timeout() };
+    /// Gives up when Redis is silent for longer than `patience`, if that is given.
+    async fn ask_redis(
+        &self,
+        asks: &[Ask],
+        mode: Mode<'_>,
+        patience: Option<Duration>,
+    ) -> Result<Decisions, LimitError> {
         let checks: Vec<Check<'_>> = asks.iter().map(|ask| ask.check(self.redis.keys())).collect();
         for _ in 0..QUESTIONS + asks.len() {
             let hold = if let Mode::Reserve(hold) = mode { Some(hold) } else { None };
             let take = Take { checks: &checks, hold, now: self.clock.redis_arg() };
             let answer = match mode {
-                Mode::Take | Mode::Reserve(_) => self.redis.call_within(limit, &take).await?,
-                Mode::Peek => self.redis.call_within(limit, &Peek(take)).await?,
+                Mode::Take | Mode::Reserve(_) => self.call(patience, &take).await?,
+                Mode::Peek => self.call(patience, &Peek(take)).await?,
             };
             match answer {
                 Checked::Decided { granted, numbers } => {
@@ -149,7 +155,7 @@ impl LimitService {
                 Checked::Overdue { at } => {
                     if let Some(ask) = asks.get(at) {
                         // Few limiters take reservations, and few reservations are not settled.
-                        Box::pin(self.give_back_overdue(limit, ask)).await?;
+                        Box::pin(self.give_back_overdue(patience, ask)).await?;
                     }
                 }
                 Checked::Crowded => return Err(LimitError::TooManyReservations { most: self.open_reservations }),
@@ -163,6 +169,17 @@ impl LimitService {
             }
         }
         Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
+    }
+
+    pub(super) async fn call<S: ScriptCall>(
+        &self,
+        patience: Option<Duration>,
+        call: &S,
+    ) -> Result<S::Reply, RedisFault> {
+        match patience {
+            Some(patience) => self.redis.call_while_heard(patience, call).await,
+            None => self.redis.call(call).await,
+        }
     }
 
     /// What the script's numbers say, and where a state was made, its key for the list.

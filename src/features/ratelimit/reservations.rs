@@ -151,8 +151,7 @@ impl LimitService {
         if used > most {
             return Err(LimitError::Used { used, most });
         }
-        let wait = self.redis.command_timeout();
-        if !self.settle_within(wait, &limiter, &id.key, &id.secret, used).await? {
+        if !self.settle_within(None, &limiter, &id.key, &id.secret, used).await? {
             return Err(LimitError::UnknownReservation);
         }
         let cost = limiter.cost;
@@ -160,18 +159,18 @@ impl LimitService {
         standing.map_err(LimitError::applied)
     }
 
-    /// Gives back all reservations of a key that are past their time; waits no longer than `wait` for Redis.
+    /// Gives back all reservations of a key that are past their time; gives up on a Redis that is silent for `patience`.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(super) async fn give_back_overdue(&self, wait: Duration, ask: &Ask) -> Result<(), RedisFault> {
-        self.settle_within(wait, &ask.limiter, &ask.key, "", 0).await.map(|_| ())
+    pub(super) async fn give_back_overdue(&self, patience: Option<Duration>, ask: &Ask) -> Result<(), RedisFault> {
+        self.settle_within(patience, &ask.limiter, &ask.key, "", 0).await.map(|_| ())
     }
 
     /// Whether anything was settled; an empty `secret` is nobody's.
     async fn settle_within(
         &self,
-        wait: Duration,
+        patience: Option<Duration>,
         limiter: &Limiter,
         key: &LimitKey,
         secret: &str,
@@ -183,7 +182,7 @@ impl LimitService {
             let now = self.clock.redis_arg();
             let call =
                 Settle { state: &state, reservations: &reservations, now, secret, plan: &limiter.rule.plan, used };
-            match self.redis.call_within(wait, &call).await? {
+            match self.call(patience, &call).await? {
                 Settled::Done { count } => return Ok(count > 0),
                 Settled::Outside { now } => {
                     if let Plan::Calendar { calendar, .. } = &limiter.rule.plan {

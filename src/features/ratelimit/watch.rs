@@ -3,8 +3,9 @@
 //! A background task looks at the mark that admins' changes leave. Where it is new, the copy of their decisions is read
 //! anew, and refusals that were remembered are forgotten.
 //!
-//! A stopped Redis keeps its connections, so that every call would wait for its own timeout. The first one to do so
-//! spares the others the wait: from then on, who can do without Redis does, until the task got an answer.
+//! A stopped Redis keeps its connections, so that every call would wait for its own timeout. Whoever waited in vain has
+//! the task look at once. Where it gets no answer either, who can do without Redis does so without asking, until the
+//! task got one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +31,7 @@ struct Shared {
     exceptions: Arc<Exceptions>,
     blocked: Arc<Blocked>,
     is_away: AtomicBool,
-    went_away: Notify,
+    doubted: Notify,
     /// The mark of the last change that was taken in; `None` when nothing was read yet.
     seen: Mutex<Option<String>>,
 }
@@ -41,7 +42,7 @@ impl Watch {
             exceptions: Arc::clone(exceptions),
             blocked: Arc::clone(blocked),
             is_away: AtomicBool::new(false),
-            went_away: Notify::new(),
+            doubted: Notify::new(),
             seen: Mutex::default(),
         }))
     }
@@ -51,24 +52,32 @@ impl Watch {
     }
 
     /// Somebody waited in vain.
-    pub(super) fn note_away(&self) {
-        if !self.0.is_away.swap(true, Ordering::Relaxed) {
-            tracing::warn!("redis does not answer: open limits are counted locally");
-            self.0.went_away.notify_one();
+    pub(super) fn doubt(&self) {
+        self.0.doubted.notify_one();
+    }
+
+    fn conclude(&self, looked: &Result<(), RedisFault>) {
+        match looked {
+            Ok(()) if self.0.is_away.swap(false, Ordering::Relaxed) => {
+                tracing::info!("redis answers again: limits are counted there");
+            }
+            Err(fault) if fault.kind == FaultKind::Timeout && !self.0.is_away.swap(true, Ordering::Relaxed) => {
+                tracing::warn!("redis does not answer: open limits are counted locally");
+            }
+            // A Redis that refuses does not keep anybody waiting.
+            _ => {}
         }
     }
 
-    /// Looks every `interval`, and at once when Redis went away, until `stop`.
+    /// Looks every `interval`, and at once when somebody waited in vain, until `stop`.
     pub(super) async fn run(self, interval: Duration, tasks: Tasks, stop: CancellationToken) {
         loop {
             let looked = tokio::select! {
                 () = stop.cancelled() => return,
                 looked = self.look() => looked,
             };
+            self.conclude(&looked);
             let pause = if looked.is_ok() { interval } else { RETRY };
-            if looked.is_ok() && self.0.is_away.swap(false, Ordering::Relaxed) {
-                tracing::info!("redis answers again: limits are counted there");
-            }
             // That Redis cannot be reached, its role's own report says.
             tasks.report(
                 NAME,
@@ -80,7 +89,7 @@ impl Watch {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = self.0.went_away.notified() => {}
+                () = self.0.doubted.notified() => {}
             }
         }
     }

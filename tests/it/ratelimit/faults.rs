@@ -76,27 +76,24 @@ async fn an_open_limiter_admits_its_replicas_share_without_redis() {
 }
 
 #[tokio::test]
-async fn only_the_first_callers_wait_for_a_redis_that_is_stopped() {
-    let app = TestApp::builder().config(&both()).system_clock().spawn().await;
-    assert_eq!(check(&app, "open", "warm").await["degraded"], false);
+async fn open_limiters_do_not_wait_for_a_redis_that_is_stopped() {
+    let config = format!("ratelimit.open_timeout = \"5ms\"\n{}", both());
+    let app = TestApp::builder().config(&config).system_clock().spawn().await;
+    eventually("limits are counted in Redis", async || check(&app, "open", "k").await["degraded"] == false).await;
     app.redis().stall();
-    let began = Instant::now();
-    let replies = join_all((0..16).map(|nth| {
-        let app = &app;
-        async move { check(app, "open", &nth.to_string()).await }
-    }))
-    .await;
-    assert!(replies.iter().all(|reply| reply["degraded"] == true && reply["allowed"] == true), "{replies:?}");
-    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
     let mut waits: Vec<Duration> = Vec::new();
-    for nth in 0..200 {
+    for nth in 0..300 {
         let asked = Instant::now();
-        assert_eq!(check(&app, "open", &format!("key-{nth}")).await["degraded"], true);
+        let answer = check(&app, "open", &format!("key-{nth}")).await;
+        assert_eq!((&answer["degraded"], &answer["allowed"]), (&json!(true), &json!(true)));
         waits.push(asked.elapsed());
     }
-    waits.sort();
-    // A machine that is busy elsewhere may stop us now and then.
-    assert!(waits[150] < Duration::from_millis(10), "{waits:?}");
+    let (finding_out, knowing) = waits.split_at_mut(50);
+    for waits in [finding_out, knowing] {
+        waits.sort();
+        // A machine that is busy elsewhere may stop us now and then.
+        assert!(waits[waits.len() / 4] < Duration::from_millis(10), "{waits:?}");
+    }
     assert_closed(&ask(&app, "closed", "k").await);
     app.redis().resume();
     eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;

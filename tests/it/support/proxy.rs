@@ -1,17 +1,24 @@
-//! A proxy between the service and Redis that cuts, stalls and heals on demand.
+//! A proxy between the service and Redis that cuts, stalls, slows down and heals on demand.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+/// What a trickle passes on at a time, and how long it rests then.
+const PIECE: usize = 64;
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// What the proxy does with its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     /// Passes everything on.
     Heal,
+    /// Passes answers on in small pieces, one after the other.
+    Trickle,
     /// Keeps connections open and passes nothing.
     Stall,
     /// Closes connections, and new ones at once.
@@ -49,6 +56,10 @@ impl Proxy {
 
     pub fn cut(&self) {
         self.weather.send_modify(|weather| weather.mood = Mood::Cut);
+    }
+
+    pub fn trickle(&self) {
+        self.weather.send_modify(|weather| weather.mood = Mood::Trickle);
     }
 
     pub fn stall(&self) {
@@ -92,20 +103,24 @@ async fn pass(client: UnixStream, server: UnixStream, number: u64, mut weather: 
         if now.mood == Mood::Cut {
             return;
         }
-        let open = now.mood == Mood::Heal && number >= now.stranded_below;
+        let open = matches!(now.mood, Mood::Heal | Mood::Trickle) && number >= now.stranded_below;
+        let piece = if now.mood == Mood::Trickle { PIECE } else { answer.len() };
         let alive = tokio::select! {
             changed = weather.changed() => changed.is_ok(),
             read = from_client.read(&mut question), if open => match read {
                 Ok(length) if length > 0 => to_server.write_all(&question[..length]).await.is_ok(),
                 _ => false,
             },
-            read = from_server.read(&mut answer), if open => match read {
+            read = from_server.read(&mut answer[..piece]), if open => match read {
                 Ok(length) if length > 0 => to_client.write_all(&answer[..length]).await.is_ok(),
                 _ => false,
             },
         };
         if !alive {
             return;
+        }
+        if now.mood == Mood::Trickle {
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
