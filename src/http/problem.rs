@@ -250,6 +250,11 @@ impl Problem {
         self.cause.as_deref()
     }
 
+    /// Whether the change was made, where that is said.
+    pub fn known_outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
     /// Whether the change that the caller asked for may be in effect.
     pub fn may_have_applied(&self) -> bool {
         matches!(self.outcome, Some(Outcome::Unknown | Outcome::Applied))

@@ -43,7 +43,7 @@ pub(super) enum CacheError {
     NotOurs,
     #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
     TooLong { location: Location, pointer: String, ms: u64, max: u64 },
-    #[error("could not reach the cache")]
+    #[error(transparent)]
     Redis(#[from] RedisFault),
 }
 

@@ -56,7 +56,7 @@ pub(super) enum JsonError {
     Sealed(#[from] SealError),
     #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
     TooLong { location: Location, pointer: String, ms: u64, max: u64 },
-    #[error("could not reach the documents")]
+    #[error(transparent)]
     Redis(#[from] RedisFault),
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use redis::Value;
 use serde_json::value::RawValue;
 
-use model::{BASE64, DeleteResult, GetResult, ItemError, SetItem, SetResult};
+use model::{BASE64, DeleteResult, GetResult, SetItem, SetResult};
 pub(super) use model::{BatchReply, BatchRequest};
 
 use super::error::CacheError;
@@ -21,6 +21,7 @@ use super::scripts::{self, Expected};
 use super::service::{CacheService, Hit, Look, command, life};
 use super::value::{Generation, StoredValue};
 use super::write::unlisted;
+use crate::http::reply::ItemError;
 use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
 
 /// A value on its way to Redis.

@@ -7,11 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::super::error::CacheError;
 use super::super::model::{CacheKey, Millis, Tags};
 use super::super::value::ContentType;
-use crate::http::problem::Problem;
-use crate::redis::Outcome;
+use crate::http::reply::ItemError;
 
 /// Standard base64 with padding; bits behind the last byte are ignored, as most encoders' readers do.
 pub(super) const BASE64: GeneralPurpose =
@@ -210,27 +208,4 @@ pub(in super::super) struct DeleteResult {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
-}
-
-/// Why one item failed.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CacheItemError)]
-pub(in super::super) struct ItemError {
-    /// The kind of problem, as in `/problems/{slug}`.
-    #[schema(example = "cache-miss")]
-    pub code: &'static str,
-    pub detail: String,
-    pub outcome: Outcome,
-}
-
-impl ItemError {
-    /// The error with the status that it has as an answer of its own.
-    pub(super) fn of(error: CacheError) -> (u16, Self) {
-        let (detail, outcome) = match &error {
-            CacheError::Redis(fault) => (fault.to_string(), fault.outcome),
-            other => (other.to_string(), Outcome::NotApplied),
-        };
-        let problem = Problem::from(error);
-        (problem.status().as_u16(), Self { code: problem.kind().slug, detail, outcome })
-    }
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 pub(super) use model::{BatchReply, BatchRequest, DeleteItem, GetItem, SetItem};
-use model::{DeleteResult, GetResult, ItemError, SetResult};
+use model::{DeleteResult, GetResult, SetResult};
 
 use super::change::Answer;
 use super::error::JsonError;
@@ -16,6 +16,7 @@ use super::model::DocumentKey;
 use super::path::Path;
 use super::service::{JsonService, Selected};
 use super::update::{Done, Request};
+use crate::http::reply::ItemError;
 
 /// A batch whose paths were read.
 #[derive(Debug)]

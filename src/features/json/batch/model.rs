@@ -5,10 +5,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::super::document::Node;
-use super::super::error::JsonError;
 use super::super::model::{DocumentKey, Millis};
-use crate::http::problem::Problem;
-use crate::redis::Outcome;
+use crate::http::reply::ItemError;
 
 /// Reads, deletions and writes of many documents, made in this order.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -127,27 +125,4 @@ pub(in super::super) struct DeleteResult {
     pub deleted: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
-}
-
-/// Why one item failed.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = JsonItemError)]
-pub(in super::super) struct ItemError {
-    /// The kind of problem, as in `/problems/{slug}`.
-    #[schema(example = "json-missing")]
-    pub code: &'static str,
-    pub detail: String,
-    pub outcome: Outcome,
-}
-
-impl ItemError {
-    /// The error with the status that it has as an answer of its own.
-    pub(super) fn of(error: JsonError) -> (u16, Self) {
-        let (detail, outcome) = match &error {
-            JsonError::Redis(fault) => (fault.to_string(), fault.outcome),
-            other => (other.to_string(), Outcome::NotApplied),
-        };
-        let problem = Problem::from(error);
-        (problem.status().as_u16(), Self { code: problem.kind().slug, detail, outcome })
-    }
 }
