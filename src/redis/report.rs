@@ -233,8 +233,7 @@ async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisF
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
         // The command is probed, not the module's name: newer servers carry JSON in their core.
-        let answer: redis::Value = redis.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
-        if knows_command(&answer) {
+        if redis.knows(command).await? {
             modules.push(module);
         }
     }
@@ -259,6 +258,17 @@ fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
     match nodes.iter_mut().find(|node| node.name.as_deref() == name) {
         Some(node) => node.info.push_str(&text),
         None => nodes.push(Node { name: name.map(str::to_owned), info: text.into_owned() }),
+    }
+}
+
+impl Redis {
+    /// Whether the server has a command.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn knows(&self, command: &str) -> Result<bool, RedisFault> {
+        let answer = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
+        Ok(knows_command(&answer))
     }
 }
 

@@ -61,6 +61,7 @@ mod swagger_ui;
 mod telemetry;
 mod timeseries;
 mod timeseries_aggregates;
+mod timeseries_backends;
 mod timeseries_bulk;
 mod timeseries_calendar;
 mod timeseries_export;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::backend::Wish;
 use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
@@ -15,6 +16,7 @@ pub(super) const MAX_PAGE_POINTS: usize = 100_000;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeseriesConfig {
+    pub backend: Wish,
     /// Whether a write creates a series that no family covers.
     pub create_unknown: bool,
     /// Of series that no family covers and that do not say; 0 keeps everything.

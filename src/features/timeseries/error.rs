@@ -18,6 +18,8 @@ problems! { PROBLEMS:
         "GET /timeseries/{key}/rollups lists them; the last part of the path is the id.";
     ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
         "Delete it and add it again: it is then filled from the samples that there are.";
+    ROLLUPS_NOT_KEPT = "rollups-not-kept", CONFLICT, "The module keeps the samples, and has no rollups",
+        "Ranges answer the same without them. Move the series to the native backend to have them answered faster.";
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has as many rollups as it may",
         "Delete one that nobody asks for; timeseries.rollups says how many there may be.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
@@ -35,6 +37,8 @@ pub(super) enum TimeseriesError {
     Empty(SeriesKey),
     #[error("`{0}` exists with another definition")]
     Exists(SeriesKey),
+    #[error("rollups belong to the native backend")]
+    NoRollups,
     #[error("`{key}` has no rollup `{id}`")]
     NoRollup { key: SeriesKey, id: String },
     #[error("`{key}` has the rollup `{id}` with another retention")]
@@ -103,6 +107,7 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NotFound(_) => &SERIES_NOT_FOUND,
             TimeseriesError::Empty(_) => &SERIES_EMPTY,
             TimeseriesError::Exists(_) => &SERIES_EXISTS,
+            TimeseriesError::NoRollups => &ROLLUPS_NOT_KEPT,
             TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
             TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
             TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,

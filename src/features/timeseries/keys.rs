@@ -21,6 +21,8 @@ pub(super) struct SeriesKeys {
     /// `ts:rollups:{<series>}`: hash, the buckets of rollups in blocks (`rollup/blocks.rs`). Trimmed by whoever fills them;
     /// gone with the last rollup.
     pub blocks: Key,
+    /// `ts:definition:{<series>}`: hash, what `series` holds otherwise, where a module keeps the samples under `series`.
+    pub definition: Key,
 }
 
 impl SeriesKeys {
@@ -39,6 +41,7 @@ impl SeriesKeys {
             head: series.sibling("ts:head"),
             chunks: series.sibling("ts:chunks"),
             blocks: series.sibling("ts:rollups"),
+            definition: series.sibling("ts:definition"),
             series,
         }
     }

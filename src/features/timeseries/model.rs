@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::backend::{Description, Reason};
+use super::backend::{Description, Kind, Reason};
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::whole;
@@ -133,7 +133,7 @@ pub(super) struct SeriesView {
 }
 
 impl SeriesView {
-    pub(super) fn new(key: SeriesKey, description: Description) -> Self {
+    pub(super) fn new(key: SeriesKey, kind: Kind, description: Description) -> Self {
         let Description { definition: Definition { retention_ms, duplicate_policy, labels }, .. } = description;
         Self {
             key,
@@ -146,7 +146,7 @@ impl SeriesView {
             last_timestamp: description.ends.map(|(_, last)| last),
             chunks: description.chunks,
             bytes: description.bytes,
-            backend: "native",
+            backend: kind.name(),
         }
     }
 }

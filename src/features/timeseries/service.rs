@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::backend::native::{Batch, NativeBackend};
+use super::backend::Backend;
+use super::backend::native::Batch;
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TimeseriesError};
 use super::export::Export;
@@ -29,7 +30,7 @@ use crate::redis::{FencingToken, Outcome, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesService {
-    backend: NativeBackend,
+    backend: Backend,
     reader: RangeReader,
     many: ManyReader,
     index: SeriesIndex,
@@ -45,9 +46,8 @@ impl TimeseriesService {
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
-        backend.plan(&deps.tasks);
-        Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
+        let backend = Backend::new(deps, Arc::clone(&families), metrics.clone(), &config);
+        Filling::new(backend.beside().clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self {
             many: ManyReader::new(reader.clone(), index.clone(), &config),
@@ -129,7 +129,7 @@ impl TimeseriesService {
     /// [`TimeseriesError::NotFound`].
     pub(super) async fn describe(&self, key: SeriesKey) -> Result<SeriesView, TimeseriesError> {
         match self.backend.describe(&key).await? {
-            Some(description) => Ok(SeriesView::new(key, description)),
+            Some((kind, description)) => Ok(SeriesView::new(key, kind, description)),
             None => Err(TimeseriesError::NotFound(key)),
         }
     }

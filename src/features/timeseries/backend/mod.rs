@@ -1,15 +1,20 @@
 //! The seam below which samples are kept.
 //!
 //! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
-//! alter, describe, delete, append batches, read raw samples chunk by chunk, delete a window. [`native`] keeps them on
-//! Redis's own types and is the only backend now; another one offers the same methods and answers the same types.
+//! alter, describe, delete, append batches, read raw samples stretch by stretch, delete a window. [`native`] keeps them on
+//! Redis's own types and [`module`] in RedisTimeSeries; [`choice`] says which of them has the series of a deployment.
 
+mod choice;
 pub(super) mod chunk;
+mod either;
+mod module;
 pub(super) mod native;
 mod outcome;
 pub(super) mod packing;
 pub(super) mod queue;
 
+pub(super) use choice::{Kind, Wish};
+pub(super) use either::Backend;
 pub(super) use outcome::BatchOutcome;
 
 use super::series::{Definition, Sample};

@@ -21,6 +21,11 @@ pub(in crate::features::timeseries) struct BatchOutcome {
 }
 
 impl BatchOutcome {
+    /// Of a batch that did not get through.
+    pub(super) fn failed(fault: RedisFault) -> Self {
+        Self { fault: Some(fault), ..Self::default() }
+    }
+
     /// Adds one call's answer; `false` when no further call makes sense.
     pub(super) fn take(&mut self, answer: Result<<Append<'_> as ScriptCall>::Reply, RedisFault>) -> bool {
         match answer {

@@ -1,5 +1,6 @@
 //! The list of a series' rollups.
 
+use super::super::backend::Backend;
 use super::super::backend::native::NativeBackend;
 use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
@@ -14,13 +15,13 @@ use crate::redis::FencingToken;
 /// Adds, lists and drops rollups.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Rollups {
-    backend: NativeBackend,
+    backend: Backend,
     /// Rollups of one series at most.
     most: usize,
 }
 
 impl Rollups {
-    pub(in crate::features::timeseries) fn new(backend: NativeBackend, most: usize) -> Self {
+    pub(in crate::features::timeseries) fn new(backend: Backend, most: usize) -> Self {
         Self { backend, most }
     }
 
@@ -50,7 +51,7 @@ impl Rollups {
             }
             texts.push(added.clone());
             if self.put(&key, state.as_ref(), &texts, None, token).await? {
-                self.backend.note_stale(&key);
+                self.native().await?.note_stale(&key);
                 return Ok((true, view(&added, self.state(&key).await?.as_ref())));
             }
         }
@@ -66,7 +67,7 @@ impl Rollups {
     ) -> Result<Vec<RollupEntry>, TimeseriesError> {
         let state = self.state(key).await?;
         if state.as_ref().is_some_and(|state| !state.unrolled.is_empty()) {
-            self.backend.note_stale(key);
+            self.native().await?.note_stale(key);
         }
         Ok(texts(state.as_ref()).iter().map(|text| view(text, state.as_ref())).collect())
     }
@@ -95,9 +96,15 @@ impl Rollups {
         }
     }
 
+    /// What has rollups beside its samples.
+    async fn native(&self) -> Result<&NativeBackend, TimeseriesError> {
+        self.backend.native().await?.ok_or(TimeseriesError::NoRollups)
+    }
+
     /// `None`: the series has no rollups.
     async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
-        let state = self.backend.redis().call(&ReadState(&self.backend.keys(key))).await?;
+        let backend = self.native().await?;
+        let state = backend.redis().call(&ReadState(&backend.keys(key))).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
     }
 
@@ -110,8 +117,9 @@ impl Rollups {
         dropped: Option<&str>,
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
-        let keys = self.backend.keys(key);
-        let fence = self.backend.fence(&keys, token);
+        let backend = self.native().await?;
+        let keys = backend.keys(key);
+        let fence = backend.fence(&keys, token);
         let outlive = texts.iter().filter_map(|text| text.retention_ms);
         let define = Define {
             keys: &keys,
@@ -121,7 +129,7 @@ impl Rollups {
             dropped,
             fence: fence.as_ref(),
         };
-        match self.backend.redis().call(&define).await? {
+        match backend.redis().call(&define).await? {
             Defined::Done => Ok(true),
             Defined::Overtaken => Ok(false),
             Defined::NoSeries => Err(TimeseriesError::NotFound(key.clone())),

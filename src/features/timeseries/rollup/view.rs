@@ -1,8 +1,8 @@
 //! A rollup as a query reads it.
 
 use super::super::aggregate::{Aggregation, Grid};
-use super::super::backend::Window;
 use super::super::backend::native::NativeBackend;
+use super::super::backend::{Backend, Window};
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
 use super::super::scripts::ReadState;
@@ -47,7 +47,7 @@ impl<'a> RollupView<'a> {
     /// # Errors
     /// [`TimeseriesError`].
     pub(in crate::features::timeseries) async fn open(
-        backend: &'a NativeBackend,
+        backend: &'a Backend,
         key: &SeriesKey,
         aggregation: Aggregation,
         grid: &Grid,
@@ -55,6 +55,7 @@ impl<'a> RollupView<'a> {
         if !rule::is_possible(aggregation) {
             return Ok(None);
         }
+        let Some(backend) = backend.native().await? else { return Ok(None) };
         let keys = backend.keys(key);
         let Some(Some(state)) = backend.redis().call(&ReadState(&keys)).await? else { return Ok(None) };
         if !state.unrolled.is_empty() {
