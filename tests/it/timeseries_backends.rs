@@ -60,8 +60,9 @@ async fn on_the_module(name: &str) -> Option<TestApp> {
         return None;
     };
     let prefix = format!("{name}:{}:", std::process::id());
-    let redis = format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"\n");
-    Some(TestApp::builder().config("timeseries.backend = \"module\"").config(&redis).spawn().await)
+    // A slow moment of the machine is not a difference.
+    let redis = format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"\ncommand_timeout = \"10s\"\n");
+    Some(TestApp::builder().config("timeseries.backend = \"module\"\nhttp.request_deadline = \"30s\"").config(&redis).spawn().await)
 }
 
 #[derive(Clone, Debug)]
