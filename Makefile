@@ -20,6 +20,8 @@ build: ## Build the release binary
 
 test: ## Install what the tests need and run all of them
 	@scripts/setup_tests.sh
+	@test -n "$$GTX_TEST_MODULE_REDIS_URL" || \
+		echo "GTX_TEST_MODULE_REDIS_URL names no Redis with modules: nothing is tried against one" >&2
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features once more, under the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \

@@ -18,8 +18,8 @@ use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
-use crate::deps::Deps;
-use crate::features::{FEATURES, StartError, idempotency};
+use crate::deps::{Deps, Shared};
+use crate::features::{FEATURES, StartError, idempotency, ratelimit};
 use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
 use crate::http::auth::Authenticator;
 use crate::http::edge::{Edge, EdgeLayer};
@@ -105,7 +105,8 @@ impl App {
         let tasks = Tasks::new(clock.clone());
         let (parts, phase) = (Parts::default(), Phase::default());
         let configs = watch::Sender::new(config.clone());
-        let deps = Deps { config, configs, redis, clock, tasks, parts, metrics, traces, phase };
+        let shared = Shared::default();
+        let deps = Deps { config, configs, redis, clock, tasks, parts, metrics, traces, phase, shared };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
         Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
@@ -149,12 +150,11 @@ pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
     let edge = Edge::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
-    Ok(Router::new()
-        .nest(LEGACY_MOUNT, routes.clone())
-        .merge(routes)
-        .merge(pages)
-        .fallback(no_such_route)
-        .layer((EdgeLayer(Arc::new(edge)), idempotency::guard(deps)?)))
+    Ok(Router::new().nest(LEGACY_MOUNT, routes.clone()).merge(routes).merge(pages).fallback(no_such_route).layer((
+        EdgeLayer(Arc::new(edge)),
+        ratelimit::guard(deps)?,
+        idempotency::guard(deps)?,
+    )))
 }
 
 /// The API document, without anything running.
@@ -171,6 +171,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         metrics,
         traces: Traces::default(),
         phase: Phase::default(),
+        shared: Shared::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Milliseconds since 1970-01-01T00:00:00Z; negative before it.
 pub type UnixMillis = i64;
 
+/// The last moment that callers may name: 2^53 - 1, up to which every integer is a float of its own.
+pub const MAX_TIMESTAMP: UnixMillis = (1 << 53) - 1;
+
 /// Where the time of day comes from.
 #[derive(Clone, Debug)]
 pub enum Clock {

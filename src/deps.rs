@@ -1,5 +1,8 @@
 //! All that a feature may ever be given.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::Extensions;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -22,4 +25,28 @@ pub struct Deps {
     pub metrics: Metrics,
     pub traces: Traces,
     pub phase: Phase,
+    pub shared: Shared,
+}
+
+/// What a feature's routes share with its layer around all routes: one of each type.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<Mutex<Extensions>>);
+
+impl Shared {
+    /// The `T` of this service; built by whoever asks first.
+    ///
+    /// # Errors
+    /// Those of `build`; the next one to ask tries again.
+    pub fn get_or_build<T, E>(&self, build: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = shared.get::<T>() {
+            return Ok(part.clone());
+        }
+        let part = build()?;
+        shared.insert(part.clone());
+        Ok(part)
+    }
 }

@@ -17,9 +17,11 @@ mod client;
 mod codec;
 mod get;
 mod ingest;
+mod json;
 mod layers;
 mod locks;
 mod monitor;
+mod open_loop;
 mod peers;
 mod process;
 mod range;
@@ -47,6 +49,9 @@ const PARTS: &[(&str, Part)] = &[
     ("lock-added", locks::added::run),
     ("ratelimit", ratelimit::run),
     ("ratelimit-memory", ratelimit::memory::run),
+    ("json-paths", json::paths::run),
+    ("json-log", json::log::run),
+    ("json-hot", json::hot::run),
     ("ingest", ingest::run),
     ("range", range::run),
     ("codec", codec::run),

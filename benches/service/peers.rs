@@ -65,7 +65,9 @@ impl Bench {
     /// The same with more configuration, TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let scopes = ["cache", "timeseries", "locks"].map(|of| format!(r#""{of}:read", "{of}:write""#)).join(", ");
+        let scopes = ["cache", "timeseries", "locks", "json", "users"]
+            .map(|of| format!(r#""{of}:read", "{of}:write""#))
+            .join(", ");
         let scopes = format!(r#"{scopes}, "ratelimit:check""#);
         let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}");
         let port = free_port();

@@ -27,15 +27,30 @@ pub struct Question<'a> {
     path: &'a str,
     header: Option<&'a str>,
     json: Option<&'a str>,
+    turns: Option<Turns<'a>>,
+}
+
+/// Paths that differ in a number between `path` and `after`, from 1 to `count`, asked in turns.
+#[derive(Clone, Copy, Debug)]
+struct Turns<'a> {
+    method: &'a str,
+    after: &'a str,
+    count: &'a str,
 }
 
 impl<'a> Question<'a> {
     pub fn get(path: &'a str, header: Option<&'a str>) -> Self {
-        Self { path, header, json: None }
+        Self { path, header, json: None, turns: None }
     }
 
     pub fn post(path: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
-        Self { path, header, json: Some(json) }
+        Self { path, header, json: Some(json), turns: None }
+    }
+
+    /// The same PUT to every `<before><number><after>` in turns.
+    pub fn put_in_turns([before, after]: [&'a str; 2], count: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
+        let turns = Turns { method: "PUT", after, count };
+        Self { path: before, header, json: Some(json), turns: Some(turns) }
     }
 }
 
@@ -74,8 +89,13 @@ fn load(url: &str, question: Question<'_>, seconds: u32) -> String {
         command.args(["-H", header]);
     }
     if let Some(json) = question.json {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/service/post.lua");
-        command.args(["-H", "content-type: application/json", "-s"]).arg(script).args([url, "--", json]);
+        let file = if question.turns.is_some() { "in_turns.lua" } else { "post.lua" };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/service").join(file);
+        command.args(["-H", "content-type: application/json", "-s"]).arg(script).args([url, "--"]);
+        if let Some(Turns { method, after, count }) = question.turns {
+            command.args([method, question.path, after, count]);
+        }
+        command.arg(json);
     } else {
         command.arg(url);
     }

@@ -1,17 +1,21 @@
 -- Add one batch of samples to one series that the module keeps.
--- KEYS[1] series  hash: definition, listed      KEYS[2] samples  the module's      (both share a hash tag)
+-- KEYS[1] series   hash: definition, listed                (all three share a hash tag)
+-- KEYS[2] samples  the module's
+-- KEYS[3] blocks   hash: the buckets of rollups; only its expiry is touched
 -- ARGV[1] batch      n >= 1 records of 16 bytes, timestamps ascending, equal ones in the caller's order
 -- ARGV[2] min_life   integer, ms that a series outlives its last write at least
 -- ARGV[3] now        integer, Unix ms, or empty for Redis TIME
 -- ARGV[4] retention_ms, ARGV[5] duplicate_policy, ARGV[6] labels: the definition of a series that this batch creates;
 --         retention_ms empty: it creates none
 -- ARGV[7] policy     what holds for timestamps that are there already, instead of the series' own; empty: that one
--- Returns {-1} when there is no such series, else what append.lua returns, with nothing to pack or to roll up.
+-- ARGV[8] settled    integer, samples behind what rollups hold until it is time to fill them
+-- Returns {-1} when there is no such series, else what append.lua returns, with nothing to pack.
 -- O(n * log(chunks))
-assert(#KEYS == 2 and #ARGV == 7, 'module_append: 2 keys, 7 arguments')
+assert(#KEYS == 3 and #ARGV == 8, 'module_append: 3 keys, 8 arguments')
 local batch = ARGV[1]
 assert(#batch > 0 and #batch % 16 == 0, 'module_append: whole records')
 local TOO_OLD, DUPLICATE, OVERFLOW = 1, 2, 3
+local MAX_MARKS = 2048
 
 local function exact(number) return string.format('%.0f', number) end
 
@@ -26,13 +30,15 @@ local function now()
   return exact(time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
-local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed')
+local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'rolled', 'unrolled',
+  'outlive', 'trimmed')
 if not definition[1] then
-  if redis.call('EXISTS', unpack(KEYS)) > 0 then return redis.error_reply('WRONGTYPE no series of ours') end
+  if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return redis.error_reply('WRONGTYPE no series of ours') end
   if ARGV[4] == '' then return {-1, 0, 0, 0, '', {}, 0} end
   redis.call('TS.CREATE', KEYS[2], 'RETENTION', ARGV[4], 'DUPLICATE_POLICY', ARGV[5])
   redis.call('HSET', KEYS[1], 'retention_ms', ARGV[4], 'duplicate_policy', ARGV[5], 'labels', ARGV[6], 'created', now())
-  definition = {ARGV[4], ARGV[5], false}
+  redis.call('DEL', KEYS[3])
+  definition = {ARGV[4], ARGV[5], false, false, false, false, false}
 end
 local retention, policy = tonumber(definition[1]), ARGV[7] ~= '' and ARGV[7] or definition[2]
 local newest = redis.call('TS.GET', KEYS[2])[1]
@@ -53,6 +59,7 @@ local function choose(old, new)
 end
 
 local stored, refused = 0, {}
+local first_changed, last_changed
 for at = 1, #batch, 16 do
   local time, value = timestamp(at), struct.unpack('>d', batch, at + 8)
   local there, kept, reason = nil, value, nil
@@ -71,14 +78,39 @@ for at = 1, #batch, 16 do
   elseif not there or struct.pack('>d', there) ~= struct.pack('>d', kept) then
     redis.call('TS.ADD', KEYS[2], exact(time), string.format('%.17g', kept), 'ON_DUPLICATE', 'LAST')
     stored = stored + 1
+    first_changed, last_changed = first_changed or time, time
     newest = math.max(newest or 0, time)
   end
 end
 
 if retention > 0 then
-  local life = math.max(retention, tonumber(ARGV[2]))
+  local life = math.max(retention, tonumber(ARGV[2]), tonumber(definition[6] or 0))
   if redis.call('PTTL', KEYS[1]) < life then
     for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, exact(math.ceil(life * 17 / 16))) end
   end
 end
-return {#batch / 16, stored, definition[3] and 1 or 0, 0, '', refused, 0}
+-- Rollups hold what lies before `rolled`, but for what was changed there since: `unrolled`, a list of `from:to,`.
+local stale, rolled = 0, tonumber(definition[4])
+if rolled then
+  local unrolled = definition[5] or ''
+  if first_changed and first_changed < rolled then
+    unrolled = unrolled .. exact(first_changed) .. ':' .. exact(math.min(last_changed, rolled - 1)) .. ','
+    if #unrolled > MAX_MARKS then
+      -- So many are one: who is filling a part of them begins anew.
+      local first, last = math.huge, 0
+      for from, to in unrolled:gmatch('(%d+):(%d+),') do
+        first, last = math.min(first, tonumber(from)), math.max(last, tonumber(to))
+      end
+      unrolled = exact(first) .. ':' .. exact(last) .. ','
+      redis.call('HINCRBY', KEYS[1], 'revision', 1)
+    end
+    redis.call('HSET', KEYS[1], 'unrolled', unrolled)
+  end
+  -- The module may have freed what lies before.
+  if floor > tonumber(definition[7] or 0) then redis.call('HSET', KEYS[1], 'trimmed', exact(floor)) end
+  local behind = redis.call('HINCRBY', KEYS[1], 'behind', stored)
+  -- Samples must not expire before they are rolled up.
+  local overdue = retention > 0 and newest and rolled < newest - retention / 4
+  if unrolled ~= '' or overdue or behind >= tonumber(ARGV[8]) then stale = 1 end
+end
+return {#batch / 16, stored, definition[3] and 1 or 0, 0, '', refused, stale}

@@ -1,9 +1,12 @@
 //! The commands of the binary.
 
+mod agent;
+mod chunks;
 mod demo;
 mod document;
 mod healthcheck;
 mod key;
+mod migrate;
 mod serve;
 
 use std::path::PathBuf;
@@ -32,6 +35,10 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Send what is to be seen of this machine to a running service, at a steady pace.
+    Agent(agent::Options),
+    /// Print the samples in chunks of a host's history, read from standard input, as JSON lines.
+    ShowChunks,
 }
 
 /// The commands that read the configuration first.
@@ -43,6 +50,9 @@ enum Configured {
     Openapi(document::Options),
     /// Load readings into a running service and read daily sums back.
     Demo(demo::Options),
+    /// Move stored data between the native form and the modules of Redis; stop the service first.
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// Check the configuration and say where it is wrong.
     CheckConfig,
     /// Ask the service on this machine whether it is ready; exits with 0 if it is.
@@ -55,6 +65,8 @@ pub fn run() -> ExitCode {
     let command = match arguments.command {
         // Needs no configuration: it may be made to write the first one.
         Some(Command::Key(command)) => return key::run(&command),
+        Some(Command::Agent(options)) => return agent::run(&options),
+        Some(Command::ShowChunks) => return chunks::run(),
         Some(Command::Configured(command)) => command,
         None => Configured::Serve,
     };
@@ -66,6 +78,7 @@ pub fn run() -> ExitCode {
         Configured::Serve => serve::run(config, arguments.config),
         Configured::Openapi(options) => document::run(config, &options),
         Configured::Demo(options) => demo::run(&config, &options),
+        Configured::Migrate(command) => migrate::run(&config, &command),
         Configured::Healthcheck => healthcheck::run(&config),
         Configured::CheckConfig => match crate::app::check_config(&config) {
             Ok(()) => {

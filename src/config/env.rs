@@ -20,6 +20,7 @@ enum Unit {
     Number,
     Seconds,
     Milliseconds,
+    Days,
 }
 
 /// The names that the platform's deployments already set, their field and their fixed unit.
@@ -30,6 +31,8 @@ const PLATFORM: &[(&str, &str, Unit)] = &[
     ("REDIS_CONNECTION_TIMEOUT", "redis.connect_timeout", Unit::Seconds),
     ("REDIS_CONNECT_TIMEOUT", "redis.connect_timeout", Unit::Milliseconds),
     ("REDIS_COMMAND_TIMEOUT", "redis.command_timeout", Unit::Seconds),
+    ("REDIS_METRICS_RETENTION_DAYS", "hosts.retention", Unit::Days),
+    ("REDIS_BATCH_WRITE_INTERVAL_MS", "hosts.batch_interval", Unit::Milliseconds),
     ("JWT_SECRET", "auth.jwt_secret", Unit::Text),
     ("LOG_LEVEL", "log.level", Unit::Text),
     ("LOG_FORMAT", "log.format", Unit::Text),
@@ -105,6 +108,7 @@ impl Unit {
             Self::Number | Self::Text => Value::Integer(number),
             Self::Seconds => Value::String(format!("{number}s")),
             Self::Milliseconds => Value::String(format!("{number}ms")),
+            Self::Days => Value::String(format!("{number}d")),
         })
     }
 }
@@ -140,6 +144,10 @@ mod tests {
         assert_eq!(
             one("REDIS_COMMAND_TIMEOUT", "2"),
             Some(("redis.command_timeout".into(), Value::String("2s".into())))
+        );
+        assert_eq!(
+            one("REDIS_METRICS_RETENTION_DAYS", "7"),
+            Some(("hosts.retention".into(), Value::String("7d".into())))
         );
         assert_eq!(one("PORT", "8080"), Some(("http.port".into(), Value::Integer(8080))));
         assert!(settings([("PORT".to_owned(), "web".to_owned())]).is_err());

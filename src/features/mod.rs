@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod health;
+pub mod hosts;
 pub mod idempotency;
 pub mod json;
 pub mod locks;
@@ -42,6 +43,7 @@ pub struct Feature {
 pub static FEATURES: &[&Feature] = &[
     &cache::FEATURE,
     &health::FEATURE,
+    &hosts::FEATURE,
     &idempotency::FEATURE,
     &json::FEATURE,
     &locks::FEATURE,

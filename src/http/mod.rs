@@ -19,4 +19,5 @@ pub mod problem;
 pub mod reply;
 pub mod request_id;
 pub mod server;
+pub mod times;
 pub mod whole;

@@ -241,6 +241,11 @@ impl Problem {
         self.kind.status
     }
 
+    /// The broken rules that it names.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.cause.as_deref()
     }

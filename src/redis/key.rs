@@ -20,6 +20,12 @@ impl KeySpace {
     pub fn key(&self, name: impl fmt::Display) -> Key {
         Key(format!("{}{name}", self.prefix))
     }
+
+    /// The key of a complete name that Redis told, its prefix included.
+    pub fn named(&self, name: &str) -> Key {
+        debug_assert!(name.starts_with(&*self.prefix), "{name} is ours");
+        Key(name.to_owned())
+    }
 }
 
 /// A complete key name.

@@ -12,6 +12,7 @@ mod embedded;
 mod exchange;
 mod fault;
 mod fence;
+mod home;
 mod key;
 mod link;
 mod metrics;
@@ -21,6 +22,7 @@ mod roles;
 mod script;
 mod subscriber;
 mod topology;
+mod walk;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +39,7 @@ pub use dedicated::Dedicated;
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use fence::{Fence, FencingToken};
+pub use home::{Backend, Holding, Home, Wish};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use owners::owned_elsewhere;
@@ -45,6 +48,7 @@ pub use roles::{RedisRoles, Role};
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;
 pub use topology::EndpointError;
+pub use walk::Walk;
 
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
@@ -173,6 +177,11 @@ impl Redis {
     /// The time one command may take.
     pub fn command_timeout(&self) -> Duration {
         self.0.limits.command
+    }
+
+    /// How often the server's condition is looked at.
+    pub fn check_interval(&self) -> Duration {
+        self.0.limits.check_interval
     }
 
     /// What is known of the server: connection, version, modules, persistence, eviction policy, scripts.

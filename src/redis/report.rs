@@ -262,20 +262,16 @@ fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
 }
 
 impl Redis {
-    /// Whether the server has a command.
+    /// Whether the server has a command, its own or a module's.
     ///
     /// # Errors
-    /// [`RedisFault`].
+    /// [`RedisFault`] of the question.
     pub async fn knows(&self, command: &str) -> Result<bool, RedisFault> {
-        let answer = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
-        Ok(knows_command(&answer))
-    }
-}
-
-fn knows_command(value: &redis::Value) -> bool {
-    match value {
-        redis::Value::Array(items) => items.iter().any(|item| !matches!(item, redis::Value::Nil)),
-        _ => false,
+        let answer: redis::Value = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
+        Ok(match answer {
+            redis::Value::Array(items) => items.iter().any(|item| !matches!(item, redis::Value::Nil)),
+            _ => false,
+        })
     }
 }
 

@@ -24,8 +24,7 @@ fn expect_rule(reply: &Reply, code: &str, pointer: &str, rule: &str) {
 
 #[track_caller]
 fn expect_nothing_stored(app: &TestApp) {
-    let stored: Vec<String> = app.redis().command(&["KEYS", "*"]);
-    assert_eq!(stored, Vec::<String>::new());
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 /// Path, what it breaks, and of which name.

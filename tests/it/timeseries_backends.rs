@@ -1,15 +1,15 @@
-//! Which backend keeps the series, and that the answers do not tell: with `GTX_TEST_MODULE_REDIS_URL`, the URL of a
-//! server that has TS.ADD, every program of changes and questions is sent to both.
+//! Which backend keeps the series, and that the answers do not tell: every program of changes and questions is sent to
+//! both, if the tests know a Redis that has the module.
 
 use axum::http::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, TestApp, eventually};
+use crate::support::{Reply, TestApp, command, eventually, module_redis_url, on_module_redis};
 use crate::timeseries::{sample, write};
 
-const RECORD: &str = "timeseries:backend";
+const RECORD: &str = "timeseries:{backend}";
 
 #[tokio::test]
 async fn the_first_replica_decides_and_all_others_follow() {
@@ -17,10 +17,11 @@ async fn the_first_replica_decides_and_all_others_follow() {
     write(&first, "/timeseries/energy:consumption:a", vec![sample(1, 1.0)]).await;
     assert_eq!(first.redis().command::<String>(&["GET", RECORD]), "native");
     assert_eq!(first.get("/timeseries/energy:consumption:a").await.expect(200).json()["backend"], "native");
-    let second = TestApp::builder().config("timeseries.backend = \"module\"").beside(&first).unready().spawn().await;
+    let second = TestApp::builder().config("timeseries.backend = \"module\"").beside(&first).spawn().await;
     let told = async || {
         let ready = second.get("/health/ready").await.json();
-        ready["status"] == "degraded" && ready.to_string().contains("timeseries.backend asks for the module")
+        ready["status"] == "degraded"
+            && ready.to_string().contains("timeseries.backend is `module`, but series are kept `native`")
     };
     eventually("readiness tells that the wish is not met", told).await;
     assert_eq!(second.get("/timeseries/energy:consumption:a/latest").await.expect(200).json()["value"], 1.0);
@@ -28,41 +29,44 @@ async fn the_first_replica_decides_and_all_others_follow() {
 
 #[tokio::test]
 async fn series_of_a_module_that_is_not_there_are_refused_and_nothing_else_is_used() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     app.redis().command::<()>(&["SET", RECORD, "module"]);
-    let other = TestApp::builder().beside(&app).unready().spawn().await;
-    let refused = async || {
-        let problem =
-            other.post("/timeseries/energy:consumption:a/samples", json!({ "samples": [sample(1, 1.0)] })).await;
-        problem.is(503) && problem.json()["outcome"] == "not_applied"
-    };
-    eventually("writes are refused", refused).await;
-    other.get("/timeseries/energy:consumption:a/range").await.expect(503);
-    let down = async || other.get("/health/ready").await.text().contains("the server does not have it");
-    eventually("readiness tells that the module is missing", down).await;
+    let told =
+        async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
+    eventually("readiness tells that the module is missing", told).await;
+    let body = json!({ "samples": [sample(1, 1.0)] });
+    let refused = app.post("/timeseries/energy:consumption:a/samples", body).await;
+    assert_eq!(refused.expect_problem(503, "redis-unavailable")["outcome"], "not_applied");
+    app.get("/timeseries/energy:consumption:a/range").await.expect_problem(503, "redis-unavailable");
     assert_eq!(app.redis().command::<i64>(&["EXISTS", "energy:consumption:a"]), 0);
 }
 
 #[tokio::test]
 async fn a_wish_for_the_module_is_not_written_down_where_it_is_not() {
-    let app = TestApp::builder().config("timeseries.backend = \"module\"").unready().spawn().await;
-    let down =
-        async || app.get("/health/ready").await.text().contains("asks for the module, which the server does not have");
-    eventually("readiness tells that the module is missing", down).await;
-    app.get("/timeseries/energy:consumption:a").await.expect(503);
+    let config = "timeseries.backend = \"module\"\nredis.check_interval = \"50ms\"";
+    let app = TestApp::builder().config(config).spawn().await;
+    let told =
+        async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
+    eventually("readiness tells that the module is missing", told).await;
+    app.get("/timeseries/energy:consumption:a").await.expect_problem(503, "redis-unavailable");
     assert_eq!(app.redis().command::<i64>(&["EXISTS", RECORD]), 0);
 }
 
-/// The service on the server with the module, in a part of it of its own; `None`, and a word about it, without one.
-async fn on_the_module(name: &str) -> Option<TestApp> {
-    let Ok(url) = std::env::var("GTX_TEST_MODULE_REDIS_URL") else {
-        println!("GTX_TEST_MODULE_REDIS_URL is not set: the module backend is not tested");
-        return None;
-    };
-    let prefix = format!("{name}:{}:", std::process::id());
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_not_written_over() {
+    let app = TestApp::spawn().await;
+    app.redis().command::<()>(&["SET", RECORD, "columns"]);
+    let other = TestApp::builder().beside(&app).unready().spawn().await;
+    let refused = async || other.get("/timeseries/energy:consumption:a").await.is(500);
+    eventually("series of an unknown backend are refused", refused).await;
+    assert_eq!(app.redis().command::<String>(&["GET", RECORD]), "columns");
+}
+
+/// The service on the server with the module, in a part of it of its own; `None` without one.
+async fn on_the_module() -> Option<TestApp> {
     // A slow moment of the machine is not a difference.
-    let redis = format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"\ncommand_timeout = \"10s\"\n");
-    Some(TestApp::builder().config("timeseries.backend = \"module\"\nhttp.request_deadline = \"30s\"").config(&redis).spawn().await)
+    let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
+    Some(TestApp::builder().config(&on_module_redis(&module_redis_url()?)).config(patience).spawn().await)
 }
 
 #[derive(Clone, Debug)]
@@ -186,7 +190,7 @@ async fn same(
 #[test]
 fn both_backends_answer_the_same_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let Some(module) = runtime.block_on(on_the_module("same")) else { return };
+    let Some(module) = runtime.block_on(on_the_module()) else { return };
     let native = runtime.block_on(TestApp::spawn());
     let case = std::cell::Cell::new(0);
     for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000), ("last", 500)] {
@@ -202,16 +206,16 @@ fn both_backends_answer_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn the_module_keeps_samples_under_the_platforms_names_and_has_no_rollups() {
-    let Some(app) = on_the_module("names").await else { return };
+async fn the_module_keeps_samples_under_the_platforms_names() {
+    let Some(app) = on_the_module().await else { return };
     let series = "/timeseries/energy:consumption:a";
     write(&app, series, vec![sample(1, 1.5), sample(5, -0.0), sample(3, f64::MAX)]).await;
     let range = app.get(&format!("{series}/range")).await.expect(200).json();
     assert_eq!(range["samples"][1]["value"], f64::MAX);
     let described = app.get(series).await.expect(200).json();
     assert_eq!((&described["backend"], &described["count"]), (&json!("module"), &json!(3)));
-    let rollup = json!({ "bucket": "1d", "agg": "sum" });
-    app.post(&format!("{series}/rollups"), rollup).await.expect_problem(409, "rollups-not-kept");
-    app.get(&format!("{series}/range?agg=sum&bucket=1d")).await.expect(200);
+    let name = app.state().keys().key("energy:consumption:a");
+    assert_eq!(command::<i64>(&app, &["TS.DEL", name.as_str(), "3", "4"]).await, 1, "it is the module's own series");
     app.delete(series).await.expect(204);
+    assert_eq!(command::<i64>(&app, &["EXISTS", name.as_str()]).await, 0);
 }

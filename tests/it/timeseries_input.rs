@@ -8,8 +8,7 @@ use crate::support::TestApp;
 use crate::timeseries::{METER, sample};
 
 fn stores_nothing(app: &TestApp) {
-    let keys: Vec<String> = app.redis().command(&["KEYS", "*"]);
-    assert_eq!(keys, Vec::<String>::new());
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 #[tokio::test]

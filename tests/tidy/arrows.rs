@@ -9,7 +9,21 @@ use crate::tree::{File, files};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["gridtokenx_redis::cli"]),
     ("lib", &[]),
-    ("cli", &["app", "clock", "config", "http", "lifecycle", "redis", "telemetry", "tls"]),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "features::hosts::dump",
+            "features::json::migration",
+            "http",
+            "lifecycle",
+            "redis",
+            "telemetry",
+            "tls",
+        ],
+    ),
     ("app", &["clock", "config", "deps", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
     ("deps", &["clock", "config", "http", "lifecycle", "redis", "telemetry"]),
     (
@@ -36,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http::operation",
             "http::problem",
             "http::reply",
+            "http::times",
             "http::whole",
             "lifecycle",
             "lua",

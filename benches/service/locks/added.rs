@@ -2,24 +2,15 @@
 //! same rate straight to Redis.
 
 use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use redis::Value;
 
 use super::scripts::{ACQUIRE, JSON, Scripts, numbered, token};
 use crate::get::ROUNDS;
-use crate::median;
+use crate::open_loop::{Ask, CONNECTIONS, RATE, latencies, percentile};
 use crate::peers::{Bench, Service, Transport};
 use crate::report::Report;
 use crate::socket::RedisSocket;
-
-/// Requests per second.
-const RATE: u32 = 1_000;
-/// Connections that take turns; each has this many intervals for its request.
-const CONNECTIONS: u32 = 16;
-/// Requests of each connection: five seconds, an acquire and a release in turn.
-const REQUESTS: u32 = 312;
 
 pub fn run(bench: &Bench, report: &mut Report) {
     let service = bench.service(Transport::Tcp);
@@ -30,50 +21,18 @@ pub fn run(bench: &Bench, report: &mut Report) {
         straight
             .push(latencies((0..CONNECTIONS).map(|number| over_resp(bench.redis.address, &scripts, number)).collect()));
     }
-    let at = |rounds: &[Vec<f64>], share: usize| {
-        median(rounds.iter().map(|sorted| sorted[sorted.len() * share / 100]).collect())
-    };
     for (name, rounds) in [("through the service", &through), ("the same scripts on a socket to Redis", &straight)] {
         report.row(
             format!("acquire or release at {RATE} per second, open loop: {name}"),
-            format!("p50 {:.0} us, p99 {:.0} us", at(rounds, 50), at(rounds, 99)),
+            format!("p50 {:.0} us, p99 {:.0} us", percentile(rounds, 50), percentile(rounds, 99)),
             "",
         );
     }
     report.row(
         "the same: time that the service adds, p50",
-        format!("{:.0} us", at(&through, 50) - at(&straight, 50)),
+        format!("{:.0} us", percentile(&through, 50) - percentile(&straight, 50)),
         "below 1,000 us",
     );
-}
-
-/// A connection's next request and its answer.
-type Ask<'a> = Box<dyn FnMut(u32) + Send + 'a>;
-
-/// Microseconds of all requests, sorted. Each counts from the moment at which it was due, so that one which had to wait
-/// for the answer before it, or for this loader, is not flattered.
-fn latencies(connections: Vec<Ask<'_>>) -> Vec<f64> {
-    let interval = Duration::from_secs(1) / RATE;
-    let start = Instant::now() + 10 * interval;
-    let mut latencies: Vec<f64> = thread::scope(|scope| {
-        let running: Vec<_> = (0..CONNECTIONS)
-            .zip(connections)
-            .map(|(place, mut ask)| {
-                scope.spawn(move || {
-                    let one = |request| {
-                        let due: Instant = start + (place + request * CONNECTIONS) * interval;
-                        thread::sleep(due.saturating_duration_since(Instant::now()));
-                        ask(request);
-                        due.elapsed().as_secs_f64() * 1e6
-                    };
-                    (0..REQUESTS).map(one).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        running.into_iter().flat_map(|running| running.join().expect("the latencies")).collect()
-    });
-    latencies.sort_by(f64::total_cmp);
-    latencies
 }
 
 fn over_http(service: &Service, number: u32) -> Ask<'_> {

@@ -113,5 +113,6 @@ fn evalsha(bench: &Bench, service: &Service, check: &str) -> Vec<String> {
     let is_check = |arguments: &Vec<String>| {
         arguments[0].eq_ignore_ascii_case("evalsha") && arguments.iter().any(|argument| argument == "take")
     };
-    sent.find(is_check).expect("a script call")
+    // The first call may be answered that a calendar window is another one by Redis's clock: it takes nothing.
+    sent.rfind(is_check).expect("a script call")
 }

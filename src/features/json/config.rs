@@ -10,11 +10,13 @@ use super::schema::Schema;
 use super::vault::Vault;
 use crate::config::value::{ByteSize, Secret, Span};
 use crate::config::{FieldError, Section};
-use crate::redis::owned_elsewhere;
+use crate::redis::{Wish, owned_elsewhere};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonConfig {
+    /// What a deployment without documents begins with.
+    pub backend: Wish,
     /// The largest document as compact text.
     pub document_limit: ByteSize,
     pub path_limit: ByteSize,
@@ -202,6 +204,7 @@ mod tests {
     fn a_wrong_setting_names_its_field() {
         for (overrides, field) in [
             ("json.document_limit = \"0B\"", "json.document_limit"),
+            ("json.backend = \"redisjson\"", "json.backend"),
             ("json.path_visits = 0", "json.path_visits"),
             ("json.answer_ttl = \"0s\"", "json.answer_ttl"),
             ("json.retry_min = \"1m\"", "json.retry_min"),

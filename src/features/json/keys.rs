@@ -2,10 +2,12 @@
 //!
 //! | name | type | life | deleted by |
 //! |---|---|---|---|
-//! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text | `ttl_ms`, else until deleted | DELETE |
+//! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text, or a value of RedisJSON | `ttl_ms`, else until deleted | DELETE |
+//! | `json:text:{<document's name>}` | string: the text where RedisJSON shows another one, behind a SHA-1 of that | the document's | DELETE |
 //! | `json:version:{<document's name>}` | string: integer | the document's and `json.version_life` | expiry |
 //! | `json:fence:{<document's name>}` | integer: the highest fencing token seen | the version's and `fencing.outlive` | expiry |
 //! | `json:answer:<operation>:{<document's name>}` | string: a change's answer | `json.answer_ttl` | expiry |
+//! | `json:{backend}` | string: `native` or `module`, where the deployment keeps its documents | no end | nobody |
 //! | `json:changes` | channel: one message per change | | |
 //!
 //! Callers' text is escaped and so has no braces, while the siblings have: neither can meet the other.
@@ -62,6 +64,7 @@ pub(super) struct JsonKeys {
     /// The start of the keys of every collection.
     prefixes: Vec<String>,
     changes: Key,
+    backend: Key,
 }
 
 /// One document's place.
@@ -69,9 +72,15 @@ pub(super) struct JsonKeys {
 pub(super) struct Place {
     pub document: Key,
     pub version: Key,
+    /// What was written, beside a value of the module that shows something else.
+    pub text: Key,
 }
 
 impl Place {
+    fn of(document: Key) -> Self {
+        Self { version: document.sibling("json:version"), text: document.sibling("json:text"), document }
+    }
+
     pub(super) fn fence(&self) -> Key {
         self.document.sibling("json:fence")
     }
@@ -89,14 +98,35 @@ impl JsonKeys {
     pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
         let platforms = Collection::ALL.iter().map(|collection| collection.prefix().to_owned());
         let prefixes = platforms.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
-        Self { space: space.clone(), prefixes, changes: space.key("json:changes") }
+        let (changes, backend) = (space.key("json:changes"), space.key("json:{backend}"));
+        Self { space: space.clone(), prefixes, changes, backend }
     }
 
     pub(super) fn place(&self, key: &DocumentKey) -> Place {
         let name = Segment(key.as_str());
         let is_platforms = self.prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
         let document = if is_platforms { self.space.key(name) } else { self.space.key(format_args!("json:{name}")) };
-        Place { version: document.sibling("json:version"), document }
+        Place::of(document)
+    }
+
+    /// The place of a document by its name in Redis.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        Place::of(self.space.named(name))
+    }
+
+    /// How the names of documents start in Redis.
+    pub(super) fn starts(&self) -> Vec<String> {
+        let own = std::iter::once(self.space.key("json:"));
+        let collections = self.prefixes.iter().map(|prefix| self.space.key(Segment(prefix)));
+        let mut starts: Vec<String> = own.chain(collections).map(|start| start.as_str().to_owned()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts
+    }
+
+    /// Where it is written down which backend the deployment has.
+    pub(super) fn backend(&self) -> &Key {
+        &self.backend
     }
 
     /// The channel that announces changes.
@@ -125,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_callers_key_cannot_be_a_name_of_ours() {
-        for ours in [place("a").version, place("a").fence(), place("a").answer(None)] {
+        for ours in [place("a").version, place("a").text, place("a").fence(), place("a").answer(None)] {
             let text = ours.as_str().trim_start_matches("json:");
             assert_ne!(place(text).document, ours);
         }

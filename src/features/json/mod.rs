@@ -3,8 +3,8 @@
 //! Keys: see `keys.rs`. Redis down: every call answers 503, a read too; nothing is answered from memory.
 //!
 //! Decisions:
-//! - A document is one string of compact JSON under its key, so that `redis-cli GET` and other services read it as it is.
-//!   Its version is a key beside it in the same slot: max(previous + 1, Redis's time in microseconds), so that it rises
+//! - A document is one string of compact JSON under its key, so that `redis-cli GET` and other services read it as it is;
+//!   or a value of RedisJSON, by the deployment's own decision (`backend/`). Its version is a key beside it in the same slot: max(previous + 1, Redis's time in microseconds), so that it rises
 //!   even when Redis forgets everything. An entity tag follows from version and text.
 //! - A change is made here and stored by compare-and-swap on the version (`update.rs`); writers of one document at one
 //!   replica stand in line (`queue.rs`). Nothing is half-applied, since the stored text is replaced as a whole.
@@ -15,6 +15,7 @@
 //! - A fencing token is judged before conditions and before the document is looked at.
 //! - A change that finds nothing to apply to is 404 or 409, not a success that did nothing.
 
+mod backend;
 mod batch;
 mod change;
 mod config;
@@ -22,6 +23,7 @@ mod document;
 mod error;
 mod keys;
 mod metrics;
+pub mod migration;
 mod model;
 mod path;
 mod queue;
@@ -94,7 +96,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced(),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::WRITE, &scripts::TOUCH],
+    scripts: &[&scripts::READ, &scripts::WRITE, &scripts::TOUCH, &scripts::CONVERT],
     section: Some(SectionCheck::of::<JsonConfig>()),
 };
 

@@ -1,10 +1,16 @@
 //! The documents' scripts and their typed calls; what each does stands in its file.
 
-use super::keys::Place;
-use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use bytes::Bytes;
 
+use super::backend::Found;
+use super::keys::Place;
+use super::stored::Stored;
+use crate::lua;
+use crate::redis::{Backend, BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+
+pub(super) static READ: LuaScript = lua!("json/read.lua");
 pub(super) static WRITE: LuaScript = lua!("json/write.lua");
+pub(super) static CONVERT: LuaScript = lua!("json/convert.lua");
 pub(super) static TOUCH: LuaScript = lua!("json/touch.lua");
 
 /// A document's version: rises with every write, and never comes again.
@@ -46,7 +52,36 @@ pub(super) struct Announcement<'a> {
     pub event: &'a [u8],
 }
 
+/// Reads a document of the module.
+pub(super) struct Read<'a> {
+    pub place: &'a Place,
+    pub answer_key: &'a Key,
+}
+
+impl ScriptCall for Read<'_> {
+    type Raw = (Vec<u8>, String, i64, Vec<u8>);
+    type Reply = Found;
+    const KEYS: usize = 4;
+    const EFFECT: Effect = Effect::Read;
+
+    fn script() -> &'static LuaScript {
+        &READ
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        let Place { document, version, text } = self.place;
+        call.key(document).key(version).key(text).key(self.answer_key);
+    }
+
+    fn decode((text, version, ttl, answer): Self::Raw) -> Result<Found, BadReply> {
+        let version = version.parse().map_err(|_| BadReply::new(&READ, &version))?;
+        let stored = Stored { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
+        Ok(((!stored.text.is_empty()).then_some(stored), (!answer.is_empty()).then_some(answer)))
+    }
+}
+
 pub(super) struct Write<'a> {
+    pub backend: Backend,
     pub place: &'a Place,
     pub expected: Expected,
     /// `None` deletes the document.
@@ -82,7 +117,7 @@ pub(super) enum Written {
 impl ScriptCall for Write<'_> {
     type Raw = (String, Vec<u8>, i64);
     type Reply = Written;
-    const KEYS: usize = 3;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -94,7 +129,8 @@ impl ScriptCall for Write<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.document).key(&self.place.version).key(self.answer_key);
+        let Place { document, version, text } = self.place;
+        call.key(document).key(version).key(self.answer_key).key(text);
         match self.expected {
             Expected::Anything => call.arg("any"),
             Expected::Absent => call.arg("absent"),
@@ -111,6 +147,7 @@ impl ScriptCall for Write<'_> {
             Some(Announcement { channel, event }) => call.arg(channel.as_str()).arg(*event),
             None => call.arg("").arg(""),
         };
+        call.arg(self.backend.name());
     }
 
     fn decode((status, bytes, ttl): Self::Raw) -> Result<Written, BadReply> {
@@ -132,7 +169,47 @@ impl ScriptCall for Write<'_> {
     }
 }
 
+/// Brings a document into another form.
+pub(super) struct Convert<'a> {
+    pub place: &'a Place,
+    pub to: Backend,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Converted {
+    Moved,
+    /// It has the form, or is gone.
+    Unchanged,
+    /// What is no document.
+    Other,
+}
+
+impl ScriptCall for Convert<'_> {
+    type Raw = String;
+    type Reply = Converted;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CONVERT
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.place.document).key(&self.place.text).arg(self.to.name());
+    }
+
+    fn decode(raw: String) -> Result<Converted, BadReply> {
+        match raw.as_str() {
+            "moved" => Ok(Converted::Moved),
+            "there" | "absent" => Ok(Converted::Unchanged),
+            "other" => Ok(Converted::Other),
+            _ => Err(BadReply::new(&CONVERT, raw)),
+        }
+    }
+}
+
 pub(super) struct Touch<'a> {
+    pub backend: Backend,
     pub place: &'a Place,
     /// Milliseconds; `None`: no expiry.
     pub ttl: Option<u64>,
@@ -144,7 +221,7 @@ impl ScriptCall for Touch<'_> {
     type Raw = i64;
     /// Whether there is a document.
     type Reply = bool;
-    const KEYS: usize = 2;
+    const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -156,7 +233,9 @@ impl ScriptCall for Touch<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.document).key(&self.place.version).arg(self.ttl.unwrap_or(0)).arg(self.version_life);
+        let Place { document, version, text } = self.place;
+        call.key(document).key(version).key(text);
+        call.arg(self.ttl.unwrap_or(0)).arg(self.version_life).arg(self.backend.name());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

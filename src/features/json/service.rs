@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value};
 
+use super::backend::{self, DOCUMENTS};
 use super::change::{Bounds, ChangeError};
 use super::config::JsonConfig;
 use super::document::Node;
@@ -23,9 +23,8 @@ use super::vault::Vault;
 use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
-use crate::http::operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Effect, Fence, FencingToken, Redis, RedisFault};
+use crate::redis::{Fence, FencingToken, Home, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonService(Arc<Inner>);
@@ -33,6 +32,7 @@ pub(super) struct JsonService(Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub redis: Redis,
+    pub home: Home,
     pub keys: JsonKeys,
     pub config: JsonConfig,
     pub bounds: Bounds,
@@ -79,8 +79,10 @@ impl JsonService {
     pub(super) fn new(deps: &Deps, config: JsonConfig, http: &HttpConfig) -> Result<Self, String> {
         let redis = deps.redis.state.clone();
         let deadline = http.request_deadline.duration();
-        Ok(Self(Arc::new(Inner {
-            keys: JsonKeys::new(redis.keys(), &config),
+        let keys = JsonKeys::new(redis.keys(), &config);
+        let service = Self(Arc::new(Inner {
+            home: Home::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+            keys,
             bounds: Bounds { document: config.document_limit.as_usize(), visits: config.path_visits },
             schemas: Schemas::new(&config)?,
             vault: Vault::new(&config)?,
@@ -90,7 +92,9 @@ impl JsonService {
             clock: deps.clock.clone(),
             redis,
             config,
-        })))
+        }));
+        service.home.plan(&deps.tasks, &deps.parts);
+        Ok(service)
     }
 
     /// Reads a document, or what `paths` select of it: one round trip.
@@ -251,6 +255,7 @@ impl JsonService {
         let place = self.keys.place(key);
         let fence = self.fence(&place, token);
         let call = Touch {
+            backend: self.home.backend().await?,
             place: &place,
             ttl: ttl.map(Millis::get),
             version_life: self.config.version_life.as_millis(),
@@ -261,26 +266,8 @@ impl JsonService {
 
     /// What stands under a document's name.
     pub(super) async fn read(&self, place: &Place) -> Result<Option<Stored>, RedisFault> {
-        let commands = read_commands(place);
-        let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        Ok(stored(&mut answers))
-    }
-
-    /// The same, and the answer that is kept for an operation.
-    pub(super) async fn read_with_answer(
-        &self,
-        place: &Place,
-        operation: &OperationId,
-    ) -> Result<(Option<Stored>, Option<Vec<u8>>), RedisFault> {
-        let mut commands = read_commands(place);
-        commands.add_command(command("GET", place.answer(Some(operation)).as_str()));
-        let mut answers = self.redis.query_together(&commands, Effect::Read).await?.into_iter();
-        let found = stored(&mut answers);
-        let answer = match answers.next() {
-            Some(Value::BulkString(answer)) => Some(answer),
-            _ => None,
-        };
-        Ok((found, answer))
+        let (stored, _) = backend::read(self.home.backend().await?, &self.redis, place, None).await?;
+        Ok(stored)
     }
 
     /// What a caller with a lock's token has to pass to change a document.
@@ -326,32 +313,4 @@ impl Aspect {
 
 fn missing(path: &Path) -> JsonError {
     ChangeError::PathMissing { path: path.as_str().to_owned() }.into()
-}
-
-/// The commands that read a document.
-fn read_commands(place: &Place) -> Pipeline {
-    let (document, version) = (place.document.as_str(), place.version.as_str());
-    let mut commands = Pipeline::with_capacity(4);
-    for command in [command("GET", document), command("GET", version), command("PTTL", document)] {
-        commands.add_command(command);
-    }
-    commands
-}
-
-/// What the answers to them say; an empty string is no document.
-fn stored(answers: &mut impl Iterator<Item = Value>) -> Option<Stored> {
-    let (text, version, ttl) = (answers.next()?, answers.next()?, answers.next()?);
-    let Value::BulkString(text) = text else { return None };
-    let version = match version {
-        Value::BulkString(digits) => std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok()),
-        _ => None,
-    };
-    let ttl = if let Value::Int(ttl) = ttl { u64::try_from(ttl).ok() } else { None };
-    (!text.is_empty()).then(|| Stored { text: Bytes::from(text), version: version.unwrap_or(0), ttl })
-}
-
-fn command(name: &str, key: &str) -> Cmd {
-    let mut command = Cmd::with_capacity(2, name.len() + key.len());
-    command.arg(name).arg(key);
-    command
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::backend;
 use super::change::{Answer, Change, ChangeError, Changed, Only};
 use super::document::{Node, write_string};
 use super::error::JsonError;
@@ -178,12 +179,12 @@ impl JsonService {
 
     /// The document as the writer before left it, else as Redis has it.
     async fn look(&self, place: &Place, request: &Request, turn: &mut Turn<'_, Seen>) -> Result<Look, JsonError> {
-        let (stored, answer) = match (&request.operation, turn.take()) {
-            (None, Some(left)) => return Ok(Look::Left(left)),
-            (None, None) => (self.read(place).await?, None),
-            // An operation that was done before may not fit the document any more, which it changed.
-            (Some(operation), _) => self.read_with_answer(place, operation).await?,
-        };
+        // An operation that was done before may not fit the document any more, which it changed.
+        if let (None, Some(left)) = (&request.operation, turn.take()) {
+            return Ok(Look::Left(left));
+        }
+        let backend = self.home.backend().await?;
+        let (stored, answer) = backend::read(backend, &self.redis, place, request.operation.as_ref()).await?;
         match answer {
             Some(answer) => Ok(Look::Repeated(answer)),
             None => stored.as_ref().map(Seen::of).transpose().map(|seen| Look::Fresh(seen.unwrap_or(Seen::NOTHING))),
@@ -252,6 +253,7 @@ impl JsonService {
         let fence = self.fence(place, request.token);
         let event = self.config.publish_changes.then(|| event(key, &request.change, self.vault.guards(key)));
         let call = Write {
+            backend: self.home.backend().await?,
             place,
             expected,
             text,

@@ -35,6 +35,10 @@ impl Ask {
         (&self.limiter.name, self.key.as_str())
     }
 
+    pub(super) fn is_for_the_same_state(&self, other: &Self) -> bool {
+        self.key == other.key && self.limiter.shape == other.limiter.shape
+    }
+
     pub(super) fn check(&self, keys: &KeySpace) -> Check<'_> {
         let state = self.limiter.shape.state(keys, &self.key);
         Check {
@@ -75,7 +79,7 @@ impl LimitService {
         let mut asks: Vec<Ask> = Vec::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
             let ask = self.ask(request).map_err(|bad| bad.within("checks", at))?;
-            if asks.iter().any(|other| other.key == ask.key && other.limiter.shape == ask.limiter.shape) {
+            if asks.iter().any(|other| other.is_for_the_same_state(&ask)) {
                 return Err(BadAsk::new("key", "stands twice with this limiter").within("checks", at));
             }
             asks.push(ask);

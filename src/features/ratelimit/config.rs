@@ -36,7 +36,29 @@ pub(super) struct RatelimitConfig {
     pub open_reservations: usize,
     /// The highest limit of a sliding window: each call of the window is kept.
     pub sliding_limit: u64,
+    /// The limiter that each caller of this service is held to; empty: none.
+    pub guard: String,
     pub limiters: Vec<LimiterConfig>,
+    /// Which limiters answer which of Envoy's descriptors; none: nobody is answered.
+    pub envoy: Vec<DescriptorConfig>,
+}
+
+/// Descriptors of one form, and the limiter that counts them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DescriptorConfig {
+    pub domain: String,
+    /// In the order in which they come.
+    pub entries: Vec<EntryConfig>,
+    pub limiter: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntryConfig {
+    pub key: String,
+    /// Fits this value only.
+    pub value: Option<String>,
 }
 
 /// One rule.
@@ -189,6 +211,21 @@ impl Section for RatelimitConfig {
             }
             if !(0.0..=1.0).contains(&limiter.near) {
                 return refuse("near", "must be from 0 to 1".to_owned());
+            }
+        }
+        if !self.guard.is_empty() && !names.contains(&self.guard) {
+            return Err(FieldError::new("guard", format!("no limiter is called `{}`", self.guard)));
+        }
+        for (at, descriptor) in self.envoy.iter().enumerate() {
+            let refuse = |field: &str, reason: String| Err(FieldError::new(format!("envoy[{at}].{field}"), reason));
+            if descriptor.domain.is_empty() {
+                return refuse("domain", "must not be empty".to_owned());
+            }
+            if descriptor.entries.is_empty() || descriptor.entries.iter().any(|entry| entry.key.is_empty()) {
+                return refuse("entries", "needs entries, each with a key".to_owned());
+            }
+            if !names.contains(&descriptor.limiter) {
+                return refuse("limiter", format!("no limiter is called `{}`", descriptor.limiter));
             }
         }
         Ok(())

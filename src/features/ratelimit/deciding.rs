@@ -189,7 +189,7 @@ impl Mode<'_> {
 }
 
 /// Whether a fault says that Redis does not decide now, rather than that something is wrong with the question.
-const fn is_away(kind: FaultKind) -> bool {
+pub(super) const fn is_away(kind: FaultKind) -> bool {
     !matches!(kind, FaultKind::WrongType | FaultKind::Internal | FaultKind::Denied)
 }
 

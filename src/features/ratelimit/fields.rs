@@ -1,19 +1,23 @@
-//! The `RateLimit-Policy` and `RateLimit` fields of an answer.
+//! The `RateLimit-Policy` and `RateLimit` fields of an answer, and the answer to who is refused.
 //!
 //! Source: draft-ietf-httpapi-ratelimit-headers-10. A quota counts for a window (`q`, `w`); `r` is left of it, and more
 //! comes in `t` seconds.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::decision::Decision;
+use super::error::RATE_LIMITED;
+use crate::http::problem::Problem;
+use crate::redis::Outcome;
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Both fields for the decisions of one answer, an item for each.
-pub(super) fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
+fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
     let (mut policy, mut limit) = (String::with_capacity(48), String::with_capacity(32));
     for decision in decisions {
         if !policy.is_empty() {
@@ -35,6 +39,20 @@ pub(super) fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
 /// Adds both fields.
 pub(super) fn describe(headers: &mut HeaderMap, decisions: &[Decision]) {
     headers.extend(fields(decisions));
+}
+
+/// The 429 of a decision that refuses, with both fields and `Retry-After`.
+pub(super) fn refusal(decision: Decision) -> Problem {
+    let mut problem = Problem::new(&RATE_LIMITED)
+        .detail(format_args!("the limit `{}` allows {} of these", decision.limiter.name, decision.limit))
+        .outcome(Outcome::NotApplied);
+    if let Some(wait) = decision.retry_after_ms {
+        problem = problem.retry_after(Duration::from_millis(wait));
+    }
+    for (name, value) in fields(&[decision]) {
+        problem = problem.header(name, value);
+    }
+    problem
 }
 
 /// Rounded up: who waits that long finds what was promised.

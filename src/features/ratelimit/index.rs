@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::RatelimitConfig;
+use super::deciding::is_away;
 use super::keys;
 use super::limiter::{Limiter, SharedLimiters};
 use super::model::LimitKey;
@@ -217,17 +218,23 @@ impl Keeper {
         }
     }
 
-    /// Enters a batch and leaves it empty; a key may be entered twice.
+    /// Enters a batch and leaves it empty, or as it was while Redis is away: a key may be entered twice.
     async fn enter(&self, batch: &mut Vec<Made>) -> Result<(), RedisFault> {
         let mut by_limiter: BTreeMap<&str, Vec<&LimitKey>> = BTreeMap::new();
         for made in batch.iter() {
             by_limiter.entry(&made.limiter).or_default().push(&made.key);
         }
+        let mut outcome = Ok(());
         for (limiter, keys) in by_limiter {
-            self.index.enter(limiter, &keys).await?;
+            match self.index.enter(limiter, &keys).await {
+                Err(fault) if is_away(fault.kind) => return Err(fault),
+                // Something else under the list's name: waiting would keep the other limiters' keys out as well.
+                Err(fault) => outcome = Err(fault),
+                Ok(()) => {}
+            }
         }
         batch.clear();
-        Ok(())
+        outcome
     }
 
     /// A step through the lists, one limiter after the other, and some more where it finds much to do.
@@ -236,12 +243,13 @@ impl Keeper {
         for _ in 0..STEPS_IN_A_HURRY {
             let count = limiters.iter().count().max(1);
             let Some(limiter) = limiters.iter().nth(place.limiter % count) else { return Ok(()) };
-            let swept = self.index.sweep(limiter, place.after.as_ref()).await?;
-            if swept.last.is_none() {
-                place.limiter = (place.limiter + 1) % count;
+            let after = place.after.take();
+            let swept = self.index.sweep(limiter, after.as_ref()).await;
+            match &swept {
+                Ok(Swept { last: Some(last), .. }) => place.after = Some(last.clone()),
+                _ => place.limiter = (place.limiter + 1) % count,
             }
-            place.after = swept.last;
-            if !swept.hurry {
+            if !swept?.hurry {
                 break;
             }
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::config::{LimiterConfig, RatelimitConfig};
+use super::envoy::Descriptors;
 use super::keys::KeyShape;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView};
@@ -135,12 +136,15 @@ impl Limiter {
     }
 }
 
-/// The limiters in force, by name.
+/// The limiters in force, by name, and what leads to them.
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
     /// The highest limit of a sliding window.
     pub sliding_limit: u64,
+    /// The one that this service's own callers are held to.
+    pub guard: Option<Arc<Limiter>>,
+    pub envoy: Descriptors,
 }
 
 /// They change when the configuration is read again.
@@ -155,7 +159,9 @@ impl Limiters {
             let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
             Ok((limiter.name.clone(), Arc::new(limiter)))
         });
-        Ok(Self { by_name: limiters.collect::<Result<_, _>>()?, sliding_limit })
+        let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
+        let guard = by_name.get(config.guard.as_str()).cloned();
+        Ok(Self { by_name, sliding_limit, guard, envoy: Descriptors::new(&config.envoy) })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

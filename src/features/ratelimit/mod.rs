@@ -9,6 +9,8 @@
 //! - A token bucket and GCRA are one kind of state (`flow.rs`): the moment at which no debt is left.
 //! - The script only adds and compares whole microseconds, which doubles hold exactly; what multiplies and divides is
 //!   done in 128 bits beside it, so that nothing is rounded in anybody's favour.
+//! - Reservations lie beside their state and are looked at by every call for it, so that one that nobody settles returns
+//!   without a process that would have to do it.
 //! - A back-off's penalty is kept also when the call that violated it is refused by another limit: it is no cost.
 
 mod asking;
@@ -17,10 +19,12 @@ mod calendar;
 mod config;
 mod deciding;
 mod decision;
+mod envoy;
 mod error;
 mod exceptions;
 mod fields;
 mod flow;
+mod guard;
 mod index;
 mod keys;
 mod limiter;
@@ -45,6 +49,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use config::RatelimitConfig;
+pub use guard::CallerLimitLayer;
 use service::LimitService;
 
 const CHECK: &str = "ratelimit:check";
@@ -60,6 +65,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/ratelimit/enforce", CHECK),
         Access::scoped("POST", "/ratelimit/reserve", CHECK),
         Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK),
+        Access::scoped("POST", "/json", CHECK),
         Access::scoped("GET", "/ratelimit/limiters", READ),
         Access::scoped("GET", "/ratelimit/stats", READ),
         Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ),
@@ -75,15 +81,14 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let limits = LimitService::new(deps, &deps.config.section()?)?;
-    let (follower, configs) = (limits.clone(), deps.configs.subscribe());
-    deps.tasks.plan("ratelimit.rules", |stop| follower.follow(configs, stop));
+    let limits = service(deps)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::check_limit))
         .routes(routes!(routes::check_limits))
         .routes(routes!(routes::enforce_limit, routes::enforce_limit_by_query))
         .routes(routes!(routes::reserve_limit))
         .routes(routes!(routes::settle_reservation))
+        .routes(routes!(routes::check_descriptors))
         .routes(routes!(routes::list_limiters))
         .routes(routes!(routes::get_limit_stats))
         .routes(routes!(routes::peek_limit, routes::reset_limit))
@@ -91,4 +96,22 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::list_exceptions))
         .routes(routes!(routes::put_exception, routes::delete_exception))
         .with_state(limits))
+}
+
+/// The layer that holds this service's own callers to a limit, to be put around routes inside the edge.
+///
+/// # Errors
+/// A wrong configuration.
+pub fn guard(deps: &Deps) -> Result<CallerLimitLayer, StartError> {
+    service(deps).map(CallerLimitLayer::new)
+}
+
+/// The one service behind the routes and the guard.
+fn service(deps: &Deps) -> Result<LimitService, StartError> {
+    deps.shared.get_or_build(|| {
+        let limits = LimitService::new(deps, &deps.config.section()?)?;
+        let (follower, configs) = (limits.clone(), deps.configs.subscribe());
+        deps.tasks.plan("ratelimit.rules", |stop| follower.follow(configs, stop));
+        Ok(limits)
+    })
 }

@@ -8,6 +8,7 @@ use super::limiter::WithoutRedis;
 use super::reservations::Reservation;
 use super::strategy::Strategy;
 use crate::clock::UnixMillis;
+use crate::http::auth::api_key::{digest, hex};
 use crate::http::whole;
 
 /// The longest key, bytes.
@@ -20,6 +21,11 @@ pub(super) const KEY_LIMIT: usize = 512;
 pub(super) struct LimitKey(String);
 
 impl LimitKey {
+    /// A name as it is, or by its digest where it is no key, such as a very long one.
+    pub(super) fn of_name(name: &str) -> Self {
+        Self::try_from(name.to_owned()).unwrap_or_else(|_| Self(hex(&digest(name.as_bytes()))))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

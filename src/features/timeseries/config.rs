@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::backend::Wish;
 use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
+use crate::redis::Wish;
 
 /// The most samples that an ordinary request may be configured to bring; the document says so.
 pub(super) const MAX_REQUEST_SAMPLES: usize = 10_000;
@@ -42,6 +42,20 @@ pub(super) struct TimeseriesConfig {
     pub max_line: ByteSize,
     pub max_refused: usize,
     pub families: Vec<FamilyConfig>,
+    pub prom: PromConfig,
+}
+
+/// `[timeseries.prom]`: what queries of Prometheus' clients may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PromConfig {
+    pub lookback: Span,
+    pub max_query: ByteSize,
+    pub series: usize,
+    pub samples: usize,
+    pub steps: usize,
+    pub points: usize,
+    pub window_samples: usize,
 }
 
 /// Series that are created by their first sample.
@@ -57,6 +71,9 @@ pub(super) struct FamilyConfig {
     pub labels: Labels,
     /// The label whose value is the part of the key behind `prefix`.
     pub rest_label: Option<String>,
+    /// Whether the part of the key behind `prefix` is a measurement, a field and tags, as line protocol writes them.
+    #[serde(default)]
+    pub tagged: bool,
 }
 
 impl Section for TimeseriesConfig {
@@ -95,6 +112,15 @@ impl Section for TimeseriesConfig {
         };
         short("retention", self.retention)?;
         short("min_life", self.min_life)?;
+        let PromConfig { lookback, max_query, series, samples, steps, points, window_samples } = &self.prom;
+        short("prom.lookback", *lookback)?;
+        // The parser's and the evaluation's stacks grow with the levels of a query.
+        within("prom.max_query", max_query.as_usize(), 64, 4_096)?;
+        within("prom.series", *series, 1, 1 << 20)?;
+        within("prom.samples", *samples, 1, 1 << 26)?;
+        within("prom.steps", *steps, 1, 1 << 20)?;
+        within("prom.points", *points, 1, 1 << 26)?;
+        within("prom.window_samples", *window_samples, 1, 1 << 32)?;
         for family in &self.families {
             short("families", family.retention)?;
             let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);
@@ -104,6 +130,11 @@ impl Section for TimeseriesConfig {
             }
             let is_open = family.prefix.ends_with('*');
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();
+            if family.tagged && (!is_open || family.rest_label.is_some() || family.labels.iter().next().is_some()) {
+                let rule =
+                    format!("`{}`: tagged goes with a prefix that ends with *, and without labels", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
             if family.rest_label.as_deref().is_some_and(|label| !is_open || !is_label(label)) {
                 let rule =
                     format!("`{}`: rest_label names a label, and goes with a prefix that ends with *", family.prefix);

@@ -18,12 +18,12 @@ problems! { PROBLEMS:
         "GET /timeseries/{key}/rollups lists them; the last part of the path is the id.";
     ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
         "Delete it and add it again: it is then filled from the samples that there are.";
-    ROLLUPS_NOT_KEPT = "rollups-not-kept", CONFLICT, "The module keeps the samples, and has no rollups",
-        "Ranges answer the same without them. Move the series to the native backend to have them answered faster.";
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has as many rollups as it may",
         "Delete one that nobody asks for; timeseries.rollups says how many there may be.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
         "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
+    LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
+        "The errors list names the lines. The others need not be sent again, but may be.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
 }
@@ -37,8 +37,6 @@ pub(super) enum TimeseriesError {
     Empty(SeriesKey),
     #[error("`{0}` exists with another definition")]
     Exists(SeriesKey),
-    #[error("rollups belong to the native backend")]
-    NoRollups,
     #[error("`{key}` has no rollup `{id}`")]
     NoRollup { key: SeriesKey, id: String },
     #[error("`{key}` has the rollup `{id}` with another retention")]
@@ -107,7 +105,6 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NotFound(_) => &SERIES_NOT_FOUND,
             TimeseriesError::Empty(_) => &SERIES_EMPTY,
             TimeseriesError::Exists(_) => &SERIES_EXISTS,
-            TimeseriesError::NoRollups => &ROLLUPS_NOT_KEPT,
             TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
             TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
             TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,

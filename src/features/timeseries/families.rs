@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::config::{FamilyConfig, TimeseriesConfig};
 use super::series::{Definition, Labels, SeriesKey};
+use super::tagged;
 
 /// The configured families, and what holds outside of them.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ struct Family {
     definition: Definition,
     /// The label whose value is what is behind the stem.
     rest_label: Option<String>,
+    /// Whether what is behind the stem names all labels.
+    tagged: bool,
 }
 
 impl Families {
@@ -69,15 +72,18 @@ impl Family {
                 labels: config.labels.clone(),
             },
             rest_label: config.rest_label.clone(),
+            tagged: config.tagged,
         }
     }
 
     /// The definition of one of its series. A key whose end is no value of a label has no such label.
     fn definition_of(&self, key: &SeriesKey) -> Cow<'_, Definition> {
-        let labels = self.rest_label.as_ref().and_then(|label| {
-            let rest = key.as_str().strip_prefix(&self.stem)?;
-            self.definition.labels.with(label, rest)
-        });
+        let rest = key.as_str().strip_prefix(&self.stem).unwrap_or_default();
+        let labels = match &self.rest_label {
+            Some(label) => self.definition.labels.with(label, rest),
+            None if self.tagged => tagged::labels_of(rest),
+            None => None,
+        };
         match labels {
             Some(labels) => Cow::Owned(Definition { labels, ..self.definition.clone() }),
             None => Cow::Borrowed(&self.definition),
@@ -129,6 +135,8 @@ mod tests {
         assert_eq!(labels("market:price:GRID"), ["kind=price", "symbol=GRID"]);
         assert_eq!(labels("trading:volume:daily"), ["kind=volume"]);
         assert_eq!(labels("energy:generation:a(1)"), ["kind=generation"]);
+        assert_eq!(labels("influx:cpu:idle,host=a"), ["__name__=cpu_idle", "host=a"]);
+        assert_eq!(labels("influx:cpu"), [""; 0]);
         assert_eq!(labels("other"), [""; 0]);
     }
 

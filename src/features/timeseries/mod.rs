@@ -9,7 +9,7 @@
 //!   same sample sent twice is stored once.
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
 //!   series as a whole expires when nobody writes to it for its retention.
-//! - A rollup is a cache that knows what it does not know: see [`rollup`]. It never changes an answer, only its time, but for
+//! - A rollup is a cache that knows what it does not know: see `rollup/`. It never changes an answer, only its time, but for
 //!   buckets that outlive their samples.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
 //! - A fencing token is judged by every batch: a load whose lock is lost on the way keeps what was stored before.
@@ -29,6 +29,7 @@ mod many;
 mod metrics;
 mod model;
 mod platform;
+mod prom;
 mod query;
 mod range;
 mod render;
@@ -37,7 +38,7 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod times;
+mod tagged;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -59,6 +60,19 @@ pub static FEATURE: Feature = Feature {
     access: &[
         Access::scoped("GET", "/timeseries", READ),
         Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item(),
+        Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item(),
+        Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item(),
+        Access::public("GET", "/ping"),
+        Access::scoped("GET", "/prom/api/v1/query", READ),
+        Access::scoped("POST", "/prom/api/v1/query", READ),
+        Access::scoped("GET", "/prom/api/v1/query_range", READ),
+        Access::scoped("POST", "/prom/api/v1/query_range", READ),
+        Access::scoped("GET", "/prom/api/v1/series", READ),
+        Access::scoped("POST", "/prom/api/v1/series", READ),
+        Access::scoped("GET", "/prom/api/v1/labels", READ),
+        Access::scoped("POST", "/prom/api/v1/labels", READ),
+        Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
+        Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
         Access::scoped("POST", "/timeseries/query", READ),
         Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
         Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
@@ -106,6 +120,8 @@ pub static FEATURE: Feature = Feature {
         &scripts::MODULE_DESCRIBE,
         &scripts::MODULE_DELETE,
         &scripts::MODULE_DELETE_RANGE,
+        &scripts::MODULE_ROLLUPS,
+        &scripts::MODULE_ADVANCE,
         &scripts::ENLIST,
         &scripts::DELIST,
         &scripts::MARK_LISTED,
@@ -116,7 +132,9 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let streams = config.streams;
+    let prom = config.prom.clone();
     let timeseries = TimeseriesService::new(deps, config);
+    let prom = timeseries.prom(prom);
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
@@ -134,5 +152,19 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::post_market_volume, routes::get_market_volume))
         .routes(routes!(routes::post_settlements, routes::get_settlements))
         .with_state(timeseries);
-    Ok(series.merge(OpenApiRouter::new().routes(routes!(routes::post_many_samples)).with_state(bulk)))
+    let loads = OpenApiRouter::new()
+        .routes(routes!(routes::post_many_samples))
+        .routes(routes!(routes::write_v2))
+        .routes(routes!(routes::write_v1))
+        .routes(routes!(routes::get_ping))
+        .with_state(bulk);
+    let prom = OpenApiRouter::new()
+        .routes(routes!(routes::get_prom_query, routes::post_prom_query))
+        .routes(routes!(routes::get_prom_range, routes::post_prom_range))
+        .routes(routes!(routes::get_prom_series, routes::post_prom_series))
+        .routes(routes!(routes::get_prom_labels, routes::post_prom_labels))
+        .routes(routes!(routes::get_prom_values))
+        .routes(routes!(routes::get_prom_build))
+        .with_state(prom);
+    Ok(series.merge(loads).merge(prom))
 }

@@ -4,10 +4,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::backend::{Description, Kind, Reason};
+use super::backend::{Description, Reason};
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::whole;
+use crate::redis::Backend;
 
 /// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ pub(super) struct SeriesView {
 }
 
 impl SeriesView {
-    pub(super) fn new(key: SeriesKey, kind: Kind, description: Description) -> Self {
+    pub(super) fn new(key: SeriesKey, backend: Backend, description: Description) -> Self {
         let Description { definition: Definition { retention_ms, duplicate_policy, labels }, .. } = description;
         Self {
             key,
@@ -146,7 +147,7 @@ impl SeriesView {
             last_timestamp: description.ends.map(|(_, last)| last),
             chunks: description.chunks,
             bytes: description.bytes,
-            backend: kind.name(),
+            backend: backend.name(),
         }
     }
 }
@@ -225,6 +226,12 @@ pub(super) struct NdjsonSamples(String);
          pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 pub(super) struct CsvSamples(String);
+
+/// Lines `measurement,tag=value field=number,field=number timestamp`; tags and timestamp may be absent.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0 1767225600000000000\n")]
+#[expect(dead_code, reason = "described here, read line by line by ingest/influx.rs")]
+pub(super) struct LineProtocol(String);
 
 /// Why a sample was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 
-/// The newest timestamp: 2^53 - 1. Scripts compare timestamps as Lua numbers, which are exact up to here.
-pub(super) const MAX_TIMESTAMP: UnixMillis = (1 << 53) - 1;
+/// The newest timestamp. Scripts compare timestamps as Lua numbers, which are exact up to here.
+pub(super) use crate::clock::MAX_TIMESTAMP;
 
 /// The longest retention, milliseconds: 100 years.
 pub(super) const MAX_RETENTION_MS: u64 = 100 * 31_557_600_000;
@@ -127,9 +127,9 @@ impl Labels {
     pub(super) const MAX_COUNT: usize = 32;
     pub(super) const MAX_NAME: usize = 64;
     pub(super) const MAX_VALUE: usize = 256;
-    /// Of the document, and what [`valid_name`] checks.
+    /// Of the document, and what [`valid_label_name`] checks.
     pub(super) const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
-    /// Of the document, and what [`valid_value`] checks.
+    /// Of the document, and what [`valid_label_value`] checks.
     pub(super) const VALUE_PATTERN: &str = "^[^(),\\x00-\\x1F\\x7F-\\x9F]+$";
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -156,14 +156,14 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
             return Err(format!("at most {} labels", Self::MAX_COUNT));
         }
         for (name, value) in &labels {
-            if !valid_name(name) {
+            if !valid_label_name(name) {
                 return Err(format!(
                     "a label's name has at most {} characters of {}",
                     Self::MAX_NAME,
                     Self::NAME_PATTERN
                 ));
             }
-            if !valid_value(value) {
+            if !valid_label_value(value) {
                 return Err(format!(
                     "the value of `{name}` must have 1 to {} characters without parentheses, commas and control characters",
                     Self::MAX_VALUE
@@ -174,7 +174,7 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
     }
 }
 
-fn valid_name(name: &str) -> bool {
+pub(super) fn valid_label_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= Labels::MAX_NAME
         && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
@@ -182,7 +182,7 @@ fn valid_name(name: &str) -> bool {
 }
 
 /// Filters are written with parentheses and commas.
-fn valid_value(value: &str) -> bool {
+pub(super) fn valid_label_value(value: &str) -> bool {
     let plain = |character: char| !character.is_control() && !matches!(character, '(' | ')' | ',');
     (1..=Labels::MAX_VALUE).contains(&value.chars().count()) && value.chars().all(plain)
 }

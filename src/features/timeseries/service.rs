@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::backend::Backend;
+use super::backend::Store;
 use super::backend::native::Batch;
-use super::config::TimeseriesConfig;
+use super::config::{PromConfig, TimeseriesConfig};
 use super::error::{Progress, TimeseriesError};
 use super::export::Export;
 use super::families::Families;
@@ -16,6 +16,7 @@ use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView, Timestamp,
 };
+use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
@@ -30,7 +31,7 @@ use crate::redis::{FencingToken, Outcome, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesService {
-    backend: Backend,
+    backend: Store,
     reader: RangeReader,
     many: ManyReader,
     index: SeriesIndex,
@@ -46,8 +47,8 @@ impl TimeseriesService {
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let backend = Backend::new(deps, Arc::clone(&families), metrics.clone(), &config);
-        Filling::new(backend.beside().clone(), config.rollup_samples).plan(&deps.tasks);
+        let backend = Store::new(deps, Arc::clone(&families), metrics.clone(), &config);
+        Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self {
             many: ManyReader::new(reader.clone(), index.clone(), &config),
@@ -65,6 +66,11 @@ impl TimeseriesService {
     /// The rollups of series.
     pub(super) fn rollups(&self) -> &Rollups {
         &self.rollups
+    }
+
+    /// Prometheus' way of asking for the same series.
+    pub(super) fn prom(&self, config: PromConfig) -> PromService {
+        PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone())
     }
 
     /// A load of samples for many series.

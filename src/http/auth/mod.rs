@@ -1,7 +1,8 @@
 //! Who calls: API keys for services, JSON Web Tokens for users, both checked without Redis.
 //!
 //! A caller who presents both must hold both: if either is invalid the answer is 401, else the key counts. So is a
-//! header that comes twice, and an `Authorization` of another scheme. Every refusal is the same, whatever was wrong.
+//! header that comes twice, and an `Authorization` of another scheme than these: `Bearer` with a token, and `Token` with
+//! an API key, which clients of InfluxDB send. Every refusal is the same, whatever was wrong.
 
 pub mod api_key;
 mod principal;
@@ -14,7 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 pub use principal::{ADMIN, Principal, Scopes};
 
 use super::problem::{self, Problem};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::FieldError;
 use crate::config::auth::AuthConfig;
 use api_key::ApiKeys;
@@ -60,13 +61,26 @@ impl Authenticator {
         let now = self.clock.now();
         let key = single(headers, &API_KEY)?;
         let by_token = match single(headers, &header::AUTHORIZATION)? {
-            Some(value) => Some(bearer(value).and_then(|token| self.tokens.verify(token, now)).ok_or(Refused)?),
+            Some(value) => Some(self.authorized(value, now).ok_or(Refused)?),
             None => None,
         };
         match key {
             Some(value) => self.keys.find(value.as_bytes(), now).ok_or(Refused),
             None => by_token.ok_or(Refused),
         }
+    }
+
+    /// The caller behind `<scheme> <credential>`; the scheme's name has no case (RFC 9110, 11.1).
+    fn authorized(&self, value: &HeaderValue, now: UnixMillis) -> Option<Arc<Principal>> {
+        let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+        let credential = credential.trim_start();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return self.tokens.verify(credential, now);
+        }
+        if scheme.eq_ignore_ascii_case("token") {
+            return self.keys.find(credential.as_bytes(), now);
+        }
+        None
     }
 }
 
@@ -78,12 +92,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a He
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(Refused) } else { Ok(first) }
-}
-
-/// The token of `Bearer <token>`; the scheme's name has no case (RFC 9110, 11.1).
-fn bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }
 
 fn unauthenticated() -> Problem {

@@ -37,9 +37,8 @@ async fn append(app: &TestApp, token: u64, path: &str, timestamp: i64) -> Reply 
 
 /// Everything that a server holds: each key with its content and the moment of its end.
 fn snapshot(redis: &RedisServer) -> BTreeMap<String, (Vec<u8>, i64)> {
-    let keys: Vec<String> = redis.command(&["KEYS", "*"]);
     let state = |key: &str| (redis.command(&["DUMP", key]), redis.command(&["PEXPIRETIME", key]));
-    keys.into_iter().map(|key| (key.clone(), state(&key))).collect()
+    redis.keys().into_iter().map(|key| (key.clone(), state(&key))).collect()
 }
 
 /// The highest token that a fence remembers.

@@ -8,7 +8,7 @@ use gridtokenx_redis::http::access::{Access, Fencing, Guard};
 use serde_json::json;
 
 use super::{JSON, SERIES, append, highest, put, send, snapshot};
-use crate::support::{Reply, TestApp};
+use crate::support::{Reply, TestApp, eventually};
 
 /// One guarded request and what it is answered when its token is not older than the target's.
 struct Write {
@@ -36,7 +36,7 @@ const OTHER: (&str, &str) = ("if-match", "\"other\"");
 const LEASE: (&str, &str) = ("cache-lease", "00112233445566778899aabbccddeeff");
 
 /// All that change one target. The value is the number 1 with a tag, a stale copy and a life of a minute; the series has
-/// one sample.
+/// one sample and a rollup.
 const WRITES: &[Write] = &[
     write(PUT, "/cache/market:stats:24h?ttl_ms=5000", &[], "2", 204),
     write(PUT, "/cache/market:stats:24h?keep_ttl=true&tags=u", &[], "2", 204),
@@ -69,6 +69,20 @@ const WRITES: &[Write] = &[
         "",
         200,
     ),
+    write(
+        ("POST", "/timeseries/{key}/rollups"),
+        "/timeseries/energy:generation:m1/rollups",
+        &[],
+        "{\"bucket\":\"1d\",\"agg\":\"sum\"}",
+        201,
+    ),
+    write(
+        ("DELETE", "/timeseries/{key}/rollups/{rollup}"),
+        "/timeseries/energy:generation:m1/rollups/max:1h",
+        &[],
+        "",
+        204,
+    ),
 ];
 
 impl Write {
@@ -77,6 +91,14 @@ impl Write {
         headers.extend(self.headers);
         app.send(self.row.0.parse().expect("a method"), self.path, &headers, self.body).await
     }
+}
+
+/// Gives the series a rollup, and waits until nothing is written on its account any more.
+async fn add_rollup(app: &TestApp) {
+    let path = format!("{SERIES}/rollups");
+    send(app, 20, Method::POST, &path, "{\"bucket\":\"1h\",\"agg\":\"max\"}").await.expect(201);
+    let complete = async || app.get(&path).await.expect(200).json()["items"][0]["complete"] == true;
+    eventually("the rollup is filled", complete).await;
 }
 
 #[tokio::test]
@@ -89,6 +111,7 @@ async fn an_older_token_is_refused_and_changes_nothing() {
         send(&app, 20, Method::DELETE, "/cache/tags/t", "").await.expect(204);
         app.send(Method::PUT, "/cache/market:stats:24h?ttl_ms=60000&tags=t", &[JSON], "1").await.expect(204);
         append(&app, 20, SERIES, 1).await.expect(200);
+        add_rollup(&app).await;
 
         let before = snapshot(&app.redis());
         let case = format!("{number}: {:?} {} {:?}", write.row, write.path, write.headers);

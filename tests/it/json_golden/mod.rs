@@ -5,8 +5,8 @@
 //! cannot be expressed, or is meant to differ, is an entry of [`Reason`]; docs/json.md explains each.
 
 mod reason;
-mod translate;
-mod vectors;
+pub mod translate;
+pub mod vectors;
 mod verdict;
 
 use std::collections::BTreeMap;

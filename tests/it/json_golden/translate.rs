@@ -27,6 +27,7 @@ pub enum Translation {
     },
 }
 
+#[derive(Clone)]
 pub struct Request {
     pub method: Method,
     pub path: String,

@@ -178,6 +178,44 @@ async fn descent_visits_values_before_what_is_in_them() {
 }
 
 #[tokio::test]
+async fn the_dialect_differs_from_the_standard_as_documented() {
+    let app = TestApp::spawn().await;
+    let document =
+        json!({ "a": [1, 2, { "b": 3, "é": 4 }], "1": "digit", "x-y:z/": "bare", "\t": "tab", "'": "quote" });
+    store(&app, &document).await;
+    let a = &document["a"];
+    for (path, expected) in [
+        ("$.a[-9]", json!([1])),
+        ("$.a[?@[0,0] == 1]", json!([])),
+        ("$[?@[0,1] == 1]", json!([a])),
+        ("$[?@.* == 1]", json!([a])),
+        ("$.a[?@.c == @.d]", json!([])),
+        ("$.a[?false]", a.clone()),
+        ("$.a[?true == false || 'x']", a.clone()),
+        ("$[?@ =~ 'ig']", json!(["digit"])),
+        ("$.1", json!(["digit"])),
+        ("$.x-y:z/", json!(["bare"])),
+        ("$['\t']", json!(["tab"])),
+        ("$[\"\\'\"]", json!(["quote"])),
+        ("$.a[-0]", json!([1])),
+        ("$.a[9007199254740992]", json!([])),
+        ("$. a", json!([a])),
+    ] {
+        assert_eq!(select(&app, path).await, expected, "{path}");
+    }
+    for path in
+        ["$.a[?length(@.b) == 1]", "$.a[?!@.b]", "$['a',1]", "$.a[1,0:2]", "$.a[*,1]", "$.a[?@.b,?@.c]", "$.a[::-1]"]
+    {
+        let refused = app.get(&format!("/json/a?path={}", encode(path))).await;
+        refused.expect_violation(422, "invalid-query", "/path");
+    }
+    // Names of the older form, which begin or end with a blank.
+    for path in ["$ .a", " $", "$ "] {
+        app.get(&format!("/json/a?path={}", encode(path))).await.expect_problem(404, "json-path-missing");
+    }
+}
+
+#[tokio::test]
 async fn what_the_standard_calls_no_path_is_none_here_either() {
     let app = TestApp::spawn().await;
     store(&app, &json!({ "a": [1] })).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::clock::{moment, now};
 use super::history::{Event, Exchange, Outcome};
 use super::random::Random;
-use super::wire::{Question, Wire};
+use crate::support::wire::{Question, Wire};
 
 /// Every lease, milliseconds.
 pub const TTL: u64 = 500;

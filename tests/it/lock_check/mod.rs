@@ -18,7 +18,6 @@ mod random;
 mod service;
 mod stage;
 mod verdict;
-mod wire;
 
 use std::time::{Duration, Instant};
 

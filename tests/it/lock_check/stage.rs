@@ -6,7 +6,7 @@ use super::client::{Orders, guarded};
 use super::client_process::{ClientProcess, Record};
 use super::history::Event;
 use super::service::Service;
-use super::wire::{Question, Wire};
+use crate::support::wire::{Question, Wire};
 use crate::support::{Proxy, RedisServer};
 
 const SERVICES: usize = 3;

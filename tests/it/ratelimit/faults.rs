@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::limits::{check, limiter};
-use crate::support::{Reply, TestApp, eventually};
+use crate::support::{Exposition, Reply, TestApp, eventually};
 
 /// An open and a closed limiter of 8 a minute.
 fn both() -> String {
@@ -192,4 +192,30 @@ async fn a_repeated_call_with_an_idempotency_key_takes_once() {
     ];
     assert_eq!(answers[0], answers[1]);
     assert_eq!(app.get("/ratelimit/orders/k").await.json()["remaining"], 7);
+}
+
+#[tokio::test]
+async fn however_many_keys_come_while_redis_is_away_memory_is_bounded() {
+    let config = format!("ratelimit.local_keys = 1000\nratelimit.blocked_keys = 1000\n{}", both());
+    let app = TestApp::builder().config(&config).behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+    let ask = async |calls: std::ops::Range<u32>| {
+        for call in calls {
+            let checks: Vec<Value> =
+                (0..100).map(|nth| json!({ "limiter": "open", "key": format!("client-{call}-{nth}") })).collect();
+            let answer = app.post("/ratelimit/check-all", json!({ "checks": checks })).await.expect(200).json();
+            assert_eq!((&answer["allowed"], &answer["results"][99]["degraded"]), (&json!(true), &json!(true)));
+        }
+    };
+    let resident = async || {
+        let metrics = Exposition::parse(&app.get("/metrics").await.expect(200).text());
+        metrics.value("process_resident_memory_bytes", &[])
+    };
+    ask(0..200).await;
+    let before = resident().await;
+    // A table that kept 200,000 keys would have grown by 10 MB at least.
+    ask(200..2_200).await;
+    let grown = resident().await - before;
+    assert!(grown < 5e6, "{grown} bytes more for 200,000 keys");
 }

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::support::TestApp;
 
 fn nothing_is_stored(app: &TestApp) {
-    let keys: Vec<String> = app.redis().command(&["KEYS", "*"]);
-    assert_eq!(keys, Vec::<String>::new());
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -163,4 +162,44 @@ async fn a_bad_question_of_a_proxy_is_refused() {
         reply.expect_violation(422, code, pointer);
     }
     nothing_is_stored(&app);
+}
+
+#[tokio::test]
+async fn what_the_query_says_its_header_does_not() {
+    let app = TestApp::spawn().await;
+    let body = r#"{"limiter":"orders","key":"body"}"#;
+    // Whatever a client put into them, and however often.
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-ratelimit-limiter", "nobody"),
+        ("x-ratelimit-key", ""),
+        ("x-ratelimit-key", "b"),
+        ("x-ratelimit-cost", "many"),
+        ("x-ratelimit-cost", "-1"),
+    ];
+    for method in [Method::GET, Method::POST] {
+        let path = "/ratelimit/enforce?limiter=orders&key=k&cost=2";
+        app.send(method, path, &headers, body).await.expect(204);
+    }
+    assert_eq!(app.get("/ratelimit/orders/k").await.json()["remaining"], 6);
+    // What the query lacks, its header says, and then it is checked.
+    for (path, pointer) in [
+        ("/ratelimit/enforce?key=k&cost=1", "/limiter"),
+        ("/ratelimit/enforce?limiter=orders&cost=1", "/x-ratelimit-key"),
+        ("/ratelimit/enforce?limiter=orders&key=k", "/x-ratelimit-cost"),
+    ] {
+        let code = if pointer == "/limiter" { "invalid-query" } else { "invalid-header" };
+        app.send(Method::POST, path, &headers, body).await.expect_violation(422, code, pointer);
+    }
+    // One word in the query or in a header, and the body counts no more.
+    let json = ("content-type", "application/json");
+    for (path, headers) in [
+        ("/ratelimit/enforce?cost=1", vec![json]),
+        ("/ratelimit/enforce", vec![json, ("x-ratelimit-cost", "1")]),
+        ("/ratelimit/enforce", vec![json, ("x-ratelimit-key", "k")]),
+    ] {
+        app.send(Method::POST, path, &headers, body).await.expect_violation(422, "invalid-query", "/limiter");
+    }
+    app.send(Method::POST, "/ratelimit/enforce", &[json], body).await.expect(204);
+    assert_eq!(app.get("/ratelimit/orders/body").await.json()["remaining"], 9);
 }

@@ -1,7 +1,9 @@
 //! Rate limits: strategies, several limits at once, many processes, proxies, faults, bad input.
 
+mod envoy;
 mod exceptions;
 mod faults;
+mod guard;
 mod input;
 mod limits;
 mod models;

@@ -215,6 +215,34 @@ async fn any_replica_settles_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_durable_redis_knows_its_reservations_after_a_restart() {
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let app = TestApp::builder().config(&all()).redis_options(&durable).system_clock().spawn().await;
+    let (_, first) = reserve(&app, "sliding", 4).await;
+    let (_, second) = reserve(&app, "sliding", 4).await;
+    app.redis().kill();
+    eventually("the loss is noticed", async || app.get("/health/ready").await.is(503)).await;
+    settle(&app, &first, 1).await.expect_problem(503, "redis-unavailable");
+    app.redis().boot();
+    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+    assert_eq!(settle(&app, &first, 1).await.expect(200).json()["remaining"], 5);
+    assert_eq!(settle(&app, &second, 0).await.expect(200).json()["remaining"], 9);
+}
+
+#[tokio::test]
+async fn the_shipped_user_may_reserve_settle_and_reset() {
+    let app = TestApp::builder().config(&all()).production_redis().system_clock().spawn().await;
+    for (name, _) in KINDS {
+        let (_, id) = reserve(&app, name, 4).await;
+        settle(&app, &id, 1).await.expect(200);
+        let path = format!("/ratelimit/{name}?prefix=k");
+        let reset = async || app.delete(&path).await.expect(200).json()["reset"].clone();
+        eventually("the key is listed", async || reset().await == 1).await;
+        assert_eq!(remaining(&app, name).await, 10, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_has_a_bounded_number_of_reservations() {
     let app = TestApp::builder().config("ratelimit.open_reservations = 2").config(&all()).spawn().await;
     let (_, first) = reserve(&app, "gcra", 1).await;

@@ -71,3 +71,34 @@ async fn keys_whose_state_has_expired_leave_the_list() {
     let left: i64 = app.redis().command(&["PTTL", "rate_limit:list:hourly"]);
     assert!(left > 0, "{left}");
 }
+
+#[tokio::test]
+async fn keys_wait_for_a_redis_that_is_away() {
+    let app = TestApp::builder().config("ratelimit.sweep_interval = \"20ms\"").behind_proxy().spawn().await;
+    check(&app, "orders", "k").await;
+    app.proxy().cut();
+    eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+    app.delete("/ratelimit/orders?prefix=k").await.expect_problem(503, "redis-unavailable");
+    app.proxy().heal();
+    let listed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:orders"]);
+    eventually("the key is listed", async || listed() == 1).await;
+    assert_eq!(app.delete("/ratelimit/orders?prefix=k").await.expect(200).json()["reset"], 1);
+}
+
+#[tokio::test]
+async fn somebody_elses_value_in_place_of_a_list_harms_only_that_list() {
+    let app = TestApp::builder().config("ratelimit.sweep_interval = \"20ms\"").spawn().await;
+    let _: String = app.redis().command(&["SET", "rate_limit:list:orders", "x"]);
+    assert_eq!(check(&app, "orders", "k").await["allowed"], true);
+    app.delete("/ratelimit/orders?prefix=k").await.expect_problem(409, "wrong-type");
+    eventually("it is told", async || {
+        let report = app.get("/health/ready").await.json();
+        report["tasks"]["ratelimit.index"]["last_error"].as_str().is_some_and(|text| text.contains("another kind"))
+    })
+    .await;
+    check(&app, "api", "k").await;
+    let listed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:api"]);
+    eventually("others are listed", async || listed() == 1).await;
+    app.delete("/ratelimit/api/k").await.expect(204);
+    eventually("and swept", async || listed() == 0).await;
+}

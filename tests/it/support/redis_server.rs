@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -168,6 +169,14 @@ impl RedisServer {
         command.query(&mut self.connect()?)
     }
 
+    /// All keys in order, but for the records of where a deployment keeps what: replicas write these on their own.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
+        keys.retain(|key| !key.ends_with(":{backend}"));
+        keys.sort_unstable();
+        keys
+    }
+
     /// Every command that runs from now on, as MONITOR shows it, until the server ends.
     pub fn monitor(&self) -> impl Iterator<Item = String> + Send + use<> {
         let mut connection = self.connect().expect("a connection");
@@ -217,9 +226,19 @@ fn temporary_directory() -> TempDir {
 }
 
 /// A TCP port that was free a moment ago, for servers that must know their port before they start.
+///
+/// It is below those that the kernel gives to outgoing connections, so that none of them takes it meanwhile.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Every test is a process: each begins elsewhere.
+    let begin = std::process::id().wrapping_mul(37);
+    loop {
+        let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(offset).expect("below 20,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A missing server is a failure that says how to install it, never a skip.

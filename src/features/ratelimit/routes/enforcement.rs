@@ -1,7 +1,6 @@
 //! Decisions as statuses, for proxies: nginx `auth_request`, APISIX `forward-auth` and their like.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -13,8 +12,7 @@ use utoipa::IntoParams;
 
 use super::super::asking::Ask;
 use super::super::decision::Decision;
-use super::super::error::RATE_LIMITED;
-use super::super::fields::{describe, fields};
+use super::super::fields::{describe, refusal};
 use super::super::model::{CheckRequest, LimitKey};
 use super::super::service::LimitService;
 use super::allow_inline;
@@ -23,13 +21,13 @@ use crate::http::extract::{Json, Query};
 use crate::http::failures::WriteFailures;
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::NoContent;
-use crate::redis::Outcome;
 
 static LIMITER: HeaderName = HeaderName::from_static("x-ratelimit-limiter");
 static KEY: HeaderName = HeaderName::from_static("x-ratelimit-key");
 static COST: HeaderName = HeaderName::from_static("x-ratelimit-cost");
 
-/// A check in the query; what it lacks is taken from the `X-RateLimit-Limiter`, `-Key` and `-Cost` headers.
+/// A check in the query; what it lacks is taken from the `X-RateLimit-Limiter`, `-Key` and `-Cost` headers. A header whose
+/// parameter is there is not looked at: it may be the client's.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -60,8 +58,9 @@ impl FromRequest<LimitService> for Enforcement {
         let (mut parts, body) = request.into_parts();
         let Query(query) = Query::<EnforceQuery>::from_request_parts(&mut parts, limits).await?;
         // A proxy may pass its own client's body on: it counts only where nothing else says what to check.
-        let by_parts = query.limiter.is_some() || query.key.is_some() || parts.headers.contains_key(&LIMITER);
-        if parts.method != Method::POST || by_parts {
+        let by_query = query.limiter.is_some() || query.key.is_some() || query.cost.is_some();
+        let by_headers = [&LIMITER, &KEY, &COST].into_iter().any(|name| parts.headers.contains_key(name));
+        if parts.method != Method::POST || by_query || by_headers {
             return Self::of_parts(query, &parts);
         }
         let Json(request) = Json::from_request(Request::from_parts(parts, body), limits).await?;
@@ -82,11 +81,11 @@ impl Enforcement {
             let text = header(&parts.headers, &KEY)?.ok_or_else(|| missing("key"))?;
             LimitKey::try_from(text.to_owned()).map_err(|rule| Problem::request_header(KEY.as_str(), rule))?
         };
-        let cost = match (query.cost, header(&parts.headers, &COST)?) {
-            (None, Some(text)) => {
-                Some(text.parse().map_err(|_| Problem::request_header(COST.as_str(), "is no whole number"))?)
-            }
-            (cost, _) => cost,
+        let cost = if query.cost.is_some() {
+            query.cost
+        } else {
+            let number = |_| Problem::request_header(COST.as_str(), "is no whole number");
+            header(&parts.headers, &COST)?.map(|text| text.parse().map_err(number)).transpose()?
         };
         let request = CheckRequest { limiter: Some(limiter), strategy: None, key, cost };
         Ok(Self { request, location: Location::Query })
@@ -160,19 +159,10 @@ pub(in super::super) async fn enforce_limit_by_query(
 }
 
 fn enforced(decision: Decision) -> Result<Response, Problem> {
-    if decision.allowed {
-        let mut response = NoContent.into_response();
-        describe(response.headers_mut(), &[decision]);
-        return Ok(response);
+    if !decision.allowed {
+        return Err(refusal(decision));
     }
-    let mut problem = Problem::new(&RATE_LIMITED)
-        .detail(format_args!("the limit `{}` allows {} of these", decision.limiter.name, decision.limit))
-        .outcome(Outcome::NotApplied);
-    if let Some(wait) = decision.retry_after_ms {
-        problem = problem.retry_after(Duration::from_millis(wait));
-    }
-    for (name, value) in fields(&[decision]) {
-        problem = problem.header(name, value);
-    }
-    Err(problem)
+    let mut response = NoContent.into_response();
+    describe(response.headers_mut(), &[decision]);
+    Ok(response)
 }

@@ -1,13 +1,16 @@
 //! The doors below `/ratelimit`: [`limits`] answers decisions as data, [`enforcement`] as statuses, [`rules`] shows the
-//! limiters, [`reservations`] takes what is settled later, [`exceptions`] is for admins.
+//! limiters, [`reservations`] takes what is settled later, [`exceptions`] is for admins, and [`envoy`] speaks as Envoy's
+//! own service does.
 
 mod enforcement;
+mod envoy;
 mod exceptions;
 mod limits;
 mod reservations;
 mod rules;
 
 pub(super) use enforcement::*;
+pub(super) use envoy::*;
 pub(super) use exceptions::*;
 pub(super) use limits::*;
 pub(super) use reservations::*;

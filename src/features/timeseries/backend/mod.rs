@@ -2,20 +2,18 @@
 //!
 //! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
 //! alter, describe, delete, append batches, read raw samples stretch by stretch, delete a window. [`native`] keeps them on
-//! Redis's own types and [`module`] in RedisTimeSeries; [`choice`] says which of them has the series of a deployment.
+//! Redis's own types and [`module`] in RedisTimeSeries; [`store`] asks the one that has the series of a deployment.
 
-mod choice;
 pub(super) mod chunk;
-mod either;
 mod module;
 pub(super) mod native;
 mod outcome;
 pub(super) mod packing;
 pub(super) mod queue;
+mod store;
 
-pub(super) use choice::{Kind, Wish};
-pub(super) use either::Backend;
 pub(super) use outcome::BatchOutcome;
+pub(super) use store::Store;
 
 use super::series::{Definition, Sample};
 use crate::clock::UnixMillis;

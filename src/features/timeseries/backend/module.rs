@@ -17,7 +17,10 @@ use super::super::families::Families;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::scripts::{Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, OfModule, Read};
+use super::super::rollup::State;
+use super::super::scripts::{
+    Advance, Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, OfModule, Read, ReadState,
+};
 use super::super::series::{Definition, Sample, SeriesKey};
 
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub(in crate::features::timeseries) struct ModuleBackend {
     metrics: TimeseriesMetrics,
     /// Samples of one read.
     read_samples: usize,
+    /// Samples behind the rollups, until these are filled.
+    chunk_samples: usize,
     exchange_batches: usize,
     min_life_ms: u64,
 }
@@ -46,13 +51,14 @@ impl ModuleBackend {
             families,
             metrics,
             read_samples: config.read_chunks * config.chunk_samples,
+            chunk_samples: config.chunk_samples,
             exchange_batches: config.exchange_batches,
             min_life_ms: config.min_life.as_millis(),
         }
     }
 
-    fn keys(&self, key: &SeriesKey) -> SeriesKeys {
-        SeriesKeys::new(self.redis.keys(), &self.families, key)
+    pub(super) fn keys(&self, key: &SeriesKey) -> SeriesKeys {
+        SeriesKeys::new(self.redis.keys(), &self.families, key).in_module()
     }
 
     fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
@@ -150,6 +156,16 @@ impl ModuleBackend {
         Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
 
+    /// What the rollups of a series hold; `None`: there is no such series; `Some(None)`: it has none.
+    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<State>>, RedisFault> {
+        self.call(ReadState(keys)).await
+    }
+
+    /// Has the rollups of a series hold all that is older than its newest sample.
+    pub(super) async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
+        self.call(Advance(keys)).await.map(|_| ())
+    }
+
     pub(super) async fn append(&self, batches: &[Batch<'_>], token: Option<FencingToken>) -> Vec<BatchOutcome> {
         let mut outcomes = Vec::with_capacity(batches.len());
         let mut failed: Option<RedisFault> = None;
@@ -193,7 +209,7 @@ impl ModuleBackend {
                     samples: batch.samples,
                     policy: batch.policy,
                     create: create.as_deref(),
-                    chunk_samples: 0,
+                    chunk_samples: self.chunk_samples,
                     min_life_ms: self.min_life_ms,
                     now: &now,
                     fence: fence.as_ref(),

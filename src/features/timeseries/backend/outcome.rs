@@ -18,6 +18,8 @@ pub(in crate::features::timeseries) struct BatchOutcome {
     pub fault: Option<RedisFault>,
     /// Whether the index knows the series.
     pub listed: bool,
+    /// Whether the series' rollups have something to do.
+    pub stale: bool,
 }
 
 impl BatchOutcome {
@@ -38,6 +40,7 @@ impl BatchOutcome {
                 self.settled += appended.consumed;
                 self.stored += appended.stored;
                 self.listed = appended.listed;
+                self.stale |= appended.stale;
                 appended.consumed > 0 || !appended.packed.is_empty()
             }
             Ok(None) => {

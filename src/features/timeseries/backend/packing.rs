@@ -39,7 +39,7 @@ impl Packing {
 
     /// Has the series' plain chunks packed soon.
     pub(super) fn note(&self, keys: &SeriesKeys) {
-        self.waiting.note(keys.series.as_str(), || keys.clone());
+        self.waiting.note(keys.hash.as_str(), || keys.clone());
     }
 
     /// Puts the plain form in the place of each chunk, unless it is another one by now.

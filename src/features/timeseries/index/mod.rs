@@ -6,7 +6,7 @@ mod by_label;
 
 use redis::{Cmd, Value};
 
-use super::backend::Backend;
+use super::backend::Store;
 use super::keys::IndexKeys;
 use super::model::SeriesEntry;
 use super::scripts::{DESCRIBE, Delist, Enlist, MarkListed, decode_definition};
@@ -21,12 +21,12 @@ const PROBES: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct SeriesIndex {
     redis: Redis,
-    backend: Backend,
+    backend: Store,
     keys: IndexKeys,
 }
 
 impl SeriesIndex {
-    pub(super) fn new(redis: Redis, backend: Backend) -> Self {
+    pub(super) fn new(redis: Redis, backend: Store) -> Self {
         let keys = IndexKeys::new(redis.keys());
         Self { redis, backend, keys }
     }
@@ -43,7 +43,7 @@ impl SeriesIndex {
         self.enlist(&entries).await?;
         let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
         for entry in &entries {
-            keys.push(self.backend.definition(&entry.key).await?);
+            keys.push(self.backend.keys(&entry.key).await?.hash);
         }
         let marks: Vec<MarkListed<'_>> =
             keys.iter().zip(&entries).map(|(series, entry)| MarkListed { series, labels: &entry.labels }).collect();
@@ -83,6 +83,14 @@ impl SeriesIndex {
         let (items, gone) = self.look_up(series).await?;
         self.drop_gone(gone).await?;
         Ok(Page { items, next_cursor })
+    }
+
+    /// Those of the given series that exist.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn named(&self, series: Vec<SeriesKey>) -> Result<Vec<SeriesEntry>, RedisFault> {
+        Ok(self.look_up(series).await?.0)
     }
 
     /// Drops the names of series that are gone.
@@ -137,8 +145,8 @@ impl SeriesIndex {
     }
 
     async fn definition_of(&self, key: &SeriesKey) -> Result<Cmd, RedisFault> {
-        let definition = self.backend.definition(key).await?;
-        Ok(redis::cmd("HMGET").arg(definition).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned())
+        let hash = self.backend.keys(key).await?.hash;
+        Ok(redis::cmd("HMGET").arg(hash).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned())
     }
 }
 

@@ -4,6 +4,7 @@
 //! cannot be read refuses its sample, not the stream. What a broken stream has stored stays; sent again, it is stored
 //! once under every duplicate policy but `sum`.
 
+mod influx;
 mod lines;
 mod row;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::native::Batch;
-use super::backend::{Backend, BatchOutcome};
+use super::backend::{BatchOutcome, Store};
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TOO_MANY_REFUSED, TimeseriesError};
 use super::index::SeriesIndex;
@@ -25,20 +26,23 @@ use crate::http::body::BodyStream;
 use crate::http::problem::Problem;
 use crate::redis::{FaultKind, FencingToken, Outcome, RedisFault};
 use lines::Lines;
-use row::{LineError, LineFormat, Row};
+use row::{LineError, LineFormat, Row, Rows};
+
+pub(super) use influx::Precision;
 
 /// The form of a stream's lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StreamKind {
     Ndjson,
     Csv,
+    LineProtocol(Precision),
 }
 
 /// A load under way.
 #[derive(Debug)]
 pub(super) struct Ingest {
     token: Option<FencingToken>,
-    backend: Backend,
+    backend: Store,
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
     config: Arc<TimeseriesConfig>,
@@ -62,7 +66,7 @@ const SERIES_WEIGHT: usize = 8;
 impl Ingest {
     pub(super) fn new(
         token: Option<FencingToken>,
-        backend: Backend,
+        backend: Store,
         index: SeriesIndex,
         metrics: TimeseriesMetrics,
         config: Arc<TimeseriesConfig>,
@@ -97,6 +101,7 @@ impl Ingest {
         let mut format = match kind {
             StreamKind::Ndjson => LineFormat::Ndjson,
             StreamKind::Csv => LineFormat::Csv(None),
+            StreamKind::LineProtocol(precision) => LineFormat::Influx(precision),
         };
         let mut lines = Lines::new(self.config.max_line.as_usize());
         while let Some(piece) = body.next(idle).await.map_err(|problem| self.stopped(problem))? {
@@ -140,8 +145,9 @@ impl Ingest {
             return self.unreadable(number, format!("the line is longer than {limit} bytes"));
         };
         match format.read(text) {
-            Ok(None) => Ok(()),
-            Ok(Some(row)) => self.add(number, &row),
+            Ok(Rows::None) => Ok(()),
+            Ok(Rows::One(row)) => self.add(number, &row),
+            Ok(Rows::Several(rows)) => rows.iter().try_for_each(|row| self.add(number, row)),
             Err(LineError::Row(reason)) => self.unreadable(number, reason),
             Err(LineError::Header(problem)) => Err(problem),
         }

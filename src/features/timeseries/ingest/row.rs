@@ -1,4 +1,4 @@
-//! One sample of a stream: NDJSON and CSV lines read by hand, since a load has millions of them.
+//! The samples of a stream: lines read by hand, since a load has millions of them.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,7 @@ use csv_core::ReadRecordResult;
 use serde::Deserialize;
 
 use super::super::model::Timestamp;
+use super::influx::{self, Precision};
 use crate::clock::UnixMillis;
 use crate::http::problem::Problem;
 
@@ -19,6 +20,14 @@ pub(super) struct Row<'a> {
     pub value: f64,
 }
 
+/// What a line has.
+#[derive(Debug)]
+pub(super) enum Rows<'a> {
+    None,
+    One(Row<'a>),
+    Several(Vec<Row<'static>>),
+}
+
 /// How the lines of a stream are written.
 #[derive(Debug)]
 pub(super) enum LineFormat {
@@ -26,25 +35,28 @@ pub(super) enum LineFormat {
     Ndjson,
     /// Comma separated, the first line names the columns.
     Csv(Option<Columns>),
+    /// Line protocol.
+    Influx(Precision),
 }
 
 impl LineFormat {
-    /// Reads a line; `None`: it has no sample.
+    /// Reads a line.
     ///
     /// # Errors
     /// [`LineError::Header`] ends the stream, [`LineError::Row`] refuses the line.
-    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Result<Option<Row<'a>>, LineError> {
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Result<Rows<'a>, LineError> {
         if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
+            return Ok(Rows::None);
         }
         match self {
-            Self::Ndjson => ndjson(line).map(Some).map_err(LineError::Row),
-            Self::Csv(Some(columns)) => columns.read(line).map(Some).map_err(LineError::Row),
+            Self::Ndjson => ndjson(line).map(Rows::One).map_err(LineError::Row),
+            Self::Csv(Some(columns)) => columns.read(line).map(Rows::One).map_err(LineError::Row),
             Self::Csv(columns @ None) => {
                 let named = Columns::named(line).map_err(|rule| LineError::Header(header_problem(&rule)))?;
                 *columns = Some(named);
-                Ok(None)
+                Ok(Rows::None)
             }
+            Self::Influx(precision) => influx::read(line, *precision).map(Rows::Several).map_err(LineError::Row),
         }
     }
 
@@ -153,7 +165,7 @@ fn timestamp(text: &str) -> Result<UnixMillis, String> {
 }
 
 /// Enough of a caller's text to recognise it.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::series::MAX_TIMESTAMP;
-use super::super::times::{QueryTime, text_or_integer};
 use crate::clock::UnixMillis;
+use crate::http::times::{QueryTime, text_or_integer};
 
 /// A time at which a bucket begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,6 +96,12 @@ impl LabelFilter {
         Ok(Self(matchers))
     }
 
+    /// Series with one of the given values of each label; `None`: no label is given.
+    pub(in crate::features::timeseries) fn of_values(labels: Vec<(&str, Vec<String>)>) -> Option<Self> {
+        let matcher = |(name, values): (&str, _)| Matcher { name: name.to_owned(), test: Test::OneOf(values) };
+        (!labels.is_empty()).then(|| Self(labels.into_iter().map(matcher).collect()))
+    }
+
     pub(in crate::features::timeseries) fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|matcher| matcher.matches(labels))
     }

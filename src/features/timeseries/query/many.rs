@@ -11,9 +11,9 @@ use super::super::backend::{Order, Window};
 use super::super::model::Timestamp;
 use super::super::range::RangePlan;
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
-use super::super::times::QueryTime;
 use super::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Stamp, Violation, Zone};
 use crate::clock::UnixMillis;
+use crate::http::times::QueryTime;
 
 /// What the points of a group's series at one timestamp become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]

@@ -21,9 +21,9 @@ use utoipa::IntoParams;
 
 use super::backend::Window;
 use super::series::{MAX_TIMESTAMP, SeriesKey};
-use super::times::QueryTime;
 use crate::clock::UnixMillis;
 use crate::http::problem::Problem;
+use crate::http::times::QueryTime;
 
 /// A parameter that breaks a rule, whether it came in a query or in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::super::backend::{Order, Window};
 use super::super::cursor::Cursor;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
-use super::super::times::QueryTime;
 use super::{Align, BucketLength, Violation, WindowQuery, Zone};
 use crate::clock::UnixMillis;
+use crate::http::times::QueryTime;
 
 /// Which time of a bucket stands for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]

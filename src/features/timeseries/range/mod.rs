@@ -14,16 +14,16 @@ pub(super) use filter::SampleFilter;
 pub(super) use stats::Stats;
 
 use buckets::{Bounds, BucketPage};
-use scan::Scan;
+use scan::{Ended, Scan};
 
 use super::aggregate::{Aggregation, Bucket, Point, Slot};
-use super::backend::{Backend, Order, Window};
+use super::backend::{Order, Store, Window};
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
 use super::query::Stamp;
 use super::rollup::RollupView;
-use super::series::SeriesKey;
+use super::series::{Sample, SeriesKey};
 use crate::clock::UnixMillis;
 
 /// A checked range query.
@@ -56,7 +56,7 @@ pub(super) struct RangePage {
 /// Reads windows; a window of any length takes little memory, since only its points stay.
 #[derive(Clone, Debug)]
 pub(super) struct RangeReader {
-    backend: Backend,
+    backend: Store,
     /// Samples that one request may read.
     scan_samples: usize,
     /// Samples of one bucket that are kept for a percentile.
@@ -66,7 +66,7 @@ pub(super) struct RangeReader {
 }
 
 impl RangeReader {
-    pub(super) fn new(backend: Backend, config: &TimeseriesConfig) -> Self {
+    pub(super) fn new(backend: Store, config: &TimeseriesConfig) -> Self {
         Self {
             backend,
             scan_samples: config.scan_samples,
@@ -87,6 +87,35 @@ impl RangeReader {
     /// What one request may read.
     pub(super) fn budget(&self) -> Budget {
         Budget::new(self.scan_samples)
+    }
+
+    /// The same for requests with a limit of their own.
+    pub(super) fn budget_of(&self, limit: usize) -> Budget {
+        Budget::new(limit.min(self.scan_samples))
+    }
+
+    /// All samples of a window; none of a series that is gone.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::TooWide`].
+    pub(super) async fn samples(
+        &self,
+        budget: &Budget,
+        key: &SeriesKey,
+        window: Window,
+    ) -> Result<Vec<Sample>, TimeseriesError> {
+        let open = SampleFilter::new(None, None, None);
+        let scan = Scan::new(&self.backend, key, &open, budget);
+        let mut all = Vec::new();
+        let take = |samples: &[Sample]| {
+            all.extend_from_slice(samples);
+            true
+        };
+        match scan.read(window, Order::Asc, usize::MAX, take).await {
+            Ok(Ended::Spent(_)) => Err(scan.too_wide()),
+            Err(TimeseriesError::NotFound(_)) => Ok(Vec::new()),
+            ended => ended.map(|_| all),
+        }
     }
 
     /// One page, within a budget that other series share.

@@ -2,8 +2,10 @@
 //! several times as long.
 
 mod many;
+mod prom;
 
 pub(super) use many::{json_items, json_readings};
+pub(super) use prom::{prom_data, prom_error, prom_instant, prom_range};
 
 use serde::Serialize;
 

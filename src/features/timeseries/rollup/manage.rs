@@ -1,10 +1,9 @@
 //! The list of a series' rollups.
 
-use super::super::backend::Backend;
-use super::super::backend::native::NativeBackend;
+use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
-use super::super::scripts::{Define, Defined, ReadState};
+use super::super::scripts::{Define, Defined};
 use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
 use super::rule::{self, RuleText};
@@ -15,13 +14,13 @@ use crate::redis::FencingToken;
 /// Adds, lists and drops rollups.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Rollups {
-    backend: Backend,
+    backend: Store,
     /// Rollups of one series at most.
     most: usize,
 }
 
 impl Rollups {
-    pub(in crate::features::timeseries) fn new(backend: Backend, most: usize) -> Self {
+    pub(in crate::features::timeseries) fn new(backend: Store, most: usize) -> Self {
         Self { backend, most }
     }
 
@@ -44,14 +43,17 @@ impl Rollups {
                 if *there != added {
                     return Err(TimeseriesError::RollupExists { key, id: added.id() }.into());
                 }
-                return Ok((false, view(&added, state.as_ref())));
+                if self.keep(&key, state.as_ref(), &texts, token).await? {
+                    return Ok((false, view(&added, state.as_ref())));
+                }
+                continue;
             }
             if texts.len() >= self.most {
                 return Err(TimeseriesError::TooManyRollups { limit: self.most }.into());
             }
             texts.push(added.clone());
             if self.put(&key, state.as_ref(), &texts, None, token).await? {
-                self.native().await?.note_stale(&key);
+                self.backend.note_stale(&key);
                 return Ok((true, view(&added, self.state(&key).await?.as_ref())));
             }
         }
@@ -67,7 +69,7 @@ impl Rollups {
     ) -> Result<Vec<RollupEntry>, TimeseriesError> {
         let state = self.state(key).await?;
         if state.as_ref().is_some_and(|state| !state.unrolled.is_empty()) {
-            self.native().await?.note_stale(key);
+            self.backend.note_stale(key);
         }
         Ok(texts(state.as_ref()).iter().map(|text| view(text, state.as_ref())).collect())
     }
@@ -88,7 +90,10 @@ impl Rollups {
             let before = texts.len();
             texts.retain(|text| text.id() != id);
             if texts.len() == before {
-                return Err(TimeseriesError::NoRollup { key, id: id.to_owned() });
+                if self.keep(&key, state.as_ref(), &texts, token).await? {
+                    return Err(TimeseriesError::NoRollup { key, id: id.to_owned() });
+                }
+                continue;
             }
             if self.put(&key, state.as_ref(), &texts, Some(id), token).await? {
                 return Ok(());
@@ -96,16 +101,21 @@ impl Rollups {
         }
     }
 
-    /// What has rollups beside its samples.
-    async fn native(&self) -> Result<&NativeBackend, TimeseriesError> {
-        self.backend.native().await?.ok_or(TimeseriesError::NoRollups)
-    }
-
     /// `None`: the series has no rollups.
     async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
-        let backend = self.native().await?;
-        let state = backend.redis().call(&ReadState(&backend.keys(key))).await?;
+        let state = self.backend.rollups(&self.backend.keys(key).await?).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
+    }
+
+    /// Changes nothing, but refuses an older token all the same; `false`: there is another list by now.
+    async fn keep(
+        &self,
+        key: &SeriesKey,
+        state: Option<&State>,
+        texts: &[RuleText],
+        token: Option<FencingToken>,
+    ) -> Result<bool, TimeseriesError> {
+        Ok(token.is_none() || self.put(key, state, texts, None, token).await?)
     }
 
     /// Stores a list in the place of the one that was read; `false`: that is another one by now.
@@ -117,9 +127,8 @@ impl Rollups {
         dropped: Option<&str>,
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
-        let backend = self.native().await?;
-        let keys = backend.keys(key);
-        let fence = backend.fence(&keys, token);
+        let keys = self.backend.keys(key).await?;
+        let fence = self.backend.fence(&keys, token);
         let outlive = texts.iter().filter_map(|text| text.retention_ms);
         let define = Define {
             keys: &keys,
@@ -129,7 +138,7 @@ impl Rollups {
             dropped,
             fence: fence.as_ref(),
         };
-        match backend.redis().call(&define).await? {
+        match self.backend.redis().call(&define).await? {
             Defined::Done => Ok(true),
             Defined::Overtaken => Ok(false),
             Defined::NoSeries => Err(TimeseriesError::NotFound(key.clone())),
@@ -155,7 +164,7 @@ fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
         tz: text.tz.clone(),
         align: text.align,
         retention_ms: text.retention_ms,
-        complete: state.is_some_and(|state| state.unrolled.is_empty()),
+        complete: state.is_some_and(State::is_complete),
     }
 }
 

@@ -15,7 +15,6 @@ pub(in crate::features::timeseries) struct NewRollup {
     /// The length of a bucket, as that of a range.
     #[schema(pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
     pub bucket: String,
-    /// What the samples of a bucket become: one of those that depend on them alone.
     #[schema(inline, value_type = RollupAggregation)]
     pub agg: Aggregation,
     /// The zone of days, weeks, months and years; UTC when absent.
@@ -33,7 +32,7 @@ pub(in crate::features::timeseries) struct NewRollup {
     pub retention_ms: Option<Retention>,
 }
 
-/// The aggregations of rollups.
+/// What the samples of a bucket become: one of the aggregations that depend on them alone.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "the document's form of what manage.rs accepts")]

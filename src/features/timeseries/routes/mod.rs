@@ -1,11 +1,16 @@
 //! The doors of the time series: series and their samples here, windows of them in [`range`], the
-//! platform's own series in [`platform`].
+//! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
+//! in [`prom`].
 
+mod influx;
 mod platform;
+mod prom;
 mod range;
 mod rollups;
 
+pub(super) use influx::*;
 pub(super) use platform::*;
+pub(super) use prom::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
 
@@ -15,15 +20,18 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use serde::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::ingest::StreamKind;
+use super::ingest::{Precision, StreamKind};
 use super::model::{
-    Alteration, Creation, CsvSamples, DeletedSamples, NdjsonSamples, NewSamples, NewSeriesSamples, SampleView,
-    SamplesAnswer, SeriesEntry, SeriesView, StreamAnswer,
+    Alteration, Creation, CsvSamples, DeletedSamples, LineProtocol, NdjsonSamples, NewSamples, NewSeriesSamples,
+    SampleView, SamplesAnswer, SeriesEntry, SeriesView, StreamAnswer,
 };
 use super::query::{DeletionQuery, ListQuery, SeriesPath};
 use super::service::TimeseriesService;
+use utoipa::IntoParams;
+
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
@@ -215,12 +223,24 @@ impl BulkState {
         }
     }
 
+    /// A place among the loads under way.
+    ///
+    /// # Errors
+    /// `overloaded` (503).
+    fn place(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.streams.try_acquire().map_err(|_| {
+            let detail = "as many loads are under way as timeseries.streams allows";
+            let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
+            overloaded.retry_after(Duration::from_secs(1))
+        })
+    }
+
     /// A JSON body as a whole; the deadline of this route is too long to leave its pauses to it.
     async fn collect(&self, mut body: BodyStream) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         while let Some(piece) = body.next(self.idle).await? {
             if bytes.len() + piece.len() > self.body_limit {
-                let advice = format!("the limit of JSON is {} bytes; NDJSON and CSV have none", self.body_limit);
+                let advice = format!("the limit of JSON is {} bytes; the other forms have none", self.body_limit);
                 return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
             }
             bytes.extend_from_slice(&piece);
@@ -232,16 +252,28 @@ impl BulkState {
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
+const LINE_PROTOCOL: &str = "text/plain";
+
+/// How a load is written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LoadQuery {
+    /// The unit of line protocol's timestamps; ns when absent. Other forms have milliseconds.
+    #[param(inline)]
+    precision: Option<Precision>,
+}
 
 /// Load samples of many series.
 ///
-/// NDJSON and CSV are streamed: a body may be of any length. A line that cannot be read refuses its sample, not the
+/// NDJSON, CSV and line protocol are streamed: a body may be of any length, and may be packed with gzip. A line that cannot be read refuses its sample, not the
 /// stream. CSV starts with a header line that names the columns `series`, `value` and optionally `timestamp`.
 /// Sending the same stream again stores its samples once, under every duplicate policy but `sum`. When a load fails, the
 /// problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
+    params(LoadQuery),
     request_body(content(
-        (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"))),
+        (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
     responses(
         WriteFailures,
         (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
@@ -251,7 +283,7 @@ const CSV: &str = "text/csv";
         (status = 422, description = "invalid-query, invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
-    NoQuery: NoQuery,
+    Query(LoadQuery { precision }): Query<LoadQuery>,
     GrantToken(token): GrantToken,
     headers: HeaderMap,
     body: BodyStream,
@@ -261,13 +293,13 @@ pub(super) async fn post_many_samples(
         Some(JSON) => None,
         Some(NDJSON) => Some(StreamKind::Ndjson),
         Some(CSV) => Some(StreamKind::Csv),
-        other => return Err(unsupported(other, &[JSON, NDJSON, CSV])),
+        Some(LINE_PROTOCOL) => Some(StreamKind::LineProtocol(precision.unwrap_or_default())),
+        other => return Err(unsupported(other, &[JSON, NDJSON, CSV, LINE_PROTOCOL])),
     };
-    let Ok(_place) = bulk.streams.try_acquire() else {
-        let detail = "as many loads are under way as timeseries.streams allows";
-        let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
-        return Err(overloaded.retry_after(Duration::from_secs(1)));
-    };
+    if precision.is_some() && !matches!(kind, Some(StreamKind::LineProtocol(_))) {
+        return Err(Problem::query_parameter("precision", format!("goes with {LINE_PROTOCOL}, line protocol")));
+    }
+    let _place = bulk.place()?;
     let ingest = bulk.timeseries.ingest(token);
     let answer = if let Some(kind) = kind {
         ingest.stream(body, kind, bulk.idle).await?

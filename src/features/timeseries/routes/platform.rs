@@ -23,7 +23,7 @@ use crate::http::problem::{Problem, ProblemBody};
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct MeterPath {
     /// The meter: a UUID, a number such as MTR-001, or a serial.
-    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "MTR-001")]
+    #[param(min_length = 1, max_length = 493, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "MTR-001")]
     id: String,
 }
 
@@ -31,7 +31,7 @@ pub(in crate::features::timeseries) struct MeterPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct SymbolPath {
-    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
+    #[param(min_length = 1, max_length = 498, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
     symbol: String,
 }
 
@@ -44,7 +44,7 @@ pub(in crate::features::timeseries) struct SettlementPath {
     #[param(
         rename = "type",
         min_length = 1,
-        max_length = 400,
+        max_length = 501,
         pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
         example = "thbc"
     )]

@@ -41,7 +41,7 @@ pub(in crate::features::timeseries) struct RollupPath {
         (status = 201, description = "It is added", body = RollupEntry),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "rollup-exists, rollups-not-kept, too-many-rollups, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "rollup-exists, too-many-rollups, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
@@ -65,7 +65,7 @@ pub(in crate::features::timeseries) async fn post_rollup(
         ReadFailures,
         (status = 200, description = "All of them, on one page", body = Page<RollupEntry>),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "rollups-not-kept, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn list_rollups(
     State(timeseries): State<TimeseriesService>,
@@ -82,7 +82,7 @@ pub(in crate::features::timeseries) async fn list_rollups(
         WriteFailures,
         (status = 204, description = "It is gone"),
         (status = 404, description = "series-not-found, rollup-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "rollups-not-kept, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn delete_rollup(
     State(timeseries): State<TimeseriesService>,

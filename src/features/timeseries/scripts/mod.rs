@@ -41,6 +41,8 @@ pub(super) static MODULE_ALTER: LuaScript = lua!("timeseries/module_alter.lua");
 pub(super) static MODULE_DESCRIBE: LuaScript = lua!("timeseries/module_describe.lua");
 pub(super) static MODULE_DELETE: LuaScript = lua!("timeseries/module_delete.lua");
 pub(super) static MODULE_DELETE_RANGE: LuaScript = lua!("timeseries/module_delete_range.lua");
+pub(super) static MODULE_ROLLUPS: LuaScript = lua!("timeseries/module_rollup_state.lua");
+pub(super) static MODULE_ADVANCE: LuaScript = lua!("timeseries/module_rollup_advance.lua");
 pub(super) static ENLIST: LuaScript = lua!("timeseries/enlist.lua");
 pub(super) static DELIST: LuaScript = lua!("timeseries/delist.lua");
 pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
@@ -49,7 +51,7 @@ pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
 const NO_SERIES: i64 = -1;
 
 fn bind_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
-    call.key(&keys.series).key(&keys.head).key(&keys.chunks)
+    call.key(&keys.hash).key(&keys.head).key(&keys.chunks)
 }
 
 /// Those that live and die together.

@@ -5,8 +5,9 @@ use super::super::keys::SeriesKeys;
 use super::super::series::DuplicatePolicy;
 use super::samples::records;
 use super::{
-    Alter, Append, Create, Delete, DeleteRange, Describe, Latest, MODULE_ALTER, MODULE_APPEND, MODULE_CREATE,
-    MODULE_DELETE, MODULE_DELETE_RANGE, MODULE_DESCRIBE, MODULE_LATEST, MODULE_READ, Read, labels_json,
+    Advance, Alter, Append, Create, Delete, DeleteRange, Describe, Latest, MODULE_ADVANCE, MODULE_ALTER, MODULE_APPEND,
+    MODULE_CREATE, MODULE_DELETE, MODULE_DELETE_RANGE, MODULE_DESCRIBE, MODULE_LATEST, MODULE_READ, MODULE_ROLLUPS,
+    Read, ReadState, labels_json,
 };
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
@@ -16,6 +17,9 @@ pub(in crate::features::timeseries) struct OfModule<C>(pub C);
 
 /// What differs between the calls.
 trait ModuleCall: ScriptCall {
+    /// Whether the script also has the life of the rollups' blocks in its hands.
+    const HAS_BLOCKS: bool = false;
+
     fn module_script() -> &'static LuaScript;
     fn series(&self) -> &SeriesKeys;
     fn arguments(&self, call: &mut Binding);
@@ -24,7 +28,7 @@ trait ModuleCall: ScriptCall {
 impl<C: ModuleCall> ScriptCall for OfModule<C> {
     type Raw = C::Raw;
     type Reply = C::Reply;
-    const KEYS: usize = 2;
+    const KEYS: usize = if C::HAS_BLOCKS { 3 } else { 2 };
     const EFFECT: Effect = C::EFFECT;
 
     fn script() -> &'static LuaScript {
@@ -37,7 +41,10 @@ impl<C: ModuleCall> ScriptCall for OfModule<C> {
 
     fn bind(&self, call: &mut Binding) {
         let keys = self.0.series();
-        call.key(&keys.definition).key(&keys.series);
+        call.key(&keys.hash).key(&keys.head);
+        if C::HAS_BLOCKS {
+            call.key(&keys.blocks);
+        }
         self.0.arguments(call);
     }
 
@@ -47,6 +54,8 @@ impl<C: ModuleCall> ScriptCall for OfModule<C> {
 }
 
 impl ModuleCall for Append<'_> {
+    const HAS_BLOCKS: bool = true;
+
     fn module_script() -> &'static LuaScript {
         &MODULE_APPEND
     }
@@ -64,7 +73,7 @@ impl ModuleCall for Append<'_> {
                 .arg(labels_json(&definition.labels)),
             None => call.arg("").arg("").arg(""),
         };
-        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default());
+        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default()).arg(self.chunk_samples);
     }
 }
 
@@ -86,6 +95,8 @@ impl ModuleCall for Read<'_> {
 }
 
 impl ModuleCall for Create<'_> {
+    const HAS_BLOCKS: bool = true;
+
     fn module_script() -> &'static LuaScript {
         &MODULE_CREATE
     }
@@ -104,6 +115,8 @@ impl ModuleCall for Create<'_> {
 }
 
 impl ModuleCall for Alter<'_> {
+    const HAS_BLOCKS: bool = true;
+
     fn module_script() -> &'static LuaScript {
         &MODULE_ALTER
     }
@@ -159,12 +172,38 @@ impl ModuleCall for Latest<'_> {
 }
 
 impl ModuleCall for Delete<'_> {
+    const HAS_BLOCKS: bool = true;
+
     fn module_script() -> &'static LuaScript {
         &MODULE_DELETE
     }
 
     fn series(&self) -> &SeriesKeys {
         self.keys
+    }
+
+    fn arguments(&self, _: &mut Binding) {}
+}
+
+impl ModuleCall for ReadState<'_> {
+    fn module_script() -> &'static LuaScript {
+        &MODULE_ROLLUPS
+    }
+
+    fn series(&self) -> &SeriesKeys {
+        self.0
+    }
+
+    fn arguments(&self, _: &mut Binding) {}
+}
+
+impl ModuleCall for Advance<'_> {
+    fn module_script() -> &'static LuaScript {
+        &MODULE_ADVANCE
+    }
+
+    fn series(&self) -> &SeriesKeys {
+        self.0
     }
 
     fn arguments(&self, _: &mut Binding) {}

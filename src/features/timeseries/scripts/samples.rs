@@ -190,7 +190,7 @@ impl ScriptCall for Latest<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.series).key(&self.0.head);
+        call.key(&self.0.hash).key(&self.0.head);
     }
 
     fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {

@@ -20,6 +20,8 @@ pub struct Account {
     pub decisions: Vec<Decision>,
     /// When the last command ran.
     pub until: u64,
+    /// Whether the last command was one of a decision's.
+    is_deciding: bool,
 }
 
 /// One script that asked for the time.
@@ -66,7 +68,9 @@ impl Account {
         let (fraction, client) = rest.split_once(" [").expect("a client");
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let at = number(seconds) * 1_000_000 + number(fraction);
-        if client.ends_with(" lua") {
+        // Scripts that do not ask for the time decide nothing.
+        self.is_deciding = client.ends_with(" lua") && (self.is_deciding || name == "TIME");
+        if self.is_deciding {
             if name == "TIME" {
                 let at = Moment { earliest: self.until - HEAD_START, latest: at };
                 self.decisions.push(Decision { key: String::new(), at, granted: false });

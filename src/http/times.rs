@@ -9,21 +9,20 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::series::MAX_TIMESTAMP;
-use crate::clock::UnixMillis;
+use crate::clock::{MAX_TIMESTAMP, UnixMillis};
 use crate::config::value::Span;
 
 /// A point in time of a query: Unix milliseconds, RFC 3339, `now`, or so long ago (`-24h`).
 ///
 /// Times before 1970 and after 2^53 - 1 ms mean the first and the last possible timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QueryTime {
+pub enum QueryTime {
     At(UnixMillis),
     Ago(u64),
 }
 
 impl QueryTime {
-    pub(super) fn resolve(self, now: UnixMillis) -> UnixMillis {
+    pub fn resolve(self, now: UnixMillis) -> UnixMillis {
         match self {
             Self::At(ms) => ms.clamp(0, MAX_TIMESTAMP),
             Self::Ago(ms) => now.saturating_sub_unsigned(ms).clamp(0, MAX_TIMESTAMP),
@@ -60,7 +59,10 @@ impl<'de> Deserialize<'de> for QueryTime {
 }
 
 /// The text of a parameter that a body may also give as an integer.
-pub(super) fn text_or_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+///
+/// # Errors
+/// When it is neither.
+pub fn text_or_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     deserializer.deserialize_any(TextOrInteger)
 }
 

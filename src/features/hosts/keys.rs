@@ -1,0 +1,63 @@
+//! The keys of host metrics. Those of one host's history share a cluster slot; no script needs more than that.
+
+use super::model::HostId;
+use super::tenancy::Organisation;
+use crate::redis::{Key, KeySpace, Segment};
+
+#[derive(Clone, Debug)]
+pub(super) struct HostKeys {
+    space: KeySpace,
+}
+
+/// A host's history.
+#[derive(Clone, Debug)]
+pub(super) struct HistoryKeys {
+    /// Sorted set of chunks, scored by their first timestamp. Trimmed to `hosts.retention` by every write; expires a day
+    /// after its newest sample would be trimmed.
+    pub chunks: Key,
+    /// Hash: first millisecond of an hour, and how many chunks were written to it since it was last packed. Expires with
+    /// the chunks; packing an hour removes its field.
+    pub hours: Key,
+}
+
+impl HostKeys {
+    pub(super) fn new(space: &KeySpace) -> Self {
+        Self { space: space.clone() }
+    }
+
+    /// `metrics:current:<host>` - string, JSON: the newest sample and its agent. Expires after `hosts.current_life`.
+    pub(super) fn current(&self, host: &HostId) -> Key {
+        self.space.key(format_args!("metrics:current:{host}"))
+    }
+
+    /// `metrics:history:<host>` and its companion.
+    pub(super) fn history(&self, host: &HostId) -> HistoryKeys {
+        let chunks = self.space.key(format_args!("metrics:history:{host}"));
+        HistoryKeys { hours: chunks.sibling("metrics:hours"), chunks }
+    }
+
+    /// `metrics:owner:<host>` - string, the organisation. Removed when nothing is kept of the host any more.
+    pub(super) fn owner(&self, host: &HostId) -> Key {
+        self.space.key(format_args!("metrics:owner:{host}"))
+    }
+
+    /// `metrics:hosts` - set of hosts. A host leaves it with its owner.
+    pub(super) fn hosts(&self) -> Key {
+        self.space.key("metrics:hosts")
+    }
+
+    /// `metrics:last_cleanup` - string, Unix milliseconds: when a cleanup was last known to be at work. Never expires.
+    pub(super) fn last_cleanup(&self) -> Key {
+        self.space.key("metrics:last_cleanup")
+    }
+
+    /// `metrics:index` - the same as a sorted set of equal scores, which is read in the order of names.
+    pub(super) fn index(&self) -> Key {
+        self.space.key("metrics:index")
+    }
+
+    /// `metrics:index:<organisation>` - the hosts of one organisation.
+    pub(super) fn index_of(&self, organisation: &Organisation) -> Key {
+        self.space.key(format_args!("metrics:index:{}", Segment(organisation.as_str())))
+    }
+}

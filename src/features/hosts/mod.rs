@@ -1,0 +1,90 @@
+//! Host metrics: what agents see of their machines, the newest in memory, thirty days in Redis.
+//!
+//! Keys: see `keys.rs`. Samples are taken into memory and written in batches. Redis down: samples are still taken (202,
+//! `stored: memory`) up to `hosts.unstored_samples`, beyond which the oldest are dropped, counted and logged; reads
+//! answer from memory and say so, and a host that is not in memory is 503. Everything is written when Redis is back.
+//!
+//! Decisions:
+//! - A sample is known by its host, its timestamp and its number. Batches may be written twice; reads and packing take one
+//!   of equal samples.
+//! - A host belongs to the organisation that first reported it. While Redis is away a new host is its reporter's on
+//!   trust, and what was taken for somebody else's host is given up when Redis is back.
+//! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
+//!   can read it.
+//! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
+//!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
+//! - Fencing tokens are refused: no lock guards a host's samples.
+
+mod chunk;
+mod cleanup;
+mod config;
+mod current;
+pub mod dump;
+mod error;
+mod export;
+mod fields;
+mod history;
+mod ingest;
+mod keys;
+mod listing;
+mod memory;
+mod metrics;
+mod model;
+mod range;
+mod routes;
+mod sample;
+mod scripts;
+mod service;
+mod spool;
+mod tenancy;
+mod writer;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Feature, StartError};
+use crate::config::SectionCheck;
+use crate::deps::Deps;
+use crate::http::access::Access;
+use crate::http::auth::ADMIN;
+use config::HostsConfig;
+use service::HostService;
+
+const READ: &str = "hosts:read";
+const WRITE: &str = "hosts:write";
+
+pub static FEATURE: Feature = Feature {
+    name: "hosts",
+    mount,
+    access: &[
+        Access::scoped("GET", "/hosts", READ),
+        Access::scoped("POST", "/hosts/flush", ADMIN),
+        Access::scoped("GET", "/hosts/metrics/latest", READ),
+        Access::scoped("POST", "/hosts/{id}/metrics", WRITE),
+        Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN),
+        Access::scoped("GET", "/hosts/{id}/metrics/latest", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/range", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/recent", READ),
+        Access::scoped("POST", "/v2/heartbeat", WRITE),
+    ],
+    problems: error::PROBLEMS,
+    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH],
+    section: Some(SectionCheck::of::<HostsConfig>()),
+};
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let (hosts, wishes) = HostService::new(deps, deps.config.section()?)?;
+    writer::plan(&hosts, wishes, &deps.tasks);
+    current::plan(&hosts, &deps.tasks);
+    cleanup::plan(&hosts, &deps.tasks);
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::list_hosts))
+        .routes(routes!(routes::flush_host_metrics))
+        .routes(routes!(routes::list_latest))
+        .routes(routes!(routes::post_host_metrics, routes::delete_host_metrics))
+        .routes(routes!(routes::get_latest))
+        .routes(routes!(routes::get_range))
+        .routes(routes!(routes::get_recent))
+        .routes(routes!(routes::post_heartbeat))
+        .with_state(hosts))
+}

@@ -1,0 +1,285 @@
+//! What travels: hosts' names, samples and heartbeats on their way in, answers on their way out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::sample::{Cpu, Network, Sample, Space};
+use crate::clock::UnixMillis;
+use crate::http::whole;
+
+/// A host's name: 1 to 128 letters, digits, dots, hyphens, underscores and colons.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub(super) struct HostId(Arc<str>);
+
+const MAX_ID: usize = 128;
+
+impl HostId {
+    /// # Errors
+    /// The rule that `text` breaks.
+    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+        if text.is_empty() || text.len() > MAX_ID || !text.bytes().all(known) {
+            return Err("must be 1 to 128 letters, digits, dots, hyphens, underscores or colons");
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HostId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Path)]
+pub(super) struct HostPath {
+    /// The host.
+    #[param(value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$", example = "web-1")]
+    pub id: HostId,
+}
+
+/// A sample on its way in.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewHostSample)]
+pub(super) struct NewSample {
+    /// Unix milliseconds by the agent's clock; absent: the service's clock. Only with it may a sample be sent again.
+    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[schema(required = false)]
+    pub timestamp: Option<u64>,
+    /// Tells samples of one millisecond apart.
+    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[schema(required = false, maximum = 9_007_199_254_740_992_u64)]
+    pub seq: Option<u64>,
+    pub cpu: Cpu,
+    pub memory: Space,
+    pub disk: Space,
+    pub network: Network,
+}
+
+/// One sample, or up to `hosts.request_samples` of them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = NewHostSamples, example = json!({
+    "cpu": {"usage": 37.5, "cores": 8, "loadAvg": [0.52, 0.58, 0.61]},
+    "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "free": 8_589_934_592_u64, "usagePercent": 50.0},
+    "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
+    "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}))]
+#[expect(
+    dead_code,
+    reason = "the form for the API document; bodies are read item by item, so that each is judged alone"
+)]
+pub(super) enum NewSamples {
+    One(Box<NewSample>),
+    Many(Vec<NewSample>),
+}
+
+/// What agents of the platform send.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"organizationSlug": "grid-one", "hostId": "web-1", "heartbeat": {
+    "hostname": "web-1.example.org", "agentVersion": "2.1.0", "agentStatus": "running", "uptime": 86_400,
+    "metrics": {
+        "cpu": {"usage": 37.5, "cores": 8, "loadAvg": [0.52, 0.58, 0.61]},
+        "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "free": 8_589_934_592_u64, "usagePercent": 50.0},
+        "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
+        "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}}}))]
+pub(super) struct HeartbeatRequest {
+    /// The organisation; it must be the credential's.
+    pub organization_slug: String,
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]+$", max_length = 128)]
+    pub host_id: HostId,
+    pub heartbeat: Heartbeat,
+}
+
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Heartbeat {
+    #[schema(max_length = 256)]
+    pub hostname: String,
+    #[schema(max_length = 256)]
+    pub agent_version: String,
+    #[schema(max_length = 256)]
+    pub agent_status: String,
+    /// Seconds since the machine started.
+    pub uptime: f64,
+    pub metrics: NewSample,
+}
+
+/// What an agent says of itself and its machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = HostAgent)]
+#[expect(clippy::struct_field_names, reason = "the names that agents send")]
+pub(super) struct Agent {
+    pub hostname: String,
+    pub agent_version: String,
+    pub agent_status: String,
+    /// Seconds since the machine started.
+    pub uptime: f64,
+}
+
+/// The answer that agents know.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct HeartbeatAnswer {
+    pub success: bool,
+}
+
+/// How safe accepted samples are by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = HostSamplesStored)]
+pub(super) enum Stored {
+    /// In the service's memory, and with the next batch in Redis: a crash before it loses them.
+    Memory,
+    /// On this replica's disk as well: not even a crash loses them.
+    Spooled,
+}
+
+/// An item of an array that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RefusedHostSample)]
+pub(super) struct Refused {
+    /// Where it stands in the array, from 0.
+    pub index: usize,
+    /// JSON pointer into the body.
+    #[schema(example = "/3/cpu/usage")]
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// What became of samples.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HostSamplesAnswer)]
+pub(super) struct IngestAnswer {
+    /// How many samples were accepted.
+    pub accepted: usize,
+    pub stored: Stored,
+    /// The others of an array, one entry for each rule that is broken.
+    pub refused: Vec<Refused>,
+}
+
+/// Where an answer's samples come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = HostSamplesSource)]
+pub(super) enum Source {
+    /// This replica's memory: it is fresh enough, or Redis cannot be asked.
+    Memory,
+    /// Redis, and what memory holds beyond it.
+    Redis,
+}
+
+/// The newest sample of a host.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LatestHostSample)]
+pub(super) struct Latest {
+    #[schema(value_type = String, example = "web-1")]
+    pub host: HostId,
+    #[schema(value_type = Sample)]
+    pub metrics: Arc<Sample>,
+    /// What its agent said with its last heartbeat.
+    #[schema(value_type = Option<Agent>)]
+    pub agent: Option<Arc<Agent>>,
+    pub source: Source,
+}
+
+/// The newest samples of a host.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RecentHostSamples)]
+pub(super) struct Recent {
+    /// Newest first.
+    #[schema(value_type = Vec<Sample>)]
+    pub metrics: Vec<Arc<Sample>>,
+    pub count: usize,
+    pub source: Source,
+}
+
+/// A host of the caller's organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HostEntry)]
+pub(super) struct HostEntry {
+    #[schema(value_type = String, example = "web-1")]
+    pub id: HostId,
+    /// When this replica last heard of it, Unix milliseconds; absent when it has not lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<UnixMillis>,
+}
+
+impl Latest {
+    pub(super) fn from_memory(id: &HostId, newest: &super::memory::Newest) -> Self {
+        let (metrics, agent) = (Arc::clone(&newest.sample), newest.agent.clone());
+        Self { host: id.clone(), metrics, agent, source: Source::Memory }
+    }
+}
+
+/// What an administrator's flush has done.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = FlushedHostSamples)]
+pub(super) struct Flushed {
+    /// Samples that were written to Redis.
+    pub written: u64,
+}
+
+/// The longest text that an agent may say of itself, bytes.
+const MAX_TEXT: usize = 256;
+
+impl Heartbeat {
+    /// The rules that it breaks besides those of samples.
+    pub(super) fn breaches(&self) -> Vec<super::sample::Breach> {
+        let texts =
+            [("hostname", &self.hostname), ("agentVersion", &self.agent_version), ("agentStatus", &self.agent_status)];
+        let broken = texts.into_iter().filter(|(_, text)| text.len() > MAX_TEXT || text.chars().any(char::is_control));
+        let mut breaches: Vec<_> =
+            broken.map(|(name, _)| (name, "must be at most 256 bytes without control characters")).collect();
+        if !(self.uptime.is_finite() && self.uptime >= 0.0) {
+            breaches.push(("uptime", "must not be negative"));
+        }
+        breaches
+            .into_iter()
+            .map(|(name, rule)| super::sample::Breach::new(format!("/heartbeat/{name}"), rule))
+            .collect()
+    }
+}
+
+/// A page of a window.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HostSamplesRange)]
+pub(super) struct RangeAnswer {
+    /// Oldest first.
+    #[schema(value_type = Vec<Sample>)]
+    pub metrics: Vec<Arc<Sample>>,
+    pub count: usize,
+    /// Whether the window has more samples.
+    pub truncated: bool,
+    /// Ask with `cursor` set to this for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+    pub source: Source,
+}
+
+/// A page of newest samples.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LatestHostSamples)]
+pub(super) struct LatestPage {
+    pub items: Vec<Latest>,
+    pub next_cursor: Option<String>,
+    pub source: Source,
+}

@@ -1,0 +1,188 @@
+//! The scripts of `migrations-lua/hosts/`, as typed calls.
+
+use super::chunk::HOUR;
+use super::keys::HistoryKeys;
+use super::sample::SampleId;
+use super::tenancy::Organisation;
+use crate::clock::UnixMillis;
+use crate::lua;
+use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+
+pub(super) static APPEND: LuaScript = lua!("hosts/append.lua");
+pub(super) static CLEANUP: LuaScript = lua!("hosts/cleanup.lua");
+pub(super) static PACK: LuaScript = lua!("hosts/pack.lua");
+pub(super) static CLAIM: LuaScript = lua!("hosts/claim.lua");
+pub(super) static PUBLISH: LuaScript = lua!("hosts/publish.lua");
+
+/// Makes a host its first reporter's.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    pub key: &'a Key,
+    pub organisation: &'a Organisation,
+}
+
+impl ScriptCall for Claim<'_> {
+    type Raw = String;
+    /// Whom it belongs to.
+    type Reply = Organisation;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CLAIM
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.key).arg(self.organisation.as_str());
+    }
+
+    fn decode(raw: String) -> Result<Organisation, BadReply> {
+        Ok(Organisation::new(&raw))
+    }
+}
+
+/// A chunk on its way to Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The hour's first millisecond.
+    pub hour: UnixMillis,
+    /// The first sample's timestamp.
+    pub start: UnixMillis,
+    pub bytes: Vec<u8>,
+}
+
+/// Adds chunks to a history.
+#[derive(Debug)]
+pub(super) struct Append<'a> {
+    pub keys: &'a HistoryKeys,
+    /// Chunks that begin before are trimmed.
+    pub oldest: UnixMillis,
+    /// Milliseconds.
+    pub life: u64,
+    /// At least one.
+    pub pieces: &'a [Piece],
+}
+
+impl ScriptCall for Append<'_> {
+    type Raw = i64;
+    type Reply = ();
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &APPEND
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.oldest).arg(self.life);
+        for piece in self.pieces {
+            call.arg(piece.hour).arg(piece.start).arg(piece.bytes.as_slice());
+        }
+    }
+
+    fn decode(_: i64) -> Result<(), BadReply> {
+        Ok(())
+    }
+}
+
+/// Shows a newest sample to every replica.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub key: Key,
+    pub id: SampleId,
+    /// JSON.
+    pub document: Vec<u8>,
+    /// Milliseconds.
+    pub life: u64,
+}
+
+impl ScriptCall for Publish {
+    type Raw = i64;
+    type Reply = ();
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &PUBLISH
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.key).arg(self.id.timestamp).arg(self.id.seq).arg(self.document.as_slice()).arg(self.life);
+    }
+
+    fn decode(_: i64) -> Result<(), BadReply> {
+        Ok(())
+    }
+}
+
+/// Puts packed chunks in the place of an hour's.
+#[derive(Debug)]
+pub(super) struct Pack<'a> {
+    pub keys: &'a HistoryKeys,
+    /// The hour's first millisecond.
+    pub hour: UnixMillis,
+    /// What the hash said of the hour when it was read.
+    pub writes: u64,
+    /// First timestamps and bytes.
+    pub chunks: &'a [(UnixMillis, Vec<u8>)],
+}
+
+impl ScriptCall for Pack<'_> {
+    type Raw = i64;
+    /// `false`: somebody wrote to the hour meanwhile.
+    type Reply = bool;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &PACK
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.hour).arg(self.hour + HOUR).arg(self.writes);
+        for (start, bytes) in self.chunks {
+            call.arg(*start).arg(bytes.as_slice());
+        }
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        decode_flag(&PACK, raw)
+    }
+}
+
+/// Takes the turn to clean up.
+#[derive(Debug)]
+pub(super) struct Cleanup<'a> {
+    pub key: &'a Key,
+    /// Milliseconds.
+    pub interval: u64,
+    pub now: &'a str,
+}
+
+impl ScriptCall for Cleanup<'_> {
+    type Raw = i64;
+    /// `false`: another replica is at it, or was lately.
+    type Reply = bool;
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &CLEANUP
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.key).arg(self.interval).arg(self.now);
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        decode_flag(&CLEANUP, raw)
+    }
+}
+
+fn decode_flag(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
+    match raw {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(BadReply::new(script, other)),
+    }
+}

@@ -1,0 +1,307 @@
+//! Lines of InfluxDB's line protocol: `measurement,tag=value field=1.5,other=2i 1767225600000000000`.
+//!
+//! Source: the line protocol page of the documentation of InfluxDB 2. Numbers and booleans (1 and 0) are stored. Text has
+//! no place in a series: a line with a text field is refused as a whole, like every line that cannot be read.
+
+use std::borrow::Cow;
+
+use super::super::model::Timestamp;
+use super::super::tagged::{TaggedKey, Tags};
+use super::row::{Row, shortened};
+use crate::clock::UnixMillis;
+
+/// The unit of a load's timestamps. Samples are kept by the millisecond: of several in one, the duplicate policy chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::features::timeseries) enum Precision {
+    #[default]
+    #[serde(alias = "n")]
+    Ns,
+    #[serde(alias = "u")]
+    Us,
+    Ms,
+    S,
+}
+
+impl Precision {
+    fn millis(self, time: i64) -> Option<UnixMillis> {
+        match self {
+            Self::Ns => Some(time.div_euclid(1_000_000)),
+            Self::Us => Some(time.div_euclid(1_000)),
+            Self::Ms => Some(time),
+            Self::S => time.checked_mul(1_000),
+        }
+    }
+}
+
+/// The samples of a line, one of each field; none of a comment.
+///
+/// # Errors
+/// What is wrong with the line.
+pub(super) fn read(line: &[u8], precision: Precision) -> Result<Vec<Row<'static>>, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?.trim_start();
+    if text.starts_with('#') {
+        return Ok(Vec::new());
+    }
+    let mut rest = Rest(text);
+    let measurement = rest.name(b", ")?;
+    let mut tags = Tags::new();
+    while rest.skip(b',') {
+        let name = rest.name(b",= ")?;
+        if !rest.skip(b'=') {
+            return Err(format!("tag `{}` has no value", shortened(&name)));
+        }
+        let value = rest.name(b",= ")?;
+        if let Some(twice) = tags.insert(name, value) {
+            return Err(format!("a tag is there twice, with `{}`", shortened(&twice)));
+        }
+    }
+    let key = TaggedKey::new(&measurement, &tags)?;
+    if !rest.skip_spaces() {
+        return Err("there is no field".to_owned());
+    }
+    let mut fields = Vec::new();
+    loop {
+        let name = rest.name(b",= ")?;
+        if !rest.skip(b'=') {
+            return Err(format!("field `{}` has no value", shortened(&name)));
+        }
+        let value = rest.value().map_err(|rule| format!("field `{}`: {rule}", shortened(&name)))?;
+        fields.push((key.of_field(&name)?, value));
+        if !rest.skip(b',') {
+            break;
+        }
+    }
+    let timestamp = match rest.0.trim() {
+        "" => None,
+        text => Some(timestamp(text, precision)?),
+    };
+    Ok(fields.into_iter().map(|(key, value)| Row { series: key.into(), timestamp, value }).collect())
+}
+
+fn timestamp(text: &str, precision: Precision) -> Result<UnixMillis, String> {
+    let millis = text.parse().ok().and_then(|time| precision.millis(time));
+    let timestamp = millis.and_then(|ms| Timestamp::new(ms).ok());
+    timestamp
+        .map(|timestamp| timestamp.0)
+        .ok_or_else(|| format!("timestamp: `{}` is no time since 1970", shortened(text)))
+}
+
+/// What of a line is not read yet.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn skip(&mut self, sign: u8) -> bool {
+        let found = self.0.as_bytes().first() == Some(&sign);
+        if found {
+            self.0 = self.0.get(1..).unwrap_or_default();
+        }
+        found
+    }
+
+    fn skip_spaces(&mut self) -> bool {
+        let behind = self.0.trim_start_matches(' ');
+        let found = behind.len() < self.0.len();
+        self.0 = behind;
+        found
+    }
+
+    /// The text up to the first of `ends`. A backslash keeps one of them in the text; before anything else it is text.
+    fn name(&mut self, ends: &[u8]) -> Result<Cow<'a, str>, String> {
+        let bytes = self.0.as_bytes();
+        let (mut end, mut escapes) = (0, Vec::new());
+        while let Some(byte) = bytes.get(end) {
+            let is_kept = bytes.get(end + 1).is_some_and(|next| ends.contains(next));
+            if *byte == b'\\' && is_kept {
+                escapes.push(end);
+                end += 2;
+            } else if ends.contains(byte) {
+                break;
+            } else {
+                end += 1;
+            }
+        }
+        // All of the ends are ASCII, so the text is cut between characters.
+        let (text, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
+        self.0 = rest;
+        if text.is_empty() {
+            return Err(format!("a name or a value is missing before `{}`", shortened(rest)));
+        }
+        if escapes.is_empty() {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut plain = String::with_capacity(text.len());
+        let mut start = 0;
+        for escape in escapes {
+            plain.push_str(text.get(start..escape).unwrap_or_default());
+            start = escape + 1;
+        }
+        plain.push_str(text.get(start..).unwrap_or_default());
+        Ok(Cow::Owned(plain))
+    }
+
+    /// A field's value.
+    fn value(&mut self) -> Result<f64, String> {
+        if self.0.starts_with('"') {
+            return Err("text is not stored, only numbers and booleans".to_owned());
+        }
+        let end = self.0.find([',', ' ']).unwrap_or(self.0.len());
+        let (text, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
+        self.0 = rest;
+        number(text).ok_or_else(|| format!("`{}` is neither a finite number nor a boolean", shortened(text)))
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "t" | "T" | "true" | "True" | "TRUE" => return Some(1.0),
+        "f" | "F" | "false" | "False" | "FALSE" => return Some(0.0),
+        _ => {}
+    }
+    if let Some(integer) = text.strip_suffix('i') {
+        return exact(i128::from(integer.parse::<i64>().ok()?));
+    }
+    if let Some(integer) = text.strip_suffix('u') {
+        return exact(i128::from(integer.parse::<u64>().ok()?));
+    }
+    // Words such as `inf` are numbers of the language, not of the protocol.
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    text.parse().ok().filter(|value: &f64| plain && value.is_finite())
+}
+
+/// An integer that a double holds to the last digit.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "what is lost is looked for")]
+fn exact(integer: i128) -> Option<f64> {
+    let value = integer as f64;
+    (value as i128 == integer).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples(line: &str) -> Result<Vec<(String, Option<i64>, f64)>, String> {
+        let rows = read(line.as_bytes(), Precision::Ns)?;
+        Ok(rows.into_iter().map(|row| (row.series.into_owned(), row.timestamp, row.value)).collect())
+    }
+
+    fn one(line: &str) -> (String, Option<i64>, f64) {
+        samples(line).expect(line).pop().expect("a sample")
+    }
+
+    #[test]
+    fn a_line_is_a_sample_of_each_field() {
+        let read = samples("cpu,host=a,az=1 idle=1.5,busy=2i 1767225600000999999").expect("samples");
+        let at = Some(1_767_225_600_000);
+        let expected = [("influx:cpu:idle,az=1,host=a", at, 1.5), ("influx:cpu:busy,az=1,host=a", at, 2.0)];
+        assert_eq!(read, expected.map(|(key, at, value)| (key.to_owned(), at, value)));
+        assert_eq!(one("m f=1"), ("influx:m:f".to_owned(), None, 1.0));
+        assert_eq!(one("  m   f=1   5000000  "), ("influx:m:f".to_owned(), Some(5), 1.0));
+        assert_eq!(samples("# a comment"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn signs_in_names_are_escaped() {
+        assert_eq!(one(r"my\ m=n,t=b\ c\=d f\ \=g=1").0, "influx:my m=n:f =g,t=b c=d");
+        assert_eq!(one(r"back\slash,t=\\b f\=1=1").0, r"influx:back\slash:f=1,t=\\b");
+    }
+
+    #[test]
+    fn values_are_numbers_and_booleans() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("-0.0", -0.0),
+            ("1e3", 1000.0),
+            ("+.5", 0.5),
+            ("-7i", -7.0),
+            ("18446744073709549568u", 18_446_744_073_709_549_568.0),
+            ("9007199254740992i", 9_007_199_254_740_992.0),
+            ("t", 1.0),
+            ("FALSE", 0.0),
+            ("0.39799999999999996", 0.397_999_999_999_999_96),
+        ] {
+            assert_eq!(one(&format!("m f={text} 0")).2.to_bits(), f64::to_bits(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_says_why() {
+        for (line, part) in [
+            ("m", "no field"),
+            ("m ", "missing"),
+            ("m f", "no value"),
+            ("m f=", "neither"),
+            ("m f=\"text\"", "not stored"),
+            ("m f=nan", "neither"),
+            ("m f=inf", "neither"),
+            ("m f=1e999", "neither"),
+            ("m f=1x", "neither"),
+            ("m f=0x1p3", "neither"),
+            ("m f=9007199254740993i", "neither"),
+            ("m f=-1u", "neither"),
+            ("m,t f=1", "no value"),
+            ("m,t= f=1", "missing"),
+            ("m,=a f=1", "missing"),
+            (",t=a f=1", "missing"),
+            ("m,t=a,t=b f=1", "twice"),
+            ("m,t=a=b f=1", "no field"),
+            ("m f=1 x", "timestamp"),
+            ("m f=1 -1", "timestamp"),
+            ("m f=1 5 5", "timestamp"),
+            ("m f=1 1.5", "timestamp"),
+            ("m f=1,", "missing"),
+            ("m f:g=1", "colons"),
+            ("m,t=(a) f=1", "parentheses"),
+            ("m\tn f=1", "control"),
+        ] {
+            let error = samples(line).expect_err(line);
+            assert!(error.contains(part), "{line}: {error}");
+        }
+        assert!(read(b"m f=1 9007199254741", Precision::S).is_err());
+        assert!(read(b"\xff f=1", Precision::S).is_err());
+    }
+
+    #[test]
+    fn precisions_are_units_of_the_timestamp() {
+        for (precision, text) in
+            [(Precision::Ns, "1500000000"), (Precision::Us, "1500000"), (Precision::Ms, "1500"), (Precision::S, "1")]
+        {
+            let rows = read(format!("m f=1 {text}").as_bytes(), precision).expect(text);
+            let expected = if precision == Precision::S { 1_000 } else { 1_500 };
+            assert_eq!(rows.first().and_then(|row| row.timestamp), Some(expected), "{precision:?}");
+        }
+    }
+
+    fn escaped(name: &str) -> String {
+        name.chars().flat_map(|sign| ",= ".contains(sign).then_some('\\').into_iter().chain([sign])).collect()
+    }
+
+    proptest! {
+        /// What is written by the rules is read back, whatever its names contain.
+        #[test]
+        fn a_written_line_is_read(
+            measurement in "[a-zé= ]{1,6}", field in "[a-zé= ]{1,6}",
+            tags in proptest::collection::btree_map("[a-z_][a-z.-]{0,3}", "[a-zé=: ]{1,6}", 0..4),
+            value in proptest::num::f64::NORMAL, time in 0_i64..9_007_199_254_740
+        ) {
+            let written: String = tags.iter().map(|(name, text)| [",", name, "=", &escaped(text)].concat()).collect();
+            let plain: String = tags.iter().map(|(name, text)| [",", name, "=", text].concat()).collect();
+            let measured = escaped(&measurement).replace("\\=", "=");
+            let line = format!("{measured}{written} {}={value:?} {time}", escaped(&field));
+            let key = format!("influx:{measurement}:{field}{plain}");
+            prop_assume!(!measurement.starts_with(' '));
+            let rows = read(line.as_bytes(), Precision::S).map_err(TestCaseError::fail)?;
+            let [row] = rows.as_slice() else { return Err(TestCaseError::fail("one sample")) };
+            prop_assert_eq!((row.series.as_ref(), row.timestamp, row.value.to_bits()), (key.as_str(), Some(time * 1_000), value.to_bits()));
+        }
+
+        /// Nothing makes the reader panic.
+        #[test]
+        fn any_bytes_are_read_or_refused(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let rows = read(&line, Precision::Ns);
+            prop_assert!(rows.is_err() || rows.is_ok_and(|rows| rows.iter().all(|row| row.value.is_finite())));
+        }
+    }
+}

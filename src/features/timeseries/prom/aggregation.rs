@@ -1,0 +1,93 @@
+//! Aggregations over series.
+
+use std::collections::BTreeMap;
+
+use super::super::aggregate::Sum;
+use super::plan::By;
+use super::quantile::quantile;
+use super::value::{Metric, Series, nameless};
+
+/// What the values of a group's series at one step become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    /// Has a parameter: the rank.
+    Quantile,
+}
+
+impl Operator {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "sum" => Self::Sum,
+            "avg" => Self::Avg,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "count" => Self::Count,
+            "quantile" => Self::Quantile,
+            _ => return None,
+        })
+    }
+
+    /// `None` of no values.
+    #[expect(clippy::cast_precision_loss, reason = "a number of series in memory")]
+    fn of(self, values: &mut [f64], rank: f64) -> Option<f64> {
+        let first = *values.first()?;
+        let count = values.len() as f64;
+        // A number takes the place of what is none.
+        let best = |better: fn(f64, f64) -> f64| values.iter().copied().fold(first, better);
+        let mut sum = Sum::default();
+        Some(match self {
+            Self::Sum | Self::Avg => {
+                for value in values.iter() {
+                    sum.add(*value);
+                }
+                // Infinite terms leave no compensation behind.
+                let total = if sum.value().is_nan() { values.iter().sum() } else { sum.value() };
+                if self == Self::Sum { total } else { total / count }
+            }
+            Self::Min => best(f64::min),
+            Self::Max => best(f64::max),
+            Self::Count => count,
+            Self::Quantile => quantile(rank, values),
+        })
+    }
+}
+
+impl By {
+    fn group_of(&self, metric: &Metric) -> Metric {
+        match self {
+            Self::Only(labels) => labels
+                .iter()
+                .filter_map(|label| metric.get_key_value(label))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            Self::Without(labels) => {
+                let mut group = nameless(metric.clone());
+                group.retain(|name, _| !labels.contains(name));
+                group
+            }
+        }
+    }
+}
+
+/// Aggregates series by groups; `rank` has a value for each step.
+pub(super) fn aggregate(operator: Operator, by: &By, series: &[Series], rank: &[f64]) -> Vec<Series> {
+    let mut groups: BTreeMap<Metric, Vec<&Series>> = BTreeMap::new();
+    for one in series {
+        groups.entry(by.group_of(&one.metric)).or_default().push(one);
+    }
+    let aggregated = groups.into_iter().map(|(metric, members)| {
+        let mut values = Vec::with_capacity(members.len());
+        let points = rank.iter().enumerate().map(|(step, rank)| {
+            values.clear();
+            values.extend(members.iter().filter_map(|member| member.points.get(step).copied().flatten()));
+            operator.of(&mut values, *rank)
+        });
+        Series { points: points.collect(), metric }
+    });
+    aggregated.collect()
+}

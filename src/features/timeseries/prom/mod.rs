@@ -1,0 +1,142 @@
+//! A part of Prometheus' query language over the series, for Grafana.
+//!
+//! A query is parsed and checked ([`plan`]), what it selects is read ([`select`]), and then it is evaluated for all steps
+//! at once ([`eval`]). Everything that is not answered is refused by name before anything is read.
+//!
+//! Meaning: that of Prometheus 3, from its documentation "Querying basics", "Operators" and "Functions". A range is open
+//! at its older end and closed at its newer one. A series' metric name is its label `__name__`, else its key.
+
+mod aggregation;
+mod binary;
+mod error;
+mod eval;
+mod params;
+mod plan;
+mod quantile;
+mod select;
+mod value;
+mod window;
+
+pub(super) use error::{PromError, PromErrorKind};
+pub(super) use params::{Parameters, Steps};
+pub(super) use value::{Metric, Value};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use promql_parser::parser;
+
+use super::config::PromConfig;
+use super::index::SeriesIndex;
+use super::range::RangeReader;
+use crate::clock::Clock;
+use eval::Evaluation;
+use plan::Plan;
+use select::Selector;
+
+/// Answers queries of Prometheus' clients.
+#[derive(Clone, Debug)]
+pub(super) struct PromService {
+    selector: Selector,
+    config: Arc<PromConfig>,
+    clock: Clock,
+}
+
+impl PromService {
+    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: PromConfig, clock: Clock) -> Self {
+        let config = Arc::new(config);
+        Self { selector: Selector::new(reader, index, Arc::clone(&config)), config, clock }
+    }
+
+    /// A query at one time.
+    ///
+    /// # Errors
+    /// [`PromError`].
+    pub(super) async fn instant(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
+        let steps = Steps::one(parameters.time("time")?.unwrap_or_else(|| self.clock.now()));
+        Ok((self.evaluate(parameters, steps).await?, steps))
+    }
+
+    /// A query at every step of a window.
+    ///
+    /// # Errors
+    /// [`PromError`].
+    pub(super) async fn range(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
+        let steps = parameters.steps(self.config.steps)?;
+        Ok((self.evaluate(parameters, steps).await?, steps))
+    }
+
+    async fn evaluate(&self, parameters: &Parameters, steps: Steps) -> Result<Value, PromError> {
+        let lookback = match parameters.duration("lookback_delta")? {
+            Some(lookback) => lookback,
+            None => i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX),
+        };
+        let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
+        let plan = Plan::new(&self.parse(query)?, lookback)?;
+        let selected = self.selector.read(&plan.selections, steps).await?;
+        let bounds = eval::Bounds { points: self.config.points, window_samples: self.config.window_samples };
+        // Up to a second of work, which no other request may wait for.
+        let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected, bounds).run(&plan.root));
+        evaluated.await.map_err(|_| PromError::internal("the evaluation did not end"))?
+    }
+
+    fn parse(&self, query: &str) -> Result<parser::Expr, PromError> {
+        let most = self.config.max_query.as_usize();
+        if query.len() > most {
+            return Err(PromError::bad("query", &format!("is longer than {most} bytes")));
+        }
+        parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("query: {error}")))
+    }
+
+    /// The metrics that one of the selectors `match[]` finds.
+    ///
+    /// # Errors
+    /// [`PromError`].
+    pub(super) async fn series(&self, parameters: &Parameters) -> Result<Vec<Metric>, PromError> {
+        if parameters.all("match[]").next().is_none() {
+            return Err(PromError::bad("match[]", "is missing"));
+        }
+        let mut metrics = self.matching(parameters).await?;
+        metrics.truncate(parameters.limit()?);
+        Ok(metrics)
+    }
+
+    /// The names of labels that series have, all of them or those that `match[]` finds.
+    ///
+    /// # Errors
+    /// [`PromError`].
+    pub(super) async fn label_names(&self, parameters: &Parameters) -> Result<Vec<String>, PromError> {
+        let metrics = self.matching(parameters).await?;
+        let names: BTreeSet<&String> = metrics.iter().flat_map(BTreeMap::keys).collect();
+        Ok(names.into_iter().take(parameters.limit()?).cloned().collect())
+    }
+
+    /// The values of a label, of all series or of those that `match[]` finds.
+    ///
+    /// # Errors
+    /// [`PromError`].
+    pub(super) async fn label_values(&self, label: &str, parameters: &Parameters) -> Result<Vec<String>, PromError> {
+        let metrics = self.matching(parameters).await?;
+        let values: BTreeSet<&String> = metrics.iter().filter_map(|metric| metric.get(label)).collect();
+        Ok(values.into_iter().take(parameters.limit()?).cloned().collect())
+    }
+
+    /// Without selectors all series. `start` and `end` are checked and not used: series are listed as long as they live.
+    async fn matching(&self, parameters: &Parameters) -> Result<Vec<Metric>, PromError> {
+        parameters.time("start")?;
+        parameters.time("end")?;
+        let mut metrics = BTreeSet::new();
+        let mut selectors = parameters.all("match[]").peekable();
+        if selectors.peek().is_none() {
+            metrics.extend(self.selector.find(&[]).await?.into_iter().map(|(metric, _)| metric));
+        }
+        for text in selectors {
+            let parser::Expr::VectorSelector(selector) = self.parse(text)? else {
+                return Err(PromError::bad("match[]", &format!("`{text}` is no selector")));
+            };
+            let matchers = plan::matchers(&selector)?;
+            metrics.extend(self.selector.find(&matchers).await?.into_iter().map(|(metric, _)| metric));
+        }
+        Ok(metrics.into_iter().collect())
+    }
+}

@@ -1,0 +1,150 @@
+//! Parameters, which come in the query and, with POST, in a form.
+
+use promql_parser::util::parse_duration;
+
+use super::super::series::MAX_TIMESTAMP;
+use super::error::PromError;
+use crate::clock::UnixMillis;
+
+/// What clients of Prometheus send; another name is a mistake. `timeout` and `stats` are not heeded.
+const KNOWN: [&str; 10] =
+    ["query", "time", "start", "end", "step", "match[]", "limit", "lookback_delta", "timeout", "stats"];
+
+/// Names and values, in their order.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// # Errors
+    /// `bad_data` naming an unknown parameter.
+    pub(in crate::features::timeseries) fn new(pairs: Vec<(String, String)>) -> Result<Self, PromError> {
+        match pairs.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
+            Some((name, _)) => Err(PromError::bad(name, "is no parameter")),
+            None => Ok(Self(pairs)),
+        }
+    }
+
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn one(&self, name: &str) -> Result<Option<&str>, PromError> {
+        let mut values = self.all(name);
+        let first = values.next().filter(|value| !value.is_empty());
+        if values.next().is_some() { Err(PromError::bad(name, "is there twice")) } else { Ok(first) }
+    }
+
+    /// Unix seconds with a fraction, or RFC 3339.
+    pub(super) fn time(&self, name: &str) -> Result<Option<UnixMillis>, PromError> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let millis = match text.parse::<f64>() {
+            Ok(seconds) => millis(seconds),
+            Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+        };
+        let wrong = || PromError::bad(name, &format!("`{text}` is no time since 1970: write Unix seconds or RFC 3339"));
+        millis.filter(|ms| (0..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
+    }
+
+    /// Seconds with a fraction, or a length such as `1h30m`; milliseconds.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, PromError> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let length = match text.parse::<f64>() {
+            Ok(seconds) => millis(seconds),
+            Err(_) => parse_duration(text).ok().and_then(|length| i64::try_from(length.as_millis()).ok()),
+        };
+        let wrong = || PromError::bad(name, &format!("`{text}` is no length of a millisecond or more"));
+        length.filter(|ms| (1..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
+    }
+
+    /// How many items an answer may have.
+    pub(super) fn limit(&self) -> Result<usize, PromError> {
+        match self.one("limit")?.map(str::parse) {
+            // 0 is no limit.
+            None | Some(Ok(0)) => Ok(usize::MAX),
+            Some(Ok(limit)) => Ok(limit),
+            Some(Err(_)) => Err(PromError::bad("limit", "is no whole number")),
+        }
+    }
+
+    /// The steps of a range query, `most` at most.
+    pub(super) fn steps(&self, most: usize) -> Result<Steps, PromError> {
+        let (start, end, step) = (self.time("start")?, self.time("end")?, self.duration("step")?);
+        let start = start.ok_or_else(|| PromError::bad("start", "is missing"))?;
+        let end = end.ok_or_else(|| PromError::bad("end", "is missing"))?;
+        let step = step.ok_or_else(|| PromError::bad("step", "is missing"))?;
+        if end < start {
+            return Err(PromError::bad("end", "is before `start`"));
+        }
+        let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+        if count > most {
+            return Err(PromError::bad("step", &format!("makes more than {most} points of a series")));
+        }
+        Ok(Steps { start, step, count })
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "bounds are checked on the result, and a cast saturates")]
+fn millis(seconds: f64) -> Option<i64> {
+    seconds.is_finite().then(|| (seconds * 1_000.0).round() as i64)
+}
+
+/// The times for which a query is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct Steps {
+    pub start: UnixMillis,
+    /// Milliseconds.
+    pub step: i64,
+    pub count: usize,
+}
+
+impl Steps {
+    pub(super) fn one(time: UnixMillis) -> Self {
+        Self { start: time, step: 1, count: 1 }
+    }
+
+    pub(in crate::features::timeseries) fn times(self) -> impl Iterator<Item = UnixMillis> {
+        (0_i64..).take(self.count).map(move |n| self.start + n * self.step)
+    }
+
+    pub(super) fn end(self) -> UnixMillis {
+        self.start + i64::try_from(self.count.saturating_sub(1)).unwrap_or(i64::MAX).saturating_mul(self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(pairs: &[(&str, &str)]) -> Result<Parameters, PromError> {
+        Parameters::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    #[test]
+    fn steps_reach_from_the_start_to_the_last_one_before_the_end() {
+        let steps = |start, end, step| {
+            parameters(&[("start", start), ("end", end), ("step", step)]).and_then(|parameters| parameters.steps(11))
+        };
+        let times = |start, end, step| steps(start, end, step).expect("steps").times().collect::<Vec<_>>();
+        assert_eq!(times("1.5", "3", "0.5"), [1_500, 2_000, 2_500, 3_000]);
+        assert_eq!(times("1970-01-01T00:00:10Z", "70", "1m"), [10_000, 70_000]);
+        assert_eq!(times("5", "5.9", "1"), [5_000]);
+        assert_eq!(steps("0", "10", "1").map(Steps::end).ok(), Some(10_000));
+        for (start, end, step) in [
+            ("2", "1", "1"),
+            ("0", "11", "1"),
+            ("0", "1", "0"),
+            ("0", "1", "-1"),
+            ("0", "1", "0.0001"),
+            ("x", "1", "1"),
+            ("-1", "1", "1"),
+            ("0", "1e30", "1"),
+            ("0", "NaN", "1"),
+            ("0", "1", "1x"),
+            ("", "1", "1"),
+        ] {
+            assert!(steps(start, end, step).is_err(), "{start} {end} {step}");
+        }
+        assert!(parameters(&[("qeury", "up")]).is_err());
+        assert!(parameters(&[("time", "1"), ("time", "2")]).expect("known").time("time").is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! A query, checked: only what can be evaluated is left.
+
+use std::time::Duration;
+
+use promql_parser::label::{MatchOp, Matcher, Matchers};
+use promql_parser::parser::{
+    AggregateExpr, BinModifier, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, Offset, VectorMatchCardinality,
+    VectorSelector,
+};
+
+use super::super::tagged::NAME_LABEL;
+use super::aggregation::Operator as AggregationOperator;
+use super::binary::{Matching, Operator};
+use super::error::PromError;
+use super::window::WindowFunction;
+
+/// The most levels of a query. Far more than people write, few enough for the stack.
+const MAX_DEPTH: usize = 100;
+
+/// A query and what it selects.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub root: Node,
+    pub selections: Vec<Selection>,
+    /// How old a sample may be to be the value of now, milliseconds.
+    lookback: i64,
+}
+
+/// Series and the stretch of them that each step looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    pub matchers: Vec<Matcher>,
+    /// Milliseconds that end with the step.
+    pub range: i64,
+    /// Milliseconds by which all steps are earlier.
+    pub offset: i64,
+}
+
+/// A part of a query. Selections are told by their place in the list.
+#[derive(Debug)]
+pub(super) enum Node {
+    Number(f64),
+    Latest(usize),
+    Window { function: WindowFunction, rank: Option<Box<Node>>, selection: usize },
+    Aggregate { operator: AggregationOperator, rank: Option<Box<Node>>, by: By, of: Box<Node> },
+    Binary { operator: Operator, matching: Matching, left: Box<Node>, right: Box<Node> },
+    Negative(Box<Node>),
+}
+
+/// The labels that stay when series are aggregated.
+#[derive(Debug)]
+pub(super) enum By {
+    Only(Vec<String>),
+    Without(Vec<String>),
+}
+
+impl Plan {
+    /// # Errors
+    /// `execution` naming what is not supported.
+    pub(super) fn new(query: &Expr, lookback: i64) -> Result<Self, PromError> {
+        let mut plan = Self { root: Node::Number(0.0), selections: Vec::new(), lookback };
+        plan.root = plan.node(query, 0)?;
+        Ok(plan)
+    }
+
+    fn node(&mut self, expr: &Expr, depth: usize) -> Result<Node, PromError> {
+        let depth = depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(PromError::execution(format!("the query has more than {MAX_DEPTH} levels")));
+        }
+        match expr {
+            Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),
+            Expr::Paren(paren) => self.node(&paren.expr, depth),
+            Expr::Unary(unary) => Ok(Node::Negative(self.boxed(&unary.expr, depth)?)),
+            Expr::VectorSelector(selector) => Ok(Node::Latest(self.select(selector, self.lookback)?)),
+            Expr::Call(call) => self.call(call, depth),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, depth),
+            Expr::Binary(binary) => self.binary(binary, depth),
+            Expr::MatrixSelector(_) => Err(PromError::unsupported("a range without a function")),
+            Expr::Subquery(_) => Err(PromError::unsupported("a subquery")),
+            Expr::StringLiteral(_) => Err(PromError::unsupported("text")),
+            Expr::Extension(_) => Err(PromError::unsupported("an extension")),
+        }
+    }
+
+    fn boxed(&mut self, expr: &Expr, depth: usize) -> Result<Box<Node>, PromError> {
+        self.node(expr, depth).map(Box::new)
+    }
+
+    fn select(&mut self, selector: &VectorSelector, range: i64) -> Result<usize, PromError> {
+        if selector.at.is_some() {
+            return Err(PromError::unsupported("the modifier `@`"));
+        }
+        let offset = match &selector.offset {
+            None => 0,
+            Some(Offset::Pos(length)) => millis(*length)?,
+            Some(Offset::Neg(length)) => -millis(*length)?,
+        };
+        self.selections.push(Selection { matchers: matchers(selector)?, range, offset });
+        Ok(self.selections.len() - 1)
+    }
+
+    fn call(&mut self, call: &Call, depth: usize) -> Result<Node, PromError> {
+        let name = call.func.name;
+        let function =
+            WindowFunction::from_name(name).ok_or_else(|| PromError::unsupported(&format!("the function `{name}`")))?;
+        let (rank, range) = match call.args.args.as_slice() {
+            [range] => (None, range),
+            [rank, range] => (Some(self.boxed(rank, depth)?), range),
+            _ => return Err(PromError::unsupported(&format!("`{name}` with these arguments"))),
+        };
+        let mut range: &Expr = range;
+        while let Expr::Paren(paren) = range {
+            range = &paren.expr;
+        }
+        let Expr::MatrixSelector(MatrixSelector { vs, range }) = range else {
+            return Err(PromError::unsupported(&format!("`{name}` of a subquery")));
+        };
+        let selection = self.select(vs, millis(*range)?)?;
+        Ok(Node::Window { function, rank, selection })
+    }
+
+    fn aggregate(&mut self, aggregate: &AggregateExpr, depth: usize) -> Result<Node, PromError> {
+        let name = aggregate.op.to_string();
+        let operator = AggregationOperator::from_name(&name)
+            .ok_or_else(|| PromError::unsupported(&format!("the aggregation `{name}`")))?;
+        let rank = aggregate.param.as_deref().map(|param| self.boxed(param, depth)).transpose()?;
+        let by = match &aggregate.modifier {
+            None => By::Only(Vec::new()),
+            Some(LabelModifier::Include(labels)) => By::Only(labels.labels.clone()),
+            Some(LabelModifier::Exclude(labels)) => By::Without(labels.labels.clone()),
+        };
+        Ok(Node::Aggregate { operator, rank, by, of: self.boxed(&aggregate.expr, depth)? })
+    }
+
+    fn binary(&mut self, binary: &BinaryExpr, depth: usize) -> Result<Node, PromError> {
+        let name = binary.op.to_string();
+        let operator =
+            Operator::from_name(&name).ok_or_else(|| PromError::unsupported(&format!("the operator `{name}`")))?;
+        let matching = matching(binary.modifier.as_ref())?;
+        let (left, right) = (self.boxed(&binary.lhs, depth)?, self.boxed(&binary.rhs, depth)?);
+        Ok(Node::Binary { operator, matching, left, right })
+    }
+}
+
+fn matching(modifier: Option<&BinModifier>) -> Result<Matching, PromError> {
+    let Some(modifier) = modifier else { return Ok(Matching::Ignoring(Vec::new())) };
+    if modifier.card != VectorMatchCardinality::OneToOne {
+        return Err(PromError::unsupported("matching of many to one (`group_left`, `group_right`)"));
+    }
+    if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
+        return Err(PromError::unsupported("the modifier `fill`"));
+    }
+    Ok(match &modifier.matching {
+        None => Matching::Ignoring(Vec::new()),
+        Some(LabelModifier::Include(labels)) => Matching::On(labels.labels.clone()),
+        Some(LabelModifier::Exclude(labels)) => Matching::Ignoring(labels.labels.clone()),
+    })
+}
+
+/// The conditions of a selector, with that on the metric's name.
+///
+/// # Errors
+/// `execution`: alternatives are not supported.
+pub(super) fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, PromError> {
+    let Matchers { matchers, or_matchers } = &selector.matchers;
+    if !or_matchers.is_empty() {
+        return Err(PromError::unsupported("`or` between conditions on labels"));
+    }
+    let name = selector.name.iter().map(|name| Matcher::new(MatchOp::Equal, NAME_LABEL, name));
+    Ok(name.chain(matchers.iter().cloned()).collect())
+}
+
+fn millis(length: Duration) -> Result<i64, PromError> {
+    i64::try_from(length.as_millis())
+        .ok()
+        .filter(|ms| *ms <= super::super::series::MAX_TIMESTAMP)
+        .ok_or_else(|| PromError::execution("a length of time is too long"))
+}

@@ -1,0 +1,155 @@
+//! What clients of InfluxDB call: versions 1 and 2 write the same lines to different addresses.
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::error::{LINES_REFUSED, Progress};
+use super::super::ingest::{Precision, StreamKind};
+use super::super::model::{LineProtocol, StreamAnswer};
+use super::BulkState;
+use crate::http::body::BodyStream;
+use crate::http::extract::{NoQuery, Query};
+use crate::http::failures::WriteFailures;
+use crate::http::fencing::GrantToken;
+use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::http::reply::NoContent;
+use crate::redis::{FencingToken, Outcome};
+
+/// What a client of version 2 says beside its lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct WriteV2 {
+    /// The unit of the timestamps; ns when absent.
+    #[param(inline)]
+    precision: Option<Precision>,
+    /// Not heeded: the credential says whose samples these are.
+    #[serde(rename = "org")]
+    #[param(rename = "org")]
+    _org: Option<String>,
+    /// Not heeded.
+    #[serde(rename = "orgID")]
+    #[param(rename = "orgID")]
+    _org_id: Option<String>,
+    /// Not heeded: how long samples are kept is the family's business.
+    #[serde(rename = "bucket")]
+    #[param(rename = "bucket")]
+    _bucket: Option<String>,
+}
+
+/// What a client of version 1 says beside its lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct WriteV1 {
+    /// The unit of the timestamps; ns when absent.
+    #[param(inline)]
+    precision: Option<Precision>,
+    /// Not heeded.
+    #[serde(rename = "db")]
+    #[param(rename = "db")]
+    _db: Option<String>,
+    /// Not heeded: how long samples are kept is the family's business.
+    #[serde(rename = "rp")]
+    #[param(rename = "rp")]
+    _rp: Option<String>,
+    /// Not heeded.
+    #[serde(rename = "consistency")]
+    #[param(rename = "consistency")]
+    _consistency: Option<String>,
+}
+
+/// Write line protocol, as clients of InfluxDB 2 do.
+///
+/// Each field is a sample of the series `influx:{measurement}:{field},{tag}={value}...`. Lines that are refused do not keep
+/// the others from being stored; sending the same lines again stores them once. The body may be packed with gzip; its
+/// Content-Type is not looked at.
+#[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
+    request_body(content = LineProtocol, content_type = "text/plain"),
+    responses(
+        WriteFailures,
+        (status = 204, description = "All lines are stored"),
+        (status = 400, description = "lines-refused, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-query, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn write_v2(
+    State(bulk): State<BulkState>,
+    Query(query): Query<WriteV2>,
+    GrantToken(token): GrantToken,
+    body: BodyStream,
+) -> Result<NoContent, Problem> {
+    write(&bulk, body, query.precision, token).await
+}
+
+/// Write line protocol, as clients of InfluxDB 1 do.
+///
+/// It is `/api/v2/write` with other parameters.
+#[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
+    request_body(content = LineProtocol, content_type = "text/plain"),
+    responses(
+        WriteFailures,
+        (status = 204, description = "All lines are stored"),
+        (status = 400, description = "lines-refused, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid-query, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn write_v1(
+    State(bulk): State<BulkState>,
+    Query(query): Query<WriteV1>,
+    GrantToken(token): GrantToken,
+    body: BodyStream,
+) -> Result<NoContent, Problem> {
+    write(&bulk, body, query.precision, token).await
+}
+
+async fn write(
+    bulk: &BulkState,
+    body: BodyStream,
+    precision: Option<Precision>,
+    token: Option<FencingToken>,
+) -> Result<NoContent, Problem> {
+    let _place = bulk.place()?;
+    let kind = StreamKind::LineProtocol(precision.unwrap_or_default());
+    let answer = bulk.timeseries.ingest(token).stream(body, kind, bulk.idle).await?;
+    if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
+}
+
+/// Where clients of InfluxDB look for the reason.
+const REASON: HeaderName = HeaderName::from_static("x-influxdb-error");
+
+fn refused(answer: &StreamAnswer) -> Problem {
+    let first = answer.refused.first().map(|refused| format!("; line {}: {}", refused.line, refused.detail));
+    let stored = Progress { accepted: answer.accepted };
+    let detail = format!(
+        "{} samples or lines were refused, {} samples are stored{}",
+        answer.refused_total,
+        answer.accepted,
+        first.unwrap_or_default()
+    );
+    let mut problem = Problem::new(&LINES_REFUSED).outcome(stored.outcome(Outcome::NotApplied));
+    // Text that no header can carry is in the body alone.
+    if let Ok(reason) = HeaderValue::from_str(&detail) {
+        problem = problem.header(REASON, reason);
+    }
+    problem = problem.detail(detail);
+    answer
+        .refused
+        .iter()
+        .fold(problem, |problem, refused| problem.violation(Location::Body, refused.line.to_string(), &refused.detail))
+}
+
+/// The version whose way of writing is spoken here.
+const VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-influxdb-version"), HeaderValue::from_static("v2.7.0"));
+
+/// Tell a client of InfluxDB that the service is there.
+#[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping",
+    responses(
+        (status = 204, description = "It is; Redis is not asked", headers(
+            ("x-influxdb-version" = String, description = "The version of InfluxDB whose way of writing is spoken here"))),
+        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+pub(in crate::features::timeseries) async fn get_ping(NoQuery: NoQuery) -> Response {
+    ([VERSION], NoContent).into_response()
+}

@@ -1,0 +1,301 @@
+//! What clients of Prometheus call. Answers and errors have its form, not the house's.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
+
+use super::super::prom::{Parameters, PromError, PromErrorKind, PromService};
+use super::super::render;
+use crate::http::extract::{Path, collect, media_type};
+use crate::http::failures;
+
+/// A query at one time.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+pub(in crate::features::timeseries) struct PromQuery {
+    #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
+    #[param(max_length = 4096, example = "1+1")]
+    query: String,
+    /// Unix seconds or RFC 3339; now when absent.
+    #[schema(example = "1767225600")]
+    time: Option<String>,
+    /// How old the newest sample may be that still is the value of now, such as 5m.
+    #[schema(example = "5m")]
+    lookback_delta: Option<String>,
+    /// Not heeded.
+    #[schema(example = "10s")]
+    timeout: Option<String>,
+}
+
+/// A query at every step of a window.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+pub(in crate::features::timeseries) struct PromRangeQuery {
+    #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
+    #[param(max_length = 4096, example = "1+1")]
+    query: String,
+    /// Unix seconds or RFC 3339.
+    #[schema(example = "1767225600")]
+    #[param(example = "1767225600")]
+    start: String,
+    #[schema(example = "1767229200")]
+    #[param(example = "1767229200")]
+    end: String,
+    /// Seconds, or a length such as 1m.
+    #[schema(example = "60")]
+    #[param(example = "60")]
+    step: String,
+    /// How old the newest sample may be that still is the value of now, such as 5m.
+    #[schema(example = "5m")]
+    lookback_delta: Option<String>,
+    /// Not heeded.
+    #[schema(example = "10s")]
+    timeout: Option<String>,
+}
+
+/// Which series are meant.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+pub(in crate::features::timeseries) struct PromMatch {
+    /// Selectors such as `{kind="generation"}`; a series is meant that one of them finds. `/series` needs one.
+    #[serde(rename = "match[]")]
+    #[schema(example = json!(["{kind=\"generation\"}"]))]
+    #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
+    selectors: Option<Vec<String>>,
+    /// Not heeded: series are listed as long as they live.
+    #[schema(example = "1767225600")]
+    start: Option<String>,
+    /// Not heeded.
+    #[schema(example = "1767229200")]
+    end: Option<String>,
+    /// The most items; all when absent or 0.
+    #[schema(example = 100)]
+    limit: Option<u64>,
+}
+
+/// Whose label is asked for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::features::timeseries) struct LabelPath {
+    /// A label, or `__name__` for the names of metrics.
+    #[param(min_length = 1, max_length = 64, example = "kind")]
+    name: String,
+}
+
+/// An answer.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [1_767_225_600, "2"]}}))]
+#[expect(dead_code, reason = "the document's form of what render/prom.rs writes")]
+pub(in crate::features::timeseries) struct PromAnswer {
+    /// `success`
+    status: String,
+    /// What Prometheus answers to the same request.
+    data: serde_json::Value,
+}
+
+/// A refusal, or a failure.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the document's form of what render/prom.rs writes")]
+pub(in crate::features::timeseries) struct PromFailure {
+    /// `error`
+    status: String,
+    /// `bad_data`, `execution`, `unavailable`, `timeout` or `internal`.
+    #[serde(rename = "errorType")]
+    error_type: String,
+    error: String,
+}
+
+/// Of all of these operations; what the edge refuses has the house's form.
+#[derive(Debug, ToSchema)]
+pub(in crate::features::timeseries) struct PromFailures;
+
+impl IntoResponses for PromFailures {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        const OWN: [(&str, &str); 5] = [
+            ("400", "bad_data: a parameter is wrong"),
+            ("422", "execution: the query cannot be evaluated here"),
+            ("500", "internal"),
+            ("503", "unavailable: Redis is away; `overloaded`"),
+            ("504", "timeout: Redis did not answer; `deadline-exceeded`"),
+        ];
+        let json = |name: &str| Content::new(Some(Ref::from_schema_name(name)));
+        let own = OWN.iter().map(|(status, description)| {
+            let mut response =
+                ResponseBuilder::new().description(*description).content("application/json", json("PromFailure"));
+            if status.starts_with('5') {
+                response = response.content("application/problem+json", json("Problem"));
+            }
+            ((*status).to_owned(), RefOr::T(response.build()))
+        });
+        let edge = [("401", "`unauthenticated`"), ("403", "`forbidden`")];
+        own.chain(edge.iter().map(failures::entry)).collect()
+    }
+}
+
+impl IntoResponse for PromError {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            PromErrorKind::BadData => StatusCode::BAD_REQUEST,
+            PromErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            PromErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            PromErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            PromErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut response = (status, json(render::prom_error(&self))).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+fn json(body: Vec<u8>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The parameters of the query, and with POST those of the form.
+async fn parameters(request: Request) -> Result<Parameters, PromError> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    if request.method() == Method::POST {
+        let is_form = media_type(request.headers()).is_none_or(|media_type| media_type == FORM);
+        let wrong = |text: &str| PromError { kind: PromErrorKind::BadData, text: format!("body: {text}") };
+        let body = collect(request).await.map_err(|problem| wrong(problem.kind().title))?;
+        if !is_form && !body.is_empty() {
+            return Err(wrong("must be a form"));
+        }
+        pairs.extend(form_urlencoded::parse(&body).into_owned());
+    }
+    Parameters::new(pairs)
+}
+
+/// Evaluate a query at one time.
+#[utoipa::path(get, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "get_prom_query", params(PromQuery),
+    responses(
+        PromFailures,
+        (status = 200, description = "A number, or series with a value each", body = PromAnswer),
+        (status = 400, description = "bad_data: a parameter is wrong", body = PromFailure)))]
+pub(in crate::features::timeseries) async fn get_prom_query(
+    State(prom): State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    let (value, steps) = prom.instant(&parameters(request).await?).await?;
+    Ok(json(render::prom_instant(&value, steps)).into_response())
+}
+
+/// Evaluate a query at one time, with its parameters in a form.
+#[utoipa::path(post, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "post_prom_query",
+    request_body(content = PromQuery, content_type = "application/x-www-form-urlencoded"),
+    responses(PromFailures, (status = 200, description = "A number, or series with a value each", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn post_prom_query(
+    prom: State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    get_prom_query(prom, request).await
+}
+
+/// Evaluate a query at every step of a window.
+#[utoipa::path(get, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "get_prom_range",
+    params(PromRangeQuery),
+    responses(PromFailures, (status = 200, description = "Series with their values", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn get_prom_range(
+    State(prom): State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    let (value, steps) = prom.range(&parameters(request).await?).await?;
+    Ok(json(render::prom_range(&value, steps)).into_response())
+}
+
+/// Evaluate a query at every step of a window, with its parameters in a form.
+#[utoipa::path(post, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "post_prom_range",
+    request_body(content = PromRangeQuery, content_type = "application/x-www-form-urlencoded"),
+    responses(PromFailures, (status = 200, description = "Series with their values", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn post_prom_range(
+    prom: State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    get_prom_range(prom, request).await
+}
+
+/// Find series.
+#[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
+    responses(PromFailures, (status = 200, description = "The labels of each", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn get_prom_series(
+    State(prom): State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    Ok(data(&prom.series(&parameters(request).await?).await?))
+}
+
+/// Find series, with the selectors in a form.
+#[utoipa::path(post, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "post_prom_series",
+    request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
+    responses(PromFailures, (status = 200, description = "The labels of each", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn post_prom_series(
+    prom: State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    get_prom_series(prom, request).await
+}
+
+/// List the names of labels.
+#[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
+    responses(PromFailures, (status = 200, description = "Names in byte order", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn get_prom_labels(
+    State(prom): State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    Ok(data(&prom.label_names(&parameters(request).await?).await?))
+}
+
+/// List the names of labels, with the selectors in a form.
+#[utoipa::path(post, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "post_prom_labels",
+    request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
+    responses(PromFailures, (status = 200, description = "Names in byte order", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn post_prom_labels(
+    prom: State<PromService>,
+    request: Request,
+) -> Result<Response, PromError> {
+    get_prom_labels(prom, request).await
+}
+
+/// List the values of a label.
+#[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "timeseries", operation_id = "get_prom_values",
+    params(LabelPath, PromMatch),
+    responses(PromFailures, (status = 200, description = "Values in byte order", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn get_prom_values(
+    State(prom): State<PromService>,
+    Path(LabelPath { name }): Path<LabelPath>,
+    request: Request,
+) -> Result<Response, PromError> {
+    Ok(data(&prom.label_values(&name, &parameters(request).await?).await?))
+}
+
+/// The version of Prometheus whose meaning queries have.
+const VERSION: &str = "3.0.0";
+
+/// Tell which version's queries are understood.
+#[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "timeseries", operation_id = "get_prom_build",
+    responses(PromFailures, (status = 200, description = "`version` is that of Prometheus", body = PromAnswer)))]
+pub(in crate::features::timeseries) async fn get_prom_build(request: Request) -> Result<Response, PromError> {
+    #[derive(Serialize)]
+    struct Build {
+        version: &'static str,
+    }
+    parameters(request).await?;
+    Ok(data(&Build { version: VERSION }))
+}
+
+fn data(data: &impl Serialize) -> Response {
+    json(render::prom_data(data)).into_response()
+}

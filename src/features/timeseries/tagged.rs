@@ -1,0 +1,136 @@
+//! The keys of series that line protocol writes: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte order.
+//!
+//! A key says all that its series is called by, so that whoever writes it first creates the same series. The label
+//! `__name__`, which is the metric's name in Prometheus, is `<measurement>_<field>`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::series::{Labels, valid_label_name, valid_label_value};
+
+/// What all of these keys begin with.
+pub(super) const STEM: &str = "influx:";
+
+/// The label that has the metric's name.
+pub(super) const NAME_LABEL: &str = "__name__";
+
+/// The tags of a line, by name.
+pub(super) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+
+/// The key without its field: all fields of a line share it.
+#[derive(Debug)]
+pub(super) struct TaggedKey<'a> {
+    measurement: &'a str,
+    /// `,<tag>=<value>...`
+    tags: String,
+}
+
+impl<'a> TaggedKey<'a> {
+    /// # Errors
+    /// The rule of keys or of labels that the names break.
+    pub(super) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
+        if !valid_label_value(measurement) {
+            return Err("a measurement has no commas, parentheses and control characters".to_owned());
+        }
+        let mut text = String::new();
+        for (name, value) in tags {
+            if name == NAME_LABEL || !valid_label_name(name) {
+                return Err(format!("tag `{name}`: a name has letters, digits and `_.-` and is not {NAME_LABEL}"));
+            }
+            if !valid_label_value(value) {
+                return Err(format!("tag `{name}`: a value has no commas, parentheses and control characters"));
+            }
+            text.extend([",", name, "=", value]);
+        }
+        if tags.len() >= Labels::MAX_COUNT {
+            return Err(format!("a line has at most {} tags", Labels::MAX_COUNT - 1));
+        }
+        Ok(Self { measurement, tags: text })
+    }
+
+    /// # Errors
+    /// The rule that the field's name breaks.
+    pub(super) fn of_field(&self, field: &str) -> Result<String, String> {
+        let name = format!("{}_{field}", self.measurement);
+        if field.is_empty() || field.contains(':') || !valid_label_value(&name) {
+            return Err(format!("field `{field}`: a name has no colons, commas, parentheses and control characters"));
+        }
+        Ok(format!("{STEM}{}:{field}{}", self.measurement, self.tags))
+    }
+}
+
+/// The labels that a key says behind its stem; `None` when it is not of this form.
+pub(super) fn labels_of(rest: &str) -> Option<Labels> {
+    let mut parts = rest.split(',');
+    let (measurement, field) = parts.next()?.rsplit_once(':')?;
+    let mut labels = BTreeMap::from([(NAME_LABEL.to_owned(), format!("{measurement}_{field}"))]);
+    for part in parts {
+        let (name, value) = part.split_once('=')?;
+        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+            return None;
+        }
+    }
+    Labels::try_from(labels).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(measurement: &str, field: &str, tags: &[(&str, &str)]) -> Result<String, String> {
+        let tags: Tags<'_> = tags.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        TaggedKey::new(measurement, &tags).and_then(|key| key.of_field(field))
+    }
+
+    #[test]
+    fn a_key_has_its_tags_in_order() {
+        let named = key("cpu", "idle", &[("host", "a"), ("az", "1")]);
+        assert_eq!(named.as_deref(), Ok("influx:cpu:idle,az=1,host=a"));
+        let labels = labels_of("cpu:idle,az=1,host=a").expect("labels");
+        let pairs: Vec<_> = labels.iter().collect();
+        assert_eq!(pairs, [("__name__", "cpu_idle"), ("az", "1"), ("host", "a")]);
+    }
+
+    #[test]
+    fn names_that_no_label_can_carry_are_refused() {
+        for (measurement, field, tags) in [
+            ("a,b", "f", &[][..]),
+            ("a", "f:g", &[]),
+            ("a", "", &[]),
+            ("a", "f,g", &[]),
+            ("a", "f", &[("1st", "b")]),
+            ("a", "f", &[("__name__", "b")]),
+            ("a", "f", &[("t", "b(c)")]),
+        ] {
+            assert!(key(measurement, field, tags).is_err(), "{measurement} {field} {tags:?}");
+        }
+        for rest in ["cpu", "cpu:idle,host", "cpu:idle,a=1,a=2", "cpu:idle,__name__=x"] {
+            assert!(labels_of(rest).is_none(), "{rest}");
+        }
+    }
+
+    proptest! {
+        /// Two lines share a key only if they share measurement, field and tags.
+        #[test]
+        fn a_key_tells_what_it_is_made_of(
+            measurement in "[a-z:=._]{1,5}", field in "[a-z=._]{1,5}",
+            tags in proptest::collection::btree_map("[a-z_][a-z.-]{0,2}", "[a-z=:._]{1,4}", 0..4)
+        ) {
+            let borrowed: Tags<'_> =
+                tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+            let key = TaggedKey::new(&measurement, &borrowed).and_then(|key| key.of_field(&field)).expect("a key");
+            let rest = key.strip_prefix(STEM).expect("the stem");
+            let (name, _) = rest.split_once(',').unwrap_or((rest, ""));
+            prop_assert_eq!(name.rsplit_once(':'), Some((measurement.as_str(), field.as_str())));
+            let labels = labels_of(rest).expect("labels");
+            let others: BTreeMap<String, String> = labels
+                .iter()
+                .filter(|(name, _)| *name != NAME_LABEL)
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            prop_assert_eq!(others, tags);
+        }
+    }
+}

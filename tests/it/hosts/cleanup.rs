@@ -1,0 +1,152 @@
+//! Hours are packed, histories trimmed, silent hosts forgotten, by one replica at a time.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{WEB, flush, sample, send, times};
+use crate::support::{START, TestApp, TestAppBuilder, eventually};
+
+const HOUR: i64 = 3_600_000;
+
+fn cleaning() -> TestAppBuilder {
+    TestApp::builder().config("hosts.cleanup_interval = \"50ms\"\nhosts.publish_interval = \"20ms\"")
+}
+
+fn chunks(app: &TestApp) -> u64 {
+    app.redis().command(&["ZCARD", "metrics:history:web-1"])
+}
+
+/// Until one more round of cleanups has begun and ended.
+async fn listed(app: &TestApp) {
+    eventually("the host is listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1).await;
+}
+
+#[tokio::test]
+async fn an_hour_that_is_over_is_packed_and_packed_again_when_more_comes() {
+    let app = cleaning().config("hosts.recent_samples = 1").spawn().await;
+    for n in 0..10 {
+        send(&app, WEB, [n * 1_000, n * 1_000 + 500]).await;
+        flush(&app).await;
+    }
+    assert_eq!(chunks(&app), 10);
+    listed(&app).await;
+    app.clock().advance(Duration::from_secs(2 * 3_600));
+    eventually("the hour is packed", async || chunks(&app) == 1).await;
+    let all: Vec<i64> = (0..20).rev().map(|n| n * 500).collect();
+    assert_eq!(times(&app.get("/hosts/web-1/metrics/recent").await.expect(200).json()), all);
+    let life: i64 = app.redis().command(&["PTTL", "metrics:history:web-1"]);
+    assert!(life > 29 * 24 * HOUR, "{life}");
+    // A late one, and one that is there already.
+    send(&app, WEB, [250, 500]).await;
+    flush(&app).await;
+    app.clock().advance(Duration::from_secs(60));
+    eventually("the hour is packed again", async || chunks(&app) == 1).await;
+    let range = format!("/hosts/web-1/metrics/range?startTime={START}&endTime={}", START + 750);
+    assert_eq!(times(&app.get(&range).await.expect(200).json()), [0, 250, 500]);
+}
+
+#[tokio::test]
+async fn samples_past_retention_go_with_the_next_write_or_cleanup() {
+    let config = "hosts.retention = \"1d\"\nhosts.max_behind = \"1d\"";
+    let app = TestApp::builder().config(config).spawn().await;
+    send(&app, WEB, [0]).await;
+    flush(&app).await;
+    app.clock().advance(Duration::from_secs(26 * 3_600));
+    send(&app, WEB, [26 * HOUR]).await;
+    flush(&app).await;
+    assert_eq!(chunks(&app), 1);
+
+    let config = format!("{config}\nhosts.cleanup_interval = \"50ms\"\nhosts.publish_interval = \"20ms\"");
+    let other = TestApp::builder().config(&config).beside(&app).spawn().await;
+    other.clock().advance(Duration::from_secs(60 * 3_600));
+    let now = 60 * HOUR;
+    send(&other, "/hosts/web-2/metrics", [now]).await;
+    eventually("both are listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1).await;
+    app.redis().command::<u64>(&["ZADD", "metrics:index", "0", "web-1"]);
+    eventually("the old one is trimmed", async || {
+        other.clock().advance(Duration::from_secs(1));
+        chunks(&app) == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_of_which_nothing_is_kept_is_forgotten() {
+    let app = cleaning().config("hosts.current_life = \"100ms\"\nhosts.max_hosts = 1").spawn().await;
+    send(&app, WEB, [0]).await;
+    flush(&app).await;
+    listed(&app).await;
+    // Another host takes its place in memory.
+    send(&app, "/hosts/web-2/metrics", [0]).await;
+    flush(&app).await;
+    eventually("it is forgotten", async || {
+        app.clock().advance(Duration::from_secs(24 * 3_600));
+        app.redis().command::<u64>(&["EXISTS", "metrics:owner:web-1", "metrics:history:web-1"]) == 0
+    })
+    .await;
+    assert_eq!(app.redis().command::<u64>(&["SISMEMBER", "metrics:hosts", "web-1"]), 0);
+    app.get("/hosts/web-1/metrics/latest").await.expect_problem(404, "host-not-found");
+}
+
+#[tokio::test]
+async fn replicas_take_turns() {
+    let interval = "hosts.cleanup_interval = \"20ms\"\nhosts.publish_interval = \"20ms\"";
+    let one = TestApp::builder().config(interval).spawn().await;
+    let two = TestApp::builder().config(interval).beside(&one).spawn().await;
+    let last = || -> Option<String> { one.redis().command(&["GET", "metrics:last_cleanup"]) };
+    eventually("somebody has cleaned up", async || last() == Some(START.to_string())).await;
+    // Their clocks stand still, so nobody has a turn any more; then only the one whose clock has moved.
+    two.clock().advance(Duration::from_millis(20));
+    eventually("the other has its turn", async || last() == Some((START + 20).to_string())).await;
+    let rounds =
+        async |app: &TestApp| app.get("/health/ready").await.json()["tasks"]["hosts.cleanup"]["last_run"].clone();
+    eventually("the first asks in vain", async || rounds(&one).await == json!(START)).await;
+    assert_eq!(last(), Some((START + 20).to_string()));
+}
+
+/// A day of 5-second samples, times thirty.
+#[tokio::test]
+async fn a_month_of_a_host_takes_less_than_twenty_megabytes() {
+    let app = cleaning().spawn().await;
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let (mut used, mut traffic) = (6_000_000_000_u64, 0_u64);
+    let samples: Vec<_> = (0..17_280)
+        .map(|n| {
+            used = used + 4_096 * random(2_000) - 4_096 * 1_000;
+            traffic += random(2_000_000);
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let percent = used as f64 / 17_179_869_184.0 * 100.0;
+            let mut sample = sample(n * 5_000 - 86_400_000);
+            sample["cpu"]["usage"] = json!(f64::from(u32::try_from(random(10_000)).expect("small")) / 100.0);
+            sample["memory"] = json!({ "total": 17_179_869_184_u64, "used": used, "free": 17_179_869_184 - used, "usagePercent": percent });
+            sample["network"] = json!({ "bytesIn": traffic, "bytesOut": traffic / 3, "packetsIn": traffic / 900, "packetsOut": traffic / 1_100 });
+            sample
+        })
+        .collect();
+    for part in samples.chunks(1_000) {
+        app.post(WEB, json!(part)).await.expect(202);
+        flush(&app).await;
+    }
+    listed(&app).await;
+    eventually("all hours are packed", async || {
+        app.clock().advance(Duration::from_secs(60));
+        app.redis().command::<u64>(&["HLEN", "metrics:hours:{metrics:history:web-1}"]) == 0
+    })
+    .await;
+    let bytes: u64 = app.redis().command(&["MEMORY", "USAGE", "metrics:history:web-1", "SAMPLES", "0"]);
+    println!("a day of 5-second samples: {bytes} bytes");
+    assert!(bytes * 30 <= 20_000_000, "{bytes} bytes a day");
+    let range = format!("/hosts/web-1/metrics/range?startTime={}&limit=10000", START - 86_400_000);
+    let first = app.get(&range).await.expect(200).json();
+    assert_eq!(first["metrics"][7], {
+        let mut expected = samples[7].clone();
+        expected["seq"] = json!(0);
+        expected
+    });
+    assert_eq!(first["count"], 10_000);
+}

@@ -1,0 +1,130 @@
+//! Bad input is told by its place, and nothing of it is stored.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::{WEB, sample, send, times};
+use crate::support::{START, TestApp};
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut sample = sample(0);
+    *sample.pointer_mut(pointer).expect("a field") = value;
+    sample
+}
+
+fn without(part: &str) -> Value {
+    let mut sample = sample(0);
+    sample.as_object_mut().expect("an object").remove(part);
+    sample
+}
+
+#[tokio::test]
+async fn every_broken_rule_of_a_sample_names_its_field() {
+    let app = TestApp::spawn().await;
+    let hour = 3_600_000;
+    for (body, pointer) in [
+        (with("/cpu/usage", json!(100.1)), "/cpu/usage"),
+        (with("/cpu/usage", json!(-0.1)), "/cpu/usage"),
+        (with("/cpu/usage", json!("12")), "/cpu/usage"),
+        (with("/cpu/usage", json!(null)), "/cpu/usage"),
+        (with("/cpu/cores", json!(0)), "/cpu/cores"),
+        (with("/cpu/cores", json!(2.5)), "/cpu/cores"),
+        (with("/cpu/loadAvg", json!([1, 2])), "/cpu/loadAvg"),
+        (with("/cpu/loadAvg/1", json!(-1)), "/cpu/loadAvg/1"),
+        (with("/memory/used", json!(1_001)), "/memory/used"),
+        (with("/memory/free", json!(1_001)), "/memory/free"),
+        (with("/disk/usagePercent", json!(101)), "/disk/usagePercent"),
+        (with("/disk/total", json!(-1)), "/disk/total"),
+        (with("/network/bytesIn", json!(9_007_199_254_740_994_u64)), "/network/bytesIn"),
+        (with("/timestamp", json!(START + hour)), "/timestamp"),
+        (with("/timestamp", json!(START - 8 * 24 * hour)), "/timestamp"),
+        (with("/timestamp", json!(u64::MAX)), "/timestamp"),
+        (without("disk"), "/disk"),
+        (json!({ "cpu": 1, "gpu": 2 }), "/cpu"),
+        (json!([]), ""),
+        (json!(7), ""),
+    ] {
+        app.post(WEB, body.clone()).await.expect_violation(422, "invalid-body", pointer);
+    }
+    for text in ["{\"cpu\":{\"usage\":NaN}}", "[{]", "", "{\"cpu\":{\"usage\":1e999}}"] {
+        let json = [("content-type", "application/json")];
+        let reply = app.send(Method::POST, WEB, &json, text.to_owned()).await;
+        reply.expect_problem(400, "invalid-json");
+    }
+    app.send(Method::POST, WEB, &[("content-type", "text/csv")], "a")
+        .await
+        .expect_problem(415, "unsupported-media-type");
+    app.get("/hosts/web-1/metrics/latest").await.expect_problem(404, "host-not-found");
+}
+
+#[tokio::test]
+async fn good_items_of_an_array_are_told_apart_from_bad_ones() {
+    let app = TestApp::spawn().await;
+    let body = json!([sample(0), with("/cpu/usage", json!(101)), sample(1_000), 5, without("memory"), sample(2_000)]);
+    let answer = app.post(WEB, body).await.expect(202).json();
+    assert_eq!((&answer["accepted"], &answer["stored"]), (&json!(3), &json!("memory")));
+    let refused: Vec<(u64, &str)> = answer["refused"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| (item["index"].as_u64().expect("an index"), item["pointer"].as_str().expect("a pointer")))
+        .collect();
+    assert_eq!(refused, [(1, "/1/cpu/usage"), (3, "/3"), (4, "/4/memory")]);
+    let recent = app.get("/hosts/web-1/metrics/recent").await.expect(200).json();
+    assert_eq!(times(&recent), [2_000, 1_000, 0]);
+
+    let bad = json!([with("/cpu/cores", json!(0)), with("/memory/used", json!(-1))]);
+    let problem = app.post("/hosts/web-2/metrics", bad).await.expect_violation(422, "invalid-body", "/0/cpu/cores");
+    assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{problem}");
+    app.get("/hosts/web-2/metrics/latest").await.expect_problem(404, "host-not-found");
+}
+
+#[tokio::test]
+async fn names_windows_and_numbers_out_of_bounds_are_refused() {
+    let app = TestApp::builder().config("hosts.request_samples = 2").spawn().await;
+    for id in ["a%20b", "%00", "a%2Fb", "%C3%A9", &"x".repeat(129)] {
+        app.post(&format!("/hosts/{id}/metrics"), sample(0)).await.expect_violation(422, "invalid-path", "/id");
+    }
+    app.post(WEB, json!([sample(0), sample(1), sample(2)])).await.expect_problem(422, "invalid-body");
+    send(&app, WEB, [0]).await;
+    for (query, name) in [
+        ("limit=0", "/limit"),
+        ("limit=10001", "/limit"),
+        ("limit=x", "/limit"),
+        ("startTime=2026-01-02T00:00:00Z&endTime=2026-01-01T00:00:00Z", "/startTime"),
+        ("startTime=-91d", "/startTime"),
+        ("startTime=yesterday", "/startTime"),
+        ("cursor=1-2", "/cursor"),
+        ("start=5", "/start"),
+    ] {
+        let path = format!("/hosts/web-1/metrics/range?{query}");
+        app.get(&path).await.expect_violation(422, "invalid-query", name);
+    }
+    for (query, name) in [("count=0", "/count"), ("count=1001", "/count"), ("limit=5", "/limit")] {
+        let path = format!("/hosts/web-1/metrics/recent?{query}");
+        app.get(&path).await.expect_violation(422, "invalid-query", name);
+    }
+    app.get("/hosts?limit=1001").await.expect_violation(422, "invalid-query", "/limit");
+    app.get("/hosts?cursor=a%20b").await.expect_violation(422, "invalid-query", "/cursor");
+    app.get("/hosts/metrics/latest?limit=0").await.expect_violation(422, "invalid-query", "/limit");
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_another_form_is_refused() {
+    let app = TestApp::spawn().await;
+    let heartbeat = |status: &str, metrics: Value| {
+        json!({
+            "organizationSlug": "o", "hostId": "h",
+            "heartbeat": { "hostname": "h", "agentVersion": "1", "agentStatus": status, "uptime": 1, "metrics": metrics },
+        })
+    };
+    let bad = heartbeat("x", with("/cpu/usage", json!(300)));
+    app.post("/v2/heartbeat", bad).await.expect_violation(422, "invalid-body", "/heartbeat/metrics/cpu/usage");
+    let long = heartbeat(&"x".repeat(257), sample(0));
+    app.post("/v2/heartbeat", long).await.expect_violation(422, "invalid-body", "/heartbeat/agentStatus");
+    let mut nameless = heartbeat("x", sample(0));
+    nameless["hostId"] = json!("a b");
+    app.post("/v2/heartbeat", nameless).await.expect_violation(422, "invalid-body", "/hostId");
+    app.post("/v2/heartbeat", json!({})).await.expect_problem(422, "invalid-body");
+    app.get("/hosts/h/metrics/latest").await.expect_problem(404, "host-not-found");
+}

@@ -1,0 +1,119 @@
+//! A host belongs to the organisation that first reported it; nobody else learns that it is there.
+
+use axum::http::Method;
+use gridtokenx_redis::http::auth::api_key;
+use serde_json::{Value, json};
+
+use super::{WEB, sample};
+use crate::support::{ADMIN_KEY, Reply, TestApp, TestAppBuilder, eventually};
+
+const ONE: &str = "ak_11111111111111111111111111111111";
+const TWO: &str = "ak_22222222222222222222222222222222";
+
+/// Keys of two organisations, and an administrator's of none.
+fn two_organisations() -> TestAppBuilder {
+    let key = |id: &str, key: &str| {
+        let digest = api_key::hex(&api_key::digest(key.as_bytes()));
+        format!(
+            "[[auth.keys]]\nid = \"{id}\"\nsha256 = \"{digest}\"\norganisation = \"{id}\"\n\
+             scopes = [\"hosts:read\", \"hosts:write\"]"
+        )
+    };
+    TestApp::builder()
+        .config("hosts.publish_interval = \"20ms\"")
+        .config(&key("one", ONE))
+        .config(&key("two", TWO))
+        .admin_key()
+}
+
+async fn send(app: &TestApp, key: &str, method: Method, path: &str, body: Value) -> Reply {
+    let headers = [("x-api-key", key), ("content-type", "application/json")];
+    app.send(method, path, &headers, body.to_string()).await
+}
+
+async fn get(app: &TestApp, key: &str, path: &str) -> Reply {
+    app.send(Method::GET, path, &[("x-api-key", key)], "").await
+}
+
+#[tokio::test]
+async fn another_organisation_finds_no_host() {
+    let app = two_organisations().spawn().await;
+    send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
+    send(&app, TWO, Method::POST, WEB, sample(1)).await.expect_problem(404, "host-not-found");
+    for path in ["latest", "recent", "range"] {
+        let path = format!("{WEB}/{path}");
+        get(&app, ONE, &path).await.expect(200);
+        get(&app, TWO, &path).await.expect_problem(404, "host-not-found");
+        get(&app, ADMIN_KEY, &path).await.expect(200);
+        get(&app, ADMIN_KEY, &format!("{path}?orgId=two")).await.expect_problem(404, "host-not-found");
+        get(&app, ADMIN_KEY, &format!("{path}?orgId=one")).await.expect(200);
+    }
+    for (key, count) in [(ONE, 1), (TWO, 0), (ADMIN_KEY, 1)] {
+        for path in ["/hosts", "/hosts/metrics/latest"] {
+            assert_eq!(get(&app, key, path).await.expect(200).json()["items"].as_array().map(Vec::len), Some(count));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_organisation_in_the_request_must_be_the_credentials() {
+    let app = two_organisations().spawn().await;
+    send(&app, ONE, Method::POST, &format!("{WEB}?orgId=one"), sample(0)).await.expect(202);
+    send(&app, ONE, Method::POST, &format!("{WEB}?orgId=two"), sample(0))
+        .await
+        .expect_problem(403, "wrong-organisation");
+    for path in
+        [&format!("{WEB}/latest"), &format!("{WEB}/recent"), &format!("{WEB}/range"), "/hosts", "/hosts/metrics/latest"]
+    {
+        get(&app, ONE, &format!("{path}?orgId=two")).await.expect_problem(403, "wrong-organisation");
+    }
+    let heartbeat = |organisation: &str| {
+        json!({
+            "organizationSlug": organisation, "hostId": "db-1",
+            "heartbeat": { "hostname": "h", "agentVersion": "1", "agentStatus": "ok", "uptime": 1, "metrics": sample(0) },
+        })
+    };
+    send(&app, ONE, Method::POST, "/api/v2/heartbeat", heartbeat("two"))
+        .await
+        .expect_problem(403, "wrong-organisation");
+    send(&app, ONE, Method::POST, "/api/v2/heartbeat", heartbeat("one")).await.expect(200);
+}
+
+#[tokio::test]
+async fn administrators_alone_flush_and_delete() {
+    let app = two_organisations().spawn().await;
+    send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
+    send(&app, ONE, Method::POST, "/hosts/flush", Value::Null).await.expect_problem(403, "forbidden");
+    send(&app, ONE, Method::DELETE, WEB, Value::Null).await.expect_problem(403, "forbidden");
+    let flushed = send(&app, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.expect(200).json();
+    assert_eq!(flushed["written"], 1);
+    let listed = async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1;
+    eventually("the host is listed", listed).await;
+    send(&app, ADMIN_KEY, Method::DELETE, WEB, Value::Null).await.expect(204);
+    get(&app, ONE, &format!("{WEB}/latest")).await.expect_problem(404, "host-not-found");
+    let left: Vec<String> = app.redis().command(&["KEYS", "*metrics:*"]);
+    assert_eq!(left, Vec::<String>::new());
+    send(&app, ADMIN_KEY, Method::DELETE, WEB, Value::Null).await.expect_problem(404, "host-not-found");
+    // The name is free again.
+    send(&app, TWO, Method::POST, WEB, sample(0)).await.expect(202);
+}
+
+#[tokio::test]
+async fn what_came_for_somebody_elses_host_while_redis_was_away_is_given_up() {
+    let app = two_organisations().behind_proxy().spawn().await;
+    let other = two_organisations().beside(&app).spawn().await;
+    send(&other, ONE, Method::POST, WEB, sample(0)).await.expect(202);
+    app.proxy().cut();
+    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    // Nobody can know better now.
+    send(&app, TWO, Method::POST, WEB, sample(1)).await.expect(202);
+    app.proxy().heal();
+    eventually("it is settled", async || {
+        send(&app, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.is(200)
+            && get(&app, TWO, &format!("{WEB}/latest")).await.is(404)
+    })
+    .await;
+    send(&other, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.expect(200);
+    let recent = get(&app, ONE, &format!("{WEB}/recent")).await.expect(200).json();
+    assert_eq!(super::times(&recent), [0]);
+}

@@ -1,0 +1,106 @@
+//! `migrate json`: documents on their way to RedisJSON and back.
+
+use std::process::{Command, Output};
+
+use axum::http::Method;
+use gridtokenx_redis::redis::Effect;
+
+use crate::support::{RedisServer, Reply, TestApp, eventually, module_redis_url, on_module_redis, said};
+
+/// Runs `migrate json --to <to>` on a Redis, under a key prefix.
+fn migrate(to: &str, url: &str, prefix: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+    command.args(["migrate", "json", "--to", to]).env_clear();
+    command.env("REDIS_URL", url).env("GTX__REDIS__KEY_PREFIX", prefix).output().expect("the binary runs")
+}
+
+#[test]
+fn a_migration_needs_a_redis_that_has_the_module() {
+    let redis = RedisServer::start();
+    redis.command::<()>(&["SET", "json:a", "1"]);
+    let refused = migrate("module", &redis.url(), "");
+    if refused.status.success() {
+        // The machine's Redis has the module: the other tests are about that.
+        return;
+    }
+    assert_eq!(refused.status.code(), Some(69), "{}", said(&refused));
+    assert!(said(&refused).contains("does not have the command JSON.SET"), "{}", said(&refused));
+    assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["json:a"], "nothing was changed");
+    let nowhere = migrate("native", "", "");
+    assert_eq!(nowhere.status.code(), Some(64), "{}", said(&nowhere));
+    assert!(said(&nowhere).contains("redis.url"), "{}", said(&nowhere));
+    let wrong = migrate("postgres", &redis.url(), "");
+    assert!(!wrong.status.success() && said(&wrong).contains("`module` or `native`"), "{}", said(&wrong));
+}
+
+async fn service(url: &str, config: &str) -> TestApp {
+    let config = format!("{}\nredis.check_interval = \"50ms\"\n{config}", on_module_redis(url));
+    TestApp::builder().config(&config).spawn().await
+}
+
+async fn put(app: &TestApp, path: &str, body: &str) -> Reply {
+    app.send(Method::PUT, path, &[("content-type", "application/json")], body.to_owned()).await.expect(201)
+}
+
+/// A command to the Redis behind the service.
+async fn ask<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) -> T {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    app.state().query(&command, Effect::Write).await.expect("an answer")
+}
+
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("/json/plain", r#"{"a":[1,"x",null]}"#),
+    ("/json/exact", r#"{"money":10.10,"long":123456789012345678901234567890}"#),
+    ("/json/user_preferences:7?ttl_ms=600000", r#"{"theme":"dark","zoom":1.50}"#),
+    ("/json/a%20b%7Bc%7D", "[0.10]"),
+];
+
+#[tokio::test]
+async fn documents_move_with_versions_lives_and_digits_and_back_again() {
+    let Some(url) = module_redis_url() else { return };
+    let app = service(&url, "[json]\nbackend = \"native\"").await;
+    let mut written = Vec::new();
+    for (path, body) in DOCUMENTS {
+        let etag = put(&app, path, body).await.header("etag").expect("a version").to_owned();
+        written.push((path.split('?').next().expect("a path"), body, etag));
+    }
+    let prefix = app.state().keys().key("").as_str().to_owned();
+    let _: String = ask(&app, &["SET", &format!("{prefix}json:text"), "hello"]).await;
+    for (to, kind, first) in [("module", "ReJSON-RL", "5 native, 0 in"), ("native", "string", "1 native, 4 in")] {
+        let moved = migrate(to, &url, &prefix);
+        assert!(moved.status.success(), "{}", said(&moved));
+        let told = said(&moved);
+        let after =
+            if to == "module" { "after: 1 native, 4 in the module" } else { "after: 5 native, 0 in the module" };
+        assert!(told.contains(&format!("before: {first} the module")), "{told}");
+        assert!(told.contains("moved: 4\n") && told.contains(after), "{told}");
+        assert_eq!(told.contains("no document"), to == "module", "{told}");
+        assert_eq!(ask::<String>(&app, &["TYPE", &format!("{prefix}json:exact")]).await, kind);
+        for (path, body, etag) in &written {
+            eventually("the service follows", async || app.get(path).await.is(200)).await;
+            let reply = app.get(path).await;
+            assert_eq!((reply.text().as_str(), reply.header("etag")), (*body, Some(etag.as_str())), "{path}");
+            assert_eq!(reply.header("document-ttl-ms").is_some(), path.contains("preferences"), "{path}");
+        }
+        let again = said(&migrate(to, &url, &prefix));
+        assert!(again.contains("moved: 0\n"), "{again}");
+    }
+    assert_eq!(ask::<i64>(&app, &["EXISTS", &format!("json:text:{{{prefix}json:exact}}")]).await, 0);
+    assert_eq!(ask::<String>(&app, &["GET", &format!("{prefix}json:text")]).await, "hello");
+}
+
+#[tokio::test]
+async fn what_a_migration_left_behind_is_moved_by_the_next() {
+    let Some(url) = module_redis_url() else { return };
+    let app = service(&url, "").await;
+    put(&app, "/json/one", "1.10").await;
+    let prefix = app.state().keys().key("").as_str().to_owned();
+    let _: String = ask(&app, &["SET", &format!("{prefix}json:two"), "2.20"]).await;
+    let told = said(&migrate("module", &url, &prefix));
+    assert!(told.contains("before: 1 native, 1 in the module") && told.contains("moved: 1\n"), "{told}");
+    assert_eq!(app.get("/json/one").await.expect(200).text(), "1.10");
+    assert_eq!(app.get("/json/two").await.expect(200).text(), "2.20");
+}

@@ -1,0 +1,154 @@
+//! Envoy's rate-limit call as JSON.
+
+use gridtokenx_redis::config::Config;
+use serde_json::{Value, json};
+
+use super::limits::limiter;
+use crate::support::{Cluster, Reply, TestApp, eventually};
+
+/// Three calls an hour by address; two a minute by address and path, one for logins.
+fn config() -> String {
+    let gcra = |limit: u64, period: &str| {
+        format!("strategy = {{ kind = \"gcra\", limit = {limit}, period = \"{period}\" }}\nwithout_redis = \"closed\"")
+    };
+    let rules = "ratelimit.envoy = [\
+        { domain = \"gateway\", entries = [{ key = \"remote_address\" }], limiter = \"address\" },\
+        { domain = \"gateway\", entries = [{ key = \"remote_address\" }, { key = \"path\", value = \"/login\" }],\
+          limiter = \"login\" },\
+        { domain = \"gateway\", entries = [{ key = \"remote_address\" }, { key = \"path\" }], limiter = \"path\" }]\n";
+    let limiters = [("address", 3, "1h"), ("path", 2, "1m"), ("login", 1, "90s")];
+    let limiters = limiters.map(|(name, limit, period)| limiter(name, &gcra(limit, period)));
+    format!("{rules}{}", limiters.concat())
+}
+
+/// A call from `address`, to `path` if there is one.
+fn descriptor(address: &str, path: Option<&str>) -> Value {
+    let mut entries = vec![json!({ "key": "remote_address", "value": address })];
+    entries.extend(path.map(|path| json!({ "key": "path", "value": path })));
+    json!({ "entries": entries })
+}
+
+async fn ask(app: &TestApp, descriptors: &[Value]) -> Reply {
+    app.post("/json", json!({ "domain": "gateway", "descriptors": descriptors })).await
+}
+
+#[tokio::test]
+async fn descriptors_are_counted_by_their_limiters() {
+    let app = TestApp::builder().config(&config()).spawn().await;
+    let both = [descriptor("10.0.0.1", None), descriptor("10.0.0.1", Some("/orders"))];
+    let first = ask(&app, &both).await.expect(200);
+    assert_eq!(
+        first.json(),
+        json!({ "overallCode": "OK", "statuses": [
+            { "code": "OK", "currentLimit": { "name": "address", "requestsPerUnit": 3, "unit": "HOUR" },
+              "limitRemaining": 2, "durationUntilReset": "1200s" },
+            { "code": "OK", "currentLimit": { "name": "path", "requestsPerUnit": 2, "unit": "MINUTE" },
+              "limitRemaining": 1, "durationUntilReset": "30s" },
+        ] })
+    );
+    assert_eq!(first.header("ratelimit"), Some(r#""address";r=2;t=1200, "path";r=1;t=30"#));
+    ask(&app, &both).await.expect(200);
+    let refused = ask(&app, &both).await;
+    assert!(refused.is(429), "{}", refused.text());
+    let answer = refused.json();
+    assert_eq!((&answer["overallCode"], &answer["statuses"][0]["code"]), (&json!("OVER_LIMIT"), &json!("OK")));
+    assert_eq!(answer["statuses"][1]["code"], "OVER_LIMIT");
+    assert_eq!(refused.header("retry-after"), Some("30"));
+    // The refusal took from neither.
+    let alone = ask(&app, &both[..1]).await.expect(200).json();
+    assert_eq!(alone["statuses"][0]["limitRemaining"], 0, "{alone}");
+    let refused = ask(&app, &both[..1]).await;
+    assert!(refused.is(429), "{}", refused.text());
+    // They are ordinary limits.
+    assert_eq!(app.get("/ratelimit/path/10.0.0.1:%2Forders").await.expect(200).json()["remaining"], 0);
+}
+
+#[tokio::test]
+async fn the_first_rule_that_fits_counts_and_without_one_there_is_no_limit() {
+    let app = TestApp::builder().config(&config()).spawn().await;
+    let login = ask(&app, &[descriptor("a", Some("/login"))]).await.expect(200).json();
+    // A minute and a half is no unit of Envoy's.
+    assert_eq!(login["statuses"][0]["currentLimit"], json!({ "name": "login", "requestsPerUnit": 1 }), "{login}");
+    let other = json!({ "entries": [{ "key": "generic_key", "value": "slow" }] });
+    let free = ask(&app, std::slice::from_ref(&other)).await.expect(200);
+    assert_eq!(free.json(), json!({ "overallCode": "OK", "statuses": [{ "code": "OK" }] }));
+    assert_eq!(free.header("ratelimit"), None);
+    let mixed = ask(&app, &[other, descriptor("b", Some("/login"))]).await.expect(200).json();
+    assert_eq!(mixed["statuses"][1]["limitRemaining"], 0, "{mixed}");
+    let elsewhere = json!({ "domain": "mesh", "descriptors": [descriptor("a", Some("/login"))] });
+    app.post("/json", elsewhere).await.expect(200);
+}
+
+#[tokio::test]
+async fn calls_may_cost_more_and_have_either_spelling() {
+    let app = TestApp::builder().config(&config()).spawn().await;
+    for name in ["hits_addend", "hitsAddend"] {
+        let mut body = json!({ "domain": "gateway", "descriptors": [descriptor(name, None)] });
+        body[name] = json!(2);
+        assert_eq!(app.post("/json", body.clone()).await.expect(200).json()["statuses"][0]["limitRemaining"], 1);
+        let refused = app.post("/json", body).await;
+        assert!(refused.is(429), "{}", refused.text());
+    }
+    let free = json!({ "domain": "gateway", "descriptors": [descriptor("zero", None)], "hits_addend": 0 });
+    assert_eq!(app.post("/json", free).await.expect(200).json()["statuses"][0]["limitRemaining"], 2);
+}
+
+#[tokio::test]
+async fn it_is_off_until_it_is_configured() {
+    let app = TestApp::spawn().await;
+    ask(&app, &[descriptor("a", None)]).await.expect_problem(404, "not-found");
+    app.app().reloader().reload(Config::with_overrides(&config()).expect("TOML")).expect("valid");
+    eventually("it is on", async || ask(&app, &[descriptor("a", None)]).await.is(200)).await;
+    for (bad, field) in [
+        (config().replace("limiter = \"login\"", "limiter = \"nobody\""), "ratelimit.envoy[1].limiter"),
+        (config().replace("domain = \"gateway\"", "domain = \"\""), "ratelimit.envoy[0].domain"),
+        (config().replacen("[{ key = \"remote_address\" }]", "[]", 1), "ratelimit.envoy[0].entries"),
+    ] {
+        let bad = Config::with_overrides(&bad).expect("TOML");
+        let error = app.app().reloader().reload(bad).expect_err("refused").to_string();
+        assert!(error.contains(field), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn bad_calls_are_refused() {
+    let app = TestApp::builder().config(&config()).spawn().await;
+    let one = descriptor("a", None);
+    for (body, pointer) in [
+        (json!({ "descriptors": [one] }), "/domain"),
+        (json!({ "domain": "", "descriptors": [one] }), "/domain"),
+        (json!({ "domain": "gateway" }), "/descriptors"),
+        (json!({ "domain": "gateway", "descriptors": [] }), "/descriptors"),
+        (json!({ "domain": "gateway", "descriptors": vec![one.clone(); 101] }), "/descriptors"),
+        (json!({ "domain": "gateway", "descriptors": [{ "entries": [] }] }), "/descriptors/0/entries"),
+        (json!({ "domain": "gateway", "descriptors": [descriptor("", None)] }), "/descriptors/0/entries"),
+        (json!({ "domain": "gateway", "descriptors": [descriptor(&"a".repeat(513), None)] }), "/descriptors/0/entries"),
+        (json!({ "domain": "gateway", "descriptors": [one, one] }), "/descriptors/1/entries"),
+        (json!({ "domain": "gateway", "descriptors": [one], "hits_addend": -1 }), "/hits_addend"),
+        (json!({ "domain": "gateway", "descriptors": [one], "hits_addend": 4 }), "/hits_addend"),
+        (json!({ "domain": "gateway", "descriptors": [one], "hits": 1 }), "/hits"),
+    ] {
+        app.post("/json", body).await.expect_violation(422, "invalid-body", pointer);
+    }
+    app.post("/json?a=1", json!({})).await.expect_violation(422, "invalid-query", "/a");
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn without_redis_nothing_passes_a_closed_limiter() {
+    let app = TestApp::builder().config(&config()).behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+    let both = [descriptor("a", None), descriptor("a", Some("/b"))];
+    ask(&app, &both).await.expect_problem(503, "redis-unavailable");
+}
+
+#[tokio::test]
+async fn on_a_cluster_descriptors_need_a_group() {
+    let cluster = Cluster::start().await;
+    let app = TestApp::builder().config(&format!("{}{}", config(), cluster.config())).spawn().await;
+    let apart = [descriptor("a", None), descriptor("a", Some("/b"))];
+    ask(&app, &apart).await.expect_problem(422, "checks-apart");
+    let together = [descriptor("{a}", None), descriptor("{a}", Some("/b"))];
+    ask(&app, &together).await.expect(200);
+}
