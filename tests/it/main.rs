@@ -52,6 +52,7 @@ mod locks_topologies;
 mod locks_waiting;
 mod logs;
 mod migrate_json;
+mod migrate_timeseries;
 mod ratelimit;
 mod redis_production;
 mod redis_roles;

@@ -66,8 +66,13 @@ async fn a_record_of_a_newer_version_is_not_written_over() {
 async fn on_the_module() -> Option<TestApp> {
     // A slow moment of the machine is not a difference.
     let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
-    Some(TestApp::builder().config(&on_module_redis(&module_redis_url()?)).config(patience).spawn().await)
+    Some(
+        TestApp::builder().config(&on_module_redis(&module_redis_url()?)).config(patience).config(ROLLED).spawn().await,
+    )
 }
+
+/// Rollups are filled after a few samples.
+const ROLLED: &str = "timeseries.chunk_samples = 16";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -84,6 +89,7 @@ const QUESTIONS: &[&str] = &[
     "range?agg=sum&bucket=100ms",
     "range?agg=avg&bucket=70ms&empty=true",
     "range?agg=first&bucket=300ms&order=desc",
+    "range?agg=first&bucket=50ms",
     "range?agg=last&bucket=300ms&fill=previous",
     "range?agg=twa&bucket=200ms&empty=true&order=desc",
     "range?agg=increase&bucket=250ms",
@@ -164,6 +170,9 @@ async fn same(
     let path = format!("/timeseries/{series}");
     for app in [native, module] {
         app.put(&path, definition.clone()).await.expect(201);
+        for (bucket, agg) in [("100ms", "sum"), ("70ms", "avg"), ("50ms", "first")] {
+            app.post(&format!("{path}/rollups"), json!({ "bucket": bucket, "agg": agg })).await.expect(201);
+        }
     }
     for step in steps {
         prop_assert_eq!(run(module, series, step).await, run(native, series, step).await, "{:?}", step);
@@ -174,6 +183,17 @@ async fn same(
         format!("{path}/range?limit=100000"),
         "/timeseries?filter=zone=1".into(),
     ] {
+        prop_assert_eq!(shown(&module.get(&path).await), shown(&native.get(&path).await), "{}", path);
+    }
+    for app in [native, module] {
+        let filled = async || {
+            let rollups = app.get(&format!("{path}/rollups")).await.expect(200).json();
+            rollups["items"].as_array().is_some_and(|items| items.iter().all(|rollup| rollup["complete"] == true))
+        };
+        eventually("rollups are filled", filled).await;
+    }
+    for question in QUESTIONS {
+        let path = format!("{path}/{question}&from=0&to=6000");
         prop_assert_eq!(shown(&module.get(&path).await), shown(&native.get(&path).await), "{}", path);
     }
     let query =
@@ -191,7 +211,7 @@ async fn same(
 fn both_backends_answer_the_same_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let Some(module) = runtime.block_on(on_the_module()) else { return };
-    let native = runtime.block_on(TestApp::spawn());
+    let native = runtime.block_on(TestApp::builder().config(ROLLED).spawn());
     let case = std::cell::Cell::new(0);
     for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000), ("last", 500)] {
         let config = Config { cases: 12, failure_persistence: None, ..Config::default() };

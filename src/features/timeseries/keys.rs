@@ -50,6 +50,18 @@ impl SeriesKeys {
         }
     }
 
+    /// `ts:moved:{<series>}` and so on: a native series or one of the module that is on its way into the other backend.
+    /// They expire.
+    pub(super) fn of_copy(&self) -> Self {
+        Self {
+            hash: self.hash.sibling("ts:moved"),
+            head: self.hash.sibling("ts:moved:head"),
+            chunks: self.hash.sibling("ts:moved:chunks"),
+            blocks: self.hash.sibling("ts:moved:rollups"),
+            kept: Backend::Native,
+        }
+    }
+
     /// The keys of the same series in the module.
     pub(super) fn in_module(self) -> Self {
         Self { hash: self.hash.sibling("ts:definition"), head: self.hash, kept: Backend::Module, ..self }

@@ -27,6 +27,7 @@ mod ingest;
 mod keys;
 mod many;
 mod metrics;
+pub mod migration;
 mod model;
 mod platform;
 mod prom;

@@ -1,5 +1,6 @@
 //! A Redis with modules. None is started: whoever runs the tests names one.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gridtokenx_redis::redis::Effect;
@@ -18,6 +19,14 @@ pub fn on_module_redis(url: &str) -> String {
     let (process, service) = (std::process::id(), SERVICES.fetch_add(1, Ordering::Relaxed));
     let started = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_micros();
     format!("redis.url = \"{url}\"\nredis.key_prefix = \"test-{started}-{process}-{service}:\"")
+}
+
+/// `migrate <what> --to <to>` on a Redis, under a key prefix, before it runs.
+pub fn migration(what: &str, to: &str, url: &str, prefix: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+    command.args(["migrate", what, "--to", to]).env_clear();
+    command.env("REDIS_URL", url).env("GTX__REDIS__KEY_PREFIX", prefix);
+    command
 }
 
 /// A command to the Redis behind a service.

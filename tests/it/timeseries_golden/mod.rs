@@ -47,7 +47,12 @@ async fn replay_with(family: &str, least_equal: usize, config: &str) {
     let builder = || TestApp::builder().config(LIKE_THE_MODULE).config(config);
     compare(&builder().spawn().await, family, least_equal).await;
     if let Some(url) = module_redis_url() {
-        compare(&builder().config(&on_module_redis(&url)).spawn().await, family, least_equal).await;
+        compare(
+            &builder().config("timeseries.backend = \"module\"").config(&on_module_redis(&url)).spawn().await,
+            family,
+            least_equal,
+        )
+        .await;
     }
 }
 

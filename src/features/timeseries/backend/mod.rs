@@ -6,14 +6,16 @@
 
 pub(super) mod chunk;
 mod module;
+mod mover;
 pub(super) mod native;
 mod outcome;
 pub(super) mod packing;
 pub(super) mod queue;
 mod store;
 
+pub(super) use mover::{Moved, Mover};
 pub(super) use outcome::BatchOutcome;
-pub(super) use store::Store;
+pub(super) use store::{SERIES, Store};
 
 use super::series::{Definition, Sample};
 use crate::clock::UnixMillis;

@@ -94,6 +94,15 @@ impl Packing {
         }
     }
 
+    /// Packs all chunks of the series that are plain.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; chunks may be in either form then.
+    pub(super) async fn pack_all(&self, series: &[SeriesKeys]) -> Result<(), RedisFault> {
+        while !self.pack(series).await?.is_empty() {}
+        Ok(())
+    }
+
     /// Packs some chunks of each series; answers those that have more, or had one changed meanwhile.
     async fn pack<'a>(&self, series: &'a [SeriesKeys]) -> Result<Vec<&'a SeriesKeys>, RedisFault> {
         let reads: Vec<Plain<'_>> = series.iter().map(|keys| Plain { keys, limit: CHUNKS }).collect();
