@@ -1,5 +1,5 @@
 -- Put another list of rollups in the place of one series' list, unless that has changed meanwhile.
--- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set   KEYS[4] blocks hash      (all share a hash tag)
+-- KEYS[1] series hash   KEYS[2] head   KEYS[3] chunks   KEYS[4] blocks hash      (all share a hash tag)
 -- ARGV[1] current  the list that must be there, JSON, or empty: none
 -- ARGV[2] other    the new list, JSON, or empty: none; the same as current: nothing changes, but for the fence
 -- ARGV[3] outlive  integer, ms that the longest rollup outlives the last write
@@ -14,7 +14,7 @@ end
 if (there[2] or '') ~= ARGV[1] then return 0 end
 if ARGV[2] == ARGV[1] then return 1 end
 if ARGV[2] == '' then
-  redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from')
+  redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from', 'behind')
   redis.call('HINCRBY', KEYS[1], 'revision', 1)
   redis.call('UNLINK', KEYS[4])
   return 1
@@ -30,15 +30,8 @@ if ARGV[4] ~= '' then
   end
   return 1
 end
--- Everything that is sealed waits to be filled in.
-local open, rolled, unrolled = redis.call('GETRANGE', KEYS[2], 1, 8), '0', ''
-if #open == 8 then
-  local high, low = struct.unpack('>I4I4', open)
-  local start = (high - 2147483648) * 4294967296 + low
-  rolled = string.format('%.0f', start)
-  if start > 0 then unrolled = '0:' .. string.format('%.0f', start - 1) .. ',' end
-end
-redis.call('HSET', KEYS[1], 'rolled', rolled, 'unrolled', unrolled)
+-- Nothing is filled in, and there may be something to fill in: whoever does it moves `rolled` on first.
+redis.call('HSET', KEYS[1], 'rolled', 1, 'unrolled', '0:0,')
 redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from')
 local left = redis.call('PTTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[3]) then

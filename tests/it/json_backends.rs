@@ -1,12 +1,11 @@
 //! Documents as strings and documents as values of RedisJSON: the same answers, byte for byte.
 
 use axum::http::Method;
-use gridtokenx_redis::redis::Effect;
 use serde_json::{Value, json};
 
 use crate::json_golden::translate::{History, Translation, translate};
 use crate::json_golden::vectors::{self, Step};
-use crate::support::{Reply, TestApp, eventually, module_redis_url, on_module_redis};
+use crate::support::{Reply, TestApp, clear, command, eventually, module_redis_url, on_module_redis};
 
 const FAMILIES: [&str; 10] = [
     "json_set",
@@ -36,7 +35,7 @@ impl Pair {
     }
 
     async fn on_module(url: &str, config: &str) -> TestApp {
-        TestApp::builder().config(config).config(&on_module_redis(url)).spawn().await
+        TestApp::builder().config(&on_module_redis(url)).config(config).spawn().await
     }
 
     /// Asks both and compares everything but what is different for every request.
@@ -71,26 +70,10 @@ fn both(replies: [Reply; 2], status: u16) -> [Reply; 2] {
     replies.map(|reply| reply.expect(status))
 }
 
-/// Deletes what a service of the tests has stored, and nothing else.
-async fn clear(app: &TestApp) {
-    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
-    let ours = format!("*{}*", app.state().keys().key("").as_str());
-    let _: redis::Value = command(app, &["EVAL", script, "0", &ours]).await;
-}
-
 /// A body without what identifies a request or a version.
 fn lasting(reply: &Reply) -> String {
     let changing = regex::Regex::new(r#""(etag|request_id|ttl_ms)":("[^"]*\\?"?[^"]*"|\d+)"#).expect("a pattern");
     changing.replace_all(&reply.text(), "\"$1\":0").into_owned()
-}
-
-/// A command to the Redis behind the service.
-async fn command<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) -> T {
-    let mut command = redis::Cmd::new();
-    for word in words {
-        command.arg(word);
-    }
-    app.state().query(&command, Effect::Write).await.expect("an answer")
 }
 
 /// A document's name in Redis.

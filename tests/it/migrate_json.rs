@@ -1,17 +1,15 @@
 //! `migrate json`: documents on their way to RedisJSON and back.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use axum::http::Method;
-use gridtokenx_redis::redis::Effect;
 
-use crate::support::{RedisServer, Reply, TestApp, eventually, module_redis_url, on_module_redis, said};
+use crate::support::{
+    RedisServer, Reply, TestApp, command, eventually, migration, module_redis_url, on_module_redis, said,
+};
 
-/// Runs `migrate json --to <to>` on a Redis, under a key prefix.
 fn migrate(to: &str, url: &str, prefix: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
-    command.args(["migrate", "json", "--to", to]).env_clear();
-    command.env("REDIS_URL", url).env("GTX__REDIS__KEY_PREFIX", prefix).output().expect("the binary runs")
+    migration("json", to, url, prefix).output().expect("the binary runs")
 }
 
 #[test]
@@ -34,21 +32,12 @@ fn a_migration_needs_a_redis_that_has_the_module() {
 }
 
 async fn service(url: &str, config: &str) -> TestApp {
-    let config = format!("{}\ncheck_interval = \"50ms\"\n{config}", on_module_redis(url));
+    let config = format!("{}\nredis.check_interval = \"50ms\"\n{config}", on_module_redis(url));
     TestApp::builder().config(&config).spawn().await
 }
 
 async fn put(app: &TestApp, path: &str, body: &str) -> Reply {
     app.send(Method::PUT, path, &[("content-type", "application/json")], body.to_owned()).await.expect(201)
-}
-
-/// A command to the Redis behind the service.
-async fn ask<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) -> T {
-    let mut command = redis::Cmd::new();
-    for word in words {
-        command.arg(word);
-    }
-    app.state().query(&command, Effect::Write).await.expect("an answer")
 }
 
 const DOCUMENTS: [(&str, &str); 4] = [
@@ -68,7 +57,7 @@ async fn documents_move_with_versions_lives_and_digits_and_back_again() {
         written.push((path.split('?').next().expect("a path"), body, etag));
     }
     let prefix = app.state().keys().key("").as_str().to_owned();
-    let _: String = ask(&app, &["SET", &format!("{prefix}json:text"), "hello"]).await;
+    let _: String = command(&app, &["SET", &format!("{prefix}json:text"), "hello"]).await;
     for (to, kind, first) in [("module", "ReJSON-RL", "5 native, 0 in"), ("native", "string", "1 native, 4 in")] {
         let moved = migrate(to, &url, &prefix);
         assert!(moved.status.success(), "{}", said(&moved));
@@ -78,7 +67,7 @@ async fn documents_move_with_versions_lives_and_digits_and_back_again() {
         assert!(told.contains(&format!("before: {first} the module")), "{told}");
         assert!(told.contains("moved: 4\n") && told.contains(after), "{told}");
         assert_eq!(told.contains("no document"), to == "module", "{told}");
-        assert_eq!(ask::<String>(&app, &["TYPE", &format!("{prefix}json:exact")]).await, kind);
+        assert_eq!(command::<String>(&app, &["TYPE", &format!("{prefix}json:exact")]).await, kind);
         for (path, body, etag) in &written {
             eventually("the service follows", async || app.get(path).await.is(200)).await;
             let reply = app.get(path).await;
@@ -88,8 +77,8 @@ async fn documents_move_with_versions_lives_and_digits_and_back_again() {
         let again = said(&migrate(to, &url, &prefix));
         assert!(again.contains("moved: 0\n"), "{again}");
     }
-    assert_eq!(ask::<i64>(&app, &["EXISTS", &format!("json:text:{{{prefix}json:exact}}")]).await, 0);
-    assert_eq!(ask::<String>(&app, &["GET", &format!("{prefix}json:text")]).await, "hello");
+    assert_eq!(command::<i64>(&app, &["EXISTS", &format!("json:text:{{{prefix}json:exact}}")]).await, 0);
+    assert_eq!(command::<String>(&app, &["GET", &format!("{prefix}json:text")]).await, "hello");
 }
 
 #[tokio::test]
@@ -98,7 +87,7 @@ async fn what_a_migration_left_behind_is_moved_by_the_next() {
     let app = service(&url, "").await;
     put(&app, "/json/one", "1.10").await;
     let prefix = app.state().keys().key("").as_str().to_owned();
-    let _: String = ask(&app, &["SET", &format!("{prefix}json:two"), "2.20"]).await;
+    let _: String = command(&app, &["SET", &format!("{prefix}json:two"), "2.20"]).await;
     let told = said(&migrate("module", &url, &prefix));
     assert!(told.contains("before: 1 native, 1 in the module") && told.contains("moved: 1\n"), "{told}");
     assert_eq!(app.get("/json/one").await.expect(200).text(), "1.10");

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "features::hosts::dump",
             "features::json::migration",
+            "features::timeseries::migration",
             "http",
             "lifecycle",
             "redis",

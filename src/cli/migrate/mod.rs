@@ -1,10 +1,11 @@
 //! `migrate`: moves stored data between the native form and the modules of Redis.
 
 mod json;
+mod timeseries;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use tokio::runtime::Builder;
 
 use super::refuse;
@@ -14,17 +15,33 @@ use crate::config::Config;
 use crate::config::redis::RedisConfig;
 use crate::config::value::Span;
 use crate::lifecycle::{Tasks, exit_code};
-use crate::redis::{Redis, RedisRoles};
+use crate::redis::{Backend, Redis, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 
 /// What one round trip may take: a hundred large values are moved in it, and nobody waits for an answer.
 const COMMAND_TIMEOUT: Span = Span::from_millis(30_000);
 
+/// Names of what is left that are told.
+const TOLD: usize = 20;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// JSON documents: to RedisJSON, or back to strings.
-    Json(json::Options),
+    Json(Target),
+    /// Time series: to RedisTimeSeries, or back to Redis's own types.
+    Timeseries(Target),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// Where the data is to be: `module` or `native`.
+    #[arg(long, value_parser = backend)]
+    to: Backend,
+}
+
+fn backend(name: &str) -> Result<Backend, String> {
+    Backend::named(name).ok_or_else(|| "must be `module` or `native`".to_owned())
 }
 
 /// Why a migration did not run, and the exit code that says so.
@@ -48,7 +65,8 @@ pub(super) fn run(config: &Config, command: &Command) -> ExitCode {
         let tasks = Tasks::new(Clock::System);
         let redis = connect(config, &tasks).await?;
         let migrated = match command {
-            Command::Json(options) => json::run(redis, config, options).await,
+            Command::Json(target) => json::run(redis, config, target).await,
+            Command::Timeseries(target) => timeseries::run(redis, config, target).await,
         };
         tasks.stop();
         migrated
@@ -56,6 +74,16 @@ pub(super) fn run(config: &Config, command: &Command) -> ExitCode {
     match migrated {
         Ok(()) => ExitCode::SUCCESS,
         Err(Refusal { code, reason }) => refuse(code, &reason),
+    }
+}
+
+/// Tells the first names of what was left.
+fn tell_left(left: &[String], no: &str) {
+    for name in left.iter().take(TOLD) {
+        println!("left as it is, since it is no {no}: {name}");
+    }
+    if left.len() > TOLD {
+        println!("... and {} more", left.len() - TOLD);
     }
 }
 

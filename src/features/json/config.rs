@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::backend::Wish;
 use super::model::KEY_LIMIT;
 use super::schema::Schema;
 use super::vault::Vault;
 use crate::config::value::{ByteSize, Secret, Span};
 use crate::config::{FieldError, Section};
-use crate::redis::owned_elsewhere;
+use crate::redis::{Wish, owned_elsewhere};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

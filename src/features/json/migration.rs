@@ -4,27 +4,21 @@
 //! none is left, the record of the backend is changed, and replicas follow it. Documents are found by SCAN under the
 //! names that they may have: an operator's command may do what no request may.
 
-use std::collections::HashSet;
-
 use redis::Cmd;
-use xxhash_rust::xxh3::xxh3_64;
 
-pub use super::backend::Backend;
-use super::backend::MODULE_COMMAND;
+use super::backend::DOCUMENTS;
 use super::config::JsonConfig;
 use super::keys::JsonKeys;
 use super::scripts::{Convert, Converted};
 use crate::config::{Config, ConfigError};
-use crate::redis::{Effect, Redis, RedisFault};
-
-/// Names that one round looks at: their documents are moved together in one round trip.
-const ROUND: usize = 100;
+use crate::redis::{Backend, Effect, Home, Redis, RedisFault, Walk};
 
 /// A migration, ready to run.
 #[derive(Debug)]
 pub struct Migration {
     redis: Redis,
     keys: JsonKeys,
+    home: Home,
 }
 
 /// How many documents there are of each form.
@@ -58,7 +52,8 @@ impl Migration {
     /// A wrong configuration.
     pub fn new(redis: Redis, config: &Config) -> Result<Self, ConfigError> {
         let config: JsonConfig = config.section()?;
-        Ok(Self { keys: JsonKeys::new(redis.keys(), &config), redis })
+        let keys = JsonKeys::new(redis.keys(), &config);
+        Ok(Self { home: Home::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend), keys, redis })
     }
 
     /// Counts the documents.
@@ -68,7 +63,7 @@ impl Migration {
     pub async fn census(&self) -> Result<Census, MigrationError> {
         self.check().await?;
         let mut census = Census::default();
-        let mut walk = Walk::of(self);
+        let mut walk = self.walk();
         while let Some(names) = walk.next().await? {
             let types: Vec<Cmd> = names.iter().map(|name| redis::cmd("TYPE").arg(name).clone()).collect();
             for answer in self.redis.query_all(&types, Effect::Read).await? {
@@ -91,11 +86,14 @@ impl Migration {
         let mut progress = Progress::default();
         // A service that runs meanwhile may have stored some behind the walk.
         while self.pass(to, &mut progress, &mut tell).await? {}
-        let mut record = redis::cmd("SET");
-        record.arg(self.keys.backend().as_str()).arg(to.name());
-        let _: redis::Value = self.redis.query(&record, Effect::Write).await?;
+        self.home.moved_to(to).await?;
         self.pass(to, &mut progress, &mut tell).await?;
         Ok(progress)
+    }
+
+    /// The names under which documents may stand.
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.redis, &self.keys.starts())
     }
 
     /// Whether this Redis can be migrated at all.
@@ -103,7 +101,7 @@ impl Migration {
         if self.redis.is_cluster() {
             return Err(MigrationError::Cluster);
         }
-        if self.redis.knows(MODULE_COMMAND).await? { Ok(()) } else { Err(MigrationError::NoModule) }
+        if self.home.has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
     }
 
     /// Moves what is to be moved; whether there was something.
@@ -115,7 +113,7 @@ impl Migration {
     ) -> Result<bool, MigrationError> {
         let before = progress.moved;
         progress.left.clear();
-        let mut walk = Walk::of(self);
+        let mut walk = self.walk();
         while let Some(names) = walk.next().await? {
             let places: Vec<_> = names.iter().map(|name| self.keys.place_of(name)).collect();
             let calls: Vec<Convert> = places.iter().map(|place| Convert { place, to }).collect();
@@ -129,58 +127,5 @@ impl Migration {
             tell(progress);
         }
         Ok(progress.moved > before)
-    }
-}
-
-/// Goes through the names of all documents, each once.
-struct Walk<'a> {
-    redis: &'a Redis,
-    patterns: Vec<String>,
-    cursor: u64,
-    /// Hashes of what was seen: SCAN may come to a name twice, and so may two patterns.
-    seen: HashSet<u64>,
-}
-
-impl<'a> Walk<'a> {
-    fn of(migration: &'a Migration) -> Self {
-        let patterns = migration.keys.starts().iter().map(|start| format!("{}*", literal(start))).collect();
-        Self { redis: &migration.redis, patterns, cursor: 0, seen: HashSet::new() }
-    }
-
-    /// The next names, maybe none; `None` after the last.
-    async fn next(&mut self) -> Result<Option<Vec<String>>, RedisFault> {
-        let Some(pattern) = self.patterns.last() else { return Ok(None) };
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(self.cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(ROUND);
-        let (cursor, names): (u64, Vec<Vec<u8>>) = self.redis.query(&scan, Effect::Read).await?;
-        self.cursor = cursor;
-        if cursor == 0 {
-            self.patterns.pop();
-        }
-        // Companions of documents have braces, documents have none; all of them are text.
-        let is_new = |name: &String| !name.contains('{') && self.seen.insert(xxh3_64(name.as_bytes()));
-        Ok(Some(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(is_new).collect()))
-    }
-}
-
-/// Text for a pattern of Redis's that matches itself only.
-fn literal(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::literal;
-
-    #[test]
-    fn a_prefix_is_no_pattern() {
-        assert_eq!(literal("a*:[b]?\\"), "a\\*:\\[b\\]\\?\\\\");
     }
 }

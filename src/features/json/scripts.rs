@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::backend::{Backend, Found};
+use super::backend::Found;
 use super::keys::Place;
 use super::stored::Stored;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use crate::redis::{Backend, BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 pub(super) static READ: LuaScript = lua!("json/read.lua");
 pub(super) static WRITE: LuaScript = lua!("json/write.lua");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::backend::Home;
+use super::backend::{self, DOCUMENTS};
 use super::change::{Bounds, ChangeError};
 use super::config::JsonConfig;
 use super::document::Node;
@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::problem::Location;
-use crate::redis::{Fence, FencingToken, Redis, RedisFault};
+use crate::redis::{Fence, FencingToken, Home, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonService(Arc<Inner>);
@@ -81,7 +81,7 @@ impl JsonService {
         let deadline = http.request_deadline.duration();
         let keys = JsonKeys::new(redis.keys(), &config);
         let service = Self(Arc::new(Inner {
-            home: Home::new(redis.clone(), keys.backend().clone(), config.backend),
+            home: Home::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
             keys,
             bounds: Bounds { document: config.document_limit.as_usize(), visits: config.path_visits },
             schemas: Schemas::new(&config)?,
@@ -93,8 +93,7 @@ impl JsonService {
             redis,
             config,
         }));
-        let (watcher, parts) = (service.clone(), deps.parts.clone());
-        deps.tasks.plan("json.backend", move |stop| async move { watcher.home.watch(&parts, &stop).await });
+        service.home.plan(&deps.tasks, &deps.parts);
         Ok(service)
     }
 
@@ -267,7 +266,7 @@ impl JsonService {
 
     /// What stands under a document's name.
     pub(super) async fn read(&self, place: &Place) -> Result<Option<Stored>, RedisFault> {
-        let (stored, _) = self.home.backend().await?.read(&self.redis, place, None).await?;
+        let (stored, _) = backend::read(self.home.backend().await?, &self.redis, place, None).await?;
         Ok(stored)
     }
 

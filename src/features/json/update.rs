@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::backend;
 use super::change::{Answer, Change, ChangeError, Changed, Only};
 use super::document::{Node, write_string};
 use super::error::JsonError;
@@ -183,7 +184,7 @@ impl JsonService {
             return Ok(Look::Left(left));
         }
         let backend = self.home.backend().await?;
-        let (stored, answer) = backend.read(&self.redis, place, request.operation.as_ref()).await?;
+        let (stored, answer) = backend::read(backend, &self.redis, place, request.operation.as_ref()).await?;
         match answer {
             Some(answer) => Ok(Look::Repeated(answer)),
             None => stored.as_ref().map(Seen::of).transpose().map(|seen| Look::Fresh(seen.unwrap_or(Seen::NOTHING))),

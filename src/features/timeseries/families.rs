@@ -44,6 +44,11 @@ impl Families {
         self.find(key).is_some()
     }
 
+    /// How the keys of all families begin.
+    pub(super) fn stems(&self) -> impl Iterator<Item = &str> {
+        self.by_stem.iter().map(|family| family.stem.as_str())
+    }
+
     /// What a series gets that does not say otherwise.
     pub(super) fn defaults(&self, key: &SeriesKey) -> Cow<'_, Definition> {
         self.find(key).map_or(Cow::Borrowed(&self.fallback), |family| family.definition_of(key))

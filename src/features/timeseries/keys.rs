@@ -2,32 +2,38 @@
 
 use super::families::Families;
 use super::series::SeriesKey;
-use crate::redis::{Key, KeySpace, Segment};
+use crate::redis::{Backend, Key, KeySpace, Segment};
 
-/// The keys of one series, in one cluster slot. They expire together, a little after the series' retention
+/// The keys of one series, in one cluster slot. `<series>` is `energy:consumption:<meter>` and so on for families,
+/// `ts:<key>` for all others. They expire together, a little after the series' retention
 /// (at least `timeseries.min_life`, and that of its rollups) has passed since its last write; with retention 0 they stay.
 #[derive(Clone, Debug)]
 pub(super) struct SeriesKeys {
-    /// `energy:consumption:<meter>` and so on for families, `ts:<key>` for all others: hash of `retention_ms`,
-    /// `duplicate_policy`, `labels`, `created`, `sealed` (samples in sealed chunks), `listed`; with rollups also their
-    /// list and what they hold (`rollup_state.lua`).
-    pub series: Key,
+    /// `<series>`: hash of `retention_ms`, `duplicate_policy`, `labels`, `created`, `sealed` (samples in sealed chunks),
+    /// `listed`; with rollups also their list and what they hold (`rollup_state.lua`). In the module
+    /// `ts:definition:{<series>}`, without `sealed`.
+    pub hash: Key,
     /// `ts:head:{<series>}`: string, the newest chunk. It is never empty and grows by APPEND, so that a sample costs
-    /// its own 16 bytes in the append-only file, not its chunk's.
+    /// its own 16 bytes in the append-only file, not its chunk's. In the module `<series>`: all samples, for TS.RANGE.
     pub head: Key,
     /// `ts:chunks:{<series>}`: sorted set of sealed chunks, the chunk's bytes as the member, its first timestamp as the
-    /// score. Trimmed by writes.
+    /// score. Trimmed by writes. In the module nothing.
     pub chunks: Key,
     /// `ts:rollups:{<series>}`: hash, the buckets of rollups in blocks (`rollup/blocks.rs`). Trimmed by whoever fills them;
     /// gone with the last rollup.
     pub blocks: Key,
+    kept: Backend,
 }
 
 impl SeriesKeys {
     /// `ts:fence:{<series>}`: integer, the highest fencing token seen. Expires `fencing.outlive` after the series; that of
     /// a series without retention `fencing.endless` after its last guarded write.
     pub(super) fn fence(&self) -> Key {
-        self.series.sibling("ts:fence")
+        let series = match self.kept {
+            Backend::Native => &self.hash,
+            Backend::Module => &self.head,
+        };
+        series.sibling("ts:fence")
     }
 
     /// A family's series keep the platform's names; others live below `ts:`, where they collide with nobody's keys:
@@ -39,8 +45,26 @@ impl SeriesKeys {
             head: series.sibling("ts:head"),
             chunks: series.sibling("ts:chunks"),
             blocks: series.sibling("ts:rollups"),
-            series,
+            hash: series,
+            kept: Backend::Native,
         }
+    }
+
+    /// `ts:moved:{<series>}` and so on: a native series or one of the module that is on its way into the other backend.
+    /// They expire.
+    pub(super) fn of_copy(&self) -> Self {
+        Self {
+            hash: self.hash.sibling("ts:moved"),
+            head: self.hash.sibling("ts:moved:head"),
+            chunks: self.hash.sibling("ts:moved:chunks"),
+            blocks: self.hash.sibling("ts:moved:rollups"),
+            kept: Backend::Native,
+        }
+    }
+
+    /// The keys of the same series in the module.
+    pub(super) fn in_module(self) -> Self {
+        Self { hash: self.hash.sibling("ts:definition"), head: self.hash, kept: Backend::Module, ..self }
     }
 }
 
@@ -56,6 +80,11 @@ pub(super) struct IndexKeys {
     /// `timeseries:postings:{timeseries:index}`: sorted set of `label NUL value NUL series`, all with score 0: the series
     /// with a label lie together, in byte order.
     pub postings: Key,
+}
+
+/// `timeseries:{backend}`: string, `native` or `module`: where the deployment keeps its series. No expiry, nobody deletes it.
+pub(super) fn record(space: &KeySpace) -> Key {
+    space.key("timeseries:{backend}")
 }
 
 impl IndexKeys {
@@ -77,7 +106,7 @@ mod tests {
         let space = KeySpace::new("p:");
         let name = |key: &str| {
             let key = SeriesKey::new(key).expect("a key");
-            SeriesKeys::new(&space, &families, &key).series.as_str().to_owned()
+            SeriesKeys::new(&space, &families, &key).hash.as_str().to_owned()
         };
         assert_eq!(name("energy:generation:m 1"), "p:energy:generation:m%201");
         assert_eq!(name("lock:a"), "p:ts:lock:a");

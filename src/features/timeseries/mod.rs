@@ -27,6 +27,7 @@ mod ingest;
 mod keys;
 mod many;
 mod metrics;
+pub mod migration;
 mod model;
 mod platform;
 mod prom;
@@ -112,6 +113,16 @@ pub static FEATURE: Feature = Feature {
         &scripts::ROLLUP_STATE,
         &scripts::ROLLUP_ADVANCE,
         &scripts::ROLLUP_COMMIT,
+        &scripts::MODULE_APPEND,
+        &scripts::MODULE_READ,
+        &scripts::MODULE_LATEST,
+        &scripts::MODULE_CREATE,
+        &scripts::MODULE_ALTER,
+        &scripts::MODULE_DESCRIBE,
+        &scripts::MODULE_DELETE,
+        &scripts::MODULE_DELETE_RANGE,
+        &scripts::MODULE_ROLLUPS,
+        &scripts::MODULE_ADVANCE,
         &scripts::ENLIST,
         &scripts::DELIST,
         &scripts::MARK_LISTED,

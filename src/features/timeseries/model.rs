@@ -8,6 +8,7 @@ use super::backend::{Description, Reason};
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::whole;
+use crate::redis::Backend;
 
 /// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ pub(super) struct SeriesView {
 }
 
 impl SeriesView {
-    pub(super) fn new(key: SeriesKey, description: Description) -> Self {
+    pub(super) fn new(key: SeriesKey, backend: Backend, description: Description) -> Self {
         let Description { definition: Definition { retention_ms, duplicate_policy, labels }, .. } = description;
         Self {
             key,
@@ -146,7 +147,7 @@ impl SeriesView {
             last_timestamp: description.ends.map(|(_, last)| last),
             chunks: description.chunks,
             bytes: description.bytes,
-            backend: "native",
+            backend: backend.name(),
         }
     }
 }

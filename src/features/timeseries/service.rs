@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::backend::native::{Batch, NativeBackend};
+use super::backend::Store;
+use super::backend::native::Batch;
 use super::config::{PromConfig, TimeseriesConfig};
 use super::error::{Progress, TimeseriesError};
 use super::export::Export;
@@ -30,7 +31,7 @@ use crate::redis::{FencingToken, Outcome, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesService {
-    backend: NativeBackend,
+    backend: Store,
     reader: RangeReader,
     many: ManyReader,
     index: SeriesIndex,
@@ -46,8 +47,7 @@ impl TimeseriesService {
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let backend = NativeBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
-        backend.plan(&deps.tasks);
+        let backend = Store::new(deps, Arc::clone(&families), metrics.clone(), &config);
         Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self {
@@ -135,7 +135,7 @@ impl TimeseriesService {
     /// [`TimeseriesError::NotFound`].
     pub(super) async fn describe(&self, key: SeriesKey) -> Result<SeriesView, TimeseriesError> {
         match self.backend.describe(&key).await? {
-            Some(description) => Ok(SeriesView::new(key, description)),
+            Some((kind, description)) => Ok(SeriesView::new(key, kind, description)),
             None => Err(TimeseriesError::NotFound(key)),
         }
     }

@@ -154,7 +154,8 @@ fn names_redis(overrides: &str) -> bool {
         if line.starts_with('[') {
             table = line;
         }
-        table.starts_with("[redis") && (line.starts_with("url =") || line.starts_with("nodes ="))
+        table.is_empty() && line.starts_with("redis.url =")
+            || table.starts_with("[redis") && (line.starts_with("url =") || line.starts_with("nodes ="))
     })
 }
 

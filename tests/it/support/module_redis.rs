@@ -1,6 +1,11 @@
 //! A Redis with modules. None is started: whoever runs the tests names one.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use gridtokenx_redis::redis::Effect;
+
+use super::TestApp;
 
 /// The address of a Redis with modules; without it nothing is tried there, and `make test` says so.
 #[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
@@ -13,5 +18,29 @@ pub fn on_module_redis(url: &str) -> String {
     static SERVICES: AtomicU32 = AtomicU32::new(0);
     let (process, service) = (std::process::id(), SERVICES.fetch_add(1, Ordering::Relaxed));
     let started = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_micros();
-    format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"test-{started}-{process}-{service}:\"")
+    format!("redis.url = \"{url}\"\nredis.key_prefix = \"test-{started}-{process}-{service}:\"")
+}
+
+/// `migrate <what> --to <to>` on a Redis, under a key prefix, before it runs.
+pub fn migration(what: &str, to: &str, url: &str, prefix: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
+    command.args(["migrate", what, "--to", to]).env_clear();
+    command.env("REDIS_URL", url).env("GTX__REDIS__KEY_PREFIX", prefix);
+    command
+}
+
+/// A command to the Redis behind a service.
+pub async fn command<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) -> T {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    app.state().query(&command, Effect::Write).await.expect("an answer")
+}
+
+/// Deletes what a service of the tests has stored, and nothing else.
+pub async fn clear(app: &TestApp) {
+    let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
+    let ours = format!("*{}*", app.state().keys().key("").as_str());
+    let _: redis::Value = command(app, &["EVAL", script, "0", &ours]).await;
 }

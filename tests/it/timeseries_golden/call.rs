@@ -103,7 +103,7 @@ impl<'a> Caller<'a> {
             "TS.DELETERULE" => self.delete_rule(words).await,
             "DEL" => self.drop_series(words).await,
             "EXISTS" => self.exists(words).await,
-            "SET" => self.occupy(words),
+            "SET" => self.occupy(words).await,
             _ => Err(Inexpressible::OTHER_COMMANDS),
         }
     }

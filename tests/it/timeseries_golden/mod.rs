@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{TestApp, in_repository};
+use crate::support::{TestApp, clear, in_repository, module_redis_url, on_module_redis};
 use call::{Caller, Inexpressible};
 use vector::{Answer, Step, scenarios};
 
@@ -44,11 +44,23 @@ async fn replay(family: &str, least_equal: usize) {
 }
 
 async fn replay_with(family: &str, least_equal: usize, config: &str) {
-    let app = TestApp::builder().config(LIKE_THE_MODULE).config(config).spawn().await;
+    let builder = || TestApp::builder().config(LIKE_THE_MODULE).config(config);
+    compare(&builder().spawn().await, family, least_equal).await;
+    if let Some(url) = module_redis_url() {
+        compare(
+            &builder().config("timeseries.backend = \"module\"").config(&on_module_redis(&url)).spawn().await,
+            family,
+            least_equal,
+        )
+        .await;
+    }
+}
+
+async fn compare(app: &TestApp, family: &str, least_equal: usize) {
     let mut tally = Tally::default();
     for scenario in scenarios(family) {
-        app.redis().command::<()>(&["FLUSHALL"]);
-        let mut caller = Caller::new(&app);
+        clear(app).await;
+        let mut caller = Caller::new(app);
         for command in &scenario.setup {
             if caller.run(command).await.is_err() {
                 caller.miss(command);

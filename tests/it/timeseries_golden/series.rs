@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::call::{Called, Caller, Inexpressible, answered, path};
 use super::vector::Answer;
 use super::words::{Phrase, phrases};
+use crate::support::command;
 
 /// The service's last possible timestamp.
 pub const MAX_TIMESTAMP: i64 = 9_007_199_254_740_991;
@@ -229,9 +230,10 @@ impl Caller<'_> {
     }
 
     /// Something that is no series under a series' name.
-    pub fn occupy(&mut self, words: &[String]) -> Called {
+    pub async fn occupy(&mut self, words: &[String]) -> Called {
         let ([key, value], _) = fixed::<2>(words)?;
-        self.app.redis().command::<()>(&["SET", &format!("ts:{key}"), value]);
+        let name = self.app.state().keys().key(format_args!("ts:{key}"));
+        let _: String = command(self.app, &["SET", name.as_str(), value]).await;
         Ok(Answer::Reply(json!("OK")))
     }
 

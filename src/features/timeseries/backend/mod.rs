@@ -1,16 +1,21 @@
 //! The seam below which samples are kept.
 //!
 //! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
-//! alter, describe, delete, append batches, read raw samples chunk by chunk, delete a window. [`native`] keeps them on
-//! Redis's own types and is the only backend now; another one offers the same methods and answers the same types.
+//! alter, describe, delete, append batches, read raw samples stretch by stretch, delete a window. [`native`] keeps them on
+//! Redis's own types and [`module`] in RedisTimeSeries; [`store`] asks the one that has the series of a deployment.
 
 pub(super) mod chunk;
+mod module;
+mod mover;
 pub(super) mod native;
 mod outcome;
 pub(super) mod packing;
 pub(super) mod queue;
+mod store;
 
+pub(super) use mover::{Moved, Mover};
 pub(super) use outcome::BatchOutcome;
+pub(super) use store::{SERIES, Store};
 
 use super::series::{Definition, Sample};
 use crate::clock::UnixMillis;

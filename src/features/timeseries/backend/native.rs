@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::chunk;
 use super::packing::Packing;
-use super::queue::Queue;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
@@ -16,7 +15,10 @@ use super::super::families::Families;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::scripts::{Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, Read};
+use super::super::rollup::State;
+use super::super::scripts::{
+    Advance, Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, Read, ReadState,
+};
 use super::super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 
 /// Sealed chunks that one call may delete: 64 of 512 samples take about a millisecond.
@@ -42,8 +44,6 @@ pub(in crate::features::timeseries) struct NativeBackend {
     families: Arc<Families>,
     metrics: TimeseriesMetrics,
     packing: Packing,
-    /// Series whose rollups have something to do.
-    stale: Queue<SeriesKey>,
     chunk_samples: usize,
     read_chunks: usize,
     exchange_batches: usize,
@@ -60,7 +60,6 @@ impl NativeBackend {
     ) -> Self {
         Self {
             packing: Packing::new(redis.clone(), metrics.clone()),
-            stale: Queue::default(),
             redis,
             clock,
             families,
@@ -81,31 +80,11 @@ impl NativeBackend {
         self.packing.plan(tasks);
     }
 
-    /// Where series and their rollups are kept.
-    pub(in crate::features::timeseries) fn redis(&self) -> &Redis {
-        &self.redis
-    }
-
-    /// The queue of series whose rollups have something to do.
-    pub(in crate::features::timeseries) fn stale(&self) -> &Queue<SeriesKey> {
-        &self.stale
-    }
-
-    /// Has the series' rollups filled soon.
-    pub(in crate::features::timeseries) fn note_stale(&self, key: &SeriesKey) {
-        self.stale.note(key.as_str(), || key.clone());
-    }
-
     fn space(&self) -> &KeySpace {
         self.redis.keys()
     }
 
-    /// What a caller with a token has to pass to change the series.
-    pub(in crate::features::timeseries) fn fence(
-        &self,
-        keys: &SeriesKeys,
-        token: Option<FencingToken>,
-    ) -> Option<Fence> {
+    fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
         token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
@@ -144,11 +123,7 @@ impl NativeBackend {
             min_life_ms: self.min_life_ms,
             fence: fence.as_ref(),
         };
-        let found = self.call(&alter).await?;
-        if change.retention_ms.is_some() {
-            self.note_stale(key);
-        }
-        Ok(found)
+        self.call(&alter).await
     }
 
     pub(in crate::features::timeseries) async fn describe(
@@ -199,9 +174,6 @@ impl NativeBackend {
             if deletion.done {
                 if unpacked {
                     self.packing.note(&keys);
-                }
-                if total > 0 {
-                    self.note_stale(key);
                 }
                 return Ok(Some(total));
             }
@@ -288,6 +260,16 @@ impl NativeBackend {
         outcomes
     }
 
+    /// What the rollups of a series hold; `None`: there is no such series; `Some(None)`: it has none.
+    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<State>>, RedisFault> {
+        self.call(&ReadState(keys)).await
+    }
+
+    /// Has the rollups of a series hold all that is sealed.
+    pub(super) async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
+        self.call(&Advance(keys)).await.map(|_| ())
+    }
+
     /// How many of the batches travel in one exchange; at least one.
     fn fitting(&self, batches: &[Batch<'_>]) -> usize {
         let mut samples = 0;
@@ -342,9 +324,6 @@ impl NativeBackend {
                 if let Ok(Some(appended)) = &answer {
                     if appended.plain > 0 {
                         self.packing.note(keys);
-                    }
-                    if appended.stale {
-                        self.note_stale(batch.key);
                     }
                     if !appended.packed.is_empty() {
                         packed.push((keys, appended.packed.clone()));

@@ -18,9 +18,16 @@ pub(in crate::features::timeseries) struct BatchOutcome {
     pub fault: Option<RedisFault>,
     /// Whether the index knows the series.
     pub listed: bool,
+    /// Whether the series' rollups have something to do.
+    pub stale: bool,
 }
 
 impl BatchOutcome {
+    /// Of a batch that did not get through.
+    pub(super) fn failed(fault: RedisFault) -> Self {
+        Self { fault: Some(fault), ..Self::default() }
+    }
+
     /// Adds one call's answer; `false` when no further call makes sense.
     pub(super) fn take(&mut self, answer: Result<<Append<'_> as ScriptCall>::Reply, RedisFault>) -> bool {
         match answer {
@@ -33,6 +40,7 @@ impl BatchOutcome {
                 self.settled += appended.consumed;
                 self.stored += appended.stored;
                 self.listed = appended.listed;
+                self.stale |= appended.stale;
                 appended.consumed > 0 || !appended.packed.is_empty()
             }
             Ok(None) => {

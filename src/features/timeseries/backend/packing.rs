@@ -39,7 +39,7 @@ impl Packing {
 
     /// Has the series' plain chunks packed soon.
     pub(super) fn note(&self, keys: &SeriesKeys) {
-        self.waiting.note(keys.series.as_str(), || keys.clone());
+        self.waiting.note(keys.hash.as_str(), || keys.clone());
     }
 
     /// Puts the plain form in the place of each chunk, unless it is another one by now.
@@ -92,6 +92,15 @@ impl Packing {
                 }
             }
         }
+    }
+
+    /// Packs all chunks of the series that are plain.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; chunks may be in either form then.
+    pub(super) async fn pack_all(&self, series: &[SeriesKeys]) -> Result<(), RedisFault> {
+        while !self.pack(series).await?.is_empty() {}
+        Ok(())
     }
 
     /// Packs some chunks of each series; answers those that have more, or had one changed meanwhile.

@@ -6,7 +6,7 @@ mod by_label;
 
 use redis::{Cmd, Value};
 
-use super::backend::native::NativeBackend;
+use super::backend::Store;
 use super::keys::IndexKeys;
 use super::model::SeriesEntry;
 use super::scripts::{DESCRIBE, Delist, Enlist, MarkListed, decode_definition};
@@ -21,12 +21,12 @@ const PROBES: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct SeriesIndex {
     redis: Redis,
-    backend: NativeBackend,
+    backend: Store,
     keys: IndexKeys,
 }
 
 impl SeriesIndex {
-    pub(super) fn new(redis: Redis, backend: NativeBackend) -> Self {
+    pub(super) fn new(redis: Redis, backend: Store) -> Self {
         let keys = IndexKeys::new(redis.keys());
         Self { redis, backend, keys }
     }
@@ -41,7 +41,10 @@ impl SeriesIndex {
         }
         let (entries, _) = self.look_up(series).await?;
         self.enlist(&entries).await?;
-        let keys: Vec<Key> = entries.iter().map(|entry| self.backend.keys(&entry.key).series).collect();
+        let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            keys.push(self.backend.keys(&entry.key).await?.hash);
+        }
         let marks: Vec<MarkListed<'_>> =
             keys.iter().zip(&entries).map(|(series, entry)| MarkListed { series, labels: &entry.labels }).collect();
         for marked in self.redis.call_all(&marks).await? {
@@ -127,7 +130,10 @@ impl SeriesIndex {
         if series.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let commands: Vec<Cmd> = series.iter().map(|key| self.definition_of(key)).collect();
+        let mut commands: Vec<Cmd> = Vec::with_capacity(series.len());
+        for key in &series {
+            commands.push(self.definition_of(key).await?);
+        }
         let (mut there, mut gone) = (Vec::with_capacity(series.len()), Vec::new());
         for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             match entry(key.clone(), answer?)? {
@@ -138,9 +144,9 @@ impl SeriesIndex {
         Ok((there, gone))
     }
 
-    fn definition_of(&self, key: &SeriesKey) -> Cmd {
-        let series = self.backend.keys(key).series;
-        redis::cmd("HMGET").arg(series).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned()
+    async fn definition_of(&self, key: &SeriesKey) -> Result<Cmd, RedisFault> {
+        let hash = self.backend.keys(key).await?.hash;
+        Ok(redis::cmd("HMGET").arg(hash).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned())
     }
 }
 

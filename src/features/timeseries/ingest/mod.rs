@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::BatchOutcome;
-use super::backend::native::{Batch, NativeBackend};
+use super::backend::native::Batch;
+use super::backend::{BatchOutcome, Store};
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TOO_MANY_REFUSED, TimeseriesError};
 use super::index::SeriesIndex;
@@ -42,7 +42,7 @@ pub(super) enum StreamKind {
 #[derive(Debug)]
 pub(super) struct Ingest {
     token: Option<FencingToken>,
-    backend: NativeBackend,
+    backend: Store,
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
     config: Arc<TimeseriesConfig>,
@@ -66,7 +66,7 @@ const SERIES_WEIGHT: usize = 8;
 impl Ingest {
     pub(super) fn new(
         token: Option<FencingToken>,
-        backend: NativeBackend,
+        backend: Store,
         index: SeriesIndex,
         metrics: TimeseriesMetrics,
         config: Arc<TimeseriesConfig>,

@@ -17,8 +17,7 @@ use buckets::{Bounds, BucketPage};
 use scan::{Ended, Scan};
 
 use super::aggregate::{Aggregation, Bucket, Point, Slot};
-use super::backend::native::NativeBackend;
-use super::backend::{Order, Window};
+use super::backend::{Order, Store, Window};
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
@@ -57,7 +56,7 @@ pub(super) struct RangePage {
 /// Reads windows; a window of any length takes little memory, since only its points stay.
 #[derive(Clone, Debug)]
 pub(super) struct RangeReader {
-    backend: NativeBackend,
+    backend: Store,
     /// Samples that one request may read.
     scan_samples: usize,
     /// Samples of one bucket that are kept for a percentile.
@@ -67,7 +66,7 @@ pub(super) struct RangeReader {
 }
 
 impl RangeReader {
-    pub(super) fn new(backend: NativeBackend, config: &TimeseriesConfig) -> Self {
+    pub(super) fn new(backend: Store, config: &TimeseriesConfig) -> Self {
         Self {
             backend,
             scan_samples: config.scan_samples,

@@ -1,7 +1,6 @@
 //! Reading a window stretch by stretch, within what one request may read.
 
-use super::super::backend::native::NativeBackend;
-use super::super::backend::{Order, Stretch, Window};
+use super::super::backend::{Order, Store, Stretch, Window};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::budget::Budget;
@@ -22,19 +21,14 @@ pub(super) enum Ended {
 /// The samples of one series that pass a filter.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
-    backend: &'a NativeBackend,
+    backend: &'a Store,
     key: &'a SeriesKey,
     filter: &'a SampleFilter,
     budget: &'a Budget,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(
-        backend: &'a NativeBackend,
-        key: &'a SeriesKey,
-        filter: &'a SampleFilter,
-        budget: &'a Budget,
-    ) -> Self {
+    pub(super) fn new(backend: &'a Store, key: &'a SeriesKey, filter: &'a SampleFilter, budget: &'a Budget) -> Self {
         Self { backend, key, filter, budget }
     }
 

@@ -10,11 +10,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
-use super::super::backend::native::NativeBackend;
-use super::super::backend::{Order, Stretch, Window};
+use super::super::backend::{Order, Store, Stretch, Window};
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
-use super::super::scripts::{Advance, Commit, ReadState};
+use super::super::scripts::Commit;
 use super::super::series::{Sample, SeriesKey};
 use super::blocks::{self, Blocks};
 use super::rule::Rule;
@@ -36,7 +35,7 @@ const REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Filling {
-    backend: NativeBackend,
+    backend: Store,
     /// Samples that one step reads, if that completes a bucket.
     step_samples: usize,
 }
@@ -50,7 +49,7 @@ struct Filled {
 }
 
 impl Filling {
-    pub(in crate::features::timeseries) fn new(backend: NativeBackend, step_samples: usize) -> Self {
+    pub(in crate::features::timeseries) fn new(backend: Store, step_samples: usize) -> Self {
         Self { backend, step_samples }
     }
 
@@ -89,9 +88,9 @@ impl Filling {
 
     /// One step; whether there is more to do.
     async fn fill(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
-        let (redis, keys) = (self.backend.redis(), self.backend.keys(key));
-        redis.call(&Advance(&keys)).await?;
-        let Some(Some(state)) = redis.call(&ReadState(&keys)).await? else { return Ok(false) };
+        let keys = self.backend.keys(key).await?;
+        self.backend.advance_rollups(&keys).await?;
+        let Some(Some(state)) = self.backend.rollups(&keys).await? else { return Ok(false) };
         let Some(&change) = state.unrolled.first() else { return Ok(false) };
         let Some(filled) = self.compute(key, &keys, &state, change).await? else { return Ok(false) };
         let rest = filled.rest.map(mark).unwrap_or_default();
@@ -104,7 +103,7 @@ impl Filling {
             from: Some(state.floor()).filter(|floor| change.from < *floor),
             fields: &filled.fields,
         };
-        let is_first = redis.call(&commit).await?;
+        let is_first = self.backend.redis().call(&commit).await?;
         Ok(!is_first || !rest.is_empty() || state.unrolled.len() > 1)
     }
 

@@ -1,9 +1,9 @@
 //! The list of a series' rollups.
 
-use super::super::backend::native::NativeBackend;
+use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
-use super::super::scripts::{Define, Defined, ReadState};
+use super::super::scripts::{Define, Defined};
 use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
 use super::rule::{self, RuleText};
@@ -14,13 +14,13 @@ use crate::redis::FencingToken;
 /// Adds, lists and drops rollups.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Rollups {
-    backend: NativeBackend,
+    backend: Store,
     /// Rollups of one series at most.
     most: usize,
 }
 
 impl Rollups {
-    pub(in crate::features::timeseries) fn new(backend: NativeBackend, most: usize) -> Self {
+    pub(in crate::features::timeseries) fn new(backend: Store, most: usize) -> Self {
         Self { backend, most }
     }
 
@@ -103,7 +103,7 @@ impl Rollups {
 
     /// `None`: the series has no rollups.
     async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
-        let state = self.backend.redis().call(&ReadState(&self.backend.keys(key))).await?;
+        let state = self.backend.rollups(&self.backend.keys(key).await?).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
     }
 
@@ -127,7 +127,7 @@ impl Rollups {
         dropped: Option<&str>,
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
-        let keys = self.backend.keys(key);
+        let keys = self.backend.keys(key).await?;
         let fence = self.backend.fence(&keys, token);
         let outlive = texts.iter().filter_map(|text| text.retention_ms);
         let define = Define {
@@ -164,7 +164,7 @@ fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
         tz: text.tz.clone(),
         align: text.align,
         retention_ms: text.retention_ms,
-        complete: state.is_some_and(|state| state.unrolled.is_empty()),
+        complete: state.is_some_and(State::is_complete),
     }
 }
 

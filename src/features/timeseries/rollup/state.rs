@@ -60,6 +60,11 @@ impl State {
         })
     }
 
+    /// Whether rollups hold all that they are to hold.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unrolled.is_empty() || self.newest.is_none()
+    }
+
     /// The oldest time that retention still shows.
     pub(super) fn floor(&self) -> UnixMillis {
         match (self.newest, i64::try_from(self.retention_ms)) {

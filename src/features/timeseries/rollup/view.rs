@@ -1,11 +1,9 @@
 //! A rollup as a query reads it.
 
 use super::super::aggregate::{Aggregation, Grid};
-use super::super::backend::Window;
-use super::super::backend::native::NativeBackend;
+use super::super::backend::{Store, Window};
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
-use super::super::scripts::ReadState;
 use super::super::series::{Sample, SeriesKey};
 use super::blocks::{self, Blocks};
 use super::rule::{self, Fit, Rule};
@@ -19,7 +17,7 @@ const BLOCKS: i64 = 64;
 /// The rollup that answers a query, and when.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct RollupView<'a> {
-    backend: &'a NativeBackend,
+    backend: &'a Store,
     keys: SeriesKeys,
     rule: Rule,
     fit: Fit,
@@ -47,7 +45,7 @@ impl<'a> RollupView<'a> {
     /// # Errors
     /// [`TimeseriesError`].
     pub(in crate::features::timeseries) async fn open(
-        backend: &'a NativeBackend,
+        backend: &'a Store,
         key: &SeriesKey,
         aggregation: Aggregation,
         grid: &Grid,
@@ -55,8 +53,8 @@ impl<'a> RollupView<'a> {
         if !rule::is_possible(aggregation) {
             return Ok(None);
         }
-        let keys = backend.keys(key);
-        let Some(Some(state)) = backend.redis().call(&ReadState(&keys)).await? else { return Ok(None) };
+        let keys = backend.keys(key).await?;
+        let Some(Some(state)) = backend.rollups(&keys).await? else { return Ok(None) };
         if !state.unrolled.is_empty() {
             backend.note_stale(key);
         }

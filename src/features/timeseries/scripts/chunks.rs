@@ -23,7 +23,7 @@ impl ScriptCall for Plain<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.keys.series).key(&self.keys.chunks).arg(self.limit);
+        call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.limit);
     }
 
     fn decode(raw: Vec<Vec<u8>>) -> Result<Self::Reply, BadReply> {
@@ -56,7 +56,7 @@ impl ScriptCall for Swap<'_> {
 
     fn bind(&self, call: &mut Binding) {
         let digest = sha1_smol::Sha1::from(self.current).digest().to_string();
-        call.key(&self.keys.series).key(&self.keys.chunks).arg(self.start).arg(digest).arg(self.other);
+        call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.start).arg(digest).arg(self.other);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

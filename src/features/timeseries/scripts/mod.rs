@@ -3,6 +3,7 @@
 mod chunks;
 mod definitions;
 mod index;
+mod module;
 mod rollups;
 mod samples;
 
@@ -14,6 +15,7 @@ use crate::redis::{BadReply, Binding, LuaScript};
 pub(super) use chunks::{Plain, Swap};
 pub(super) use definitions::{Alter, Create, Created, Delete, Describe, decode_definition};
 pub(super) use index::{Delist, Enlist, MarkListed};
+pub(super) use module::OfModule;
 pub(super) use rollups::{Advance, Commit, Define, Defined, ReadState};
 pub(super) use samples::{Append, DeleteRange, Latest, Read};
 
@@ -31,6 +33,16 @@ pub(super) static ROLLUP_DEFINE: LuaScript = lua!("timeseries/rollup_define.lua"
 pub(super) static ROLLUP_STATE: LuaScript = lua!("timeseries/rollup_state.lua");
 pub(super) static ROLLUP_ADVANCE: LuaScript = lua!("timeseries/rollup_advance.lua");
 pub(super) static ROLLUP_COMMIT: LuaScript = lua!("timeseries/rollup_commit.lua");
+pub(super) static MODULE_APPEND: LuaScript = lua!("timeseries/module_append.lua");
+pub(super) static MODULE_READ: LuaScript = lua!("timeseries/module_read.lua");
+pub(super) static MODULE_LATEST: LuaScript = lua!("timeseries/module_latest.lua");
+pub(super) static MODULE_CREATE: LuaScript = lua!("timeseries/module_create.lua");
+pub(super) static MODULE_ALTER: LuaScript = lua!("timeseries/module_alter.lua");
+pub(super) static MODULE_DESCRIBE: LuaScript = lua!("timeseries/module_describe.lua");
+pub(super) static MODULE_DELETE: LuaScript = lua!("timeseries/module_delete.lua");
+pub(super) static MODULE_DELETE_RANGE: LuaScript = lua!("timeseries/module_delete_range.lua");
+pub(super) static MODULE_ROLLUPS: LuaScript = lua!("timeseries/module_rollup_state.lua");
+pub(super) static MODULE_ADVANCE: LuaScript = lua!("timeseries/module_rollup_advance.lua");
 pub(super) static ENLIST: LuaScript = lua!("timeseries/enlist.lua");
 pub(super) static DELIST: LuaScript = lua!("timeseries/delist.lua");
 pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
@@ -39,7 +51,7 @@ pub(super) static MARK_LISTED: LuaScript = lua!("timeseries/mark_listed.lua");
 const NO_SERIES: i64 = -1;
 
 fn bind_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
-    call.key(&keys.series).key(&keys.head).key(&keys.chunks)
+    call.key(&keys.hash).key(&keys.head).key(&keys.chunks)
 }
 
 /// Those that live and die together.

@@ -75,7 +75,7 @@ impl ScriptCall for ReadState<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.series).key(&self.0.head);
+        call.key(&self.0.hash).key(&self.0.head);
     }
 
     fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
@@ -123,7 +123,7 @@ impl ScriptCall for Advance<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.series).key(&self.0.head);
+        call.key(&self.0.hash).key(&self.0.head);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
@@ -159,7 +159,7 @@ impl ScriptCall for Commit<'_> {
 
     fn bind(&self, call: &mut Binding) {
         let from = self.from.map(|from| from.to_string()).unwrap_or_default();
-        call.key(&self.keys.series).key(&self.keys.blocks);
+        call.key(&self.keys.hash).key(&self.keys.blocks);
         call.arg(self.revision).arg(self.done).arg(self.rest).arg(from);
         for (field, bytes) in self.fields {
             call.arg(field).arg(bytes.as_slice());

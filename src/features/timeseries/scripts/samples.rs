@@ -59,10 +59,7 @@ impl ScriptCall for Append<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        let mut batch = Vec::with_capacity(self.samples.len() * chunk::RECORD);
-        for sample in self.samples {
-            chunk::encode(*sample, &mut batch);
-        }
+        let batch = records(self.samples);
         let distinct = self.samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
         bind_all_keys(call, self.keys)
             .arg(batch.as_slice())
@@ -110,6 +107,15 @@ impl ScriptCall for Append<'_> {
             stale: *stale == 1,
         }))
     }
+}
+
+/// Samples as scripts take them.
+pub(super) fn records(samples: &[Sample]) -> Vec<u8> {
+    let mut records = Vec::with_capacity(samples.len() * chunk::RECORD);
+    for sample in samples {
+        chunk::encode(*sample, &mut records);
+    }
+    records
 }
 
 /// Reads chunks of a window.
@@ -184,7 +190,7 @@ impl ScriptCall for Latest<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.series).key(&self.0.head);
+        call.key(&self.0.hash).key(&self.0.head);
     }
 
     fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {

@@ -1,0 +1,68 @@
+//! Going through all names that begin in some way. An operator's command may do what no request may.
+
+use std::collections::HashSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Effect, Redis, RedisFault};
+
+/// Names that one round looks at.
+const ROUND: usize = 100;
+
+/// Goes through the names that begin in one of several ways, each once, but for companions of keys.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    redis: &'a Redis,
+    patterns: Vec<String>,
+    cursor: u64,
+    /// Hashes of what was seen: SCAN may come to a name twice, and so may two patterns.
+    seen: HashSet<u64>,
+}
+
+impl<'a> Walk<'a> {
+    /// `starts` are complete, the configured prefix included.
+    pub fn new(redis: &'a Redis, starts: &[String]) -> Self {
+        let patterns = starts.iter().map(|start| format!("{}*", literal(start))).collect();
+        Self { redis, patterns, cursor: 0, seen: HashSet::new() }
+    }
+
+    /// The next names, maybe none; `None` after the last.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn next(&mut self) -> Result<Option<Vec<String>>, RedisFault> {
+        let Some(pattern) = self.patterns.last() else { return Ok(None) };
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(self.cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(ROUND);
+        let (cursor, names): (u64, Vec<Vec<u8>>) = self.redis.query(&scan, Effect::Read).await?;
+        self.cursor = cursor;
+        if cursor == 0 {
+            self.patterns.pop();
+        }
+        // Companions have braces, escaped names have none; all of ours are text.
+        let is_new = |name: &String| !name.contains('{') && self.seen.insert(xxh3_64(name.as_bytes()));
+        Ok(Some(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(is_new).collect()))
+    }
+}
+
+/// Text for a pattern of Redis's that matches itself only.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(literal("a*:[b]?\\"), "a\\*:\\[b\\]\\?\\\\");
+    }
+}
