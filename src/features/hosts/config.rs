@@ -24,6 +24,7 @@ pub(super) struct HostsConfig {
     pub current_life: Span,
     pub cleanup_interval: Span,
     pub pack_after: Span,
+    pub rollup_retention: Span,
     /// Empty: no spool.
     pub spool_dir: PathBuf,
     pub spool_limit: ByteSize,
@@ -57,6 +58,10 @@ impl Section for HostsConfig {
         // What is trimmed at once must not be accepted.
         if self.retention < self.max_behind {
             return Err(FieldError::new("retention", "must not be shorter than max_behind"));
+        }
+        // What is trimmed of the one is not reckoned from the other.
+        if self.rollup_retention < self.retention {
+            return Err(FieldError::new("rollup_retention", "must not be shorter than retention"));
         }
         Ok(())
     }

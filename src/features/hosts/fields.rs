@@ -21,6 +21,18 @@ pub(super) struct Field {
     pub set: fn(&mut Sample, u64),
 }
 
+impl Field {
+    /// The number as a float; counts are below 2^53, where every integer is one.
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    pub(super) fn value(&self, sample: &Sample) -> f64 {
+        let bits = (self.bits)(sample);
+        match self.kind {
+            Kind::Float => f64::from_bits(bits),
+            Kind::Whole => bits as f64,
+        }
+    }
+}
+
 const fn whole(name: &'static str, bits: fn(&Sample) -> u64, set: fn(&mut Sample, u64)) -> Field {
     Field { name, kind: Kind::Whole, bits, set }
 }

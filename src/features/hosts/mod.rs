@@ -11,6 +11,8 @@
 //!   trust, and what was taken for somebody else's host is given up when Redis is back.
 //! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
 //!   can read it.
+//! - Rollups are reckoned from samples when their hour or day is over, never from each other; marks in Redis say which of
+//!   them cannot be believed, see `packing.rs`.
 //! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
 //!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
@@ -30,12 +32,15 @@ mod listing;
 mod memory;
 mod metrics;
 mod model;
+mod packing;
 mod range;
+mod rollup;
 mod routes;
 mod sample;
 mod scripts;
 mod service;
 mod spool;
+mod summary;
 mod tenancy;
 mod writer;
 
@@ -65,10 +70,11 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/hosts/{id}/metrics/latest", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/range", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/recent", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ),
         Access::scoped("POST", "/v2/heartbeat", WRITE),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH],
+    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH, &scripts::ROLL],
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 
@@ -85,6 +91,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::get_recent))
+        .routes(routes!(routes::get_summary))
         .routes(routes!(routes::post_heartbeat))
         .with_state(hosts))
 }

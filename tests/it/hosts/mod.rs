@@ -9,6 +9,7 @@ mod ledger;
 mod organisations;
 mod reads;
 mod replicas;
+mod rollups;
 mod spool;
 
 use serde_json::{Value, json};

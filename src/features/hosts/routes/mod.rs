@@ -1,10 +1,13 @@
-//! The doors of host metrics: samples in ([`ingest`]), samples out ([`read`]), and what administrators do ([`admin`]).
+//! The doors of host metrics: samples in ([`ingest`]), samples out ([`read`]), what is said of them ([`analysis`]), and
+//! what administrators do ([`admin`]).
 
 mod admin;
+mod analysis;
 mod ingest;
 mod read;
 
 pub(super) use admin::*;
+pub(super) use analysis::*;
 pub(super) use ingest::*;
 pub(super) use read::*;
 
