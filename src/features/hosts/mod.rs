@@ -13,10 +13,14 @@
 //!   can read it.
 //! - Rollups are reckoned from samples when their hour or day is over, never from each other; marks in Redis say which of
 //!   them cannot be believed, see `packing.rs`.
+//! - Forecasts are those of `augurs` (Grafana's): decomposition by MSTL, trend by ETS. It has no seasonal ETS, so
+//!   Holt-Winters proper would have been code of our own. It reckons seasons in 32-bit floats, seven digits, which is
+//!   more than a forecast has.
 //! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
 //!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
 
+mod anomaly;
 mod chunk;
 mod cleanup;
 mod config;
@@ -25,6 +29,7 @@ pub mod dump;
 mod error;
 mod export;
 mod fields;
+mod forecast;
 mod history;
 mod ingest;
 mod keys;
@@ -67,6 +72,8 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/hosts/metrics/latest", READ),
         Access::scoped("POST", "/hosts/{id}/metrics", WRITE),
         Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN),
+        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/latest", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/range", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/recent", READ),
@@ -88,6 +95,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::flush_host_metrics))
         .routes(routes!(routes::list_latest))
         .routes(routes!(routes::post_host_metrics, routes::delete_host_metrics))
+        .routes(routes!(routes::get_anomaly))
+        .routes(routes!(routes::get_forecast))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::get_recent))

@@ -17,7 +17,7 @@ use super::service::{HostService, signed};
 use super::tenancy::Reach;
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
-use crate::redis::Effect;
+use crate::redis::{Effect, RedisFault};
 
 /// Buckets of one answer: three months of hours.
 const MAX_BUCKETS: i64 = 2_232;
@@ -146,7 +146,7 @@ impl HostService {
             return refuse("startTime", format!("makes {count} buckets; at most {MAX_BUCKETS} are answered"));
         }
         let host = self.host_of_reader(reach, id).await?;
-        let rollups = self.rollups(host.as_deref(), id, bucket, first..=last).await?;
+        let rollups = self.rollups(host.as_deref(), id, bucket, &[first..=last]).await?;
         let named = |rollup: &Rollup| {
             let field = |(at, name): (usize, &'static str)| Some((name, *rollup.field(at)?));
             let wanted = (0..).zip(FIELDS).filter(|(at, _)| fields.0.contains(at));
@@ -156,7 +156,7 @@ impl HostService {
         Ok(SummaryAnswer { host: id.clone(), bucket, buckets: rollups.values().map(shape).collect() })
     }
 
-    /// The rollups of buckets that begin in a window, by their start; what is not rolled up is reckoned from samples.
+    /// The rollups of buckets that begin in one of the windows, by their start; what is not rolled up is reckoned from samples.
     ///
     /// # Errors
     /// [`HostsError::Redis`], [`HostsError::Unreadable`].
@@ -165,7 +165,7 @@ impl HostService {
         host: Option<&Host>,
         id: &HostId,
         bucket: Bucket,
-        starts: RangeInclusive<UnixMillis>,
+        windows: &[RangeInclusive<UnixMillis>],
     ) -> Result<BTreeMap<UnixMillis, Rollup>, HostsError> {
         let keys = self.keys.history(id);
         // In the order in which samples travel: whatever moves on meanwhile is met again further down.
@@ -179,15 +179,22 @@ impl HostService {
                 &keys.daily
             }
         };
-        let mut read = redis::cmd("ZRANGEBYSCORE");
-        read.arg(kept).arg(*starts.start()).arg(*starts.end());
-        let kept: Vec<Vec<u8>> = self.redis.query(&read, Effect::Read).await?;
+        let command = |window: &RangeInclusive<UnixMillis>| {
+            let mut read = redis::cmd("ZRANGEBYSCORE");
+            read.arg(kept).arg(*window.start()).arg(*window.end());
+            read
+        };
+        let commands: Vec<_> = windows.iter().map(command).collect();
         let mut rollups = BTreeMap::new();
-        for bytes in kept {
-            let rollup = Rollup::decode(&bytes).map_err(|cause| HostsError::Unreadable { id: id.clone(), cause })?;
-            rollups.insert(rollup.start, rollup);
+        for answer in self.redis.query_all(&commands, Effect::Read).await? {
+            let bad_reply = |error| RedisFault::bad_reply(error, Effect::Read);
+            for bytes in redis::from_redis_value::<Vec<Vec<u8>>>(answer?).map_err(bad_reply)? {
+                let unreadable = |cause| HostsError::Unreadable { id: id.clone(), cause };
+                let rollup = Rollup::decode(&bytes).map_err(unreadable)?;
+                rollups.insert(rollup.start, rollup);
+            }
         }
-        for &start in open.range(starts) {
+        for start in open.into_iter().filter(|start| windows.iter().any(|window| window.contains(start))) {
             let Some(reckoned) = self.reckon(host, id, bucket, start).await? else { continue };
             // Of a bucket whose samples are trimmed, the rollup knows more.
             if rollups.get(&start).is_none_or(|kept| kept.count <= reckoned.count) {

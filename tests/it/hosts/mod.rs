@@ -1,6 +1,7 @@
 //! Host metrics against real servers.
 
 mod agent;
+mod analysis;
 mod cleanup;
 mod export;
 mod faults;

@@ -48,6 +48,12 @@ async fn another_organisation_finds_no_host() {
         get(&app, ADMIN_KEY, &format!("{path}?orgId=two")).await.expect_problem(404, "host-not-found");
         get(&app, ADMIN_KEY, &format!("{path}?orgId=one")).await.expect(200);
     }
+    for path in ["anomaly", "forecast"] {
+        let path = format!("{WEB}/{path}?field=cpu.usage");
+        get(&app, ONE, &path).await.expect(200);
+        get(&app, TWO, &path).await.expect_problem(404, "host-not-found");
+        get(&app, ONE, &format!("{path}&orgId=two")).await.expect_problem(403, "wrong-organisation");
+    }
     for (key, count) in [(ONE, 1), (TWO, 0), (ADMIN_KEY, 1)] {
         for path in ["/hosts", "/hosts/metrics/latest"] {
             assert_eq!(get(&app, key, path).await.expect(200).json()["items"].as_array().map(Vec::len), Some(count));

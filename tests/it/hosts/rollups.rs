@@ -63,6 +63,7 @@ fn starts(model: &Model, length: i64) -> BTreeSet<i64> {
 }
 
 /// Compares an answer with the model, bucket by bucket.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
 fn compare(answer: &Value, model: &Model, length: i64) {
     let buckets = answer["buckets"].as_array().expect("buckets");
     let found: Vec<i64> = buckets.iter().map(|bucket| bucket["start"].as_i64().expect("a start")).collect();

@@ -14,6 +14,8 @@ pub(super) use read::*;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::http::problem::Problem;
+
 /// What every read may say.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -23,4 +25,12 @@ pub(super) struct OrganisationQuery {
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, example = "grid-one")]
     pub org_id: Option<String>,
+}
+
+/// A number of items within its bounds.
+fn within(name: &str, given: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
+    match given.unwrap_or(default) {
+        count if (1..=max).contains(&count) => Ok(count),
+        count => Err(Problem::query_parameter(name, format!("is {count}; 1 to {max} are allowed"))),
+    }
 }
