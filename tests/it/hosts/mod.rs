@@ -11,6 +11,7 @@ mod organisations;
 mod reads;
 mod replicas;
 mod rollups;
+mod scrape;
 mod spool;
 
 use serde_json::{Value, json};
