@@ -25,7 +25,7 @@ test: ## Install what the tests need and run all of them
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features once more, under the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(cache|fencing|health|idempotency|json|locks|ratelimit|timeseries)/)'
+		-E 'test(/^(cache|fencing|health|hosts|idempotency|json|locks|ratelimit|timeseries)/)'
 
 # Everything in the dev profile and with the same flags, so that nothing is compiled twice.
 check: ## Format, lints, API docs, dependency rules, house rules, shell scripts

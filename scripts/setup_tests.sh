@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the checks and the tests need; what is there already is left alone.
 #
-#   scripts/setup_tests.sh               everything the tests need: redis nextest browser python node faketime nginx
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx
+#   scripts/setup_tests.sh               everything the tests need: all parts but deny
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, prometheus
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -147,7 +147,23 @@ setup_nginx() {
     fi
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx
+setup_prometheus() {
+    if find_first prometheus; then
+        return 0
+    fi
+    say "installing prometheus; its system service is neither started nor enabled"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install prometheus
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q golang-github-prometheus
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet prometheus
+    else
+        fail "prometheus is missing: install it by hand"
+    fi
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx prometheus
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
@@ -157,8 +173,9 @@ for part in "$@"; do
         node) setup_node ;;
         faketime) setup_faketime ;;
         nginx) setup_nginx ;;
+        prometheus) setup_prometheus ;;
         *)
-            fail "there is no part \`$part\`: choose from redis, nextest, deny, browser, python, node, faketime, nginx"
+            fail "there is no part \`$part\`; the head of this script names them"
             ;;
     esac
 done

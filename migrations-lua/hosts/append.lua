@@ -1,6 +1,6 @@
 -- Add chunks of samples to a host's history. The same chunk again changes nothing.
 -- KEYS[1] chunks  sorted set: chunks, scored by their first timestamp      (both share a hash tag)
--- KEYS[2] hours   hash: hour, Unix ms, and how many chunks came since it was packed
+-- KEYS[2] hours   hash: an hour that is not packed, Unix ms, and the number of the last chunk for it; 'chunks': of all
 -- ARGV[1] oldest  integer, Unix ms: chunks that begin before are trimmed
 -- ARGV[2] life    integer, ms, > 0: how long the history outlives its last write
 -- ARGV[3] n, ARGV[4] n + 1, ARGV[5] n + 2 ...: the hour and the first timestamp of a chunk, Unix ms, and its bytes
@@ -9,7 +9,7 @@ assert(#KEYS == 2 and #ARGV >= 5 and (#ARGV - 2) % 3 == 0, 'append: 2 keys, 2 ar
 local added = 0
 for at = 3, #ARGV, 3 do
   added = added + redis.call('ZADD', KEYS[1], ARGV[at + 1], ARGV[at + 2])
-  redis.call('HINCRBY', KEYS[2], ARGV[at], 1)
+  redis.call('HSET', KEYS[2], ARGV[at], redis.call('HINCRBY', KEYS[2], 'chunks', 1))
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

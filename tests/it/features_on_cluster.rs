@@ -1,11 +1,13 @@
 //! The capabilities on a real three-node cluster: keys of every slot, scripts, batches, indexes.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::json;
 
-use crate::support::{Cluster, TestApp, eventually};
+use crate::hosts;
+use crate::support::{Cluster, START, TestApp, eventually};
 
 async fn on(cluster: &Cluster) -> TestApp {
     TestApp::builder().config(&cluster.config()).spawn().await
@@ -118,4 +120,59 @@ async fn documents_of_all_nodes_are_changed_and_batched() {
     app.put("/users/7/preferences/language", json!("th")).await.expect(201);
     app.post("/users/7/activity", json!({ "action": "login" })).await.expect(201);
     assert_eq!(app.delete("/json/doc:1").await.expect(200).json(), json!({ "deleted": 1 }));
+}
+
+#[tokio::test]
+async fn samples_of_hosts_on_all_nodes_are_written_rolled_up_and_trimmed() {
+    const DAY: i64 = 86_400_000;
+    let cluster = Cluster::start().await;
+    let config =
+        "hosts.cleanup_interval = \"10ms\"\nhosts.publish_interval = \"10ms\"\nhosts.rollup_retention = \"30d\"";
+    let app = TestApp::builder().config(config).config(&cluster.config()).spawn().await;
+    let other = TestApp::builder().config(&cluster.config()).spawn().await;
+    for host in 0..40 {
+        // Two hours of two days.
+        let samples: Vec<_> = [-DAY, -1_000, 0].into_iter().map(hosts::sample).collect();
+        app.post(&format!("/hosts/h{host}/metrics"), json!(samples)).await.expect(202);
+    }
+    for node in &cluster.nodes {
+        let _: String = node.command(&["SCRIPT", "FLUSH"]);
+    }
+    assert_eq!(hosts::flush(&app).await, 120);
+    let listed = async || app.get("/hosts?limit=1000").await.expect(200).json()["items"].as_array().map(Vec::len);
+    eventually("all hosts are listed", async || listed().await == Some(40)).await;
+    let read = async |host: u64| {
+        let range = format!("/hosts/h{host}/metrics/range?startTime={}", START - 2 * DAY);
+        assert_eq!(hosts::times(&other.get(&range).await.expect(200).json()), [-DAY, -1_000, 0]);
+        let summary = format!("/hosts/h{host}/metrics/summary?bucket=1d&startTime={}", START - 2 * DAY);
+        let summary = other.get(&summary).await.expect(200).json();
+        let counts: Vec<_> = summary["buckets"].as_array().expect("buckets").iter().map(|day| &day["count"]).collect();
+        assert_eq!(counts, [2, 1]);
+    };
+    for host in 0..40 {
+        read(host).await;
+    }
+    // How many of the cluster's keys begin so.
+    let keys = |kind: &str| -> usize {
+        let pattern = format!("metrics:{kind}:*");
+        cluster.nodes.iter().map(|node| node.command::<Vec<String>>(&["KEYS", &pattern]).len()).sum()
+    };
+    app.clock().advance(Duration::from_secs(49 * 3_600));
+    other.clock().advance(Duration::from_secs(49 * 3_600));
+    eventually("all days are rolled up", async || {
+        app.clock().advance(Duration::from_millis(10));
+        (keys("hourly"), keys("daily"), keys("days")) == (40, 40, 0)
+    })
+    .await;
+    for host in 0..40 {
+        read(host).await;
+    }
+    app.clock().advance(Duration::from_secs(29 * 24 * 3_600));
+    eventually("histories are trimmed", async || {
+        app.clock().advance(Duration::from_millis(10));
+        keys("history") == 0
+    })
+    .await;
+    other.delete("/hosts/h7/metrics").await.expect(204);
+    other.get("/hosts/h7/metrics/latest").await.expect_problem(404, "host-not-found");
 }

@@ -1,19 +1,15 @@
-//! The cleanup: one replica at a time packs hours that are over, trims histories, and forgets hosts of which nothing is
-//! kept. Every step may be made twice, and one that failed is made with the next round.
-
-use std::collections::BTreeMap;
+//! The cleanup: one replica at a time packs and rolls up what is over, trims histories, and forgets hosts of which nothing
+//! is kept. Every step may be made twice, and one that failed is made with the next round.
 
 use tokio_util::sync::CancellationToken;
 
-use super::chunk::{self, HOUR, hour_of};
+use super::chunk::hour_of;
 use super::error::HostsError;
-use super::history::Order;
 use super::keys::HistoryKeys;
 use super::model::HostId;
-use super::scripts::{Cleanup, Pack};
-use super::service::{HostService, signed};
+use super::scripts::Cleanup;
+use super::service::HostService;
 use super::tenancy::Organisation;
-use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
@@ -21,9 +17,6 @@ const NAME: &str = "hosts.cleanup";
 
 /// Hosts between two signs of life of a cleanup.
 const HOSTS: usize = 100;
-
-/// Samples of a packed chunk: an hour of one every 5 s is one chunk, of 20 a second eighteen.
-const PACKED_SAMPLES: usize = 4_096;
 
 /// Cleans with the service's start, until it stops.
 pub(super) fn plan(hosts: &HostService, tasks: &Tasks) {
@@ -74,48 +67,24 @@ impl HostService {
 
     async fn clean_host(&self, id: &HostId) -> Result<(), HostsError> {
         let keys = self.keys.history(id);
-        let now = self.clock.now();
-        let oldest = hour_of(now.saturating_sub_unsigned(self.config.retention.as_millis()));
-        let mut trim = redis::cmd("ZREMRANGEBYSCORE");
-        trim.arg(&keys.chunks).arg("-inf").arg(format!("({oldest}"));
-        self.redis.query::<u64>(&trim, Effect::Write).await?;
-        let mut read = redis::cmd("HGETALL");
-        read.arg(&keys.hours);
-        let hours: BTreeMap<UnixMillis, u64> = self.redis.query(&read, Effect::Read).await?;
-        let over = now - HOUR - signed(self.config.pack_after.as_millis());
-        for (&hour, &writes) in hours.range(..=over) {
-            self.pack_hour(id, &keys, hour, writes).await?;
+        // Rolled up before it is trimmed.
+        let settled = self.settle_marks(id, &keys).await;
+        let oldest = hour_of(self.clock.now().saturating_sub_unsigned(self.config.retention.as_millis()));
+        let oldest_rollup = self.keeping().oldest;
+        for (key, oldest) in [(&keys.chunks, oldest), (&keys.hourly, oldest_rollup), (&keys.daily, oldest_rollup)] {
+            let mut trim = redis::cmd("ZREMRANGEBYSCORE");
+            trim.arg(key).arg("-inf").arg(format!("({oldest}"));
+            self.redis.query::<u64>(&trim, Effect::Write).await?;
         }
-        if hours.is_empty() { self.forget_empty(id, &keys).await } else { Ok(()) }
-    }
-
-    /// Puts packed chunks in the place of all chunks of an hour; one that is written to meanwhile is left for later.
-    async fn pack_hour(
-        &self,
-        id: &HostId,
-        keys: &HistoryKeys,
-        hour: UnixMillis,
-        writes: u64,
-    ) -> Result<(), HostsError> {
-        let samples = self.history.read(id, hour..=hour + HOUR - 1, Order::Ascending, usize::MAX).await?;
-        let unreadable = |cause| HostsError::Unreadable { id: id.clone(), cause };
-        let mut chunks = Vec::new();
-        for part in samples.chunks(PACKED_SAMPLES) {
-            if let Some(first) = part.first() {
-                chunks.push((first.timestamp, chunk::pack(part).map_err(unreadable)?));
-            }
-            // A chunk takes a few milliseconds: requests of this thread go in between.
-            tokio::task::yield_now().await;
-        }
-        self.redis.call(&Pack { keys, hour, writes, chunks: &chunks }).await?;
-        Ok(())
+        settled?;
+        self.forget_empty(id, &keys).await
     }
 
     /// Takes a host out of the indexes when nothing is kept of it, neither here nor in Redis.
     async fn forget_empty(&self, id: &HostId, keys: &HistoryKeys) -> Result<(), HostsError> {
         let mut exists = redis::cmd("EXISTS");
-        exists.arg(&keys.chunks);
-        if self.memory.get(id).is_some() || self.redis.query::<bool>(&exists, Effect::Read).await? {
+        exists.arg(&keys.chunks).arg(&keys.hourly).arg(&keys.daily);
+        if self.memory.get(id).is_some() || self.redis.query::<u64>(&exists, Effect::Read).await? > 0 {
             return Ok(());
         }
         exists = redis::cmd("EXISTS");
@@ -132,9 +101,9 @@ impl HostService {
     /// # Errors
     /// [`RedisFault`]; a part may be deleted then.
     pub(super) async fn forget(&self, id: &HostId, owner: &Organisation) -> Result<(), RedisFault> {
-        let HistoryKeys { chunks, hours } = self.keys.history(id);
+        let HistoryKeys { chunks, hours, hourly, daily, days } = self.keys.history(id);
         let mut commands = Vec::new();
-        for key in [chunks, hours, self.keys.current(id)] {
+        for key in [chunks, hours, hourly, daily, days, self.keys.current(id)] {
             let mut delete = redis::cmd("DEL");
             delete.arg(key);
             commands.push(delete);

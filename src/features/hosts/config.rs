@@ -7,6 +7,9 @@ use serde::Deserialize;
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
 
+/// Days of hours that one answer may be made from.
+const MAX_DAYS: u16 = 366;
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostsConfig {
@@ -24,6 +27,11 @@ pub(super) struct HostsConfig {
     pub current_life: Span,
     pub cleanup_interval: Span,
     pub pack_after: Span,
+    pub rollup_retention: Span,
+    pub anomaly_days: u16,
+    pub anomaly_least_days: u16,
+    pub anomaly_width: f64,
+    pub forecast_days: u16,
     /// Empty: no spool.
     pub spool_dir: PathBuf,
     pub spool_limit: ByteSize,
@@ -57,6 +65,22 @@ impl Section for HostsConfig {
         // What is trimmed at once must not be accepted.
         if self.retention < self.max_behind {
             return Err(FieldError::new("retention", "must not be shorter than max_behind"));
+        }
+        // What is trimmed of the one is not reckoned from the other.
+        if self.rollup_retention < self.retention {
+            return Err(FieldError::new("rollup_retention", "must not be shorter than retention"));
+        }
+        if !(1..=MAX_DAYS).contains(&self.anomaly_days) {
+            return Err(FieldError::new("anomaly_days", "must be from 1 to 366"));
+        }
+        if !(1..=self.anomaly_days).contains(&self.anomaly_least_days) {
+            return Err(FieldError::new("anomaly_least_days", "must be from 1 to anomaly_days"));
+        }
+        if !(self.anomaly_width.is_finite() && self.anomaly_width >= 0.0) {
+            return Err(FieldError::new("anomaly_width", "must not be negative"));
+        }
+        if !(2..=MAX_DAYS).contains(&self.forecast_days) {
+            return Err(FieldError::new("forecast_days", "must be from 2 to 366"));
         }
         Ok(())
     }

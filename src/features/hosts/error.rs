@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chunk::ChunkError;
+use super::forecast::ForecastError;
 use super::model::HostId;
 use super::sample::Breach;
 use crate::http::problem::{INVALID_BODY, Location, Problem};
@@ -33,6 +34,8 @@ pub(super) enum HostsError {
     Query { name: &'static str, rule: String },
     #[error("what is stored of `{id}` cannot be read")]
     Unreadable { id: HostId, cause: ChunkError },
+    #[error(transparent)]
+    Forecast(#[from] ForecastError),
     #[error("Redis failed")]
     Redis(#[from] RedisFault),
 }
@@ -56,6 +59,7 @@ impl From<HostsError> for Problem {
             }
             HostsError::Query { name, rule } => Self::query_parameter(name, rule),
             HostsError::Unreadable { cause, .. } => Self::new(&crate::http::problem::INTERNAL).caused_by(cause),
+            HostsError::Forecast(cause) => Self::new(&crate::http::problem::INTERNAL).caused_by(cause),
             HostsError::Redis(fault) => Self::from(fault),
         }
     }

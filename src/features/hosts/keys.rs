@@ -15,10 +15,21 @@ pub(super) struct HistoryKeys {
     /// Sorted set of chunks, scored by their first timestamp. Trimmed to `hosts.retention` by every write; expires a day
     /// after its newest sample would be trimmed.
     pub chunks: Key,
-    /// Hash: first millisecond of an hour, and how many chunks were written to it since it was last packed. Expires with
-    /// the chunks; packing an hour removes its field.
+    /// Hash: first millisecond of an hour that is not packed, and the number of the chunk that was last written to it;
+    /// `chunks` has the number of the last one of all. Expires with the chunks; packing an hour removes its field.
     pub hours: Key,
+    /// Sorted set of rollups of hours, scored by their first millisecond. Trimmed to `hosts.rollup_retention` whenever one
+    /// is written and by the cleanup; expires a day after its newest would be trimmed.
+    pub hourly: Key,
+    /// The same, of days.
+    pub daily: Key,
+    /// Hash: first millisecond of a day with hours that were packed since it was rolled up, and the number of the last
+    /// chunk of these. Expires with the rollups; rolling a day up removes its field.
+    pub days: Key,
 }
+
+/// The field of `hours` that numbers chunks.
+pub(super) const LAST_CHUNK: &str = "chunks";
 
 impl HostKeys {
     pub(super) fn new(space: &KeySpace) -> Self {
@@ -30,10 +41,16 @@ impl HostKeys {
         self.space.key(format_args!("metrics:current:{host}"))
     }
 
-    /// `metrics:history:<host>` and its companion.
+    /// `metrics:history:<host>` and its companions.
     pub(super) fn history(&self, host: &HostId) -> HistoryKeys {
         let chunks = self.space.key(format_args!("metrics:history:{host}"));
-        HistoryKeys { hours: chunks.sibling("metrics:hours"), chunks }
+        HistoryKeys {
+            hours: chunks.sibling("metrics:hours"),
+            hourly: chunks.sibling("metrics:hourly"),
+            daily: chunks.sibling("metrics:daily"),
+            days: chunks.sibling("metrics:days"),
+            chunks,
+        }
     }
 
     /// `metrics:owner:<host>` - string, the organisation. Removed when nothing is kept of the host any more.

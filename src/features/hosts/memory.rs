@@ -87,6 +87,11 @@ impl Host {
         points.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
     }
 
+    /// What is not in Redis yet.
+    pub(super) fn waiting(&self) -> Vec<Arc<Sample>> {
+        self.unsettled(u64::MAX)
+    }
+
     /// What arrived before `until` and is not in Redis.
     fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
         let points = self.points();

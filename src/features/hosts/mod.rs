@@ -11,10 +11,16 @@
 //!   trust, and what was taken for somebody else's host is given up when Redis is back.
 //! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
 //!   can read it.
+//! - Rollups are reckoned from samples when their hour or day is over, never from each other; marks in Redis say which of
+//!   them cannot be believed, see `packing.rs`.
+//! - Forecasts are those of `augurs` (Grafana's): decomposition by MSTL, trend by ETS. It has no seasonal ETS, so
+//!   Holt-Winters proper would have been code of our own. It reckons seasons in 32-bit floats, seven digits, which is
+//!   more than a forecast has.
 //! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
 //!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
 
+mod anomaly;
 mod chunk;
 mod cleanup;
 mod config;
@@ -23,6 +29,7 @@ pub mod dump;
 mod error;
 mod export;
 mod fields;
+mod forecast;
 mod history;
 mod ingest;
 mod keys;
@@ -30,12 +37,15 @@ mod listing;
 mod memory;
 mod metrics;
 mod model;
+mod packing;
 mod range;
+mod rollup;
 mod routes;
 mod sample;
 mod scripts;
 mod service;
 mod spool;
+mod summary;
 mod tenancy;
 mod writer;
 
@@ -62,13 +72,16 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/hosts/metrics/latest", READ),
         Access::scoped("POST", "/hosts/{id}/metrics", WRITE),
         Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN),
+        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/latest", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/range", READ),
         Access::scoped("GET", "/hosts/{id}/metrics/recent", READ),
+        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ),
         Access::scoped("POST", "/v2/heartbeat", WRITE),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH],
+    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH, &scripts::ROLL],
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 
@@ -82,9 +95,12 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::flush_host_metrics))
         .routes(routes!(routes::list_latest))
         .routes(routes!(routes::post_host_metrics, routes::delete_host_metrics))
+        .routes(routes!(routes::get_anomaly))
+        .routes(routes!(routes::get_forecast))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::get_recent))
+        .routes(routes!(routes::get_summary))
         .routes(routes!(routes::post_heartbeat))
         .with_state(hosts))
 }

@@ -1,6 +1,6 @@
 //! The scripts of `migrations-lua/hosts/`, as typed calls.
 
-use super::chunk::HOUR;
+use super::chunk::{HOUR, day_of};
 use super::keys::HistoryKeys;
 use super::sample::SampleId;
 use super::tenancy::Organisation;
@@ -11,6 +11,7 @@ use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 pub(super) static APPEND: LuaScript = lua!("hosts/append.lua");
 pub(super) static CLEANUP: LuaScript = lua!("hosts/cleanup.lua");
 pub(super) static PACK: LuaScript = lua!("hosts/pack.lua");
+pub(super) static ROLL: LuaScript = lua!("hosts/roll.lua");
 pub(super) static CLAIM: LuaScript = lua!("hosts/claim.lua");
 pub(super) static PUBLISH: LuaScript = lua!("hosts/publish.lua");
 
@@ -115,14 +116,26 @@ impl ScriptCall for Publish {
     }
 }
 
-/// Puts packed chunks in the place of an hour's.
+/// What is kept of rollups, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeping {
+    /// Rollups before are trimmed.
+    pub oldest: UnixMillis,
+    /// Milliseconds.
+    pub life: u64,
+}
+
+/// Puts packed chunks in the place of an hour's, and rolls the hour up.
 #[derive(Debug)]
 pub(super) struct Pack<'a> {
     pub keys: &'a HistoryKeys,
     /// The hour's first millisecond.
     pub hour: UnixMillis,
     /// What the hash said of the hour when it was read.
-    pub writes: u64,
+    pub number: u64,
+    /// Empty when no sample is left of the hour.
+    pub rollup: &'a [u8],
+    pub keeping: Keeping,
     /// First timestamps and bytes.
     pub chunks: &'a [(UnixMillis, Vec<u8>)],
 }
@@ -131,7 +144,7 @@ impl ScriptCall for Pack<'_> {
     type Raw = i64;
     /// `false`: somebody wrote to the hour meanwhile.
     type Reply = bool;
-    const KEYS: usize = 2;
+    const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
     fn script() -> &'static LuaScript {
@@ -139,7 +152,10 @@ impl ScriptCall for Pack<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.hour).arg(self.hour + HOUR).arg(self.writes);
+        let HistoryKeys { chunks, hours, hourly, days, .. } = self.keys;
+        call.key(chunks).key(hours).key(hourly).key(days);
+        call.arg(self.hour).arg(self.hour + HOUR).arg(self.number).arg(day_of(self.hour)).arg(self.rollup);
+        call.arg(self.keeping.oldest).arg(self.keeping.life);
         for (start, bytes) in self.chunks {
             call.arg(*start).arg(bytes.as_slice());
         }
@@ -147,6 +163,40 @@ impl ScriptCall for Pack<'_> {
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
         decode_flag(&PACK, raw)
+    }
+}
+
+/// Rolls a day up.
+#[derive(Debug)]
+pub(super) struct Roll<'a> {
+    pub keys: &'a HistoryKeys,
+    /// The day's first millisecond.
+    pub day: UnixMillis,
+    /// What the hash said of the day when it was read.
+    pub number: u64,
+    /// Empty when no sample is left of the day.
+    pub rollup: &'a [u8],
+    pub keeping: Keeping,
+}
+
+impl ScriptCall for Roll<'_> {
+    type Raw = i64;
+    /// `false`: an hour of the day was packed meanwhile.
+    type Reply = bool;
+    const KEYS: usize = 2;
+    const EFFECT: Effect = Effect::Write;
+
+    fn script() -> &'static LuaScript {
+        &ROLL
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(&self.keys.daily).key(&self.keys.days).arg(self.day).arg(self.number).arg(self.rollup);
+        call.arg(self.keeping.oldest).arg(self.keeping.life);
+    }
+
+    fn decode(raw: i64) -> Result<bool, BadReply> {
+        decode_flag(&ROLL, raw)
     }
 }
 

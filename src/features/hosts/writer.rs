@@ -27,8 +27,8 @@ const NAME: &str = "hosts.write";
 /// Samples of one plain chunk: 78 KB, a small value for Redis.
 const PLAIN_SAMPLES: usize = 512;
 
-/// How long a history outlives its retention, so that an idle host's is not cut off at its newest sample.
-const AFTERLIFE: u64 = 24 * HOUR.unsigned_abs();
+/// How long histories and rollups outlive their retention, so that an idle host's are not cut off at the newest.
+pub(super) const AFTERLIFE: u64 = 24 * HOUR.unsigned_abs();
 
 /// Somebody who wants everything written now, and to be told how many samples that were.
 pub(super) type Wish = oneshot::Sender<Result<u64, RedisFault>>;

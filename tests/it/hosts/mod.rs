@@ -1,6 +1,7 @@
 //! Host metrics against real servers.
 
 mod agent;
+mod analysis;
 mod cleanup;
 mod export;
 mod faults;
@@ -9,6 +10,8 @@ mod ledger;
 mod organisations;
 mod reads;
 mod replicas;
+mod rollups;
+mod scrape;
 mod spool;
 
 use serde_json::{Value, json};

@@ -40,13 +40,19 @@ async fn another_organisation_finds_no_host() {
     let app = two_organisations().spawn().await;
     send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
     send(&app, TWO, Method::POST, WEB, sample(1)).await.expect_problem(404, "host-not-found");
-    for path in ["latest", "recent", "range"] {
+    for path in ["latest", "recent", "range", "summary"] {
         let path = format!("{WEB}/{path}");
         get(&app, ONE, &path).await.expect(200);
         get(&app, TWO, &path).await.expect_problem(404, "host-not-found");
         get(&app, ADMIN_KEY, &path).await.expect(200);
         get(&app, ADMIN_KEY, &format!("{path}?orgId=two")).await.expect_problem(404, "host-not-found");
         get(&app, ADMIN_KEY, &format!("{path}?orgId=one")).await.expect(200);
+    }
+    for path in ["anomaly", "forecast"] {
+        let path = format!("{WEB}/{path}?field=cpu.usage");
+        get(&app, ONE, &path).await.expect(200);
+        get(&app, TWO, &path).await.expect_problem(404, "host-not-found");
+        get(&app, ONE, &format!("{path}&orgId=two")).await.expect_problem(403, "wrong-organisation");
     }
     for (key, count) in [(ONE, 1), (TWO, 0), (ADMIN_KEY, 1)] {
         for path in ["/hosts", "/hosts/metrics/latest"] {
@@ -62,9 +68,14 @@ async fn an_organisation_in_the_request_must_be_the_credentials() {
     send(&app, ONE, Method::POST, &format!("{WEB}?orgId=two"), sample(0))
         .await
         .expect_problem(403, "wrong-organisation");
-    for path in
-        [&format!("{WEB}/latest"), &format!("{WEB}/recent"), &format!("{WEB}/range"), "/hosts", "/hosts/metrics/latest"]
-    {
+    for path in [
+        &format!("{WEB}/latest"),
+        &format!("{WEB}/recent"),
+        &format!("{WEB}/range"),
+        &format!("{WEB}/summary"),
+        "/hosts",
+        "/hosts/metrics/latest",
+    ] {
         get(&app, ONE, &format!("{path}?orgId=two")).await.expect_problem(403, "wrong-organisation");
     }
     let heartbeat = |organisation: &str| {

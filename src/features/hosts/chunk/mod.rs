@@ -16,9 +16,17 @@ pub(super) use plain::encode;
 /// Milliseconds of an hour, the longest that a chunk may span.
 pub(super) const HOUR: i64 = 3_600_000;
 
+/// Milliseconds of a day (UTC).
+pub(super) const DAY: i64 = 24 * HOUR;
+
 /// The first millisecond of the hour.
 pub(super) const fn hour_of(timestamp: UnixMillis) -> UnixMillis {
     timestamp - timestamp.rem_euclid(HOUR)
+}
+
+/// The first millisecond of the day.
+pub(super) const fn day_of(timestamp: UnixMillis) -> UnixMillis {
+    timestamp - timestamp.rem_euclid(DAY)
 }
 
 /// More samples than any chunk of ours has: a damaged count must not ask for memory.
@@ -98,7 +106,11 @@ pub(super) fn decode_first(chunks: &[u8]) -> Result<(Vec<Sample>, &[u8]), ChunkE
     if head.version == plain::VERSION { plain::read(rest, head.count) } else { packed::read(rest, head.count) }
 }
 
-fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
+/// The next `N` bytes, and those behind them.
+///
+/// # Errors
+/// [`ChunkError::Short`].
+pub(super) fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
     bytes.split_first_chunk().map(|(head, rest)| (*head, rest)).ok_or(ChunkError::Short)
 }
 

@@ -14,7 +14,7 @@ use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, Range
 use super::super::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
 use super::super::tenancy::Reach;
-use super::OrganisationQuery;
+use super::{OrganisationQuery, within};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::failures::ReadFailures;
@@ -242,13 +242,5 @@ fn of_windows(parameter: Option<Format>, headers: &HeaderMap) -> Result<Format, 
         }
         (None, Format::Prometheus) => Ok(Format::Json),
         (_, format) => Ok(format),
-    }
-}
-
-/// A number of items within its bounds.
-fn within(name: &str, given: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
-    match given.unwrap_or(default) {
-        count if (1..=max).contains(&count) => Ok(count),
-        count => Err(Problem::query_parameter(name, format!("is {count}; 1 to {max} are allowed"))),
     }
 }
