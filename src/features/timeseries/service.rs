@@ -9,7 +9,7 @@ use super::export::Export;
 use super::families::Families;
 use super::index::SeriesIndex;
 use super::ingest::Ingest;
-use super::many::{ManyPage, ManyReader};
+use super::many::{ManyExport, ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
@@ -317,6 +317,17 @@ impl TimeseriesService {
     pub(super) async fn query(&self, query: ManyQuery) -> Result<ManyPage, Problem> {
         let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
         Ok(self.many.page(plan.map_err(Violation::of_body)?).await?)
+    }
+
+    /// Ranges of many series, to be written piece by piece.
+    ///
+    /// # Errors
+    /// `invalid-body`, and as [`ManyReader::page`].
+    pub(super) async fn export_many(&self, query: ManyQuery, form: Form) -> Result<ManyExport, Problem> {
+        let limits = [query.limit, query.series_limit].map(|limit| limit.unwrap_or(usize::MAX));
+        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        let plan = plan.map_err(Violation::of_body)?;
+        Ok(ManyExport::begin(self.many.clone(), plan, limits, form).await?)
     }
 
     /// A window's statistics.
