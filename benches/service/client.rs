@@ -1,4 +1,5 @@
-//! One keep-alive connection that speaks just enough HTTP/1.1, so that the client costs little.
+//! One keep-alive connection that speaks just enough HTTP/1.1, so that the client costs little. The service ends one that
+//! is idle for some seconds.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

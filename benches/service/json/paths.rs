@@ -63,7 +63,7 @@ fn writes(bench: &Bench, report: &mut Report, service: &Service) {
             runs.push(wrk::run(service.peer(), bench.redis.pid(), *question, SECONDS));
         }
     }
-    let answer = client.get(&format!("/json/bench:7{PATH}")).expect_success("a path");
+    let answer = service.client().get(&format!("/json/bench:7{PATH}")).expect_success("a path");
     assert_eq!(answer.body, b"[\"light\"]");
     tell(report, &candidates.map(|(name, _)| name), &runs, "at least 0.5");
 }

@@ -24,6 +24,7 @@ pub struct Members {
 impl SortedSet {
     pub fn fill(address: SocketAddr, points: &[Point]) -> Self {
         let mut redis = RedisSocket::connect(address);
+        redis.ask(redis::cmd("DEL").arg(KEY));
         for points in points.chunks(TOGETHER) {
             let mut add = redis::cmd("ZADD");
             add.arg(KEY);
