@@ -1,7 +1,9 @@
-//! One keep-alive connection that speaks just enough HTTP/1.1, so that the client costs little.
+//! One keep-alive connection that speaks just enough HTTP/1.1, so that the client costs little. The service ends one that
+//! is idle for some seconds.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 /// Bytes of a body that travel with the head, so that a small request is one write and one read.
 const ONE_WRITE: usize = 16 << 10;
@@ -14,6 +16,16 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+}
+
+/// How a large answer came whose bytes were not kept: what keeping them costs is the reader's matter.
+#[derive(Debug)]
+pub struct Drained {
+    /// Bytes of the body.
+    pub length: usize,
+    /// Milliseconds from the question to the first byte of the body, and to the last.
+    pub first_byte_ms: f64,
+    pub whole_ms: f64,
 }
 
 impl Client {
@@ -30,6 +42,35 @@ impl Client {
 
     /// `more` are further header lines.
     pub fn send(&mut self, method: &str, path: &str, more: &str, body: &[u8]) -> Answer {
+        self.ask(method, path, more, body);
+        let head = self.head();
+        let mut body = Vec::new();
+        self.pieces(&head, |connection, length| {
+            let before = body.len();
+            body.resize(before + length, 0);
+            connection.read_exact(&mut body[before..]).expect("the whole body");
+        });
+        Answer { status: head.status, body }
+    }
+
+    /// Reads an answer and forgets it.
+    pub fn drain(&mut self, path: &str) -> Drained {
+        let asked = Instant::now();
+        let since = || asked.elapsed().as_secs_f64() * 1e3;
+        self.ask("GET", path, "", &[]);
+        let head = self.head();
+        assert_eq!(head.status, 200, "{path}");
+        let (mut length, mut first_byte_ms) = (0, None);
+        self.pieces(&head, |connection, piece| {
+            connection.fill_buf().expect("the whole body");
+            first_byte_ms.get_or_insert_with(since);
+            skip(connection, piece);
+            length += piece;
+        });
+        Drained { length, first_byte_ms: first_byte_ms.expect("a body"), whole_ms: since() }
+    }
+
+    fn ask(&mut self, method: &str, path: &str, more: &str, body: &[u8]) {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n{}{more}\r\n",
@@ -41,33 +82,39 @@ impl Client {
         let socket = self.connection.get_mut();
         socket.write_all(&request).expect("the peer reads");
         socket.write_all(rest).expect("the peer reads");
-        self.answer()
     }
 
-    fn answer(&mut self) -> Answer {
+    fn head(&mut self) -> Head {
         let status = self.line();
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
         let (mut length, mut chunked) = (0, false);
         loop {
             let line = self.line().to_ascii_lowercase();
             if line.is_empty() {
-                break;
+                return Head { status, length: (!chunked).then_some(length) };
             }
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.parse().expect("a length");
             }
             chunked |= line == "transfer-encoding: chunked";
         }
-        let mut body = Vec::new();
-        while chunked {
-            length = usize::from_str_radix(&self.line(), 16).expect("a chunk's length");
-            self.take(length, &mut body);
-            self.line();
-            chunked = length > 0;
-            length = 0;
+    }
+
+    /// Has `take` read the body's pieces, of which it is told the lengths.
+    fn pieces(&mut self, head: &Head, mut take: impl FnMut(&mut BufReader<TcpStream>, usize)) {
+        if let Some(length) = head.length {
+            return take(&mut self.connection, length);
         }
-        self.take(length, &mut body);
-        Answer { status, body }
+        loop {
+            let length = usize::from_str_radix(&self.line(), 16).expect("a chunk's length");
+            if length > 0 {
+                take(&mut self.connection, length);
+            }
+            self.line();
+            if length == 0 {
+                return;
+            }
+        }
     }
 
     fn line(&mut self) -> String {
@@ -77,11 +124,23 @@ impl Client {
         line.truncate(line.len() - 2);
         line
     }
+}
 
-    fn take(&mut self, length: usize, body: &mut Vec<u8>) {
-        let before = body.len();
-        body.resize(before + length, 0);
-        self.connection.read_exact(&mut body[before..]).expect("the whole body");
+/// What stands before a body.
+struct Head {
+    status: u16,
+    /// Absent when the body comes in chunks that have their own lengths.
+    length: Option<usize>,
+}
+
+/// Reads so many bytes and forgets them.
+pub fn skip(connection: &mut impl BufRead, mut length: usize) {
+    while length > 0 {
+        let there = connection.fill_buf().expect("an answer").len();
+        assert!(there > 0, "the connection ended");
+        let now = there.min(length);
+        connection.consume(now);
+        length -= now;
     }
 }
 

@@ -14,9 +14,7 @@
 
 mod bare;
 mod client;
-mod codec;
 mod get;
-mod ingest;
 mod json;
 mod layers;
 mod locks;
@@ -24,12 +22,12 @@ mod monitor;
 mod open_loop;
 mod peers;
 mod process;
-mod range;
 mod ratelimit;
 mod redis_benchmark;
 mod report;
 mod socket;
 mod start;
+mod timeseries;
 mod wrk;
 
 use peers::Bench;
@@ -52,9 +50,12 @@ const PARTS: &[(&str, Part)] = &[
     ("json-paths", json::paths::run),
     ("json-log", json::log::run),
     ("json-hot", json::hot::run),
-    ("ingest", ingest::run),
-    ("range", range::run),
-    ("codec", codec::run),
+    ("series-memory", timeseries::memory::run),
+    ("series-ingest", timeseries::ingest::run),
+    ("series-single", timeseries::single::run),
+    ("series-range", timeseries::range::run),
+    ("series-sums", timeseries::sums::run),
+    ("series-codec", timeseries::codec::run),
     ("start", start::run),
 ];
 

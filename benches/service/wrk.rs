@@ -47,9 +47,15 @@ impl<'a> Question<'a> {
         Self { path, header, json: Some(json), turns: None }
     }
 
-    /// The same PUT to every `<before><number><after>` in turns.
-    pub fn put_in_turns([before, after]: [&'a str; 2], count: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
-        let turns = Turns { method: "PUT", after, count };
+    /// The same body to every `<before><number><after>` in turns.
+    pub fn in_turns(
+        method: &'a str,
+        [before, after]: [&'a str; 2],
+        count: &'a str,
+        header: Option<&'a str>,
+        json: &'a str,
+    ) -> Self {
+        let turns = Turns { method, after, count };
         Self { path: before, header, json: Some(json), turns: Some(turns) }
     }
 }

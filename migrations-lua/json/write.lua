@@ -50,17 +50,21 @@ end
 if ARGV[2] == '' and not exists then
   return { 'absent', '', 0 }
 end
--- Redis's time in microseconds, or one more than before when the clock was set back.
-local previous = tonumber(known or '0') or 0
+-- Redis's time in microseconds, or one more than before when the clock was set back. Texts, since writing a float takes
+-- longer than everything else here.
+local previous = known and tonumber(known) and known or '0'
 local time = redis.call('TIME')
-local version = string.format('%.0f', math.max(previous + 1, tonumber(time[1]) * 1000000 + tonumber(time[2])))
+local version = time[1] .. string.format('%06d', time[2])
+if tonumber(version) <= tonumber(previous) then
+  version = string.format('%.0f', tonumber(previous) + 1)
+end
 local left, status = -1, 'deleted'
 if ARGV[2] == '' then
   redis.call('UNLINK', KEYS[1], KEYS[4])
   redis.call('SET', KEYS[2], version, 'PX', life)
 else
   status = exists and 'replaced' or 'created'
-  local shown = ARGV[2]
+  local shown
   if in_module then
     redis.call('JSON.SET', KEYS[1], '$', ARGV[2])
     shown = redis.call('JSON.GET', KEYS[1])
@@ -80,7 +84,7 @@ else
   end
   if shown == ARGV[2] then
     redis.call('UNLINK', KEYS[4])
-  else
+  elseif shown then
     redis.call('SET', KEYS[4], redis.sha1hex(shown) .. ARGV[2])
     if left >= 0 then
       redis.call('PEXPIRE', KEYS[4], left)
@@ -91,7 +95,6 @@ if answer_ttl > 0 then
   redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[6])
 end
 if ARGV[7] ~= '' then
-  local versions = string.format(',"version":%s,"previous":%.0f}', version, previous)
-  redis.call('PUBLISH', ARGV[7], ARGV[8] .. versions)
+  redis.call('PUBLISH', ARGV[7], ARGV[8] .. ',"version":' .. version .. ',"previous":' .. previous .. '}')
 end
 return { status, version, left }

@@ -26,7 +26,7 @@ fn etag(reply: &Reply) -> String {
 
 #[tokio::test]
 async fn a_document_is_one_compact_string_that_others_can_read() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config("json.backend = \"native\"").spawn().await;
     let created = put(&app, "/json/profile:7", " { \"z\" : 1.50, \"a\" : [ 1 , 2 ] } ").await.expect(201);
     assert_eq!(app.redis().command::<String>(&["GET", "json:profile:7"]), "{\"z\":1.50,\"a\":[1,2]}");
     let read = app.get("/json/profile:7").await.expect(200);
@@ -162,13 +162,13 @@ async fn conditions_are_about_the_document_and_stars_about_the_path() {
 async fn what_others_write_directly_is_noticed() {
     let app = TestApp::spawn().await;
     let before = etag(&put(&app, "/json/user_preferences:1", "{\"a\":1}").await);
-    let _: String = app.redis().command(&["SET", "user_preferences:1", "{\"a\":2}"]);
+    app.redis().put_document("user_preferences:1", "{\"a\":2}");
     let read = app.send(Method::GET, "/json/user_preferences:1", &[("if-none-match", &before)], "").await.expect(200);
     assert_eq!(read.text(), "{\"a\":2}");
-    let _: String = app.redis().command(&["SET", "user_preferences:2", "{ \"b\": 1 }"]);
+    app.redis().put_document("user_preferences:2", "{ \"b\": 1 }");
     app.post("/json/user_preferences:2/number/increment", json!({ "path": "$.b", "by": 1 })).await.expect(200);
     assert_eq!(text(&app, "/json/user_preferences:2").await, "{\"b\":2}");
-    let _: String = app.redis().command(&["SET", "user_preferences:3", "{\"c\":1}"]);
+    app.redis().put_document("user_preferences:3", "{\"c\":1}");
     put(&app, "/json/user_preferences:3", "{\"c\":2}").await.expect(204);
     let _: String = app.redis().command(&["SET", "user_preferences:4", "no document"]);
     let _: i64 = app.redis().command(&["HSET", "user_preferences:5", "f", "v"]);

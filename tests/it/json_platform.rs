@@ -18,7 +18,7 @@ async fn preferences_are_kept_as_a_document_and_one_by_one() {
     assert_eq!(app.get("/users/7/preferences/a%2Fb%20%22c").await.expect(200).json(), json!([1]));
     app.get("/users/7/preferences/theme").await.expect_problem(404, "json-path-missing");
     app.get("/users/8/preferences/theme").await.expect_problem(404, "json-missing");
-    let stored = app.redis().command::<String>(&["GET", "user_preferences:7"]);
+    let stored = app.redis().document("user_preferences:7");
     assert_eq!(stored, "{\"language\":\"en\",\"a/b \\\"c\":[1]}");
     app.send(Method::PATCH, "/users/7/preferences", &[MERGE], "{\"theme\":\"dark\",\"a/b \\\"c\":null}")
         .await
@@ -54,8 +54,7 @@ async fn activity_is_bounded_and_listed_newest_first() {
         let recorded = app.post("/users/7/activity", json!({ "n": n })).await.expect(201).json();
         assert_eq!(recorded["entries"], (n + 1).min(5));
     }
-    let stored: Value =
-        serde_json::from_str(&app.redis().command::<String>(&["GET", "user_activity:7"])).expect("JSON");
+    let stored: Value = serde_json::from_str(&app.redis().document("user_activity:7")).expect("JSON");
     assert_eq!(stored["activities"][0]["n"], 2, "in the order in which they came");
     assert!(stored["activities"][0]["timestamp"].is_i64());
     let numbers = |page: &Value| -> Vec<i64> {
@@ -107,7 +106,7 @@ async fn configurations_have_their_required_members() {
         app.send(Method::PATCH, &path, &[PATCH], raised).await.expect(204);
         assert_eq!(app.get(&format!("{path}?path=.fee")).await.expect(200).json(), json!("0.003"));
         let key = format!("{kind}_config:1");
-        assert!(app.redis().command::<String>(&["GET", &key]).contains("0.003"), "under the platform's name");
+        assert!(app.redis().document(&key).contains("0.003"), "under the platform's name");
         assert_eq!(app.delete(&path).await.expect(200).json(), json!({ "deleted": 1 }));
     }
     app.get("/config/weather/1").await.expect_problem(422, "invalid-path");

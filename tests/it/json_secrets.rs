@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{ADMIN_KEY, Reply, TestApp};
+use crate::support::{ADMIN_KEY, MODULE_TYPE, Reply, TestApp};
 
 /// A caller who may read and write documents, but not see what is encrypted.
 const CLERK_KEY: &str = "ak_0123456789abcdef0123456789abcdef";
@@ -45,7 +45,7 @@ const PERSON: &str = r#"{"name":"Ada","email":"ada@example.org","cards":[{"numbe
 async fn secrets_are_stored_sealed_and_shown_to_those_who_may_see_them() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
-    let stored = app.redis().command::<String>(&["GET", "person:1"]);
+    let stored = app.redis().document("person:1");
     assert!(stored.starts_with(r#"{"name":"Ada","email":"sealed:2026-01:"#), "{stored}");
     assert!(!stored.contains("example.org") && !stored.contains("1.5"), "{stored}");
     let clear = ask(&app, ADMIN_KEY, Method::GET, "/json/person:1", "").await.expect(200);
@@ -82,7 +82,7 @@ async fn who_sees_no_secrets_changes_the_rest_and_replaces_them() {
     ask(&app, CLERK_KEY, Method::PUT, "/json/person:1", &document.to_string()).await.expect(204);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
     ask(&app, CLERK_KEY, Method::PUT, "/json/person:1?path=$.email", "\"new@example.org\"").await.expect(204);
-    assert!(app.redis().command::<String>(&["GET", "person:1"]).contains("\"email\":\"sealed:"));
+    assert!(app.redis().document("person:1").contains("\"email\":\"sealed:"));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("new@example.org"));
     let append = json!({ "path": "$.email", "value": ".au" }).to_string();
     let refused = ask(&app, CLERK_KEY, Method::POST, "/json/person:1/string/append", &append).await;
@@ -105,7 +105,7 @@ async fn keys_are_rotated_while_documents_stay_readable() {
     let rotated = TestApp::builder().config(&config(&[SECOND, FIRST])).beside(&first).spawn().await;
     assert_eq!(read(&rotated, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
     ask(&rotated, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
-    let stored = rotated.redis().command::<String>(&["GET", "person:1"]);
+    let stored = rotated.redis().document("person:1");
     assert!(stored.contains("sealed:2026-02:") && !stored.contains("sealed:2026-01:"), "{stored}");
     let unread = ask(&first, ADMIN_KEY, Method::GET, "/json/person:1", "").await;
     let problem = unread.expect_problem(500, "json-unreadable");
@@ -113,13 +113,13 @@ async fn keys_are_rotated_while_documents_stay_readable() {
     assert_eq!(read(&first, CLERK_KEY, "/json/person:1?path=.name").await, json!("Ada L."));
 }
 
-/// Every string and hash of the server, as text.
+/// Every string, hash and document of the server, as text.
 fn everything(app: &TestApp) -> String {
     let redis = app.redis();
     let mut all = String::new();
     for key in redis.command::<Vec<String>>(&["KEYS", "*"]) {
         all += &match redis.command::<String>(&["TYPE", &key]).as_str() {
-            "string" => redis.command::<String>(&["GET", &key]),
+            "string" | MODULE_TYPE => redis.document(&key),
             "hash" => redis.command::<Vec<String>>(&["HVALS", &key]).join("\n"),
             other => panic!("{key} is a {other}"),
         };
@@ -149,7 +149,7 @@ async fn the_answer_for_a_repetition_is_kept_sealed() {
 #[tokio::test]
 async fn what_others_wrote_in_clear_is_covered_and_sealed_with_the_next_change() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
-    app.redis().command::<()>(&["SET", "person:1", PERSON]);
+    app.redis().put_document("person:1", PERSON);
     let seen = ask(&app, CLERK_KEY, Method::GET, "/json/person:1", "").await.expect(200);
     assert!(!seen.text().contains("example.org"), "{}", seen.text());
     assert_eq!(read(&app, CLERK_KEY, "/json/person:1?path=$%5B?(@=='ada@example.org')%5D").await, json!([]));

@@ -1,4 +1,4 @@
-//! Windows of any length as one answer.
+//! Windows of any length as one answer, of one series and of many.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -98,4 +98,113 @@ async fn an_export_that_loses_redis_breaks_off() {
     }
     assert!(broken, "the answer seemed complete");
     app.get(EXPORT).await.expect_problem(503, "redis-unavailable");
+}
+
+const QUERY: &str = "/timeseries/query";
+const CSV: &str = "text/csv";
+const NDJSON: &str = "application/x-ndjson";
+
+async fn lines(app: &TestApp, query: &Value, accept: &str) -> Reply {
+    app.send(Method::POST, QUERY, &[("content-type", "application/json"), ("accept", accept)], query.to_string()).await
+}
+
+/// Series of one sample, of more than one piece, of none, and one whose name is no plain field of CSV.
+async fn with_series(app: &TestApp) {
+    for number in 0..40 {
+        let series = format!("/timeseries/s:{number:02}");
+        app.put(&series, json!({ "labels": { "zone": "1" }, "retention_ms": 0 })).await.expect(201);
+        write(app, &series, vec![sample(number, 0.5)]).await;
+    }
+    app.put("/timeseries/s:none", json!({ "labels": { "zone": "1" } })).await.expect(201);
+    app.put("/timeseries/long", json!({ "labels": { "zone": "1" }, "retention_ms": 0 })).await.expect(201);
+    for start in [0, 10_000] {
+        write(app, "/timeseries/long", (start..start + 10_000).map(|n| sample(n, 0.25)).collect()).await;
+    }
+    let odd = "power,zone=1,place=\"a\\,b\" import=1.5 7\npower,zone=1,place=c import=2.5 8";
+    app.send(Method::POST, "/write?precision=ms", &[("content-type", "text/plain")], odd).await;
+}
+
+/// What JSON's pages have, as (series, timestamp, value).
+async fn by_pages(app: &TestApp, query: &Value) -> Vec<(String, i64, f64)> {
+    let (mut all, mut page) = (Vec::new(), query.clone());
+    loop {
+        let answer = app.post(QUERY, page.clone()).await.expect(200).json();
+        for item in answer["items"].as_array().expect("items") {
+            assert_eq!(item["truncated"], false, "{item}");
+            all.extend(item["samples"].as_array().expect("samples").iter().map(|point| {
+                let number = (point["timestamp"].as_i64(), point["value"].as_f64());
+                (item["key"].as_str().expect("a key").to_owned(), number.0.expect("a time"), number.1.expect("a value"))
+            }));
+        }
+        if answer["next_cursor"].is_null() {
+            return all;
+        }
+        page["cursor"] = answer["next_cursor"].clone();
+    }
+}
+
+#[tokio::test]
+async fn many_series_are_the_same_as_lines_and_as_pages() {
+    let app = TestApp::spawn().await;
+    with_series(&app).await;
+    let query = json!({ "filter": ["zone=1"], "from": 0, "to": 1_000_000 });
+    let mut paged = query.clone();
+    paged["limit"] = json!(30_000);
+    let expected = by_pages(&app, &paged).await;
+    assert!(expected.len() > 20_040 && expected.iter().any(|(series, ..)| series.contains(',')), "{}", expected.len());
+
+    let json = lines(&app, &query, NDJSON).await.expect(200);
+    assert_eq!(json.header("content-type"), Some(NDJSON));
+    let found: Vec<_> = json.text().lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect();
+    let expected_lines =
+        expected.iter().map(|(series, at, value)| json!({ "series": series, "timestamp": at, "value": value }));
+    assert_eq!(found, expected_lines.collect::<Vec<_>>());
+
+    let csv = lines(&app, &query, CSV).await.expect(200);
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    for (text, media_type) in [(json.text(), NDJSON), (csv.text(), CSV)] {
+        let other = TestApp::builder().config("timeseries.create_unknown = true").spawn().await;
+        let loaded = other.send(Method::POST, "/timeseries/samples", &[("content-type", media_type)], text).await;
+        let loaded = loaded.expect(200).json();
+        assert_eq!((&loaded["stored"], &loaded["refused_total"]), (&json!(expected.len()), &json!(0)), "{loaded}");
+        let odd = other.get("/timeseries/influx:power:import,place=c,zone=1/latest").await.expect(200).json();
+        assert_eq!(odd, sample(8, 2.5));
+    }
+}
+
+#[tokio::test]
+async fn lines_of_many_series_are_bounded_and_aggregated_as_asked() {
+    let app = TestApp::spawn().await;
+    with_series(&app).await;
+    let ask = async |query: Value| lines(&app, &query, CSV).await.expect(200).text();
+    let few =
+        json!({ "filter": ["zone=1"], "limit": 1, "series_limit": 3, "order": "desc", "cursor": "0-f4240-influx" });
+    let header = "series,timestamp,value\n";
+    let text = ask(few).await;
+    assert_eq!(text, format!("{header}\"influx:power:import,place=c,zone=1\",8,2.5\nlong,19999,0.25\ns:00,0,0.5\n"));
+    let sums =
+        json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "15s", "from": 0, "group_by": "zone", "reduce": "max" });
+    assert_eq!(ask(sums).await, format!("{header}zone=1,0,3750.0\nzone=1,15000,1250.0\n"));
+    let candles = json!({ "filter": ["zone=1"], "agg": "ohlcv", "bucket": "1d", "series_limit": 1, "cursor": "0-9-l" });
+    assert_eq!(ask(candles).await, "series,timestamp,open,high,low,close,volume\nlong,0,0.25,0.25,0.25,0.25,\n");
+    assert_eq!(ask(json!({ "filter": ["zone=9"] })).await, header);
+    assert_eq!(lines(&app, &json!({ "filter": ["zone=9"] }), NDJSON).await.expect(200).text(), "");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_before_lines_of_many_series_begin() {
+    let app = TestApp::builder().config("timeseries.group_points = 100").behind_proxy().spawn().await;
+    with_series(&app).await;
+    for (query, pointer) in [
+        (json!({ "filter": ["zone=1"], "labels": ["zone"] }), "/labels"),
+        (json!({ "filter": ["zone=1"], "limit": 0 }), "/limit"),
+        (json!({ "filter": [] }), "/filter"),
+    ] {
+        lines(&app, &query, CSV).await.expect_violation(422, "invalid-body", pointer);
+    }
+    let grouped = json!({ "filter": ["zone=1"], "group_by": "zone", "reduce": "sum" });
+    lines(&app, &grouped, CSV).await.expect_problem(422, "range-too-wide");
+    app.proxy().cut();
+    let all = json!({ "filter": ["zone=1"] });
+    lines(&app, &all, CSV).await.expect_problem(503, "redis-unavailable");
 }

@@ -28,8 +28,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
 
 /// Updates per second; as many as were acknowledged are there afterwards.
 fn measure(services: &[&Service]) -> f64 {
-    let mut client = services[0].client();
-    client.send("PUT", "/json/bench:hot", JSON, br#"{"n":0}"#).expect_success("a document");
+    services[0].client().send("PUT", "/json/bench:hot", JSON, br#"{"n":0}"#).expect_success("a document");
     let started = Instant::now();
     let updates: u32 = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
@@ -38,7 +37,7 @@ fn measure(services: &[&Service]) -> f64 {
         writers.into_iter().map(|writer| writer.join().expect("a writer")).sum()
     });
     let elapsed = started.elapsed().as_secs_f64();
-    let left = client.get("/json/bench:hot?path=.n").expect_success("the number");
+    let left = services[0].client().get("/json/bench:hot?path=.n").expect_success("the number");
     assert_eq!(String::from_utf8_lossy(&left.body), updates.to_string(), "every acknowledged update is there");
     f64::from(updates) / elapsed
 }

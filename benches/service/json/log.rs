@@ -24,7 +24,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let alone = filled.elapsed().as_secs_f64() * 1e6 / 1e3;
     let rounds: Vec<Vec<f64>> =
         (0..ROUNDS).map(|_| latencies((0..CONNECTIONS).map(|_| append(&service)).collect())).collect();
-    let log = client.get("/json/user_activity:bench/length?path=$.activities").expect_success("the length");
+    let log = service.client().get("/json/user_activity:bench/length?path=$.activities").expect_success("the length");
     assert!(String::from_utf8_lossy(&log.body).contains("1000"), "{}", String::from_utf8_lossy(&log.body));
     report.row(
         format!(

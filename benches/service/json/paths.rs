@@ -50,7 +50,7 @@ fn writes(bench: &Bench, report: &mut Report, service: &Service) {
         let path = format!("/json/bench:{number}");
         client.send("PUT", &path, JSON, document.as_bytes()).expect_success("a document");
     }
-    let put = |around, body| Question::put_in_turns(around, DOCUMENTS, Some(KEY_HEADER), body);
+    let put = |around, body| Question::in_turns("PUT", around, DOCUMENTS, Some(KEY_HEADER), body);
     let small = format!("\"{}\"", get::value());
     let candidates = [
         ("SET of one path in a 2 KB document", put(["/json/bench:", PATH], "\"light\"")),
@@ -63,7 +63,7 @@ fn writes(bench: &Bench, report: &mut Report, service: &Service) {
             runs.push(wrk::run(service.peer(), bench.redis.pid(), *question, SECONDS));
         }
     }
-    let answer = client.get(&format!("/json/bench:7{PATH}")).expect_success("a path");
+    let answer = service.client().get(&format!("/json/bench:7{PATH}")).expect_success("a path");
     assert_eq!(answer.body, b"[\"light\"]");
     tell(report, &candidates.map(|(name, _)| name), &runs, "at least 0.5");
 }

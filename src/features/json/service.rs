@@ -120,8 +120,9 @@ impl JsonService {
                     serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
                 source.text.clone()
             }
-            [] => Bytes::from(self.parse(key, &source, in_clear)?.to_bytes()),
-            paths => Bytes::from(self.select(&self.parse(key, &source, in_clear)?, paths)?),
+            [] => Bytes::from(self.parse(key, &source, None, in_clear)?.to_bytes()),
+            [path] => Bytes::from(self.select(&self.parse(key, &source, Some(path), in_clear)?, paths)?),
+            paths => Bytes::from(self.select(&self.parse(key, &source, None, in_clear)?, paths)?),
         };
         Ok(Selected { body, source })
     }
@@ -137,7 +138,7 @@ impl JsonService {
     ) -> Result<Option<(Node, Stored)>, JsonError> {
         let read = async {
             match self.read(&self.keys.place(key)).await? {
-                Some(source) => Ok(Some((self.parse(key, &source, in_clear)?, source))),
+                Some(source) => Ok(Some((self.parse(key, &source, None, in_clear)?, source))),
                 None => Ok(None),
             }
         };
@@ -210,7 +211,7 @@ impl JsonService {
         in_clear: bool,
     ) -> Result<(Vec<Node>, Stored), JsonError> {
         let source = self.read(&self.keys.place(key)).await?.ok_or(JsonError::NO_DOCUMENT)?;
-        let document = self.parse(key, &source, in_clear)?;
+        let document = self.parse(key, &source, Some(path), in_clear)?;
         let found = path.select(&document, self.bounds.visits)?;
         if path.is_legacy() {
             let first = *found.first().ok_or_else(|| missing(path))?;
@@ -225,8 +226,15 @@ impl JsonService {
         Ok((told, source))
     }
 
-    fn parse(&self, key: &DocumentKey, source: &Stored, in_clear: bool) -> Result<Node, JsonError> {
-        let mut document = source.parse()?;
+    /// A document as this caller may see it; of one without secrets only what `path` looks at.
+    fn parse(
+        &self,
+        key: &DocumentKey,
+        source: &Stored,
+        path: Option<&Path>,
+        in_clear: bool,
+    ) -> Result<Node, JsonError> {
+        let mut document = source.parse_for(path.filter(|_| !self.vault.guards(key)))?;
         self.vault.show(key, &mut document, in_clear)?;
         Ok(document)
     }

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::document::Node;
 use super::error::JsonError;
+use super::path::Path;
 use super::scripts::Version;
 use crate::http::conditional::ETag;
 
@@ -26,7 +27,16 @@ impl Stored {
     /// # Errors
     /// [`JsonError::NotJson`]: others may have stored anything under the platform's names.
     pub(super) fn parse(&self) -> Result<Node, JsonError> {
-        Node::parse(&self.text).map_err(|_| JsonError::NotJson)
+        self.parse_for(None)
+    }
+
+    /// What a path looks at of the document; all of it without a path.
+    ///
+    /// # Errors
+    /// As [`Stored::parse`].
+    pub(super) fn parse_for(&self, path: Option<&Path>) -> Result<Node, JsonError> {
+        let names = path.map_or_else(Vec::new, Path::leading_names);
+        Node::parse_along(&self.text, &names).map_err(|_| JsonError::NotJson)
     }
 }
 

@@ -64,6 +64,23 @@ pub(super) enum TimeseriesError {
 }
 
 impl TimeseriesError {
+    /// A fault in the middle of a write, with what was stored before.
+    pub(super) fn interrupted(fault: RedisFault, accepted: usize) -> Self {
+        if accepted == 0 && fault.outcome == Outcome::NotApplied {
+            return Self::Redis(fault);
+        }
+        let accepted = u64::try_from(accepted).unwrap_or(u64::MAX);
+        Self::Interrupted { fault, stored: Progress { accepted } }
+    }
+
+    /// The failure of a later step: what the caller asked for is done.
+    pub(super) fn applied(mut self) -> Self {
+        if let Self::Redis(fault) = &mut self {
+            fault.outcome = Outcome::Applied;
+        }
+        self
+    }
+
     /// Whether one request has read all that it may.
     pub(super) fn is_too_much(&self) -> bool {
         matches!(self, Self::TooWide { .. })

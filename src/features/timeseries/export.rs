@@ -15,12 +15,19 @@ const PIECE_POINTS: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Export {
     reader: RangeReader,
-    key: SeriesKey,
     form: Form,
-    /// What is left of the window, and how many points may still be written.
-    rest: Option<(RangePlan, usize)>,
+    rest: Option<Rest>,
     /// What is ready: the first page is read before the answer begins, so that its problems can be told.
     ready: Option<Vec<u8>>,
+}
+
+/// What is left of a window.
+#[derive(Debug)]
+pub(super) struct Rest {
+    key: SeriesKey,
+    plan: RangePlan,
+    /// How many points may still be written.
+    limit: usize,
 }
 
 impl Export {
@@ -35,13 +42,11 @@ impl Export {
         limit: usize,
         form: Form,
     ) -> Result<Self, TimeseriesError> {
-        let page = page(&reader, &key, &plan, limit).await?;
-        let mut export = Self { reader, key, form, rest: None, ready: None };
+        let (page, rest) = Rest::new(key, plan, limit).read(&reader).await?;
         let mut text = Vec::new();
         render::head(&mut text, form, &page);
-        export.write(&mut text, &page, plan, limit, true);
-        export.ready = Some(text);
-        Ok(export)
+        write(&mut text, form, &page, true, rest.is_none());
+        Ok(Self { reader, form, rest, ready: Some(text) })
     }
 
     /// The text, piece by piece. A fault in the middle ends it, so that its reader sees that it is not complete.
@@ -50,33 +55,47 @@ impl Export {
             if let Some(ready) = export.ready.take() {
                 return Ok(Some((Bytes::from(ready), export)));
             }
-            let Some((plan, limit)) = export.rest.take() else { return Ok(None) };
-            let page = page(&export.reader, &export.key, &plan, limit).await.inspect_err(|error| {
-                tracing::warn!(error = error as &dyn std::error::Error, "an export broke off");
-            })?;
+            let Some(rest) = export.rest.take() else { return Ok(None) };
+            let (page, rest) = rest.read(&export.reader).await.inspect_err(broke_off)?;
             let mut text = Vec::new();
-            export.write(&mut text, &page, plan, limit, false);
+            write(&mut text, export.form, &page, false, rest.is_none());
+            export.rest = rest;
             Ok(Some((Bytes::from(text), export)))
         })
     }
+}
 
-    /// Writes a page, notes what is left behind it, and ends the text when nothing is.
-    fn write(&mut self, text: &mut Vec<u8>, page: &RangePage, plan: RangePlan, limit: usize, is_first: bool) {
-        render::points(text, self.form, &page.points, is_first);
-        let left = limit - page.points.len();
-        match page.next {
-            Some(cursor) if left > 0 => self.rest = Some((RangePlan { place: Some(cursor.place), ..plan }, left)),
-            next => render::tail(text, self.form, next.map(|cursor| cursor.to_string()).as_deref()),
-        }
+impl Rest {
+    pub(super) fn new(key: SeriesKey, plan: RangePlan, limit: usize) -> Self {
+        Self { key, plan, limit }
+    }
+
+    /// Reads the next piece, and says what is left behind it.
+    ///
+    /// # Errors
+    /// As [`RangeReader::page`].
+    pub(super) async fn read(self, reader: &RangeReader) -> Result<(RangePage, Option<Self>), TimeseriesError> {
+        let plan = RangePlan { limit: self.limit.min(PIECE_POINTS), ..self.plan.clone() };
+        let page = reader.page(self.key.clone(), plan).await?;
+        let limit = self.limit - page.points.len();
+        let rest = page.next.filter(|_| limit > 0).map(|cursor| Self {
+            plan: RangePlan { place: Some(cursor.place), ..self.plan },
+            limit,
+            ..self
+        });
+        Ok((page, rest))
     }
 }
 
-async fn page(
-    reader: &RangeReader,
-    key: &SeriesKey,
-    plan: &RangePlan,
-    limit: usize,
-) -> Result<RangePage, TimeseriesError> {
-    let plan = RangePlan { limit: limit.min(PIECE_POINTS), ..plan.clone() };
-    reader.page(key.clone(), plan).await
+/// Writes a page, and ends the text behind the last one.
+fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_last: bool) {
+    render::points(text, form, &page.points, is_first);
+    if is_last {
+        render::tail(text, form, page.next.map(|cursor| cursor.to_string()).as_deref());
+    }
+}
+
+/// Notes that an answer ends in the middle; nobody else can be told.
+pub(super) fn broke_off(error: &TimeseriesError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "an export broke off");
 }

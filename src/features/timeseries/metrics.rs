@@ -1,5 +1,7 @@
 //! What the time series count, with handles prepared once.
 
+use std::sync::Arc;
+
 use prometheus::{Histogram, HistogramTimer, IntCounter};
 
 use super::FEATURE;
@@ -17,7 +19,7 @@ pub(super) struct TimeseriesMetrics {
     pub packed: IntCounter,
     /// ... and unpacked again for a write or a deletion.
     pub unpacked: IntCounter,
-    scripts: Vec<(&'static str, Histogram)>,
+    scripts: Arc<[(&'static str, Histogram)]>,
 }
 
 impl TimeseriesMetrics {

@@ -1,16 +1,17 @@
 //! What callers may do with series.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::backend::Store;
 use super::backend::native::Batch;
 use super::config::{PromConfig, TimeseriesConfig};
-use super::error::{Progress, TimeseriesError};
+use super::error::TimeseriesError;
 use super::export::Export;
 use super::families::Families;
 use super::index::SeriesIndex;
 use super::ingest::Ingest;
-use super::many::{ManyPage, ManyReader};
+use super::many::{ManyExport, ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
@@ -27,10 +28,14 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
-use crate::redis::{FencingToken, Outcome, RedisFault};
+use crate::redis::{FencingToken, RedisFault};
 
+/// Every request gets a clone: it costs one count, which is what the workers' processors have to agree on.
 #[derive(Clone, Debug)]
-pub(super) struct TimeseriesService {
+pub(super) struct TimeseriesService(Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
     backend: Store,
     reader: RangeReader,
     many: ManyReader,
@@ -42,6 +47,14 @@ pub(super) struct TimeseriesService {
     clock: Clock,
 }
 
+impl Deref for TimeseriesService {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
 impl TimeseriesService {
     pub(super) fn new(deps: &Deps, config: TimeseriesConfig) -> Self {
         let families = Arc::new(Families::new(&config));
@@ -50,7 +63,7 @@ impl TimeseriesService {
         let backend = Store::new(deps, Arc::clone(&families), metrics.clone(), &config);
         Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
-        Self {
+        Self(Arc::new(Inner {
             many: ManyReader::new(reader.clone(), index.clone(), &config),
             rollups: Rollups::new(backend.clone(), config.rollups),
             reader,
@@ -60,7 +73,7 @@ impl TimeseriesService {
             config: Arc::new(config),
             metrics,
             clock,
-        }
+        }))
     }
 
     /// The rollups of series.
@@ -106,8 +119,8 @@ impl TimeseriesService {
             return Err(TimeseriesError::Exists(key));
         }
         let registered = self.index.register(vec![key.clone()]).await;
-        registered.map_err(|fault| applied(fault.into()))?;
-        let view = self.describe(key).await.map_err(applied)?;
+        registered.map_err(|fault| TimeseriesError::from(fault).applied())?;
+        let view = self.describe(key).await.map_err(TimeseriesError::applied)?;
         Ok((created == Created::New, view))
     }
 
@@ -126,9 +139,9 @@ impl TimeseriesService {
         }
         if change.labels.is_some() {
             let registered = self.index.register(vec![key.clone()]).await;
-            registered.map_err(|fault| applied(fault.into()))?;
+            registered.map_err(|fault| TimeseriesError::from(fault).applied())?;
         }
-        self.describe(key).await.map_err(applied)
+        self.describe(key).await.map_err(TimeseriesError::applied)
     }
 
     /// # Errors
@@ -240,7 +253,7 @@ impl TimeseriesService {
                 return Err(TimeseriesError::NotFound(key.clone()));
             }
             if let Some(fault) = outcome.fault {
-                return Err(interrupted(fault, answer.accepted));
+                return Err(TimeseriesError::interrupted(fault, answer.accepted));
             }
             listed = outcome.listed;
         }
@@ -319,6 +332,20 @@ impl TimeseriesService {
         Ok(self.many.page(plan.map_err(Violation::of_body)?).await?)
     }
 
+    /// Ranges of many series, to be written piece by piece.
+    ///
+    /// # Errors
+    /// `invalid-body`, and as [`ManyReader::page`].
+    pub(super) async fn export_many(&self, query: ManyQuery, form: Form) -> Result<ManyExport, Problem> {
+        let limits = [query.limit, query.series_limit].map(|limit| limit.unwrap_or(usize::MAX));
+        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        let plan = plan.map_err(Violation::of_body)?;
+        if plan.labels.is_some() {
+            return Err(Violation::new("labels", "goes with JSON: lines name their series only").of_body());
+        }
+        Ok(ManyExport::begin(self.many.clone(), plan, limits, form).await?)
+    }
+
     /// A window's statistics.
     ///
     /// # Errors
@@ -351,23 +378,6 @@ impl TimeseriesService {
         }
         checked
     }
-}
-
-/// A fault in the middle of a write, with what was stored before.
-pub(super) fn interrupted(fault: RedisFault, accepted: usize) -> TimeseriesError {
-    if accepted == 0 && fault.outcome == Outcome::NotApplied {
-        return TimeseriesError::Redis(fault);
-    }
-    let accepted = u64::try_from(accepted).unwrap_or(u64::MAX);
-    TimeseriesError::Interrupted { fault, stored: Progress { accepted } }
-}
-
-/// The failure of a later step: what the caller asked for is done.
-fn applied(mut error: TimeseriesError) -> TimeseriesError {
-    if let TimeseriesError::Redis(fault) = &mut error {
-        fault.outcome = Outcome::Applied;
-    }
-    error
 }
 
 /// The list of series is behind for a moment; the samples are safe.

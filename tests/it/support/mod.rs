@@ -26,6 +26,6 @@ pub use peer::{Peer, PeerKind};
 pub use process::ServiceProcess;
 pub use proxy::Proxy;
 pub use python::{build_directory, in_repository, run_python_tool, said};
-pub use redis_server::{RedisServer, free_port};
+pub use redis_server::{MODULE_TYPE, RedisServer, free_port};
 pub use reply::Reply;
 pub use tls::TlsServer;

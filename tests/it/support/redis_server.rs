@@ -15,6 +15,9 @@ echo "$server" > "$PID_FILE"
 exec 3<&-
 wait "$server""#;
 
+/// The type of RedisJSON's values.
+pub const MODULE_TYPE: &str = "ReJSON-RL";
+
 /// How the service and the test itself log in; nothing where everybody may do everything.
 #[derive(Clone, Copy, Default)]
 struct Users {
@@ -175,6 +178,22 @@ impl RedisServer {
         keys.retain(|key| !key.ends_with(":{backend}"));
         keys.sort_unstable();
         keys
+    }
+
+    /// A JSON document's text, also where the server has RedisJSON and keeps it as a value of that.
+    pub fn document(&self, key: &str) -> String {
+        let reading = if self.command::<String>(&["TYPE", key]) == MODULE_TYPE { "JSON.GET" } else { "GET" };
+        self.command(&[reading, key])
+    }
+
+    /// Writes a document as another program does: with the module's command where the deployment keeps them there.
+    pub fn put_document(&self, key: &str, text: &str) {
+        let kept: Option<String> = self.command(&["GET", "json:{backend}"]);
+        if kept.as_deref() == Some("module") {
+            self.command::<()>(&["JSON.SET", key, "$", text]);
+        } else {
+            self.command::<()>(&["SET", key, text]);
+        }
     }
 
     /// Every command that runs from now on, as MONITOR shows it, until the server ends.

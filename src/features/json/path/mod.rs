@@ -109,6 +109,16 @@ impl Path {
         self.is_legacy
     }
 
+    /// The names of the members that lie on the way to everything it selects: all that it looks at of a document is below
+    /// them.
+    pub(super) fn leading_names(&self) -> Vec<&str> {
+        // Conditions may look at the whole document.
+        if self.has_filter() {
+            return Vec::new();
+        }
+        self.segments.iter().map_while(Segment::name).collect()
+    }
+
     /// Whether it has conditions, and so says something of the values it looks for.
     pub(super) fn has_filter(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment.selector, Selector::Filter(_)))
@@ -138,6 +148,16 @@ impl Path {
     }
 }
 
+impl Segment {
+    /// The member that it selects, if it is one by its name.
+    fn name(&self) -> Option<&str> {
+        match (&self.selector, self.descends) {
+            (Selector::Names(names), false) if names.len() == 1 => names.first().map(CompactString::as_str),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -146,6 +166,7 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 256;
+    const TEXT: &[u8] = br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#;
 
     fn select(path: &str, document: &str) -> String {
         let path = Path::parse(path, LIMIT).expect(path);
@@ -271,7 +292,11 @@ mod tests {
         fn every_path_comes_to_an_end(pieces in proptest::collection::vec(piece(), 0..12), root in "[$.]?") {
             let text = format!("{root}{}", pieces.concat());
             if let Ok(path) = Path::parse(&text, LIMIT) {
-                let document = Node::parse(br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#).expect("JSON");
+                let document = Node::parse(TEXT).expect("JSON");
+                let along = Node::parse_along(TEXT, &path.leading_names()).expect("JSON");
+                if let (Ok(of_all), Ok(of_less)) = (path.select(&document, 500), path.select(&along, 500)) {
+                    prop_assert_eq!(of_all, of_less);
+                }
                 let selected = path.select(&document, 500).map(|found| found.len());
                 let located = path.locate(&document, 500).map(|found| found.len());
                 match (selected, located) {

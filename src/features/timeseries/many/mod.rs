@@ -1,5 +1,6 @@
 //! Ranges of many series: each as it is, or reduced by groups.
 
+mod export;
 mod group;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::model::SeriesEntry;
 use super::query::{Grouping, ManyCursor, ManyPlan, Reducer};
 use super::range::{Budget, RangePage, RangePlan, RangeReader};
 use super::series::{Labels, SeriesKey};
+pub(super) use export::ManyExport;
 use group::Group;
 
 /// Series that are read at once: enough to hide the way to Redis and back.

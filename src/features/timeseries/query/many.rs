@@ -80,9 +80,9 @@ pub(in crate::features::timeseries) struct ManyQuery {
     #[schema(exclusive_minimum = 0)]
     wrap: Option<f64>,
     order: Option<Order>,
-    /// Points of a series, or of a group once it is reduced; 10,000 when absent.
+    /// Points of a series, or of a group once it is reduced; when absent, 10,000 in JSON and all in lines.
     #[schema(minimum = 1, maximum = 100_000)]
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// The labels that are shown, null where a series does not have them; all of its labels when absent.
     #[schema(max_items = 32)]
     labels: Option<Vec<String>>,
@@ -90,9 +90,9 @@ pub(in crate::features::timeseries) struct ManyQuery {
     group_by: Option<String>,
     /// What the points of a group's series at one timestamp become.
     reduce: Option<Reducer>,
-    /// Series of a page; 100 when absent. Groups are not paged.
+    /// Series of a page; when absent, 100 in JSON and all in lines. Groups are not paged.
     #[schema(minimum = 1, maximum = 1_000)]
-    series_limit: Option<usize>,
+    pub series_limit: Option<usize>,
     /// `next_cursor` of the page before; it stands for that request's `from` and `to`.
     #[schema(value_type = Option<String>, required = false)]
     cursor: Option<ManyCursor>,

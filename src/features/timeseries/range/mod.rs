@@ -42,6 +42,13 @@ pub(super) struct RangePlan {
     pub volume_key: Option<SeriesKey>,
 }
 
+impl RangePlan {
+    /// Whether the points are candles.
+    pub(super) fn has_candles(&self) -> bool {
+        self.buckets.as_ref().is_some_and(|plan| plan.aggregation == Aggregation::Ohlcv)
+    }
+}
+
 /// A page of a range.
 #[derive(Debug)]
 pub(super) struct RangePage {
@@ -128,9 +135,9 @@ impl RangeReader {
         key: SeriesKey,
         plan: RangePlan,
     ) -> Result<RangePage, TimeseriesError> {
+        let candles = plan.has_candles();
         let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
         let scan = Scan::new(&self.backend, &key, &filter, budget);
-        let candles = buckets.as_ref().is_some_and(|plan| plan.aggregation == Aggregation::Ohlcv);
         let (points, next) = match buckets {
             None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {

@@ -1,8 +1,11 @@
 //! Several ranges as one answer.
 
+use std::borrow::Cow;
+
+use super::super::aggregate::Point;
 use super::super::many::ManyPage;
 use super::super::platform::{Energy, Readings};
-use super::{Form, json_value, page, points};
+use super::{CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points};
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`, the last two fields only of groups.
 pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
@@ -49,4 +52,44 @@ pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec
     }
     out.push(b'}');
     out
+}
+
+/// What stands above the lines of [`lines`].
+pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form, candles: bool) {
+    if form == Form::Csv {
+        out.extend_from_slice(b"series,");
+        out.extend_from_slice(csv_columns(candles).as_bytes());
+    }
+}
+
+/// Points of one series or group, a line each that names it: CSV, else an object of JSON.
+pub(in crate::features::timeseries) fn lines(out: &mut Vec<u8>, form: Form, key: &str, points: &[Point]) {
+    let mut integer = itoa::Buffer::new();
+    if form == Form::Csv {
+        let field = csv_field(key);
+        out.reserve(points.len() * (field.len() + CSV_POINT));
+        for point in points {
+            out.extend_from_slice(field.as_bytes());
+            out.push(b',');
+            csv_point(out, &mut integer, point);
+        }
+    } else {
+        let mut start = b"{\"series\":".to_vec();
+        json_value(&mut start, key);
+        start.push(b',');
+        out.reserve(points.len() * (start.len() + JSON_POINT));
+        for point in points {
+            json_point(out, &mut integer, &start, point);
+            out.push(b'\n');
+        }
+    }
+}
+
+/// A field as RFC 4180 has it: in quotes where it has commas, quotes or line breaks in it.
+fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
+    }
 }

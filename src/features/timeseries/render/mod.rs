@@ -4,7 +4,7 @@
 mod many;
 mod prom;
 
-pub(super) use many::{json_items, json_readings};
+pub(super) use many::{json_items, json_readings, lines, lines_head};
 pub(super) use prom::{prom_data, prom_error, prom_instant, prom_range};
 
 use serde::Serialize;
@@ -47,18 +47,17 @@ pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
         }
         Form::Ndjson => {}
         Form::Csv => {
-            let columns = if page.candles { CANDLE.join(",") } else { "value".to_owned() };
-            out.extend_from_slice(format!("timestamp,{columns}\n").as_bytes());
+            out.extend_from_slice(csv_columns(page.candles).as_bytes());
         }
     }
 }
 
+/// More than most points need: the fixed text, 13 digits of time, a number of full precision.
+const JSON_POINT: usize = 56;
+const CSV_POINT: usize = 32;
+
 /// Points, the first ones or further ones.
 pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first: bool) {
-    /// More than most points need: the fixed text, 13 digits of time, a number of full precision.
-    const JSON_POINT: usize = 56;
-    const CSV_POINT: usize = 32;
-
     let mut integer = itoa::Buffer::new();
     match form {
         Form::Json => {
@@ -67,13 +66,13 @@ pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first:
                 if at > 0 || !are_first {
                     out.push(b',');
                 }
-                json_point(out, &mut integer, point);
+                json_point(out, &mut integer, b"{", point);
             }
         }
         Form::Ndjson => {
             out.reserve(points.len() * JSON_POINT);
             for point in points {
-                json_point(out, &mut integer, point);
+                json_point(out, &mut integer, b"{", point);
                 out.push(b'\n');
             }
         }
@@ -100,8 +99,10 @@ fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 
-fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
-    out.extend_from_slice(b"{\"timestamp\":");
+/// A point as an object whose text begins with `start`.
+fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, start: &[u8], point: &Point) {
+    out.extend_from_slice(start);
+    out.extend_from_slice(b"\"timestamp\":");
     out.extend_from_slice(integer.format(point.timestamp).as_bytes());
     match point.number {
         Number::Float(value) => {
@@ -128,6 +129,12 @@ const CANDLE: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 fn columns(candle: Candle) -> [f64; 5] {
     [candle.open, candle.high, candle.low, candle.close, candle.volume.unwrap_or(f64::NAN)]
+}
+
+/// The columns of a point, and the end of their line.
+fn csv_columns(candles: bool) -> String {
+    let columns = if candles { CANDLE.join(",") } else { "value".to_owned() };
+    format!("timestamp,{columns}\n")
 }
 
 fn csv_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {

@@ -214,11 +214,15 @@ pub(in crate::features::timeseries) struct ItemRange {
 /// Series come in byte order of their keys, also those without samples in the window. A page ends early when its answer
 /// would grow too long. With `group_by`, series are aggregated first, and their points with one timestamp are reduced
 /// then; null points do not count.
+///
+/// With `Accept: application/x-ndjson` or `text/csv` there are no pages: all series are written, each point in a line of
+/// its own that names its series. The answer is written as fast as it is taken, and breaks off if Redis fails in the middle.
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
     responses(
         ReadFailures,
-        (status = 200, description = "A page of series, or all groups", body = ManyRanges),
+        (status = 200, description = "A page of series, or all groups; all series as lines", content(
+            (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
         (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
@@ -227,9 +231,14 @@ pub(in crate::features::timeseries) struct ItemRange {
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
+    headers: HeaderMap,
     Json(query): Json<ManyQuery>,
 ) -> Result<Response, Problem> {
-    let page = timeseries.query(query).await?;
-    let json = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, json)], render::json_items(&page)).into_response())
+    let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
+    let body = if form == Form::Json {
+        Body::from(render::json_items(&timeseries.query(query).await?))
+    } else {
+        Body::from_stream(timeseries.export_many(query, form).await?.into_stream())
+    };
+    Ok(([(header::CONTENT_TYPE, media_type(form))], body).into_response())
 }

@@ -1,8 +1,7 @@
 //! Bytes a sample by codec: why sealed chunks of series are packed with pco.
 //!
 //! Beside it stand the two usual choices, by the length that they would have: XOR of neighbours (Pelkonen et al.,
-//! "Gorilla", 2015), and decimal scaling with bit packing (after Afroozeh et al., "ALP", 2023). Readings of one's own
-//! join in by `GTX_BENCH_READINGS=file.csv`, a header line and a timestamp before the values.
+//! "Gorilla", 2015), and decimal scaling with bit packing (after Afroozeh et al., "ALP", 2023).
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a table of rounded figures")]
 
@@ -11,6 +10,7 @@ use std::time::Instant;
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress};
 
+use super::synthetic;
 use crate::peers::Bench;
 use crate::report::Report;
 
@@ -53,42 +53,15 @@ pub fn run(_: &Bench, report: &mut Report) {
 }
 
 fn series() -> Vec<(String, Vec<f64>)> {
-    let mut random = Random(88_172_645_463_325_252);
-    let mut level = 20.0;
-    let walk = (0..SAMPLES).map(|_| {
-        level += (random.next() - 0.5) / 5.0;
-        rounded(level, 100.0)
-    });
-    let mut all = vec![("a random walk with 2 decimals".to_owned(), walk.collect())];
-    let energy: Vec<f64> = (0..SAMPLES)
-        .map(|at| {
-            let hour = (at as f64 * 15.0 / 3_600.0) % 24.0;
-            let load = 0.3 + 0.5 * (-(hour - 19.0).powi(2) / 8.0).exp() + 0.1 * random.next();
-            rounded(load * 15.0 / 3_600.0, 1e6)
-        })
-        .collect();
-    let mut sum = 1_234.5;
-    let register = energy.iter().map(|value| {
-        sum += value;
-        rounded(sum, 1_000.0)
-    });
-    all.push(("a meter's register with 3 decimals".to_owned(), register.collect()));
-    all.push(("15-second energy with 6 decimals".to_owned(), energy));
-    all.push(("noise of full precision".to_owned(), (0..SAMPLES).map(|_| random.next()).collect()));
-    if let Some(file) = std::env::var_os("GTX_BENCH_READINGS") {
-        let text = std::fs::read_to_string(&file).expect("the readings");
-        let mut lines = text.lines();
-        for (column, name) in lines.next().expect("a header").split(',').enumerate().skip(1) {
-            let value =
-                |line: &str| line.split(',').nth(column).and_then(|value| value.parse().ok()).expect("a number");
-            all.push((name.to_owned(), lines.clone().map(value).collect()));
-        }
-    }
+    let energy = synthetic::energy(SAMPLES);
+    let mut all = vec![
+        ("a random walk with 2 decimals".to_owned(), synthetic::walk(SAMPLES)),
+        ("a meter's register with 3 decimals".to_owned(), synthetic::register(&energy)),
+        ("15-second energy with 6 decimals".to_owned(), energy),
+        ("noise of full precision".to_owned(), synthetic::noise(SAMPLES)),
+    ];
+    all.extend(synthetic::readings());
     all
-}
-
-fn rounded(value: f64, scale: f64) -> f64 {
-    (value * scale).round() / scale
 }
 
 /// Bits of a chunk whose values are stored as the difference to their predecessor's bits.
@@ -131,17 +104,4 @@ fn scaled_by(values: &[f64], scale: f64) -> usize {
     let steps = integers.windows(2).map(|pair| width(((pair[1] - pair[0]).unsigned_abs()) * 2));
     let bits = width(high.abs_diff(*low)).min(steps.max().unwrap_or(0));
     16 + (bits * values.len()).div_ceil(8) + exceptions * 10
-}
-
-/// Marsaglia's xorshift: the same series in every run.
-struct Random(u64);
-
-impl Random {
-    /// From 0 to below 1.
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
