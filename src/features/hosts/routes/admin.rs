@@ -22,7 +22,7 @@ use crate::http::reply::NoContent;
     responses(
         WriteFailures,
         (status = 200, description = "It is written", body = Flushed),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn flush_host_metrics(
     State(hosts): State<HostService>,
     NoQuery: NoQuery,
@@ -39,10 +39,10 @@ pub(in super::super) async fn flush_host_metrics(
     responses(
         WriteFailures,
         (status = 204, description = "It is gone"),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn delete_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -14,11 +14,11 @@ use super::super::model::HostPath;
 use super::super::service::HostService;
 use super::super::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
 use super::super::tenancy::Reach;
+use super::failures::HostFailures;
 use super::within;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
-use crate::http::failures::ReadFailures;
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
 
 /// The window of a summary, and what of it is wanted.
@@ -53,12 +53,8 @@ pub(in super::super) struct SummaryQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/summary", tag = "hosts", operation_id = "get_host_metrics_summary",
     params(HostPath, SummaryQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "The buckets that have samples, oldest first; at most 2,232", body = SummaryAnswer),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        HostFailures,
+        (status = 200, description = "The buckets that have samples, oldest first; at most 2,232", body = SummaryAnswer)))]
 pub(in super::super) async fn get_summary(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -94,12 +90,8 @@ pub(in super::super) struct AnomalyQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/anomaly", tag = "hosts", operation_id = "get_host_metrics_anomaly",
     params(HostPath, AnomalyQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "The value, the band and the verdict", body = AnomalyAnswer),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        HostFailures,
+        (status = 200, description = "The value, the band and the verdict", body = AnomalyAnswer)))]
 pub(in super::super) async fn get_anomaly(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -140,12 +132,8 @@ pub(in super::super) struct ForecastQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/forecast", tag = "hosts", operation_id = "get_host_metrics_forecast",
     params(HostPath, ForecastQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "The hours to come, each with its bounds", body = ForecastAnswer),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        HostFailures,
+        (status = 200, description = "The hours to come, each with its bounds", body = ForecastAnswer)))]
 pub(in super::super) async fn get_forecast(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,

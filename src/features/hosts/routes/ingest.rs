@@ -16,7 +16,7 @@ use super::super::tenancy::Reach;
 use super::OrganisationQuery;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, require_json};
-use crate::http::failures::WriteFailures;
+use crate::http::failures::{JsonBodyFailures, WriteFailures};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// Add samples of a host.
@@ -27,17 +27,14 @@ use crate::http::problem::{Problem, ProblemBody};
 #[utoipa::path(post, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "post_host_metrics",
     params(HostPath, OrganisationQuery), request_body = NewSamples,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 202, description = "What was accepted", body = IngestAnswer, links(
             ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id")))))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "too-many-hosts", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`too-many-hosts`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn post_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -66,16 +63,13 @@ pub(in super::super) async fn post_host_metrics(
 #[utoipa::path(post, path = "/v2/heartbeat", tag = "hosts", operation_id = "post_heartbeat",
     request_body = HeartbeatRequest,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "It was taken", body = HeartbeatAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "too-many-hosts", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`too-many-hosts`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn post_heartbeat(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -3,6 +3,7 @@
 
 mod admin;
 mod analysis;
+mod failures;
 mod ingest;
 mod read;
 

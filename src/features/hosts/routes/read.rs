@@ -14,6 +14,7 @@ use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, Range
 use super::super::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
 use super::super::tenancy::Reach;
+use super::failures::HostFailures;
 use super::{OrganisationQuery, within};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
@@ -26,12 +27,8 @@ use crate::http::times::QueryTime;
 #[utoipa::path(get, path = "/hosts/{id}/metrics/latest", tag = "hosts", operation_id = "get_latest_host_metrics",
     params(HostPath, OrganisationQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "The newest sample that any replica has taken, at most 5 s old news", body = Latest),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        HostFailures,
+        (status = 200, description = "The newest sample that any replica has taken, at most 5 s old news", body = Latest)))]
 pub(in super::super) async fn get_latest(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -67,13 +64,9 @@ pub(in super::super) struct RecentQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/recent", tag = "hosts", operation_id = "get_recent_host_metrics",
     params(HostPath, RecentQuery),
     responses(
-        ReadFailures,
+        HostFailures,
         (status = 200, description = "The newest samples; `source` says whether Redis could be asked", content(
-            (Recent = "application/json"), (String = "text/csv"), (String = "text/plain"))),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+            (Recent = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_recent(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -121,13 +114,9 @@ pub(in super::super) struct RangeQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/range", tag = "hosts", operation_id = "get_host_metrics_range",
     params(HostPath, RangeQuery),
     responses(
-        ReadFailures,
+        HostFailures,
         (status = 200, description = "A page of samples; `truncated` when there are more", content(
-            (RangeAnswer = "application/json"), (String = "text/csv"), (String = "text/plain"))),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "host-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+            (RangeAnswer = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_range(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -169,9 +158,9 @@ pub(in super::super) struct ListQuery {
     responses(
         ReadFailures,
         (status = 200, description = "A page of hosts; while Redis is away, those in memory", body = Page<HostEntry>),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn list_hosts(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -214,9 +203,9 @@ const MAX_SCRAPED: usize = 10_000;
         ReadFailures,
         (status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
             (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain"))),
-        (status = 403, description = "wrong-organisation", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn list_latest(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -72,9 +72,9 @@ pub(in crate::features::timeseries) struct WriteV1 {
     responses(
         WriteFailures,
         (status = 204, description = "All lines are stored"),
-        (status = 400, description = "lines-refused, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn write_v2(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV2>,
@@ -92,9 +92,9 @@ pub(in crate::features::timeseries) async fn write_v2(
     responses(
         WriteFailures,
         (status = 204, description = "All lines are stored"),
-        (status = 400, description = "lines-refused, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn write_v1(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV1>,
@@ -149,7 +149,7 @@ const VERSION: (HeaderName, HeaderValue) =
     responses(
         (status = 204, description = "It is; Redis is not asked", headers(
             ("x-influxdb-version" = String, description = "The version of InfluxDB whose way of writing is spoken here"))),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_ping(NoQuery: NoQuery) -> Response {
     ([VERSION], NoContent).into_response()
 }

@@ -2,6 +2,7 @@
 //! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
 //! in [`prom`].
 
+mod failures;
 mod influx;
 mod platform;
 mod prom;
@@ -30,12 +31,13 @@ use super::model::{
 };
 use super::query::{DeletionQuery, ListQuery, SeriesPath};
 use super::service::TimeseriesService;
+use failures::{BodyFailures, ChangeFailures, LookFailures};
 use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
-use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
@@ -46,7 +48,7 @@ use crate::redis::Outcome;
     responses(
         ReadFailures,
         (status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>),
-        (status = 422, description = "invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<ListQuery>,
@@ -60,17 +62,14 @@ pub(super) async fn list_series(
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
         (status = 201, description = "It is created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
             ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
             ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key")))))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 409, description = "`series-exists`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -88,14 +87,8 @@ pub(super) async fn put_series(
 #[utoipa::path(patch, path = "/timeseries/{key}", tag = "timeseries", operation_id = "patch_series", params(SeriesPath),
     request_body = Alteration,
     responses(
-        WriteFailures,
-        (status = 200, description = "The series as it is now", body = SeriesView),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        BodyFailures,
+        (status = 200, description = "The series as it is now", body = SeriesView)))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -109,11 +102,8 @@ pub(super) async fn patch_series(
 /// Describe a series.
 #[utoipa::path(get, path = "/timeseries/{key}", tag = "timeseries", operation_id = "get_series", params(SeriesPath),
     responses(
-        ReadFailures,
-        (status = 200, description = "The series", body = SeriesView),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        LookFailures,
+        (status = 200, description = "The series", body = SeriesView)))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -125,11 +115,8 @@ pub(super) async fn get_series(
 /// Delete a series with all its samples.
 #[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
     responses(
-        WriteFailures,
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        ChangeFailures,
+        (status = 204, description = "It is gone")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -147,17 +134,11 @@ pub(super) async fn delete_series(
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
     responses(
-        WriteFailures,
+        BodyFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
-            ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key")))))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+            ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
 pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -172,11 +153,8 @@ pub(super) async fn post_samples(
 #[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
     params(SeriesPath, DeletionQuery),
     responses(
-        WriteFailures,
-        (status = 200, description = "How many samples are gone", body = DeletedSamples),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        ChangeFailures,
+        (status = 200, description = "How many samples are gone", body = DeletedSamples)))]
 pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -190,11 +168,9 @@ pub(super) async fn delete_samples(
 #[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
     params(SeriesPath),
     responses(
-        ReadFailures,
+        LookFailures,
         (status = 200, description = "The newest sample", body = SampleView),
-        (status = 404, description = "series-not-found, series-empty", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 404, description = "`series-not-found`, `series-empty`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_latest(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -277,10 +253,10 @@ pub(super) struct LoadQuery {
     responses(
         WriteFailures,
         (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, invalid-body, too-many-refused", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `invalid-body`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,

@@ -12,9 +12,10 @@ use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use super::failures::{BodyFailures, RangeFailures};
 use super::range::{Range, accepted, page_response};
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
-use crate::http::failures::{ReadFailures, WriteFailures};
+use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Problem, ProblemBody};
 
@@ -81,12 +82,9 @@ pub(in crate::features::timeseries) struct MeterReadings {
 #[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
     params(MeterPath), request_body = NewReadings,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -101,11 +99,8 @@ pub(in crate::features::timeseries) async fn post_readings(
 #[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "get_readings",
     params(MeterPath, EnergyQuery, RangeQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        RangeFailures,
+        (status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -140,12 +135,9 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -162,11 +154,8 @@ pub(in crate::features::timeseries) async fn post_prices(
 #[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
     params(SymbolPath, RangeQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        RangeFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -180,14 +169,11 @@ pub(in crate::features::timeseries) async fn get_prices(
 #[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
     request_body = NewSamples,
     responses(
-        WriteFailures,
+        JsonBodyFailures, WriteFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_market_volume(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
@@ -202,9 +188,9 @@ pub(in crate::features::timeseries) async fn post_market_volume(
     responses(
         ReadFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `range-too-wide`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_market_volume(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<RangeQuery>,
@@ -217,14 +203,8 @@ pub(in crate::features::timeseries) async fn get_market_volume(
 #[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
     params(SettlementPath), request_body = NewSamples,
     responses(
-        WriteFailures,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        BodyFailures,
+        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
 pub(in crate::features::timeseries) async fn post_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,
@@ -239,11 +219,8 @@ pub(in crate::features::timeseries) async fn post_settlements(
 #[utoipa::path(get, path = "/settlements/{type}", tag = "timeseries", operation_id = "get_settlements",
     params(SettlementPath, RangeQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        RangeFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,

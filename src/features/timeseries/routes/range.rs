@@ -11,8 +11,9 @@ use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuer
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use super::failures::RangeFailures;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::ReadFailures;
+use crate::http::failures::{JsonBodyFailures, ReadFailures};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// A page of a range as the document describes it; `render` writes it.
@@ -67,11 +68,8 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        RangeFailures,
+        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_range(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -147,12 +145,9 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
 #[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
     params(SeriesPath, RangeQuery),
     responses(
-        ReadFailures,
+        RangeFailures,
         (status = 200, description = "The window", content(
-            (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+            (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn export_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -168,11 +163,8 @@ pub(in crate::features::timeseries) async fn export_series(
 #[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
     params(SeriesPath, WindowQuery),
     responses(
-        ReadFailures,
-        (status = 200, description = "The statistics; null where there are no samples", body = Stats),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        RangeFailures,
+        (status = 200, description = "The statistics; null where there are no samples", body = Stats)))]
 pub(in crate::features::timeseries) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -220,14 +212,11 @@ pub(in crate::features::timeseries) struct ItemRange {
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
     responses(
-        ReadFailures,
+        JsonBodyFailures, ReadFailures,
         (status = 200, description = "A page of series, or all groups; all series as lines", content(
             (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-query, invalid-body, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid-query`, `invalid-body`, `range-too-wide`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,

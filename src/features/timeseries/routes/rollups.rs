@@ -9,8 +9,8 @@ use super::super::query::SeriesPath;
 use super::super::rollup::{NewRollup, RollupEntry};
 use super::super::series::SeriesKey;
 use super::super::service::TimeseriesService;
+use super::failures::{BodyFailures, ChangeFailures, LookFailures};
 use crate::http::extract::{Json, NoQuery, Path};
-use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
@@ -36,15 +36,10 @@ pub(in crate::features::timeseries) struct RollupPath {
 #[utoipa::path(post, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "post_rollup",
     params(SeriesPath), request_body = NewRollup,
     responses(
-        WriteFailures,
+        BodyFailures,
         (status = 200, description = "It was there", body = RollupEntry),
         (status = 201, description = "It is added", body = RollupEntry),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "rollup-exists, too-many-rollups, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 409, description = "`rollup-exists`, `too-many-rollups`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -62,11 +57,8 @@ pub(in crate::features::timeseries) async fn post_rollup(
 #[utoipa::path(get, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "list_rollups",
     params(SeriesPath),
     responses(
-        ReadFailures,
-        (status = 200, description = "All of them, on one page", body = Page<RollupEntry>),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        LookFailures,
+        (status = 200, description = "All of them, on one page", body = Page<RollupEntry>)))]
 pub(in crate::features::timeseries) async fn list_rollups(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -79,11 +71,9 @@ pub(in crate::features::timeseries) async fn list_rollups(
 #[utoipa::path(delete, path = "/timeseries/{key}/rollups/{rollup}", tag = "timeseries", operation_id = "delete_rollup",
     params(RollupPath),
     responses(
-        WriteFailures,
+        ChangeFailures,
         (status = 204, description = "It is gone"),
-        (status = 404, description = "series-not-found, rollup-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 404, description = "`series-not-found`, `rollup-not-found`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn delete_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(RollupPath { key, rollup }): Path<RollupPath>,
