@@ -2,6 +2,7 @@
 //! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
 //! in [`prom`].
 
+mod failures;
 mod influx;
 mod platform;
 mod prom;
@@ -40,6 +41,7 @@ use crate::http::fencing::GrantToken;
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
+use failures::{BodyFailures, SeriesFailures};
 
 /// List the series, all of them or those with given labels.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
@@ -61,15 +63,13 @@ pub(super) async fn list_series(
     request_body = Creation,
     responses(
         WriteFailures,
+        BodyFailures,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
         (status = 201, description = "It is created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
             ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
             ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key")))))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "series-exists, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
@@ -89,12 +89,9 @@ pub(super) async fn put_series(
     request_body = Alteration,
     responses(
         WriteFailures,
+        SeriesFailures,
+        BodyFailures,
         (status = 200, description = "The series as it is now", body = SeriesView),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
@@ -110,9 +107,8 @@ pub(super) async fn patch_series(
 #[utoipa::path(get, path = "/timeseries/{key}", tag = "timeseries", operation_id = "get_series", params(SeriesPath),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "The series", body = SeriesView),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
@@ -126,9 +122,8 @@ pub(super) async fn get_series(
 #[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
     responses(
         WriteFailures,
+        SeriesFailures,
         (status = 204, description = "It is gone"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
@@ -148,15 +143,12 @@ pub(super) async fn delete_series(
     params(SeriesPath), request_body = NewSamples,
     responses(
         WriteFailures,
+        SeriesFailures,
+        BodyFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
             ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key")))))),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
@@ -173,9 +165,8 @@ pub(super) async fn post_samples(
     params(SeriesPath, DeletionQuery),
     responses(
         WriteFailures,
+        SeriesFailures,
         (status = 200, description = "How many samples are gone", body = DeletedSamples),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,

@@ -12,6 +12,7 @@ use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use super::failures::{BodyFailures, SeriesFailures};
 use super::range::{Range, accepted, page_response};
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::failures::{ReadFailures, WriteFailures};
@@ -82,10 +83,8 @@ pub(in crate::features::timeseries) struct MeterReadings {
     params(MeterPath), request_body = NewReadings,
     responses(
         WriteFailures,
+        BodyFailures,
         (status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_readings(
     State(timeseries): State<TimeseriesService>,
@@ -102,9 +101,8 @@ pub(in crate::features::timeseries) async fn post_readings(
     params(MeterPath, EnergyQuery, RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_readings(
     State(timeseries): State<TimeseriesService>,
@@ -141,10 +139,8 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
     params(SymbolPath), request_body = NewPrices,
     responses(
         WriteFailures,
+        BodyFailures,
         (status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_prices(
     State(timeseries): State<TimeseriesService>,
@@ -163,9 +159,8 @@ pub(in crate::features::timeseries) async fn post_prices(
     params(SymbolPath, RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_prices(
     State(timeseries): State<TimeseriesService>,
@@ -181,12 +176,9 @@ pub(in crate::features::timeseries) async fn get_prices(
     request_body = NewSamples,
     responses(
         WriteFailures,
+        SeriesFailures,
+        BodyFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_market_volume(
     State(timeseries): State<TimeseriesService>,
@@ -201,9 +193,8 @@ pub(in crate::features::timeseries) async fn post_market_volume(
 #[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_market_volume(
     State(timeseries): State<TimeseriesService>,
@@ -218,12 +209,9 @@ pub(in crate::features::timeseries) async fn get_market_volume(
     params(SettlementPath), request_body = NewSamples,
     responses(
         WriteFailures,
+        SeriesFailures,
+        BodyFailures,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_settlements(
     State(timeseries): State<TimeseriesService>,
@@ -240,9 +228,8 @@ pub(in crate::features::timeseries) async fn post_settlements(
     params(SettlementPath, RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_settlements(
     State(timeseries): State<TimeseriesService>,

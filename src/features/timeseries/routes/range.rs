@@ -11,6 +11,7 @@ use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuer
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use super::failures::{BodyFailures, SeriesFailures};
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::failures::ReadFailures;
 use crate::http::problem::{Problem, ProblemBody};
@@ -68,9 +69,8 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
     params(SeriesPath, RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_range(
     State(timeseries): State<TimeseriesService>,
@@ -148,10 +148,9 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
     params(SeriesPath, RangeQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "The window", content(
             (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn export_series(
     State(timeseries): State<TimeseriesService>,
@@ -169,9 +168,8 @@ pub(in crate::features::timeseries) async fn export_series(
     params(SeriesPath, WindowQuery),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "The statistics; null where there are no samples", body = Stats),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
@@ -218,11 +216,9 @@ pub(in crate::features::timeseries) struct ItemRange {
     request_body = ManyQuery,
     responses(
         ReadFailures,
+        BodyFailures,
         (status = 200, description = "A page of series, or all groups", body = ManyRanges),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-query, invalid-body, range-too-wide", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,

@@ -9,6 +9,7 @@ use super::super::query::SeriesPath;
 use super::super::rollup::{NewRollup, RollupEntry};
 use super::super::series::SeriesKey;
 use super::super::service::TimeseriesService;
+use super::failures::{BodyFailures, SeriesFailures};
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::failures::{ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
@@ -37,13 +38,11 @@ pub(in crate::features::timeseries) struct RollupPath {
     params(SeriesPath), request_body = NewRollup,
     responses(
         WriteFailures,
+        BodyFailures,
         (status = 200, description = "It was there", body = RollupEntry),
         (status = 201, description = "It is added", body = RollupEntry),
-        (status = 400, description = "invalid-json, json-too-deep, body-incomplete", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "rollup-exists, too-many-rollups, wrong-type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "body-too-large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "unsupported-media-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query, invalid-body", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_rollup(
     State(timeseries): State<TimeseriesService>,
@@ -63,9 +62,8 @@ pub(in crate::features::timeseries) async fn post_rollup(
     params(SeriesPath),
     responses(
         ReadFailures,
+        SeriesFailures,
         (status = 200, description = "All of them, on one page", body = Page<RollupEntry>),
-        (status = 404, description = "series-not-found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "wrong-type", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "invalid-path, invalid-query", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn list_rollups(
     State(timeseries): State<TimeseriesService>,
