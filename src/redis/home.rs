@@ -194,7 +194,7 @@ impl Home {
             match self.settle().await {
                 Ok(known) => parts.report(self.0.holding.things, part(self.0.holding, known, self.0.wish)),
                 Err(fault) => {
-                    tracing::debug!(%fault, kept = self.0.holding.things, "it is not known where values are kept")
+                    tracing::debug!(%fault, kept = self.0.holding.things, "it is not known where values are kept");
                 }
             }
         }

@@ -150,9 +150,10 @@ async fn run(app: &TestApp, series: &str, step: &Step) -> (u16, String) {
             app.post(&format!("{path}/samples"), body).await
         }
         Step::Load(batch) => {
-            let lines: String = batch.iter().map(|(time, value)| format!("{series},{time},{value}\n")).collect();
+            let lines: Vec<String> = batch.iter().map(|(time, value)| format!("{series},{time},{value}\n")).collect();
             let csv = [("content-type", "text/csv")];
-            app.send(Method::POST, "/timeseries/samples", &csv, format!("series,timestamp,value\n{lines}")).await
+            app.send(Method::POST, "/timeseries/samples", &csv, format!("series,timestamp,value\n{}", lines.concat()))
+                .await
         }
         Step::Delete(from, to) => app.delete(&format!("{path}/samples?from={from}&to={to}")).await,
         Step::Alter(change) => app.patch(&path, change.clone()).await,

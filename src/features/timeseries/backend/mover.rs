@@ -16,7 +16,7 @@ use super::native::NativeBackend;
 use super::packing::Packing;
 use super::{Description, Order, Stretch, Window};
 use crate::clock::{Clock, MAX_TIMESTAMP};
-use crate::redis::{Backend, Dedicated, Effect, Key, Redis, RedisFault};
+use crate::redis::{Answers, Backend, Batch, Dedicated, Effect, Key, Redis, RedisFault};
 
 use super::super::config::TimeseriesConfig;
 use super::super::error::TimeseriesError;
@@ -180,7 +180,7 @@ impl Mover {
         let mut create = command("TS.CREATE", &copy.head);
         create.arg("RETENTION").arg(definition.retention_ms);
         create.arg("DUPLICATE_POLICY").arg(definition.duplicate_policy.name());
-        self.redis.query::<()>(&create, Effect::Write).await?;
+        self.write(copy, |batch| batch.command(create, Effect::Write)).await?.value()?;
         let (mut copied, mut rest) = (Copied::default(), Some(EVERYTHING));
         while let Some(window) = rest {
             let found = self.native.read(key, window, Order::Asc, usize::MAX).await?;
@@ -192,10 +192,11 @@ impl Mover {
                     // The shortest digits that are read back to the same bits.
                     add.arg(&copy.head).arg(timestamp).arg(format!("{value:e}"));
                 }
-                let added: Vec<i64> = self.redis.query(&add, Effect::Write).await?;
+                let added = self.write(copy, |batch| batch.command(add, Effect::Write)).await?.value()?;
+                let added: Vec<i64> =
+                    redis::from_redis_value(added).map_err(|error| RedisFault::bad_reply(error, Effect::Write))?;
                 copied.stored += count(added.len());
             }
-            self.limit_life(copy).await?;
             tell(copied.stored);
             rest = left;
         }
@@ -227,10 +228,10 @@ impl Mover {
                     now: "",
                     fence: None,
                 };
-                copied.stored += self.redis.call(&append).await?.map_or(0, |appended| count(appended.stored));
+                let appended = self.write(copy, |batch| batch.call(&append)).await?.call::<Append<'_>>()?;
+                copied.stored += appended.map_or(0, |appended| count(appended.stored));
             }
             self.packing.pack_all(slice::from_ref(copy)).await?;
-            self.limit_life(copy).await?;
             tell(copied.stored);
             rest = left;
         }
@@ -243,13 +244,14 @@ impl Mover {
         self.redis.query(&unlink, Effect::Write).await
     }
 
-    async fn limit_life(&self, copy: &SeriesKeys) -> Result<(), RedisFault> {
-        let keys = [&copy.hash, &copy.head, &copy.chunks];
-        let expire = |key: &Key| command("EXPIRE", key).arg(COPY_LIFE.as_secs()).clone();
-        for answer in self.redis.query_all(&keys.map(expire), Effect::Write).await? {
-            answer?;
+    /// Makes one write to a copy, whose keys expire from the moment in which they are made.
+    async fn write(&self, copy: &SeriesKeys, add: impl FnOnce(&mut Batch)) -> Result<Answers, RedisFault> {
+        let mut batch = Batch::new();
+        add(&mut batch);
+        for key in [&copy.hash, &copy.head, &copy.chunks] {
+            batch.command(command("EXPIRE", key).arg(COPY_LIFE.as_secs()).clone(), Effect::Write);
         }
-        Ok(())
+        self.redis.run(batch).await
     }
 
     /// What the hash of a copy says of its sealed chunks, as fields and values.
