@@ -14,8 +14,10 @@ fn migrate(to: &str, url: &str, prefix: &str) -> Output {
 
 /// A service that begins without the module, and follows the record at once.
 async fn service(url: &str) -> TestApp {
+    // A slow moment of the machine is not a failure.
+    let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
     let config = "redis.check_interval = \"50ms\"\ntimeseries.backend = \"native\"\ntimeseries.chunk_samples = 16";
-    TestApp::builder().config(&on_module_redis(url)).config(config).spawn().await
+    TestApp::builder().config(&on_module_redis(url)).config(patience).config(config).spawn().await
 }
 
 fn prefix(app: &TestApp) -> String {
