@@ -16,6 +16,7 @@ mod bare;
 mod client;
 mod codec;
 mod get;
+mod hosts;
 mod ingest;
 mod json;
 mod layers;
@@ -52,6 +53,7 @@ const PARTS: &[(&str, Part)] = &[
     ("json-paths", json::paths::run),
     ("json-log", json::log::run),
     ("json-hot", json::hot::run),
+    ("hosts", hosts::run),
     ("ingest", ingest::run),
     ("range", range::run),
     ("codec", codec::run),
@@ -64,7 +66,12 @@ fn main() {
     if let [command, port, body] = &arguments[..]
         && command == bare::COMMAND
     {
-        return bare::serve(port.parse().expect("a port"), body.clone());
+        return bare::serve(port.parse().expect("a port"), &bare::answering(body.clone()));
+    }
+    if let [command, port] = &arguments[..]
+        && command == hosts::peer::COMMAND
+    {
+        return bare::serve(port.parse().expect("a port"), &hosts::peer::router());
     }
     for argument in &arguments {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();

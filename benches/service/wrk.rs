@@ -48,9 +48,23 @@ impl<'a> Question<'a> {
     }
 
     /// The same PUT to every `<before><number><after>` in turns.
-    pub fn put_in_turns([before, after]: [&'a str; 2], count: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
-        let turns = Turns { method: "PUT", after, count };
-        Self { path: before, header, json: Some(json), turns: Some(turns) }
+    pub fn put_in_turns(path: [&'a str; 2], count: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
+        Self::in_turns("PUT", path, count, header, json)
+    }
+
+    /// The same with POST.
+    pub fn post_in_turns(path: [&'a str; 2], count: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
+        Self::in_turns("POST", path, count, header, json)
+    }
+
+    fn in_turns(
+        method: &'a str,
+        [before, after]: [&'a str; 2],
+        count: &'a str,
+        header: Option<&'a str>,
+        json: &'a str,
+    ) -> Self {
+        Self { path: before, header, json: Some(json), turns: Some(Turns { method, after, count }) }
     }
 }
 
