@@ -18,12 +18,16 @@ use tokio_util::sync::CancellationToken;
 /// The argument that makes this binary the peer.
 pub const COMMAND: &str = "serve-bare";
 
-/// Answers every path with `body`, with as many workers as the service would have, until it is killed.
-pub fn serve(port: u16, body: String) {
+/// Answers every path with `body`.
+pub fn answering(body: String) -> Router {
+    let body = Bytes::from(body);
+    Router::new().fallback(any(move || std::future::ready(body.clone())))
+}
+
+/// Serves with as many workers as the service would have, until it is killed.
+pub fn serve(port: u16, router: &Router) {
     let config: HttpConfig = Config::load(None, []).and_then(|config| config.section()).expect("the defaults");
     let connections = Metrics::new().http.connections.clone();
-    let body = Bytes::from(body);
-    let router = Router::new().fallback(any(move || std::future::ready(body.clone())));
     let mut senders = Vec::new();
     for _ in 0..config.worker_count() {
         let (sender, incoming) = mpsc::unbounded_channel();

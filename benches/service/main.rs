@@ -15,6 +15,7 @@
 mod bare;
 mod client;
 mod get;
+mod hosts;
 mod json;
 mod layers;
 mod locks;
@@ -56,6 +57,7 @@ const PARTS: &[(&str, Part)] = &[
     ("series-range", timeseries::range::run),
     ("series-sums", timeseries::sums::run),
     ("series-codec", timeseries::codec::run),
+    ("hosts", hosts::run),
     ("start", start::run),
 ];
 
@@ -65,7 +67,12 @@ fn main() {
     if let [command, port, body] = &arguments[..]
         && command == bare::COMMAND
     {
-        return bare::serve(port.parse().expect("a port"), body.clone());
+        return bare::serve(port.parse().expect("a port"), &bare::answering(body.clone()));
+    }
+    if let [command, port] = &arguments[..]
+        && command == hosts::peer::COMMAND
+    {
+        return bare::serve(port.parse().expect("a port"), &hosts::peer::router());
     }
     for argument in &arguments {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();

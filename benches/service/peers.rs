@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::bare;
 use crate::client::Client;
 use crate::process::start_ticks;
+use crate::{bare, hosts};
 
 /// The credential of every measured request: checking it is one of the layers.
 const KEY: &str = "ak_0123456789abcdef0123456789abcdef";
@@ -65,10 +65,10 @@ impl Bench {
     /// The same with more configuration, TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let scopes = ["cache", "timeseries", "locks", "json", "users"]
+        let scopes = ["cache", "timeseries", "locks", "json", "users", "hosts"]
             .map(|of| format!(r#""{of}:read", "{of}:write""#))
             .join(", ");
-        let scopes = format!(r#"{scopes}, "ratelimit:check""#);
+        let scopes = format!(r#"{scopes}, "ratelimit:check", "metrics:read""#);
         let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}");
         let port = free_port();
         let file = self.directory.path().join(format!("service-{port}.toml"));
@@ -119,6 +119,14 @@ impl Bench {
         let port = free_port();
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
         command.args([bare::COMMAND, &port.to_string(), body]);
+        Service::start(command, port, &self.output)
+    }
+
+    /// A bare route that reads a host's sample.
+    pub fn samples_peer(&self) -> Service {
+        let port = free_port();
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args([hosts::peer::COMMAND, &port.to_string()]);
         Service::start(command, port, &self.output)
     }
 }
