@@ -256,6 +256,24 @@ async fn two_replicas_fill_one_rollup() {
     assert_eq!(raw.as_array().map(Vec::len), usize::try_from(counted).ok());
 }
 
+#[tokio::test]
+async fn a_bucket_that_retention_has_cut_is_not_believed_when_retention_goes_back() {
+    let app = TestApp::builder().config(SHORT).spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 1_000 })).await.expect(201);
+    add(&app, "/timeseries/a", json!({ "bucket": "100ms", "agg": "sum" })).await.expect(201);
+    write(&app, "/timeseries/a", vec![sample(1_850, 1.0), sample(2_700, 1.0)]).await;
+    filled(&app, "/timeseries/a").await;
+    // Samples before 1860 are out of sight now, so the bucket of the late one cannot be filled.
+    write(&app, "/timeseries/a", vec![sample(2_860, 1.0)]).await;
+    write(&app, "/timeseries/a", vec![sample(1_870, 1.0)]).await;
+    filled(&app, "/timeseries/a").await;
+    app.delete("/timeseries/a/samples?from=2860&to=2860").await.expect(200);
+    let expected = json!([{ "timestamp": 1_800, "value": 2.0 }, { "timestamp": 2_700, "value": 1.0 }]);
+    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=100ms").await, expected);
+    filled(&app, "/timeseries/a").await;
+    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=100ms").await, expected);
+}
+
 /// One series with rollups and one without get the same changes.
 #[derive(Clone, Debug)]
 enum Step {

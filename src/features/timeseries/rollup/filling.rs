@@ -99,8 +99,7 @@ impl Filling {
             revision: state.revision,
             done: &mark(change),
             rest: &rest,
-            // Samples before that are out of sight, and buckets were not filled from them.
-            from: Some(state.floor()).filter(|floor| change.from < *floor),
+            from: Some(state.floor()).filter(|floor| state.begins_before(change.from, *floor)),
             fields: &filled.fields,
         };
         let is_first = self.backend.redis().call(&commit).await?;

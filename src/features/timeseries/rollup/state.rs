@@ -73,6 +73,12 @@ impl State {
         }
     }
 
+    /// Whether a change at `time` is one of buckets that begin before the floor: what is out of sight they were not filled
+    /// from, and should the newest samples be deleted, it comes into sight again.
+    pub(super) fn begins_before(&self, time: UnixMillis, floor: UnixMillis) -> bool {
+        time < floor || self.rules.iter().any(|rule| rule.grid.clone().bucket(time).start < floor)
+    }
+
     /// The oldest time of a rule's buckets.
     pub(super) fn floor_of(&self, rule: &Rule) -> UnixMillis {
         match (self.newest, rule.retention(self.retention_ms)) {
