@@ -132,6 +132,8 @@ end
 if plain ~= marks then redis.call('HSET', KEYS[1], 'plain', plain) end
 -- What rollups hold of the window is no longer true.
 rolled = tonumber(rolled or 0)
+-- Who is filling them has read samples that retention hid, and shows again when the newest ones went: he begins anew.
+if deleted > 0 and rolled > 0 then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
 if deleted > 0 and from < rolled then
   local changed = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ','
   redis.call('HSET', KEYS[1], 'unrolled', (unrolled or '') .. changed)

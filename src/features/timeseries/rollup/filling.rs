@@ -94,12 +94,15 @@ impl Filling {
         let Some(&change) = state.unrolled.first() else { return Ok(false) };
         let Some(filled) = self.compute(key, &keys, &state, change).await? else { return Ok(false) };
         let rest = filled.rest.map(mark).unwrap_or_default();
+        // Writers may have moved the floor while samples were read: whatever that hid lies before this one.
+        let Some(Some(now)) = self.backend.rollups(&keys).await? else { return Ok(false) };
+        let floor = now.floor();
         let commit = Commit {
             keys: &keys,
             revision: state.revision,
             done: &mark(change),
             rest: &rest,
-            from: Some(state.floor()).filter(|floor| state.begins_before(change.from, *floor)),
+            from: Some(floor).filter(|floor| state.begins_before(change.from, *floor)),
             fields: &filled.fields,
         };
         let is_first = self.backend.redis().call(&commit).await?;
