@@ -45,21 +45,19 @@ async fn replay(family: &str, least_equal: usize) {
 
 async fn replay_with(family: &str, least_equal: usize, config: &str) {
     let builder = || TestApp::builder().config(LIKE_THE_MODULE).config(config);
-    compare(&builder().spawn().await, family, least_equal).await;
+    let native = builder().spawn().await;
+    compare(&native, family, least_equal, async || native.redis().command(&["FLUSHALL"])).await;
     if let Some(url) = module_redis_url() {
-        compare(
-            &builder().config("timeseries.backend = \"module\"").config(&on_module_redis(&url)).spawn().await,
-            family,
-            least_equal,
-        )
-        .await;
+        let module = builder().config("timeseries.backend = \"module\"").config(&on_module_redis(&url)).spawn().await;
+        compare(&module, family, least_equal, async || clear(&module).await).await;
     }
 }
 
-async fn compare(app: &TestApp, family: &str, least_equal: usize) {
+/// `empty` deletes what the scenario before has left.
+async fn compare(app: &TestApp, family: &str, least_equal: usize, empty: impl AsyncFn()) {
     let mut tally = Tally::default();
     for scenario in scenarios(family) {
-        clear(app).await;
+        empty().await;
         let mut caller = Caller::new(app);
         for command in &scenario.setup {
             if caller.run(command).await.is_err() {
