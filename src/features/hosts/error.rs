@@ -6,7 +6,7 @@ use super::chunk::ChunkError;
 use super::forecast::ForecastError;
 use super::model::HostId;
 use super::sample::Breach;
-use crate::http::problem::{INVALID_BODY, Location, Problem};
+use crate::http::problem::{INVALID_BODY, Location, OVERLOADED, Problem};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
@@ -27,6 +27,8 @@ pub(super) enum HostsError {
     WrongOrganisation { organisation: String },
     #[error("as many hosts as may be kept in memory wait for Redis")]
     TooManyHosts,
+    #[error("samples come faster than Redis takes them")]
+    TooManySamples,
     /// None of a body's samples is good.
     #[error("no sample was accepted")]
     Refused(Vec<Breach>),
@@ -47,6 +49,7 @@ impl From<HostsError> for Problem {
             HostsError::NotFound { .. } => known(&HOST_NOT_FOUND),
             HostsError::WrongOrganisation { .. } => known(&WRONG_ORGANISATION),
             HostsError::TooManyHosts => known(&TOO_MANY_HOSTS).retry_after(Duration::from_secs(1)),
+            HostsError::TooManySamples => known(&OVERLOADED).retry_after(Duration::from_secs(1)),
             HostsError::Refused(breaches) => {
                 let summary = |Breach { pointer, detail }: &Breach| match pointer.trim_start_matches('/') {
                     "" => detail.clone(),

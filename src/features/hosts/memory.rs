@@ -303,6 +303,12 @@ impl Memory {
         self.unstored.load(Ordering::Relaxed)
     }
 
+    /// Whether so many further samples would have others dropped.
+    pub(super) fn is_full(&self, count: usize) -> bool {
+        let unstored = self.unstored();
+        unstored > 0 && unstored + count as u64 > self.max_unstored
+    }
+
     fn settle(&self, host: &Host, until: u64) -> u64 {
         let settled = host.settle(until, self.keep);
         self.unstored.fetch_sub(settled, Ordering::Relaxed);

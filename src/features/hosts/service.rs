@@ -95,7 +95,8 @@ impl HostService {
     /// Takes samples in; they reach Redis with the next batch.
     ///
     /// # Errors
-    /// [`HostsError::NotFound`] when the host is another organisation's, [`HostsError::TooManyHosts`].
+    /// [`HostsError::NotFound`] when the host is another organisation's, [`HostsError::TooManyHosts`],
+    /// [`HostsError::TooManySamples`].
     pub(super) async fn record(
         &self,
         reach: &Reach,
@@ -104,6 +105,10 @@ impl HostService {
         agent: Option<Agent>,
     ) -> Result<Stored, HostsError> {
         let host = self.host_of_writer(reach, id).await?;
+        // A Redis that is there will take what waits: agents may wait for that, and nothing need be dropped.
+        if self.spool.is_none() && self.memory.is_full(samples.len()) && self.redis.report().connected {
+            return Err(HostsError::TooManySamples);
+        }
         self.metrics.accepted.inc_by(samples.len() as u64);
         let Some(spool) = &self.spool else {
             self.memory.record(&host, samples, agent, self.clock.now());

@@ -86,6 +86,24 @@ async fn the_oldest_are_dropped_and_counted_when_too_many_wait() {
 }
 
 #[tokio::test]
+async fn a_redis_that_is_slow_has_agents_wait_and_nothing_is_dropped() {
+    let config = "hosts.unstored_samples = 10\nredis.command_timeout = \"20s\"";
+    let app = TestApp::builder().behind_proxy().config(config).spawn().await;
+    send(&app, WEB, [0]).await;
+    flush(&app).await;
+    app.proxy().stall();
+    send(&app, WEB, 1..=10).await;
+    let refused = app.post("/hosts/web-1/metrics", sample(11)).await;
+    assert!(refused.expect_problem(503, "overloaded")["retry_after_ms"].is_u64());
+    app.proxy().heal();
+    eventually("there is room again", async || app.post("/hosts/web-1/metrics", sample(11)).await.is(202)).await;
+    flush(&app).await;
+    let recent = app.get("/hosts/web-1/metrics/recent").await.expect(200).json();
+    assert_eq!(times(&recent), (0..=11).rev().collect::<Vec<_>>());
+    assert!(app.get("/metrics").await.text().contains("host_samples_total{event=\"dropped\"} 0"));
+}
+
+#[tokio::test]
 async fn a_host_that_waits_for_redis_keeps_its_place_in_memory() {
     let app = TestApp::builder().behind_proxy().config("hosts.max_hosts = 2").spawn().await;
     cut(&app).await;

@@ -34,7 +34,7 @@ use crate::http::problem::{Problem, ProblemBody};
         (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn post_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -69,7 +69,7 @@ pub(in super::super) async fn post_host_metrics(
         (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn post_heartbeat(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
