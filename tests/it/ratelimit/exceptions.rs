@@ -287,6 +287,7 @@ async fn waiting_as_long_as_memory_says_is_long_enough() {
             assert_eq!(refused["allowed"], false, "{refused}");
             wait = refused["retry_after_ms"].as_u64().expect("a time");
         }
+        // That this long a wait is enough is what is tried.
         tokio::time::sleep(Duration::from_millis(wait)).await;
         assert_eq!(app.get("/ratelimit/quick/k").await.json()["allowed"], true);
     }
