@@ -22,10 +22,10 @@ use crate::deps::{Deps, Shared};
 use crate::features::{FEATURES, StartError, idempotency, ratelimit};
 use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
 use crate::http::auth::Authenticator;
-use crate::http::edge::{Edge, EdgeLayer};
+use crate::http::middleware::{Middleware, MiddlewareLayer};
 use crate::http::problem::{self, Problem, ProblemKind};
-use crate::http::{documentation, fencing, openapi};
-use crate::lifecycle::{Parts, Phase, Tasks};
+use crate::http::{documentation, fencing, openapi, openapi_responses};
+use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -103,13 +103,13 @@ impl App {
         let redis = RedisRoles::new(&config.section()?, config.section()?, &scripts(), lanes, &metrics)?;
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
-        let (parts, phase) = (Parts::default(), Phase::default());
+        let (component_health, phase) = (ComponentHealth::default(), Phase::default());
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
-        let deps = Deps { config, configs, redis, clock, tasks, parts, metrics, traces, phase, shared };
+        let deps = Deps { config, configs, redis, clock, tasks, component_health, metrics, traces, phase, shared };
         let (routes, document) = api(&deps)?;
         let pages = documentation::pages(openapi::text(&document)?);
-        Ok(Self { router: behind_edge(&deps, access_table(), routes, pages)?, deps, http })
+        Ok(Self { router: behind_middleware(&deps, access_table(), routes, pages)?, deps, http })
     }
 
     /// Connects lane 0 and starts the features' background work, on the current runtime.
@@ -145,13 +145,13 @@ impl App {
 ///
 /// # Errors
 /// A wrong configuration.
-pub fn behind_edge(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router) -> Result<Router, StartError> {
+pub fn behind_middleware(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router) -> Result<Router, StartError> {
     let table = RouteTable::new(rows, &deps.metrics.http);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
-    let edge = Edge::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
+    let middleware = Middleware::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
     Ok(Router::new().nest(LEGACY_MOUNT, routes.clone()).merge(routes).merge(pages).fallback(no_such_route).layer((
-        EdgeLayer(Arc::new(edge)),
+        MiddlewareLayer(Arc::new(middleware)),
         ratelimit::guard(deps)?,
         idempotency::guard(deps)?,
     )))
@@ -166,7 +166,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let deps = Deps {
         redis: RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
-        parts: Parts::default(),
+        component_health: ComponentHealth::default(),
         clock: Clock::System,
         metrics,
         traces: Traces::default(),
@@ -209,6 +209,7 @@ fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
     }
     let (routes, mut document) = described.split_for_parts();
     openapi::secure(&mut document, &access_table())?;
+    openapi_responses::describe(&mut document, &access_table());
     fencing::describe(&mut document, &access_table());
     openapi::silence_heads(&mut document);
     Ok((routes, document))

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::lifecycle::{Parts, Phase, Tasks};
+use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::RedisRoles;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -21,7 +21,7 @@ pub struct Deps {
     pub redis: RedisRoles,
     pub clock: Clock,
     pub tasks: Tasks,
-    pub parts: Parts,
+    pub component_health: ComponentHealth,
     pub metrics: Metrics,
     pub traces: Traces,
     pub phase: Phase,

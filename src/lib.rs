@@ -10,7 +10,7 @@
 //!
 //! # One request's journey
 //!
-//! [`http::server`] accepts it on a worker thread, [`http::edge`] admits it, the feature's `routes.rs` extracts its
+//! [`http::server`] accepts it on a worker thread, [`http::middleware`] admits it, the feature's `routes.rs` extracts its
 //! parts, `service.rs` decides, `keys.rs` and `scripts.rs` speak to [`redis`], and a failure climbs back as
 //! `RedisFault -> feature error -> Problem`, which the edge writes and logs once.
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 
+use super::problem::ProblemKind;
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
 
 /// What a caller must bring.
@@ -54,17 +55,34 @@ pub struct Access {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    /// The problems that it can return, as lists of kinds; the API document shows them.
+    pub problems: &'static [&'static [&'static ProblemKind]],
 }
 
 impl Access {
     /// Anybody may call it.
     pub const fn public(method: &'static str, path: &'static str) -> Self {
-        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None }
+        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None, problems: &[] }
     }
 
     /// Callers with `scope` may call it.
     pub const fn scoped(method: &'static str, path: &'static str, scope: &'static str) -> Self {
-        Self { method, path, guard: Guard::Scope(scope), budget: Budget::Standard, fencing: Fencing::None }
+        Self {
+            method,
+            path,
+            guard: Guard::Scope(scope),
+            budget: Budget::Standard,
+            fencing: Fencing::None,
+            problems: &[],
+        }
+    }
+
+    /// States the problems that the operation can return. The lists are those of [`problem`](super::problem), such as
+    /// [`REDIS_READ`](super::problem::REDIS_READ), and the feature's own.
+    #[must_use]
+    pub const fn problems(mut self, problems: &'static [&'static [&'static ProblemKind]]) -> Self {
+        self.problems = problems;
+        self
     }
 
     /// The same for a call that streams its body.

@@ -14,7 +14,7 @@ use super::extract::Path;
 use super::problem::{NOT_FOUND, Problem, ProblemKind};
 
 /// What of these pages the API document describes.
-pub static ACCESS: &[Access] = &[Access::public("GET", "/problems/{slug}")];
+pub static ACCESS: &[Access] = &[Access::public("GET", "/problems/{slug}").problems(&[&[&NOT_FOUND]])];
 
 type Kinds = &'static [&'static ProblemKind];
 
@@ -28,9 +28,7 @@ pub fn problem_pages(kinds: Vec<&'static ProblemKind>) -> OpenApiRouter {
 /// Explain a kind of error.
 #[utoipa::path(get, path = "/problems/{slug}", tag = "documentation", operation_id = "explain_problem",
     params(("slug" = String, Path, description = "The `code` of a problem", example = "redis-unavailable")),
-    responses((status = 200, description = "What the error means and what to do", body = String, content_type = "text/html"),
-              (status = 404, description = "`not-found`: there is no such kind", body = super::problem::ProblemBody,
-               content_type = "application/problem+json")))]
+    responses((status = 200, description = "What the error means and what to do", body = String, content_type = "text/html")))]
 async fn explain_problem(State(kinds): State<Kinds>, Path(slug): Path<String>) -> Result<Html<String>, Problem> {
     let kind = kinds.iter().find(|kind| kind.slug == slug);
     kind.map(|kind| Html(problem_page(kind)))

@@ -12,8 +12,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::access::{Access, Fencing};
-use super::failures;
 use super::openapi::operations;
+use super::openapi_responses;
 use super::problem::{self, Problem};
 use crate::redis::FencingToken;
 
@@ -68,7 +68,7 @@ pub fn describe(document: &mut OpenApi, rows: &[Access]) {
                 Fencing::Items => take_header(operation),
                 Fencing::Target => {
                     take_header(operation);
-                    failures::add(operation, "409", problem::STALE_FENCE.slug);
+                    openapi_responses::add(operation, "409", problem::STALE_FENCE.slug);
                 }
             }
         }
@@ -77,7 +77,7 @@ pub fn describe(document: &mut OpenApi, rows: &[Access]) {
 
 fn take_header(operation: &mut Operation) {
     operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
-    failures::add(operation, "422", problem::INVALID_HEADER.slug);
+    openapi_responses::add(operation, "422", problem::INVALID_HEADER.slug);
 }
 
 fn parameter() -> Parameter {

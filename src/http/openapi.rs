@@ -6,8 +6,10 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Guard};
+use super::problem::ProblemBody;
 
 /// The document before any feature has added to it.
 pub fn base() -> OpenApi {
@@ -27,7 +29,15 @@ pub fn base() -> OpenApi {
             .description(Some("A user's token, issued by the identity service."))
             .build(),
     );
-    let components = ComponentsBuilder::new().security_scheme("api_key", key).security_scheme("bearer", token).build();
+    // Every operation refers to these schemas by name; see `openapi_responses`.
+    let mut schemas = Vec::new();
+    ProblemBody::schemas(&mut schemas);
+    let components = ComponentsBuilder::new()
+        .schema("Problem", ProblemBody::schema())
+        .schemas_from_iter(schemas)
+        .security_scheme("api_key", key)
+        .security_scheme("bearer", token)
+        .build();
     OpenApiBuilder::new()
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").build()]))

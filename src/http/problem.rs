@@ -92,6 +92,17 @@ problems! { COMMON:
         "The request id finds the cause in the service's log.";
 }
 
+/// The problems of every operation that needs a credential.
+pub static CALLER: &[&ProblemKind] = &[&UNAUTHENTICATED, &FORBIDDEN, &INTERNAL, &REDIS_TIMEOUT, &DEADLINE_EXCEEDED];
+/// The problems of an operation that reads from Redis, in addition to [`CALLER`].
+pub static REDIS_READ: &[&ProblemKind] = &[&REDIS_UNAVAILABLE, &REDIS_BUSY, &REDIS_DENIED, &OVERLOADED];
+/// The problems of an operation that writes to Redis, in addition to [`CALLER`].
+pub static REDIS_WRITE: &[&ProblemKind] =
+    &[&REDIS_UNAVAILABLE, &REDIS_BUSY, &REDIS_DENIED, &REDIS_WRITES_REFUSED, &OVERLOADED, &REDIS_OUT_OF_MEMORY];
+/// The problems of an operation that reads a JSON body.
+pub static JSON_BODY: &[&ProblemKind] =
+    &[&INVALID_JSON, &TOO_DEEP, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &UNSUPPORTED_MEDIA_TYPE, &INVALID_BODY];
+
 /// Where a broken rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -4,11 +4,11 @@
 //! flight are answered and connections closed; then background tasks drain, so that they see what the last requests
 //! left behind. A second signal ends the process at once.
 
+mod component_health;
 pub mod deadline;
-mod parts;
 mod tasks;
 
-pub use parts::{Condition, Finding, Part, PartMember, Parts};
+pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding};
 pub use tasks::{TaskState, Tasks};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -38,7 +38,7 @@ impl Batch {
     pub fn call<S: ScriptCall>(&mut self, call: &S) {
         self.note(S::EFFECT);
         self.commands.add_command(Binding::by_hash(call));
-        self.scripts.push(Some(S::script().text(call.fence())));
+        self.scripts.push(Some(S::SCRIPT.text(call.fence())));
     }
 
     /// The write that runs after all others, also in a cluster; its answer is [`Answers::last`].
@@ -109,7 +109,7 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`] of the exchange or of the first command that failed.
     pub async fn query_together(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
-        self.travel(commands, effect).await?.into_iter().collect()
+        self.pipeline(commands, effect).await?.into_iter().collect()
     }
 
     /// Runs a batch in one round trip; in a cluster its commands travel singly and [`Batch::last`] follows them.
@@ -153,7 +153,7 @@ impl Redis {
         if let Some(last) = &batch.last {
             batch.commands.add_command(last.clone());
         }
-        let mut answers = self.travel(&batch.commands, batch.effect).await?;
+        let mut answers = self.pipeline(&batch.commands, batch.effect).await?;
         let last = answers.split_off(count.min(answers.len())).pop().map_or(Ok(()), |answer| answer.map(|_| ()));
         Ok((answers, last))
     }

@@ -47,14 +47,14 @@ impl Redis {
                 Ok(value) => {
                     under_way.end("ok");
                     if holds_read_only(&value) {
-                        self.give_up(link, &live, FaultKind::ReadOnly);
+                        self.reset_connection(link, &live, FaultKind::ReadOnly);
                     }
                     return Ok(value);
                 }
                 Err(fault) => fault,
             };
             under_way.end(fault.kind.label());
-            let renewed = fault.breaks_connection() && self.give_up(link, &live, fault.kind);
+            let renewed = fault.breaks_connection() && self.reset_connection(link, &live, fault.kind);
             let pause = match fault.kind {
                 FaultKind::NotReady if fault.outcome == Outcome::NotApplied => RETRY_PAUSE,
                 FaultKind::ReadOnly if renewed || self.0.is_cluster => Duration::ZERO,
@@ -71,7 +71,7 @@ impl Redis {
     }
 
     /// One exchange of a pipeline; each command has a result of its own.
-    pub(super) async fn travel(
+    pub(super) async fn pipeline(
         &self,
         commands: &Pipeline,
         effect: Effect,
@@ -88,11 +88,11 @@ impl Redis {
     }
 
     /// Has the connection made anew, if that can help; whether it is.
-    fn give_up(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
+    fn reset_connection(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
         let helps = if self.0.is_cluster {
             // It mends its own nodes; dropping it for one slow node would punish the others. But under a storm of lost
             // connections it may lose its way for good.
-            kind == FaultKind::Timeout && live.silence() > self.0.limits.command * WEDGED
+            kind == FaultKind::Timeout && live.idle_for() > self.0.limits.command * WEDGED
         } else {
             kind != FaultKind::ReadOnly || live.age() >= SECOND_LOOK
         };
@@ -108,7 +108,7 @@ async fn attempt(live: &mut Live, packet: Packet<'_>, effect: Effect, deadline: 
     match until(deadline, live.channel.send(packet)).await {
         // The errors of a pipeline stay among its items: they belong to single commands.
         Some(answer) => answer
-            .inspect(|_| live.hear())
+            .inspect(|_| live.record_reply())
             .and_then(|value| match value {
                 Value::ServerError(error) => Err(error.into()),
                 value => Ok(value),

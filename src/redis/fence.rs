@@ -77,9 +77,7 @@ impl ScriptCall for Pass<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &PASS
-    }
+    const SCRIPT: &'static LuaScript = &PASS;
 
     fn fence(&self) -> Option<&Fence> {
         Some(self.fence)

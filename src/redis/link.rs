@@ -46,12 +46,12 @@ impl Live {
         Self { channel, since: Instant::now(), heard: Arc::default(), broken: CancellationToken::new() }
     }
 
-    pub(super) fn hear(&self) {
+    pub(super) fn record_reply(&self) {
         self.heard.store(self.age_us(), Ordering::Relaxed);
     }
 
     /// How long ago it brought an answer, or was made.
-    pub(super) fn silence(&self) -> Duration {
+    pub(super) fn idle_for(&self) -> Duration {
         Duration::from_micros(self.age_us().saturating_sub(self.heard.load(Ordering::Relaxed)))
     }
 
@@ -128,9 +128,9 @@ impl Link {
     }
 
     /// How long ago the connection brought an answer, or was made or lost.
-    pub(super) fn silence(&self) -> Duration {
+    pub(super) fn idle_for(&self) -> Duration {
         match &*self.state.borrow() {
-            LinkState::Up(live) => live.silence(),
+            LinkState::Up(live) => live.idle_for(),
             LinkState::Connecting { since } => since.elapsed(),
             LinkState::Down(_) => Duration::MAX,
         }

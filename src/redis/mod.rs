@@ -4,6 +4,7 @@
 //! throughput); blocking commands get a connection of their own from the same pool. A [`Role`] may have a server of
 //! its own, so that a cache may evict while locks and counters may not.
 
+mod backend_record;
 mod backoff;
 mod batch;
 mod connection;
@@ -12,17 +13,16 @@ mod embedded;
 mod exchange;
 mod fault;
 mod fence;
-mod home;
 mod key;
 mod link;
 mod metrics;
 mod owners;
 mod report;
 mod roles;
+mod scan;
 mod script;
 mod subscriber;
 mod topology;
-mod walk;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,22 +34,22 @@ use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use backend_record::{Backend, BackendPreference, BackendRecord, StoredKind};
 pub use backoff::Backoff;
 pub use batch::{Answers, Batch};
 pub use dedicated::Dedicated;
 pub use embedded::{EmbeddedError, EmbeddedServer};
 pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use fence::{Fence, FencingToken};
-pub use home::{Backend, Holding, Home, Wish};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use owners::owned_elsewhere;
 pub use report::{RoleReport, ScriptState};
 pub use roles::{RedisRoles, Role};
+pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;
 pub use topology::EndpointError;
-pub use walk::Walk;
 
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
@@ -236,7 +236,7 @@ impl Redis {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        self.travel(&pipeline, effect).await
+        self.pipeline(&pipeline, effect).await
     }
 
     /// Calls a script by its hash; a server that does not know it gets its text.
@@ -263,15 +263,19 @@ impl Redis {
     ///
     /// # Errors
     /// As [`Redis::call`]; giving up is a timeout.
-    pub async fn call_while_heard<S: ScriptCall>(&self, patience: Duration, call: &S) -> Result<S::Reply, RedisFault> {
+    pub async fn call_if_responsive<S: ScriptCall>(
+        &self,
+        patience: Duration,
+        call: &S,
+    ) -> Result<S::Reply, RedisFault> {
         let mut answer = pin!(self.call(call));
         let mut wait = patience;
         loop {
             if let Some(answer) = until(Instant::now() + wait, answer.as_mut()).await {
                 return answer;
             }
-            let silence = self.link(link::current_lane()).silence();
-            match patience.checked_sub(silence) {
+            let idle = self.link(link::current_lane()).idle_for();
+            match patience.checked_sub(idle) {
                 Some(rest) if !rest.is_zero() => wait = rest,
                 _ => return Err(RedisFault::timeout(S::EFFECT)),
             }

@@ -11,7 +11,7 @@ use crate::config::redis::Topology;
 use crate::lifecycle::Finding;
 use crate::lua;
 
-pub(super) static PROBE: LuaScript = lua!("redis/probe.lua");
+pub(super) static PROBE: &LuaScript = lua!("redis/probe.lua");
 
 /// A server, or a group of them behind one address, as last seen.
 #[derive(Clone, Debug, Serialize, ToSchema)]

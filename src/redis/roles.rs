@@ -107,7 +107,7 @@ impl RedisRoles {
 
 /// Every server also gets the script by which it is seen that scripts run.
 fn with_probe(scripts: &[&'static LuaScript]) -> Vec<&'static LuaScript> {
-    let mut all = vec![&PROBE];
+    let mut all = vec![PROBE];
     all.extend_from_slice(scripts);
     all
 }

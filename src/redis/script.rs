@@ -80,15 +80,16 @@ impl Text {
     }
 }
 
-/// Embeds `migrations-lua/<path>`.
+/// Embeds `migrations-lua/<path>` and returns a `&'static LuaScript`.
 #[macro_export]
 macro_rules! lua {
-    ($path:literal) => {
-        $crate::redis::LuaScript::new(
+    ($path:literal) => {{
+        static SCRIPT: $crate::redis::LuaScript = $crate::redis::LuaScript::new(
             $path,
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $path)),
-        )
-    };
+        );
+        &SCRIPT
+    }};
 }
 
 /// A script's answer that its wrapper does not know.
@@ -115,7 +116,7 @@ pub trait ScriptCall {
     const KEYS: usize;
     const EFFECT: Effect;
 
-    fn script() -> &'static LuaScript;
+    const SCRIPT: &'static LuaScript;
 
     /// What a caller who holds a lock has to pass; the script then runs inside of `redis/fence.lua`.
     fn fence(&self) -> Option<&Fence> {
@@ -145,12 +146,12 @@ pub struct Binding {
 impl Binding {
     /// The call by the script's hash.
     pub(super) fn by_hash<S: ScriptCall>(call: &S) -> Cmd {
-        Self::bind("EVALSHA", S::script().text(call.fence()).sha(), call)
+        Self::bind("EVALSHA", S::SCRIPT.text(call.fence()).sha(), call)
     }
 
     /// The call that brings the script's text along, which makes the server know it.
     pub(super) fn by_text<S: ScriptCall>(call: &S) -> Cmd {
-        Self::bind("EVAL", &S::script().text(call.fence()).source, call)
+        Self::bind("EVAL", &S::SCRIPT.text(call.fence()).source, call)
     }
 
     fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
@@ -166,7 +167,7 @@ impl Binding {
         if let Some(fence) = fence {
             fence.bind(&mut binding);
         }
-        debug_assert_eq!(binding.keys, keys, "{}: keys named and keys declared", S::script().name);
+        debug_assert_eq!(binding.keys, keys, "{}: keys named and keys declared", S::SCRIPT.name);
         binding.command
     }
 

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures_util::future::join_all;
-use gridtokenx_redis::http::operation::OperationId;
+use gridtokenx_redis::http::idempotent_operation::OperationId;
 use serde_json::json;
 
 use crate::support::{Reply, TestApp};

@@ -145,13 +145,13 @@ async fn a_busy_redis_is_waited_for_and_a_silent_one_given_up() {
     app.proxy().trickle();
     let ask = async |nth: usize| {
         let stamp = Stamp::new(redis, &format!("stamp-{nth}"));
-        stamp.owns(&redis.call_while_heard(PATIENCE, &stamp).await.expect("an answer in its turn"))
+        stamp.owns(&redis.call_if_responsive(PATIENCE, &stamp).await.expect("an answer in its turn"))
     };
     let (own, took) = timed(join_all((0..200).map(ask))).await;
     assert!(own.into_iter().all(|own| own));
     assert!(took > 2 * PATIENCE, "the last ones waited for longer than they would for a silent server: {took:?}");
     app.proxy().stall();
-    let (answer, took) = timed(redis.call_while_heard(PATIENCE, &Stamp::new(redis, "a"))).await;
+    let (answer, took) = timed(redis.call_if_responsive(PATIENCE, &Stamp::new(redis, "a"))).await;
     expect_fault(answer, FaultKind::Timeout, Outcome::Unknown);
     assert!((PATIENCE..Duration::from_secs(10)).contains(&took), "{took:?}");
     app.proxy().heal();

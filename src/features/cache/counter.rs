@@ -6,7 +6,7 @@ use super::model::{CacheKey, Counter, Millis};
 use super::scripts;
 use super::service::{CacheService, Look, command, life};
 use super::write::{ATTEMPTS, unlisted};
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::http::problem::Location;
 use crate::redis::{Batch, Effect, FencingToken, Key, RedisFault};
 

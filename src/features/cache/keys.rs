@@ -16,7 +16,7 @@
 use super::config::{CacheConfig, Policy};
 use super::model::{CacheKey, Tag};
 use crate::config::value::Span;
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
 /// Where things are, and how long they are kept there.

@@ -36,10 +36,11 @@ mod write;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::redis::ScriptCall;
 use config::CacheConfig;
 use service::CacheService;
 
@@ -62,15 +63,15 @@ pub static FEATURE: Feature = Feature {
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        &scripts::PUT,
-        &scripts::DELETE,
-        &scripts::DROP,
-        &scripts::TAKE,
-        &scripts::TOUCH,
-        &scripts::INCREMENT,
-        &scripts::LEASE,
-        &scripts::TAG_OPEN,
-        &scripts::TAG_RAISE,
+        scripts::Put::SCRIPT,
+        scripts::Delete::SCRIPT,
+        scripts::Drop::SCRIPT,
+        scripts::Take::SCRIPT,
+        scripts::Touch::SCRIPT,
+        scripts::Increment::SCRIPT,
+        scripts::Lease::SCRIPT,
+        scripts::TagOpen::SCRIPT,
+        scripts::TagRaise::SCRIPT,
     ],
     section: Some(SectionCheck::of::<CacheConfig>()),
 };

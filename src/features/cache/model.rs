@@ -6,7 +6,7 @@ use serde::de;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::http::whole;
+use crate::http::integer;
 
 /// The longest key and the longest prefix, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
@@ -135,7 +135,7 @@ impl Millis {
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        whole::unsigned(deserializer).and_then(|ms| Self::try_from(ms).map_err(de::Error::custom))
+        integer::unsigned(deserializer).and_then(|ms| Self::try_from(ms).map_err(de::Error::custom))
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) struct TouchRequest {
 #[schema(as = CacheIncrement, example = json!({"by": 1, "ttl_ms": 60_000}))]
 pub(super) struct IncrementRequest {
     /// What is added; negative subtracts.
-    #[serde(default = "one", deserialize_with = "whole::signed")]
+    #[serde(default = "one", deserialize_with = "integer::signed")]
     #[schema(default = 1, example = 1)]
     pub by: i64,
     /// The life of a counter that this call creates, milliseconds; without it the key's policy decides.

@@ -10,7 +10,7 @@ mod service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use service::HealthService;

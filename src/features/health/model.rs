@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lifecycle::{Finding, PartMember, TaskState};
+use crate::lifecycle::{ComponentMember, Finding, TaskState};
 use crate::redis::RoleReport;
 
 /// The overall state.
@@ -40,6 +40,6 @@ pub(super) struct Readiness {
     pub redis: Vec<RoleReport>,
     /// What else a capability depends on, where it is configured: `locks.nodes` are `voting`, `quarantined` (they may have
     /// forgotten their votes) or `unreachable`.
-    pub parts: BTreeMap<&'static str, Vec<PartMember>>,
+    pub parts: BTreeMap<&'static str, Vec<ComponentMember>>,
     pub tasks: BTreeMap<&'static str, TaskState>,
 }

@@ -3,13 +3,13 @@
 use super::model::{Health, Readiness, Status};
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
-use crate::lifecycle::{Condition, Finding, Parts, Phase, Tasks};
+use crate::lifecycle::{ComponentHealth, Condition, Finding, Phase, Tasks};
 use crate::redis::RedisRoles;
 
 #[derive(Clone, Debug)]
 pub(super) struct HealthService {
     redis: RedisRoles,
-    parts: Parts,
+    component_health: ComponentHealth,
     tasks: Tasks,
     phase: Phase,
     clock: Clock,
@@ -20,7 +20,7 @@ impl HealthService {
     pub(super) fn new(deps: &Deps) -> Self {
         Self {
             redis: deps.redis.clone(),
-            parts: deps.parts.clone(),
+            component_health: deps.component_health.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
             clock: deps.clock.clone(),
@@ -52,14 +52,14 @@ impl HealthService {
             status: self.status(&reasons),
             reasons,
             redis: self.redis.distinct().map(crate::redis::Redis::report).collect(),
-            parts: self.parts.members(),
+            parts: self.component_health.members(),
             tasks: self.tasks.states(),
         }
     }
 
     fn reasons(&self) -> Vec<Finding> {
         let mut reasons: Vec<Finding> = self.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
-        reasons.extend(self.parts.findings());
+        reasons.extend(self.component_health.findings());
         for (name, state) in self.tasks.states() {
             if let Some(error) = state.last_error {
                 reasons.push(Finding::degraded(format!("task `{name}`: {error}")));

@@ -52,11 +52,12 @@ mod writer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
+use crate::redis::ScriptCall;
 use config::HostsConfig;
 use service::HostService;
 
@@ -81,7 +82,14 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/v2/heartbeat", WRITE),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::APPEND, &scripts::CLAIM, &scripts::CLEANUP, &scripts::PACK, &scripts::PUBLISH, &scripts::ROLL],
+    scripts: &[
+        scripts::Append::SCRIPT,
+        scripts::Claim::SCRIPT,
+        scripts::Cleanup::SCRIPT,
+        scripts::Pack::SCRIPT,
+        scripts::Publish::SCRIPT,
+        scripts::Roll::SCRIPT,
+    ],
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::sample::{Cpu, Network, Sample, Space};
 use crate::clock::UnixMillis;
-use crate::http::whole;
+use crate::http::integer;
 
 /// A host's name: 1 to 128 letters, digits, dots, hyphens, underscores and colons.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
@@ -62,11 +62,11 @@ pub(super) struct HostPath {
 #[schema(as = NewHostSample)]
 pub(super) struct NewSample {
     /// Unix milliseconds by the agent's clock; absent: the service's clock. Only with it may a sample be sent again.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(required = false)]
     pub timestamp: Option<u64>,
     /// Tells samples of one millisecond apart.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(required = false, maximum = 9_007_199_254_740_992_u64)]
     pub seq: Option<u64>,
     pub cpu: Cpu,

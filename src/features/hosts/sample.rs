@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
-use crate::http::whole;
+use crate::http::integer;
 
 /// Beyond 2^53 a count would not survive JSON.
 const MAX_COUNT: u64 = 1 << 53;
@@ -23,7 +23,7 @@ pub(super) struct Cpu {
     /// Per cent, of all cores together.
     #[schema(minimum = 0, maximum = 100, example = 37.5)]
     pub usage: f64,
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 1, maximum = 65_536, example = 8)]
     pub cores: u64,
     /// Runnable processes over 1, 5 and 15 minutes.
@@ -65,15 +65,15 @@ fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Erro
 #[schema(as = HostSpace)]
 pub(super) struct Space {
     /// Bytes.
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 17_179_869_184_u64)]
     pub total: u64,
     /// Bytes, at most `total`.
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 8_589_934_592_u64)]
     pub used: u64,
     /// Bytes, at most `total`.
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 8_589_934_592_u64)]
     pub free: u64,
     #[schema(minimum = 0, maximum = 100, example = 50.0)]
@@ -85,16 +85,16 @@ pub(super) struct Space {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = HostNetwork)]
 pub(super) struct Network {
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 1_048_576)]
     pub bytes_in: u64,
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 524_288)]
     pub bytes_out: u64,
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 2_048)]
     pub packets_in: u64,
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64, example = 1_024)]
     pub packets_out: u64,
 }

@@ -8,13 +8,6 @@ use crate::clock::UnixMillis;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static APPEND: LuaScript = lua!("hosts/append.lua");
-pub(super) static CLEANUP: LuaScript = lua!("hosts/cleanup.lua");
-pub(super) static PACK: LuaScript = lua!("hosts/pack.lua");
-pub(super) static ROLL: LuaScript = lua!("hosts/roll.lua");
-pub(super) static CLAIM: LuaScript = lua!("hosts/claim.lua");
-pub(super) static PUBLISH: LuaScript = lua!("hosts/publish.lua");
-
 /// Makes a host its first reporter's.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
@@ -29,9 +22,7 @@ impl ScriptCall for Claim<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CLAIM
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/claim.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.key).arg(self.organisation.as_str());
@@ -70,9 +61,7 @@ impl ScriptCall for Append<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &APPEND
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/append.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.oldest).arg(self.life);
@@ -103,9 +92,7 @@ impl ScriptCall for Publish {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &PUBLISH
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/publish.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.key).arg(self.id.timestamp).arg(self.id.seq).arg(self.document.as_slice()).arg(self.life);
@@ -147,9 +134,7 @@ impl ScriptCall for Pack<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &PACK
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/pack.lua");
 
     fn bind(&self, call: &mut Binding) {
         let HistoryKeys { chunks, hours, hourly, days, .. } = self.keys;
@@ -162,7 +147,7 @@ impl ScriptCall for Pack<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&PACK, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 
@@ -186,9 +171,7 @@ impl ScriptCall for Roll<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ROLL
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/roll.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.daily).key(&self.keys.days).arg(self.day).arg(self.number).arg(self.rollup);
@@ -196,7 +179,7 @@ impl ScriptCall for Roll<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&ROLL, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 
@@ -216,16 +199,14 @@ impl ScriptCall for Cleanup<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CLEANUP
-    }
+    const SCRIPT: &'static LuaScript = lua!("hosts/cleanup.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.key).arg(self.interval).arg(self.now);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&CLEANUP, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 

@@ -58,7 +58,7 @@ impl HostService {
             keys,
             redis,
             clock: deps.clock.clone(),
-            spool: Spool::plan(&config, &deps.tasks, &deps.parts),
+            spool: Spool::plan(&config, &deps.tasks, &deps.component_health),
             wishes,
             config: Arc::new(config),
             numbers: Arc::new(AtomicU64::new(replica << 32)),

@@ -23,7 +23,7 @@ use super::scripts::Done;
 use super::service::{Attempt, IdempotencyService, Verdict};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
-use crate::http::operation::Unrecorded;
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
 use crate::redis::Outcome;
 

@@ -4,7 +4,7 @@ use axum::http::Method;
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::framed;
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace};
 
 /// The operation that a caller means by `key` on a route: 32 hexadecimal digits.

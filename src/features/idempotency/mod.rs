@@ -13,7 +13,7 @@
 //!
 //! Redis down: 503 before the handler runs, without the header nothing changes. If Redis, the caller or the process
 //! goes between the effect and the stored answer, a repeat runs again: routes whose effect is not idempotent by nature
-//! store the [`OperationId`](crate::http::operation::OperationId) with it, in one script, and see the repeat there.
+//! store the [`OperationId`](crate::http::idempotent_operation::OperationId) with it, in one script, and see the repeat there.
 //!
 //! Decision: the body is hashed as the route reads it, never collected here, so that bulk ingest may use keys too. A
 //! repeat's body is hashed without being kept. What a route did not read to its end is no part of the request.
@@ -29,10 +29,11 @@ mod service;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
+use crate::redis::ScriptCall;
 use config::IdempotencyConfig;
 pub use guard::IdempotencyLayer;
 use service::IdempotencyService;
@@ -42,7 +43,7 @@ pub static FEATURE: Feature = Feature {
     mount: |_| Ok(OpenApiRouter::new()),
     access: &[],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::CLAIM, &scripts::RENEW, &scripts::COMPLETE, &scripts::RELEASE],
+    scripts: &[scripts::Claim::SCRIPT, scripts::Renew::SCRIPT, scripts::Complete::SCRIPT, scripts::Release::SCRIPT],
     section: Some(SectionCheck::of::<IdempotencyConfig>()),
 };
 

@@ -10,11 +10,6 @@ use crate::config::value::Span;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static CLAIM: LuaScript = lua!("idempotency/claim.lua");
-pub(super) static RENEW: LuaScript = lua!("idempotency/renew.lua");
-pub(super) static COMPLETE: LuaScript = lua!("idempotency/complete.lua");
-pub(super) static RELEASE: LuaScript = lua!("idempotency/release.lua");
-
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     pub record: &'a Key,
@@ -49,9 +44,7 @@ impl ScriptCall for Claim<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CLAIM
-    }
+    const SCRIPT: &'static LuaScript = lua!("idempotency/claim.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
@@ -61,8 +54,8 @@ impl ScriptCall for Claim<'_> {
         match (raw.0, raw.2.as_slice()) {
             (0, []) => Ok(Claimed::Taken),
             (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
-            (2, fields) => done(fields).map(Claimed::Done).ok_or_else(|| BadReply::new(&CLAIM, fields.len())),
-            (code, fields) => Err(BadReply::new(&CLAIM, (code, fields.len()))),
+            (2, fields) => done(fields).map(Claimed::Done).ok_or_else(|| BadReply::new(Self::SCRIPT, fields.len())),
+            (code, fields) => Err(BadReply::new(Self::SCRIPT, (code, fields.len()))),
         }
     }
 }
@@ -90,16 +83,14 @@ impl ScriptCall for Renew<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &RENEW
-    }
+    const SCRIPT: &'static LuaScript = lua!("idempotency/renew.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(&RENEW, raw)
+        was_ours(Self::SCRIPT, raw)
     }
 }
 
@@ -119,9 +110,7 @@ impl ScriptCall for Complete<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &COMPLETE
-    }
+    const SCRIPT: &'static LuaScript = lua!("idempotency/complete.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.record)
@@ -137,7 +126,7 @@ impl ScriptCall for Complete<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(&COMPLETE, raw)
+        was_ours(Self::SCRIPT, raw)
     }
 }
 
@@ -153,16 +142,14 @@ impl ScriptCall for Release<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &RELEASE
-    }
+    const SCRIPT: &'static LuaScript = lua!("idempotency/release.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.record).arg(self.owner);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(&RELEASE, raw)
+        was_ours(Self::SCRIPT, raw)
     }
 }
 

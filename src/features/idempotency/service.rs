@@ -8,7 +8,7 @@ use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
 use super::scripts::{Claim, Claimed, Complete, Done, Release, Renew};
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
 
 #[derive(Clone, Debug)]

@@ -10,13 +10,13 @@ use super::schema::Schema;
 use super::vault::Vault;
 use crate::config::value::{ByteSize, Secret, Span};
 use crate::config::{FieldError, Section};
-use crate::redis::{Wish, owned_elsewhere};
+use crate::redis::{BackendPreference, owned_elsewhere};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonConfig {
     /// What a deployment without documents begins with.
-    pub backend: Wish,
+    pub backend: BackendPreference,
     /// The largest document as compact text.
     pub document_limit: ByteSize,
     pub path_limit: ByteSize,

@@ -14,7 +14,7 @@
 
 use super::config::JsonConfig;
 use super::model::DocumentKey;
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
 /// The longest id of somebody or something in the platform's documents, bytes.

@@ -11,14 +11,14 @@ use super::config::JsonConfig;
 use super::keys::JsonKeys;
 use super::scripts::{Convert, Converted};
 use crate::config::{Config, ConfigError};
-use crate::redis::{Backend, Effect, Home, Redis, RedisFault, Walk};
+use crate::redis::{Backend, BackendRecord, Effect, PrefixScan, Redis, RedisFault};
 
 /// A migration, ready to run.
 #[derive(Debug)]
 pub struct Migration {
     redis: Redis,
     keys: JsonKeys,
-    home: Home,
+    home: BackendRecord,
 }
 
 /// How many documents there are of each form.
@@ -53,7 +53,11 @@ impl Migration {
     pub fn new(redis: Redis, config: &Config) -> Result<Self, ConfigError> {
         let config: JsonConfig = config.section()?;
         let keys = JsonKeys::new(redis.keys(), &config);
-        Ok(Self { home: Home::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend), keys, redis })
+        Ok(Self {
+            home: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+            keys,
+            redis,
+        })
     }
 
     /// Counts the documents.
@@ -92,8 +96,8 @@ impl Migration {
     }
 
     /// The names under which documents may stand.
-    fn walk(&self) -> Walk<'_> {
-        Walk::new(&self.redis, &self.keys.starts())
+    fn walk(&self) -> PrefixScan<'_> {
+        PrefixScan::new(&self.redis, &self.keys.starts())
     }
 
     /// Whether this Redis can be migrated at all.

@@ -38,10 +38,11 @@ mod vault;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::redis::ScriptCall;
 use config::JsonConfig;
 use service::JsonService;
 
@@ -96,7 +97,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced(),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::READ, &scripts::WRITE, &scripts::TOUCH, &scripts::CONVERT],
+    scripts: &[scripts::Read::SCRIPT, scripts::Write::SCRIPT, scripts::Touch::SCRIPT, scripts::Convert::SCRIPT],
     section: Some(SectionCheck::of::<JsonConfig>()),
 };
 

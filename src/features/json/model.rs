@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::document::{Node, Number};
-use crate::http::whole;
+use crate::http::integer;
 
 /// The longest key, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
@@ -59,7 +59,7 @@ impl Millis {
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match whole::unsigned(deserializer)? {
+        match integer::unsigned(deserializer)? {
             0 => Err(de::Error::custom("must be at least 1 ms")),
             ms if i64::try_from(ms).is_err() => Err(de::Error::custom("is longer than Redis can count")),
             ms => Ok(Self(ms)),
@@ -141,7 +141,7 @@ pub(super) struct InsertRequest {
     #[schema(max_length = 1_024, example = "$.tags")]
     pub path: Option<String>,
     /// The item before which the values come; its length is behind the last one, and negative ones count from there.
-    #[serde(deserialize_with = "whole::signed")]
+    #[serde(deserialize_with = "integer::signed")]
     #[schema(example = 0)]
     pub index: i64,
     #[serde(deserialize_with = "some")]
@@ -159,7 +159,7 @@ pub(super) struct PopRequest {
     #[schema(max_length = 1_024, example = "$.tags")]
     pub path: Option<String>,
     /// Which item; negative ones count from the end, and one beyond either end is the item there.
-    #[serde(default = "last", deserialize_with = "whole::signed")]
+    #[serde(default = "last", deserialize_with = "integer::signed")]
     #[schema(default = -1, example = -1)]
     pub index: i64,
 }
@@ -178,11 +178,11 @@ pub(super) struct TrimRequest {
     #[schema(max_length = 1_024, example = "$.tags")]
     pub path: Option<String>,
     /// The first item that stays; negative ones count from the end.
-    #[serde(deserialize_with = "whole::signed")]
+    #[serde(deserialize_with = "integer::signed")]
     #[schema(example = 0)]
     pub start: i64,
     /// The last item that stays.
-    #[serde(deserialize_with = "whole::signed")]
+    #[serde(deserialize_with = "integer::signed")]
     #[schema(example = 9)]
     pub stop: i64,
 }

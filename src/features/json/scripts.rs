@@ -8,11 +8,6 @@ use super::stored::Stored;
 use crate::lua;
 use crate::redis::{Backend, BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
-pub(super) static READ: LuaScript = lua!("json/read.lua");
-pub(super) static WRITE: LuaScript = lua!("json/write.lua");
-pub(super) static CONVERT: LuaScript = lua!("json/convert.lua");
-pub(super) static TOUCH: LuaScript = lua!("json/touch.lua");
-
 /// A document's version: rises with every write, and never comes again.
 pub(super) type Version = u64;
 
@@ -64,9 +59,7 @@ impl ScriptCall for Read<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &READ
-    }
+    const SCRIPT: &'static LuaScript = lua!("json/read.lua");
 
     fn bind(&self, call: &mut Binding) {
         let Place { document, version, text } = self.place;
@@ -74,7 +67,7 @@ impl ScriptCall for Read<'_> {
     }
 
     fn decode((text, version, ttl, answer): Self::Raw) -> Result<Found, BadReply> {
-        let version = version.parse().map_err(|_| BadReply::new(&READ, &version))?;
+        let version = version.parse().map_err(|_| BadReply::new(Self::SCRIPT, &version))?;
         let stored = Stored { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
         Ok(((!stored.text.is_empty()).then_some(stored), (!answer.is_empty()).then_some(answer)))
     }
@@ -120,9 +113,7 @@ impl ScriptCall for Write<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &WRITE
-    }
+    const SCRIPT: &'static LuaScript = lua!("json/write.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -165,7 +156,7 @@ impl ScriptCall for Write<'_> {
             "repeated" => return Ok(Written::Repeated(bytes)),
             _ => None,
         };
-        written.ok_or_else(|| BadReply::new(&WRITE, (status, bytes, ttl)))
+        written.ok_or_else(|| BadReply::new(Self::SCRIPT, (status, bytes, ttl)))
     }
 }
 
@@ -190,9 +181,7 @@ impl ScriptCall for Convert<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CONVERT
-    }
+    const SCRIPT: &'static LuaScript = lua!("json/convert.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.place.document).key(&self.place.text).arg(self.to.name());
@@ -203,7 +192,7 @@ impl ScriptCall for Convert<'_> {
             "moved" => Ok(Converted::Moved),
             "there" | "absent" => Ok(Converted::Unchanged),
             "other" => Ok(Converted::Other),
-            _ => Err(BadReply::new(&CONVERT, raw)),
+            _ => Err(BadReply::new(Self::SCRIPT, raw)),
         }
     }
 }
@@ -224,9 +213,7 @@ impl ScriptCall for Touch<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &TOUCH
-    }
+    const SCRIPT: &'static LuaScript = lua!("json/touch.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -242,7 +229,7 @@ impl ScriptCall for Touch<'_> {
         match raw {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(BadReply::new(&TOUCH, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::problem::Location;
-use crate::redis::{Fence, FencingToken, Home, Redis, RedisFault};
+use crate::redis::{BackendRecord, Fence, FencingToken, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonService(Arc<Inner>);
@@ -32,7 +32,7 @@ pub(super) struct JsonService(Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub redis: Redis,
-    pub home: Home,
+    pub home: BackendRecord,
     pub keys: JsonKeys,
     pub config: JsonConfig,
     pub bounds: Bounds,
@@ -81,7 +81,7 @@ impl JsonService {
         let deadline = http.request_deadline.duration();
         let keys = JsonKeys::new(redis.keys(), &config);
         let service = Self(Arc::new(Inner {
-            home: Home::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+            home: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
             keys,
             bounds: Bounds { document: config.document_limit.as_usize(), visits: config.path_visits },
             schemas: Schemas::new(&config)?,
@@ -93,7 +93,7 @@ impl JsonService {
             redis,
             config,
         }));
-        service.home.plan(&deps.tasks, &deps.parts);
+        service.home.plan(&deps.tasks, &deps.component_health);
         Ok(service)
     }
 

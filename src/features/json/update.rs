@@ -20,7 +20,7 @@ use super::scripts::{Announcement, Expected, Kept, Life, Version, Write, Written
 use super::service::JsonService;
 use super::stored::{Stored, etag};
 use crate::http::conditional::{ETag, Preconditions};
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Backoff, FencingToken};
 
 /// A change as it was asked for.

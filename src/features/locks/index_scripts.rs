@@ -7,9 +7,6 @@ use super::scripts::End;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static RELIST: LuaScript = lua!("locks/relist.lua");
-pub(super) static SWEEP: LuaScript = lua!("locks/sweep.lua");
-
 /// A change of the index.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
@@ -42,9 +39,7 @@ impl ScriptCall for Relist<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &RELIST
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/relist.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.index).arg(self.limit).arg(millis(self.life));
@@ -79,9 +74,7 @@ impl ScriptCall for Sweep<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &SWEEP
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/sweep.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.index).arg(self.now).arg(millis(self.grace)).arg(self.most);

@@ -39,10 +39,11 @@ mod ws;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::redis::ScriptCall;
 use config::LocksConfig;
 use service::LockService;
 
@@ -61,16 +62,16 @@ pub static FEATURE: Feature = Feature {
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        &scripts::ACQUIRE,
-        &scripts::RELEASE,
-        &scripts::EXTEND,
-        &scripts::FORCE,
-        &scripts::INSPECT,
-        &index_scripts::RELIST,
-        &index_scripts::SWEEP,
-        &node_scripts::ENROLL,
-        &node_scripts::VOTE,
-        &node_scripts::RAISE,
+        scripts::Acquire::SCRIPT,
+        scripts::Release::SCRIPT,
+        scripts::Extend::SCRIPT,
+        scripts::Force::SCRIPT,
+        scripts::Inspect::SCRIPT,
+        index_scripts::Relist::SCRIPT,
+        index_scripts::Sweep::SCRIPT,
+        node_scripts::Enroll::SCRIPT,
+        node_scripts::Vote::SCRIPT,
+        node_scripts::Raise::SCRIPT,
     ],
     section: Some(SectionCheck { name: LocksConfig::NAME, check: config::check }),
 };

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
 use crate::http::auth::api_key::hex;
-use crate::http::whole;
+use crate::http::integer;
 
 /// What a lock protects: 1 to 512 bytes of UTF-8 without control characters.
 ///
@@ -148,11 +148,11 @@ pub(super) struct ResourcePath {
 pub(super) struct AcquireRequest {
     /// The lease, milliseconds. Only named locks (`locks.named`) have a default, and some of them a longer maximum than
     /// the 60,000 of all others.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
     /// How long to wait in line while others hold the lock, milliseconds; 0 does not wait.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
     /// A name for people and listings.
@@ -175,7 +175,7 @@ pub(super) struct AcquireAllRequest {
     #[schema(min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
     pub resources: Vec<Resource>,
     /// Each lease, milliseconds; at most the least of the locks' maxima.
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: u64,
     /// A name for people and listings.
@@ -204,7 +204,7 @@ pub(super) struct ExtendRequest {
     pub token: Token,
     /// The lease from now on, milliseconds; a lease that lasts longer already stays as it is. Only named locks have a
     /// default.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
 }

@@ -8,10 +8,6 @@ use super::scripts::{Terms, remaining_time};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static ENROLL: LuaScript = lua!("locks/enroll.lua");
-pub(super) static VOTE: LuaScript = lua!("locks/vote.lua");
-pub(super) static RAISE: LuaScript = lua!("locks/raise.lua");
-
 /// How a node may vote.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Franchise {
@@ -35,9 +31,7 @@ impl ScriptCall for Enroll<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ENROLL
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/enroll.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.record)
@@ -87,9 +81,7 @@ impl ScriptCall for Vote<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &VOTE
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/vote.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.lease)
@@ -109,13 +101,13 @@ impl ScriptCall for Vote<'_> {
 
     fn decode(raw: Self::Raw) -> Result<Ballot, BadReply> {
         match raw {
-            (1, fence) => {
-                u64::try_from(fence).map(|fence| Ballot::Granted { fence }).map_err(|_| BadReply::new(&VOTE, raw))
-            }
+            (1, fence) => u64::try_from(fence)
+                .map(|fence| Ballot::Granted { fence })
+                .map_err(|_| BadReply::new(Self::SCRIPT, raw)),
             (0, ms) => Ok(Ballot::Held { remaining: remaining_time(ms) }),
             (2, ms) => Ok(Ballot::Out { remaining: remaining_time(ms) }),
             (3, _) => Ok(Ballot::Overtaken),
-            other => Err(BadReply::new(&VOTE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -134,9 +126,7 @@ impl ScriptCall for Raise<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &RAISE
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/raise.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.lease)

@@ -11,7 +11,7 @@ use super::keys::node_record;
 use super::node_scripts::{Enroll, Franchise};
 use super::store::Store;
 use crate::clock::Clock;
-use crate::lifecycle::{Finding, Part, PartMember, Parts, Tasks};
+use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 use crate::redis::RedisFault;
 
 /// The part's name in the health report.
@@ -29,7 +29,7 @@ pub(super) struct NodeWatch {
     franchise: Franchise,
     interval: Duration,
     clock: Clock,
-    parts: Parts,
+    component_health: ComponentHealth,
 }
 
 /// Whether a node takes part in decisions.
@@ -47,9 +47,10 @@ impl NodeWatch {
         franchise: Franchise,
         interval: Duration,
         clock: &Clock,
-        parts: &Parts,
+        component_health: &ComponentHealth,
     ) -> Self {
-        let watch = Self { nodes, franchise, interval, clock: clock.clone(), parts: parts.clone() };
+        let watch =
+            Self { nodes, franchise, interval, clock: clock.clone(), component_health: component_health.clone() };
         let unseen = watch.nodes.iter().map(|_| Standing::Unreachable("it has not been asked yet".to_owned()));
         watch.report(&unseen.collect::<Vec<_>>());
         watch
@@ -83,7 +84,7 @@ impl NodeWatch {
     }
 
     fn report(&self, standings: &[Standing]) {
-        let mut part = Part::default();
+        let mut part = Component::default();
         for (Watched { address, store }, standing) in self.nodes.iter().zip(standings) {
             let (state, rest) = match standing {
                 Standing::Voting => ("voting", None),
@@ -104,13 +105,13 @@ impl NodeWatch {
                     .map(|finding| Finding { reason: format!("lock node {address}: {}", finding.reason), ..finding }),
             );
             let until = rest.map(|rest| self.clock.now() + i64::try_from(rest.as_millis()).unwrap_or_default());
-            part.members.push(PartMember { name: address.clone(), state, until });
+            part.members.push(ComponentMember { name: address.clone(), state, until });
         }
         let (voting, total) = (standings.iter().filter(|&one| *one == Standing::Voting).count(), self.nodes.len());
         if voting <= total / 2 {
             part.findings.push(Finding::down(format!("{voting} of {total} lock nodes vote: no lock can be granted")));
         }
-        self.parts.report(PART, part);
+        self.component_health.report(PART, part);
     }
 }
 

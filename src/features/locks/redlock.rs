@@ -50,7 +50,8 @@ impl Redlock {
         }
         let longest = config.largest_lease();
         let franchise = Franchise { quarantine: longest + drift(longest), durable: config.nodes_durable };
-        let watch = NodeWatch::new(watched, franchise, config.node_check.duration(), &deps.clock, &deps.parts);
+        let watch =
+            NodeWatch::new(watched, franchise, config.node_check.duration(), &deps.clock, &deps.component_health);
         let tasks = deps.tasks.clone();
         deps.tasks.plan("locks.nodes", |stop| watch.run(tasks, stop));
         Ok(Some(Self { nodes, franchise }))

@@ -12,7 +12,7 @@ use super::model::{
 use super::service::LockService;
 use crate::http::auth::{ADMIN, Principal};
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 
@@ -25,7 +25,7 @@ const LOCK_TOKEN: &str = "lock-token";
 #[utoipa::path(post, path = "/locks/{resource}", tag = "locks", operation_id = "acquire_lock",
     params(ResourcePath), request_body = AcquireRequest,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 201, description = "The lock is the caller's", body = LockGrant),
         (status = 409, description = "`lock-held`: `retry_after_ms` says when its lease ends at the latest; \
          `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
@@ -54,7 +54,7 @@ pub(super) async fn acquire_lock(
 #[utoipa::path(post, path = "/locks/acquire-all", tag = "locks", operation_id = "acquire_locks",
     request_body = AcquireAllRequest,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 201, description = "All locks are the caller's", body = LockGrants),
         (status = 409, description = "`lock-held`: one of them is held, none was taken; `wrong-type`",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -80,7 +80,7 @@ pub(super) async fn acquire_locks(
 #[utoipa::path(patch, path = "/locks/{resource}", tag = "locks", operation_id = "extend_lock",
     params(ResourcePath), request_body = ExtendRequest,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "The lease as it is now", body = LockGrant),
         (status = 409, description = "`lock-lost`: the token no longer holds the lock; `wrong-type`",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -105,7 +105,7 @@ pub(super) async fn extend_lock(
            ("Lock-Token" = Option<String>, Header, description = "The token of the grant; not needed with `force`",
             pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")),
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 204, description = "The lock is free"),
         (status = 403, description = "`forbidden`: `force` needs the scope `admin`", body = ProblemBody,
          content_type = "application/problem+json"),
@@ -150,7 +150,7 @@ fn lock_token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
 #[utoipa::path(get, path = "/locks/{resource}", tag = "locks", operation_id = "inspect_lock",
     params(ResourcePath),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "The lock, held or free", body = LockState),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody,
@@ -170,7 +170,7 @@ pub(super) async fn inspect_lock(
 #[utoipa::path(get, path = "/locks", tag = "locks", operation_id = "list_locks",
     params(ListQuery),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "A page of held locks", body = Page<LockState>),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
@@ -194,7 +194,7 @@ pub(super) async fn list_locks(
 /// Count what happened to locks.
 #[utoipa::path(get, path = "/locks/stats", tag = "locks", operation_id = "get_lock_stats",
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "This replica's counts since its start", body = LockStats),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]

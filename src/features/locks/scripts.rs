@@ -7,12 +7,6 @@ use super::model::{Token, millis};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(super) static ACQUIRE: LuaScript = lua!("locks/acquire.lua");
-pub(super) static RELEASE: LuaScript = lua!("locks/release.lua");
-pub(super) static EXTEND: LuaScript = lua!("locks/extend.lua");
-pub(super) static FORCE: LuaScript = lua!("locks/force.lua");
-pub(super) static INSPECT: LuaScript = lua!("locks/inspect.lua");
-
 /// What scripts need to know beside their own arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
@@ -79,9 +73,7 @@ impl ScriptCall for Acquire<'_> {
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ACQUIRE
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/acquire.lua");
 
     fn bind(&self, call: &mut Binding) {
         let (ticket, arrival) = match self.patience {
@@ -123,7 +115,7 @@ impl ScriptCall for Acquire<'_> {
             [kind, _] if integer(kind) == Some(3) => Some(Acquired::QueueFull),
             _ => None,
         };
-        reply.ok_or_else(|| BadReply::new(&ACQUIRE, raw))
+        reply.ok_or_else(|| BadReply::new(Self::SCRIPT, raw))
     }
 }
 
@@ -162,9 +154,7 @@ impl ScriptCall for Release<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &RELEASE
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/release.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.lease)
@@ -183,7 +173,7 @@ impl ScriptCall for Release<'_> {
             (1, ends) => Ok(Owned::Mine(End::parse(&ends))),
             (0, _) => Ok(Owned::Nobody),
             (2, _) => Ok(Owned::Other),
-            other => Err(BadReply::new(&RELEASE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -211,9 +201,7 @@ impl ScriptCall for Extend<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &EXTEND
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/extend.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.lease)
@@ -232,7 +220,7 @@ impl ScriptCall for Extend<'_> {
             })),
             (0, ..) => Ok(Owned::Nobody),
             (2, ..) => Ok(Owned::Other),
-            other => Err(BadReply::new(&EXTEND, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -258,9 +246,7 @@ impl ScriptCall for Force<'_> {
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &FORCE
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/force.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_keys(call, self.keys)
@@ -304,9 +290,7 @@ impl ScriptCall for Inspect<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &INSPECT
-    }
+    const SCRIPT: &'static LuaScript = lua!("locks/inspect.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.lease).key(&self.keys.fence).key(&self.keys.holder).key(&self.keys.queue);

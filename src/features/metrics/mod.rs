@@ -7,7 +7,7 @@ mod routes;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
 

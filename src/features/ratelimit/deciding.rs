@@ -8,7 +8,7 @@ use super::error::LimitError;
 use super::limiter::WithoutRedis;
 use super::reservations::Hold;
 use super::rule::Plan;
-use super::scripts::{CHECK, Check, Checked, Peek, Take};
+use super::scripts::{Check, Checked, Peek, Take};
 use super::service::LimitService;
 use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
 
@@ -177,7 +177,7 @@ impl LimitService {
         call: &S,
     ) -> Result<S::Reply, RedisFault> {
         match patience {
-            Some(patience) => self.redis.call_while_heard(patience, call).await,
+            Some(patience) => self.redis.call_if_responsive(patience, call).await,
             None => self.redis.call(call).await,
         }
     }
@@ -212,5 +212,5 @@ pub(super) const fn is_away(kind: FaultKind) -> bool {
 
 /// Script and service disagree about how many numbers a check has.
 fn incomplete(effect: Effect) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(&CHECK, "too few numbers"), effect)
+    RedisFault::bad_reply(BadReply::new(Take::SCRIPT, "too few numbers"), effect)
 }

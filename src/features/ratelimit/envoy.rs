@@ -18,7 +18,7 @@ use super::limiter::Limiter;
 use super::model::{LimitKey, MAX_TOGETHER};
 use super::service::LimitService;
 use super::strategy::Strategy;
-use crate::http::whole;
+use crate::http::integer;
 
 /// What Envoy asks.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -31,7 +31,7 @@ pub(super) struct EnvoyRequest {
     #[schema(min_items = 1, max_items = 100)]
     pub descriptors: Vec<Descriptor>,
     /// What the call costs; the limiters' own `cost` when it is 0 or missing. `hitsAddend` is the same.
-    #[serde(default, alias = "hitsAddend", deserialize_with = "whole::unsigned")]
+    #[serde(default, alias = "hitsAddend", deserialize_with = "integer::unsigned")]
     #[schema(maximum = 4_294_967_295_u64)]
     pub hits_addend: u64,
 }

@@ -43,11 +43,12 @@ mod watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
+use crate::redis::ScriptCall;
 use config::RatelimitConfig;
 pub use guard::CallerLimitLayer;
 use service::LimitService;
@@ -76,7 +77,13 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
     ],
     problems: error::PROBLEMS,
-    scripts: &[&scripts::CHECK, &scripts::EXCEPT, &scripts::EXCEPTIONS, &scripts::LIST, &scripts::SETTLE],
+    scripts: &[
+        scripts::Take::SCRIPT,
+        scripts::Except::SCRIPT,
+        scripts::ReadExceptions::SCRIPT,
+        scripts::Enter::SCRIPT,
+        scripts::Settle::SCRIPT,
+    ],
     section: Some(SectionCheck::of::<RatelimitConfig>()),
 };
 

@@ -9,7 +9,7 @@ use super::reservations::Reservation;
 use super::strategy::Strategy;
 use crate::clock::UnixMillis;
 use crate::http::auth::api_key::{digest, hex};
-use crate::http::whole;
+use crate::http::integer;
 
 /// The longest key, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
@@ -64,7 +64,7 @@ pub(super) struct CheckRequest {
     /// `{user-7}`: on a Redis Cluster, only keys of one group can be checked together.
     pub key: LimitKey,
     /// What the call costs; the limiter's own `cost` unless it is given.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub cost: Option<u64>,
 }
@@ -123,11 +123,11 @@ pub(super) struct ReserveRequest {
     pub limiter: String,
     pub key: LimitKey,
     /// What the call may cost; the limiter's own `cost` unless it is given.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub cost: Option<u64>,
     /// When it returns by itself, milliseconds; the limiter's longest time unless it is given.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 86_400_000)]
     pub hold_ms: Option<u64>,
 }
@@ -161,7 +161,7 @@ impl ReserveReply {
 #[schema(example = json!({ "cost": 3 }))]
 pub(super) struct SettleRequest {
     /// What was used: from nothing to ten times the limit.
-    #[serde(deserialize_with = "whole::unsigned")]
+    #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
     pub cost: u64,
 }
@@ -247,7 +247,7 @@ pub(super) struct ExceptionRequest {
     /// Goes with `limit`.
     pub strategy: Option<Strategy>,
     /// How long it holds, milliseconds; until it is taken back unless it is given.
-    #[serde(default, deserialize_with = "whole::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
     pub ttl_ms: Option<u64>,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::calendar::Period;
-use crate::http::whole::buffered;
+use crate::http::integer::buffered;
 
 /// The most that a limit may be, other than of a sliding window.
 pub(super) const MAX_LIMIT: u64 = 1_000_000_000;

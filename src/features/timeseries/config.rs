@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
 use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
-use crate::redis::Wish;
+use crate::redis::BackendPreference;
 
 /// The most samples that an ordinary request may be configured to bring; the document says so.
 pub(super) const MAX_REQUEST_SAMPLES: usize = 10_000;
@@ -16,7 +16,7 @@ pub(super) const MAX_PAGE_POINTS: usize = 100_000;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeseriesConfig {
-    pub backend: Wish,
+    pub backend: BackendPreference,
     /// Whether a write creates a series that no family covers.
     pub create_unknown: bool,
     /// Of series that no family covers and that do not say; 0 keeps everything.

@@ -16,7 +16,7 @@ use super::keys::{self, SeriesKeys};
 use super::metrics::TimeseriesMetrics;
 use super::series::SeriesKey;
 use crate::config::{Config, ConfigError};
-use crate::redis::{Backend, Effect, FaultKind, Home, Redis, RedisFault, Segment, Walk, unescape};
+use crate::redis::{Backend, BackendRecord, Effect, FaultKind, PrefixScan, Redis, RedisFault, Segment, unescape};
 use crate::telemetry::metrics::Metrics;
 
 /// How often a series is copied that somebody writes to.
@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub struct Migration {
     redis: Redis,
-    home: Home,
+    home: BackendRecord,
     families: Arc<Families>,
     mover: Mover,
 }
@@ -84,7 +84,7 @@ impl Migration {
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&Metrics::new());
         Ok(Self {
-            home: Home::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend),
+            home: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend),
             mover: Mover::new(redis.clone(), Arc::clone(&families), metrics, &config),
             families,
             redis,
@@ -188,11 +188,11 @@ impl Migration {
     }
 
     /// The names under which series may stand.
-    fn walk(&self) -> Walk<'_> {
+    fn walk(&self) -> PrefixScan<'_> {
         let space = self.redis.keys();
         let families = self.families.stems().map(|stem| space.key(Segment(stem)));
         let starts = families.chain([space.key("ts:")]).map(|start| start.as_str().to_owned()).collect::<Vec<_>>();
-        Walk::new(&self.redis, &starts)
+        PrefixScan::new(&self.redis, &starts)
     }
 
     /// The backend whose form stands under each name; `None`: of neither.

@@ -44,10 +44,11 @@ mod tagged;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Feature, StartError};
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::redis::ScriptCall;
 use config::TimeseriesConfig;
 use routes::BulkState;
 use service::TimeseriesService;
@@ -99,33 +100,33 @@ pub static FEATURE: Feature = Feature {
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        &scripts::APPEND,
-        &scripts::READ,
-        &scripts::LATEST,
-        &scripts::CREATE,
-        &scripts::ALTER,
-        &scripts::DESCRIBE,
-        &scripts::DELETE,
-        &scripts::DELETE_RANGE,
-        &scripts::PLAIN,
-        &scripts::SWAP,
-        &scripts::ROLLUP_DEFINE,
-        &scripts::ROLLUP_STATE,
-        &scripts::ROLLUP_ADVANCE,
-        &scripts::ROLLUP_COMMIT,
-        &scripts::MODULE_APPEND,
-        &scripts::MODULE_READ,
-        &scripts::MODULE_LATEST,
-        &scripts::MODULE_CREATE,
-        &scripts::MODULE_ALTER,
-        &scripts::MODULE_DESCRIBE,
-        &scripts::MODULE_DELETE,
-        &scripts::MODULE_DELETE_RANGE,
-        &scripts::MODULE_ROLLUPS,
-        &scripts::MODULE_ADVANCE,
-        &scripts::ENLIST,
-        &scripts::DELIST,
-        &scripts::MARK_LISTED,
+        scripts::Append::SCRIPT,
+        scripts::Read::SCRIPT,
+        scripts::Latest::SCRIPT,
+        scripts::Create::SCRIPT,
+        scripts::Alter::SCRIPT,
+        scripts::Describe::SCRIPT,
+        scripts::Delete::SCRIPT,
+        scripts::DeleteRange::SCRIPT,
+        scripts::Plain::SCRIPT,
+        scripts::Swap::SCRIPT,
+        scripts::Define::SCRIPT,
+        scripts::ReadState::SCRIPT,
+        scripts::Advance::SCRIPT,
+        scripts::Commit::SCRIPT,
+        scripts::OfModule::<scripts::Append>::SCRIPT,
+        scripts::OfModule::<scripts::Read>::SCRIPT,
+        scripts::OfModule::<scripts::Latest>::SCRIPT,
+        scripts::OfModule::<scripts::Create>::SCRIPT,
+        scripts::OfModule::<scripts::Alter>::SCRIPT,
+        scripts::OfModule::<scripts::Describe>::SCRIPT,
+        scripts::OfModule::<scripts::Delete>::SCRIPT,
+        scripts::OfModule::<scripts::DeleteRange>::SCRIPT,
+        scripts::OfModule::<scripts::ReadState>::SCRIPT,
+        scripts::OfModule::<scripts::Advance>::SCRIPT,
+        scripts::Enlist::SCRIPT,
+        scripts::Delist::SCRIPT,
+        scripts::MarkListed::SCRIPT,
     ],
     section: Some(SectionCheck::of::<TimeseriesConfig>()),
 };

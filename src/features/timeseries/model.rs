@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use super::backend::{Description, Reason};
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
-use crate::http::whole;
+use crate::http::integer;
 use crate::redis::Backend;
 
 /// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
@@ -27,7 +27,7 @@ impl Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        whole::signed(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
+        integer::signed(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Retention(pub u64);
 
 impl<'de> Deserialize<'de> for Retention {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ms = whole::unsigned(deserializer)?;
+        let ms = integer::unsigned(deserializer)?;
         if ms > MAX_RETENTION_MS {
             return Err(de::Error::custom(format!("a retention is at most {MAX_RETENTION_MS} ms, 100 years")));
         }

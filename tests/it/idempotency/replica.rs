@@ -8,10 +8,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::routing::{get, post};
-use gridtokenx_redis::app::behind_edge;
+use gridtokenx_redis::app::behind_middleware;
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::RawBody;
-use gridtokenx_redis::http::operation::Operation;
+use gridtokenx_redis::http::idempotent_operation::Operation;
 use gridtokenx_redis::http::problem::{NOT_FOUND, Problem};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
@@ -95,7 +95,7 @@ impl Replica {
         let others = ["/ignore", "/slow", "/fail", "/large"].map(|path| Access::scoped("POST", path, "cache:write"));
         let special = [Access::scoped("POST", "/stream", "cache:write").streaming(), Access::public("POST", "/open")];
         let rows = counting.into_iter().chain(others).chain(special).collect();
-        let guarded = behind_edge(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
+        let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
         Self { app, router: guarded }
     }
 

@@ -79,9 +79,7 @@ impl ScriptCall for Stamp {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &STAMP
-    }
+    const SCRIPT: &'static LuaScript = &STAMP;
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.key).arg(&self.value);

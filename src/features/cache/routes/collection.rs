@@ -10,8 +10,8 @@ use super::super::index::Position;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
 
@@ -43,7 +43,7 @@ pub(in super::super) struct ListParams {
     params(ListParams),
     responses((status = 200, description = "A page of keys with their remaining life and size", body = Page<KeyInfo>),
               (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              ReadFailures))]
+              ReadResponses))]
 pub(in super::super) async fn list_keys(
     State(cache): State<CacheService>,
     Query(params): Query<ListParams>,
@@ -69,7 +69,7 @@ pub(in super::super) async fn list_keys(
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
     NoQuery: NoQuery,
@@ -116,7 +116,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TagPath {
     responses((status = 204, description = "No value that was written under the tag before is valid any more"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn invalidate_tag(
     State(cache): State<CacheService>,
     TagPath(tag): TagPath,

@@ -15,9 +15,9 @@ use super::super::write::Writing;
 use super::KeyPath;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{BodyLimit, Json, NoQuery, Query, collect};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
-use crate::http::operation::Operation;
+use crate::http::idempotent_operation::Operation;
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
@@ -92,7 +92,7 @@ pub(in super::super) enum OnError {
               (status = 409, description = "`wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 412, description = "`precondition-failed`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn get_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -119,7 +119,7 @@ pub(in super::super) async fn get_value(
               (status = 409, description = "`wrong-type`"),
               (status = 412, description = "`precondition-failed`"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`"),
-              ReadFailures))]
+              ReadResponses))]
 pub(in super::super) async fn head_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -184,7 +184,7 @@ impl TryFrom<String> for TagList {
               (status = 412, description = "`precondition-failed`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 413, description = "`body-too-large`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn put_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -245,7 +245,7 @@ pub(in super::super) struct DeleteParams {
               (status = 409, description = "`wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 412, description = "`precondition-failed`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn delete_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -269,7 +269,7 @@ pub(in super::super) async fn delete_value(
               (status = 404, description = "`cache-miss`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn touch_value(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,
@@ -289,7 +289,7 @@ pub(in super::super) async fn touch_value(
     responses((status = 200, description = "The counter; with an `Idempotency-Key`, the first answer to it", body = Counter),
               (status = 409, description = "`not-a-number`, `wrong-type`, `cache-contended`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn increment_counter(
     State(cache): State<CacheService>,
     KeyPath(key): KeyPath,

@@ -2,7 +2,7 @@
 
 use super::super::keys::Place;
 use super::super::model::Counter;
-use super::INCREMENT;
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 pub(in super::super) struct Increment<'a> {
@@ -29,9 +29,7 @@ impl ScriptCall for Increment<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &INCREMENT
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/increment.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -44,10 +42,10 @@ impl ScriptCall for Increment<'_> {
 
     fn decode((status, answer): Self::Raw) -> Result<IncrementReply, BadReply> {
         match status.as_str() {
-            "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(&INCREMENT, answer)),
+            "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(Self::SCRIPT, answer)),
             "tagged" => Ok(IncrementReply::LookFirst),
             "not-a-number" => Ok(IncrementReply::NotANumber),
-            other => Err(BadReply::new(&INCREMENT, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }

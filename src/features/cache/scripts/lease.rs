@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::super::keys::Place;
-use super::LEASE;
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
 
 pub(in super::super) struct Lease<'a> {
@@ -30,9 +30,7 @@ impl ScriptCall for Lease<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &LEASE
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/lease.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy());
@@ -46,7 +44,7 @@ impl ScriptCall for Lease<'_> {
             ("held", remaining, Value::BulkString(bytes)) => {
                 Ok(LeaseReply::Held { remaining, stale: Some(bytes).filter(|bytes| !bytes.is_empty()) })
             }
-            (other, ..) => Err(BadReply::new(&LEASE, other)),
+            (other, ..) => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }

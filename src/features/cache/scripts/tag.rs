@@ -1,7 +1,7 @@
 //! Calls that read and raise the generations of tags.
 
 use super::super::value::Generation;
-use super::{TAG_OPEN, TAG_RAISE};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 pub(in super::super) struct TagOpen<'a> {
@@ -16,16 +16,14 @@ impl ScriptCall for TagOpen<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &TAG_OPEN
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/tag_open.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.tag).arg(self.ttl);
     }
 
     fn decode(raw: String) -> Result<Generation, BadReply> {
-        raw.parse().map_err(|_| BadReply::new(&TAG_OPEN, raw))
+        raw.parse().map_err(|_| BadReply::new(Self::SCRIPT, raw))
     }
 }
 
@@ -40,9 +38,7 @@ impl ScriptCall for TagRaise<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &TAG_RAISE
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/tag_raise.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence

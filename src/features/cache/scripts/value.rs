@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::super::keys::Place;
-use super::{DELETE, DROP, PUT, TAKE, TOUCH};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// What must stand under the key for a write to happen.
@@ -53,9 +53,7 @@ impl ScriptCall for Put<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &PUT
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/put.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -73,7 +71,7 @@ impl ScriptCall for Put<'_> {
             ("replaced", left) => Ok(PutReply::Stored { created: false, ttl: u64::try_from(left).ok() }),
             ("changed", _) => Ok(PutReply::Changed),
             ("lease-lost", _) => Ok(PutReply::LeaseLost),
-            other => Err(BadReply::new(&PUT, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -102,9 +100,7 @@ impl ScriptCall for Delete<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &DELETE
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/delete.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -119,7 +115,7 @@ impl ScriptCall for Delete<'_> {
             1 => Ok(DeleteReply::Deleted),
             0 => Ok(DeleteReply::Absent),
             -1 => Ok(DeleteReply::Changed),
-            other => Err(BadReply::new(&DELETE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -136,9 +132,7 @@ impl ScriptCall for Drop<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &DROP
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/drop.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.place.value).key(&self.place.stale_copy()).arg(self.digest);
@@ -168,9 +162,7 @@ impl ScriptCall for Take<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &TAKE
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/take.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -185,7 +177,7 @@ impl ScriptCall for Take<'_> {
             ("taken", Value::BulkString(bytes)) => Ok(TakeReply::Taken(bytes)),
             ("absent", _) => Ok(TakeReply::Absent),
             ("tagged" | "changed", _) => Ok(TakeReply::LookFirst),
-            (other, _) => Err(BadReply::new(&TAKE, other)),
+            (other, _) => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -211,9 +203,7 @@ impl ScriptCall for Touch<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &TOUCH
-    }
+    const SCRIPT: &'static LuaScript = lua!("cache/touch.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -229,7 +219,7 @@ impl ScriptCall for Touch<'_> {
             "touched" => Ok(TouchReply::Touched),
             "absent" => Ok(TouchReply::Absent),
             "tagged" | "changed" => Ok(TouchReply::LookFirst),
-            other => Err(BadReply::new(&TOUCH, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }

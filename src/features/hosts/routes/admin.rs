@@ -11,7 +11,7 @@ use super::super::tenancy::Reach;
 use super::OrganisationQuery;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::WriteFailures;
+use crate::http::openapi_responses::WriteResponses;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
@@ -20,7 +20,7 @@ use crate::http::reply::NoContent;
 /// What cannot be written goes on waiting.
 #[utoipa::path(post, path = "/hosts/flush", tag = "hosts", operation_id = "flush_host_metrics",
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 200, description = "It is written", body = Flushed),
         (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in super::super) async fn flush_host_metrics(
@@ -37,7 +37,7 @@ pub(in super::super) async fn flush_host_metrics(
 #[utoipa::path(delete, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "delete_host_metrics",
     params(HostPath, OrganisationQuery),
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 204, description = "It is gone"),
         (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),

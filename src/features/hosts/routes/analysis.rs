@@ -14,7 +14,7 @@ use super::super::model::HostPath;
 use super::super::service::HostService;
 use super::super::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
 use super::super::tenancy::Reach;
-use super::failures::HostFailures;
+use super::openapi_responses::HostFailures;
 use super::within;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};

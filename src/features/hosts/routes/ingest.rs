@@ -16,7 +16,7 @@ use super::super::tenancy::Reach;
 use super::OrganisationQuery;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, require_json};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// Add samples of a host.
@@ -27,7 +27,7 @@ use crate::http::problem::{Problem, ProblemBody};
 #[utoipa::path(post, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "post_host_metrics",
     params(HostPath, OrganisationQuery), request_body = NewSamples,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 202, description = "What was accepted", body = IngestAnswer, links(
             ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id")))))),
         (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
@@ -63,7 +63,7 @@ pub(in super::super) async fn post_host_metrics(
 #[utoipa::path(post, path = "/v2/heartbeat", tag = "hosts", operation_id = "post_heartbeat",
     request_body = HeartbeatRequest,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "It was taken", body = HeartbeatAnswer),
         (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),

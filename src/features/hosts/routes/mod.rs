@@ -3,8 +3,8 @@
 
 mod admin;
 mod analysis;
-mod failures;
 mod ingest;
+mod openapi_responses;
 mod read;
 
 pub(super) use admin::*;

@@ -14,11 +14,11 @@ use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, Range
 use super::super::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
 use super::super::tenancy::Reach;
-use super::failures::HostFailures;
+use super::openapi_responses::HostFailures;
 use super::{OrganisationQuery, within};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
-use crate::http::failures::ReadFailures;
+use crate::http::openapi_responses::ReadResponses;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::Page;
 use crate::http::times::QueryTime;
@@ -156,7 +156,7 @@ pub(in super::super) struct ListQuery {
 /// List the organisation's hosts in the order of their names.
 #[utoipa::path(get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListQuery),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "A page of hosts; while Redis is away, those in memory", body = Page<HostEntry>),
         (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
@@ -200,7 +200,7 @@ const MAX_SCRAPED: usize = 10_000;
 #[utoipa::path(get, path = "/hosts/metrics/latest", tag = "hosts", operation_id = "list_latest_host_metrics",
     params(LatestQuery),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
             (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain"))),
         (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),

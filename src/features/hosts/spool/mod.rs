@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use record::{Record, decode};
 
 use super::config::HostsConfig;
-use crate::lifecycle::{Finding, Part, Parts, Tasks};
+use crate::lifecycle::{Component, ComponentHealth, Finding, Tasks};
 use log::Log;
 
 const NAME: &str = "hosts.spool";
@@ -46,7 +46,7 @@ pub(super) struct Spool {
 
 impl Spool {
     /// The spool that is configured; its log is opened with the service's start.
-    pub(super) fn plan(config: &HostsConfig, tasks: &Tasks, parts: &Parts) -> Option<Self> {
+    pub(super) fn plan(config: &HostsConfig, tasks: &Tasks, parts: &ComponentHealth) -> Option<Self> {
         if config.spool_dir.as_os_str().is_empty() {
             return None;
         }
@@ -59,7 +59,7 @@ impl Spool {
             if let Err(error) = &ended {
                 tracing::error!(%error, "the spool of host metrics cannot be used: samples are kept in memory only");
                 let findings = vec![Finding::degraded(format!("the spool of host metrics cannot be used: {error}"))];
-                parts.report(NAME, Part { findings, ..Part::default() });
+                parts.report(NAME, Component { findings, ..Component::default() });
             }
             board.report(NAME, ended.map_err(|error| error.to_string()));
         });

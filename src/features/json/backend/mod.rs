@@ -13,11 +13,11 @@ mod native;
 use super::keys::Place;
 use super::scripts::Read;
 use super::stored::Stored;
-use crate::http::operation::OperationId;
-use crate::redis::{Backend, Holding, Redis, RedisFault};
+use crate::http::idempotent_operation::OperationId;
+use crate::redis::{Backend, Redis, RedisFault, StoredKind};
 
-pub(super) static DOCUMENTS: Holding =
-    Holding { feature: "json", things: "documents", module: "RedisJSON", command: "JSON.SET", task: "json.backend" };
+pub(super) static DOCUMENTS: StoredKind =
+    StoredKind { feature: "json", things: "documents", module: "RedisJSON", command: "JSON.SET", task: "json.backend" };
 
 /// A document, and the answer that is kept for an operation.
 pub(super) type Found = (Option<Stored>, Option<Vec<u8>>);

@@ -6,7 +6,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::Found;
 use crate::features::json::keys::Place;
 use crate::features::json::stored::Stored;
-use crate::http::operation::OperationId;
+use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Effect, Key, Redis, RedisFault};
 
 /// The version is read first: a write between the two then shows as a version that is too old, which no

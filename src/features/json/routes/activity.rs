@@ -15,7 +15,7 @@ use super::super::model::{ActivityPage, DocumentKey, Recorded};
 use super::super::path::Path;
 use super::super::service::JsonService;
 use super::super::update::Request;
-use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, UserParam, body, describe};
 use crate::http::extract::{self, Json, NoQuery, Query};

@@ -9,7 +9,7 @@ use super::super::change::Answer;
 use super::super::model::{DocumentKey, KeysReply, LengthOf, LengthsReply, TypesReply};
 use super::super::service::{Aspect, JsonService};
 use super::super::update::Done;
-use super::failures::LookFailures;
+use super::openapi_responses::LookFailures;
 use super::terms::InClear;
 use super::{KeyParam, KeyPath, PathParam, changed};
 use crate::http::extract::Query;

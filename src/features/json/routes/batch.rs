@@ -13,8 +13,8 @@ use super::super::update::Request;
 use super::MAX_PATHS;
 use super::terms::Rights;
 use crate::http::extract::{Json, NoQuery};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
-use crate::http::operation::Unrecorded;
+use crate::http::idempotent_operation::Unrecorded;
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 
 /// Read, delete and store many documents in one call.
@@ -26,7 +26,7 @@ use crate::http::problem::{Location, Problem, ProblemBody};
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<JsonService>,
     NoQuery: NoQuery,

@@ -6,7 +6,7 @@ mod activity;
 mod aspects;
 mod batch;
 mod document;
-mod failures;
+mod openapi_responses;
 mod platform;
 mod preferences;
 mod terms;
@@ -35,7 +35,7 @@ use super::service::JsonService;
 use super::update::Done;
 use crate::http::conditional::ETag;
 use crate::http::extract::{self, parse_query};
-use crate::http::operation::Unrecorded;
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 
 static TTL_HEADER: HeaderName = HeaderName::from_static("document-ttl-ms");

@@ -10,7 +10,7 @@ use super::super::keys::Collection;
 use super::super::model::DocumentKey;
 use super::super::scripts::Life;
 use super::super::service::JsonService;
-use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, PathParam, Paths, PathsParam};
 use crate::http::conditional::Preconditions;

@@ -13,7 +13,7 @@ use super::super::path::Path;
 use super::super::scripts::Life;
 use super::super::service::JsonService;
 use super::super::update::Request;
-use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use super::terms::{InClear, Terms};
 use super::{ConditionHeaders, PathParam, Paths, PathsParam, changed};
 use crate::http::conditional::Preconditions;

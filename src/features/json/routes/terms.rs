@@ -11,7 +11,7 @@ use super::super::update::Request;
 use crate::http::auth::Principal;
 use crate::http::conditional::Preconditions;
 use crate::http::fencing::GrantToken;
-use crate::http::operation::{Operation, OperationId};
+use crate::http::idempotent_operation::{Operation, OperationId};
 use crate::http::problem::Problem;
 use crate::redis::FencingToken;
 

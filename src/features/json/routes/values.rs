@@ -9,7 +9,7 @@ use super::super::model::{
     NumbersReply, PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest,
 };
 use super::super::service::JsonService;
-use super::failures::BodyFailures;
+use super::openapi_responses::BodyFailures;
 use super::terms::Terms;
 use super::{ConditionHeaders, KeyParam, KeyPath, changed};
 use crate::http::extract::{Json, NoQuery};

@@ -18,7 +18,7 @@ use super::super::service::LimitService;
 use super::allow_inline;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Query};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
@@ -123,7 +123,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-header`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 429, description = "`rate-limited`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn enforce_limit(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -145,7 +145,7 @@ pub(in super::super) async fn enforce_limit(
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-header`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 429, description = "`rate-limited`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn enforce_limit_by_query(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -9,7 +9,7 @@ use super::super::envoy::{EnvoyReply, EnvoyRequest};
 use super::super::fields::{describe, seconds};
 use super::super::service::LimitService;
 use crate::http::extract::{Json, NoQuery};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Location, NOT_FOUND, Problem, ProblemBody};
 
 /// Check descriptors as Envoy's rate-limit service does.
@@ -26,7 +26,7 @@ use crate::http::problem::{Location, NOT_FOUND, Problem, ProblemBody};
               (status = 404, description = "`not-found`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`, `checks-apart`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn check_descriptors(
     State(limits): State<LimitService>,
     NoQuery: NoQuery,

@@ -12,7 +12,7 @@ use super::super::service::LimitService;
 use super::StatePath;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::{NoContent, Page};
 
@@ -24,7 +24,7 @@ use crate::http::reply::{NoContent, Page};
     responses((status = 204, description = "Nothing is taken from the limit"),
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn reset_limit(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -46,7 +46,7 @@ pub(in super::super) async fn reset_limit(
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn reset_limits(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -70,7 +70,7 @@ pub(in super::super) async fn reset_limits(
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`too-many-exceptions`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn put_exception(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -90,7 +90,7 @@ pub(in super::super) async fn put_exception(
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteFailures))]
+              WriteResponses))]
 pub(in super::super) async fn delete_exception(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -12,7 +12,7 @@ use super::super::service::LimitService;
 use super::{StatePath, allow_inline};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 
 /// Take a cost from a limit, if it fits in.
@@ -25,7 +25,7 @@ use crate::http::problem::{Location, Problem, ProblemBody};
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn check_limit(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -50,7 +50,7 @@ pub(in super::super) async fn check_limit(
                        ("RateLimit" = String, description = "What is left of each, and when there is more"))),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`; `checks-apart` on a Redis Cluster", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn check_limits(
     State(limits): State<LimitService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -81,7 +81,7 @@ pub(in super::super) async fn check_limits(
               (status = 404, description = "`unknown-limiter`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              ReadFailures))]
+              ReadResponses))]
 pub(in super::super) async fn peek_limit(
     State(limits): State<LimitService>,
     path: StatePath,

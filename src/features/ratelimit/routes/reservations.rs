@@ -9,7 +9,7 @@ use super::super::model::{CheckReply, ReserveReply, ReserveRequest, SettleReques
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
 use crate::http::extract::{Json, NoQuery, Path};
-use crate::http::failures::{JsonBodyFailures, WriteFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
 use crate::http::problem::{Location, Problem, ProblemBody};
 
 /// Reserve a cost, to be settled when it is known what was used.
@@ -22,7 +22,7 @@ use crate::http::problem::{Location, Problem, ProblemBody};
                        ("RateLimit" = String, description = "What is left, and when there is more"))),
               (status = 409, description = "`too-many-reservations`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn reserve_limit(
     State(limits): State<LimitService>,
     NoQuery: NoQuery,
@@ -48,7 +48,7 @@ pub(in super::super) async fn reserve_limit(
               (status = 404, description = "`unknown-reservation`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyFailures, WriteFailures))]
+              JsonBodyResponses, WriteResponses))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<LimitService>,
     Path(id): Path<String>,

@@ -6,8 +6,6 @@ use super::super::rule::{Plan, Rule};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(in super::super) static CHECK: LuaScript = lua!("ratelimit/check.lua");
-
 /// One cost against one limit.
 #[derive(Debug)]
 pub(in super::super) struct Check<'a> {
@@ -56,9 +54,7 @@ impl ScriptCall for Take<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CHECK
-    }
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/check.lua");
 
     fn keys(&self) -> usize {
         self.checks.len() + self.checks.iter().filter(|check| check.reservations.is_some()).count()
@@ -79,9 +75,7 @@ impl ScriptCall for Peek<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &CHECK
-    }
+    const SCRIPT: &'static LuaScript = Take::SCRIPT;
 
     fn keys(&self) -> usize {
         self.0.keys()
@@ -147,6 +141,6 @@ fn decode(mut raw: Vec<u64>) -> Result<Checked, BadReply> {
             Ok(Checked::Overdue { at })
         }
         [4, _] => Ok(Checked::Crowded),
-        _ => Err(BadReply::new(&CHECK, raw)),
+        _ => Err(BadReply::new(Take::SCRIPT, raw)),
     }
 }

@@ -6,9 +6,6 @@ use crate::clock::UnixMillis;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(in super::super) static EXCEPT: LuaScript = lua!("ratelimit/except.lua");
-pub(in super::super) static EXCEPTIONS: LuaScript = lua!("ratelimit/exceptions.lua");
-
 /// Writes down a decision, takes it back, or only tells the replicas that something was changed.
 #[derive(Debug)]
 pub(in super::super) struct Except<'a> {
@@ -40,9 +37,7 @@ impl ScriptCall for Except<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &EXCEPT
-    }
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/except.lua");
 
     fn bind(&self, call: &mut Binding) {
         let life = u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX);
@@ -53,7 +48,7 @@ impl ScriptCall for Except<'_> {
         match raw {
             (1, ends) => Ok(Recorded::Done { ends: (ends > 0).then_some(ends) }),
             (0, _) => Ok(Recorded::TooMany),
-            other => Err(BadReply::new(&EXCEPT, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -91,9 +86,7 @@ impl ScriptCall for ReadExceptions<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &EXCEPTIONS
-    }
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/exceptions.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.key).arg(&self.now);
@@ -102,7 +95,7 @@ impl ScriptCall for ReadExceptions<'_> {
     fn decode(raw: Self::Raw) -> Result<Exceptional, BadReply> {
         let mut texts = raw.into_iter();
         let now = texts.next().unwrap_or_default();
-        let now = now.parse().map_err(|_| BadReply::new(&EXCEPTIONS, now))?;
+        let now = now.parse().map_err(|_| BadReply::new(Self::SCRIPT, now))?;
         let mut all = Exceptional { now, ..Exceptional::default() };
         while let (Some(field), Some(value)) = (texts.next(), texts.next()) {
             if field.is_empty() {
@@ -111,9 +104,9 @@ impl ScriptCall for ReadExceptions<'_> {
             }
             let parts = field.split_once(' ').zip(value.split_once(' '));
             let Some(((limiter, key), (ends, decision))) = parts else {
-                return Err(BadReply::new(&EXCEPTIONS, field));
+                return Err(BadReply::new(Self::SCRIPT, field));
             };
-            let ends: UnixMillis = ends.parse().map_err(|_| BadReply::new(&EXCEPTIONS, ends))?;
+            let ends: UnixMillis = ends.parse().map_err(|_| BadReply::new(Self::SCRIPT, ends))?;
             all.decisions.push(Excepted {
                 limiter: limiter.to_owned(),
                 key: key.to_owned(),

@@ -6,8 +6,6 @@ use super::super::model::LimitKey;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(in super::super) static LIST: LuaScript = lua!("ratelimit/list.lua");
-
 /// Enters keys into a limiter's list.
 #[derive(Debug)]
 pub(in super::super) struct Enter<'a> {
@@ -25,9 +23,7 @@ impl ScriptCall for Enter<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &LIST
-    }
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/list.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.list).arg(self.most).arg(u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX));

@@ -5,7 +5,7 @@ mod exceptions;
 mod list;
 mod settle;
 
-pub(super) use check::{CHECK, Check, Checked, Peek, Take};
-pub(super) use exceptions::{EXCEPT, EXCEPTIONS, Except, Excepted, ReadExceptions, Recorded};
-pub(super) use list::{Enter, LIST};
-pub(super) use settle::{SETTLE, Settle, Settled};
+pub(super) use check::{Check, Checked, Peek, Take};
+pub(super) use exceptions::{Except, Excepted, ReadExceptions, Recorded};
+pub(super) use list::Enter;
+pub(super) use settle::{Settle, Settled};

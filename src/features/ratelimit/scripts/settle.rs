@@ -5,8 +5,6 @@ use super::super::rule::Plan;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-pub(in super::super) static SETTLE: LuaScript = lua!("ratelimit/settle.lua");
-
 /// Gives back all reservations that are past their time, and settles one if it is named.
 #[derive(Debug)]
 pub(in super::super) struct Settle<'a> {
@@ -34,9 +32,7 @@ impl ScriptCall for Settle<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &SETTLE
-    }
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/settle.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.state).key(self.reservations).arg(&self.now).arg(self.secret);
@@ -63,7 +59,7 @@ impl ScriptCall for Settle<'_> {
         match raw {
             (0 | 1, count) => Ok(Settled::Done { count }),
             (2, now) => Ok(Settled::Outside { now }),
-            other => Err(BadReply::new(&SETTLE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }

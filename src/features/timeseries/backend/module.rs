@@ -69,7 +69,7 @@ impl ModuleBackend {
     where
         OfModule<C>: ScriptCall,
     {
-        let _timer = self.metrics.time(OfModule::<C>::script());
+        let _timer = self.metrics.time(OfModule::<C>::SCRIPT);
         self.redis.call(&OfModule(call)).await
     }
 
@@ -216,7 +216,7 @@ impl ModuleBackend {
                 })
             })
             .collect();
-        let _timer = self.metrics.time(OfModule::<Append<'_>>::script());
+        let _timer = self.metrics.time(OfModule::<Append<'_>>::SCRIPT);
         self.redis.call_all(&calls).await
     }
 }

@@ -89,7 +89,7 @@ impl NativeBackend {
     }
 
     async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
-        let _timer = self.metrics.time(S::script());
+        let _timer = self.metrics.time(S::SCRIPT);
         self.redis.call(call).await
     }
 
@@ -305,7 +305,7 @@ impl NativeBackend {
                     })
                 })
                 .collect();
-            let timer = self.metrics.time(Append::script());
+            let timer = self.metrics.time(Append::SCRIPT);
             let answers = self.redis.call_all(&calls).await;
             drop(timer);
             let answers = match answers {

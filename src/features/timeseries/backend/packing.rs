@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
-use super::super::scripts::{Plain, SWAP, Swap};
+use super::super::scripts::{Plain, Swap};
 use super::chunk;
 use super::queue::Queue;
 use crate::lifecycle::Tasks;
-use crate::redis::{BadReply, Effect, Redis, RedisFault};
+use crate::redis::{BadReply, Effect, Redis, RedisFault, ScriptCall};
 
 const NAME: &str = "timeseries.pack";
 
@@ -138,5 +138,5 @@ impl Packing {
 }
 
 fn unreadable(error: chunk::ChunkError) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(&SWAP, error), Effect::Read)
+    RedisFault::bad_reply(BadReply::new(Swap::SCRIPT, error), Effect::Read)
 }

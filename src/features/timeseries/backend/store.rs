@@ -7,7 +7,7 @@ use super::native::{Batch, NativeBackend};
 use super::queue::Queue;
 use super::{BatchOutcome, Description, Order, Stretch, Window};
 use crate::deps::Deps;
-use crate::redis::{Backend, Fence, FencingToken, Holding, Home, Redis, RedisFault};
+use crate::redis::{Backend, BackendRecord, Fence, FencingToken, Redis, RedisFault, StoredKind};
 
 use super::super::config::TimeseriesConfig;
 use super::super::error::TimeseriesError;
@@ -19,7 +19,7 @@ use super::super::rollup::State;
 use super::super::scripts::Created;
 use super::super::series::{Definition, Sample, SeriesKey};
 
-pub(in crate::features::timeseries) static SERIES: Holding = Holding {
+pub(in crate::features::timeseries) static SERIES: StoredKind = StoredKind {
     feature: "timeseries",
     things: "series",
     module: "RedisTimeSeries",
@@ -33,7 +33,7 @@ pub(in crate::features::timeseries) struct Store {
     redis: Redis,
     native: NativeBackend,
     module: ModuleBackend,
-    home: Home,
+    home: BackendRecord,
     /// Series whose rollups have something to do.
     stale: Queue<SeriesKey>,
 }
@@ -47,8 +47,8 @@ impl Store {
         config: &TimeseriesConfig,
     ) -> Self {
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let home = Home::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend);
-        home.plan(&deps.tasks, &deps.parts);
+        let home = BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend);
+        home.plan(&deps.tasks, &deps.component_health);
         let module = ModuleBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), config);
         let native = NativeBackend::new(redis.clone(), clock, families, metrics, config);
         native.plan(&deps.tasks);

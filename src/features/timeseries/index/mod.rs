@@ -9,10 +9,10 @@ use redis::{Cmd, Value};
 use super::backend::Store;
 use super::keys::IndexKeys;
 use super::model::SeriesEntry;
-use super::scripts::{DESCRIBE, Delist, Enlist, MarkListed, decode_definition};
+use super::scripts::{Delist, Describe, Enlist, MarkListed, decode_definition};
 use super::series::SeriesKey;
 use crate::http::reply::Page;
-use crate::redis::{Effect, Key, Redis, RedisFault};
+use crate::redis::{Effect, Key, Redis, RedisFault, ScriptCall};
 
 /// Names that a registration looks at, so that those of expired series do not gather: two would keep the dead from
 /// outnumbering the living.
@@ -157,7 +157,7 @@ fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFaul
         redis::from_redis_value(fields).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
     let [Some(retention), Some(policy), Some(labels)] = fields else { return Ok(None) };
     let retention = String::from_utf8_lossy(&retention).parse().unwrap_or_default();
-    let definition = decode_definition(&DESCRIBE, retention, &policy, &labels).map_err(bad)?;
+    let definition = decode_definition(Describe::SCRIPT, retention, &policy, &labels).map_err(bad)?;
     Ok(Some(SeriesEntry {
         key,
         retention_ms: definition.retention_ms,

@@ -12,8 +12,8 @@ use super::super::model::{LineProtocol, StreamAnswer};
 use super::BulkState;
 use crate::http::body::BodyStream;
 use crate::http::extract::{NoQuery, Query};
-use crate::http::failures::WriteFailures;
 use crate::http::fencing::GrantToken;
+use crate::http::openapi_responses::WriteResponses;
 use crate::http::problem::{Location, Problem, ProblemBody};
 use crate::http::reply::NoContent;
 use crate::redis::{FencingToken, Outcome};
@@ -70,7 +70,7 @@ pub(in crate::features::timeseries) struct WriteV1 {
 #[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 204, description = "All lines are stored"),
         (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
@@ -90,7 +90,7 @@ pub(in crate::features::timeseries) async fn write_v2(
 #[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
     request_body(content = LineProtocol, content_type = "text/plain"),
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 204, description = "All lines are stored"),
         (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),

@@ -2,8 +2,8 @@
 //! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
 //! in [`prom`].
 
-mod failures;
 mod influx;
+mod openapi_responses;
 mod platform;
 mod prom;
 mod range;
@@ -31,14 +31,14 @@ use super::model::{
 };
 use super::query::{DeletionQuery, ListQuery, SeriesPath};
 use super::service::TimeseriesService;
-use failures::{BodyFailures, ChangeFailures, LookFailures};
+use openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
@@ -46,7 +46,7 @@ use crate::redis::Outcome;
 /// List the series, all of them or those with given labels.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>),
         (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(super) async fn list_series(
@@ -62,7 +62,7 @@ pub(super) async fn list_series(
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "It was there with the same definition", body = SeriesView),
         (status = 201, description = "It is created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
@@ -251,7 +251,7 @@ pub(super) struct LoadQuery {
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
     responses(
-        WriteFailures,
+        WriteResponses,
         (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
         (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),

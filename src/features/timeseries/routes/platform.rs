@@ -12,11 +12,11 @@ use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
-use super::failures::{BodyFailures, RangeFailures};
+use super::openapi_responses::{BodyFailures, RangeFailures};
 use super::range::{Range, accepted, page_response};
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures};
 use crate::http::fencing::GrantToken;
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// The path of a meter.
@@ -82,7 +82,7 @@ pub(in crate::features::timeseries) struct MeterReadings {
 #[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
     params(MeterPath), request_body = NewReadings,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_readings(
@@ -135,7 +135,7 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer),
         (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
 pub(in crate::features::timeseries) async fn post_prices(
@@ -169,7 +169,7 @@ pub(in crate::features::timeseries) async fn get_prices(
 #[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
     request_body = NewSamples,
     responses(
-        JsonBodyFailures, WriteFailures,
+        JsonBodyResponses, WriteResponses,
         (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
         (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
@@ -186,7 +186,7 @@ pub(in crate::features::timeseries) async fn post_market_volume(
 /// Read the volume of the whole market.
 #[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
     responses(
-        ReadFailures,
+        ReadResponses,
         (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
         (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),

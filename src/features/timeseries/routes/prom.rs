@@ -12,7 +12,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use super::super::prom::{Parameters, PromError, PromErrorKind, PromService};
 use super::super::render;
 use crate::http::extract::{Path, collect, media_type};
-use crate::http::failures;
+use crate::http::openapi_responses;
 
 /// A query at one time.
 #[derive(Debug, IntoParams, ToSchema)]
@@ -136,7 +136,7 @@ impl IntoResponses for PromFailures {
             ((*status).to_owned(), RefOr::T(response.build()))
         });
         let edge = [("401", "`unauthenticated`"), ("403", "`forbidden`")];
-        own.chain(edge.iter().map(failures::entry)).collect()
+        own.chain(edge.iter().map(openapi_responses::entry)).collect()
     }
 }
 

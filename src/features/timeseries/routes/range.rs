@@ -11,9 +11,9 @@ use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuer
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
-use super::failures::RangeFailures;
+use super::openapi_responses::RangeFailures;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::failures::{JsonBodyFailures, ReadFailures};
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses};
 use crate::http::problem::{Problem, ProblemBody};
 
 /// A page of a range as the document describes it; `render` writes it.
@@ -212,7 +212,7 @@ pub(in crate::features::timeseries) struct ItemRange {
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
     responses(
-        JsonBodyFailures, ReadFailures,
+        JsonBodyResponses, ReadResponses,
         (status = 200, description = "A page of series, or all groups; all series as lines", content(
             (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
         (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),

@@ -9,7 +9,7 @@ use super::super::query::SeriesPath;
 use super::super::rollup::{NewRollup, RollupEntry};
 use super::super::series::SeriesKey;
 use super::super::service::TimeseriesService;
-use super::failures::{BodyFailures, ChangeFailures, LookFailures};
+use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Problem, ProblemBody};

@@ -1,7 +1,8 @@
 //! Calls that change the form of sealed chunks.
 
 use super::super::keys::SeriesKeys;
-use super::{PLAIN, SWAP, decode_flag};
+use super::decode_flag;
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
 
 /// Reads chunks that wait to be packed.
@@ -18,9 +19,7 @@ impl ScriptCall for Plain<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &PLAIN
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/plain.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.limit);
@@ -50,9 +49,7 @@ impl ScriptCall for Swap<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &SWAP
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/swap.lua");
 
     fn bind(&self, call: &mut Binding) {
         let digest = sha1_smol::Sha1::from(self.current).digest().to_string();
@@ -60,6 +57,6 @@ impl ScriptCall for Swap<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&SWAP, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }

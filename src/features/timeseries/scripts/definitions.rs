@@ -5,7 +5,8 @@ use redis::Value;
 use super::super::backend::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
-use super::{ALTER, CREATE, DELETE, DESCRIBE, NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
+use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Creates a series.
@@ -34,9 +35,7 @@ impl ScriptCall for Create<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &CREATE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/create.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -56,7 +55,7 @@ impl ScriptCall for Create<'_> {
             0 => Ok(Created::Different),
             1 => Ok(Created::New),
             2 => Ok(Created::Same),
-            other => Err(BadReply::new(&CREATE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -79,9 +78,7 @@ impl ScriptCall for Alter<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ALTER
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/alter.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -96,7 +93,7 @@ impl ScriptCall for Alter<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&ALTER, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 
@@ -112,9 +109,7 @@ impl ScriptCall for Describe<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &DESCRIBE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/describe.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_keys(call, self.0);
@@ -136,15 +131,15 @@ impl ScriptCall for Describe<'_> {
         else {
             return match raw.as_slice() {
                 [Int(NO_SERIES)] => Ok(None),
-                other => Err(BadReply::new(&DESCRIBE, other)),
+                other => Err(BadReply::new(Self::SCRIPT, other)),
             };
         };
         let (ends, cut) = match ends {
             [] => (None, Vec::new()),
             [Int(first), Int(last), BulkString(cut)] => (Some((*first, *last)), cut.clone()),
-            other => return Err(BadReply::new(&DESCRIBE, other)),
+            other => return Err(BadReply::new(Self::SCRIPT, other)),
         };
-        let definition = decode_definition(&DESCRIBE, *retention_ms, policy, labels)?;
+        let definition = decode_definition(Self::SCRIPT, *retention_ms, policy, labels)?;
         let (count, chunks, bytes) = (count.unsigned_abs(), chunks.unsigned_abs(), bytes.unsigned_abs());
         Ok(Some((Description { definition, created: *created, count, chunks, bytes, ends }, cut)))
     }
@@ -177,9 +172,7 @@ impl ScriptCall for Delete<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &DELETE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/delete.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -190,6 +183,6 @@ impl ScriptCall for Delete<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&DELETE, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::super::keys::IndexKeys;
 use super::super::series::{Labels, SeriesKey};
-use super::{DELIST, ENLIST, MARK_LISTED, decode_flag, labels_json};
+use super::{decode_flag, labels_json};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
 /// Puts a series on the lists.
@@ -19,16 +20,14 @@ impl ScriptCall for Enlist<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ENLIST
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/enlist.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_index(call, self.index).arg(self.series.as_str()).arg(labels_json(self.labels));
     }
 
     fn decode(raw: i64) -> Result<(), BadReply> {
-        if raw == 1 { Ok(()) } else { Err(BadReply::new(&ENLIST, raw)) }
+        if raw == 1 { Ok(()) } else { Err(BadReply::new(Self::SCRIPT, raw)) }
     }
 }
 
@@ -46,16 +45,14 @@ impl ScriptCall for Delist<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &DELIST
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/delist.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_index(call, self.index).arg(self.series.as_str());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&DELIST, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 
@@ -78,15 +75,13 @@ impl ScriptCall for MarkListed<'_> {
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &MARK_LISTED
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/mark_listed.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.series).arg(labels_json(self.labels));
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&MARK_LISTED, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }

@@ -4,11 +4,8 @@ use super::super::backend::Order;
 use super::super::keys::SeriesKeys;
 use super::super::series::DuplicatePolicy;
 use super::samples::records;
-use super::{
-    Advance, Alter, Append, Create, Delete, DeleteRange, Describe, Latest, MODULE_ADVANCE, MODULE_ALTER, MODULE_APPEND,
-    MODULE_CREATE, MODULE_DELETE, MODULE_DELETE_RANGE, MODULE_DESCRIBE, MODULE_LATEST, MODULE_READ, MODULE_ROLLUPS,
-    Read, ReadState, labels_json,
-};
+use super::{Advance, Alter, Append, Create, Delete, DeleteRange, Describe, Latest, Read, ReadState, labels_json};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// A call for a series whose samples a module keeps.
@@ -20,7 +17,7 @@ trait ModuleCall: ScriptCall {
     /// Whether the script also has the life of the rollups' blocks in its hands.
     const HAS_BLOCKS: bool = false;
 
-    fn module_script() -> &'static LuaScript;
+    const MODULE_SCRIPT: &'static LuaScript;
     fn series(&self) -> &SeriesKeys;
     fn arguments(&self, call: &mut Binding);
 }
@@ -31,9 +28,7 @@ impl<C: ModuleCall> ScriptCall for OfModule<C> {
     const KEYS: usize = if C::HAS_BLOCKS { 3 } else { 2 };
     const EFFECT: Effect = C::EFFECT;
 
-    fn script() -> &'static LuaScript {
-        C::module_script()
-    }
+    const SCRIPT: &'static LuaScript = C::MODULE_SCRIPT;
 
     fn fence(&self) -> Option<&Fence> {
         self.0.fence()
@@ -56,9 +51,7 @@ impl<C: ModuleCall> ScriptCall for OfModule<C> {
 impl ModuleCall for Append<'_> {
     const HAS_BLOCKS: bool = true;
 
-    fn module_script() -> &'static LuaScript {
-        &MODULE_APPEND
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_append.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -78,9 +71,7 @@ impl ModuleCall for Append<'_> {
 }
 
 impl ModuleCall for Read<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_READ
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_read.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -97,9 +88,7 @@ impl ModuleCall for Read<'_> {
 impl ModuleCall for Create<'_> {
     const HAS_BLOCKS: bool = true;
 
-    fn module_script() -> &'static LuaScript {
-        &MODULE_CREATE
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_create.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -117,9 +106,7 @@ impl ModuleCall for Create<'_> {
 impl ModuleCall for Alter<'_> {
     const HAS_BLOCKS: bool = true;
 
-    fn module_script() -> &'static LuaScript {
-        &MODULE_ALTER
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_alter.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -134,9 +121,7 @@ impl ModuleCall for Alter<'_> {
 }
 
 impl ModuleCall for DeleteRange<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_DELETE_RANGE
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_delete_range.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -148,9 +133,7 @@ impl ModuleCall for DeleteRange<'_> {
 }
 
 impl ModuleCall for Describe<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_DESCRIBE
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_describe.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.0
@@ -160,9 +143,7 @@ impl ModuleCall for Describe<'_> {
 }
 
 impl ModuleCall for Latest<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_LATEST
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_latest.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.0
@@ -174,9 +155,7 @@ impl ModuleCall for Latest<'_> {
 impl ModuleCall for Delete<'_> {
     const HAS_BLOCKS: bool = true;
 
-    fn module_script() -> &'static LuaScript {
-        &MODULE_DELETE
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_delete.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.keys
@@ -186,9 +165,7 @@ impl ModuleCall for Delete<'_> {
 }
 
 impl ModuleCall for ReadState<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_ROLLUPS
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_rollup_state.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.0
@@ -198,9 +175,7 @@ impl ModuleCall for ReadState<'_> {
 }
 
 impl ModuleCall for Advance<'_> {
-    fn module_script() -> &'static LuaScript {
-        &MODULE_ADVANCE
-    }
+    const MODULE_SCRIPT: &'static LuaScript = lua!("timeseries/module_rollup_advance.lua");
 
     fn series(&self) -> &SeriesKeys {
         self.0

@@ -4,7 +4,8 @@ use redis::Value;
 
 use super::super::keys::SeriesKeys;
 use super::super::rollup::State;
-use super::{NO_SERIES, ROLLUP_ADVANCE, ROLLUP_COMMIT, ROLLUP_DEFINE, ROLLUP_STATE, bind_all_keys, decode_flag};
+use super::{NO_SERIES, bind_all_keys, decode_flag};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Puts another list of rollups in the place of the one that was read.
@@ -36,9 +37,7 @@ impl ScriptCall for Define<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ROLLUP_DEFINE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_define.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -54,7 +53,7 @@ impl ScriptCall for Define<'_> {
             1 => Ok(Defined::Done),
             0 => Ok(Defined::Overtaken),
             NO_SERIES => Ok(Defined::NoSeries),
-            other => Err(BadReply::new(&ROLLUP_DEFINE, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -70,9 +69,7 @@ impl ScriptCall for ReadState<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &ROLLUP_STATE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_state.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.0.hash).key(&self.0.head);
@@ -95,14 +92,14 @@ impl ScriptCall for ReadState<'_> {
             return match raw.as_slice() {
                 [Int(NO_SERIES)] => Ok(None),
                 [Int(0)] => Ok(Some(None)),
-                other => Err(BadReply::new(&ROLLUP_STATE, other)),
+                other => Err(BadReply::new(Self::SCRIPT, other)),
             };
         };
         let list = String::from_utf8_lossy(rules).into_owned();
         let unrolled = String::from_utf8_lossy(unrolled).into_owned();
         let times = (*rolled, *from, *trimmed, *retention_ms, *newest);
         let state =
-            State::new(list, *revision, &unrolled, times).map_err(|error| BadReply::new(&ROLLUP_STATE, error))?;
+            State::new(list, *revision, &unrolled, times).map_err(|error| BadReply::new(Self::SCRIPT, error))?;
         Ok(Some(Some(state)))
     }
 }
@@ -118,16 +115,14 @@ impl ScriptCall for Advance<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ROLLUP_ADVANCE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_advance.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.0.hash).key(&self.0.head);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&ROLLUP_ADVANCE, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }
 
@@ -153,9 +148,7 @@ impl ScriptCall for Commit<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &ROLLUP_COMMIT
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_commit.lua");
 
     fn bind(&self, call: &mut Binding) {
         let from = self.from.map(|from| from.to_string()).unwrap_or_default();
@@ -167,6 +160,6 @@ impl ScriptCall for Commit<'_> {
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
-        decode_flag(&ROLLUP_COMMIT, raw)
+        decode_flag(Self::SCRIPT, raw)
     }
 }

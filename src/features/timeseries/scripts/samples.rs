@@ -6,7 +6,8 @@ use super::super::backend::chunk::{self, ChunkError};
 use super::super::backend::{Order, Reason, Refused, Window};
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Sample};
-use super::{APPEND, DELETE_RANGE, LATEST, NO_SERIES, READ, bind_all_keys, bind_keys, decode_flag, labels_json};
+use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
+use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Adds a batch to a series.
@@ -50,9 +51,7 @@ impl ScriptCall for Append<'_> {
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &APPEND
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/append.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -78,7 +77,7 @@ impl ScriptCall for Append<'_> {
     }
 
     fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
-        let bad = || BadReply::new(&APPEND, &raw);
+        let bad = || BadReply::new(Self::SCRIPT, &raw);
         let size = |number: i64| usize::try_from(number).map_err(|_| bad());
         let (consumed, stored, listed, plain, packed, refused, stale) = &raw;
         if *consumed == NO_SERIES {
@@ -145,9 +144,7 @@ impl ScriptCall for Read<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &READ
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/read.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit).arg(match self.order {
@@ -164,12 +161,12 @@ impl ScriptCall for Read<'_> {
                 let pieces = values
                     .map(|value| match value {
                         Value::BulkString(bytes) => Ok(bytes),
-                        other => Err(BadReply::new(&READ, other)),
+                        other => Err(BadReply::new(Self::SCRIPT, other)),
                     })
                     .collect::<Result<_, _>>()?;
                 Ok(Some(Chunks { done: done == 1, floor, pieces }))
             }
-            other => Err(BadReply::new(&READ, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -185,9 +182,7 @@ impl ScriptCall for Latest<'_> {
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
-    fn script() -> &'static LuaScript {
-        &LATEST
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/latest.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.0.hash).key(&self.0.head);
@@ -198,7 +193,7 @@ impl ScriptCall for Latest<'_> {
             [Value::Int(NO_SERIES)] => Ok(None),
             [Value::Int(0)] => Ok(Some(None)),
             [Value::Int(1), Value::BulkString(record)] => Ok(Some(Some(chunk::decode(record)))),
-            other => Err(BadReply::new(&LATEST, other)),
+            other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
@@ -229,9 +224,7 @@ impl ScriptCall for DeleteRange<'_> {
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    fn script() -> &'static LuaScript {
-        &DELETE_RANGE
-    }
+    const SCRIPT: &'static LuaScript = lua!("timeseries/delete_range.lua");
 
     fn fence(&self) -> Option<&Fence> {
         self.fence
@@ -245,6 +238,6 @@ impl ScriptCall for DeleteRange<'_> {
         if done == NO_SERIES {
             return Ok(None);
         }
-        Ok(Some(Deletion { done: decode_flag(&DELETE_RANGE, done)?, deleted: deleted.unsigned_abs(), packed }))
+        Ok(Some(Deletion { done: decode_flag(Self::SCRIPT, done)?, deleted: deleted.unsigned_abs(), packed }))
     }
 }

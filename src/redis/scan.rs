@@ -11,7 +11,7 @@ const ROUND: usize = 100;
 
 /// Goes through the names that begin in one of several ways, each once, but for companions of keys.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct PrefixScan<'a> {
     redis: &'a Redis,
     patterns: Vec<String>,
     cursor: u64,
@@ -19,7 +19,7 @@ pub struct Walk<'a> {
     seen: HashSet<u64>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> PrefixScan<'a> {
     /// `starts` are complete, the configured prefix included.
     pub fn new(redis: &'a Redis, starts: &[String]) -> Self {
         let patterns = starts.iter().map(|start| format!("{}*", literal(start))).collect();

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{Effect, FaultKind, Key, Outcome, Redis, RedisFault};
-use crate::lifecycle::{Finding, Part, PartMember, Parts, Tasks};
+use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 
 /// What a deployment keeps the values of a feature in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,14 @@ impl Backend {
 /// What a deployment that keeps nothing yet is configured to begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wish {
+pub enum BackendPreference {
     /// The module if Redis has it.
     Auto,
     Module,
     Native,
 }
 
-impl Wish {
+impl BackendPreference {
     /// What is wished for, where `auto` depends on whether something speaks for the module.
     fn backend(self, for_module: bool) -> Backend {
         match self {
@@ -62,7 +62,7 @@ impl Wish {
 
 /// What a feature keeps, in words for readiness, logs and operators.
 #[derive(Debug)]
-pub struct Holding {
+pub struct StoredKind {
     /// The feature: its section of the configuration, and what `migrate` calls it.
     pub feature: &'static str,
     /// What is kept, in the plural; also the part's name in readiness.
@@ -76,14 +76,14 @@ pub struct Holding {
 
 /// Knows where the values of a feature are.
 #[derive(Clone, Debug)]
-pub struct Home(Arc<Inner>);
+pub struct BackendRecord(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     redis: Redis,
-    holding: &'static Holding,
+    kind: &'static StoredKind,
     record: Key,
-    wish: Wish,
+    wish: BackendPreference,
     known: RwLock<Option<Known>>,
 }
 
@@ -95,10 +95,10 @@ struct Known {
     has_module: bool,
 }
 
-impl Home {
+impl BackendRecord {
     /// `record` is the key under which the decision is written down.
-    pub fn new(redis: Redis, holding: &'static Holding, record: Key, wish: Wish) -> Self {
-        Self(Arc::new(Inner { redis, holding, record, wish, known: RwLock::default() }))
+    pub fn new(redis: Redis, kind: &'static StoredKind, record: Key, wish: BackendPreference) -> Self {
+        Self(Arc::new(Inner { redis, kind, record, wish, known: RwLock::default() }))
     }
 
     /// Where the values are; who asks first decides it for everybody.
@@ -133,7 +133,7 @@ impl Home {
     /// # Errors
     /// [`RedisFault`].
     pub async fn has_module(&self) -> Result<bool, RedisFault> {
-        self.0.redis.knows(self.0.holding.command).await
+        self.0.redis.knows(self.0.kind.command).await
     }
 
     fn known(&self) -> Option<Known> {
@@ -153,7 +153,7 @@ impl Home {
         let now = Known { backend, has_module };
         let before = self.0.known.write().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before != Some(now) {
-            let (kept, backend) = (self.0.holding.things, backend.name());
+            let (kept, backend) = (self.0.kind.things, backend.name());
             tracing::info!(kept, backend, has_module, "it is known where values are kept");
         }
         Ok(now)
@@ -175,13 +175,13 @@ impl Home {
     }
 
     /// Has readiness show where the values are, and what does not fit to it.
-    pub fn plan(&self, tasks: &Tasks, parts: &Parts) {
+    pub fn plan(&self, tasks: &Tasks, parts: &ComponentHealth) {
         let (home, parts) = (self.clone(), parts.clone());
-        tasks.plan(self.0.holding.task, move |stop| async move { home.watch(&parts, &stop).await });
+        tasks.plan(self.0.kind.task, move |stop| async move { home.watch(&parts, &stop).await });
     }
 
     /// Follows the record, which `migrate` changes.
-    async fn watch(&self, parts: &Parts, stop: &CancellationToken) {
+    async fn watch(&self, parts: &ComponentHealth, stop: &CancellationToken) {
         // Without a connection there is nothing to look at, and the next look would be late.
         self.0.redis.settled().await;
         let mut looks = tokio::time::interval(self.0.redis.check_interval());
@@ -192,9 +192,9 @@ impl Home {
                 _ = looks.tick() => {}
             }
             match self.settle().await {
-                Ok(known) => parts.report(self.0.holding.things, part(self.0.holding, known, self.0.wish)),
+                Ok(known) => parts.report(self.0.kind.things, part(self.0.kind, known, self.0.wish)),
                 Err(fault) => {
-                    tracing::debug!(%fault, kept = self.0.holding.things, "it is not known where values are kept");
+                    tracing::debug!(%fault, kept = self.0.kind.things, "it is not known where values are kept");
                 }
             }
         }
@@ -206,8 +206,8 @@ impl Home {
 #[error("the record names the backend `{0}`, which this version does not know")]
 struct UnknownBackend(String);
 
-fn part(holding: &Holding, Known { backend, has_module }: Known, wish: Wish) -> Part {
-    let Holding { feature, things, module, .. } = holding;
+fn part(kind: &StoredKind, Known { backend, has_module }: Known, wish: BackendPreference) -> Component {
+    let StoredKind { feature, things, module, .. } = kind;
     let mut findings = Vec::new();
     if backend == Backend::Module && !has_module {
         findings.push(format!("{things} are kept in {module}, which this Redis does not have: none can be read"));
@@ -220,8 +220,8 @@ fn part(holding: &Holding, Known { backend, has_module }: Known, wish: Wish) -> 
              `gridtokenx-redis migrate {feature} --to {wished}` moves them"
         ));
     }
-    Part {
-        members: vec![PartMember { name: (*feature).to_owned(), state: backend.name(), until: None }],
+    Component {
+        members: vec![ComponentMember { name: (*feature).to_owned(), state: backend.name(), until: None }],
         findings: findings.into_iter().map(Finding::degraded).collect(),
     }
 }
@@ -230,7 +230,7 @@ fn part(holding: &Holding, Known { backend, has_module }: Known, wish: Wish) -> 
 mod tests {
     use super::*;
 
-    const HOLDING: Holding = Holding {
+    const STORED_KIND: StoredKind = StoredKind {
         feature: "json",
         things: "documents",
         module: "RedisJSON",
@@ -240,12 +240,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_found() {
-        let reasons = |backend, wish, has_module| part(&HOLDING, Known { backend, has_module }, wish).findings.len();
-        assert_eq!(reasons(Backend::Native, Wish::Auto, true), 0, "a module that came later changes nothing");
-        assert_eq!(reasons(Backend::Native, Wish::Native, false), 0);
-        assert_eq!(reasons(Backend::Module, Wish::Module, true), 0);
-        assert_eq!(reasons(Backend::Module, Wish::Auto, false), 1);
-        assert_eq!(reasons(Backend::Native, Wish::Module, false), 1);
-        assert_eq!(reasons(Backend::Module, Wish::Native, false), 2);
+        let reasons =
+            |backend, wish, has_module| part(&STORED_KIND, Known { backend, has_module }, wish).findings.len();
+        assert_eq!(
+            reasons(Backend::Native, BackendPreference::Auto, true),
+            0,
+            "a module that came later changes nothing"
+        );
+        assert_eq!(reasons(Backend::Native, BackendPreference::Native, false), 0);
+        assert_eq!(reasons(Backend::Module, BackendPreference::Module, true), 0);
+        assert_eq!(reasons(Backend::Module, BackendPreference::Auto, false), 1);
+        assert_eq!(reasons(Backend::Native, BackendPreference::Module, false), 1);
+        assert_eq!(reasons(Backend::Module, BackendPreference::Native, false), 2);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::IntoResponses;
 use utoipa::openapi::{RefOr, Response};
 
-use crate::http::failures::{ReadFailures, entry};
+use crate::http::openapi_responses::{ReadResponses, entry};
 
 /// Of calls that look at a host.
 #[derive(Debug)]
@@ -20,6 +20,6 @@ const HOST: &[(&str, &str)] = &[
 
 impl IntoResponses for HostFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        ReadFailures::responses().into_iter().chain(HOST.iter().map(entry)).collect()
+        ReadResponses::responses().into_iter().chain(HOST.iter().map(entry)).collect()
     }
 }

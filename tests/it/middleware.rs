@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use axum::routing::{get, post};
-use gridtokenx_redis::app::{behind_edge, problem_kinds};
+use gridtokenx_redis::app::{behind_middleware, problem_kinds};
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::{Json, Path, Query, RawBody};
 use gridtokenx_redis::http::reply::NoContent;
@@ -56,7 +56,7 @@ impl Gate {
         let rows = ["/orders", "/orders/{id}", "/raw", "/panic", "/wait"].map(|path| Access::public("GET", path));
         let writes = ["/orders", "/raw", "/panic", "/wait"].map(|path| Access::public("POST", path));
         let rows = rows.into_iter().chain(writes).collect();
-        let guarded = behind_edge(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
+        let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
         Self { app, router: guarded, go_on }
     }
 

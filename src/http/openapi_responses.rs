@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 
 use utoipa::IntoResponses;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
+use super::access::Access;
+use super::openapi::operations;
+
 /// Of operations that change nothing.
 #[derive(Debug)]
-pub struct ReadFailures;
+pub struct ReadResponses;
 
 /// Of operations that change something.
 #[derive(Debug)]
-pub struct WriteFailures;
+pub struct WriteResponses;
 
 /// Of operations that read a JSON body, beside what is wrong with its fields.
 #[derive(Debug)]
-pub struct JsonBodyFailures;
+pub struct JsonBodyResponses;
 
 const CALLER: &[(&str, &str)] = &[
     ("401", "`unauthenticated`"),
@@ -25,14 +29,14 @@ const CALLER: &[(&str, &str)] = &[
     ("504", "`redis-timeout`, `deadline-exceeded`"),
 ];
 
-impl IntoResponses for ReadFailures {
+impl IntoResponses for ReadResponses {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `overloaded`");
         CALLER.iter().chain([&away]).map(entry).collect()
     }
 }
 
-impl IntoResponses for WriteFailures {
+impl IntoResponses for WriteResponses {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let away = ("503", "`redis-unavailable`, `redis-busy`, `redis-denied`, `redis-writes-refused`, `overloaded`");
         let full = ("507", "`redis-out-of-memory`");
@@ -40,17 +44,29 @@ impl IntoResponses for WriteFailures {
     }
 }
 
-impl IntoResponses for JsonBodyFailures {
+impl IntoResponses for JsonBodyResponses {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let broken = ("400", "`invalid-json`, `json-too-deep`, `body-incomplete`");
         [broken, ("413", "`body-too-large`"), ("415", "`unsupported-media-type`")].iter().map(entry).collect()
     }
 }
 
+/// Enters the problems of every access row into the responses of its operation.
+pub fn describe(document: &mut OpenApi, rows: &[Access]) {
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
+            for kind in row.into_iter().flat_map(|row| row.problems.iter().copied().flatten()) {
+                add(operation, kind.status.as_str(), kind.slug);
+            }
+        }
+    }
+}
+
 /// Adds a problem to those that an operation may answer, unless it is among them.
 pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
     match operation.responses.responses.get_mut(status) {
-        Some(RefOr::T(response)) if response.description.contains(slug) => {}
+        Some(RefOr::T(response)) if response.description.contains(&format!("`{slug}`")) => {}
         Some(RefOr::T(response)) => response.description = format!("{}, `{slug}`", response.description),
         _ => operation.responses.responses.extend([entry(&(status, &format!("`{slug}`")))]),
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::IntoResponses;
 use utoipa::openapi::{RefOr, Response};
 
-use crate::http::failures::{JsonBodyFailures, ReadFailures, WriteFailures, entry};
+use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses, entry};
 
 /// Of calls that look at a series.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for LookFailures {
     fn responses() -> Responses {
-        ReadFailures::responses().into_iter().chain(SERIES.iter().map(entry)).collect()
+        ReadResponses::responses().into_iter().chain(SERIES.iter().map(entry)).collect()
     }
 }
 
@@ -44,13 +44,13 @@ impl IntoResponses for RangeFailures {
 
 impl IntoResponses for ChangeFailures {
     fn responses() -> Responses {
-        WriteFailures::responses().into_iter().chain(SERIES.iter().map(entry)).collect()
+        WriteResponses::responses().into_iter().chain(SERIES.iter().map(entry)).collect()
     }
 }
 
 impl IntoResponses for BodyFailures {
     fn responses() -> Responses {
-        let body = JsonBodyFailures::responses().into_iter().chain(BODY.iter().map(entry));
+        let body = JsonBodyResponses::responses().into_iter().chain(BODY.iter().map(entry));
         ChangeFailures::responses().into_iter().chain(body).collect()
     }
 }

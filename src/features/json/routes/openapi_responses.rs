@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::IntoResponses;
 use utoipa::openapi::{RefOr, Response};
 
-use crate::http::failures::{ReadFailures, WriteFailures, entry};
+use crate::http::openapi_responses::{ReadResponses, WriteResponses, entry};
 
 /// Of calls that look at a document.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ const BODY: &[(&str, &str)] = &[
 
 impl IntoResponses for LookFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut responses = ReadFailures::responses();
+        let mut responses = ReadResponses::responses();
         responses.extend(LOOK.iter().map(entry));
         responses
     }
@@ -53,7 +53,7 @@ impl IntoResponses for LookFailures {
 
 impl IntoResponses for ChangeFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut responses = WriteFailures::responses();
+        let mut responses = WriteResponses::responses();
         responses.extend(CHANGE.iter().map(entry));
         responses
     }

@@ -37,7 +37,8 @@ impl Finding {
 
 /// One of the things of a kind that a part is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PartMember {
+#[schema(as = PartMember)]
+pub struct ComponentMember {
     /// Its address, without credentials.
     pub name: String,
     /// A word of the part's own vocabulary.
@@ -49,22 +50,22 @@ pub struct PartMember {
 
 /// A part, as its room last saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    pub members: Vec<PartMember>,
+pub struct Component {
+    pub members: Vec<ComponentMember>,
     pub findings: Vec<Finding>,
 }
 
 /// Every part's last report, by its name.
 #[derive(Clone, Debug, Default)]
-pub struct Parts(Arc<Mutex<BTreeMap<&'static str, Part>>>);
+pub struct ComponentHealth(Arc<Mutex<BTreeMap<&'static str, Component>>>);
 
-impl Parts {
+impl ComponentHealth {
     /// Takes the place of the part's report before.
-    pub fn report(&self, name: &'static str, part: Part) {
+    pub fn report(&self, name: &'static str, part: Component) {
         self.board().insert(name, part);
     }
 
-    pub fn members(&self) -> BTreeMap<&'static str, Vec<PartMember>> {
+    pub fn members(&self) -> BTreeMap<&'static str, Vec<ComponentMember>> {
         self.board().iter().map(|(name, part)| (*name, part.members.clone())).collect()
     }
 
@@ -72,7 +73,7 @@ impl Parts {
         self.board().values().flat_map(|part| part.findings.iter().cloned()).collect()
     }
 
-    fn board(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
+    fn board(&self) -> MutexGuard<'_, BTreeMap<&'static str, Component>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

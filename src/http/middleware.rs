@@ -33,7 +33,7 @@ use crate::telemetry::traces::{RequestSpan, RequestTraces};
 
 /// The shared part of the layer.
 #[derive(Debug)]
-pub struct Edge {
+pub struct Middleware {
     table: RouteTable,
     authenticator: Authenticator,
     metrics: HttpMetrics,
@@ -46,7 +46,7 @@ pub struct Edge {
     slow_request: Duration,
 }
 
-impl Edge {
+impl Middleware {
     pub fn new(
         config: &HttpConfig,
         table: RouteTable,
@@ -87,49 +87,49 @@ impl Edge {
     }
 }
 
-/// Wraps every route in the [`Edge`].
+/// Wraps every route in the [`Middleware`].
 #[derive(Clone, Debug)]
-pub struct EdgeLayer(pub Arc<Edge>);
+pub struct MiddlewareLayer(pub Arc<Middleware>);
 
-impl<S> Layer<S> for EdgeLayer {
-    type Service = EdgeService<S>;
+impl<S> Layer<S> for MiddlewareLayer {
+    type Service = MiddlewareService<S>;
 
-    fn layer(&self, inner: S) -> EdgeService<S> {
-        EdgeService { edge: Arc::clone(&self.0), inner }
+    fn layer(&self, inner: S) -> MiddlewareService<S> {
+        MiddlewareService { middleware: Arc::clone(&self.0), inner }
     }
 }
 
 #[derive(Clone, Debug)]
-pub struct EdgeService<S> {
-    edge: Arc<Edge>,
+pub struct MiddlewareService<S> {
+    middleware: Arc<Middleware>,
     inner: S,
 }
 
-impl<S> Service<Request> for EdgeService<S>
+impl<S> Service<Request> for MiddlewareService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = EdgeFuture<S::Future>;
+    type Future = MiddlewareFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> EdgeFuture<S::Future> {
-        let edge = &self.edge;
+    fn call(&mut self, mut request: Request) -> MiddlewareFuture<S::Future> {
+        let middleware = &self.middleware;
         let route = request
             .extensions()
             .get::<MatchedPath>()
-            .and_then(|path| edge.table.find(path.as_str(), request.method()))
+            .and_then(|path| middleware.table.find(path.as_str(), request.method()))
             .cloned();
         let id = request_id::of(&request);
-        let span = edge.traces.start(&request, route.as_deref().map(|route| route.path), &id);
-        let in_flight = edge.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        edge.metrics.in_flight.inc();
-        let visit = Visit {
-            edge: Arc::clone(edge),
+        let span = middleware.traces.start(&request, route.as_deref().map(|route| route.path), &id);
+        let in_flight = middleware.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        middleware.metrics.in_flight.inc();
+        let context = RequestContext {
+            middleware: Arc::clone(middleware),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -138,23 +138,23 @@ where
             answered: false,
             route,
         };
-        let state = if let Err(problem) = edge.admit(&mut request, visit.route.as_deref(), in_flight) {
+        let state = if let Err(problem) = middleware.admit(&mut request, context.route.as_deref(), in_flight) {
             State::Refused { problem: Some(problem) }
         } else {
-            let (limit, body_limit) = match visit.budget() {
-                Budget::Standard => (edge.request_deadline, edge.body_limit),
-                Budget::Waiting => (edge.request_deadline + LONGEST_WAIT, edge.body_limit),
-                Budget::Streaming => (edge.streaming_deadline, usize::MAX),
+            let (limit, body_limit) = match context.budget() {
+                Budget::Standard => (middleware.request_deadline, middleware.body_limit),
+                Budget::Waiting => (middleware.request_deadline + LONGEST_WAIT, middleware.body_limit),
+                Budget::Streaming => (middleware.streaming_deadline, usize::MAX),
             };
             let extensions = request.extensions_mut();
             extensions.insert(BodyLimit(body_limit));
             extensions.insert(RequestId(id));
             match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-                Ok(inner) => State::Running { inner, deadline: deadline(visit.started + limit) },
-                Err(_) => State::Refused { problem: Some(panicked(&visit)) },
+                Ok(inner) => State::Running { inner, deadline: deadline(context.started + limit) },
+                Err(_) => State::Refused { problem: Some(panicked(&context)) },
             }
         };
-        EdgeFuture { state, visit }
+        MiddlewareFuture { state, context }
     }
 }
 
@@ -163,11 +163,11 @@ where
 pub struct RequestId(pub HeaderValue);
 
 pin_project! {
-    /// The way of one request through the edge.
-    pub struct EdgeFuture<F> {
+    /// The way of one request through the middleware.
+    pub struct MiddlewareFuture<F> {
         #[pin]
         state: State<F>,
-        visit: Visit,
+        context: RequestContext,
     }
 }
 
@@ -183,31 +183,31 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for EdgeFuture<F> {
+impl<F: Future<Output = Result<Response, Infallible>>> Future for MiddlewareFuture<F> {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let visit = this.visit;
-        let _entered = visit.span.as_ref().map(RequestSpan::enter);
+        let context = this.context;
+        let _entered = context.span.as_ref().map(RequestSpan::enter);
         let response = match this.state.project() {
             StateProjection::Refused { problem } => problem.take().map(IntoResponse::into_response).unwrap_or_default(),
             StateProjection::Running { inner, deadline } => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(Poll::Ready(Ok(response))) => response,
                 Ok(Poll::Pending) => {
                     ready!(Pin::new(deadline).poll(cx));
-                    deadline_exceeded(&visit.method).into_response()
+                    deadline_exceeded(&context.method).into_response()
                 }
-                Err(_) => panicked(visit).into_response(),
+                Err(_) => panicked(context).into_response(),
             },
         };
-        Poll::Ready(Ok(visit.finish(response)))
+        Poll::Ready(Ok(context.finish(response)))
     }
 }
 
-/// What the edge keeps of a request until it is answered.
-struct Visit {
-    edge: Arc<Edge>,
+/// What the middleware keeps of a request until it is answered.
+struct RequestContext {
+    middleware: Arc<Middleware>,
     route: Option<Arc<RouteInfo>>,
     started: Instant,
     method: Method,
@@ -217,7 +217,7 @@ struct Visit {
     answered: bool,
 }
 
-impl Visit {
+impl RequestContext {
     fn finish(&mut self, response: Response) -> Response {
         self.answered = true;
         let mut response = self.complete(response);
@@ -226,13 +226,13 @@ impl Visit {
         let status = response.status();
         match &self.route {
             Some(route) => route.metrics.record(status, elapsed),
-            None => self.edge.metrics.record_unrouted(status),
+            None => self.middleware.metrics.record_unrouted(status),
         }
         if let Some(span) = &self.span {
             span.end(status);
         }
         // Who asked to wait was not served slowly.
-        let is_slow = elapsed >= self.edge.slow_request && self.budget() != Budget::Waiting;
+        let is_slow = elapsed >= self.middleware.slow_request && self.budget() != Budget::Waiting;
         if is_slow && !status.is_server_error() {
             tracing::warn!(
                 method = %self.method, path = self.uri.path(), status = status.as_u16(),
@@ -289,12 +289,12 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for RequestContext {
     fn drop(&mut self) {
-        self.edge.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.edge.metrics.in_flight.dec();
+        self.middleware.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.middleware.metrics.in_flight.dec();
         if !self.answered {
-            self.edge.metrics.aborted.inc();
+            self.middleware.metrics.aborted.inc();
             if let Some(span) = &self.span {
                 span.fail("aborted");
             }
@@ -320,11 +320,11 @@ fn deadline_exceeded(method: &Method) -> Problem {
     Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
 }
 
-fn panicked(visit: &Visit) -> Problem {
-    visit.edge.metrics.panics.inc();
+fn panicked(context: &RequestContext) -> Problem {
+    context.middleware.metrics.panics.inc();
     // What it said and where is the panic hook's to log.
     tracing::error!(
-        method = %visit.method, path = visit.uri.path(), request_id = visit.id_text(), "a handler panicked",
+        method = %context.method, path = context.uri.path(), request_id = context.id_text(), "a handler panicked",
     );
     Problem::new(&problem::INTERNAL).outcome(Outcome::Unknown)
 }
