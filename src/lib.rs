@@ -17,11 +17,13 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod codec;
 pub mod config;
 pub mod deps;
 pub mod features;
 pub mod http;
 pub mod lifecycle;
+pub mod random;
 pub mod redis;
 pub mod telemetry;
 pub mod tls;

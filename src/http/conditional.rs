@@ -6,8 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::hex;
 use super::problem::Problem;
+use crate::random;
 
 /// A strong entity tag: 128 bits that follow from what is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ const ETAG_LENGTH: usize = 34;
 impl ETag {
     fn text(self) -> [u8; ETAG_LENGTH] {
         let mut text = [b'"'; ETAG_LENGTH];
-        for (slot, digit) in text.iter_mut().skip(1).zip(hex::digits(self.0)) {
+        for (slot, digit) in text.iter_mut().skip(1).zip(random::hex_digits(self.0)) {
             *slot = digit;
         }
         text

@@ -10,7 +10,6 @@ pub mod conditional;
 pub mod documentation;
 pub mod extract;
 pub mod fencing;
-mod hex;
 pub mod idempotent_operation;
 pub mod integer;
 pub mod middleware;

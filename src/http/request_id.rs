@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use axum::http::{HeaderName, HeaderValue, Request};
 
-use super::hex;
+use crate::random;
 
 pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,7 +34,7 @@ fn fresh() -> HeaderValue {
     let id = NEXT.get();
     NEXT.set(id.wrapping_add(STEP));
     // Hexadecimal digits are a valid header.
-    HeaderValue::from_bytes(&hex::digits(id)).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    HeaderValue::from_bytes(&random::hex_digits(id)).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
 }
 
 fn first() -> u128 {

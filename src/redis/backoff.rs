@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 /// Exponential back-off with full jitter: a random time between zero and a bound that doubles.
 ///
 /// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
@@ -25,14 +27,8 @@ impl Backoff {
     pub fn pause(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(self.max);
-        bound.mul_f64(random_fraction())
+        bound.mul_f64(random::fraction())
     }
-}
-
-/// A number in 0.0..1.0; a machine without entropy gets the middle, which only costs it the jitter.
-fn random_fraction() -> f64 {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    f64::from(random) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::scripts::{self, LeaseReply};
 use super::service::{CacheService, Hit};
 use super::value::StoredValue;
 use crate::http::problem::Location;
+use crate::random;
 
 /// Values that come and go between the read and the lease make both start again, this often.
 const ATTEMPTS: u32 = 8;
@@ -44,7 +45,7 @@ impl CacheService {
             return Err(CacheError::TooLong { location: Location::Query, pointer, ms: lease.get(), max });
         }
         // Without a token nobody can be given the lease: then everybody rebuilds.
-        let token = token().ok_or(CacheError::Miss)?;
+        let token = random::token().map_err(|_| CacheError::Miss)?;
         for _ in 0..ATTEMPTS {
             if let Some(hit) = self.read(place, touch).await? {
                 return Ok(hit);
@@ -96,11 +97,4 @@ impl CacheService {
             }
         }
     }
-}
-
-/// 128 random bits, hexadecimal; none on a machine without entropy.
-fn token() -> Option<String> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).ok()?;
-    Some(format!("{:032x}", u128::from_be_bytes(bits)))
 }

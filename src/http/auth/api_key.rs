@@ -1,6 +1,5 @@
 //! API keys: `ak_` and 32 hexadecimal digits, known to the service by their digest.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -9,6 +8,8 @@ use subtle::ConstantTimeEq;
 use super::principal::{Principal, Scopes};
 use crate::clock::UnixMillis;
 use crate::config::auth::KeyConfig;
+use crate::random;
+pub use crate::random::hex;
 
 /// `ak_` and 32 digits; anything longer is no key and is not hashed.
 const LENGTH: usize = 35;
@@ -18,23 +19,12 @@ pub fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// A key that nobody has seen yet, from the system's randomness.
 ///
 /// # Errors
 /// When the system has none.
 pub fn generate() -> Result<String, getrandom::Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    Ok(format!("ak_{}", hex(&random)))
+    Ok(format!("ak_{}", random::token()?))
 }
 
 /// The configured keys.

@@ -1,0 +1,76 @@
+//! Random tokens, and the hexadecimal digits in which they are written.
+
+use std::cell::Cell;
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// A secret that cannot be guessed: 128 bits from the operating system, as 32 hexadecimal digits.
+///
+/// # Errors
+/// If the operating system has no randomness.
+pub fn token() -> Result<String, getrandom::Error> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)?;
+    Ok(hex(&bits))
+}
+
+/// Lower-case hexadecimal digits, two for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| pair(*byte)).map(char::from).collect()
+}
+
+/// The 32 hexadecimal digits of a number, highest first. No allocation: a request needs them up to twice.
+pub fn hex_digits(value: u128) -> [u8; 32] {
+    let mut text = [b'0'; 32];
+    for (slot, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        slot.copy_from_slice(&pair(byte));
+    }
+    text
+}
+
+fn pair(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|half| DIGITS.get(usize::from(half)).copied().unwrap_or_default())
+}
+
+thread_local! {
+    static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
+}
+
+/// A number in 0.0..1.0 for jitter and sampling, without a system call. Not for secrets.
+///
+/// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+pub fn fraction() -> f64 {
+    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+    STATE.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    // 32 bits decide finely enough, and fit a float exactly.
+    let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
+    f64::from(high) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for value in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+            let expected = format!("{value:032x}");
+            assert_eq!(String::from_utf8_lossy(&hex_digits(value)), expected);
+            assert_eq!(hex(&value.to_be_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_is_32_digits_and_no_two_are_alike() {
+        let tokens: std::collections::HashSet<String> = (0..100).filter_map(|_| token().ok()).collect();
+        assert_eq!(tokens.len(), 100);
+        assert!(tokens.iter().all(|token| token.len() == 32));
+    }
+
+    #[test]
+    fn a_fraction_is_below_one() {
+        assert!((0..1_000).map(|_| fraction()).all(|number| (0.0..1.0).contains(&number)));
+    }
+}
