@@ -54,6 +54,7 @@ mod middleware;
 mod migrate_json;
 mod migrate_timeseries;
 mod ratelimit;
+mod recorded_data;
 mod redis_production;
 mod redis_roles;
 mod redis_security;

@@ -1,5 +1,7 @@
 //! Which room may know which: the arrows of the house, read from the paths that its source names.
 
+use gridtokenx_redis::features::FEATURES;
+
 use crate::assert_none;
 use crate::tree::{File, files};
 
@@ -31,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "features",
         &[
             "clock",
+            "codec",
             "config::Config",
             "config::ConfigError",
             "config::FieldError",
@@ -49,6 +52,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http::openapi_responses",
             "http::fencing",
             "http::idempotent_operation",
+            "http::integer",
+            "http::idempotent_operation",
             "http::problem",
             "http::reply",
             "http::times",
@@ -56,16 +61,32 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lifecycle",
             "lua",
             "problems",
+            "random",
             "redis",
             "telemetry",
         ],
     ),
-    ("http", &["clock", "config", "lifecycle", "problems", "redis", "telemetry"]),
-    ("redis", &["clock", "config::fencing", "config::redis", "config::value", "lifecycle", "lua", "telemetry", "tls"]),
-    ("telemetry", &["clock", "config", "lifecycle", "tls"]),
+    ("http", &["clock", "config", "lifecycle", "problems", "random", "redis", "telemetry"]),
+    (
+        "redis",
+        &[
+            "clock",
+            "config::fencing",
+            "config::redis",
+            "config::value",
+            "lifecycle",
+            "lua",
+            "random",
+            "telemetry",
+            "tls",
+        ],
+    ),
+    ("telemetry", &["clock", "config", "lifecycle", "random", "tls"]),
     ("lifecycle", &["clock"]),
     ("config", &["clock"]),
     ("clock", &[]),
+    ("codec", &[]),
+    ("random", &[]),
     ("tls", &[]),
 ];
 
@@ -101,8 +122,8 @@ fn a_feature_knows_no_other_feature() {
         let Some(own) = module.split("::").nth(1) else { continue };
         for path in named_paths(&file, &module) {
             let other = path.strip_prefix("features::").and_then(|rest| rest.split("::").next()).unwrap_or(own);
-            // Feature and StartError are types of the rooms' common door.
-            let is_module = other.starts_with(|letter: char| letter.is_ascii_lowercase());
+            // `feature` is no capability: it holds the type that describes one.
+            let is_module = other.starts_with(|letter: char| letter.is_ascii_lowercase()) && other != "feature";
             if is_module && other != own && !FEATURE_TO_FEATURE.contains(&(own, other)) {
                 breaches.push(format!("{}: names the feature `{other}`", file.path));
             }
@@ -128,14 +149,70 @@ fn the_web_framework_stays_in_routes_and_models() {
     assert_none(&breaches, "Shape requests and answers in routes.rs, so that the service can be read without HTTP.");
 }
 
+/// The files of a feature that hold its handlers: `routes.rs`, or those in a folder `routes/`.
+fn route_files() -> Vec<File> {
+    files("src/features", &[".rs"]).into_iter().filter(|file| is_route_file(&file.path)).collect()
+}
+
+fn is_route_file(path: &str) -> bool {
+    path.ends_with("/routes.rs") || path.contains("/routes/")
+}
+
 #[test]
 fn routes_ask_the_service_and_not_redis() {
-    let breaches: Vec<String> = files("src/features", &["routes.rs"])
+    let files = route_files();
+    assert!(files.len() > FEATURES.len(), "the route files are found");
+    let mut breaches = Vec::new();
+    for file in files {
+        let named = named_paths(&file, &module_path(&file.path));
+        if named.iter().any(|path| path.starts_with("redis::Redis") && !path.starts_with("redis::RedisFault")) {
+            breaches.push(format!("{}: uses Redis", file.path));
+        }
+        let code = code(&file);
+        for part in [".config", ".metrics", ".redis"] {
+            if contains_field(&code, part) {
+                breaches.push(format!("{}: reads `{part}` of the service", file.path));
+            }
+        }
+        for service in code.split("\nimpl ").skip(1).filter_map(|rest| rest.split([' ', '<']).next()) {
+            if service.ends_with("Service") {
+                breaches.push(format!("{}: implements {service}", file.path));
+            }
+        }
+    }
+    assert_none(
+        &breaches,
+        "A handler extracts, makes one call of its service and shapes the answer. Methods of the service live in \
+         service.rs, or in a file beside it that is named after the operation.",
+    );
+}
+
+/// Whether `.name` occurs as a whole field, and not as the start of a longer name or of a method call.
+fn contains_field(code: &str, field: &str) -> bool {
+    code.match_indices(field).any(|(at, _)| {
+        let next = code[at + field.len()..].chars().next().unwrap_or(' ');
+        !next.is_alphanumeric() && next != '_' && next != '('
+    })
+}
+
+/// Files outside of `routes` and `error.rs` that make problems all the same, each with its reason.
+const PROBLEMS_BELOW_ROUTES: &[(&str, &str)] = &[];
+
+#[test]
+fn problems_are_made_by_routes_and_error_types() {
+    let breaches: Vec<String> = files("src/features", &[".rs"])
         .iter()
-        .filter(|file| named_paths(file, &module_path(&file.path)).iter().any(|path| path.starts_with("redis::Redis")))
+        .filter(|file| !is_route_file(&file.path) && !file.path.ends_with("/error.rs"))
+        .filter(|file| !ABOUT_HTTP.iter().any(|folder| file.path.starts_with(folder)))
+        .filter(|file| !PROBLEMS_BELOW_ROUTES.iter().any(|(path, _)| *path == file.path))
+        .filter(|file| named_paths(file, &module_path(&file.path)).iter().any(|path| path == "http::problem::Problem"))
         .map(|file| file.path.clone())
         .collect();
-    assert_none(&breaches, "A handler extracts, makes one call of its service and shapes the answer.");
+    assert_none(
+        &breaches,
+        "Return the feature's own error type; `From<..> for Problem` in error.rs gives it a status. An exception is a \
+         row of PROBLEMS_BELOW_ROUTES.",
+    );
 }
 
 fn may_name(module: &str, path: &str) -> bool {
@@ -149,20 +226,20 @@ fn starts_with(path: &str, start: &str) -> bool {
 }
 
 /// `src/features/cache/mod.rs` is `features::cache`.
-fn module_path(file: &str) -> String {
+pub fn module_path(file: &str) -> String {
     let path = file.trim_start_matches("src/").trim_end_matches(".rs");
     path.trim_end_matches("/mod").replace('/', "::")
 }
 
 /// The file without its comments and without its unit tests, which may name anything.
-fn code(file: &File) -> String {
+pub fn code(file: &File) -> String {
     let text = file.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Every path below `crate` that the code names, `super` and one level of braces resolved.
-fn named_paths(file: &File, module: &str) -> Vec<String> {
+pub fn named_paths(file: &File, module: &str) -> Vec<String> {
     let code = code(file);
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("crate::") {
@@ -189,7 +266,7 @@ fn named_paths(file: &File, module: &str) -> Vec<String> {
 }
 
 /// `a::{b::c, d}` below `base` is `base::a::b::c` and `base::a::d`.
-fn expand(mut base: String, text: &str) -> Vec<String> {
+pub fn expand(mut base: String, text: &str) -> Vec<String> {
     let end = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '*'))).unwrap_or(text.len());
     let (head, rest) = text.split_at(end);
     for part in head.split("::").filter(|part| !part.is_empty()) {

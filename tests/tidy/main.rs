@@ -6,11 +6,13 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, also outside of #[test] functions")]
 
 mod arrows;
+mod circles;
 mod documents;
 mod routes;
 mod scripts;
 mod size_and_names;
 mod tree;
+mod vocabulary;
 
 /// Fails with every breach and with the way out.
 #[track_caller]

@@ -88,3 +88,21 @@ fn every_expectation_of_a_lint_has_a_reason() {
     }
     assert_none(&breaches, "Say why the lint is wrong there: #[expect(lint, reason = \"...\")].");
 }
+
+#[test]
+fn tests_wait_for_conditions_and_not_for_time() {
+    let mut breaches = Vec::new();
+    for file in files("tests", &[".rs"]).into_iter().filter(|file| !file.path.starts_with("tests/tidy/")) {
+        let mut before = "";
+        for (number, line) in file.text.lines().enumerate() {
+            if line.contains("sleep(") && !before.trim_start().starts_with("//") {
+                breaches.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
+            }
+            before = line;
+        }
+    }
+    assert_none(
+        &breaches,
+        "Wait for a condition with `eventually`. Where a test is about time itself, say why in a comment above the line.",
+    );
+}

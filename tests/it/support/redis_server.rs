@@ -204,7 +204,7 @@ impl RedisServer {
     }
 
     /// A connection of the test's own.
-    fn connect(&self) -> redis::RedisResult<redis::Connection> {
+    pub fn connect(&self) -> redis::RedisResult<redis::Connection> {
         #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
         let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
         loop {
