@@ -1,8 +1,8 @@
-//! Where a feature keeps its values, in native structures or in those of a module: decided once for a deployment,
-//! written down in Redis, and the same for every replica.
+//! Which storage backend holds a feature's values: Redis's own types or those of a module.
 //!
-//! Replicas that start at different times, and servers that get or lose a module later, must not disagree about where the
-//! values are. So the first one that needs to know writes it down, and from then on what is written counts for all.
+//! The first replica that needs to know decides, and records the decision in Redis. From then on the record counts for
+//! every replica: replicas start at different times and a server may gain or lose a module, and still all of them must
+//! look for the values in the same place.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Effect, FaultKind, Key, Outcome, Redis, RedisFault};
 use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 
-/// What a deployment keeps the values of a feature in.
+/// The storage backend of a feature's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// Redis's own types.
+    /// The types of Redis itself.
     Native,
     /// The types of a module.
     Module,
@@ -25,7 +25,7 @@ pub enum Backend {
 impl Backend {
     const ALL: [Self; 2] = [Self::Native, Self::Module];
 
-    /// As it stands in Redis and in the configuration.
+    /// The name in Redis and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -33,24 +33,24 @@ impl Backend {
         }
     }
 
-    /// The reverse of [`Backend::name`].
+    /// The backend with this [name](Backend::name).
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|backend| backend.name() == name)
     }
 }
 
-/// What a deployment that keeps nothing yet is configured to begin with.
+/// The backend that the configuration asks for; it decides while the deployment has stored nothing yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendPreference {
-    /// The module if Redis has it.
+    /// The module if Redis has it, else native.
     Auto,
     Module,
     Native,
 }
 
 impl BackendPreference {
-    /// What is wished for, where `auto` depends on whether something speaks for the module.
+    /// The preferred backend; for `auto` it depends on whether the module should be used.
     fn backend(self, for_module: bool) -> Backend {
         match self {
             Self::Module => Backend::Module,
@@ -60,21 +60,21 @@ impl BackendPreference {
     }
 }
 
-/// What a feature keeps, in words for readiness, logs and operators.
+/// What a feature stores, in the words of readiness, logs and operators.
 #[derive(Debug)]
 pub struct StoredKind {
-    /// The feature: its section of the configuration, and what `migrate` calls it.
+    /// The feature's name in the configuration and in the `migrate` command.
     pub feature: &'static str,
-    /// What is kept, in the plural; also the part's name in readiness.
+    /// What is stored, in the plural, such as `documents`; also the component's name in readiness.
     pub things: &'static str,
     pub module: &'static str,
-    /// The command by which the module is recognised: newer servers carry modules in their core, under other names.
+    /// The command that identifies the module: newer servers include modules in their core under other names.
     pub command: &'static str,
-    /// The task that looks.
+    /// The name of the task that checks the record.
     pub task: &'static str,
 }
 
-/// Knows where the values of a feature are.
+/// Knows which backend holds a feature's values.
 #[derive(Clone, Debug)]
 pub struct BackendRecord(Arc<Inner>);
 
@@ -87,24 +87,24 @@ struct Inner {
     known: RwLock<Option<Known>>,
 }
 
-/// What was found when it was last looked.
+/// The result of the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
-    /// As the record said, or would say if the wish could be met.
+    /// The recorded backend, or the preferred one that is not recorded yet because its module is missing.
     backend: Backend,
     has_module: bool,
 }
 
 impl BackendRecord {
-    /// `record` is the key under which the decision is written down.
+    /// `record` is the key that holds the decision.
     pub fn new(redis: Redis, kind: &'static StoredKind, record: Key, wish: BackendPreference) -> Self {
         Self(Arc::new(Inner { redis, kind, record, wish, known: RwLock::default() }))
     }
 
-    /// Where the values are; who asks first decides it for everybody.
+    /// The backend that holds the values. The first call in a deployment decides it.
     ///
     /// # Errors
-    /// [`RedisFault`] when Redis could not be asked, or does not have the module that holds the values.
+    /// [`RedisFault`] if Redis cannot be reached or does not have the module that holds the values.
     pub async fn backend(&self) -> Result<Backend, RedisFault> {
         let known = match self.known() {
             Some(known) => known,
@@ -118,7 +118,7 @@ impl BackendRecord {
         }
     }
 
-    /// Writes down that the values are somewhere else now. Whoever does this has moved them.
+    /// Records that the values are in another backend now. The caller has moved them.
     ///
     /// # Errors
     /// [`RedisFault`].
@@ -140,26 +140,26 @@ impl BackendRecord {
         *self.0.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the record, and writes it if there is none: again what it was, when Redis forgot it.
+    /// Reads the record and writes it if it is missing. If Redis lost it, the known decision is written again.
     async fn settle(&self) -> Result<Known, RedisFault> {
         let has_module = self.has_module().await?;
         let backend = if let Some(backend) = self.recorded().await? {
             backend
         } else {
             let chosen = self.known().map_or_else(|| self.0.wish.backend(has_module), |known| known.backend);
-            // A module that is not there keeps nothing: the wish is not a fact yet, and may be corrected.
+            // Without its module nothing is stored yet: the preference may still change, so it is not recorded.
             if chosen == Backend::Module && !has_module { chosen } else { self.record(chosen).await? }
         };
         let now = Known { backend, has_module };
         let before = self.0.known.write().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before != Some(now) {
             let (kept, backend) = (self.0.kind.things, backend.name());
-            tracing::info!(kept, backend, has_module, "it is known where values are kept");
+            tracing::info!(kept, backend, has_module, "storage backend selected");
         }
         Ok(now)
     }
 
-    /// Writes the record if nobody was faster; what stands there then.
+    /// Writes the record unless it exists, and returns the recorded backend.
     async fn record(&self, chosen: Backend) -> Result<Backend, RedisFault> {
         let mut write = redis::cmd("SET");
         write.arg(self.0.record.as_str()).arg(chosen.name()).arg("NX");
@@ -174,15 +174,15 @@ impl BackendRecord {
         backend.map(Some).ok_or_else(|| RedisFault::bad_reply(UnknownBackend(name), Effect::Read))
     }
 
-    /// Has readiness show where the values are, and what does not fit to it.
+    /// Schedules a task that reports the backend, and any mismatch with the configuration, to readiness.
     pub fn plan(&self, tasks: &Tasks, parts: &ComponentHealth) {
         let (home, parts) = (self.clone(), parts.clone());
         tasks.plan(self.0.kind.task, move |stop| async move { home.watch(&parts, &stop).await });
     }
 
-    /// Follows the record, which `migrate` changes.
+    /// Checks the record regularly: the `migrate` command changes it.
     async fn watch(&self, parts: &ComponentHealth, stop: &CancellationToken) {
-        // Without a connection there is nothing to look at, and the next look would be late.
+        // Before the first connection the check would fail, and the next one would be a whole interval later.
         self.0.redis.settled().await;
         let mut looks = tokio::time::interval(self.0.redis.check_interval());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -194,14 +194,14 @@ impl BackendRecord {
             match self.settle().await {
                 Ok(known) => parts.report(self.0.kind.things, part(self.0.kind, known, self.0.wish)),
                 Err(fault) => {
-                    tracing::debug!(%fault, kept = self.0.kind.things, "it is not known where values are kept");
+                    tracing::debug!(%fault, kept = self.0.kind.things, "storage backend unknown");
                 }
             }
         }
     }
 }
 
-/// A newer version of the service may know more.
+/// A newer version of the service may know more backends.
 #[derive(Debug, thiserror::Error)]
 #[error("the record names the backend `{0}`, which this version does not know")]
 struct UnknownBackend(String);

@@ -1,4 +1,4 @@
-//! The pause before the next attempt at something that others attempt as well.
+//! The delay before a retry that several clients may make at the same time.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Backoff {
         self.bound = self.min;
     }
 
-    /// The next pause.
+    /// The next delay.
     pub fn pause(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(self.max);

@@ -6,11 +6,11 @@ use super::fault::{Effect, RedisFault};
 use super::script::{Binding, ScriptCall, Text};
 use super::{Redis, decode, positions_of_noscript};
 
-/// Commands and script calls that travel together; they are no transaction.
+/// Commands and script calls that are sent in one round trip. A batch is not a transaction.
 #[derive(Debug)]
 pub struct Batch {
     commands: Pipeline,
-    /// The script of each command that is a call, by the command's place.
+    /// The script of each command that is a script call, by position.
     scripts: Vec<Option<&'static Text>>,
     last: Option<Cmd>,
     effect: Effect,
@@ -27,27 +27,27 @@ impl Batch {
         Self { commands: Pipeline::with_capacity(2), scripts: Vec::new(), last: None, effect: Effect::Read }
     }
 
-    /// Adds a command; its answer is one [`Answers::value`].
+    /// Adds a command; [`Answers::value`] returns its reply.
     pub fn command(&mut self, command: Cmd, effect: Effect) {
         self.note(effect);
         self.commands.add_command(command);
         self.scripts.push(None);
     }
 
-    /// Adds a script call; its answer is one [`Answers::call`].
+    /// Adds a script call; [`Answers::call`] returns its reply.
     pub fn call<S: ScriptCall>(&mut self, call: &S) {
         self.note(S::EFFECT);
         self.commands.add_command(Binding::by_hash(call));
         self.scripts.push(Some(S::SCRIPT.text(call.fence())));
     }
 
-    /// The write that runs after all others, also in a cluster; its answer is [`Answers::last`].
+    /// Sets the write that runs after all other commands, even in a cluster; [`Answers::last`] returns its reply.
     pub fn last(&mut self, command: Cmd) {
         self.note(Effect::Write);
         self.last = Some(command);
     }
 
-    /// The calls at `places`, each with its script's text.
+    /// The calls at these positions, each with the full text of its script.
     fn by_text(&self, places: &[usize]) -> Self {
         let mut commands = Pipeline::with_capacity(places.len() + 1);
         for (at, (command, script)) in self.commands.cmd_iter().zip(&self.scripts).enumerate() {
@@ -65,7 +65,7 @@ impl Batch {
     }
 }
 
-/// The answers of a [`Batch`], taken in the order of its calls.
+/// The replies to a [`Batch`], in the order of its commands.
 #[derive(Debug)]
 pub struct Answers {
     rest: std::vec::IntoIter<Result<Value, RedisFault>>,
@@ -74,7 +74,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The next answer, of a command.
+    /// The next reply, which must be that of a command.
     ///
     /// # Errors
     /// The command's [`RedisFault`].
@@ -82,7 +82,7 @@ impl Answers {
         self.rest.next().unwrap_or_else(|| Err(RedisFault::bad_reply(MissingAnswer, self.effect)))
     }
 
-    /// The next answer, of a call of `S`.
+    /// The next reply, which must be that of a call of `S`.
     ///
     /// # Errors
     /// The call's [`RedisFault`].
@@ -90,7 +90,7 @@ impl Answers {
         self.value().and_then(decode::<S>)
     }
 
-    /// What became of [`Batch::last`].
+    /// The result of the command given to [`Batch::last`].
     ///
     /// # Errors
     /// The command's [`RedisFault`].
@@ -100,25 +100,26 @@ impl Answers {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("Redis sent fewer answers than it was asked for")]
+#[error("Redis sent fewer replies than the batch has commands")]
 struct MissingAnswer;
 
 impl Redis {
-    /// Runs commands whose keys share a slot in one round trip, without copying them; the first error is everybody's.
+    /// Runs commands whose keys share a slot in one round trip, without copying them. The first error fails all of
+    /// them.
     ///
     /// # Errors
-    /// [`RedisFault`] of the exchange or of the first command that failed.
+    /// The [`RedisFault`] of the round trip, or of the first command that failed.
     pub async fn query_together(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
         self.pipeline(commands, effect).await?.into_iter().collect()
     }
 
-    /// Runs a batch in one round trip; in a cluster its commands travel singly and [`Batch::last`] follows them.
+    /// Runs a batch in one round trip. In a cluster the commands are sent one by one, and [`Batch::last`] follows them.
     ///
-    /// Calls that met a server without their script are repeated with its text, and [`Batch::last`] after them: it has
-    /// to be a write that may be made twice.
+    /// If the server does not know a script, the calls of that script are repeated with its text, followed by
+    /// [`Batch::last`] again: that write must be safe to repeat.
     ///
     /// # Errors
-    /// [`RedisFault`] when the exchange as a whole failed.
+    /// [`RedisFault`] if the round trip as a whole failed.
     pub async fn run(&self, mut batch: Batch) -> Result<Answers, RedisFault> {
         let effect = batch.effect;
         let (mut answers, mut last) = self.run_once(&mut batch).await?;

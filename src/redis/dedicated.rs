@@ -1,4 +1,4 @@
-//! A connection of one's own, for commands that block and for transactions on watched keys.
+//! Dedicated connections, for commands that block and for transactions on watched keys.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::discard;
 use super::topology::Connector;
 
-/// A connection of one's own; it goes back to the pool only if it owes nobody an answer.
+/// A dedicated connection. It returns to the pool only if no reply is outstanding.
 #[derive(Debug)]
 pub struct Dedicated {
     object: Option<Object<Connector>>,
-    /// A command was sent and its answer is not complete.
+    /// A command was sent and its reply has not been read completely.
     owes_an_answer: bool,
 }
 
@@ -26,7 +26,7 @@ impl Dedicated {
     /// Runs a command that may block for up to `limit`.
     ///
     /// # Errors
-    /// The [`RedisFault`] of the command; [`FaultKind::ConnectionLost`] when an earlier one has cost the connection.
+    /// The [`RedisFault`] of the command, or [`FaultKind::ConnectionLost`] if an earlier command broke the connection.
     pub async fn query<T: FromRedisValue>(
         &mut self,
         command: &Cmd,
@@ -37,10 +37,10 @@ impl Dedicated {
         T::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, effect))
     }
 
-    /// Runs commands as one transaction; `false`: a key that this connection watches was written, and nothing was done.
+    /// Runs commands as one transaction. Returns `false`, with nothing changed, if a watched key was written meanwhile.
     ///
     /// # Errors
-    /// The [`RedisFault`] of the first command that failed, as of [`Dedicated::query`].
+    /// The [`RedisFault`] of the first command that failed, or [`FaultKind::ConnectionLost`] after an earlier failure.
     pub async fn transaction(&mut self, commands: &Pipeline, limit: Duration) -> Result<bool, RedisFault> {
         let mut framed = Pipeline::with_capacity(commands.len() + 2);
         framed.cmd("MULTI");
@@ -53,7 +53,7 @@ impl Dedicated {
         Ok(answers.last().is_some_and(|executed| !matches!(executed, Value::Nil)))
     }
 
-    /// Cancelled, timed out or broken, the connection is closed: the next question must not wait behind this one.
+    // After a cancellation, a timeout or an error the connection is closed: its next user would read this reply.
     async fn exchange(&mut self, packet: Packet<'_>, effect: Effect, limit: Duration) -> Result<Value, RedisFault> {
         let Some(object) = self.object.as_mut().filter(|_| !self.owes_an_answer) else {
             return Err(RedisFault::new(FaultKind::ConnectionLost, Outcome::NotApplied));

@@ -1,7 +1,7 @@
-//! A private redis-server: for `serve` without an address, and for anybody who tries the service.
+//! A private redis-server, for `serve` without a configured address.
 //!
-//! It listens on a unix socket only, keeps its data under `redis.embedded.data_dir` and dies with us, also when we are
-//! killed: a shell holds the other end of a pipe and ends the server when that end closes.
+//! It listens on a unix socket only, keeps its data under `redis.embedded.data_dir`, and ends with the service, even if
+//! the service is killed: a shell holds the other end of a pipe and stops the server when that end closes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::config::redis::EmbeddedConfig;
 
-/// Why the private server does not run.
+/// Why the private server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     #[error(
@@ -22,7 +22,7 @@ pub enum EmbeddedError {
     DataDirectory { directory: String, reason: String },
     #[error("the data directory {directory} is in use by another service")]
     InUse { directory: String },
-    #[error("the private redis-server ended at once; its log is {log}")]
+    #[error("the private redis-server exited at startup; its log is {log}")]
     Ended { log: String },
     #[error("the private redis-server did not open its socket within {limit:?}; its log is {log}")]
     TooSlow { limit: Duration, log: String },
@@ -32,15 +32,15 @@ pub enum EmbeddedError {
 #[derive(Debug)]
 pub struct EmbeddedServer {
     shepherd: Child,
-    /// The pipe whose closing ends the server. Not left in `shepherd`, since waiting for a child closes it.
+    /// Closing this pipe stops the server. It is not left in `shepherd`, since waiting for a child closes it.
     leash: Option<ChildStdin>,
     socket: PathBuf,
-    /// Held for as long as the server runs: two servers on one append-only file would destroy it.
+    /// Locked while the server runs: two servers would destroy one append-only file.
     _lock: std::fs::File,
 }
 
-/// Starts the server and waits for it; a watcher ends it when standard input closes: by us, or by the kernel when we
-/// are gone. SIGTERM lets Redis write its data out first.
+/// Starts the server and waits for it. A watcher stops the server when standard input closes, which the kernel does if
+/// the service dies. SIGTERM lets Redis write its data first.
 const SHEPHERD: &str = r#"exec 3<&0
 "$@" </dev/null 3<&- & server=$!
 { cat <&3 >/dev/null; kill -TERM "$server"; } & watcher=$!
@@ -49,10 +49,10 @@ wait "$server"
 kill "$watcher" 2>/dev/null"#;
 
 impl EmbeddedServer {
-    /// Starts a server and waits until its socket answers.
+    /// Starts a server and waits until it accepts connections.
     ///
     /// # Errors
-    /// [`EmbeddedError`] when the binary is missing, the directory unusable, or the server does not come up.
+    /// [`EmbeddedError`] if the binary is missing, the directory is unusable, or the server does not start.
     pub async fn start(config: &EmbeddedConfig) -> Result<Self, EmbeddedError> {
         let directory = create_directory(&config.data_dir)?;
         let socket = directory.join("redis.sock");
@@ -76,7 +76,7 @@ impl EmbeddedServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Not in our process group: a Ctrl-C must reach Redis through us, after the last write.
+            // A process group of its own: Ctrl-C must reach the service first, so that Redis outlives the last write.
             .process_group(0)
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
@@ -91,15 +91,15 @@ impl EmbeddedServer {
         }
     }
 
-    /// The address to put into `redis.url`.
+    /// The address for `redis.url`.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Resolves when the server has ended by itself.
+    /// Resolves when the server exits by itself.
     pub async fn ended(&mut self) {
         if let Err(error) = self.shepherd.wait().await {
-            tracing::warn!(%error, "the private redis-server cannot be waited for");
+            tracing::warn!(%error, "cannot wait for the private redis-server");
         }
     }
 
@@ -107,19 +107,19 @@ impl EmbeddedServer {
     pub async fn stop(mut self) {
         drop(self.leash.take());
         if let Err(error) = self.shepherd.wait().await {
-            tracing::warn!(%error, "the private redis-server was not waited for");
+            tracing::warn!(%error, "cannot wait for the private redis-server to stop");
         }
     }
 }
 
-/// An absolute path, since the server changes into it.
+/// An absolute path, because the server changes its working directory.
 fn create_directory(directory: &Path) -> Result<PathBuf, EmbeddedError> {
     std::fs::create_dir_all(directory)
         .and_then(|()| directory.canonicalize())
         .map_err(|error| unusable(directory, &error))
 }
 
-/// Makes the directory ours: nobody else holds its lock, and a predecessor's server has finished writing.
+/// Takes the directory over: acquires its lock and waits until a predecessor's server has written its data.
 async fn take_over(directory: &Path, socket: &Path, limit: Duration) -> Result<std::fs::File, EmbeddedError> {
     let in_use = || EmbeddedError::InUse { directory: directory.display().to_string() };
     let lock = std::fs::File::create(directory.join("lock")).map_err(|error| unusable(directory, &error))?;
@@ -130,7 +130,7 @@ async fn take_over(directory: &Path, socket: &Path, limit: Duration) -> Result<s
         }
     };
     tokio::time::timeout(limit, gone).await.map_err(|_| in_use())?;
-    // A socket that a killed server left behind would look like a running one.
+    // A socket left by a killed server would look like a running server.
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(directory, &error)),
         _ => Ok(lock),
@@ -141,7 +141,7 @@ fn unusable(directory: &Path, error: &std::io::Error) -> EmbeddedError {
     EmbeddedError::DataDirectory { directory: directory.display().to_string(), reason: error.to_string() }
 }
 
-/// The shell would report a missing program too late and in its own words.
+/// Checks the binary first: the shell would report a missing program late and in its own words.
 fn require_binary(binary: &Path) -> Result<(), String> {
     let ran = std::process::Command::new(binary).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match ran {
@@ -151,7 +151,7 @@ fn require_binary(binary: &Path) -> Result<(), String> {
     }
 }
 
-/// Resolves to true when the socket accepts connections, to false when the server ended first.
+/// Resolves to `true` when the socket accepts connections, and to `false` if the server exits first.
 async fn wait_for_socket(socket: &Path, shepherd: &mut Child) -> bool {
     loop {
         if tokio::net::UnixStream::connect(socket).await.is_ok() {

@@ -1,4 +1,4 @@
-//! What went wrong with Redis, in our words, and what became of the command.
+//! Failures of Redis commands: the kind of failure, and what became of the command.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a command may change; decides what a lost answer means and whether it may be sent again.
+/// What a command may change. It decides what a lost reply means and whether the command may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Changes nothing: may be repeated, and a lost answer lost nothing.
+    /// Changes nothing: the command may be repeated.
     Read,
-    /// Changes something: never repeated unless Redis said that it did not run.
+    /// Changes something: the command is repeated only if Redis said that it did not run.
     Write,
 }
 
-/// What became of the caller's request, as far as we know.
+/// What became of the request, as far as the service knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -25,43 +25,43 @@ pub enum Outcome {
     NotApplied,
     /// The change was made.
     Applied,
-    /// It may or may not have been made: retry only with the same `Idempotency-Key`.
+    /// The change may or may not have been made: retry only with the same `Idempotency-Key`.
     Unknown,
 }
 
-/// The kinds of failure that callers are told apart.
+/// The kinds of failure that have different consequences for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// No connection: refused, DNS, TLS, or the breaker is open after such a failure.
     Unavailable,
-    /// No answer in time.
+    /// No reply within the limit.
     Timeout,
-    /// The connection broke while the command was under way.
+    /// The connection broke while the command was running.
     ConnectionLost,
     /// Every connection of the pool stayed in use for the whole `redis.pool_wait`.
     PoolExhausted,
-    /// LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN: not now.
+    /// LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN: Redis is temporarily not ready.
     NotReady,
-    /// BUSY: a script runs for too long.
+    /// BUSY: a script is running for too long.
     Busy,
-    /// READONLY: we talk to a replica.
+    /// READONLY: the server is a replica.
     ReadOnly,
     /// OOM: `maxmemory` is reached and nothing may be evicted.
     OutOfMemory,
     /// MISCONF, NOREPLICAS: Redis refuses writes to protect data.
     WritesRefused,
-    /// NOAUTH, WRONGPASS, NOPERM: our credentials or rights do not suffice.
+    /// NOAUTH, WRONGPASS, NOPERM: the service's credentials or permissions are insufficient.
     Denied,
     /// WRONGTYPE: the key holds another kind of value.
     WrongType,
-    /// STALEFENCE: the target has seen a newer token of the lock that guards it.
+    /// STALEFENCE: the target has accepted a newer token of the lock that guards it.
     StaleFence,
-    /// A script failed, or Redis answered something that we do not understand.
+    /// A script failed, or Redis sent a reply that the service does not understand.
     Internal,
 }
 
 impl FaultKind {
-    /// Label for logs and metrics.
+    /// The label in logs and metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
@@ -86,7 +86,7 @@ impl FaultKind {
 pub struct RedisFault {
     pub kind: FaultKind,
     pub outcome: Outcome,
-    /// When a retry has a chance; `None` where waiting does not help.
+    /// The delay after which a retry may succeed; `None` if waiting does not help.
     pub retry_after: Option<Duration>,
     #[source]
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -106,7 +106,9 @@ impl fmt::Display for RedisFault {
             FaultKind::WritesRefused => "Redis refuses writes at the moment",
             FaultKind::Denied => "Redis denied the service access",
             FaultKind::WrongType => "the key holds another kind of value",
-            FaultKind::StaleFence => "the target has seen a newer fencing token: the lock has had another holder since",
+            FaultKind::StaleFence => {
+                "the target has accepted a newer fencing token: the lock has had another holder since"
+            }
             FaultKind::Internal => "Redis answered in an unexpected way",
         })
     }
@@ -128,31 +130,31 @@ impl RedisFault {
         self
     }
 
-    /// The same fault for what was not sent any more because of it.
+    /// The fault of a command that was not sent because this fault happened first.
     #[must_use]
     pub fn not_applied(mut self) -> Self {
         self.outcome = Outcome::NotApplied;
         self
     }
 
-    /// No answer within the limit; the command may still run.
+    /// No reply within the limit; the command may still run.
     pub fn timeout(effect: Effect) -> Self {
         Self::new(FaultKind::Timeout, Self::lost(effect))
     }
 
-    /// Redis answered something that the code did not expect.
+    /// Redis sent a reply that the code does not expect.
     pub fn bad_reply(cause: impl std::error::Error + Send + Sync + 'static, effect: Effect) -> Self {
         Self::new(FaultKind::Internal, Self::lost(effect)).caused_by(cause)
     }
 
-    /// Why there is no connection: whatever went wrong, no request was sent.
+    /// Why there is no connection. No request was sent, whatever the reason.
     pub(super) fn connecting(error: RedisError) -> Self {
         let mut fault = Self::classify(error, Effect::Read);
         fault.without_connection();
         fault
     }
 
-    /// Makes a fault of preparing a connection one of having none.
+    /// Turns a fault of preparing a connection into the fault of having none.
     pub(super) fn without_connection(&mut self) {
         let told = matches!(self.kind, FaultKind::Denied | FaultKind::NotReady | FaultKind::Busy);
         if !told {
@@ -162,10 +164,10 @@ impl RedisFault {
         self.outcome = Outcome::NotApplied;
     }
 
-    /// Sorts a client error into our kinds.
+    /// Classifies an error of the client library.
     ///
-    /// The client library knows only some of Redis's error codes by name; the others (BUSY, OOM, MISCONF ...) are
-    /// told by their code's text.
+    /// The library knows only some of Redis's error codes; the others (BUSY, OOM, MISCONF ...) are recognised by the
+    /// text of the code.
     pub fn classify(error: RedisError, effect: Effect) -> Self {
         let kind = match error.kind() {
             ErrorKind::Server(kind) => match kind {
@@ -193,15 +195,15 @@ impl RedisFault {
         let outcome = match kind {
             FaultKind::Timeout | FaultKind::ConnectionLost => Self::lost(effect),
             FaultKind::Internal if !answered => Self::lost(effect),
-            // A script that failed or was denied a command in its middle may have written before.
+            // A script that failed, or was denied a command halfway, may have written before.
             FaultKind::Internal | FaultKind::Denied if happened_in_script(&error) => Self::lost(effect),
             _ => Outcome::NotApplied,
         };
         Self::new(kind, outcome).caused_by(error)
     }
 
-    /// Whether the connection is of no further use: it is gone, its answers no longer fit, or it must ask anew whom to
-    /// talk to.
+    /// Whether the connection must be replaced: it is gone, its replies no longer match the requests, or another server
+    /// must be found.
     pub fn breaks_connection(&self) -> bool {
         match self.kind {
             FaultKind::Unavailable | FaultKind::Timeout | FaultKind::ConnectionLost | FaultKind::ReadOnly => true,
@@ -211,18 +213,18 @@ impl RedisFault {
         }
     }
 
-    /// Whether it says something about the key that was asked for only, and nothing about the server.
+    /// Whether the fault concerns only the requested key and says nothing about the server.
     pub fn is_of_the_key(&self) -> bool {
         matches!(self.kind, FaultKind::WrongType | FaultKind::StaleFence)
     }
 
-    /// The fault and everything behind it on one line, for the log.
+    /// The fault and its causes on one line, for the log.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             let cause_text = cause.to_string();
-            // The client library's errors print their own source.
+            // The client library's errors already include their source.
             if !text.ends_with(&cause_text) {
                 text.push_str(": ");
                 text.push_str(&cause_text);
@@ -232,12 +234,12 @@ impl RedisFault {
         text
     }
 
-    /// Whether Redis said that the script is unknown to it.
+    /// Whether Redis replied that it does not know the script.
     pub(super) fn is_noscript(&self) -> bool {
         self.code_is("NOSCRIPT")
     }
 
-    /// Whether the server knows no such command, as a renamed or missing one.
+    /// Whether the server does not know the command, because it was renamed or does not exist.
     pub(super) fn is_unknown_command(&self) -> bool {
         self.error().and_then(RedisError::detail).is_some_and(|text| text.contains("unknown command"))
     }
@@ -263,12 +265,12 @@ fn classify_text(error: &RedisError) -> FaultKind {
         "BUSY" | "UNKILLABLE" => FaultKind::Busy,
         "OOM" => FaultKind::OutOfMemory,
         "MISCONF" | "NOREPLICAS" => FaultKind::WritesRefused,
-        // DENIED: protected mode refuses a stranger.
+        // DENIED: protected mode rejects a remote client.
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FaultKind::Denied,
         "WRONGTYPE" => FaultKind::WrongType,
         "STALEFENCE" => FaultKind::StaleFence,
-        // A denial inside a script has no code of its own. Only the beginning of the text is Redis's: further on may
-        // stand what a caller sent.
+        // A denial inside a script has no code of its own. Only the beginning of the text comes from Redis: the rest
+        // may quote a client's input.
         _ if error.detail().is_some_and(|detail| IN_SCRIPT_DENIALS.iter().any(|text| detail.starts_with(text))) => {
             FaultKind::Denied
         }
@@ -276,10 +278,10 @@ fn classify_text(error: &RedisError) -> FaultKind {
     }
 }
 
-/// How Redis 7.0, and 7.2 and later, begin to say that the ACL forbids what a script does.
+/// How Redis 7.0, and 7.2 and later, begin the message that the ACL forbids a command in a script.
 const IN_SCRIPT_DENIALS: &[&str] = &["The user executing the script can't", "ACL failure in script"];
 
-/// Redis adds the script's hash and line to every error that was raised in one.
+/// Redis appends the script's hash and line to every error raised in a script.
 fn happened_in_script(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains(", on @user_script:"))
 }

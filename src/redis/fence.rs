@@ -1,8 +1,9 @@
-//! Fences: what keeps a lock's former holder from writing.
+//! Fences keep a lock's former holder from writing.
 //!
-//! Every grant of a lock has a larger token than the ones before. A target of writes remembers the highest token it has
-//! seen in a key of its own, its fence, and refuses smaller ones. Check and write are one script: the text of
-//! `migrations-lua/redis/fence.lua` is put around the write's own, so a call without a fence runs what it always ran.
+//! Every grant of a lock has a larger token than the grants before. The target of a write remembers the highest token
+//! it has accepted, in a key called its fence, and rejects smaller tokens. Check and write are one script: the text of
+//! `migrations-lua/redis/fence.lua` is wrapped around the script of the write. A call without a fence runs the bare
+//! script.
 //!
 //! Source: Kleppmann, "How to do distributed locking", 2016 (fencing tokens).
 
@@ -12,22 +13,22 @@ use super::key::Key;
 use super::script::{BadReply, Binding, LuaScript, ScriptCall};
 use crate::config::fencing::FencingConfig;
 
-/// The number of a lock's grant: 1 to [`FencingToken::MAX`].
+/// A lock grant's number: 1 to [`FencingToken::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FencingToken(u64);
 
 impl FencingToken {
-    /// 2^53 - 1: up to here Lua's numbers are exact. Tokens begin near Redis's time in microseconds, so the year 2255
-    /// is the last one that fits.
+    /// 2^53 - 1, the largest integer that Lua represents exactly. Tokens start near Redis's time in microseconds, so
+    /// they fit until the year 2255.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// `None`: no lock grants this number.
+    /// Returns `None` for a number that no lock grants.
     pub fn new(number: u64) -> Option<Self> {
         (1..=Self::MAX).contains(&number).then_some(Self(number))
     }
 }
 
-/// What a call has to pass: the target's fence, and the token of the caller's grant.
+/// The check that a guarded call must pass: the target's fence and the token of the caller's grant.
 #[derive(Clone, Debug)]
 pub struct Fence {
     key: Key,
@@ -40,24 +41,25 @@ impl Fence {
         &self.key
     }
 
-    /// Adds the arguments of `fence.lua`, which follow the write's own.
+    /// Adds the arguments of `fence.lua`, which follow those of the write.
     pub(super) fn bind(&self, call: &mut Binding) {
         call.arg(self.token.0).arg(self.life.outlive.as_millis()).arg(self.life.endless.as_millis());
     }
 }
 
 impl Redis {
-    /// The fence `key`, as a caller with `token` has to pass it; `key` shares the slot of the target.
+    /// The fence `key` for a caller with `token`; `key` must share the target's cluster slot.
     pub fn fence(&self, key: Key, token: FencingToken) -> Fence {
         Fence { key, token, life: self.0.fencing }
     }
 
-    /// Lets a fence judge and remember its token before a write of several steps takes the first one.
+    /// Checks the token, and remembers it, before the first step of a write that takes several steps.
     ///
-    /// The step that writes has to pass the fence again: a newer token may come in between.
+    /// The step that writes must pass the fence again, since a newer token may arrive in between.
     ///
     /// # Errors
-    /// [`FaultKind::StaleFence`](super::FaultKind::StaleFence), or another [`RedisFault`]; nothing was written either way.
+    /// [`FaultKind::StaleFence`](super::FaultKind::StaleFence), or another [`RedisFault`]. Either way nothing was
+    /// written.
     pub async fn pass(&self, target: &Key, fence: &Fence) -> Result<(), RedisFault> {
         self.call(&Pass { target, fence }).await.map_err(RedisFault::not_applied)
     }

@@ -1,11 +1,11 @@
-//! Key names: one configured prefix, escaped user input, siblings in the same cluster slot.
+//! Key names: the configured prefix, escaped user input, and sibling keys in the same cluster slot.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 
-/// The part of Redis that is ours: every key we touch starts with its prefix.
+/// The service's part of Redis: every key that it touches starts with the prefix.
 #[derive(Clone, Debug, Default)]
 pub struct KeySpace {
     prefix: Arc<str>,
@@ -16,12 +16,12 @@ impl KeySpace {
         Self { prefix: prefix.into() }
     }
 
-    /// `name` behind the prefix; `name` is ours or already escaped.
+    /// `name` after the prefix; `name` is a constant or already escaped.
     pub fn key(&self, name: impl fmt::Display) -> Key {
         Key(format!("{}{name}", self.prefix))
     }
 
-    /// The key of a complete name that Redis told, its prefix included.
+    /// The key of a complete name, prefix included, as Redis returned it.
     pub fn named(&self, name: &str) -> Key {
         debug_assert!(name.starts_with(&*self.prefix), "{name} is ours");
         Key(name.to_owned())
@@ -37,10 +37,10 @@ impl Key {
         &self.0
     }
 
-    /// A companion of this key, `<kind>:{<key>}`, which a cluster keeps in the same slot.
+    /// A companion of this key, `<kind>:{<key>}`, in the same cluster slot.
     ///
-    /// Escaped names have no braces of their own: the whole key is hashed, here as there. A key that was given a hash tag
-    /// keeps it, as `<kind>:<key>`.
+    /// Escaped names contain no braces, so a cluster hashes the whole key in both names. A key with a hash tag keeps
+    /// it: its companion is `<kind>:<key>`.
     #[must_use]
     pub fn sibling(&self, kind: &str) -> Self {
         if self.0.contains('{') { Self(format!("{kind}:{}", self.0)) } else { Self(format!("{kind}:{{{}}}", self.0)) }
@@ -55,9 +55,9 @@ impl ToRedisArgs for Key {
 
 impl ToSingleRedisArg for Key {}
 
-/// Text of a caller's, escaped so that it can neither steer a cluster slot nor break a log line.
+/// A client's text, escaped so that it can neither choose a cluster slot nor break a log line.
 ///
-/// `%`, `{`, `}`, spaces and control bytes become `%XX`; everything else, colons included, stays.
+/// `%`, `{`, `}`, spaces and control bytes become `%XX`; everything else stays, colons included.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a>(pub &'a str);
 
@@ -80,7 +80,7 @@ impl fmt::Display for Segment<'_> {
     }
 }
 
-/// The reverse of [`Segment`]; text that was not escaped by it comes back as it is.
+/// Reverses [`Segment`]. Text that contains no escapes is returned unchanged.
 pub fn unescape(escaped: &str) -> String {
     percent_encoding::percent_decode_str(escaped).decode_utf8_lossy().into_owned()
 }

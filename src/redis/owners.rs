@@ -1,11 +1,12 @@
-//! Whose a name in Redis is, where it does not start with its capability's own prefix.
+//! Who owns a key name in Redis that does not start with its capability's own prefix.
 
-/// Names that a capability makes up itself: nobody may reach into them by a configured name, not even that capability.
+/// Names that a capability builds itself: no configured prefix may include them.
 const INTERNAL: &str = "internal";
 /// Names of other services in the same Redis.
 const OTHERS: &str = "others";
 
-/// The starts of names, each with its owner: the capability that keeps the platform's names there, or one of the above.
+/// Name prefixes and their owners: the capability that stores the platform's names there, or one of the constants
+/// above.
 const OWNERS: &[(&str, &str)] = &[
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
@@ -33,7 +34,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("user_preferences:", "json"),
 ];
 
-/// The start of names of another owner than `capability` that names under `prefix` could meet.
+/// A name prefix of another owner that keys under `prefix` could collide with, if there is one.
 pub fn owned_elsewhere(prefix: &str, capability: &str) -> Option<&'static str> {
     let overlaps = |owned: &str| owned.starts_with(prefix) || prefix.starts_with(owned);
     OWNERS.iter().find(|(owned, owner)| *owner != capability && overlaps(owned)).map(|(owned, _)| *owned)

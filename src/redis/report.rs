@@ -1,4 +1,4 @@
-//! What is known of a server, looked up in the background and shown by readiness.
+//! The condition of a server, checked in the background and shown by readiness.
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -13,35 +13,35 @@ use crate::lua;
 
 pub(super) static PROBE: &LuaScript = lua!("redis/probe.lua");
 
-/// A server, or a group of them behind one address, as last seen.
+/// The last known condition of a server, or of a group of servers behind one address.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RoleReport {
-    /// What it is used for; both, where no role has a server of its own.
+    /// The roles that it serves; both if no role has a server of its own.
     pub roles: &'static [Role],
     /// `single`, `sentinel` or `cluster`.
     pub topology: &'static str,
-    /// Whether requests have a connection at this moment.
+    /// Whether requests have a connection right now.
     pub connected: bool,
-    /// Why they have none, where that is known.
+    /// Why there is no connection, if known.
     #[serde(skip)]
     pub refusal: Option<String>,
-    /// Of a cluster in which versions differ: every version.
+    /// Every version, if those of a cluster's nodes differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// `timeseries` and `json`, where the server answers their commands.
+    /// `timeseries` and `json`, if the server supports their commands.
     pub modules: Vec<&'static str>,
-    /// Of a cluster: the least safe policy of any node.
+    /// In a cluster, the least safe policy of any node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eviction_policy: Option<String>,
-    /// `aof` when the server logs every write, else `snapshots` (at most); of a cluster, the least safe.
+    /// `aof` if the server logs every write, else `snapshots`; in a cluster, the least safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<&'static str>,
     pub scripts: ScriptState,
-    /// What is unsafe or broken about it, in words.
+    /// What is unsafe or broken, as text.
     pub findings: Vec<Finding>,
 }
 
-/// Whether the Lua scripts can be called.
+/// Whether Lua scripts can be called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScriptState {
@@ -49,12 +49,13 @@ pub enum ScriptState {
     Unknown,
     /// This many scripts are loaded.
     Loaded(usize),
-    /// The server does not let us load or run scripts.
+    /// The server does not allow the service to load or run scripts.
     Refused(String),
 }
 
 impl ScriptState {
-    /// Takes in how loading went; a server that could not be asked changes nothing. Whether there was news.
+    /// Applies the result of loading the scripts; a failed connection changes nothing. Returns whether anything
+    /// changed.
     pub(super) fn learn(&mut self, loaded: &Result<(), RedisFault>, count: usize) -> bool {
         let news = match loaded {
             Ok(()) => Self::Loaded(count),
@@ -62,7 +63,7 @@ impl ScriptState {
                 Self::Refused("SCRIPT or EVALSHA is disabled on the server".to_owned())
             }
             Err(fault) if fault.kind == FaultKind::Denied => {
-                Self::Refused("our Redis user may not use SCRIPT or EVALSHA".to_owned())
+                Self::Refused("the service's Redis user may not use SCRIPT or EVALSHA".to_owned())
             }
             Err(_) => return false,
         };
@@ -72,9 +73,9 @@ impl ScriptState {
     }
 }
 
-/// One node's answer to INFO.
+/// One node's reply to INFO.
 struct Node {
-    /// Its address, where there are several.
+    /// The node's address, if there are several.
     name: Option<String>,
     info: String,
 }
@@ -111,7 +112,7 @@ impl RoleReport {
         }
     }
 
-    /// Every reason not to be content, the connection and the scripts included.
+    /// Every reason why the server is not fully healthy, including connection and scripts.
     pub fn conditions(&self) -> Vec<Finding> {
         let servers = words(self.roles);
         let mut all = Vec::new();
@@ -126,7 +127,7 @@ impl RoleReport {
         all
     }
 
-    /// Judges every node: the worst one counts.
+    /// Combines the nodes: the worst one counts.
     fn take_in(&mut self, nodes: &[Node]) {
         let mut versions: Vec<&str> = nodes.iter().filter_map(|node| node.field("redis_version")).collect();
         versions.sort_unstable();
@@ -169,22 +170,22 @@ impl RoleReport {
         reasons.into_iter().map(Finding::degraded).collect()
     }
 
-    /// Notes that the server does not let itself be looked at.
+    /// Notes that the server does not allow the service to inspect it.
     fn take_in_denial(&mut self) {
         let servers = words(self.roles);
         self.findings = vec![Finding::degraded(format!(
-            "redis {servers}: our Redis user may not use INFO and COMMAND, so that its safety is unknown"
+            "redis {servers}: the service's Redis user may not use INFO and COMMAND, so its safety is unknown"
         ))];
     }
 }
 
-/// The roles as people read them.
+/// The roles as text.
 pub(super) fn words(roles: &[Role]) -> String {
     let names: Vec<String> = roles.iter().map(|role| format!("`{}`", role.label())).collect();
     format!("{} {}", if names.len() == 1 { "role" } else { "roles" }, names.join(" and "))
 }
 
-/// Looks at the server after every connect and every `redis.check_interval`.
+/// Checks the server after every connect and every `redis.check_interval`.
 pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
     let mut changes = redis.0.shared.subscribe();
     loop {
@@ -195,7 +196,7 @@ pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
             }
             tokio::select! {
                 () = tokio::time::sleep(redis.0.limits.check_interval) => {}
-                // The sender lives as long as the facade that we hold.
+                // The sender lives as long as the facade.
                 _ = changes.changed() => {}
             }
         };
@@ -215,11 +216,11 @@ async fn look(redis: &Redis) {
             report.modules.clone_from(modules);
         }
         Err(fault) if fault.kind == FaultKind::Denied => report.take_in_denial(),
-        Err(fault) => tracing::debug!(redis = redis.servers(), %fault, "the server's condition is not known"),
+        Err(fault) => tracing::debug!(redis = redis.servers(), %fault, "server condition unknown"),
     });
     for finding in redis.report().findings {
         if !known.contains(&finding) {
-            tracing::warn!(reason = finding.reason, "redis is not as it should be");
+            tracing::warn!(reason = finding.reason, "redis is degraded");
         }
     }
 }
@@ -232,7 +233,7 @@ async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisF
     }
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
-        // The command is probed, not the module's name: newer servers carry JSON in their core.
+        // The command is probed, not the module's name: newer servers include JSON in their core.
         if redis.knows(command).await? {
             modules.push(module);
         }
@@ -240,7 +241,7 @@ async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisF
     Ok((nodes, modules))
 }
 
-/// A single server answers text, a cluster one text per node.
+/// A single server replies with text, a cluster with one text per node.
 fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
     let text = match value {
         redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
@@ -262,10 +263,10 @@ fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
 }
 
 impl Redis {
-    /// Whether the server has a command, its own or a module's.
+    /// Whether the server knows a command, its own or a module's.
     ///
     /// # Errors
-    /// [`RedisFault`] of the question.
+    /// The [`RedisFault`] of the request.
     pub async fn knows(&self, command: &str) -> Result<bool, RedisFault> {
         let answer: redis::Value = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
         Ok(match answer {

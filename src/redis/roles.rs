@@ -1,4 +1,4 @@
-//! What Redis is used for, and which facade serves it.
+//! The roles that Redis plays, and the facade for each.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// What a Redis is used for; each may have a server of its own.
+/// A role that Redis plays; each may have a server of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May be evicted, may be lost.
+    /// Data that may be evicted or lost.
     Cache,
-    /// Must never be evicted: series, locks, counters, idempotency records.
+    /// Data that must never be evicted: series, locks, counters, idempotency records.
     State,
 }
 
@@ -34,7 +34,7 @@ impl Role {
     }
 }
 
-/// The facades of both roles; one and the same when no role has a server of its own.
+/// The facades of both roles; the same one twice if no role has a server of its own.
 #[derive(Clone, Debug)]
 pub struct RedisRoles {
     pub cache: Redis,
@@ -48,7 +48,7 @@ impl RedisRoles {
     /// Builds the roles from `[redis]` and `[fencing]`.
     ///
     /// # Errors
-    /// [`EndpointError`] when a configured endpoint is unusable.
+    /// [`EndpointError`] if a configured endpoint is unusable.
     pub fn new(
         config: &RedisConfig,
         fencing: FencingConfig,
@@ -74,11 +74,11 @@ impl RedisRoles {
         })
     }
 
-    /// A server beside the roles that keeps state too, with limits like theirs but a command timeout of its own;
-    /// whoever asks for it attaches it.
+    /// The facade of an additional server that stores state, with the limits of the roles but its own command timeout.
+    /// The caller attaches it.
     ///
     /// # Errors
-    /// [`EndpointError`] when the address is unusable.
+    /// [`EndpointError`] if the address is unusable.
     pub fn beside(
         &self,
         url: &ServerUrl,
@@ -97,7 +97,7 @@ impl RedisRoles {
         std::iter::once(&self.state).chain(apart.then_some(&self.cache))
     }
 
-    /// Keeps a lane of every role connected from the current runtime.
+    /// Keeps one lane of every role connected from the current runtime.
     pub fn attach(&self, lane: usize, tasks: &Tasks) {
         for redis in self.distinct() {
             redis.attach(lane, tasks);
@@ -105,7 +105,7 @@ impl RedisRoles {
     }
 }
 
-/// Every server also gets the script by which it is seen that scripts run.
+/// Every server also gets the script that probes whether scripts run.
 fn with_probe(scripts: &[&'static LuaScript]) -> Vec<&'static LuaScript> {
     let mut all = vec![PROBE];
     all.extend_from_slice(scripts);

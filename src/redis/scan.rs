@@ -1,4 +1,4 @@
-//! Going through all names that begin in some way. An operator's command may do what no request may.
+//! Scanning the keys with a prefix, for operators' commands. Requests never scan.
 
 use std::collections::HashSet;
 
@@ -6,27 +6,27 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Effect, Redis, RedisFault};
 
-/// Names that one round looks at.
+/// Keys that one SCAN call looks at.
 const ROUND: usize = 100;
 
-/// Goes through the names that begin in one of several ways, each once, but for companions of keys.
+/// Iterates over the keys with one of several prefixes. Each key is returned once; companion keys are left out.
 #[derive(Debug)]
 pub struct PrefixScan<'a> {
     redis: &'a Redis,
     patterns: Vec<String>,
     cursor: u64,
-    /// Hashes of what was seen: SCAN may come to a name twice, and so may two patterns.
+    /// Hashes of the names returned so far: SCAN may return a name twice, and prefixes may overlap.
     seen: HashSet<u64>,
 }
 
 impl<'a> PrefixScan<'a> {
-    /// `starts` are complete, the configured prefix included.
+    /// `starts` are complete prefixes, including the configured one.
     pub fn new(redis: &'a Redis, starts: &[String]) -> Self {
         let patterns = starts.iter().map(|start| format!("{}*", literal(start))).collect();
         Self { redis, patterns, cursor: 0, seen: HashSet::new() }
     }
 
-    /// The next names, maybe none; `None` after the last.
+    /// The next keys, possibly none; `None` after the last.
     ///
     /// # Errors
     /// [`RedisFault`].
@@ -39,13 +39,13 @@ impl<'a> PrefixScan<'a> {
         if cursor == 0 {
             self.patterns.pop();
         }
-        // Companions have braces, escaped names have none; all of ours are text.
+        // Companions contain braces and escaped names do not. All names of the service are text.
         let is_new = |name: &String| !name.contains('{') && self.seen.insert(xxh3_64(name.as_bytes()));
         Ok(Some(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(is_new).collect()))
     }
 }
 
-/// Text for a pattern of Redis's that matches itself only.
+/// Escapes text so that a Redis pattern matches only the text itself.
 fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! Lua scripts: embedded text, typed calls, called by hash.
+//! Lua scripts: embedded text and typed calls by hash.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -9,26 +9,26 @@ use super::fault::Effect;
 use super::fence::Fence;
 use super::key::Key;
 
-/// One file of `migrations-lua/`, by itself and inside of a fence.
+/// A file of `migrations-lua/`: the bare script, and the script inside a fence.
 #[derive(Debug)]
 pub struct LuaScript {
-    /// Path below `migrations-lua/`, such as `cache/put.lua`.
+    /// The path below `migrations-lua/`, such as `cache/put.lua`.
     pub name: &'static str,
     plain: Text,
-    /// Put together by the first call that has a fence to pass, which also loads it.
+    /// Assembled by the first call with a fence, which also loads it.
     guarded: OnceLock<Text>,
 }
 
-/// What Redis is given, and the name by which it then knows it.
+/// A script's source and the SHA-1 under which Redis knows it.
 #[derive(Debug)]
 pub(super) struct Text {
     source: Cow<'static, str>,
     sha: OnceLock<String>,
 }
 
-/// What stands around a guarded script ...
+/// The text that surrounds a guarded script ...
 const FENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/redis/fence.lua"));
-/// ... and the line of it in whose place the script comes.
+/// ... and its line that the guarded script replaces.
 const INSIDE: &str = "--- the write";
 
 impl LuaScript {
@@ -36,12 +36,12 @@ impl LuaScript {
         Self { name, plain: Text::new(Cow::Borrowed(source)), guarded: OnceLock::new() }
     }
 
-    /// The SHA-1 by which Redis knows the script.
+    /// The SHA-1 under which Redis knows the script.
     pub fn sha(&self) -> &str {
         self.plain.sha()
     }
 
-    /// The form that a call needs.
+    /// The bare or the guarded form, as the call needs.
     pub(super) fn text(&self, fence: Option<&Fence>) -> &Text {
         match fence {
             None => &self.plain,
@@ -67,7 +67,7 @@ impl Text {
         command
     }
 
-    /// A call by hash, as the same call that brings the text along.
+    /// Turns a call by hash into the same call by text.
     pub(super) fn call_by_text(&self, by_hash: &Cmd) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(&*self.source);
@@ -92,9 +92,9 @@ macro_rules! lua {
     }};
 }
 
-/// A script's answer that its wrapper does not know.
+/// A reply that the script's wrapper does not understand.
 #[derive(Debug, thiserror::Error)]
-#[error("script {script} answered {answer}")]
+#[error("script {script} replied {answer}")]
 pub struct BadReply {
     script: &'static str,
     answer: String,
@@ -106,24 +106,24 @@ impl BadReply {
     }
 }
 
-/// A call of one script with its keys and arguments.
+/// A call of one script, with its keys and arguments.
 pub trait ScriptCall {
-    /// What Redis sends back.
+    /// The reply as Redis sends it.
     type Raw: FromRedisValue;
-    /// What it means.
+    /// The decoded reply.
     type Reply;
-    /// How many keys a call names; all of them share a cluster slot.
+    /// The number of keys; all of them share a cluster slot.
     const KEYS: usize;
     const EFFECT: Effect;
 
     const SCRIPT: &'static LuaScript;
 
-    /// What a caller who holds a lock has to pass; the script then runs inside of `redis/fence.lua`.
+    /// The fence that the call must pass. With one, the script runs inside `redis/fence.lua`.
     fn fence(&self) -> Option<&Fence> {
         None
     }
 
-    /// How many keys this call names, where that differs from call to call.
+    /// The number of keys of this call, if it differs between calls.
     fn keys(&self) -> usize {
         Self::KEYS
     }
@@ -132,11 +132,11 @@ pub trait ScriptCall {
     fn bind(&self, call: &mut Binding);
 
     /// # Errors
-    /// [`BadReply`] when script and wrapper disagree.
+    /// [`BadReply`] if script and wrapper disagree.
     fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply>;
 }
 
-/// Collects a call's keys and arguments.
+/// Collects the keys and arguments of a call.
 #[derive(Debug)]
 pub struct Binding {
     command: Cmd,
@@ -144,12 +144,12 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// The call by the script's hash.
+    /// The call by hash.
     pub(super) fn by_hash<S: ScriptCall>(call: &S) -> Cmd {
         Self::bind("EVALSHA", S::SCRIPT.text(call.fence()).sha(), call)
     }
 
-    /// The call that brings the script's text along, which makes the server know it.
+    /// The call by text, which also loads the script.
     pub(super) fn by_text<S: ScriptCall>(call: &S) -> Cmd {
         Self::bind("EVAL", &S::SCRIPT.text(call.fence()).source, call)
     }

@@ -1,4 +1,4 @@
-//! One subscription over a connection of its own, kept up in the background.
+//! A subscription on a dedicated connection, kept alive in the background.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use super::backoff::Backoff;
 use super::key::Key;
 use super::topology::Connector;
 
-/// What a subscription brings.
+/// An event of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// From now on messages come; earlier ones may have been missed.
+    /// The subscription is active. Messages published before may have been missed.
     Subscribed,
-    /// A message's text.
+    /// The text of a message.
     Message(String),
 }
 
-/// A connection on which nothing comes is asked this often whether it is still one ...
+/// A silent connection is probed this often ...
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// ... and given up when it does not say so.
+/// ... and closed if the server does not reply in time.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Delivers what is published on `channel` until `stop`; reconnects with full jitter.
+/// Delivers the messages of `channel` until `stop`; reconnects with full jitter.
 pub(super) async fn follow(
     connector: &Connector,
     channel: &Key,
@@ -54,7 +54,7 @@ pub(super) async fn follow(
                     }
                 }
             }
-            Err(error) => tracing::debug!(%error, channel = channel.as_str(), "not subscribed"),
+            Err(error) => tracing::debug!(%error, channel = channel.as_str(), "subscription failed"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -63,11 +63,11 @@ pub(super) async fn follow(
     }
 }
 
-/// Resolves when the server does not answer in time.
+/// Resolves if the server does not reply in time.
 async fn silence(questions: &mut PubSubSink) {
     loop {
         tokio::time::sleep(PING_INTERVAL).await;
-        // A refusal is an answer too: a server that protects its data refuses PING and passes messages on.
+        // An error is a reply too: a server that protects its data refuses PING but delivers messages.
         if tokio::time::timeout(PING_TIMEOUT, questions.ping::<redis::Value>()).await.is_err() {
             return;
         }
