@@ -1,4 +1,4 @@
-//! Time: the only place that reads it, so that tests can hold it still.
+//! Time. Only this module reads it, so tests can stop it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Milliseconds since 1970-01-01T00:00:00Z; negative before it.
 pub type UnixMillis = i64;
 
-/// The last moment that callers may name: 2^53 - 1, up to which every integer is a float of its own.
+/// The latest moment that a request may name: 2^53 - 1, the largest integer up to which every integer is a float.
 pub const MAX_TIMESTAMP: UnixMillis = (1 << 53) - 1;
 
-/// Where the time of day comes from.
+/// The source of the time of day.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// A clock that stands still until a test moves it.
+    /// A clock that stands still until a test advances it.
     Manual(Arc<AtomicI64>),
 }
 
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Time since an arbitrary moment, for measuring lengths: nobody who sets the machine's clock changes it.
+    /// Time since an arbitrary moment, for measuring durations: setting the machine's clock does not change it.
     pub fn elapsed(&self) -> Duration {
         static BEGINNING: OnceLock<Instant> = OnceLock::new();
         match self {
@@ -46,14 +46,14 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the machine's clock is not ours to move.
+    /// Advances a manual clock; does nothing to the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(now) = self {
             now.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// What a script takes for its clock: empty lets it use Redis's own `TIME`, on which all replicas agree.
+    /// The clock argument of a script: empty lets the script use Redis's own `TIME`, on which all replicas agree.
     pub fn redis_arg(&self) -> String {
         match self {
             Self::System => String::new(),

@@ -1,4 +1,4 @@
-//! All that a feature may ever be given.
+//! Everything that a feature may depend on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,11 +12,11 @@ use crate::redis::RedisRoles;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
-/// Shared parts, cheap to clone.
+/// Shared services, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Deps {
     pub config: Config,
-    /// The configuration again, whenever it is read anew; for features whose rules may change while they run.
+    /// The configuration again after each reload, for features whose rules may change while they run.
     pub configs: watch::Sender<Config>,
     pub redis: RedisRoles,
     pub clock: Clock,
@@ -28,15 +28,15 @@ pub struct Deps {
     pub shared: Shared,
 }
 
-/// What a feature's routes share with its layer around all routes: one of each type.
+/// What a feature's routes share with its layer around all routes: one value of each type.
 #[derive(Clone, Debug, Default)]
 pub struct Shared(Arc<Mutex<Extensions>>);
 
 impl Shared {
-    /// The `T` of this service; built by whoever asks first.
+    /// The shared `T`; the first call builds it.
     ///
     /// # Errors
-    /// Those of `build`; the next one to ask tries again.
+    /// Those of `build`; the next call tries again.
     pub fn get_or_build<T, E>(&self, build: impl FnOnce() -> Result<T, E>) -> Result<T, E>
     where
         T: Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! `[auth]`: which credentials are known and what they allow.
+//! `[auth]`: the known credentials and their permissions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use super::value::{Secret, Span};
 use super::{FieldError, Section};
 use crate::clock::UnixMillis;
 
-/// The largest clock difference between an issuer and us that tokens are forgiven.
+/// The largest clock difference between an issuer and the service that is tolerated.
 const MAX_LEEWAY: Span = Span::from_millis(30_000);
 
-/// Whether callers are asked for a credential.
+/// Whether callers need a credential.
 #[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// As soon as a credential is configured; without one only on loopback.
+    /// Required as soon as one is configured; without one the service listens on loopback only.
     Auto,
     Required,
     None,
@@ -27,23 +27,23 @@ pub enum AuthMode {
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
     pub mode: AuthMode,
-    /// Lets `mode = "none"` stand on an address that other machines reach.
+    /// Permits `mode = "none"` on an address that other machines can reach.
     pub none_beyond_loopback: bool,
-    /// HS256 tokens of the platform's identity service; `JWT_SECRET` sets it.
+    /// The secret of the HS256 tokens that the platform's identity service issues; `JWT_SECRET` sets it.
     pub jwt_secret: Option<Secret<String>>,
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
     #[serde(default)]
     pub jwt: Vec<IssuerConfig>,
-    /// What a token's `role` allows; a role that is not listed allows nothing.
+    /// What a token's `role` permits; a role that is not listed permits nothing.
     pub roles: BTreeMap<String, BTreeSet<Scope>>,
 }
 
-/// One API key, known by its digest only.
+/// An API key, known by its digest only.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// Names the key in logs.
+    /// The key's name in logs.
     pub id: String,
     pub sha256: KeyDigest,
     pub scopes: BTreeSet<Scope>,
@@ -51,11 +51,11 @@ pub struct KeyConfig {
     pub expires: Option<Expiry>,
 }
 
-/// One issuer's key; several entries may share an issuer while it changes keys.
+/// One key of an issuer; several entries may share an issuer while it rotates keys.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
-    /// The `iss` that its tokens carry.
+    /// The `iss` claim of its tokens.
     pub issuer: String,
     pub algorithm: TokenAlgorithm,
     pub secret: Option<Secret<String>>,
@@ -63,7 +63,7 @@ pub struct IssuerConfig {
     /// PEM text.
     pub public_key: Option<String>,
     pub public_key_file: Option<PathBuf>,
-    /// Tokens must then name it in `aud`; without it a token made for somebody else is still good here.
+    /// Tokens must name it in `aud`; if it is absent, a token issued for another service is valid here too.
     pub audience: Option<String>,
     #[serde(default = "no_leeway")]
     pub leeway: Span,
@@ -71,7 +71,7 @@ pub struct IssuerConfig {
     pub organisation_claim: Option<String>,
 }
 
-/// The one algorithm that a key signs with; `none` and everything else is refused.
+/// The one algorithm that a key signs with; every other algorithm is rejected, `none` included.
 #[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
 pub enum TokenAlgorithm {
     HS256,
@@ -83,7 +83,7 @@ const fn no_leeway() -> Span {
     Span::from_millis(0)
 }
 
-/// The SHA-256 of a key's whole text, written as 64 hexadecimal digits.
+/// The SHA-256 of a key's complete text, as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub [u8; 32]);
 
@@ -111,7 +111,7 @@ pub struct Scope(String);
 
 impl Scope {
     /// # Errors
-    /// The rule that `text` breaks.
+    /// The rule that `text` violates.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_word = |word: &str| {
             word.starts_with(|c: char| c.is_ascii_lowercase())
@@ -122,7 +122,7 @@ impl Scope {
         if known {
             return Ok(Self(text.to_owned()));
         }
-        Err(format!("`{text}` is no scope: write `admin`, or an area and an action such as `cache:read`"))
+        Err(format!("`{text}` is not a scope: write `admin`, or an area and an action such as `cache:read`"))
     }
 
     pub fn as_str(&self) -> &str {
@@ -136,17 +136,17 @@ impl<'de> Deserialize<'de> for Scope {
     }
 }
 
-/// A moment in RFC 3339, such as `2027-01-31T00:00:00Z`.
+/// A moment in RFC 3339 format, such as `2027-01-31T00:00:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry(pub UnixMillis);
 
 impl Expiry {
     /// # Errors
-    /// What is wrong with `text`.
+    /// The reason why `text` is not a moment.
     pub fn parse(text: &str) -> Result<Self, String> {
         text.parse::<jiff::Timestamp>()
             .map(|moment| Self(moment.as_millisecond()))
-            .map_err(|_| format!("`{text}` is no moment in RFC 3339, such as \"2027-01-31T00:00:00Z\""))
+            .map_err(|_| format!("`{text}` is not a moment in RFC 3339 format, such as \"2027-01-31T00:00:00Z\""))
     }
 }
 
@@ -173,20 +173,20 @@ impl Section for AuthConfig {
                 return refuse("sha256", "another entry has this digest");
             }
             if key.scopes.is_empty() {
-                return refuse("scopes", "a key without scopes could do nothing");
+                return refuse("scopes", "a key without scopes has no permissions");
             }
             if key.organisation.as_ref().is_some_and(String::is_empty) {
-                return refuse("organisation", "must not be empty; leave it out for a key of no organisation");
+                return refuse("organisation", "must not be empty; omit it for a key without an organisation");
             }
         }
         self.jwt.iter().enumerate().try_for_each(|(at, issuer)| issuer.validate(at))
     }
 }
 
-/// Checks a key's name: it appears in logs and in TOML.
+/// Checks a key's name, which appears in logs and in TOML.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The rule that the name violates.
 pub fn check_key_id(id: &str) -> Result<(), &'static str> {
     let is_plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
     if (1..=64).contains(&id.len()) && is_plain {
@@ -208,14 +208,14 @@ impl IssuerConfig {
         let keys = usize::from(self.public_key.is_some()) + usize::from(self.public_key_file.is_some());
         match (self.algorithm, secrets, keys) {
             (TokenAlgorithm::HS256, 1, 0) | (TokenAlgorithm::RS256 | TokenAlgorithm::EdDSA, 0, 1) => Ok(()),
-            (TokenAlgorithm::HS256, ..) => refuse("secret", "HS256 needs secret or secret_file, and nothing else"),
-            _ => refuse("public_key", "RS256 and EdDSA need public_key or public_key_file, and nothing else"),
+            (TokenAlgorithm::HS256, ..) => refuse("secret", "HS256 needs exactly one of secret and secret_file"),
+            _ => refuse("public_key", "RS256 and EdDSA need exactly one of public_key and public_key_file"),
         }
     }
 }
 
 impl AuthConfig {
-    /// Whether callers are asked for a credential.
+    /// Whether callers need a credential.
     pub fn is_required(&self) -> bool {
         match self.mode {
             AuthMode::Auto => self.has_credentials(),
@@ -224,7 +224,7 @@ impl AuthConfig {
         }
     }
 
-    /// The mode in force, for the person who starts the service.
+    /// The active mode, for the person who starts the service.
     pub fn summary(&self) -> String {
         if !self.is_required() {
             return "none: every caller may do everything".to_owned();
@@ -233,15 +233,15 @@ impl AuthConfig {
         format!("required: API keys {}, token issuers {issuers}", self.keys.len())
     }
 
-    /// Whether the service may listen on `address` like this.
+    /// Whether this configuration permits the service to listen on `address`.
     ///
     /// # Errors
-    /// `mode`, when the service would be open to other machines without anybody having said so, or closed to all.
+    /// `mode`, if the service would be open to other machines without an explicit setting, or closed to all callers.
     pub fn check_address(&self, address: IpAddr) -> Result<(), FieldError> {
         let is_local = address.to_canonical().is_loopback();
         let reason = match self.mode {
             AuthMode::Required if !self.has_credentials() => {
-                "credentials are required, but none is configured: nobody could call".to_owned()
+                "credentials are required, but none is configured: every request would be rejected".to_owned()
             }
             AuthMode::Auto if !self.has_credentials() && !is_local => format!(
                 "no credential is configured, so the service starts on loopback only, not on {address}: configure \

@@ -4,7 +4,7 @@ use toml::Value;
 
 use super::error::ConfigError;
 
-/// One variable, as the field it sets.
+/// An environment variable and the field that it sets.
 #[derive(Debug)]
 pub struct Setting {
     pub path: Vec<String>,
@@ -14,7 +14,7 @@ pub struct Setting {
 
 const PREFIX: &str = "GTX__";
 
-/// How a platform variable's text becomes a value.
+/// How the text of a platform variable becomes a value.
 enum Unit {
     Text,
     Number,
@@ -23,7 +23,7 @@ enum Unit {
     Days,
 }
 
-/// The names that the platform's deployments already set, their field and their fixed unit.
+/// The variables that the platform's deployments already set, with their field and their fixed unit.
 const PLATFORM: &[(&str, &str, Unit)] = &[
     ("REDIS_URL", "redis.url", Unit::Text),
     ("REDIS_PASSWORD", "redis.password", Unit::Text),
@@ -40,7 +40,7 @@ const PLATFORM: &[(&str, &str, Unit)] = &[
     ("PORT", "http.port", Unit::Number),
 ];
 
-/// The process's variables; a name or value that is not UTF-8 cannot be one of ours.
+/// The process's variables. Names and values that are not UTF-8 are skipped: no setting needs them.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn variables() -> Vec<(String, String)> {
     std::env::vars_os()
@@ -48,12 +48,12 @@ pub fn variables() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The settings that `variables` hold, weakest first: platform names, then `GTX__` names.
+/// The settings in `variables`, weakest first: the platform's names, then `GTX__` names.
 ///
 /// An empty variable counts as unset, because compose files pass `${NAME:-}` through.
 ///
 /// # Errors
-/// [`ConfigError::Field`] when a platform number is none.
+/// [`ConfigError::Field`] if a numeric platform variable is not a number.
 pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Setting>, ConfigError> {
     let variables: Vec<(String, String)> = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let lookup = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -86,7 +86,7 @@ pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result
     Ok(settings)
 }
 
-/// `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` as one address.
+/// Combines `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` into one address.
 fn url_from_parts<'a>(lookup: &impl Fn(&str) -> Option<&'a str>) -> Option<String> {
     let host = lookup("REDIS_HOST")?;
     let port = lookup("REDIS_PORT").unwrap_or("6379");
@@ -113,7 +113,7 @@ impl Unit {
     }
 }
 
-/// Numbers, booleans, arrays and tables as TOML writes them; anything else is text.
+/// Numbers, booleans, arrays and tables in TOML notation; anything else is text.
 fn typed(text: &str) -> Value {
     let is_number = text.parse::<f64>().is_ok() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-'));
     let is_typed = is_number || matches!(text, "true" | "false") || text.starts_with(['[', '{']);

@@ -1,8 +1,8 @@
-//! What can be wrong with a configuration.
+//! Errors of a configuration.
 
 use std::borrow::Cow;
 
-/// A rule that a section's own check found broken.
+/// A rule of a section that its values violate.
 #[derive(Debug)]
 pub struct FieldError {
     pub(super) field: Cow<'static, str>,
@@ -16,7 +16,7 @@ impl FieldError {
     }
 }
 
-/// Why the service does not start with this configuration.
+/// Why the service cannot start with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{file} cannot be read: {reason}")]

@@ -1,21 +1,21 @@
-//! `[fencing]`: how long a target remembers the tokens of those who wrote to it.
+//! `[fencing]`: how long a target remembers the tokens of its writers.
 
 use serde::Deserialize;
 
 use super::value::Span;
 use super::{FieldError, Section};
 
-/// Belongs to no feature: whoever grants leases and whoever takes guarded writes must agree on it.
+/// Belongs to no feature: the features that grant leases and those that accept guarded writes must agree on it.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FencingConfig {
-    /// By which a fence outlives what it guards; no lease may be longer.
+    /// How much longer a fence is kept than the data it guards; no lease may be longer.
     pub outlive: Span,
-    /// How long the fence of data without an end lives after the last guarded write.
+    /// How long a fence is kept after the last guarded write of data that does not expire.
     pub endless: Span,
 }
 
-/// A century: far below what a script can count in milliseconds.
+/// A century, far below the largest number of milliseconds that a script can represent.
 const LONGEST: Span = Span::from_millis(100 * 31_557_600_000);
 
 impl Section for FencingConfig {

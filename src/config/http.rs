@@ -1,4 +1,4 @@
-//! `[http]`: the listener and what every request may use.
+//! `[http]`: the listener, and the limits of every request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ use super::{FieldError, Section};
 pub struct HttpConfig {
     pub address: IpAddr,
     pub port: u16,
-    /// Worker threads, each with a runtime and a Redis connection of its own; 0 means one per core.
+    /// Worker threads, each with its own runtime and Redis connection; 0 means one per core.
     pub workers: usize,
     pub max_connections: usize,
     pub max_requests: usize,
@@ -43,7 +43,7 @@ impl Section for HttpConfig {
 }
 
 impl HttpConfig {
-    /// Where a client on this machine finds the service: "every address" is one to listen on, not one to call.
+    /// The URL of the service for a client on this machine: "every address" can be listened on, but not called.
     pub fn local_url(&self) -> String {
         let address = match self.address {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -53,7 +53,7 @@ impl HttpConfig {
         format!("http://{}", SocketAddr::new(address, self.port))
     }
 
-    /// The number of worker threads: as configured, or one per core.
+    /// The number of worker threads: the configured one, or one per core.
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -1,4 +1,4 @@
-//! `[log]` and `[telemetry]`: what the service says about itself.
+//! `[log]` and `[telemetry]`: log lines and traces.
 
 use serde::Deserialize;
 
@@ -31,7 +31,7 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: String,
     /// The share of requests without a `traceparent` that start a trace: 0.0 to 1.0.
     pub sample_ratio: f64,
-    /// How long finished spans may wait for company.
+    /// How long a finished span may wait until a batch is sent.
     pub export_interval: Span,
     pub export_timeout: Span,
     pub service_name: String,
@@ -46,7 +46,7 @@ impl Section for TelemetryConfig {
             return Err(FieldError::new("otlp_endpoint", "must start with http:// or https://"));
         }
         if !(0.0..=1.0).contains(&self.sample_ratio) {
-            return Err(FieldError::new("sample_ratio", "must lie between 0.0 and 1.0"));
+            return Err(FieldError::new("sample_ratio", "must be between 0.0 and 1.0"));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Configuration: `config/default.toml` < `--config FILE` < environment.
 //!
-//! Every section is a typed struct that refuses unknown keys; a feature owns its own section and the
-//! rest (`http`, `redis`, `fencing`, `auth`, `log`, `telemetry`) live here. All sections are read before a port is bound, and an
-//! error names the file or the variable and the field.
+//! Every section is a typed struct that rejects unknown keys. A feature owns its section; the sections that belong to
+//! no feature (`http`, `redis`, `fencing`, `auth`, `log`, `telemetry`) are defined here. All sections are read before a
+//! port is bound. An error names the file or variable, and the field.
 
 pub mod auth;
 pub mod env;
@@ -22,24 +22,24 @@ use toml::{Table, Value};
 
 pub use error::{ConfigError, FieldError};
 
-/// The shipped defaults: the reference of every setting, its unit and its reason.
+/// The shipped defaults, which document every setting with its unit and its purpose.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// One table of the configuration.
+/// A table of the configuration.
 pub trait Section: DeserializeOwned {
     /// The table's name, such as `cache` for `[cache]`.
     const NAME: &'static str;
 
-    /// Checks what types cannot say, such as a minimum below a maximum.
+    /// Checks rules that types cannot express, such as a minimum below a maximum.
     ///
     /// # Errors
-    /// The field, relative to the section, and what is wrong with it.
+    /// The field, relative to the section, and the rule that it violates.
     fn validate(&self) -> Result<(), FieldError> {
         Ok(())
     }
 }
 
-/// A section's name and its check, as a row of a table.
+/// A section's name and check, as a row of a table.
 #[derive(Clone, Copy)]
 pub struct SectionCheck {
     pub name: &'static str,
@@ -52,14 +52,14 @@ impl SectionCheck {
     }
 }
 
-/// The merged configuration, and where each of its values came from.
+/// The merged configuration and the source of each value.
 #[derive(Clone)]
 pub struct Config {
     tree: Table,
     origins: BTreeMap<String, String>,
 }
 
-/// Names what is set and by whom, not its value: that may be a secret.
+/// Shows which fields are set, and by which source, but not their values: these may be secrets.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Config").field(&self.origins).finish()
@@ -67,10 +67,10 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// Merges the defaults, an optional file and the environment's variables.
+    /// Merges the defaults, an optional file and the environment variables.
     ///
     /// # Errors
-    /// [`ConfigError`] when a file cannot be read or parsed, or a variable is malformed.
+    /// [`ConfigError`] if a file cannot be read or parsed, or a variable is malformed.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -89,17 +89,17 @@ impl Config {
         Ok(config)
     }
 
-    /// The defaults with `overrides` (TOML text) on top: what tests start from.
+    /// The defaults with `overrides` (TOML text) on top; tests start from this.
     ///
     /// # Errors
-    /// [`ConfigError::Syntax`] when the text is not TOML.
+    /// [`ConfigError::Syntax`] if the text is not TOML.
     pub fn with_overrides(overrides: &str) -> Result<Self, ConfigError> {
         let mut config = Self::load(None, [])?;
         config.overlay_text(overrides, "overrides")?;
         Ok(config)
     }
 
-    /// The same configuration with `redis.url` set: the private server's address is known only once it runs.
+    /// Sets `redis.url`: the private server's address is known only once the server runs.
     #[must_use]
     pub fn with_redis_url(mut self, url: String) -> Self {
         self.overlay(&["redis".to_owned(), "url".to_owned()], Value::String(url), "the private redis-server");
@@ -109,7 +109,7 @@ impl Config {
     /// Reads and checks one section.
     ///
     /// # Errors
-    /// [`ConfigError::Field`] naming the source and the field.
+    /// [`ConfigError::Field`], naming the source and the field.
     pub fn section<T: Section>(&self) -> Result<T, ConfigError> {
         let table = self.tree.get(T::NAME).cloned().unwrap_or_else(|| Value::Table(Table::new()));
         let section: T = serde_path_to_error::deserialize(table).map_err(|error| {
@@ -121,10 +121,10 @@ impl Config {
         Ok(section)
     }
 
-    /// Refuses tables that no section claims, so that a misspelt `[chache]` is not ignored.
+    /// Rejects tables that no section owns, so that a misspelt `[chache]` is not ignored.
     ///
     /// # Errors
-    /// [`ConfigError::Field`] naming the first unknown table.
+    /// [`ConfigError::Field`], naming the first unknown table.
     pub fn refuse_unknown_tables(&self, known: &[&str]) -> Result<(), ConfigError> {
         match self.tree.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
@@ -138,7 +138,7 @@ impl Config {
 
     fn overlay_text(&mut self, text: &str, origin: &str) -> Result<(), ConfigError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            // The library's own text quotes the line, which may hold a secret.
+            // The library's message quotes the line, which may contain a secret.
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             ConfigError::Syntax { file: origin.to_owned(), reason: format!("line {line}: {}", error.message()) }
@@ -149,10 +149,10 @@ impl Config {
         Ok(())
     }
 
-    /// Tables merge key by key; everything else, arrays included, replaces what was there.
+    /// Merges tables key by key; any other value, including an array, replaces the previous one.
     fn overlay(&mut self, path: &[String], value: Value, origin: &str) {
         if let Value::Table(entries) = value {
-            // An empty table still has to exist, or its section would keep the older values unseen.
+            // An empty table must be created all the same, so that an unknown one is rejected.
             for (name, entry) in entries {
                 let mut longer = path.to_vec();
                 longer.push(name);
@@ -174,7 +174,7 @@ impl Config {
         self.origins.insert(path.join("."), origin.to_owned());
     }
 
-    /// A broken rule of a section, with the source of the value that breaks it.
+    /// The error of a violated rule, with the source of the value.
     pub fn refuse<T: Section>(&self, error: FieldError) -> ConfigError {
         self.field_error(T::NAME, &error.field, error.reason)
     }
@@ -184,7 +184,7 @@ impl Config {
         ConfigError::Field { origin: self.origin_of(&field), field, reason }
     }
 
-    /// The source of a field, or of the nearest value around it.
+    /// The source of a field, or of the nearest enclosing value.
     fn origin_of(&self, field: &str) -> String {
         let bare = field.split('[').next().unwrap_or(field);
         let below = format!("{bare}.");

@@ -1,4 +1,4 @@
-//! `[redis]`: which Redis, by which road, and how long we wait for it.
+//! `[redis]`: the servers, the credentials for them, and the limits of every command.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub enum Topology {
     Cluster,
 }
 
-/// The address of a server. It may carry a password, which `Debug` and `Display` leave out.
+/// The address of a server. `Debug` and `Display` omit a password in it.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct ServerUrl(String);
@@ -28,7 +28,7 @@ impl ServerUrl {
         self.0.is_empty()
     }
 
-    /// The whole address; every call is a place to review.
+    /// The complete address, password included; review every call.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -43,7 +43,7 @@ impl From<&str> for ServerUrl {
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        // Characters that separate may stand in a password, so that the last @ counts, and the first ? behind it.
+        // A password may contain separators: the last @ counts, and the first ? after it.
         let (credentials, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("***@", host));
         let host = host.split('?').next().unwrap_or_default();
         write!(f, "{scheme}://{credentials}{host}")
@@ -56,20 +56,20 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// Where a role's servers are and who we are to them.
+/// A role's servers and the credentials for them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Endpoint {
-    /// `redis://`, `rediss://` or `unix://`; empty means: a private server of our own.
+    /// `redis://`, `rediss://` or `unix://`; if empty, the service starts a private server.
     pub url: ServerUrl,
     pub topology: Topology,
-    /// Sentinels, or some nodes of the cluster, as addresses; `url` may stand in for one.
+    /// The addresses of the Sentinels or of some cluster nodes; `url` may replace one of them.
     pub nodes: Vec<ServerUrl>,
     pub sentinel_master: String,
     pub username: String,
     pub password: Option<Secret<String>>,
     pub password_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the servers' certificates; the system's when absent.
+    /// PEM file of the authority that signed the servers' certificates; without it the system's authorities count.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -84,9 +84,9 @@ pub struct RedisConfig {
     pub password: Option<Secret<String>>,
     pub password_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
-    /// A server of its own for what may be evicted.
+    /// A separate server for data that may be evicted.
     pub cache: Option<Endpoint>,
-    /// A server of its own for what must never be evicted.
+    /// A separate server for data that must never be evicted.
     pub state: Option<Endpoint>,
     pub key_prefix: String,
     pub pool_size: usize,
@@ -99,7 +99,7 @@ pub struct RedisConfig {
     pub embedded: EmbeddedConfig,
 }
 
-/// The private server that is started when no address is given.
+/// The private server that the service starts if no address is configured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedConfig {
@@ -132,7 +132,7 @@ impl Section for RedisConfig {
 }
 
 impl RedisConfig {
-    /// The address for every role that has none of its own.
+    /// The address of every role without a server of its own.
     pub fn base(&self) -> Endpoint {
         Endpoint {
             url: self.url.clone(),
@@ -148,7 +148,7 @@ impl RedisConfig {
 }
 
 impl Endpoint {
-    /// Whether the configuration says where the servers are.
+    /// Whether the configuration names a server.
     pub fn is_named(&self) -> bool {
         !self.url.is_empty() || !self.nodes.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Value types of the configuration: every number carries its unit.
+//! Value types of the configuration. Every number has a unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A length of time with its unit: `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"2d"`, `"52w"`.
+/// A duration with its unit: `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"2d"`, `"52w"`.
 ///
-/// A bare number is refused: configuration must not leave the unit to a guess.
+/// A bare number is rejected, so that its unit is never a guess.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
@@ -91,7 +91,7 @@ impl ByteSize {
         self.0
     }
 
-    /// As a length in memory; a size beyond the address space becomes the largest one.
+    /// The size as a length in memory; a size beyond the address space becomes the largest length.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// A value that never reaches a log: `Debug` prints `***`.
+/// A value that never appears in a log: `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
@@ -140,7 +140,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value itself; every call is a place to review.
+    /// The value itself; review every call.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -154,7 +154,7 @@ impl<T> fmt::Debug for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The error of a wrong type would quote the value.
+        // The error for a wrong type would quote the value.
         T::deserialize(deserializer).map(Self).map_err(|_| de::Error::custom("must be text in quotes"))
     }
 }

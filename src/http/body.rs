@@ -1,4 +1,4 @@
-//! A body as it comes, for handlers that bound it themselves.
+//! Streaming request bodies, for handlers that bound the body themselves.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use http_body_util::BodyExt;
 
 use super::problem::{self, Problem};
 
-/// Bytes that are unpacked at a time: they become a thousand times as many at most, 4 MiB.
+/// Compressed bytes that are inflated at a time; the result is at most a thousand times as large, 4 MiB.
 const PACKED_PIECE: usize = 4_096;
 
-/// The pieces of a body, one at a time, unpacked if it is `gzip`.
+/// The chunks of a body, one at a time, inflated if the body is `gzip`.
 #[derive(Debug)]
 pub struct BodyStream {
     body: Body,
     gzip: Option<Gzip>,
 }
 
-/// A body that is being unpacked.
+/// A body that is being inflated.
 #[derive(Debug)]
 struct Gzip {
     decoder: MultiGzDecoder<Vec<u8>>,
@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequest<S> for BodyStream {
             None | Some(b"identity") => None,
             Some(b"gzip") => Some(Gzip { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new() }),
             Some(_) => {
-                let detail = "a body comes with Content-Encoding: gzip, or without one";
+                let detail = "Content-Encoding must be gzip or absent";
                 return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail(detail));
             }
         };
@@ -46,10 +46,10 @@ impl<S: Send + Sync> FromRequest<S> for BodyStream {
 }
 
 impl BodyStream {
-    /// The next piece of the body, `None` at its end.
+    /// The next chunk of the body; `None` at its end.
     ///
     /// # Errors
-    /// `body-incomplete` (400) when nothing comes for `idle`, the body breaks off, or it is not packed as it says.
+    /// `body-incomplete` (400) if no bytes arrive for `idle`, the body ends early, or it is not valid gzip.
     pub async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Problem> {
         loop {
             if let Some(piece) = self.gzip.as_mut().map(Gzip::unpack).transpose()?.flatten() {
@@ -64,7 +64,7 @@ impl BodyStream {
     }
 }
 
-/// The next piece as it was sent.
+/// The next chunk as it was sent.
 async fn received(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = match tokio::time::timeout(idle, body.frame()).await {
@@ -72,11 +72,11 @@ async fn received(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, Prob
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(Problem::new(&problem::BODY_INCOMPLETE).caused_by(error)),
             Err(_) => {
-                let waited = format!("nothing came for {} ms", idle.as_millis());
+                let waited = format!("no bytes arrived for {} ms", idle.as_millis());
                 return Err(Problem::new(&problem::BODY_INCOMPLETE).detail(waited));
             }
         };
-        // Trailers carry nothing that we read.
+        // Trailers are ignored.
         if let Ok(bytes) = frame.into_data() {
             return Ok(Some(bytes));
         }
@@ -84,7 +84,7 @@ async fn received(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, Prob
 }
 
 impl Gzip {
-    /// A piece of what has come, `None` when all of it is unpacked.
+    /// An inflated chunk of the bytes received so far; `None` when all of them are inflated.
     fn unpack(&mut self) -> Result<Option<Bytes>, Problem> {
         while !self.packed.is_empty() {
             let piece = self.packed.split_to(self.packed.len().min(PACKED_PIECE));
@@ -96,7 +96,7 @@ impl Gzip {
         Ok(None)
     }
 
-    /// The last piece, if there is one; an archive that is cut off has none.
+    /// The last chunk, if there is one; a truncated archive has none.
     fn finish(&mut self) -> Result<Option<Bytes>, Problem> {
         self.decoder.try_finish().map_err(not_gzip)?;
         Ok(self.unpacked())
@@ -109,7 +109,7 @@ impl Gzip {
 }
 
 fn not_gzip(error: std::io::Error) -> Problem {
-    Problem::new(&problem::BODY_INCOMPLETE).detail("the body is no gzip, or is cut off").caused_by(error)
+    Problem::new(&problem::BODY_INCOMPLETE).detail("the body is not valid gzip, or it is truncated").caused_by(error)
 }
 
 #[cfg(test)]

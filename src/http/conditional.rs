@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::problem::Problem;
 use crate::random;
 
-/// A strong entity tag: 128 bits that follow from what is served.
+/// A strong entity tag: 128 bits derived from the representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ETag(pub u128);
 
@@ -26,7 +26,7 @@ impl ETag {
     }
 
     pub fn header(self) -> HeaderValue {
-        // Quotes and hexadecimal digits are always a valid header.
+        // Quotes and hexadecimal digits are always valid in a header.
         HeaderValue::from_bytes(&self.text()).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 }
@@ -37,27 +37,27 @@ impl fmt::Display for ETag {
     }
 }
 
-/// What a request demands of the current state of a thing.
+/// The conditions of a request on the current state of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preconditions {
     if_match: Option<Candidates>,
     if_none_match: Option<Candidates>,
 }
 
-/// The value of one of the headers.
+/// The value of one of the two headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Candidates {
     /// `*`
     Any,
-    /// Entity tags as they were sent, and whether each is weak.
+    /// The entity tags as sent, and whether each is weak.
     Tags(Vec<(bool, String)>),
 }
 
 impl Preconditions {
-    /// Reads both headers.
+    /// Parses both headers.
     ///
     /// # Errors
-    /// `invalid-header` (422) naming the header that is no list of entity tags.
+    /// `invalid-header` (422), naming the header that is not a list of entity tags.
     pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             if_match: candidates(headers, &header::IF_MATCH)?,
@@ -65,22 +65,22 @@ impl Preconditions {
         })
     }
 
-    /// Whether nothing is demanded.
+    /// Whether there is no condition.
     pub fn is_empty(&self) -> bool {
         self.if_match.is_none() && self.if_none_match.is_none()
     }
 
-    /// Whether all that is demanded is that nothing exists yet.
+    /// Whether the only condition is that the resource does not exist.
     pub fn is_create_only(&self) -> bool {
         self.if_match.is_none() && self.if_none_match == Some(Candidates::Any)
     }
 
-    /// Whether all that is demanded is that something exists already.
+    /// Whether the only condition is that the resource exists.
     pub fn is_update_only(&self) -> bool {
         self.if_none_match.is_none() && self.if_match == Some(Candidates::Any)
     }
 
-    /// `If-Match`: whether the current thing, if there is one, is among those that the caller knows (strong comparison).
+    /// `If-Match`: whether the current representation, if any, is among the listed ones (strong comparison).
     pub fn matches(&self, current: Option<ETag>) -> bool {
         match (&self.if_match, current) {
             (None, _) | (Some(Candidates::Any), Some(_)) => true,
@@ -92,7 +92,7 @@ impl Preconditions {
         }
     }
 
-    /// `If-None-Match`: whether the caller already has the current thing (weak comparison).
+    /// `If-None-Match`: whether the client already has the current representation (weak comparison).
     pub fn already_has(&self, current: Option<ETag>) -> bool {
         match (&self.if_none_match, current) {
             (None, _) | (_, None) => false,
@@ -123,10 +123,10 @@ fn candidates(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Candidate
     if lines.peek().is_none() {
         return Ok(None);
     }
-    let refuse = || Problem::request_header(name.as_str(), "is neither `*` nor a list of quoted entity tags");
+    let refuse = || Problem::request_header(name.as_str(), "must be `*` or a list of quoted entity tags");
     let mut text = String::new();
     for line in lines {
-        // Several lines are one list.
+        // Several header lines form one list.
         if !text.is_empty() {
             text.push(',');
         }
@@ -138,7 +138,7 @@ fn candidates(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Candidate
     entity_tags(&text).map(|tags| Some(Candidates::Tags(tags))).ok_or_else(refuse)
 }
 
-/// Reads `W/"a", "b"`; a comma may stand inside the quotes, and the list may be empty: then it matches nothing.
+/// Parses `W/"a", "b"`. A tag may contain a comma. An empty list is valid and matches nothing.
 fn entity_tags(text: &str) -> Option<Vec<(bool, String)>> {
     let mut tags = Vec::new();
     let mut rest = text.trim_start_matches([' ', '\t', ',']);

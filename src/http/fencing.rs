@@ -1,8 +1,9 @@
-//! `Fencing-Token`: the number of the lock's grant under which a caller writes.
+//! `Fencing-Token`: the number of the lock grant under which a client writes.
 //!
-//! Its target refuses it when it has seen a larger one; see [`Redis::fence`](crate::redis::Redis::fence). A capability
-//! takes part with a row that is [`fenced`](Access::fenced), a handler that takes a [`GrantToken`], and script calls
-//! that have a [`Fence`](crate::redis::Fence).
+//! The target of the write rejects the token if it has accepted a larger one; see
+//! [`Redis::fence`](crate::redis::Redis::fence). A capability supports fencing with an access row that is
+//! [`fenced`](Access::fenced), a handler that takes a [`GrantToken`], and script calls with a
+//! [`Fence`](crate::redis::Fence).
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -21,7 +22,7 @@ const NAME: &str = "Fencing-Token";
 
 static HEADER: HeaderName = HeaderName::from_static("fencing-token");
 
-/// The token of the grant under which a request writes; absent for a caller without a lock.
+/// The token under which a request writes; `None` for a client without a lock.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantToken(pub Option<FencingToken>);
 
@@ -42,23 +43,23 @@ fn read(value: &HeaderValue) -> Result<FencingToken, Problem> {
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let token = digits.and_then(|digits| digits.parse().ok()).and_then(FencingToken::new);
     token.ok_or_else(|| {
-        let rule = format!("is no fencing_token of a lock: an integer from 1 to {}", FencingToken::MAX);
+        let rule = format!("must be the fencing_token of a lock, an integer from 1 to {}", FencingToken::MAX);
         Problem::request_header(NAME, rule)
     })
 }
 
-/// Refuses a token where nobody would look at it.
+/// Rejects a token on a route that would ignore it.
 ///
 /// # Errors
-/// `invalid-header` (422) for a write that brings one.
+/// `invalid-header` (422) for a write with a token.
 pub(super) fn refuse_unheeded(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if method.is_safe() || !headers.contains_key(&HEADER) {
         return Ok(());
     }
-    Err(Problem::request_header(NAME, "is not checked by this route: send it with writes of what the lock guards"))
+    Err(Problem::request_header(NAME, "is not supported by this route: send it with writes to what the lock guards"))
 }
 
-/// Enters the header, and the refusal of a stale one, into the operations whose rows say that they heed it.
+/// Documents the header, and the rejection of a stale token, in the operations whose access rows support them.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {

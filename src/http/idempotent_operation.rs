@@ -1,4 +1,4 @@
-//! The identity of a call that its caller may repeat.
+//! The identity of an operation that its caller may repeat.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// The same for every attempt with one `Idempotency-Key` by one caller on one route; absent without that header.
+/// Identifies all attempts that one caller makes on one route with one `Idempotency-Key`; absent without that header.
 ///
-/// A write that is not idempotent by nature stores it beside its effect, in the same script, so that an attempt whose
-/// answer was lost is not made twice.
+/// A write that is not idempotent by nature stores it with its effect, in the same script. If the response to an
+/// attempt is lost, the next attempt finds it there and does not repeat the effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationId(Arc<str>);
 
 impl OperationId {
-    /// `text` has no braces, spaces or control bytes: it becomes part of key names.
+    /// `text` becomes part of key names, so it must not contain braces, spaces or control bytes.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -24,13 +24,13 @@ impl OperationId {
     }
 }
 
-/// Marks an answer, among its extensions, that is kept nowhere outside of its route; nor is the request's hash.
+/// An extension of a response that must not be recorded, because it or the request contains secrets.
 ///
-/// A repetition runs again: the route knows the [`OperationId`], or may do the same twice.
+/// A repetition runs the handler again: the route recognises the [`OperationId`], or the effect may be repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Unrecorded;
 
-/// The call's identity, if it has one.
+/// The operation's identity, if the request has one.
 #[derive(Clone, Debug)]
 pub struct Operation(pub Option<OperationId>);
 

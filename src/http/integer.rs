@@ -1,22 +1,22 @@
-//! Whole numbers as JSON Schema understands them: `5.0` is the integer 5, and some encoders write it so.
+//! Integers as JSON Schema defines them: `5.0` is the integer 5, and some encoders write it that way.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
-/// Reads an unsigned whole number; for `#[serde(deserialize_with)]`.
+/// Reads an unsigned integer, for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// When it has a fraction, is negative or does not fit.
+/// If it has a fraction, is negative, or does not fit.
 pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     narrow(deserializer.deserialize_u64(Whole)?)
 }
 
-/// The same where the field may be absent (with `default`) or null.
+/// Reads an optional unsigned integer: the field may be absent (with `default`) or null.
 ///
 /// # Errors
-/// As [`unsigned`].
+/// If it has a fraction, is negative, or does not fit.
 pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     struct Given(#[serde(deserialize_with = "unsigned")] u64);
@@ -28,28 +28,28 @@ fn narrow<E: de::Error>(number: i128) -> Result<u64, E> {
     u64::try_from(number).map_err(|_| E::custom(format!("{number} is out of range: 0 to {}", u64::MAX)))
 }
 
-/// Reads a signed whole number; for `#[serde(deserialize_with)]`.
+/// Reads a signed integer, for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// When it has a fraction or does not fit.
+/// If it has a fraction or does not fit.
 pub fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let number = deserializer.deserialize_i64(Whole)?;
     i64::try_from(number)
         .map_err(|_| de::Error::custom(format!("{number} is out of range: {} to {}", i64::MIN, i64::MAX)))
 }
 
-/// The same for fields of a tagged enum: they come from a buffer, which gives a float only to whoever takes anything.
+/// For fields of a tagged enum: serde reads these from a buffer, which yields a float only to `deserialize_any`.
 pub mod buffered {
     use super::{Deserialize, Deserializer, Whole, narrow};
 
     /// # Errors
-    /// As [`super::unsigned`].
+    /// If it has a fraction, is negative, or does not fit.
     pub fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         narrow(deserializer.deserialize_any(Whole)?)
     }
 
     /// # Errors
-    /// As [`super::unsigned`].
+    /// If it has a fraction, is negative, or does not fit.
     pub fn unsigned_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
         #[derive(Deserialize)]
         struct Given(#[serde(deserialize_with = "unsigned")] u64);
@@ -60,7 +60,7 @@ pub mod buffered {
 
 struct Whole;
 
-/// 2^53: up to here every integer is a float of its own.
+/// 2^53, the largest integer up to which every integer is a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Visitor<'_> for Whole {
@@ -80,7 +80,7 @@ impl Visitor<'_> for Whole {
 
     #[expect(clippy::cast_possible_truncation, reason = "whole and at most 2^53")]
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<i128, E> {
-        // Beyond 2^53 the text may have named another integer than the nearest float, which is all that is left of it.
+        // Beyond 2^53 the text may have named an integer other than the nearest float, and only the float is left.
         if number.fract() == 0.0 && number.abs() <= EXACT {
             return Ok(number as i128);
         }

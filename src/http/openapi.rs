@@ -1,4 +1,4 @@
-//! The API document: its head, its security from the access table, answers without a body, its text.
+//! The API document: its head, its security requirements from the access table, and its text.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::access::{Access, Guard};
 use super::problem::ProblemBody;
 
-/// The document before any feature has added to it.
+/// The document before any feature adds to it.
 pub fn base() -> OpenApi {
     let info = InfoBuilder::new()
         .title("GridTokenX Redis service")
@@ -45,10 +45,10 @@ pub fn base() -> OpenApi {
         .build()
 }
 
-/// Enters every row of the access table as the operation's `security`.
+/// Documents every row of the access table as the operation's `security`.
 ///
 /// # Errors
-/// The operations that have no row, and the rows that have no operation: both are mistakes in source.
+/// The operations without a row and the rows without an operation; both are mistakes in the source.
 pub fn secure(document: &mut OpenApi, rows: &[Access]) -> Result<(), String> {
     let mut unclaimed: Vec<(&str, &str)> = rows.iter().map(|row| (row.method, row.path)).collect();
     let mut unguarded = Vec::new();
@@ -74,7 +74,7 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) -> Result<(), String> {
     Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
 }
 
-/// Takes the bodies out of the answers to HEAD: a problem is told by its status alone (RFC 9110, section 9.3.2).
+/// Removes the bodies from the responses to HEAD: their status alone reports a problem (RFC 9110, section 9.3.2).
 pub fn silence_heads(document: &mut OpenApi) {
     let heads = document.paths.paths.values_mut().filter_map(|item| item.head.as_mut());
     for response in heads.flat_map(|head| head.responses.responses.values_mut()) {
@@ -84,7 +84,7 @@ pub fn silence_heads(document: &mut OpenApi) {
     }
 }
 
-/// A path's operations by method.
+/// The operations of a path with their methods.
 pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     [
         ("GET", item.get.as_mut()),
@@ -98,12 +98,12 @@ pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static 
     .filter_map(|(method, operation)| Some((method, operation?)))
 }
 
-/// The document's text as it is checked in and served: keys sorted, two spaces, a final newline.
+/// The text of the document as it is checked in and served: sorted keys, two spaces, a final newline.
 ///
 /// # Errors
-/// When a part of the document does not serialise.
+/// If a part of the document cannot be serialised.
 pub fn text(document: &OpenApi) -> Result<String, serde_json::Error> {
-    // Through a value of sorted maps, so that the order of declarations does not show.
+    // Serialised through sorted maps, so that the order of declarations does not matter.
     let sorted: BTreeMap<String, serde_json::Value> = serde_json::from_value(serde_json::to_value(document)?)?;
     let mut text = serde_json::to_string_pretty(&sorted)?;
     text.push('\n');

@@ -1,4 +1,4 @@
-//! The problems that every guarded operation over Redis can answer, for the API document.
+//! The problems that an operation can return, in the API document.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl IntoResponses for JsonBodyResponses {
     }
 }
 
-/// Enters the problems of every access row into the responses of its operation.
+/// Documents the problems of every access row as responses of its operation.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
@@ -63,7 +63,7 @@ pub fn describe(document: &mut OpenApi, rows: &[Access]) {
     }
 }
 
-/// Adds a problem to those that an operation may answer, unless it is among them.
+/// Adds a problem to the responses of an operation, unless it is already there.
 pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
     match operation.responses.responses.get_mut(status) {
         Some(RefOr::T(response)) if response.description.contains(&format!("`{slug}`")) => {}
@@ -72,7 +72,7 @@ pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
     }
 }
 
-/// A status and the problems behind it, as an answer of the API document.
+/// A response with this status and these problems.
 pub fn entry((status, description): &(&str, &str)) -> (String, RefOr<Response>) {
     let body = Content::new(Some(Ref::from_schema_name("Problem")));
     let response = ResponseBuilder::new().description(*description).content("application/problem+json", body);

@@ -1,7 +1,7 @@
 //! Errors as callers see them: RFC 9457 problem details.
 //!
-//! A handler returns a [`Problem`]; the edge adds the request's id and path, writes the body and logs the cause,
-//! which never reaches the caller.
+//! A handler returns a [`Problem`]. The middleware adds the request's id and path, writes the body and logs the cause,
+//! which never reaches the client.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,13 +16,13 @@ use utoipa::ToSchema;
 
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
-/// A kind of error: its name, status and the page `/problems/{slug}` that explains it.
+/// A kind of error. The page `/problems/{slug}` explains it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProblemKind {
     pub slug: &'static str,
     pub status: StatusCode,
     pub title: &'static str,
-    /// What a caller should do about it; the text of its page.
+    /// What a client should do about it; the text of its page.
     pub advice: &'static str,
 }
 
@@ -39,57 +39,57 @@ macro_rules! problems {
 }
 
 problems! { COMMON:
-    NOT_FOUND = "not-found", NOT_FOUND, "There is nothing at this address",
+    NOT_FOUND = "not-found", NOT_FOUND, "No such route",
         "Check the path; /openapi.json lists every route.";
-    METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "The route does not know this method",
-        "The Allow header lists the methods that the route knows.";
+    METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "The route does not support this method",
+        "The Allow header lists the methods that the route supports.";
     INVALID_PATH = "invalid-path", UNPROCESSABLE_ENTITY, "A part of the path is not valid",
-        "The errors list names the part and the rule it breaks.";
+        "errors names the part and the rule that it violates.";
     INVALID_QUERY = "invalid-query", UNPROCESSABLE_ENTITY, "A query parameter is not valid",
-        "The errors list names the parameter. Unknown parameters are refused, so that a typo is not taken for a default.";
+        "errors names the parameter. Unknown parameters are rejected, so that a typo does not silently become a default.";
     INVALID_HEADER = "invalid-header", UNPROCESSABLE_ENTITY, "A header is not valid",
-        "The errors list names the header and the rule it breaks.";
+        "errors names the header and the rule that it violates.";
     INVALID_JSON = "invalid-json", BAD_REQUEST, "The body is not valid JSON",
-        "The detail says where reading stopped.";
+        "The detail says where parsing stopped.";
     TOO_DEEP = "json-too-deep", BAD_REQUEST, "The JSON is nested too deeply",
-        "At most 64 levels of arrays and objects are read.";
-    INVALID_BODY = "invalid-body", UNPROCESSABLE_ENTITY, "The body does not have the expected form",
-        "The errors list names the fields as JSON pointers. Unknown fields are refused.";
-    PRECONDITION_FAILED = "precondition-failed", PRECONDITION_FAILED, "A condition of the request does not hold",
-        "If-Match or If-None-Match refused the current state; nothing was done. Read it again and decide anew.";
+        "Arrays and objects may be nested up to 64 levels deep.";
+    INVALID_BODY = "invalid-body", UNPROCESSABLE_ENTITY, "The body is not valid",
+        "errors names the fields as JSON pointers. Unknown fields are rejected.";
+    PRECONDITION_FAILED = "precondition-failed", PRECONDITION_FAILED, "A precondition of the request failed",
+        "If-Match or If-None-Match does not allow the current state, and nothing was changed. Read the resource again and decide.";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large",
-        "The limit is http.body_limit, or the capability's own where it has one.";
-    BODY_INCOMPLETE = "body-incomplete", BAD_REQUEST, "The body ended early or did not keep coming",
+        "The limit is http.body_limit, or the limit of the capability if it has one.";
+    BODY_INCOMPLETE = "body-incomplete", BAD_REQUEST, "The body is incomplete",
         "Send the whole body without long pauses.";
-    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body's Content-Type is not understood here",
-        "The detail lists the types that the route reads.";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The Content-Type is not supported",
+        "The detail lists the supported types.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "A valid credential is required",
         "Send X-API-Key, or Authorization: Bearer with a token.";
-    FORBIDDEN = "forbidden", FORBIDDEN, "The credential does not allow this",
-        "The detail names the scope that is needed.";
-    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "The service has all the work it can take",
-        "Retry after the time in Retry-After. Nothing was done.";
-    DEADLINE_EXCEEDED = "deadline-exceeded", GATEWAY_TIMEOUT, "The request took longer than it may",
+    FORBIDDEN = "forbidden", FORBIDDEN, "The credential does not permit this operation",
+        "The detail names the required scope.";
+    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "The service is overloaded",
+        "Retry after the time in Retry-After. Nothing was changed.";
+    DEADLINE_EXCEEDED = "deadline-exceeded", GATEWAY_TIMEOUT, "The request exceeded its deadline",
         "The outcome of a write is unknown: retry it only with the same Idempotency-Key.";
     REDIS_UNAVAILABLE = "redis-unavailable", SERVICE_UNAVAILABLE, "Redis cannot be reached",
-        "Retry after the time in Retry-After; outcome says whether the request may have been applied.";
+        "Retry after the time in Retry-After. outcome says whether the request may have been applied.";
     REDIS_TIMEOUT = "redis-timeout", GATEWAY_TIMEOUT, "Redis did not answer in time",
         "If outcome is unknown, retry only with the same Idempotency-Key.";
     REDIS_BUSY = "redis-busy", SERVICE_UNAVAILABLE, "Redis is busy with a long-running script",
-        "Retry after the time in Retry-After. Nothing was done.";
-    REDIS_WRITES_REFUSED = "redis-writes-refused", SERVICE_UNAVAILABLE, "Redis refuses writes at the moment",
-        "Redis protects its data: the disk is full or replicas are missing. Reads go on.";
-    REDIS_OUT_OF_MEMORY = "redis-out-of-memory", INSUFFICIENT_STORAGE, "Redis has no memory left for this",
-        "Reads and deletes go on; writes need more memory or fewer data.";
+        "Retry after the time in Retry-After. Nothing was changed.";
+    REDIS_WRITES_REFUSED = "redis-writes-refused", SERVICE_UNAVAILABLE, "Redis does not accept writes at the moment",
+        "Redis protects its data: its disk is full or replicas are missing. Reads still work.";
+    REDIS_OUT_OF_MEMORY = "redis-out-of-memory", INSUFFICIENT_STORAGE, "Redis is out of memory",
+        "Reads and deletes still work. Writes need more memory or less data.";
     REDIS_DENIED = "redis-denied", SERVICE_UNAVAILABLE, "Redis denied the service access",
-        "The service's Redis credentials or rights do not suffice; its operators must mend that.";
+        "The service's Redis credentials or permissions are insufficient. The operators of the service must fix this.";
     WRONG_TYPE = "wrong-type", CONFLICT, "The key holds another kind of value",
-        "Something else was stored under this key, perhaps by another service.";
-    STALE_FENCE = "stale-fence", CONFLICT, "The target has seen a newer fencing token",
-        "Another holder of the lock has written since yours was granted, so yours is over: nothing was changed. Acquire \
-         the lock again and start from what is there now.";
-    INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "The service failed",
-        "The request id finds the cause in the service's log.";
+        "The key holds a value of another type, perhaps written by another service.";
+    STALE_FENCE = "stale-fence", CONFLICT, "The target has accepted a newer fencing token",
+        "A later holder of the lock has written, so your lock is no longer valid. Nothing was changed. Acquire the lock again \
+         and start from the current state.";
+    INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "An internal error occurred",
+        "Search the service's log for the request id to find the cause.";
 }
 
 /// The problems of every operation that needs a credential.
@@ -103,7 +103,7 @@ pub static REDIS_WRITE: &[&ProblemKind] =
 pub static JSON_BODY: &[&ProblemKind] =
     &[&INVALID_JSON, &TOO_DEEP, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &UNSUPPORTED_MEDIA_TYPE, &INVALID_BODY];
 
-/// Where a broken rule is.
+/// The part of the request that violates a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
@@ -113,18 +113,18 @@ pub enum Location {
     Header,
 }
 
-/// One broken rule.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Violation {
     #[serde(rename = "in")]
     pub location: Location,
-    /// JSON pointer into the body, or `/` and the name of the parameter or header.
+    /// JSON pointer into the body, or `/` followed by the name of the parameter or header.
     #[schema(example = "/ttl_ms")]
     pub pointer: String,
     pub detail: String,
 }
 
-/// An error on its way to the caller.
+/// An error response.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: &'static ProblemKind,
@@ -153,7 +153,7 @@ pub struct ProblemBody<'a> {
     /// The kind's name, the last part of `type`.
     pub code: &'a str,
     pub request_id: &'a str,
-    /// What became of the request: present where something may have been changed, or was certainly not.
+    /// Whether the change was applied; present if that is relevant and known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ impl Problem {
         }
     }
 
-    /// A text for the caller; never the text of an inner error.
+    /// A text for the client. Never the text of an inner error.
     #[must_use]
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = Some(Cow::Owned(detail.to_string()));
@@ -200,14 +200,14 @@ impl Problem {
         self
     }
 
-    /// For the log, not for the caller.
+    /// The cause, for the log only.
     #[must_use]
     pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
 
-    /// Names a broken rule.
+    /// Adds a violated rule.
     #[must_use]
     pub fn violation(mut self, location: Location, pointer: impl Into<String>, detail: impl fmt::Display) -> Self {
         let pointer = pointer.into();
@@ -216,30 +216,33 @@ impl Problem {
         self
     }
 
-    /// A body field that breaks a rule; nothing was done.
+    /// A body field that violates a rule. `detail` starts with a verb, such as `must be at least 1, got 0`.
     pub fn body_field(pointer: &str, detail: impl fmt::Display) -> Self {
         Self::invalid(&INVALID_BODY, Location::Body, pointer, detail)
     }
 
-    /// A query parameter that breaks a rule; nothing was done.
+    /// A query parameter that violates a rule; see [`Problem::body_field`].
     pub fn query_parameter(name: &str, detail: impl fmt::Display) -> Self {
         Self::invalid(&INVALID_QUERY, Location::Query, name, detail)
     }
 
-    /// A part of the path that breaks a rule; nothing was done.
+    /// A part of the path that violates a rule; see [`Problem::body_field`].
     pub fn path_segment(name: &str, detail: impl fmt::Display) -> Self {
         Self::invalid(&INVALID_PATH, Location::Path, name, detail)
     }
 
-    /// A header that breaks a rule; nothing was done.
+    /// A header that violates a rule; see [`Problem::body_field`].
     pub fn request_header(name: &str, detail: impl fmt::Display) -> Self {
         Self::invalid(&INVALID_HEADER, Location::Header, name, detail)
     }
 
     fn invalid(kind: &'static ProblemKind, location: Location, pointer: &str, detail: impl fmt::Display) -> Self {
+        let (name, detail) = (pointer.trim_start_matches('/'), detail.to_string());
+        let is_predicate = ["must ", "is ", "has ", "needs "].iter().any(|verb| detail.starts_with(verb));
         let summary = match location {
-            Location::Body if pointer.is_empty() => detail.to_string(),
-            _ => format!("{}: {detail}", pointer.trim_start_matches('/')),
+            Location::Body if pointer.is_empty() => detail.clone(),
+            _ if is_predicate => format!("{name} {detail}"),
+            _ => format!("{name}: {detail}"),
         };
         Self::new(kind).detail(summary).violation(location, pointer, detail)
     }
@@ -252,7 +255,7 @@ impl Problem {
         self.kind.status
     }
 
-    /// The broken rules that it names.
+    /// The violated rules.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
@@ -261,17 +264,17 @@ impl Problem {
         self.cause.as_deref()
     }
 
-    /// Whether the change was made, where that is said.
+    /// Whether the change was applied, if the problem says so.
     pub fn known_outcome(&self) -> Option<Outcome> {
         self.outcome
     }
 
-    /// Whether the change that the caller asked for may be in effect.
+    /// Whether the requested change may be in effect.
     pub fn may_have_applied(&self) -> bool {
         matches!(self.outcome, Some(Outcome::Unknown | Outcome::Applied))
     }
 
-    /// The complete answer for one request.
+    /// The complete response to one request.
     pub fn render(&self, instance: &str, request_id: &str) -> Response {
         let body = ProblemBody {
             type_uri: format!("{PROBLEM_PAGES}{}", self.kind.slug),
@@ -292,7 +295,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
-            // Retry-After counts whole seconds; a shorter wait is rounded up.
+            // Retry-After is in whole seconds; a shorter delay is rounded up.
             let seconds = after.as_millis().div_ceil(1_000).max(1);
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
                 headers.insert(header::RETRY_AFTER, value);
@@ -305,10 +308,10 @@ impl Problem {
     }
 }
 
-/// Where the pages that explain problems are.
+/// The path of the pages that explain problems.
 pub const PROBLEM_PAGES: &str = "/problems/";
 
-/// The edge completes the answer: it knows the request.
+/// The middleware completes the response, because it knows the request.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());

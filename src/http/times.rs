@@ -1,4 +1,4 @@
-//! Times and lengths of time in queries.
+//! Times and durations in queries.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
 use crate::config::value::Span;
 
-/// A point in time of a query: Unix milliseconds, RFC 3339, `now`, or so long ago (`-24h`).
+/// A point in time: Unix milliseconds, RFC 3339, `now`, or relative to now (`-24h`).
 ///
-/// Times before 1970 and after 2^53 - 1 ms mean the first and the last possible timestamp.
+/// Times before 1970 and after 2^53 - 1 ms become the first and the last possible timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryTime {
     At(UnixMillis),
@@ -34,7 +34,11 @@ impl FromStr for QueryTime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no time: write Unix milliseconds, RFC 3339, `now`, or `-24h` and the like");
+        let wrong = || {
+            format!(
+                "`{text}` is not a valid time: write Unix milliseconds, RFC 3339, `now`, or a relative time such as `-24h`"
+            )
+        };
         if text == "now" {
             return Ok(Self::Ago(0));
         }
@@ -58,10 +62,10 @@ impl<'de> Deserialize<'de> for QueryTime {
     }
 }
 
-/// The text of a parameter that a body may also give as an integer.
+/// Reads the text of a parameter that a body may also give as an integer.
 ///
 /// # Errors
-/// When it is neither.
+/// If it is neither text nor an integer.
 pub fn text_or_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     deserializer.deserialize_any(TextOrInteger)
 }
@@ -88,7 +92,7 @@ impl Visitor<'_> for TextOrInteger {
     }
 }
 
-/// The document's form: any of the four.
+/// The four forms in the API document.
 impl PartialSchema for QueryTime {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);

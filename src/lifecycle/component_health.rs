@@ -1,4 +1,4 @@
-//! What rooms report of the parts that they depend on, for readiness: nobody has to know them to show them.
+//! The health of components beside Redis, reported by the features that depend on them and shown by readiness.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,17 +8,17 @@ use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// Served, but not as safely as it should be.
+    /// Requests are served, but with reduced safety.
     Degraded,
-    /// Not served.
+    /// Requests are not served.
     Down,
 }
 
-/// A reason not to be content.
+/// A reason why a component is not fully healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     pub condition: Condition,
@@ -35,32 +35,32 @@ impl Finding {
     }
 }
 
-/// One of the things of a kind that a part is made of.
+/// One member of a component, such as one of several nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = PartMember)]
 pub struct ComponentMember {
-    /// Its address, without credentials.
+    /// The member's address, without credentials.
     pub name: String,
-    /// A word of the part's own vocabulary.
+    /// A state from the component's own vocabulary.
     pub state: &'static str,
-    /// When it is expected to leave that state, Unix milliseconds.
+    /// When the member is expected to leave that state, Unix milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<UnixMillis>,
 }
 
-/// A part, as its room last saw it.
+/// A component as its feature last reported it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Component {
     pub members: Vec<ComponentMember>,
     pub findings: Vec<Finding>,
 }
 
-/// Every part's last report, by its name.
+/// The last report of every component, by name.
 #[derive(Clone, Debug, Default)]
 pub struct ComponentHealth(Arc<Mutex<BTreeMap<&'static str, Component>>>);
 
 impl ComponentHealth {
-    /// Takes the place of the part's report before.
+    /// Replaces the component's previous report.
     pub fn report(&self, name: &'static str, part: Component) {
         self.board().insert(name, part);
     }

@@ -1,8 +1,8 @@
 //! From start to exit: signals, phases and the exit code.
 //!
-//! A stop has three phases inside one deadline: readiness turns 503 and no connection is accepted; requests in
-//! flight are answered and connections closed; then background tasks drain, so that they see what the last requests
-//! left behind. A second signal ends the process at once.
+//! Stopping has three phases within one deadline. First, readiness returns 503 and no new connection is accepted. Then
+//! requests in flight are answered and connections are closed. Last, background tasks drain, so that they process what
+//! the last requests left. A second signal exits immediately.
 
 mod component_health;
 pub mod deadline;
@@ -14,7 +14,7 @@ pub use tasks::{TaskState, Tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Whether the service still wants new work; shared by the listener, the health report and whoever waits for long.
+/// Whether the service still accepts work; the listener, the health report and long waits share it.
 #[derive(Clone, Debug, Default)]
 pub struct Phase {
     draining: CancellationToken,
@@ -29,7 +29,7 @@ impl Phase {
         self.draining.is_cancelled()
     }
 
-    /// Resolves when the service begins to drain.
+    /// Resolves when draining begins.
     pub async fn draining(&self) {
         self.draining.cancelled().await;
     }
@@ -37,26 +37,26 @@ impl Phase {
 
 /// Process exit codes, after BSD's sysexits where one fits.
 pub mod exit_code {
-    /// Everything was answered and drained.
+    /// Every request was answered and every task drained.
     pub const CLEAN: u8 = 0;
     /// A task panicked, or the drain deadline passed.
     pub const FAILURE: u8 = 1;
     /// The configuration is wrong (`EX_USAGE`).
     pub const CONFIG: u8 = 64;
-    /// A service that we need refuses us (`EX_UNAVAILABLE`).
+    /// A required service, such as Redis, refuses the connection (`EX_UNAVAILABLE`).
     pub const UNAVAILABLE: u8 = 69;
 }
 
-/// Resolves at the first SIGTERM or SIGINT; at the second one the process exits on the spot.
+/// Resolves at the first SIGTERM or SIGINT. At the second one the process exits immediately.
 ///
 /// # Errors
-/// When the handlers cannot be installed.
+/// If the handlers cannot be installed.
 pub fn shutdown_signal(tasks: &Tasks) -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let first = CancellationToken::new();
     let announced = first.clone();
-    // Spawned as a connection: it must outlive the drain, so that a second signal still counts.
+    // Spawned like a connection: it must outlive the drain, so that a second signal still counts.
     tasks.spawn_connection(async move {
         loop {
             tokio::select! {
@@ -64,7 +64,7 @@ pub fn shutdown_signal(tasks: &Tasks) -> std::io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if announced.is_cancelled() {
-                tracing::warn!("second signal: exiting at once");
+                tracing::warn!("second signal: exiting immediately");
                 std::process::exit(i32::from(exit_code::FAILURE));
             }
             announced.cancel();
@@ -73,10 +73,10 @@ pub fn shutdown_signal(tasks: &Tasks) -> std::io::Result<CancellationToken> {
     Ok(first)
 }
 
-/// Every SIGHUP from now on; unheard, the first one would end the process.
+/// Every SIGHUP after this call. Without a handler the first one would end the process.
 ///
 /// # Errors
-/// When the handler cannot be installed.
+/// If the handler cannot be installed.
 pub fn hangups() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }

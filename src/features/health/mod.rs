@@ -1,6 +1,6 @@
-//! Health: alive, ready, and why not.
+//! Health: whether the process runs, whether it can serve, and if not, why.
 //!
-//! `live` never asks Redis: restarting this process does not mend Redis. `ready` answers from what background tasks
+//! `live` never asks Redis, since restarting this process does not repair Redis. `ready` returns what background tasks
 //! last saw, so a load balancer's probes cost Redis nothing.
 
 mod model;

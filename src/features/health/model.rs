@@ -1,4 +1,4 @@
-//! Wire types of health.
+//! Wire types of the health routes.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use crate::redis::RoleReport;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     Ok,
-    /// Serving, but something is not as safe as it should be.
+    /// Serving, but with reduced safety; the reasons say why.
     Degraded,
     /// Not serving.
     Unavailable,
-    /// Shutting down: finish what you have, send nothing new.
+    /// Shutting down: requests in flight are finished, new ones should go elsewhere.
     Draining,
 }
 
-/// The short answer.
+/// The short form.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     pub status: Status,
@@ -30,16 +30,16 @@ pub(super) struct Health {
     pub uptime_ms: i64,
 }
 
-/// The long answer: every part and every reason.
+/// The complete form: every component and every reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
     pub status: Status,
-    /// Why the status is not `ok`; empty when it is.
+    /// Why the status is not `ok`; empty if it is.
     pub reasons: Vec<Finding>,
-    /// Each Redis server in use; one entry when no role has a server of its own.
+    /// Each Redis server in use; a single entry if no role has a server of its own.
     pub redis: Vec<RoleReport>,
-    /// What else a capability depends on, where it is configured: `locks.nodes` are `voting`, `quarantined` (they may have
-    /// forgotten their votes) or `unreachable`.
+    /// Other components that a capability depends on, if configured. A node in `locks.nodes` is `voting`, `quarantined`
+    /// (it may have lost its votes) or `unreachable`.
     pub parts: BTreeMap<&'static str, Vec<ComponentMember>>,
     pub tasks: BTreeMap<&'static str, TaskState>,
 }

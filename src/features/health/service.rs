@@ -1,4 +1,4 @@
-//! Puts the parts' reports together.
+//! Combines the reports of all components.
 
 use super::model::{Health, Readiness, Status};
 use crate::clock::{Clock, UnixMillis};
@@ -28,7 +28,7 @@ impl HealthService {
         }
     }
 
-    /// Alive is whoever answers: no part is asked.
+    /// A process that answers is alive; no component is asked.
     pub(super) fn liveness(&self) -> Health {
         self.with_status(Status::Ok)
     }

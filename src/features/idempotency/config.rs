@@ -8,15 +8,15 @@ use crate::config::{FieldError, Section};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdempotencyConfig {
-    /// How long an answer is kept for repeats.
+    /// How long a response is kept for repetitions.
     pub retention: Span,
-    /// How long a key stays taken by an attempt that is not heard of any more.
+    /// How long a key stays claimed by an attempt that no longer renews its claim.
     pub pending_lease: Span,
-    /// The largest answer that is kept.
+    /// The largest response body that is kept.
     pub max_answer: ByteSize,
 }
 
-/// The lease is renewed in thirds; one that is shorter would be lost in a busy moment.
+/// The claim is renewed at thirds of its length; a busy process would lose a shorter one.
 const MIN_LEASE: Span = Span::from_millis(1_000);
 
 impl Section for IdempotencyConfig {

@@ -1,4 +1,4 @@
-//! What a repeat may be told instead of an answer.
+//! Why a repetition does not receive the recorded response.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    IN_PROGRESS = "idempotency-in-progress", CONFLICT, "A request with this Idempotency-Key is being worked on",
-        "Repeat the request after the time in Retry-After to get its answer.";
+    IN_PROGRESS = "idempotency-in-progress", CONFLICT, "A request with this Idempotency-Key is in progress",
+        "Repeat the request after the time in Retry-After to receive its response.";
     KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request",
-        "The key was used with another query, content type or body. Take a fresh key for a new request.";
-    ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request was done, but its answer is not kept",
-        "The first attempt succeeded. Its answer was larger than idempotency.max_answer: read the result instead.";
+        "The key was used with another query, content type or body. Use a new key for a new request.";
+    ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request succeeded, but its response was not kept",
+        "The first attempt succeeded. Its response was larger than idempotency.max_answer: read the result instead.";
 }
 
-/// The longest that a caller is asked to wait: attempts rarely take as long as their lease.
+/// The longest delay that a client is asked for: few attempts take as long as their claim.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +24,11 @@ pub(super) enum IdempotencyError {
     InProgress { remaining: Duration },
     #[error("this key was used with another query, content type or body")]
     KeyReused,
-    #[error("the first attempt succeeded, but its answer was too large to keep")]
+    #[error("the first attempt succeeded, but its response was too large to keep")]
     AnswerTooLarge,
-    #[error("an attempt could not be given a name")]
+    #[error("no random number is available to identify the attempt")]
     NoRandomness(#[from] getrandom::Error),
-    #[error("the key could not be looked up")]
+    #[error("the key's record could not be read")]
     Redis(#[from] RedisFault),
 }
 

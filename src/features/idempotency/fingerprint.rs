@@ -1,4 +1,4 @@
-//! What makes two requests with one key the same request.
+//! Which requests with one key count as the same request.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -11,19 +11,19 @@ use sha2::{Digest, Sha256};
 
 pub(super) type Hash = [u8; 32];
 
-/// Adds one part behind its length, so that parts cannot run into each other.
+/// Adds one part after its length, so that neighbouring parts cannot be confused.
 pub(super) fn framed(hash: Sha256, part: &[u8]) -> Sha256 {
     hash.chain_update(part.len().to_be_bytes()).chain_update(part)
 }
 
-/// The query and the content type; method, path and caller are part of the record's name.
+/// Hashes the query and the content type; method, path and caller are part of the record's name.
 pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap) -> Hash {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let query = uri.query().unwrap_or_default().as_bytes();
     framed(framed(Sha256::new(), query), content_type).finalize().into()
 }
 
-/// The hash of a body, once it was read to its end.
+/// The hash of a body that was read to its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyHash(Arc<OnceLock<Hash>>);
 
@@ -33,7 +33,7 @@ impl BodyHash {
     }
 }
 
-/// A body that is hashed as it is read.
+/// A body that is hashed while it is read.
 #[derive(Debug)]
 pub(super) struct HashedBody {
     inner: Body,
@@ -45,7 +45,7 @@ impl HashedBody {
     pub(super) fn new(inner: Body) -> (Self, BodyHash) {
         let result = BodyHash::default();
         let body = Self { inner, hash: Sha256::new(), result: result.clone() };
-        // A route that takes no body does not read this one either.
+        // A route without a body does not read this one either.
         if http_body::Body::is_end_stream(&body) {
             body.finish();
         }
@@ -53,7 +53,7 @@ impl HashedBody {
     }
 
     fn finish(&self) {
-        // A second end says the same.
+        // A second end changes nothing.
         let _ = self.result.0.set(self.hash.clone().finalize().into());
     }
 }
@@ -69,7 +69,7 @@ impl http_body::Body for HashedBody {
                 if let Some(data) = frame.data_ref() {
                     self.hash.update(data);
                 }
-                // Readers that know the length do not ask for the end.
+                // Readers that know the length do not poll for the end.
                 if self.inner.is_end_stream() {
                     self.finish();
                 }

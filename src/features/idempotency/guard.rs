@@ -1,4 +1,4 @@
-//! The layer around every route.
+//! The layer around all routes.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,12 +15,12 @@ use futures_util::future::{BoxFuture, Either};
 use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
-use super::answer::Answer;
 use super::error::IdempotencyError;
 use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
 use super::keys;
-use super::scripts::Done;
-use super::service::{Attempt, IdempotencyService, Verdict};
+use super::recorded_response::RecordedResponse;
+use super::scripts::Recording;
+use super::service::{Attempt, ClaimResult, IdempotencyService};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::Unrecorded;
@@ -29,7 +29,7 @@ use crate::redis::Outcome;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The longest key that is taken, bytes.
+/// The longest key, bytes.
 const MAX_KEY: usize = 255;
 
 /// Makes POST and PATCH requests with an `Idempotency-Key` repeatable.
@@ -56,7 +56,7 @@ impl<S> Layer<S> for IdempotencyLayer {
     }
 }
 
-/// A route behind the guard; a request without the header passes straight through.
+/// The routes inside the layer; a request without the header passes straight through.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     guard: Arc<Guard>,
@@ -78,7 +78,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let Some(caller) = repeatable(&request) else { return Either::Left(self.inner.call(request)) };
         let guard = Arc::clone(&self.guard);
-        // The inner service that is ready is this one; its clone is for the next request.
+        // The service that is ready handles this request; its clone is for the next one.
         let ready = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, ready);
         Either::Right(Box::pin(async move {
@@ -88,7 +88,7 @@ where
     }
 }
 
-/// The caller of a request that names a key on a guarded route; only there does a key belong to somebody.
+/// The caller of a request with a key on a guarded route; on other routes a key has no owner.
 fn repeatable(request: &Request) -> Option<Arc<Principal>> {
     let by_method = *request.method() == Method::POST || *request.method() == Method::PATCH;
     if by_method && request.headers().contains_key(&HEADER) {
@@ -111,8 +111,8 @@ impl Guard {
         let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
         let hash = request_hash(request.uri(), request.headers());
         match self.service.claim(&operation).await? {
-            Verdict::Repeat(done) => self.repeat(done, &hash, request).await,
-            Verdict::First(attempt) => {
+            ClaimResult::Recorded(done) => self.repeat(done, &hash, request).await,
+            ClaimResult::New(attempt) => {
                 request.extensions_mut().insert(operation);
                 let (parts, body) = request.into_parts();
                 let (body, body_hash) = HashedBody::new(body);
@@ -123,15 +123,15 @@ impl Guard {
         }
     }
 
-    /// Runs the handler; its claim is renewed meanwhile.
+    /// Runs the handler and renews the claim meanwhile.
     async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
         tokio::select! {
             Ok(response) = handler => response,
-            never = self.service.keep(attempt) => match never {},
+            never = self.service.renew(attempt) => match never {},
         }
     }
 
-    /// Keeps what succeeded and may be kept, and lets the rest be tried again.
+    /// Records a successful response, or releases the claim so that the request can be retried.
     async fn settle(
         &self,
         attempt: &Attempt,
@@ -144,7 +144,7 @@ impl Guard {
             self.service.release(attempt).await;
             return Ok(response);
         }
-        match Answer::of(response, self.service.max_answer()).await {
+        match RecordedResponse::of(response, self.service.max_answer()).await {
             Ok((answer, response)) => {
                 self.service.complete(attempt, request, body.get(), &answer).await;
                 Ok(response)
@@ -156,8 +156,8 @@ impl Guard {
         }
     }
 
-    /// The first answer, if this is the request that got it.
-    async fn repeat(&self, done: Done, hash: &Hash, request: Request) -> Result<Response, Problem> {
+    /// The recorded response, if this request is the one that was recorded.
+    async fn repeat(&self, done: Recording, hash: &Hash, request: Request) -> Result<Response, Problem> {
         let is_same = *hash == done.request
             && match done.body {
                 Some(first) => self.body_hash(request).await? == Some(first),
@@ -169,7 +169,7 @@ impl Guard {
         done.answer.replay().ok_or_else(|| IdempotencyError::AnswerTooLarge.into())
     }
 
-    /// Reads a body to its end without keeping it, within the route's limit.
+    /// Hashes a body up to the route's limit, without keeping it.
     async fn body_hash(&self, request: Request) -> Result<Option<Hash>, Problem> {
         let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
         let (mut body, hash) = HashedBody::new(request.into_body());
@@ -187,7 +187,7 @@ impl Guard {
     }
 }
 
-/// The request's one key.
+/// The request's only key.
 fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let invalid = |rule: &str| Problem::request_header("Idempotency-Key", rule);
     let mut values = headers.get_all(&HEADER).iter();

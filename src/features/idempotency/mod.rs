@@ -1,29 +1,35 @@
-//! `Idempotency-Key` on POST and PATCH: a repeated request is answered with the first answer and not done again.
+//! `Idempotency-Key` on POST and PATCH: a repeated request receives the first response and does not run again.
 //!
-//! The guard stands between the edge and every route. It acts on guarded routes only, since a key belongs to a caller:
-//! the record's name is made of the caller, the method, the path and the key; see `keys.rs`.
+//! Read `guard.rs` (the layer), `service.rs` (claim, renew, complete), `fingerprint.rs` (which requests are the same),
+//! `recorded_response.rs`, `scripts.rs`, `keys.rs`.
 //!
-//! - The first attempt takes the record, runs, and leaves its answer there for `idempotency.retention`.
-//! - A repeat gets that answer with `Idempotency-Replayed: true`. With another query, content type or body it is 422.
-//! - While an attempt runs, others are told 409. Its claim is a lease that is renewed while it runs, so that an attempt
-//!   whose caller, deadline or process is gone does not keep the key for long.
-//! - Errors are not kept: they changed nothing, or nobody knows, and either way a retry should run. So a repeat of a
-//!   refused request, corrected or not, runs as well.
-//! - An answer that its route marks as `Unrecorded` is not kept either, since it has what must not stand in Redis.
+//! The guard sits between the middleware and all routes. It acts on guarded routes only, since a key belongs to a
+//! caller: the record's name contains the caller, the method, the path and the key.
 //!
-//! Redis down: 503 before the handler runs, without the header nothing changes. If Redis, the caller or the process
-//! goes between the effect and the stored answer, a repeat runs again: routes whose effect is not idempotent by nature
-//! store the [`OperationId`](crate::http::idempotent_operation::OperationId) with it, in one script, and see the repeat there.
+//! - The first attempt claims the record, runs, and stores its response there for `idempotency.retention`.
+//! - A repetition receives that response with `Idempotency-Replayed: true`. A different query, content type or body is
+//!   422.
+//! - While an attempt runs, others receive 409. The claim is a lease that the attempt renews, so that a lost caller,
+//!   deadline
+//!   or process does not block the key for long.
+//! - Errors are not recorded. Nothing was changed or the outcome is unknown, and in both cases a retry should run.
+//! - A response that its route marks as `Unrecorded` is not recorded either, because its content must not be kept in
+//!   Redis.
 //!
-//! Decision: the body is hashed as the route reads it, never collected here, so that bulk ingest may use keys too. A
-//! repeat's body is hashed without being kept. What a route did not read to its end is no part of the request.
+//! Without Redis: 503 before the handler runs; requests without the header are unaffected. If Redis, the caller or the
+//! process fails between the effect and the recorded response, a repetition runs again. Routes whose effect is not
+//! idempotent by nature therefore store the [`OperationId`](crate::http::idempotent_operation::OperationId) with the
+//! effect, in one script, and recognise the repetition there.
+//!
+//! Decision: the body is hashed while the route reads it and is never collected here, so bulk ingest can use keys too.
+//! The part of a body that a route does not read does not count.
 
-mod answer;
 mod config;
 mod error;
 mod fingerprint;
 mod guard;
 mod keys;
+mod recorded_response;
 mod scripts;
 mod service;
 
@@ -47,10 +53,10 @@ pub static FEATURE: Feature = Feature {
     section: Some(SectionCheck::of::<IdempotencyConfig>()),
 };
 
-/// The guard, to be put around routes inside the edge.
+/// The guard, for use around all routes inside the middleware.
 ///
 /// # Errors
-/// A wrong configuration.
+/// An invalid configuration.
 pub fn guard(deps: &Deps) -> Result<IdempotencyLayer, StartError> {
     let http: HttpConfig = deps.config.section()?;
     let service = IdempotencyService::new(deps.redis.state.clone(), deps.config.section()?);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 
-use super::answer::Answer;
 use super::fingerprint::Hash;
+use super::recorded_response::RecordedResponse;
 use crate::config::value::Span;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
@@ -17,25 +17,25 @@ pub(super) struct Claim<'a> {
     pub lease: Span,
 }
 
-/// What a claim finds.
+/// The result of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Claimed {
-    /// Nothing: the record is ours.
+    /// The record was free and is now claimed.
     Taken,
-    /// An attempt that runs; its lease ends after `remaining`.
+    /// Another attempt is running; its claim ends after `remaining`.
     Running { remaining: Duration },
-    /// An attempt that succeeded.
-    Done(Done),
+    /// An earlier attempt succeeded.
+    Recorded(Recording),
 }
 
-/// What an attempt that succeeded left.
+/// What a successful attempt recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Done {
-    /// Of query and content type.
+pub(super) struct Recording {
+    /// The hash of query and content type.
     pub request: Hash,
-    /// Absent when the route did not read the body to its end.
+    /// The hash of the body; absent if the route did not read the body to its end.
     pub body: Option<Hash>,
-    pub answer: Answer,
+    pub answer: RecordedResponse,
 }
 
 impl ScriptCall for Claim<'_> {
@@ -54,19 +54,19 @@ impl ScriptCall for Claim<'_> {
         match (raw.0, raw.2.as_slice()) {
             (0, []) => Ok(Claimed::Taken),
             (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
-            (2, fields) => done(fields).map(Claimed::Done).ok_or_else(|| BadReply::new(Self::SCRIPT, fields.len())),
+            (2, fields) => done(fields).map(Claimed::Recorded).ok_or_else(|| BadReply::new(Self::SCRIPT, fields.len())),
             (code, fields) => Err(BadReply::new(Self::SCRIPT, (code, fields.len()))),
         }
     }
 }
 
-fn done(fields: &[Vec<u8>]) -> Option<Done> {
+fn done(fields: &[Vec<u8>]) -> Option<Recording> {
     let [request, body, status, headers, answer @ ..] = fields else { return None };
     let kept = answer.first().map(|bytes| Bytes::copy_from_slice(bytes));
-    Some(Done {
+    Some(Recording {
         request: Hash::try_from(request.as_slice()).ok()?,
         body: if body.is_empty() { None } else { Some(Hash::try_from(body.as_slice()).ok()?) },
-        answer: Answer::from_parts(status, headers, kept)?,
+        answer: RecordedResponse::from_parts(status, headers, kept)?,
     })
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Complete<'a> {
     pub retention: Span,
     pub request: &'a Hash,
     pub body: Option<&'a Hash>,
-    pub answer: &'a Answer,
+    pub answer: &'a RecordedResponse,
 }
 
 impl ScriptCall for Complete<'_> {

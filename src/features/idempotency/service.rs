@@ -1,13 +1,13 @@
-//! Records from claim to answer.
+//! The life of a record, from claim to response.
 
 use std::convert::Infallible;
 
-use super::answer::Answer;
 use super::config::IdempotencyConfig;
 use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
-use super::scripts::{Claim, Claimed, Complete, Done, Release, Renew};
+use super::recorded_response::RecordedResponse;
+use super::scripts::{Claim, Claimed, Complete, Recording, Release, Renew};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
 
@@ -17,20 +17,20 @@ pub(super) struct IdempotencyService {
     config: IdempotencyConfig,
 }
 
-/// A record in the hands of one attempt.
+/// A record that one attempt has claimed.
 #[derive(Debug)]
 pub(super) struct Attempt {
     record: Key,
     owner: String,
 }
 
-/// What becomes of a request with a key.
+/// What happens to a request with a key.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    /// Nobody has done it: run it.
-    First(Attempt),
-    /// It was done, if it is the same request.
-    Repeat(Done),
+pub(super) enum ClaimResult {
+    /// It is new: run the handler.
+    New(Attempt),
+    /// It was recorded: return the recorded response if the request is the same.
+    Recorded(Recording),
 }
 
 impl IdempotencyService {
@@ -38,44 +38,50 @@ impl IdempotencyService {
         Self { redis, config }
     }
 
-    /// The largest answer that is kept, bytes.
+    /// The largest response body that is recorded, bytes.
     pub(super) fn max_answer(&self) -> usize {
         self.config.max_answer.as_usize()
     }
 
-    /// Takes the operation's record for `idempotency.pending_lease`, or says what is in it. One EVALSHA, O(1).
+    /// Claims the operation's record for `idempotency.pending_lease`, or returns its content. One EVALSHA, O(1).
     ///
     /// # Errors
-    /// [`IdempotencyError::InProgress`] while another attempt holds it, [`IdempotencyError::Redis`] if Redis failed.
-    pub(super) async fn claim(&self, operation: &OperationId) -> Result<Verdict, IdempotencyError> {
+    /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
+    pub(super) async fn claim(&self, operation: &OperationId) -> Result<ClaimResult, IdempotencyError> {
         let record = keys::record(self.redis.keys(), operation);
         let owner = getrandom::u64()?;
         let attempt = Attempt { record, owner: format!("{owner:016x}") };
         let call = Claim { record: &attempt.record, owner: &attempt.owner, lease: self.config.pending_lease };
         match self.redis.call(&call).await? {
-            Claimed::Taken => Ok(Verdict::First(attempt)),
+            Claimed::Taken => Ok(ClaimResult::New(attempt)),
             Claimed::Running { remaining } => Err(IdempotencyError::InProgress { remaining }),
-            Claimed::Done(done) => Ok(Verdict::Repeat(done)),
+            Claimed::Recorded(done) => Ok(ClaimResult::Recorded(done)),
         }
     }
 
-    /// Renews the claim for as long as it is polled.
+    /// Renews the claim while it is polled.
     ///
-    /// A failure is no reason to stop the work: the next third of the lease brings another try, and only the owner
-    /// of the record can complete it.
-    pub(super) async fn keep(&self, attempt: &Attempt) -> Infallible {
+    /// A failed renewal does not stop the work: the next one follows after a third of the claim, and only the owner of
+    /// the record can complete it.
+    pub(super) async fn renew(&self, attempt: &Attempt) -> Infallible {
         let lease = self.config.pending_lease;
         loop {
             tokio::time::sleep(lease.duration() / 3).await;
             if let Err(fault) = self.redis.call(&Renew { record: &attempt.record, owner: &attempt.owner, lease }).await
             {
-                tracing::debug!(%fault, "a claim was not renewed");
+                tracing::debug!(%fault, "claim not renewed");
             }
         }
     }
 
-    /// Keeps the answer for repeats during `idempotency.retention`; best effort, since the work is done.
-    pub(super) async fn complete(&self, attempt: &Attempt, request: &Hash, body: Option<&Hash>, answer: &Answer) {
+    /// Records the response for `idempotency.retention`. Best effort, since the effect has happened.
+    pub(super) async fn complete(
+        &self,
+        attempt: &Attempt,
+        request: &Hash,
+        body: Option<&Hash>,
+        answer: &RecordedResponse,
+    ) {
         let call = Complete {
             record: &attempt.record,
             owner: &attempt.owner,
@@ -84,21 +90,21 @@ impl IdempotencyService {
             body,
             answer,
         };
-        note(&attempt.record, "its answer is not kept", self.redis.call(&call).await);
+        log_update(&attempt.record, "the response is not recorded", self.redis.call(&call).await);
     }
 
-    /// Lets the next attempt run; best effort, since the lease ends by itself.
+    /// Releases the claim so that the next attempt can run. Best effort, since the claim expires by itself.
     pub(super) async fn release(&self, attempt: &Attempt) {
         let call = Release { record: &attempt.record, owner: &attempt.owner };
-        note(&attempt.record, "it is held until its lease ends", self.redis.call(&call).await);
+        log_update(&attempt.record, "the key stays claimed until the claim expires", self.redis.call(&call).await);
     }
 }
 
-/// The caller gets the handler's answer either way; what failed beside it is ours to know.
-fn note(record: &Key, consequence: &str, outcome: Result<bool, RedisFault>) {
+/// Logs a failed update of a record; the caller receives the handler's response all the same.
+fn log_update(record: &Key, consequence: &str, outcome: Result<bool, RedisFault>) {
     match outcome {
         Ok(true) => {}
-        Ok(false) => tracing::warn!(record = record.as_str(), consequence, "a record's lease ran out"),
-        Err(fault) => tracing::warn!(record = record.as_str(), consequence, %fault, "a record was not changed"),
+        Ok(false) => tracing::warn!(record = record.as_str(), consequence, "idempotency claim expired"),
+        Err(fault) => tracing::warn!(record = record.as_str(), consequence, %fault, "idempotency record not updated"),
     }
 }

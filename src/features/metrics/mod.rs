@@ -1,6 +1,6 @@
-//! `GET /metrics`: what Prometheus scrapes.
+//! `GET /metrics`, for Prometheus.
 //!
-//! Needs no Redis. Guarded like every other route: numbers tell about customers too.
+//! It needs no Redis. It needs a credential like every other route: the figures reveal the load of customers too.
 
 mod routes;
 
@@ -10,11 +10,12 @@ use utoipa_axum::routes;
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::problem::UNAUTHENTICATED;
 
 pub static FEATURE: Feature = Feature {
     name: "metrics",
     mount,
-    access: &[Access::scoped("GET", "/metrics", "metrics:read")],
+    access: &[Access::scoped("GET", "/metrics", "metrics:read").problems(&[&[&UNAUTHENTICATED]])],
     problems: &[],
     scripts: &[],
     section: None,

@@ -1,4 +1,4 @@
-//! API keys: `ak_` and 32 hexadecimal digits, known to the service by their digest.
+//! API keys: `ak_` and 32 hexadecimal digits. The service knows only their digests.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config::auth::KeyConfig;
 use crate::random;
 pub use crate::random::hex;
 
-/// `ak_` and 32 digits; anything longer is no key and is not hashed.
+/// `ak_` and 32 digits; longer text is not a key and is not hashed.
 const LENGTH: usize = 35;
 
 /// The SHA-256 of a key's text.
@@ -19,10 +19,10 @@ pub fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// A key that nobody has seen yet, from the system's randomness.
+/// Generates a random key.
 ///
 /// # Errors
-/// When the system has none.
+/// If the operating system has no randomness.
 pub fn generate() -> Result<String, getrandom::Error> {
     Ok(format!("ak_{}", random::token()?))
 }
@@ -52,10 +52,10 @@ impl ApiKeys {
         Self(known.collect())
     }
 
-    /// The caller behind a key, unless it is unknown or has expired.
+    /// The caller with this key, unless the key is unknown or has expired.
     ///
-    /// Compares with every configured digest to the end, so that the time says nothing about them; 32 bytes each,
-    /// which for a deployment's dozens of keys is little beside the hash.
+    /// Compares the digest with all configured ones, so that the time taken reveals nothing. At 32 bytes each, the
+    /// dozens of keys of a deployment cost little compared with the hash.
     pub(super) fn find(&self, presented: &[u8], now: UnixMillis) -> Option<Arc<Principal>> {
         if presented.len() != LENGTH {
             return None;

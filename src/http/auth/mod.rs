@@ -1,8 +1,8 @@
-//! Who calls: API keys for services, JSON Web Tokens for users, both checked without Redis.
+//! Authentication: API keys for services and JSON Web Tokens for users, both verified without Redis.
 //!
-//! A caller who presents both must hold both: if either is invalid the answer is 401, else the key counts. So is a
-//! header that comes twice, and an `Authorization` of another scheme than these: `Bearer` with a token, and `Token` with
-//! an API key, which clients of InfluxDB send. Every refusal is the same, whatever was wrong.
+//! A caller that sends both needs both to be valid; the key then identifies it. A repeated header is rejected, and so
+//! is an `Authorization` scheme other than `Bearer` with a token and `Token` with an API key, which InfluxDB clients
+//! send. All rejections look alike, whatever was wrong.
 
 pub mod api_key;
 mod principal;
@@ -24,10 +24,10 @@ use token::Tokens;
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"gridtokenx\", ApiKey realm=\"gridtokenx\"");
 
-/// Checks credentials against the configuration.
+/// Verifies credentials against the configuration.
 #[derive(Debug)]
 pub struct Authenticator {
-    /// Who everybody is when nobody is asked.
+    /// The identity of every caller, if no credential is required.
     everybody: Option<Arc<Principal>>,
     keys: ApiKeys,
     tokens: Tokens,
@@ -46,7 +46,7 @@ impl Authenticator {
         })
     }
 
-    /// The caller behind a request's headers.
+    /// Identifies the caller of a request.
     ///
     /// # Errors
     /// `unauthenticated` (401), without saying which part of the credential was wrong.
@@ -70,7 +70,7 @@ impl Authenticator {
         }
     }
 
-    /// The caller behind `<scheme> <credential>`; the scheme's name has no case (RFC 9110, 11.1).
+    /// Identifies the caller from `<scheme> <credential>`; the scheme's name is case-insensitive (RFC 9110, 11.1).
     fn authorized(&self, value: &HeaderValue, now: UnixMillis) -> Option<Arc<Principal>> {
         let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
         let credential = credential.trim_start();
@@ -84,10 +84,10 @@ impl Authenticator {
     }
 }
 
-/// Nobody we know; the reason is nobody's business.
+/// The credential is not valid. The reason is not revealed.
 struct Refused;
 
-/// The header's value, if the header is there; twice is once too often.
+/// The value of a header that may occur once.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refused> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();

@@ -1,4 +1,4 @@
-//! A caller, as far as the service cares: its name, its organisation, its scopes.
+//! A caller: its name, its organisation and its scopes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::config::auth::Scope;
 use crate::http::problem::{self, Problem};
 
-/// The scope that contains every other.
+/// The scope that includes every other scope.
 pub const ADMIN: &str = "admin";
 
-/// What a credential allows; shared by all callers of one role.
+/// The permissions of a credential; all callers with one role share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(Arc<BTreeSet<Box<str>>>);
 
@@ -31,10 +31,10 @@ impl From<&BTreeSet<Scope>> for Scopes {
     }
 }
 
-/// A verified caller; guarded handlers find it as `Arc<Principal>` among the request's extensions.
+/// A verified caller. Handlers of guarded routes find it as `Arc<Principal>` in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Names the credential in logs and separates callers' idempotency keys; never the credential itself.
+    /// Identifies the credential in logs, and separates the idempotency keys of callers. Never the credential itself.
     pub id: String,
     /// The organisation whose data the caller may see; it comes from the credential only.
     pub organisation: Option<String>,
@@ -46,7 +46,7 @@ impl Principal {
         Self { id: id.into(), organisation, scopes }
     }
 
-    /// Everybody, when no credential is asked for: may do everything.
+    /// Any caller, if no credential is required: it has every permission.
     pub fn anonymous() -> Self {
         Self::new("anonymous", None, [ADMIN].into_iter().collect())
     }
@@ -56,11 +56,11 @@ impl Principal {
     }
 
     /// # Errors
-    /// `forbidden` (403) naming the scope.
+    /// `forbidden` (403), naming the scope.
     pub fn require(&self, scope: &str) -> Result<(), Problem> {
         if self.may(scope) {
             return Ok(());
         }
-        Err(Problem::new(&problem::FORBIDDEN).detail(format!("the scope `{scope}` is needed")))
+        Err(Problem::new(&problem::FORBIDDEN).detail(format!("this operation requires the scope `{scope}`")))
     }
 }

@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519): one configured algorithm and issuer per key, times checked against our own clock.
+//! JSON Web Tokens (RFC 7519): each key has one configured algorithm and issuer. Times are checked against [`Clock`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::config::FieldError;
 use crate::config::auth::{AuthConfig, IssuerConfig, TokenAlgorithm};
 use crate::config::value::Secret;
 
-/// Who signs the platform's tokens; `auth.jwt_secret` is its key.
+/// The issuer of the platform's tokens; `auth.jwt_secret` is its key.
 const PLATFORM_ISSUER: &str = "gridtokenx-iam-service";
-/// RFC 7518, 3.2: a key for HS256 has at least the size of the hash.
+/// RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 const MIN_SECRET: usize = 32;
-/// Longer than any token with the platform's claims; not worth verifying.
+/// Longer than any token with the platform's claims. Longer tokens are not verified.
 const MAX_TOKEN: usize = 8 << 10;
 
-/// The configured issuers and what their tokens' roles allow.
+/// The configured issuers, and the permissions of their tokens' roles.
 #[derive(Debug)]
 pub(super) struct Tokens {
     issuers: Vec<Issuer>,
@@ -37,7 +37,7 @@ struct Issuer {
     organisation_claim: Option<String>,
 }
 
-/// The claims that we read; times are seconds since 1970, with a fraction if the issuer likes.
+/// The claims that the service reads; times are seconds since 1970, possibly with a fraction.
 #[derive(Debug, Deserialize)]
 struct Claims {
     sub: String,
@@ -74,7 +74,7 @@ impl Tokens {
         Ok(Self { issuers, roles })
     }
 
-    /// The caller behind a token, if one of the issuers signed it and it is valid now.
+    /// The caller with this token, if an issuer signed it and it is valid now.
     pub(super) fn verify(&self, token: &str, now: UnixMillis) -> Option<Arc<Principal>> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -84,7 +84,7 @@ impl Tokens {
 }
 
 impl Issuer {
-    /// Errors name the field and the reason.
+    /// An error names the field and the reason.
     fn new(config: &IssuerConfig) -> Result<Self, (&'static str, String)> {
         let (algorithm, key) = match config.algorithm {
             TokenAlgorithm::HS256 => {
@@ -116,7 +116,7 @@ impl Issuer {
             _ => None,
         });
         let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
-        // An issuer has no spaces, so that no two of them can name one caller.
+        // An issuer contains no spaces, so two issuers cannot produce the same caller name.
         Some(Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes))
     }
 }
@@ -127,7 +127,7 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// The library checks signature, algorithm, issuer and audience; it would check times by the machine's clock.
+/// Lets the library check signature, algorithm, issuer and audience. Times are checked here, against [`Clock`].
 fn validation(algorithm: Algorithm, issuer: &str, audience: Option<&str>) -> Validation {
     let mut validation = Validation::new(algorithm);
     let mut required = vec!["exp", "iss", "sub"];
@@ -147,7 +147,7 @@ fn validation(algorithm: Algorithm, issuer: &str, audience: Option<&str>) -> Val
 
 fn hmac_key(secret: &str) -> Result<DecodingKey, String> {
     if secret.len() < MIN_SECRET {
-        return Err(format!("a secret for HS256 needs {MIN_SECRET} bytes or more, this one has {}", secret.len()));
+        return Err(format!("a secret for HS256 must have at least {MIN_SECRET} bytes, got {}", secret.len()));
     }
     Ok(DecodingKey::from_secret(secret.as_bytes()))
 }
@@ -159,10 +159,14 @@ fn public_key(
     let (field, pem) =
         text("public_key", config.public_key.as_ref(), "public_key_file", config.public_key_file.as_deref())?;
     if pem.contains("PRIVATE KEY") {
-        return Err((field, "this is a private key: it belongs to the issuer, give us the public one".to_owned()));
+        return Err((
+            field,
+            "this is a private key, which only the issuer may have: configure the public key".to_owned(),
+        ));
     }
-    parse(pem.as_bytes())
-        .map_err(|_| (field, format!("is no public key for {:?} in PEM (BEGIN PUBLIC KEY)", config.algorithm)))
+    parse(pem.as_bytes()).map_err(|_| {
+        (field, format!("is not a public key for {:?} in PEM format (BEGIN PUBLIC KEY)", config.algorithm))
+    })
 }
 
 /// The text of the one field that is set, and that field's name.

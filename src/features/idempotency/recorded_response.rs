@@ -1,4 +1,4 @@
-//! Answers on their way into a record and out of it.
+//! Recorded responses: how a response is stored and restored.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -6,23 +6,23 @@ use axum::response::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-/// Marks an answer that was given before.
+/// Marks a response that was recorded earlier.
 pub(super) static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// An answer that succeeded; its body is absent when it is too large to keep.
+/// A successful response; its body is absent if it is too large to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct RecordedResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Option<Bytes>,
 }
 
-impl Answer {
-    /// Copies what a repeat needs, and gives the response back; a body of more than `limit` bytes, or of a length that
-    /// is not known beforehand, is left alone.
+impl RecordedResponse {
+    /// Copies what a repetition needs and returns the response. A body that is larger than `limit` bytes, or of unknown
+    /// length, is not copied.
     ///
     /// # Errors
-    /// When the response's body breaks off.
+    /// If the response's body breaks off.
     pub(super) async fn of(response: Response, limit: usize) -> Result<(Self, Response), axum::Error> {
         let (parts, body) = response.into_parts();
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
@@ -38,7 +38,7 @@ impl Answer {
         Ok((Self { status: parts.status, headers, body: kept }, Response::from_parts(parts, body)))
     }
 
-    /// The answer once more; `None` when its body was not kept.
+    /// The response again; `None` if its body was not recorded.
     pub(super) fn replay(self) -> Option<Response> {
         let mut response = Response::new(Body::from(self.body?));
         *response.status_mut() = self.status;
@@ -47,7 +47,7 @@ impl Answer {
         Some(response)
     }
 
-    /// The headers as lines of `name:value`; a value has no line breaks.
+    /// The headers as lines of `name:value`; header values contain no line breaks.
     pub(super) fn header_lines(&self) -> Vec<u8> {
         let mut lines = Vec::new();
         for (name, value) in &self.headers {
@@ -59,7 +59,7 @@ impl Answer {
         lines
     }
 
-    /// The reverse of the above; `None` when a part is none of ours.
+    /// Parses the recorded form; `None` if this service did not write it.
     pub(super) fn from_parts(status: &[u8], header_lines: &[u8], body: Option<Bytes>) -> Option<Self> {
         let mut headers = HeaderMap::new();
         for line in header_lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -86,15 +86,15 @@ mod tests {
             .header("content-length", "2")
             .body(Body::from("{}"))
             .expect("a response");
-        let (answer, _) = Answer::of(response, 2).await.expect("a whole body");
+        let (answer, _) = RecordedResponse::of(response, 2).await.expect("a whole body");
         assert_eq!(answer.body.as_deref(), Some(&b"{}"[..]));
-        let again = Answer::from_parts(b"201", &answer.header_lines(), answer.body.clone());
+        let again = RecordedResponse::from_parts(b"201", &answer.header_lines(), answer.body.clone());
         assert_eq!(again, Some(answer));
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_passed_on_and_not_kept() {
-        let (answer, response) = Answer::of(Response::new(Body::from("abc")), 2).await.expect("a body");
+        let (answer, response) = RecordedResponse::of(Response::new(Body::from("abc")), 2).await.expect("a body");
         assert_eq!(answer.body, None);
         assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "abc");
         assert!(answer.replay().is_none());
