@@ -188,7 +188,7 @@ async fn a_list_forgets_expired_keys_that_it_meets() {
 
 #[tokio::test]
 async fn the_sweep_empties_the_index_of_what_expired() {
-    let app = TestApp::builder().config("cache.sweep_interval = \"5ms\"\ncache.sweep_batch = 7").spawn().await;
+    let app = TestApp::builder().config("cache.sweep_interval = \"5ms\"").spawn().await;
     for n in 0..60 {
         app.put(&format!("/cache/k{n}?ttl_ms=1"), json!(n)).await;
     }
@@ -203,7 +203,7 @@ async fn the_sweep_empties_the_index_of_what_expired() {
 
 #[tokio::test]
 async fn what_is_written_again_and_again_is_listed_while_two_replicas_sweep() {
-    let sweeping = "cache.sweep_interval = \"1ms\"\ncache.sweep_batch = 50";
+    let sweeping = "cache.sweep_interval = \"1ms\"";
     let app = TestApp::builder().config(sweeping).spawn().await;
     let other = TestApp::builder().config(sweeping).beside(&app).spawn().await;
     for round in 0..40 {

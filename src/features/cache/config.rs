@@ -1,4 +1,4 @@
-//! `[cache]`: how long values live and how much of them is taken.
+//! `[cache]`: TTLs and size limits.
 
 use serde::Deserialize;
 
@@ -10,36 +10,32 @@ use crate::redis::owned_elsewhere;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CacheConfig {
-    /// The life of a value for which neither the caller nor a policy says anything.
+    /// The TTL of a value if neither the client nor a policy sets one.
     pub default_ttl: Span,
-    /// The longest life that a caller may ask for.
+    /// The longest TTL that a client may set.
     pub max_ttl: Span,
     pub value_limit: ByteSize,
-    /// The most items of each list of a batch.
+    /// The most items in each list of a batch.
     pub batch_limit: usize,
-    /// How long the answer of an increment is kept for its repetition.
-    pub answer_ttl: Span,
-    /// The longest lease of the stampede guard.
-    pub lease_max: Span,
-    /// How long a caller waits for the one who rebuilds, when there is no stale value.
+    /// How long a client waits for the client that rebuilds, if there is no stale value.
     pub lease_wait: Span,
+    /// How often a step of the index is checked for expired keys.
     pub sweep_interval: Span,
-    pub sweep_batch: usize,
     pub policies: Vec<Policy>,
 }
 
-/// How values under a prefix are kept; the longest matching prefix counts.
+/// How values with a prefix are stored; the longest matching prefix counts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Policy {
     pub prefix: String,
-    /// Absent: until it is replaced or deleted.
+    /// Absent: the value stays until it is replaced or deleted.
     #[serde(default)]
     pub ttl: Option<Span>,
-    /// For how long after its expiry a value may still be served while somebody rebuilds it.
+    /// How long after its expiry a value may still be served while one client rebuilds it.
     #[serde(default)]
     pub stale: Option<Span>,
-    /// Whether the keys stand in Redis under their bare names, because other services of the platform read them.
+    /// Whether the keys have no prefix of the cache in Redis, because other services of the platform read them.
     #[serde(default)]
     pub platform: bool,
 }
@@ -48,29 +44,26 @@ impl Section for CacheConfig {
     const NAME: &'static str = "cache";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for (field, span) in [
-            ("default_ttl", self.default_ttl),
-            ("max_ttl", self.max_ttl),
-            ("answer_ttl", self.answer_ttl),
-            ("lease_max", self.lease_max),
-            ("sweep_interval", self.sweep_interval),
-        ] {
+        for (field, span) in
+            [("default_ttl", self.default_ttl), ("max_ttl", self.max_ttl), ("sweep_interval", self.sweep_interval)]
+        {
             if span.as_millis() == 0 {
-                return Err(FieldError::new(field, "must be longer than nothing"));
+                return Err(FieldError::new(field, "must not be 0"));
             }
         }
         if self.default_ttl > self.max_ttl {
             return Err(FieldError::new("default_ttl", "must not exceed max_ttl"));
         }
-        for (field, count) in [("batch_limit", self.batch_limit), ("sweep_batch", self.sweep_batch)] {
-            if count == 0 {
-                return Err(FieldError::new(field, "must be at least 1"));
-            }
+        if self.batch_limit == 0 {
+            return Err(FieldError::new("batch_limit", "must be at least 1"));
         }
         for (at, policy) in self.policies.iter().enumerate() {
             policy.validate(self.max_ttl).map_err(|reason| FieldError::new("policies", reason))?;
             if self.policies.iter().take(at).any(|earlier| earlier.prefix == policy.prefix) {
-                return Err(FieldError::new("policies", format!("the prefix `{}` stands there twice", policy.prefix)));
+                return Err(FieldError::new(
+                    "policies",
+                    format!("the prefix `{}` must not be repeated", policy.prefix),
+                ));
             }
         }
         Ok(())
@@ -81,20 +74,20 @@ impl Policy {
     fn validate(&self, max_ttl: Span) -> Result<(), String> {
         let prefix = &self.prefix;
         if prefix.is_empty() || prefix.len() > KEY_LIMIT || prefix.chars().any(char::is_control) {
-            return Err(format!("the prefix `{prefix}` needs 1 to {KEY_LIMIT} bytes without control characters"));
+            return Err(format!("the prefix `{prefix}` must have 1 to {KEY_LIMIT} bytes without control characters"));
         }
         if self.ttl.is_some_and(|ttl| ttl.as_millis() == 0 || ttl > max_ttl) {
-            return Err(format!("the ttl of `{prefix}` must be longer than nothing and not exceed max_ttl"));
+            return Err(format!("the ttl of `{prefix}` must not be 0 and must not exceed max_ttl"));
         }
         if self.stale.is_some_and(|stale| stale.as_millis() == 0 || stale > max_ttl) {
-            return Err(format!("the stale time of `{prefix}` must be longer than nothing and not exceed max_ttl"));
+            return Err(format!("the stale time of `{prefix}` must not be 0 and must not exceed max_ttl"));
         }
         if !self.platform {
             return Ok(());
         }
         match owned_elsewhere(prefix, "cache") {
             Some(owned) => {
-                Err(format!("`{prefix}` with platform = true reaches into `{owned}`, which is not the cache's"))
+                Err(format!("`{prefix}` with platform = true would include `{owned}`, which the cache does not own"))
             }
             None => Ok(()),
         }
@@ -118,17 +111,17 @@ mod tests {
         // The document states this number as the maximum of every ttl_ms.
         assert_eq!(config.max_ttl.as_millis(), 31_536_000_000);
         assert_eq!(config.value_limit.bytes(), 1 << 20);
-        let life = |prefix: &str| {
+        let ttl_of = |prefix: &str| {
             let policy = config.policies.iter().find(|policy| policy.prefix == prefix).expect(prefix);
             assert!(policy.platform, "{prefix}");
             policy.ttl.map(|ttl| ttl.to_string())
         };
-        assert_eq!(life("user:profile:").as_deref(), Some("1h"));
-        assert_eq!(life("user:wallet:").as_deref(), Some("30m"));
-        assert_eq!(life("token:balance:").as_deref(), Some("5m"));
-        assert_eq!(life("erc:certificate:").as_deref(), Some("1d"));
-        assert_eq!(life("market:stats:24h").as_deref(), Some("30s"));
-        assert_eq!(life("market:current_epoch"), None);
+        assert_eq!(ttl_of("user:profile:").as_deref(), Some("1h"));
+        assert_eq!(ttl_of("user:wallet:").as_deref(), Some("30m"));
+        assert_eq!(ttl_of("token:balance:").as_deref(), Some("5m"));
+        assert_eq!(ttl_of("erc:certificate:").as_deref(), Some("1d"));
+        assert_eq!(ttl_of("market:stats:24h").as_deref(), Some("30s"));
+        assert_eq!(ttl_of("market:current_epoch"), None);
     }
 
     #[test]

@@ -1,22 +1,26 @@
-//! Counters: values that are whole numbers, changed by adding to them.
+//! Counters: integer values that are changed by addition.
 
 use super::error::CacheError;
 use super::metrics::Success;
 use super::model::{CacheKey, Counter, Millis};
 use super::scripts;
-use super::service::{CacheService, Look, command, life};
-use super::write::{ATTEMPTS, unlisted};
+use super::service::{CacheService, Lookup, command, effective_ttl};
+use super::write::{ATTEMPTS, not_indexed};
 use crate::http::idempotent_operation::OperationId;
 use crate::http::problem::Location;
 use crate::redis::{Batch, Effect, FencingToken, Key, RedisFault};
 
+/// How long the result of an operation is kept, milliseconds: a day, as long as recorded responses are by default.
+const ANSWER_TTL: u64 = 86_400_000;
+
 impl CacheService {
-    /// Adds to a counter; the call that creates it sets its expiry in the same step.
+    /// Adds to a counter. The call that creates the counter also sets its expiry, in one step.
     ///
-    /// With an operation, its first answer is kept for `cache.answer_ttl` and given again without adding again.
+    /// With an operation, the first result is kept for [`ANSWER_TTL`] and returned again without adding again.
     ///
     /// # Errors
-    /// [`CacheError::NotANumber`] when there is something else, or no room in 64 bits; else as [`CacheService::put`].
+    /// [`CacheError::NotANumber`] if the value is not an integer or the sum does not fit into 64 bits; else those of
+    /// [`CacheService::put`].
     pub(super) async fn increment(
         &self,
         key: &CacheKey,
@@ -40,10 +44,10 @@ impl CacheService {
         if let Some(ttl) = ttl {
             self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
         }
-        let place = self.keys.place(key);
-        let fence = self.fence(&place, token);
-        let answer = place.answer(operation);
-        // What was done stays done, whoever has the lock by now.
+        let entry = self.keys.entry(key);
+        let fence = self.fence(&entry, token);
+        let answer = entry.answer(operation);
+        // What an earlier attempt did remains done, even if another client holds the lock by now.
         if operation.is_some()
             && fence.is_some()
             && let Some(counter) = self.earlier_answer(&answer).await?
@@ -51,11 +55,11 @@ impl CacheService {
             return Ok(counter);
         }
         let call = scripts::Increment {
-            place: &place,
+            entry: &entry,
             by,
-            ttl: life(&place, ttl),
+            ttl: effective_ttl(&entry, ttl),
             answer: &answer,
-            answer_ttl: operation.map_or(0, |_| self.config.answer_ttl.as_millis()),
+            answer_ttl: operation.map_or(0, |_| ANSWER_TTL),
             fence: fence.as_ref(),
         };
         for _ in 0..ATTEMPTS {
@@ -65,22 +69,22 @@ impl CacheService {
             let mut answers = self.redis.run(batch).await?;
             match answers.call::<scripts::Increment>()? {
                 scripts::IncrementReply::Done(counter) => {
-                    answers.last().map_err(unlisted)?;
+                    answers.last().map_err(not_indexed)?;
                     return Ok(counter);
                 }
                 scripts::IncrementReply::NotANumber => return Err(CacheError::NotANumber),
-                scripts::IncrementReply::LookFirst => match self.look(&place, None).await? {
-                    Look::Absent => {}
-                    Look::Invalid { digest } => self.drop_invalid(&place, &digest).await?,
-                    // Whatever has tags has an envelope, and is no number.
-                    Look::Valid(_) => return Err(CacheError::NotANumber),
+                scripts::IncrementReply::CheckTags => match self.look(&entry, None).await? {
+                    Lookup::Absent => {}
+                    Lookup::Invalid { digest } => self.drop_invalid(&entry, &digest).await?,
+                    // A value with tags has an envelope, so it is not a number.
+                    Lookup::Valid(_) => return Err(CacheError::NotANumber),
                 },
             }
         }
         Err(CacheError::Contended)
     }
 
-    /// What the first attempt of an operation was answered, if there was one.
+    /// The result of an operation's first attempt, if there was one.
     async fn earlier_answer(&self, answer: &Key) -> Result<Option<Counter>, RedisFault> {
         let text: Option<String> = self.redis.query(&command("GET", answer.as_str()), Effect::Read).await?;
         Ok(text.as_deref().and_then(scripts::counter))

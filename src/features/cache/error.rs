@@ -1,48 +1,58 @@
-//! What can go wrong with a cached value.
+//! Errors of the cache and the problems that they become.
 
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 
-use crate::http::problem::{self, Location, Problem};
+use crate::http::problem::{self, Location, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    CACHE_MISS = "cache-miss", NOT_FOUND, "Nothing is cached under this key",
-        "Rebuild the value and PUT it. With a Cache-Lease header in the answer you are the one who should; with \
-         Retry-After somebody else does.";
+    CACHE_MISS = "cache-miss", NOT_FOUND, "No value is cached under this key",
+        "Rebuild the value and PUT it. If the response has a Cache-Lease header, this client should rebuild it; if it has \
+         Retry-After, another client is rebuilding it.";
     NOT_A_NUMBER = "not-a-number", CONFLICT, "The value cannot be incremented",
-        "Only a whole number between -2^63 and 2^63 - 1 can, and only within these bounds; nothing was changed.";
-    LEASE_LOST = "lease-lost", CONFLICT, "The lease is no longer yours",
-        "It expired, or the value was written or deleted meanwhile. Read the value again; nothing was stored.";
-    CACHE_CONTENDED = "cache-contended", CONFLICT, "The value kept changing",
-        "Others changed the value between every look at it and the write; nothing was done. Try again.";
+        "The value and the sum must be integers from -2^63 to 2^63 - 1. Nothing was changed.";
+    LEASE_LOST = "lease-lost", CONFLICT, "The lease is no longer valid",
+        "The lease expired, or the value was written or deleted in the meantime. Nothing was stored. Read the value again.";
+    CACHE_CONTENDED = "cache-contended", CONFLICT, "The value changed too often",
+        "Other clients changed the value between each read and the write that depended on it. Nothing was changed. Try again.";
 }
 
-/// The header that carries a lease of the stampede guard, both ways.
+/// The problems of every operation on one value or tag.
+pub(super) static VALUE: &[&ProblemKind] = &[&problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY];
+/// The problems of an operation that needs a value.
+pub(super) static MISS: &[&ProblemKind] = &[&CACHE_MISS];
+/// The problems of an operation that retries a compare-and-swap.
+pub(super) static RETRIED: &[&ProblemKind] = &[&CACHE_CONTENDED];
+/// The problems of an operation that accepts `If-Match` and `If-None-Match`.
+pub(super) static CONDITIONAL: &[&ProblemKind] = &[&problem::PRECONDITION_FAILED, &problem::INVALID_HEADER];
+
+/// The request and response header that carries a lease of the stampede guard.
 pub(super) static LEASE_HEADER: HeaderName = HeaderName::from_static("cache-lease");
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheError {
-    #[error("nothing is cached under this key")]
+    #[error("no value is cached under this key")]
     Miss,
-    #[error("nothing is cached under this key; the lease to rebuild it is yours")]
+    #[error("no value is cached under this key; the lease to rebuild it is granted")]
     Leased { token: String },
-    #[error("nothing is cached under this key; another caller rebuilds it")]
+    #[error("no value is cached under this key; another client is rebuilding it")]
     Rebuilding { retry_after: Duration },
-    #[error("the condition in If-Match or If-None-Match does not hold")]
+    #[error("the condition in If-Match or If-None-Match is not met")]
     PreconditionFailed,
-    #[error("the lease in Cache-Lease is no longer yours")]
+    #[error("the lease in Cache-Lease is no longer valid")]
     LeaseLost,
-    #[error("the value is no whole number, or the sum has no room in 64 bits")]
+    #[error("the value is not an integer, or the sum does not fit into 64 bits")]
     NotANumber,
-    #[error("the value changed again and again while it was looked at")]
+    #[error("the value changed too often between reading and writing")]
     Contended,
     #[error("the bytes under this key are not a value of the cache")]
-    NotOurs,
-    #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
-    TooLong { location: Location, pointer: String, ms: u64, max: u64 },
+    UnknownFormat,
+    /// A field violates a rule.
+    #[error("{} {rule}", pointer.trim_start_matches('/'))]
+    Invalid { location: Location, pointer: String, rule: String },
     #[error(transparent)]
     Redis(#[from] RedisFault),
 }
@@ -51,16 +61,16 @@ impl From<CacheError> for Problem {
     fn from(error: CacheError) -> Self {
         let kind = match error {
             CacheError::Redis(fault) => return Self::from(fault),
-            CacheError::TooLong { location, ref pointer, .. } => {
-                let kind = if location == Location::Query { &problem::INVALID_QUERY } else { &problem::INVALID_BODY };
-                return Self::new(kind).detail(&error).violation(location, pointer, &error);
+            CacheError::Invalid { location: Location::Query, pointer, rule } => {
+                return Self::query_parameter(&pointer, rule);
             }
+            CacheError::Invalid { pointer, rule, .. } => return Self::body_field(&pointer, rule),
             CacheError::Miss | CacheError::Leased { .. } | CacheError::Rebuilding { .. } => &CACHE_MISS,
             CacheError::PreconditionFailed => &problem::PRECONDITION_FAILED,
             CacheError::LeaseLost => &LEASE_LOST,
             CacheError::NotANumber => &NOT_A_NUMBER,
             CacheError::Contended => &CACHE_CONTENDED,
-            CacheError::NotOurs => &problem::WRONG_TYPE,
+            CacheError::UnknownFormat => &problem::WRONG_TYPE,
         };
         let mut problem = Self::new(kind).detail(&error);
         match error {

@@ -1,7 +1,7 @@
-//! The index of keys: what the list reads, so that no request scans.
+//! The index of keys. Lists read it, so no request scans Redis.
 //!
-//! A value is written first and its entry after it. An expired value's entry is removed by whoever meets it: the list,
-//! or the sweep that walks the index in bounded steps.
+//! A write stores the value first and adds its entry afterwards. The entry of an expired value is removed by the list
+//! or the sweep that finds it; the sweep covers the index in bounded steps.
 
 use std::fmt;
 
@@ -13,16 +13,19 @@ use super::service::{CacheService, command};
 use crate::http::reply::Page;
 use crate::redis::{Effect, RedisFault};
 
-/// How many steps a list takes for one page, when it meets mostly expired keys.
+/// The most steps that a list takes for one page when it finds mostly expired keys.
 const STEPS: u32 = 8;
 
+/// The keys that one step of the sweep checks: a fraction of a millisecond for Redis.
+const SWEEP_STEP: usize = 500;
+
 impl CacheService {
-    /// The command that enters a key.
+    /// The command that adds a key.
     pub(super) fn index_entry(&self, key: &CacheKey) -> Cmd {
         self.index_entries(std::slice::from_ref(key))
     }
 
-    /// The command that enters keys.
+    /// The command that adds several keys.
     pub(super) fn index_entries(&self, keys: &[CacheKey]) -> Cmd {
         let mut enter = command("ZADD", self.keys.index().as_str());
         for key in keys {
@@ -31,9 +34,9 @@ impl CacheService {
         enter
     }
 
-    /// Keys in the order of their bytes, those that begin with `prefix`, after the place `after`.
+    /// Lists the keys that start with `prefix`, in byte order, after the position `after`.
     ///
-    /// A page may be shorter than `limit` and still have a next one. Cost: O(log n + limit).
+    /// A page may be shorter than `limit` and still have a next page. Cost: O(log n + limit).
     ///
     /// # Errors
     /// [`CacheError::Redis`].
@@ -60,7 +63,7 @@ impl CacheService {
                     Found::Foreign => {}
                 }
             }
-            self.forget(&expired).await?;
+            self.remove_entries(&expired).await?;
             if at_end {
                 return Ok(Page { items, next_cursor: None });
             }
@@ -71,18 +74,18 @@ impl CacheService {
         Ok(Page { items, next_cursor: after.as_ref().map(Position::to_string) })
     }
 
-    /// Removes expired keys from one stretch of the index; where the next step begins, and whether it should at once.
+    /// Removes expired keys from one section of the index. Returns where the next step starts and whether it should
+    /// follow immediately.
     ///
     /// # Errors
-    /// [`RedisFault`]; the step may be repeated.
+    /// [`RedisFault`]; the step can be repeated.
     pub(super) async fn sweep(&self, after: Option<Position>) -> Result<(Option<Position>, bool), RedisFault> {
-        let candidates = self.candidates("", after.as_ref(), self.config.sweep_batch).await?;
-        let next =
-            if candidates.len() < self.config.sweep_batch { None } else { candidates.last().map(Position::after) };
+        let candidates = self.candidates("", after.as_ref(), SWEEP_STEP).await?;
+        let next = if candidates.len() < SWEEP_STEP { None } else { candidates.last().map(Position::after) };
         let expired = self.expired(candidates).await?;
-        self.forget(&expired).await?;
-        // As Redis's own active expiry: where much had expired there is probably more.
-        let hurry = next.is_some() && expired.len() > self.config.sweep_batch / 4;
+        self.remove_entries(&expired).await?;
+        // Like Redis's own active expiry: where many keys have expired, there are probably more.
+        let hurry = next.is_some() && expired.len() > SWEEP_STEP / 4;
         Ok((next, hurry))
     }
 
@@ -97,7 +100,8 @@ impl CacheService {
             _ if prefix.is_empty() => b"-".to_vec(),
             _ => [b"[", prefix.as_bytes()].concat(),
         };
-        // No key holds the byte 0xFF, since it is no part of UTF-8: behind it nothing begins with the prefix any more.
+        // No key contains the byte 0xFF, which is not valid in UTF-8. So every key with the prefix sorts before this
+        // bound.
         let max = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
         let mut range = command("ZRANGEBYLEX", self.keys.index().as_str());
         range.arg(min).arg(max).arg("LIMIT").arg(0).arg(count);
@@ -110,8 +114,8 @@ impl CacheService {
         let questions: Vec<Cmd> = candidates
             .iter()
             .flat_map(|key| {
-                let place = self.keys.place(key);
-                [command("PTTL", place.value.as_str()), command("STRLEN", place.value.as_str())]
+                let entry = self.keys.entry(key);
+                [command("PTTL", entry.value.as_str()), command("STRLEN", entry.value.as_str())]
             })
             .collect();
         let mut answers = self.redis.query_all(&questions, Effect::Read).await?.into_iter();
@@ -125,7 +129,7 @@ impl CacheService {
 
     async fn expired(&self, candidates: Vec<CacheKey>) -> Result<Vec<CacheKey>, RedisFault> {
         let questions: Vec<Cmd> =
-            candidates.iter().map(|key| command("EXISTS", self.keys.place(key).value.as_str())).collect();
+            candidates.iter().map(|key| command("EXISTS", self.keys.entry(key).value.as_str())).collect();
         let answers = self.redis.query_all(&questions, Effect::Read).await?;
         let mut expired = Vec::new();
         for (key, answer) in candidates.into_iter().zip(answers) {
@@ -136,11 +140,11 @@ impl CacheService {
         Ok(expired)
     }
 
-    /// Removes the entries of expired keys, and enters those again that were written meanwhile.
+    /// Removes the entries of expired keys, then restores those whose values were written in the meantime.
     ///
-    /// A writer stores first and enters after. Its entry can get lost here only if it came before the removal; then
-    /// its value came before it too, and the second look sees it.
-    async fn forget(&self, expired: &[CacheKey]) -> Result<(), RedisFault> {
+    /// A writer stores the value before it adds the entry. An entry can be lost here only if it was added before the
+    /// removal; then the value was stored before the removal too, and the second check finds it.
+    async fn remove_entries(&self, expired: &[CacheKey]) -> Result<(), RedisFault> {
         if expired.is_empty() {
             return Ok(());
         }
@@ -159,10 +163,10 @@ impl CacheService {
 }
 
 enum Found {
-    /// Milliseconds left (`None`: no expiry) and bytes.
+    /// Milliseconds left (`None`: no expiry) and size in bytes.
     Alive((Option<u64>, u64)),
     Expired,
-    /// Not a string: somebody else's.
+    /// Not a string, so not written by the cache.
     Foreign,
 }
 
@@ -180,7 +184,7 @@ impl Found {
     }
 }
 
-/// A place in the index: after these bytes.
+/// A position in the index: after these bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position(Vec<u8>);
 
@@ -189,7 +193,7 @@ impl Position {
         Self(key.as_str().as_bytes().to_vec())
     }
 
-    /// Reads a cursor: every even number of lower-case hexadecimal digits is a place, if perhaps an empty one.
+    /// Parses a cursor: an even number of lower-case hexadecimal digits. The position may lie between keys.
     pub(super) fn parse(cursor: &str) -> Option<Self> {
         if cursor.is_empty() || cursor.len() > 2 * KEY_LIMIT || !cursor.len().is_multiple_of(2) {
             return None;
@@ -217,8 +221,8 @@ mod tests {
     #[test]
     fn a_cursor_leads_back_to_its_place() {
         for text in ["a", "user:profile:é"] {
-            let place = Position::after(&CacheKey::try_from(text.to_owned()).expect("a key"));
-            assert_eq!(Position::parse(&place.to_string()), Some(place));
+            let entry = Position::after(&CacheKey::try_from(text.to_owned()).expect("a key"));
+            assert_eq!(Position::parse(&entry.to_string()), Some(entry));
         }
         for bad in ["", "6", "zz", "AA", "+6", "é1", &"00".repeat(KEY_LIMIT + 1)] {
             assert_eq!(Position::parse(bad), None, "{bad}");

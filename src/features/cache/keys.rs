@@ -1,17 +1,17 @@
-//! The cache's names in Redis.
+//! The cache's keys in Redis.
 //!
-//! | name | type | life | deleted by |
+//! | key | type | TTL | deleted by |
 //! |---|---|---|---|
-//! | `cache:<key>`, or the bare `<key>` under a platform policy | string, see [`super::value`] | `ttl_ms` or policy | DELETE, take |
-//! | `cache:lease:{<value's name>}` | string: the holder's token | `lease_ms` | any write of the value |
-//! | `cache:stale:{<value's name>}` | string: copy of the value | the value's and `stale` more | any write of the value |
-//! | `cache:fence:{<value's name>}` | integer: the highest fencing token seen | the value's and `fencing.outlive` more | expiry |
-//! | `cache:answer:<operation>:{<value's name>}` | string: an increment's answer | `cache.answer_ttl` | expiry |
-//! | `cache:tag:{<tag>}` | integer: the tag's generation | as its longest value, and a minute | expiry |
-//! | `cache:tag-fence:{<tag>}` | integer: the highest fencing token seen | as of a value | expiry |
-//! | `cache:{index}` | sorted set of keys, all scores 0 | while it has members | the sweep, member by member |
+//! | `cache:<key>`, or the bare `<key>` under a platform policy | string, see [`super::stored_value`] | `ttl_ms` or policy | DELETE, take |
+//! | `cache:lease:{<value's key>}` | string: the holder's token | `lease_ms` | any write of the value |
+//! | `cache:stale:{<value's key>}` | string: copy of the value | the value's plus `stale` | any write of the value |
+//! | `cache:fence:{<value's key>}` | integer: the highest fencing token seen | the value's plus `fencing.outlive` | expiry |
+//! | `cache:answer:<operation>:{<value's key>}` | string: an increment's result | 24 hours | expiry |
+//! | `cache:tag:{<tag>}` | integer: the tag's generation | the longest of its values' plus a minute | expiry |
+//! | `cache:tag-fence:{<tag>}` | integer: the highest fencing token seen | like that of a value | expiry |
+//! | `cache:{index}` | sorted set of keys, all scores 0 | none | the sweep, member by member |
 //!
-//! Callers' text is escaped and so has no braces, while every name of our own has: neither can meet the other.
+//! A client's text is escaped and contains no braces; every other key contains them. So they cannot collide.
 
 use super::config::{CacheConfig, Policy};
 use super::model::{CacheKey, Tag};
@@ -19,7 +19,7 @@ use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// Where things are, and how long they are kept there.
+/// Builds keys and applies the policies.
 #[derive(Clone, Debug)]
 pub(super) struct CacheKeys {
     space: KeySpace,
@@ -29,17 +29,17 @@ pub(super) struct CacheKeys {
     index: Key,
 }
 
-/// One value's place.
+/// The keys and the policy of one value.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct EntryKeys {
     pub value: Key,
-    /// The life of a value whose writer does not say; `None`: until replaced.
+    /// The TTL of a value whose writer sets none; `None`: until replaced.
     pub ttl: Option<Span>,
-    /// How long its stale copy outlives it; `None`: there is no copy.
+    /// How much longer its stale copy is kept; `None`: there is no copy.
     pub stale: Option<Span>,
 }
 
-impl Place {
+impl EntryKeys {
     pub(super) fn lease(&self) -> Key {
         self.value.sibling("cache:lease")
     }
@@ -48,12 +48,12 @@ impl Place {
         self.value.sibling("cache:stale")
     }
 
-    /// What remembers the tokens of guarded writes.
+    /// Remembers the tokens of guarded writes.
     pub(super) fn fence(&self) -> Key {
         self.value.sibling("cache:fence")
     }
 
-    /// Where an operation's answer is kept; without an operation a name that nobody writes.
+    /// The key of an operation's result; without an operation, a key that is never written.
     pub(super) fn answer(&self, operation: Option<&OperationId>) -> Key {
         match operation {
             Some(operation) => self.value.sibling(&format!("cache:answer:{}", operation.as_str())),
@@ -69,14 +69,14 @@ impl CacheKeys {
         Self { space: space.clone(), policies, default_ttl: config.default_ttl, index: space.key("cache:{index}") }
     }
 
-    pub(super) fn place(&self, key: &CacheKey) -> Place {
+    pub(super) fn entry(&self, key: &CacheKey) -> EntryKeys {
         let text = key.as_str();
         match self.policies.iter().find(|policy| text.starts_with(&policy.prefix)) {
             Some(policy) if policy.platform => {
-                Place { value: self.space.key(Segment(text)), ttl: policy.ttl, stale: policy.stale }
+                EntryKeys { value: self.space.key(Segment(text)), ttl: policy.ttl, stale: policy.stale }
             }
-            Some(policy) => Place { value: self.own(text), ttl: policy.ttl, stale: policy.stale },
-            None => Place { value: self.own(text), ttl: Some(self.default_ttl), stale: None },
+            Some(policy) => EntryKeys { value: self.own(text), ttl: policy.ttl, stale: policy.stale },
+            None => EntryKeys { value: self.own(text), ttl: Some(self.default_ttl), stale: None },
         }
     }
 
@@ -109,15 +109,15 @@ mod tests {
         CacheKeys::new(&KeySpace::new("p:"), &config)
     }
 
-    fn place(text: &str) -> Place {
-        keys().place(&CacheKey::try_from(text.to_owned()).expect("a key"))
+    fn entry(text: &str) -> EntryKeys {
+        keys().entry(&CacheKey::try_from(text.to_owned()).expect("a key"))
     }
 
     #[test]
     fn the_longest_prefix_decides() {
         let named = |text: &str| {
-            let place = place(text);
-            (place.value.as_str().to_owned(), place.ttl.map(|ttl| ttl.to_string()))
+            let entry = entry(text);
+            (entry.value.as_str().to_owned(), entry.ttl.map(|ttl| ttl.to_string()))
         };
         assert_eq!(named("user:profile:1"), ("p:user:profile:1".to_owned(), Some("1h".to_owned())));
         assert_eq!(named("user:7"), ("p:cache:user:7".to_owned(), Some("5m".to_owned())));
@@ -128,12 +128,12 @@ mod tests {
     fn a_callers_key_cannot_be_a_name_of_ours() {
         let tag = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
         let tag_fence = keys().tag_fence(&Tag::try_from("t".to_owned()).expect("a tag"));
-        let (fence, answer) = (place("a").fence(), place("a").answer(None));
-        let ours = [keys().index().clone(), tag, tag_fence, place("a").lease(), place("a").stale_copy(), fence, answer];
+        let (fence, answer) = (entry("a").fence(), entry("a").answer(None));
+        let ours = [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
         for name in ours {
             let text = name.as_str().trim_start_matches("p:cache:");
-            assert_ne!(place(text).value, name);
-            assert!(name.as_str().contains('{') && !place(text).value.as_str().contains('{'));
+            assert_ne!(entry(text).value, name);
+            assert!(name.as_str().contains('{') && !entry(text).value.as_str().contains('{'));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The stampede guard: of many callers that miss, one rebuilds.
+//! The stampede guard: if many clients miss, one of them rebuilds the value.
 //!
-//! The others get the expired value's copy where the policy keeps one, else they wait a little for the new value.
-//! A lease ends when its time is over, or with any write or deletion of the value, so that a slow rebuilder cannot
-//! bring back what was meanwhile replaced.
+//! The others receive a copy of the expired value if the policy keeps one; otherwise they wait briefly for the new
+//! value. A lease ends when it expires, and with any write or deletion of the value, so a slow client cannot restore an
+//! outdated value.
 //!
 //! Source: Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1 (leases).
 
@@ -11,46 +11,47 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::error::CacheError;
-use super::keys::Place;
+use super::keys::EntryKeys;
 use super::metrics::Success;
 use super::model::Millis;
 use super::scripts::{self, LeaseReply};
 use super::service::{CacheService, Hit};
-use super::value::StoredValue;
+use super::stored_value::StoredValue;
 use crate::http::problem::Location;
 use crate::random;
 
-/// Values that come and go between the read and the lease make both start again, this often.
+/// The longest lease, milliseconds: a client that dies makes the others wait for at most this long.
+const LONGEST_LEASE: u64 = 60_000;
+/// How often the read starts again if values appear and disappear between the read and the lease.
 const ATTEMPTS: u32 = 8;
-/// A waiting caller looks after this time, then after twice as much ...
+/// A waiting client checks after this time, then after twice as long ...
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// ... up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl CacheService {
-    /// Reads a value, or takes or awaits the lease to rebuild it.
+    /// Reads a value. On a miss, acquires the lease to rebuild it, or waits for the client that has the lease.
     ///
     /// # Errors
-    /// - [`CacheError::Leased`] for the one caller that should rebuild the value.
-    /// - [`CacheError::Rebuilding`] when another caller does and the value did not come within `cache.lease_wait`.
+    /// - [`CacheError::Leased`] for the one client that should rebuild the value.
+    /// - [`CacheError::Rebuilding`] if another client has the lease and no value arrives within `cache.lease_wait`.
     pub(super) async fn read_under_lease(
         &self,
-        place: &Place,
+        entry: &EntryKeys,
         touch: Option<Millis>,
         lease: Millis,
     ) -> Result<Hit, CacheError> {
-        let max = self.config.lease_max.as_millis();
-        if lease.get() > max {
-            let pointer = "/lease_ms".to_owned();
-            return Err(CacheError::TooLong { location: Location::Query, pointer, ms: lease.get(), max });
+        if lease.get() > LONGEST_LEASE {
+            let rule = format!("must be at most {LONGEST_LEASE}, got {}", lease.get());
+            return Err(CacheError::Invalid { location: Location::Query, pointer: "/lease_ms".to_owned(), rule });
         }
-        // Without a token nobody can be given the lease: then everybody rebuilds.
+        // Without randomness no lease can be granted: every client rebuilds.
         let token = random::token().map_err(|_| CacheError::Miss)?;
         for _ in 0..ATTEMPTS {
-            if let Some(hit) = self.read(place, touch).await? {
+            if let Some(hit) = self.read(entry, touch).await? {
                 return Ok(hit);
             }
-            let asked = self.redis.call(&scripts::Lease { place, token: &token, ttl: lease.get() }).await;
+            let asked = self.redis.call(&scripts::Lease { entry, token: &token, ttl: lease.get() }).await;
             match asked.map_err(CacheError::from).inspect_err(|error| self.metrics.lease.failed(error))? {
                 LeaseReply::Granted => {
                     self.metrics.lease.succeeded();
@@ -58,7 +59,7 @@ impl CacheService {
                 }
                 LeaseReply::Exists => {}
                 LeaseReply::Held { remaining, stale } => {
-                    let waited = self.stale_or_awaited(place, touch, stale, remaining).await;
+                    let waited = self.stale_or_awaited(entry, touch, stale, remaining).await;
                     return self
                         .metrics
                         .lease
@@ -71,13 +72,13 @@ impl CacheService {
 
     async fn stale_or_awaited(
         &self,
-        place: &Place,
+        entry: &EntryKeys,
         touch: Option<Millis>,
         stale: Option<Vec<u8>>,
         remaining: u64,
     ) -> Result<Hit, CacheError> {
         if let Some(raw) = stale {
-            let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::NotOurs)?;
+            let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::UnknownFormat)?;
             let tags = value.tags();
             if tags.is_empty() || self.are_current(&tags, None).await? {
                 return Ok(Hit { value, ttl: None, stale: true });
@@ -92,7 +93,7 @@ impl CacheService {
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if let Some(hit) = self.read(place, touch).await? {
+            if let Some(hit) = self.read(entry, touch).await? {
                 return Ok(hit);
             }
         }

@@ -1,4 +1,4 @@
-//! `cache_operations_total{operation, result}`, with its handles prepared.
+//! The metric `cache_operations_total{operation, result}`.
 
 use prometheus::{IntCounter, IntCounterVec};
 
@@ -6,7 +6,7 @@ use super::error::CacheError;
 use crate::redis::FaultKind;
 use crate::telemetry::metrics::Metrics;
 
-/// The counters of every operation.
+/// The counters of every operation, resolved once.
 #[derive(Clone, Debug)]
 pub(super) struct CacheMetrics {
     pub get: Results,
@@ -18,7 +18,7 @@ pub(super) struct CacheMetrics {
     pub lease: Results,
 }
 
-/// One operation's counters by what came of it.
+/// The counters of one operation, by result.
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     hit: IntCounter,
@@ -29,12 +29,12 @@ pub(super) struct Results {
     error: IntCounter,
 }
 
-/// What came of an operation that did not fail.
+/// The result of an operation that did not fail.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Success {
-    /// A value was found and answered.
+    /// A value was found.
     Hit,
-    /// An older copy was answered.
+    /// A copy of an expired value was returned.
     Stale,
     /// The change was made.
     Ok,
@@ -44,7 +44,7 @@ impl CacheMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let total = metrics.counter(
             "cache_operations_total",
-            "Cache operations by what came of them; refused: a condition, a lease or a fence stood against it",
+            "Cache operations by result; refused: a condition, a lease or a fence was not satisfied",
             &["operation", "result"],
         );
         let of = |operation: &str| Results::new(&total, operation);
@@ -73,7 +73,7 @@ impl Results {
         }
     }
 
-    /// Counts what came of an operation, and passes it on.
+    /// Counts a result and returns it.
     pub(super) fn count<T>(
         &self,
         result: Result<T, CacheError>,

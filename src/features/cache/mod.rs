@@ -1,20 +1,30 @@
-//! A cache whose values are bodies: what was PUT comes back byte for byte, with its Content-Type.
+//! A cache of arbitrary bodies: a GET returns what was PUT, byte for byte, with its Content-Type.
 //!
-//! Keys: see `keys.rs`; the stored form: see `value.rs`. Redis down: every call answers 503, a read too, since a false
-//! 404 would have all callers rebuild at once; `on_error=miss` is the caller's own choice.
+//! Read `service.rs` (reads), `write.rs` (put, delete, take, touch), `counter.rs` (increments), `tags.rs` (invalidation
+//! of many values), `lease.rs` (the stampede guard), `batch/` (many values in one round trip), `index.rs` and
+//! `sweep.rs` (the list of keys), `stored_value.rs` (the bytes in Redis), `scripts/`, `keys.rs` (every key, with type
+//! and TTL).
+//!
+//! Without Redis every call returns 503. That includes reads, since a false 404 would make all clients rebuild their
+//! values at the same time; with `on_error=miss` a client asks for the 404.
 //!
 //! Decisions:
-//! - A value is what its bytes say: a JSON body stands in Redis as it came, so that the platform's other services go
-//!   on reading theirs; everything else has an envelope.
-//! - A read is one pipelined GET and PTTL, no script. Writes are scripts that share the value's slot.
-//! - Conditions and tags are judged here and enforced by compare-and-swap on the exact bytes, so that a script needs
-//!   to know neither entity tags nor generations.
-//! - A value whose tag was invalidated is nothing to reads, conditions, take, touch and increment; only an
-//!   unconditional PUT over one answers 204 instead of 201, since looking first would cost a round trip.
-//! - `touch_ms` and `lease_ms` of a GET need no more than the right to read: they slide a session and order the rebuild.
-//! - A fencing token is judged before conditions, and remembered whatever these then say: it proves that the former
-//!   holder's time is over. That costs conditional writes with a token one round trip more.
-//! - Deleting what is not there succeeds: a repeated DELETE must not fail.
+//! - A JSON body is stored exactly as it was sent, so that the platform's other services can read it. Everything else
+//!   is
+//!   stored in an envelope.
+//! - A read is a pipelined GET and PTTL, not a script. Writes are scripts whose keys share the value's slot.
+//! - The service checks conditions and tags. Scripts enforce its decision by compare-and-swap on the exact bytes, so
+//!   they
+//!   need to know neither entity tags nor generations.
+//! - To reads, conditions, take, touch and increment, a value with an invalidated tag does not exist. Only an
+//!   unconditional
+//!   PUT over one returns 204 instead of 201, since checking first would cost a round trip.
+//! - `touch_ms` and `lease_ms` of a GET need only the permission to read: they extend a session and coordinate a
+//!   rebuild.
+//! - A fencing token is checked before conditions and remembered whatever their result: it proves that the previous
+//!   holder's
+//!   lock is over. This costs a conditional write with a token one round trip more.
+//! - Deleting a value that does not exist succeeds: a repeated DELETE must not fail.
 
 mod batch;
 mod config;
@@ -28,9 +38,10 @@ mod model;
 mod routes;
 mod scripts;
 mod service;
+mod stored_value;
 mod sweep;
 mod tags;
-mod value;
+
 mod write;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -40,8 +51,12 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::problem::{
+    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
+};
 use crate::redis::ScriptCall;
 use config::CacheConfig;
+use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
 use service::CacheService;
 
 const READ: &str = "cache:read";
@@ -51,15 +66,48 @@ pub static FEATURE: Feature = Feature {
     name: "cache",
     mount,
     access: &[
-        Access::scoped("GET", "/cache", READ),
-        Access::scoped("GET", "/cache/{key}", READ),
-        Access::scoped("HEAD", "/cache/{key}", READ),
-        Access::scoped("PUT", "/cache/{key}", WRITE).fenced(),
-        Access::scoped("DELETE", "/cache/{key}", WRITE).fenced(),
-        Access::scoped("POST", "/cache/{key}/touch", WRITE).fenced(),
-        Access::scoped("POST", "/cache/{key}/increment", WRITE).fenced(),
-        Access::scoped("POST", "/cache/batch", WRITE).fenced_by_item(),
-        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced(),
+        Access::scoped("GET", "/cache", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
+        Access::scoped("GET", "/cache/{key}", READ).problems(&[CALLER, REDIS_WRITE, VALUE, CONDITIONAL, MISS, RETRIED]),
+        Access::scoped("HEAD", "/cache/{key}", READ).problems(&[CALLER, REDIS_READ, VALUE, CONDITIONAL, MISS]),
+        Access::scoped("PUT", "/cache/{key}", WRITE).fenced().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            VALUE,
+            CONDITIONAL,
+            RETRIED,
+            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE],
+        ]),
+        Access::scoped("DELETE", "/cache/{key}", WRITE).fenced().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            VALUE,
+            CONDITIONAL,
+            MISS,
+            RETRIED,
+        ]),
+        Access::scoped("POST", "/cache/{key}/touch", WRITE).fenced().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            VALUE,
+            MISS,
+            RETRIED,
+        ]),
+        Access::scoped("POST", "/cache/{key}/increment", WRITE).fenced().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            VALUE,
+            RETRIED,
+            &[&NOT_A_NUMBER],
+        ]),
+        Access::scoped("POST", "/cache/batch", WRITE).fenced_by_item().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            &[&INVALID_QUERY],
+        ]),
+        Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, VALUE]),
     ],
     problems: error::PROBLEMS,
     scripts: &[

@@ -1,4 +1,4 @@
-//! Names, numbers and answers of the cache.
+//! Wire types: keys, tags, TTLs, requests and responses.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ use crate::http::integer;
 pub(super) const KEY_LIMIT: usize = 512;
 /// The longest tag, bytes.
 pub(super) const TAG_LIMIT: usize = 128;
-/// The most tags of one value.
+/// The most tags that a value may have.
 pub(super) const TAGS_LIMIT: usize = 16;
 /// The longest Content-Type, bytes.
 pub(super) const CONTENT_TYPE_LIMIT: usize = 255;
 
-/// Segments that `/cache/batch` and `/cache/tags/{tag}` use for themselves.
+/// Path segments that `/cache/batch` and `/cache/tags/{tag}` use.
 const RESERVED: &[&str] = &["batch", "tags"];
 
-/// A key as callers spell it: 1 to 512 bytes of UTF-8 without control characters.
+/// A client's key: 1 to 512 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7")]
@@ -38,13 +38,13 @@ impl TryFrom<String> for CacheKey {
     fn try_from(text: String) -> Result<Self, String> {
         check_name(&text, KEY_LIMIT)?;
         if RESERVED.contains(&text.as_str()) {
-            return Err(format!("`{text}` is a route of the service"));
+            return Err(format!("`{text}` is reserved for a route of the service"));
         }
         Ok(Self(text))
     }
 }
 
-/// What may be invalidated together: 1 to 128 bytes of UTF-8 without control characters and commas.
+/// A name for values that are invalidated together: 1 to 128 bytes of UTF-8 without control characters and commas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")]
@@ -69,7 +69,7 @@ impl TryFrom<String> for Tag {
     }
 }
 
-/// The tags of one value: at most 16, each once, sorted.
+/// The tags of one value: at most 16, distinct and sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "Vec<Tag>")]
 #[schema(max_items = 16)]
@@ -85,10 +85,10 @@ impl Tags {
         self.0.is_empty()
     }
 
-    /// Reads `a,b,c`.
+    /// Parses `a,b,c`.
     ///
     /// # Errors
-    /// The rule that a tag or the list breaks.
+    /// The rule that a tag or the list violates.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let tags: Result<Vec<Tag>, String> = text.split(',').map(|tag| Tag::try_from(tag.to_owned())).collect();
         Self::try_from(tags?)
@@ -100,7 +100,7 @@ impl TryFrom<Vec<Tag>> for Tags {
 
     fn try_from(mut tags: Vec<Tag>) -> Result<Self, String> {
         if tags.len() > TAGS_LIMIT {
-            return Err(format!("has {} tags; at most {TAGS_LIMIT} are kept", tags.len()));
+            return Err(format!("must have at most {TAGS_LIMIT} tags, got {}", tags.len()));
         }
         tags.sort_unstable();
         tags.dedup();
@@ -113,7 +113,7 @@ fn check_name(text: &str, limit: usize) -> Result<(), String> {
         return Err("must not be empty".to_owned());
     }
     if text.len() > limit {
-        return Err(format!("has {} bytes; at most {limit} are allowed", text.len()));
+        return Err(format!("must have at most {limit} bytes, got {}", text.len()));
     }
     if text.chars().any(char::is_control) {
         return Err("must not contain control characters".to_owned());
@@ -121,7 +121,7 @@ fn check_name(text: &str, limit: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// A length of time in whole milliseconds, at least 1.
+/// A TTL in milliseconds, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
 #[schema(as = CacheTtl)]
@@ -144,8 +144,8 @@ impl TryFrom<u64> for Millis {
 
     fn try_from(ms: u64) -> Result<Self, String> {
         match ms {
-            0 => Err("must be at least 1 ms".to_owned()),
-            ms if i64::try_from(ms).is_err() => Err("is longer than Redis can count".to_owned()),
+            0 => Err("must be at least 1, got 0".to_owned()),
+            ms if i64::try_from(ms).is_err() => Err("is longer than Redis supports".to_owned()),
             ms => Ok(Self(ms)),
         }
     }
@@ -162,7 +162,7 @@ impl fmt::Display for Millis {
 #[serde(deny_unknown_fields)]
 #[schema(as = CacheTouch)]
 pub(super) struct TouchRequest {
-    /// The remaining life from now on, milliseconds.
+    /// The new TTL, milliseconds.
     pub ttl_ms: Millis,
 }
 
@@ -171,11 +171,11 @@ pub(super) struct TouchRequest {
 #[serde(deny_unknown_fields)]
 #[schema(as = CacheIncrement, example = json!({"by": 1, "ttl_ms": 60_000}))]
 pub(super) struct IncrementRequest {
-    /// What is added; negative subtracts.
+    /// The amount to add; a negative amount subtracts.
     #[serde(default = "one", deserialize_with = "integer::signed")]
     #[schema(default = 1, example = 1)]
     pub by: i64,
-    /// The life of a counter that this call creates, milliseconds; without it the key's policy decides.
+    /// The TTL of a counter that this call creates, milliseconds; without it the key's policy decides.
     #[serde(default)]
     pub ttl_ms: Option<Millis>,
 }
@@ -189,20 +189,20 @@ const fn one() -> i64 {
 #[schema(as = CacheCounter)]
 pub(super) struct Counter {
     pub value: i64,
-    /// What is left of the counter's life, milliseconds; null when it does not expire.
+    /// The remaining TTL, milliseconds; null if the counter does not expire.
     pub ttl_ms: Option<u64>,
-    /// Whether this call created the counter, and with it its expiry.
+    /// Whether this call created the counter and set its expiry.
     pub created: bool,
 }
 
-/// One key of the index.
+/// An entry of the index.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheKeyInfo)]
 pub(super) struct KeyInfo {
     pub key: CacheKey,
-    /// What is left of its life, milliseconds; null when it does not expire.
+    /// The remaining TTL, milliseconds; null if the value does not expire.
     pub ttl_ms: Option<u64>,
-    /// Bytes as stored in Redis, with the Content-Type and the tags of values that have them.
+    /// Size in Redis in bytes, including Content-Type and tags if the value has them.
     pub size: u64,
 }
 

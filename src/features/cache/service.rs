@@ -1,4 +1,4 @@
-//! What every part of the cache works with, and the reads of single values.
+//! The service, and reads of single values.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::config::CacheConfig;
 use super::error::CacheError;
-use super::keys::{CacheKeys, Place};
+use super::keys::{CacheKeys, EntryKeys};
 use super::metrics::{CacheMetrics, Success};
 use super::model::{CacheKey, Millis};
 use super::scripts;
-use super::value::StoredValue;
+use super::stored_value::StoredValue;
 use crate::config::value::Span;
 use crate::deps::Deps;
 use crate::http::problem::Location;
@@ -36,14 +36,14 @@ impl std::ops::Deref for CacheService {
     }
 }
 
-/// How a value is read.
+/// How to read a value.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reading {
-    /// The life that the read gives the value from now on.
+pub(super) struct ReadOptions {
+    /// The TTL that the read sets.
     pub touch: Option<Millis>,
-    /// On a miss, take or await the lease to rebuild.
+    /// On a miss, acquire or await the lease to rebuild the value.
     pub lease: Option<Millis>,
-    /// Answer a miss when Redis cannot be asked: the caller wished so.
+    /// Report a miss if Redis is unavailable, as the client asked.
     pub fault_is_miss: bool,
 }
 
@@ -53,14 +53,14 @@ pub(super) struct Hit {
     pub value: StoredValue,
     /// Milliseconds left; `None`: no expiry, or a stale copy.
     pub ttl: Option<u64>,
-    /// Whether it is the copy of a value that has expired.
+    /// Whether this is a copy of an expired value.
     pub stale: bool,
 }
 
-/// What stands under a key.
-pub(super) enum Look {
+/// The state of a key.
+pub(super) enum Lookup {
     Absent,
-    /// A value whose tags were invalidated: to callers, nothing.
+    /// A value with an invalidated tag: clients see nothing.
     Invalid {
         digest: String,
     },
@@ -74,13 +74,13 @@ impl CacheService {
         Self(Arc::new(Inner { redis, keys, config, metrics: CacheMetrics::new(&deps.metrics) }))
     }
 
-    /// Reads a value: one round trip, two when it has tags.
+    /// Reads a value: one round trip, or two if it has tags.
     ///
     /// # Errors
-    /// - [`CacheError::Miss`] when nothing valid stands there; [`CacheError::Leased`] and [`CacheError::Rebuilding`]
-    ///   are misses of a reading with a lease.
-    /// - [`CacheError::Redis`] when Redis could not be asked, unless the reading takes that for a miss.
-    pub(super) async fn get(&self, key: &CacheKey, reading: Reading) -> Result<Hit, CacheError> {
+    /// - [`CacheError::Miss`] if there is no valid value; with a lease, [`CacheError::Leased`] or
+    ///   [`CacheError::Rebuilding`].
+    /// - [`CacheError::Redis`] if Redis is unavailable, unless the options turn that into a miss.
+    pub(super) async fn get(&self, key: &CacheKey, reading: ReadOptions) -> Result<Hit, CacheError> {
         let read = self.read_or_lease(key, reading).await;
         let counted = self.metrics.get.count(read, |hit| if hit.stale { Success::Stale } else { Success::Hit });
         match counted {
@@ -91,64 +91,68 @@ impl CacheService {
         }
     }
 
-    async fn read_or_lease(&self, key: &CacheKey, reading: Reading) -> Result<Hit, CacheError> {
+    async fn read_or_lease(&self, key: &CacheKey, reading: ReadOptions) -> Result<Hit, CacheError> {
         if let Some(touch) = reading.touch {
             self.check_ttl(touch, Location::Query, "/touch_ms")?;
         }
-        let place = self.keys.place(key);
+        let entry = self.keys.entry(key);
         match reading.lease {
-            None => self.read(&place, reading.touch).await?.ok_or(CacheError::Miss),
-            // Boxed, as all that few reads need: a future is moved as large as its largest branch.
-            Some(lease) => Box::pin(self.read_under_lease(&place, reading.touch, lease)).await,
+            None => self.read(&entry, reading.touch).await?.ok_or(CacheError::Miss),
+            // Boxed like everything that few reads need: a future is moved at the size of its largest branch.
+            Some(lease) => Box::pin(self.read_under_lease(&entry, reading.touch, lease)).await,
         }
     }
 
-    /// A valid value, if there is one; an invalid one is dropped on the way.
-    pub(super) async fn read(&self, place: &Place, touch: Option<Millis>) -> Result<Option<Hit>, CacheError> {
-        match self.look(place, touch).await? {
-            Look::Absent => Ok(None),
-            Look::Valid(hit) => Ok(Some(hit)),
-            Look::Invalid { digest } => {
-                Box::pin(self.drop_quietly(place, &digest)).await;
+    /// Returns the valid value, if there is one; drops an invalid one.
+    pub(super) async fn read(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<Option<Hit>, CacheError> {
+        match self.look(entry, touch).await? {
+            Lookup::Absent => Ok(None),
+            Lookup::Valid(hit) => Ok(Some(hit)),
+            Lookup::Invalid { digest } => {
+                Box::pin(self.drop_quietly(entry, &digest)).await;
                 Ok(None)
             }
         }
     }
 
-    /// Reads what stands under a key and checks its tags.
-    pub(super) async fn look(&self, place: &Place, touch: Option<Millis>) -> Result<Look, CacheError> {
-        let Some((raw, ttl)) = self.fetch(place, touch).await? else {
-            return Ok(Look::Absent);
+    /// Reads the value of a key and checks its tags.
+    pub(super) async fn look(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<Lookup, CacheError> {
+        let Some((raw, ttl)) = self.fetch(entry, touch).await? else {
+            return Ok(Lookup::Absent);
         };
         self.validated(raw, ttl, touch).await
     }
 
-    /// Takes a value's bytes apart and checks its tags.
+    /// Parses a value's bytes and checks its tags.
     pub(super) async fn validated(
         &self,
         raw: Bytes,
         ttl: Option<u64>,
         touch: Option<Millis>,
-    ) -> Result<Look, CacheError> {
-        let value = StoredValue::decode(raw).map_err(|_| CacheError::NotOurs)?;
+    ) -> Result<Lookup, CacheError> {
+        let value = StoredValue::decode(raw).map_err(|_| CacheError::UnknownFormat)?;
         let tags = value.tags();
         if !tags.is_empty() && !Box::pin(self.are_current(&tags, touch)).await? {
-            return Ok(Look::Invalid { digest: value.digest() });
+            return Ok(Lookup::Invalid { digest: value.digest() });
         }
-        Ok(Look::Valid(Hit { value, ttl, stale: false }))
+        Ok(Lookup::Valid(Hit { value, ttl, stale: false }))
     }
 
-    /// Drops an invalid value as far as that goes: to callers it is gone already, and a server that refuses writes
-    /// must not turn their miss into a failure.
-    pub(super) async fn drop_quietly(&self, place: &Place, digest: &str) {
-        if let Err(fault) = self.drop_invalid(place, digest).await {
+    /// Drops an invalid value, best effort: clients do not see it any more, and a server that rejects writes must not
+    /// turn their miss into a failure.
+    pub(super) async fn drop_quietly(&self, entry: &EntryKeys, digest: &str) {
+        if let Err(fault) = self.drop_invalid(entry, digest).await {
             tracing::debug!(error = %fault, "an invalid value stays until it expires");
         }
     }
 
-    /// The bytes under a key and the milliseconds that they have left.
-    async fn fetch(&self, place: &Place, touch: Option<Millis>) -> Result<Option<(Bytes, Option<u64>)>, RedisFault> {
-        let name = place.value.as_str();
+    /// The bytes of a key and its remaining milliseconds.
+    async fn fetch(
+        &self,
+        entry: &EntryKeys,
+        touch: Option<Millis>,
+    ) -> Result<Option<(Bytes, Option<u64>)>, RedisFault> {
+        let name = entry.value.as_str();
         let mut commands = Pipeline::with_capacity(2);
         let effect = match touch {
             None => {
@@ -159,8 +163,8 @@ impl CacheService {
                 let mut slide = command("GETEX", name);
                 slide.arg("PX").arg(touch.get());
                 commands.add_command(slide);
-                if let Some(stale) = place.stale {
-                    let mut copy = command("PEXPIRE", place.stale_copy().as_str());
+                if let Some(stale) = entry.stale {
+                    let mut copy = command("PEXPIRE", entry.stale_copy().as_str());
                     copy.arg(touch.get().saturating_add(stale.as_millis())).arg("GT");
                     commands.add_command(copy);
                 }
@@ -179,14 +183,19 @@ impl CacheService {
         Ok(Some((Bytes::from(raw), ttl)))
     }
 
-    pub(super) async fn drop_invalid(&self, place: &Place, digest: &str) -> Result<(), RedisFault> {
-        // Whether the invalid bytes are gone yet changes nothing for anybody.
-        self.redis.call(&scripts::Drop { place, digest }).await.map_err(RedisFault::not_applied)
+    pub(super) async fn drop_invalid(&self, entry: &EntryKeys, digest: &str) -> Result<(), RedisFault> {
+        // Clients cannot see whether the invalid bytes are already gone.
+        self.redis.call(&scripts::Drop { entry, digest }).await.map_err(RedisFault::not_applied)
     }
 
-    /// What a caller with a token has to pass to change the value.
-    pub(super) fn fence(&self, place: &Place, token: Option<FencingToken>) -> Option<Fence> {
-        token.map(|token| self.redis.fence(place.fence(), token))
+    /// The largest body of a value, bytes.
+    pub(super) fn value_limit(&self) -> usize {
+        self.config.value_limit.as_usize()
+    }
+
+    /// The fence that a client with a token must pass to change the value.
+    pub(super) fn fence(&self, entry: &EntryKeys, token: Option<FencingToken>) -> Option<Fence> {
+        token.map(|token| self.redis.fence(entry.fence(), token))
     }
 
     pub(super) fn check_ttl(&self, ttl: Millis, location: Location, pointer: &str) -> Result<(), CacheError> {
@@ -194,13 +203,14 @@ impl CacheService {
         if ttl.get() <= max {
             return Ok(());
         }
-        Err(CacheError::TooLong { location, pointer: pointer.to_owned(), ms: ttl.get(), max })
+        let rule = format!("must be at most {max}, got {}", ttl.get());
+        Err(CacheError::Invalid { location, pointer: pointer.to_owned(), rule })
     }
 }
 
-/// The life of a new value, milliseconds: the caller's word, else the policy's; `None`: no expiry.
-pub(super) fn life(place: &Place, ttl: Option<Millis>) -> Option<u64> {
-    ttl.map(Millis::get).or(place.ttl.map(Span::as_millis))
+/// The TTL of a new value, milliseconds: the client's, or the policy's; `None`: no expiry.
+pub(super) fn effective_ttl(entry: &EntryKeys, ttl: Option<Millis>) -> Option<u64> {
+    ttl.map(Millis::get).or(entry.ttl.map(Span::as_millis))
 }
 
 pub(super) fn command(name: &str, key: &str) -> Cmd {

@@ -1,4 +1,4 @@
-//! Keeps the index of keys from growing for ever: expired values leave their entries behind.
+//! Removes the entries of expired values from the index of keys, which would otherwise grow without bound.
 
 use super::index::Position;
 use super::service::CacheService;
@@ -6,9 +6,9 @@ use crate::lifecycle::Tasks;
 
 const NAME: &str = "cache.sweep";
 
-/// Starts the sweep with the service: one step per `cache.sweep_interval`, round and round.
+/// Starts the sweep with the service: one step per `cache.sweep_interval`, over and over.
 ///
-/// Every replica sweeps; steps are idempotent, and a failed one is repeated.
+/// Every replica sweeps. Steps are idempotent, and a failed step is repeated.
 pub(super) fn plan(cache: &CacheService, tasks: &Tasks) {
     let (cache, board) = (cache.clone(), tasks.clone());
     tasks.plan(NAME, move |stop| async move {

@@ -1,50 +1,50 @@
-//! Invalidating many values at once, in constant time.
+//! Invalidates many values at once, in constant time.
 //!
-//! A tag has a generation; a value carries those of its tags as they were before it was written. Raising a tag's
-//! generation makes all its values invalid, whatever their number. A tag that is lost (evicted, expired) does the
-//! same: the error is always a miss, never an outdated value.
+//! A tag has a generation. A value contains the generations that its tags had before it was written. Raising a tag's
+//! generation invalidates all its values, however many there are. A tag that is lost (evicted or expired) has the same
+//! effect: the error is always a miss, never an outdated value.
 
 use redis::Value;
 
 use super::error::CacheError;
-use super::keys::Place;
+use super::keys::EntryKeys;
 use super::model::{Millis, Tag, Tags};
 use super::scripts;
 use super::service::{CacheService, command};
-use super::value::Generation;
+use super::stored_value::Generation;
 use crate::redis::{Effect, FencingToken, RedisFault};
 
-/// How much longer a tag lives than its values, milliseconds: it is written before them.
+/// How much longer a tag is kept than its values, milliseconds: it is written before them.
 const MARGIN: u64 = 60_000;
 
 impl CacheService {
-    /// Invalidates every value under `tag`; O(1). A guarded call passes the tag's own fence, not its values'.
+    /// Invalidates every value with `tag`; O(1). A guarded call passes the tag's own fence, not those of its values.
     ///
     /// # Errors
-    /// [`CacheError::Redis`], whose outcome says whether they may be invalid.
+    /// [`CacheError::Redis`], whose outcome says whether the values may be invalid.
     pub(super) async fn invalidate(&self, tag: &Tag, token: Option<FencingToken>) -> Result<(), CacheError> {
         let key = self.keys.tag(tag);
         let fence = token.map(|token| self.redis.fence(self.keys.tag_fence(tag), token));
         Ok(self.redis.call(&scripts::TagRaise { tag: &key, fence: fence.as_ref() }).await?)
     }
 
-    /// The tags with their generations, which must be read before the value is written: an invalidation in between
-    /// then hits the new value too.
+    /// Returns the tags with their generations. They must be read before the value is written: an invalidation in
+    /// between then affects the new value too.
     ///
-    /// `life` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
-    pub(super) async fn open_tags(&self, tags: &Tags, life: Option<u64>) -> Result<Vec<(Tag, Generation)>, RedisFault> {
-        let ttl = self.tag_life(life);
+    /// `ttl` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
+    pub(super) async fn open_tags(&self, tags: &Tags, ttl: Option<u64>) -> Result<Vec<(Tag, Generation)>, RedisFault> {
+        let ttl = self.tag_ttl(ttl);
         self.open(tags.iter().map(|tag| (tag, ttl))).await
     }
 
-    /// The same for tags with a life each, milliseconds.
+    /// Returns the generations of tags, each kept for a TTL of its own, milliseconds.
     pub(super) async fn open(
         &self,
         tags: impl IntoIterator<Item = (&Tag, u64)>,
     ) -> Result<Vec<(Tag, Generation)>, RedisFault> {
         let tags: Vec<_> = tags.into_iter().map(|(tag, ttl)| (tag, self.keys.tag(tag), ttl)).collect();
         let calls: Vec<_> = tags.iter().map(|(_, key, ttl)| scripts::TagOpen { tag: key, ttl: *ttl }).collect();
-        // Nothing that a caller could see is changed before the value itself is written.
+        // Nothing that a client can see is changed before the value itself is written.
         let answers = self.redis.call_all(&calls).await.map_err(RedisFault::not_applied)?;
         tags.iter()
             .zip(answers)
@@ -52,8 +52,8 @@ impl CacheService {
             .collect()
     }
 
-    /// Whether all of a value's tags still have the generation under which it was written; a read that slides the
-    /// value's expiry slides theirs.
+    /// Whether all tags of a value still have the generations under which it was written. A read that extends the
+    /// value's TTL extends those of its tags.
     pub(super) async fn are_current(
         &self,
         tags: &[(Tag, Generation)],
@@ -79,39 +79,39 @@ impl CacheService {
         Ok(true)
     }
 
-    /// Makes tags outlive a value that was given a new life.
-    pub(super) async fn prolong_tags(&self, tags: &[(Tag, Generation)], ttl: Millis) -> Result<(), RedisFault> {
+    /// Makes tags outlive a value whose TTL was set.
+    pub(super) async fn extend_tags(&self, tags: &[(Tag, Generation)], ttl: Millis) -> Result<(), RedisFault> {
         let commands: Vec<_> = tags.iter().map(|(tag, _)| self.extension(self.keys.tag(tag).as_str(), ttl)).collect();
-        // Nothing that a caller could see is changed by a tag that lives longer.
+        // A client cannot see that a tag is kept longer.
         for answer in self.redis.query_all(&commands, Effect::Write).await.map_err(RedisFault::not_applied)? {
             answer?;
         }
         Ok(())
     }
 
-    /// The life that `keep_ttl` will give a value with tags, milliseconds.
-    pub(super) async fn kept_life(
+    /// The TTL that `keep_ttl` will give a value with tags, milliseconds.
+    pub(super) async fn kept_ttl(
         &self,
-        place: &Place,
+        entry: &EntryKeys,
         tags: &Tags,
         otherwise: Option<u64>,
     ) -> Result<Option<u64>, RedisFault> {
         if tags.is_empty() {
             return Ok(otherwise);
         }
-        let left: i64 = self.redis.query(&command("PTTL", place.value.as_str()), Effect::Read).await?;
-        // -2: nothing stands there; -1: it does not expire.
+        let left: i64 = self.redis.query(&command("PTTL", entry.value.as_str()), Effect::Read).await?;
+        // -2: the key does not exist; -1: it does not expire.
         Ok(if left == -2 { otherwise } else { u64::try_from(left).ok() })
     }
 
     fn extension(&self, tag: &str, ttl: Millis) -> redis::Cmd {
         let mut extend = command("PEXPIRE", tag);
-        extend.arg(self.tag_life(Some(ttl.get()))).arg("GT");
+        extend.arg(self.tag_ttl(Some(ttl.get()))).arg("GT");
         extend
     }
 
-    /// How long a tag is kept for a value with this life, milliseconds.
-    pub(super) fn tag_life(&self, life: Option<u64>) -> u64 {
-        life.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
+    /// How long a tag is kept for a value with this TTL, milliseconds.
+    pub(super) fn tag_ttl(&self, ttl: Option<u64>) -> u64 {
+        ttl.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
     }
 }

@@ -1,35 +1,35 @@
 //! Writes of single values.
 //!
-//! A write with a condition, or of a value with tags, is a compare-and-swap: look at the value, judge it here, then
-//! have the script act only if the very same bytes still stand there. Everything else is one round trip.
+//! A write with a condition is a compare-and-swap: the service reads the value and checks the condition, and the script
+//! acts only if exactly the same bytes are still stored. Every other write takes one round trip.
 //!
-//! A caller with a fencing token passes the value's fence in the script that writes. Where a look comes before it, the
-//! fence is passed before the look as well: who lost the lock is told so, whatever stands there.
+//! A client with a fencing token passes the value's fence in the script that writes. If a read comes first, the fence
+//! is passed before the read as well, so that a client whose lock is over learns that before anything else.
 
 use bytes::Bytes;
 
 use super::error::CacheError;
-use super::keys::Place;
+use super::keys::EntryKeys;
 use super::metrics::Success;
 use super::model::{CacheKey, Millis, Tags};
 use super::scripts::{self, Expected};
-use super::service::{CacheService, Hit, Look, life};
-use super::value::{ContentType, StoredValue};
+use super::service::{CacheService, Hit, Lookup, effective_ttl};
+use super::stored_value::{ContentType, StoredValue};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::problem::Location;
 use crate::redis::{Batch, Fence, FencingToken, Outcome, RedisFault};
 
-/// How often a compare-and-swap is tried; each failure means that somebody else's write succeeded.
+/// How often a compare-and-swap is tried; each failure means that another write succeeded.
 pub(super) const ATTEMPTS: u32 = 8;
 
-/// A value to be written.
+/// A value to store.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub(super) struct PutOptions {
     pub content_type: ContentType,
     pub body: Bytes,
     pub tags: Tags,
     pub ttl: Option<Millis>,
-    /// A value that stands there passes its remaining life on; `ttl` is for when there is none.
+    /// Keep the remaining TTL of the value that is replaced; `ttl` applies if there is none.
     pub keep_ttl: bool,
     pub conditions: Preconditions,
     /// The lease under which the value was rebuilt.
@@ -37,9 +37,9 @@ pub(super) struct Writing {
     pub token: Option<FencingToken>,
 }
 
-/// A value that was written.
+/// The result of storing a value.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredInfo {
     pub created: bool,
     /// Milliseconds left; `None`: no expiry.
     pub ttl: Option<u64>,
@@ -47,42 +47,42 @@ pub(super) struct Stored {
 }
 
 impl CacheService {
-    /// Writes a value: one round trip without tags and conditions.
+    /// Stores a value: one round trip if there are no tags and no conditions.
     ///
-    /// The life is the request's, else the policy's; an existing value's remaining life with `keep_ttl`.
+    /// The TTL is the request's, or the policy's; with `keep_ttl`, the remaining TTL of the existing value.
     ///
     /// # Errors
-    /// - [`CacheError::PreconditionFailed`], [`CacheError::LeaseLost`], [`CacheError::TooLong`]: nothing was stored.
-    /// - [`CacheError::Contended`] when the value changed [`ATTEMPTS`] times between looking and writing.
+    /// - [`CacheError::PreconditionFailed`], [`CacheError::LeaseLost`], [`CacheError::Invalid`]: nothing was stored.
+    /// - [`CacheError::Contended`] if the value changed [`ATTEMPTS`] times between reading and options.
     /// - [`CacheError::Redis`], whose outcome says whether the value may have been stored.
-    pub(super) async fn put(&self, key: &CacheKey, writing: Writing) -> Result<Stored, CacheError> {
-        let result = self.write(key, writing).await;
+    pub(super) async fn put(&self, key: &CacheKey, options: PutOptions) -> Result<StoredInfo, CacheError> {
+        let result = self.write(key, options).await;
         self.metrics.set.count(result, |_| Success::Ok)
     }
 
-    async fn write(&self, key: &CacheKey, writing: Writing) -> Result<Stored, CacheError> {
-        if let Some(ttl) = writing.ttl {
+    async fn write(&self, key: &CacheKey, options: PutOptions) -> Result<StoredInfo, CacheError> {
+        if let Some(ttl) = options.ttl {
             self.check_ttl(ttl, Location::Query, "/ttl_ms")?;
         }
-        let place = self.keys.place(key);
-        let fence = self.fence(&place, writing.token);
-        let life = life(&place, writing.ttl);
-        let tag_life = if writing.keep_ttl { self.kept_life(&place, &writing.tags, life).await? } else { life };
-        let tags = self.open_tags(&writing.tags, tag_life).await?;
-        let value = StoredValue::encode(writing.content_type, writing.body, &tags);
-        let mut judged = match &writing.conditions {
-            none if none.is_empty() => Judged { expected: Expected::Anything, was_invalid: false },
-            create if create.is_create_only() => Judged { expected: Expected::Absent, was_invalid: false },
-            conditions => self.judge(&place, conditions, fence.as_ref()).await?,
+        let entry = self.keys.entry(key);
+        let fence = self.fence(&entry, options.token);
+        let ttl = effective_ttl(&entry, options.ttl);
+        let tag_ttl = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
+        let tags = self.open_tags(&options.tags, tag_ttl).await?;
+        let value = StoredValue::encode(options.content_type, options.body, &tags);
+        let mut precondition = match &options.conditions {
+            none if none.is_empty() => Precondition { expected: Expected::Anything, was_invalid: false },
+            create if create.is_create_only() => Precondition { expected: Expected::Absent, was_invalid: false },
+            conditions => self.check_conditions(&entry, conditions, fence.as_ref()).await?,
         };
         for _ in 0..ATTEMPTS {
             let put = scripts::Put {
-                place: &place,
+                entry: &entry,
                 bytes: value.raw(),
-                ttl: life,
-                keep_ttl: writing.keep_ttl,
-                expected: &judged.expected,
-                lease: writing.lease.as_deref().unwrap_or_default(),
+                ttl,
+                keep_ttl: options.keep_ttl,
+                expected: &precondition.expected,
+                lease: options.lease.as_deref().unwrap_or_default(),
                 fence: fence.as_ref(),
             };
             let mut batch = Batch::new();
@@ -91,22 +91,22 @@ impl CacheService {
             let mut answers = self.redis.run(batch).await?;
             match answers.call::<scripts::Put>()? {
                 scripts::PutReply::Stored { created, ttl } => {
-                    answers.last().map_err(unlisted)?;
-                    return Ok(Stored { created: created || judged.was_invalid, ttl, etag: value.etag() });
+                    answers.last().map_err(not_indexed)?;
+                    return Ok(StoredInfo { created: created || precondition.was_invalid, ttl, etag: value.etag() });
                 }
                 scripts::PutReply::LeaseLost => return Err(CacheError::LeaseLost),
                 scripts::PutReply::Changed => {
-                    judged = self.judge(&place, &writing.conditions, fence.as_ref()).await?;
+                    precondition = self.check_conditions(&entry, &options.conditions, fence.as_ref()).await?;
                 }
             }
         }
         Err(CacheError::Contended)
     }
 
-    /// Deletes a value, its stale copy and its lease; a value that is not there is deleted already.
+    /// Deletes a value, its stale copy and its lease. Deleting a value that does not exist succeeds.
     ///
     /// # Errors
-    /// As [`CacheService::put`].
+    /// Those of [`CacheService::put`].
     pub(super) async fn delete(
         &self,
         key: &CacheKey,
@@ -123,18 +123,18 @@ impl CacheService {
         conditions: &Preconditions,
         token: Option<FencingToken>,
     ) -> Result<(), CacheError> {
-        let place = self.keys.place(key);
-        let fence = self.fence(&place, token);
+        let entry = self.keys.entry(key);
+        let fence = self.fence(&entry, token);
         for _ in 0..ATTEMPTS {
             let expected = if conditions.is_empty() {
                 Expected::Anything
             } else {
-                self.judge(&place, conditions, fence.as_ref()).await?.expected
+                self.check_conditions(&entry, conditions, fence.as_ref()).await?.expected
             };
             if expected == Expected::Absent {
                 return Ok(());
             }
-            let delete = scripts::Delete { place: &place, expected: &expected, fence: fence.as_ref() };
+            let delete = scripts::Delete { entry: &entry, expected: &expected, fence: fence.as_ref() };
             match self.redis.call(&delete).await? {
                 scripts::DeleteReply::Deleted | scripts::DeleteReply::Absent => return Ok(()),
                 scripts::DeleteReply::Changed => {}
@@ -143,126 +143,126 @@ impl CacheService {
         Err(CacheError::Contended)
     }
 
-    /// Reads a value and deletes it in one step: of concurrent callers exactly one gets it.
+    /// Reads a value and deletes it in one step: of concurrent clients exactly one receives it.
     ///
     /// # Errors
-    /// [`CacheError::Miss`] when nothing valid stands there, else as [`CacheService::put`].
+    /// [`CacheError::Miss`] if there is no valid value; else those of [`CacheService::put`].
     pub(super) async fn take(
         &self,
         key: &CacheKey,
         conditions: &Preconditions,
         token: Option<FencingToken>,
     ) -> Result<Hit, CacheError> {
-        let result = self.take_out(key, conditions, token).await;
+        let result = self.take_value(key, conditions, token).await;
         self.metrics.take.count(result, |_| Success::Hit)
     }
 
-    async fn take_out(
+    async fn take_value(
         &self,
         key: &CacheKey,
         conditions: &Preconditions,
         token: Option<FencingToken>,
     ) -> Result<Hit, CacheError> {
-        let place = self.keys.place(key);
-        let fence = self.fence(&place, token);
+        let entry = self.keys.entry(key);
+        let fence = self.fence(&entry, token);
         if !conditions.is_empty() {
-            self.pass(&place, fence.as_ref()).await?;
+            self.pass(&entry, fence.as_ref()).await?;
         }
         let mut expected = Expected::Anything;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 || !conditions.is_empty() {
-                let current = self.read(&place, None).await?;
+                let current = self.read(&entry, None).await?;
                 if !conditions.allow_write(current.as_ref().map(|hit| hit.value.etag())) {
                     return Err(CacheError::PreconditionFailed);
                 }
                 expected = Expected::Digest(current.ok_or(CacheError::Miss)?.value.digest());
             }
-            let take = scripts::Take { place: &place, expected: &expected, fence: fence.as_ref() };
+            let take = scripts::Take { entry: &entry, expected: &expected, fence: fence.as_ref() };
             match self.redis.call(&take).await? {
                 scripts::TakeReply::Taken(raw) => {
-                    let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::NotOurs)?;
+                    let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::UnknownFormat)?;
                     return Ok(Hit { value, ttl: None, stale: false });
                 }
                 scripts::TakeReply::Absent => return Err(CacheError::Miss),
-                scripts::TakeReply::LookFirst => {}
+                scripts::TakeReply::CheckTags => {}
             }
         }
         Err(CacheError::Contended)
     }
 
-    /// Gives a value a new life from now on.
+    /// Sets a value's TTL.
     ///
     /// # Errors
-    /// [`CacheError::Miss`] when nothing valid stands there, else as [`CacheService::put`].
+    /// [`CacheError::Miss`] if there is no valid value; else those of [`CacheService::put`].
     pub(super) async fn touch(
         &self,
         key: &CacheKey,
         ttl: Millis,
         token: Option<FencingToken>,
     ) -> Result<(), CacheError> {
-        let result = self.prolong(key, ttl, token).await;
+        let result = self.set_ttl(key, ttl, token).await;
         self.metrics.touch.count(result, |()| Success::Ok)
     }
 
-    async fn prolong(&self, key: &CacheKey, ttl: Millis, token: Option<FencingToken>) -> Result<(), CacheError> {
+    async fn set_ttl(&self, key: &CacheKey, ttl: Millis, token: Option<FencingToken>) -> Result<(), CacheError> {
         self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
-        let place = self.keys.place(key);
-        let fence = self.fence(&place, token);
+        let entry = self.keys.entry(key);
+        let fence = self.fence(&entry, token);
         let mut expected = Expected::Anything;
         for _ in 0..ATTEMPTS {
-            let touch = scripts::Touch { place: &place, ttl: ttl.get(), expected: &expected, fence: fence.as_ref() };
+            let touch = scripts::Touch { entry: &entry, ttl: ttl.get(), expected: &expected, fence: fence.as_ref() };
             match self.redis.call(&touch).await? {
                 scripts::TouchReply::Touched => return Ok(()),
                 scripts::TouchReply::Absent => return Err(CacheError::Miss),
-                scripts::TouchReply::LookFirst => {}
+                scripts::TouchReply::CheckTags => {}
             }
-            let current = self.read(&place, None).await?.ok_or(CacheError::Miss)?;
-            self.prolong_tags(&current.value.tags(), ttl).await?;
+            let current = self.read(&entry, None).await?.ok_or(CacheError::Miss)?;
+            self.extend_tags(&current.value.tags(), ttl).await?;
             expected = Expected::Digest(current.value.digest());
         }
         Err(CacheError::Contended)
     }
 
-    /// Has the fence judge a caller before a look at the value does.
-    async fn pass(&self, place: &Place, fence: Option<&Fence>) -> Result<(), RedisFault> {
+    /// Checks the client's token before the value is read.
+    async fn pass(&self, entry: &EntryKeys, fence: Option<&Fence>) -> Result<(), RedisFault> {
         match fence {
-            Some(fence) => self.redis.pass(&place.value, fence).await,
+            Some(fence) => self.redis.pass(&entry.value, fence).await,
             None => Ok(()),
         }
     }
 
-    /// Whether the conditions hold for what stands there, and how a script recognises it.
-    async fn judge(
+    /// Checks the conditions on the stored value, and returns what a script must find there.
+    async fn check_conditions(
         &self,
-        place: &Place,
+        entry: &EntryKeys,
         conditions: &Preconditions,
         fence: Option<&Fence>,
-    ) -> Result<Judged, CacheError> {
-        self.pass(place, fence).await?;
-        let look = self.look(place, None).await?;
+    ) -> Result<Precondition, CacheError> {
+        self.pass(entry, fence).await?;
+        let look = self.look(entry, None).await?;
         let current = match &look {
-            Look::Valid(hit) => Some(hit.value.etag()),
-            Look::Absent | Look::Invalid { .. } => None,
+            Lookup::Valid(hit) => Some(hit.value.etag()),
+            Lookup::Absent | Lookup::Invalid { .. } => None,
         };
         if !conditions.allow_write(current) {
             return Err(CacheError::PreconditionFailed);
         }
         Ok(match look {
-            Look::Absent => Judged { expected: Expected::Absent, was_invalid: false },
-            Look::Invalid { digest } => Judged { expected: Expected::Digest(digest), was_invalid: true },
-            Look::Valid(hit) => Judged { expected: Expected::Digest(hit.value.digest()), was_invalid: false },
+            Lookup::Absent => Precondition { expected: Expected::Absent, was_invalid: false },
+            Lookup::Invalid { digest } => Precondition { expected: Expected::Digest(digest), was_invalid: true },
+            Lookup::Valid(hit) => Precondition { expected: Expected::Digest(hit.value.digest()), was_invalid: false },
         })
     }
 }
 
-struct Judged {
+struct Precondition {
     expected: Expected,
-    /// Whether an invalidated value stands there, which to callers is nothing.
+    /// Whether an invalidated value is stored, which clients do not see.
     was_invalid: bool,
 }
 
-/// The value is stored, but the index of keys does not know it.
-pub(super) fn unlisted(mut fault: RedisFault) -> CacheError {
+/// The value was stored, but adding it to the index failed.
+pub(super) fn not_indexed(mut fault: RedisFault) -> CacheError {
     fault.outcome = Outcome::Applied;
     CacheError::Redis(fault)
 }

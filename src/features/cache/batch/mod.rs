@@ -1,4 +1,5 @@
-//! Many values in one round trip (two when tags are involved), each with a result of its own; no transaction.
+//! Many values in one round trip, or two if tags are involved. Every item has its own result; a batch is no
+//! transaction.
 
 mod model;
 
@@ -14,55 +15,58 @@ use model::{BASE64, DeleteResult, GetResult, SetItem, SetResult};
 pub(super) use model::{BatchReply, BatchRequest};
 
 use super::error::CacheError;
-use super::keys::Place;
+use super::keys::EntryKeys;
 use super::metrics::Success;
 use super::model::{CacheKey, Tag};
 use super::scripts::{self, Expected};
-use super::service::{CacheService, Hit, Look, command, life};
-use super::value::{Generation, StoredValue};
-use super::write::unlisted;
+use super::service::{CacheService, Hit, Lookup, command, effective_ttl};
+use super::stored_value::{Generation, StoredValue};
+use super::write::not_indexed;
+use crate::http::problem::Location;
 use crate::http::reply::ItemError;
 use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
 
-/// A value on its way to Redis.
-struct Outgoing {
-    place: Place,
+/// A value to store.
+struct PendingPut {
+    entry: EntryKeys,
     value: StoredValue,
     ttl: Option<u64>,
 }
 
 impl CacheService {
-    /// Answers the reads as things were before, then deletes, then stores.
+    /// Reads the state before the batch, then deletes, then stores.
     ///
-    /// Of several writes of one key the last one counts. Each item succeeds or fails by itself, at the fence of its own
-    /// key as well.
+    /// Of several writes of one key the last one counts. Each item succeeds or fails on its own, including at its own
+    /// fence.
     ///
     /// # Errors
-    /// [`CacheError::Redis`] when the exchange as a whole failed; its outcome says whether items may be applied.
+    /// [`CacheError::Invalid`] if a list or a value is too large, or a TTL too long; nothing was done.
+    /// [`CacheError::Redis`] if the round trip as a whole failed; its outcome says whether items may have been applied.
     pub(super) async fn run_batch(
         &self,
         request: BatchRequest,
         token: Option<FencingToken>,
     ) -> Result<BatchReply, CacheError> {
+        self.check_batch(&request)?;
         let BatchRequest { get, set, delete } = request;
         let generations = self.open_batch_tags(&set).await?;
-        let (set_keys, outgoing): (Vec<CacheKey>, Vec<Outgoing>) =
-            set.into_iter().map(|item| self.outgoing(item, &generations)).unzip();
+        let (set_keys, pending): (Vec<CacheKey>, Vec<PendingPut>) =
+            set.into_iter().map(|item| self.pending(item, &generations)).unzip();
         let mut batch = Batch::new();
         for key in &get {
-            let place = self.keys.place(key);
-            batch.command(command("GET", place.value.as_str()), Effect::Read);
-            batch.command(command("PTTL", place.value.as_str()), Effect::Read);
+            let entry = self.keys.entry(key);
+            batch.command(command("GET", entry.value.as_str()), Effect::Read);
+            batch.command(command("PTTL", entry.value.as_str()), Effect::Read);
         }
         for key in &delete {
-            let place = self.keys.place(key);
-            let fence = self.fence(&place, token);
-            batch.call(&scripts::Delete { place: &place, expected: &Expected::Anything, fence: fence.as_ref() });
+            let entry = self.keys.entry(key);
+            let fence = self.fence(&entry, token);
+            batch.call(&scripts::Delete { entry: &entry, expected: &Expected::Anything, fence: fence.as_ref() });
         }
-        for Outgoing { place, value, ttl } in &outgoing {
-            let fence = self.fence(place, token);
+        for PendingPut { entry, value, ttl } in &pending {
+            let fence = self.fence(entry, token);
             batch.call(&scripts::Put {
-                place,
+                entry,
                 bytes: value.raw(),
                 ttl: *ttl,
                 keep_ttl: false,
@@ -77,7 +81,7 @@ impl CacheService {
         let mut answers = self.redis.run(batch).await?;
         let read: Vec<_> = get.iter().map(|_| read_answer(&mut answers)).collect();
         let deleted: Vec<_> = delete.iter().map(|_| answers.call::<scripts::Delete>()).collect();
-        let stored: Vec<_> = outgoing.iter().map(|_| answers.call::<scripts::Put>()).collect();
+        let stored: Vec<_> = pending.iter().map(|_| answers.call::<scripts::Put>()).collect();
         let listed = answers.last();
         let checked = join_all(get.iter().zip(read).map(|(key, answer)| self.checked(key, answer))).await;
         Ok(BatchReply {
@@ -85,18 +89,40 @@ impl CacheService {
             delete: delete.into_iter().zip(deleted).map(|(key, answer)| self.delete_result(key, answer)).collect(),
             set: set_keys
                 .into_iter()
-                .zip(outgoing)
+                .zip(pending)
                 .zip(stored)
                 .map(|((key, sent), answer)| self.set_result(key, &sent, answer, listed.as_ref().err()))
                 .collect(),
         })
     }
 
-    /// Every tag of the batch once, for the longest life that a value under it will have.
+    fn check_batch(&self, request: &BatchRequest) -> Result<(), CacheError> {
+        let invalid = |pointer: String, rule| Err(CacheError::Invalid { location: Location::Body, pointer, rule });
+        let BatchRequest { get, set, delete } = request;
+        let limit = self.config.batch_limit;
+        for (list, items) in [("/get", get.len()), ("/set", set.len()), ("/delete", delete.len())] {
+            if items > limit {
+                return invalid(list.to_owned(), format!("must have at most {limit} items, got {items}"));
+            }
+        }
+        let limit = self.value_limit();
+        for (at, item) in set.iter().enumerate() {
+            if item.body.len() > limit {
+                let rule = format!("must have at most {limit} bytes, got {}", item.body.len());
+                return invalid(format!("/set/{at}"), rule);
+            }
+            if let Some(ttl) = item.ttl {
+                self.check_ttl(ttl, Location::Body, &format!("/set/{at}/ttl_ms"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tag of the batch once, with the longest TTL of its values.
     async fn open_batch_tags(&self, set: &[SetItem]) -> Result<BTreeMap<Tag, Generation>, RedisFault> {
         let mut lives: BTreeMap<&Tag, u64> = BTreeMap::new();
         for item in set {
-            let ttl = self.tag_life(life(&self.keys.place(&item.key), item.ttl));
+            let ttl = self.tag_ttl(effective_ttl(&self.keys.entry(&item.key), item.ttl));
             for tag in item.tags.iter() {
                 let longest = lives.entry(tag).or_default();
                 *longest = ttl.max(*longest);
@@ -105,16 +131,16 @@ impl CacheService {
         Ok(self.open(lives).await?.into_iter().collect())
     }
 
-    fn outgoing(&self, item: SetItem, generations: &BTreeMap<Tag, Generation>) -> (CacheKey, Outgoing) {
-        let place = self.keys.place(&item.key);
+    fn pending(&self, item: SetItem, generations: &BTreeMap<Tag, Generation>) -> (CacheKey, PendingPut) {
+        let entry = self.keys.entry(&item.key);
         let tags: Vec<(Tag, Generation)> =
             item.tags.iter().filter_map(|tag| Some((tag.clone(), *generations.get(tag)?))).collect();
         let value = StoredValue::encode(item.content_type, Bytes::from(item.body), &tags);
-        let ttl = life(&place, item.ttl);
-        (item.key, Outgoing { place, value, ttl })
+        let ttl = effective_ttl(&entry, item.ttl);
+        (item.key, PendingPut { entry, value, ttl })
     }
 
-    /// The value behind a read's answer, if its tags hold.
+    /// The value in a reply, if its tags are current.
     async fn checked(
         &self,
         key: &CacheKey,
@@ -122,10 +148,10 @@ impl CacheService {
     ) -> Result<Hit, CacheError> {
         let Some((raw, ttl)) = answer? else { return Err(CacheError::Miss) };
         match self.validated(raw, ttl, None).await? {
-            Look::Valid(hit) => Ok(hit),
-            Look::Absent => Err(CacheError::Miss),
-            Look::Invalid { digest } => {
-                self.drop_quietly(&self.keys.place(key), &digest).await;
+            Lookup::Valid(hit) => Ok(hit),
+            Lookup::Absent => Err(CacheError::Miss),
+            Lookup::Invalid { digest } => {
+                self.drop_quietly(&self.keys.entry(key), &digest).await;
                 Err(CacheError::Miss)
             }
         }
@@ -169,13 +195,13 @@ impl CacheService {
     fn set_result(
         &self,
         key: CacheKey,
-        sent: &Outgoing,
+        sent: &PendingPut,
         answer: Result<scripts::PutReply, RedisFault>,
         unlisted_by: Option<&RedisFault>,
     ) -> SetResult {
         let stored = match (answer, unlisted_by) {
             (Err(fault), _) => Err(CacheError::from(fault)),
-            (Ok(scripts::PutReply::Stored { .. }), Some(fault)) => Err(unlisted(fault.clone())),
+            (Ok(scripts::PutReply::Stored { .. }), Some(fault)) => Err(not_indexed(fault.clone())),
             (Ok(scripts::PutReply::Stored { created, ttl }), None) => Ok((created, ttl)),
             (Ok(scripts::PutReply::LeaseLost), _) => Err(CacheError::LeaseLost),
             (Ok(scripts::PutReply::Changed), _) => Err(CacheError::Contended),
@@ -193,7 +219,7 @@ impl CacheService {
     }
 }
 
-/// The answers of one GET and its PTTL.
+/// The replies to one GET and its PTTL.
 fn read_answer(answers: &mut Answers) -> Result<Option<(Bytes, Option<u64>)>, RedisFault> {
     let (value, ttl) = (answers.value(), answers.value());
     let Value::BulkString(raw) = value? else { return Ok(None) };
@@ -204,7 +230,7 @@ fn read_answer(answers: &mut Answers) -> Result<Option<(Bytes, Option<u64>)>, Re
     Ok(Some((Bytes::from(raw), ttl)))
 }
 
-/// The text of a body that really is JSON: others can store what they like under the platform's names.
+/// The text of a body that really is JSON: other programs may store anything under the platform's names.
 fn json(body: &[u8]) -> Option<Box<RawValue>> {
     serde_json::from_slice(body).ok()
 }

@@ -8,21 +8,21 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::super::model::{CacheKey, Millis, Tags};
-use super::super::value::ContentType;
+use super::super::stored_value::ContentType;
 use crate::http::reply::ItemError;
 
-/// Standard base64 with padding; bits behind the last byte are ignored, as most encoders' readers do.
+/// Standard base64 with padding. Surplus bits in the last character are ignored, as most decoders do.
 pub(super) const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// Reads, deletions and writes that travel together, in this order.
+/// Reads, deletions and writes that are sent together and applied in this order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"get": ["session:7"], "set": [{"key": "session:8", "value": {"user": 8}, "ttl_ms": 60_000}],
                           "delete": ["session:9"]}))]
 #[schema(as = CacheBatch)]
 pub(in super::super) struct BatchRequest {
-    /// Answered as they were before the batch.
+    /// Read before anything is changed.
     #[serde(default)]
     #[schema(max_items = 1_000)]
     pub get: Vec<CacheKey>,
@@ -35,7 +35,7 @@ pub(in super::super) struct BatchRequest {
     pub delete: Vec<CacheKey>,
 }
 
-/// One value to be stored.
+/// A value to store.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "SetForm")]
 pub(in super::super) struct SetItem {
@@ -46,7 +46,7 @@ pub(in super::super) struct SetItem {
     pub tags: Tags,
 }
 
-/// As it is written: with `value` or `value_base64`.
+/// The wire form, with either `value` or `value_base64`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetForm {
@@ -63,7 +63,7 @@ struct SetForm {
     tags: Tags,
 }
 
-/// A `null` that was written is a value, not an absent one.
+/// An explicit `null` is a value; an absent field is not.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
@@ -88,7 +88,7 @@ impl TryFrom<SetForm> for SetItem {
     }
 }
 
-/// One value to be stored: JSON, or any bytes in base64.
+/// A value to store: JSON, or any bytes in base64.
 #[derive(ToSchema)]
 #[schema(as = CacheSetItem)]
 #[serde(untagged)]
@@ -98,16 +98,16 @@ enum SetItemSchema {
     Bytes(SetBytes),
 }
 
-/// A JSON value to be stored.
+/// A JSON value to store.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "described, not built")]
 #[schema(as = CacheSetJson)]
 struct SetJson {
     key: CacheKey,
-    /// Stored as it is written, so that no digit of a number gets lost.
+    /// Stored exactly as written, so that no digit of a number is lost.
     value: serde_json::Value,
-    /// `application/json` unless given.
+    /// Default: `application/json`.
     #[schema(pattern = "^[ -~]{1,255}$")]
     content_type: Option<String>,
     ttl_ms: Option<Millis>,
@@ -115,7 +115,7 @@ struct SetJson {
     tags: Tags,
 }
 
-/// Bytes to be stored.
+/// Bytes to store.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "described, not built")]
@@ -125,7 +125,7 @@ struct SetBytes {
     /// Standard base64 with padding.
     #[schema(pattern = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
     value_base64: String,
-    /// `application/octet-stream` unless given.
+    /// Default: `application/octet-stream`.
     #[schema(pattern = "^[ -~]{1,255}$")]
     content_type: Option<String>,
     ttl_ms: Option<Millis>,
@@ -158,7 +158,7 @@ pub(in super::super) struct BatchReply {
     pub delete: Vec<DeleteResult>,
 }
 
-/// What a single GET would have answered.
+/// The result of a read.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheGetResult)]
 pub(in super::super) struct GetResult {
@@ -167,7 +167,7 @@ pub(in super::super) struct GetResult {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// A value whose Content-Type is JSON, as it was stored.
+    /// A value whose Content-Type is JSON, exactly as it was stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub value: Option<Box<RawValue>>,
@@ -176,14 +176,14 @@ pub(in super::super) struct GetResult {
     pub value_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// Milliseconds left; absent when the value does not expire.
+    /// Milliseconds left; absent if the value does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
 }
 
-/// What a single PUT would have answered.
+/// The result of a write.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheSetResult)]
 pub(in super::super) struct SetResult {
@@ -192,14 +192,14 @@ pub(in super::super) struct SetResult {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// Milliseconds left; absent when the value does not expire.
+    /// Milliseconds left; absent if the value does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
 }
 
-/// What a single DELETE would have answered.
+/// The result of a deletion.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheDeleteResult)]
 pub(in super::super) struct DeleteResult {

@@ -1,4 +1,4 @@
-//! Many values: list, batch, invalidation by tag.
+//! Routes of many values: list, batch, invalidation by tag.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -11,87 +11,70 @@ use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::GrantToken;
-use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
-use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::http::problem::Problem;
 use crate::http::reply::{NoContent, Page};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 
-/// Which keys are listed.
+/// Which keys to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct ListParams {
-    /// What the keys begin with; at most 512 bytes.
+    /// The prefix of the keys, at most 512 bytes.
     #[serde(default)]
     #[param(max_length = 512, example = "session:")]
     prefix: String,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^([0-9a-f]{2})+$", max_length = 1_024)]
     cursor: Option<String>,
-    /// The most keys of a page.
+    /// The most keys on a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
 }
 
-/// List cached keys in the order of their bytes.
+/// List cached keys in byte order.
 ///
-/// Keys of values that were invalidated by a tag are listed until the value is next read or expires. A page may be
-/// short, or even empty, and still have a next one: `next_cursor` alone tells.
+/// The keys of values that were invalidated by a tag are listed until the value is next read or expires. A page may be
+/// short or even empty and still have a next page: only `next_cursor` tells.
 #[utoipa::path(get, path = "/cache", tag = "cache", operation_id = "list_keys",
     params(ListParams),
-    responses((status = 200, description = "A page of keys with their remaining life and size", body = Page<KeyInfo>),
-              (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              ReadResponses))]
+    responses((status = 200, description = "A page of keys with their remaining TTL and size", body = Page<KeyInfo>)))]
 pub(in super::super) async fn list_keys(
     State(cache): State<CacheService>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Page<KeyInfo>>, Problem> {
     let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::query_parameter("limit", format!("is {limit}; 1 to {MAX_LIMIT} are allowed")));
+        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
     }
     if params.prefix.len() > KEY_LIMIT {
-        return Err(Problem::query_parameter("prefix", format!("is longer than a key: {KEY_LIMIT} bytes")));
+        return Err(Problem::query_parameter(
+            "prefix",
+            format!("must be at most {KEY_LIMIT} bytes long, got {}", params.prefix.len()),
+        ));
     }
     let after = params.cursor.as_deref().map(|text| {
-        Position::parse(text).ok_or_else(|| Problem::query_parameter("cursor", "is no next_cursor of a list"))
+        Position::parse(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a list"))
     });
     Ok(Json(cache.list(&params.prefix, after.transpose()?, limit).await?))
 }
 
 /// Read, delete and store many values in one round trip.
 ///
-/// Reads are answered as things were before; then the deletions are made, then the writes in their order. It is no
-/// transaction: every item has a result of its own. A `Fencing-Token` is judged by every key that is stored or deleted.
+/// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
+/// transaction: every item has its own result. A `Fencing-Token` is checked against every key that is stored or
+/// deleted.
 #[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
     request_body = BatchRequest,
-    responses((status = 200, description = "One result per item", body = BatchReply),
-              (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyResponses, WriteResponses))]
+    responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
-    let config = &cache.config;
-    for (list, items) in [("/get", request.get.len()), ("/set", request.set.len()), ("/delete", request.delete.len())] {
-        if items > config.batch_limit {
-            let limit = config.batch_limit;
-            return Err(Problem::body_field(list, format!("has {items} items; at most {limit} are allowed")));
-        }
-    }
-    for (at, item) in request.set.iter().enumerate() {
-        if item.body.len() > config.value_limit.as_usize() {
-            let limit = config.value_limit.bytes();
-            return Err(Problem::body_field(&format!("/set/{at}"), format!("the value is larger than {limit} bytes")));
-        }
-        if let Some(ttl) = item.ttl {
-            cache.check_ttl(ttl, Location::Body, &format!("/set/{at}/ttl_ms"))?;
-        }
-    }
     Ok(Json(cache.run_batch(request, token).await?))
 }
 
@@ -107,16 +90,13 @@ impl<S: Send + Sync> FromRequestParts<S> for TagPath {
     }
 }
 
-/// Invalidate every value under a tag, whatever their number, in constant time.
+/// Invalidate all values with a tag, in constant time.
 ///
-/// A `Fencing-Token` is judged by the tag, not by its values.
+/// A `Fencing-Token` is checked against the tag, not against its values.
 #[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "cache", operation_id = "invalidate_tag",
     params(("tag" = String, Path, description = "1 to 128 bytes of UTF-8 without control characters and commas",
             min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")),
-    responses((status = 204, description = "No value that was written under the tag before is valid any more"),
-              (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 422, description = "`invalid-path`, `invalid-query`", body = ProblemBody, content_type = "application/problem+json"),
-              WriteResponses))]
+    responses((status = 204, description = "All values that were written with the tag before are invalid")))]
 pub(in super::super) async fn invalidate_tag(
     State(cache): State<CacheService>,
     TagPath(tag): TagPath,

@@ -1,4 +1,4 @@
-//! The cache's doors: [`value`] for single values, [`collection`] for many.
+//! Routes: [`value`] for single values, [`collection`] for many.
 
 mod collection;
 mod value;

@@ -1,17 +1,17 @@
-//! Adding to a counter.
+//! The call that adds to a counter.
 
-use super::super::keys::Place;
+use super::super::keys::EntryKeys;
 use super::super::model::Counter;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
 pub(in super::super) struct Increment<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     pub by: i64,
-    /// Milliseconds, of a counter that is created; `None`: no expiry.
+    /// The TTL of a counter that the call creates, milliseconds; `None`: no expiry.
     pub ttl: Option<u64>,
     pub answer: &'a Key,
-    /// Milliseconds that the answer is kept; 0: it is not.
+    /// How long the result is kept, milliseconds; 0: not at all.
     pub answer_ttl: u64,
     pub fence: Option<&'a Fence>,
 }
@@ -19,7 +19,7 @@ pub(in super::super) struct Increment<'a> {
 pub(in super::super) enum IncrementReply {
     Done(Counter),
     /// The value has tags that must be checked.
-    LookFirst,
+    CheckTags,
     NotANumber,
 }
 
@@ -36,21 +36,21 @@ impl ScriptCall for Increment<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy()).key(self.answer);
+        call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).key(self.answer);
         call.arg(self.by).arg(self.ttl.unwrap_or(0)).arg(self.answer_ttl);
     }
 
     fn decode((status, answer): Self::Raw) -> Result<IncrementReply, BadReply> {
         match status.as_str() {
             "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(Self::SCRIPT, answer)),
-            "tagged" => Ok(IncrementReply::LookFirst),
+            "tagged" => Ok(IncrementReply::CheckTags),
             "not-a-number" => Ok(IncrementReply::NotANumber),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-/// Reads `value ttl created`.
+/// Parses `value ttl created`.
 pub(in super::super) fn counter(answer: &str) -> Option<Counter> {
     let mut words = answer.split(' ');
     let value = words.next()?.parse().ok()?;

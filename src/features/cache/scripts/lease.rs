@@ -1,13 +1,13 @@
-//! Asking for the lease to rebuild a value.
+//! The call that acquires the lease to rebuild a value.
 
 use redis::Value;
 
-use super::super::keys::Place;
+use super::super::keys::EntryKeys;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
 
 pub(in super::super) struct Lease<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     pub token: &'a str,
     /// Milliseconds.
     pub ttl: u64,
@@ -15,9 +15,9 @@ pub(in super::super) struct Lease<'a> {
 
 pub(in super::super) enum LeaseReply {
     Granted,
-    /// A value stands there after all.
+    /// A value exists after all.
     Exists,
-    /// Another caller has it for so many milliseconds more.
+    /// Another client has the lease for this many more milliseconds.
     Held {
         remaining: u64,
         stale: Option<Vec<u8>>,
@@ -33,7 +33,7 @@ impl ScriptCall for Lease<'_> {
     const SCRIPT: &'static LuaScript = lua!("cache/lease.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy());
+        call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy());
         call.arg(self.token).arg(self.ttl);
     }
 

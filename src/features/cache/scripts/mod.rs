@@ -1,4 +1,4 @@
-//! The cache's scripts and their typed calls; what each does stands in its file.
+//! Typed calls of the cache's scripts; each script's header is its contract.
 
 mod counter;
 mod lease;

@@ -1,6 +1,6 @@
 //! Calls that read and raise the generations of tags.
 
-use super::super::value::Generation;
+use super::super::stored_value::Generation;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 

@@ -2,16 +2,16 @@
 
 use redis::Value;
 
-use super::super::keys::Place;
+use super::super::keys::EntryKeys;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
-/// What must stand under the key for a write to happen.
+/// What must be stored for a write to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Expected {
     Anything,
     Absent,
-    /// The value with this digest, see [`super::super::value::StoredValue::digest`].
+    /// The value with this digest, see [`super::super::stored_value::StoredValue::digest`].
     Digest(String),
 }
 
@@ -26,7 +26,7 @@ impl Expected {
 }
 
 pub(in super::super) struct Put<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     pub bytes: &'a [u8],
     /// Milliseconds; `None`: no expiry.
     pub ttl: Option<u64>,
@@ -38,7 +38,7 @@ pub(in super::super) struct Put<'a> {
 }
 
 pub(in super::super) enum PutReply {
-    /// The remaining life is in milliseconds; `None`: no expiry.
+    /// The remaining TTL is in milliseconds; `None`: no expiry.
     Stored {
         created: bool,
         ttl: Option<u64>,
@@ -60,9 +60,9 @@ impl ScriptCall for Put<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy());
+        call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy());
         call.arg(self.bytes).arg(self.ttl.unwrap_or(0)).arg(u8::from(self.keep_ttl));
-        call.arg(stale_ms(self.place)).arg(self.expected.arg()).arg(self.lease);
+        call.arg(stale_ms(self.entry)).arg(self.expected.arg()).arg(self.lease);
     }
 
     fn decode(raw: Self::Raw) -> Result<PutReply, BadReply> {
@@ -76,14 +76,14 @@ impl ScriptCall for Put<'_> {
     }
 }
 
-/// How long the copy outlives the value, milliseconds; 0: no copy.
-fn stale_ms(place: &Place) -> u64 {
-    place.stale.map_or(0, crate::config::value::Span::as_millis)
+/// How much longer the copy is kept than the value, milliseconds; 0: no copy.
+fn stale_ms(entry: &EntryKeys) -> u64 {
+    entry.stale.map_or(0, crate::config::value::Span::as_millis)
 }
 
 pub(in super::super) struct Delete<'a> {
-    pub place: &'a Place,
-    /// `Absent` asks for nothing and needs no call.
+    pub entry: &'a EntryKeys,
+    /// `Absent` has nothing to delete and needs no call.
     pub expected: &'a Expected,
     pub fence: Option<&'a Fence>,
 }
@@ -107,7 +107,7 @@ impl ScriptCall for Delete<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy()).arg(self.expected.arg());
+        call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).arg(self.expected.arg());
     }
 
     fn decode(raw: i64) -> Result<DeleteReply, BadReply> {
@@ -120,9 +120,9 @@ impl ScriptCall for Delete<'_> {
     }
 }
 
-/// Drops a value whose tags no longer hold.
+/// Drops a value with an invalidated tag.
 pub(in super::super) struct Drop<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     pub digest: &'a str,
 }
 
@@ -135,7 +135,7 @@ impl ScriptCall for Drop<'_> {
     const SCRIPT: &'static LuaScript = lua!("cache/drop.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.stale_copy()).arg(self.digest);
+        call.key(&self.entry.value).key(&self.entry.stale_copy()).arg(self.digest);
     }
 
     fn decode(_: i64) -> Result<(), BadReply> {
@@ -144,7 +144,7 @@ impl ScriptCall for Drop<'_> {
 }
 
 pub(in super::super) struct Take<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     pub expected: &'a Expected,
     pub fence: Option<&'a Fence>,
 }
@@ -152,8 +152,8 @@ pub(in super::super) struct Take<'a> {
 pub(in super::super) enum TakeReply {
     Taken(Vec<u8>),
     Absent,
-    /// It has tags that must be checked, or is no longer what was expected: look, then try again.
-    LookFirst,
+    /// The value has tags that must be checked, or it is not the expected one: read it and try again.
+    CheckTags,
 }
 
 impl ScriptCall for Take<'_> {
@@ -169,21 +169,21 @@ impl ScriptCall for Take<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.lease()).key(&self.place.stale_copy()).arg(self.expected.arg());
+        call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).arg(self.expected.arg());
     }
 
     fn decode(raw: Self::Raw) -> Result<TakeReply, BadReply> {
         match (raw.0.as_str(), raw.1) {
             ("taken", Value::BulkString(bytes)) => Ok(TakeReply::Taken(bytes)),
             ("absent", _) => Ok(TakeReply::Absent),
-            ("tagged" | "changed", _) => Ok(TakeReply::LookFirst),
+            ("tagged" | "changed", _) => Ok(TakeReply::CheckTags),
             (other, _) => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
 pub(in super::super) struct Touch<'a> {
-    pub place: &'a Place,
+    pub entry: &'a EntryKeys,
     /// Milliseconds.
     pub ttl: u64,
     pub expected: &'a Expected,
@@ -193,8 +193,8 @@ pub(in super::super) struct Touch<'a> {
 pub(in super::super) enum TouchReply {
     Touched,
     Absent,
-    /// As [`TakeReply::LookFirst`].
-    LookFirst,
+    /// The value has tags that must be checked, or it is not the expected one: read it and try again.
+    CheckTags,
 }
 
 impl ScriptCall for Touch<'_> {
@@ -210,15 +210,15 @@ impl ScriptCall for Touch<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.value).key(&self.place.stale_copy());
-        call.arg(self.ttl).arg(stale_ms(self.place)).arg(self.expected.arg());
+        call.key(&self.entry.value).key(&self.entry.stale_copy());
+        call.arg(self.ttl).arg(stale_ms(self.entry)).arg(self.expected.arg());
     }
 
     fn decode(raw: String) -> Result<TouchReply, BadReply> {
         match raw.as_str() {
             "touched" => Ok(TouchReply::Touched),
             "absent" => Ok(TouchReply::Absent),
-            "tagged" | "changed" => Ok(TouchReply::LookFirst),
+            "tagged" | "changed" => Ok(TouchReply::CheckTags),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }

@@ -1,7 +1,7 @@
-//! The stored form of a value.
+//! The bytes of a value in Redis.
 //!
-//! A JSON body without tags is stored as it came, so that `redis-cli GET user:profile:1` shows JSON and other
-//! services read it. Everything else travels in an envelope:
+//! A JSON body without tags is stored exactly as it was sent, so that `redis-cli GET user:profile:1` prints JSON and
+//! other services can read it. Everything else is stored in an envelope:
 //!
 //! | bytes | meaning |
 //! |---|---|
@@ -18,19 +18,19 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 use super::model::{CONTENT_TYPE_LIMIT, Tag};
 use crate::http::conditional::ETag;
 
-/// JSON never begins with a zero byte, and neither does a number.
+/// The first byte is zero, with which neither JSON nor a number begins.
 const MAGIC: &[u8; 4] = b"\0gc\x01";
 const TAGS_AT: usize = 6;
 
 /// The type of values that are stored without an envelope.
 pub(super) const JSON: &str = "application/json";
-/// The type of bodies that came without one.
+/// The type of bodies that are sent without a Content-Type.
 pub(super) const BINARY: &str = "application/octet-stream";
 
-/// How often a tag has been invalidated; never repeats.
+/// How often a tag has been invalidated. A number is never reused.
 pub(super) type Generation = u64;
 
-/// A value as Redis holds it, taken apart without copying.
+/// A value as Redis stores it, parsed without copying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoredValue {
     raw: Bytes,
@@ -39,7 +39,7 @@ pub(super) struct StoredValue {
     tag_count: usize,
 }
 
-/// A body's media type as it was sent: visible ASCII, at most 255 bytes.
+/// A body's media type as it was sent: printable ASCII, at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ContentType {
     Json,
@@ -48,7 +48,7 @@ pub(super) enum ContentType {
 
 impl ContentType {
     /// # Errors
-    /// The rule that the text breaks.
+    /// The rule that the text violates.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         if text == JSON.as_bytes() {
             return Ok(Self::Json);
@@ -66,7 +66,7 @@ impl ContentType {
         Self::Other(Bytes::from_static(BINARY.as_bytes()))
     }
 
-    /// Whether the body should be JSON: `application/json` with or without parameters, or a `+json` type.
+    /// Whether the body is meant to be JSON: `application/json` with or without parameters, or a `+json` type.
     pub(super) fn is_json(&self) -> bool {
         let Self::Other(text) = self else { return true };
         let essence = text.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -82,12 +82,12 @@ impl ContentType {
     }
 }
 
-/// The bytes under the key are not a value of the cache.
+/// The bytes under the key were not written by the cache.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotOurs;
+pub(super) struct UnknownFormat;
 
 impl StoredValue {
-    /// The form that Redis is given. `tags` carry the generations under which the value is valid.
+    /// Encodes a value for Redis. `tags` include the generations under which the value is valid.
     pub(super) fn encode(content_type: ContentType, body: Bytes, tags: &[(Tag, Generation)]) -> Self {
         if content_type == ContentType::Json && tags.is_empty() && body.first() != MAGIC.first() {
             return Self { raw: body, content_type, body_at: 0, tag_count: 0 };
@@ -111,27 +111,27 @@ impl StoredValue {
         Self { raw: Bytes::from(raw), content_type, body_at, tag_count: tags.len() }
     }
 
-    /// Takes apart what Redis answered.
+    /// Parses the bytes from Redis.
     ///
     /// # Errors
-    /// [`NotOurs`] for an envelope that is broken or of a later version.
-    pub(super) fn decode(raw: Bytes) -> Result<Self, NotOurs> {
+    /// [`UnknownFormat`] for an envelope that is damaged or of a later version.
+    pub(super) fn decode(raw: Bytes) -> Result<Self, UnknownFormat> {
         if raw.first() != MAGIC.first() {
             return Ok(Self { raw, content_type: ContentType::Json, body_at: 0, tag_count: 0 });
         }
         let mut reader = Reader { bytes: &raw, at: 0 };
-        if reader.take(MAGIC.len()).ok_or(NotOurs)? != MAGIC {
-            return Err(NotOurs);
+        if reader.take(MAGIC.len()).ok_or(UnknownFormat)? != MAGIC {
+            return Err(UnknownFormat);
         }
-        let content_at = reader.number::<2>().ok_or(NotOurs)?;
-        let tag_count = reader.number::<1>().ok_or(NotOurs)?;
+        let content_at = reader.number::<2>().ok_or(UnknownFormat)?;
+        let tag_count = reader.number::<1>().ok_or(UnknownFormat)?;
         for _ in 0..tag_count {
-            reader.tag().ok_or(NotOurs)?;
+            reader.tag().ok_or(UnknownFormat)?;
         }
         if reader.at as u64 != content_at {
-            return Err(NotOurs);
+            return Err(UnknownFormat);
         }
-        let text = reader.text().ok_or(NotOurs)?;
+        let text = reader.text().ok_or(UnknownFormat)?;
         let content_type =
             if text == JSON.as_bytes() { ContentType::Json } else { ContentType::Other(raw.slice_ref(text)) };
         let body_at = reader.at;
@@ -146,7 +146,7 @@ impl StoredValue {
         self.raw.slice(self.body_at..)
     }
 
-    /// The exact bytes that Redis holds.
+    /// The exact bytes in Redis.
     pub(super) fn raw(&self) -> &Bytes {
         &self.raw
     }
@@ -157,19 +157,19 @@ impl StoredValue {
         (0..self.tag_count).map_while(|_| reader.tag()).collect()
     }
 
-    /// Follows from Content-Type and body alone: the type seeds the hash of the body (XXH3, 128 bits).
+    /// Derived from Content-Type and body alone: the type seeds the hash of the body (XXH3, 128 bits).
     pub(super) fn etag(&self) -> ETag {
         let body = self.raw.get(self.body_at..).unwrap_or_default();
         ETag(xxh3_128_with_seed(body, xxh3_64(self.content_type.as_bytes())))
     }
 
-    /// SHA-1 of the exact bytes, hexadecimal: by it a script knows whether they still stand.
+    /// SHA-1 of the exact bytes, hexadecimal. Scripts use it to detect whether the value has changed.
     pub(super) fn digest(&self) -> String {
         sha1_smol::Sha1::from(&self.raw).digest().to_string()
     }
 }
 
-/// Every length here was bounded by a byte when it was read.
+/// Every length was limited to a byte when it was parsed.
 fn length_byte(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         Some(self.take(N)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// A length byte and as many bytes.
+    /// A length byte followed by that many bytes.
     fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.number::<1>()?;
         self.take(usize::try_from(length).ok()?)
@@ -234,7 +234,7 @@ mod tests {
     fn a_broken_envelope_is_nobodys_value() {
         let whole = StoredValue::encode(ContentType::binary(), Bytes::from_static(b"body"), &[(tag("t"), 7)]);
         for length in 1..whole.body_at {
-            assert_eq!(StoredValue::decode(whole.raw().slice(..length)), Err(NotOurs), "{length}");
+            assert_eq!(StoredValue::decode(whole.raw().slice(..length)), Err(UnknownFormat), "{length}");
         }
     }
 
