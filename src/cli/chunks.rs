@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 use super::refuse;
-use crate::features::hosts::dump;
+use crate::features::hosts::store::dump;
 use crate::lifecycle::exit_code;
 
 /// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` gives them.

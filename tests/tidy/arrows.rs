@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "app",
             "clock",
             "config",
-            "features::hosts::dump",
+            "features::hosts::store::dump",
             "features::json::migration",
             "features::timeseries::migration",
             "http",

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::chunk::ChunkError;
-use super::forecast::ForecastError;
 use super::model::HostId;
-use super::sample::Breach;
+use super::sample::Violation;
+use crate::features::hosts::store::chunk::ChunkError;
 use crate::http::problem::{INVALID_BODY, Location, OVERLOADED, Problem};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -19,6 +18,11 @@ problems! { PROBLEMS:
         "Every host in memory has samples that are not in Redis yet; hosts.max_hosts bounds them. Retry after Retry-After.";
 }
 
+/// No forecast can be calculated from these values.
+#[derive(Debug, thiserror::Error)]
+#[error("the forecast failed: {0}")]
+pub struct ForecastError(pub(super) String);
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HostsError {
     #[error("there is no host `{id}`")]
@@ -31,7 +35,7 @@ pub(super) enum HostsError {
     TooManySamples,
     /// None of a body's samples is good.
     #[error("no sample was accepted")]
-    Refused(Vec<Breach>),
+    Refused(Vec<Violation>),
     #[error("{name}: {rule}")]
     Query { name: &'static str, rule: String },
     #[error("what is stored of `{id}` cannot be read")]
@@ -50,15 +54,16 @@ impl From<HostsError> for Problem {
             HostsError::WrongOrganisation { .. } => known(&WRONG_ORGANISATION),
             HostsError::TooManyHosts => known(&TOO_MANY_HOSTS).retry_after(Duration::from_secs(1)),
             HostsError::TooManySamples => known(&OVERLOADED).retry_after(Duration::from_secs(1)),
-            HostsError::Refused(breaches) => {
-                let summary = |Breach { pointer, detail }: &Breach| match pointer.trim_start_matches('/') {
+            HostsError::Refused(violations) => {
+                let summary = |Violation { pointer, detail }: &Violation| match pointer.trim_start_matches('/') {
                     "" => detail.clone(),
                     field => format!("{field}: {detail}"),
                 };
-                let problem = Self::new(&INVALID_BODY).detail(breaches.first().map(summary).unwrap_or_default());
-                let named =
-                    |problem: Self, breach: Breach| problem.violation(Location::Body, breach.pointer, breach.detail);
-                breaches.into_iter().fold(problem.outcome(Outcome::NotApplied), named)
+                let problem = Self::new(&INVALID_BODY).detail(violations.first().map(summary).unwrap_or_default());
+                let named = |problem: Self, violation: Violation| {
+                    problem.violation(Location::Body, violation.pointer, violation.detail)
+                };
+                violations.into_iter().fold(problem.outcome(Outcome::NotApplied), named)
             }
             HostsError::Query { name, rule } => Self::query_parameter(name, rule),
             HostsError::Unreadable { cause, .. } => Self::new(&crate::http::problem::INTERNAL).caused_by(cause),

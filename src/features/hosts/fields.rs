@@ -1,8 +1,5 @@
-//! The numbers of a sample by name: what chunks, rollups and exports go through.
+//! The numeric fields of a sample by name; chunks, rollups and exports iterate over them.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use super::rollup::{Rollup, Summary};
 use super::sample::Sample;
 
 /// How a field's bits are read.
@@ -84,48 +81,3 @@ pub(super) static FIELDS: &[Field] = &[
     whole("network.packetsIn", |sample| sample.network.packets_in, |sample, bits| sample.network.packets_in = bits),
     whole("network.packetsOut", |sample| sample.network.packets_out, |sample, bits| sample.network.packets_out = bits),
 ];
-
-/// A field that goes up and down, of which something can be usual or to be expected; the counters of networks only grow.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gauge {
-    field: &'static Field,
-    /// Its place in [`FIELDS`].
-    at: usize,
-}
-
-impl Gauge {
-    pub(super) fn of_sample(self, sample: &Sample) -> f64 {
-        self.field.value(sample)
-    }
-
-    pub(super) fn of_rollup(self, rollup: &Rollup) -> Option<&Summary> {
-        rollup.field(self.at)
-    }
-
-    /// The nearest value that the field can have.
-    pub(super) fn clamp(self, value: f64) -> f64 {
-        let is_percentage = self.field.name == "cpu.usage" || self.field.name.ends_with("Percent");
-        value.clamp(0.0, if is_percentage { 100.0 } else { f64::MAX })
-    }
-}
-
-impl Serialize for Gauge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.field.name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Gauge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        match (0..).zip(FIELDS).find(|(_, field)| field.name == name) {
-            Some((_, field)) if field.name.starts_with("network.") => Err(de::Error::custom(format!(
-                "`{name}` is a counter, which only grows: name a field that goes up and down"
-            ))),
-            Some((at, field)) => Ok(Self { field, at }),
-            None => {
-                Err(de::Error::custom(format!("`{name}` is no field: write `cpu.usage`, `memory.used` and the like")))
-            }
-        }
-    }
-}

@@ -13,7 +13,7 @@ pub(super) struct HostMetrics {
     /// Given up because more waited for Redis than may.
     pub dropped: IntCounter,
     /// Given up because the host turned out to be another organisation's, or its key something else.
-    pub disowned: IntCounter,
+    pub drop_samplesed: IntCounter,
     pub failed_writes: IntCounter,
     pub unstored: IntGauge,
     pub hosts: IntGauge,
@@ -24,7 +24,7 @@ impl HostMetrics {
         let samples = metrics.counter(
             "host_samples_total",
             "Samples of hosts, by what became of them: accepted, refused, written (to Redis), dropped (the oldest of too \
-             many), disowned (the host is another organisation's, or its key holds something else)",
+             many), drop_samplesed (the host is another organisation's, or its key holds something else)",
             &["event"],
         );
         let failed =
@@ -34,7 +34,7 @@ impl HostMetrics {
             refused: samples.with_label_values(&["refused"]),
             written: samples.with_label_values(&["written"]),
             dropped: samples.with_label_values(&["dropped"]),
-            disowned: samples.with_label_values(&["disowned"]),
+            drop_samplesed: samples.with_label_values(&["drop_samplesed"]),
             failed_writes: failed.with_label_values::<&str>(&[]),
             unstored: metrics.gauge("host_samples_unstored", "Accepted samples that are not in Redis yet"),
             hosts: metrics.gauge("host_memory_hosts", "Hosts in this replica's memory"),

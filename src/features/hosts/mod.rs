@@ -20,34 +20,20 @@
 //!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
 //! - Fencing tokens are refused: no lock guards a host's samples.
 
-mod anomaly;
-mod chunk;
-mod cleanup;
+mod access_scope;
+mod analysis;
 mod config;
-mod current;
-pub mod dump;
 mod error;
-mod export;
 mod fields;
-mod forecast;
-mod history;
 mod ingest;
-mod keys;
-mod listing;
-mod memory;
 mod metrics;
 mod model;
-mod packing;
-mod range;
-mod rollup;
+mod organisation;
+mod read;
 mod routes;
 mod sample;
-mod scripts;
 mod service;
-mod spool;
-mod summary;
-mod tenancy;
-mod writer;
+pub mod store;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -57,6 +43,7 @@ use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
+use crate::http::problem;
 use crate::redis::ScriptCall;
 use config::HostsConfig;
 use service::HostService;
@@ -68,36 +55,166 @@ pub static FEATURE: Feature = Feature {
     name: "hosts",
     mount,
     access: &[
-        Access::scoped("GET", "/hosts", READ),
-        Access::scoped("POST", "/hosts/flush", ADMIN),
-        Access::scoped("GET", "/hosts/metrics/latest", READ),
-        Access::scoped("POST", "/hosts/{id}/metrics", WRITE),
-        Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN),
-        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ),
-        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ),
-        Access::scoped("GET", "/hosts/{id}/metrics/latest", READ),
-        Access::scoped("GET", "/hosts/{id}/metrics/range", READ),
-        Access::scoped("GET", "/hosts/{id}/metrics/recent", READ),
-        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ),
-        Access::scoped("POST", "/v2/heartbeat", WRITE),
+        Access::scoped("GET", "/hosts", READ).problems(&[
+            problem::REDIS_READ,
+            &[
+                &problem::UNAUTHENTICATED,
+                &error::WRONG_ORGANISATION,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_QUERY,
+                &problem::INTERNAL,
+                &problem::REDIS_TIMEOUT,
+                &problem::DEADLINE_EXCEEDED,
+            ],
+        ]),
+        Access::scoped("POST", "/hosts/flush", ADMIN).problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[&problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/hosts/metrics/latest", READ).problems(&[
+            problem::REDIS_READ,
+            &[
+                &problem::UNAUTHENTICATED,
+                &error::WRONG_ORGANISATION,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_QUERY,
+                &problem::INTERNAL,
+                &problem::REDIS_TIMEOUT,
+                &problem::DEADLINE_EXCEEDED,
+            ],
+        ]),
+        Access::scoped("POST", "/hosts/{id}/metrics", WRITE).problems(&[
+            problem::JSON_BODY,
+            &[
+                &problem::UNAUTHENTICATED,
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &problem::INTERNAL,
+                &error::TOO_MANY_HOSTS,
+                &problem::OVERLOADED,
+                &problem::REDIS_TIMEOUT,
+                &problem::DEADLINE_EXCEEDED,
+                &problem::REDIS_OUT_OF_MEMORY,
+            ],
+        ]),
+        Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN).problems(&[
+            problem::REDIS_WRITE,
+            &[
+                &problem::UNAUTHENTICATED,
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &problem::INTERNAL,
+                &problem::REDIS_TIMEOUT,
+                &problem::DEADLINE_EXCEEDED,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/latest", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/range", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/recent", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("POST", "/v2/heartbeat", WRITE).problems(&[
+            problem::JSON_BODY,
+            &[
+                &problem::UNAUTHENTICATED,
+                &error::WRONG_ORGANISATION,
+                &error::HOST_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_QUERY,
+                &problem::INTERNAL,
+                &error::TOO_MANY_HOSTS,
+                &problem::OVERLOADED,
+                &problem::REDIS_TIMEOUT,
+                &problem::DEADLINE_EXCEEDED,
+                &problem::REDIS_OUT_OF_MEMORY,
+            ],
+        ]),
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        scripts::Append::SCRIPT,
-        scripts::Claim::SCRIPT,
-        scripts::Cleanup::SCRIPT,
-        scripts::Pack::SCRIPT,
-        scripts::Publish::SCRIPT,
-        scripts::Roll::SCRIPT,
+        store::scripts::Append::SCRIPT,
+        store::scripts::Claim::SCRIPT,
+        store::scripts::Cleanup::SCRIPT,
+        store::scripts::Pack::SCRIPT,
+        store::scripts::Publish::SCRIPT,
+        store::scripts::Roll::SCRIPT,
     ],
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let (hosts, wishes) = HostService::new(deps, deps.config.section()?)?;
-    writer::plan(&hosts, wishes, &deps.tasks);
-    current::plan(&hosts, &deps.tasks);
-    cleanup::plan(&hosts, &deps.tasks);
+    let (hosts, requests) = HostService::new(deps, deps.config.section()?)?;
+    ingest::writer::plan(&hosts, requests, &deps.tasks);
+    read::current::plan(&hosts, &deps.tasks);
+    store::cleanup::plan(&hosts, &deps.tasks);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_hosts))
         .routes(routes!(routes::flush_host_metrics))

@@ -206,7 +206,7 @@ pub(super) struct Latest {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RecentHostSamples)]
 pub(super) struct Recent {
-    /// Newest first.
+    /// NewestSample first.
     #[schema(value_type = Vec<Sample>)]
     pub metrics: Vec<Arc<Sample>>,
     pub count: usize,
@@ -225,7 +225,7 @@ pub(super) struct HostEntry {
 }
 
 impl Latest {
-    pub(super) fn from_memory(id: &HostId, newest: &super::memory::Newest) -> Self {
+    pub(super) fn from_memory(id: &HostId, newest: &NewestSample) -> Self {
         let (metrics, agent) = (Arc::clone(&newest.sample), newest.agent.clone());
         Self { host: id.clone(), metrics, agent, source: Source::Memory }
     }
@@ -244,18 +244,18 @@ const MAX_TEXT: usize = 256;
 
 impl Heartbeat {
     /// The rules that it breaks besides those of samples.
-    pub(super) fn breaches(&self) -> Vec<super::sample::Breach> {
+    pub(super) fn violations(&self) -> Vec<super::sample::Violation> {
         let texts =
             [("hostname", &self.hostname), ("agentVersion", &self.agent_version), ("agentStatus", &self.agent_status)];
         let broken = texts.into_iter().filter(|(_, text)| text.len() > MAX_TEXT || text.chars().any(char::is_control));
-        let mut breaches: Vec<_> =
+        let mut violations: Vec<_> =
             broken.map(|(name, _)| (name, "must be at most 256 bytes without control characters")).collect();
         if !(self.uptime.is_finite() && self.uptime >= 0.0) {
-            breaches.push(("uptime", "must not be negative"));
+            violations.push(("uptime", "must not be negative"));
         }
-        breaches
+        violations
             .into_iter()
-            .map(|(name, rule)| super::sample::Breach::new(format!("/heartbeat/{name}"), rule))
+            .map(|(name, rule)| super::sample::Violation::new(format!("/heartbeat/{name}"), rule))
             .collect()
     }
 }
@@ -282,4 +282,13 @@ pub(super) struct LatestPage {
     pub items: Vec<Latest>,
     pub next_cursor: Option<String>,
     pub source: Source,
+}
+
+/// The newest sample of a host, with its agent.
+#[derive(Clone, Debug)]
+pub(super) struct NewestSample {
+    pub sample: Arc<Sample>,
+    pub agent: Option<Arc<Agent>>,
+    /// When the host last sent anything.
+    pub seen: UnixMillis,
 }

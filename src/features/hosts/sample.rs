@@ -130,12 +130,12 @@ impl Sample {
 
 /// A rule that a sample breaks: where, as a JSON pointer into it, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Breach {
+pub(super) struct Violation {
     pub pointer: String,
     pub detail: String,
 }
 
-impl Breach {
+impl Violation {
     pub(super) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
@@ -143,11 +143,11 @@ impl Breach {
 
 impl Sample {
     /// Every rule about values that the sample breaks.
-    pub(super) fn breaches(&self) -> Vec<Breach> {
-        let mut breaches = Vec::new();
+    pub(super) fn violations(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         let mut require = |holds: bool, pointer: &str, rule: &str| {
             if !holds {
-                breaches.push(Breach::new(pointer, rule));
+                violations.push(Violation::new(pointer, rule));
             }
         };
         let is_percentage = |value: f64| (0.0..=100.0).contains(&value);
@@ -169,7 +169,7 @@ impl Sample {
             require(count <= MAX_COUNT, &format!("/network/{name}"), "must be at most 2^53");
         }
         require(self.seq <= MAX_COUNT, "/seq", "must be at most 2^53");
-        breaches
+        violations
     }
 }
 
@@ -182,13 +182,13 @@ pub(super) struct Skew {
 
 impl Skew {
     /// The rule that a timestamp breaks at `now`.
-    pub(super) fn breach(self, timestamp: UnixMillis, now: UnixMillis) -> Option<Breach> {
+    pub(super) fn violation(self, timestamp: UnixMillis, now: UnixMillis) -> Option<Violation> {
         let (earliest, latest) = (now.saturating_sub(self.behind).max(0), now.saturating_add(self.ahead));
         if (earliest..=latest.min(MAX_TIMESTAMP)).contains(&timestamp) {
             return None;
         }
         let rule = format!("must be Unix milliseconds from {earliest} to {latest}: the clock of the agent is far off");
-        Some(Breach::new("/timestamp", rule))
+        Some(Violation::new("/timestamp", rule))
     }
 }
 

@@ -8,22 +8,23 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::HostsConfig;
 use super::error::HostsError;
-use super::history::{History, Order, distinct};
-use super::keys::HostKeys;
-use super::memory::{Host, Memory};
 use super::metrics::HostMetrics;
 use super::model::{Agent, Flushed, HostId, Latest, NewSample, Recent, Source, Stored};
-use super::sample::{Breach, Sample, Skew};
-use super::scripts::Claim;
-use super::spool::{Record, Spool};
-use super::tenancy::{Organisation, Reach};
-use super::writer::Wish;
+use super::sample::{Sample, Skew, Violation};
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
 use crate::deps::Deps;
+use crate::features::hosts::access_scope::AccessScope;
+use crate::features::hosts::ingest::flush_request::FlushRequest;
+use crate::features::hosts::ingest::memory::{Host, Memory};
+use crate::features::hosts::ingest::spool::{Record, Spool};
+use crate::features::hosts::organisation::Organisation;
+use crate::features::hosts::store::history::{History, Order, distinct};
+use crate::features::hosts::store::keys::HostKeys;
+use crate::features::hosts::store::scripts::Claim;
 use crate::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 
 /// Wishes for a batch that may wait; they are all granted by the next one.
-const WISHES: usize = 16;
+const PENDING_REQUESTS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct HostService {
@@ -35,20 +36,23 @@ pub(super) struct HostService {
     pub(super) clock: Clock,
     pub(super) history: History,
     pub(super) spool: Option<Spool>,
-    wishes: mpsc::Sender<Wish>,
+    requests: mpsc::Sender<FlushRequest>,
     numbers: Arc<AtomicU64>,
 }
 
 impl HostService {
-    /// The service, and the wishes that its writer is to grant.
+    /// The service, and the requests that its writer is to grant.
     ///
     /// # Errors
     /// When the machine has no randomness to give.
-    pub(super) fn new(deps: &Deps, config: HostsConfig) -> Result<(Self, mpsc::Receiver<Wish>), getrandom::Error> {
+    pub(super) fn new(
+        deps: &Deps,
+        config: HostsConfig,
+    ) -> Result<(Self, mpsc::Receiver<FlushRequest>), getrandom::Error> {
         let redis = deps.redis.state.clone();
         let metrics = HostMetrics::new(&deps.metrics);
         let keys = HostKeys::new(redis.keys());
-        let (wishes, granted) = mpsc::channel(WISHES);
+        let (requests, granted) = mpsc::channel(PENDING_REQUESTS);
         // Replicas that stamp samples in the same millisecond must not give them the same number.
         let replica = u64::from(getrandom::u32()? >> 12);
         let service = Self {
@@ -59,18 +63,27 @@ impl HostService {
             redis,
             clock: deps.clock.clone(),
             spool: Spool::plan(&config, &deps.tasks, &deps.component_health),
-            wishes,
+            requests,
             config: Arc::new(config),
             numbers: Arc::new(AtomicU64::new(replica << 32)),
         };
         Ok((service, granted))
     }
 
-    /// A new sample as it is kept, stamped where its agent did not.
+    /// The most samples of one request.
+    pub(super) fn request_samples(&self) -> usize {
+        self.config.request_samples
+    }
+
+    pub(super) fn count_refused(&self, samples: usize) {
+        self.metrics.refused.inc_by(samples as u64);
+    }
+
+    /// Turns a new sample into one that is stored: checks it, and adds the time if the agent did not send one.
     ///
     /// # Errors
     /// Every rule that it breaks.
-    pub(super) fn judge(&self, new: &NewSample) -> Result<Sample, Vec<Breach>> {
+    pub(super) fn validate(&self, new: &NewSample) -> Result<Sample, Vec<Violation>> {
         let now = self.clock.now();
         let timestamp = match new.timestamp {
             Some(timestamp) => UnixMillis::try_from(timestamp).unwrap_or(UnixMillis::MAX),
@@ -87,24 +100,24 @@ impl HostService {
             ahead: signed(self.config.max_ahead.as_millis()),
             behind: signed(self.config.max_behind.as_millis()),
         };
-        let mut breaches = sample.breaches();
-        breaches.extend(skew.breach(timestamp, now));
-        if breaches.is_empty() { Ok(sample) } else { Err(breaches) }
+        let mut violations = sample.violations();
+        violations.extend(skew.violation(timestamp, now));
+        if violations.is_empty() { Ok(sample) } else { Err(violations) }
     }
 
-    /// Takes samples in; they reach Redis with the next batch.
+    /// Takes samples in; they scope Redis with the next batch.
     ///
     /// # Errors
     /// [`HostsError::NotFound`] when the host is another organisation's, [`HostsError::TooManyHosts`],
     /// [`HostsError::TooManySamples`].
     pub(super) async fn record(
         &self,
-        reach: &Reach,
+        scope: &AccessScope,
         id: HostId,
         samples: Vec<Sample>,
         agent: Option<Agent>,
     ) -> Result<Stored, HostsError> {
-        let host = self.host_of_writer(reach, id).await?;
+        let host = self.host_of_writer(scope, id).await?;
         // A Redis that is there will take what waits: agents may wait for that, and nothing need be dropped.
         if self.spool.is_none() && self.memory.is_full(samples.len()) && self.redis.report().connected {
             return Err(HostsError::TooManySamples);
@@ -121,34 +134,38 @@ impl HostService {
     }
 
     /// The host, made the caller's when nobody has reported it before.
-    async fn host_of_writer(&self, reach: &Reach, id: HostId) -> Result<Arc<Host>, HostsError> {
+    async fn host_of_writer(&self, scope: &AccessScope, id: HostId) -> Result<Arc<Host>, HostsError> {
         if let Some(host) = self.memory.get(&id) {
-            return if reach.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id }) };
+            return if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id }) };
         }
-        let organisation = reach.owner();
+        let organisation = scope.owner();
         let claim = Claim { key: &self.keys.owner(&id), organisation: &organisation };
         let host = match self.redis.call(&claim).await {
-            Ok(owner) if reach.covers(&owner) => Host::new(id, owner, true),
+            Ok(owner) if scope.covers(&owner) => Host::new(id, owner, true),
             Ok(_) => return Err(HostsError::NotFound { id }),
             Err(fault) if fault.kind == FaultKind::WrongType => return Err(fault.into()),
             // Samples are taken without Redis as well; the batch writer has the claim judged before it writes them.
             Err(_) => Host::new(id, organisation, false),
         };
         let host = self.memory.admit(host)?;
-        if reach.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id: host.id.clone() }) }
+        if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id: host.id.clone() }) }
     }
 
     /// The host in memory, if the caller reaches it; one that only Redis knows is `None`.
     ///
     /// # Errors
     /// [`HostsError::NotFound`], or [`HostsError::Redis`] when neither memory nor Redis can tell whose it is.
-    pub(super) async fn host_of_reader(&self, reach: &Reach, id: &HostId) -> Result<Option<Arc<Host>>, HostsError> {
+    pub(super) async fn host_of_reader(
+        &self,
+        scope: &AccessScope,
+        id: &HostId,
+    ) -> Result<Option<Arc<Host>>, HostsError> {
         let not_found = || HostsError::NotFound { id: id.clone() };
         if let Some(host) = self.memory.get(id) {
-            return if reach.covers(&host.owner) { Ok(Some(host)) } else { Err(not_found()) };
+            return if scope.covers(&host.owner) { Ok(Some(host)) } else { Err(not_found()) };
         }
         match self.owner(id).await? {
-            Some(owner) if reach.covers(&owner) => Ok(None),
+            Some(owner) if scope.covers(&owner) => Ok(None),
             _ => Err(not_found()),
         }
     }
@@ -159,8 +176,8 @@ impl HostService {
     ///
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
-    pub(super) async fn latest(&self, reach: &Reach, id: &HostId) -> Result<Latest, HostsError> {
-        let host = self.host_of_reader(reach, id).await?;
+    pub(super) async fn latest(&self, scope: &AccessScope, id: &HostId) -> Result<Latest, HostsError> {
+        let host = self.host_of_reader(scope, id).await?;
         let known = host.and_then(|host| host.newest());
         let fresh_for = signed(self.config.fresh_for.as_millis());
         if let Some(newest) = known.as_ref().filter(|newest| self.clock.now() - newest.seen < fresh_for) {
@@ -194,8 +211,8 @@ impl HostService {
     ///
     /// # Errors
     /// As [`HostService::latest`].
-    pub(super) async fn recent(&self, reach: &Reach, id: &HostId, count: usize) -> Result<Recent, HostsError> {
-        let host = self.host_of_reader(reach, id).await?;
+    pub(super) async fn recent(&self, scope: &AccessScope, id: &HostId, count: usize) -> Result<Recent, HostsError> {
+        let host = self.host_of_reader(scope, id).await?;
         let (mut metrics, source) =
             self.samples(host.as_deref(), id, 0..=MAX_TIMESTAMP, Order::Descending, count).await?;
         metrics.reverse();
@@ -233,8 +250,8 @@ impl HostService {
     ///
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
-    pub(super) async fn delete(&self, reach: &Reach, id: &HostId) -> Result<(), HostsError> {
-        let owner = match self.host_of_reader(reach, id).await? {
+    pub(super) async fn delete(&self, scope: &AccessScope, id: &HostId) -> Result<(), HostsError> {
+        let owner = match self.host_of_reader(scope, id).await? {
             Some(host) => host.owner.clone(),
             None => self.owner(id).await?.ok_or_else(|| HostsError::NotFound { id: id.clone() })?,
         };
@@ -257,7 +274,7 @@ impl HostService {
     pub(super) async fn flush(&self) -> Result<Flushed, HostsError> {
         let (wish, granted) = oneshot::channel();
         let stopping = || RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied);
-        self.wishes.send(wish).await.map_err(|_| stopping())?;
+        self.requests.send(wish).await.map_err(|_| stopping())?;
         let written = granted.await.map_err(|_| stopping())??;
         Ok(Flushed { written })
     }

@@ -7,15 +7,14 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::anomaly::AnomalyAnswer;
-use super::super::fields::Gauge;
-use super::super::forecast::ForecastAnswer;
 use super::super::model::HostPath;
 use super::super::service::HostService;
-use super::super::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
-use super::super::tenancy::Reach;
-use super::openapi_responses::HostFailures;
 use super::within;
+use crate::features::hosts::access_scope::AccessScope;
+use crate::features::hosts::analysis::anomaly::AnomalyAnswer;
+use crate::features::hosts::analysis::forecast::ForecastAnswer;
+use crate::features::hosts::analysis::gauge::Gauge;
+use crate::features::hosts::read::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
@@ -53,7 +52,6 @@ pub(in super::super) struct SummaryQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/summary", tag = "hosts", operation_id = "get_host_metrics_summary",
     params(HostPath, SummaryQuery),
     responses(
-        HostFailures,
         (status = 200, description = "The buckets that have samples, oldest first; at most 2,232", body = SummaryAnswer)))]
 pub(in super::super) async fn get_summary(
     State(hosts): State<HostService>,
@@ -61,10 +59,10 @@ pub(in super::super) async fn get_summary(
     Path(HostPath { id }): Path<HostPath>,
     Query(query): Query<SummaryQuery>,
 ) -> Result<Json<SummaryAnswer>, Problem> {
-    let reach = Reach::of(&caller, query.org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let SummaryQuery { bucket, start_time, end_time, fields, .. } = query;
     let request = SummaryRequest { bucket, start: start_time, end: end_time, fields };
-    Ok(Json(hosts.summary(&reach, &id, request).await?))
+    Ok(Json(hosts.summary(&scope, &id, request).await?))
 }
 
 /// A field that goes up and down.
@@ -90,7 +88,6 @@ pub(in super::super) struct AnomalyQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/anomaly", tag = "hosts", operation_id = "get_host_metrics_anomaly",
     params(HostPath, AnomalyQuery),
     responses(
-        HostFailures,
         (status = 200, description = "The value, the band and the verdict", body = AnomalyAnswer)))]
 pub(in super::super) async fn get_anomaly(
     State(hosts): State<HostService>,
@@ -98,8 +95,8 @@ pub(in super::super) async fn get_anomaly(
     Path(HostPath { id }): Path<HostPath>,
     Query(AnomalyQuery { field, org_id }): Query<AnomalyQuery>,
 ) -> Result<Json<AnomalyAnswer>, Problem> {
-    let reach = Reach::of(&caller, org_id.as_deref())?;
-    Ok(Json(hosts.anomaly(&reach, &id, field).await?))
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    Ok(Json(hosts.anomaly(&scope, &id, field).await?))
 }
 
 const DEFAULT_HORIZON: usize = 24;
@@ -132,7 +129,6 @@ pub(in super::super) struct ForecastQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/forecast", tag = "hosts", operation_id = "get_host_metrics_forecast",
     params(HostPath, ForecastQuery),
     responses(
-        HostFailures,
         (status = 200, description = "The hours to come, each with its bounds", body = ForecastAnswer)))]
 pub(in super::super) async fn get_forecast(
     State(hosts): State<HostService>,
@@ -140,7 +136,7 @@ pub(in super::super) async fn get_forecast(
     Path(HostPath { id }): Path<HostPath>,
     Query(ForecastQuery { field, horizon, org_id }): Query<ForecastQuery>,
 ) -> Result<Json<ForecastAnswer>, Problem> {
-    let reach = Reach::of(&caller, org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
     let horizon = within("horizon", horizon, DEFAULT_HORIZON, MAX_HORIZON)?;
-    Ok(Json(hosts.forecast(&reach, &id, field, horizon).await?))
+    Ok(Json(hosts.forecast(&scope, &id, field, horizon).await?))
 }

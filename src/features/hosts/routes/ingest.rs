@@ -8,16 +8,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::super::error::HostsError;
-use super::super::ingest::{self, Refusal};
 use super::super::model::{Agent, Heartbeat, HeartbeatAnswer, HeartbeatRequest, HostPath, IngestAnswer, NewSamples};
-use super::super::sample::Breach;
+use super::super::sample::Violation;
 use super::super::service::HostService;
-use super::super::tenancy::Reach;
 use super::OrganisationQuery;
+use super::sample_body::{self, Refusal};
+use crate::features::hosts::access_scope::AccessScope;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, require_json};
-use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 
 /// Add samples of a host.
 ///
@@ -26,15 +25,8 @@ use crate::http::problem::{Problem, ProblemBody};
 /// Sending samples with their timestamps again stores them once.
 #[utoipa::path(post, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "post_host_metrics",
     params(HostPath, OrganisationQuery), request_body = NewSamples,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 202, description = "What was accepted", body = IngestAnswer, links(
-            ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id")))))),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 202, description = "What was accepted", body = IngestAnswer, links(
+            ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id"))))))))]
 pub(in super::super) async fn post_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -44,15 +36,17 @@ pub(in super::super) async fn post_host_metrics(
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
     require_json(&headers)?;
-    let reach = Reach::of(&caller, org_id.as_deref())?;
-    let limit = hosts.config.request_samples;
-    let ingest = ingest::read(&body, limit, |new| hosts.judge(new)).map_err(|refusal| match refusal {
-        Refusal::Problem(problem) => problem,
-        Refusal::Breaches(breaches) => HostsError::Refused(breaches).into(),
-    })?;
-    hosts.metrics.refused.inc_by(ingest.refused.len() as u64);
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    let ingest =
+        sample_body::read(&body, hosts.request_samples(), |new| hosts.validate(new)).map_err(
+            |refusal| match refusal {
+                Refusal::Problem(problem) => problem,
+                Refusal::Violations(violations) => HostsError::Refused(violations).into(),
+            },
+        )?;
+    hosts.count_refused(ingest.refused.len());
     let accepted = ingest.good.len();
-    let stored = hosts.record(&reach, id, ingest.good, None).await?;
+    let stored = hosts.record(&scope, id, ingest.good, None).await?;
     let answer = IngestAnswer { accepted, stored, refused: ingest.refused };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -62,33 +56,28 @@ pub(in super::super) async fn post_host_metrics(
 /// The sample is kept as by `POST /hosts/{id}/metrics`. Agents call `/api/v2/heartbeat`.
 #[utoipa::path(post, path = "/v2/heartbeat", tag = "hosts", operation_id = "post_heartbeat",
     request_body = HeartbeatRequest,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "It was taken", body = HeartbeatAnswer),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "It was taken", body = HeartbeatAnswer)))]
 pub(in super::super) async fn post_heartbeat(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     Json(HeartbeatRequest { organization_slug, host_id, heartbeat }): Json<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
-    let reach = Reach::of(&caller, Some(&organization_slug))?;
-    let mut breaches = heartbeat.breaches();
+    let scope = AccessScope::of(&caller, Some(&organization_slug))?;
+    let mut violations = heartbeat.violations();
     let Heartbeat { hostname, agent_version, agent_status, uptime, metrics } = heartbeat;
-    match hosts.judge(&metrics) {
-        Ok(sample) if breaches.is_empty() => {
+    match hosts.validate(&metrics) {
+        Ok(sample) if violations.is_empty() => {
             let agent = Agent { hostname, agent_version, agent_status, uptime };
-            hosts.record(&reach, host_id, vec![sample], Some(agent)).await?;
+            hosts.record(&scope, host_id, vec![sample], Some(agent)).await?;
             Ok(Json(HeartbeatAnswer { success: true }))
         }
         judged => {
-            let below = |breach: Breach| Breach::new(format!("/heartbeat/metrics{}", breach.pointer), breach.detail);
-            breaches.extend(judged.err().unwrap_or_default().into_iter().map(below));
-            Err(HostsError::Refused(breaches).into())
+            let below = |violation: Violation| {
+                Violation::new(format!("/heartbeat/metrics{}", violation.pointer), violation.detail)
+            };
+            violations.extend(judged.err().unwrap_or_default().into_iter().map(below));
+            Err(HostsError::Refused(violations).into())
         }
     }
 }

@@ -4,8 +4,8 @@
 mod admin;
 mod analysis;
 mod ingest;
-mod openapi_responses;
 mod read;
+mod sample_body;
 
 pub(super) use admin::*;
 pub(super) use analysis::*;

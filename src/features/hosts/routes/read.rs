@@ -9,17 +9,15 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::export::Format;
 use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, RangeAnswer, Recent};
-use super::super::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
-use super::super::tenancy::Reach;
-use super::openapi_responses::HostFailures;
 use super::{OrganisationQuery, within};
+use crate::features::hosts::access_scope::AccessScope;
+use crate::features::hosts::read::export::Format;
+use crate::features::hosts::read::range::{Cursor, RangeRequest};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
-use crate::http::openapi_responses::ReadResponses;
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 use crate::http::reply::Page;
 use crate::http::times::QueryTime;
 
@@ -27,7 +25,6 @@ use crate::http::times::QueryTime;
 #[utoipa::path(get, path = "/hosts/{id}/metrics/latest", tag = "hosts", operation_id = "get_latest_host_metrics",
     params(HostPath, OrganisationQuery),
     responses(
-        HostFailures,
         (status = 200, description = "The newest sample that any replica has taken, at most 5 s old news", body = Latest)))]
 pub(in super::super) async fn get_latest(
     State(hosts): State<HostService>,
@@ -35,8 +32,8 @@ pub(in super::super) async fn get_latest(
     Path(HostPath { id }): Path<HostPath>,
     Query(OrganisationQuery { org_id }): Query<OrganisationQuery>,
 ) -> Result<Json<Latest>, Problem> {
-    let reach = Reach::of(&caller, org_id.as_deref())?;
-    Ok(Json(hosts.latest(&reach, &id).await?))
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    Ok(Json(hosts.latest(&scope, &id).await?))
 }
 
 const DEFAULT_RECENT: usize = 100;
@@ -64,7 +61,6 @@ pub(in super::super) struct RecentQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/recent", tag = "hosts", operation_id = "get_recent_host_metrics",
     params(HostPath, RecentQuery),
     responses(
-        HostFailures,
         (status = 200, description = "The newest samples; `source` says whether Redis could be asked", content(
             (Recent = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_recent(
@@ -74,10 +70,10 @@ pub(in super::super) async fn get_recent(
     Query(RecentQuery { count, format, org_id }): Query<RecentQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let reach = Reach::of(&caller, org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
     let count = within("count", count, DEFAULT_RECENT, MAX_RECENT)?;
     let format = of_windows(format, &headers)?;
-    let recent = hosts.recent(&reach, &id, count).await?;
+    let recent = hosts.recent(&scope, &id, count).await?;
     let samples = recent.metrics.iter().map(|sample| (&id, &**sample));
     Ok(format.answer(samples, None, &recent))
 }
@@ -114,7 +110,6 @@ pub(in super::super) struct RangeQuery {
 #[utoipa::path(get, path = "/hosts/{id}/metrics/range", tag = "hosts", operation_id = "get_host_metrics_range",
     params(HostPath, RangeQuery),
     responses(
-        HostFailures,
         (status = 200, description = "A page of samples; `truncated` when there are more", content(
             (RangeAnswer = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_range(
@@ -124,11 +119,11 @@ pub(in super::super) async fn get_range(
     Query(query): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let reach = Reach::of(&caller, query.org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_RANGE, MAX_RANGE)?;
     let request = RangeRequest { start: query.start_time, end: query.end_time, cursor: query.cursor };
     let format = of_windows(query.format, &headers)?;
-    let page = hosts.range(&reach, &id, request, limit).await?;
+    let page = hosts.range(&scope, &id, request, limit).await?;
     let samples = page.metrics.iter().map(|sample| (&id, &**sample));
     Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
 }
@@ -155,20 +150,15 @@ pub(in super::super) struct ListQuery {
 
 /// List the organisation's hosts in the order of their names.
 #[utoipa::path(get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListQuery),
-    responses(
-        ReadResponses,
-        (status = 200, description = "A page of hosts; while Redis is away, those in memory", body = Page<HostEntry>),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A page of hosts; while Redis is away, those in memory", body = Page<HostEntry>)))]
 pub(in super::super) async fn list_hosts(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<HostEntry>>, Problem> {
-    let reach = Reach::of(&caller, query.org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
-    Ok(Json(hosts.list(&reach, query.cursor.as_ref(), limit).await?))
+    Ok(Json(hosts.list(&scope, query.cursor.as_ref(), limit).await?))
 }
 
 /// Which newest samples are listed, and how.
@@ -199,26 +189,21 @@ const MAX_SCRAPED: usize = 10_000;
 /// Hosts that were silent for longer than `hosts.current_life` are left out. As Prometheus text, this is a scrape target.
 #[utoipa::path(get, path = "/hosts/metrics/latest", tag = "hosts", operation_id = "list_latest_host_metrics",
     params(LatestQuery),
-    responses(
-        ReadResponses,
-        (status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
-            (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain"))),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
+            (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn list_latest(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<LatestQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let reach = Reach::of(&caller, query.org_id.as_deref())?;
+    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let format = Format::of(query.format, &headers);
     let (cursor, limit) = match format {
         Format::Prometheus => (None, MAX_SCRAPED),
         _ => (query.cursor.as_ref(), within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?),
     };
-    let page = hosts.latest_of_all(&reach, cursor, limit).await?;
+    let page = hosts.latest_of_all(&scope, cursor, limit).await?;
     let samples = page.items.iter().map(|latest| (&latest.host, &*latest.metrics));
     Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
 }
