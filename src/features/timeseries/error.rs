@@ -1,7 +1,7 @@
 //! What can go wrong with a series, and how callers see it.
 
 use super::aggregate::GapTooLong;
-use super::backend::chunk::ChunkError;
+use super::chunk::ChunkError;
 use super::series::SeriesKey;
 use crate::http::problem::{self, Problem};
 use crate::problems;

@@ -17,8 +17,10 @@
 
 mod aggregate;
 mod backend;
+mod chunk;
 mod config;
 mod cursor;
+mod description;
 mod error;
 mod export;
 mod families;
@@ -33,13 +35,17 @@ mod platform;
 mod prom;
 mod query;
 mod range;
+mod refusal;
 mod render;
 mod rollup;
+mod rollup_rule;
+mod rollup_state;
 mod routes;
 mod scripts;
 mod series;
 mod service;
 mod tagged;
+mod window;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::backend::{Description, Reason};
+use super::description::Description;
+use super::refusal::RefusalReason;
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::integer;
@@ -267,12 +268,12 @@ impl RefusalCode {
     }
 }
 
-impl From<Reason> for RefusalCode {
-    fn from(reason: Reason) -> Self {
+impl From<RefusalReason> for RefusalCode {
+    fn from(reason: RefusalReason) -> Self {
         match reason {
-            Reason::TooOld => Self::SampleTooOld,
-            Reason::Duplicate => Self::DuplicateSample,
-            Reason::SumOutOfRange => Self::SumOutOfRange,
+            RefusalReason::TooOld => Self::SampleTooOld,
+            RefusalReason::Duplicate => Self::DuplicateSample,
+            RefusalReason::SumOutOfRange => Self::SumOutOfRange,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::backend::SampleBatch;
 use super::backend::Store;
-use super::backend::native::Batch;
 use super::config::{PromConfig, TimeseriesConfig};
 use super::error::TimeseriesError;
 use super::export::Export;
 use super::families::Families;
-use super::index::SeriesIndex;
+use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
 use super::many::{ManyExport, ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
-use crate::redis::{FencingToken, RedisFault};
+use crate::redis::FencingToken;
 
 /// Every request gets a clone: it costs one count, which is what the workers' processors have to agree on.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ impl TimeseriesService {
         if !self.backend.delete(&key, token).await? {
             return Err(TimeseriesError::NotFound(key));
         }
-        self.index.drop_gone(vec![key]).await.unwrap_or_else(|fault| left_for_later(&fault));
+        self.index.drop_gone(vec![key]).await.unwrap_or_else(|fault| warn_not_registered(&fault));
         Ok(())
     }
 
@@ -240,7 +240,7 @@ impl TimeseriesService {
         let mut listed = true;
         for rows in rows.chunks(self.config.batch_samples) {
             let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
-            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples, policy }], token).await;
+            let mut outcomes = self.backend.append(&[SampleBatch { key, samples: &samples, policy }], token).await;
             let outcome = outcomes.pop().unwrap_or_default();
             answer.accepted += outcome.settled - outcome.refused.len();
             answer.stored += outcome.stored;
@@ -259,7 +259,7 @@ impl TimeseriesService {
         }
         if !listed {
             let registered = self.index.register(vec![key.clone()]).await;
-            registered.unwrap_or_else(|fault| left_for_later(&fault));
+            registered.unwrap_or_else(|fault| warn_not_registered(&fault));
         }
         answer.refused.sort_by_key(|refused| refused.index);
         Ok(answer)
@@ -378,9 +378,4 @@ impl TimeseriesService {
         }
         checked
     }
-}
-
-/// The list of series is behind for a moment; the samples are safe.
-pub(super) fn left_for_later(fault: &RedisFault) {
-    tracing::warn!(error = %fault, "the list of series was not brought up to date; the next write tries again");
 }

@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
-use super::native::Batch;
-use super::{BatchOutcome, Description, Order, Stretch, Window, chunk};
+use super::super::chunk;
+use super::super::description::Description;
+use super::super::window::{Order, Window};
+use super::native::SampleBatch;
+use super::{BatchOutcome, SamplePage};
 use crate::clock::Clock;
 use crate::redis::{Fence, FencingToken, Redis, RedisFault, ScriptCall};
 
@@ -17,7 +20,7 @@ use super::super::families::Families;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::rollup::State;
+use super::super::rollup_state::RollupState;
 use super::super::scripts::{
     Advance, Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, OfModule, Read, ReadState,
 };
@@ -137,7 +140,7 @@ impl ModuleBackend {
         window: Window,
         order: Order,
         wanted: usize,
-    ) -> Result<Option<Stretch>, TimeseriesError> {
+    ) -> Result<Option<SamplePage>, TimeseriesError> {
         let limit = wanted.min(self.read_samples);
         let call = Read { keys: &self.keys(key), window, order, limit };
         let Some(found) = self.call(call).await? else { return Ok(None) };
@@ -153,11 +156,11 @@ impl ModuleBackend {
             Order::Asc => Window { from: sample.timestamp + 1, to: window.to },
             Order::Desc => Window { from: window.from, to: sample.timestamp - 1 },
         });
-        Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
+        Ok(Some(SamplePage { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
 
     /// What the rollups of a series hold; `None`: there is no such series; `Some(None)`: it has none.
-    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<State>>, RedisFault> {
+    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<RollupState>>, RedisFault> {
         self.call(ReadState(keys)).await
     }
 
@@ -166,7 +169,7 @@ impl ModuleBackend {
         self.call(Advance(keys)).await.map(|_| ())
     }
 
-    pub(super) async fn append(&self, batches: &[Batch<'_>], token: Option<FencingToken>) -> Vec<BatchOutcome> {
+    pub(super) async fn append(&self, batches: &[SampleBatch<'_>], token: Option<FencingToken>) -> Vec<BatchOutcome> {
         let mut outcomes = Vec::with_capacity(batches.len());
         let mut failed: Option<RedisFault> = None;
         for batches in batches.chunks(self.exchange_batches) {
@@ -191,7 +194,7 @@ impl ModuleBackend {
 
     async fn exchange(
         &self,
-        batches: &[Batch<'_>],
+        batches: &[SampleBatch<'_>],
         token: Option<FencingToken>,
     ) -> Result<Vec<Result<<Append<'static> as ScriptCall>::Reply, RedisFault>>, RedisFault> {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 
+use super::super::description::Description;
+use super::super::window::{Order, Window};
+use super::SamplePage;
 use super::module::ModuleBackend;
 use super::native::NativeBackend;
 use super::packing::Packing;
-use super::{Description, Order, Stretch, Window};
 use crate::clock::{Clock, MAX_TIMESTAMP};
 use crate::redis::{Answers, Backend, Batch, Dedicated, Effect, Key, Redis, RedisFault};
 
@@ -184,7 +186,7 @@ impl Mover {
         let (mut copied, mut rest) = (Copied::default(), Some(EVERYTHING));
         while let Some(window) = rest {
             let found = self.native.read(key, window, Order::Asc, usize::MAX).await?;
-            let Stretch { samples, rest: left } = found.unwrap_or_default();
+            let SamplePage { samples, rest: left } = found.unwrap_or_default();
             copied.read += count(samples.len());
             for samples in samples.chunks(ADDED) {
                 let mut add = redis::cmd("TS.MADD");
@@ -215,7 +217,7 @@ impl Mover {
         let (mut copied, mut rest) = (Copied::default(), Some(EVERYTHING));
         while let Some(window) = rest {
             let found = self.module.read(key, window, Order::Asc, usize::MAX).await?;
-            let Stretch { samples, rest: left } = found.unwrap_or_default();
+            let SamplePage { samples, rest: left } = found.unwrap_or_default();
             copied.read += count(samples.len());
             for samples in samples.chunks(self.batch_samples) {
                 let append = Append {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::chunk;
+use super::super::chunk;
+use super::super::description::Description;
+use super::super::window::{Order, Window};
 use super::packing::Packing;
-use super::{BatchOutcome, Description, Order, Stretch, Window};
+use super::{BatchOutcome, SamplePage};
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::redis::{Fence, FencingToken, KeySpace, Outcome, Redis, RedisFault, ScriptCall};
@@ -15,7 +17,7 @@ use super::super::families::Families;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::rollup::State;
+use super::super::rollup_state::RollupState;
 use super::super::scripts::{
     Advance, Alter, Append, Create, Created, Delete, DeleteRange, Describe, Latest, Read, ReadState,
 };
@@ -29,7 +31,7 @@ const EXCHANGE_SAMPLES: usize = 16_384;
 
 /// A batch on its way to its series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Batch<'a> {
+pub(in crate::features::timeseries) struct SampleBatch<'a> {
     pub key: &'a SeriesKey,
     /// Ascending, equal timestamps in the caller's order; at least one, at most `timeseries.batch_samples`.
     pub samples: &'a [Sample],
@@ -203,7 +205,7 @@ impl NativeBackend {
         window: Window,
         order: Order,
         wanted: usize,
-    ) -> Result<Option<Stretch>, TimeseriesError> {
+    ) -> Result<Option<SamplePage>, TimeseriesError> {
         let limit = (wanted / self.chunk_samples).saturating_add(2).min(self.read_chunks);
         let call = Read { keys: &self.keys(key), window, order, limit };
         let Some(found) = self.call(&call).await? else { return Ok(None) };
@@ -226,7 +228,7 @@ impl NativeBackend {
             Order::Asc => Window { from: timestamp + 1, to: visible.to },
             Order::Desc => Window { from: visible.from, to: timestamp - 1 },
         });
-        Ok(Some(Stretch { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
+        Ok(Some(SamplePage { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
 
     /// Adds batches, pipelined; each has an outcome of its own, in the given order.
@@ -234,7 +236,7 @@ impl NativeBackend {
     /// No two of them may be of one series: in a cluster they would overtake each other.
     pub(in crate::features::timeseries) async fn append(
         &self,
-        batches: &[Batch<'_>],
+        batches: &[SampleBatch<'_>],
         token: Option<FencingToken>,
     ) -> Vec<BatchOutcome> {
         let mut outcomes: Vec<BatchOutcome> = batches.iter().map(|_| BatchOutcome::default()).collect();
@@ -261,7 +263,7 @@ impl NativeBackend {
     }
 
     /// What the rollups of a series hold; `None`: there is no such series; `Some(None)`: it has none.
-    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<State>>, RedisFault> {
+    pub(super) async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<Option<RollupState>>, RedisFault> {
         self.call(&ReadState(keys)).await
     }
 
@@ -271,9 +273,9 @@ impl NativeBackend {
     }
 
     /// How many of the batches travel in one exchange; at least one.
-    fn fitting(&self, batches: &[Batch<'_>]) -> usize {
+    fn fitting(&self, batches: &[SampleBatch<'_>]) -> usize {
         let mut samples = 0;
-        let fits = |batch: &&Batch<'_>| {
+        let fits = |batch: &&SampleBatch<'_>| {
             samples += batch.samples.len();
             samples <= EXCHANGE_SAMPLES
         };
@@ -281,7 +283,7 @@ impl NativeBackend {
     }
 
     /// Sends batches until each is settled: a call does only so much out of order, and takes the rest the next time.
-    async fn exchange(&self, batches: &[Batch<'_>], token: Option<FencingToken>, outcomes: &mut [BatchOutcome]) {
+    async fn exchange(&self, batches: &[SampleBatch<'_>], token: Option<FencingToken>, outcomes: &mut [BatchOutcome]) {
         let keys: Vec<SeriesKeys> = batches.iter().map(|batch| self.keys(batch.key)).collect();
         // Empty for a caller without a token.
         let fences: Vec<Fence> = keys.iter().filter_map(|keys| self.fence(keys, token)).collect();

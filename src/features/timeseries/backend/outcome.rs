@@ -1,7 +1,7 @@
 //! What became of batches.
 
+use super::super::refusal::RefusedSample;
 use super::super::scripts::Append;
-use super::Refused;
 use crate::redis::{RedisFault, ScriptCall};
 
 /// What became of a batch of one series.
@@ -11,7 +11,7 @@ pub(in crate::features::timeseries) struct BatchOutcome {
     pub settled: usize,
     /// How many of them changed the series; the others were there already or were refused.
     pub stored: usize,
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedSample>,
     /// There is no such series, and none was to be created: nothing was stored.
     pub missing: bool,
     /// Why the rest of the batch is not, or not certainly, stored.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::chunk;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
 use super::super::scripts::{Plain, Swap};
-use super::chunk;
 use super::queue::Queue;
 use crate::lifecycle::Tasks;
 use crate::redis::{BadReply, Effect, Redis, RedisFault, ScriptCall};

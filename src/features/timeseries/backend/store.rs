@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::super::description::Description;
+use super::super::window::{Order, Window};
 use super::module::ModuleBackend;
-use super::native::{Batch, NativeBackend};
+use super::native::{NativeBackend, SampleBatch};
 use super::queue::Queue;
-use super::{BatchOutcome, Description, Order, Stretch, Window};
+use super::{BatchOutcome, SamplePage};
 use crate::deps::Deps;
 use crate::redis::{Backend, BackendRecord, Fence, FencingToken, Redis, RedisFault, StoredKind};
 
@@ -15,7 +17,7 @@ use super::super::families::Families;
 use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::rollup::State;
+use super::super::rollup_state::RollupState;
 use super::super::scripts::Created;
 use super::super::series::{Definition, Sample, SeriesKey};
 
@@ -179,7 +181,7 @@ impl Store {
         window: Window,
         order: Order,
         wanted: usize,
-    ) -> Result<Option<Stretch>, TimeseriesError> {
+    ) -> Result<Option<SamplePage>, TimeseriesError> {
         match self.home.backend().await? {
             Backend::Native => self.native.read(key, window, order, wanted).await,
             Backend::Module => self.module.read(key, window, order, wanted).await,
@@ -189,7 +191,7 @@ impl Store {
     /// Adds batches, pipelined; each has an outcome of its own, in the given order. No two may be of one series.
     pub(in crate::features::timeseries) async fn append(
         &self,
-        batches: &[Batch<'_>],
+        batches: &[SampleBatch<'_>],
         token: Option<FencingToken>,
     ) -> Vec<BatchOutcome> {
         let outcomes = match self.home.backend().await {
@@ -209,7 +211,7 @@ impl Store {
     pub(in crate::features::timeseries) async fn rollups(
         &self,
         keys: &SeriesKeys,
-    ) -> Result<Option<Option<State>>, RedisFault> {
+    ) -> Result<Option<Option<RollupState>>, RedisFault> {
         match self.home.backend().await? {
             Backend::Native => self.native.rollups(keys).await,
             Backend::Module => self.module.rollups(keys).await,

@@ -165,3 +165,8 @@ fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFaul
         labels: definition.labels,
     }))
 }
+
+/// Logs that the index is behind; the samples are stored, and the next write of the series registers it.
+pub(super) fn warn_not_registered(fault: &RedisFault) {
+    tracing::warn!(error = %fault, "could not update the index of series; the next write of the series tries again");
+}

@@ -4,10 +4,10 @@
 //! replacing some buckets replaces the blocks they lie in.
 
 use super::super::aggregate::Grid;
-use super::super::backend::Window;
-use super::super::backend::chunk::{self, ChunkError};
+use super::super::chunk::{self, ChunkError};
+use super::super::rollup_rule::Rule;
 use super::super::series::Sample;
-use super::rule::Rule;
+use super::super::window::Window;
 use crate::clock::UnixMillis;
 
 /// About how many buckets a block has.
@@ -77,7 +77,7 @@ pub(super) fn decode(bytes: &[u8], window: Window, out: &mut Vec<Sample>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::RuleText;
+    use super::super::super::rollup_rule::RuleText;
     use super::*;
 
     fn blocks(bucket: &str) -> Blocks {

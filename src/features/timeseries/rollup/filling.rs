@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
-use super::super::backend::{Order, Store, Stretch, Window};
+use super::super::backend::{SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
+use super::super::rollup_rule::Rule;
+use super::super::rollup_state::RollupState;
 use super::super::scripts::Commit;
 use super::super::series::{Sample, SeriesKey};
+use super::super::window::{Order, Window};
 use super::blocks::{self, Blocks};
-use super::rule::Rule;
-use super::state::State;
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::redis::Effect;
@@ -114,7 +115,7 @@ impl Filling {
         &self,
         key: &SeriesKey,
         keys: &SeriesKeys,
-        state: &State,
+        state: &RollupState,
         change: Window,
     ) -> Result<Option<Filled>, TimeseriesError> {
         let visible = Window { from: change.from.max(state.floor()), to: change.to };
@@ -158,7 +159,7 @@ impl Filling {
         let (mut rest, mut read) = (Some(Window { from, to }).filter(|window| from <= window.to), 0);
         while let Some(window) = rest {
             let found = self.backend.read(key, window, Order::Asc, usize::MAX).await?;
-            let Some(Stretch { samples, rest: left }) = found else { return Ok(None) };
+            let Some(SamplePage { samples, rest: left }) = found else { return Ok(None) };
             for job in &mut *jobs {
                 job.feed(&samples);
             }
@@ -211,7 +212,7 @@ struct Job {
 }
 
 impl Job {
-    fn new(rule: &Rule, oldest: Option<UnixMillis>, changed: Window, state: &State) -> Self {
+    fn new(rule: &Rule, oldest: Option<UnixMillis>, changed: Window, state: &RollupState) -> Self {
         let mut grid = rule.grid.clone();
         let floor = state.floor().max(state.floor_of(rule));
         let first = grid.bucket(changed.from.max(floor));

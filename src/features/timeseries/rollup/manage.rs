@@ -3,11 +3,11 @@
 use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
+use super::super::rollup_rule::{self, RuleText};
+use super::super::rollup_state::RollupState;
 use super::super::scripts::{Define, Defined};
 use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
-use super::rule::{self, RuleText};
-use super::state::State;
 use crate::http::problem::Problem;
 use crate::redis::FencingToken;
 
@@ -102,7 +102,7 @@ impl Rollups {
     }
 
     /// `None`: the series has no rollups.
-    async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
+    async fn state(&self, key: &SeriesKey) -> Result<Option<RollupState>, TimeseriesError> {
         let state = self.backend.rollups(&self.backend.keys(key).await?).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
     }
@@ -111,7 +111,7 @@ impl Rollups {
     async fn keep(
         &self,
         key: &SeriesKey,
-        state: Option<&State>,
+        state: Option<&RollupState>,
         texts: &[RuleText],
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
@@ -122,7 +122,7 @@ impl Rollups {
     async fn put(
         &self,
         key: &SeriesKey,
-        state: Option<&State>,
+        state: Option<&RollupState>,
         texts: &[RuleText],
         dropped: Option<&str>,
         token: Option<FencingToken>,
@@ -146,7 +146,7 @@ impl Rollups {
     }
 }
 
-fn texts(state: Option<&State>) -> Vec<RuleText> {
+fn texts(state: Option<&RollupState>) -> Vec<RuleText> {
     state.map(|state| state.rules.iter().map(|rule| rule.text.clone()).collect()).unwrap_or_default()
 }
 
@@ -156,7 +156,7 @@ fn list(texts: &[RuleText]) -> String {
     if texts.is_empty() { String::new() } else { serde_json::to_string(texts).unwrap_or_default() }
 }
 
-fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
+fn view(text: &RuleText, state: Option<&RollupState>) -> RollupEntry {
     RollupEntry {
         id: text.id(),
         bucket: text.bucket.clone(),
@@ -164,7 +164,7 @@ fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
         tz: text.tz.clone(),
         align: text.align,
         retention_ms: text.retention_ms,
-        complete: state.is_some_and(State::is_complete),
+        complete: state.is_some_and(RollupState::is_complete),
     }
 }
 
@@ -175,7 +175,7 @@ fn checked(new: NewRollup) -> Result<RuleText, Violation> {
         tz.as_deref().map(str::parse).transpose().map_err(|rule: String| Violation::new("tz", rule))?;
     let align = align.map(|align| align.0);
     length.grid(zone.as_ref(), align)?;
-    let Some(name) = agg.name().filter(|_| rule::is_possible(agg)) else {
+    let Some(name) = agg.name().filter(|_| rollup_rule::is_possible(agg)) else {
         let rule =
             "has no rollups: one holds avg, sum, min, max, range, count, first, last, std_p, std_s, var_p or var_s";
         return Err(Violation::new("agg", rule));

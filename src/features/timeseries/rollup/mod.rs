@@ -13,12 +13,9 @@ mod blocks;
 mod filling;
 mod manage;
 mod model;
-mod rule;
-mod state;
 mod view;
 
 pub(super) use filling::Filling;
 pub(super) use manage::Rollups;
 pub(super) use model::{NewRollup, RollupEntry};
-pub(super) use state::State;
-pub(super) use view::{Piece, RollupView};
+pub(super) use view::{RollupView, WindowPart};

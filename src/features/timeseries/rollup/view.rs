@@ -1,13 +1,14 @@
 //! A rollup as a query reads it.
 
 use super::super::aggregate::{Aggregation, Grid};
-use super::super::backend::{Store, Window};
+use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
+use super::super::rollup_rule::{self, Fit, Rule};
+use super::super::rollup_state::{RollupState, whole_buckets};
 use super::super::series::{Sample, SeriesKey};
+use super::super::window::Window;
 use super::blocks::{self, Blocks};
-use super::rule::{self, Fit, Rule};
-use super::state::{State, whole_buckets};
 use crate::clock::UnixMillis;
 use crate::redis::Effect;
 
@@ -32,7 +33,7 @@ pub(in crate::features::timeseries) struct RollupView<'a> {
 
 /// The next part of a window.
 #[derive(Debug)]
-pub(in crate::features::timeseries) enum Piece {
+pub(in crate::features::timeseries) enum WindowPart {
     /// Read the samples.
     Samples(Window),
     /// Take these, which are finished buckets by their starts, up to a time that is not included.
@@ -50,7 +51,7 @@ impl<'a> RollupView<'a> {
         aggregation: Aggregation,
         grid: &Grid,
     ) -> Result<Option<Self>, TimeseriesError> {
-        if !rule::is_possible(aggregation) {
+        if !rollup_rule::is_possible(aggregation) {
             return Ok(None);
         }
         let keys = backend.keys(key).await?;
@@ -79,23 +80,23 @@ impl<'a> RollupView<'a> {
     ///
     /// # Errors
     /// [`TimeseriesError`].
-    pub(in crate::features::timeseries) async fn next(&mut self, rest: Window) -> Result<Piece, TimeseriesError> {
+    pub(in crate::features::timeseries) async fn next(&mut self, rest: Window) -> Result<WindowPart, TimeseriesError> {
         let end = rest.to.saturating_add(1);
         for &(start, stop) in &self.solid {
             let solid = whole_buckets(&mut self.rule.grid, start.max(rest.from), stop.min(end));
             let Some((start, stop)) = solid else { continue };
             if start > rest.from {
-                return Ok(Piece::Samples(Window { from: rest.from, to: start - 1 }));
+                return Ok(WindowPart::Samples(Window { from: rest.from, to: start - 1 }));
             }
             let far = self.rule.grid.bucket(start.max(self.oldest).saturating_add(BLOCKS * self.blocks.span)).start;
             let until = stop.min(far);
             return Ok(match self.load(start, until).await? {
-                Some(values) => Piece::Buckets { values, until },
+                Some(values) => WindowPart::Buckets { values, until },
                 // The rollup is gone meanwhile.
-                None => Piece::Samples(rest),
+                None => WindowPart::Samples(rest),
             });
         }
-        Ok(Piece::Samples(rest))
+        Ok(WindowPart::Samples(rest))
     }
 
     /// The newest bucket before a time whose samples have expired.
@@ -120,7 +121,7 @@ impl<'a> RollupView<'a> {
 
     /// Where buckets are left of samples that have expired. The bucket that retention cuts through is one of them, if it
     /// was filled while it had all its samples.
-    async fn outlived(&mut self, state: &State) -> Result<Option<(UnixMillis, UnixMillis)>, TimeseriesError> {
+    async fn outlived(&mut self, state: &RollupState) -> Result<Option<(UnixMillis, UnixMillis)>, TimeseriesError> {
         let floor = state.floor();
         if !self.rule.outlives(state.retention_ms) || floor == 0 {
             return Ok(None);

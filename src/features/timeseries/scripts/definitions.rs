@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::super::backend::Description;
+use super::super::description::Description;
 use super::super::keys::SeriesKeys;
 use super::super::series::{Definition, DuplicatePolicy, Labels};
 use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};

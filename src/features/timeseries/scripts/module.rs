@@ -1,8 +1,8 @@
 //! The same calls where a module keeps the samples: other scripts, which answer alike.
 
-use super::super::backend::Order;
 use super::super::keys::SeriesKeys;
 use super::super::series::DuplicatePolicy;
+use super::super::window::Order;
 use super::samples::records;
 use super::{Advance, Alter, Append, Create, Delete, DeleteRange, Describe, Latest, Read, ReadState, labels_json};
 use crate::lua;

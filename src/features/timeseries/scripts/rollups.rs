@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::super::keys::SeriesKeys;
-use super::super::rollup::State;
+use super::super::rollup_state::RollupState;
 use super::{NO_SERIES, bind_all_keys, decode_flag};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
@@ -65,7 +65,7 @@ pub(in crate::features::timeseries) struct ReadState<'a>(pub &'a SeriesKeys);
 impl ScriptCall for ReadState<'_> {
     type Raw = Vec<Value>;
     /// `None`: there is no such series; `Some(None)`: it has no rollups.
-    type Reply = Option<Option<State>>;
+    type Reply = Option<Option<RollupState>>;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
@@ -99,7 +99,7 @@ impl ScriptCall for ReadState<'_> {
         let unrolled = String::from_utf8_lossy(unrolled).into_owned();
         let times = (*rolled, *from, *trimmed, *retention_ms, *newest);
         let state =
-            State::new(list, *revision, &unrolled, times).map_err(|error| BadReply::new(Self::SCRIPT, error))?;
+            RollupState::new(list, *revision, &unrolled, times).map_err(|error| BadReply::new(Self::SCRIPT, error))?;
         Ok(Some(Some(state)))
     }
 }

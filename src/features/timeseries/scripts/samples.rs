@@ -2,10 +2,11 @@
 
 use redis::Value;
 
-use super::super::backend::chunk::{self, ChunkError};
-use super::super::backend::{Order, Reason, Refused, Window};
+use super::super::chunk::{self, ChunkError};
 use super::super::keys::SeriesKeys;
+use super::super::refusal::{RefusalReason, RefusedSample};
 use super::super::series::{Definition, DuplicatePolicy, Sample};
+use super::super::window::{Order, Window};
 use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
@@ -39,7 +40,7 @@ pub(in crate::features::timeseries) struct Appended {
     pub plain: u64,
     /// The packed chunk that the next sample falls into; empty: none was in the way.
     pub packed: Vec<u8>,
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedSample>,
     /// Whether rollups have something to do.
     pub stale: bool,
 }
@@ -88,12 +89,12 @@ impl ScriptCall for Append<'_> {
             .iter()
             .map(|&[at, reason]| {
                 let reason = match reason {
-                    1 => Reason::TooOld,
-                    2 => Reason::Duplicate,
-                    3 => Reason::SumOutOfRange,
+                    1 => RefusalReason::TooOld,
+                    2 => RefusalReason::Duplicate,
+                    3 => RefusalReason::SumOutOfRange,
                     _ => return Err(bad()),
                 };
-                Ok(Refused { at: size(at)?, reason })
+                Ok(RefusedSample { at: size(at)?, reason })
             })
             .collect::<Result<_, _>>()?;
         Ok(Some(Appended {

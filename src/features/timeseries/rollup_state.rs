@@ -1,13 +1,13 @@
 //! What the rollups of a series hold, and what they do not.
 
-use super::super::aggregate::Grid;
-use super::super::backend::Window;
-use super::rule::{Rule, RuleText, UnknownRule};
+use super::aggregate::Grid;
+use super::rollup_rule::{Rule, RuleText, UnknownRule};
+use super::window::Window;
 use crate::clock::UnixMillis;
 
 /// The rollups of a series at one moment.
 #[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct State {
+pub(super) struct RollupState {
     /// The list as it is stored.
     pub(super) list: String,
     pub(super) rules: Vec<Rule>,
@@ -27,12 +27,12 @@ pub(in crate::features::timeseries) struct State {
     pub(super) newest: Option<UnixMillis>,
 }
 
-impl State {
+impl RollupState {
     /// `times` are those of `rollup_state.lua`: rolled, from, trimmed, retention, newest.
     ///
     /// # Errors
     /// [`UnknownRule`].
-    pub(in crate::features::timeseries) fn new(
+    pub(super) fn new(
         list: String,
         revision: i64,
         unrolled: &str,
@@ -120,12 +120,12 @@ pub(super) fn whole_buckets(grid: &mut Grid, start: UnixMillis, end: UnixMillis)
 mod tests {
     use super::*;
 
-    fn state(unrolled: &str, times: (i64, i64, i64, i64, i64)) -> State {
+    fn state(unrolled: &str, times: (i64, i64, i64, i64, i64)) -> RollupState {
         let list = r#"[{"bucket":"10ms","agg":"sum"},{"bucket":"10ms","agg":"sum","retention_ms":0}]"#;
-        State::new(list.to_owned(), 1, unrolled, times).expect("a state")
+        RollupState::new(list.to_owned(), 1, unrolled, times).expect("a state")
     }
 
-    fn solid(state: &State, rule: usize) -> Vec<(i64, i64)> {
+    fn solid(state: &RollupState, rule: usize) -> Vec<(i64, i64)> {
         state.solid(&state.rules[rule])
     }
 
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn a_list_that_is_not_ours_is_told() {
         for list in ["", "[1]", r#"[{"bucket":"x","agg":"sum"}]"#, r#"[{"bucket":"1d","agg":"x"}]"#] {
-            assert!(State::new(list.to_owned(), 1, "", (0, 0, 0, 0, 0)).is_err(), "{list}");
+            assert!(RollupState::new(list.to_owned(), 1, "", (0, 0, 0, 0, 0)).is_err(), "{list}");
         }
-        assert!(State::new("[]".to_owned(), 1, "5,", (0, 0, 0, 0, 0)).is_err());
+        assert!(RollupState::new("[]".to_owned(), 1, "5,", (0, 0, 0, 0, 0)).is_err());
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::aggregate::{Aggregation, Grid};
-use super::super::query::{BucketLength, Zone};
+use super::aggregate::{Aggregation, Grid};
+use super::query::{BucketLength, Zone};
 use crate::clock::UnixMillis;
 
 /// A rollup as the series' hash holds it.
@@ -40,7 +40,7 @@ pub(super) struct Rule {
 
 /// How a rollup answers a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) enum Fit {
+pub(super) enum Fit {
     /// Its buckets are the query's.
     Same,
     /// Whole buckets of it lie in each of the query's: their numbers take the place of the samples.
@@ -50,7 +50,7 @@ pub(in crate::features::timeseries) enum Fit {
 /// A rollup of the list that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("a rollup that cannot be read: {0}")]
-pub(in crate::features::timeseries) struct UnknownRule(pub String);
+pub(super) struct UnknownRule(pub String);
 
 impl Rule {
     /// # Errors

@@ -4,8 +4,8 @@
 //! timestamps order as the timestamps do, then the value's 64 bits (IEEE 754), both big-endian. A plain chunk is one
 //! byte of version, then its records in ascending order of distinct timestamps.
 
-use super::super::super::series::Sample;
-use super::super::Window;
+use super::super::series::Sample;
+use super::super::window::Window;
 use super::{ChunkError, Ends, from_ordered, ordered};
 
 /// The length of a record.

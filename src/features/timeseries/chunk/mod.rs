@@ -12,8 +12,8 @@ mod plain;
 pub(in crate::features::timeseries) use packed::{pack, unpack};
 pub(in crate::features::timeseries) use plain::{RECORD, decode, encode, plain_chunk};
 
-use super::super::series::Sample;
-use super::Window;
+use super::series::Sample;
+use super::window::Window;
 
 const SIGN: u64 = 1 << 63;
 

@@ -12,8 +12,8 @@ use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, FULL_BATCH_N};
 
-use super::super::super::series::Sample;
-use super::super::Window;
+use super::super::series::Sample;
+use super::super::window::Window;
 use super::{ChunkError, Ends, from_ordered, ordered, plain};
 
 pub(super) const VERSION: u8 = 2;
