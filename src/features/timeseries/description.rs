@@ -5,7 +5,7 @@ use crate::clock::UnixMillis;
 
 /// The definition of a series and the size of its stored samples.
 #[derive(Clone, Debug)]
-pub(super) struct Description {
+pub struct Description {
     pub definition: Definition,
     pub created: UnixMillis,
     /// Samples within retention.

@@ -1,30 +1,28 @@
-//! The seam below which samples are kept.
+//! Storage of series and their samples.
 //!
-//! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
-//! alter, describe, delete, append batches, read raw samples stretch by stretch, delete a window. [`native`] keeps them on
-//! Redis's own types and [`module`] in RedisTimeSeries; [`store`] asks the one that has the series of a deployment.
+//! The other parts of the feature (validation, families, units, paging, aggregation, errors) call [`Store`] and do not know
+//! how the data is laid out. A deployment uses one of two layouts, which a record in Redis names:
+//!
+//! - native: Redis's own types, an open head chunk and sealed chunks before it; see docs/timeseries-storage.md;
+//! - module: a series of RedisTimeSeries under the name that other programs read with TS.RANGE, and a hash beside it with
+//!   the definition. Only raw samples are read from the module: aggregation and everything else is shared, and the
+//!   module's errors in them (TS.REVRANGE aggregates backwards, for one) cannot occur. The module compresses by itself.
+//!
+//! The keys and the last argument of a script tell it the layout, so both layouts use the same scripts and the same code.
+//!
+//! Files in reading order:
+//! - `store.rs`: [`Store`], the operations on one series;
+//! - `append.rs`: appending batches to several series;
+//! - `chunk_packer.rs`: packs sealed chunks in the background, and unpacks them for late samples;
+//! - `pending_series.rs`: the queues of background work;
+//! - `mover.rs`: moves a series to the other layout.
 
-mod module;
+mod append;
+mod chunk_packer;
 mod mover;
-mod native;
-mod outcome;
-pub(super) mod packing;
-pub(super) mod queue;
+mod pending_series;
 mod store;
 
+pub(super) use append::{BatchOutcome, SampleBatch};
 pub(super) use mover::{Moved, Mover};
-pub(super) use native::SampleBatch;
-pub(super) use outcome::BatchOutcome;
-pub(super) use store::{SERIES, Store};
-
-use super::series::Sample;
-use super::window::Window;
-
-/// A page of raw samples.
-#[derive(Debug, Default)]
-pub(super) struct SamplePage {
-    /// In the requested order, within the window and retention.
-    pub samples: Vec<Sample>,
-    /// The part of the window that is still to be read; `None` at its end.
-    pub rest: Option<Window>,
-}
+pub(super) use store::{SamplePage, Store};
