@@ -1,23 +1,26 @@
--- Add one batch of samples to one series; in time order it costs an append, out of order a merge.
--- KEYS[1] series  hash: definition, what is sealed, listed                (all three share a hash tag)
--- KEYS[2] head    string: the newest chunk, plain and still open
--- KEYS[3] chunks  sorted set: sealed chunks, plain or packed, scored by their first timestamp
--- KEYS[4] blocks  hash: the buckets of rollups; only its expiry is touched
+-- Add a batch of samples to a series. In time order this costs an append, out of order a merge.
+-- KEYS[1] series  hash: definition, size of sealed chunks, `listed`              (all four share a hash tag)
+-- KEYS[2] head    string: the newest chunk, plain and still open; in the module: the series with all samples
+-- KEYS[3] chunks  sorted set: sealed chunks, plain or packed, scored by their first timestamp; in the module unused
+-- KEYS[4] blocks  hash: the buckets of rollups; the script only moves its expiry
 -- ARGV[1] batch      n >= 1 records of 16 bytes, timestamps ascending, equal ones in the caller's order
 -- ARGV[2] distinct   1 when all timestamps of the batch differ, else 0
--- ARGV[3] capacity   integer, samples of a full chunk, >= 2
--- ARGV[4] min_life   integer, ms that a series outlives its last write at least
--- ARGV[5] now        integer, Unix ms, or empty for Redis TIME
--- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of a series that this batch
---         creates; retention_ms empty: it creates none
--- ARGV[9] policy     what holds for timestamps that are there already, instead of the series' own; empty: that one
--- Returns {-1} when there is no such series, else {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how
--- many records were dealt with, how many changed the series, whether the index knows the series, how many sealed chunks
--- wait to be packed, the packed chunk that the next record falls into, or '', and for every refused record its position
--- from 0 and 1 too old, 2 duplicate, 3 sum out of range; stale is 1 when rollups have something to do, else 0. The caller
--- unpacks the packed chunk, and sends the rest again.
--- O(n) in time order. Else O(c * capacity + n * log(capacity)) for c touched chunks, c <= MAX_TOUCHED.
-assert(#KEYS == 4 and #ARGV == 9, 'append: 4 keys, 9 arguments')
+-- ARGV[3] capacity   integer, samples of a full chunk, >= 2; in the module: new samples after which rollups are stale
+-- ARGV[4] min_life   integer, milliseconds: the series outlives its last write by at least this
+-- ARGV[5] now        integer, Unix milliseconds; empty: Redis's own clock
+-- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of the series that this batch creates
+--         if none exists; an empty retention_ms creates none
+-- ARGV[9] policy     the policy for timestamps that already exist; empty: that of the series
+-- ARGV[10] layout    'native' or 'module'
+-- Returns {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how many records were processed;
+-- how many changed the series; 1 when the index has the series; how many sealed chunks are still plain; the packed
+-- chunk that the next record falls into, or ''; for every refused record its position from 0, and 1 too old, 2
+-- duplicate or 3 sum out of range; 1 when rollups have something to fill. The caller unpacks the packed chunk and sends
+-- the remaining records again. When the series does not exist, `consumed` is -1.
+-- O(n) in time order, else O(c * capacity + n * log(capacity)) for c changed chunks, c <= MAX_TOUCHED. In the module
+-- O(n * log(chunks)).
+assert(#KEYS == 4 and #ARGV == 10, 'append: 4 keys, 10 arguments')
+local in_module = ARGV[10] == 'module'
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
@@ -42,32 +45,44 @@ end
 local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
   'outlive')
 if not definition[1] then
-  if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
+  if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
+    return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
+  end
   if ARGV[6] == '' then return {-1, 0, 0, 0, '', {}, 0} end
-  redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8],
-    'created', now(), 'sealed', 0, 'sealed_bytes', 0)
-  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+  if in_module then redis.call('TS.CREATE', KEYS[2], 'RETENTION', ARGV[6], 'DUPLICATE_POLICY', ARGV[7]) end
+  redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8], 'created', now())
+  if in_module then
+    redis.call('DEL', KEYS[4])
+  else
+    redis.call('HSET', KEYS[1], 'sealed', 0, 'sealed_bytes', 0)
+    redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+  end
   definition = {ARGV[6], ARGV[7], false, false, false, false, false}
 end
 local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
 local count = #batch / RECORD
 local newest = nil
-local tail = redis.call('GETRANGE', KEYS[2], -RECORD, -1)
-if tail ~= '' then newest = timestamp(tail, 1) end
+if in_module then
+  newest = redis.call('TS.GET', KEYS[2])[1]
+else
+  local tail = redis.call('GETRANGE', KEYS[2], -RECORD, -1)
+  if tail ~= '' then newest = timestamp(tail, 1) end
+end
 local latest = math.max(newest or 0, timestamp(batch, #batch - RECORD + 1))
 local floor = retention > 0 and latest - retention or -1
 
 local stored, refused, recreated = 0, {}, false
 
--- Rollups hold what lies before `rolled`, but for what was changed there since: `unrolled`, a list of `from:to,`.
+-- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of
+-- `from:to,`.
 local rolled, marks = tonumber(definition[5]), {}
 
 local function mark(from, to)
   if rolled and from < rolled then marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ',' end
 end
 
--- Where sealed chunks start that are plain: their first 8 bytes behind the version, one after the other.
+-- The plain sealed chunks: the 8 bytes after the version of each, which are its first timestamp.
 local plain = definition[4] or ''
 
 local function unmark(chunk)
@@ -90,11 +105,11 @@ local function seal(chunk)
   plain = plain .. chunk:sub(2, 9)
 end
 
--- How far a head may grow. Half a chunk stays open after sealing, so that samples which are a little late find theirs
--- open as well.
+-- The size at which the head is sealed. Half a chunk stays open then, so that samples which are a little late still
+-- fall into the head.
 local longest = math.floor(capacity * 3 / 2) * RECORD
 
--- Keeps the newest records open as the head; full chunks before them are sealed.
+-- Stores records as the head; if they are too many, the oldest are sealed in full chunks.
 local function settle_head(bytes)
   local at, full, sealed = 2, capacity * RECORD, 0
   while #bytes - at + 1 > longest do
@@ -118,7 +133,7 @@ local function append(records)
   end
 end
 
--- The record that stays of two with one timestamp, or nil and the reason why the new one is refused.
+-- Returns which of two records with the same timestamp to store, or nil and the reason why the new one is refused.
 local function choose(old, new)
   if policy == 'sum' then
     local sum = struct.unpack('>d', old, 9) + struct.unpack('>d', new, 9)
@@ -133,7 +148,7 @@ local function choose(old, new)
   return old
 end
 
--- The first record at or after `at` that is not before `time`: doubling steps, then bisection.
+-- Returns the position of the first record from `at` that is not before `time`: doubling steps, then bisection.
 local function seek(bytes, at, time)
   if at > #bytes or timestamp(bytes, at) >= time then return at end
   local low, step = at, RECORD
@@ -150,8 +165,8 @@ local function seek(bytes, at, time)
   return high
 end
 
--- Merges the records from `index` on that are before `stop` into a chunk; returns the next index and the new chunk,
--- or nil for the chunk when nothing changed.
+-- Merges the records from `index` that are before `stop` into a chunk. Returns the next index, and the new chunk or nil
+-- when nothing changed.
 local function merge(bytes, index, stop)
   local out, copied, at = {}, 2, 2
   local current, occupied, changed = nil, false, false
@@ -185,8 +200,8 @@ local function merge(bytes, index, stop)
   return index, PLAIN .. table.concat(out) .. bytes:sub(copied)
 end
 
--- Puts a merged chunk in the place of a sealed one, in equal parts when it became too long. The counters go first:
--- they are what a server without memory refuses.
+-- Replaces a sealed chunk by a merged one, in equal parts when that is too long. The counters change first, since a
+-- server that is out of memory refuses them.
 local function replace(old, bytes)
   local total = (#bytes - 1) / RECORD
   local parts = math.ceil(total / capacity)
@@ -201,50 +216,78 @@ local function replace(old, bytes)
   recreated = true
 end
 
-local index = 0
-if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(batch, 1) > newest) then
-  append(batch)
-  index, stored = count, count
-  mark(timestamp(batch, 1), latest)
-end
-
-local touched, packed = 0, ''
-while index < count and touched < MAX_TOUCHED do
-  local time = timestamp(batch, index * RECORD + 1)
-  if time < floor then
-    refused[#refused + 1] = index
-    refused[#refused + 1] = TOO_OLD
+local index, packed = 0, ''
+if in_module then
+  local first, last
+  while index < count do
+    local new = batch:sub(index * RECORD + 1, index * RECORD + RECORD)
+    local time, old, kept, reason = timestamp(new, 1), nil, new, nil
+    if time < floor then
+      kept, reason = nil, TOO_OLD
+    elseif newest and time <= newest then
+      local found = redis.call('TS.RANGE', KEYS[2], exact(time), exact(time))[1]
+      if found then
+        old = new:sub(1, 8) .. struct.pack('>d', tonumber(found[2].ok))
+        kept, reason = choose(old, new)
+      end
+    end
+    if not kept then
+      refused[#refused + 1] = index
+      refused[#refused + 1] = reason
+    elseif kept ~= old then
+      local value = struct.unpack('>d', kept, 9)
+      redis.call('TS.ADD', KEYS[2], exact(time), string.format('%.17g', value), 'ON_DUPLICATE', 'LAST')
+      stored, newest = stored + 1, math.max(newest or 0, time)
+      first, last = first or time, time
+    end
     index = index + 1
-  else
-    touched = touched + 1
-    local head = redis.call('GET', KEYS[2]) or PLAIN
-    local chunk = nil
-    if #head > 1 and time < timestamp(head, 2) then
-      chunk = redis.call('ZREVRANGEBYSCORE', KEYS[3], exact(time), '-inf', 'LIMIT', 0, 1)[1]
-        or redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-    end
-    local merged
-    if chunk and chunk:byte(1) == PACKED then
-      packed = chunk
-      break
-    elseif chunk then
-      local start = exact(timestamp(chunk, 2))
-      local following = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. start, '+inf', 'LIMIT', 0, 1)[1]
-      index, merged = merge(chunk, index, timestamp(following or head, 2))
-      if merged then replace(chunk, merged) end
+  end
+  if first then mark(first, last) end
+else
+  if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(batch, 1) > newest) then
+    append(batch)
+    index, stored = count, count
+    mark(timestamp(batch, 1), latest)
+  end
+
+  local touched = 0
+  while index < count and touched < MAX_TOUCHED do
+    local time = timestamp(batch, index * RECORD + 1)
+    if time < floor then
+      refused[#refused + 1] = index
+      refused[#refused + 1] = TOO_OLD
+      index = index + 1
     else
-      index, merged = merge(head, index, nil)
-      if merged then settle_head(merged) end
+      touched = touched + 1
+      local head = redis.call('GET', KEYS[2]) or PLAIN
+      local chunk = nil
+      if #head > 1 and time < timestamp(head, 2) then
+        chunk = redis.call('ZREVRANGEBYSCORE', KEYS[3], exact(time), '-inf', 'LIMIT', 0, 1)[1]
+          or redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+      end
+      local merged
+      if chunk and chunk:byte(1) == PACKED then
+        packed = chunk
+        break
+      elseif chunk then
+        local start = exact(timestamp(chunk, 2))
+        local following = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. start, '+inf', 'LIMIT', 0, 1)[1]
+        index, merged = merge(chunk, index, timestamp(following or head, 2))
+        if merged then replace(chunk, merged) end
+      else
+        index, merged = merge(head, index, nil)
+        if merged then settle_head(merged) end
+      end
+      if merged then mark(time, timestamp(batch, index * RECORD - RECORD + 1)) end
     end
-    if merged then mark(time, timestamp(batch, index * RECORD - RECORD + 1)) end
   end
 end
 
-if retention > 0 then
-  -- Every chunk that starts before the cutoff is expired as a whole, except the last one of them.
+if retention > 0 and not in_module then
+  -- Every chunk that starts before the floor is expired as a whole, except the last of them.
   local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(floor)) - 1
   if expired > 0 then
-    -- More than a batch can add, so that expired chunks do not gather.
+    -- More than a batch can add, so that expired chunks do not accumulate.
     local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
     local samples, bytes = 0, 0
     for _, chunk in ipairs(redis.call('ZRANGE', KEYS[3], 0, trimmed - 1)) do
@@ -256,10 +299,12 @@ if retention > 0 then
     redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
     if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(floor)) end
   end
-  -- A sixteenth more than promised, so that not every write has to move the expiry.
-  local life = math.max(retention, tonumber(ARGV[4]), tonumber(definition[7] or 0))
-  if recreated or redis.call('PTTL', KEYS[1]) < life then
-    for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, exact(math.ceil(life * 17 / 16))) end
+end
+if retention > 0 then
+  -- A sixteenth longer than necessary, so that not every write has to move the expiry.
+  local ttl = math.max(retention, tonumber(ARGV[4]), tonumber(definition[7] or 0))
+  if recreated or redis.call('PTTL', KEYS[1]) < ttl then
+    for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, exact(math.ceil(ttl * 17 / 16))) end
   end
 end
 
@@ -270,7 +315,7 @@ if rolled then
   local unrolled = (definition[6] or '') .. table.concat(marks)
   if #marks > 0 then
     if #unrolled > MAX_MARKS then
-      -- So many are one: who is filling a part of them begins anew.
+      -- Too many ranges become one; a replica that is filling some of them has to start again.
       local first, last = math.huge, 0
       for from, to in unrolled:gmatch('(%d+):(%d+),') do
         first, last = math.min(first, tonumber(from)), math.max(last, tonumber(to))
@@ -280,9 +325,19 @@ if rolled then
     end
     redis.call('HSET', KEYS[1], 'unrolled', unrolled)
   end
-  local open = redis.call('GETRANGE', KEYS[2], 1, 8)
-  -- Samples must not expire in an open chunk before they are rolled up.
-  local overdue = retention > 0 and rolled < latest - retention / 4
-  if unrolled ~= '' or overdue or #open == 8 and timestamp(open, 1) > rolled then stale = 1 end
+  -- Samples must not expire before rollups are filled from them.
+  local is_overdue = retention > 0 and rolled < latest - retention / 4
+  local is_due
+  if in_module then
+    -- The module may have freed older samples.
+    if floor > tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) then
+      redis.call('HSET', KEYS[1], 'trimmed', exact(floor))
+    end
+    is_due = redis.call('HINCRBY', KEYS[1], 'behind', stored) >= capacity
+  else
+    local first = redis.call('GETRANGE', KEYS[2], 1, 8)
+    is_due = #first == 8 and timestamp(first, 1) > rolled
+  end
+  if unrolled ~= '' or is_overdue or is_due then stale = 1 end
 end
 return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}

@@ -1,12 +1,15 @@
--- Delete the samples of a window from one series.
--- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set      (all three share a hash tag)
--- ARGV[1] from   ARGV[2] to    integers, Unix ms, both inclusive
--- ARGV[3] limit  integer, sealed chunks to look at in one call, >= 2
--- Returns {-1} when there is no such series, else {done, deleted, packed}; while done is 0 the caller calls again, and
--- unpacks the packed chunk first that the window cuts through, if it is not ''. Samples past retention are left to
--- retention.   O(log(chunks) + limit * chunk size)
-assert(#KEYS == 3 and #ARGV == 3, 'delete_range: 3 keys, 3 arguments')
+-- Delete the samples of a window from a series.
+-- KEYS[1] series hash   KEYS[2] head string, or the module's samples   KEYS[3] chunks sorted set   (all share a hash tag)
+-- ARGV[1] from   ARGV[2] to    integers, Unix milliseconds, both inclusive
+-- ARGV[3] limit  integer, >= 2: how many sealed chunks one call examines; the module deletes the window in one call
+-- ARGV[4] layout 'native' or 'module'
+-- Returns {-1, 0, ''} when the series does not exist, else {done, deleted, packed}. While done is 0 the caller calls
+-- again; if `packed` is not empty, it is a packed chunk that the window covers in part, which the caller unpacks first.
+-- Samples past retention are not deleted here.   O(log(chunks) + limit * chunk size); in the module O(samples of the
+-- window)
+assert(#KEYS == 3 and #ARGV == 4, 'delete_range: 3 keys, 4 arguments')
 local PACKED, RECORD = 2, 16
+local in_module = ARGV[4] == 'module'
 
 local function timestamp(bytes, at)
   local high, low = struct.unpack('>I4I4', bytes, at)
@@ -15,20 +18,28 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local retention, rolled, unrolled = unpack(redis.call('HMGET', KEYS[1], 'retention_ms', 'rolled', 'unrolled'))
-if not retention then
-  if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
+local fields = redis.call('HMGET', KEYS[1], 'retention_ms', 'rolled', 'unrolled', 'plain')
+if not fields[1] then
+  if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
+    return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
+  end
   return {-1, 0, ''}
 end
-local head = redis.call('GET', KEYS[2])
-if not head then return {1, 0, ''} end
+local head, newest
+if in_module then
+  newest = redis.call('TS.GET', KEYS[2])[1]
+else
+  head = redis.call('GET', KEYS[2])
+  newest = head and timestamp(head, #head - RECORD + 1)
+end
+if not newest then return {1, 0, ''} end
 
 local from, to, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-retention = tonumber(retention)
-if retention > 0 then from = math.max(from, timestamp(head, #head - RECORD + 1) - retention) end
+local retention = tonumber(fields[1])
+if retention > 0 then from = math.max(from, newest - retention) end
 if from > to then return {1, 0, ''} end
 
--- What remains of a plain chunk, and how many samples went.
+-- Returns what remains of a plain chunk, and how many samples were removed.
 local function cut(bytes)
   local left, right = #bytes + 1, #bytes + 1
   for at = 2, #bytes, RECORD do
@@ -43,7 +54,7 @@ local function cut(bytes)
   return bytes:sub(1, left - 1) .. bytes:sub(right), (right - left) / RECORD
 end
 
--- The same of a packed one, if that can be told from its ends; nil if not.
+-- Returns what `cut` returns for a packed chunk if its first and last timestamp suffice to know it, else nil.
 local function cut_packed(bytes)
   local first, last = timestamp(bytes, 2), timestamp(bytes, 10)
   if last < from or first > to then return bytes, 0 end
@@ -51,10 +62,10 @@ local function cut_packed(bytes)
   return nil
 end
 
-local deleted, packed = 0, ''
-local plain = redis.call('HGET', KEYS[1], 'plain') or ''
-local marks = plain
+local done, deleted, packed = true, 0, ''
+local plain = fields[4] or ''
 
+-- Removes a chunk from the list of plain chunks; returns whether it was on it.
 local function unmark(chunk)
   local start = chunk:sub(2, 9)
   for at = 1, #plain, 8 do
@@ -71,36 +82,30 @@ local function count_out(samples, bytes)
   redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
 end
 
--- Removing goes before adding, so that a server without memory still lets samples be deleted.
+-- Removes the window from a sealed chunk. It removes before it adds, so that samples can be deleted from a server that
+-- is out of memory.
 local function shrink(chunk)
   local is_packed = chunk:byte(1) == PACKED
-  local rest, gone = (is_packed and cut_packed or cut)(chunk)
+  local rest, removed = (is_packed and cut_packed or cut)(chunk)
   if not rest then
     packed = chunk
     return
   end
-  if gone == 0 then return end
+  if removed == 0 then return end
   redis.call('ZREM', KEYS[3], chunk)
-  local marked = unmark(chunk)
-  deleted = deleted + gone
+  local was_marked = unmark(chunk)
+  deleted = deleted + removed
   if #rest > 1 then
     redis.call('ZADD', KEYS[3], exact(timestamp(rest, 2)), rest)
-    if marked then plain = plain .. rest:sub(2, 9) end
-    count_out(gone, #chunk - #rest)
+    if was_marked then plain = plain .. rest:sub(2, 9) end
+    count_out(removed, #chunk - #rest)
   else
-    count_out(gone, #chunk)
+    count_out(removed, #chunk)
   end
 end
 
--- The chunk that `from` falls into starts before it.
-local first = redis.call('ZREVRANGEBYSCORE', KEYS[3], '(' .. exact(from), '-inf', 'LIMIT', 0, 1)[1]
-if first then shrink(first) end
-local inner = redis.call('ZRANGEBYSCORE', KEYS[3], exact(from), exact(to), 'LIMIT', 0, limit)
-for _, chunk in ipairs(inner) do
-  if packed == '' then shrink(chunk) end
-end
-
--- The head holds the newest sample: when it goes as a whole, the last sealed chunk is opened again. Plain, it may be.
+-- Makes the last sealed chunk the head again: the head holds the newest sample, and all of it was deleted. Returns
+-- false if that chunk must be unpacked first.
 local function reopen()
   local chunk = redis.call('ZRANGE', KEYS[3], -1, -1)[1]
   if chunk and chunk:byte(1) == PACKED then
@@ -117,32 +122,45 @@ local function reopen()
   return true
 end
 
-if packed == '' and #inner < limit then
-  local rest, gone = cut(head)
-  if #rest > 1 then
-    if gone > 0 then
-      redis.call('DEL', KEYS[2])
-      redis.call('SET', KEYS[2], rest)
+if in_module then
+  deleted = redis.call('TS.DEL', KEYS[2], exact(from), exact(to))
+else
+  -- The chunk that contains `from` starts before it.
+  local first = redis.call('ZREVRANGEBYSCORE', KEYS[3], '(' .. exact(from), '-inf', 'LIMIT', 0, 1)[1]
+  if first then shrink(first) end
+  local inner = redis.call('ZRANGEBYSCORE', KEYS[3], exact(from), exact(to), 'LIMIT', 0, limit)
+  for _, chunk in ipairs(inner) do
+    if packed == '' then shrink(chunk) end
+  end
+  if packed == '' and #inner < limit then
+    local rest, removed = cut(head)
+    if #rest > 1 then
+      if removed > 0 then
+        redis.call('DEL', KEYS[2])
+        redis.call('SET', KEYS[2], rest)
+      end
+      deleted = deleted + removed
+    elseif reopen() then
+      deleted = deleted + removed
     end
-    deleted = deleted + gone
-  elseif reopen() then
-    deleted = deleted + gone
+  end
+  done = packed == '' and #inner < limit
+  if plain ~= (fields[4] or '') then redis.call('HSET', KEYS[1], 'plain', plain) end
+  -- Keys that were written again expire with the series.
+  local left = redis.call('PTTL', KEYS[1])
+  if left > 0 then
+    redis.call('PEXPIRE', KEYS[2], left)
+    redis.call('PEXPIRE', KEYS[3], left)
   end
 end
-if plain ~= marks then redis.call('HSET', KEYS[1], 'plain', plain) end
--- What rollups hold of the window is no longer true.
-rolled = tonumber(rolled or 0)
--- Who is filling them has read samples that retention hid, and shows again when the newest ones went: he begins anew.
+
+-- The buckets of rollups in the window are no longer valid.
+local rolled = tonumber(fields[2] or 0)
+-- A replica that is filling rollups now has not read samples that retention hid. Deleting the newest samples makes them
+-- visible again, so it has to start again.
 if deleted > 0 and rolled > 0 then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
 if deleted > 0 and from < rolled then
   local changed = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ','
-  redis.call('HSET', KEYS[1], 'unrolled', (unrolled or '') .. changed)
+  redis.call('HSET', KEYS[1], 'unrolled', (fields[3] or '') .. changed)
 end
-
--- Keys that were written anew live as long as the series.
-local left = redis.call('PTTL', KEYS[1])
-if left > 0 then
-  redis.call('PEXPIRE', KEYS[2], left)
-  redis.call('PEXPIRE', KEYS[3], left)
-end
-return {packed == '' and #inner < limit and 1 or 0, deleted, packed}
+return {done and 1 or 0, deleted, packed}

@@ -1,11 +1,15 @@
--- Describe one series.
--- KEYS[1] series hash   KEYS[2] head string   KEYS[3] chunks sorted set      (all three share a hash tag)
--- Returns {-1} when there is no such series, else {retention_ms, duplicate_policy, labels, created, count, chunks,
+-- Describe a series.
+-- KEYS[1] series hash   KEYS[2] head string, or the module's samples   KEYS[3] chunks sorted set   (all share a hash tag)
+-- ARGV[1] layout  'native' or 'module'
+-- Returns {-1} when the series does not exist, else {retention_ms, duplicate_policy, labels, created, count, chunks,
 -- bytes, first, last, packed}, the last three only when it has samples. Samples past retention are not counted, even
--- while their chunk is still there; but those of a packed chunk that retention cuts through are, and its bytes are
--- returned for the caller to look at, else ''.   O(log(chunks) + e * chunk size) for e expired chunks, e <= MAX_EXPIRED
-assert(#KEYS == 3 and #ARGV == 0, 'describe: 3 keys, no arguments')
+-- while their chunk still exists. One exception: the samples of a packed chunk in which retention ends are all counted,
+-- and `packed` is that chunk, so that the caller can correct `count` and `first`; otherwise `packed` is empty.
+-- O(log(chunks) + e * chunk size) for e expired chunks, e <= MAX_EXPIRED; in the module O(expired samples not yet
+-- freed)
+assert(#KEYS == 3 and #ARGV == 1, 'describe: 3 keys, 1 argument')
 local PACKED, RECORD, MAX_EXPIRED = 2, 16, 128
+local in_module = ARGV[1] == 'module'
 
 local function timestamp(bytes, at)
   local high, low = struct.unpack('>I4I4', bytes, at)
@@ -14,24 +18,36 @@ end
 
 local fields = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'labels', 'created', 'sealed', 'sealed_bytes')
 if not fields[1] then
-  if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('WRONGTYPE the hash is no series') end
+  if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
+    return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
+  end
   return {-1}
 end
-local retention, sealed = tonumber(fields[1]), tonumber(fields[5])
-local reply = {retention, fields[2], fields[3], tonumber(fields[4])}
-local head = redis.call('GET', KEYS[2])
-if not head then
-  reply[5], reply[6], reply[7] = 0, 0, 0
+local retention = tonumber(fields[1])
+local reply = {retention, fields[2], fields[3], tonumber(fields[4]), 0, 0, 0}
+local head, last = nil, nil
+if in_module then
+  last = redis.call('TS.GET', KEYS[2])[1]
+else
+  head = redis.call('GET', KEYS[2])
+  last = head and timestamp(head, #head - RECORD + 1)
+end
+if not last then return reply end
+local floor = retention > 0 and math.max(last - retention, 0) or 0
+reply[9], reply[10] = last, ''
+
+if in_module then
+  local info, pairs_of_info = {}, redis.call('TS.INFO', KEYS[2])
+  for at = 1, #pairs_of_info, 2 do info[pairs_of_info[at].ok or pairs_of_info[at]] = pairs_of_info[at + 1] end
+  reply[5], reply[6], reply[7] = info.totalSamples, info.chunkCount, info.memoryUsage
+  reply[8] = redis.call('TS.RANGE', KEYS[2], string.format('%.0f', floor), '+', 'COUNT', 1)[1][1]
   return reply
 end
 
-local chunks = redis.call('ZCARD', KEYS[3])
-local count = sealed + (#head - 1) / RECORD
-local last = timestamp(head, #head - RECORD + 1)
-local floor = retention > 0 and last - retention or 0
-reply[6], reply[7] = chunks + 1, #head + tonumber(fields[6])
+local count = tonumber(fields[5]) + (#head - 1) / RECORD
+reply[6], reply[7] = redis.call('ZCARD', KEYS[3]) + 1, #head + tonumber(fields[6])
 
--- Leaves a chunk's expired records out of the count; the first one that is not expired, if there is one.
+-- Subtracts the expired records of a plain chunk from the count; returns the first timestamp within retention, or nil.
 local function first_visible(bytes)
   for at = 2, #bytes, RECORD do
     local time = timestamp(bytes, at)
@@ -40,14 +56,14 @@ local function first_visible(bytes)
   end
 end
 
-local first, cut = nil, ''
+local first = nil
 for at = 0, MAX_EXPIRED do
   local chunk = redis.call('ZRANGE', KEYS[3], at, at)[1]
   if chunk and chunk:byte(1) == PACKED then
     if timestamp(chunk, 2) >= floor then
       first = timestamp(chunk, 2)
     elseif timestamp(chunk, 10) >= floor then
-      first, cut = floor, chunk
+      first, reply[10] = floor, chunk
     else
       count = count - struct.unpack('>I4', chunk, 18)
     end
@@ -56,5 +72,5 @@ for at = 0, MAX_EXPIRED do
   end
   if first or not chunk then break end
 end
-reply[5], reply[8], reply[9], reply[10] = count, first or floor, last, cut
+reply[5], reply[8] = count, first or floor
 return reply

@@ -1,12 +1,12 @@
--- Store buckets of one series' rollups, if nobody else has filled in any meanwhile.
+-- Store buckets of the rollups of a series, unless another replica has stored some since the samples were read.
 -- KEYS[1] series hash   KEYS[2] blocks hash      (both share a hash tag)
 -- ARGV[1] revision  integer, as it was when the samples were read
--- ARGV[2] done      the beginning of `unrolled`, a list of `from:to,`, that is dealt with
--- ARGV[3] rest      what is left of it, in its place
--- ARGV[4] from      integer, Unix ms: rollups are filled from here on at most; empty: as before
--- ARGV[5 ..]        field, block, field, block, ...: a block's bytes under `name@start`, or the start of a rollup's oldest
---                   block under `name`; an empty block is removed
--- Returns 1, or 0 when somebody else was faster.   O(blocks)
+-- ARGV[2] done      the beginning of `unrolled`, a list of `from:to,`, that these buckets cover
+-- ARGV[3] rest      the part of `done` that is still to be filled, which takes its place
+-- ARGV[4] from      integer, Unix milliseconds: rollups are not filled before this time; empty leaves it unchanged
+-- ARGV[5 ..]        field, value, field, value, ...: the bytes of a block under `name@start`, or the start of a rollup's
+--                   oldest block under `name`; an empty value removes the field
+-- Returns 1, or 0 when another replica has stored buckets since.   O(blocks)
 assert(#KEYS == 2 and #ARGV >= 4 and #ARGV % 2 == 0, 'rollup_commit: 2 keys, 4 arguments and pairs')
 local revision, unrolled = unpack(redis.call('HMGET', KEYS[1], 'revision', 'unrolled'))
 if revision ~= ARGV[1] or unrolled:sub(1, #ARGV[2]) ~= ARGV[2] then return 0 end
@@ -17,7 +17,7 @@ for at = 5, #ARGV, 2 do
     redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
   end
 end
--- What was changed while the samples were read stands behind what was dealt with, and stays.
+-- Changes made while the samples were read come after `done` in the list, and stay.
 redis.call('HSET', KEYS[1], 'unrolled', ARGV[3] .. unrolled:sub(#ARGV[2] + 1))
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(redis.call('HGET', KEYS[1], 'rolled_from') or 0) then

@@ -1,4 +1,4 @@
-//! `migrate timeseries`: series on their way to RedisTimeSeries and back.
+//! `migrate timeseries`: moving series to RedisTimeSeries and back.
 
 use std::process::{Output, Stdio};
 
@@ -12,9 +12,9 @@ fn migrate(to: &str, url: &str, prefix: &str) -> Output {
     migration("timeseries", to, url, prefix).output().expect("the binary runs")
 }
 
-/// A service that begins without the module, and follows the record at once.
+/// A service that starts with native series, and follows the record quickly.
 async fn service(url: &str) -> TestApp {
-    // A slow moment of the machine is not a failure.
+    // A slow machine must not appear as a failure.
     let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
     let config = "redis.check_interval = \"50ms\"\ntimeseries.backend = \"native\"\ntimeseries.chunk_samples = 16";
     TestApp::builder().config(&on_module_redis(url)).config(patience).config(config).spawn().await
@@ -38,7 +38,7 @@ fn a_migration_needs_a_redis_that_has_the_module() {
     assert_eq!(nowhere.status.code(), Some(64), "{}", said(&nowhere));
 }
 
-/// Everything that a caller sees of the series, but for where and how they are kept.
+/// Everything that a client sees of the series, without the fields that depend on the backend.
 async fn seen(app: &TestApp) -> Value {
     let mut seen = Vec::new();
     let list = app.get("/timeseries?limit=100").await.expect(200).json();
@@ -78,7 +78,7 @@ async fn rollups_are_filled(app: &TestApp, series: &str) {
     eventually("rollups are filled", filled).await;
 }
 
-/// Values whose bits a text easily loses.
+/// Values whose bits are easily lost in text.
 const VALUES: [f64; 8] = [0.1, -0.0, 5e-324, f64::MAX, -1.7e-300, 1.0, 9_664.148_145_403_773, f64::MIN_POSITIVE];
 
 async fn fill(app: &TestApp) {
@@ -129,7 +129,7 @@ async fn series_move_with_their_definitions_rollups_and_bits_and_back_again() {
 }
 
 #[tokio::test]
-async fn writes_go_on_where_the_series_are() {
+async fn writes_continue_after_a_migration() {
     let Some(url) = module_redis_url() else { return };
     let app = service(&url).await;
     fill(&app).await;
@@ -159,7 +159,7 @@ async fn writes_go_on_where_the_series_are() {
 }
 
 #[tokio::test]
-async fn a_migration_that_is_killed_is_finished_by_the_next() {
+async fn the_next_migration_finishes_one_that_was_killed() {
     let Some(url) = module_redis_url() else { return };
     let app = service(&url).await;
     let (series, points) = (60, 400);
@@ -197,7 +197,7 @@ async fn a_migration_that_is_killed_is_finished_by_the_next() {
 }
 
 #[tokio::test]
-async fn what_is_no_series_of_ours_is_left() {
+async fn keys_that_do_not_hold_a_series_are_left() {
     let Some(url) = module_redis_url() else { return };
     let app = service(&url).await;
     write(&app, "/timeseries/energy:consumption:MTR-001", vec![sample(1, 1.0)]).await;

@@ -1,5 +1,5 @@
-//! Which backend keeps the series, and that the answers do not tell: every program of changes and questions is sent to
-//! both, if the tests know a Redis that has the module.
+//! The backend that stores the series, and that answers do not depend on it: every program of changes and queries is sent to
+//! both backends, if `GTX_TEST_MODULE_REDIS_URL` names a Redis that has the module.
 
 use axum::http::Method;
 use proptest::prelude::*;
@@ -23,17 +23,17 @@ async fn the_first_replica_decides_and_all_others_follow() {
         ready["status"] == "degraded"
             && ready.to_string().contains("timeseries.backend is `module`, but series are kept `native`")
     };
-    eventually("readiness tells that the wish is not met", told).await;
+    eventually("readiness reports that the configured backend is not in use", told).await;
     assert_eq!(second.get("/timeseries/energy:consumption:a/latest").await.expect(200).json()["value"], 1.0);
 }
 
 #[tokio::test]
-async fn series_of_a_module_that_is_not_there_are_refused_and_nothing_else_is_used() {
+async fn series_of_a_missing_module_are_unavailable_and_no_other_backend_is_used() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     app.redis().command::<()>(&["SET", RECORD, "module"]);
     let told =
         async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
-    eventually("readiness tells that the module is missing", told).await;
+    eventually("readiness reports that the module is missing", told).await;
     let body = json!({ "samples": [sample(1, 1.0)] });
     let refused = app.post("/timeseries/energy:consumption:a/samples", body).await;
     assert_eq!(refused.expect_problem(503, "redis-unavailable")["outcome"], "not_applied");
@@ -42,18 +42,18 @@ async fn series_of_a_module_that_is_not_there_are_refused_and_nothing_else_is_us
 }
 
 #[tokio::test]
-async fn a_wish_for_the_module_is_not_written_down_where_it_is_not() {
+async fn a_preference_for_a_missing_module_is_not_recorded() {
     let config = "timeseries.backend = \"module\"\nredis.check_interval = \"50ms\"";
     let app = TestApp::builder().config(config).spawn().await;
     let told =
         async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
-    eventually("readiness tells that the module is missing", told).await;
+    eventually("readiness reports that the module is missing", told).await;
     app.get("/timeseries/energy:consumption:a").await.expect_problem(503, "redis-unavailable");
     assert_eq!(app.redis().command::<i64>(&["EXISTS", RECORD]), 0);
 }
 
 #[tokio::test]
-async fn a_record_of_a_newer_version_is_not_written_over() {
+async fn a_record_of_a_newer_version_is_not_overwritten() {
     let app = TestApp::spawn().await;
     app.redis().command::<()>(&["SET", RECORD, "columns"]);
     let other = TestApp::builder().beside(&app).unready().spawn().await;
@@ -62,9 +62,9 @@ async fn a_record_of_a_newer_version_is_not_written_over() {
     assert_eq!(app.redis().command::<String>(&["GET", RECORD]), "columns");
 }
 
-/// The service on the server with the module, in a part of it of its own; `None` without one.
+/// A service on the Redis with the module, under its own key prefix; `None` if there is no such Redis.
 async fn on_the_module() -> Option<TestApp> {
-    // A slow moment of the machine is not a difference.
+    // A slow machine must not appear as a difference.
     let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
     Some(
         TestApp::builder().config(&on_module_redis(&module_redis_url()?)).config(patience).config(ROLLED).spawn().await,
@@ -125,7 +125,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 3..16)
 }
 
-/// The status and the body as they were sent, but for what a description says of how the samples are kept.
+/// The status and the body, without the fields of a description that depend on the backend.
 fn shown(reply: &Reply) -> (u16, String) {
     let status = reply.status.as_u16();
     if let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body)
@@ -227,7 +227,7 @@ fn both_backends_answer_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn the_module_keeps_samples_under_the_platforms_names() {
+async fn the_module_stores_samples_under_the_platforms_names() {
     let Some(app) = on_the_module().await else { return };
     let series = "/timeseries/energy:consumption:a";
     write(&app, series, vec![sample(1, 1.5), sample(5, -0.0), sample(3, f64::MAX)]).await;
@@ -236,7 +236,7 @@ async fn the_module_keeps_samples_under_the_platforms_names() {
     let described = app.get(series).await.expect(200).json();
     assert_eq!((&described["backend"], &described["count"]), (&json!("module"), &json!(3)));
     let name = app.state().keys().key("energy:consumption:a");
-    assert_eq!(command::<i64>(&app, &["TS.DEL", name.as_str(), "3", "4"]).await, 1, "it is the module's own series");
+    assert_eq!(command::<i64>(&app, &["TS.DEL", name.as_str(), "3", "4"]).await, 1, "it is a series of the module");
     app.delete(series).await.expect(204);
     assert_eq!(command::<i64>(&app, &["EXISTS", name.as_str()]).await, 0);
 }

@@ -1,4 +1,4 @@
-//! Series while Redis is away, slow, restarted or full.
+//! Series while Redis is unavailable, slow, restarted or full.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn samples(count: i64) -> Value {
 }
 
 #[tokio::test]
-async fn every_route_says_that_redis_is_away_and_works_again_afterwards() {
+async fn every_route_reports_that_redis_is_unavailable_and_works_again_afterwards() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.post(&format!("{METER}/samples"), samples(3)).await.expect(200);
     app.proxy().cut();
@@ -36,7 +36,7 @@ async fn every_route_says_that_redis_is_away_and_works_again_afterwards() {
 }
 
 #[tokio::test]
-async fn a_write_without_an_answer_is_unknown_and_may_be_sent_again() {
+async fn the_outcome_of_a_write_without_an_answer_is_unknown_and_it_can_be_sent_again() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.post(&format!("{METER}/samples"), samples(3)).await.expect(200);
     app.proxy().stall();
@@ -53,13 +53,13 @@ async fn a_write_without_an_answer_is_unknown_and_may_be_sent_again() {
 }
 
 #[tokio::test]
-async fn a_load_that_loses_redis_says_how_far_it_came() {
+async fn a_stream_that_loses_redis_reports_how_many_samples_were_stored() {
     let app = TestApp::builder().behind_proxy().config("timeseries.buffer_samples = 1\n").spawn().await;
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Result<String, std::convert::Infallible>>();
     let body = axum::body::Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let line = |time: i64| format!("{{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":{time},\"value\":1}}\n");
     let feed = async {
-        // After the first batch the series is listed; after the second nothing more is on its way.
+        // After the first batch the series is listed; after the second no request is in flight.
         for time in [1, 2] {
             sender.send(Ok(line(time))).expect("the body is read");
             let stored = async || {
@@ -79,7 +79,7 @@ async fn a_load_that_loses_redis_says_how_far_it_came() {
 }
 
 #[tokio::test]
-async fn everything_is_there_after_a_restart_of_redis() {
+async fn everything_is_stored_after_a_restart_of_redis() {
     let app = TestApp::builder()
         .redis_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
         .spawn()

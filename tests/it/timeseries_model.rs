@@ -1,4 +1,4 @@
-//! Series against a model of a few lines: random batches, out of order, under every duplicate policy.
+//! Series compared with a small model: random batches, out of order, under every duplicate policy.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ enum Step {
     Pack,
 }
 
-/// What a series should hold.
+/// The expected contents of a series.
 #[derive(Debug, Default)]
 struct Model {
     policy: &'static str,
@@ -27,7 +27,7 @@ struct Model {
 }
 
 impl Model {
-    /// Accepted, stored, refused.
+    /// Returns the numbers of accepted, stored and refused samples.
     fn write(&mut self, batch: &[(i64, f64)]) -> (usize, usize, usize) {
         let newest = self.samples.keys().next_back().copied();
         let latest = batch.iter().map(|&(time, _)| time).chain(newest).max().unwrap_or(0);
@@ -76,7 +76,7 @@ impl Model {
 
 fn steps(with_deletes: bool) -> impl Strategy<Value = Vec<Step>> {
     let value = prop_oneof![Just(0.0), Just(-0.0), Just(1.0), Just(2.0), Just(5e-324), -1e6..1e6];
-    // Dense and sparse times, so that batches hit stored samples, fall between them and overtake them.
+    // Dense and sparse times, so that batches hit stored samples, and fall between and after them.
     let time = prop_oneof![0_i64..300, 0_i64..3_000];
     let write = proptest::collection::vec((time, value), 1..60).prop_map(Step::Write);
     let ordered = (0_i64..2_000, 1_usize..80)
@@ -120,7 +120,7 @@ async fn agrees(app: &TestApp, series: &str, model: &mut Model, steps: &[Step]) 
     Ok(())
 }
 
-/// Each case is a series of its own on one server, with chunks so short that they are sealed and split all the time.
+/// Each case is a separate series on one server, with chunks so short that they are sealed and split all the time.
 fn check(name: &str, policy: &'static str, retention: i64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let app = runtime.block_on(TestApp::builder().config("timeseries.chunk_samples = 16\n").spawn());

@@ -1,11 +1,11 @@
-//! Sealed chunks are packed behind the writers' backs, and nobody can tell but by their size.
+//! Sealed chunks are packed in the background, which changes nothing but their size.
 
 use serde_json::json;
 
 use crate::support::{TestApp, eventually};
 use crate::timeseries::{bits, read, sample, write};
 
-/// Half-hourly readings with three decimals and some noise, as a meter has them.
+/// Half-hourly readings with three decimals and some noise, like those of a meter.
 fn readings(count: i64) -> Vec<(i64, f64)> {
     let value = |n: i64| f64::from(i32::try_from(n * 7_919 % 1_237).expect("small")) / 1_000.0;
     (0..count).map(|n| (n * 1_800_000, value(n))).collect()
@@ -25,7 +25,7 @@ pub async fn packed(app: &TestApp, name: &str) {
     .await;
 }
 
-/// How many chunks have which version.
+/// The numbers of plain and packed chunks.
 fn versions(app: &TestApp, name: &str) -> (usize, usize) {
     let chunks: Vec<Vec<u8>> = app.redis().command(&["ZRANGE", &format!("ts:chunks:{{{name}}}"), "0", "-1"]);
     let of = |version: u8| chunks.iter().filter(|chunk| chunk.first() == Some(&version)).count();
@@ -54,7 +54,7 @@ async fn a_years_readings_take_less_than_three_bytes_each() {
 }
 
 #[tokio::test]
-async fn late_samples_find_their_place_in_packed_chunks_under_every_policy() {
+async fn late_samples_are_merged_into_packed_chunks_under_every_policy() {
     let app = TestApp::spawn().await;
     let late = [(1_800_000_i64, 5.0), (1_800_001, 6.0), (1_800_000_000, 0.0), (2_000_000_000, 7.0)];
     for policy in ["last", "first", "min", "max", "sum", "block"] {
@@ -91,7 +91,7 @@ async fn windows_are_deleted_from_packed_chunks() {
     let mut all = readings(3_000);
     store(&app, SERIES, &all).await;
     packed(&app, NAME).await;
-    // Within one chunk, across several, and everything from the middle of a packed one to the end.
+    // Within one chunk, across several chunks, and from the middle of a packed chunk to the end.
     for (from, to) in [(100, 200), (300, 1_700), (1_900, 3_000)] {
         let (from, to) = (from * 1_800_000, to * 1_800_000);
         let before = all.len();
@@ -111,7 +111,7 @@ async fn windows_are_deleted_from_packed_chunks() {
     assert_eq!(read(&app, SERIES, "", 10_000).await, bits(&all));
 }
 
-/// One replica packs what the other deletes from: chunks change between being read and being packed.
+/// One replica packs chunks while the other deletes from them: chunks change between reading and packing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_deletion_leaves_plain_is_packed() {
     let packing = TestApp::builder().config("timeseries.chunk_samples = 16\n").spawn().await;
@@ -131,7 +131,7 @@ async fn what_a_deletion_leaves_plain_is_packed() {
 }
 
 #[tokio::test]
-async fn a_description_counts_what_retention_shows_of_a_packed_chunk() {
+async fn a_description_counts_the_samples_of_a_packed_chunk_within_retention() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
     store(&app, "/timeseries/a", &readings(2_000)).await;
@@ -166,7 +166,7 @@ async fn what_a_stopped_replica_left_plain_is_packed_after_the_next_write() {
     let app = TestApp::spawn().await;
     store(&app, SERIES, &readings(1_500)).await;
     packed(&app, NAME).await;
-    // As if the replica had stopped between sealing and packing.
+    // This is the state after a replica stopped between sealing and packing.
     let script = "
         local plain = {'\\1'}
         for n = 0, 511 do

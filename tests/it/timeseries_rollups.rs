@@ -1,4 +1,4 @@
-//! Rollups: they fill themselves, follow every change, and never change an answer.
+//! Rollups fill in the background, follow every change, and never change an answer.
 
 use axum::http::Method;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ async fn add(app: &TestApp, series: &str, rollup: Value) -> Reply {
     app.post(&format!("{series}/rollups"), rollup).await
 }
 
-/// Waits until the rollups hold all that they should.
+/// Waits until the rollups are complete.
 async fn filled(app: &TestApp, series: &str) {
     let complete = async || {
         let list = app.get(&format!("{series}/rollups")).await.expect(200).json();
@@ -31,7 +31,7 @@ async fn range(app: &TestApp, series: &str, query: &str) -> Value {
     app.get(&format!("{series}/range?{query}")).await.expect(200).json()["samples"].clone()
 }
 
-/// How often the series' samples have been read by now.
+/// How often samples have been read so far.
 async fn reads(app: &TestApp) -> f64 {
     let text = app.get("/metrics").await.text();
     let line = "timeseries_script_duration_seconds_count{script=\"timeseries/read.lua\"}";
@@ -39,7 +39,7 @@ async fn reads(app: &TestApp) -> f64 {
 }
 
 #[tokio::test]
-async fn a_rollup_is_filled_from_the_past_and_follows_the_present() {
+async fn a_rollup_is_filled_from_old_samples_and_follows_new_ones() {
     let app = TestApp::builder().config(SHORT).spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
     let hours = |range: std::ops::Range<i64>| range.map(|n| sample(n * HOUR / 4, 0.1)).collect::<Vec<_>>();
@@ -59,7 +59,7 @@ async fn a_rollup_is_filled_from_the_past_and_follows_the_present() {
 }
 
 #[tokio::test]
-async fn a_rolled_range_reads_few_samples() {
+async fn a_range_with_a_rollup_reads_few_samples() {
     let app = TestApp::builder().config(SHORT).config("timeseries.read_chunks = 2").spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
     write(&app, "/timeseries/a", (0..4_000).map(|n| sample(n * HOUR, 0.1)).collect()).await;
@@ -101,7 +101,7 @@ async fn rollups_are_listed_added_once_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_rollup_that_makes_no_sense_is_refused() {
+async fn an_invalid_rollup_is_refused() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
     for (body, pointer) in [
@@ -129,7 +129,7 @@ async fn a_rollup_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn buckets_outlive_their_samples_for_as_long_as_the_rollup_says() {
+async fn buckets_outlive_their_samples_for_the_retention_of_the_rollup() {
     let app = TestApp::builder().config(SHORT).spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 200 * HOUR })).await.expect(201);
     for rollup in [
@@ -143,7 +143,7 @@ async fn buckets_outlive_their_samples_for_as_long_as_the_rollup_says() {
         write(&app, "/timeseries/a", (0..24).map(|n| sample((day * 24 + n) * HOUR, 1.0)).collect()).await;
         filled(&app, "/timeseries/a").await;
     }
-    // The newest sample is hour 719: samples stay from hour 519 on, sums from hour 239 on.
+    // The newest sample is hour 719: samples are kept from hour 519, sums from hour 239.
     let sums = range(&app, "/timeseries/a", "agg=sum&bucket=1d").await;
     let expected: Vec<Value> = (10..30).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 24.0 })).collect();
     assert_eq!(sums, json!(expected));
@@ -176,7 +176,7 @@ async fn samples_that_expire_in_the_open_chunk_are_rolled_up_before() {
 }
 
 #[tokio::test]
-async fn another_retention_has_rollups_filled_again() {
+async fn rollups_are_filled_again_after_a_change_of_retention() {
     let app = TestApp::builder().config(SHORT).spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
     write(&app, "/timeseries/a", (0..500).map(|n| sample(n * HOUR, 1.0)).collect()).await;
@@ -210,7 +210,8 @@ async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_anot
     let changed = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
     assert_eq!((&expected[0]["value"], &changed[0]["value"]), (&json!(24.0), &json!(34.0)));
     filled(&first, "/timeseries/a").await;
-    // As if the process had ended between a late write and the filling: the change is noted, the numbers are not there.
+    // This is the state after the process stopped between a late write and the filling: the change is noted, and the values
+    // are missing.
     first.redis().command::<i64>(&["HDEL", "ts:rollups:{ts:a}", "sum:1d@0"]);
     first.redis().command::<i64>(&["HSET", "ts:a", "unrolled", "0:1799999999,"]);
     let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;
@@ -228,7 +229,7 @@ async fn two_replicas_fill_one_rollup() {
     for rollup in [json!({ "bucket": "1h", "agg": "sum" }), json!({ "bucket": "1d", "agg": "count" })] {
         add(&first, "/timeseries/a", rollup).await.expect(201);
     }
-    // Both write everywhere, over and over, so that each changes what the other one is about to fill.
+    // Both write to all buckets repeatedly, so that each changes buckets that the other is about to fill.
     let send = async |app: &TestApp, offset: i64| {
         for round in 0..60 {
             let batch = (0..40).map(|n| sample((n * 53 + round * 17 + offset) % 1_000 * HOUR / 4, 1.0)).collect();
@@ -257,13 +258,13 @@ async fn two_replicas_fill_one_rollup() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_retention_has_cut_is_not_believed_when_retention_goes_back() {
+async fn a_bucket_with_expired_samples_is_not_used_when_a_deletion_makes_them_visible_again() {
     let app = TestApp::builder().config(SHORT).spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 1_000 })).await.expect(201);
     add(&app, "/timeseries/a", json!({ "bucket": "100ms", "agg": "sum" })).await.expect(201);
     write(&app, "/timeseries/a", vec![sample(1_850, 1.0), sample(2_700, 1.0)]).await;
     filled(&app, "/timeseries/a").await;
-    // Samples before 1860 are out of sight now, so the bucket of the late one cannot be filled.
+    // Samples before 1860 are hidden now, so the bucket of the late sample cannot be filled.
     write(&app, "/timeseries/a", vec![sample(2_860, 1.0)]).await;
     write(&app, "/timeseries/a", vec![sample(1_870, 1.0)]).await;
     filled(&app, "/timeseries/a").await;
@@ -274,13 +275,13 @@ async fn a_bucket_that_retention_has_cut_is_not_believed_when_retention_goes_bac
     assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=100ms").await, expected);
 }
 
-/// One series with rollups and one without get the same changes.
+/// A change that a series with rollups and one without receive.
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<(i64, f64)>),
     Delete(i64, i64),
     Pack,
-    /// Waits until the rollups hold everything.
+    /// Waits until the rollups are complete.
     Fill,
     Ask(&'static str, i64, i64),
 }

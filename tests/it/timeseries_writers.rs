@@ -1,4 +1,4 @@
-//! Four processes write into one series while they and Redis are killed: every acknowledged sample is there, once.
+//! Four processes write to one series while they and Redis are killed: every acknowledged sample is stored once.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ const BATCHES: i64 = 24;
 const BATCH: i64 = 50;
 const SERIES: &str = "/timeseries/energy:consumption:shared";
 
-/// A writer who sends a batch again until it is acknowledged.
+/// A writer that sends a batch again until it is acknowledged.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each writer has every fourth timestamp, in an order that falls into old chunks as often as into the head.
@@ -33,7 +33,7 @@ fn value(slot: i64) -> f64 {
     (slot % 997) as f64 / 100.0
 }
 
-/// One request; `None` when the connection broke, so that nobody knows what became of it.
+/// Sends one request; `None` if the connection broke, so that its outcome is unknown.
 fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
     let mut connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -60,7 +60,7 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
                     assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(BATCH), &json!([])));
                     break;
                 }
-                // Whether the batch was stored or not: it is sent again.
+                // The batch is sent again, whether or not it was stored.
                 Some((status, _)) if status >= 500 => {}
                 Some(other) => panic!("refused: {other:?}"),
                 None => {}
@@ -72,17 +72,18 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
     }
 }
 
-/// Waits until so many batches are acknowledged.
+/// Waits until `count` batches are acknowledged.
 fn reached(acknowledged: &AtomicUsize, count: usize) {
     let begun = Instant::now();
     while acknowledged.load(Ordering::Relaxed) < count {
-        assert!(begun.elapsed() < PATIENCE, "the writers stand still");
+        assert!(begun.elapsed() < PATIENCE, "the writers make no progress");
+        // The writers are threads of this process that only count: polling every 2 ms leaves them the processors.
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 #[test]
-fn samples_of_four_processes_are_stored_once_whoever_is_killed() {
+fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
     let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
     let short_chunks = [("GTX__TIMESERIES__CHUNK_SAMPLES", "64")];
     let mut services: Vec<ServiceProcess> =
@@ -100,7 +101,7 @@ fn samples_of_four_processes_are_stored_once_whoever_is_killed() {
             let acknowledged = &acknowledged;
             scope.spawn(move || write_all(writer, address, acknowledged));
         }
-        // Each process once, and Redis twice, in the midst of it.
+        // Kill each process once, and Redis twice, while the others write.
         for strike in 0..6 {
             reached(&acknowledged, (strike + 1) * 12);
             if strike % 3 == 2 {
@@ -132,7 +133,7 @@ fn samples_of_four_processes_are_stored_once_whoever_is_killed() {
     assert_eq!(found.len(), expected.len());
     assert!(found.iter().map(|(time, value)| (*time, value.to_bits())).eq(expected), "other samples than were sent");
 
-    // The rollup's answer is that of the samples.
+    // The rollup gives the same answer as the samples.
     let sums = |service: &mut ServiceProcess| service.get(&format!("{SERIES}/range?agg=sum&bucket=1h&limit=1000")).1;
     let with = sums(service);
     let address = service.address();

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::backend::{Order, Window};
 use super::config::MAX_PAGE_POINTS;
 use super::series::MAX_TIMESTAMP;
+use super::window::{Order, Window};
 use crate::clock::UnixMillis;
 
 /// A place in a range: relative times are resolved once, for all pages.

@@ -1,7 +1,8 @@
 //! What can go wrong with a series, and how callers see it.
 
 use super::aggregate::GapTooLong;
-use super::backend::chunk::ChunkError;
+use super::chunk::ChunkError;
+use super::query::Violation;
 use super::series::SeriesKey;
 use crate::http::problem::{self, Problem};
 use crate::problems;
@@ -31,6 +32,10 @@ problems! { PROBLEMS:
 /// Why a call on a series failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimeseriesError {
+    #[error("a query parameter is not valid")]
+    InvalidQuery(Violation),
+    #[error("a field of the body is not valid")]
+    InvalidBody(Violation),
     #[error("there is no series `{0}`")]
     NotFound(SeriesKey),
     #[error("`{0}` has no samples")]
@@ -130,6 +135,8 @@ impl From<TimeseriesError> for Problem {
             | TimeseriesError::GapTooLong(_)
             | TimeseriesError::TooManySeries { .. }
             | TimeseriesError::TooManyPoints { .. } => &RANGE_TOO_WIDE,
+            TimeseriesError::InvalidQuery(violation) => return violation.clone().of_query(),
+            TimeseriesError::InvalidBody(violation) => return violation.clone().of_body(),
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
             TimeseriesError::Redis(fault) => return Self::from(fault.clone()),
             TimeseriesError::Interrupted { fault, stored } => {

@@ -1,4 +1,4 @@
-//! Families: series of the platform that are created by their first sample and keep their own names in Redis.
+//! Families: groups of series of the platform. Their first sample creates them, and their keys in Redis have no prefix.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use super::config::{FamilyConfig, TimeseriesConfig};
 use super::series::{Definition, Labels, SeriesKey};
 use super::tagged;
 
-/// The configured families, and what holds outside of them.
+/// The configured families, and the definition of series outside of them.
 #[derive(Debug)]
 pub(super) struct Families {
-    /// Longest stem first, so that the first match is the closest one.
+    /// Longest stem first, so that the first match is the most specific one.
     by_stem: Vec<Family>,
     fallback: Definition,
     create_unknown: bool,
@@ -18,12 +18,12 @@ pub(super) struct Families {
 #[derive(Debug)]
 struct Family {
     stem: String,
-    /// Whether `stem` is the start of keys, with something behind it, or a whole key.
+    /// Whether `stem` is the start of longer keys, rather than a whole key.
     open: bool,
     definition: Definition,
-    /// The label whose value is what is behind the stem.
+    /// The label whose value is the part of the key after the stem.
     rest_label: Option<String>,
-    /// Whether what is behind the stem names all labels.
+    /// Whether the part of the key after the stem names all labels.
     tagged: bool,
 }
 
@@ -44,17 +44,17 @@ impl Families {
         self.find(key).is_some()
     }
 
-    /// How the keys of all families begin.
+    /// The stems of all families, with which their keys begin.
     pub(super) fn stems(&self) -> impl Iterator<Item = &str> {
         self.by_stem.iter().map(|family| family.stem.as_str())
     }
 
-    /// What a series gets that does not say otherwise.
+    /// The definition of a series whose creation specifies nothing else.
     pub(super) fn defaults(&self, key: &SeriesKey) -> Cow<'_, Definition> {
         self.find(key).map_or(Cow::Borrowed(&self.fallback), |family| family.definition_of(key))
     }
 
-    /// What a first sample creates, if it may create anything.
+    /// The definition of the series that a first sample creates; `None` if it may not create one.
     pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Cow<'_, Definition>> {
         let fallback = || self.create_unknown.then_some(Cow::Borrowed(&self.fallback));
         self.find(key).map(|family| family.definition_of(key)).or_else(fallback)
@@ -81,7 +81,7 @@ impl Family {
         }
     }
 
-    /// The definition of one of its series. A key whose end is no value of a label has no such label.
+    /// The definition of one of its series. It lacks the label if the end of the key is not a valid label value.
     fn definition_of(&self, key: &SeriesKey) -> Cow<'_, Definition> {
         let rest = key.as_str().strip_prefix(&self.stem).unwrap_or_default();
         let labels = match &self.rest_label {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_series_have_their_retention() {
+    fn the_platforms_series_have_the_retention_of_their_family() {
         assert_eq!(retention_days("energy:generation:m1"), Some(730));
         assert_eq!(retention_days("energy:consumption:m1"), Some(730));
         assert_eq!(retention_days("market:price:GRID"), Some(90));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_familys_series_carry_their_name_as_a_label() {
+    fn series_of_a_family_have_their_name_as_a_label() {
         let labels = |key: &str| {
             let families = families();
             let key = SeriesKey::new(key).expect("a key");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_family_is_none() {
+    fn keys_that_resemble_a_family_do_not_belong_to_it() {
         for key in ["energy:generation:", "energy:generation", "trading:volume:daily2", "xmarket:price:GRID", "other"] {
             assert_eq!(retention_days(key), None, "{key}");
         }

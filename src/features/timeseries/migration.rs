@@ -1,45 +1,44 @@
-//! Moving a deployment's series to the other backend.
+//! Moves the series of a deployment to the other layout.
 //!
-//! Every series is moved by itself, so that a migration may be interrupted at any time and run again. When none is left, the
-//! record of the backend is changed, and replicas follow it. Series are found by SCAN under the names that they may
-//! have, so that also those are moved which the lists do not know.
+//! Every series is moved by itself, so a migration can be interrupted at any time and run again. When all are moved, the
+//! record of the layout changes, and the replicas follow it. The migration finds series with SCAN under all names that they
+//! may have, including those that the index does not have.
 
 use std::sync::Arc;
 
 use redis::Cmd;
 
-use super::backend::{Moved, Mover, SERIES};
+use super::backend::{Moved, Mover};
 use super::config::TimeseriesConfig;
 use super::error::TimeseriesError;
 use super::families::Families;
-use super::keys::{self, SeriesKeys};
+use super::keys::SeriesKeys;
 use super::metrics::TimeseriesMetrics;
 use super::series::SeriesKey;
 use crate::config::{Config, ConfigError};
-use crate::redis::{Backend, BackendRecord, Effect, FaultKind, PrefixScan, Redis, RedisFault, Segment, unescape};
+use crate::redis::{Backend, Effect, FaultKind, PrefixScan, Redis, RedisFault, Segment, unescape};
 use crate::telemetry::metrics::Metrics;
 
-/// How often a series is copied that somebody writes to.
-const TRIES: usize = 3;
+/// How often a series is copied whose copy fails because another client writes to it.
+const ATTEMPTS: usize = 3;
 
 /// A migration, ready to run.
 #[derive(Debug)]
 pub struct Migration {
     redis: Redis,
-    home: BackendRecord,
     families: Arc<Families>,
     mover: Mover,
 }
 
-/// Series and their points.
+/// A number of series, and the points in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub series: u64,
-    /// Within retention.
+    /// The points within retention.
     pub points: u64,
 }
 
-/// How much there is in each backend.
+/// How many series each layout has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     pub native: Count,
@@ -47,28 +46,30 @@ pub struct Census {
 }
 
 impl Census {
-    /// The points of both.
+    /// The points of both layouts.
     pub fn points(&self) -> u64 {
         self.native.points + self.module.points
     }
 }
 
-/// What a migration has done so far.
+/// The progress of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub moved: Count,
-    /// Names under which stands what is no series of ours: it stays as it is.
+    /// Names of keys that do not hold a series of this service, and stay as they are.
     pub left: Vec<String>,
 }
 
-/// Why a migration did not run to its end; it may be run again.
+/// Why a migration did not finish; it can be run again.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     #[error("this Redis does not have the command TS.ADD")]
     NoModule,
-    #[error("a cluster's keys cannot be listed over one connection: series are moved on a single server only")]
+    #[error(
+        "the keys of a cluster cannot be listed over one connection: only the series of a single server can be moved"
+    )]
     Cluster,
-    #[error("`{0}` is written to faster than it can be copied: stop the service, or try again")]
+    #[error("`{0}` is written faster than it can be copied: stop the service, or try again")]
     Busy(String),
     #[error("`{0}`: {1}")]
     Series(String, String),
@@ -78,17 +79,12 @@ pub enum MigrationError {
 
 impl Migration {
     /// # Errors
-    /// A wrong configuration.
+    /// [`ConfigError`] if the configuration is not valid.
     pub fn new(redis: Redis, config: &Config) -> Result<Self, ConfigError> {
         let config: TimeseriesConfig = config.section()?;
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&Metrics::new());
-        Ok(Self {
-            home: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend),
-            mover: Mover::new(redis.clone(), Arc::clone(&families), metrics, &config),
-            families,
-            redis,
-        })
+        Ok(Self { mover: Mover::new(redis.clone(), Arc::clone(&families), metrics, &config), families, redis })
     }
 
     /// Counts series and points.
@@ -98,13 +94,13 @@ impl Migration {
     pub async fn census(&self) -> Result<Census, MigrationError> {
         self.check().await?;
         let mut census = Census::default();
-        let mut walk = self.walk();
-        while let Some(names) = walk.next().await? {
-            for (name, form) in self.forms(names).await? {
-                let (Some(backend), Some(key)) = (form, self.series(&name)) else { continue };
-                let described = self.mover.describe(&key, backend).await;
-                let Some(description) = ours(&name, described)?.flatten() else { continue };
-                let count = match backend {
+        let mut scan = self.scan();
+        while let Some(names) = scan.next().await? {
+            for (name, layout) in self.layouts(names).await? {
+                let (Some(layout), Some(key)) = (layout, self.series(&name)) else { continue };
+                let described = self.mover.describe(&key, layout).await;
+                let Some(description) = unless_foreign(&name, described)?.flatten() else { continue };
+                let count = match layout {
                     Backend::Native => &mut census.native,
                     Backend::Module => &mut census.module,
                 };
@@ -115,44 +111,44 @@ impl Migration {
         Ok(census)
     }
 
-    /// Moves every series, then writes down where they are; `tell` hears how many points were copied.
+    /// Moves every series, then records the new layout. Calls `report` with the number of points copied so far.
     ///
     /// # Errors
-    /// [`MigrationError`]; what was moved is moved, and the record is as before.
-    pub async fn run(&self, to: Backend, mut tell: impl FnMut(u64)) -> Result<Progress, MigrationError> {
+    /// [`MigrationError`]; some series may be moved, and the record is unchanged.
+    pub async fn run(&self, to: Backend, mut report: impl FnMut(u64)) -> Result<Progress, MigrationError> {
         self.check().await?;
         let mut progress = Progress::default();
-        // A service that runs meanwhile may have stored some behind the walk.
-        while self.pass(to, &mut progress, &mut tell).await? {}
-        self.home.moved_to(to).await?;
-        self.pass(to, &mut progress, &mut tell).await?;
+        // A running service may create series in places that the scan has already passed.
+        while self.pass(to, &mut progress, &mut report).await? {}
+        self.mover.store().backend_record().moved_to(to).await?;
+        self.pass(to, &mut progress, &mut report).await?;
         Ok(progress)
     }
 
-    /// Whether this Redis can be migrated at all.
+    /// Checks that the series of this Redis can be moved.
     async fn check(&self) -> Result<(), MigrationError> {
         if self.redis.is_cluster() {
             return Err(MigrationError::Cluster);
         }
-        if self.home.has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
+        if self.mover.store().backend_record().has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
     }
 
-    /// Moves what is to be moved; whether there was something.
+    /// Moves all series that are not in the layout `to`. Returns whether there were any.
     async fn pass(
         &self,
         to: Backend,
         progress: &mut Progress,
-        tell: &mut impl FnMut(u64),
+        report: &mut impl FnMut(u64),
     ) -> Result<bool, MigrationError> {
         let before = progress.moved.series;
         progress.left.clear();
-        let mut walk = self.walk();
-        while let Some(names) = walk.next().await? {
-            for (name, form) in self.forms(names).await? {
-                let key = if form.is_some() { self.series(&name) } else { None };
+        let mut scan = self.scan();
+        while let Some(names) = scan.next().await? {
+            for (name, layout) in self.layouts(names).await? {
+                let key = if layout.is_some() { self.series(&name) } else { None };
                 let moved = match key {
-                    Some(_) if form == Some(to) => continue,
-                    Some(key) => self.transfer(&name, &key, to, progress.moved.points, tell).await?,
+                    Some(_) if layout == Some(to) => continue,
+                    Some(key) => self.transfer(&name, &key, to, progress.moved.points, report).await?,
                     None => None,
                 };
                 match moved {
@@ -167,18 +163,18 @@ impl Migration {
         Ok(progress.moved.series > before)
     }
 
-    /// Moves one series and says how many points it has; `None`: it is none of ours.
+    /// Moves one series and returns its number of points, or `None` if it is not a series of this service.
     async fn transfer(
         &self,
         name: &str,
         key: &SeriesKey,
         to: Backend,
         before: u64,
-        tell: &mut impl FnMut(u64),
+        report: &mut impl FnMut(u64),
     ) -> Result<Option<u64>, MigrationError> {
-        for _ in 0..TRIES {
-            let moved = self.mover.transfer(key, to, |copied| tell(before + copied)).await;
-            match ours(name, moved)? {
+        for _ in 0..ATTEMPTS {
+            let moved = self.mover.transfer(key, to, |copied| report(before + copied)).await;
+            match unless_foreign(name, moved)? {
                 Some(Moved::Done(points)) => return Ok(Some(points)),
                 Some(Moved::Changed) => {}
                 Some(Moved::Absent) | None => return Ok(None),
@@ -187,41 +183,42 @@ impl Migration {
         Err(MigrationError::Busy(name.to_owned()))
     }
 
-    /// The names under which series may stand.
-    fn walk(&self) -> PrefixScan<'_> {
+    /// Scans all names that series may have.
+    fn scan(&self) -> PrefixScan<'_> {
         let space = self.redis.keys();
         let families = self.families.stems().map(|stem| space.key(Segment(stem)));
         let starts = families.chain([space.key("ts:")]).map(|start| start.as_str().to_owned()).collect::<Vec<_>>();
         PrefixScan::new(&self.redis, &starts)
     }
 
-    /// The backend whose form stands under each name; `None`: of neither.
-    async fn forms(&self, names: Vec<String>) -> Result<Vec<(String, Option<Backend>)>, RedisFault> {
+    /// The layout of the value under each name; `None` if it has neither. Skips names without a value.
+    async fn layouts(&self, names: Vec<String>) -> Result<Vec<(String, Option<Backend>)>, RedisFault> {
         let types: Vec<Cmd> = names.iter().map(|name| redis::cmd("TYPE").arg(name).clone()).collect();
-        let mut forms = Vec::with_capacity(names.len());
+        let mut layouts = Vec::with_capacity(names.len());
         for (name, answer) in names.into_iter().zip(self.redis.query_all(&types, Effect::Read).await?) {
             match answer? {
                 redis::Value::SimpleString(kind) if kind == "none" => {}
-                redis::Value::SimpleString(kind) if kind == "hash" => forms.push((name, Some(Backend::Native))),
-                redis::Value::SimpleString(kind) if kind == "TSDB-TYPE" => forms.push((name, Some(Backend::Module))),
-                _ => forms.push((name, None)),
+                redis::Value::SimpleString(kind) if kind == "hash" => layouts.push((name, Some(Backend::Native))),
+                redis::Value::SimpleString(kind) if kind == "TSDB-TYPE" => layouts.push((name, Some(Backend::Module))),
+                _ => layouts.push((name, None)),
             }
         }
-        Ok(forms)
+        Ok(layouts)
     }
 
-    /// The series that stands under a name, if that is how its name is made.
+    /// The series whose `<series>` key has this name.
     fn series(&self, name: &str) -> Option<SeriesKey> {
         let space = self.redis.keys();
         let bare = name.strip_prefix(space.key("").as_str())?;
-        let is_named = |key: &SeriesKey| SeriesKeys::new(space, &self.families, key).hash.as_str() == name;
+        let keys = |key: &SeriesKey| SeriesKeys::new(space, &self.families, key, Backend::Native);
+        let is_named = |key: &SeriesKey| keys(key).hash.as_str() == name;
         let texts = [bare.strip_prefix("ts:"), Some(bare)].into_iter().flatten();
         texts.filter_map(|text| SeriesKey::new(&unescape(text)).ok()).find(is_named)
     }
 }
 
-/// `None` for what stands where a series of ours would stand.
-fn ours<T>(name: &str, result: Result<T, TimeseriesError>) -> Result<Option<T>, MigrationError> {
+/// `None` for a key that holds something else than a series of this service.
+fn unless_foreign<T>(name: &str, result: Result<T, TimeseriesError>) -> Result<Option<T>, MigrationError> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(TimeseriesError::Redis(fault)) if fault.kind == FaultKind::WrongType => Ok(None),

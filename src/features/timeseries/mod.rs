@@ -17,8 +17,10 @@
 
 mod aggregate;
 mod backend;
+mod chunk;
 mod config;
 mod cursor;
+mod description;
 mod error;
 mod export;
 mod families;
@@ -33,13 +35,17 @@ mod platform;
 mod prom;
 mod query;
 mod range;
+mod refusal;
 mod render;
 mod rollup;
+mod rollup_rule;
+mod rollup_state;
 mod routes;
 mod scripts;
 mod series;
 mod service;
 mod tagged;
+mod window;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -102,31 +108,21 @@ pub static FEATURE: Feature = Feature {
     scripts: &[
         scripts::Append::SCRIPT,
         scripts::Read::SCRIPT,
-        scripts::Latest::SCRIPT,
+        scripts::ReadLatest::SCRIPT,
         scripts::Create::SCRIPT,
         scripts::Alter::SCRIPT,
         scripts::Describe::SCRIPT,
         scripts::Delete::SCRIPT,
         scripts::DeleteRange::SCRIPT,
-        scripts::Plain::SCRIPT,
-        scripts::Swap::SCRIPT,
-        scripts::Define::SCRIPT,
-        scripts::ReadState::SCRIPT,
-        scripts::Advance::SCRIPT,
-        scripts::Commit::SCRIPT,
-        scripts::OfModule::<scripts::Append>::SCRIPT,
-        scripts::OfModule::<scripts::Read>::SCRIPT,
-        scripts::OfModule::<scripts::Latest>::SCRIPT,
-        scripts::OfModule::<scripts::Create>::SCRIPT,
-        scripts::OfModule::<scripts::Alter>::SCRIPT,
-        scripts::OfModule::<scripts::Describe>::SCRIPT,
-        scripts::OfModule::<scripts::Delete>::SCRIPT,
-        scripts::OfModule::<scripts::DeleteRange>::SCRIPT,
-        scripts::OfModule::<scripts::ReadState>::SCRIPT,
-        scripts::OfModule::<scripts::Advance>::SCRIPT,
-        scripts::Enlist::SCRIPT,
-        scripts::Delist::SCRIPT,
-        scripts::MarkListed::SCRIPT,
+        scripts::ReadPlainChunks::SCRIPT,
+        scripts::ReplaceChunk::SCRIPT,
+        scripts::DefineRollups::SCRIPT,
+        scripts::ReadRollups::SCRIPT,
+        scripts::AdvanceRollups::SCRIPT,
+        scripts::CommitRollups::SCRIPT,
+        scripts::IndexSeries::SCRIPT,
+        scripts::UnindexSeries::SCRIPT,
+        scripts::MarkIndexed::SCRIPT,
     ],
     section: Some(SectionCheck::of::<TimeseriesConfig>()),
 };

@@ -1,27 +1,28 @@
-//! What travels: bodies and answers.
+//! The bodies and answers of the routes for series and samples.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::backend::{Description, Reason};
+use super::description::Description;
+use super::refusal::RefusalReason;
 use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::integer;
 use crate::redis::Backend;
 
-/// A timestamp of a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
+/// A timestamp in a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub UnixMillis);
 
 impl Timestamp {
     /// # Errors
-    /// The rule, when the number is out of range.
+    /// The rule, if the number is out of range.
     pub(super) fn new(ms: i64) -> Result<Self, String> {
         if (0..=MAX_TIMESTAMP).contains(&ms) {
             return Ok(Self(ms));
         }
-        Err(format!("a timestamp is an integer from 0 to {MAX_TIMESTAMP}, Unix milliseconds"))
+        Err(format!("must be a timestamp from 0 to {MAX_TIMESTAMP} Unix milliseconds, got {ms}"))
     }
 }
 
@@ -31,7 +32,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A retention of a body: milliseconds, 0 for ever.
+/// A retention in a body: milliseconds; 0 keeps all samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retention(pub u64);
 
@@ -39,7 +40,7 @@ impl<'de> Deserialize<'de> for Retention {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let ms = integer::unsigned(deserializer)?;
         if ms > MAX_RETENTION_MS {
-            return Err(de::Error::custom(format!("a retention is at most {MAX_RETENTION_MS} ms, 100 years")));
+            return Err(de::Error::custom(format!("must be at most {MAX_RETENTION_MS} ms (100 years), got {ms}")));
         }
         Ok(Self(ms))
     }
@@ -63,13 +64,13 @@ fn labels_schema() -> Schema {
         .into()
 }
 
-/// The definition of a new series; what is absent comes from its family or the configuration.
+/// The definition of a new series. Absent fields have the values of its family or of the configuration.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SeriesCreation, example = json!({"retention_ms": 7_776_000_000_u64, "duplicate_policy": "last",
                                               "labels": {"zone": "1"}}))]
 pub(super) struct Creation {
-    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
     pub retention_ms: Option<Retention>,
@@ -81,12 +82,12 @@ pub(super) struct Creation {
     pub labels: Option<Labels>,
 }
 
-/// Changes of a definition; what is absent stays.
+/// Changes of a definition. Absent fields do not change.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SeriesAlteration, example = json!({"labels": {"zone": "2"}}))]
 pub(super) struct Alteration {
-    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
     pub retention_ms: Option<Retention>,
@@ -109,7 +110,7 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
 pub(super) struct SeriesView {
     #[schema(value_type = String)]
     pub key: SeriesKey,
-    /// Milliseconds behind the newest sample that are kept; 0 keeps everything.
+    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
     pub retention_ms: u64,
     pub duplicate_policy: DuplicatePolicy,
     #[schema(schema_with = labels_schema)]
@@ -119,16 +120,16 @@ pub(super) struct SeriesView {
     pub created: UnixMillis,
     /// Samples within retention.
     pub count: u64,
-    /// The oldest sample within retention; null when there is none.
+    /// The oldest timestamp within retention; null if the series has no samples.
     #[schema(value_type = Option<i64>)]
     pub first_timestamp: Option<UnixMillis>,
     #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
-    /// Stretches of samples that are kept as one piece.
+    /// The number of chunks that hold the samples.
     pub chunks: u64,
-    /// Of samples and chunks, without Redis's own overhead.
+    /// The size of samples and chunks, without the overhead of Redis.
     pub bytes: u64,
-    /// What keeps the series.
+    /// The storage backend: `native` or `module`.
     #[schema(example = "native")]
     pub backend: &'static str,
 }
@@ -163,12 +164,12 @@ pub(super) struct SeriesEntry {
     pub labels: Labels,
 }
 
-/// A sample of a body.
+/// A sample to append.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSample)]
 pub(super) struct NewSample {
-    /// Unix milliseconds; the service's time when absent.
+    /// Unix milliseconds; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -183,20 +184,20 @@ pub(super) struct NewSample {
 pub(super) struct NewSamples {
     #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
-    /// What happens to samples whose timestamps the series has, instead of its own policy.
+    /// The policy for timestamps that the series already has, instead of its own policy.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = DuplicatePolicy, required = false)]
     pub on_duplicate: Option<DuplicatePolicy>,
 }
 
-/// A sample of a body for many series.
+/// A sample to append, with its series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSeriesSample)]
 pub(super) struct NewSeriesSample {
     #[schema(example = "energy:consumption:MTR-001")]
     pub series: String,
-    /// Unix milliseconds; the service's time when absent.
+    /// Unix milliseconds; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -204,7 +205,7 @@ pub(super) struct NewSeriesSample {
     pub value: f64,
 }
 
-/// Samples of many series.
+/// Samples of several series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSeriesSamples,
@@ -213,21 +214,21 @@ pub(super) struct NewSeriesSamples {
     pub samples: Vec<NewSeriesSample>,
 }
 
-/// One JSON object a line, as in `samples` of the JSON body.
+/// One JSON object per line, like the items of `samples` in the JSON body.
 #[derive(ToSchema)]
 #[schema(value_type = String,
          example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 pub(super) struct NdjsonSamples(String);
 
-/// Comma-separated lines behind a header line that names the columns.
+/// A header line that names the columns, then one comma-separated line per sample.
 #[derive(ToSchema)]
 #[schema(value_type = String, example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n",
          pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 pub(super) struct CsvSamples(String);
 
-/// Lines `measurement,tag=value field=number,field=number timestamp`; tags and timestamp may be absent.
+/// One line per point: `measurement,tag=value field=number,field=number timestamp`. Tags and timestamp are optional.
 #[derive(ToSchema)]
 #[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0 1767225600000000000\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/influx.rs")]
@@ -237,42 +238,42 @@ pub(super) struct LineProtocol(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RefusalCode {
-    /// Older than retention, counted back from the newest sample.
+    /// The sample is older than the retention, counted back from the newest sample.
     SampleTooOld,
-    /// The timestamp has another value, under the policy `block`.
+    /// The policy is `block`, and the series has another value at this timestamp.
     DuplicateSample,
-    /// The sum of both values is no finite number, under the policy `sum`.
+    /// The policy is `sum`, and the sum of both values is not a finite number.
     SumOutOfRange,
-    /// There is no such series, and no family that would create it.
+    /// The series does not exist, and no family creates it.
     SeriesNotFound,
-    /// The key belongs to something that is no series.
+    /// The key holds something other than a time series.
     WrongType,
     /// The series has seen a newer fencing token.
     StaleFence,
-    /// The line cannot be read.
+    /// The line is not a valid sample.
     InvalidSample,
 }
 
 impl RefusalCode {
     pub(super) const fn detail(self) -> &'static str {
         match self {
-            Self::SampleTooOld => "older than the retention, counted back from the newest sample",
+            Self::SampleTooOld => "the sample is older than the retention, counted back from the newest sample",
             Self::DuplicateSample => "the series has another value at this timestamp",
-            Self::SumOutOfRange => "the sum with the value at this timestamp is out of range",
-            Self::SeriesNotFound => "there is no such series, and no family that would create it",
-            Self::WrongType => "the key holds something that is no series",
-            Self::StaleFence => "the series has seen a newer fencing token: the lock has had another holder since",
-            Self::InvalidSample => "the sample cannot be read",
+            Self::SumOutOfRange => "the sum with the existing value at this timestamp is out of range",
+            Self::SeriesNotFound => "the series does not exist, and no family creates it",
+            Self::WrongType => "the key holds something other than a time series",
+            Self::StaleFence => "the series has seen a newer fencing token: another client has held the lock since",
+            Self::InvalidSample => "the sample is not valid",
         }
     }
 }
 
-impl From<Reason> for RefusalCode {
-    fn from(reason: Reason) -> Self {
+impl From<RefusalReason> for RefusalCode {
+    fn from(reason: RefusalReason) -> Self {
         match reason {
-            Reason::TooOld => Self::SampleTooOld,
-            Reason::Duplicate => Self::DuplicateSample,
-            Reason::SumOutOfRange => Self::SumOutOfRange,
+            RefusalReason::TooOld => Self::SampleTooOld,
+            RefusalReason::Duplicate => Self::DuplicateSample,
+            RefusalReason::SumOutOfRange => Self::SumOutOfRange,
         }
     }
 }
@@ -288,22 +289,22 @@ pub(super) struct SampleRefusal {
     pub detail: &'static str,
 }
 
-/// What became of the samples of one series.
+/// The result of appending samples to one series.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SamplesAnswer {
-    /// Samples that the series holds now, or that its duplicate policy settled.
+    /// Samples that the series has now, or for which its duplicate policy kept the existing value.
     pub accepted: usize,
-    /// Those of them that changed the series; the others were there already.
+    /// The accepted samples that changed the series; the others already existed.
     pub stored: usize,
     pub refused: Vec<SampleRefusal>,
 }
 
-/// A refused sample of a stream.
+/// A refused line of a stream.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StreamRefusal {
-    /// The line of the body, from 1; with a JSON body the position in `samples`, from 1.
+    /// The line of the body, from 1; for a JSON body the position in `samples`, from 1.
     pub line: u64,
-    /// Absent when the line cannot be read.
+    /// Absent if the line is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub series: Option<SeriesKey>,
@@ -311,19 +312,19 @@ pub(super) struct StreamRefusal {
     pub detail: String,
 }
 
-/// What became of the samples of a stream.
+/// The result of appending a stream of samples.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct StreamAnswer {
-    /// Samples that their series hold now, or that their duplicate policies settled.
+    /// Samples that their series have now, or for which their duplicate policies kept the existing value.
     pub accepted: u64,
-    /// Those of them that changed their series; the others were there already.
+    /// The accepted samples that changed their series; the others already existed.
     pub stored: u64,
     pub refused_total: u64,
     /// The first refused samples, at most `timeseries.max_refused`.
     pub refused: Vec<StreamRefusal>,
 }
 
-/// A sample of an answer.
+/// A stored sample.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Sample)]
 pub(super) struct SampleView {
@@ -333,7 +334,7 @@ pub(super) struct SampleView {
     pub value: f64,
 }
 
-/// How many samples a deletion removed.
+/// The result of deleting samples.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeletedSamples {
     pub deleted: u64,

@@ -1,4 +1,4 @@
-//! What a series is made of: its key, its samples, its definition.
+//! The parts of a series: its key, its samples, its definition.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) const MAX_RETENTION_MS: u64 = 100 * 31_557_600_000;
 /// The longest key, bytes.
 pub(super) const MAX_KEY_BYTES: usize = 512;
 
-/// Names that are routes of their own beside `/timeseries/{key}`.
+/// Keys that would collide with the routes beside `/timeseries/{key}`.
 const RESERVED: &[&str] = &["samples", "query"];
 
 /// The name of a series: 1 to 512 bytes of UTF-8 without control characters.
@@ -29,7 +29,7 @@ pub(super) struct SeriesKey(Arc<str>);
 
 impl SeriesKey {
     /// # Errors
-    /// The rule that `text` breaks.
+    /// The rule that `text` violates.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("must not be empty");
@@ -41,7 +41,7 @@ impl SeriesKey {
             return Err("must not contain control characters");
         }
         if RESERVED.contains(&text) {
-            return Err("is reserved: `samples` and `query` are routes");
+            return Err("is reserved: `samples` and `query` are names of routes");
         }
         Ok(Self(text.into()))
     }
@@ -80,21 +80,21 @@ pub(super) struct Sample {
     pub value: f64,
 }
 
-/// What happens to a sample whose timestamp the series already has.
+/// What happens to a sample whose timestamp already exists in the series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DuplicatePolicy {
     /// A different value is refused.
     Block,
-    /// The value that came first stays.
+    /// The existing value is kept.
     First,
-    /// The value that came last stays: batches may be sent again.
+    /// The new value replaces the existing one, so a batch can be sent again.
     Last,
-    /// The smaller value stays.
+    /// The smaller value is kept.
     Min,
-    /// The larger value stays.
+    /// The larger value is kept.
     Max,
-    /// The values are added: the only policy under which a batch must not be sent again.
+    /// The values are added. This is the only policy under which a batch must not be sent again.
     Sum,
 }
 
@@ -127,16 +127,16 @@ impl Labels {
     pub(super) const MAX_COUNT: usize = 32;
     pub(super) const MAX_NAME: usize = 64;
     pub(super) const MAX_VALUE: usize = 256;
-    /// Of the document, and what [`valid_label_name`] checks.
+    /// The pattern in the OpenAPI document, and the rule that [`valid_label_name`] checks.
     pub(super) const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
-    /// Of the document, and what [`valid_label_value`] checks.
+    /// The pattern in the OpenAPI document, and the rule that [`valid_label_value`] checks.
     pub(super) const VALUE_PATTERN: &str = "^[^(),\\x00-\\x1F\\x7F-\\x9F]+$";
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The same with one more label; `None` when that breaks a rule.
+    /// Returns a copy with one more label, or `None` if that violates a rule.
     pub(super) fn with(&self, name: &str, value: &str) -> Option<Self> {
         let mut labels = self.0.clone();
         labels.insert(name.to_owned(), value.to_owned());
@@ -153,14 +153,14 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
 
     fn try_from(labels: BTreeMap<String, String>) -> Result<Self, String> {
         if labels.len() > Self::MAX_COUNT {
-            return Err(format!("at most {} labels", Self::MAX_COUNT));
+            return Err(format!("must have at most {} labels, got {}", Self::MAX_COUNT, labels.len()));
         }
         for (name, value) in &labels {
             if !valid_label_name(name) {
                 return Err(format!(
-                    "a label's name has at most {} characters of {}",
-                    Self::MAX_NAME,
-                    Self::NAME_PATTERN
+                    "the label name `{name}` must match {} and have at most {} characters",
+                    Self::NAME_PATTERN,
+                    Self::MAX_NAME
                 ));
             }
             if !valid_label_value(value) {
@@ -181,16 +181,16 @@ pub(super) fn valid_label_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
-/// Filters are written with parentheses and commas.
+/// Parentheses and commas are excluded, since filters use them.
 pub(super) fn valid_label_value(value: &str) -> bool {
     let plain = |character: char| !character.is_control() && !matches!(character, '(' | ')' | ',');
     (1..=Labels::MAX_VALUE).contains(&value.chars().count()) && value.chars().all(plain)
 }
 
-/// How a series is kept.
+/// The definition of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// Milliseconds behind the newest sample that stay visible, both ends included; 0 keeps everything.
+    /// Milliseconds before the newest sample for which samples are visible, both ends included; 0 keeps all.
     pub retention_ms: u64,
     pub duplicate_policy: DuplicatePolicy,
     pub labels: Labels,
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_short_printable_and_no_route() {
+    fn keys_are_short_and_printable_and_do_not_collide_with_routes() {
         for good in ["a", "energy:consumption:MTR-001", "é ü/%{}", &"x".repeat(512)] {
             assert!(SeriesKey::new(good).is_ok(), "{good}");
         }

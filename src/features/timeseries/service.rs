@@ -1,15 +1,15 @@
-//! What callers may do with series.
+//! The operations on series that the routes offer.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::backend::SampleBatch;
 use super::backend::Store;
-use super::backend::native::Batch;
 use super::config::{PromConfig, TimeseriesConfig};
 use super::error::TimeseriesError;
 use super::export::Export;
 use super::families::Families;
-use super::index::SeriesIndex;
+use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
 use super::many::{ManyExport, ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
@@ -21,16 +21,15 @@ use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
-use super::rollup::{Filling, Rollups};
-use super::scripts::Created;
+use super::rollup::{RollupFiller, Rollups};
+use super::scripts::{CreateOutcome, LatestSample};
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
-use crate::http::problem::Problem;
 use crate::http::reply::Page;
-use crate::redis::{FencingToken, RedisFault};
+use crate::redis::FencingToken;
 
-/// Every request gets a clone: it costs one count, which is what the workers' processors have to agree on.
+/// Every request gets a clone, which increments one reference count.
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesService(Arc<Inner>);
 
@@ -60,8 +59,9 @@ impl TimeseriesService {
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let backend = Store::new(deps, Arc::clone(&families), metrics.clone(), &config);
-        Filling::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
+        let backend = Store::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
+        backend.plan(&deps.tasks, &deps.component_health);
+        RollupFiller::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
         let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
         Self(Arc::new(Inner {
             many: ManyReader::new(reader.clone(), index.clone(), &config),
@@ -81,12 +81,12 @@ impl TimeseriesService {
         &self.rollups
     }
 
-    /// Prometheus' way of asking for the same series.
+    /// Prometheus queries over the same series.
     pub(super) fn prom(&self, config: PromConfig) -> PromService {
         PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone())
     }
 
-    /// A load of samples for many series.
+    /// The import of a stream of samples for several series.
     pub(super) fn ingest(&self, token: Option<FencingToken>) -> Ingest {
         Ingest::new(
             token,
@@ -98,10 +98,10 @@ impl TimeseriesService {
         )
     }
 
-    /// Creates a series; says whether it is new, and how it is.
+    /// Creates a series. Returns whether it is new, and its description.
     ///
     /// # Errors
-    /// [`TimeseriesError::Exists`] when it is there with another definition.
+    /// [`TimeseriesError::Exists`] if it exists with another definition.
     pub(super) async fn create(
         &self,
         key: SeriesKey,
@@ -115,16 +115,16 @@ impl TimeseriesService {
             labels: creation.labels.unwrap_or_else(|| defaults.into_owned().labels),
         };
         let created = self.backend.create(&key, &definition, token).await?;
-        if created == Created::Different {
+        if created == CreateOutcome::Different {
             return Err(TimeseriesError::Exists(key));
         }
         let registered = self.index.register(vec![key.clone()]).await;
         registered.map_err(|fault| TimeseriesError::from(fault).applied())?;
         let view = self.describe(key).await.map_err(TimeseriesError::applied)?;
-        Ok((created == Created::New, view))
+        Ok((created == CreateOutcome::New, view))
     }
 
-    /// Changes a definition. A shorter retention hides old samples at once.
+    /// Changes a definition. A shorter retention hides old samples immediately.
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`].
@@ -144,11 +144,13 @@ impl TimeseriesService {
         self.describe(key).await.map_err(TimeseriesError::applied)
     }
 
+    /// Describes a series.
+    ///
     /// # Errors
     /// [`TimeseriesError::NotFound`].
     pub(super) async fn describe(&self, key: SeriesKey) -> Result<SeriesView, TimeseriesError> {
         match self.backend.describe(&key).await? {
-            Some((kind, description)) => Ok(SeriesView::new(key, kind, description)),
+            Some((layout, description)) => Ok(SeriesView::new(key, layout, description)),
             None => Err(TimeseriesError::NotFound(key)),
         }
     }
@@ -161,43 +163,43 @@ impl TimeseriesService {
         if !self.backend.delete(&key, token).await? {
             return Err(TimeseriesError::NotFound(key));
         }
-        self.index.drop_gone(vec![key]).await.unwrap_or_else(|fault| left_for_later(&fault));
+        self.index.remove_missing(vec![key]).await.unwrap_or_else(|fault| warn_not_registered(&fault));
         Ok(())
     }
 
-    /// Deletes a window's samples.
+    /// Deletes the samples of a window.
     ///
     /// # Errors
-    /// `invalid-query`, [`TimeseriesError::NotFound`].
+    /// [`TimeseriesError::InvalidQuery`], [`TimeseriesError::NotFound`].
     pub(super) async fn delete_samples(
         &self,
         key: SeriesKey,
         query: &DeletionQuery,
         token: Option<FencingToken>,
-    ) -> Result<DeletedSamples, Problem> {
-        let window = query.window(self.clock.now()).map_err(Violation::of_query);
+    ) -> Result<DeletedSamples, TimeseriesError> {
+        let window = query.window(self.clock.now()).map_err(TimeseriesError::InvalidQuery);
         let window = self.known_first(&key, window).await?;
-        match self.backend.delete_range(&key, window, token).await.map_err(TimeseriesError::from)? {
+        match self.backend.delete_range(&key, window, token).await? {
             Some(deleted) => Ok(DeletedSamples { deleted }),
-            None => Err(TimeseriesError::NotFound(key).into()),
+            None => Err(TimeseriesError::NotFound(key)),
         }
     }
 
-    /// Adds samples to one series, batch by batch in the order of time.
+    /// Appends samples to one series, in batches and in the order of time.
     ///
-    /// Sending the same samples again changes nothing under every duplicate policy but `sum`; the body may name one that
-    /// holds for this request.
+    /// Sending the same samples again changes nothing, except under the duplicate policy `sum`. The body may name the policy
+    /// for this request.
     ///
     /// # Errors
-    /// `invalid-body` when there are none or too many, [`TimeseriesError::NotFound`] when the series is not there and
-    /// of no family, [`TimeseriesError::Interrupted`] when Redis failed, or the caller lost its lock, in the middle: some
-    /// samples may be stored.
+    /// [`TimeseriesError::InvalidBody`] if there are no samples or too many; [`TimeseriesError::NotFound`] if the series does
+    /// not exist and has no family; [`TimeseriesError::Interrupted`] if Redis failed or the client lost its lock between two
+    /// batches, in which case some samples may be stored.
     pub(super) async fn append(
         &self,
         key: SeriesKey,
         body: &NewSamples,
         token: Option<FencingToken>,
-    ) -> Result<SamplesAnswer, Problem> {
+    ) -> Result<SamplesAnswer, TimeseriesError> {
         let NewSamples { samples, on_duplicate } = body;
         self.check_length("samples", samples.len())?;
         let now = self.clock.now();
@@ -209,24 +211,24 @@ impl TimeseriesService {
                 (Sample { timestamp, value: sample.value }, index)
             })
             .collect();
-        // Stable: samples of one timestamp keep their order, which the duplicate policies depend on.
+        // Stable, since the duplicate policies depend on the order of samples with the same timestamp.
         rows.sort_by_key(|(sample, _)| sample.timestamp);
         let answer = self.append_rows(&key, &rows, *on_duplicate, token).await?;
         self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
         Ok(answer)
     }
 
-    /// Whether a list of a request has so many items as it may.
+    /// Checks the number of items in a list of a request.
     ///
     /// # Errors
-    /// `invalid-body` naming the field.
-    pub(super) fn check_length(&self, field: &str, length: usize) -> Result<(), Problem> {
+    /// [`TimeseriesError::InvalidBody`].
+    pub(super) fn check_length(&self, field: &'static str, length: usize) -> Result<(), TimeseriesError> {
         let max = self.config.request_samples;
         if (1..=max).contains(&length) {
             return Ok(());
         }
-        let rule = format!("must have 1 to {max} items; POST /timeseries/samples takes more");
-        Err(Problem::body_field(&format!("/{field}"), rule))
+        let rule = format!("must have 1 to {max} items, got {length}; POST /timeseries/samples accepts more");
+        Err(TimeseriesError::InvalidBody(Violation::new(field, rule)))
     }
 
     async fn append_rows(
@@ -240,7 +242,7 @@ impl TimeseriesService {
         let mut listed = true;
         for rows in rows.chunks(self.config.batch_samples) {
             let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
-            let mut outcomes = self.backend.append(&[Batch { key, samples: &samples, policy }], token).await;
+            let mut outcomes = self.backend.append(&[SampleBatch { key, samples: &samples, policy }], token).await;
             let outcome = outcomes.pop().unwrap_or_default();
             answer.accepted += outcome.settled - outcome.refused.len();
             answer.stored += outcome.stored;
@@ -259,110 +261,118 @@ impl TimeseriesService {
         }
         if !listed {
             let registered = self.index.register(vec![key.clone()]).await;
-            registered.unwrap_or_else(|fault| left_for_later(&fault));
+            registered.unwrap_or_else(|fault| warn_not_registered(&fault));
         }
         answer.refused.sort_by_key(|refused| refused.index);
         Ok(answer)
     }
 
-    /// The newest sample.
+    /// Reads the newest sample.
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`], [`TimeseriesError::Empty`].
     pub(super) async fn latest(&self, key: SeriesKey) -> Result<SampleView, TimeseriesError> {
         match self.backend.latest(&key).await? {
-            None => Err(TimeseriesError::NotFound(key)),
-            Some(None) => Err(TimeseriesError::Empty(key)),
-            Some(Some(Sample { timestamp, value })) => Ok(SampleView { timestamp, value }),
+            LatestSample::NoSeries => Err(TimeseriesError::NotFound(key)),
+            LatestSample::Empty => Err(TimeseriesError::Empty(key)),
+            LatestSample::Found(Sample { timestamp, value }) => Ok(SampleView { timestamp, value }),
         }
     }
 
-    /// A page of samples or buckets.
+    /// Reads a page of samples or buckets.
     ///
     /// # Errors
-    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
-    pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, Problem> {
-        let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
-        Ok(self.page(key, plan).await?)
+    /// [`TimeseriesError::InvalidQuery`], [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn range(&self, key: SeriesKey, query: &RangeQuery) -> Result<RangePage, TimeseriesError> {
+        let plan = self.known_first(&key, self.plan(query).map_err(TimeseriesError::InvalidQuery)).await?;
+        self.page(key, plan).await
     }
 
-    /// A whole window, to be written piece by piece.
+    /// Begins the export of a window.
     ///
     /// # Errors
-    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
-    pub(super) async fn export(&self, key: SeriesKey, query: &RangeQuery, form: Form) -> Result<Export, Problem> {
-        let plan = self.known_first(&key, self.plan(query).map_err(Violation::of_query)).await?;
+    /// [`TimeseriesError::InvalidQuery`], [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn export(
+        &self,
+        key: SeriesKey,
+        query: &RangeQuery,
+        form: Form,
+    ) -> Result<Export, TimeseriesError> {
+        let plan = self.known_first(&key, self.plan(query).map_err(TimeseriesError::InvalidQuery)).await?;
         let limit = query.limit.unwrap_or(usize::MAX);
-        Ok(Export::begin(self.reader.clone(), key, plan, limit, form).await?)
+        Export::begin(self.reader.clone(), key, plan, limit, form).await
     }
 
-    /// Checks what a range asks.
+    /// Checks the parameters of a range.
     ///
     /// # Errors
-    /// [`Violation`] naming the parameter.
+    /// [`Violation`], which names the parameter.
     pub(super) fn plan(&self, query: &RangeQuery) -> Result<RangePlan, Violation> {
         query.plan(self.clock.now(), self.config.default_points, self.config.max_points)
     }
 
+    /// Reads the page of a checked range.
+    ///
     /// # Errors
     /// [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
         self.reader.page(key, plan).await
     }
 
-    /// Whether there is such a series.
+    /// Whether the series exists.
     ///
     /// # Errors
-    /// A fault of Redis.
+    /// [`TimeseriesError::Redis`].
     pub(super) async fn is_there(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
         Ok(self.backend.describe(key).await?.is_some())
     }
 
-    /// The service's time.
+    /// The current time.
     pub(super) fn now(&self) -> Timestamp {
         Timestamp(self.clock.now())
     }
 
-    /// Ranges of many series.
+    /// Reads a page of ranges of several series.
     ///
     /// # Errors
-    /// `invalid-body`, and as [`ManyReader::page`].
-    pub(super) async fn query(&self, query: ManyQuery) -> Result<ManyPage, Problem> {
+    /// [`TimeseriesError::InvalidBody`], and the errors of [`ManyReader::page`].
+    pub(super) async fn query(&self, query: ManyQuery) -> Result<ManyPage, TimeseriesError> {
         let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
-        Ok(self.many.page(plan.map_err(Violation::of_body)?).await?)
+        self.many.page(plan.map_err(TimeseriesError::InvalidBody)?).await
     }
 
-    /// Ranges of many series, to be written piece by piece.
+    /// Begins the export of ranges of several series.
     ///
     /// # Errors
-    /// `invalid-body`, and as [`ManyReader::page`].
-    pub(super) async fn export_many(&self, query: ManyQuery, form: Form) -> Result<ManyExport, Problem> {
+    /// [`TimeseriesError::InvalidBody`], and the errors of [`ManyReader::page`].
+    pub(super) async fn export_many(&self, query: ManyQuery, form: Form) -> Result<ManyExport, TimeseriesError> {
         let limits = [query.limit, query.series_limit].map(|limit| limit.unwrap_or(usize::MAX));
         let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
-        let plan = plan.map_err(Violation::of_body)?;
+        let plan = plan.map_err(TimeseriesError::InvalidBody)?;
         if plan.labels.is_some() {
-            return Err(Violation::new("labels", "goes with JSON: lines name their series only").of_body());
+            let violation = Violation::new("labels", "is only possible with JSON: lines name their series only");
+            return Err(TimeseriesError::InvalidBody(violation));
         }
-        Ok(ManyExport::begin(self.many.clone(), plan, limits, form).await?)
+        ManyExport::begin(self.many.clone(), plan, limits, form).await
     }
 
-    /// A window's statistics.
+    /// Computes the statistics of a window.
     ///
     /// # Errors
-    /// `invalid-query`, [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
-    pub(super) async fn stats(&self, key: SeriesKey, query: &WindowQuery) -> Result<Stats, Problem> {
-        let window = query.window(self.clock.now()).map_err(Violation::of_query);
+    /// [`TimeseriesError::InvalidQuery`], [`TimeseriesError::NotFound`], [`TimeseriesError::TooWide`].
+    pub(super) async fn stats(&self, key: SeriesKey, query: &WindowQuery) -> Result<Stats, TimeseriesError> {
+        let window = query.window(self.clock.now()).map_err(TimeseriesError::InvalidQuery);
         let window = self.known_first(&key, window).await?;
-        Ok(self.reader.stats(key, window).await?)
+        self.reader.stats(key, window).await
     }
 
-    /// A page of series: all of them, or those with the given labels.
+    /// Reads a page of the index: all series, or those with the given labels.
     ///
     /// # Errors
-    /// `invalid-query`, or a fault of Redis.
-    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page<SeriesEntry>, Problem> {
-        let limit = query.checked_limit().map_err(Violation::of_query)?;
-        let filter = query.label_filter().map_err(Violation::of_query)?;
+    /// [`TimeseriesError::InvalidQuery`], [`TimeseriesError::Redis`].
+    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page<SeriesEntry>, TimeseriesError> {
+        let limit = query.checked_limit().map_err(TimeseriesError::InvalidQuery)?;
+        let filter = query.label_filter().map_err(TimeseriesError::InvalidQuery)?;
         let (prefix, cursor) = (query.prefix.as_deref().unwrap_or_default(), query.cursor.as_deref());
         Ok(match filter {
             Some(filter) => self.index.page_by_label(&filter, prefix, cursor, limit).await?,
@@ -370,17 +380,11 @@ impl TimeseriesService {
         })
     }
 
-    /// Parameters that do not fit together are told only about a series that is there: of two mistakes, a wrong key is
-    /// the one to mend first.
-    async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, Problem>) -> Result<T, Problem> {
+    /// Reports an unknown series before invalid parameters: of two mistakes, the wrong key is the one to fix first.
+    async fn known_first<T>(&self, key: &SeriesKey, checked: Result<T, TimeseriesError>) -> Result<T, TimeseriesError> {
         if checked.is_err() && !self.is_there(key).await? {
-            return Err(TimeseriesError::NotFound(key.clone()).into());
+            return Err(TimeseriesError::NotFound(key.clone()));
         }
         checked
     }
-}
-
-/// The list of series is behind for a moment; the samples are safe.
-pub(super) fn left_for_later(fault: &RedisFault) {
-    tracing::warn!(error = %fault, "the list of series was not brought up to date; the next write tries again");
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::backend::Window;
 use super::super::series::Sample;
+use super::super::window::Window;
 use super::grid::Grid;
 use super::kernel::Kernel;
 use super::point::{Bucket, Slot};

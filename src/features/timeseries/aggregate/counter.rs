@@ -8,8 +8,8 @@
 //! over the end of the register is taken for a wrap when that makes it at most half of the register long: a replaced
 //! meter would have had to run through more than that.
 
-use super::super::backend::Window;
 use super::super::series::Sample;
+use super::super::window::Window;
 use super::kernel::{Edges, Kernel, milliseconds};
 use super::line::share;
 use super::point::{Bucket, Number};

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::super::backend::Order;
+use super::super::window::Order;
 use super::grid::Grid;
 use super::name::Aggregation;
 use super::point::{Bucket, Number, Slot};

@@ -1,7 +1,7 @@
 //! How the samples of one bucket become its number.
 
-use super::super::backend::Window;
 use super::super::series::Sample;
+use super::super::window::Window;
 use super::point::{Bucket, Number};
 use crate::clock::UnixMillis;
 

@@ -1,81 +1,28 @@
-//! The seam below which samples are kept.
+//! Storage of series and their samples.
 //!
-//! Above it: validation, families, units, paging, aggregation, errors. Below it a small set of primitives: create,
-//! alter, describe, delete, append batches, read raw samples stretch by stretch, delete a window. [`native`] keeps them on
-//! Redis's own types and [`module`] in RedisTimeSeries; [`store`] asks the one that has the series of a deployment.
+//! The other parts of the feature (validation, families, units, paging, aggregation, errors) call [`Store`] and do not know
+//! how the data is laid out. A deployment uses one of two layouts, which a record in Redis names:
+//!
+//! - native: Redis's own types, an open head chunk and sealed chunks before it; see docs/timeseries-storage.md;
+//! - module: a series of RedisTimeSeries under the name that other programs read with TS.RANGE, and a hash beside it with
+//!   the definition. Only raw samples are read from the module: aggregation and everything else is shared, and the
+//!   module's errors in them (TS.REVRANGE aggregates backwards, for one) cannot occur. The module compresses by itself.
+//!
+//! The keys and the last argument of a script tell it the layout, so both layouts use the same scripts and the same code.
+//!
+//! Files in reading order:
+//! - `store.rs`: [`Store`], the operations on one series;
+//! - `append.rs`: appending batches to several series;
+//! - `chunk_packer.rs`: packs sealed chunks in the background, and unpacks them for late samples;
+//! - `pending_series.rs`: the queues of background work;
+//! - `mover.rs`: moves a series to the other layout.
 
-pub(super) mod chunk;
-mod module;
+mod append;
+mod chunk_packer;
 mod mover;
-pub(super) mod native;
-mod outcome;
-pub(super) mod packing;
-pub(super) mod queue;
+mod pending_series;
 mod store;
 
+pub(super) use append::{BatchOutcome, SampleBatch};
 pub(super) use mover::{Moved, Mover};
-pub(super) use outcome::BatchOutcome;
-pub(super) use store::{SERIES, Store};
-
-use super::series::{Definition, Sample};
-use crate::clock::UnixMillis;
-
-/// Both ends included, Unix milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub from: UnixMillis,
-    pub to: UnixMillis,
-}
-
-/// From which end a window is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Order {
-    /// Oldest first.
-    #[default]
-    Asc,
-    /// Newest first.
-    Desc,
-}
-
-/// A series as it is kept.
-#[derive(Clone, Debug)]
-pub(super) struct Description {
-    pub definition: Definition,
-    pub created: UnixMillis,
-    /// Samples within retention.
-    pub count: u64,
-    pub chunks: u64,
-    /// Of samples and chunks; Redis's own overhead comes on top.
-    pub bytes: u64,
-    /// The oldest and the newest timestamp within retention.
-    pub ends: Option<(UnixMillis, UnixMillis)>,
-}
-
-/// Why a sample was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// Older than retention, counted back from the newest sample.
-    TooOld,
-    /// The timestamp has another value, under the policy `block`.
-    Duplicate,
-    /// The sum of both values is no finite number, under the policy `sum`.
-    SumOutOfRange,
-}
-
-/// A refused sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    /// Its position in the batch.
-    pub at: usize,
-    pub reason: Reason,
-}
-
-/// A stretch of raw samples.
-#[derive(Debug, Default)]
-pub(super) struct Stretch {
-    /// In the asked order, within the window and retention.
-    pub samples: Vec<Sample>,
-    /// What is left of the window; `None` at its end.
-    pub rest: Option<Window>,
-}
+pub(super) use store::{SamplePage, Store};

@@ -1,25 +1,29 @@
-//! What keeps the series of the deployment: the one place that knows that there are two backends.
+//! The operations on one series, in the layout that the deployment uses.
 
 use std::sync::Arc;
 
-use super::module::ModuleBackend;
-use super::native::{Batch, NativeBackend};
-use super::queue::Queue;
-use super::{BatchOutcome, Description, Order, Stretch, Window};
-use crate::deps::Deps;
-use crate::redis::{Backend, BackendRecord, Fence, FencingToken, Redis, RedisFault, StoredKind};
-
+use super::super::chunk;
 use super::super::config::TimeseriesConfig;
+use super::super::description::Description;
 use super::super::error::TimeseriesError;
 use super::super::families::Families;
 use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
-use super::super::rollup::State;
-use super::super::scripts::Created;
+use super::super::rollup_state::RollupState;
+use super::super::scripts::{
+    AdvanceRollups, Alter, Create, CreateOutcome, Delete, DeleteRange, Describe, LatestSample, Read, ReadLatest,
+    ReadRollups,
+};
 use super::super::series::{Definition, Sample, SeriesKey};
+use super::super::window::{Order, Window};
+use super::chunk_packer::ChunkPacker;
+use super::pending_series::PendingSeries;
+use crate::clock::Clock;
+use crate::lifecycle::{ComponentHealth, Tasks};
+use crate::redis::{Backend, BackendRecord, Fence, FencingToken, Outcome, Redis, RedisFault, ScriptCall, StoredKind};
 
-pub(in crate::features::timeseries) static SERIES: StoredKind = StoredKind {
+static SERIES: StoredKind = StoredKind {
     feature: "timeseries",
     things: "series",
     module: "RedisTimeSeries",
@@ -27,200 +31,293 @@ pub(in crate::features::timeseries) static SERIES: StoredKind = StoredKind {
     task: "timeseries.backend",
 };
 
-/// Keeps series. Every method fails with the fault of Redis when it is not known which backend has them.
+/// The most sealed chunks that one call deletes: 64 of 512 samples take about a millisecond.
+const DELETE_CHUNKS: usize = 64;
+
+/// A page of raw samples.
+#[derive(Debug, Default)]
+pub struct SamplePage {
+    /// In the requested order, within the window and retention.
+    pub samples: Vec<Sample>,
+    /// The part of the window that is still to be read; `None` at its end.
+    pub rest: Option<Window>,
+}
+
+/// Stores series. Every method fails with a [`RedisFault`] while the layout of the deployment is not known.
 #[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Store {
-    redis: Redis,
-    native: NativeBackend,
-    module: ModuleBackend,
-    home: BackendRecord,
-    /// Series whose rollups have something to do.
-    stale: Queue<SeriesKey>,
+pub struct Store {
+    pub(super) redis: Redis,
+    pub(super) clock: Clock,
+    pub(super) families: Arc<Families>,
+    pub(super) metrics: TimeseriesMetrics,
+    pub(super) packer: ChunkPacker,
+    pub(super) chunk_samples: usize,
+    pub(super) exchange_batches: usize,
+    pub(super) min_life_ms: u64,
+    read_chunks: usize,
+    backend_record: BackendRecord,
+    stale_rollups: PendingSeries<SeriesKey>,
 }
 
 impl Store {
-    /// Prepares both backends, and starts what is done behind the writers' backs.
-    pub(in crate::features::timeseries) fn new(
-        deps: &Deps,
+    pub fn new(
+        redis: Redis,
+        clock: Clock,
         families: Arc<Families>,
         metrics: TimeseriesMetrics,
         config: &TimeseriesConfig,
     ) -> Self {
-        let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let home = BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend);
-        home.plan(&deps.tasks, &deps.component_health);
-        let module = ModuleBackend::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), config);
-        let native = NativeBackend::new(redis.clone(), clock, families, metrics, config);
-        native.plan(&deps.tasks);
-        Self { redis, native, module, home, stale: Queue::default() }
+        Self {
+            packer: ChunkPacker::new(redis.clone(), metrics.clone()),
+            backend_record: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend),
+            stale_rollups: PendingSeries::default(),
+            chunk_samples: config.chunk_samples,
+            exchange_batches: config.exchange_batches,
+            min_life_ms: config.min_life.as_millis(),
+            read_chunks: config.read_chunks,
+            redis,
+            clock,
+            families,
+            metrics,
+        }
     }
 
-    /// Where series and their rollups are kept.
-    pub(in crate::features::timeseries) fn redis(&self) -> &Redis {
+    /// Plans the background tasks: following the record of the layout, and packing chunks.
+    pub fn plan(&self, tasks: &Tasks, health: &ComponentHealth) {
+        self.backend_record.plan(tasks, health);
+        self.packer.plan(tasks);
+    }
+
+    pub fn redis(&self) -> &Redis {
         &self.redis
     }
 
-    /// The queue of series whose rollups have something to do.
-    pub(in crate::features::timeseries) fn stale(&self) -> &Queue<SeriesKey> {
-        &self.stale
+    /// The record of the layout that the deployment uses.
+    pub fn backend_record(&self) -> &BackendRecord {
+        &self.backend_record
     }
 
-    /// Has the series' rollups filled soon.
-    pub(in crate::features::timeseries) fn note_stale(&self, key: &SeriesKey) {
-        self.stale.note(key.as_str(), || key.clone());
+    /// The series whose rollups have something to fill.
+    pub fn stale_rollups(&self) -> &PendingSeries<SeriesKey> {
+        &self.stale_rollups
+    }
+
+    /// Queues the series so that its rollups are filled soon.
+    pub fn note_stale(&self, key: &SeriesKey) {
+        self.stale_rollups.add(key.as_str(), || key.clone());
+    }
+
+    pub(super) async fn layout(&self) -> Result<Backend, RedisFault> {
+        self.backend_record.backend().await
     }
 
     /// The keys of a series.
-    pub(in crate::features::timeseries) async fn keys(&self, key: &SeriesKey) -> Result<SeriesKeys, RedisFault> {
-        Ok(match self.home.backend().await? {
-            Backend::Native => self.native.keys(key),
-            Backend::Module => self.module.keys(key),
-        })
+    pub async fn keys(&self, key: &SeriesKey) -> Result<SeriesKeys, RedisFault> {
+        Ok(self.keys_in(self.layout().await?, key))
     }
 
-    /// What a caller with a token has to pass to change the series.
-    pub(in crate::features::timeseries) fn fence(
-        &self,
-        keys: &SeriesKeys,
-        token: Option<FencingToken>,
-    ) -> Option<Fence> {
+    pub(super) fn keys_in(&self, layout: Backend, key: &SeriesKey) -> SeriesKeys {
+        SeriesKeys::new(self.redis.keys(), &self.families, key, layout)
+    }
+
+    /// The fence that a client with a token must pass to change the series.
+    pub fn fence(&self, keys: &SeriesKeys, token: Option<FencingToken>) -> Option<Fence> {
         token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
-    /// Creates the series unless it is there.
-    pub(in crate::features::timeseries) async fn create(
+    async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
+        let _timer = self.metrics.time(S::SCRIPT);
+        self.redis.call(call).await
+    }
+
+    /// Creates the series unless it exists.
+    pub async fn create(
         &self,
         key: &SeriesKey,
         definition: &Definition,
         token: Option<FencingToken>,
-    ) -> Result<Created, RedisFault> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.create(key, definition, token).await,
-            Backend::Module => self.module.create(key, definition, token).await,
-        }
+    ) -> Result<CreateOutcome, RedisFault> {
+        let (keys, now) = (self.keys(key).await?, self.clock.redis_arg());
+        let fence = self.fence(&keys, token);
+        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
+        self.call(&Create { keys: &keys, definition, min_life_ms, now: &now, fence }).await
     }
 
-    /// Changes the given parts of the definition; `false`: there is no such series.
-    pub(in crate::features::timeseries) async fn alter(
+    /// Changes parts of the definition. Returns `false` if the series does not exist.
+    pub async fn alter(
         &self,
         key: &SeriesKey,
         change: &Alteration,
         token: Option<FencingToken>,
     ) -> Result<bool, RedisFault> {
-        let found = match self.home.backend().await? {
-            Backend::Native => self.native.alter(key, change, token).await?,
-            Backend::Module => self.module.alter(key, change, token).await?,
-        };
+        let keys = self.keys(key).await?;
+        let fence = self.fence(&keys, token);
+        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
+        let exists = self.call(&Alter { keys: &keys, change, min_life_ms, fence }).await?;
         if change.retention_ms.is_some() {
             self.note_stale(key);
         }
-        Ok(found)
+        Ok(exists)
     }
 
-    /// The series as it is kept, and by what; `None`: there is none.
-    pub(in crate::features::timeseries) async fn describe(
-        &self,
-        key: &SeriesKey,
-    ) -> Result<Option<(Backend, Description)>, TimeseriesError> {
-        let backend = self.home.backend().await?;
-        let described = match backend {
-            Backend::Native => self.native.describe(key).await?,
-            Backend::Module => self.module.describe(key).await?,
-        };
-        Ok(described.map(|description| (backend, description)))
+    /// Describes the series and names its layout. Returns `None` if it does not exist.
+    pub async fn describe(&self, key: &SeriesKey) -> Result<Option<(Backend, Description)>, TimeseriesError> {
+        let layout = self.layout().await?;
+        Ok(self.describe_in(layout, key).await?.map(|description| (layout, description)))
     }
 
-    /// Deletes the series; `false`: there was none.
-    pub(in crate::features::timeseries) async fn delete(
+    /// Describes the series in one layout. Returns `None` if it does not exist there.
+    ///
+    /// # Errors
+    /// [`TimeseriesError`]; its fault is of the kind `WrongType` if the key holds something else.
+    pub(super) async fn describe_in(
         &self,
+        layout: Backend,
         key: &SeriesKey,
-        token: Option<FencingToken>,
-    ) -> Result<bool, RedisFault> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.delete(key, token).await,
-            Backend::Module => self.module.delete(key, token).await,
+    ) -> Result<Option<Description>, TimeseriesError> {
+        let call = Describe(&self.keys_in(layout, key));
+        let Some((mut description, partly_expired)) = self.call(&call).await? else { return Ok(None) };
+        if let (Some((floor, last)), false) = (description.ends, partly_expired.is_empty()) {
+            let (mut all, mut visible) = (Vec::new(), Vec::new());
+            chunk::read(&partly_expired, Window { from: i64::MIN, to: i64::MAX }, &mut all)?;
+            chunk::read(&partly_expired, Window { from: floor, to: i64::MAX }, &mut visible)?;
+            description.count -= u64::try_from(all.len() - visible.len()).unwrap_or_default();
+            description.ends = visible.first().map(|first| (first.timestamp, last));
         }
+        Ok(Some(description))
     }
 
-    /// Deletes a window's samples and says how many; `None`: there is no such series.
-    pub(in crate::features::timeseries) async fn delete_range(
+    /// Deletes the series. Returns `false` if it does not exist.
+    pub async fn delete(&self, key: &SeriesKey, token: Option<FencingToken>) -> Result<bool, RedisFault> {
+        let keys = self.keys(key).await?;
+        self.call(&Delete { keys: &keys, fence: self.fence(&keys, token).as_ref() }).await
+    }
+
+    /// Deletes the samples of a window and returns their number, or `None` if the series does not exist.
+    ///
+    /// A wide window takes several calls, each atomic and each with the fence. After a fault between two of them, a part of
+    /// the samples is deleted.
+    pub async fn delete_range(
         &self,
         key: &SeriesKey,
         window: Window,
         token: Option<FencingToken>,
     ) -> Result<Option<u64>, RedisFault> {
-        let deleted = match self.home.backend().await? {
-            Backend::Native => self.native.delete_range(key, window, token).await?,
-            Backend::Module => self.module.delete_range(key, window, token).await?,
-        };
+        let keys = self.keys(key).await?;
+        let deleted = self.delete_chunks(&keys, window, self.fence(&keys, token).as_ref()).await?;
         if deleted.is_some_and(|deleted| deleted > 0) {
             self.note_stale(key);
         }
         Ok(deleted)
     }
 
-    /// The newest sample; `None`: there is no such series; `Some(None)`: it is empty.
-    pub(in crate::features::timeseries) async fn latest(
+    async fn delete_chunks(
         &self,
-        key: &SeriesKey,
-    ) -> Result<Option<Option<Sample>>, TimeseriesError> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.latest(key).await,
-            Backend::Module => self.module.latest(key).await,
+        keys: &SeriesKeys,
+        window: Window,
+        fence: Option<&Fence>,
+    ) -> Result<Option<u64>, RedisFault> {
+        let (mut total, mut unpacked) = (0, false);
+        loop {
+            let call = DeleteRange { keys, window, limit: DELETE_CHUNKS, fence };
+            let deletion = self.call(&call).await.map_err(|fault| after_deleting(total, fault))?;
+            let Some(deletion) = deletion else {
+                // Unless this is the first call, another client deleted the series between two calls.
+                return Ok(Some(total).filter(|total| *total > 0));
+            };
+            total += deletion.deleted;
+            if deletion.done {
+                if unpacked {
+                    self.packer.note(keys);
+                }
+                return Ok(Some(total));
+            }
+            if !deletion.packed.is_empty() {
+                let unpacking = self.packer.unpack(&[(keys, &deletion.packed)]).await;
+                unpacking.map_err(|fault| after_deleting(total, fault))?;
+                unpacked = true;
+            }
         }
     }
 
-    /// Reads the window's next samples from the end that `order` names; `None`: there is no such series.
+    /// Reads the newest sample.
+    pub async fn latest(&self, key: &SeriesKey) -> Result<LatestSample, RedisFault> {
+        self.latest_in(self.layout().await?, key).await
+    }
+
+    pub(super) async fn latest_in(&self, layout: Backend, key: &SeriesKey) -> Result<LatestSample, RedisFault> {
+        self.call(&ReadLatest(&self.keys_in(layout, key))).await
+    }
+
+    /// Reads the next samples of a window, from the end that `order` names. Returns `None` if the series does not exist.
     ///
-    /// One stretch is read in one atomic step; it may have more than `wanted` samples, or fewer than the window.
-    pub(in crate::features::timeseries) async fn read(
+    /// A page is read in one atomic step. It may have more than `wanted` samples, and fewer than the window even if that has
+    /// more: it ends after `timeseries.read_chunks` chunks.
+    pub async fn read(
         &self,
         key: &SeriesKey,
         window: Window,
         order: Order,
         wanted: usize,
-    ) -> Result<Option<Stretch>, TimeseriesError> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.read(key, window, order, wanted).await,
-            Backend::Module => self.module.read(key, window, order, wanted).await,
-        }
+    ) -> Result<Option<SamplePage>, TimeseriesError> {
+        self.read_in(self.layout().await?, key, window, order, wanted).await
     }
 
-    /// Adds batches, pipelined; each has an outcome of its own, in the given order. No two may be of one series.
-    pub(in crate::features::timeseries) async fn append(
+    pub(super) async fn read_in(
         &self,
-        batches: &[Batch<'_>],
-        token: Option<FencingToken>,
-    ) -> Vec<BatchOutcome> {
-        let outcomes = match self.home.backend().await {
-            Ok(Backend::Native) => self.native.append(batches, token).await,
-            Ok(Backend::Module) => self.module.append(batches, token).await,
-            Err(fault) => batches.iter().map(|_| BatchOutcome::failed(fault.clone().not_applied())).collect(),
+        layout: Backend,
+        key: &SeriesKey,
+        window: Window,
+        order: Order,
+        wanted: usize,
+    ) -> Result<Option<SamplePage>, TimeseriesError> {
+        let limit = match layout {
+            Backend::Native => (wanted / self.chunk_samples).saturating_add(2).min(self.read_chunks),
+            Backend::Module => wanted.min(self.read_chunks * self.chunk_samples),
         };
-        for (batch, outcome) in batches.iter().zip(&outcomes) {
-            if outcome.stale {
-                self.note_stale(batch.key);
+        let call = Read { keys: &self.keys_in(layout, key), window, order, limit };
+        let Some(found) = self.call(&call).await? else { return Ok(None) };
+        let visible = Window { from: window.from.max(found.floor), to: window.to };
+        let mut samples = Vec::with_capacity(match layout {
+            Backend::Native => found.chunks.len() * self.chunk_samples,
+            Backend::Module => found.chunks.iter().map(Vec::len).sum::<usize>() / chunk::RECORD,
+        });
+        // The end of the last chunk that was read, whether or not it is in the window.
+        let mut reached = None;
+        for bytes in &found.chunks {
+            let start = samples.len();
+            let (first, last) = chunk::read(bytes, visible, &mut samples)?;
+            match order {
+                Order::Asc => reached = Some(last),
+                Order::Desc => {
+                    reached = Some(first);
+                    samples.get_mut(start..).unwrap_or_default().reverse();
+                }
             }
         }
-        outcomes
+        let rest = reached.filter(|_| !found.done).map(|timestamp| match order {
+            Order::Asc => Window { from: timestamp + 1, to: visible.to },
+            Order::Desc => Window { from: visible.from, to: timestamp - 1 },
+        });
+        Ok(Some(SamplePage { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
     }
 
-    /// What the rollups of a series hold; `None`: there is no such series; `Some(None)`: it has none.
-    pub(in crate::features::timeseries) async fn rollups(
-        &self,
-        keys: &SeriesKeys,
-    ) -> Result<Option<Option<State>>, RedisFault> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.rollups(keys).await,
-            Backend::Module => self.module.rollups(keys).await,
-        }
+    /// Reads the state of the rollups of a series, which is empty if it has none. Returns `None` if the series does not
+    /// exist.
+    pub async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<RollupState>, RedisFault> {
+        self.call(&ReadRollups(keys)).await
     }
 
-    /// Has the rollups of a series hold what has settled by now.
-    pub(in crate::features::timeseries) async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
-        match self.home.backend().await? {
-            Backend::Native => self.native.advance_rollups(keys).await,
-            Backend::Module => self.module.advance_rollups(keys).await,
-        }
+    /// Moves forward the time before which the rollups of a series are to be filled.
+    pub async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
+        self.call(&AdvanceRollups(keys)).await.map(|_| ())
     }
+}
+
+/// The fault of a later step of a deletion: its outcome is unknown if a part was deleted before.
+fn after_deleting(deleted: u64, mut fault: RedisFault) -> RedisFault {
+    if deleted > 0 {
+        fault.outcome = Outcome::Unknown;
+    }
+    fault
 }

@@ -1,4 +1,4 @@
-//! Series by their labels.
+//! Finding series by their labels.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use super::SeriesIndex;
 use crate::http::reply::Page;
 use crate::redis::{Effect, RedisFault};
 
-/// Series that are looked at for one page at most, so that a condition that few of them meet does not keep Redis busy.
-const MOST_LOOKED_AT: usize = 10_000;
+/// The most series that one page examines, so that a condition that few of them meet does not keep Redis busy.
+const MAX_EXAMINED: usize = 10_000;
 
 impl SeriesIndex {
-    /// A page of series with the given labels whose keys start with `prefix`, in byte order.
+    /// Reads a page of the series with the given labels whose keys start with `prefix`, in byte order.
     ///
-    /// A page may be short although another one follows.
+    /// A page may be short even if another page follows.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(in crate::features::timeseries) async fn page_by_label(
+    pub async fn page_by_label(
         &self,
         filter: &LabelFilter,
         prefix: &str,
@@ -33,30 +33,31 @@ impl SeriesIndex {
         };
         let mut items = Vec::new();
         let mut next_cursor = cursor.map(str::to_owned);
-        let mut looked_at = 0;
+        let mut examined = 0;
         loop {
             let wanted = limit - items.len();
             let mut names = self.names(label, values, prefix, next_cursor.as_deref(), wanted + 1).await?;
             let is_last = names.len() <= wanted;
             names.truncate(wanted);
-            looked_at += names.len();
+            examined += names.len();
             next_cursor = names.last().cloned();
             let series = names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-            let (found, gone) = self.look_up(series).await?;
-            self.drop_gone(gone).await?;
-            let (meant, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|entry| filter.matches(&entry.labels));
-            items.extend(meant);
-            self.mend(label, values, others).await?;
+            let (found, missing) = self.look_up(series).await?;
+            self.remove_missing(missing).await?;
+            let (matching, others): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|entry| filter.matches(&entry.labels));
+            items.extend(matching);
+            self.register_again(label, values, others).await?;
             if is_last {
                 return Ok(Page { items, next_cursor: None });
             }
-            if items.len() >= limit || looked_at >= MOST_LOOKED_AT {
+            if items.len() >= limit || examined >= MAX_EXAMINED {
                 return Ok(Page { items, next_cursor });
             }
         }
     }
 
-    /// The condition that fewest series meet; `None`: one of them is met by none.
+    /// The condition that the fewest series meet; `None` if no series meets one of them.
     async fn rarest<'a>(&self, filter: &'a LabelFilter) -> Result<Option<(&'a str, &'a [String])>, RedisFault> {
         let mut rarest = None;
         for (label, values) in filter.named() {
@@ -83,7 +84,7 @@ impl SeriesIndex {
         Ok(rarest.map(|(_, condition)| condition))
     }
 
-    /// The first names behind the cursor with one of the values, in byte order.
+    /// The first names after the cursor whose label has one of the values, in byte order.
     async fn names(
         &self,
         label: &str,
@@ -99,7 +100,7 @@ impl SeriesIndex {
             command
         };
         let commands: Vec<Cmd> = values.iter().map(range).collect();
-        // A value that is named twice has its series once.
+        // A set, since the filter may repeat a value.
         let mut names = BTreeSet::new();
         for found in self.redis.query_all(&commands, Effect::Read).await? {
             let members: Vec<String> =
@@ -109,17 +110,22 @@ impl SeriesIndex {
         Ok(names.into_iter().take(limit).collect())
     }
 
-    /// Puts series under their labels that were found under another one.
-    async fn mend(&self, label: &str, values: &[String], entries: Vec<SeriesEntry>) -> Result<(), RedisFault> {
-        let astray = entries.into_iter().filter(|entry| {
+    /// Registers the series that the index has under a value that they no longer have.
+    async fn register_again(
+        &self,
+        label: &str,
+        values: &[String],
+        entries: Vec<SeriesEntry>,
+    ) -> Result<(), RedisFault> {
+        let outdated = entries.into_iter().filter(|entry| {
             let value = entry.labels.get(label);
             value.is_none_or(|value| values.iter().all(|known| known != value))
         });
-        self.register(astray.map(|entry| entry.key).collect()).await
+        self.register(outdated.map(|entry| entry.key).collect()).await
     }
 }
 
-/// The postings of a label's value, from a cursor on.
+/// The bounds of the postings of a label's value, after a cursor.
 fn bounds(label: &str, value: &str, prefix: &str, cursor: Option<&str>) -> (Vec<u8>, Vec<u8>) {
     let posting = |open: &str, series: &str, end: &[u8]| {
         [open.as_bytes(), label.as_bytes(), b"\0", value.as_bytes(), b"\0", series.as_bytes(), end].concat()
@@ -128,6 +134,6 @@ fn bounds(label: &str, value: &str, prefix: &str, cursor: Option<&str>) -> (Vec<
         Some(cursor) if cursor >= prefix => posting("(", cursor, b""),
         _ => posting("[", prefix, b""),
     };
-    // No UTF-8 text has this byte, so it is behind every name with the prefix.
+    // UTF-8 never has this byte, so the bound is after every name with the prefix.
     (low, posting("(", prefix, b"\xff"))
 }

@@ -1,6 +1,8 @@
-//! The lists of series: all of them by name, and by label. They live in one slot and the series in theirs, so they are
-//! kept up in steps that may fail: a write tells as long as the lists do not know its series under its labels, a name is
-//! dropped only if its series is still gone afterwards, and what a list finds is looked up with the series itself.
+//! The index of series: all of them by name, and by label.
+//!
+//! The index is in one cluster slot and the series are in others, so it is updated in steps that can fail. Three rules keep it
+//! correct: a write reports that the series is not listed until the index has it under its labels; a name is removed only if
+//! the series still does not exist afterwards; and what the index finds is looked up in the series itself.
 
 mod by_label;
 
@@ -9,13 +11,13 @@ use redis::{Cmd, Value};
 use super::backend::Store;
 use super::keys::IndexKeys;
 use super::model::SeriesEntry;
-use super::scripts::{Delist, Describe, Enlist, MarkListed, decode_definition};
+use super::scripts::{Describe, IndexSeries, MarkIndexed, UnindexSeries, decode_definition};
 use super::series::SeriesKey;
 use crate::http::reply::Page;
 use crate::redis::{Effect, Key, Redis, RedisFault, ScriptCall};
 
-/// Names that a registration looks at, so that those of expired series do not gather: two would keep the dead from
-/// outnumbering the living.
+/// How many random names a registration checks, so that the names of expired series do not accumulate. Two would be enough to
+/// keep them below one half.
 const PROBES: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -31,33 +33,33 @@ impl SeriesIndex {
         Self { redis, backend, keys }
     }
 
-    /// Makes series known by name and by label, then notes with each that it is.
+    /// Adds series to the index, by name and by label, and notes in each that the index has it.
     ///
     /// # Errors
-    /// [`RedisFault`]: the next write of the series tries again.
+    /// [`RedisFault`]; the next write of the series tries again.
     pub(super) async fn register(&self, series: Vec<SeriesKey>) -> Result<(), RedisFault> {
         if series.is_empty() {
             return Ok(());
         }
         let (entries, _) = self.look_up(series).await?;
-        self.enlist(&entries).await?;
+        self.add(&entries).await?;
         let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
         for entry in &entries {
             keys.push(self.backend.keys(&entry.key).await?.hash);
         }
-        let marks: Vec<MarkListed<'_>> =
-            keys.iter().zip(&entries).map(|(series, entry)| MarkListed { series, labels: &entry.labels }).collect();
+        let marks: Vec<MarkIndexed<'_>> =
+            keys.iter().zip(&entries).map(|(series, entry)| MarkIndexed { series, labels: &entry.labels }).collect();
         for marked in self.redis.call_all(&marks).await? {
             marked?;
         }
         let probe = redis::cmd("ZRANDMEMBER").arg(&self.keys.names).arg(PROBES).to_owned();
         let names: Vec<String> = self.redis.query(&probe, Effect::Read).await?;
-        self.drop_gone(names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect()).await
+        self.remove_missing(names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect()).await
     }
 
-    /// A page of series whose keys start with `prefix`, in byte order.
+    /// Reads a page of the series whose keys start with `prefix`, in byte order.
     ///
-    /// Series that are gone are left out, so a page may be short although another one follows.
+    /// A page leaves out series that no longer exist, so it may be short even if another page follows.
     ///
     /// # Errors
     /// [`RedisFault`].
@@ -71,7 +73,7 @@ impl SeriesIndex {
             Some(cursor) if cursor >= prefix => format!("({cursor}"),
             _ => format!("[{prefix}"),
         };
-        // No UTF-8 text has this byte, so it is behind every name with the prefix.
+        // UTF-8 never has this byte, so the bound is after every name with the prefix.
         let high = [b"(", prefix.as_bytes(), b"\xff"].concat();
         let mut command = redis::cmd("ZRANGEBYLEX");
         command.arg(&self.keys.names).arg(low).arg(high).arg("LIMIT").arg(0).arg(limit + 1);
@@ -80,12 +82,12 @@ impl SeriesIndex {
         names.truncate(limit);
 
         let series = names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-        let (items, gone) = self.look_up(series).await?;
-        self.drop_gone(gone).await?;
+        let (items, missing) = self.look_up(series).await?;
+        self.remove_missing(missing).await?;
         Ok(Page { items, next_cursor })
     }
 
-    /// Those of the given series that exist.
+    /// Reads the entries of the given series that exist.
     ///
     /// # Errors
     /// [`RedisFault`].
@@ -93,39 +95,40 @@ impl SeriesIndex {
         Ok(self.look_up(series).await?.0)
     }
 
-    /// Drops the names of series that are gone.
+    /// Removes the given series from the index if they no longer exist.
     ///
     /// # Errors
-    /// [`RedisFault`]: the names are dropped another time.
-    pub(super) async fn drop_gone(&self, series: Vec<SeriesKey>) -> Result<(), RedisFault> {
-        let (_, gone) = self.look_up(series).await?;
-        if gone.is_empty() {
+    /// [`RedisFault`]; a later call removes them.
+    pub(super) async fn remove_missing(&self, series: Vec<SeriesKey>) -> Result<(), RedisFault> {
+        let (_, missing) = self.look_up(series).await?;
+        if missing.is_empty() {
             return Ok(());
         }
-        let calls: Vec<Delist<'_>> = gone.iter().map(|series| Delist { index: &self.keys, series }).collect();
-        for dropped in self.redis.call_all(&calls).await? {
-            dropped?;
+        let calls: Vec<UnindexSeries<'_>> =
+            missing.iter().map(|series| UnindexSeries { index: &self.keys, series }).collect();
+        for removed in self.redis.call_all(&calls).await? {
+            removed?;
         }
-        // One may have been created, and registered, between the look and the removal.
-        let (back, _) = self.look_up(gone).await?;
-        self.enlist(&back).await
+        // A client may have created and registered one of them between the lookup and the removal.
+        let (created, _) = self.look_up(missing).await?;
+        self.add(&created).await
     }
 
-    async fn enlist(&self, entries: &[SeriesEntry]) -> Result<(), RedisFault> {
-        let calls: Vec<Enlist<'_>> = entries
+    async fn add(&self, entries: &[SeriesEntry]) -> Result<(), RedisFault> {
+        let calls: Vec<IndexSeries<'_>> = entries
             .iter()
-            .map(|SeriesEntry { key: series, labels, .. }| Enlist { index: &self.keys, series, labels })
+            .map(|SeriesEntry { key: series, labels, .. }| IndexSeries { index: &self.keys, series, labels })
             .collect();
         if calls.is_empty() {
             return Ok(());
         }
-        for enlisted in self.redis.call_all(&calls).await? {
-            enlisted?;
+        for added in self.redis.call_all(&calls).await? {
+            added?;
         }
         Ok(())
     }
 
-    /// Those that exist, as they are, and those that do not.
+    /// Reads the entries of the series that exist. Also returns the series that do not.
     async fn look_up(&self, series: Vec<SeriesKey>) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
         if series.is_empty() {
             return Ok((Vec::new(), Vec::new()));
@@ -134,14 +137,14 @@ impl SeriesIndex {
         for key in &series {
             commands.push(self.definition_of(key).await?);
         }
-        let (mut there, mut gone) = (Vec::with_capacity(series.len()), Vec::new());
+        let (mut found, mut missing) = (Vec::with_capacity(series.len()), Vec::new());
         for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             match entry(key.clone(), answer?)? {
-                Some(entry) => there.push(entry),
-                None => gone.push(key),
+                Some(entry) => found.push(entry),
+                None => missing.push(key),
             }
         }
-        Ok((there, gone))
+        Ok((found, missing))
     }
 
     async fn definition_of(&self, key: &SeriesKey) -> Result<Cmd, RedisFault> {
@@ -150,7 +153,7 @@ impl SeriesIndex {
     }
 }
 
-/// The entry of a series that is there.
+/// Decodes the entry of a series; `None` if the series does not exist.
 fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFault> {
     let bad = |error| RedisFault::bad_reply(error, Effect::Read);
     let fields: [Option<Vec<u8>>; 3] =
@@ -164,4 +167,9 @@ fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFaul
         duplicate_policy: definition.duplicate_policy,
         labels: definition.labels,
     }))
+}
+
+/// Logs that the index is behind; the samples are stored, and the next write of the series registers it.
+pub(super) fn warn_not_registered(fault: &RedisFault) {
+    tracing::warn!(error = %fault, "could not update the index of series; the next write of the series tries again");
 }

@@ -12,15 +12,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::native::Batch;
+use super::backend::SampleBatch;
 use super::backend::{BatchOutcome, Store};
 use super::config::TimeseriesConfig;
 use super::error::{Progress, TOO_MANY_REFUSED, TimeseriesError};
-use super::index::SeriesIndex;
+use super::index::{SeriesIndex, warn_not_registered};
 use super::metrics::TimeseriesMetrics;
 use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal};
 use super::series::{Sample, SeriesKey};
-use super::service::left_for_later;
 use crate::clock::Clock;
 use crate::http::body::BodyStream;
 use crate::http::problem::Problem;
@@ -226,7 +225,7 @@ impl Ingest {
         for ((key, rows), samples) in series.iter().zip(samples) {
             let end = samples.len().min(start + self.config.batch_samples);
             if let (Some(samples @ [_, ..]), Some(rows)) = (samples.get(start..end), rows.get(start..end)) {
-                batches.push(Batch { key, samples, policy: None });
+                batches.push(SampleBatch { key, samples, policy: None });
                 lines.push(rows);
             }
         }
@@ -241,7 +240,7 @@ impl Ingest {
         if let Some(fault) = failed {
             return Err(TimeseriesError::Interrupted { fault, stored: self.progress() }.into());
         }
-        self.index.register(unlisted).await.unwrap_or_else(|fault| left_for_later(&fault));
+        self.index.register(unlisted).await.unwrap_or_else(|fault| warn_not_registered(&fault));
         Ok(())
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::aggregate::{Extent, Moments, Number, Point, Sum, mean};
-use super::super::backend::Order;
 use super::super::query::Reducer;
 use super::super::series::SeriesKey;
+use super::super::window::Order;
 use crate::clock::UnixMillis;
 
 /// The series with one value of a label.

@@ -149,7 +149,7 @@ impl TimeseriesService {
         if query.agg == Some(Aggregation::Ohlcv) && query.volume_key.is_none() && self.is_there(&volume).await? {
             query.volume_key = Some(volume);
         }
-        self.range(price, &query).await
+        Ok(self.range(price, &query).await?)
     }
 
     async fn page_if_there(&self, key: SeriesKey, plan: RangePlan) -> Result<Option<RangePage>, TimeseriesError> {

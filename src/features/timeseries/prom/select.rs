@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use promql_parser::label::{MatchOp, Matcher};
 
-use super::super::backend::Window;
 use super::super::config::PromConfig;
 use super::super::index::SeriesIndex;
 use super::super::model::SeriesEntry;
@@ -14,6 +13,7 @@ use super::super::query::LabelFilter;
 use super::super::range::RangeReader;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::tagged::NAME_LABEL;
+use super::super::window::Window;
 use super::error::PromError;
 use super::params::Steps;
 use super::plan::Selection;

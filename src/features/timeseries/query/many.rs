@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, de};
 use utoipa::ToSchema;
 
 use super::super::aggregate::{Aggregation, Fill};
-use super::super::backend::{Order, Window};
 use super::super::model::Timestamp;
 use super::super::range::RangePlan;
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
+use super::super::window::{Order, Window};
 use super::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Stamp, Violation, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;

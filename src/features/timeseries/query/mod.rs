@@ -19,8 +19,8 @@ pub(super) use zone::Zone;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::backend::Window;
 use super::series::{MAX_TIMESTAMP, SeriesKey};
+use super::window::Window;
 use crate::clock::UnixMillis;
 use crate::http::problem::Problem;
 use crate::http::times::QueryTime;

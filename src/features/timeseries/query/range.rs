@@ -4,10 +4,10 @@ use serde::{Deserialize, Deserializer, de};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
-use super::super::backend::{Order, Window};
 use super::super::cursor::Cursor;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
+use super::super::window::{Order, Window};
 use super::{Align, BucketLength, Violation, WindowQuery, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::super::aggregate::{Aggregation, End, Gap, Grid, Number, Pass, Placed, Slot, Slots, fill, fold};
-use super::super::backend::{Order, Window};
 use super::super::cursor::Place;
 use super::super::error::TimeseriesError;
-use super::super::rollup::{Piece, RollupView};
+use super::super::rollup::{RollupView, WindowPart};
 use super::super::series::Sample;
+use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 use crate::clock::UnixMillis;
 
@@ -159,11 +159,11 @@ impl BucketPage<'_, '_> {
         while rest.from <= rest.to && !slots.is_full() {
             let piece = match &mut self.rollup {
                 Some(rollup) => rollup.next(rest).await?,
-                None => Piece::Samples(rest),
+                None => WindowPart::Samples(rest),
             };
             let window = match piece {
-                Piece::Samples(window) => window,
-                Piece::Buckets { values, until } => {
+                WindowPart::Samples(window) => window,
+                WindowPart::Buckets { values, until } => {
                     if self.rollup.as_ref().is_some_and(RollupView::is_same) {
                         fold.finish(None, slots);
                         ready(&mut grid, aggregation, &values, slots);

@@ -1,7 +1,7 @@
 //! Which samples of a window count.
 
-use super::super::backend::Window;
 use super::super::series::Sample;
+use super::super::window::Window;
 use crate::clock::UnixMillis;
 
 /// Filters act before aggregation, as if the other samples were not there.

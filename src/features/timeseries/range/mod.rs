@@ -17,13 +17,14 @@ use buckets::{Bounds, BucketPage};
 use scan::{Ended, Scan};
 
 use super::aggregate::{Aggregation, Bucket, Point, Slot};
-use super::backend::{Order, Store, Window};
+use super::backend::Store;
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
 use super::query::Stamp;
 use super::rollup::RollupView;
 use super::series::{Sample, SeriesKey};
+use super::window::{Order, Window};
 use crate::clock::UnixMillis;
 
 /// A checked range query.

@@ -1,10 +1,10 @@
 //! Samples as they are.
 
 use super::super::aggregate::Point;
-use super::super::backend::{Order, Window};
 use super::super::cursor::Place;
 use super::super::error::TimeseriesError;
 use super::super::series::Sample;
+use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 
 /// A page of samples, and where the next one begins. It may be short where a filter leaves out most of what was read.

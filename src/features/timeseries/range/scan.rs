@@ -1,8 +1,9 @@
 //! Reading a window stretch by stretch, within what one request may read.
 
-use super::super::backend::{Order, Store, Stretch, Window};
+use super::super::backend::{SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
+use super::super::window::{Order, Window};
 use super::budget::Budget;
 use super::filter::SampleFilter;
 use crate::clock::UnixMillis;
@@ -50,7 +51,7 @@ impl<'a> Scan<'a> {
         let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
         while let Some(window) = rest {
             let found = self.backend.read(self.key, window, order, wanted).await?;
-            let Some(Stretch { mut samples, rest: left }) = found else {
+            let Some(SamplePage { mut samples, rest: left }) = found else {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };
             let affordable = self.budget.take(samples.len());

@@ -4,9 +4,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
-use super::super::backend::{Order, Window};
 use super::super::error::TimeseriesError;
 use super::super::series::{Sample, SeriesKey};
+use super::super::window::{Order, Window};
 use super::RangeReader;
 use super::filter::SampleFilter;
 use super::scan::{Ended, Scan};

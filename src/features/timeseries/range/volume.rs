@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::super::aggregate::{Aggregation, End, Grid, Number, Pass, Slot, Slots, fold};
-use super::super::backend::{Order, Window};
 use super::super::error::TimeseriesError;
 use super::super::series::Sample;
+use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 
 /// Gives every candle the sum of the volumes of its bucket; 0 where there are none.

@@ -166,9 +166,9 @@ fn float_or(out: &mut Vec<u8>, value: f64, otherwise: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backend::{Order, Window};
     use super::super::cursor::{Cursor, Place};
     use super::super::series::SeriesKey;
+    use super::super::window::{Order, Window};
     use super::*;
 
     fn range(numbers: &[Number], next: Option<Cursor>) -> RangePage {

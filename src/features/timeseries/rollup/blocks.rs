@@ -1,65 +1,65 @@
-//! How a rollup's buckets are kept: in blocks, packed as chunks of samples are, the bucket's start as the timestamp.
+//! The stored form of a rollup's buckets: blocks, packed like chunks of samples, with the start of a bucket as the timestamp.
 //!
-//! A block holds the buckets that begin in one stretch of time. So the block of a bucket is known by its start, and
-//! replacing some buckets replaces the blocks they lie in.
+//! A block holds the buckets that begin in a range of fixed length. So the start of a bucket determines its block, and
+//! replacing some buckets replaces the blocks that contain them.
 
 use super::super::aggregate::Grid;
-use super::super::backend::Window;
-use super::super::backend::chunk::{self, ChunkError};
+use super::super::chunk::{self, ChunkError};
+use super::super::rollup_rule::RollupRule;
 use super::super::series::Sample;
-use super::rule::Rule;
+use super::super::window::Window;
 use crate::clock::UnixMillis;
 
-/// About how many buckets a block has.
+/// The approximate number of buckets in a block.
 const BUCKETS: i64 = 256;
 
 /// The blocks of one rollup.
 #[derive(Clone, Debug)]
-pub(super) struct Blocks {
+pub struct Blocks {
     id: String,
-    /// Milliseconds from one block to the next.
+    /// The length of the range of a block, milliseconds.
     pub span: i64,
 }
 
 impl Blocks {
-    pub(super) fn of(rule: &Rule) -> Self {
-        Self { id: rule.text.id(), span: nominal_length(&mut rule.grid.clone()).saturating_mul(BUCKETS) }
+    pub fn of(rule: &RollupRule) -> Self {
+        Self { id: rule.spec.id(), span: nominal_length(&mut rule.grid.clone()).saturating_mul(BUCKETS) }
     }
 
-    /// Where the block begins that has the buckets which begin at a time.
-    pub(super) fn start(&self, time: UnixMillis) -> UnixMillis {
+    /// The start of the block that contains the buckets that begin at `time`.
+    pub fn start(&self, time: UnixMillis) -> UnixMillis {
         time - time.rem_euclid(self.span)
     }
 
-    /// The starts of the blocks from one time to another one, not included.
-    pub(super) fn starts(&self, from: UnixMillis, until: UnixMillis) -> impl Iterator<Item = UnixMillis> + use<> {
+    /// The starts of the blocks from `from` until `until`, excluded.
+    pub fn starts(&self, from: UnixMillis, until: UnixMillis) -> impl Iterator<Item = UnixMillis> + use<> {
         let span = self.span;
         std::iter::successors(Some(self.start(from)), move |start| start.checked_add(span))
             .take_while(move |start| *start < until)
     }
 
-    /// The field that a block is kept under.
-    pub(super) fn field(&self, start: UnixMillis) -> String {
+    /// The field of the hash that holds a block.
+    pub fn field(&self, start: UnixMillis) -> String {
         format!("{}@{start}", self.id)
     }
 
-    /// The field that the start of the oldest block is kept under.
-    pub(super) fn oldest_field(&self) -> String {
+    /// The field of the hash that holds the start of the oldest block.
+    pub fn oldest_field(&self) -> String {
         self.id.clone()
     }
 }
 
-/// Any of a grid's buckets is about as long as every other.
+/// The length of one bucket of the grid; all are about equally long.
 fn nominal_length(grid: &mut Grid) -> i64 {
     let bucket = grid.bucket(0);
     bucket.end.saturating_sub(bucket.start).max(1)
 }
 
-/// The bytes of a block; none when there are no buckets.
+/// Encodes a block; no buckets are no bytes.
 ///
 /// # Errors
 /// [`ChunkError`].
-pub(super) fn encode(buckets: &[Sample]) -> Result<Vec<u8>, ChunkError> {
+pub fn encode(buckets: &[Sample]) -> Result<Vec<u8>, ChunkError> {
     if buckets.is_empty() {
         return Ok(Vec::new());
     }
@@ -67,27 +67,27 @@ pub(super) fn encode(buckets: &[Sample]) -> Result<Vec<u8>, ChunkError> {
     Ok(chunk::pack(&plain)?.unwrap_or(plain))
 }
 
-/// Appends a block's buckets that begin in a window.
+/// Appends the buckets of a block that begin in a window.
 ///
 /// # Errors
 /// [`ChunkError`].
-pub(super) fn decode(bytes: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<(), ChunkError> {
+pub fn decode(bytes: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<(), ChunkError> {
     chunk::read(bytes, window, out).map(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::RuleText;
+    use super::super::super::rollup_rule::RollupSpec;
     use super::*;
 
     fn blocks(bucket: &str) -> Blocks {
-        let text =
-            RuleText { bucket: bucket.to_owned(), agg: "sum".to_owned(), tz: None, align: None, retention_ms: None };
-        Blocks::of(&Rule::new(text).expect("a rule"))
+        let spec =
+            RollupSpec { bucket: bucket.to_owned(), agg: "sum".to_owned(), tz: None, align: None, retention_ms: None };
+        Blocks::of(&RollupRule::new(spec).expect("a rule"))
     }
 
     #[test]
-    fn a_bucket_has_its_block_also_before_1970() {
+    fn buckets_before_1970_have_blocks_too() {
         let blocks = blocks("10ms");
         assert_eq!(
             (blocks.start(-1), blocks.start(0), blocks.start(2_559), blocks.start(2_560)),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_back_also_those_that_are_none() {
+    fn every_number_is_decoded_to_the_same_bits() {
         let buckets: Vec<Sample> = [0.1, f64::INFINITY, -0.0, f64::NAN]
             .into_iter()
             .zip((0..).step_by(10))

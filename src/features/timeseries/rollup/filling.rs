@@ -1,71 +1,71 @@
-//! Fills rollups in from the samples, behind the writers' backs.
+//! Fills rollups from the samples, in the background.
 //!
-//! One step deals with the beginning of the list of changes: it reads the samples of the buckets that were changed, and
-//! stores their numbers if nobody else has filled any in meanwhile. Changes that come while it reads stand behind
-//! those it deals with and make their buckets be computed once more. So several replicas may fill one series: one
-//! of them is faster, and the others look again.
+//! One step takes the first window of the list of changes: it reads the samples of the buckets in it and stores their
+//! values, unless another replica has stored some since. Changes that arrive while it reads come later in the list, so their
+//! buckets are computed once more. Several replicas can fill one series: one of them is first, and the others read again.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
-use super::super::backend::{Order, Store, Stretch, Window};
+use super::super::backend::{SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
-use super::super::scripts::Commit;
+use super::super::rollup_rule::RollupRule;
+use super::super::rollup_state::RollupState;
+use super::super::scripts::CommitRollups;
 use super::super::series::{Sample, SeriesKey};
+use super::super::window::{Order, Window};
 use super::blocks::{self, Blocks};
-use super::rule::Rule;
-use super::state::State;
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::redis::Effect;
 
 const NAME: &str = "timeseries.rollups";
 
-/// Series in one round, so that none waits for all of another one's past.
+/// The most series of one round; each gets one step, so that a long series does not delay the others.
 const SERIES: usize = 16;
 
 /// The most blocks of a rollup that one step replaces, or trims.
 const BLOCKS: i64 = 2_048;
 
-/// How long the filling rests after a fault of Redis. Nobody waits for it.
-const REST: Duration = Duration::from_secs(1);
+/// The pause after a fault of Redis. No request waits for the filling.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Filling {
+pub struct RollupFiller {
     backend: Store,
-    /// Samples that one step reads, if that completes a bucket.
+    /// How many samples one step reads; more if they do not complete a bucket.
     step_samples: usize,
 }
 
-/// What one step stores.
+/// The result of one step, which is to be stored.
 #[derive(Debug, Default)]
 struct Filled {
     fields: Vec<(String, Vec<u8>)>,
-    /// What is left of the change that was dealt with.
+    /// The part of the window that is still to be filled.
     rest: Option<Window>,
 }
 
-impl Filling {
-    pub(in crate::features::timeseries) fn new(backend: Store, step_samples: usize) -> Self {
+impl RollupFiller {
+    pub fn new(backend: Store, step_samples: usize) -> Self {
         Self { backend, step_samples }
     }
 
-    /// Fills with the service's start, until it stops.
-    pub(in crate::features::timeseries) fn plan(&self, tasks: &Tasks) {
-        let (filling, board) = (self.clone(), tasks.clone());
-        tasks.plan(NAME, move |stop| async move { filling.run(stop, &board).await });
+    /// Plans the task that fills rollups while the service runs.
+    pub fn plan(&self, tasks: &Tasks) {
+        let (filler, board) = (self.clone(), tasks.clone());
+        tasks.plan(NAME, move |stop| async move { filler.run(stop, &board).await });
     }
 
     async fn run(&self, stop: CancellationToken, board: &Tasks) {
         while !stop.is_cancelled() {
-            let series = self.backend.stale().take(SERIES);
+            let series = self.backend.stale_rollups().take(SERIES);
             if series.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = self.backend.stale().added() => continue,
+                    () = self.backend.stale_rollups().added() => continue,
                 }
             }
             let mut outcome = Ok(());
@@ -80,41 +80,41 @@ impl Filling {
             if outcome.is_err() {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(REST) => {}
+                    () = tokio::time::sleep(PAUSE) => {}
                 }
             }
         }
     }
 
-    /// One step; whether there is more to do.
+    /// Makes one step. Returns whether there is more to fill.
     async fn fill(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
         let keys = self.backend.keys(key).await?;
         self.backend.advance_rollups(&keys).await?;
-        let Some(Some(state)) = self.backend.rollups(&keys).await? else { return Ok(false) };
-        let Some(&change) = state.unrolled.first() else { return Ok(false) };
+        let Some(state) = self.backend.rollups(&keys).await? else { return Ok(false) };
+        let Some(&change) = state.changed.first() else { return Ok(false) };
         let Some(filled) = self.compute(key, &keys, &state, change).await? else { return Ok(false) };
-        let rest = filled.rest.map(mark).unwrap_or_default();
-        // Writers may have moved the floor while samples were read: whatever that hid lies before this one.
-        let Some(Some(now)) = self.backend.rollups(&keys).await? else { return Ok(false) };
+        let rest = filled.rest.map(list_entry).unwrap_or_default();
+        // Writers may have moved the floor while samples were read: the samples that this hid are before the floor now.
+        let Some(now) = self.backend.rollups(&keys).await? else { return Ok(false) };
         let floor = now.floor();
-        let commit = Commit {
+        let commit = CommitRollups {
             keys: &keys,
             revision: state.revision,
-            done: &mark(change),
+            done: &list_entry(change),
             rest: &rest,
             from: Some(floor).filter(|floor| state.begins_before(change.from, *floor)),
             fields: &filled.fields,
         };
         let is_first = self.backend.redis().call(&commit).await?;
-        Ok(!is_first || !rest.is_empty() || state.unrolled.len() > 1)
+        Ok(!is_first || !rest.is_empty() || state.changed.len() > 1)
     }
 
-    /// The buckets of a change, from its beginning on; `None`: the series is gone.
+    /// Computes the first buckets of a window. Returns `None` if the series no longer exists.
     async fn compute(
         &self,
         key: &SeriesKey,
         keys: &SeriesKeys,
-        state: &State,
+        state: &RollupState,
         change: Window,
     ) -> Result<Option<Filled>, TimeseriesError> {
         let visible = Window { from: change.from.max(state.floor()), to: change.to };
@@ -124,7 +124,7 @@ impl Filling {
         let oldest = self.oldest(keys, &state.rules).await?;
         let Some(first) = self.backend.read(key, visible, Order::Asc, 1).await? else { return Ok(None) };
         let first = first.samples.first().map(|sample| sample.timestamp);
-        // Before that there is neither a sample nor a bucket.
+        // Before this time there is neither a sample nor a bucket.
         let Some(begin) = first.into_iter().chain(oldest.iter().flatten().copied()).min() else {
             return Ok(Some(Filled::default()));
         };
@@ -137,8 +137,12 @@ impl Filling {
             .zip(oldest)
             .map(|(rule, oldest)| Job::new(rule, oldest, Window { from: begin, to: last }, state))
             .collect();
-        let Some(cut) = self.feed(key, &mut jobs, begin).await? else { return Ok(None) };
-        let rest = Window { from: cut.unwrap_or(last + 1), to: change.to };
+        let complete_until = match self.feed(key, &mut jobs, begin).await? {
+            Fed::NoSeries => return Ok(None),
+            Fed::AllSamples => last + 1,
+            Fed::SamplesBefore(time) => time,
+        };
+        let rest = Window { from: complete_until, to: change.to };
         let mut fields = Vec::new();
         for job in jobs {
             job.store(self, keys, &mut fields).await?;
@@ -146,44 +150,43 @@ impl Filling {
         Ok(Some(Filled { fields, rest: Some(rest).filter(|rest| rest.from <= rest.to) }))
     }
 
-    /// Reads the samples of all jobs; where a step has read enough: the time up to which all of them are complete.
-    async fn feed(
-        &self,
-        key: &SeriesKey,
-        jobs: &mut [Job],
-        begin: UnixMillis,
-    ) -> Result<Option<Option<UnixMillis>>, TimeseriesError> {
+    /// Reads the samples of all jobs, or as many as one step may read.
+    async fn feed(&self, key: &SeriesKey, jobs: &mut [Job], begin: UnixMillis) -> Result<Fed, TimeseriesError> {
         let from = jobs.iter().map(|job| job.from).min().unwrap_or_default();
         let to = jobs.iter().map(|job| job.until - 1).max().unwrap_or_default();
         let (mut rest, mut read) = (Some(Window { from, to }).filter(|window| from <= window.to), 0);
         while let Some(window) = rest {
             let found = self.backend.read(key, window, Order::Asc, usize::MAX).await?;
-            let Some(Stretch { samples, rest: left }) = found else { return Ok(None) };
+            let Some(SamplePage { samples, rest: left }) = found else { return Ok(Fed::NoSeries) };
             for job in &mut *jobs {
                 job.feed(&samples);
             }
             read += samples.len();
             if let (true, Some(_), Some(reached)) = (read >= self.step_samples, left, samples.last()) {
                 let complete = jobs.iter_mut().map(|job| job.grid.bucket(reached.timestamp).start).min();
-                if let Some(cut) = complete.filter(|cut| *cut > begin) {
+                if let Some(time) = complete.filter(|time| *time > begin) {
                     for job in jobs {
                         job.until = job.until.min(job.grid.bucket(reached.timestamp).start);
                     }
-                    return Ok(Some(Some(cut)));
+                    return Ok(Fed::SamplesBefore(time));
                 }
             }
             rest = left;
-            // Requests of this worker go in between.
+            // Other tasks of this worker run in between.
             tokio::task::yield_now().await;
         }
         for job in jobs {
             job.fold.finish(None, &mut job.slots);
         }
-        Ok(Some(None))
+        Ok(Fed::AllSamples)
     }
 
-    /// Where the oldest block of each rollup starts.
-    async fn oldest(&self, keys: &SeriesKeys, rules: &[Rule]) -> Result<Vec<Option<UnixMillis>>, TimeseriesError> {
+    /// The start of the oldest block of each rollup.
+    async fn oldest(
+        &self,
+        keys: &SeriesKeys,
+        rules: &[RollupRule],
+    ) -> Result<Vec<Option<UnixMillis>>, TimeseriesError> {
         let fields: Vec<String> = rules.iter().map(|rule| Blocks::of(rule).oldest_field()).collect();
         let command = redis::cmd("HMGET").arg(&keys.blocks).arg(fields).to_owned();
         Ok(self.backend.redis().query(&command, Effect::Read).await?)
@@ -196,14 +199,22 @@ impl Filling {
     }
 }
 
-/// What one step computes for one rollup.
+/// How far the jobs of a step were fed.
+enum Fed {
+    NoSeries,
+    AllSamples,
+    /// The step has read enough: the buckets before this time have all their samples.
+    SamplesBefore(UnixMillis),
+}
+
+/// The computation of one step for one rollup.
 struct Job {
     blocks: Blocks,
     oldest: Option<UnixMillis>,
-    /// The oldest time of its buckets.
+    /// The oldest time of the rollup's buckets.
     floor: UnixMillis,
     grid: Grid,
-    /// Which buckets are computed, `until` not included.
+    /// The range of the buckets to compute; `until` is excluded.
     from: UnixMillis,
     until: UnixMillis,
     fold: Box<dyn Fold>,
@@ -211,11 +222,11 @@ struct Job {
 }
 
 impl Job {
-    fn new(rule: &Rule, oldest: Option<UnixMillis>, changed: Window, state: &State) -> Self {
+    fn new(rule: &RollupRule, oldest: Option<UnixMillis>, changed: Window, state: &RollupState) -> Self {
         let mut grid = rule.grid.clone();
         let floor = state.floor().max(state.floor_of(rule));
         let first = grid.bucket(changed.from.max(floor));
-        // A bucket without all its samples stays as it was.
+        // A bucket without all its samples is not computed again.
         let from = if first.start < floor { first.end } else { first.start };
         let until = grid.bucket(changed.to).end.max(from);
         let window = Window { from, to: until - 1 };
@@ -238,10 +249,10 @@ impl Job {
         self.fold.feed(own, &mut self.slots);
     }
 
-    /// Adds the fields that hold the new buckets, in the place of all that began in the same time.
+    /// Adds the fields of the blocks in which the new buckets replace all buckets of the range.
     async fn store(
         self,
-        filling: &Filling,
+        filler: &RollupFiller,
         keys: &SeriesKeys,
         fields: &mut Vec<(String, Vec<u8>)>,
     ) -> Result<(), TimeseriesError> {
@@ -258,7 +269,7 @@ impl Job {
                 let end = start.saturating_add(blocks.span);
                 let mut buckets = Vec::new();
                 if start < from || end > until {
-                    let bytes = filling.block(keys, &blocks.field(start)).await?;
+                    let bytes = filler.block(keys, &blocks.field(start)).await?;
                     if !bytes.is_empty() {
                         blocks::decode(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
                     }
@@ -269,14 +280,14 @@ impl Job {
                 fields.push((blocks.field(start), blocks::encode(&buckets)?));
             }
         }
-        let kept = blocks.start(floor);
-        let mut trimmed = oldest;
-        if let Some(oldest) = oldest.filter(|oldest| *oldest < kept) {
-            let end = kept.min(oldest.saturating_add(blocks.span.saturating_mul(BLOCKS)));
+        let kept_from = blocks.start(floor);
+        let mut oldest_kept = oldest;
+        if let Some(oldest) = oldest.filter(|oldest| *oldest < kept_from) {
+            let end = kept_from.min(oldest.saturating_add(blocks.span.saturating_mul(BLOCKS)));
             fields.extend(blocks.starts(oldest, end).map(|start| (blocks.field(start), Vec::new())));
-            trimmed = Some(end);
+            oldest_kept = Some(end);
         }
-        let now_oldest = first.into_iter().chain(trimmed).min();
+        let now_oldest = first.into_iter().chain(oldest_kept).min();
         if let Some(start) = now_oldest.filter(|_| now_oldest != oldest) {
             fields.push((blocks.oldest_field(), start.to_string().into_bytes()));
         }
@@ -284,7 +295,7 @@ impl Job {
     }
 }
 
-/// A change as the list has it.
-fn mark(change: Window) -> String {
+/// A window as an entry of the list of changes.
+fn list_entry(change: Window) -> String {
     format!("{}:{},", change.from, change.to)
 }

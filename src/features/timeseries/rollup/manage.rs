@@ -1,60 +1,59 @@
-//! The list of a series' rollups.
+//! Adding, listing and dropping the rollups of a series.
 
 use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
-use super::super::scripts::{Define, Defined};
+use super::super::rollup_rule::{self, RollupSpec};
+use super::super::rollup_state::RollupState;
+use super::super::scripts::{DefineOutcome, DefineRollups};
 use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
-use super::rule::{self, RuleText};
-use super::state::State;
-use crate::http::problem::Problem;
 use crate::redis::FencingToken;
 
 /// Adds, lists and drops rollups.
 #[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Rollups {
+pub struct Rollups {
     backend: Store,
-    /// Rollups of one series at most.
-    most: usize,
+    /// The most rollups of one series.
+    limit: usize,
 }
 
 impl Rollups {
-    pub(in crate::features::timeseries) fn new(backend: Store, most: usize) -> Self {
-        Self { backend, most }
+    pub fn new(backend: Store, limit: usize) -> Self {
+        Self { backend, limit }
     }
 
-    /// Adds a rollup, which is then filled from all the samples that there are; says whether it is new.
+    /// Adds a rollup, which is then filled from all existing samples. Returns whether it is new.
     ///
     /// # Errors
-    /// `invalid-body`, [`TimeseriesError::NotFound`], [`TimeseriesError::RollupExists`] with another retention,
-    /// [`TimeseriesError::TooManyRollups`].
-    pub(in crate::features::timeseries) async fn add(
+    /// [`TimeseriesError::InvalidBody`], [`TimeseriesError::NotFound`], [`TimeseriesError::RollupExists`] if it exists with
+    /// another retention, [`TimeseriesError::TooManyRollups`].
+    pub async fn add(
         &self,
         key: SeriesKey,
         new: NewRollup,
         token: Option<FencingToken>,
-    ) -> Result<(bool, RollupEntry), Problem> {
-        let added = checked(new).map_err(Violation::of_body)?;
+    ) -> Result<(bool, RollupEntry), TimeseriesError> {
+        let added = checked(new).map_err(TimeseriesError::InvalidBody)?;
         loop {
             let state = self.state(&key).await?;
-            let mut texts = texts(state.as_ref());
-            if let Some(there) = texts.iter().find(|text| text.id() == added.id()) {
-                if *there != added {
-                    return Err(TimeseriesError::RollupExists { key, id: added.id() }.into());
+            let mut specs = specs(&state);
+            if let Some(existing) = specs.iter().find(|spec| spec.id() == added.id()) {
+                if *existing != added {
+                    return Err(TimeseriesError::RollupExists { key, id: added.id() });
                 }
-                if self.keep(&key, state.as_ref(), &texts, token).await? {
-                    return Ok((false, view(&added, state.as_ref())));
+                if self.check_fence(&key, &state, &specs, token).await? {
+                    return Ok((false, entry(&added, &state)));
                 }
                 continue;
             }
-            if texts.len() >= self.most {
-                return Err(TimeseriesError::TooManyRollups { limit: self.most }.into());
+            if specs.len() >= self.limit {
+                return Err(TimeseriesError::TooManyRollups { limit: self.limit });
             }
-            texts.push(added.clone());
-            if self.put(&key, state.as_ref(), &texts, None, token).await? {
+            specs.push(added.clone());
+            if self.replace(&key, &state, &specs, None, token).await? {
                 self.backend.note_stale(&key);
-                return Ok((true, view(&added, self.state(&key).await?.as_ref())));
+                return Ok((true, entry(&added, &self.state(&key).await?)));
             }
         }
     }
@@ -63,122 +62,109 @@ impl Rollups {
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`].
-    pub(in crate::features::timeseries) async fn list(
-        &self,
-        key: &SeriesKey,
-    ) -> Result<Vec<RollupEntry>, TimeseriesError> {
+    pub async fn list(&self, key: &SeriesKey) -> Result<Vec<RollupEntry>, TimeseriesError> {
         let state = self.state(key).await?;
-        if state.as_ref().is_some_and(|state| !state.unrolled.is_empty()) {
+        if !state.changed.is_empty() {
             self.backend.note_stale(key);
         }
-        Ok(texts(state.as_ref()).iter().map(|text| view(text, state.as_ref())).collect())
+        Ok(state.rules.iter().map(|rule| entry(&rule.spec, &state)).collect())
     }
 
     /// Drops a rollup with its buckets.
     ///
     /// # Errors
     /// [`TimeseriesError::NotFound`], [`TimeseriesError::NoRollup`].
-    pub(in crate::features::timeseries) async fn drop_one(
-        &self,
-        key: SeriesKey,
-        id: &str,
-        token: Option<FencingToken>,
-    ) -> Result<(), TimeseriesError> {
+    pub async fn drop_one(&self, key: SeriesKey, id: &str, token: Option<FencingToken>) -> Result<(), TimeseriesError> {
         loop {
             let state = self.state(&key).await?;
-            let mut texts = texts(state.as_ref());
-            let before = texts.len();
-            texts.retain(|text| text.id() != id);
-            if texts.len() == before {
-                if self.keep(&key, state.as_ref(), &texts, token).await? {
+            let mut specs = specs(&state);
+            specs.retain(|spec| spec.id() != id);
+            if specs.len() == state.rules.len() {
+                if self.check_fence(&key, &state, &specs, token).await? {
                     return Err(TimeseriesError::NoRollup { key, id: id.to_owned() });
                 }
-                continue;
-            }
-            if self.put(&key, state.as_ref(), &texts, Some(id), token).await? {
+            } else if self.replace(&key, &state, &specs, Some(id), token).await? {
                 return Ok(());
             }
         }
     }
 
-    /// `None`: the series has no rollups.
-    async fn state(&self, key: &SeriesKey) -> Result<Option<State>, TimeseriesError> {
+    async fn state(&self, key: &SeriesKey) -> Result<RollupState, TimeseriesError> {
         let state = self.backend.rollups(&self.backend.keys(key).await?).await?;
         state.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
     }
 
-    /// Changes nothing, but refuses an older token all the same; `false`: there is another list by now.
-    async fn keep(
+    /// Refuses an older token, without a change. Returns `false` if the list has changed since it was read.
+    async fn check_fence(
         &self,
         key: &SeriesKey,
-        state: Option<&State>,
-        texts: &[RuleText],
+        state: &RollupState,
+        specs: &[RollupSpec],
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
-        Ok(token.is_none() || self.put(key, state, texts, None, token).await?)
+        Ok(token.is_none() || self.replace(key, state, specs, None, token).await?)
     }
 
-    /// Stores a list in the place of the one that was read; `false`: that is another one by now.
-    async fn put(
+    /// Replaces the list of rollups. Returns `false` if the list has changed since it was read.
+    async fn replace(
         &self,
         key: &SeriesKey,
-        state: Option<&State>,
-        texts: &[RuleText],
+        state: &RollupState,
+        specs: &[RollupSpec],
         dropped: Option<&str>,
         token: Option<FencingToken>,
     ) -> Result<bool, TimeseriesError> {
         let keys = self.backend.keys(key).await?;
         let fence = self.backend.fence(&keys, token);
-        let outlive = texts.iter().filter_map(|text| text.retention_ms);
-        let define = Define {
+        let outlive = specs.iter().filter_map(|spec| spec.retention_ms);
+        let define = DefineRollups {
             keys: &keys,
-            current: state.map(|state| state.list.as_str()).unwrap_or_default(),
-            other: &list(texts),
+            current: &state.list,
+            other: &list(specs),
             outlive_ms: outlive.map(|ms| if ms == 0 { MAX_RETENTION_MS } else { ms }).max().unwrap_or(0),
             dropped,
             fence: fence.as_ref(),
         };
         match self.backend.redis().call(&define).await? {
-            Defined::Done => Ok(true),
-            Defined::Overtaken => Ok(false),
-            Defined::NoSeries => Err(TimeseriesError::NotFound(key.clone())),
+            DefineOutcome::Done => Ok(true),
+            DefineOutcome::Conflict => Ok(false),
+            DefineOutcome::NoSeries => Err(TimeseriesError::NotFound(key.clone())),
         }
     }
 }
 
-fn texts(state: Option<&State>) -> Vec<RuleText> {
-    state.map(|state| state.rules.iter().map(|rule| rule.text.clone()).collect()).unwrap_or_default()
+fn specs(state: &RollupState) -> Vec<RollupSpec> {
+    state.rules.iter().map(|rule| rule.spec.clone()).collect()
 }
 
-/// The list as the hash holds it; empty without rollups.
-fn list(texts: &[RuleText]) -> String {
+/// The list as the hash stores it; empty without rollups.
+fn list(specs: &[RollupSpec]) -> String {
     // Numbers and strings always serialise.
-    if texts.is_empty() { String::new() } else { serde_json::to_string(texts).unwrap_or_default() }
+    if specs.is_empty() { String::new() } else { serde_json::to_string(specs).unwrap_or_default() }
 }
 
-fn view(text: &RuleText, state: Option<&State>) -> RollupEntry {
+fn entry(spec: &RollupSpec, state: &RollupState) -> RollupEntry {
     RollupEntry {
-        id: text.id(),
-        bucket: text.bucket.clone(),
-        agg: text.agg.clone(),
-        tz: text.tz.clone(),
-        align: text.align,
-        retention_ms: text.retention_ms,
-        complete: state.is_some_and(State::is_complete),
+        id: spec.id(),
+        bucket: spec.bucket.clone(),
+        agg: spec.agg.clone(),
+        tz: spec.tz.clone(),
+        align: spec.align,
+        retention_ms: spec.retention_ms,
+        complete: state.is_complete(),
     }
 }
 
-fn checked(new: NewRollup) -> Result<RuleText, Violation> {
+fn checked(new: NewRollup) -> Result<RollupSpec, Violation> {
     let NewRollup { bucket, agg, tz, align, retention_ms } = new;
     let length: BucketLength = bucket.parse().map_err(|rule: String| Violation::new("bucket", rule))?;
     let zone: Option<Zone> =
         tz.as_deref().map(str::parse).transpose().map_err(|rule: String| Violation::new("tz", rule))?;
     let align = align.map(|align| align.0);
     length.grid(zone.as_ref(), align)?;
-    let Some(name) = agg.name().filter(|_| rule::is_possible(agg)) else {
-        let rule =
-            "has no rollups: one holds avg, sum, min, max, range, count, first, last, std_p, std_s, var_p or var_s";
+    let Some(name) = agg.name().filter(|_| rollup_rule::has_rollups(agg)) else {
+        let rule = "cannot have rollups; possible are avg, sum, min, max, range, count, first, last, std_p, std_s, var_p and var_s";
         return Err(Violation::new("agg", rule));
     };
-    Ok(RuleText { bucket, agg: name.to_owned(), tz, align, retention_ms: retention_ms.map(|retention| retention.0) })
+    Ok(RollupSpec { bucket, agg: name.to_owned(), tz, align, retention_ms: retention_ms.map(|retention| retention.0) })
 }

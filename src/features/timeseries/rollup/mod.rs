@@ -1,24 +1,25 @@
-//! Rollups: buckets of a series that are kept ready, and that fill themselves.
+//! Rollups: stored buckets of a series, which fill in the background.
 //!
-//! A rollup holds the finished numbers of one aggregation over one grid of buckets. The series' hash remembers up to
-//! when its rollups are filled, and every write or deletion before that time notes, in the same script, what it changed.
-//! So a rollup always knows what it does not know: [`filling`] computes that again from the samples, on whichever replica
-//! comes to it, and [`view`] reads it from the samples until then. A stopped replica, a late sample or a lost message makes
-//! a query slower, never wrong.
+//! A rollup stores the values of one aggregation over one grid of buckets. The hash of the series has the time before which
+//! its rollups are filled, and every write or deletion before that time notes in the same script which window it changes. So
+//! a rollup always knows which buckets are not valid: [`filling`] computes them again from the samples, on any replica, and
+//! until then [`view`] reads the samples. A stopped replica, a late sample or a lost message makes a query slower, never
+//! wrong.
 //!
-//! The newest samples, those of the open head chunk, are never rolled up: they change all the time and are read fast.
-//! Buckets stay when their samples have expired, for as long as the rollup's own retention says.
+//! The newest samples, those of the open head chunk, have no buckets: they change all the time and are read fast. Buckets
+//! can outlive their samples, up to the retention of the rollup.
+//!
+//! Files in reading order: `model.rs` (bodies and answers), `manage.rs` (add, list and drop rollups), `blocks.rs` (the stored
+//! form of buckets), `filling.rs` (the background task), `view.rs` (how a query reads them). The definition of a rollup and
+//! its state are in `rollup_rule.rs` and `rollup_state.rs` of the feature.
 
 mod blocks;
 mod filling;
 mod manage;
 mod model;
-mod rule;
-mod state;
 mod view;
 
-pub(super) use filling::Filling;
+pub(super) use filling::RollupFiller;
 pub(super) use manage::Rollups;
 pub(super) use model::{NewRollup, RollupEntry};
-pub(super) use state::State;
-pub(super) use view::{Piece, RollupView};
+pub(super) use view::{RollupView, WindowPart};

@@ -1,4 +1,4 @@
-//! Rollups as they travel.
+//! The bodies and answers of the routes for rollups.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,36 +7,36 @@ use super::super::aggregate::Aggregation;
 use super::super::model::{Retention, Timestamp, present};
 use crate::clock::UnixMillis;
 
-/// A rollup to be.
+/// A rollup to add.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"bucket": "1d", "agg": "sum", "tz": "Asia/Bangkok"}))]
-pub(in crate::features::timeseries) struct NewRollup {
-    /// The length of a bucket, as that of a range.
+pub struct NewRollup {
+    /// The length of a bucket, as in `GET /timeseries/{key}/range`.
     #[schema(pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
     pub bucket: String,
     #[schema(inline, value_type = RollupAggregation)]
     pub agg: Aggregation,
-    /// The zone of days, weeks, months and years; UTC when absent.
+    /// The time zone of days, weeks, months and years; UTC if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(required = false, value_type = String, example = "Asia/Bangkok", max_length = 64)]
     pub tz: Option<String>,
-    /// A time at which a bucket begins, Unix milliseconds; where people begin them when absent.
+    /// A time at which a bucket begins, Unix milliseconds. If absent, buckets begin where the calendar does.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub align: Option<Timestamp>,
-    /// Milliseconds behind the newest sample that buckets are kept, also when their samples have expired; 0 keeps all.
-    /// Absent: as long as the samples.
+    /// Milliseconds before the newest sample for which buckets are kept, even if their samples have expired; 0 keeps all. If
+    /// absent, buckets are kept as long as the samples.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64)]
     pub retention_ms: Option<Retention>,
 }
 
-/// What the samples of a bucket become: one of the aggregations that depend on them alone.
+/// The aggregation of the samples of a bucket: one that depends on these samples only.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the document's form of what manage.rs accepts")]
-pub(in crate::features::timeseries) enum RollupAggregation {
+#[expect(dead_code, reason = "the OpenAPI form of the aggregations that manage.rs accepts")]
+pub enum RollupAggregation {
     Avg,
     Sum,
     Min,
@@ -54,7 +54,7 @@ pub(in crate::features::timeseries) enum RollupAggregation {
 /// A rollup.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Rollup)]
-pub(in crate::features::timeseries) struct RollupEntry {
+pub struct RollupEntry {
     #[schema(example = "sum:1d:Asia.Bangkok")]
     pub id: String,
     #[schema(example = "1d")]
@@ -65,9 +65,9 @@ pub(in crate::features::timeseries) struct RollupEntry {
     pub tz: Option<String>,
     #[schema(required = true, value_type = Option<i64>)]
     pub align: Option<UnixMillis>,
-    /// Null: as long as the samples.
+    /// Null if buckets are kept as long as the samples.
     #[schema(required = true)]
     pub retention_ms: Option<u64>,
-    /// Whether it holds all buckets that it should; until then the others are computed from their samples.
+    /// Whether all buckets are filled; until then queries compute the others from their samples.
     pub complete: bool,
 }

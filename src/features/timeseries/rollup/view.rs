@@ -1,41 +1,44 @@
-//! A rollup as a query reads it.
+//! How a query reads a rollup.
+
+use std::ops::Range;
 
 use super::super::aggregate::{Aggregation, Grid};
-use super::super::backend::{Store, Window};
+use super::super::backend::Store;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
+use super::super::rollup_rule::{self, RollupFit, RollupRule};
+use super::super::rollup_state::{RollupState, whole_buckets};
 use super::super::series::{Sample, SeriesKey};
+use super::super::window::Window;
 use super::blocks::{self, Blocks};
-use super::rule::{self, Fit, Rule};
-use super::state::{State, whole_buckets};
 use crate::clock::UnixMillis;
 use crate::redis::Effect;
 
-/// Blocks of one read: with 256 buckets each they are a fraction of a MiB.
+/// The most blocks of one read: with 256 buckets each, they are a fraction of a MiB.
 const BLOCKS: i64 = 64;
 
-/// The rollup that answers a query, and when.
+/// The rollup that answers a query, and the ranges in which it does.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct RollupView<'a> {
+pub struct RollupView<'a> {
     backend: &'a Store,
     keys: SeriesKeys,
-    rule: Rule,
-    fit: Fit,
+    rule: RollupRule,
+    fit: RollupFit,
     blocks: Blocks,
-    /// Where the oldest block starts.
+    /// The start of the oldest block.
     oldest: UnixMillis,
-    /// Where its buckets are to be used; ends not included.
-    solid: Vec<(UnixMillis, UnixMillis)>,
-    /// The one of them whose samples have expired.
-    outlived: Option<(UnixMillis, UnixMillis)>,
+    /// The ranges in which its buckets are valid.
+    valid: Vec<Range<UnixMillis>>,
+    /// The first of these ranges, if its samples have expired.
+    without_samples: Option<Range<UnixMillis>>,
 }
 
 /// The next part of a window.
 #[derive(Debug)]
-pub(in crate::features::timeseries) enum Piece {
-    /// Read the samples.
+pub enum WindowPart {
+    /// Read the samples of this window.
     Samples(Window),
-    /// Take these, which are finished buckets by their starts, up to a time that is not included.
+    /// Use these values of buckets, with their starts as timestamps. They cover the window until a time, excluded.
     Buckets { values: Vec<Sample>, until: UnixMillis },
 }
 
@@ -44,18 +47,18 @@ impl<'a> RollupView<'a> {
     ///
     /// # Errors
     /// [`TimeseriesError`].
-    pub(in crate::features::timeseries) async fn open(
+    pub async fn open(
         backend: &'a Store,
         key: &SeriesKey,
         aggregation: Aggregation,
         grid: &Grid,
     ) -> Result<Option<Self>, TimeseriesError> {
-        if !rule::is_possible(aggregation) {
+        if !rollup_rule::has_rollups(aggregation) {
             return Ok(None);
         }
         let keys = backend.keys(key).await?;
-        let Some(Some(state)) = backend.rollups(&keys).await? else { return Ok(None) };
-        if !state.unrolled.is_empty() {
+        let Some(state) = backend.rollups(&keys).await? else { return Ok(None) };
+        if !state.changed.is_empty() {
             backend.note_stale(key);
         }
         let fitting = state.rules.iter().filter_map(|rule| Some((rule, rule.fit(aggregation, grid)?)));
@@ -64,50 +67,48 @@ impl<'a> RollupView<'a> {
         let blocks = Blocks::of(rule);
         let field = redis::cmd("HGET").arg(&keys.blocks).arg(blocks.oldest_field()).to_owned();
         let Some(oldest) = backend.redis().query::<Option<i64>>(&field, Effect::Read).await? else { return Ok(None) };
-        let (rule, solid) = (rule.clone(), state.solid(rule));
-        let mut view = Self { backend, keys, rule, fit, blocks, oldest, solid, outlived: None };
-        view.outlived = view.outlived(&state).await?;
-        view.solid.splice(0..0, view.outlived);
+        let (rule, valid) = (rule.clone(), state.valid_ranges(rule));
+        let mut view = Self { backend, keys, rule, fit, blocks, oldest, valid, without_samples: None };
+        view.without_samples = view.range_without_samples(&state).await?;
+        view.valid.splice(0..0, view.without_samples.clone());
         Ok(Some(view))
     }
 
-    pub(in crate::features::timeseries) fn is_same(&self) -> bool {
-        self.fit == Fit::Same
+    pub fn is_same(&self) -> bool {
+        self.fit == RollupFit::SameBuckets
     }
 
-    /// The first part of what is left of a window.
+    /// The first part of the window `rest`.
     ///
     /// # Errors
     /// [`TimeseriesError`].
-    pub(in crate::features::timeseries) async fn next(&mut self, rest: Window) -> Result<Piece, TimeseriesError> {
+    pub async fn next(&mut self, rest: Window) -> Result<WindowPart, TimeseriesError> {
         let end = rest.to.saturating_add(1);
-        for &(start, stop) in &self.solid {
-            let solid = whole_buckets(&mut self.rule.grid, start.max(rest.from), stop.min(end));
-            let Some((start, stop)) = solid else { continue };
-            if start > rest.from {
-                return Ok(Piece::Samples(Window { from: rest.from, to: start - 1 }));
+        for range in &self.valid {
+            let range = range.start.max(rest.from)..range.end.min(end);
+            let Some(range) = whole_buckets(&mut self.rule.grid, range) else { continue };
+            if range.start > rest.from {
+                return Ok(WindowPart::Samples(Window { from: rest.from, to: range.start - 1 }));
             }
-            let far = self.rule.grid.bucket(start.max(self.oldest).saturating_add(BLOCKS * self.blocks.span)).start;
-            let until = stop.min(far);
+            let start = range.start;
+            let far = start.max(self.oldest).saturating_add(BLOCKS * self.blocks.span);
+            let until = range.end.min(self.rule.grid.bucket(far).start);
             return Ok(match self.load(start, until).await? {
-                Some(values) => Piece::Buckets { values, until },
-                // The rollup is gone meanwhile.
-                None => Piece::Samples(rest),
+                Some(values) => WindowPart::Buckets { values, until },
+                // Another client dropped the rollup.
+                None => WindowPart::Samples(rest),
             });
         }
-        Ok(Piece::Samples(rest))
+        Ok(WindowPart::Samples(rest))
     }
 
-    /// The newest bucket before a time whose samples have expired.
+    /// The newest bucket before `end` whose samples have expired.
     ///
     /// # Errors
     /// [`TimeseriesError`].
-    pub(in crate::features::timeseries) async fn newest_outlived(
-        &self,
-        end: UnixMillis,
-    ) -> Result<Option<Sample>, TimeseriesError> {
-        let Some((start, stop)) = self.outlived else { return Ok(None) };
-        let (start, mut stop) = (start.max(self.oldest), stop.min(end));
+    pub async fn newest_outlived(&self, end: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
+        let Some(range) = &self.without_samples else { return Ok(None) };
+        let (start, mut stop) = (range.start.max(self.oldest), range.end.min(end));
         while start < stop {
             let from = start.max(stop.saturating_sub(BLOCKS * self.blocks.span));
             if let Some(newest) = self.load(from, stop).await?.unwrap_or_default().pop() {
@@ -118,21 +119,25 @@ impl<'a> RollupView<'a> {
         Ok(None)
     }
 
-    /// Where buckets are left of samples that have expired. The bucket that retention cuts through is one of them, if it
-    /// was filled while it had all its samples.
-    async fn outlived(&mut self, state: &State) -> Result<Option<(UnixMillis, UnixMillis)>, TimeseriesError> {
+    /// The range of buckets whose samples have expired. A bucket of which a part has expired belongs to it if it was filled
+    /// while it had all its samples.
+    async fn range_without_samples(
+        &mut self,
+        state: &RollupState,
+    ) -> Result<Option<Range<UnixMillis>>, TimeseriesError> {
         let floor = state.floor();
         if !self.rule.outlives(state.retention_ms) || floor == 0 {
             return Ok(None);
         }
-        let cut = self.rule.grid.bucket(floor);
-        let kept = cut.start < floor && self.load(cut.start, cut.end).await?.is_some_and(|found| !found.is_empty());
-        let end = if kept { cut.end } else { cut.start };
+        let last = self.rule.grid.bucket(floor);
+        let is_stored =
+            last.start < floor && self.load(last.start, last.end).await?.is_some_and(|found| !found.is_empty());
+        let end = if is_stored { last.end } else { last.start };
         let start = state.floor_of(&self.rule);
-        Ok(whole_buckets(&mut self.rule.grid, start, end))
+        Ok(whole_buckets(&mut self.rule.grid, start..end))
     }
 
-    /// Buckets that begin from one time to another one, not included; `None`: the rollup is gone.
+    /// Reads the buckets that begin from `from` until `until`, excluded. Returns `None` if the rollup no longer exists.
     async fn load(&self, from: UnixMillis, until: UnixMillis) -> Result<Option<Vec<Sample>>, TimeseriesError> {
         let mut command = redis::cmd("HMGET");
         command.arg(&self.keys.blocks).arg(self.blocks.oldest_field());

@@ -5,21 +5,21 @@ use super::decode_flag;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
 
-/// Reads chunks that wait to be packed.
+/// Reads sealed chunks that are not packed yet.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Plain<'a> {
+pub struct ReadPlainChunks<'a> {
     pub keys: &'a SeriesKeys,
-    /// Chunks at most.
+    /// The most chunks to read.
     pub limit: usize,
 }
 
-impl ScriptCall for Plain<'_> {
+impl ScriptCall for ReadPlainChunks<'_> {
     type Raw = Vec<Vec<u8>>;
     type Reply = Vec<Vec<u8>>;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/plain.lua");
+    const SCRIPT: &'static LuaScript = lua!("timeseries/plain_chunks.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.limit);
@@ -30,26 +30,26 @@ impl ScriptCall for Plain<'_> {
     }
 }
 
-/// Puts another form of a chunk in its place.
+/// Replaces a sealed chunk by its other form.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Swap<'a> {
+pub struct ReplaceChunk<'a> {
     pub keys: &'a SeriesKeys,
-    /// The chunk's first timestamp.
+    /// The first timestamp of the chunk.
     pub start: i64,
-    /// What must stand there.
+    /// The chunk to replace.
     pub current: &'a [u8],
-    /// The other form; empty: it stays plain and no longer waits.
+    /// Its other form; empty if it stays plain and is not to be packed again.
     pub other: &'a [u8],
 }
 
-impl ScriptCall for Swap<'_> {
+impl ScriptCall for ReplaceChunk<'_> {
     type Raw = i64;
-    /// `false`: the chunk was changed meanwhile.
+    /// `false` if the chunk has changed.
     type Reply = bool;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/swap.lua");
+    const SCRIPT: &'static LuaScript = lua!("timeseries/replace_chunk.lua");
 
     fn bind(&self, call: &mut Binding) {
         let digest = sha1_smol::Sha1::from(self.current).digest().to_string();

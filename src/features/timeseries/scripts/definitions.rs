@@ -1,17 +1,18 @@
-//! Calls that make, change and describe series.
+//! Calls that create, change, describe and delete series.
 
 use redis::Value;
 
-use super::super::backend::Description;
+use super::super::description::Description;
 use super::super::keys::SeriesKeys;
-use super::super::series::{Definition, DuplicatePolicy, Labels};
-use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
+use super::super::model::Alteration;
+use super::super::series::{Definition, DuplicatePolicy};
+use super::{NO_SERIES, bind_definition, bind_samples, bind_series, decode_flag, labels_json};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Creates a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Create<'a> {
+pub struct Create<'a> {
     pub keys: &'a SeriesKeys,
     pub definition: &'a Definition,
     pub min_life_ms: u64,
@@ -19,19 +20,19 @@ pub(in crate::features::timeseries) struct Create<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-/// What creating found.
+/// The result of creating a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) enum Created {
+pub enum CreateOutcome {
     New,
-    /// It was there, with the same definition.
+    /// It exists with the same definition.
     Same,
-    /// It was there, with another definition.
+    /// It exists with another definition.
     Different,
 }
 
 impl ScriptCall for Create<'_> {
     type Raw = i64;
-    type Reply = Created;
+    type Reply = CreateOutcome;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
@@ -42,38 +43,34 @@ impl ScriptCall for Create<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_all_keys(call, self.keys)
-            .arg(self.definition.retention_ms)
-            .arg(self.definition.duplicate_policy.name())
-            .arg(labels_json(&self.definition.labels))
+        bind_definition(bind_series(call, self.keys), self.definition)
             .arg(self.min_life_ms)
-            .arg(self.now);
+            .arg(self.now)
+            .arg(self.keys.layout.name());
     }
 
-    fn decode(raw: i64) -> Result<Created, BadReply> {
+    fn decode(raw: i64) -> Result<CreateOutcome, BadReply> {
         match raw {
-            0 => Ok(Created::Different),
-            1 => Ok(Created::New),
-            2 => Ok(Created::Same),
+            0 => Ok(CreateOutcome::Different),
+            1 => Ok(CreateOutcome::New),
+            2 => Ok(CreateOutcome::Same),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-/// Changes parts of a definition.
+/// Changes parts of the definition of a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Alter<'a> {
+pub struct Alter<'a> {
     pub keys: &'a SeriesKeys,
-    pub retention_ms: Option<u64>,
-    pub duplicate_policy: Option<DuplicatePolicy>,
-    pub labels: Option<&'a Labels>,
+    pub change: &'a Alteration,
     pub min_life_ms: u64,
     pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Alter<'_> {
     type Raw = i64;
-    /// Whether there is such a series.
+    /// Whether the series exists.
     type Reply = bool;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
@@ -85,11 +82,13 @@ impl ScriptCall for Alter<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_all_keys(call, self.keys)
-            .arg(self.retention_ms.map(|ms| ms.to_string()).unwrap_or_default())
-            .arg(self.duplicate_policy.map(DuplicatePolicy::name).unwrap_or_default())
-            .arg(self.labels.map(labels_json).unwrap_or_default())
-            .arg(self.min_life_ms);
+        let Alteration { retention_ms, duplicate_policy, labels } = self.change;
+        bind_series(call, self.keys)
+            .arg(retention_ms.map(|retention| retention.0.to_string()).unwrap_or_default())
+            .arg(duplicate_policy.map(DuplicatePolicy::name).unwrap_or_default())
+            .arg(labels.as_ref().map(labels_json).unwrap_or_default())
+            .arg(self.min_life_ms)
+            .arg(self.keys.layout.name());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
@@ -99,12 +98,12 @@ impl ScriptCall for Alter<'_> {
 
 /// Describes a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Describe<'a>(pub &'a SeriesKeys);
+pub struct Describe<'a>(pub &'a SeriesKeys);
 
 impl ScriptCall for Describe<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series. The bytes are those of the packed chunk that retention cuts through, all of whose
-    /// samples are counted, and whose first one is not known; empty: there is none.
+    /// `None` if the series does not exist. The bytes are the packed chunk of which a part has expired: all of its samples
+    /// are counted, and `ends` begins with the oldest timestamp within retention. They are empty if there is no such chunk.
     type Reply = Option<(Description, Vec<u8>)>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
@@ -112,7 +111,7 @@ impl ScriptCall for Describe<'_> {
     const SCRIPT: &'static LuaScript = lua!("timeseries/describe.lua");
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.0);
+        bind_samples(call, self.0).arg(self.0.layout.name());
     }
 
     fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
@@ -134,19 +133,19 @@ impl ScriptCall for Describe<'_> {
                 other => Err(BadReply::new(Self::SCRIPT, other)),
             };
         };
-        let (ends, cut) = match ends {
+        let (ends, partly_expired) = match ends {
             [] => (None, Vec::new()),
-            [Int(first), Int(last), BulkString(cut)] => (Some((*first, *last)), cut.clone()),
+            [Int(first), Int(last), BulkString(chunk)] => (Some((*first, *last)), chunk.clone()),
             other => return Err(BadReply::new(Self::SCRIPT, other)),
         };
         let definition = decode_definition(Self::SCRIPT, *retention_ms, policy, labels)?;
         let (count, chunks, bytes) = (count.unsigned_abs(), chunks.unsigned_abs(), bytes.unsigned_abs());
-        Ok(Some((Description { definition, created: *created, count, chunks, bytes, ends }, cut)))
+        Ok(Some((Description { definition, created: *created, count, chunks, bytes, ends }, partly_expired)))
     }
 }
 
-/// The definition as the series' hash holds it.
-pub(in crate::features::timeseries) fn decode_definition(
+/// Decodes the fields of a series' hash that are its definition.
+pub fn decode_definition(
     script: &LuaScript,
     retention_ms: i64,
     policy: &[u8],
@@ -160,14 +159,14 @@ pub(in crate::features::timeseries) fn decode_definition(
 
 /// Deletes a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Delete<'a> {
+pub struct Delete<'a> {
     pub keys: &'a SeriesKeys,
     pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Delete<'_> {
     type Raw = i64;
-    /// Whether there was such a series.
+    /// Whether the series existed.
     type Reply = bool;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
@@ -179,7 +178,7 @@ impl ScriptCall for Delete<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_all_keys(call, self.keys);
+        bind_series(call, self.keys).arg(self.keys.layout.name());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

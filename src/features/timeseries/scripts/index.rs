@@ -1,4 +1,4 @@
-//! Calls that keep the lists of series.
+//! Calls that update the index of series.
 
 use super::super::keys::IndexKeys;
 use super::super::series::{Labels, SeriesKey};
@@ -6,21 +6,21 @@ use super::{decode_flag, labels_json};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-/// Puts a series on the lists.
+/// Adds a series to the index under its name and labels.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Enlist<'a> {
+pub struct IndexSeries<'a> {
     pub index: &'a IndexKeys,
     pub series: &'a SeriesKey,
     pub labels: &'a Labels,
 }
 
-impl ScriptCall for Enlist<'_> {
+impl ScriptCall for IndexSeries<'_> {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/enlist.lua");
+    const SCRIPT: &'static LuaScript = lua!("timeseries/index_series.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_index(call, self.index).arg(self.series.as_str()).arg(labels_json(self.labels));
@@ -31,21 +31,21 @@ impl ScriptCall for Enlist<'_> {
     }
 }
 
-/// Takes a series off the lists.
+/// Removes a series from the index.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Delist<'a> {
+pub struct UnindexSeries<'a> {
     pub index: &'a IndexKeys,
     pub series: &'a SeriesKey,
 }
 
-impl ScriptCall for Delist<'_> {
+impl ScriptCall for UnindexSeries<'_> {
     type Raw = i64;
-    /// Whether it was on them.
+    /// Whether the index had it.
     type Reply = bool;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/delist.lua");
+    const SCRIPT: &'static LuaScript = lua!("timeseries/unindex_series.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_index(call, self.index).arg(self.series.as_str());
@@ -60,22 +60,22 @@ fn bind_index<'a>(call: &'a mut Binding, index: &IndexKeys) -> &'a mut Binding {
     call.key(&index.names).key(&index.labels).key(&index.postings)
 }
 
-/// Notes with a series that the lists know it under these labels.
+/// Notes in a series that the index has it under these labels.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct MarkListed<'a> {
+pub struct MarkIndexed<'a> {
     /// The series' hash.
     pub series: &'a Key,
     pub labels: &'a Labels,
 }
 
-impl ScriptCall for MarkListed<'_> {
+impl ScriptCall for MarkIndexed<'_> {
     type Raw = i64;
-    /// Whether there is such a series, and it has these labels.
+    /// Whether the series exists and has these labels.
     type Reply = bool;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/mark_listed.lua");
+    const SCRIPT: &'static LuaScript = lua!("timeseries/mark_indexed.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.series).arg(labels_json(self.labels));

@@ -1,33 +1,42 @@
-//! The scripts of `migrations-lua/timeseries/`, as typed calls.
+//! The scripts of `migrations-lua/timeseries/`, as typed calls. The file of a script documents what it does.
+//!
+//! Files: `definitions.rs` (create, change, describe and delete series), `samples.rs` (append, read and delete samples),
+//! `chunks.rs` (change the form of sealed chunks), `rollups.rs`, `index.rs`.
 
 mod chunks;
 mod definitions;
 mod index;
-mod module;
 mod rollups;
 mod samples;
 
 use super::keys::SeriesKeys;
-use super::series::Labels;
+use super::series::{Definition, Labels};
 use crate::redis::{BadReply, Binding, LuaScript};
 
-pub(super) use chunks::{Plain, Swap};
-pub(super) use definitions::{Alter, Create, Created, Delete, Describe, decode_definition};
-pub(super) use index::{Delist, Enlist, MarkListed};
-pub(super) use module::OfModule;
-pub(super) use rollups::{Advance, Commit, Define, Defined, ReadState};
-pub(super) use samples::{Append, DeleteRange, Latest, Read};
+pub(super) use chunks::{ReadPlainChunks, ReplaceChunk};
+pub(super) use definitions::{Alter, Create, CreateOutcome, Delete, Describe, decode_definition};
+pub(super) use index::{IndexSeries, MarkIndexed, UnindexSeries};
+pub(super) use rollups::{AdvanceRollups, CommitRollups, DefineOutcome, DefineRollups, ReadRollups};
+pub(super) use samples::{Append, Appended, DeleteRange, LatestSample, Read, ReadLatest};
 
-/// What every script answers for a key that holds no series.
+/// What every script returns for a series that does not exist.
 const NO_SERIES: i64 = -1;
 
-fn bind_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
-    call.key(&keys.hash).key(&keys.head).key(&keys.chunks)
+fn bind_head<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+    call.key(&keys.hash).key(&keys.head)
 }
 
-/// Those that live and die together.
-fn bind_all_keys<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
-    bind_keys(call, keys).key(&keys.blocks)
+fn bind_samples<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+    bind_head(call, keys).key(&keys.chunks)
+}
+
+/// Binds all keys that expire together.
+fn bind_series<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+    bind_samples(call, keys).key(&keys.blocks)
+}
+
+fn bind_definition<'a>(call: &'a mut Binding, definition: &Definition) -> &'a mut Binding {
+    call.arg(definition.retention_ms).arg(definition.duplicate_policy.name()).arg(labels_json(&definition.labels))
 }
 
 /// The labels as scripts compare them: JSON with sorted names.

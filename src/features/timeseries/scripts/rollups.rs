@@ -3,37 +3,37 @@
 use redis::Value;
 
 use super::super::keys::SeriesKeys;
-use super::super::rollup::State;
-use super::{NO_SERIES, bind_all_keys, decode_flag};
+use super::super::rollup_state::RollupState;
+use super::{NO_SERIES, bind_head, bind_series, decode_flag};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
-/// Puts another list of rollups in the place of the one that was read.
+/// Replaces the list of rollups that was read.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Define<'a> {
+pub struct DefineRollups<'a> {
     pub keys: &'a SeriesKeys,
-    /// JSON; empty: there was none.
+    /// JSON; empty for no rollups.
     pub current: &'a str,
-    /// JSON; empty: the last rollup goes.
+    /// JSON; empty for no rollups.
     pub other: &'a str,
     pub outlive_ms: u64,
-    /// The name of the rollup that goes; one is added when absent.
+    /// The name of the rollup that the new list lacks; `None` when one is added.
     pub dropped: Option<&'a str>,
     pub fence: Option<&'a Fence>,
 }
 
-/// What became of a new list.
+/// The result of replacing the list of rollups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) enum Defined {
+pub enum DefineOutcome {
     Done,
-    /// Another list is there by now.
-    Overtaken,
+    /// The list has changed since it was read.
+    Conflict,
     NoSeries,
 }
 
-impl ScriptCall for Define<'_> {
+impl ScriptCall for DefineRollups<'_> {
     type Raw = i64;
-    type Reply = Defined;
+    type Reply = DefineOutcome;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
 
@@ -45,41 +45,41 @@ impl ScriptCall for Define<'_> {
 
     fn bind(&self, call: &mut Binding) {
         let dropped = self.dropped.unwrap_or_default();
-        bind_all_keys(call, self.keys).arg(self.current).arg(self.other).arg(self.outlive_ms).arg(dropped);
+        bind_series(call, self.keys).arg(self.current).arg(self.other).arg(self.outlive_ms).arg(dropped);
     }
 
-    fn decode(raw: i64) -> Result<Defined, BadReply> {
+    fn decode(raw: i64) -> Result<DefineOutcome, BadReply> {
         match raw {
-            1 => Ok(Defined::Done),
-            0 => Ok(Defined::Overtaken),
-            NO_SERIES => Ok(Defined::NoSeries),
+            1 => Ok(DefineOutcome::Done),
+            0 => Ok(DefineOutcome::Conflict),
+            NO_SERIES => Ok(DefineOutcome::NoSeries),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-/// Reads what the rollups hold.
+/// Reads the state of the rollups of a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct ReadState<'a>(pub &'a SeriesKeys);
+pub struct ReadRollups<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for ReadState<'_> {
+impl ScriptCall for ReadRollups<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series; `Some(None)`: it has no rollups.
-    type Reply = Option<Option<State>>;
+    /// `None` if the series does not exist; an empty state if it has no rollups.
+    type Reply = Option<RollupState>;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_state.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.hash).key(&self.0.head);
+        bind_head(call, self.0).arg(self.0.layout.name());
     }
 
     fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
         use Value::{BulkString, Int};
 
         let [
-            BulkString(rules),
+            BulkString(list),
             Int(revision),
             Int(rolled),
             BulkString(unrolled),
@@ -91,26 +91,31 @@ impl ScriptCall for ReadState<'_> {
         else {
             return match raw.as_slice() {
                 [Int(NO_SERIES)] => Ok(None),
-                [Int(0)] => Ok(Some(None)),
+                [Int(0)] => Ok(Some(RollupState::default())),
                 other => Err(BadReply::new(Self::SCRIPT, other)),
             };
         };
-        let list = String::from_utf8_lossy(rules).into_owned();
-        let unrolled = String::from_utf8_lossy(unrolled).into_owned();
-        let times = (*rolled, *from, *trimmed, *retention_ms, *newest);
-        let state =
-            State::new(list, *revision, &unrolled, times).map_err(|error| BadReply::new(Self::SCRIPT, error))?;
-        Ok(Some(Some(state)))
+        let (list, unrolled) = (String::from_utf8_lossy(list), String::from_utf8_lossy(unrolled));
+        let state = RollupState::parse(list.into_owned(), &unrolled);
+        Ok(Some(RollupState {
+            revision: *revision,
+            filled_until: *rolled,
+            filled_from: *from,
+            trimmed_until: *trimmed,
+            retention_ms: retention_ms.unsigned_abs(),
+            newest: Some(*newest).filter(|newest| *newest >= 0),
+            ..state.map_err(|error| BadReply::new(Self::SCRIPT, error))?
+        }))
     }
 }
 
-/// Has rollups hold all that is sealed.
+/// Moves forward the time before which rollups are to be filled.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Advance<'a>(pub &'a SeriesKeys);
+pub struct AdvanceRollups<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for Advance<'_> {
+impl ScriptCall for AdvanceRollups<'_> {
     type Raw = i64;
-    /// Whether there is more to fill in.
+    /// Whether there is more to fill.
     type Reply = bool;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
@@ -118,7 +123,7 @@ impl ScriptCall for Advance<'_> {
     const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_advance.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.hash).key(&self.0.head);
+        bind_head(call, self.0).arg(self.0.layout.name());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
@@ -126,24 +131,24 @@ impl ScriptCall for Advance<'_> {
     }
 }
 
-/// Stores what was filled in.
+/// Stores buckets of rollups.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Commit<'a> {
+pub struct CommitRollups<'a> {
     pub keys: &'a SeriesKeys,
     pub revision: i64,
-    /// The beginning of the list of changes that is dealt with.
+    /// The beginning of the list of changes, which these buckets cover.
     pub done: &'a str,
-    /// What is left of it.
+    /// The part of `done` that is still to be filled.
     pub rest: &'a str,
-    /// From when on rollups are filled; absent: as before.
+    /// The time before which rollups are not filled; `None` leaves it unchanged.
     pub from: Option<i64>,
-    /// Fields and what they hold; empty: the field goes.
+    /// Fields and their values; an empty value removes the field.
     pub fields: &'a [(String, Vec<u8>)],
 }
 
-impl ScriptCall for Commit<'_> {
+impl ScriptCall for CommitRollups<'_> {
     type Raw = i64;
-    /// `false`: somebody else was faster.
+    /// `false` if another replica stored buckets since the samples were read.
     type Reply = bool;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;

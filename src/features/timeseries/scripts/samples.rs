@@ -2,23 +2,24 @@
 
 use redis::Value;
 
-use super::super::backend::chunk::{self, ChunkError};
-use super::super::backend::{Order, Reason, Refused, Window};
+use super::super::chunk;
 use super::super::keys::SeriesKeys;
+use super::super::refusal::{RefusalReason, RefusedSample};
 use super::super::series::{Definition, DuplicatePolicy, Sample};
-use super::{NO_SERIES, bind_all_keys, bind_keys, decode_flag, labels_json};
+use super::super::window::{Order, Window};
+use super::{NO_SERIES, bind_definition, bind_head, bind_samples, bind_series, decode_flag};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
 
 /// Adds a batch to a series.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Append<'a> {
+pub struct Append<'a> {
     pub keys: &'a SeriesKeys,
     /// Ascending, equal timestamps in the caller's order.
     pub samples: &'a [Sample],
-    /// What holds for timestamps that are there already, instead of the series' own policy.
+    /// The policy for timestamps that already exist; `None` uses the policy of the series.
     pub policy: Option<DuplicatePolicy>,
-    /// The series to make where there is none.
+    /// The definition of the series to create if it does not exist.
     pub create: Option<&'a Definition>,
     pub chunk_samples: usize,
     pub min_life_ms: u64,
@@ -26,27 +27,27 @@ pub(in crate::features::timeseries) struct Append<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-/// What became of a batch, or of as much of it as one call may do.
+/// The result of appending a batch, or the part of it that one call may append.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) struct Appended {
-    /// How many samples, from the first on, were dealt with.
+pub struct Appended {
+    /// How many samples, from the first, were processed.
     pub consumed: usize,
     /// How many of them changed the series.
     pub stored: usize,
-    /// Whether the index knows the series.
+    /// Whether the index has the series.
     pub listed: bool,
-    /// How many sealed chunks wait to be packed.
+    /// How many sealed chunks are not packed yet.
     pub plain: u64,
-    /// The packed chunk that the next sample falls into; empty: none was in the way.
+    /// The packed chunk that the next sample falls into; empty if there is none.
     pub packed: Vec<u8>,
-    pub refused: Vec<Refused>,
-    /// Whether rollups have something to do.
+    pub refused: Vec<RefusedSample>,
+    /// Whether rollups have something to fill.
     pub stale: bool,
 }
 
 impl ScriptCall for Append<'_> {
     type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
-    /// `None`: there is no such series.
+    /// `None` if the series does not exist.
     type Reply = Option<Appended>;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
@@ -58,22 +59,22 @@ impl ScriptCall for Append<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        let batch = records(self.samples);
+        let mut batch = Vec::with_capacity(self.samples.len() * chunk::RECORD);
+        for sample in self.samples {
+            chunk::encode(*sample, &mut batch);
+        }
         let distinct = self.samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
-        bind_all_keys(call, self.keys)
+        bind_series(call, self.keys)
             .arg(batch.as_slice())
             .arg(u8::from(distinct))
             .arg(self.chunk_samples)
             .arg(self.min_life_ms)
             .arg(self.now);
         match self.create {
-            Some(definition) => call
-                .arg(definition.retention_ms)
-                .arg(definition.duplicate_policy.name())
-                .arg(labels_json(&definition.labels)),
+            Some(definition) => bind_definition(call, definition),
             None => call.arg("").arg("").arg(""),
         };
-        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default());
+        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default()).arg(self.keys.layout.name());
     }
 
     fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
@@ -88,12 +89,12 @@ impl ScriptCall for Append<'_> {
             .iter()
             .map(|&[at, reason]| {
                 let reason = match reason {
-                    1 => Reason::TooOld,
-                    2 => Reason::Duplicate,
-                    3 => Reason::SumOutOfRange,
+                    1 => RefusalReason::TooOld,
+                    2 => RefusalReason::Duplicate,
+                    3 => RefusalReason::SumOutOfRange,
                     _ => return Err(bad()),
                 };
-                Ok(Refused { at: size(at)?, reason })
+                Ok(RefusedSample { at: size(at)?, reason })
             })
             .collect::<Result<_, _>>()?;
         Ok(Some(Appended {
@@ -108,63 +109,60 @@ impl ScriptCall for Append<'_> {
     }
 }
 
-/// Samples as scripts take them.
-pub(super) fn records(samples: &[Sample]) -> Vec<u8> {
-    let mut records = Vec::with_capacity(samples.len() * chunk::RECORD);
-    for sample in samples {
-        chunk::encode(*sample, &mut records);
-    }
-    records
-}
-
-/// Reads chunks of a window.
+/// Reads the chunks that hold a window.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Read<'a> {
+pub struct Read<'a> {
     pub keys: &'a SeriesKeys,
     pub window: Window,
     pub order: Order,
-    /// Sealed chunks at most.
+    /// The most sealed chunks; in the module the most samples.
     pub limit: usize,
 }
 
-/// Chunks in the asked order, with samples outside of the window still in them.
+/// Chunks in the requested order; they may hold samples outside the window.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Chunks {
-    /// Whether the window's other end was reached.
+pub struct WindowChunks {
+    /// Whether the other end of the window was reached.
     pub done: bool,
-    /// The oldest timestamp that retention still shows.
+    /// The oldest timestamp within retention.
     pub floor: i64,
-    pub pieces: Vec<Vec<u8>>,
+    pub chunks: Vec<Vec<u8>>,
 }
 
 impl ScriptCall for Read<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series.
-    type Reply = Option<Chunks>;
+    /// `None` if the series does not exist.
+    type Reply = Option<WindowChunks>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Read;
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/read.lua");
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit).arg(match self.order {
+        let order = match self.order {
             Order::Asc => "asc",
             Order::Desc => "desc",
-        });
+        };
+        bind_samples(call, self.keys)
+            .arg(self.window.from)
+            .arg(self.window.to)
+            .arg(self.limit)
+            .arg(order)
+            .arg(self.keys.layout.name());
     }
 
-    fn decode(raw: Vec<Value>) -> Result<Option<Chunks>, BadReply> {
+    fn decode(raw: Vec<Value>) -> Result<Option<WindowChunks>, BadReply> {
         let mut values = raw.into_iter();
         match (values.next(), values.next()) {
             (Some(Value::Int(NO_SERIES)), None) => Ok(None),
             (Some(Value::Int(done)), Some(Value::Int(floor))) => {
-                let pieces = values
+                let chunks = values
                     .map(|value| match value {
                         Value::BulkString(bytes) => Ok(bytes),
                         other => Err(BadReply::new(Self::SCRIPT, other)),
                     })
                     .collect::<Result<_, _>>()?;
-                Ok(Some(Chunks { done: done == 1, floor, pieces }))
+                Ok(Some(WindowChunks { done: done == 1, floor, chunks }))
             }
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
@@ -173,53 +171,63 @@ impl ScriptCall for Read<'_> {
 
 /// Reads the newest sample.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Latest<'a>(pub &'a SeriesKeys);
+pub struct ReadLatest<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for Latest<'_> {
+/// The newest sample of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LatestSample {
+    NoSeries,
+    /// The series exists and has no samples.
+    Empty,
+    Found(Sample),
+}
+
+impl ScriptCall for ReadLatest<'_> {
     type Raw = Vec<Value>;
-    /// `None`: there is no such series; `Some(None)`: it is empty.
-    type Reply = Option<Option<Result<Sample, ChunkError>>>;
+    type Reply = LatestSample;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Read;
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/latest.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.0.hash).key(&self.0.head);
+        bind_head(call, self.0).arg(self.0.layout.name());
     }
 
-    fn decode(raw: Vec<Value>) -> Result<Self::Reply, BadReply> {
+    fn decode(raw: Vec<Value>) -> Result<LatestSample, BadReply> {
         match raw.as_slice() {
-            [Value::Int(NO_SERIES)] => Ok(None),
-            [Value::Int(0)] => Ok(Some(None)),
-            [Value::Int(1), Value::BulkString(record)] => Ok(Some(Some(chunk::decode(record)))),
+            [Value::Int(NO_SERIES)] => Ok(LatestSample::NoSeries),
+            [Value::Int(0)] => Ok(LatestSample::Empty),
+            [Value::Int(1), Value::BulkString(record)] => {
+                chunk::decode(record).map(LatestSample::Found).map_err(|error| BadReply::new(Self::SCRIPT, error))
+            }
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-/// Deletes a window's samples.
+/// Deletes the samples of a window.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct DeleteRange<'a> {
+pub struct DeleteRange<'a> {
     pub keys: &'a SeriesKeys,
     pub window: Window,
-    /// Sealed chunks in one call.
+    /// The most sealed chunks that one call examines; the module deletes the window in one call.
     pub limit: usize,
     pub fence: Option<&'a Fence>,
 }
 
-/// What one call deleted.
+/// The result of one call.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct Deletion {
+pub struct Deletion {
     pub done: bool,
     pub deleted: u64,
-    /// The packed chunk that the window cuts through; empty: none was in the way.
+    /// The packed chunk that the window covers in part; empty if there is none.
     pub packed: Vec<u8>,
 }
 
 impl ScriptCall for DeleteRange<'_> {
     type Raw = (i64, i64, Vec<u8>);
-    /// `None`: there is no such series.
+    /// `None` if the series does not exist.
     type Reply = Option<Deletion>;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
@@ -231,7 +239,11 @@ impl ScriptCall for DeleteRange<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        bind_keys(call, self.keys).arg(self.window.from).arg(self.window.to).arg(self.limit);
+        bind_samples(call, self.keys)
+            .arg(self.window.from)
+            .arg(self.window.to)
+            .arg(self.limit)
+            .arg(self.keys.layout.name());
     }
 
     fn decode((done, deleted, packed): Self::Raw) -> Result<Self::Reply, BadReply> {

@@ -1,34 +1,34 @@
-//! Packed chunks: a tenth of the plain form, for what is rarely written to again.
+//! Packed chunks: about a tenth of the plain size, for samples that rarely change.
 //!
-//! Behind the version, big-endian: the first and the last timestamp (as in records), the number of samples (32 bits),
-//! the distance of timestamps (64 bits) or 0 when they are not equally far apart, then the timestamps' length (32 bits)
-//! and their packed form if they are not, and the values' packed form to the end.
+//! After the version, big-endian: the first and the last timestamp, as in records; the number of samples (32 bits); the
+//! distance between timestamps (64 bits), or 0 if it varies; only if it varies, the length of the packed timestamps (32 bits)
+//! and the packed timestamps; the packed values.
 //!
-//! The packed form is pco's (Loncaric, "Pcodec: Better Compression for Numerical Sequences", 2025): it finds the
-//! decimal grid behind measured values, stores what is off the grid beside it, takes differences where they are
-//! smaller, and encodes both with adapted bins. It gives every bit back, also of negative zeros.
+//! The packed form is that of pco (Loncaric, "Pcodec: Better Compression for Numerical Sequences", 2025). It finds the decimal
+//! grid of measured values, stores deviations from the grid separately, takes differences where they are smaller, and encodes
+//! both with adapted bins. It is lossless, negative zeros included.
 
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, FULL_BATCH_N};
 
-use super::super::super::series::Sample;
-use super::super::Window;
+use super::super::series::Sample;
+use super::super::window::Window;
 use super::{ChunkError, Ends, from_ordered, ordered, plain};
 
 pub(super) const VERSION: u8 = 2;
 
-/// Higher levels take twice the time and save 2 % at most.
+/// Higher levels take twice the time and save at most 2 %.
 const LEVEL: usize = 4;
 
-/// More samples than any setting allows: a damaged count must not ask for memory.
+/// More samples than any setting allows, so that a damaged count does not allocate memory.
 const MAX_SAMPLES: usize = 1 << 20;
 
-/// The packed form of a plain chunk; `None` when it would not be smaller.
+/// Packs a plain chunk. Returns `None` if that would not make it smaller.
 ///
 /// # Errors
-/// [`ChunkError`] when the bytes are no plain chunk.
-pub(in crate::features::timeseries) fn pack(chunk: &[u8]) -> Result<Option<Vec<u8>>, ChunkError> {
+/// [`ChunkError`] if the bytes are not a plain chunk.
+pub fn pack(chunk: &[u8]) -> Result<Option<Vec<u8>>, ChunkError> {
     let [plain::VERSION, records @ ..] = chunk else { return Err(ChunkError::Version(chunk.first().copied())) };
     let mut samples = Vec::with_capacity(records.len() / plain::RECORD);
     let (first, last) = plain::read(records, Window { from: i64::MIN, to: i64::MAX }, &mut samples)?;
@@ -52,18 +52,18 @@ pub(in crate::features::timeseries) fn pack(chunk: &[u8]) -> Result<Option<Vec<u
     Ok(Some(out).filter(|out| out.len() < chunk.len()))
 }
 
-/// The plain form of a packed chunk.
+/// Unpacks a packed chunk to a plain one.
 ///
 /// # Errors
-/// [`ChunkError`] when the bytes are no packed chunk.
-pub(in crate::features::timeseries) fn unpack(chunk: &[u8]) -> Result<Vec<u8>, ChunkError> {
+/// [`ChunkError`] if the bytes are not a packed chunk.
+pub fn unpack(chunk: &[u8]) -> Result<Vec<u8>, ChunkError> {
     let [VERSION, rest @ ..] = chunk else { return Err(ChunkError::Version(chunk.first().copied())) };
     let mut samples = Vec::new();
     read(rest, Window { from: i64::MIN, to: i64::MAX }, &mut samples)?;
     Ok(plain::plain_chunk(&samples))
 }
 
-/// See [`super::read`]; `rest` are the bytes behind the version.
+/// See [`super::read`]; `rest` are the bytes after the version.
 pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<Ends, ChunkError> {
     let (first, rest) = split::<8>(rest)?;
     let (last, rest) = split::<8>(rest)?;
@@ -92,7 +92,7 @@ pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result
     Ok(ends)
 }
 
-/// The distance between neighbours when all have the same, else 0.
+/// The distance between timestamps, or 0 if it varies.
 fn step(times: &[i64]) -> i64 {
     let mut distances = times.windows(2).map(|pair| match pair {
         [before, after] => after.checked_sub(*before).unwrap_or(0),
@@ -142,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_bit_comes_back(
+        fn packing_is_lossless(
             start in -(1_i64 << 60)..(1 << 60),
             gaps in proptest::collection::vec(prop_oneof![Just(15_000_i64), 1_i64..100_000, 1_i64..(1 << 50)], 1..700),
             regular in any::<bool>(),
@@ -164,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_are_told_or_give_other_samples_but_nothing_worse(
+        fn damaged_bytes_are_an_error_or_other_samples_and_do_not_panic(
             at in 0_usize..600,
             with in any::<u8>(),
         ) {

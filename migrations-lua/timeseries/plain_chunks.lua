@@ -1,8 +1,8 @@
--- Read sealed chunks of one series that are still plain.
+-- Read sealed chunks of a series that are still plain.
 -- KEYS[1] series hash   KEYS[2] chunks sorted set      (both share a hash tag)
 -- ARGV[1] limit  integer, chunks at most, >= 1
--- Returns {chunk, ...}, none when there is no such series.   O(limit * (log(chunks) + chunk size))
-assert(#KEYS == 2 and #ARGV == 1, 'plain: 2 keys, 1 argument')
+-- Returns {chunk, ...}, empty when the series does not exist.   O(limit * (log(chunks) + chunk size))
+assert(#KEYS == 2 and #ARGV == 1, 'plain_chunks: 2 keys, 1 argument')
 local marks, limit = redis.call('HGET', KEYS[1], 'plain') or '', tonumber(ARGV[1])
 local chunks = {}
 for at = 1, math.min(#marks, limit * 8), 8 do

@@ -1,49 +1,45 @@
-//! The bytes of samples: the records of an open chunk, and sealed chunks, plain or packed.
+//! The stored form of samples: the records of an open chunk, and sealed chunks, plain or packed.
 //!
-//! The first byte of a chunk is its version. In both versions the first timestamp stands right behind it, as a record
-//! has it, so that scripts find a chunk's start without knowing more. Values come back bit for bit.
+//! The first byte of a chunk is its version. In both versions the first timestamp follows, in the form of a record, so scripts
+//! can read the start of any chunk. Values are stored exactly.
 //!
-//! Writes happen in scripts, which understand plain chunks only; a service packs a chunk once it is sealed, and unpacks
-//! it again when a write or a deletion falls into it. Why this format, in figures: docs/timeseries-storage.md.
+//! Scripts write samples, and they can change plain chunks only. The service packs a chunk once it is sealed, and unpacks it
+//! when a write or a deletion falls into it. docs/timeseries-storage.md compares this format with others.
 
 mod packed;
 mod plain;
 
-pub(in crate::features::timeseries) use packed::{pack, unpack};
-pub(in crate::features::timeseries) use plain::{RECORD, decode, encode, plain_chunk};
+pub(super) use packed::{pack, unpack};
+pub(super) use plain::{RECORD, decode, encode, plain_chunk};
 
-use super::super::series::Sample;
-use super::Window;
+use super::series::Sample;
+use super::window::Window;
 
 const SIGN: u64 = 1 << 63;
 
-/// A chunk that this version of the service does not understand.
+/// Bytes that are not a valid chunk.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::features::timeseries) enum ChunkError {
-    #[error("a chunk of version {0:?}, which this service does not read")]
+pub enum ChunkError {
+    #[error("a chunk of version {0:?}, which this service does not support")]
     Version(Option<u8>),
-    #[error("a chunk with {0} bytes behind its last whole record")]
+    #[error("a chunk with {0} bytes after its last whole record")]
     Torn(usize),
-    #[error("a packed chunk that ends early")]
+    #[error("a packed chunk that is too short")]
     Short,
-    #[error("a packed chunk that says it has {0} samples")]
+    #[error("a packed chunk with an invalid number of samples, {0}")]
     Count(usize),
     #[error("a packed chunk that cannot be unpacked")]
     Codec(#[from] pco::errors::PcoError),
 }
 
 /// The first and the last timestamp of a chunk.
-pub(in crate::features::timeseries) type Ends = (i64, i64);
+pub type Ends = (i64, i64);
 
-/// Appends the chunk's samples within the window, ascending, and returns where the chunk begins and ends.
+/// Appends the samples of a chunk that are within the window, ascending. Returns the chunk's first and last timestamp.
 ///
 /// # Errors
-/// [`ChunkError`] when the bytes are no chunk; `out` may then hold a part of it.
-pub(in crate::features::timeseries) fn read(
-    chunk: &[u8],
-    window: Window,
-    out: &mut Vec<Sample>,
-) -> Result<Ends, ChunkError> {
+/// [`ChunkError`] if the bytes are not a valid chunk; `out` may then have a part of its samples.
+pub fn read(chunk: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<Ends, ChunkError> {
     match chunk {
         [plain::VERSION, records @ ..] => plain::read(records, window, out),
         [packed::VERSION, rest @ ..] => packed::read(rest, window, out),
@@ -51,16 +47,16 @@ pub(in crate::features::timeseries) fn read(
     }
 }
 
-/// The chunk's first timestamp.
+/// The first timestamp of a chunk.
 ///
 /// # Errors
 /// [`ChunkError::Short`].
-pub(in crate::features::timeseries) fn start(chunk: &[u8]) -> Result<i64, ChunkError> {
+pub fn start(chunk: &[u8]) -> Result<i64, ChunkError> {
     let start = chunk.get(1..9).and_then(|bytes| bytes.try_into().ok()).ok_or(ChunkError::Short)?;
     Ok(from_ordered(u64::from_be_bytes(start)))
 }
 
-/// A timestamp as bytes that order as timestamps do.
+/// Encodes a timestamp so that the bytes of timestamps sort like the timestamps.
 fn ordered(timestamp: i64) -> [u8; 8] {
     (timestamp.cast_unsigned() ^ SIGN).to_be_bytes()
 }
@@ -80,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_includes_both_its_ends_in_both_forms() {
+    fn a_window_includes_both_ends_in_both_forms() {
         let all: Vec<Sample> = (0..100).map(|n| Sample { timestamp: n * 10, value: 0.0 }).collect();
         let plain = plain_chunk(&all);
         let packed = pack(&plain).expect("a chunk").expect("smaller");
@@ -94,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_order_as_bytes_do() {
+    fn timestamps_sort_like_their_bytes() {
         let times = [i64::MIN, -1, 0, 1, 255, 256, (1 << 53) - 1, i64::MAX];
         let bytes: Vec<Vec<u8>> =
             times.iter().map(|&timestamp| plain_chunk(&[Sample { timestamp, value: 0.0 }])).collect();
@@ -102,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_are_refused() {
+    fn invalid_bytes_are_refused() {
         let window = Window { from: 0, to: 1 };
         let refused = |bytes: &[u8]| read(bytes, window, &mut Vec::new()).expect_err("no chunk");
         assert!(matches!(refused(&[]), ChunkError::Version(None)));

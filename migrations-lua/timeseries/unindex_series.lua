@@ -1,10 +1,10 @@
--- Take one series off the list of all series and from under its labels.
+-- Remove a series from the index.
 -- KEYS[1] names     sorted set of series, all with score 0        (all three share a hash tag)
--- KEYS[2] labels    hash: the labels by which a series is found now, JSON; only series with labels
+-- KEYS[2] labels    hash: the labels under which the index has a series, JSON; only series with labels
 -- KEYS[3] postings  sorted set of `label NUL value NUL series`, all with score 0
 -- ARGV[1] series
--- Returns 1, or 0 when it was not on the list.   O(labels * log(postings))
-assert(#KEYS == 3 and #ARGV == 1, 'delist: 3 keys, 1 argument')
+-- Returns 1, or 0 when the index did not have it.   O(labels * log(postings))
+assert(#KEYS == 3 and #ARGV == 1, 'unindex_series: 3 keys, 1 argument')
 local series = ARGV[1]
 local labels = redis.call('HGET', KEYS[2], series)
 if labels then

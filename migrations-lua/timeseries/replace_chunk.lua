@@ -1,10 +1,10 @@
--- Put another form of a sealed chunk in its place, if it still stands there.
+-- Replace a sealed chunk by its other form, packed or plain, if it has not changed.
 -- KEYS[1] series hash   KEYS[2] chunks sorted set      (both share a hash tag)
--- ARGV[1] start    integer, Unix ms: the chunk's first timestamp
--- ARGV[2] current  SHA-1 (hex) of the bytes that must stand there
--- ARGV[3] other    the same samples in the other form; empty: the chunk stays plain for good
--- Returns 1, or 0 when the chunk is another one by now.   O(log(chunks) + chunk size)
-assert(#KEYS == 2 and #ARGV == 3, 'swap: 2 keys, 3 arguments')
+-- ARGV[1] start    integer, Unix milliseconds: the chunk's first timestamp
+-- ARGV[2] current  SHA-1 (hex) of the chunk to replace
+-- ARGV[3] other    the same samples in the other form; empty: the chunk stays plain and is not packed again
+-- Returns 1, or 0 when the chunk has changed.   O(log(chunks) + chunk size)
+assert(#KEYS == 2 and #ARGV == 3, 'replace_chunk: 2 keys, 3 arguments')
 local PLAIN = 1
 local start, other = ARGV[1], ARGV[3]
 local chunk = redis.call('ZRANGEBYSCORE', KEYS[2], start, start, 'LIMIT', 0, 1)[1]
@@ -22,14 +22,14 @@ else
   end
 end
 if other ~= '' then
-  -- Removing goes first, so that a server without memory lets a chunk be unpacked for a deletion. By score: naming the
-  -- member would write it to the append-only file once more.
+  -- It removes before it adds, so that a chunk can be unpacked for a deletion on a server that is out of memory. It
+  -- removes by score, since naming the member would write it to the append-only file once more.
   redis.call('ZREMRANGEBYSCORE', KEYS[2], start, start)
   redis.call('ZADD', KEYS[2], start, other)
   redis.call('HINCRBY', KEYS[1], 'sealed_bytes', #other - #chunk)
 end
 redis.call('HSET', KEYS[1], 'plain', plain)
--- The only chunk takes the sorted set, and its expiry, with it.
+-- Removing the only chunk deletes the sorted set, and its expiry with it.
 local left = redis.call('PTTL', KEYS[1])
 if left > 0 then redis.call('PEXPIRE', KEYS[2], left) end
 return 1

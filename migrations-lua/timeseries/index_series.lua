@@ -1,10 +1,10 @@
--- Put one series on the list of all series and under its labels, instead of those that it was under before.
+-- Add a series to the index under its name and labels, instead of the labels that the index had for it.
 -- KEYS[1] names     sorted set of series, all with score 0        (all three share a hash tag)
--- KEYS[2] labels    hash: the labels by which a series is found now, JSON; only series with labels
+-- KEYS[2] labels    hash: the labels under which the index has a series, JSON; only series with labels
 -- KEYS[3] postings  sorted set of `label NUL value NUL series`, all with score 0
 -- ARGV[1] series    ARGV[2] labels, a JSON object of strings with sorted keys
 -- Returns 1.   O(labels * log(postings))
-assert(#KEYS == 3 and #ARGV == 2, 'enlist: 3 keys, 2 arguments')
+assert(#KEYS == 3 and #ARGV == 2, 'index_series: 3 keys, 2 arguments')
 local series, labels = ARGV[1], ARGV[2]
 
 local function members(json)

@@ -1,51 +1,52 @@
-//! Packs sealed chunks behind the writers' backs, and unpacks those that a write or a deletion falls into.
+//! Packs sealed chunks in the background, and unpacks those that a late sample or a deletion falls into.
 //!
-//! A chunk changes its form by compare-and-swap, so that several replicas, and writers in between, do not disturb each
-//! other: who comes second finds another chunk and leaves it. A series remembers its plain chunks; every write to it
-//! tells how many there are, so that what a stopped replica left is packed after the next write.
+//! A chunk is replaced by compare-and-swap, so several replicas and writers do not disturb each other: the second one finds
+//! another chunk and leaves it. A series lists its plain chunks, and every write to it returns their number, so the chunks
+//! that a stopped replica left are packed after the next write.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::chunk;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
-use super::super::scripts::{Plain, Swap};
-use super::chunk;
-use super::queue::Queue;
+use super::super::scripts::{ReadPlainChunks, ReplaceChunk};
+use super::pending_series::PendingSeries;
 use crate::lifecycle::Tasks;
 use crate::redis::{BadReply, Effect, Redis, RedisFault, ScriptCall};
 
 const NAME: &str = "timeseries.pack";
 
-/// Series and chunks of each in one exchange: 128 plain chunks are one MiB.
+/// The most series of one exchange.
 const SERIES: usize = 16;
+/// The most chunks of each: 16 times 8 plain chunks are one MiB.
 const CHUNKS: usize = 8;
 
-/// How long the packing rests after a fault of Redis. Nobody waits for it.
-const REST: Duration = Duration::from_secs(1);
+/// The pause after a fault of Redis. No request waits for packing.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Packing {
+pub struct ChunkPacker {
     redis: Redis,
     metrics: TimeseriesMetrics,
-    waiting: Queue<SeriesKeys>,
+    pending: PendingSeries<SeriesKeys>,
 }
 
-impl Packing {
+impl ChunkPacker {
     pub(super) fn new(redis: Redis, metrics: TimeseriesMetrics) -> Self {
-        Self { redis, metrics, waiting: Queue::default() }
+        Self { redis, metrics, pending: PendingSeries::default() }
     }
 
-    /// Has the series' plain chunks packed soon.
+    /// Queues the series so that its plain chunks are packed soon.
     pub(super) fn note(&self, keys: &SeriesKeys) {
-        self.waiting.note(keys.hash.as_str(), || keys.clone());
+        self.pending.add(keys.hash.as_str(), || keys.clone());
     }
 
-    /// Puts the plain form in the place of each chunk, unless it is another one by now.
+    /// Replaces each packed chunk by its plain form, unless the chunk has changed.
     ///
     /// # Errors
-    /// [`RedisFault`], also when bytes are no packed chunk; chunks may be in either form then.
+    /// [`RedisFault`], even if the bytes are not a packed chunk; some chunks may be plain then.
     pub(super) async fn unpack(&self, chunks: &[(&SeriesKeys, &[u8])]) -> Result<(), RedisFault> {
         let mut plain = Vec::with_capacity(chunks.len());
         for (_, packed) in chunks {
@@ -54,7 +55,7 @@ impl Packing {
         let mut swaps = Vec::with_capacity(chunks.len());
         for ((keys, packed), plain) in chunks.iter().zip(&plain) {
             let start = chunk::start(packed).map_err(unreadable)?;
-            swaps.push(Swap { keys, start, current: packed, other: plain });
+            swaps.push(ReplaceChunk { keys, start, current: packed, other: plain });
         }
         for swapped in self.redis.call_all(&swaps).await? {
             if swapped? {
@@ -64,19 +65,19 @@ impl Packing {
         Ok(())
     }
 
-    /// Packs with the service's start, until it stops.
-    pub(in crate::features::timeseries) fn plan(&self, tasks: &Tasks) {
-        let (packing, board) = (self.clone(), tasks.clone());
-        tasks.plan(NAME, move |stop| async move { packing.run(stop, &board).await });
+    /// Plans the task that packs chunks while the service runs.
+    pub fn plan(&self, tasks: &Tasks) {
+        let (packer, board) = (self.clone(), tasks.clone());
+        tasks.plan(NAME, move |stop| async move { packer.run(stop, &board).await });
     }
 
     async fn run(&self, stop: CancellationToken, board: &Tasks) {
         while !stop.is_cancelled() {
-            let series = self.waiting.take(SERIES);
+            let series = self.pending.take(SERIES);
             if series.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = self.waiting.added() => continue,
+                    () = self.pending.added() => continue,
                 }
             }
             let packed = self.pack(&series).await;
@@ -88,24 +89,25 @@ impl Packing {
             if failed {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(REST) => {}
+                    () = tokio::time::sleep(PAUSE) => {}
                 }
             }
         }
     }
 
-    /// Packs all chunks of the series that are plain.
+    /// Packs all plain chunks of the series.
     ///
     /// # Errors
-    /// [`RedisFault`]; chunks may be in either form then.
+    /// [`RedisFault`]; some chunks may be packed then.
     pub(super) async fn pack_all(&self, series: &[SeriesKeys]) -> Result<(), RedisFault> {
         while !self.pack(series).await?.is_empty() {}
         Ok(())
     }
 
-    /// Packs some chunks of each series; answers those that have more, or had one changed meanwhile.
+    /// Packs some chunks of each series. Returns the series that have more, or of which a chunk changed during packing.
     async fn pack<'a>(&self, series: &'a [SeriesKeys]) -> Result<Vec<&'a SeriesKeys>, RedisFault> {
-        let reads: Vec<Plain<'_>> = series.iter().map(|keys| Plain { keys, limit: CHUNKS }).collect();
+        let reads: Vec<ReadPlainChunks<'_>> =
+            series.iter().map(|keys| ReadPlainChunks { keys, limit: CHUNKS }).collect();
         let mut forms = Vec::new();
         let mut unfinished = Vec::new();
         for (keys, chunks) in series.iter().zip(self.redis.call_all(&reads).await?) {
@@ -116,20 +118,20 @@ impl Packing {
             for plain in chunks {
                 let packed = chunk::pack(&plain).map_err(unreadable)?;
                 forms.push((keys, plain, packed));
-                // A chunk takes some 0.1 ms: requests of this worker go in between.
+                // A chunk takes about 0.1 ms; other tasks of this worker run in between.
                 tokio::task::yield_now().await;
             }
         }
         let mut swaps = Vec::with_capacity(forms.len());
         for (keys, plain, packed) in &forms {
             let start = chunk::start(plain).map_err(unreadable)?;
-            swaps.push(Swap { keys, start, current: plain, other: packed.as_deref().unwrap_or_default() });
+            swaps.push(ReplaceChunk { keys, start, current: plain, other: packed.as_deref().unwrap_or_default() });
         }
         for (swapped, (keys, _, packed)) in self.redis.call_all(&swaps).await?.into_iter().zip(&forms) {
             match (swapped?, packed) {
                 (true, Some(_)) => self.metrics.packed.inc(),
                 (true, None) => {}
-                // A deletion changed the chunk and tells nobody: what is plain now is read again.
+                // A deletion changed the chunk: the list of plain chunks is read again.
                 (false, _) => unfinished.push(keys),
             }
         }
@@ -138,5 +140,5 @@ impl Packing {
 }
 
 fn unreadable(error: chunk::ChunkError) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(Swap::SCRIPT, error), Effect::Read)
+    RedisFault::bad_reply(BadReply::new(ReplaceChunk::SCRIPT, error), Effect::Read)
 }
