@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::config::{FamilyConfig, TimeseriesConfig};
 use super::series::{Definition, Labels, SeriesKey};
-use super::tagged;
+use crate::features::timeseries::influx::influx_key;
 
 /// The configured families, and the definition of series outside of them.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Family {
         let rest = key.as_str().strip_prefix(&self.stem).unwrap_or_default();
         let labels = match &self.rest_label {
             Some(label) => self.definition.labels.with(label, rest),
-            None if self.tagged => tagged::labels_of(rest),
+            None if self.tagged => influx_key::labels_of(rest),
             None => None,
         };
         match labels {

@@ -25,12 +25,13 @@ mod error;
 mod export;
 mod families;
 mod index;
+mod influx;
 mod ingest;
 mod keys;
-mod many;
 mod metrics;
 pub mod migration;
 mod model;
+mod multi;
 mod platform;
 mod prom;
 mod query;
@@ -44,7 +45,6 @@ mod routes;
 mod scripts;
 mod series;
 mod service;
-mod tagged;
 mod window;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -54,6 +54,7 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::problem;
 use crate::redis::ScriptCall;
 use config::TimeseriesConfig;
 use routes::BulkState;
@@ -66,10 +67,39 @@ pub static FEATURE: Feature = Feature {
     name: "timeseries",
     mount,
     access: &[
-        Access::scoped("GET", "/timeseries", READ),
-        Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item(),
-        Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item(),
-        Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item(),
+        Access::scoped("GET", "/timeseries", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[&problem::INVALID_QUERY],
+        ]),
+        Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&problem::INVALID_QUERY, &error::TOO_MANY_REFUSED],
+        ]),
+        Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[
+                &error::LINES_REFUSED,
+                &problem::BODY_INCOMPLETE,
+                &problem::UNSUPPORTED_MEDIA_TYPE,
+                &problem::INVALID_QUERY,
+                &error::TOO_MANY_REFUSED,
+            ],
+        ]),
+        Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[
+                &error::LINES_REFUSED,
+                &problem::BODY_INCOMPLETE,
+                &problem::UNSUPPORTED_MEDIA_TYPE,
+                &problem::INVALID_QUERY,
+                &error::TOO_MANY_REFUSED,
+            ],
+        ]),
         Access::public("GET", "/ping"),
         Access::scoped("GET", "/prom/api/v1/query", READ),
         Access::scoped("POST", "/prom/api/v1/query", READ),
@@ -81,28 +111,180 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/prom/api/v1/labels", READ),
         Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
-        Access::scoped("POST", "/timeseries/query", READ),
-        Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced(),
-        Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced(),
-        Access::scoped("GET", "/timeseries/{key}", READ),
-        Access::scoped("DELETE", "/timeseries/{key}", WRITE).fenced(),
-        Access::scoped("POST", "/timeseries/{key}/samples", WRITE).fenced(),
-        Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced(),
-        Access::scoped("GET", "/timeseries/{key}/latest", READ),
-        Access::scoped("GET", "/timeseries/{key}/range", READ),
-        Access::scoped("GET", "/timeseries/{key}/export", READ),
-        Access::scoped("GET", "/timeseries/{key}/stats", READ),
-        Access::scoped("POST", "/timeseries/{key}/rollups", WRITE).fenced(),
-        Access::scoped("GET", "/timeseries/{key}/rollups", READ),
-        Access::scoped("DELETE", "/timeseries/{key}/rollups/{rollup}", WRITE).fenced(),
-        Access::scoped("POST", "/energy/meters/{id}/readings", WRITE).fenced_by_item(),
-        Access::scoped("GET", "/energy/meters/{id}/readings", READ),
-        Access::scoped("POST", "/market/prices/{symbol}", WRITE).fenced_by_item(),
-        Access::scoped("GET", "/market/prices/{symbol}", READ),
-        Access::scoped("POST", "/market/volume", WRITE).fenced(),
-        Access::scoped("GET", "/market/volume", READ),
-        Access::scoped("POST", "/settlements/{type}", WRITE).fenced(),
-        Access::scoped("GET", "/settlements/{type}", READ),
+        Access::scoped("POST", "/timeseries/query", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            problem::JSON_BODY,
+            &[&problem::WRONG_TYPE, &problem::INVALID_QUERY, &error::RANGE_TOO_WIDE],
+        ]),
+        Access::scoped("PUT", "/timeseries/{key}", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&error::SERIES_EXISTS, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("PATCH", "/timeseries/{key}", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("DELETE", "/timeseries/{key}", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("POST", "/timeseries/{key}/samples", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}/latest", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &error::SERIES_EMPTY,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}/range", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}/export", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}/stats", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
+        Access::scoped("POST", "/timeseries/{key}/rollups", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &error::ROLLUP_EXISTS,
+                &error::TOO_MANY_ROLLUPS,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("GET", "/timeseries/{key}/rollups", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("DELETE", "/timeseries/{key}/rollups/{rollup}", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &error::ROLLUP_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+            ],
+        ]),
+        Access::scoped("POST", "/energy/meters/{id}/readings", WRITE).fenced_by_item().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/energy/meters/{id}/readings", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
+        Access::scoped("POST", "/market/prices/{symbol}", WRITE).fenced_by_item().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/market/prices/{symbol}", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
+        Access::scoped("POST", "/market/volume", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/market/volume", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_QUERY, &error::RANGE_TOO_WIDE],
+        ]),
+        Access::scoped("POST", "/settlements/{type}", WRITE).fenced().problems(&[
+            problem::CALLER,
+            problem::REDIS_WRITE,
+            problem::JSON_BODY,
+            &[&error::SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY],
+        ]),
+        Access::scoped("GET", "/settlements/{type}", READ).problems(&[
+            problem::CALLER,
+            problem::REDIS_READ,
+            &[
+                &error::SERIES_NOT_FOUND,
+                &problem::WRONG_TYPE,
+                &problem::INVALID_PATH,
+                &problem::INVALID_QUERY,
+                &error::RANGE_TOO_WIDE,
+            ],
+        ]),
     ],
     problems: error::PROBLEMS,
     scripts: &[
@@ -152,17 +334,17 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .with_state(timeseries);
     let loads = OpenApiRouter::new()
         .routes(routes!(routes::post_many_samples))
-        .routes(routes!(routes::write_v2))
-        .routes(routes!(routes::write_v1))
-        .routes(routes!(routes::get_ping))
+        .routes(routes!(influx::routes::write_v2))
+        .routes(routes!(influx::routes::write_v1))
+        .routes(routes!(influx::routes::get_ping))
         .with_state(bulk);
     let prom = OpenApiRouter::new()
-        .routes(routes!(routes::get_prom_query, routes::post_prom_query))
-        .routes(routes!(routes::get_prom_range, routes::post_prom_range))
-        .routes(routes!(routes::get_prom_series, routes::post_prom_series))
-        .routes(routes!(routes::get_prom_labels, routes::post_prom_labels))
-        .routes(routes!(routes::get_prom_values))
-        .routes(routes!(routes::get_prom_build))
+        .routes(routes!(prom::routes::get_prom_query, prom::routes::post_prom_query))
+        .routes(routes!(prom::routes::get_prom_range, prom::routes::post_prom_range))
+        .routes(routes!(prom::routes::get_prom_series, prom::routes::post_prom_series))
+        .routes(routes!(prom::routes::get_prom_labels, prom::routes::post_prom_labels))
+        .routes(routes!(prom::routes::get_prom_values))
+        .routes(routes!(prom::routes::get_prom_build))
         .with_state(prom);
     Ok(series.merge(loads).merge(prom))
 }

@@ -11,7 +11,6 @@ use super::export::Export;
 use super::families::Families;
 use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
-use super::many::{ManyExport, ManyPage, ManyReader};
 use super::metrics::TimeseriesMetrics;
 use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
@@ -26,6 +25,7 @@ use super::scripts::{CreateOutcome, LatestSample};
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
+use crate::features::timeseries::multi::{ManyExport, ManyPage, ManyReader};
 use crate::http::reply::Page;
 use crate::redis::FencingToken;
 

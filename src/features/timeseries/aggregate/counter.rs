@@ -11,9 +11,9 @@
 use super::super::series::Sample;
 use super::super::window::Window;
 use super::kernel::{Edges, Kernel, milliseconds};
-use super::line::share;
 use super::point::{Bucket, Number};
 use super::summation::Sum;
+use crate::features::timeseries::aggregate::interpolate::share;
 
 #[derive(Debug)]
 pub(super) struct Counter {

@@ -8,15 +8,15 @@ mod calendar;
 mod counter;
 mod fill;
 mod grid;
+mod interpolate;
 mod kernel;
-mod line;
 mod name;
 mod percentile;
 mod point;
-mod spread;
 mod summation;
 mod twa;
 mod values;
+mod variance;
 
 pub(super) use buckets::{End, Fold, Pass, Slots};
 pub(super) use calendar::{Calendar, Stride};
@@ -29,11 +29,11 @@ pub(super) use summation::{Moments, Sum};
 pub(super) use values::{Extent, mean};
 
 use super::series::Sample;
+use crate::features::timeseries::aggregate::variance::SpreadKernel;
 use buckets::Buckets;
 use counter::Counter;
 use kernel::{Kernel, Plain};
 use percentile::PercentileKernel;
-use spread::SpreadKernel;
 use twa::Twa;
 
 /// Prepares a pass over samples.

@@ -7,9 +7,9 @@
 
 use super::super::series::Sample;
 use super::kernel::{Edges, Kernel, milliseconds};
-use super::line::value_at;
 use super::point::Number;
 use super::summation::Sum;
+use crate::features::timeseries::aggregate::interpolate::value_at;
 
 #[derive(Debug, Default)]
 pub(super) struct Twa {

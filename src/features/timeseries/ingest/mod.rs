@@ -4,9 +4,9 @@
 //! cannot be read refuses its sample, not the stream. What a broken stream has stored stays; sent again, it is stored
 //! once under every duplicate policy but `sum`.
 
-mod influx;
+mod line_format;
 mod lines;
-mod row;
+pub(super) mod row;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use crate::clock::Clock;
 use crate::http::body::BodyStream;
 use crate::http::problem::Problem;
 use crate::redis::{FaultKind, FencingToken, Outcome, RedisFault};
+use line_format::{LineError, LineFormat, Rows};
 use lines::Lines;
-use row::{LineError, LineFormat, Row, Rows};
+use row::Row;
 
-pub(super) use influx::Precision;
+pub(super) use crate::features::timeseries::influx::line::Precision;
 
 /// The form of a stream's lines.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,7 @@ impl Ingest {
         if let Some((number, line)) = lines.finish() {
             self.line(&mut format, number, line)?;
         }
-        format.finish()?;
+        format.finish().map_err(|rule| Problem::body_field("", rule))?;
         self.finish().await
     }
 
@@ -148,7 +149,7 @@ impl Ingest {
             Ok(Rows::One(row)) => self.add(number, &row),
             Ok(Rows::Several(rows)) => rows.iter().try_for_each(|row| self.add(number, row)),
             Err(LineError::Row(reason)) => self.unreadable(number, reason),
-            Err(LineError::Header(problem)) => Err(problem),
+            Err(LineError::Header(rule)) => Err(Problem::body_field("", rule)),
         }
     }
 

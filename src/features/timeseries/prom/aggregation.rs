@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::super::aggregate::Sum;
-use super::plan::By;
 use super::quantile::quantile;
 use super::value::{Metric, Series, nameless};
 
@@ -55,6 +54,13 @@ impl Operator {
             Self::Quantile => quantile(rank, values),
         })
     }
+}
+
+/// The labels that stay when series are aggregated.
+#[derive(Debug)]
+pub(super) enum By {
+    Only(Vec<String>),
+    Without(Vec<String>),
 }
 
 impl By {

@@ -13,6 +13,8 @@ mod eval;
 mod params;
 mod plan;
 mod quantile;
+pub(super) mod render;
+pub(super) mod routes;
 mod select;
 mod value;
 mod window;

@@ -8,11 +8,12 @@ use promql_parser::parser::{
     VectorSelector,
 };
 
-use super::super::tagged::NAME_LABEL;
+use super::aggregation::By;
 use super::aggregation::Operator as AggregationOperator;
 use super::binary::{Matching, Operator};
 use super::error::PromError;
 use super::window::WindowFunction;
+use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
 /// The most levels of a query. Far more than people write, few enough for the stack.
 const MAX_DEPTH: usize = 100;
@@ -45,13 +46,6 @@ pub(super) enum Node {
     Aggregate { operator: AggregationOperator, rank: Option<Box<Node>>, by: By, of: Box<Node> },
     Binary { operator: Operator, matching: Matching, left: Box<Node>, right: Box<Node> },
     Negative(Box<Node>),
-}
-
-/// The labels that stay when series are aggregated.
-#[derive(Debug)]
-pub(super) enum By {
-    Only(Vec<String>),
-    Without(Vec<String>),
 }
 
 impl Plan {

@@ -12,13 +12,13 @@ use super::super::model::SeriesEntry;
 use super::super::query::LabelFilter;
 use super::super::range::RangeReader;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
-use super::super::tagged::NAME_LABEL;
 use super::super::window::Window;
 use super::error::PromError;
 use super::params::Steps;
 use super::plan::Selection;
 use super::value::Metric;
 use crate::clock::UnixMillis;
+use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
 /// Series that are read at once: enough to hide the way to Redis and back.
 const AT_ONCE: usize = 16;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::tagged::NAME_LABEL;
+use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
 /// Names and values of a series; the metric's name is the label `__name__`.
 pub(in crate::features::timeseries) type Metric = BTreeMap<String, String>;

@@ -4,7 +4,7 @@ mod align;
 mod bucket;
 mod labels;
 mod list;
-mod many;
+mod multi;
 mod range;
 mod zone;
 
@@ -12,8 +12,8 @@ pub(super) use align::Align;
 pub(super) use bucket::BucketLength;
 pub(super) use labels::{LabelFilter, Matcher};
 pub(super) use list::ListQuery;
-pub(super) use many::{Grouping, ManyCursor, ManyPlan, ManyQuery, Reducer};
-pub(super) use range::{RangeQuery, Stamp};
+pub(super) use multi::{Grouping, ManyCursor, ManyPlan, ManyQuery, Reducer};
+pub(super) use range::RangeQuery;
 pub(super) use zone::Zone;
 
 use serde::Deserialize;

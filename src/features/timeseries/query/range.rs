@@ -5,24 +5,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
 use super::super::cursor::Cursor;
+use super::super::range::BucketTimestamp;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::super::window::{Order, Window};
 use super::{Align, BucketLength, Violation, WindowQuery, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
-
-/// Which time of a bucket stands for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::features::timeseries) enum Stamp {
-    #[default]
-    Start,
-    /// The middle.
-    Mid,
-    /// The start of the next bucket.
-    End,
-}
 
 /// What a range shows, and which part of it.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -51,7 +40,7 @@ pub(in crate::features::timeseries) struct RangeQuery {
     pub align: Option<Align>,
     /// Which time of a bucket is its timestamp; `start` when absent.
     #[param(inline)]
-    pub bucket_timestamp: Option<Stamp>,
+    pub bucket_timestamp: Option<BucketTimestamp>,
     /// Whether buckets without samples between others are shown: 0 for a sum or count, the value before for `last` and
     /// `ohlcv`, the line between the samples for `twa`, null for all others.
     pub empty: Option<bool>,

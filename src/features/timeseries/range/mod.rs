@@ -1,5 +1,6 @@
 //! Reading a window: pages of samples or buckets, and statistics, a stretch at a time.
 
+mod bucket_timestamp;
 mod buckets;
 mod budget;
 mod filter;
@@ -8,6 +9,7 @@ mod scan;
 mod stats;
 mod volume;
 
+pub(super) use bucket_timestamp::BucketTimestamp;
 pub(super) use buckets::BucketPlan;
 pub(super) use budget::Budget;
 pub(super) use filter::SampleFilter;
@@ -21,7 +23,6 @@ use super::backend::Store;
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
-use super::query::Stamp;
 use super::rollup::RollupView;
 use super::series::{Sample, SeriesKey};
 use super::window::{Order, Window};
@@ -38,7 +39,7 @@ pub(super) struct RangePlan {
     pub filter: SampleFilter,
     /// Raw samples when absent.
     pub buckets: Option<BucketPlan>,
-    pub stamp: Stamp,
+    pub stamp: BucketTimestamp,
     /// The series of a candle's volumes.
     pub volume_key: Option<SeriesKey>,
 }
@@ -160,22 +161,5 @@ impl RangeReader {
         };
         let next = next.map(|place| Cursor { order, window, place });
         Ok(RangePage { key, window, points, candles, next })
-    }
-}
-
-impl Stamp {
-    fn point(self, slot: &Slot) -> Point {
-        Point { timestamp: self.of(slot.bucket), number: slot.number }
-    }
-
-    /// The timestamp of a bucket. Time begins at 0 here; a bucket that begins before it is shown there, as long as it is.
-    fn of(self, bucket: Bucket) -> UnixMillis {
-        let Bucket { start, end } = bucket;
-        start.max(0)
-            + match self {
-                Self::Start => 0,
-                Self::Mid => (end - start) / 2,
-                Self::End => end - start,
-            }
     }
 }

@@ -1,11 +1,9 @@
 //! Ranges as text. A page has up to 100,000 points, so it is written by hand into one buffer: a generic serialiser takes
 //! several times as long.
 
-mod many;
-mod prom;
+mod multi;
 
-pub(super) use many::{json_items, json_readings, lines, lines_head};
-pub(super) use prom::{prom_data, prom_error, prom_instant, prom_range};
+pub(super) use multi::{json_items, json_readings, lines, lines_head};
 
 use serde::Serialize;
 
@@ -95,7 +93,7 @@ pub(super) fn tail(out: &mut Vec<u8>, form: Form, next_cursor: Option<&str>) {
 }
 
 /// Text, lists and maps of it always serialise.
-fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+pub(super) fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 

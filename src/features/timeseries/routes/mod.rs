@@ -2,16 +2,11 @@
 //! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
 //! in [`prom`].
 
-mod influx;
-mod openapi_responses;
 mod platform;
-mod prom;
 mod range;
 mod rollups;
 
-pub(super) use influx::*;
 pub(super) use platform::*;
-pub(super) use prom::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
 
@@ -31,24 +26,19 @@ use super::model::{
 };
 use super::query::{DeletionQuery, ListQuery, SeriesPath};
 use super::service::TimeseriesService;
-use openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::fencing::GrantToken;
-use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
-use crate::http::problem::{self, Problem, ProblemBody};
+use crate::http::problem::{self, Problem};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
 
 /// List the series, all of them or those with given labels.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
-    responses(
-        ReadResponses,
-        (status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>)))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<ListQuery>,
@@ -61,15 +51,11 @@ pub(super) async fn list_series(
 /// Only series of no configured family need this; the others are created by their first sample.
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "It was there with the same definition", body = SeriesView),
+    responses((status = 200, description = "It was there with the same definition", body = SeriesView),
         (status = 201, description = "It is created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
             ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
-            ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key")))))),
-        (status = 409, description = "`series-exists`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
+            ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key"))))))))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -86,9 +72,7 @@ pub(super) async fn put_series(
 /// Change the definition of a series.
 #[utoipa::path(patch, path = "/timeseries/{key}", tag = "timeseries", operation_id = "patch_series", params(SeriesPath),
     request_body = Alteration,
-    responses(
-        BodyFailures,
-        (status = 200, description = "The series as it is now", body = SeriesView)))]
+    responses((status = 200, description = "The series as it is now", body = SeriesView)))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -101,9 +85,7 @@ pub(super) async fn patch_series(
 
 /// Describe a series.
 #[utoipa::path(get, path = "/timeseries/{key}", tag = "timeseries", operation_id = "get_series", params(SeriesPath),
-    responses(
-        LookFailures,
-        (status = 200, description = "The series", body = SeriesView)))]
+    responses((status = 200, description = "The series", body = SeriesView)))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -114,9 +96,7 @@ pub(super) async fn get_series(
 
 /// Delete a series with all its samples.
 #[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
-    responses(
-        ChangeFailures,
-        (status = 204, description = "It is gone")))]
+    responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -133,9 +113,7 @@ pub(super) async fn delete_series(
 /// place of the series' own. When the request fails, the problem's detail says how many samples are stored for certain.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
-    responses(
-        BodyFailures,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
+    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
             ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
@@ -152,9 +130,7 @@ pub(super) async fn post_samples(
 /// Delete the samples of a window.
 #[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
     params(SeriesPath, DeletionQuery),
-    responses(
-        ChangeFailures,
-        (status = 200, description = "How many samples are gone", body = DeletedSamples)))]
+    responses((status = 200, description = "How many samples are gone", body = DeletedSamples)))]
 pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -167,10 +143,7 @@ pub(super) async fn delete_samples(
 /// The newest sample of a series.
 #[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
     params(SeriesPath),
-    responses(
-        LookFailures,
-        (status = 200, description = "The newest sample", body = SampleView),
-        (status = 404, description = "`series-not-found`, `series-empty`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The newest sample", body = SampleView)))]
 pub(super) async fn get_latest(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -182,10 +155,10 @@ pub(super) async fn get_latest(
 /// What loading needs beside the service.
 #[derive(Clone, Debug)]
 pub(super) struct BulkState {
-    timeseries: TimeseriesService,
+    pub(super) timeseries: TimeseriesService,
     /// Each load holds up to `timeseries.buffer_samples`.
     streams: Arc<Semaphore>,
-    idle: Duration,
+    pub(super) idle: Duration,
     body_limit: usize,
 }
 
@@ -203,7 +176,7 @@ impl BulkState {
     ///
     /// # Errors
     /// `overloaded` (503).
-    fn place(&self) -> Result<SemaphorePermit<'_>, Problem> {
+    pub(super) fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.streams.try_acquire().map_err(|_| {
             let detail = "as many loads are under way as timeseries.streams allows";
             let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
@@ -250,13 +223,7 @@ pub(super) struct LoadQuery {
     params(LoadQuery),
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
-    responses(
-        WriteResponses,
-        (status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer),
-        (status = 400, description = "`invalid-json`, `json-too-deep`, `body-incomplete`; the detail says how many samples are stored", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`: JSON is read as a whole", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `invalid-body`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer)))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,
@@ -275,7 +242,7 @@ pub(super) async fn post_many_samples(
     if precision.is_some() && !matches!(kind, Some(StreamKind::LineProtocol(_))) {
         return Err(Problem::query_parameter("precision", format!("goes with {LINE_PROTOCOL}, line protocol")));
     }
-    let _place = bulk.place()?;
+    let _place = bulk.acquire_slot()?;
     let ingest = bulk.timeseries.ingest(token);
     let answer = if let Some(kind) = kind {
         ingest.stream(body, kind, bulk.idle).await?

@@ -12,12 +12,10 @@ use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
-use super::openapi_responses::{BodyFailures, RangeFailures};
 use super::range::{Range, accepted, page_response};
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
-use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses, WriteResponses};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 
 /// The path of a meter.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -81,10 +79,7 @@ pub(in crate::features::timeseries) struct MeterReadings {
 /// once.
 #[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
     params(MeterPath), request_body = NewReadings,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer),
-        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer)))]
 pub(in crate::features::timeseries) async fn post_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -98,9 +93,7 @@ pub(in crate::features::timeseries) async fn post_readings(
 /// Read what a meter has generated and consumed.
 #[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "get_readings",
     params(MeterPath, EnergyQuery, RangeQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -134,10 +127,7 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 /// They are the series `market:price:{symbol}` and `market:volume:{symbol}`. Sending the same prices again stores them once.
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer),
-        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer)))]
 pub(in crate::features::timeseries) async fn post_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -153,9 +143,7 @@ pub(in crate::features::timeseries) async fn post_prices(
 /// Candles have the volumes of `market:volume:{symbol}`, unless `volume_key` names another series.
 #[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
     params(SymbolPath, RangeQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -168,12 +156,7 @@ pub(in crate::features::timeseries) async fn get_prices(
 /// Store the volume of the whole market: the series `trading:volume:daily`.
 #[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
     request_body = NewSamples,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer),
-        (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
 pub(in crate::features::timeseries) async fn post_market_volume(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
@@ -185,12 +168,7 @@ pub(in crate::features::timeseries) async fn post_market_volume(
 
 /// Read the volume of the whole market.
 #[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
-    responses(
-        ReadResponses,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "`series-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `range-too-wide`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_market_volume(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<RangeQuery>,
@@ -202,9 +180,7 @@ pub(in crate::features::timeseries) async fn get_market_volume(
 /// Store settlements: the series `settlement:{type}`.
 #[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
     params(SettlementPath), request_body = NewSamples,
-    responses(
-        BodyFailures,
-        (status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
+    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
 pub(in crate::features::timeseries) async fn post_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,
@@ -218,9 +194,7 @@ pub(in crate::features::timeseries) async fn post_settlements(
 /// Read settlements.
 #[utoipa::path(get, path = "/settlements/{type}", tag = "timeseries", operation_id = "get_settlements",
     params(SettlementPath, RangeQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,

@@ -11,10 +11,8 @@ use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuer
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
-use super::openapi_responses::RangeFailures;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 
 /// A page of a range as the document describes it; `render` writes it.
 #[derive(Debug, utoipa::ToSchema)]
@@ -67,9 +65,7 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 /// begins.
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_range(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -144,9 +140,7 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
 /// complete when the last chunk of the answer has come, JSON also when its last brace has.
 #[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
     params(SeriesPath, RangeQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "The window", content(
+    responses((status = 200, description = "The window", content(
             (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn export_series(
     State(timeseries): State<TimeseriesService>,
@@ -162,9 +156,7 @@ pub(in crate::features::timeseries) async fn export_series(
 /// Statistics of a window.
 #[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
     params(SeriesPath, WindowQuery),
-    responses(
-        RangeFailures,
-        (status = 200, description = "The statistics; null where there are no samples", body = Stats)))]
+    responses((status = 200, description = "The statistics; null where there are no samples", body = Stats)))]
 pub(in crate::features::timeseries) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -211,12 +203,8 @@ pub(in crate::features::timeseries) struct ItemRange {
 /// its own that names its series. The answer is written as fast as it is taken, and breaks off if Redis fails in the middle.
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
-    responses(
-        JsonBodyResponses, ReadResponses,
-        (status = 200, description = "A page of series, or all groups; all series as lines", content(
-            (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `invalid-body`, `range-too-wide`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A page of series, or all groups; all series as lines", content(
+            (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,

@@ -9,10 +9,9 @@ use super::super::query::SeriesPath;
 use super::super::rollup::{NewRollup, RollupEntry};
 use super::super::series::SeriesKey;
 use super::super::service::TimeseriesService;
-use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::fencing::GrantToken;
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 use crate::http::reply::{Created, NoContent, Page};
 
 /// The path of a rollup.
@@ -35,11 +34,8 @@ pub(in crate::features::timeseries) struct RollupPath {
 /// `first` and `last`. Sending the same one again changes nothing.
 #[utoipa::path(post, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "post_rollup",
     params(SeriesPath), request_body = NewRollup,
-    responses(
-        BodyFailures,
-        (status = 200, description = "It was there", body = RollupEntry),
-        (status = 201, description = "It is added", body = RollupEntry),
-        (status = 409, description = "`rollup-exists`, `too-many-rollups`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "It was there", body = RollupEntry),
+        (status = 201, description = "It is added", body = RollupEntry)))]
 pub(in crate::features::timeseries) async fn post_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -56,9 +52,7 @@ pub(in crate::features::timeseries) async fn post_rollup(
 /// List the rollups of a series.
 #[utoipa::path(get, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "list_rollups",
     params(SeriesPath),
-    responses(
-        LookFailures,
-        (status = 200, description = "All of them, on one page", body = Page<RollupEntry>)))]
+    responses((status = 200, description = "All of them, on one page", body = Page<RollupEntry>)))]
 pub(in crate::features::timeseries) async fn list_rollups(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -70,10 +64,7 @@ pub(in crate::features::timeseries) async fn list_rollups(
 /// Drop a rollup with its buckets; the samples stay.
 #[utoipa::path(delete, path = "/timeseries/{key}/rollups/{rollup}", tag = "timeseries", operation_id = "delete_rollup",
     params(RollupPath),
-    responses(
-        ChangeFailures,
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "`series-not-found`, `rollup-not-found`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is gone")))]
 pub(in crate::features::timeseries) async fn delete_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(RollupPath { key, rollup }): Path<RollupPath>,

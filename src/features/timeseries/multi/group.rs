@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::super::aggregate::{Extent, Moments, Number, Point, Sum, mean};
-use super::super::query::Reducer;
-use super::super::series::SeriesKey;
-use super::super::window::Order;
 use crate::clock::UnixMillis;
+use crate::features::timeseries::aggregate::{Extent, Moments, Number, Point, Sum, mean};
+use crate::features::timeseries::query::Reducer;
+use crate::features::timeseries::series::SeriesKey;
+use crate::features::timeseries::window::Order;
 
 /// The series with one value of a label.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(in crate::features::timeseries::multi) struct Group {
     pub sources: Vec<SeriesKey>,
     points: BTreeMap<UnixMillis, Reduced>,
     /// Whether a series has more points than were added.
@@ -19,7 +19,12 @@ pub(super) struct Group {
 
 impl Group {
     /// Adds a series, and whether it has more points than these; how many timestamps are new.
-    pub(super) fn add(&mut self, key: SeriesKey, points: &[Point], more: bool) -> usize {
+    pub(in crate::features::timeseries::multi) fn add(
+        &mut self,
+        key: SeriesKey,
+        points: &[Point],
+        more: bool,
+    ) -> usize {
         self.truncated |= more;
         let before = self.points.len();
         for point in points {
@@ -30,7 +35,12 @@ impl Group {
     }
 
     /// The first points in the asked order, and whether there are more.
-    pub(super) fn reduce(&self, reducer: Reducer, order: Order, limit: usize) -> (Vec<Point>, bool) {
+    pub(in crate::features::timeseries::multi) fn reduce(
+        &self,
+        reducer: Reducer,
+        order: Order,
+        limit: usize,
+    ) -> (Vec<Point>, bool) {
         let point =
             |(&timestamp, reduced): (&UnixMillis, &Reduced)| Point { timestamp, number: reduced.number(reducer) };
         let points = match order {

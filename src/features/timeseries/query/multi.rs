@@ -6,13 +6,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 use utoipa::ToSchema;
 
-use super::super::aggregate::{Aggregation, Fill};
-use super::super::model::Timestamp;
-use super::super::range::RangePlan;
-use super::super::series::{MAX_TIMESTAMP, SeriesKey};
-use super::super::window::{Order, Window};
-use super::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Stamp, Violation, Zone};
 use crate::clock::UnixMillis;
+use crate::features::timeseries::aggregate::{Aggregation, Fill};
+use crate::features::timeseries::model::Timestamp;
+use crate::features::timeseries::query::{
+    Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Violation, Zone,
+};
+use crate::features::timeseries::range::BucketTimestamp;
+use crate::features::timeseries::range::RangePlan;
+use crate::features::timeseries::series::{MAX_TIMESTAMP, SeriesKey};
+use crate::features::timeseries::window::{Order, Window};
 use crate::http::times::QueryTime;
 
 /// What the points of a group's series at one timestamp become.
@@ -70,7 +73,7 @@ pub(in crate::features::timeseries) struct ManyQuery {
     tz: Option<Zone>,
     #[schema(value_type = Option<String>, required = false, example = "start")]
     align: Option<Align>,
-    bucket_timestamp: Option<Stamp>,
+    bucket_timestamp: Option<BucketTimestamp>,
     empty: Option<bool>,
     fill: Option<Fill>,
     #[schema(value_type = Option<Vec<i64>>, required = false, min_items = 1, max_items = 128)]

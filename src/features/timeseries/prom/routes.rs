@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
-use super::super::prom::{Parameters, PromError, PromErrorKind, PromService};
-use super::super::render;
+use super::render;
+use crate::features::timeseries::prom::{Parameters, PromError, PromErrorKind, PromService};
 use crate::http::extract::{Path, collect, media_type};
 use crate::http::openapi_responses;
 

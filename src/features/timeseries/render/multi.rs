@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::super::aggregate::Point;
-use super::super::many::ManyPage;
-use super::super::platform::{Energy, Readings};
-use super::{CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points};
+use crate::features::timeseries::aggregate::Point;
+use crate::features::timeseries::multi::ManyPage;
+use crate::features::timeseries::platform::{Energy, Readings};
+use crate::features::timeseries::render::{
+    CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points,
+};
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`, the last two fields only of groups.
 pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {

@@ -6,15 +6,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::error::{LINES_REFUSED, Progress};
-use super::super::ingest::{Precision, StreamKind};
-use super::super::model::{LineProtocol, StreamAnswer};
-use super::BulkState;
+use crate::features::timeseries::error::{LINES_REFUSED, Progress};
+use crate::features::timeseries::ingest::{Precision, StreamKind};
+use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
+use crate::features::timeseries::routes::BulkState;
 use crate::http::body::BodyStream;
 use crate::http::extract::{NoQuery, Query};
 use crate::http::fencing::GrantToken;
-use crate::http::openapi_responses::WriteResponses;
-use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 use crate::redis::{FencingToken, Outcome};
 
@@ -69,12 +68,7 @@ pub(in crate::features::timeseries) struct WriteV1 {
 /// Content-Type is not looked at.
 #[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses(
-        WriteResponses,
-        (status = 204, description = "All lines are stored"),
-        (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 204, description = "All lines are stored")))]
 pub(in crate::features::timeseries) async fn write_v2(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV2>,
@@ -89,12 +83,7 @@ pub(in crate::features::timeseries) async fn write_v2(
 /// It is `/api/v2/write` with other parameters.
 #[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses(
-        WriteResponses,
-        (status = 204, description = "All lines are stored"),
-        (status = 400, description = "`lines-refused`, `body-incomplete`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `too-many-refused`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 204, description = "All lines are stored")))]
 pub(in crate::features::timeseries) async fn write_v1(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV1>,
@@ -110,7 +99,7 @@ async fn write(
     precision: Option<Precision>,
     token: Option<FencingToken>,
 ) -> Result<NoContent, Problem> {
-    let _place = bulk.place()?;
+    let _place = bulk.acquire_slot()?;
     let kind = StreamKind::LineProtocol(precision.unwrap_or_default());
     let answer = bulk.timeseries.ingest(token).stream(body, kind, bulk.idle).await?;
     if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
@@ -148,8 +137,7 @@ const VERSION: (HeaderName, HeaderValue) =
 #[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping",
     responses(
         (status = 204, description = "It is; Redis is not asked", headers(
-            ("x-influxdb-version" = String, description = "The version of InfluxDB whose way of writing is spoken here"))),
-        (status = 422, description = "`invalid-query`", body = ProblemBody, content_type = "application/problem+json")))]
+            ("x-influxdb-version" = String, description = "The version of InfluxDB whose way of writing is spoken here")))))]
 pub(in crate::features::timeseries) async fn get_ping(NoQuery: NoQuery) -> Response {
     ([VERSION], NoContent).into_response()
 }

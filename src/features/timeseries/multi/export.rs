@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use axum::body::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::super::aggregate::Point;
-use super::super::error::TimeseriesError;
-use super::super::export::{Rest, broke_off};
-use super::super::query::ManyPlan;
-use super::super::render::{self, Form};
-use super::super::series::SeriesKey;
-use super::{AT_ONCE, ManyReader};
+use crate::features::timeseries::aggregate::Point;
+use crate::features::timeseries::error::TimeseriesError;
+use crate::features::timeseries::export::{Rest, broke_off};
+use crate::features::timeseries::multi::{AT_ONCE, ManyReader};
+use crate::features::timeseries::query::ManyPlan;
+use crate::features::timeseries::render;
+use crate::features::timeseries::render::Form;
+use crate::features::timeseries::series::SeriesKey;
 
 /// Bytes that are sent together: short series share a piece.
 const PIECE_BYTES: usize = 64 << 10;

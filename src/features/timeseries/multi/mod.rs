@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 
-use super::aggregate::Point;
-use super::config::TimeseriesConfig;
-use super::error::TimeseriesError;
-use super::index::SeriesIndex;
-use super::model::SeriesEntry;
-use super::query::{Grouping, ManyCursor, ManyPlan, Reducer};
-use super::range::{Budget, RangePage, RangePlan, RangeReader};
-use super::series::{Labels, SeriesKey};
-pub(super) use export::ManyExport;
-use group::Group;
+use crate::features::timeseries::aggregate::Point;
+use crate::features::timeseries::config::TimeseriesConfig;
+use crate::features::timeseries::error::TimeseriesError;
+use crate::features::timeseries::index::SeriesIndex;
+use crate::features::timeseries::model::SeriesEntry;
+pub(super) use crate::features::timeseries::multi::export::ManyExport;
+use crate::features::timeseries::multi::group::Group;
+use crate::features::timeseries::query::{Grouping, ManyCursor, ManyPlan, Reducer};
+use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
+use crate::features::timeseries::series::{Labels, SeriesKey};
 
 /// Series that are read at once: enough to hide the way to Redis and back.
 const AT_ONCE: usize = 16;

@@ -6,20 +6,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::series::{Labels, valid_label_name, valid_label_value};
+use crate::features::timeseries::series::{Labels, valid_label_name, valid_label_value};
 
 /// What all of these keys begin with.
-pub(super) const STEM: &str = "influx:";
+pub(in crate::features::timeseries) const STEM: &str = "influx:";
 
 /// The label that has the metric's name.
-pub(super) const NAME_LABEL: &str = "__name__";
+pub(in crate::features::timeseries) const NAME_LABEL: &str = "__name__";
 
 /// The tags of a line, by name.
-pub(super) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+pub(in crate::features::timeseries) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// The key without its field: all fields of a line share it.
 #[derive(Debug)]
-pub(super) struct TaggedKey<'a> {
+pub(in crate::features::timeseries) struct TaggedKey<'a> {
     measurement: &'a str,
     /// `,<tag>=<value>...`
     tags: String,
@@ -28,7 +28,7 @@ pub(super) struct TaggedKey<'a> {
 impl<'a> TaggedKey<'a> {
     /// # Errors
     /// The rule of keys or of labels that the names break.
-    pub(super) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
+    pub(in crate::features::timeseries) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
         if !valid_label_value(measurement) {
             return Err("a measurement has no commas, parentheses and control characters".to_owned());
         }
@@ -50,7 +50,7 @@ impl<'a> TaggedKey<'a> {
 
     /// # Errors
     /// The rule that the field's name breaks.
-    pub(super) fn of_field(&self, field: &str) -> Result<String, String> {
+    pub(in crate::features::timeseries) fn of_field(&self, field: &str) -> Result<String, String> {
         let name = format!("{}_{field}", self.measurement);
         if field.is_empty() || field.contains(':') || !valid_label_value(&name) {
             return Err(format!("field `{field}`: a name has no colons, commas, parentheses and control characters"));
@@ -60,7 +60,7 @@ impl<'a> TaggedKey<'a> {
 }
 
 /// The labels that a key says behind its stem; `None` when it is not of this form.
-pub(super) fn labels_of(rest: &str) -> Option<Labels> {
+pub(in crate::features::timeseries) fn labels_of(rest: &str) -> Option<Labels> {
     let mut parts = rest.split(',');
     let (measurement, field) = parts.next()?.rsplit_once(':')?;
     let mut labels = BTreeMap::from([(NAME_LABEL.to_owned(), format!("{measurement}_{field}"))]);

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::super::prom::{PromError, Steps, Value};
-use super::json_value;
 use crate::clock::UnixMillis;
+use crate::features::timeseries::prom::{PromError, Steps, Value};
+use crate::features::timeseries::render::json_value;
 
 /// An answer with any data.
 pub(in crate::features::timeseries) fn prom_data(data: &impl Serialize) -> Vec<u8> {

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use super::super::model::Timestamp;
-use super::super::tagged::{TaggedKey, Tags};
-use super::row::{Row, shortened};
 use crate::clock::UnixMillis;
+use crate::features::timeseries::influx::influx_key::{TaggedKey, Tags};
+use crate::features::timeseries::ingest::row::{Row, shortened};
+use crate::features::timeseries::model::Timestamp;
 
 /// The unit of a load's timestamps. Samples are kept by the millisecond: of several in one, the duplicate policy chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -38,7 +38,7 @@ impl Precision {
 ///
 /// # Errors
 /// What is wrong with the line.
-pub(super) fn read(line: &[u8], precision: Precision) -> Result<Vec<Row<'static>>, String> {
+pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -> Result<Vec<Row<'static>>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?.trim_start();
     if text.starts_with('#') {
         return Ok(Vec::new());

@@ -1,10 +1,10 @@
 //! How far values lie from their mean.
 
-use super::super::series::Sample;
-use super::kernel::{Edges, Kernel};
-use super::name::Spread;
-use super::point::Number;
-use super::summation::Moments;
+use crate::features::timeseries::aggregate::kernel::{Edges, Kernel};
+use crate::features::timeseries::aggregate::name::Spread;
+use crate::features::timeseries::aggregate::point::Number;
+use crate::features::timeseries::aggregate::summation::Moments;
+use crate::features::timeseries::series::Sample;
 
 /// Variances and standard deviations.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The straight line between two samples.
 
-use super::super::series::Sample;
-use super::kernel::milliseconds;
 use crate::clock::UnixMillis;
+use crate::features::timeseries::aggregate::kernel::milliseconds;
+use crate::features::timeseries::series::Sample;
 
 /// The value at `time` on the line from one sample to a later one.
 pub(super) fn value_at(time: UnixMillis, before: Sample, after: Sample) -> f64 {

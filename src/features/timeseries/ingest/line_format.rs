@@ -1,0 +1,278 @@
+//! The formats of the lines of a stream. They are parsed by hand, since a load has millions of lines.
+
+use std::borrow::Cow;
+
+use csv_core::ReadRecordResult;
+use serde::Deserialize;
+
+use super::super::model::Timestamp;
+use super::row::{Row, shortened};
+use crate::clock::UnixMillis;
+use crate::features::timeseries::influx::line as influx_line;
+use crate::features::timeseries::influx::line::Precision;
+
+/// What a line has.
+#[derive(Debug)]
+pub(super) enum Rows<'a> {
+    None,
+    One(Row<'a>),
+    Several(Vec<Row<'static>>),
+}
+
+/// How the lines of a stream are written.
+#[derive(Debug)]
+pub(super) enum LineFormat {
+    /// One JSON object a line: `{"series", "timestamp"?, "value"}`.
+    Ndjson,
+    /// Comma separated, the first line names the columns.
+    Csv(Option<Columns>),
+    /// Line protocol.
+    Influx(Precision),
+}
+
+impl LineFormat {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// [`LineError::Header`] ends the stream, [`LineError::Row`] refuses the line.
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Result<Rows<'a>, LineError> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Rows::None);
+        }
+        match self {
+            Self::Ndjson => ndjson(line).map(Rows::One).map_err(LineError::Row),
+            Self::Csv(Some(columns)) => columns.read(line).map(Rows::One).map_err(LineError::Row),
+            Self::Csv(columns @ None) => {
+                let named = Columns::named(line).map_err(|rule| LineError::Header(header_rule(&rule)))?;
+                *columns = Some(named);
+                Ok(Rows::None)
+            }
+            Self::Influx(precision) => influx_line::read(line, *precision).map(Rows::Several).map_err(LineError::Row),
+        }
+    }
+
+    /// # Errors
+    /// The rule that the stream violates if it ended before its header.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        match self {
+            Self::Csv(None) => Err(header_rule("the body is empty")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum LineError {
+    Header(String),
+    Row(String),
+}
+
+fn header_rule(rule: &str) -> String {
+    format!("the CSV header must name `series`, `value` and optionally `timestamp`: {rule}")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonRow<'a> {
+    #[serde(borrow)]
+    series: Cow<'a, str>,
+    timestamp: Option<Timestamp>,
+    value: f64,
+}
+
+fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
+    let row: JsonRow<'_> = serde_json::from_slice(line).map_err(|error| {
+        let text = error.to_string();
+        text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| format!("{reason}, column {}", error.column()))
+    })?;
+    Ok(Row { series: row.series, timestamp: row.timestamp.map(|timestamp| timestamp.0), value: row.value })
+}
+
+/// The most columns that a line may have.
+const MAX_COLUMNS: usize = 3;
+
+/// Where a CSV line has what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    series: usize,
+    timestamp: Option<usize>,
+    value: usize,
+    count: usize,
+}
+
+impl Columns {
+    fn named(header: &[u8]) -> Result<Self, String> {
+        let header = header.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(header);
+        let text = std::str::from_utf8(header).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (mut series, mut timestamp, mut value) = (None, None, None);
+        let fields = split(text)?;
+        for (at, name) in fields.iter().enumerate() {
+            let column = match name.trim() {
+                "series" => &mut series,
+                "timestamp" => &mut timestamp,
+                "value" => &mut value,
+                other => return Err(format!("`{}` is unknown", shortened(other))),
+            };
+            if column.replace(at).is_some() {
+                return Err(format!("`{}` is there twice", name.trim()));
+            }
+        }
+        let series = series.ok_or("`series` is missing")?;
+        let value = value.ok_or("`value` is missing")?;
+        Ok(Self { series, timestamp, value, count: fields.len() })
+    }
+
+    fn read(self, line: &[u8]) -> Result<Row<'_>, String> {
+        let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
+        let fields = split(text)?;
+        if fields.len() != self.count {
+            return Err(format!("the line has {} fields, the header {}", fields.len(), self.count));
+        }
+        let mut columns = fields.into_iter().map(Some).collect::<Vec<_>>();
+        let mut take = |at: usize| columns.get_mut(at).and_then(Option::take).unwrap_or_default();
+        let value = number(&take(self.value))?;
+        let timestamp = match self.timestamp.map(take) {
+            None => None,
+            Some(text) if text.trim().is_empty() => None,
+            Some(text) => Some(timestamp(&text)?),
+        };
+        Ok(Row { series: columns.get_mut(self.series).and_then(Option::take).unwrap_or_default(), timestamp, value })
+    }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(format!("value: `{}` is no finite number", shortened(text))),
+    }
+}
+
+fn timestamp(text: &str) -> Result<UnixMillis, String> {
+    let number = text.trim().parse::<i64>().ok();
+    number
+        .and_then(|ms| Timestamp::new(ms).ok())
+        .map(|timestamp| timestamp.0)
+        .ok_or_else(|| format!("timestamp: `{}` is no integer from 0 to 2^53 - 1", shortened(text)))
+}
+
+/// The fields of a line.
+fn split(text: &str) -> Result<Vec<Cow<'_, str>>, String> {
+    if !text.contains('"') {
+        return Ok(text.split(',').take(MAX_COLUMNS + 1).map(Cow::Borrowed).collect());
+    }
+    // The reader takes an open quote for closed at the end of the input.
+    if !text.bytes().filter(|byte| *byte == b'"').count().is_multiple_of(2) {
+        return Err("a quote is not closed".to_owned());
+    }
+    let mut reader = csv_core::Reader::new();
+    let mut output = vec![0; text.len()];
+    let mut ends = [0; MAX_COLUMNS + 1];
+    let (mut read, mut written, mut fields) = (0, 0, 0);
+    loop {
+        let input = text.as_bytes().get(read..).unwrap_or_default();
+        let (result, used, filled, ended) = reader.read_record(
+            input,
+            output.get_mut(written..).unwrap_or_default(),
+            ends.get_mut(fields..).unwrap_or_default(),
+        );
+        read += used;
+        written += filled;
+        fields += ended;
+        match result {
+            ReadRecordResult::InputEmpty => {}
+            ReadRecordResult::Record | ReadRecordResult::End => break,
+            ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                return Err(format!("the line has more than {MAX_COLUMNS} fields"));
+            }
+        }
+    }
+    let mut start = 0;
+    let field = |&end: &usize| {
+        let bytes = output.get(start..end).unwrap_or_default();
+        start = end;
+        String::from_utf8(bytes.to_vec()).map(Cow::Owned).map_err(|_| "the line is not UTF-8".to_owned())
+    };
+    ends.iter().take(fields).map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(header: &str, line: &'a str) -> Result<Row<'a>, String> {
+        Columns::named(header.as_bytes()).and_then(|columns| columns.read(line.as_bytes()))
+    }
+
+    fn row(series: &str, timestamp: Option<i64>, value: f64) -> Row<'_> {
+        Row { series: series.into(), timestamp, value }
+    }
+
+    #[test]
+    fn columns_come_in_any_order() {
+        assert_eq!(read("series,timestamp,value", "a,5,0.5"), Ok(row("a", Some(5), 0.5)));
+        assert_eq!(read("value,series", "1e3,a:b"), Ok(row("a:b", None, 1000.0)));
+        assert_eq!(read("\u{feff}\"value\",timestamp , series", "-0.0, 7 ,a"), Ok(row("a", Some(7), -0.0)));
+        assert_eq!(read("series,timestamp,value", "a,,1"), Ok(row("a", None, 1.0)));
+    }
+
+    #[test]
+    fn quotes_are_undone() {
+        assert_eq!(read("series,value", "\"a,\"\"b\"\"\",\"2\""), Ok(row("a,\"b\"", None, 2.0)));
+    }
+
+    #[test]
+    fn a_wrong_header_is_told() {
+        for (header, part) in [
+            ("series,timestamp", "`value` is missing"),
+            ("value", "`series` is missing"),
+            ("series,value,unit", "`unit` is unknown"),
+            ("series,value,series", "twice"),
+            ("\"series,value", "not closed"),
+        ] {
+            let error = Columns::named(header.as_bytes()).expect_err(header);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_told() {
+        for (line, part) in [
+            ("a,5", "2 fields"),
+            ("a,5,1,2,3", "4 fields"),
+            ("a,5,x", "value: `x`"),
+            ("a,5,", "value: ``"),
+            ("a,5,NaN", "no finite"),
+            ("a,5,inf", "no finite"),
+            ("a,5,1e999", "no finite"),
+            ("a,-1,1", "timestamp: `-1`"),
+            ("a,1.5,1", "timestamp: `1.5`"),
+            ("a,9007199254740992,1", "timestamp"),
+            ("\"a,5,1", "not closed"),
+            ("\"a\",5,1,2", "4 fields"),
+            ("\"a\",5,1,2,3", "more than 3 fields"),
+        ] {
+            let error = read("series,timestamp,value", line).expect_err(line);
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_strict() {
+        assert_eq!(
+            ndjson(br#"{"series":"a","timestamp":5,"value":0.39799999999999996}"#),
+            Ok(row("a", Some(5), 0.397_999_999_999_999_96))
+        );
+        assert_eq!(ndjson(br#"{"value":1,"series":"\u00e9"}"#), Ok(row("é", None, 1.0)));
+        for bad in [
+            r#"{"series":"a"}"#,
+            r#"{"series":"a","value":"1"}"#,
+            r#"{"series":"a","value":1,"unit":"kWh"}"#,
+            r#"{"series":"a","value":1,"timestamp":-1}"#,
+            r#"{"series":"a","value":1e999}"#,
+            r#"{"series":"a","value":1} {}"#,
+            "nonsense",
+        ] {
+            assert!(ndjson(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
