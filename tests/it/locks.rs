@@ -258,7 +258,8 @@ async fn the_list_is_bounded() {
     let app = TestApp::builder().system_clock().spawn().await;
     let ends_us = (app.clock().now() + 3_600_000) * 1_000;
     let fill = "for at = 1, ARGV[1] do redis.call('ZADD', KEYS[1], ARGV[2], 'many:' .. at) end";
-    let _: () = app.redis().command(&["EVAL", fill, "1", "locks:index", &(LIMIT + 3).to_string(), &ends_us.to_string()]);
+    let _: () =
+        app.redis().command(&["EVAL", fill, "1", "locks:index", &(LIMIT + 3).to_string(), &ends_us.to_string()]);
     acquire(&app, "/locks/a", LONG).await;
     eventually("no more than the limit are listed", async || {
         app.redis().command::<u64>(&["ZCARD", "locks:index"]) <= LIMIT

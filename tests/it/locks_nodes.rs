@@ -87,7 +87,8 @@ async fn nodes_that_lost_their_data_do_not_vote_until_their_last_leases_have_end
     assert_eq!(ready(&app).await.expect(200).json()["status"], "degraded");
     nodes[1].kill();
     nodes[1].boot();
-    eventually("the restarted node is quarantined", async || states(&ready(&app).await.json())[1] == "quarantined").await;
+    eventually("the restarted node is quarantined", async || states(&ready(&app).await.json())[1] == "quarantined")
+        .await;
     all_vote(&app).await;
     ready(&app).await.expect(200);
 }

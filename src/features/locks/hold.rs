@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::acquire::{AcquireSpec, AcquiredLease};
 use super::error::LockError;
-use super::model::LockGrant;
+use super::model::{LockGrant, millis};
 use super::service::LockService;
 
 impl LockService {
@@ -55,7 +55,7 @@ impl HeldLock {
     pub(super) async fn extend(&mut self) -> Result<bool, LockError> {
         let LockGrant { resource, token, .. } = self.grant.clone();
         let lost = LockError::Lost { resource: resource.clone() };
-        let extension = self.locks.extend_lease(resource, token, self.ttl);
+        let extension = self.locks.extend(resource, token, Some(millis(self.ttl)));
         match tokio::time::timeout_at(self.valid_until.into(), extension).await {
             Ok(Ok(grant)) => {
                 let now = Instant::now();

@@ -53,7 +53,7 @@ impl Leases {
         self.redis.call(&call).await
     }
 
-    /// Releases by token, and takes the ticket out of the queue. Returns [`Extension::ends_us`] of the lease.
+    /// Releases by token, and removes the ticket from the queue. Returns [`Extension::ends_us`] of the lease.
     pub(super) async fn release(
         &self,
         resource: &Resource,

@@ -47,7 +47,7 @@ impl LockMetrics {
             "Attempts to acquire a lock that found it held or other clients waiting for it",
             &[],
         );
-        let events = metrics.counter("lock_events_total", "Events in the life of leases", &["event"]);
+        let events = metrics.counter("lock_events_total", "Events of leases", &["event"]);
         let waits =
             metrics.histogram_in("lock_wait_seconds", "Time that clients waited in lock queues", &[], WAIT_BUCKETS);
         Self {

@@ -89,7 +89,7 @@ impl TryFrom<String> for Token {
     fn try_from(text: String) -> Result<Self, String> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() != TOKEN_DIGITS || !text.bytes().all(is_digit) {
-            return Err("must be the grant's token of 32 lower-case hexadecimal digits".to_owned());
+            return Err("must be the grant's token: 32 hexadecimal digits in lower case".to_owned());
         }
         Ok(Self(text))
     }

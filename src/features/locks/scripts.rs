@@ -10,8 +10,8 @@ use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
 /// How long the first waiter has a free lock to itself before the next one may claim it.
 ///
-/// This is what a waiter costs whose replica died. With less time than a busy replica needs, waiters would lose their
-/// turns.
+/// If the replica of the first waiter died, the others lose this much time. With less than a busy replica needs, waiters
+/// would lose their turns.
 pub(super) const TURN: Duration = Duration::from_millis(50);
 
 /// Arguments that several scripts take.
@@ -98,7 +98,7 @@ pub(super) enum Ownership<T> {
 pub(super) struct Release<'a> {
     pub keys: &'a LockKeys,
     pub token: &'a Token,
-    /// A ticket to take out of the queue as well.
+    /// A ticket to remove from the queue too.
     pub ticket: Option<&'a str>,
     pub common: &'a CommonArguments,
 }

@@ -1,7 +1,6 @@
 //! The lock service: at most one holder at a time, for a bounded time, as far as Redis can know.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::acquire::extension_ttl;
 use super::backend::LockBackend;
@@ -84,15 +83,6 @@ impl LockService {
         ttl_ms: Option<u64>,
     ) -> Result<LockGrant, LockError> {
         let ttl = extension_ttl(&self.config, &resource, ttl_ms)?;
-        self.extend_lease(resource, token, ttl).await
-    }
-
-    pub(super) async fn extend_lease(
-        &self,
-        resource: Resource,
-        token: Token,
-        ttl: Duration,
-    ) -> Result<LockGrant, LockError> {
         let requested = RequestTime::now(&self.clock);
         let Ownership::Held(extension) = self.backend.extend(&resource, &token, ttl).await? else {
             self.metrics.lost.inc();

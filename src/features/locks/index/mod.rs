@@ -1,6 +1,6 @@
 //! The index of held locks behind `GET /locks`. It is updated in the background, so that a grant stays one round trip.
 //!
-//! The index may lag by some milliseconds and list locks that are free again, so a listing inspects each lock as well.
+//! The index may lag by some milliseconds and list locks that are free again, so a listing also inspects each lock.
 
 pub(super) mod scripts;
 

@@ -175,7 +175,7 @@ impl Redlock {
         lost
     }
 
-    /// Releases by token, and takes the ticket out of the queue.
+    /// Releases by token, and removes the ticket from the queue.
     ///
     /// # Errors
     /// [`LockError::Unavailable`] if too few nodes responded to decide.
