@@ -16,7 +16,8 @@ for at = 3, #ARGV, 4 do
   if event == 'released' then
     if listed == tonumber(ends) then redis.call('ZREM', KEYS[1], resource) end
   else
-    -- If another replica has not recorded a release yet, the new lease began before the listed end; after an expiry, not.
+    -- If another replica has not recorded a release yet, the new lease began before the listed end; after an expiry,
+    -- not.
     if event == 'granted' and listed and listed <= began then expired = expired + 1 end
     redis.call('ZADD', KEYS[1], 'GT', ends, resource)
   end

@@ -14,7 +14,7 @@ problems! { PROBLEMS:
     LOCK_HELD = "lock-held", CONFLICT, "The lock is held, or other clients wait for it",
         "retry_after_ms is an upper bound for when its lease ends. Set wait_ms to wait in the queue.";
     LOCK_LOST = "lock-lost", CONFLICT, "The lease has ended",
-        "The lease expired, was released, or was freed by force. Stop the work that it protected and acquire the lock again.";
+        "The lease expired, was released or freed by force. Stop the work that it protected and acquire the lock again.";
     LOCK_NOT_OWNED = "lock-not-owned", CONFLICT, "The token does not own the lock",
         "Another token holds the lock, so nothing was released. If the lock was yours, its lease has ended.";
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",

@@ -11,14 +11,15 @@ pub(super) const ADMISSION: &str = "lock-turnstile";
 /// The keys of one lock. They share a cluster slot.
 #[derive(Clone, Debug)]
 pub(super) struct LockKeys {
-    /// `lock:<resource>` - string, the holder's token and nothing else, as in redis-py and node-redlock. Expires with the
-    /// lease; deleted by release.
+    /// `lock:<resource>` - string, the holder's token and nothing else, as in redis-py and node-redlock. Expires with
+    /// the lease; deleted by release.
     pub lease: Key,
     /// `lock:fence:{lock:<resource>}` - integer text, the highest fencing token ever granted. Expires
-    /// [`fence_ttl`](super::config::LocksConfig::fence_ttl) after the last grant: by then Redis's clock is far beyond it.
+    /// [`fence_ttl`](super::config::LocksConfig::fence_ttl) after the last grant: by then Redis's clock is far beyond
+    /// it.
     pub fence: Key,
-    /// `lock:holder:{lock:<resource>}` - hash {token, fence, `acquired_at`, `ends_us`, owner, metadata}. Expires with the
-    /// lease.
+    /// `lock:holder:{lock:<resource>}` - hash {token, fence, `acquired_at`, `ends_us`, owner, metadata}. Expires with
+    /// the lease.
     pub holder: Key,
     /// `lock:queue:{lock:<resource>}` - sorted set of tickets by arrival. Expires with its longest wait.
     pub queue: Key,
@@ -40,8 +41,8 @@ impl LockKeys {
     }
 }
 
-/// `locks:index` - sorted set of resources by the end of their lease, Unix microseconds. Every replica sweeps it. It has
-/// a bounded number of entries, and expires once no lease was listed for the length of the longest lease.
+/// `locks:index` - sorted set of resources by the end of their lease, Unix microseconds. Every replica sweeps it. It
+/// has a bounded number of entries, and expires once no lease was listed for the length of the longest lease.
 pub(super) fn index(space: &KeySpace) -> Key {
     space.key("locks:index")
 }

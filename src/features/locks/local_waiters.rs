@@ -1,8 +1,8 @@
 //! The clients that wait for locks at this replica, and when each of them should ask Redis again.
 //!
-//! The queue itself is in Redis. A waiter asks when a message announces its turn. In addition, the first local waiter of
-//! each lock asks without a message: when the lease may have ended, and at least every `locks.recheck`, in case a message
-//! was lost or the key was deleted by hand.
+//! The queue itself is in Redis. A waiter asks when a message announces its turn. In addition, the first local waiter
+//! of each lock asks without a message: when the lease may have ended, and at least every `locks.recheck`, in case a
+//! message was lost or the key was deleted by hand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -26,7 +26,8 @@ pub(super) struct LockMetrics {
     pub lost: IntCounter,
     pub expired: IntCounter,
     pub forced: IntCounter,
-    /// Leases that last longer than any that this service grants: a clock jumped back, or another program acquired them.
+    /// Leases that last longer than any that this service grants: a clock jumped back, or another program acquired
+    /// them.
     pub overlong: IntCounter,
     /// Background releases that failed: the lease ran until it expired.
     pub abandoned: IntCounter,

@@ -6,18 +6,19 @@
 //!   queue. `hold.rs`: a lock that is extended for a connected client.
 //! - `validity.rs`: how long a holder may rely on a lease. `release_guard.rs`: releases what a lost response or a
 //!   disconnected client leaves behind.
-//! - `backend.rs`: which Redis keeps the locks; `leases.rs`: the leases on one Redis; `redlock/`: leases on a majority of
-//!   lock nodes.
+//! - `backend.rs`: which Redis keeps the locks; `leases.rs`: the leases on one Redis; `redlock/`: leases on a majority
+//!   of lock nodes.
 //! - `local_waiters.rs`: wakes the clients that wait at this replica.
 //! - `index/`: the list of held locks.
 //! - `scripts.rs`: the script calls; `keys.rs`: the Redis keys; `config.rs`, `error.rs`, `metrics.rs`.
 //!
-//! Keys: see `keys.rs`. Without Redis: every call fails with 503, a waiter within `locks.recheck`. No lock is granted on
-//! a guess, and a lease that may have been granted unnoticed is released in the background.
+//! Keys: see `keys.rs`. Without Redis: every call fails with 503, a waiter within `locks.recheck`. No lock is granted
+//! on a guess, and a lease that may have been granted unnoticed is released in the background.
 //!
 //! Decisions:
 //! - A lock is a lease. No lock is held until an explicit release; holders extend, and an extension never shortens.
-//! - The key holds the token and nothing else, so that redis-py's Lock, node-redlock and this service exclude each other.
+//! - The key holds the token and nothing else, so that redis-py's Lock, node-redlock and this service exclude each
+//!   other.
 //! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even if Redis forgets everything.
 //! - Waiters share one queue in Redis. A free lock is reserved for the first waiter for one turn. A waiter that misses
 //!   its turn is skipped.

@@ -140,8 +140,8 @@ pub(super) struct ResourcePath {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "ttl_ms": 30_000, "wait_ms": 0, "owner": "settlement-worker-3" }))]
 pub(super) struct AcquireRequest {
-    /// The length of the lease in milliseconds. Only named locks (`locks.named`) have a default; some of them also have a
-    /// higher maximum than the usual 60,000.
+    /// The length of the lease in milliseconds. Only named locks (`locks.named`) have a default; some of them also have
+    /// a higher maximum than the usual 60,000.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
@@ -196,8 +196,8 @@ pub(super) struct ExtendRequest {
     /// The grant's token.
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")]
     pub token: Token,
-    /// The length of the lease from now on, in milliseconds. A lease that already lasts longer is left unchanged. Only named
-    /// locks have a default.
+    /// The length of the lease from now on, in milliseconds. A lease that already lasts longer is left unchanged. Only
+    /// named locks have a default.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
@@ -207,8 +207,8 @@ pub(super) struct ExtendRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Guarantee {
-    /// A lease on one Redis. Exclusion holds while that Redis keeps its data and its clock does not jump. The fencing token
-    /// covers all other failures.
+    /// A lease on one Redis. Exclusion holds while that Redis keeps its data and its clock does not jump. The fencing
+    /// token covers all other failures.
     SingleNodeLease,
     /// A majority of independent Redis masters agreed (Redlock). Exclusion holds while at most a minority of them fail,
     /// hang, lose their data or have a clock that jumps.
@@ -237,13 +237,14 @@ pub(super) struct LockGrant {
     /// Proves ownership in PATCH and DELETE. Keep it secret.
     #[schema(value_type = String, example = "0123456789abcdef0123456789abcdef")]
     pub token: Token,
-    /// Higher than every earlier token of this resource. Send it to what the lock protects, which must refuse lower ones.
+    /// Higher than every earlier token of this resource. Send it to what the lock protects, which must refuse lower
+    /// ones.
     #[schema(minimum = 1)]
     pub fencing_token: u64,
     /// The length of the lease in Redis, in milliseconds.
     pub ttl_ms: u64,
-    /// How long the holder may rely on the lease, in milliseconds: the lease minus the round trip to Redis and minus 1 % +
-    /// 2 ms for clock drift. It counts from when the service writes the response, so subtract the network time.
+    /// How long the holder may rely on the lease, in milliseconds: the lease minus the round trip to Redis and minus 1
+    /// % + 2 ms for clock drift. It counts from when the service writes the response, so subtract the network time.
     pub validity_ms: u64,
     /// When the holder must stop relying on the lease: Unix milliseconds on the service's clock.
     pub expires_at: UnixMillis,
@@ -280,7 +281,8 @@ pub(super) struct LockState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReleaseQuery {
-    /// Frees the lock regardless of its holder and raises its fence. Requires the scope `admin`; the audit log records it.
+    /// Frees the lock regardless of its holder and raises its fence. Requires the scope `admin`; the audit log records
+    /// it.
     #[serde(default)]
     #[param(required = false, example = true)]
     pub force: bool,
@@ -290,7 +292,8 @@ pub(super) struct ReleaseQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct HoldQuery {
-    /// The length of the lease in milliseconds. The service extends it after every third. Only named locks have a default.
+    /// The length of the lease in milliseconds. The service extends it after every third. Only named locks have a
+    /// default.
     #[param(required = false, nullable = false, minimum = 100, maximum = 120_000, example = 5_000)]
     pub ttl_ms: Option<u64>,
     /// How long to wait in the queue, in milliseconds.

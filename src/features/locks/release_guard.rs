@@ -1,7 +1,7 @@
 //! Releases leases that are no longer needed, in the background.
 //!
-//! A client can disconnect, and a response of Redis can be lost, while a lease is being granted. Every attempt to acquire
-//! a lock therefore owns a [`PendingLease`]. When it is dropped, the lease and the queue entry are released.
+//! A client can disconnect, and a response of Redis can be lost, while a lease is being granted. Every attempt to
+//! acquire a lock therefore owns a [`PendingLease`]. When it is dropped, the lease and the queue entry are released.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use super::validity::RequestTime;
 const BACKLOG: usize = 8_192;
 /// Releases that run concurrently.
 const CONCURRENCY: usize = 64;
-/// The pauses before each attempt to release a lease. Its grant may still be on the way, since a stalled Redis reads old
-/// connections late.
+/// The pauses before each attempt to release a lease. Its grant may still be on the way, since a stalled Redis reads
+/// old connections late.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(200),

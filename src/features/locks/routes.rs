@@ -22,8 +22,8 @@ const LOCK_TOKEN: &str = "Lock-Token";
 
 /// Acquire a lock.
 ///
-/// With `wait_ms`, the call waits in a queue that all replicas share, first come first served. Unless the response is 201,
-/// the client holds nothing: if the lock was granted after all, it is released in the background.
+/// With `wait_ms`, the call waits in a queue that all replicas share, first come first served. Unless the response is
+/// 201, the client holds nothing: if the lock was granted after all, it is released in the background.
 #[utoipa::path(post, path = "/locks/{resource}", tag = "locks", operation_id = "acquire_lock",
     params(ResourcePath), request_body = AcquireRequest,
     responses((status = 201, description = "The client holds the lock", body = LockGrant)))]
@@ -39,8 +39,8 @@ pub(super) async fn acquire_lock(
 
 /// Acquire several locks, all or none.
 ///
-/// The locks are acquired in the order of their names and without waiting, so clients cannot deadlock. Unless the response
-/// is 201, the client holds none of them.
+/// The locks are acquired in the order of their names and without waiting, so clients cannot deadlock. Unless the
+/// response is 201, the client holds none of them.
 #[utoipa::path(post, path = "/locks/acquire-all", tag = "locks", operation_id = "acquire_locks",
     request_body = AcquireAllRequest,
     responses((status = 201, description = "The client holds all locks", body = LockGrants)))]
@@ -122,8 +122,8 @@ pub(super) async fn inspect_lock(
 
 /// List held locks, sorted by the end of their lease.
 ///
-/// The list may lag by some milliseconds, and a page may have fewer entries than `limit`. A lock that is extended during
-/// pagination can appear twice.
+/// The list may lag by some milliseconds, and a page may have fewer entries than `limit`. A lock that is extended
+/// during pagination can appear twice.
 #[utoipa::path(get, path = "/locks", tag = "locks", operation_id = "list_locks",
     params(ListQuery),
     responses((status = 200, description = "A page of held locks", body = Page<LockState>)))]

@@ -10,8 +10,8 @@ use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
 /// How long the first waiter has a free lock to itself before the next one may claim it.
 ///
-/// If the replica of the first waiter died, the others lose this much time. With less than a busy replica needs, waiters
-/// would lose their turns.
+/// If the replica of the first waiter died, the others lose this much time. With less than a busy replica needs,
+/// waiters would lose their turns.
 pub(super) const TURN: Duration = Duration::from_millis(50);
 
 /// Arguments that several scripts take.
@@ -147,8 +147,8 @@ pub(super) struct Extension {
     pub remaining: Duration,
     /// 0 if the lock's holder key is gone.
     pub fence: u64,
-    /// The end of the lease under which the index lists it, Unix microseconds on Redis's clock. `None` if the index does
-    /// not list it.
+    /// The end of the lease under which the index lists it, Unix microseconds on Redis's clock. `None` if the index
+    /// does not list it.
     pub ends_us: Option<u64>,
     pub votes: Votes,
 }

@@ -34,10 +34,11 @@ const LOCK_LOST: u16 = 4410;
 
 /// Hold a lock with a WebSocket.
 ///
-/// The service acquires the lock, extends it after every third of its lease, and releases it when the socket closes or the
-/// client no longer answers pings. It sends JSON text messages: `{"event":"acquired", ...}` and `{"event":"extended", ...}`
-/// with the fields of a grant, `{"event":"refused","code":...}` before close code 4409, and `{"event":"lost"}` before
-/// close code 4410. A replica that stops closes with 1001. Clients must not send data; data closes the socket with 1003.
+/// The service acquires the lock, extends it after every third of its lease, and releases it when the socket closes or
+/// the client no longer answers pings. It sends JSON text messages: `{"event":"acquired", ...}` and
+/// `{"event":"extended", ...}` with the fields of a grant, `{"event":"refused","code":...}` before close code 4409, and
+/// `{"event":"lost"}` before close code 4410. A replica that stops closes with 1001. Clients must not send data; data
+/// closes the socket with 1003.
 #[utoipa::path(get, path = "/locks/{resource}/hold", tag = "locks", operation_id = "hold_lock",
     params(ResourcePath, HoldQuery),
     responses((status = 101, description = "The socket is open. The first message says whether the lock is held")))]

@@ -13,8 +13,8 @@ use super::process::Process;
 /// The name under which this test binary runs the clients.
 const ENTRY: &str = "lock_check::client_process::clients_as_a_process";
 
-/// Not a test but the process that [`ClientProcess::start`] starts. It reads orders from standard input, whose end stops the
-/// clients, and writes events to standard output.
+/// Not a test but the process that [`ClientProcess::start`] starts. It reads orders from standard input, whose end
+/// stops the clients, and writes events to standard output.
 #[test]
 #[ignore = "a part of the other tests, which start it with orders"]
 fn clients_as_a_process() {

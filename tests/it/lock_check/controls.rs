@@ -1,7 +1,7 @@
 //! Locks that are broken on purpose: if the checker does not catch them, the checker is broken.
 //!
-//! One scenario runs on a real Redis with a lock made of plain commands, as many clients of the platform use today. With
-//! all protections, the checker must find nothing; without one of them, the fault that it prevents.
+//! One scenario runs on a real Redis with a lock made of plain commands, as many clients of the platform use today.
+//! With all protections, the checker must find nothing; without one of them, the fault that it prevents.
 
 use std::time::Duration;
 

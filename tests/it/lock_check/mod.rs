@@ -70,8 +70,8 @@ async fn five_lock_nodes_never_have_two_holders() {
     run(5, 10_000).await;
 }
 
-/// Without `nodes`, the Redis of the state role keeps the locks, and it keeps its data when it is killed. Lock nodes lose
-/// theirs.
+/// Without `nodes`, the Redis of the state role keeps the locks, and it keeps its data when it is killed. Lock nodes
+/// lose theirs.
 async fn run(nodes: usize, grants: usize) {
     let setting = |wanted| std::env::vars().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let seed = setting("GTX_LOCK_CHECK_SEED").map_or(1, |seed| seed.parse().expect("a number"));

@@ -33,8 +33,8 @@ impl LockService {
     /// Leases a resource to a new random token, and waits in the queue if the spec says so.
     ///
     /// Cost: one script call. A waiter calls again when it is woken, not in a loop. The lease runs from the moment when
-    /// Redis stores it, so the grant's validity is the lease minus that call's round trip and minus 1 % + 2 ms for clock
-    /// drift.
+    /// Redis stores it, so the grant's validity is the lease minus that call's round trip and minus 1 % + 2 ms for
+    /// clock drift.
     ///
     /// # Errors
     /// - [`LockError::Held`] if another client holds the lock, or is ahead in the queue, until the wait is over.

@@ -150,8 +150,8 @@ impl IndexWriter {
                     if count == 0 {
                         return;
                     }
-                    // Changes are collected, so that locks that change hands quickly cost one call for many. A full batch
-                    // is written immediately: pauses would limit the index to about 50,000 changes a second.
+                    // Changes are collected, so that locks that change hands quickly cost one call for many. A full
+                    // batch is written immediately: pauses would limit the index to about 50,000 changes a second.
                     if count < BATCH {
                         tokio::time::sleep(COLLECT).await;
                     }

@@ -1,6 +1,7 @@
 //! Checks in the background which lock nodes vote, and reports them to readiness.
 //!
-//! The check also starts the quarantine of a new or emptied node, so that it is over before the first lock is requested.
+//! The check also starts the quarantine of a new or emptied node, so that it is over before the first lock is
+//! requested.
 
 use std::time::Duration;
 
