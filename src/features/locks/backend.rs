@@ -106,7 +106,9 @@ impl LockBackend {
             Self::StateRole(leases) => leases.inspect_all(resources).await,
             Self::LockNodes(Redlock { queue, .. }) => {
                 let mut inspections = queue.inspect_all(resources).await?;
-                inspections.iter_mut().for_each(|lock| lock.fence = None);
+                for lock in &mut inspections {
+                    lock.fence = None;
+                }
                 Ok(inspections)
             }
         }

@@ -72,7 +72,9 @@ impl LockService {
         };
         let grants = acquired.await;
         if grants.is_ok() {
-            leases.into_iter().for_each(|lease| lease.pending.keep());
+            for lease in leases {
+                lease.pending.keep();
+            }
         } else {
             join_all(leases.into_iter().map(|lease| self.release_lease(lease))).await;
         }
