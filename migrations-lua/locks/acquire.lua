@@ -1,25 +1,25 @@
--- Take a lease if nobody holds it and nobody waits in front; else, if asked to, join or keep a place in the queue.
--- KEYS[1] lease   string, the owner's token and nothing else; lives as long as the lease
--- KEYS[2] fence   integer text, the highest fencing token handed out
--- KEYS[3] holder  hash {token, fence, acquired_at, ends_us, owner, metadata}; lives as long as the lease
+-- Take a lease if the lock is free and no other waiter is first; otherwise join or stay in the queue, if asked to.
+-- KEYS[1] lease   string, the holder's token and nothing else; expires with the lease
+-- KEYS[2] fence   integer text, the highest fencing token ever granted
+-- KEYS[3] holder  hash {token, fence, acquired_at, ends_us, owner, metadata}; expires with the lease
 -- KEYS[4] queue   sorted set of tickets "<deadline ms>:<name>", by arrival in microseconds
--- KEYS[5] turn    string "<until ms>:<ticket>": whose turn it is while the lease is free
+-- KEYS[5] turn    string "<until ms>:<ticket>": the waiter for which the free lock is reserved
 -- ARGV[1] token        ARGV[2] ttl, ms            ARGV[3] now, Unix ms, or empty for Redis's own clock
--- ARGV[4] life of the fence, ms                   ARGV[5] owner, may be empty    ARGV[6] metadata, may be empty
--- ARGV[7] ticket: empty does not wait; a name joins the queue; a whole ticket keeps its place
--- ARGV[8] arrival of a whole ticket, microseconds; 0 with a name
--- ARGV[9] wait, ms, from now                      ARGV[10] the most tickets that a queue may have
+-- ARGV[4] TTL of the fence, ms                    ARGV[5] owner, may be empty    ARGV[6] metadata, may be empty
+-- ARGV[7] ticket: empty does not wait; a name joins the queue; a complete ticket keeps its position
+-- ARGV[8] arrival of a complete ticket, microseconds; 0 with a name
+-- ARGV[9] wait, ms, from now                      ARGV[10] maximum length of the queue
 -- ARGV[11] length of a turn, ms                   ARGV[12] channel that announces turns and grants
 -- Returns {1, fence, ends_us} granted
---         {0, remaining_ms} held, or kept for who waits in front; -1 when the lease has no end
+--         {0, remaining_ms} held, or reserved for the first waiter; -1 if the lease never expires
 --         {2, remaining_ms, ticket, arrival} waiting            {3, length} the queue is full
--- O(log waiters), and O(log waiters) more for each ticket at the head whose caller is gone.
+-- O(log waiters), plus O(log waiters) for each ticket at the head that has expired or missed its turn.
 assert(#KEYS == 5 and #ARGV == 12, "acquire: 5 keys, 12 arguments")
 local lease, fence, holder, queue, turn = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local ttl, wait, longest = tonumber(ARGV[2]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local ttl, wait, max_length = tonumber(ARGV[2]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local turn_ms, arrival = tonumber(ARGV[11]), tonumber(ARGV[8])
 local fence_ms = tonumber(ARGV[4])
-assert(ttl and ttl > 0 and wait and longest and turn_ms and arrival and fence_ms, "acquire: numbers")
+assert(ttl and ttl > 0 and wait and max_length and turn_ms and arrival and fence_ms, "acquire: numbers")
 local now_us
 if ARGV[3] == '' then
   local time = redis.call('TIME')
@@ -30,40 +30,40 @@ end
 local now = math.floor(now_us / 1000)
 local ticket = ARGV[7]
 
--- The place of a caller who may wait: a new one at the end, or the one that it already has.
-local function keep_place(remaining)
+-- Adds a client that may wait to the end of the queue, or keeps its position.
+local function queue_up(remaining)
   if ticket == '' then return {0, remaining} end
   if arrival == 0 then
     local length = redis.call('ZCARD', queue)
-    if length >= longest then return {3, length} end
+    if length >= max_length then return {3, length} end
     local last = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
     arrival = math.max(now_us, (tonumber(last) or 0) + 1)
     ticket = string.format('%.0f:%s', now + wait, ticket)
   end
-  -- A ticket that missed its turn was taken out; its caller lives after all and comes back to its old place.
+  -- If the ticket was removed because it missed its turn, its client returns to its old position.
   redis.call('ZADD', queue, arrival, ticket)
   if redis.call('PTTL', queue) < wait then redis.call('PEXPIRE', queue, wait + 1000) end
   return {2, remaining, ticket, arrival}
 end
 
 if redis.call('EXISTS', lease) == 1 then
-  return keep_place(redis.call('PTTL', lease))
+  return queue_up(redis.call('PTTL', lease))
 end
 
 local head = redis.call('ZRANGE', queue, 0, 0)[1]
 while head and head ~= ticket do
-  local ends, whose = string.match(redis.call('GET', turn) or '', '^(%d+):(.*)$')
-  local is_gone = tonumber(string.match(head, '^%d+')) <= now
-  local missed_its_turn = whose == head and tonumber(ends) <= now
-  if is_gone or missed_its_turn then
+  local ends, owner_of_turn = string.match(redis.call('GET', turn) or '', '^(%d+):(.*)$')
+  local is_expired = tonumber(string.match(head, '^%d+')) <= now
+  local missed_its_turn = owner_of_turn == head and tonumber(ends) <= now
+  if is_expired or missed_its_turn then
     redis.call('ZREM', queue, head)
     head = redis.call('ZRANGE', queue, 0, 0)[1]
-  elseif whose == head then
-    return keep_place(tonumber(ends) - now)
+  elseif owner_of_turn == head then
+    return queue_up(tonumber(ends) - now)
   else
     redis.call('SET', turn, string.format('%.0f:%s', now + turn_ms, head), 'PX', turn_ms * 20)
     redis.call('PUBLISH', ARGV[12], 'turn ' .. head .. ' ' .. lease)
-    return keep_place(turn_ms)
+    return queue_up(turn_ms)
   end
 end
 
@@ -79,7 +79,7 @@ redis.call('PEXPIRE', holder, ttl)
 if head then
   redis.call('ZREM', queue, head)
   redis.call('DEL', turn)
-  -- Other replicas need not look before this lease can end.
+  -- Other replicas need not ask before this lease may have ended.
   if redis.call('EXISTS', queue) == 1 then redis.call('PUBLISH', ARGV[12], 'held ' .. ttl .. ' ' .. lease) end
 end
 return {1, text, ends_us}

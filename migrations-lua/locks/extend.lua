@@ -1,7 +1,7 @@
--- Let a lease last longer, never shorter, if the token still holds it.
+-- Extend a lease if the token still holds the lock; a lease is never shortened.
 -- KEYS[1] lease  KEYS[2] holder: see acquire.lua
 -- ARGV[1] token   ARGV[2] ttl, ms, from now      ARGV[3] now, Unix ms, or empty for Redis's own clock
--- Returns {1, remaining_ms, fence, ends_us} extended; {0, 0, '', ''} nobody holds it;
+-- Returns {1, remaining_ms, fence, ends_us} extended; {0, 0, '', ''} the lock is free;
 --         {2, 0, '', ''} another token holds it.   O(1)
 assert(#KEYS == 2 and #ARGV == 3, "extend: 2 keys, 3 arguments")
 local lease, holder, ttl = KEYS[1], KEYS[2], tonumber(ARGV[2])

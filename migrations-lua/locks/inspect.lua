@@ -1,7 +1,7 @@
--- Say who holds a lease and how many wait for it, without the token.
+-- Return the holder of a lock and the number of its waiters, without the token.
 -- KEYS[1] lease  KEYS[2] fence  KEYS[3] holder  KEYS[4] queue: see acquire.lua
--- Returns {held, remaining_ms, waiters, fence, acquired_at, owner, metadata}; remaining is -1 when the lease has no
--- end; the last three are empty when others than this service took it.   O(1)
+-- Returns {held, remaining_ms, waiters, fence, acquired_at, owner, metadata}; remaining_ms is -1 if the lease never
+-- expires; the last three are empty if another program acquired the lock.   O(1)
 assert(#KEYS == 4 and #ARGV == 0, "inspect: 4 keys, no arguments")
 local held = redis.call('GET', KEYS[1])
 local waiters = redis.call('ZCARD', KEYS[4])

@@ -1,9 +1,9 @@
--- Give back a lease and a place in the queue, if they are the caller's, and let the next one have its turn.
+-- Release a lease and a queue entry if they belong to the client, and start the turn of the first waiter.
 -- KEYS[1] lease  KEYS[2] holder  KEYS[3] queue  KEYS[4] turn: see acquire.lua
--- ARGV[1] token           ARGV[2] ticket to take out of the queue, may be empty
+-- ARGV[1] token           ARGV[2] ticket to remove from the queue, may be empty
 -- ARGV[3] now, Unix ms, or empty for Redis's own clock
 -- ARGV[4] length of a turn, ms                   ARGV[5] channel that announces turns
--- Returns {1, ends_us} given back, with the end under which it is listed, or empty; {0, ''} nobody held it;
+-- Returns {1, ends_us} released, with the end under which the index lists the lease, or empty; {0, ''} it was free;
 --         {2, ''} another token holds it.   O(log waiters)
 assert(#KEYS == 4 and #ARGV == 5, "release: 4 keys, 5 arguments")
 local lease, holder, queue, turn = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -1,13 +1,13 @@
--- Take a lease on one lock node of several, if nobody holds it there and the node is fit to vote.
+-- Take a lease on one of several lock nodes, if the lock is free there and the node may vote.
 -- KEYS[1] lease  KEYS[2] fence  KEYS[3] holder: see acquire.lua
--- KEYS[4] record  string "<run id>:<ms>": the run of the server that we know, and the time from which on it may vote
+-- KEYS[4] record  string "<run id>:<ms>": the last known run of the server, and the time from which it may vote
 -- ARGV[1] token   ARGV[2] ttl, ms     ARGV[3] now, Unix ms, or empty for Redis's own clock
--- ARGV[4] life of the fence, ms       ARGV[5] owner, may be empty     ARGV[6] metadata, may be empty
--- ARGV[7] quarantine, ms: how long a server stays out that may have forgotten its votes
+-- ARGV[4] TTL of the fence, ms        ARGV[5] owner, may be empty     ARGV[6] metadata, may be empty
+-- ARGV[7] quarantine, ms: how long a server that may have forgotten its votes does not vote
 -- ARGV[8] 1 if the server loses nothing when it restarts, else 0
--- ARGV[9] empty for a new grant; the grant's fencing token to take back a lease that this node lost
--- Returns {1, fence} voted; {0, remaining_ms} held, -1 when the lease has no end; {2, remaining_ms} stays out;
---         {3, fence} a later grant was made here, so the lease is not taken back.   O(1)
+-- ARGV[9] empty for a new grant; the grant's fencing token to restore a lease that this node lost
+-- Returns {1, fence} voted; {0, remaining_ms} held, -1 if the lease never expires; {2, remaining_ms} in quarantine;
+--         {3, fence} a later grant was made here, so the lease is not restored.   O(1)
 assert(#KEYS == 4 and #ARGV == 9, "vote: 4 keys, 9 arguments")
 local lease, fence, holder, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ttl, fence_ms, quarantine = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[7])
@@ -24,7 +24,7 @@ local now = math.floor(now_us / 1000)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local known, from = string.match(redis.call('GET', record) or '', '^(%x+):(%d+)$')
 if known ~= run then
-  -- Without a record the data are gone, and the votes with them; with one, a restart may have lost the latest.
+  -- Without a record, the data and the votes are lost. With one, a restart may have lost the latest votes.
   if not (known and ARGV[8] == '1') then from = string.format('%.0f', now + quarantine) end
   redis.call('SET', record, run .. ':' .. from)
 end

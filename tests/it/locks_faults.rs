@@ -1,4 +1,4 @@
-//! Locks when Redis is away, slow or shared: never granted on a guess, never kept by nobody.
+//! Locks while Redis is unavailable, slow or shared: never granted on a guess, never left behind.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ async fn no_lock_is_granted_while_redis_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_grant_whose_answer_was_lost_is_given_back() {
+async fn a_grant_whose_response_was_lost_is_released() {
     let app = TestApp::spawn().await;
     app.post("/locks/warm", json!({ "ttl_ms": LONG })).await.expect(201);
     app.redis().stall();
@@ -41,32 +41,33 @@ async fn a_grant_whose_answer_was_lost_is_given_back() {
     assert_eq!(problem["outcome"], "unknown");
     app.redis().resume();
     eventually("the service is back", async || app.get("/locks/a").await.is(200)).await;
-    eventually("nobody holds the lock", async || app.get("/locks/a").await.json()["held"] == false).await;
+    eventually("the lock is free", async || app.get("/locks/a").await.json()["held"] == false).await;
 }
 
 #[tokio::test]
-async fn a_grant_that_comes_too_late_is_no_grant() {
+async fn a_grant_that_comes_too_late_is_refused_and_released() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.post("/locks/warm", json!({ "ttl_ms": LONG })).await.expect(201);
     app.proxy().stall();
     let (refused, ()) = tokio::join!(app.post("/locks/a", json!({ "ttl_ms": 100 })), async {
+        // Longer than the lease of 100 ms: only time can end it.
         tokio::time::sleep(Duration::from_millis(150)).await;
         app.proxy().heal();
     });
     let problem = refused.expect_problem(503, "lock-unavailable");
     assert_eq!(problem["outcome"], "not_applied");
-    eventually("nobody holds the lock", async || app.get("/locks/a").await.json()["held"] == false).await;
+    eventually("the lock is free", async || app.get("/locks/a").await.json()["held"] == false).await;
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_no_lock_behind() {
+async fn a_client_that_disconnects_leaves_no_lock_behind() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.post("/locks/warm", json!({ "ttl_ms": LONG })).await.expect(201);
     app.proxy().stall();
     let abandoned = tokio::time::timeout(Duration::from_millis(50), app.post("/locks/a", json!({ "ttl_ms": LONG })));
-    assert!(abandoned.await.is_err(), "no answer while the link is stalled");
+    assert!(abandoned.await.is_err(), "no response while the link is stalled");
     app.proxy().heal();
-    eventually("the lock was granted and given back", async || {
+    eventually("the lock was granted and released", async || {
         let seen = app.get("/locks/a").await.json();
         seen["fencing_token"].is_u64() && seen["held"] == false
     })
@@ -89,7 +90,7 @@ async fn one_of_many_concurrent_callers_at_two_replicas_wins() {
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_anew_knows_the_locks_of_the_old_one() {
+async fn a_new_replica_knows_the_locks_of_the_old_one() {
     let old = TestApp::builder().system_clock().spawn().await;
     let grant = old.post("/locks/a", json!({ "ttl_ms": LONG, "owner": "old" })).await.expect(201).json();
     let new = TestApp::builder().system_clock().beside(&old).spawn().await;

@@ -63,7 +63,7 @@ async fn a_client_that_crashes_releases_the_lock_long_before_its_lease_ends() {
 }
 
 #[tokio::test]
-async fn a_holder_is_told_when_the_lock_is_lost() {
+async fn a_holder_receives_an_event_when_the_lock_is_lost() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     let mut socket = hold(&mut app, "ttl_ms=300").await;
     assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
@@ -79,7 +79,7 @@ async fn a_holder_is_told_when_the_lock_is_lost() {
 }
 
 #[tokio::test]
-async fn a_holder_is_told_before_its_lease_ends_when_redis_is_gone() {
+async fn a_holder_receives_an_event_before_its_lease_ends_when_redis_fails() {
     let mut app = TestApp::builder().system_clock().behind_proxy().spawn().await;
     let mut socket = hold(&mut app, "ttl_ms=900").await;
     assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
@@ -103,34 +103,34 @@ async fn a_held_lock_is_refused_or_waited_for() {
     assert!(event["retry_after_ms"].as_u64().is_some(), "{event}");
     assert_eq!(next(&mut refused).await.expect_err("closed"), CloseCode::Library(4409));
     let mut waiting = hold(&mut app, "ttl_ms=1000&wait_ms=15000").await;
-    eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+    eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
     let token = grant["token"].as_str().expect("a token");
     app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
     assert_eq!(next(&mut waiting).await.expect("an event")["event"], "acquired");
 }
 
 #[tokio::test]
-async fn a_waiting_socket_that_closes_leaves_the_line() {
+async fn a_waiting_socket_that_closes_leaves_the_queue() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     app.post("/locks/a", json!({ "ttl_ms": 60_000 })).await.expect(201);
     let waiting = hold(&mut app, "ttl_ms=1000&wait_ms=20000").await;
-    eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+    eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
     drop(waiting);
     eventually("it is gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
 }
 
 #[tokio::test]
-async fn a_stopping_replica_releases_and_says_goodbye() {
+async fn a_stopping_replica_releases_the_lock_and_closes_the_socket() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     let mut socket = hold(&mut app, "ttl_ms=60000").await;
     assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
     app.app().deps.phase.begin_draining();
     assert_eq!(next(&mut socket).await.expect_err("closed"), CloseCode::Away);
-    assert!(!is_held(&app).await, "the lock is free before the goodbye");
+    assert!(!is_held(&app).await, "the lock is free before the socket closes");
 }
 
 #[tokio::test]
-async fn clients_have_nothing_to_say() {
+async fn data_from_a_client_ends_the_hold() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     let mut socket = hold(&mut app, "ttl_ms=60000").await;
     assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
@@ -144,7 +144,7 @@ async fn clients_have_nothing_to_say() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_refused() {
+async fn a_request_without_a_handshake_is_refused() {
     let app = TestApp::spawn().await;
     let refused = app.get("/locks/a/hold?ttl_ms=1000").await;
     refused.expect_problem(426, "upgrade-required");

@@ -1,4 +1,4 @@
-//! What locks refuse: each rule with a request that breaks it, and nothing stored.
+//! Invalid requests: each rule with a request that breaks it, and nothing is stored.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -13,7 +13,7 @@ async fn release(app: &TestApp, path: &str, token: &str) -> Reply {
     app.send(Method::DELETE, path, &[("lock-token", token)], Body::empty()).await
 }
 
-/// The reply is a 422 that points to `pointer` and says `rule` of it.
+/// The reply is a 422 whose error for `pointer` contains `rule`.
 #[track_caller]
 fn expect_rule(reply: &Reply, code: &str, pointer: &str, rule: &str) {
     let problem = reply.expect_violation(422, code, pointer);
@@ -27,16 +27,16 @@ fn expect_nothing_stored(app: &TestApp) {
     assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
-/// Path, what it breaks, and of which name.
+/// Names and the rule that each of them breaks.
 fn bad_names() -> Vec<(String, &'static str)> {
     vec![
         ("x".repeat(513), "at most 512 bytes"),
         // 171 characters of three bytes.
         ("%E2%82%AC".repeat(171), "at most 512 bytes"),
-        ("a%00b".to_owned(), "no control characters"),
-        ("a%0Ab".to_owned(), "no control characters"),
-        ("a%7Fb".to_owned(), "no control characters"),
-        ("a%C2%85b".to_owned(), "no control characters"),
+        ("a%00b".to_owned(), "not contain control characters"),
+        ("a%0Ab".to_owned(), "not contain control characters"),
+        ("a%7Fb".to_owned(), "not contain control characters"),
+        ("a%C2%85b".to_owned(), "not contain control characters"),
         ("a%FFb".to_owned(), "not UTF-8"),
     ]
 }
@@ -70,11 +70,11 @@ async fn a_resource_is_named_in_1_to_512_bytes_without_control_characters() {
 async fn a_request_to_acquire_names_its_broken_rule() {
     let app = TestApp::spawn().await;
     for (body, pointer, rule) in [
-        (json!({ "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
-        (json!({ "ttl_ms": 99 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": 0 }), "/ttl_ms", "between 100 and 60000"),
+        (json!({ "ttl_ms": 99 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "ttl_ms": -1 }), "/ttl_ms", "out of range"),
-        (json!({ "ttl_ms": 60_001 }), "/ttl_ms", "from 100 to 60000"),
-        (json!({ "ttl_ms": 18_446_744_073_709_551_615_u64 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "ttl_ms": 60_001 }), "/ttl_ms", "between 100 and 60000"),
+        (json!({ "ttl_ms": 18_446_744_073_709_551_615_u64 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "ttl_ms": 1.5 }), "/ttl_ms", "whole number"),
         (json!({ "ttl_ms": "1s" }), "/ttl_ms", "whole number"),
         (json!({}), "/ttl_ms", "is missing"),
@@ -82,7 +82,7 @@ async fn a_request_to_acquire_names_its_broken_rule() {
         (json!({ "ttl_ms": LONG, "wait_ms": 30_001 }), "/wait_ms", "at most 30000"),
         (json!({ "ttl_ms": LONG, "wait_ms": -1 }), "/wait_ms", "out of range"),
         (json!({ "ttl_ms": LONG, "owner": "" }), "/owner", "not be empty"),
-        (json!({ "ttl_ms": LONG, "owner": "a\nb" }), "/owner", "no control characters"),
+        (json!({ "ttl_ms": LONG, "owner": "a\nb" }), "/owner", "not contain control characters"),
         (json!({ "ttl_ms": LONG, "owner": "x".repeat(129) }), "/owner", "at most 128 characters"),
         (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected a map"),
         (json!({ "ttl_ms": LONG, "metadata": { "x": "y".repeat(1_100) } }), "/metadata", "at most 1024 bytes"),
@@ -105,7 +105,7 @@ async fn a_request_to_acquire_several_names_its_broken_rule() {
         (json!(["a", "b", "a"]), "/resources", "all be different"),
         (json!(many), "/resources", "1 to 16 resources"),
         (json!(["a", ""]), "/resources/1", "not be empty"),
-        (json!(["a", "b\u{0}"]), "/resources/1", "no control characters"),
+        (json!(["a", "b\u{0}"]), "/resources/1", "not contain control characters"),
         (json!(["€".repeat(171)]), "/resources/0", "at most 512 bytes"),
         (json!(["stats"]), "/resources/0", "name of a route"),
         (json!("a"), "/resources", "expected a sequence"),
@@ -117,10 +117,10 @@ async fn a_request_to_acquire_several_names_its_broken_rule() {
     for (body, pointer, rule) in [
         (json!({ "ttl_ms": LONG }), "/resources", "missing field"),
         (json!({ "resources": ["a"] }), "/ttl_ms", "missing field"),
-        (json!({ "resources": ["a"], "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "resources": ["a"], "ttl_ms": 0 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "resources": ["a"], "ttl_ms": -1 }), "/ttl_ms", "out of range"),
-        // Of a lock that may be held longer and one that may not, the stricter rule counts.
-        (json!({ "resources": ["mint:1", "a"], "ttl_ms": 60_001 }), "/ttl_ms", "from 100 to 60000"),
+        // With different limits, the stricter one applies.
+        (json!({ "resources": ["mint:1", "a"], "ttl_ms": 60_001 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "resources": ["a"], "ttl_ms": LONG, "wait_ms": 1 }), "/wait_ms", "unknown field"),
     ] {
         expect_rule(&app.post("/locks/acquire-all", body).await, "invalid-body", pointer, rule);
@@ -134,13 +134,13 @@ async fn a_request_to_hold_names_its_broken_rule() {
     let long_owner = format!("ttl_ms=1000&owner={}", "x".repeat(129));
     for (query, pointer, rule) in [
         ("", "/ttl_ms", "is missing"),
-        ("ttl_ms=0", "/ttl_ms", "from 100 to 60000"),
+        ("ttl_ms=0", "/ttl_ms", "between 100 and 60000"),
         ("ttl_ms=-1", "/ttl_ms", "invalid digit"),
         ("ttl_ms=1s", "/ttl_ms", "invalid digit"),
-        ("ttl_ms=60001", "/ttl_ms", "from 100 to 60000"),
+        ("ttl_ms=60001", "/ttl_ms", "between 100 and 60000"),
         ("ttl_ms=1000&wait_ms=30001", "/wait_ms", "at most 30000"),
         ("ttl_ms=1000&owner=", "/owner", "not be empty"),
-        ("ttl_ms=1000&owner=a%00", "/owner", "no control characters"),
+        ("ttl_ms=1000&owner=a%00", "/owner", "not contain control characters"),
         (&long_owner, "/owner", "at most 128 characters"),
         ("ttl_ms=1000&ttl_ms=1000", "/ttl_ms", "duplicate field"),
         ("ttl_ms=1000&tll=1", "/tll", "unknown field"),
@@ -151,7 +151,7 @@ async fn a_request_to_hold_names_its_broken_rule() {
 }
 
 #[tokio::test]
-async fn malformed_tokens_are_refused_before_redis_is_asked() {
+async fn malformed_tokens_are_refused_without_a_call_to_redis() {
     let app = TestApp::spawn().await;
     let rule = "32 hexadecimal digits";
     for bad in ["", "x", "0123456789ABCDEF0123456789ABCDEF", "0123456789abcdef0123456789abcdef0"] {
@@ -162,11 +162,11 @@ async fn malformed_tokens_are_refused_before_redis_is_asked() {
     expect_rule(&app.delete("/locks/a").await, "invalid-header", "/Lock-Token", "is missing");
     let twice = [("lock-token", STRANGER), ("lock-token", STRANGER)];
     let refused = app.send(Method::DELETE, "/locks/a", &twice, Body::empty()).await;
-    expect_rule(&refused, "invalid-header", "/Lock-Token", "stands twice");
+    expect_rule(&refused, "invalid-header", "/Lock-Token", "must not be repeated");
     for (body, pointer, rule) in [
         (json!({ "ttl_ms": LONG }), "/token", "missing field"),
         (json!({ "token": STRANGER }), "/ttl_ms", "is missing"),
-        (json!({ "token": STRANGER, "ttl_ms": 0 }), "/ttl_ms", "from 100 to 60000"),
+        (json!({ "token": STRANGER, "ttl_ms": 0 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "token": STRANGER, "ttl_ms": LONG, "wait_ms": 1 }), "/wait_ms", "unknown field"),
     ] {
         expect_rule(&app.patch("/locks/a", body).await, "invalid-body", pointer, rule);
@@ -177,7 +177,7 @@ async fn malformed_tokens_are_refused_before_redis_is_asked() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_are_told_what_they_are_and_change_nothing() {
+async fn wrong_tokens_are_refused_and_change_nothing() {
     let app = TestApp::spawn().await;
     let mine = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect(201).json();
     let foreign = app.post("/locks/b", json!({ "ttl_ms": LONG })).await.expect(201).json();
@@ -204,16 +204,16 @@ async fn an_extension_after_the_end_of_the_lease_comes_too_late() {
 }
 
 #[tokio::test]
-async fn whoever_waits_has_nothing_to_release_yet() {
+async fn a_waiter_has_nothing_to_release_yet() {
     let app = TestApp::builder().system_clock().spawn().await;
     let grant = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect(201).json();
     let waiters = async || -> Value { app.get("/locks/a").await.json()["waiters"].clone() };
     let waiting = app.post("/locks/a", json!({ "ttl_ms": LONG, "wait_ms": 20_000 }));
     let (waited, ()) = tokio::join!(waiting, async {
-        eventually("it stands in line", async || waiters().await == 1).await;
+        eventually("it waits in the queue", async || waiters().await == 1).await;
         expect_rule(&app.delete("/locks/a").await, "invalid-header", "/Lock-Token", "is missing");
         release(&app, "/locks/a", STRANGER).await.expect_problem(409, "lock-not-owned");
-        assert_eq!(waiters().await, 1, "its place is its own");
+        assert_eq!(waiters().await, 1, "it keeps its queue entry");
         release(&app, "/locks/a", grant["token"].as_str().expect("a token")).await.expect(204);
     });
     waited.expect(201);
@@ -223,8 +223,8 @@ async fn whoever_waits_has_nothing_to_release_yet() {
 async fn a_list_refuses_wrong_pages() {
     let app = TestApp::spawn().await;
     for (query, pointer, rule) in [
-        ("limit=0", "/limit", "from 1 to 500"),
-        ("limit=501", "/limit", "from 1 to 500"),
+        ("limit=0", "/limit", "between 1 and 500"),
+        ("limit=501", "/limit", "between 1 and 500"),
         ("limit=-1", "/limit", "invalid digit"),
         ("cursor=x", "/cursor", "next_cursor of a page"),
         ("cursor=1-", "/cursor", "next_cursor of a page"),
@@ -235,7 +235,7 @@ async fn a_list_refuses_wrong_pages() {
 }
 
 #[tokio::test]
-async fn a_query_where_none_belongs_is_refused() {
+async fn an_unexpected_query_is_refused() {
     let app = TestApp::spawn().await;
     let refused = [
         app.post("/locks/a?ttl_ms=1000", json!({ "ttl_ms": LONG })).await,

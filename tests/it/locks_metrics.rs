@@ -1,4 +1,4 @@
-//! What locks count, in `/metrics` and in `/locks/stats`: each thing provoked once.
+//! The counts of locks in `/metrics` and `/locks/stats`: every event is caused once.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -34,24 +34,24 @@ async fn expect_counts(app: &TestApp, expected: &[Count<'_>]) {
 }
 
 #[tokio::test]
-async fn every_way_that_an_attempt_can_end_is_counted_once() {
+async fn every_result_of_an_attempt_is_counted_once() {
     let app = TestApp::builder().system_clock().config("[locks]\nqueue_limit = 1").behind_proxy().spawn().await;
     let held = acquire(&app, json!({ "ttl_ms": LONG })).await;
     app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect_problem(409, "lock-held");
     let wait = || app.post("/locks/a", json!({ "ttl_ms": LONG, "wait_ms": 20_000 }));
-    let stands_in_line = || eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1);
-    // One waiter is refused for the other, who goes away.
+    let is_queued = || eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1);
+    // A second waiter is refused, then the first one disconnects.
     {
         let mut waiter = Box::pin(wait());
         tokio::select! {
             _ = &mut waiter => panic!("the lock is held"),
-            () = stands_in_line() => {}
+            () = is_queued() => {}
         }
         wait().await.expect_problem(429, "too-many-waiters");
     }
-    eventually("its place is free", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
+    eventually("its queue entry is gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
     let (waited, _) = tokio::join!(wait(), async {
-        stands_in_line().await;
+        is_queued().await;
         release(&app, &held).await.expect(204)
     });
     waited.expect(201);
@@ -70,7 +70,7 @@ async fn every_way_that_an_attempt_can_end_is_counted_once() {
         &[
             ("grants", "lock_attempts_total", Some(("result", "granted")), 2),
             ("failed", "lock_attempts_total", Some(("result", "failed")), 1),
-            // The refused one, the one who went away and the one who waited.
+            // The refused one, the one that disconnected and the one that waited.
             ("contended", "lock_contended_total", None, 3),
             ("waits", "lock_wait_seconds_count", None, 2),
             ("waiting", "lock_waiting", None, 0),
@@ -81,8 +81,8 @@ async fn every_way_that_an_attempt_can_end_is_counted_once() {
 }
 
 #[tokio::test]
-async fn everything_that_happens_to_a_lease_is_counted_once() {
-    let app = TestApp::builder().system_clock().config("[locks]\nindex_interval = \"20ms\"").spawn().await;
+async fn every_event_of_a_lease_is_counted_once() {
+    let app = TestApp::builder().system_clock().spawn().await;
     let grant = acquire(&app, json!({ "ttl_ms": LONG })).await;
     app.patch("/locks/a", json!({ "token": grant["token"], "ttl_ms": LONG })).await.expect(200);
     release(&app, &grant).await.expect(204);
@@ -109,7 +109,7 @@ async fn everything_that_happens_to_a_lease_is_counted_once() {
 }
 
 #[tokio::test]
-async fn an_end_that_hands_the_lock_over_is_counted_as_well_and_a_release_is_not() {
+async fn an_expiry_that_hands_the_lock_over_is_counted_and_a_release_is_not() {
     let app = TestApp::builder().system_clock().spawn().await;
     acquire(&app, json!({ "ttl_ms": 200 })).await;
     let next = acquire(&app, json!({ "ttl_ms": LONG, "wait_ms": 15_000 })).await;
@@ -121,12 +121,12 @@ async fn an_end_that_hands_the_lock_over_is_counted_as_well_and_a_release_is_not
 }
 
 #[tokio::test]
-async fn waits_are_told_apart_up_to_the_longest_there_can_be() {
+async fn the_histogram_covers_the_longest_wait() {
     let app = TestApp::builder().system_clock().spawn().await;
     let grant = acquire(&app, json!({ "ttl_ms": LONG, "wait_ms": 20_000 })).await;
     assert_eq!(app.get("/locks/stats").await.json()["waits"], 0, "a free lock is not waited for");
     let (waited, _) = tokio::join!(acquire(&app, json!({ "ttl_ms": LONG, "wait_ms": 20_000 })), async {
-        eventually("it stands in line", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+        eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
         release(&app, &grant).await.expect(204)
     });
     release(&app, &waited).await.expect(204);

@@ -1,10 +1,10 @@
-//! Lock nodes as readiness sees them: who votes, who stays out, and when that is too few.
+//! Lock nodes in the readiness report: which nodes vote, which are quarantined, and when too few vote.
 
 use serde_json::{Value, json};
 
 use crate::support::{RedisServer, Reply, TestApp, eventually};
 
-/// The longest lease; a new or emptied node stays out for so long, and 1 % + 2 ms.
+/// How long a new or emptied node does not vote: the longest lease, and 1 % + 2 ms.
 const QUARANTINE: i64 = 1_012;
 
 fn three() -> Vec<RedisServer> {
@@ -13,7 +13,7 @@ fn three() -> Vec<RedisServer> {
 
 async fn spawn(nodes: &[RedisServer]) -> TestApp {
     let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-    let config = format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnode_check = \"20ms\"\nnodes = {urls:?}");
+    let config = format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnodes = {urls:?}");
     TestApp::builder().system_clock().config(&config).unready().spawn().await
 }
 
@@ -35,7 +35,7 @@ async fn all_vote(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn new_nodes_sit_out_their_quarantine_before_the_service_is_ready() {
+async fn new_nodes_end_their_quarantine_before_the_service_is_ready() {
     let nodes = three();
     let app = spawn(&nodes).await;
     eventually("they are seen", async || states(&ready(&app).await.json()) == ["quarantined"; 3]).await;
@@ -51,7 +51,7 @@ async fn new_nodes_sit_out_their_quarantine_before_the_service_is_ready() {
     let voting = ready(&app).await.expect(200).json();
     assert_eq!((&voting["status"], &voting["reasons"]), (&json!("ok"), &json!([])), "{voting}");
     assert_eq!(voting["parts"]["locks.nodes"][0].get("until"), None, "{voting}");
-    // Nobody had to ask for a lock to get there.
+    // No request for a lock was needed.
     let grant = app.post("/locks/a", json!({ "ttl_ms": 1_000 })).await.expect(201).json();
     assert_eq!(grant["nodes"], json!({ "granted": 3, "total": 3 }));
 }
@@ -62,7 +62,7 @@ async fn a_stopped_minority_degrades_and_a_stopped_majority_ends_readiness() {
     let app = spawn(&nodes).await;
     all_vote(&app).await;
     nodes[0].stall();
-    eventually("it is missed", async || states(&ready(&app).await.json())[0] == "unreachable").await;
+    eventually("its absence is noticed", async || states(&ready(&app).await.json())[0] == "unreachable").await;
     let degraded = ready(&app).await.expect(200).json();
     assert_eq!(degraded["status"], "degraded", "{degraded}");
     assert!(reasons(&degraded).contains(&format!("lock node unix://{}", nodes[0].socket().display())), "{degraded}");
@@ -78,22 +78,23 @@ async fn a_stopped_minority_degrades_and_a_stopped_majority_ends_readiness() {
 }
 
 #[tokio::test]
-async fn nodes_that_lost_their_data_stay_out_until_their_last_votes_have_ended() {
+async fn nodes_that_lost_their_data_do_not_vote_until_their_last_leases_have_ended() {
     let mut nodes = three();
     let app = spawn(&nodes).await;
     all_vote(&app).await;
     let _: String = nodes[0].command(&["FLUSHALL"]);
-    eventually("the emptied one stays out", async || states(&ready(&app).await.json())[0] == "quarantined").await;
+    eventually("the emptied node is quarantined", async || states(&ready(&app).await.json())[0] == "quarantined").await;
     assert_eq!(ready(&app).await.expect(200).json()["status"], "degraded");
     nodes[1].kill();
     nodes[1].boot();
-    eventually("the restarted one as well", async || states(&ready(&app).await.json())[1] == "quarantined").await;
+    eventually("the restarted node is quarantined", async || states(&ready(&app).await.json())[1] == "quarantined")
+        .await;
     all_vote(&app).await;
     ready(&app).await.expect(200);
 }
 
 #[tokio::test]
-async fn a_node_that_may_evict_votes_is_named() {
+async fn a_node_that_may_evict_its_leases_is_reported() {
     let nodes = three();
     let _: String = nodes[2].command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let app = spawn(&nodes).await;
@@ -103,7 +104,7 @@ async fn a_node_that_may_evict_votes_is_named() {
 }
 
 #[tokio::test]
-async fn a_service_without_lock_nodes_has_none_to_report() {
+async fn a_service_without_lock_nodes_reports_none() {
     let app = TestApp::spawn().await;
     let parts = ready(&app).await.expect(200).json()["parts"].clone();
     assert_eq!((parts.is_object(), parts.get("locks.nodes")), (true, None), "{parts}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{RedisServer, TestApp, eventually};
 
-/// The longest lease there; a new or emptied node stays out for so long.
+/// The longest lease. A new or emptied node does not vote for this long.
 const TTL: u64 = 1_000;
 
 fn nodes(count: usize) -> Vec<RedisServer> {
@@ -15,10 +15,10 @@ fn nodes(count: usize) -> Vec<RedisServer> {
 
 fn config(nodes: &[RedisServer]) -> String {
     let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnode_check = \"20ms\"\nnodes = {urls:?}")
+    format!("[locks]\nmax_ttl = \"1s\"\nnamed = []\nnodes = {urls:?}")
 }
 
-/// A service whose nodes have all sat out their quarantine.
+/// A service whose nodes have all ended their quarantine.
 async fn app_on(nodes: &[RedisServer]) -> TestApp {
     let app = TestApp::builder().system_clock().config(&config(nodes)).spawn().await;
     all_vote(&app, nodes.len()).await;
@@ -67,7 +67,7 @@ async fn every_node_keeps_the_lease_and_the_answer_counts_them() {
     assert_eq!((&seen["held"], &seen["fencing_token"]), (&json!(true), &grant["fencing_token"]), "{seen}");
     let listed = async || -> Value { app.get("/locks").await.json()["items"].clone() };
     eventually("it is listed", async || listed().await.to_string().contains("\"a\"")).await;
-    assert!(!listed().await.to_string().contains("fencing_token"), "the line does not know it");
+    assert!(!listed().await.to_string().contains("fencing_token"), "the state role does not know it");
     release(&app, &grant).await;
     assert!(nodes.iter().all(|node| !exists(node)));
 }
@@ -82,7 +82,7 @@ async fn one_node_calls_itself_a_single_node_lease() {
 }
 
 #[tokio::test]
-async fn a_minority_may_be_gone_and_a_majority_may_not() {
+async fn a_minority_may_fail_and_a_majority_may_not() {
     let mut nodes = nodes(5);
     let app = app_on(&nodes).await;
     nodes[0].kill();
@@ -101,7 +101,7 @@ async fn a_minority_may_be_gone_and_a_majority_may_not() {
 }
 
 #[tokio::test]
-async fn an_extension_takes_the_lease_back_where_it_was_lost() {
+async fn an_extension_restores_the_lease_on_nodes_that_lost_it() {
     let nodes = nodes(3);
     let app = app_on(&nodes).await;
     let grant = acquire(&app).await;
@@ -121,7 +121,7 @@ async fn a_lease_that_a_majority_lost_to_others_is_lost() {
         let _: String = node.command(&["SET", "lock:a", "somebody", "PX", "5000"]);
     }
     extend(&app, &grant).await.expect_problem(409, "lock-lost");
-    assert!(!exists(&nodes[2]), "what a minority still had is not in the way of others");
+    assert!(!exists(&nodes[2]), "the leases of a minority do not block other clients");
     app.post("/locks/a", json!({ "ttl_ms": TTL })).await.expect_problem(409, "lock-held");
 }
 
@@ -144,11 +144,11 @@ async fn a_release_counts_when_no_majority_can_still_have_the_lease() {
 }
 
 #[tokio::test]
-async fn a_lease_is_not_taken_back_after_somebody_elses() {
+async fn a_lease_is_not_restored_after_a_later_grant() {
     let nodes = nodes(3);
     let app = app_on(&nodes).await;
     let late = acquire(&app).await;
-    // Two nodes forget the lease early, somebody else holds the lock in between and is done.
+    // Two nodes forget the lease early, and another client acquires and releases the lock.
     for node in &nodes[..2] {
         let _: u64 = node.command(&["DEL", "lock:a"]);
     }
@@ -159,7 +159,7 @@ async fn a_lease_is_not_taken_back_after_somebody_elses() {
 }
 
 #[tokio::test]
-async fn a_node_that_restarted_empty_stays_out_for_the_longest_lease() {
+async fn a_node_that_restarted_empty_does_not_vote_for_the_longest_lease() {
     let mut nodes = nodes(3);
     let app = app_on(&nodes).await;
     nodes[0].kill();
@@ -177,7 +177,7 @@ async fn a_node_that_restarted_empty_stays_out_for_the_longest_lease() {
         !nodes.iter().any(exists) && app.redis().command::<u64>(&["EXISTS", "lock-turnstile:a"]) == 0
     })
     .await;
-    assert_eq!(acquire(&app).await["nodes"]["granted"], 2, "nor does one that was emptied");
+    assert_eq!(acquire(&app).await["nodes"]["granted"], 2, "an emptied node does not vote either");
 }
 
 #[tokio::test]
@@ -198,21 +198,21 @@ async fn fencing_tokens_rise_whichever_majority_votes() {
 }
 
 #[tokio::test]
-async fn waiters_at_two_replicas_are_called_when_a_majority_frees_the_lock() {
+async fn a_waiter_at_another_replica_is_woken_when_a_majority_frees_the_lock() {
     let nodes = nodes(3);
     let one = app_on(&nodes).await;
     let other = TestApp::builder().system_clock().config(&config(&nodes)).beside(&one).spawn().await;
     let held = acquire(&one).await;
     let request = json!({ "ttl_ms": TTL, "wait_ms": 15_000 });
     let (waited, ()) = tokio::join!(other.post("/locks/a", request), async {
-        eventually("it stands in line", async || one.get("/locks/a").await.json()["waiters"] == 1).await;
+        eventually("it waits in the queue", async || one.get("/locks/a").await.json()["waiters"] == 1).await;
         release(&one, &held).await;
     });
     assert!(waited.expect(201).json()["fencing_token"].as_u64() > held["fencing_token"].as_u64());
 }
 
 #[tokio::test]
-async fn locks_go_on_while_the_line_of_waiters_is_away() {
+async fn locks_work_while_the_queue_is_unavailable() {
     let nodes = nodes(3);
     let app = app_on(&nodes).await;
     app.redis().kill();

@@ -1,4 +1,4 @@
-//! Several locks at once, all or none.
+//! Several locks in one call, all or none.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -14,7 +14,7 @@ async fn is_held(app: &TestApp, resource: &str) -> bool {
 }
 
 #[tokio::test]
-async fn all_are_taken_in_the_order_of_their_names() {
+async fn all_locks_are_acquired_in_the_order_of_their_names() {
     let app = TestApp::spawn().await;
     let request = json!({ "resources": ["c", "a", "settlement:b"], "ttl_ms": LONG, "owner": "me" });
     let granted = app.post("/locks/acquire-all", request).await.expect(201).json();
@@ -31,7 +31,7 @@ async fn all_are_taken_in_the_order_of_their_names() {
 }
 
 #[tokio::test]
-async fn one_that_is_held_leaves_the_others_free() {
+async fn a_held_lock_leaves_the_others_free() {
     let app = TestApp::spawn().await;
     app.post("/locks/b", json!({ "ttl_ms": LONG })).await.expect(201);
     let request = json!({ "resources": ["a", "b", "c"], "ttl_ms": LONG });
@@ -41,7 +41,7 @@ async fn one_that_is_held_leaves_the_others_free() {
 }
 
 #[tokio::test]
-async fn callers_who_want_the_same_locks_in_other_orders_get_on() {
+async fn clients_that_want_the_same_locks_in_different_orders_do_not_deadlock() {
     let one = TestApp::builder().system_clock().spawn().await;
     let other = TestApp::builder().system_clock().beside(&one).spawn().await;
     let workers = (0..8).map(|at| {

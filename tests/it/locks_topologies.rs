@@ -1,4 +1,4 @@
-//! Locks on a cluster of three masters, and behind a Sentinel that replaces the master.
+//! Locks on a cluster of three masters, and with a Sentinel that replaces the master.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, Reply, SentinelGroup, TestApp, eventually};
 
 const LONG: u64 = 60_000;
-/// Names whose slots lie on all three nodes of a cluster.
+/// Enough names for slots on all three nodes of a cluster.
 const NAMES: usize = 24;
 
-/// A service that asks by itself once in twenty seconds only, so that what happens sooner was woken.
+/// A service that polls only every 20 seconds, so that anything sooner is the effect of a wake-up.
 async fn without_polling(topology: &str) -> TestApp {
     TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").config(topology).spawn().await
 }
@@ -32,7 +32,7 @@ async fn release(app: &TestApp, path: &str, grant: &Value) -> Reply {
 }
 
 async fn waiters(app: &TestApp, path: &str, count: u64) {
-    eventually("they stand in line", async || app.get(path).await.json()["waiters"] == count).await;
+    eventually("they wait in the queue", async || app.get(path).await.json()["waiters"] == count).await;
 }
 
 fn fence(grant: &Value) -> u64 {
@@ -49,7 +49,7 @@ async fn a_cluster_keeps_locks_on_all_its_nodes() {
     }
     for node in &cluster.nodes {
         assert!(node.command::<i64>(&["DBSIZE"]) > 2, "a node got no locks");
-        // What a node forgets it gets again.
+        // The service loads the scripts again.
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
     for (nth, grant) in grants.iter().enumerate() {
@@ -71,7 +71,7 @@ async fn a_cluster_keeps_locks_on_all_its_nodes() {
 }
 
 #[tokio::test]
-async fn several_locks_of_a_cluster_are_taken_together_or_not_at_all() {
+async fn several_locks_of_a_cluster_are_acquired_together_or_not_at_all() {
     let cluster = Cluster::start().await;
     let app = without_polling(&cluster.config()).await;
     let resources: Vec<String> = (0..16).map(|nth| format!("settlement:{nth}")).collect();
@@ -84,7 +84,7 @@ async fn several_locks_of_a_cluster_are_taken_together_or_not_at_all() {
     acquire(&app, &path(7), LONG, 0).await.expect(201);
     app.post("/locks/acquire-all", request).await.expect_problem(409, "lock-held");
     for nth in (0..16).filter(|nth| *nth != 7) {
-        assert_eq!(app.get(&path(nth)).await.json()["held"], false, "{nth} was given back");
+        assert_eq!(app.get(&path(nth)).await.json()["held"], false, "{nth} was released");
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_release_on_any_node_of_a_cluster_wakes_the_waiters_at_every_replica()
     join_all((0..NAMES).map(async |nth| {
         let path = path(nth);
         let held = acquire(&one, &path, LONG, 0).await.expect(201).json();
-        // Behind each other, one at either replica.
+        // One waiter at each replica, in this order.
         let pass_on = async |app: &TestApp, before: u64| {
             waiters(&one, &path, before).await;
             let grant = acquire(app, &path, LONG, 15_000).await.expect(201).json();
@@ -133,7 +133,7 @@ async fn a_held_lock_moves_with_its_slot_and_its_waiter_is_served() {
         waiters(&app, "/locks/moving", 1).await;
         let slot = cluster.begin_to_move("lock:moving");
         slot.move_key("lock:moving");
-        // A script whose keys are on both sides cannot run for the moment, and says so in time.
+        // A script whose keys are on two nodes cannot run; it fails quickly.
         let began = Instant::now();
         let refused = acquire(&app, "/locks/moving", LONG, 0).await.expect_problem(503, "redis-unavailable");
         assert_eq!(refused["outcome"], "not_applied", "{refused}");
@@ -141,7 +141,7 @@ async fn a_held_lock_moves_with_its_slot_and_its_waiter_is_served() {
         slot.finish();
         acquire(&app, "/locks/moving", LONG, 0).await.expect_problem(409, "lock-held");
         app.patch("/locks/moving", extension).await.expect(200);
-        assert_eq!(app.get("/locks/moving").await.json()["waiters"], 1, "its place moved as well");
+        assert_eq!(app.get("/locks/moving").await.json()["waiters"], 1, "its queue entry moved too");
         release(&app, "/locks/moving", &held).await.expect(204);
     });
     assert!(fence(&waited.expect(201).json()) > fence(&held));
@@ -155,7 +155,7 @@ async fn fail_over(app: &TestApp, group: &mut SentinelGroup) {
         info.is_ok_and(|info| info.contains("role:master"))
     })
     .await;
-    eventually("locks can be looked at again", async || app.get("/locks/a").await.is(200)).await;
+    eventually("locks can be inspected again", async || app.get("/locks/a").await.is(200)).await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_replicated_lock_outlives_its_master() {
 }
 
 #[tokio::test]
-async fn waiters_are_told_when_the_master_is_lost_and_leave_nothing_behind() {
+async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     let mut group = SentinelGroup::start().await;
     let app = TestApp::builder().system_clock().config(&group.config()).spawn().await;
     let held = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
@@ -204,14 +204,14 @@ async fn waiters_are_told_when_the_master_is_lost_and_leave_nothing_behind() {
     release(&app, "/locks/a", &held).await.expect(204);
     let grant = acquire(&app, "/locks/a", LONG, 15_000).await.expect(201).json();
     assert!(fence(&grant) > fence(&held));
-    eventually("their places are gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
+    eventually("their queue entries are gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
 }
 
 #[tokio::test]
 async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     let mut group = SentinelGroup::start().await;
     let app = without_polling(&group.config()).await;
-    // The replica is not let in again once its link is cut.
+    // The replica cannot reconnect once its link is cut.
     let _: String = group.replica.command(&["CONFIG", "SET", "masteruser", "nobody", "masterauth", "wrong"]);
     let _: u64 = group.master.command(&["CLIENT", "KILL", "TYPE", "replica"]);
     eventually("the link is down", async || {
@@ -219,7 +219,7 @@ async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     })
     .await;
     let first = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
-    assert_eq!(first["guarantee"], "single_node_lease", "which does not promise what is about to break");
+    assert_eq!(first["guarantee"], "single_node_lease", "which does not promise to survive a failover");
     fail_over(&app, &mut group).await;
     let second = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
     assert!(fence(&second) > fence(&first), "only the fence tells the two holders apart");

@@ -1,4 +1,4 @@
-//! Waiting in line: in order, woken rather than polled, bounded, across replicas.
+//! Waiting in the queue: in order, woken instead of polling, bounded, across replicas.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use tokio::net::TcpStream;
 use crate::support::{Reply, TestApp, eventually};
 
 const LONG: u64 = 60_000;
-/// How many callers stand in line where commands are counted.
+/// How many clients wait where commands are counted.
 const WAITERS: u64 = 100;
 const QUEUE: &str = "lock:queue:{lock:a}";
 
-/// A service that asks by itself once in twenty seconds only, so that what happens sooner was woken.
+/// A service that polls only every 20 seconds, so that anything sooner is the effect of a wake-up.
 async fn without_polling() -> TestApp {
     TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").spawn().await
 }
@@ -39,8 +39,8 @@ async fn release(app: &TestApp, grant: &Value) {
     app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
 }
 
-async fn in_line(app: &TestApp, count: u64) {
-    eventually("they stand in line", async || app.get("/locks/a").await.json()["waiters"] == count).await;
+async fn in_queue(app: &TestApp, count: u64) {
+    eventually("they wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_release_wakes_the_waiter() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
-        in_line(&app, 1).await;
+        in_queue(&app, 1).await;
         release(&app, &held).await;
     });
     let grant = waited.expect(201).json();
@@ -65,14 +65,14 @@ async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
     let waiters = (0..20_u64).map(|at| {
         let (app, served) = (if at % 2 == 0 { &one } else { &other }, &served);
         async move {
-            in_line(app, at).await;
+            in_queue(app, at).await;
             let grant = wait(app, 20_000).await.expect(201).json();
             served.lock().expect("the list").push((at, Instant::now()));
             release(app, &grant).await;
         }
     });
     tokio::join!(join_all(waiters), async {
-        in_line(&one, 20).await;
+        in_queue(&one, 20).await;
         release(&one, &held).await;
     });
     let served = served.into_inner().expect("the list");
@@ -85,7 +85,7 @@ async fn a_hand_over_costs_at_most_five_commands() {
     let one = without_polling().await;
     let other = beside(&one).await;
     let held = hold(&one, LONG).await;
-    // Locks send nothing but script calls here; what a script calls in turn is its own.
+    // Locks only send script calls here; commands within a script are not counted.
     let calls = || {
         let stats: String = one.redis().command(&["INFO", "commandstats"]);
         let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("scripts were called");
@@ -101,7 +101,7 @@ async fn a_hand_over_costs_at_most_five_commands() {
     });
     let (before, began) = (Mutex::new(0), Mutex::new(None));
     tokio::join!(join_all(waiters), async {
-        eventually("all stand in line", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS).await;
+        eventually("all wait in the queue", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS).await;
         *before.lock().expect("the count") = calls();
         began.lock().expect("the time").replace(Instant::now());
         release(&one, &held).await;
@@ -126,35 +126,35 @@ async fn a_key_deleted_by_hand_wakes_the_waiter() {
     let app = TestApp::builder().system_clock().spawn().await;
     hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
-        in_line(&app, 1).await;
+        in_queue(&app, 1).await;
         let _: u64 = app.redis().command(&["DEL", "lock:a"]);
     });
     waited.expect(201);
 }
 
-/// A waiting request on a connection of its own, as far as it stands in line.
+/// A waiting request on its own connection, once it is in the queue.
 async fn wait_on_a_socket(app: &mut TestApp) -> TcpStream {
     let mut socket = TcpStream::connect(app.serve()).await.expect("a connection");
     let body = json!({ "ttl_ms": LONG, "wait_ms": 20_000 }).to_string();
     let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
     let request = format!("POST /locks/a HTTP/1.1\r\nhost: test\r\n{head}\r\n{body}");
     socket.write_all(request.as_bytes()).await.expect("sent");
-    in_line(app, 1).await;
+    in_queue(app, 1).await;
     socket
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_leaves_the_line_at_once() {
+async fn a_client_that_disconnects_leaves_the_queue_immediately() {
     let mut app = without_polling().await;
     let held = hold(&app, LONG).await;
     drop(wait_on_a_socket(&mut app).await);
-    in_line(&app, 0).await;
+    in_queue(&app, 0).await;
     release(&app, &held).await;
-    assert_eq!(app.get("/locks/a").await.json()["held"], false, "nobody is served who has gone");
+    assert_eq!(app.get("/locks/a").await.json()["held"], false, "the disconnected client is not served");
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_in_front_costs_the_next_one_less_than_100_ms() {
+async fn a_first_waiter_that_disconnects_delays_the_next_by_less_than_100_ms() {
     let mut app = without_polling().await;
     let mut costs = Vec::new();
     // A busy machine may delay one of them.
@@ -167,7 +167,7 @@ async fn a_client_that_hangs_up_in_front_costs_the_next_one_less_than_100_ms() {
                 (grant, Instant::now())
             },
             async {
-                in_line(&app, 2).await;
+                in_queue(&app, 2).await;
                 drop(first);
                 let now = Instant::now();
                 release(&app, &held).await;
@@ -181,7 +181,7 @@ async fn a_client_that_hangs_up_in_front_costs_the_next_one_less_than_100_ms() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_client_went_away_costs_the_next_one_little() {
+async fn waiters_whose_clients_disconnected_hardly_delay_the_next() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
     let mut gone: Vec<_> = Vec::new();
@@ -189,7 +189,7 @@ async fn a_waiter_whose_client_went_away_costs_the_next_one_little() {
         let mut waiter = Box::pin(wait(&app, 20_000));
         tokio::select! {
             _ = &mut waiter => panic!("the lock is held"),
-            () = in_line(&app, at + 1) => {}
+            () = in_queue(&app, at + 1) => {}
         }
         gone.push(waiter);
     }
@@ -199,7 +199,7 @@ async fn a_waiter_whose_client_went_away_costs_the_next_one_little() {
             (grant, Instant::now())
         },
         async {
-            in_line(&app, 6).await;
+            in_queue(&app, 6).await;
             drop(gone);
             let released = Instant::now();
             release(&app, &held).await;
@@ -207,14 +207,14 @@ async fn a_waiter_whose_client_went_away_costs_the_next_one_little() {
         }
     );
     let took = waited.1 - elapsed;
-    assert!(took < Duration::from_millis(500), "five gone waiters cost {took:?}");
+    assert!(took < Duration::from_millis(500), "five disconnected waiters cost {took:?}");
 }
 
 #[tokio::test]
-async fn a_waiter_whose_replica_died_is_passed_over_after_its_turn() {
+async fn a_waiter_whose_replica_died_is_skipped_after_its_turn() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
-    // What a replica that was killed leaves in Redis: a ticket that would be good for a minute.
+    // A replica that was killed leaves a ticket in Redis that would be valid for a minute.
     let deadline = app.clock().now() + 60_000;
     let _: u64 = app.redis().command(&["ZADD", QUEUE, "1", &format!("{deadline}:dead")]);
     let (waited, released) = tokio::join!(
@@ -223,7 +223,7 @@ async fn a_waiter_whose_replica_died_is_passed_over_after_its_turn() {
             Instant::now()
         },
         async {
-            in_line(&app, 2).await;
+            in_queue(&app, 2).await;
             let released = Instant::now();
             release(&app, &held).await;
             released
@@ -235,7 +235,7 @@ async fn a_waiter_whose_replica_died_is_passed_over_after_its_turn() {
 }
 
 #[tokio::test]
-async fn nobody_passes_those_who_wait() {
+async fn a_new_client_does_not_overtake_waiters() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
     let deadline = app.clock().now() + 60_000;
@@ -248,13 +248,13 @@ async fn nobody_passes_those_who_wait() {
 }
 
 #[tokio::test]
-async fn a_wait_that_ends_without_the_lock_leaves_the_line() {
+async fn a_wait_that_ends_without_the_lock_leaves_the_queue() {
     let app = without_polling().await;
     hold(&app, LONG).await;
     let started = Instant::now();
     let problem = wait(&app, 300).await.expect_problem(409, "lock-held");
     assert!(started.elapsed() >= Duration::from_millis(300), "{problem}");
-    in_line(&app, 0).await;
+    in_queue(&app, 0).await;
     assert_eq!(app.get("/locks/stats").await.json()["waits"], 1);
     assert_eq!(app.get("/locks/stats").await.json()["waiting"], 0);
 }
@@ -266,7 +266,7 @@ async fn waiters_are_bounded_per_lock_and_per_replica() {
         let held = hold(&app, LONG).await;
         app.post("/locks/b", json!({ "ttl_ms": LONG })).await.expect(201);
         let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
-            in_line(&app, 1).await;
+            in_queue(&app, 1).await;
             let refused = app.post(other, json!({ "ttl_ms": LONG, "wait_ms": 5_000 })).await;
             let problem = refused.expect_problem(429, "too-many-waiters");
             assert_eq!(problem["retry_after_ms"], 1_000);
@@ -277,11 +277,11 @@ async fn waiters_are_bounded_per_lock_and_per_replica() {
 }
 
 #[tokio::test]
-async fn a_lost_subscription_is_made_again_and_nobody_is_forgotten() {
+async fn a_lost_subscription_is_restored_and_no_waiter_is_forgotten() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 18_000), async {
-        in_line(&app, 1).await;
+        in_queue(&app, 1).await;
         eventually("the subscription was there", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
@@ -292,7 +292,7 @@ async fn a_lost_subscription_is_made_again_and_nobody_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_queue_that_redis_forgot_is_put_together_again() {
+async fn a_queue_that_redis_forgot_is_restored() {
     let app = without_polling().await;
     let held = hold(&app, LONG).await;
     let waiters = (0..3).map(|_| async {
@@ -300,24 +300,24 @@ async fn a_queue_that_redis_forgot_is_put_together_again() {
         release(&app, &grant).await;
     });
     tokio::join!(join_all(waiters), async {
-        in_line(&app, 3).await;
+        in_queue(&app, 3).await;
         let _: u64 = app.redis().command(&["DEL", QUEUE]);
         eventually("the subscription was there", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
         .await;
-        in_line(&app, 3).await;
+        in_queue(&app, 3).await;
         release(&app, &held).await;
     });
 }
 
 #[tokio::test]
-async fn a_wait_is_given_up_when_redis_goes_away() {
+async fn a_wait_ends_when_redis_becomes_unavailable() {
     let app = TestApp::builder().system_clock().behind_proxy().spawn().await;
     hold(&app, LONG).await;
     let started = Mutex::new(Instant::now());
     let (waited, ()) = tokio::join!(wait(&app, 20_000), async {
-        in_line(&app, 1).await;
+        in_queue(&app, 1).await;
         app.proxy().cut();
         *started.lock().expect("the time") = Instant::now();
     });
@@ -327,13 +327,13 @@ async fn a_wait_is_given_up_when_redis_goes_away() {
 }
 
 #[tokio::test]
-async fn a_replica_that_stops_sends_its_waiters_elsewhere() {
+async fn a_replica_that_stops_ends_its_waits() {
     let app = without_polling().await;
     hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 20_000), async {
-        in_line(&app, 1).await;
+        in_queue(&app, 1).await;
         app.app().deps.phase.begin_draining();
     });
     waited.expect_problem(503, "wait-interrupted");
-    in_line(&app, 0).await;
+    in_queue(&app, 0).await;
 }

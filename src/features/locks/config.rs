@@ -1,4 +1,4 @@
-//! `[locks]`: lengths of leases and waits, named locks, bounds.
+//! `[locks]`: lengths of leases and waits, limits, lock nodes, named locks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,112 +14,123 @@ use crate::http::access::LONGEST_WAIT;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LocksConfig {
-    pub min_ttl: Span,
     pub max_ttl: Span,
     pub max_wait: Span,
-    pub fence_life: Span,
-    pub turn: Span,
+    /// How often a waiter asks Redis without being woken.
     pub recheck: Span,
+    /// The most waiters of one lock.
     pub queue_limit: usize,
+    /// The most waiters at one replica.
     pub waiters: usize,
     pub metadata_limit: ByteSize,
-    pub index_limit: usize,
-    pub index_interval: Span,
-    /// Independent masters; empty keeps locks on the state role's Redis.
+    /// Independent masters that keep the locks. If empty, the Redis of the state role keeps them.
     pub nodes: Vec<ServerUrl>,
     pub node_timeout: Span,
-    pub node_check: Span,
     pub nodes_durable: bool,
     pub named: Vec<NamedLock>,
 }
 
-/// A family of locks with defaults of its own.
+/// The defaults and limits of locks whose names start with a prefix.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NamedLock {
-    /// The start of the resources that belong to it; the longest one counts.
+    /// The start of the resources' names. The longest matching prefix applies.
     pub prefix: String,
-    /// When a caller does not say.
+    /// The lease of a request without `ttl_ms`.
     pub ttl: Span,
-    pub max_ttl: Span,
-    /// When a caller does not say.
-    pub wait: Span,
-    /// What an extension adds when a caller does not say.
-    pub extension: Span,
+    /// `locks.max_ttl` if absent.
+    max_ttl: Option<Span>,
+    /// The wait of a request without `wait_ms`; none if absent.
+    wait: Option<Span>,
+    /// The lease of an extension without `ttl_ms`; `ttl` if absent.
+    extension: Option<Span>,
 }
 
+impl NamedLock {
+    pub(super) fn wait(&self) -> Duration {
+        self.wait.map(Span::duration).unwrap_or_default()
+    }
+
+    pub(super) fn extension(&self) -> Span {
+        self.extension.unwrap_or(self.ttl)
+    }
+}
+
+/// The shortest lease: a shorter one could end before its holder receives the response.
+pub(super) const MIN_TTL: Span = Span::from_millis(100);
+
+/// How long Redis remembers the highest fencing token after the last grant, at least.
+///
+/// Redis may forget the token once its clock, in microseconds, is far beyond it, since every new token is at least that
+/// clock's value. So this bounds how far the clock may be set back, and a mistake of one hour is common. Each resource
+/// costs 165 bytes until then.
+const MIN_FENCE_TTL: Duration = Duration::from_secs(2 * 3_600);
+
 impl LocksConfig {
-    /// The family that a resource belongs to.
+    /// The entry for a resource's name.
     pub(super) fn named(&self, resource: &str) -> Option<&NamedLock> {
         self.named.iter().filter(|lock| resource.starts_with(&lock.prefix)).max_by_key(|lock| lock.prefix.len())
     }
 
-    /// The longest lease that anybody may have.
-    pub(super) fn largest_lease(&self) -> Duration {
-        let named = self.named.iter().map(|lock| lock.max_ttl);
+    /// The longest lease of a resource.
+    pub(super) fn max_ttl(&self, resource: &str) -> Span {
+        self.named(resource).and_then(|lock| lock.max_ttl).unwrap_or(self.max_ttl)
+    }
+
+    /// The longest lease of any lock.
+    pub(super) fn longest_lease(&self) -> Duration {
+        let named = self.named.iter().filter_map(|lock| lock.max_ttl);
         named.chain([self.max_ttl]).max().unwrap_or(self.max_ttl).duration()
+    }
+
+    /// How long Redis remembers the highest fencing token after the last grant.
+    pub(super) fn fence_ttl(&self) -> Duration {
+        MIN_FENCE_TTL.max(self.longest_lease() * 2)
     }
 }
 
-/// Checks `[locks]`, also against what it shares with those who take guarded writes.
+/// Checks `[locks]`, including its agreement with `[fencing]`.
 ///
 /// # Errors
-/// As [`Config::section`]; a lease that outlives the fences of deleted data is `locks.max_ttl`'s mistake.
+/// [`ConfigError`] if the section is not valid, or if a lease could outlast the fences of deleted data.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let locks: LocksConfig = config.section()?;
     let fencing: FencingConfig = config.section()?;
-    if locks.largest_lease() <= fencing.outlive.duration() {
+    if locks.longest_lease() <= fencing.outlive.duration() {
         return Ok(());
     }
-    // A holder that still counts on its lease must not find its target's fence forgotten.
-    let rule = format!("no max_ttl may be longer than fencing.outlive ({})", fencing.outlive);
+    // While a holder's lease lasts, the fence of its target must not be forgotten.
+    let rule = format!("every max_ttl must be at most fencing.outlive ({})", fencing.outlive);
     Err(config.refuse::<LocksConfig>(FieldError::new("max_ttl", rule)))
 }
-
-/// Below this a lease is over before its holder knows of it.
-const SHORTEST_TTL: Duration = Duration::from_millis(10);
 
 impl Section for LocksConfig {
     const NAME: &'static str = "locks";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if self.min_ttl.duration() < SHORTEST_TTL {
-            return Err(FieldError::new("min_ttl", "must be at least 10ms"));
-        }
-        if self.max_ttl < self.min_ttl {
-            return Err(FieldError::new("max_ttl", "must not be shorter than min_ttl"));
+        if self.max_ttl < MIN_TTL {
+            return Err(FieldError::new("max_ttl", format!("must be at least {MIN_TTL}")));
         }
         if self.max_wait.duration() > LONGEST_WAIT {
-            return Err(FieldError::new("max_wait", "must not be longer than 30s"));
+            return Err(FieldError::new("max_wait", "must be at most 30s"));
         }
-        // The fence may be forgotten only when Redis's clock has left every token behind.
-        if self.fence_life.duration() < self.largest_lease() * 2 {
-            return Err(FieldError::new("fence_life", "must be at least twice the longest max_ttl"));
-        }
-        for (field, span) in [
-            ("turn", self.turn),
-            ("node_timeout", self.node_timeout),
-            ("node_check", self.node_check),
-            ("recheck", self.recheck),
-            ("index_interval", self.index_interval),
-        ] {
+        for (field, span) in [("node_timeout", self.node_timeout), ("recheck", self.recheck)] {
             if span.duration().is_zero() {
                 return Err(FieldError::new(field, "must not be 0"));
             }
         }
-        for (field, count) in
-            [("queue_limit", self.queue_limit), ("waiters", self.waiters), ("index_limit", self.index_limit)]
-        {
+        for (field, count) in [("queue_limit", self.queue_limit), ("waiters", self.waiters)] {
             if count == 0 {
                 return Err(FieldError::new(field, "must be at least 1"));
             }
         }
         if !matches!(self.nodes.len(), 0 | 1 | 3 | 5) {
-            return Err(FieldError::new("nodes", "must be none, 1, 3 or 5: an even number tolerates no more failures"));
+            let rule = "must have 0, 1, 3 or 5 entries: an even number tolerates no more failures";
+            return Err(FieldError::new("nodes", rule));
         }
         let different: BTreeSet<&str> = self.nodes.iter().map(ServerUrl::expose).collect();
         if different.len() < self.nodes.len() {
-            return Err(FieldError::new("nodes", "must all be different: a majority of one server is none"));
+            return Err(FieldError::new("nodes", "must all be different: one server must not vote twice"));
         }
         self.named.iter().enumerate().try_for_each(|(at, lock)| self.validate_named(at, lock))
     }
@@ -132,18 +143,19 @@ impl LocksConfig {
             return refuse("prefix", "must not be empty");
         }
         if self.named.iter().take(at).any(|other| other.prefix == lock.prefix) {
-            return refuse("prefix", "stands twice");
+            return refuse("prefix", "must not be repeated");
         }
-        if lock.max_ttl < self.min_ttl {
-            return refuse("max_ttl", "must not be shorter than min_ttl");
+        let max_ttl = lock.max_ttl.unwrap_or(self.max_ttl);
+        if max_ttl < MIN_TTL {
+            return refuse("max_ttl", &format!("must be at least {MIN_TTL}"));
         }
-        for (field, span) in [("ttl", lock.ttl), ("extension", lock.extension)] {
-            if span < self.min_ttl || span > lock.max_ttl {
-                return refuse(field, "must be from min_ttl to its max_ttl");
+        for (field, span) in [("ttl", lock.ttl), ("extension", lock.extension())] {
+            if span < MIN_TTL || span > max_ttl {
+                return refuse(field, &format!("must be between {MIN_TTL} and {max_ttl}, got {span}"));
             }
         }
-        if lock.wait > self.max_wait {
-            return refuse("wait", "must not be longer than max_wait");
+        if lock.wait() > self.max_wait.duration() {
+            return refuse("wait", &format!("must be at most max_wait ({})", self.max_wait));
         }
         Ok(())
     }
@@ -160,10 +172,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_names_a_lock() {
-        let family = "ttl = \"1s\"\nmax_ttl = \"2s\"\nwait = \"0s\"\nextension = \"1s\"";
-        let text =
-            format!("[[locks.named]]\nprefix = \"a:\"\n{family}\n[[locks.named]]\nprefix = \"a:b:\"\n{family}\n");
-        let config = section(&text).expect("valid");
+        let text = "[[locks.named]]\nprefix = \"a:\"\nttl = \"1s\"\n[[locks.named]]\nprefix = \"a:b:\"\nttl = \"1s\"\n";
+        let config = section(text).expect("valid");
         let prefix = |resource| config.named(resource).map(|lock| lock.prefix.as_str());
         assert_eq!(prefix("a:b:c"), Some("a:b:"));
         assert_eq!(prefix("a:c"), Some("a:"));
@@ -171,21 +181,34 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_locks_allow_what_the_platform_asks_for() {
+    fn what_a_named_lock_omits_has_a_default() {
+        let config = section("max_ttl = \"5s\"\n[[locks.named]]\nprefix = \"a\"\nttl = \"1s\"").expect("valid");
+        let lock = config.named("a").expect("the lock");
+        assert_eq!((lock.wait(), lock.extension()), (Duration::ZERO, Span::from_millis(1_000)));
+        assert_eq!(config.max_ttl("a"), Span::from_millis(5_000));
+    }
+
+    #[test]
+    fn the_shipped_locks_suit_the_platform() {
         let config = section("").expect("the defaults");
-        assert_eq!(config.largest_lease(), Duration::from_secs(120));
+        assert_eq!(config.longest_lease(), Duration::from_secs(120));
         assert_eq!(config.named("token_minting:wallet").map(|lock| lock.ttl.as_millis()), Some(120_000));
     }
 
     #[test]
+    fn redis_remembers_a_fence_for_twice_the_longest_lease() {
+        assert_eq!(section("").expect("the defaults").fence_ttl(), Duration::from_secs(2 * 3_600));
+        assert_eq!(section("max_ttl = \"3h\"").expect("valid").fence_ttl(), Duration::from_secs(6 * 3_600));
+    }
+
+    #[test]
     fn no_lease_outlives_the_fences() {
-        let family = "prefix = \"a\"\nttl = \"1s\"\nwait = \"0s\"\nextension = \"1s\"";
         for (overrides, is_safe) in [
-            ("[fencing]\noutlive = \"2m\"".to_owned(), true),
-            ("[fencing]\noutlive = \"119s\"".to_owned(), false),
-            (format!("[[locks.named]]\n{family}\nmax_ttl = \"601s\""), false),
+            ("[fencing]\noutlive = \"2m\"", true),
+            ("[fencing]\noutlive = \"119s\"", false),
+            ("[[locks.named]]\nprefix = \"a\"\nttl = \"1s\"\nmax_ttl = \"601s\"", false),
         ] {
-            let checked = check(&Config::with_overrides(&overrides).expect("TOML"));
+            let checked = check(&Config::with_overrides(overrides).expect("TOML"));
             assert_eq!(checked.is_ok(), is_safe, "{overrides}: {checked:?}");
             let told = checked.map_or_else(|error| error.to_string(), |()| "locks.max_ttl fencing.outlive".to_owned());
             assert!(told.contains("locks.max_ttl") && told.contains("fencing.outlive"), "{told}");
@@ -193,20 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_unsafe_is_refused_and_named() {
+    fn an_unsafe_setting_is_refused_by_name() {
         for (overrides, field) in [
-            ("min_ttl = \"1ms\"", "locks.min_ttl"),
             ("max_ttl = \"50ms\"", "locks.max_ttl"),
             ("max_wait = \"31s\"", "locks.max_wait"),
-            ("fence_life = \"2m\"", "locks.fence_life"),
-            ("turn = \"0s\"", "locks.turn"),
+            ("recheck = \"0s\"", "locks.recheck"),
             ("waiters = 0", "locks.waiters"),
             ("nodes = [\"redis://a\", \"redis://b\"]", "locks.nodes"),
             ("nodes = [\"redis://a\", \"redis://b\", \"redis://a\"]", "locks.nodes"),
-            (
-                "[[locks.named]]\nprefix = \"a\"\nttl = \"3s\"\nmax_ttl = \"2s\"\nwait = \"0s\"\nextension = \"1s\"",
-                "locks.named[0].ttl",
-            ),
+            ("[[locks.named]]\nprefix = \"a\"\nttl = \"3s\"\nmax_ttl = \"2s\"", "locks.named[0].ttl"),
         ] {
             let error = section(overrides).expect_err("refused");
             assert!(error.contains(field), "{overrides}: {error}");

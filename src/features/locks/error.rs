@@ -1,49 +1,72 @@
-//! What can go wrong with a lock.
+//! Errors of locks, and the problems that each operation can return.
 
 use std::time::Duration;
 
 use super::model::{Resource, Votes};
-use crate::http::problem::Problem;
+use crate::http::problem::{
+    FORBIDDEN, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, OVERLOADED, Problem, ProblemKind, UNAUTHENTICATED,
+    WRONG_TYPE,
+};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    LOCK_HELD = "lock-held", CONFLICT, "The lock is held, or others wait for it",
-        "retry_after_ms says when its lease ends at the latest; wait_ms waits in line.";
-    LOCK_LOST = "lock-lost", CONFLICT, "The lease is over",
-        "It ended, was released or was freed by force: stop the work that it protected, and acquire anew.";
+    LOCK_HELD = "lock-held", CONFLICT, "The lock is held, or other clients wait for it",
+        "retry_after_ms is an upper bound for when its lease ends. Set wait_ms to wait in the queue.";
+    LOCK_LOST = "lock-lost", CONFLICT, "The lease has ended",
+        "The lease expired, was released or freed by force. Stop the work that it protected and acquire the lock again.";
     LOCK_NOT_OWNED = "lock-not-owned", CONFLICT, "The token does not own the lock",
-        "Another token holds it, so nothing was released. If it was yours, its lease has ended meanwhile.";
+        "Another token holds the lock, so nothing was released. If the lock was yours, its lease has ended.";
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",
-        "Too few lock nodes answered, or the answer came too late for the lease. Retry after Retry-After.";
-    LOCK_UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "The route speaks WebSocket only",
+        "Too few lock nodes responded, or the response came too late for the lease. Retry after Retry-After.";
+    LOCK_UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "This route requires a WebSocket handshake",
         "Connect with a WebSocket client over HTTP/1.1.";
-    TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many callers wait already",
+    TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many clients are waiting already",
         "The limits are locks.queue_limit per lock and locks.waiters per replica. Retry after Retry-After.";
-    WAIT_INTERRUPTED = "wait-interrupted", SERVICE_UNAVAILABLE, "The replica is stopping and gave up the wait",
-        "Nothing was acquired. Retry: another replica takes the call.";
+    WAIT_INTERRUPTED = "wait-interrupted", SERVICE_UNAVAILABLE, "The replica is stopping and ended the wait",
+        "Nothing was acquired. Retry; another replica will handle the request.";
 }
+
+/// The problems of acquiring one lock, in addition to those of every write with a JSON body.
+pub(super) static ACQUIRE: &[&ProblemKind] =
+    &[&INVALID_PATH, &INVALID_QUERY, &LOCK_HELD, &WRONG_TYPE, &TOO_MANY_WAITERS, &LOCK_UNAVAILABLE, &WAIT_INTERRUPTED];
+/// The problems of acquiring several locks, in addition to those of every write with a JSON body.
+pub(super) static ACQUIRE_ALL: &[&ProblemKind] = &[&INVALID_QUERY, &LOCK_HELD, &WRONG_TYPE, &LOCK_UNAVAILABLE];
+/// The problems of an extension, in addition to those of every write with a JSON body.
+pub(super) static EXTEND: &[&ProblemKind] =
+    &[&INVALID_PATH, &INVALID_QUERY, &LOCK_LOST, &WRONG_TYPE, &LOCK_UNAVAILABLE];
+/// The problems of a release, in addition to those of every write.
+pub(super) static RELEASE: &[&ProblemKind] =
+    &[&INVALID_PATH, &INVALID_QUERY, &INVALID_HEADER, &LOCK_LOST, &LOCK_NOT_OWNED, &WRONG_TYPE, &LOCK_UNAVAILABLE];
+/// The problems of inspecting one lock, in addition to those of every read.
+pub(super) static INSPECT: &[&ProblemKind] = &[&INVALID_PATH, &INVALID_QUERY, &WRONG_TYPE];
+/// The problems of lists and statistics, in addition to those of every read.
+pub(super) static LIST: &[&ProblemKind] = &[&INVALID_QUERY, &WRONG_TYPE];
+/// All problems of the WebSocket handshake; later ones are events on the socket.
+pub(super) static HOLD: &[&ProblemKind] =
+    &[&UNAUTHENTICATED, &FORBIDDEN, &INVALID_PATH, &INVALID_QUERY, &LOCK_UPGRADE_REQUIRED, &OVERLOADED];
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LockError {
-    /// `remaining` is `None` when the lease has no end: others than this service took it.
+    /// `remaining` is `None` if the lease never expires, which means that another program acquired it.
     #[error("`{resource}` is held")]
     Held { resource: Resource, remaining: Option<Duration> },
-    #[error("the lease of `{resource}` is over")]
+    #[error("the lease of `{resource}` has ended")]
     Lost { resource: Resource },
     #[error("the token does not own `{resource}`")]
     NotOwned { resource: Resource },
     #[error("`{resource}`: only {} of {} lock nodes agreed", votes.granted, votes.total)]
     Unavailable { resource: Resource, votes: Votes },
-    #[error("the answer for `{resource}` came when its lease was almost over")]
+    #[error("Redis granted `{resource}`, but its response came when the lease was almost over")]
     TooLate { resource: Resource },
-    #[error("too many callers wait already")]
+    #[error("too many clients are waiting already")]
     TooManyWaiters,
     #[error("the replica is stopping")]
     Interrupted,
+    /// A request field breaks a rule; `field` is a JSON pointer.
     #[error("{field}: {rule}")]
     Invalid { field: &'static str, rule: String },
-    #[error("the lock store failed")]
+    #[error("could not reach the Redis that keeps the locks")]
     Redis(#[from] RedisFault),
 }
 
@@ -65,7 +88,7 @@ impl From<LockError> for Problem {
             LockError::Held { remaining: None, .. } => known(&LOCK_HELD),
             LockError::Lost { .. } => known(&LOCK_LOST),
             LockError::NotOwned { .. } => known(&LOCK_NOT_OWNED),
-            // Nodes that did not answer may have done what was asked.
+            // Nodes that did not respond may have applied the request.
             LockError::Unavailable { .. } => {
                 known(&LOCK_UNAVAILABLE).outcome(Outcome::Unknown).retry_after(Duration::from_secs(1))
             }

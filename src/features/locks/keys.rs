@@ -1,41 +1,36 @@
-//! The keys of locks.
+//! The Redis keys of locks.
 
 use super::model::Resource;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// What a lease stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LeaseKind {
-    /// The lock itself.
-    Lock,
-    /// The first place in line for a lock that is kept on several nodes: `lock-turnstile:<resource>` instead.
-    Turnstile,
-}
+/// The prefix of a lock's keys where the lease is the lock itself.
+pub(super) const LOCK: &str = "lock";
+/// The prefix of a lock's keys where lock nodes keep the lock and the lease only admits the first waiter to the vote.
+pub(super) const ADMISSION: &str = "lock-turnstile";
 
-/// The keys of one lock; all share a cluster slot.
+/// The keys of one lock. They share a cluster slot.
 #[derive(Clone, Debug)]
 pub(super) struct LockKeys {
-    /// `lock:<resource>` - string, the owner's token and nothing else, as redis-py and node-redlock have it. Expires
-    /// with the lease; deleted by release.
+    /// `lock:<resource>` - string, the holder's token and nothing else, as in redis-py and node-redlock. Expires with
+    /// the lease; deleted by release.
     pub lease: Key,
-    /// `lock:fence:{lock:<resource>}` - integer text, the highest fencing token handed out. Expires `locks.fence_life`
-    /// after the last grant: from then on Redis's clock is far beyond it.
+    /// `lock:fence:{lock:<resource>}` - integer text, the highest fencing token ever granted. Expires
+    /// [`fence_ttl`](super::config::LocksConfig::fence_ttl) after the last grant: by then Redis's clock is far beyond
+    /// it.
     pub fence: Key,
-    /// `lock:holder:{lock:<resource>}` - hash {token, fence, `acquired_at`, owner, metadata}. Expires with the lease.
+    /// `lock:holder:{lock:<resource>}` - hash {token, fence, `acquired_at`, `ends_us`, owner, metadata}. Expires with
+    /// the lease.
     pub holder: Key,
-    /// `lock:queue:{lock:<resource>}` - sorted set of tickets by arrival. Expires with the longest wait in it.
+    /// `lock:queue:{lock:<resource>}` - sorted set of tickets by arrival. Expires with its longest wait.
     pub queue: Key,
     /// `lock:turn:{lock:<resource>}` - string, the ticket whose turn it is. Expires after a few turns.
     pub turn: Key,
 }
 
 impl LockKeys {
-    pub(super) fn new(space: &KeySpace, kind: LeaseKind, resource: &Resource) -> Self {
-        let name = match kind {
-            LeaseKind::Lock => "lock",
-            LeaseKind::Turnstile => "lock-turnstile",
-        };
-        let lease = space.key(format_args!("{name}:{}", Segment(resource.as_str())));
+    /// `prefix` is [`LOCK`] or [`ADMISSION`].
+    pub(super) fn new(space: &KeySpace, prefix: &str, resource: &Resource) -> Self {
+        let lease = space.key(format_args!("{prefix}:{}", Segment(resource.as_str())));
         Self {
             fence: lease.sibling("lock:fence"),
             holder: lease.sibling("lock:holder"),
@@ -46,8 +41,8 @@ impl LockKeys {
     }
 }
 
-/// `locks:index` - sorted set of resources by the end of their lease, Unix microseconds. Swept by every replica;
-/// at most `locks.index_limit` entries; expires when no lease was listed for the longest lease.
+/// `locks:index` - sorted set of resources by the end of their lease, Unix microseconds. Every replica sweeps it. It
+/// has a bounded number of entries, and expires once no lease was listed for the length of the longest lease.
 pub(super) fn index(space: &KeySpace) -> Key {
     space.key("locks:index")
 }
@@ -57,8 +52,8 @@ pub(super) fn wake_channel(space: &KeySpace) -> Key {
     space.key("locks:wake")
 }
 
-/// `locks:node` - string, which run of a lock node's server we know, and from when on it may vote. One per node; never
-/// expires, since a node without it has forgotten its votes.
+/// `locks:node` - string, the last known run of a lock node's server and the time from which it may vote. One per node;
+/// never expires, since a node that lost it has forgotten its votes.
 pub(super) fn node_record(space: &KeySpace) -> Key {
     space.key("locks:node")
 }

@@ -1,4 +1,4 @@
-//! What locks count.
+//! The metrics of locks.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use super::error::LockError;
 use crate::telemetry::metrics::Metrics;
 
-/// Waits in line, seconds: from a hand-over at one replica to the longest wait that is allowed
-/// ([`crate::http::access::LONGEST_WAIT`]); what lies above was in vain.
+/// Waits in the queue, in seconds: from a hand-over at one replica up to the longest allowed wait
+/// ([`crate::http::access::LONGEST_WAIT`]).
 const WAIT_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0];
 
-/// Handles, prepared once.
+/// Handles of the metrics, looked up once.
 #[derive(Clone, Debug)]
 pub(super) struct LockMetrics {
     pub granted: IntCounter,
@@ -26,9 +26,10 @@ pub(super) struct LockMetrics {
     pub lost: IntCounter,
     pub expired: IntCounter,
     pub forced: IntCounter,
-    /// Leases whose remaining time is beyond the longest that is granted: a clock jumped back, or a stranger's lease.
+    /// Leases that last longer than any that this service grants: a clock jumped back, or another program acquired
+    /// them.
     pub overlong: IntCounter,
-    /// Releases in the background that were given up: the lease ran until its end.
+    /// Background releases that failed: the lease ran until it expired.
     pub abandoned: IntCounter,
     pub waits: Histogram,
     pub waiting: IntGauge,
@@ -38,14 +39,18 @@ impl LockMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let attempts = metrics.counter(
             "lock_attempts_total",
-            "Calls to acquire a lock, by how they ended: granted, held, refused (too many waiters), failed, given_up (by \
-             the caller, or by a replica that stops)",
+            "Attempts to acquire a lock by result: granted, held, refused (too many waiters), failed, given_up (the client \
+             disconnected or the replica stopped)",
             &["result"],
         );
-        let contended =
-            metrics.counter("lock_contended_total", "Calls to acquire that found the lock held or waited for", &[]);
-        let events = metrics.counter("lock_events_total", "What happened to leases", &["event"]);
-        let waits = metrics.histogram_in("lock_wait_seconds", "Time that callers stood in line", &[], WAIT_BUCKETS);
+        let contended = metrics.counter(
+            "lock_contended_total",
+            "Attempts to acquire a lock that found it held or other clients waiting for it",
+            &[],
+        );
+        let events = metrics.counter("lock_events_total", "Events of leases", &["event"]);
+        let waits =
+            metrics.histogram_in("lock_wait_seconds", "Time that clients waited in lock queues", &[], WAIT_BUCKETS);
         Self {
             granted: attempts.with_label_values(&["granted"]),
             held: attempts.with_label_values(&["held"]),
@@ -61,27 +66,28 @@ impl LockMetrics {
             overlong: events.with_label_values(&["overlong"]),
             abandoned: events.with_label_values(&["abandoned"]),
             waits: waits.with_label_values::<&str>(&[]),
-            waiting: metrics.gauge("lock_waiting", "Callers waiting in line at this replica"),
+            waiting: metrics.gauge("lock_waiting", "Clients that wait for a lock at this replica"),
         }
     }
 
-    /// A call for one lock begins.
+    /// Starts to measure an attempt to acquire one lock.
     pub(super) fn attempt(&self) -> Attempt<'_> {
         Attempt { metrics: self, began: Instant::now(), result: &self.given_up, is_contended: false, waited: false }
     }
 
-    /// Calls that have ended.
+    /// The number of finished attempts.
     pub(super) fn attempts(&self) -> u64 {
         [&self.granted, &self.held, &self.refused, &self.failed, &self.given_up].into_iter().map(IntCounter::get).sum()
     }
 
-    /// All waiting so far.
+    /// The total time that attempts have waited.
     pub(super) fn waited(&self) -> Duration {
         Duration::try_from_secs_f64(self.waits.get_sample_sum()).unwrap_or_default()
     }
 }
 
-/// One call for one lock, however often it asks Redis; counted when it ends, also by its caller going away.
+/// One attempt to acquire one lock, however often it asks Redis. It is counted when it is dropped, even if the client
+/// disconnects.
 pub(super) struct Attempt<'a> {
     metrics: &'a LockMetrics,
     began: Instant,
@@ -91,12 +97,12 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The lock was not to be had at once, and the caller waits.
-    pub(super) fn waits(&mut self) {
+    /// Notes that the lock was not free and the client waits.
+    pub(super) fn record_wait(&mut self) {
         (self.is_contended, self.waited) = (true, true);
     }
 
-    pub(super) fn end<T>(mut self, outcome: &Result<T, LockError>) {
+    pub(super) fn finish<T>(mut self, outcome: &Result<T, LockError>) {
         self.result = match outcome {
             Ok(_) => &self.metrics.granted,
             Err(LockError::Held { .. }) => &self.metrics.held,

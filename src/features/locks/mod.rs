@@ -1,40 +1,49 @@
-//! Distributed locks: one holder per resource, for a bounded time, with a number that tells late writers apart.
+//! Distributed locks: one holder per resource, for a bounded time, with a number that exposes late writers.
 //!
-//! Keys: see `keys.rs`. Redis down: every call answers 503 at once, waiters within `locks.recheck`; a lock is never
-//! granted on a guess, and what may have been granted unseen is given back in the background (`stake.rs`).
+//! Files, in reading order:
+//! - `model.rs`: requests and responses; `routes.rs` and `websocket.rs`: the HTTP operations.
+//! - `service.rs`: what a lock guarantees: extend, release, inspect, list. `acquire/`: acquire, immediately or from the
+//!   queue. `hold.rs`: a lock that is extended for a connected client.
+//! - `validity.rs`: how long a holder may rely on a lease. `release_guard.rs`: releases what a lost response or a
+//!   disconnected client leaves behind.
+//! - `backend.rs`: which Redis keeps the locks; `leases.rs`: the leases on one Redis; `redlock/`: leases on a majority
+//!   of lock nodes.
+//! - `local_waiters.rs`: wakes the clients that wait at this replica.
+//! - `index/`: the list of held locks.
+//! - `scripts.rs`: the script calls; `keys.rs`: the Redis keys; `config.rs`, `error.rs`, `metrics.rs`.
+//!
+//! Keys: see `keys.rs`. Without Redis: every call fails with 503, a waiter within `locks.recheck`. No lock is granted
+//! on a guess, and a lease that may have been granted unnoticed is released in the background.
 //!
 //! Decisions:
-//! - A lock is a lease. There is no "hold until I say so"; callers extend, and an extension never shortens.
-//! - The key holds the token and nothing else, so that redis-py's Lock and node-redlock exclude us and we them.
-//! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even when Redis forgets everything.
-//! - Waiters stand in one queue in Redis. A free lease is offered to the first of them for `locks.turn`; meanwhile
-//!   nobody else gets it. Who misses its turn is passed over.
-//! - With `locks.nodes` a majority of independent masters keeps the leases (`redlock.rs`), and readiness shows who votes
-//!   (`node_watch.rs`); the queue stays on the state role, as a turnstile that keeps order and that safety does not
-//!   depend on.
-//! - The list of held locks is kept behind the grants' backs (`index.rs`), so that a grant is one round trip.
+//! - A lock is a lease. No lock is held until an explicit release; holders extend, and an extension never shortens.
+//! - The key holds the token and nothing else, so that redis-py's Lock, node-redlock and this service exclude each
+//!   other.
+//! - A fencing token is max(previous + 1, Redis's time in microseconds): it rises even if Redis forgets everything.
+//! - Waiters share one queue in Redis. A free lock is reserved for the first waiter for one turn. A waiter that misses
+//!   its turn is skipped.
+//! - With `locks.nodes`, a majority of independent masters keeps the leases, and readiness shows which nodes vote. The
+//!   queue stays on the state role: it keeps order, and safety does not depend on it.
+//! - The list of held locks is updated after the grant, so that a grant is one round trip.
 
-mod acquisition;
+mod acquire;
+mod backend;
 mod config;
 mod error;
+mod hold;
 mod index;
-mod index_scripts;
 mod keys;
 mod leases;
+mod local_waiters;
 mod metrics;
 mod model;
-mod node_scripts;
-mod node_watch;
 mod redlock;
+mod release_guard;
 mod routes;
 mod scripts;
 mod service;
-mod stake;
-mod store;
 mod validity;
-mod waiting;
-mod wish;
-mod ws;
+mod websocket;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,35 +52,49 @@ use super::feature::{Feature, StartError};
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use crate::redis::ScriptCall;
 use config::LocksConfig;
 use service::LockService;
+
+const READ: &str = "locks:read";
+const WRITE: &str = "locks:write";
 
 pub static FEATURE: Feature = Feature {
     name: "locks",
     mount,
     access: &[
-        Access::scoped("POST", "/locks/{resource}", "locks:write").waiting(),
-        Access::scoped("POST", "/locks/acquire-all", "locks:write"),
-        Access::scoped("PATCH", "/locks/{resource}", "locks:write"),
-        Access::scoped("DELETE", "/locks/{resource}", "locks:write"),
-        Access::scoped("GET", "/locks/{resource}", "locks:read"),
-        Access::scoped("GET", "/locks/{resource}/hold", "locks:write"),
-        Access::scoped("GET", "/locks", "locks:read"),
-        Access::scoped("GET", "/locks/stats", "locks:read"),
+        Access::scoped("POST", "/locks/{resource}", WRITE).waiting().problems(&[
+            CALLER,
+            JSON_BODY,
+            REDIS_WRITE,
+            error::ACQUIRE,
+        ]),
+        Access::scoped("POST", "/locks/acquire-all", WRITE).problems(&[
+            CALLER,
+            JSON_BODY,
+            REDIS_WRITE,
+            error::ACQUIRE_ALL,
+        ]),
+        Access::scoped("PATCH", "/locks/{resource}", WRITE).problems(&[CALLER, JSON_BODY, REDIS_WRITE, error::EXTEND]),
+        Access::scoped("DELETE", "/locks/{resource}", WRITE).problems(&[CALLER, REDIS_WRITE, error::RELEASE]),
+        Access::scoped("GET", "/locks/{resource}", READ).problems(&[CALLER, REDIS_READ, error::INSPECT]),
+        Access::scoped("GET", "/locks/{resource}/hold", WRITE).problems(&[error::HOLD]),
+        Access::scoped("GET", "/locks", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
+        Access::scoped("GET", "/locks/stats", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
     ],
     problems: error::PROBLEMS,
     scripts: &[
         scripts::Acquire::SCRIPT,
         scripts::Release::SCRIPT,
         scripts::Extend::SCRIPT,
-        scripts::Force::SCRIPT,
+        scripts::ForceRelease::SCRIPT,
         scripts::Inspect::SCRIPT,
-        index_scripts::Relist::SCRIPT,
-        index_scripts::Sweep::SCRIPT,
-        node_scripts::Enroll::SCRIPT,
-        node_scripts::Vote::SCRIPT,
-        node_scripts::Raise::SCRIPT,
+        index::scripts::UpdateIndex::SCRIPT,
+        index::scripts::SweepIndex::SCRIPT,
+        redlock::scripts::RegisterNode::SCRIPT,
+        redlock::scripts::Vote::SCRIPT,
+        redlock::scripts::RaiseFence::SCRIPT,
     ],
     section: Some(SectionCheck { name: LocksConfig::NAME, check: config::check }),
 };
@@ -82,7 +105,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))
         .routes(routes!(routes::acquire_locks))
-        .routes(routes!(ws::hold_lock))
+        .routes(routes!(websocket::hold_lock))
         .routes(routes!(routes::acquire_lock, routes::extend_lock, routes::release_lock, routes::inspect_lock))
         .with_state(locks))
 }

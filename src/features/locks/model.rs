@@ -8,23 +8,23 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
-use crate::http::auth::api_key::hex;
 use crate::http::integer;
+use crate::random;
 
-/// What a lock protects: 1 to 512 bytes of UTF-8 without control characters.
+/// The name of what a lock protects: 1 to 512 bytes of UTF-8 without control characters.
 ///
-/// The longest length that the document can state counts characters, of which some have several bytes.
+/// The API document can only state the limit in characters, some of which have several bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
          example = "settlement:42")]
 pub(super) struct Resource(String);
 
-/// The most bytes of a resource, as of every key that callers choose.
+/// The longest resource in bytes; the limit of every key that clients choose.
 const MAX_RESOURCE_BYTES: usize = 512;
-/// The most characters of an owner.
+/// The longest owner in characters.
 const MAX_OWNER: usize = 128;
-/// Last parts of routes below `/locks/`.
+/// Resources that would collide with routes below `/locks/`.
 const RESERVED: &[&str] = &["stats", "acquire-all"];
 
 impl Resource {
@@ -39,10 +39,10 @@ impl TryFrom<String> for Resource {
     fn try_from(text: String) -> Result<Self, String> {
         check_text(&text)?;
         if text.len() > MAX_RESOURCE_BYTES {
-            return Err(format!("must have at most {MAX_RESOURCE_BYTES} bytes"));
+            return Err(format!("must have at most {MAX_RESOURCE_BYTES} bytes, got {}", text.len()));
         }
         if RESERVED.contains(&text.as_str()) {
-            return Err(format!("`{text}` is the name of a route"));
+            return Err(format!("must not be `{text}`, the name of a route"));
         }
         Ok(Self(text))
     }
@@ -59,27 +59,23 @@ fn check_text(text: &str) -> Result<(), String> {
         return Err("must not be empty".to_owned());
     }
     if text.chars().any(char::is_control) {
-        return Err("must have no control characters".to_owned());
+        return Err("must not contain control characters".to_owned());
     }
     Ok(())
 }
 
-const TOKEN_BYTES: usize = 16;
+const TOKEN_DIGITS: usize = 32;
 
-/// The secret of one grant: 32 hexadecimal digits, lower case.
+/// The secret of one grant: 32 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub(super) struct Token(String);
 
 impl Token {
-    /// 128 bits from the system's randomness.
-    ///
     /// # Errors
-    /// When the system has none.
+    /// If the operating system has no randomness.
     pub(super) fn random() -> Result<Self, getrandom::Error> {
-        let mut random = [0; TOKEN_BYTES];
-        getrandom::fill(&mut random)?;
-        Ok(Self(hex(&random)))
+        random::token().map(Self)
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -92,21 +88,21 @@ impl TryFrom<String> for Token {
 
     fn try_from(text: String) -> Result<Self, String> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 2 * TOKEN_BYTES || !text.bytes().all(is_digit) {
-            return Err("must be 32 hexadecimal digits, lower case, as the grant had them".to_owned());
+        if text.len() != TOKEN_DIGITS || !text.bytes().all(is_digit) {
+            return Err("must be the grant's token: 32 hexadecimal digits in lower case".to_owned());
         }
         Ok(Self(text))
     }
 }
 
-/// Whoever knows a token can release its lock, so it stays out of logs.
+/// A token is enough to release its lock, so it stays out of logs.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-/// A holder's name for people and listings: 1 to 128 characters, none of them a control character.
+/// A holder's display name: 1 to 128 characters without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Owner(String);
@@ -122,21 +118,19 @@ impl TryFrom<String> for Owner {
 
     fn try_from(text: String) -> Result<Self, String> {
         check_text(&text)?;
-        if text.chars().count() > MAX_OWNER {
-            return Err(format!("must have at most {MAX_OWNER} characters"));
+        let length = text.chars().count();
+        if length > MAX_OWNER {
+            return Err(format!("must have at most {MAX_OWNER} characters, got {length}"));
         }
         Ok(Self(text))
     }
 }
 
-/// What a holder wants others to see.
-pub(super) type Metadata = Map<String, Value>;
-
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ResourcePath {
-    /// What the lock protects: 1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`.
+    /// The name of what the lock protects: 1 to 512 bytes of UTF-8 without control characters. Send `/` as `%2F`.
     #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
             example = "settlement:42")]
     pub resource: Resource,
@@ -146,82 +140,82 @@ pub(super) struct ResourcePath {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "ttl_ms": 30_000, "wait_ms": 0, "owner": "settlement-worker-3" }))]
 pub(super) struct AcquireRequest {
-    /// The lease, milliseconds. Only named locks (`locks.named`) have a default, and some of them a longer maximum than
-    /// the 60,000 of all others.
+    /// The length of the lease in milliseconds. Only named locks (`locks.named`) have a default; some of them also have
+    /// a higher maximum than the usual 60,000.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
-    /// How long to wait in line while others hold the lock, milliseconds; 0 does not wait.
+    /// How long to wait in the queue while another client holds the lock, in milliseconds; 0 does not wait.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
-    /// A name for people and listings.
+    /// The holder's display name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
              example = "settlement-worker-3")]
     pub owner: Option<Owner>,
-    /// Shown to whoever looks at the lock; at most `locks.metadata_limit` bytes of JSON.
+    /// Shown to every client that inspects the lock; at most `locks.metadata_limit` bytes of JSON.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<Map<String, Value>>,
 }
 
-/// The most resources that one call may take.
+/// The most locks that one call may acquire.
 pub(super) const MAX_TOGETHER: usize = 16;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "resources": ["settlement:1", "settlement:2"], "ttl_ms": 30_000 }))]
 pub(super) struct AcquireAllRequest {
-    /// All different.
+    /// Must all be different.
     #[schema(min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
     pub resources: Vec<Resource>,
-    /// Each lease, milliseconds; at most the least of the locks' maxima.
+    /// The length of each lease in milliseconds; at most the lowest maximum of these locks.
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: u64,
-    /// A name for people and listings.
+    /// The holder's display name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128,
              pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
     pub owner: Option<Owner>,
-    /// Shown to whoever looks at the locks; at most `locks.metadata_limit` bytes of JSON.
+    /// Shown to every client that inspects the locks; at most `locks.metadata_limit` bytes of JSON.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<Map<String, Value>>,
 }
 
-/// Leases that the caller holds together.
+/// Several leases that were acquired together.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LockGrants {
-    /// In the order of their names; each is extended and released by itself.
+    /// Sorted by name. Each lock is extended and released individually.
     pub locks: Vec<LockGrant>,
-    /// The shortest of their validities, milliseconds.
+    /// The lowest `validity_ms` of these locks.
     pub validity_ms: u64,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExtendRequest {
-    /// The token of the grant.
+    /// The grant's token.
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")]
     pub token: Token,
-    /// The lease from now on, milliseconds; a lease that lasts longer already stays as it is. Only named locks have a
-    /// default.
+    /// The length of the lease from now on, in milliseconds. A lease that already lasts longer is left unchanged. Only
+    /// named locks have a default.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: Option<u64>,
 }
 
-/// How far a grant can be trusted.
+/// The failures that a grant survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Guarantee {
-    /// A lease on one Redis: it holds while that Redis keeps its data and its clock does not jump. The fencing token
-    /// covers the rest.
+    /// A lease on one Redis. Exclusion holds while that Redis keeps its data and its clock does not jump. The fencing
+    /// token covers all other failures.
     SingleNodeLease,
-    /// A majority of independent Redis masters agreed (Redlock): it holds while at most a minority of them fail, hang,
-    /// lose their data or have a clock that jumps.
+    /// A majority of independent Redis masters agreed (Redlock). Exclusion holds while at most a minority of them fail,
+    /// hang, lose their data or have a clock that jumps.
     Majority,
 }
 
-/// How many lock nodes agreed.
+/// How many Redis servers agreed to a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Votes {
     #[schema(minimum = 0)]
@@ -230,50 +224,56 @@ pub(super) struct Votes {
     pub total: usize,
 }
 
-/// A lease that the caller holds.
+impl Votes {
+    /// The vote of the only Redis.
+    pub(super) const SINGLE: Self = Self { granted: 1, total: 1 };
+}
+
+/// A lease that the client holds.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LockGrant {
     #[schema(value_type = String)]
     pub resource: Resource,
-    /// Proves ownership to PATCH and DELETE; keep it secret.
+    /// Proves ownership in PATCH and DELETE. Keep it secret.
     #[schema(value_type = String, example = "0123456789abcdef0123456789abcdef")]
     pub token: Token,
-    /// Larger than any before for this resource: hand it to whatever the lock protects, which refuses smaller ones.
+    /// Higher than every earlier token of this resource. Send it to what the lock protects, which must refuse lower
+    /// ones.
     #[schema(minimum = 1)]
     pub fencing_token: u64,
-    /// The lease as Redis keeps it, milliseconds.
+    /// The length of the lease in Redis, in milliseconds.
     pub ttl_ms: u64,
-    /// What the holder may rely on, milliseconds: the lease less the round trip and less 1 % + 2 ms for the drift of
-    /// clocks. It runs from the moment the service wrote the answer; the answer's way to the caller counts too.
+    /// How long the holder may rely on the lease, in milliseconds: the lease minus the round trip to Redis and minus 1
+    /// % + 2 ms for clock drift. It counts from when the service writes the response, so subtract the network time.
     pub validity_ms: u64,
-    /// The same as a moment of the service's clock, Unix milliseconds.
+    /// When the holder must stop relying on the lease: Unix milliseconds on the service's clock.
     pub expires_at: UnixMillis,
     pub guarantee: Guarantee,
     pub nodes: Votes,
 }
 
-/// A lock as anybody may see it; never its token.
+/// The public state of a lock. It never includes the token.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LockState {
     #[schema(value_type = String)]
     pub resource: Resource,
     pub held: bool,
-    /// The holder's name, if it gave one.
+    /// The holder's display name, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
-    /// Unix milliseconds; absent when others than this service took the lease.
+    pub metadata: Option<Map<String, Value>>,
+    /// Unix milliseconds; absent if another program acquired the lease directly in Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquired_at: Option<UnixMillis>,
-    /// How long the lease lasts yet, milliseconds; absent when it is free, or has no end.
+    /// The remaining time of the lease in milliseconds; absent if the lock is free or its lease never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
-    /// The highest fencing token handed out, while one is remembered; not in the list of locks on several nodes.
+    /// The highest fencing token ever granted, while Redis remembers it. Lists omit it if lock nodes keep the locks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<u64>,
-    /// How many callers wait in line.
+    /// How many clients wait in the queue.
     pub waiters: u64,
 }
 
@@ -281,7 +281,8 @@ pub(super) struct LockState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReleaseQuery {
-    /// Frees the lock whoever holds it, and raises its fence; needs the scope `admin` and is logged.
+    /// Frees the lock regardless of its holder and raises its fence. Requires the scope `admin`; the audit log records
+    /// it.
     #[serde(default)]
     #[param(required = false, example = true)]
     pub force: bool,
@@ -291,13 +292,14 @@ pub(super) struct ReleaseQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct HoldQuery {
-    /// The lease, milliseconds; it is extended after every third of it. Named locks have a default.
+    /// The length of the lease in milliseconds. The service extends it after every third. Only named locks have a
+    /// default.
     #[param(required = false, nullable = false, minimum = 100, maximum = 120_000, example = 5_000)]
     pub ttl_ms: Option<u64>,
-    /// How long to wait in line, milliseconds.
+    /// How long to wait in the queue, in milliseconds.
     #[param(required = false, nullable = false, minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
-    /// A name for people and listings.
+    /// The holder's display name.
     #[param(value_type = Option<String>, required = false, nullable = false, min_length = 1, max_length = 128,
             pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
     pub owner: Option<Owner>,
@@ -307,11 +309,11 @@ pub(super) struct HoldQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// The most entries of the page.
+    /// The maximum number of entries on the page.
     #[serde(default = "default_limit")]
     #[param(required = false, minimum = 1, maximum = 500, default = 100, example = 100)]
     pub limit: usize,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(required = false, nullable = false, pattern = "^[0-9]{1,16}-[0-9]{1,6}$")]
     pub cursor: Option<String>,
 }
@@ -320,36 +322,36 @@ const fn default_limit() -> usize {
     100
 }
 
-/// The most entries of a page.
+/// The largest page.
 pub(super) const MAX_PAGE: usize = 500;
 
-/// What happened to locks at this replica since it started, and how many are held now.
+/// Counts of lock operations at this replica since it started, and the number of locks held now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LockStats {
-    /// When this replica started to count, Unix milliseconds.
+    /// When this replica started counting, Unix milliseconds.
     pub since: UnixMillis,
-    /// Calls to acquire that have ended, one for each lock that they were about.
+    /// Finished attempts to acquire a lock. A call for several locks counts once for each.
     pub attempts: u64,
-    /// Attempts that got the lock; also those that were told too late to rely on it, and gave it back.
+    /// Attempts that acquired the lock, including those whose lease was released because the response came too late.
     pub grants: u64,
-    /// Attempts that found the lock held or waited for, whatever became of them.
+    /// Attempts that found the lock held or a queue in front of them, regardless of the outcome.
     pub contended: u64,
-    /// Attempts that failed because Redis, or a majority of lock nodes, did not answer.
+    /// Attempts that failed because Redis or a majority of lock nodes did not respond.
     pub failed: u64,
-    /// Attempts that stood in line.
+    /// Attempts that waited in the queue.
     pub waits: u64,
-    /// All their waiting together, milliseconds.
+    /// The total time that attempts waited, in milliseconds.
     pub waited_ms: u64,
     pub extensions: u64,
     pub releases: u64,
-    /// Leases that this replica saw end without being released.
+    /// Leases that this replica saw expire without a release.
     pub expired: u64,
-    /// Extensions and releases that came after the end of their lease.
+    /// Extensions and releases that came after their lease had ended.
     pub lost: u64,
     pub forced: u64,
-    /// Callers waiting at this replica now.
+    /// Clients that wait at this replica now.
     pub waiting: u64,
-    /// Locks held now, at all replicas together.
+    /// Locks held now, across all replicas.
     pub held: u64,
 }
 

@@ -1,159 +1,114 @@
-//! The scripts of a lock as typed calls; their contracts are in `migrations-lua/locks/`.
+//! The scripts of one lock as typed calls. Their contracts are in `migrations-lua/locks/`.
 
 use std::time::Duration;
 
+use super::acquire::{AcquireOutcome, AcquireSpec, QueueEntry, WaitMode};
 use super::keys::LockKeys;
-use super::model::{Token, millis};
+use super::model::{Token, Votes, millis};
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-/// What scripts need to know beside their own arguments.
+/// How long the first waiter has a free lock to itself before the next one may claim it.
+///
+/// If the replica of the first waiter died, the others lose this much time. With less than a busy replica needs,
+/// waiters would lose their turns.
+pub(super) const TURN: Duration = Duration::from_millis(50);
+
+/// Arguments that several scripts take.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct CommonArguments {
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
-    pub fence_life: Duration,
-    /// How long a waiter may take to claim a free lease.
-    pub turn: Duration,
-    /// Where turns are announced.
+    pub fence_ttl: Duration,
+    /// The channel on which scripts announce turns.
     pub channel: Key,
-}
-
-/// A place in a lock's queue, as Redis keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// `<deadline ms>:<name>`.
-    pub ticket: String,
-    /// Unix microseconds, made unique.
-    pub arrival: u64,
-}
-
-/// Whether a caller who is refused wants a place in the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    None,
-    /// A new place under this name.
-    Join(String),
-    Keep(Place),
 }
 
 pub(super) struct Acquire<'a> {
     pub keys: &'a LockKeys,
+    pub spec: &'a AcquireSpec,
     pub token: &'a Token,
-    pub ttl: Duration,
-    pub owner: &'a str,
-    pub metadata: &'a str,
-    pub patience: &'a Patience,
-    /// From now.
-    pub wait: Duration,
+    pub wait_mode: &'a WaitMode,
     pub queue_limit: usize,
-    pub terms: &'a Terms,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Acquired {
-    Granted {
-        fence: u64,
-        ends: End,
-    },
-    /// `None`: the lease has no end.
-    Held {
-        remaining: Option<Duration>,
-    },
-    Waiting {
-        remaining: Option<Duration>,
-        place: Place,
-    },
-    QueueFull,
+    pub common: &'a CommonArguments,
 }
 
 impl ScriptCall for Acquire<'_> {
     type Raw = Vec<redis::Value>;
-    type Reply = Acquired;
+    type Reply = AcquireOutcome;
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
-
     const SCRIPT: &'static LuaScript = lua!("locks/acquire.lua");
 
     fn bind(&self, call: &mut Binding) {
-        let (ticket, arrival) = match self.patience {
-            Patience::None => ("", 0),
-            Patience::Join(name) => (name.as_str(), 0),
-            Patience::Keep(place) => (place.ticket.as_str(), place.arrival),
+        let (ticket, arrival, wait) = match self.wait_mode {
+            WaitMode::NoWait => ("", 0, Duration::ZERO),
+            WaitMode::Join { name, wait } => (name.as_str(), 0, *wait),
+            WaitMode::Keep { entry, wait } => (entry.ticket.as_str(), entry.arrival, *wait),
         };
         bind_keys(call, self.keys)
             .arg(self.token.as_str())
-            .arg(millis(self.ttl))
-            .arg(&self.terms.now)
-            .arg(millis(self.terms.fence_life))
-            .arg(self.owner)
-            .arg(self.metadata)
+            .arg(millis(self.spec.ttl))
+            .arg(&self.common.now)
+            .arg(millis(self.common.fence_ttl))
+            .arg(&self.spec.owner)
+            .arg(&self.spec.metadata)
             .arg(ticket)
             .arg(arrival)
-            .arg(millis(self.wait))
+            .arg(millis(wait))
             .arg(self.queue_limit)
-            .arg(millis(self.terms.turn))
-            .arg(self.terms.channel.as_str());
+            .arg(millis(TURN))
+            .arg(self.common.channel.as_str());
     }
 
-    fn decode(raw: Self::Raw) -> Result<Acquired, BadReply> {
-        let reply = match raw.as_slice() {
-            [kind, fence, ends] if integer(kind) == Some(1) => {
-                integer(fence).zip(integer(ends)).and_then(|(fence, ends)| {
-                    Some(Acquired::Granted { fence: unsigned(fence)?, ends: End(unsigned(ends)?) })
+    fn decode(raw: Self::Raw) -> Result<AcquireOutcome, BadReply> {
+        let outcome = match raw.as_slice() {
+            [kind, fence, ends_us] if integer(kind) == Some(1) => {
+                integer(fence).zip(integer(ends_us)).and_then(|(fence, ends_us)| {
+                    let ends_us = Some(unsigned(ends_us)?);
+                    Some(AcquireOutcome::Granted { fence: unsigned(fence)?, ends_us, votes: Votes::SINGLE })
                 })
             }
             [kind, remaining] if integer(kind) == Some(0) => {
-                integer(remaining).map(|ms| Acquired::Held { remaining: remaining_time(ms) })
+                integer(remaining).map(|ms| AcquireOutcome::Held { remaining: remaining_time(ms) })
             }
             [kind, remaining, ticket, arrival] if integer(kind) == Some(2) => {
                 integer(remaining).zip(text(ticket)).zip(integer(arrival)).and_then(|((ms, ticket), arrival)| {
-                    let place = Place { ticket, arrival: unsigned(arrival)? };
-                    Some(Acquired::Waiting { remaining: remaining_time(ms), place })
+                    let entry = QueueEntry { ticket, arrival: unsigned(arrival)? };
+                    Some(AcquireOutcome::Queued { remaining: remaining_time(ms), entry })
                 })
             }
-            [kind, _] if integer(kind) == Some(3) => Some(Acquired::QueueFull),
+            [kind, _] if integer(kind) == Some(3) => Some(AcquireOutcome::QueueFull),
             _ => None,
         };
-        reply.ok_or_else(|| BadReply::new(Self::SCRIPT, raw))
+        outcome.ok_or_else(|| BadReply::new(Self::SCRIPT, raw))
     }
 }
 
-/// The end under which a lease is listed in the index, Unix microseconds on Redis's clock.
+/// Whether a token holds a lock; `T` describes its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End(pub u64);
-
-impl End {
-    /// Empty: the lease has no holder's companion key, so it was never listed.
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok().map(Self)
-    }
-}
-
-/// What became of a token's lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owned<T> {
-    Mine(T),
-    /// Nobody holds the lock.
-    Nobody,
-    /// Another token holds it.
+pub(super) enum Ownership<T> {
+    Held(T),
+    /// The lock is free.
+    Free,
+    /// Another token holds the lock.
     Other,
 }
 
 pub(super) struct Release<'a> {
     pub keys: &'a LockKeys,
     pub token: &'a Token,
-    /// Taken out of the queue as well.
+    /// A ticket to remove from the queue too.
     pub ticket: Option<&'a str>,
-    pub terms: &'a Terms,
+    pub common: &'a CommonArguments,
 }
 
 impl ScriptCall for Release<'_> {
     type Raw = (u8, String);
-    type Reply = Owned<Option<End>>;
+    /// [`Extension::ends_us`] of the released lease.
+    type Reply = Ownership<Option<u64>>;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
-
     const SCRIPT: &'static LuaScript = lua!("locks/release.lua");
 
     fn bind(&self, call: &mut Binding) {
@@ -163,16 +118,16 @@ impl ScriptCall for Release<'_> {
             .key(&self.keys.turn)
             .arg(self.token.as_str())
             .arg(self.ticket.unwrap_or_default())
-            .arg(&self.terms.now)
-            .arg(millis(self.terms.turn))
-            .arg(self.terms.channel.as_str());
+            .arg(&self.common.now)
+            .arg(millis(TURN))
+            .arg(self.common.channel.as_str());
     }
 
     fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply> {
         match raw {
-            (1, ends) => Ok(Owned::Mine(End::parse(&ends))),
-            (0, _) => Ok(Owned::Nobody),
-            (2, _) => Ok(Owned::Other),
+            (1, ends_us) => Ok(Ownership::Held(ends_us.parse().ok())),
+            (0, _) => Ok(Ownership::Free),
+            (2, _) => Ok(Ownership::Other),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
@@ -182,25 +137,27 @@ pub(super) struct Extend<'a> {
     pub keys: &'a LockKeys,
     pub token: &'a Token,
     pub ttl: Duration,
-    pub terms: &'a Terms,
+    pub common: &'a CommonArguments,
 }
 
-/// A lease that goes on.
+/// A lease after an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extended {
-    /// At least what was asked for.
+pub(super) struct Extension {
+    /// At least the requested TTL.
     pub remaining: Duration,
-    /// 0 when the holder's companion key is gone.
+    /// 0 if the lock's holder key is gone.
     pub fence: u64,
-    pub ends: Option<End>,
+    /// The end of the lease under which the index lists it, Unix microseconds on Redis's clock. `None` if the index
+    /// does not list it.
+    pub ends_us: Option<u64>,
+    pub votes: Votes,
 }
 
 impl ScriptCall for Extend<'_> {
     type Raw = (u8, u64, String, String);
-    type Reply = Owned<Extended>;
+    type Reply = Ownership<Extension>;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
-
     const SCRIPT: &'static LuaScript = lua!("locks/extend.lua");
 
     fn bind(&self, call: &mut Binding) {
@@ -208,56 +165,58 @@ impl ScriptCall for Extend<'_> {
             .key(&self.keys.holder)
             .arg(self.token.as_str())
             .arg(millis(self.ttl))
-            .arg(&self.terms.now);
+            .arg(&self.common.now);
     }
 
     fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply> {
         match raw {
-            (1, remaining, fence, ends) => Ok(Owned::Mine(Extended {
+            (1, remaining, fence, ends_us) => Ok(Ownership::Held(Extension {
                 remaining: Duration::from_millis(remaining),
                 fence: fence.parse().unwrap_or_default(),
-                ends: End::parse(&ends),
+                ends_us: ends_us.parse().ok(),
+                votes: Votes::SINGLE,
             })),
-            (0, ..) => Ok(Owned::Nobody),
-            (2, ..) => Ok(Owned::Other),
+            (0, ..) => Ok(Ownership::Free),
+            (2, ..) => Ok(Ownership::Other),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-pub(super) struct Force<'a> {
+pub(super) struct ForceRelease<'a> {
     pub keys: &'a LockKeys,
-    pub terms: &'a Terms,
+    pub common: &'a CommonArguments,
 }
 
-/// What was freed by force.
+/// A lock that was freed by force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Forced {
+pub(super) struct ForcedRelease {
     pub was_held: bool,
+    /// The fencing token above which the next grant starts.
     pub fence: u64,
-    /// Empty when the holder gave no name, or was not of this service.
+    /// Empty if the holder had no name, or was another program.
     pub owner: String,
-    pub ends: Option<End>,
+    /// See [`Extension::ends_us`].
+    pub ends_us: Option<u64>,
 }
 
-impl ScriptCall for Force<'_> {
+impl ScriptCall for ForceRelease<'_> {
     type Raw = (u8, u64, String, String);
-    type Reply = Forced;
+    type Reply = ForcedRelease;
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("locks/force.lua");
+    const SCRIPT: &'static LuaScript = lua!("locks/force_release.lua");
 
     fn bind(&self, call: &mut Binding) {
         bind_keys(call, self.keys)
-            .arg(&self.terms.now)
-            .arg(millis(self.terms.fence_life))
-            .arg(millis(self.terms.turn))
-            .arg(self.terms.channel.as_str());
+            .arg(&self.common.now)
+            .arg(millis(self.common.fence_ttl))
+            .arg(millis(TURN))
+            .arg(self.common.channel.as_str());
     }
 
-    fn decode((held, fence, owner, ends): Self::Raw) -> Result<Forced, BadReply> {
-        Ok(Forced { was_held: held == 1, fence, owner, ends: End::parse(&ends) })
+    fn decode((held, fence, owner, ends_us): Self::Raw) -> Result<ForcedRelease, BadReply> {
+        Ok(ForcedRelease { was_held: held == 1, fence, owner, ends_us: ends_us.parse().ok() })
     }
 }
 
@@ -265,20 +224,20 @@ pub(super) struct Inspect<'a> {
     pub keys: &'a LockKeys,
 }
 
-/// A lock as it stands.
+/// The state of a lock in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Inspected {
+pub(super) struct Inspection {
     pub waiters: u64,
-    /// The highest fencing token handed out, if one is remembered.
+    /// The highest fencing token ever granted, while Redis remembers it.
     pub fence: Option<u64>,
     pub holder: Option<Holder>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
-    /// `None`: the lease has no end.
+    /// `None` if the lease never expires.
     pub remaining: Option<Duration>,
-    /// Unix milliseconds; `None` when others than this service took the lease.
+    /// Unix milliseconds; `None` if another program acquired the lease.
     pub acquired_at: Option<i64>,
     pub owner: String,
     pub metadata: String,
@@ -286,10 +245,9 @@ pub(super) struct Holder {
 
 impl ScriptCall for Inspect<'_> {
     type Raw = (u8, i64, u64, String, String, String, String);
-    type Reply = Inspected;
+    type Reply = Inspection;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Read;
-
     const SCRIPT: &'static LuaScript = lua!("locks/inspect.lua");
 
     fn bind(&self, call: &mut Binding) {
@@ -298,14 +256,14 @@ impl ScriptCall for Inspect<'_> {
 
     fn decode(
         (held, remaining, waiters, fence, acquired_at, owner, metadata): Self::Raw,
-    ) -> Result<Inspected, BadReply> {
+    ) -> Result<Inspection, BadReply> {
         let holder = (held == 1).then(|| Holder {
             remaining: remaining_time(remaining),
             acquired_at: acquired_at.parse().ok(),
             owner,
             metadata,
         });
-        Ok(Inspected { waiters, fence: fence.parse().ok(), holder })
+        Ok(Inspection { waiters, fence: fence.parse().ok(), holder })
     }
 }
 
@@ -313,7 +271,7 @@ fn bind_keys<'a>(call: &'a mut Binding, keys: &LockKeys) -> &'a mut Binding {
     call.key(&keys.lease).key(&keys.fence).key(&keys.holder).key(&keys.queue).key(&keys.turn)
 }
 
-/// Redis says -1 for a key without an end; between the check and the question none can have vanished.
+/// The time behind PTTL's answer, which is -1 for a key that never expires. The scripts ask only for keys that exist.
 pub(super) fn remaining_time(ms: i64) -> Option<Duration> {
     unsigned(ms).map(Duration::from_millis)
 }

@@ -1,40 +1,33 @@
-//! What a lock promises: one holder at a time, as far as Redis can know, for a bounded time.
+//! The lock service: at most one holder at a time, for a bounded time, as far as Redis can know.
 
 use std::sync::Arc;
 
+use super::acquire::extension_ttl;
+use super::backend::LockBackend;
 use super::config::LocksConfig;
 use super::error::LockError;
-use super::index::{Cursor, Index};
-use super::keys::{LeaseKind, wake_channel};
-use super::leases::Leases;
+use super::index::{IndexCursor, LockIndex};
+use super::keys::wake_channel;
+use super::local_waiters::LocalWaiters;
 use super::metrics::LockMetrics;
-use super::model::{
-    AcquireAllRequest, AcquireRequest, ExtendRequest, LockGrant, LockState, LockStats, Resource, Token, millis,
-};
-use super::redlock::Redlock;
-use super::scripts::{Inspected, Owned};
-use super::stake::Desk;
-use super::store::Store;
-use super::validity::{Asked, Lease};
-use super::waiting::Waiters;
-use super::wish::{self, Wish};
+use super::model::{LockGrant, LockState, LockStats, Resource, Token, millis};
+use super::release_guard::ReleaseQueue;
+use super::scripts::{Inspection, Ownership};
+use super::validity::{GrantedLease, RequestTime};
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{EndpointError, LuaScript};
 
-#[derive(Clone, Debug)]
-pub(super) struct LockService(pub(super) Arc<Inner>);
-
-/// What the service is made of.
+/// Grants, extends, releases and lists locks. Acquiring is in `acquire/service.rs`, holding in `hold.rs`.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct LockService {
     pub(super) config: LocksConfig,
-    pub(super) leases: Leases,
-    pub(super) desk: Desk,
-    pub(super) index: Index,
-    pub(super) waiters: Waiters,
+    pub(super) backend: LockBackend,
+    pub(super) releases: ReleaseQueue,
+    pub(super) index: LockIndex,
+    pub(super) waiters: Arc<LocalWaiters>,
     pub(super) metrics: LockMetrics,
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
@@ -44,28 +37,29 @@ pub(super) struct Inner {
 
 impl LockService {
     /// # Errors
-    /// The lock node whose address is unusable.
-    pub(super) fn new(deps: &Deps, config: LocksConfig, scripts: &[&'static LuaScript]) -> Result<Self, EndpointError> {
-        let redis = &deps.redis.state;
+    /// [`EndpointError`] if the address of a lock node is not usable.
+    pub(super) fn new(
+        deps: &Deps,
+        config: LocksConfig,
+        scripts: &[&'static LuaScript],
+    ) -> Result<Arc<Self>, EndpointError> {
+        let redis = deps.redis.state.clone();
         let metrics = LockMetrics::new(&deps.metrics);
-        let nodes = Redlock::from_config(deps, &config, scripts)?;
-        let kind = if nodes.is_some() { LeaseKind::Turnstile } else { LeaseKind::Lock };
-        let leases = Leases::new(Store::new(redis, kind, &deps.clock, &config), nodes);
-        let (index, keeper) = Index::new(redis, &deps.clock, &config, &metrics);
-        let (desk, returns) = Desk::new(&leases, &index, &metrics);
-        let waiters =
-            Waiters::new(config.waiters, config.recheck.duration(), config.turn.duration(), metrics.waiting.clone());
-        let (redis, ears) = (redis.clone(), waiters.clone());
-        deps.tasks.plan("locks.index", |stop| keeper.run(stop));
-        deps.tasks.plan("locks.returns", |stop| returns.run(stop));
+        let backend = LockBackend::new(deps, &config, scripts)?;
+        let (index, writer) = LockIndex::new(&redis, &deps.clock, &config, &metrics);
+        let (releases, worker) = ReleaseQueue::new(&backend, &index, &metrics);
+        let waiters = LocalWaiters::new(config.waiters, config.recheck.duration(), metrics.waiting.clone());
+        let receiver = Arc::clone(&waiters);
+        deps.tasks.plan("locks.index", |stop| writer.run(stop));
+        deps.tasks.plan("locks.returns", |stop| worker.run(stop));
         deps.tasks.plan("locks.wake", move |stop| async move {
             let channel = wake_channel(redis.keys());
-            redis.follow(&channel, stop, |news| ears.hear(&news)).await;
+            redis.follow(&channel, stop, |news| receiver.receive(&news)).await;
         });
-        Ok(Self(Arc::new(Inner {
+        Ok(Arc::new(Self {
             config,
-            leases,
-            desk,
+            backend,
+            releases,
             index,
             waiters,
             metrics,
@@ -73,111 +67,102 @@ impl LockService {
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
-        })))
+        }))
     }
 
-    /// Fills in what a request left out and checks it against the limits.
+    /// Extends a lease to `ttl_ms` from now, or to the default of the named lock. A lease is never shortened.
     ///
     /// # Errors
-    /// [`LockError::Invalid`] naming the field.
-    pub(super) fn wish(&self, resource: Resource, request: AcquireRequest) -> Result<Wish, LockError> {
-        Wish::new(&self.0.config, resource, request)
-    }
-
-    /// The same for several resources.
-    ///
-    /// # Errors
-    /// [`LockError::Invalid`] naming the field.
-    pub(super) fn wishes(&self, request: AcquireAllRequest) -> Result<Vec<Wish>, LockError> {
-        wish::together(&self.0.config, request)
-    }
-
-    /// Lets a lease last longer, never shorter.
-    ///
-    /// # Errors
-    /// [`LockError::Lost`] when the token no longer holds it, [`LockError::TooLate`], [`LockError::Invalid`],
-    /// [`LockError::Redis`].
-    pub(super) async fn extend(&self, resource: Resource, request: ExtendRequest) -> Result<LockGrant, LockError> {
-        let ttl = wish::extension(&self.0.config, &resource, request.ttl_ms)?;
-        let asked = Asked::now(&self.0.clock);
-        let (owned, votes) = self.0.leases.extend(&resource, &request.token, ttl).await?;
-        let Owned::Mine(extended) = owned else {
-            self.0.metrics.lost.inc();
+    /// - [`LockError::Lost`] if the token no longer holds the lock.
+    /// - [`LockError::Invalid`] if the TTL is missing or out of range; [`LockError::TooLate`] as for a grant.
+    /// - [`LockError::Unavailable`], [`LockError::Redis`]: the lease may have been extended.
+    pub(super) async fn extend(
+        &self,
+        resource: Resource,
+        token: Token,
+        ttl_ms: Option<u64>,
+    ) -> Result<LockGrant, LockError> {
+        let ttl = extension_ttl(&self.config, &resource, ttl_ms)?;
+        let requested = RequestTime::now(&self.clock);
+        let Ownership::Held(extension) = self.backend.extend(&resource, &token, ttl).await? else {
+            self.metrics.lost.inc();
             return Err(LockError::Lost { resource });
         };
-        self.0.metrics.extended.inc();
-        if let Some(ends) = extended.ends {
-            self.0.index.extended(resource.clone(), ends);
+        self.metrics.extended.inc();
+        if let Some(ends_us) = extension.ends_us {
+            self.index.extended(resource.clone(), ends_us);
         }
-        asked.grant(Lease {
+        let lease = GrantedLease {
+            requested,
             resource,
-            token: request.token,
-            fencing_token: extended.fence,
-            ttl: extended.remaining,
-            votes,
-            guarantee: self.0.leases.guarantee(),
-        })
+            token,
+            fencing_token: extension.fence,
+            ttl: extension.remaining,
+            votes: extension.votes,
+            guarantee: self.backend.guarantee(),
+        };
+        lease.grant()
     }
 
-    /// Gives a lease back.
+    /// Releases a lock.
     ///
     /// # Errors
-    /// [`LockError::Lost`] when nobody holds the lock, [`LockError::NotOwned`] when another token does,
-    /// [`LockError::Redis`].
+    /// [`LockError::Lost`] if the lock is free, [`LockError::NotOwned`] if another token holds it;
+    /// [`LockError::Unavailable`], [`LockError::Redis`].
     pub(super) async fn release(&self, resource: Resource, token: &Token) -> Result<(), LockError> {
-        match self.0.leases.release(&resource, token, None).await? {
-            Owned::Mine(ends) => {
-                self.0.metrics.released.inc();
-                self.0.index.released(resource, ends);
+        match self.backend.release(&resource, token, None).await? {
+            Ownership::Held(ends_us) => {
+                self.metrics.released.inc();
+                self.index.released(resource, ends_us);
                 Ok(())
             }
-            Owned::Nobody => {
-                self.0.metrics.lost.inc();
+            Ownership::Free => {
+                self.metrics.lost.inc();
                 Err(LockError::Lost { resource })
             }
-            Owned::Other => Err(LockError::NotOwned { resource }),
+            Ownership::Other => Err(LockError::NotOwned { resource }),
         }
     }
 
-    /// Frees a lock whoever holds it, and leaves a line in the log; `by` is the caller's name.
+    /// Frees a lock regardless of its holder, and writes an audit record; `by` is the client's name.
     ///
     /// # Errors
-    /// [`LockError::Redis`].
-    pub(super) async fn force(&self, resource: Resource, by: &str) -> Result<(), LockError> {
-        let forced = self.0.leases.force(&resource).await?;
+    /// [`LockError::Unavailable`], [`LockError::Redis`].
+    pub(super) async fn force_release(&self, resource: Resource, by: &str) -> Result<(), LockError> {
+        let forced = self.backend.force_release(&resource).await?;
         tracing::warn!(
             target: "audit", %resource, by, was_held = forced.was_held, holder = forced.owner, fence = forced.fence,
             "lock freed by force",
         );
-        self.0.metrics.forced.inc();
-        self.0.index.released(resource, forced.ends);
+        self.metrics.forced.inc();
+        self.index.released(resource, forced.ends_us);
         Ok(())
     }
 
     /// # Errors
-    /// [`LockError::Redis`].
+    /// [`LockError::Unavailable`], [`LockError::Redis`].
     pub(super) async fn inspect(&self, resource: Resource) -> Result<LockState, LockError> {
-        let inspected = self.0.leases.inspect(&resource).await?;
-        Ok(state(resource, inspected))
+        let inspection = self.backend.inspect(&resource).await?;
+        Ok(state(resource, inspection))
     }
 
-    /// The next page of held locks; it can be shorter than `limit` where listed locks are free again.
+    /// The next page of held locks. It is shorter than `limit` if listed locks are free again.
     ///
     /// # Errors
     /// [`LockError::Redis`].
-    pub(super) async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<LockState>, LockError> {
-        let (resources, next) = self.0.index.page(limit, from).await?;
-        let inspected = self.0.leases.inspect_all(&resources).await?;
-        let states = resources.into_iter().zip(inspected).map(|(resource, inspected)| state(resource, inspected));
+    pub(super) async fn list(&self, limit: usize, from: Option<IndexCursor>) -> Result<Page<LockState>, LockError> {
+        let (resources, next) = self.index.page(limit, from).await?;
+        let inspections = self.backend.inspect_all(&resources).await?;
+        let states = resources.into_iter().zip(inspections).map(|(resource, inspection)| state(resource, inspection));
         Ok(Page { items: states.filter(|state| state.held).collect(), next_cursor: next.map(|next| next.to_string()) })
     }
 
     /// # Errors
-    /// [`LockError::Redis`]: `held` is counted by Redis.
+    /// [`LockError::Redis`]: Redis counts the held locks.
     pub(super) async fn stats(&self) -> Result<LockStats, LockError> {
-        let metrics = &self.0.metrics;
+        let metrics = &self.metrics;
         Ok(LockStats {
-            since: self.0.since,
+            since: self.since,
             attempts: metrics.attempts(),
             grants: metrics.granted.get(),
             contended: metrics.contended.get(),
@@ -190,21 +175,13 @@ impl LockService {
             lost: metrics.lost.get(),
             forced: metrics.forced.get(),
             waiting: u64::try_from(metrics.waiting.get()).unwrap_or_default(),
-            held: self.0.index.held().await?,
+            held: self.index.held().await?,
         })
-    }
-
-    pub(super) fn tasks(&self) -> &Tasks {
-        &self.0.tasks
-    }
-
-    pub(super) fn phase(&self) -> &Phase {
-        &self.0.phase
     }
 }
 
-fn state(resource: Resource, inspected: Inspected) -> LockState {
-    let Inspected { waiters, fence, holder } = inspected;
+fn state(resource: Resource, inspection: Inspection) -> LockState {
+    let Inspection { waiters, fence, holder } = inspection;
     let mut state = LockState {
         resource,
         held: holder.is_some(),

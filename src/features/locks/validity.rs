@@ -1,4 +1,4 @@
-//! What a holder may rely on of a lease.
+//! How long a holder may rely on its lease.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,23 @@ use super::error::LockError;
 use super::model::{Guarantee, LockGrant, Resource, Token, Votes, millis};
 use crate::clock::{Clock, UnixMillis};
 
-/// When Redis was asked for a lease. It begins later, so counting from here is safe.
+/// When the service asked Redis for a lease. Redis starts the lease later, so counting from here is safe.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestTime {
     at: Instant,
-    time_of_day: UnixMillis,
+    unix: UnixMillis,
 }
 
-/// What Redis granted.
+impl RequestTime {
+    pub(super) fn now(clock: &Clock) -> Self {
+        Self { at: Instant::now(), unix: clock.now() }
+    }
+}
+
+/// A lease that Redis granted or extended.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
+pub(super) struct GrantedLease {
+    pub requested: RequestTime,
     pub resource: Resource,
     pub token: Token,
     pub fencing_token: u64,
@@ -24,35 +31,31 @@ pub(super) struct Lease {
     pub guarantee: Guarantee,
 }
 
-impl Asked {
-    pub(super) fn now(clock: &Clock) -> Self {
-        Self { at: Instant::now(), time_of_day: clock.now() }
-    }
-
-    /// The grant of a lease: its validity is the lease less the time since we asked, less the drift of clocks.
+impl GrantedLease {
+    /// The grant. Its validity is the lease minus the time since the request and minus the drift of clocks.
     ///
     /// # Errors
-    /// [`LockError::TooLate`] when nothing is left of it.
-    pub(super) fn grant(self, lease: Lease) -> Result<LockGrant, LockError> {
-        let safe = lease.ttl.saturating_sub(drift(lease.ttl));
-        let valid = safe.saturating_sub(self.at.elapsed());
+    /// [`LockError::TooLate`] if nothing is left of the lease.
+    pub(super) fn grant(&self) -> Result<LockGrant, LockError> {
+        let safe = self.ttl.saturating_sub(drift(self.ttl));
+        let valid = safe.saturating_sub(self.requested.at.elapsed());
         if millis(valid) == 0 {
-            return Err(LockError::TooLate { resource: lease.resource });
+            return Err(LockError::TooLate { resource: self.resource.clone() });
         }
         Ok(LockGrant {
-            resource: lease.resource,
-            token: lease.token,
-            fencing_token: lease.fencing_token,
-            ttl_ms: millis(lease.ttl),
+            resource: self.resource.clone(),
+            token: self.token.clone(),
+            fencing_token: self.fencing_token,
+            ttl_ms: millis(self.ttl),
             validity_ms: millis(valid),
-            expires_at: self.time_of_day + UnixMillis::try_from(millis(safe)).unwrap_or(UnixMillis::MAX),
-            guarantee: lease.guarantee,
-            nodes: lease.votes,
+            expires_at: self.requested.unix + UnixMillis::try_from(millis(safe)).unwrap_or(UnixMillis::MAX),
+            guarantee: self.guarantee,
+            nodes: self.votes,
         })
     }
 }
 
-/// How far clocks may run apart during a lease: 1 %, and 2 ms for the granularity of Redis's expiry.
+/// How far clocks may drift apart during a lease: 1 %, and 2 ms for the granularity of expiry in Redis.
 ///
 /// Source: Redis documentation, "Distributed Locks with Redis", and the reference implementations of Redlock.
 pub(super) fn drift(ttl: Duration) -> Duration {

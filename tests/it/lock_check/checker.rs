@@ -1,21 +1,21 @@
-//! Judges a recorded history.
+//! Finds violations in a recorded history.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::history::{Exchange, Grant, History, Outcome, Write};
 
-/// A broken promise.
+/// A violated guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// Two clients relied on one lock at once.
+    /// Two clients relied on one lock at the same time.
     Overlap { name: String, clients: (usize, usize), by_us: u64 },
-    /// A grant that was asked for after another was answered has no higher token, or two grants have the same.
+    /// A grant that was requested after the response to another has no higher token, or two grants have the same token.
     Inversion { name: String, earlier: u64, later: u64 },
     /// The target accepted a write that was sent after it had accepted one with a higher token.
     StaleWrite { name: String, highest: u64, accepted: u64 },
-    /// The target refused a write although no grant had a higher token: it would refuse everything.
+    /// The target refused a write although no grant had a higher token.
     RefusedWithoutReason { name: String, refused: u64 },
-    /// What the target held in the end is not the accepted write with the highest token, or a later one.
+    /// The final value of the target is not the accepted write with the highest token, or a later one.
     LostWrite { name: String, highest: u64, kept: u64 },
 }
 
@@ -39,7 +39,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// How many grants were asked for while another client relied on the lock.
+/// How many grants were requested while another client relied on the lock.
 pub fn contended(history: &History) -> usize {
     let mut last_end: BTreeMap<&str, u64> = BTreeMap::new();
     let mut grants: Vec<&Grant> = history.grants.iter().collect();
@@ -116,7 +116,7 @@ fn lost_writes(name: &str, history: &History, writes: &[&Write], violations: &mu
     }
 }
 
-/// Each token in the order in which they were asked for, with the highest that was answered before it was asked for.
+/// Each token in the order of the requests, with the highest token whose response came before the request.
 fn with_highest_before(exchanges: &[&Exchange]) -> Vec<(u64, u64)> {
     let (mut answered, mut asked) = (exchanges.to_vec(), exchanges.to_vec());
     answered.sort_by_key(|exchange| exchange.received);

@@ -1,4 +1,4 @@
-//! A client: acquires one lock again and again, writes what it protects, extends, releases, and sometimes hangs up.
+//! A client: repeatedly acquires one lock, writes what it protects, extends, releases, and sometimes disconnects.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::support::wire::{Question, Wire};
 /// Every lease, milliseconds.
 pub const TTL: u64 = 500;
 
-/// What a client is to do.
+/// The instructions of a client.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Orders {
     pub client: usize,
@@ -24,7 +24,7 @@ pub struct Orders {
     /// The replica that it talks to.
     pub port: u16,
     pub seed: u64,
-    /// Whether its writes carry the token. If not, the target cannot know who is late.
+    /// Whether its writes carry the token. Otherwise, the target cannot detect late writes.
     pub is_fenced: bool,
 }
 
@@ -41,7 +41,7 @@ impl Client {
         Self { orders, random, wire }
     }
 
-    /// Until it is told to stop; a lock that it holds by then it releases.
+    /// Runs until `stop`, then releases the lock that it holds.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             self.try_once();
@@ -69,19 +69,20 @@ impl Client {
                 let (client, name) = (self.orders.client, self.orders.name.clone());
                 let status = other.map_or(0, |answer| answer.status);
                 record(&Event::Denied { client, name, sent, received, status });
-                // Held or away: whoever hammers on finds out nothing new, and takes the machine from the others.
+                // The lock is held or unavailable: a pause before the retry leaves the machine to the other clients.
                 let pause = if status == 409 { self.random.below(10) } else { 20 + self.random.below(40) };
+                // A real client backs off too.
                 std::thread::sleep(Duration::from_millis(pause));
             }
         }
     }
 
-    /// Writes without a look at the clock, as a holder that was stopped meanwhile does.
+    /// Writes without checking the clock, as a holder that was paused does.
     fn hold(&mut self, grant: &Exchange, answer: &Value) {
         let client = self.orders.client;
         let token = answer["token"].as_str().expect("a token");
         let mut valid_until = validity(grant.received, answer);
-        // Said before it relies on the lock: it may not live to say it afterwards.
+        // Recorded before it relies on the lock, since it may be killed.
         record(&Event::Granted { exchange: grant.clone(), valid_until });
         self.write(grant.fence);
         if self.random.chance(10) {
@@ -90,7 +91,7 @@ impl Client {
             let answer = self.wire.ask(&self.question("PATCH", None, body));
             if let Ok(answer) = answer
                 && answer.status == 200
-                // Whoever extends in time relies on the lock without a gap.
+                // An extension in time means relying on the lock without a gap.
                 && asked < valid_until
             {
                 let extended: Value = serde_json::from_slice(&answer.body).expect("an extended grant");
@@ -102,7 +103,7 @@ impl Client {
             self.write(grant.fence);
         }
         record(&Event::Ended { client, at: now() });
-        // Without an answer the lease ends by itself.
+        // Without a response, the lease expires.
         let _ = self.wire.ask(&self.question("DELETE", Some(("lock-token", token)), String::new()));
     }
 
@@ -141,7 +142,7 @@ pub fn guarded(name: &str) -> String {
     format!("/cache/guarded:{name}")
 }
 
-/// Until when a client relies on an answer that it has at `received`: the answer may have been on its way for long.
+/// Until when a client relies on a response received at `received`. The response may have been delayed.
 fn validity(received: u64, grant: &Value) -> u64 {
     let validity = grant["validity_ms"].as_u64().expect("a validity") * 1_000;
     let expires = moment(grant["expires_at"].as_i64().expect("a moment"));
@@ -150,5 +151,5 @@ fn validity(received: u64, grant: &Value) -> u64 {
 
 /// One line to standard output, in one piece.
 fn record(event: &Event) {
-    std::io::stdout().lock().write_all(event.to_line().as_bytes()).expect("somebody listens");
+    std::io::stdout().lock().write_all(event.to_line().as_bytes()).expect("the test reads the output");
 }

@@ -1,4 +1,4 @@
-//! Clients in a process of their own, one per replica: stopped, it holds what it holds; killed, it vanishes.
+//! A process with one client for each replica, which can be paused and killed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Command, Stdio};
@@ -13,8 +13,8 @@ use super::process::Process;
 /// The name under which this test binary runs the clients.
 const ENTRY: &str = "lock_check::client_process::clients_as_a_process";
 
-/// Not a test: what the process does that [`ClientProcess::start`] starts. Orders come by standard input, whose end
-/// tells the clients to stop; events go to standard output.
+/// Not a test but the process that [`ClientProcess::start`] starts. It reads orders from standard input, whose end
+/// stops the clients, and writes events to standard output.
 #[test]
 #[ignore = "a part of the other tests, which start it with orders"]
 fn clients_as_a_process() {
@@ -30,13 +30,13 @@ fn clients_as_a_process() {
         for orders in orders {
             threads.spawn(|| Client::new(orders).run(&stop));
         }
-        // Also when the test that started it is gone.
+        // Returns even if the test that started this process has died.
         let _ = input.read_to_end(&mut Vec::new());
         stop.store(true, Ordering::SeqCst);
     });
 }
 
-/// The events of a run, in the order in which they came.
+/// The events of a run, in the order of arrival.
 #[derive(Clone, Default)]
 pub struct Record(Arc<Mutex<Vec<Event>>>);
 
@@ -45,7 +45,7 @@ impl Record {
         self.0.lock().expect("the events").push(event);
     }
 
-    /// Those so far.
+    /// The events until now.
     pub fn events(&self) -> Vec<Event> {
         self.0.lock().expect("the events").clone()
     }
@@ -76,12 +76,12 @@ impl ClientProcess {
         Self { process, listener: Some(listener) }
     }
 
-    /// Tells the clients to stop; [`ClientProcess::end`] waits for them.
+    /// Stops the clients; [`ClientProcess::end`] waits for them.
     pub fn dismiss(&mut self) {
         drop(self.process.0.stdin.take());
     }
 
-    /// Waits until everything that was said is recorded.
+    /// Waits until all events are recorded.
     pub fn end(&mut self) {
         self.dismiss();
         if let Some(listener) = self.listener.take() {
@@ -90,7 +90,7 @@ impl ClientProcess {
         assert!(self.process.0.wait().expect("a status").success(), "a client process failed");
     }
 
-    /// SIGKILL; what was said before is recorded.
+    /// SIGKILL. Earlier events are recorded.
     pub fn kill(&mut self) {
         self.process.kill();
         if let Some(listener) = self.listener.take() {
@@ -101,7 +101,7 @@ impl ClientProcess {
 
 fn listen(output: ChildStdout, record: &Record) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
-        // The test harness around the clients talks as well.
+        // The test harness around the clients writes lines too.
         if let Some(at) = line.find('{') {
             record.push(Event::from_line(&line[at..]));
         }

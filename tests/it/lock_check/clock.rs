@@ -8,7 +8,7 @@ pub fn now() -> u64 {
 
 /// A moment of the day, Unix milliseconds, on the monotonic clock.
 pub fn moment(unix_ms: i64) -> u64 {
-    // In this order: whoever is stopped between the two takes the moment for earlier than it is, never for later.
+    // In this order: a process that is paused in between takes the moment for earlier than it is, never for later.
     let here = now();
     let time_of_day = micros(clock_gettime(ClockId::Realtime));
     let then = u64::try_from(unix_ms).expect("a moment after 1970") * 1_000;

@@ -1,7 +1,7 @@
 //! Locks that are broken on purpose: if the checker does not catch them, the checker is broken.
 //!
-//! One story is played on a real Redis with a lock made of plain commands, as many clients of the platform have it
-//! today. With all its protections nothing may be found; without one of them, what this one protects from.
+//! One scenario runs on a real Redis with a lock made of plain commands, as many clients of the platform use today.
+//! With all protections, the checker must find nothing; without one of them, the fault that it prevents.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::clock::now;
 use super::history::{Exchange, Grant, History, Outcome, Write};
 use crate::support::RedisServer;
 
-/// What a lock may have, or lack.
+/// The protections of a lock.
 #[derive(Clone, Copy)]
 struct Protections {
-    /// A release frees the lock only if it is the caller's.
+    /// A release frees the lock only if the client holds it.
     owner: bool,
     /// The target refuses tokens that are older than one that it has seen.
     token: bool,
@@ -34,19 +34,19 @@ struct Story {
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(30);
 
-/// The violations in the story of a holder that sleeps through the end of its lease, and of a Redis that forgets.
+/// The violations in a scenario with a holder that is paused beyond its lease, and a Redis that forgets.
 fn found(protections: Protections) -> Vec<Violation> {
     let (locks, values) = (RedisServer::start(), RedisServer::start());
     let mut story = Story { protections, locks, values, history: History::default() };
-    // The first one falls asleep, and the second one gets the lock after the end of its lease.
+    // The first client is paused, and the second one gets the lock after the end of its lease.
     story.acquire_when_free(1, SHORT);
     story.acquire_when_free(2, LONG);
     story.write(2);
-    // The first one wakes up, writes and releases, too late for both.
+    // The first client continues, writes and releases, both too late.
     story.write(1);
     story.release(1);
     let is_third_early = story.acquire(3, LONG);
-    // The second one knows nothing of all this and goes on.
+    // The second client does not notice and continues.
     story.write(2);
     story.release(2);
     if !is_third_early {
@@ -54,7 +54,7 @@ fn found(protections: Protections) -> Vec<Violation> {
     }
     story.write(3);
     story.release(3);
-    // Nobody holds it while Redis forgets everything.
+    // Redis forgets everything while the lock is free.
     let _: String = story.locks.command(&["FLUSHALL"]);
     story.acquire_when_free(4, LONG);
     story.write(4);
@@ -76,7 +76,7 @@ fn a_release_without_ownership_check_is_caught() {
 }
 
 #[test]
-fn a_paused_holder_whose_token_nobody_checks_is_caught() {
+fn a_paused_holder_whose_token_is_not_checked_is_caught() {
     let found = found(Protections { token: false, ..ALL });
     assert!(
         matches!(found.as_slice(), [Violation::StaleWrite { highest, accepted, .. }] if highest > accepted),

@@ -1,4 +1,4 @@
-//! The load itself, with one protection taken away: what then goes wrong must be seen.
+//! The load without one of its protections: the checker must find the consequences.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::history::{History, load};
 use super::stage::{Stage, names};
 use super::verdict::Verdict;
 
-/// How long something may go wrong unseen.
+/// How long a fault may remain undetected.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,10 +16,11 @@ async fn a_load_that_writes_without_tokens_is_caught() {
     let mut stage = Stage::set(0, 1);
     stage.start_clients(false);
     let mut at = 0;
-    // The clients of one process after the other sleep through a lease, and nobody knows that their writes are late.
+    // One client process after the other is paused beyond its leases, and its late writes are not detectable.
     let verdict = caught(stage, "control-tokens", async |stage| {
         at = (at + 1) % stage.clients.len();
         stage.clients[at].process.pause();
+        // Longer than a lease: only time can end it.
         tokio::time::sleep(Duration::from_millis(TTL + 200)).await;
         stage.clients[at].process.go_on();
     })
@@ -36,8 +37,9 @@ async fn a_load_whose_locks_are_freed_by_others_is_caught() {
     stage.start_clients(true);
     let verdict = caught(stage, "control-ownership", async |stage| {
         for name in names() {
-            let _: u64 = stage.line.command(&["DEL", &format!("lock:{name}")]);
+            let _: u64 = stage.state_role.command(&["DEL", &format!("lock:{name}")]);
         }
+        // The clients need time to acquire the locks that are freed next.
         tokio::time::sleep(Duration::from_millis(20)).await;
     })
     .await;
@@ -45,7 +47,7 @@ async fn a_load_whose_locks_are_freed_by_others_is_caught() {
     assert!(verdict.violations.iter().all(is_overlap), "{:?}", verdict.violations);
 }
 
-/// Does something wrong until the checker sees it.
+/// Repeats a fault until the checker finds it.
 async fn caught(mut stage: Stage, name: &str, mut wrong: impl AsyncFnMut(&mut Stage)) -> Verdict {
     let started = Instant::now();
     while check(&History::new(&stage.record.events())).is_empty() {

@@ -1,9 +1,6 @@
-//! What is done to the processes and their links, and healed again: one fault at a time.
+//! Faults of processes and links, injected and healed one at a time.
 
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 
 use super::client::TTL;
 use super::clock::now;
@@ -11,47 +8,48 @@ use super::history::Event;
 use super::random::Random;
 use super::stage::Stage;
 use crate::support::Proxy;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// A replica sleeps; its waiters, and the locks held through it, cannot move.
+    /// A replica is paused, with its waiters.
     StopService,
     KillService,
-    /// Clients sleep on what they hold, often beyond its end, and write when they wake up.
+    /// Clients are paused, often beyond the end of their leases, and write when they continue.
     StopClients,
     KillClients,
-    /// The Redis of the locks, or a minority of the lock nodes, sleeps.
+    /// The Redis that keeps the locks, or a minority of the lock nodes, is paused.
     StopNodes,
-    /// It is killed and started again: with its data where it is the only Redis, else empty.
+    /// These servers are killed and restarted: the only Redis with its data, lock nodes empty.
     KillNodes,
     /// FLUSHALL.
     WipeNodes,
-    /// The Redis that keeps the line for lock nodes sleeps.
-    StopLine,
-    WipeLine,
+    /// The Redis that keeps the queue for lock nodes is paused.
+    StopQueue,
+    WipeQueue,
     /// One replica loses some of its connections.
     CutLinks,
-    /// Nothing passes on them; what was sent meanwhile arrives late.
+    /// These connections are paused; data sent meanwhile arrives late.
     StallLinks,
 }
 
 use Fault::{
-    CutLinks, KillClients, KillNodes, KillService, StallLinks, StopClients, StopLine, StopNodes, StopService, WipeLine,
-    WipeNodes,
+    CutLinks, KillClients, KillNodes, KillService, StallLinks, StopClients, StopNodes, StopQueue, StopService,
+    WipeNodes, WipeQueue,
 };
 
-/// What every kind of lock has to bear ...
+/// Faults for every kind of lock.
 const ALWAYS: [Fault; 8] =
     [StopService, KillService, StopClients, KillClients, StopNodes, KillNodes, CutLinks, StallLinks];
-/// ... and what those on lock nodes have to bear as well: one Redis alone may not forget what it has granted.
-const ON_NODES: [Fault; 3] = [WipeNodes, StopLine, WipeLine];
+/// Additional faults for lock nodes. A single Redis must not forget its grants.
+const ON_NODES: [Fault; 3] = [WipeNodes, StopQueue, WipeQueue];
 
-/// All kinds of faults in a random order, then again in another.
+/// Draws every kind of fault once per round, in random order.
 pub struct Deck {
     kinds: Vec<Fault>,
     left: Vec<Fault>,
-    /// How often each kind was drawn.
+    /// Complete rounds.
     pub rounds: usize,
 }
 
@@ -75,7 +73,7 @@ impl Deck {
 }
 
 impl Stage {
-    /// Strikes, lets time pass, heals, and notes it.
+    /// Injects a fault for a while, heals it and records it.
     pub async fn suffer(&mut self, fault: Fault, random: &mut Random) {
         let struck = now();
         self.strike(fault, random).await;
@@ -91,7 +89,7 @@ impl Stage {
         match fault {
             StopService => {
                 self.services[service].process.pause();
-                sleep(pause).await;
+                persist(pause).await;
                 self.services[service].process.go_on();
             }
             KillService => self.services[service].replace(),
@@ -99,8 +97,8 @@ impl Stage {
                 for at in &clients {
                     self.clients[*at].process.pause();
                 }
-                // What they are granted in the first moments has ended when they wake up.
-                sleep(Duration::from_millis(TTL + 150) + pause / 3).await;
+                // Long enough for leases that they were granted just now to end.
+                persist(Duration::from_millis(TTL + 150) + pause / 3).await;
                 for at in &clients {
                     self.clients[*at].process.go_on();
                 }
@@ -114,7 +112,7 @@ impl Stage {
                 for at in &nodes {
                     self.nodes()[*at].stall();
                 }
-                sleep(pause).await;
+                persist(pause).await;
                 for at in &nodes {
                     self.nodes()[*at].resume();
                 }
@@ -123,7 +121,7 @@ impl Stage {
                 for at in &nodes {
                     self.nodes()[*at].kill();
                 }
-                sleep(pause / 2).await;
+                persist(pause / 2).await;
                 for at in &nodes {
                     self.nodes()[*at].boot();
                 }
@@ -133,13 +131,13 @@ impl Stage {
                     let _: String = self.nodes()[at].command(&["FLUSHALL"]);
                 }
             }
-            StopLine => {
-                self.line.stall();
-                sleep(pause).await;
-                self.line.resume();
+            StopQueue => {
+                self.state_role.stall();
+                persist(pause).await;
+                self.state_role.resume();
             }
-            WipeLine => {
-                let _: String = self.line.command(&["FLUSHALL"]);
+            WipeQueue => {
+                let _: String = self.state_role.command(&["FLUSHALL"]);
             }
             CutLinks => self.disturb(&links, Proxy::cut, pause).await,
             StallLinks => self.disturb(&links, Proxy::stall, pause).await,
@@ -150,14 +148,20 @@ impl Stage {
         for at in links {
             how(&self.links[*at]);
         }
-        sleep(pause).await;
+        persist(pause).await;
         for at in links {
             self.links[*at].heal();
         }
     }
 }
 
-/// One to `most` different indices below `length`.
+/// Lets a fault persist.
+async fn persist(time: Duration) {
+    // The duration belongs to the fault, so there is no condition to wait for.
+    tokio::time::sleep(time).await;
+}
+
+/// Between 1 and `most` different indices below `length`.
 fn some(length: usize, most: usize, random: &mut Random) -> Vec<usize> {
     let mut all: Vec<usize> = (0..length).collect();
     (0..=random.index(most)).map(|_| all.swap_remove(random.index(all.len()))).collect()

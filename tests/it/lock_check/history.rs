@@ -1,4 +1,4 @@
-//! What happened, as the clients saw it: one line of JSON per event, so that a run can be studied afterwards.
+//! The events of a run as the clients saw them: one line of JSON each, for later study.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use super::faults::Fault;
 
-/// A question to a replica that named a lock, and its answer. Times are microseconds of [`super::clock`].
+/// A request to a replica that named a lock, and its response. Times are microseconds of [`super::clock`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Exchange {
     /// Unique in a run: a client that was killed has a successor with another number.
     pub client: usize,
     pub name: String,
-    /// When the question left.
+    /// When the request was sent.
     pub sent: u64,
-    /// When the answer was there, or the client gave up.
+    /// When the response arrived, or the client gave up.
     pub received: u64,
     /// The fencing token that was granted, or that the write carried.
     pub fence: u64,
 }
 
-/// What became of a write to what the lock protects.
+/// The outcome of a write to what the lock protects.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Accepted,
     /// The target has seen a higher token.
     Refused,
-    /// No answer, or one that leaves it open.
+    /// No response, or an indefinite one.
     Unknown,
 }
 
@@ -41,22 +41,22 @@ pub enum Event {
         exchange: Exchange,
         valid_until: u64,
     },
-    /// A client goes on to rely on its last grant, without a gap.
+    /// A client continues to rely on its last grant, without a gap.
     Extended { client: usize, valid_until: u64 },
     /// A client is about to release its last grant.
     Ended { client: usize, at: u64 },
-    /// A lock was not granted: the status of the answer, or 0 without one.
+    /// A lock was not granted: the status of the response, or 0 without one.
     Denied { client: usize, name: String, sent: u64, received: u64, status: u16 },
-    /// A client went away without waiting for the answer.
+    /// A client disconnected without waiting for the response.
     Abandoned { client: usize, name: String, sent: u64 },
     Wrote {
         #[serde(flatten)]
         exchange: Exchange,
         outcome: Outcome,
     },
-    /// Something was done to the processes or their links, and healed.
+    /// A fault was injected and healed.
     Suffered { fault: Fault, struck: u64, healed: u64 },
-    /// What the target held in the end: the token of the last write.
+    /// The final value of the target: the token of the last write.
     Kept { name: String, fence: u64 },
 }
 
@@ -135,7 +135,7 @@ pub fn save(events: &[Event], folder: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// What [`save`] wrote.
+/// Reads the output of [`save`].
 pub fn load(path: &Path) -> Vec<Event> {
     let text = std::fs::read_to_string(path).expect("a history");
     text.lines().map(Event::from_line).collect()

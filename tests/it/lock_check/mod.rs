@@ -1,5 +1,5 @@
-//! Are the locks locks? Seeded load by real processes while they, their Redis and their links are stopped, killed,
-//! emptied and cut; the recorded history is judged by a checker that is itself tried on broken locks.
+//! Do the locks exclude? Real processes generate a seeded load while they, their Redis servers and their links are
+//! stopped, killed, emptied and cut. A checker, which is itself tested on broken locks, examines the recorded history.
 //!
 //! `GTX_LOCK_CHECK_SEED` repeats a run's choices (not the scheduler's). `GTX_LOCK_CHECK=long` is the form of
 //! `make lock-check`; `calm` is the short form without faults. The history of a run that fails is left in
@@ -26,23 +26,23 @@ use random::Random;
 use stage::Stage;
 use verdict::Verdict;
 
-/// For each grant: several times what two cores need that have nothing else to do.
+/// The time limit for each grant: several times what two idle cores need.
 const PATIENCE: Duration = Duration::from_millis(9);
 
-/// How much is run.
+/// The size of a run.
 struct Size {
-    /// Until there are so many grants ...
+    /// The run ends after this many grants ...
     grants: usize,
-    /// ... and each fault has struck so often ...
+    /// ... and this many rounds of faults ...
     rounds: usize,
-    /// ... but no longer.
+    /// ... or after this time.
     limit: Duration,
-    /// Fewer grants would prove nothing: the run fails, however clean it is.
+    /// With fewer grants the run fails, even without violations.
     least: usize,
 }
 
 impl Size {
-    /// For every commit, or in the long form with ten times as much.
+    /// The short form is for every commit; the long form is ten times as long.
     fn of(form: Option<&str>, grants: usize) -> Self {
         let limit = PATIENCE * u32::try_from(grants).expect("a number of grants");
         let short = Self { grants, rounds: 2, limit, least: grants / 5 };
@@ -70,7 +70,8 @@ async fn five_lock_nodes_never_have_two_holders() {
     run(5, 10_000).await;
 }
 
-/// Without `nodes` the state role's Redis keeps the locks, and its data when it is killed. Lock nodes keep nothing.
+/// Without `nodes`, the Redis of the state role keeps the locks, and it keeps its data when it is killed. Lock nodes
+/// lose theirs.
 async fn run(nodes: usize, grants: usize) {
     let setting = |wanted| std::env::vars().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let seed = setting("GTX_LOCK_CHECK_SEED").map_or(1, |seed| seed.parse().expect("a number"));
@@ -81,6 +82,7 @@ async fn run(nodes: usize, grants: usize) {
     let mut random = Random::new(seed);
     let mut deck = Deck::new(nodes > 0);
     while (stage.record.grants() < size.grants || deck.rounds < size.rounds) && started.elapsed() < size.limit {
+        // The load runs undisturbed between two faults.
         tokio::time::sleep(Duration::from_millis(300 + random.below(600))).await;
         if size.rounds > 0 {
             let fault = deck.draw(&mut random);

@@ -1,4 +1,4 @@
-//! A process to be stopped, continued and killed; it ends with the test.
+//! A process that can be paused, continued and killed. It ends with the test.
 
 use std::process::{Child, Command};
 
@@ -11,7 +11,7 @@ impl Process {
         Self(command.spawn().expect("the process starts"))
     }
 
-    /// SIGSTOP: it does nothing any more, but its sockets stay.
+    /// SIGSTOP: the process is paused, but its sockets stay open.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
@@ -21,7 +21,7 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// SIGKILL: no goodbye.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -1,4 +1,4 @@
-//! Choices that a seed repeats.
+//! Random choices that a seed reproduces.
 
 /// Source: Sebastiano Vigna, `SplitMix64`, public domain.
 pub struct Random(u64);
@@ -25,7 +25,7 @@ impl Random {
         usize::try_from(self.below(u64::try_from(length).expect("small"))).expect("small")
     }
 
-    /// True in `percent` of all cases.
+    /// True with a probability of `percent`.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

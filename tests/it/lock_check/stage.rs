@@ -1,4 +1,4 @@
-//! The processes of a run: three replicas, 16 processes of clients, Redis for locks, lines and values.
+//! The processes of a run: three replicas, 16 client processes, Redis servers for locks, queues and values.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ const SERVICES: usize = 3;
 const CLIENT_PROCESSES: usize = 16;
 const NAMES: usize = 4;
 
-/// A Redis that keeps what it has said when it is killed: it hands it to the kernel before it answers.
+/// A Redis that keeps its data when it is killed: it hands writes to the kernel before it responds.
 const DURABLE: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
-/// One that is empty when it comes back.
+/// A Redis that restarts empty.
 const FORGETFUL: &[&str] = &["--save", "", "--appendonly", "no"];
 
 pub struct Stage {
-    /// The Redis of the state role: it keeps the line of waiters, and the locks where there are no lock nodes.
-    pub line: RedisServer,
+    /// The Redis of the state role. It keeps the queues, and without lock nodes also the locks.
+    pub state_role: RedisServer,
     lock_nodes: Vec<RedisServer>,
-    /// The Redis of the cache role: it keeps what the locks protect.
+    /// The Redis of the cache role. It keeps what the locks protect.
     _values: RedisServer,
     pub services: Vec<Service>,
     /// Between the first replica and each Redis.
@@ -40,13 +40,16 @@ pub struct Stage {
 impl Stage {
     /// Starts everything but the clients.
     pub fn set(nodes: usize, seed: u64) -> Self {
-        let line = RedisServer::with_options(DURABLE);
+        let state_role = RedisServer::with_options(DURABLE);
         let values = RedisServer::with_options(FORGETFUL);
         let lock_nodes: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::with_options(FORGETFUL)).collect();
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let links: Vec<Proxy> =
-            [&line, &values].into_iter().chain(&lock_nodes).map(|server| Proxy::start(&server.socket())).collect();
-        let direct: Vec<String> = [&line, &values].into_iter().chain(&lock_nodes).map(RedisServer::url).collect();
+        let links: Vec<Proxy> = [&state_role, &values]
+            .into_iter()
+            .chain(&lock_nodes)
+            .map(|server| Proxy::start(&server.socket()))
+            .collect();
+        let direct: Vec<String> = [&state_role, &values].into_iter().chain(&lock_nodes).map(RedisServer::url).collect();
         let linked: Vec<String> = links.iter().map(Proxy::url).collect();
         let services = (0..SERVICES)
             .map(|at| {
@@ -57,7 +60,7 @@ impl Stage {
             })
             .collect();
         Self {
-            line,
+            state_role,
             lock_nodes,
             _values: values,
             services,
@@ -71,12 +74,12 @@ impl Stage {
         }
     }
 
-    /// Where the leases are kept.
+    /// The servers that keep the leases.
     pub fn nodes(&mut self) -> &mut [RedisServer] {
-        if self.lock_nodes.is_empty() { std::slice::from_mut(&mut self.line) } else { &mut self.lock_nodes }
+        if self.lock_nodes.is_empty() { std::slice::from_mut(&mut self.state_role) } else { &mut self.lock_nodes }
     }
 
-    /// As many nodes as may be away; of one, that one: then nothing is granted.
+    /// How many nodes may fail at a time. The only node may, too; then no lock is granted.
     pub fn minority(&mut self) -> usize {
         (self.nodes().len() / 2).max(1)
     }
@@ -101,7 +104,7 @@ impl Stage {
                 let client = self.started * SERVICES + service;
                 Orders {
                     client,
-                    // Always the same: a lock that is stuck does not take the clients of the others along.
+                    // Always the same lock, so that a stuck lock does not affect the clients of the others.
                     name: name((at * SERVICES + service) % NAMES),
                     port: self.services[service].port,
                     seed: self.seed ^ (u64::try_from(client).expect("small") << 32),
@@ -113,7 +116,7 @@ impl Stage {
         ClientProcess::start(&orders, &self.record)
     }
 
-    /// Sends the clients home, and looks at what the targets hold.
+    /// Stops the clients and records what the targets hold.
     pub fn end(&mut self) -> Vec<Event> {
         self.clients.iter_mut().for_each(ClientProcess::dismiss);
         self.clients.iter_mut().for_each(ClientProcess::end);
@@ -124,7 +127,7 @@ impl Stage {
         self.record.events()
     }
 
-    /// What a lock protects, from the first replica that says it: one may just have been started.
+    /// What a lock protects, from the first replica that responds: one may have just started.
     fn kept(&self, name: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -135,6 +138,7 @@ impl Stage {
                     _ => assert!(Instant::now() < deadline, "no replica says what {name} protects"),
                 }
             }
+            // A pause between polls, so that the loop does not slow the starting replica down.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -151,9 +155,9 @@ fn name(number: usize) -> String {
 
 /// `servers`: the state role's URL, the cache role's, and those of the lock nodes.
 fn configuration(servers: &[String]) -> String {
-    let (line, values, nodes) = (&servers[0], &servers[1], &servers[2..]);
+    let (state_role, values, nodes) = (&servers[0], &servers[1], &servers[2..]);
     format!(
-        "[http]\nworkers = 1\n[redis]\nurl = {line:?}\n[redis.cache]\nurl = {values:?}\n\
+        "[http]\nworkers = 1\n[redis]\nurl = {state_role:?}\n[redis.cache]\nurl = {values:?}\n\
          [locks]\nmax_ttl = \"500ms\"\nnamed = []\nnodes = {nodes:?}\n"
     )
 }

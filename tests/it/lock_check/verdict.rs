@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The result of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -12,7 +12,7 @@ use crate::support::build_directory;
 pub struct Verdict {
     pub grants: usize,
     pub violations: Vec<Violation>,
-    /// Where the history of a run with violations was left.
+    /// The history file of a run with violations.
     pub left_at: Option<PathBuf>,
     contended: usize,
     /// Accepted, refused, unknown.
@@ -21,7 +21,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges a run; `name` is that of the file which explains a failure.
+    /// Checks a run; `name` is the name of the history file.
     pub fn of(events: &[Event], name: &str) -> Self {
         let history = History::new(events);
         let violations = check(&history);

@@ -1,12 +1,12 @@
--- Let a lock node's server sit out what it may have forgotten, from when it is first seen on, and say for how long yet.
--- KEYS[1] record  see vote.lua, which keeps it as well
+-- Start the quarantine of a lock node that is new, was emptied or has restarted, and return how much of it is left.
+-- KEYS[1] record  see vote.lua, which maintains it too
 -- ARGV[1] now, Unix ms, or empty for Redis's own clock
--- ARGV[2] quarantine, ms: how long a server stays out that may have forgotten its votes
+-- ARGV[2] quarantine, ms: how long a server that may have forgotten its votes does not vote
 -- ARGV[3] 1 if the server loses nothing when it restarts, else 0
--- Returns for how many ms the server does not vote yet; 0 when it votes.   O(1)
-assert(#KEYS == 1 and #ARGV == 3, "enroll: 1 key, 3 arguments")
+-- Returns the rest of the quarantine, ms; 0 if the server votes.   O(1)
+assert(#KEYS == 1 and #ARGV == 3, "register_node: 1 key, 3 arguments")
 local record, quarantine = KEYS[1], tonumber(ARGV[2])
-assert(quarantine, "enroll: numbers")
+assert(quarantine, "register_node: numbers")
 local now
 if ARGV[1] == '' then
   local time = redis.call('TIME')

@@ -1,13 +1,13 @@
--- Free a lease whoever holds it, raise the fence above its holder, and let the next one have its turn.
+-- Free a lock regardless of its holder, raise its fence above that holder, and start the turn of the first waiter.
 -- KEYS[1] lease  KEYS[2] fence  KEYS[3] holder  KEYS[4] queue  KEYS[5] turn: see acquire.lua
--- ARGV[1] now, Unix ms, or empty for Redis's own clock        ARGV[2] life of the fence, ms
+-- ARGV[1] now, Unix ms, or empty for Redis's own clock        ARGV[2] TTL of the fence, ms
 -- ARGV[3] length of a turn, ms                                ARGV[4] channel that announces turns
--- Returns {held, fence, owner, ends_us}: 1 if somebody held it, the fence now, the former holder's name or empty, the
--- end under which it is listed or empty.   O(log waiters)
-assert(#KEYS == 5 and #ARGV == 4, "force: 5 keys, 4 arguments")
+-- Returns {held, fence, owner, ends_us}: 1 if the lock was held, the raised fence, the former holder's name or empty,
+-- the end under which the index lists the lease or empty.   O(log waiters)
+assert(#KEYS == 5 and #ARGV == 4, "force_release: 5 keys, 4 arguments")
 local lease, fence, holder, queue, turn = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local fence_ms, turn_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-assert(fence_ms and turn_ms, "force: numbers")
+assert(fence_ms and turn_ms, "force_release: numbers")
 local now_us
 if ARGV[1] == '' then
   local time = redis.call('TIME')

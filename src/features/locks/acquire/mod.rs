@@ -1,0 +1,158 @@
+//! Acquiring a lock: the validated request, the outcome of one attempt, and the operation in `service.rs`.
+
+mod service;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::config::{LocksConfig, MIN_TTL};
+use super::error::LockError;
+use super::model::{AcquireAllRequest, AcquireRequest, MAX_TOGETHER, Resource, Votes};
+pub(super) use service::AcquiredLease;
+
+/// A complete request to acquire one lock, within the limits of `[locks]`.
+#[derive(Clone, Debug)]
+pub(super) struct AcquireSpec {
+    pub resource: Resource,
+    pub ttl: Duration,
+    /// Zero does not wait.
+    pub wait: Duration,
+    /// Empty if the holder has no name.
+    pub owner: String,
+    /// JSON, or empty.
+    pub metadata: String,
+}
+
+/// Whether an attempt that finds the lock held joins the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WaitMode {
+    NoWait,
+    /// Join the queue with a ticket of this name for `wait` from now.
+    Join {
+        name: String,
+        wait: Duration,
+    },
+    /// Keep an existing entry for `wait` from now.
+    Keep {
+        entry: QueueEntry,
+        wait: Duration,
+    },
+}
+
+/// A position in a lock's queue, as Redis stores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct QueueEntry {
+    /// `<deadline ms>:<name>`.
+    pub ticket: String,
+    /// Unix microseconds, made unique within the queue.
+    pub arrival: u64,
+}
+
+/// The outcome of one attempt to acquire a lock.
+///
+/// `remaining` is the time until the lease, or the turn of the first waiter, ends; `None` if the lease never expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AcquireOutcome {
+    Granted {
+        fence: u64,
+        /// See [`Extension::ends_us`](super::scripts::Extension::ends_us).
+        ends_us: Option<u64>,
+        votes: Votes,
+    },
+    Held {
+        remaining: Option<Duration>,
+    },
+    Queued {
+        remaining: Option<Duration>,
+        entry: QueueEntry,
+    },
+    QueueFull,
+}
+
+impl AcquireSpec {
+    /// Completes a request with the defaults of its named lock.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`] naming the field.
+    pub(super) fn new(config: &LocksConfig, resource: Resource, request: AcquireRequest) -> Result<Self, LockError> {
+        let named = config.named(resource.as_str());
+        let ttl = lease_ttl(config, &resource, request.ttl_ms, named.map(|lock| lock.ttl.duration()))?;
+        let wait = match request.wait_ms {
+            Some(ms) => Duration::from_millis(ms),
+            None => named.map(super::config::NamedLock::wait).unwrap_or_default(),
+        };
+        let max_wait = config.max_wait;
+        if wait > max_wait.duration() {
+            let rule = format!("must be at most {}, got {}", max_wait.as_millis(), wait.as_millis());
+            return Err(invalid("/wait_ms", rule));
+        }
+        // Maps of JSON values always serialise.
+        let metadata = request.metadata.map(|map| serde_json::to_string(&map).unwrap_or_default()).unwrap_or_default();
+        let limit = config.metadata_limit;
+        if metadata.len() > limit.as_usize() {
+            let rule = format!("must have at most {} bytes, got {}", limit.bytes(), metadata.len());
+            return Err(invalid("/metadata", rule));
+        }
+        let owner = request.owner.map(|owner| owner.as_str().to_owned()).unwrap_or_default();
+        Ok(Self { resource, ttl, wait, owner, metadata })
+    }
+
+    /// One spec for each resource, sorted by name; none of them waits.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`] naming the field.
+    pub(super) fn all(config: &LocksConfig, request: AcquireAllRequest) -> Result<Vec<Self>, LockError> {
+        let AcquireAllRequest { resources, ttl_ms, owner, metadata } = request;
+        let count = resources.len();
+        if count == 0 || count > MAX_TOGETHER {
+            return Err(invalid("/resources", format!("must name 1 to {MAX_TOGETHER} resources, got {count}")));
+        }
+        let sorted: BTreeSet<Resource> = resources.into_iter().collect();
+        if sorted.len() < count {
+            return Err(invalid("/resources", "must all be different".to_owned()));
+        }
+        let one = |resource| {
+            let (owner, metadata) = (owner.clone(), metadata.clone());
+            Self::new(config, resource, AcquireRequest { ttl_ms: Some(ttl_ms), wait_ms: Some(0), owner, metadata })
+        };
+        sorted.into_iter().map(one).collect()
+    }
+
+    /// The spec for a lock node that lost a lease which a majority still has.
+    pub(super) fn restore(resource: &Resource, ttl: Duration) -> Self {
+        Self { resource: resource.clone(), ttl, wait: Duration::ZERO, owner: String::new(), metadata: String::new() }
+    }
+}
+
+/// The lease that an extension asks for.
+///
+/// # Errors
+/// [`LockError::Invalid`] naming the field.
+pub(super) fn extension_ttl(
+    config: &LocksConfig,
+    resource: &Resource,
+    ttl_ms: Option<u64>,
+) -> Result<Duration, LockError> {
+    lease_ttl(config, resource, ttl_ms, config.named(resource.as_str()).map(|lock| lock.extension().duration()))
+}
+
+fn lease_ttl(
+    config: &LocksConfig,
+    resource: &Resource,
+    ttl_ms: Option<u64>,
+    default: Option<Duration>,
+) -> Result<Duration, LockError> {
+    let Some(ttl) = ttl_ms.map(Duration::from_millis).or(default) else {
+        return Err(invalid("/ttl_ms", "is missing; only named locks have a default".to_owned()));
+    };
+    let max = config.max_ttl(resource.as_str());
+    if ttl < MIN_TTL.duration() || ttl > max.duration() {
+        let rule = format!("must be between {} and {}, got {}", MIN_TTL.as_millis(), max.as_millis(), ttl.as_millis());
+        return Err(invalid("/ttl_ms", rule));
+    }
+    Ok(ttl)
+}
+
+fn invalid(field: &'static str, rule: String) -> LockError {
+    LockError::Invalid { field, rule }
+}

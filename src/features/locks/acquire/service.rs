@@ -1,0 +1,258 @@
+//! The operation: acquire one lock immediately or from the queue, or several together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use super::super::error::LockError;
+use super::super::local_waiters::ticket_name;
+use super::super::metrics::Attempt;
+use super::super::model::{AcquireAllRequest, AcquireRequest, LockGrant, Resource, Token, Votes};
+use super::super::release_guard::{LeaseState, PendingLease};
+use super::super::scripts::Ownership;
+use super::super::service::LockService;
+use super::super::validity::{GrantedLease, RequestTime};
+use super::{AcquireOutcome, AcquireSpec, WaitMode};
+use crate::redis::{FaultKind, Outcome, RedisFault};
+
+impl LockService {
+    /// Completes a request with defaults and checks it against the limits.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`] naming the field.
+    pub(in super::super) fn acquire_spec(
+        &self,
+        resource: Resource,
+        request: AcquireRequest,
+    ) -> Result<AcquireSpec, LockError> {
+        AcquireSpec::new(&self.config, resource, request)
+    }
+
+    /// Leases a resource to a new random token, and waits in the queue if the spec says so.
+    ///
+    /// Cost: one script call. A waiter calls again when it is woken, not in a loop. The lease runs from the moment when
+    /// Redis stores it, so the grant's validity is the lease minus that call's round trip and minus 1 % + 2 ms for
+    /// clock drift.
+    ///
+    /// # Errors
+    /// - [`LockError::Held`] if another client holds the lock, or is ahead in the queue, until the wait is over.
+    /// - [`LockError::TooManyWaiters`] if the queue is full; [`LockError::Interrupted`] if the replica stops.
+    /// - [`LockError::TooLate`] if the round trip took the whole lease.
+    /// - [`LockError::Unavailable`] if too few lock nodes agreed.
+    /// - [`LockError::Redis`] if Redis failed. A lease that may have been granted is released in the background.
+    ///
+    /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
+    pub(in super::super) async fn acquire(self: &Arc<Self>, spec: &AcquireSpec) -> Result<LockGrant, LockError> {
+        let lease = self.acquire_lease(spec).await?;
+        let grant = lease.grant()?;
+        lease.pending.keep();
+        Ok(grant)
+    }
+
+    /// Leases every resource or none, without waiting. They are acquired in the order of their names, so of several
+    /// clients that want some of the same locks, one always succeeds.
+    ///
+    /// # Errors
+    /// [`LockError::Invalid`], and those of [`LockService::acquire`]. Every lock that was acquired before the error is
+    /// released.
+    pub(in super::super) async fn acquire_all(
+        self: &Arc<Self>,
+        request: AcquireAllRequest,
+    ) -> Result<Vec<LockGrant>, LockError> {
+        let specs = AcquireSpec::all(&self.config, request)?;
+        let mut leases = Vec::with_capacity(specs.len());
+        let acquired = async {
+            for spec in &specs {
+                leases.push(self.acquire_lease(spec).await?);
+            }
+            // The first lease has aged while the last one was acquired, so validity is calculated now.
+            leases.iter().map(AcquiredLease::grant).collect::<Result<Vec<_>, LockError>>()
+        };
+        let grants = acquired.await;
+        if grants.is_ok() {
+            for lease in leases {
+                lease.pending.keep();
+            }
+        } else {
+            join_all(leases.into_iter().map(|lease| self.release_lease(lease))).await;
+        }
+        grants
+    }
+
+    /// Acquires a lease that is released when it is dropped.
+    ///
+    /// # Errors
+    /// Those of [`LockService::acquire`], other than [`LockError::TooLate`].
+    pub(in super::super) async fn acquire_lease(
+        self: &Arc<Self>,
+        spec: &AcquireSpec,
+    ) -> Result<AcquiredLease, LockError> {
+        let mut attempt = self.metrics.attempt();
+        let acquired = if spec.wait.is_zero() {
+            self.acquire_immediately(spec).await
+        } else {
+            self.acquire_from_queue(spec, &mut attempt).await
+        };
+        attempt.finish(&acquired);
+        acquired
+    }
+
+    /// Releases a lease; if that fails, the release queue retries in the background.
+    pub(in super::super) async fn release_lease(&self, acquired: AcquiredLease) {
+        let AcquiredLease { mut pending, lease } = acquired;
+        if let Ok(ownership) = self.backend.release(&lease.resource, &lease.token, None).await {
+            pending.state = LeaseState::NotHeld;
+            if let Ownership::Held(ends_us) = ownership {
+                self.metrics.released.inc();
+                self.index.released(lease.resource, ends_us);
+            }
+        }
+    }
+
+    async fn acquire_immediately(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {
+        let (pending, outcome) = self.attempt(self.pending_lease(spec)?, spec, WaitMode::NoWait).await?;
+        match outcome {
+            AcquireOutcome::Granted { fence, votes, .. } => Ok(self.acquired(spec, pending, fence, votes)),
+            AcquireOutcome::Held { remaining } | AcquireOutcome::Queued { remaining, .. } => Err(held(spec, remaining)),
+            AcquireOutcome::QueueFull => Err(LockError::TooManyWaiters),
+        }
+    }
+
+    async fn acquire_from_queue(
+        self: &Arc<Self>,
+        spec: &AcquireSpec,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<AcquiredLease, LockError> {
+        let deadline = Instant::now() + spec.wait;
+        let name = ticket_name().map_err(no_randomness)?;
+        let queue = self.backend.queue_name(&spec.resource);
+        // Before the first attempt, so that no wake-up is missed.
+        let waiter = self.waiters.join(&queue, &name).ok_or(LockError::TooManyWaiters)?;
+        let mut pending = self.pending_lease(spec)?;
+        let mut entry = None;
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let mode = match entry.clone() {
+                None => WaitMode::Join { name: name.clone(), wait },
+                Some(entry) => WaitMode::Keep { entry, wait },
+            };
+            let (again, outcome) = self.attempt(pending, spec, mode).await?;
+            pending = again;
+            let remaining = match outcome {
+                AcquireOutcome::Granted { fence, votes, .. } => return Ok(self.acquired(spec, pending, fence, votes)),
+                AcquireOutcome::QueueFull => return Err(LockError::TooManyWaiters),
+                AcquireOutcome::Held { remaining } => remaining,
+                AcquireOutcome::Queued { remaining, entry: given } => {
+                    entry = Some(given);
+                    remaining
+                }
+            };
+            attempt.record_wait();
+            waiter.note_remaining(remaining);
+            tokio::select! {
+                () = waiter.woken() => {}
+                () = tokio::time::sleep_until(deadline.into()) => return Err(held(spec, remaining)),
+                () = self.phase.draining() => return Err(LockError::Interrupted),
+            }
+        }
+    }
+
+    /// Makes one attempt. It runs to its end even if the client disconnects, and then releases what it was granted.
+    async fn attempt(
+        self: &Arc<Self>,
+        pending: PendingLease,
+        spec: &AcquireSpec,
+        mode: WaitMode,
+    ) -> Result<(PendingLease, AcquireOutcome), LockError> {
+        let (sender, receiver) = oneshot::channel();
+        let (this, spec) = (Arc::clone(self), spec.clone());
+        self.tasks.spawn_connection(async move {
+            // If the receiver is gone, the pending lease is dropped here, after its state is known.
+            let _ = sender.send(this.attempt_to_the_end(pending, &spec, &mode).await);
+        });
+        receiver.await.unwrap_or_else(|_| Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()))
+    }
+
+    async fn attempt_to_the_end(
+        &self,
+        mut pending: PendingLease,
+        spec: &AcquireSpec,
+        mode: &WaitMode,
+    ) -> Result<(PendingLease, AcquireOutcome), LockError> {
+        pending.requested = RequestTime::now(&self.clock);
+        pending.state = LeaseState::Unknown;
+        let outcome = self.backend.acquire(spec, &pending.token, mode).await.inspect_err(|error| {
+            if matches!(error, LockError::Redis(fault) if fault.outcome == Outcome::NotApplied) {
+                pending.state = LeaseState::NotHeld;
+            }
+        })?;
+        pending.state = LeaseState::NotHeld;
+        match &outcome {
+            AcquireOutcome::Granted { ends_us, .. } => {
+                (pending.state, pending.ticket) = (LeaseState::Held, None);
+                if let Some(ends_us) = *ends_us {
+                    self.index.granted(spec.resource.clone(), ends_us, spec.ttl);
+                }
+            }
+            AcquireOutcome::Held { remaining } => self.report_overlong(&spec.resource, *remaining),
+            AcquireOutcome::Queued { entry, .. } => pending.ticket = Some(entry.ticket.clone()),
+            AcquireOutcome::QueueFull => {}
+        }
+        Ok((pending, outcome))
+    }
+
+    fn pending_lease(&self, spec: &AcquireSpec) -> Result<PendingLease, LockError> {
+        let token = Token::random().map_err(no_randomness)?;
+        Ok(PendingLease::new(&self.releases, spec, token, RequestTime::now(&self.clock)))
+    }
+
+    fn acquired(&self, spec: &AcquireSpec, pending: PendingLease, fence: u64, votes: Votes) -> AcquiredLease {
+        let lease = GrantedLease {
+            requested: pending.requested,
+            resource: spec.resource.clone(),
+            token: pending.token.clone(),
+            fencing_token: fence,
+            ttl: spec.ttl,
+            votes,
+            guarantee: self.backend.guarantee(),
+        };
+        AcquiredLease { pending, lease }
+    }
+
+    /// Reports a lease that lasts longer than any that this service grants: a clock jumped back, or another program
+    /// acquired it. A lease that never expires is certainly another program's.
+    fn report_overlong(&self, resource: &Resource, remaining: Option<Duration>) {
+        let longest = self.config.longest_lease();
+        if let Some(remaining) = remaining.filter(|remaining| *remaining > longest) {
+            self.metrics.overlong.inc();
+            tracing::warn!(%resource, ?remaining, "lease is longer than any that this service grants");
+        }
+    }
+}
+
+/// A lease that the service holds for a client; released in the background when dropped.
+#[derive(Debug)]
+pub(in super::super) struct AcquiredLease {
+    pending: PendingLease,
+    lease: GrantedLease,
+}
+
+impl AcquiredLease {
+    /// The grant, with the validity that is left at this moment.
+    ///
+    /// # Errors
+    /// [`LockError::TooLate`] if nothing is left of the lease.
+    pub(in super::super) fn grant(&self) -> Result<LockGrant, LockError> {
+        self.lease.grant()
+    }
+}
+
+fn held(spec: &AcquireSpec, remaining: Option<Duration>) -> LockError {
+    LockError::Held { resource: spec.resource.clone(), remaining }
+}
+
+fn no_randomness(error: getrandom::Error) -> LockError {
+    LockError::Redis(RedisFault::new(FaultKind::Internal, Outcome::NotApplied).caused_by(error))
+}

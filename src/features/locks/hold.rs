@@ -1,0 +1,81 @@
+//! A lock that the service extends for a connected client until the connection ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::acquire::{AcquireSpec, AcquiredLease};
+use super::error::LockError;
+use super::model::{LockGrant, millis};
+use super::service::LockService;
+
+impl LockService {
+    /// Acquires a lock to be extended; released in the background if it is dropped.
+    ///
+    /// # Errors
+    /// Those of [`LockService::acquire`].
+    pub(super) async fn hold(self: &Arc<Self>, spec: &AcquireSpec) -> Result<HeldLock, LockError> {
+        let lease = self.acquire_lease(spec).await?;
+        let grant = lease.grant()?;
+        let now = Instant::now();
+        Ok(HeldLock {
+            locks: Arc::clone(self),
+            lease,
+            ttl: spec.ttl,
+            valid_until: now + Duration::from_millis(grant.validity_ms),
+            extend_at: now + spec.ttl / 3,
+            grant,
+        })
+    }
+}
+
+/// A held lock and the schedule of its extensions.
+pub(super) struct HeldLock {
+    locks: Arc<LockService>,
+    lease: AcquiredLease,
+    grant: LockGrant,
+    ttl: Duration,
+    valid_until: Instant,
+    extend_at: Instant,
+}
+
+impl HeldLock {
+    pub(super) fn grant(&self) -> &LockGrant {
+        &self.grant
+    }
+
+    /// Resolves when [`HeldLock::extend`] is due: after every third of the lease, sooner after a failure.
+    pub(super) async fn extension_due(&self) {
+        tokio::time::sleep_until(self.extend_at.min(self.valid_until).into()).await;
+    }
+
+    /// Extends the lease. Returns `false` if Redis failed but the lease is still valid, so that another attempt is due.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`] if the holder must not rely on the lock any more.
+    pub(super) async fn extend(&mut self) -> Result<bool, LockError> {
+        let LockGrant { resource, token, .. } = self.grant.clone();
+        let lost = LockError::Lost { resource: resource.clone() };
+        let extension = self.locks.extend(resource, token, Some(millis(self.ttl)));
+        match tokio::time::timeout_at(self.valid_until.into(), extension).await {
+            Ok(Ok(grant)) => {
+                let now = Instant::now();
+                self.valid_until = now + Duration::from_millis(grant.validity_ms);
+                self.extend_at = now + self.ttl / 3;
+                self.grant = grant;
+                Ok(true)
+            }
+            Ok(Err(LockError::Lost { .. })) | Err(_) => Err(lost),
+            Ok(Err(_)) if Instant::now() >= self.valid_until => Err(lost),
+            // Redis may recover while the lease lasts.
+            Ok(Err(_)) => {
+                self.extend_at = Instant::now() + self.ttl / 12;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Releases the lock; if that fails, in the background.
+    pub(super) async fn release(self) {
+        self.locks.release_lease(self.lease).await;
+    }
+}

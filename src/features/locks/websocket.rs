@@ -1,0 +1,221 @@
+//! `GET /locks/{resource}/hold`: a WebSocket that holds a lock as long as it is open.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::acquire::AcquireSpec;
+use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
+use super::hold::HeldLock;
+use super::model::{AcquireRequest, HoldQuery, LockGrant, ResourcePath, millis};
+use super::service::LockService;
+use crate::http::extract::{Path, Query};
+use crate::http::problem::Problem;
+
+/// Clients send only pings and closes, whose frames have at most 125 bytes.
+const MAX_MESSAGE: usize = 1 << 10;
+/// The most bytes that a client may leave unread before its connection counts as lost.
+const MAX_UNREAD: usize = 64 << 10;
+
+/// RFC 6455: the replica stops.
+const GOING_AWAY: u16 = 1001;
+/// RFC 6455: the client sent data.
+const UNSUPPORTED_DATA: u16 = 1003;
+/// Private range: the lock was not granted.
+const LOCK_REFUSED: u16 = 4409;
+/// Private range: the lock is lost.
+const LOCK_LOST: u16 = 4410;
+
+/// Hold a lock with a WebSocket.
+///
+/// The service acquires the lock, extends it after every third of its lease, and releases it when the socket closes or
+/// the client no longer answers pings. It sends JSON text messages: `{"event":"acquired", ...}` and
+/// `{"event":"extended", ...}` with the fields of a grant, `{"event":"refused","code":...}` before close code 4409, and
+/// `{"event":"lost"}` before close code 4410. A replica that stops closes with 1001. Clients must not send data; data
+/// closes the socket with 1003.
+#[utoipa::path(get, path = "/locks/{resource}/hold", tag = "locks", operation_id = "hold_lock",
+    params(ResourcePath, HoldQuery),
+    responses((status = 101, description = "The socket is open. The first message says whether the lock is held")))]
+pub(super) async fn hold_lock(
+    State(locks): State<Arc<LockService>>,
+    Path(path): Path<ResourcePath>,
+    Query(query): Query<HoldQuery>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let HoldQuery { ttl_ms, wait_ms, owner } = query;
+    let request = AcquireRequest { ttl_ms, wait_ms, owner, metadata: None };
+    let spec = locks.acquire_spec(path.resource, request).map_err(LockError::into_query_problem)?;
+    let upgrade = upgrade.map_err(|rejection| {
+        Problem::new(&LOCK_UPGRADE_REQUIRED)
+            .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .caused_by(rejection)
+    })?;
+    let upgrade = upgrade
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_UNREAD);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let (tasks, connection) = (locks.tasks.clone(), HoldConnection { socket, ttl: spec.ttl });
+        // A task, so that a stopping replica waits until the lock is released.
+        tasks.spawn("locks.hold", move |_| connection.run(locks, spec));
+    }))
+}
+
+/// A message to the client.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Acquired(&'a LockGrant),
+    Extended(&'a LockGrant),
+    Refused {
+        code: &'static str,
+        detail: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    Lost,
+}
+
+/// The WebSocket of one held lock.
+struct HoldConnection {
+    socket: WebSocket,
+    /// The lease; a message may take a third of it to send.
+    ttl: Duration,
+}
+
+/// Why a hold ends.
+enum HoldEnd {
+    /// The client closed the socket, vanished, or does not read.
+    Disconnected,
+    /// The client sent data.
+    DataReceived,
+    LockLost,
+    Draining,
+}
+
+impl HoldConnection {
+    async fn run(mut self, locks: Arc<LockService>, spec: AcquireSpec) {
+        let held = tokio::select! {
+            held = locks.hold(&spec) => held,
+            end = self.client_end() => {
+                if let HoldEnd::DataReceived = end {
+                    self.close(UNSUPPORTED_DATA, "clients must not send data").await;
+                }
+                return;
+            }
+        };
+        match held {
+            Ok(lock) => self.hold(&locks, lock).await,
+            Err(error) => self.refuse(error).await,
+        }
+    }
+
+    async fn refuse(&mut self, error: LockError) {
+        let detail = error.to_string();
+        let retry_after_ms = match &error {
+            LockError::Held { remaining, .. } => remaining.map(millis),
+            _ => None,
+        };
+        let interrupted = matches!(error, LockError::Interrupted);
+        let code = Problem::from(error).kind().slug;
+        if self.send(&Event::Refused { code, detail, retry_after_ms }).await.is_ok() {
+            self.close(if interrupted { GOING_AWAY } else { LOCK_REFUSED }, code).await;
+        }
+    }
+
+    async fn hold(&mut self, locks: &LockService, mut lock: HeldLock) {
+        let end = match self.send(&Event::Acquired(lock.grant())).await {
+            Ok(()) => self.keep(locks, &mut lock).await,
+            Err(disconnected) => disconnected,
+        };
+        if let HoldEnd::LockLost = end {
+            // Before the release: the client still works under a lock that it may not have.
+            if self.send(&Event::Lost).await.is_ok() {
+                self.close(LOCK_LOST, "lock-lost").await;
+            }
+        }
+        lock.release().await;
+        match end {
+            HoldEnd::Disconnected | HoldEnd::LockLost => {}
+            HoldEnd::DataReceived => self.close(UNSUPPORTED_DATA, "clients must not send data").await,
+            HoldEnd::Draining => self.close(GOING_AWAY, "the replica is stopping; the lock is released").await,
+        }
+    }
+
+    /// Extends the lock until there is a reason to end.
+    async fn keep(&mut self, locks: &LockService, lock: &mut HeldLock) -> HoldEnd {
+        // When the oldest ping without a pong was sent.
+        let mut unanswered = Some(Instant::now());
+        loop {
+            tokio::select! {
+                () = lock.extension_due() => {}
+                () = locks.phase.draining() => return HoldEnd::Draining,
+                message = self.socket.recv() => {
+                    if let Some(end) = reason_to_end(message.as_ref()) {
+                        return end;
+                    }
+                    unanswered = None;
+                    continue;
+                }
+            }
+            if unanswered.is_some_and(|since| since.elapsed() > self.ttl) {
+                return HoldEnd::Disconnected;
+            }
+            match lock.extend().await {
+                Ok(true) => {
+                    unanswered.get_or_insert_with(Instant::now);
+                    if let Err(disconnected) = self.send(&Event::Extended(lock.grant())).await {
+                        return disconnected;
+                    }
+                }
+                Ok(false) => {}
+                Err(_) => return HoldEnd::LockLost,
+            }
+        }
+    }
+
+    /// Resolves when the client closes the socket, vanishes, or sends data.
+    async fn client_end(&mut self) -> HoldEnd {
+        loop {
+            if let Some(end) = reason_to_end(self.socket.recv().await.as_ref()) {
+                return end;
+            }
+        }
+    }
+
+    /// Sends an event, and a ping to detect a client that vanished.
+    async fn send(&mut self, event: &Event<'_>) -> Result<(), HoldEnd> {
+        // Strings and numbers always serialise.
+        let text = serde_json::to_string(event).unwrap_or_default();
+        let sent = async {
+            self.socket.send(Message::text(text)).await?;
+            self.socket.send(Message::Ping(Vec::new().into())).await
+        };
+        match tokio::time::timeout(self.ttl / 3, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(HoldEnd::Disconnected),
+        }
+    }
+
+    /// Sends a close frame. If that fails, the client is gone anyway.
+    async fn close(&mut self, code: u16, reason: &'static str) {
+        let close = self.socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
+        let _ = tokio::time::timeout(self.ttl / 3, close).await;
+    }
+}
+
+/// Why a message ends the hold. Pings and pongs only show that the client is alive.
+fn reason_to_end(message: Option<&Result<Message, axum::Error>>) -> Option<HoldEnd> {
+    match message {
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
+        Some(Ok(Message::Text(_) | Message::Binary(_))) => Some(HoldEnd::DataReceived),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => Some(HoldEnd::Disconnected),
+    }
+}
