@@ -1,11 +1,11 @@
-//! Writing a document as compact text.
+//! Writes a document as compact text.
 
 use super::Node;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl Node {
-    /// Appends its text, without white space.
+    /// Appends the value's text, without white space.
     pub(in super::super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),
@@ -50,7 +50,7 @@ impl Node {
     }
 }
 
-/// Appends `text` in quotes; only what must be escaped is.
+/// Appends `text` in quotes and escapes only the characters that need it.
 pub(in super::super) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
