@@ -1,9 +1,10 @@
 //! The operations on a user's activity log.
 
-use super::change::{Change, LogPage, empty_log, log_page};
+use super::change::{Action, LogPage, empty_log, log_page};
 use super::document::{Members, Node, Number};
 use super::error::JsonError;
 use super::model::DocumentKey;
+use super::path::Path;
 use super::service::JsonService;
 use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
@@ -31,9 +32,6 @@ impl JsonService {
     }
 
     /// Adds an entry, with the current time if it has no `timestamp`.
-    ///
-    /// # Errors
-    /// Every error of [`JsonService::update`].
     pub(super) async fn record_activity(
         &self,
         key: &DocumentKey,
@@ -43,7 +41,7 @@ impl JsonService {
         if !entry.iter().any(|(name, _)| name == "timestamp") {
             entry.push(("timestamp".into(), Node::Number(Number::integer(self.clock.now().into()))));
         }
-        let change = Change::Record { entry: Node::Object(entry), limit: self.config.activity_limit };
-        self.update(key, &Update { initial: Some(empty_log()), ..options.update(change) }).await
+        let action = Action::Record { entry: Node::Object(entry), limit: self.config.activity_limit };
+        self.update(key, &Update { initial: Some(empty_log()), ..options.update(Path::default(), action) }).await
     }
 }

@@ -1,9 +1,9 @@
 //! Encryption of selected values: which values of a collection are stored encrypted, with which keys, and in what form.
 //!
 //! A collection names paths. The service stores the value at such a path as the string `sealed:<key id>:<base64>`: the
-//! nonce and ciphertext of the value's JSON text, bound to the document's key, so that a copy in another document does not
-//! decrypt. The first configured key encrypts and every key decrypts. To rotate, put a new key first: each document moves
-//! to it with its next change.
+//! nonce and ciphertext of the value's JSON text, bound to the document's key, so that a copy in another document does
+//! not decrypt. The first configured key encrypts and every key decrypts. To rotate, put a new key first: each document
+//! moves to it with its next change.
 //!
 //! Callers without the scope `json:secrets` see the encrypted string. They may send it back unchanged, or replace it.
 //!
@@ -89,9 +89,6 @@ impl FieldEncryption {
 
     /// Turns a stored document into what its reader may see: decrypted, or with every encrypted path encrypted, even if
     /// another program stored the value in plain text.
-    ///
-    /// # Errors
-    /// [`EncryptionError`] for the first value that cannot be decrypted.
     pub(super) fn present(
         &self,
         key: &DocumentKey,
@@ -106,9 +103,6 @@ impl FieldEncryption {
     }
 
     /// Decrypts the encrypted values of a document.
-    ///
-    /// # Errors
-    /// [`EncryptionError`] for the first value that cannot be decrypted.
     pub(super) fn decrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
         // From the last path to the first: a value that was encrypted inside another one appears after that one.
         for path in self.paths(key).iter().rev() {
@@ -141,9 +135,6 @@ impl FieldEncryption {
     }
 
     /// Encrypts the answer that is stored for a repeated request.
-    ///
-    /// # Errors
-    /// [`EncryptionError::NoEntropy`].
     pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: &[u8]) -> Result<Vec<u8>, EncryptionError> {
         self.encrypt_bytes(&answers_of(key), answer).map(String::into_bytes)
     }

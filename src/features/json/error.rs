@@ -17,8 +17,8 @@ problems! { PROBLEMS:
     JSON_WRONG_TYPE = "json-wrong-type", CONFLICT, "The value does not have the type that the operation needs",
         "The detail names the type of the value. Nothing was changed.";
     JSON_NOT_SETTABLE = "json-not-settable", UNPROCESSABLE_ENTITY, "No value can be stored at this path",
-        "A new member needs a path that names exactly that member, such as $.a.b. A new document has to be stored without \
-         a path. An array item can be replaced only if it exists.";
+        "A new member needs a path that names exactly that member, such as $.a.b. A new document must be stored without a \
+         path. An array item can be replaced only if it exists.";
     JSON_OUT_OF_BOUNDS = "json-out-of-bounds", UNPROCESSABLE_ENTITY, "The array does not have this index",
         "Nothing was inserted into any of the arrays.";
     JSON_NO_NUMBER = "json-no-number", CONFLICT, "The result is not a number that JSON can represent",
@@ -32,8 +32,8 @@ problems! { PROBLEMS:
     JSON_PATH_TOO_COMPLEX = "json-path-too-complex", UNPROCESSABLE_ENTITY, "The path visits too many values",
         "Name more of the path's members instead of searching for them.";
     JSON_SEALED = "json-sealed", CONFLICT, "An encrypted value cannot be changed in this way",
-        "Without the scope json:secrets, an encrypted value can be replaced, deleted or left unchanged. It cannot be edited \
-         or copied to another document. Nothing was changed.";
+        "Without the scope json:secrets, an encrypted value can be replaced, deleted or left unchanged. It cannot be \
+         edited or copied to another document. Nothing was changed.";
     JSON_UNREADABLE = "json-unreadable", INTERNAL_SERVER_ERROR, "An encrypted value cannot be decrypted",
         "The key that encrypted the value is not configured. The operators of the service must add it to \
          json.encryption.keys.";
@@ -101,7 +101,8 @@ impl JsonError {
     pub(super) const NO_DOCUMENT: Self = Self::Change(ChangeError::NoDocument);
     pub(super) const PRECONDITION_FAILED: Self = Self::Change(ChangeError::PreconditionFailed);
 
-    /// Whether the error is independent of the document's content, so that reading the document again cannot resolve it.
+    /// Whether the error is independent of the document's content, so that reading the document again cannot resolve
+    /// it.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Redis(_) | Self::Contended)
     }

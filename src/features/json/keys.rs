@@ -17,35 +17,24 @@ use super::model::{DocumentKey, Identifier};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// The collections of the platform's own documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collection {
-    Preferences,
-    Activity,
-    Trading,
-    Market,
-    Blockchain,
-    Forms,
-}
+/// A collection of the platform's own documents, by the prefix of their keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Collection(&'static str);
 
 impl Collection {
-    const ALL: [Self; 6] =
-        [Self::Preferences, Self::Activity, Self::Trading, Self::Market, Self::Blockchain, Self::Forms];
+    pub(super) const PREFERENCES: Self = Self("user_preferences:");
+    pub(super) const ACTIVITY: Self = Self("user_activity:");
+    pub(super) const TRADING: Self = Self("trading_config:");
+    pub(super) const MARKET: Self = Self("market_config:");
+    pub(super) const BLOCKCHAIN: Self = Self("blockchain_config:");
+    pub(super) const FORMS: Self = Self("form_data:");
 
-    const fn prefix(self) -> &'static str {
-        match self {
-            Self::Preferences => "user_preferences:",
-            Self::Activity => "user_activity:",
-            Self::Trading => "trading_config:",
-            Self::Market => "market_config:",
-            Self::Blockchain => "blockchain_config:",
-            Self::Forms => "form_data:",
-        }
-    }
+    const ALL: [Self; 6] =
+        [Self::PREFERENCES, Self::ACTIVITY, Self::TRADING, Self::MARKET, Self::BLOCKCHAIN, Self::FORMS];
 
     /// The key of one document of the collection.
     pub(super) fn key(self, id: &Identifier) -> DocumentKey {
-        DocumentKey::in_collection(self.prefix(), id)
+        DocumentKey::in_collection(self.0, id)
     }
 }
 
@@ -87,7 +76,7 @@ impl KeySet {
 
 impl JsonKeys {
     pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
-        let shipped = Collection::ALL.iter().map(|collection| collection.prefix().to_owned());
+        let shipped = Collection::ALL.iter().map(|collection| collection.0.to_owned());
         let prefixes = shipped.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
         let (changes, backend) = (space.key("json:changes"), space.key("json:{backend}"));
         Self { space: space.clone(), prefixes, changes, backend }

@@ -48,8 +48,6 @@ pub enum MigrationError {
 }
 
 impl Migration {
-    /// # Errors
-    /// [`ConfigError`] if the section is invalid.
     pub fn new(redis: Redis, config: &Config) -> Result<Self, ConfigError> {
         let config: JsonConfig = config.section()?;
         let keys = JsonKeys::new(redis.keys(), &config);
@@ -61,9 +59,6 @@ impl Migration {
     }
 
     /// Counts the documents.
-    ///
-    /// # Errors
-    /// [`MigrationError`].
     pub async fn census(&self) -> Result<Census, MigrationError> {
         self.check().await?;
         let mut census = Census::default();

@@ -13,15 +13,17 @@
 //! Keys: see `keys.rs`. Without Redis, every call answers 503, reads included; the service keeps no copies.
 //!
 //! Decisions:
-//! - A document is one string of compact JSON, which `redis-cli GET` and other services can read; or a `RedisJSON` value, if
-//!   the deployment decided so (`backend/`). Its version is a separate key in the same slot: max(previous + 1, Redis's time
-//!   in microseconds), so it grows even if Redis loses all data. The entity tag follows from version and text.
-//! - The service changes a document in memory and stores it by compare-and-swap on the version (`update.rs`). The writers of
-//!   a document in one replica queue (`writer_queue.rs`). The stored text is replaced as a whole, so no change is half made.
+//! - A document is one string of compact JSON, which `redis-cli GET` and other services can read; or a `RedisJSON`
+//!   value, if the deployment decided so (`backend/`). Its version is a separate key in the same slot: max(previous +
+//!   1, Redis's time in microseconds), so it grows even if Redis loses all data. The entity tag follows from version
+//!   and text.
+//! - The service changes a document in memory and stores it by compare-and-swap on the version (`update.rs`). The
+//!   writers of a document in one replica queue (`writer_queue.rs`). The stored text is replaced as a whole, so no
+//!   change is half made.
 //! - Numbers keep their digits, because in memory a number is its text (`document/`). Members keep their order.
 //! - Paths follow `RedisJSON`'s dialect (`path/`), by its recorded answers; `docs/json.md` explains the differences.
-//! - Encrypted values are decrypted before a change and encrypted after it (`encryption.rs`). A caller without the scope
-//!   `json:secrets` works on the encrypted strings, so neither an answer nor a filter reveals a value.
+//! - Encrypted values are decrypted before a change and encrypted after it (`encryption.rs`). A caller without the
+//!   scope `json:secrets` works on the encrypted strings, so neither an answer nor a filter reveals a value.
 //! - A fencing token is checked before the conditions and before the document is read.
 //! - A change that selects nothing is answered 404 or 409. It is not a success without effect.
 

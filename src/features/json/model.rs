@@ -152,105 +152,83 @@ pub(super) enum LengthOf {
     String,
 }
 
-/// Body of a change that needs only a path.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonPathOnly)]
-pub(super) struct PathRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.active")]
-    pub path: Option<Path>,
+/// Defines bodies that have a path and the given fields.
+macro_rules! bodies_with_path {
+    ($($(#[$doc:meta])* $name:ident as $schema:ident, $example:literal {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+    })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schema(as = $schema)]
+        pub(super) struct $name {
+            /// A JSON path; without it, the whole document.
+            #[schema(value_type = Option<String>, max_length = 1_024, example = $example)]
+            pub path: Option<Path>,
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    )+};
 }
 
-/// Body of `POST /json/{key}/array/append`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonAppend)]
-pub(super) struct AppendRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.tags")]
-    pub path: Option<Path>,
-    #[serde(deserialize_with = "at_least_one")]
-    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["b", 2]))]
-    pub values: Vec<Node>,
-}
+bodies_with_path! {
+    /// Body of a change that needs only a path.
+    PathRequest as JsonPathOnly, "$.active" {}
 
-/// Body of `POST /json/{key}/array/insert`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonInsert)]
-pub(super) struct InsertRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.tags")]
-    pub path: Option<Path>,
-    /// The index of the item before which the values are inserted. The length of the array appends them; a negative index
-    /// counts from the end.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 0)]
-    pub index: i64,
-    #[serde(deserialize_with = "at_least_one")]
-    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["first"]))]
-    pub values: Vec<Node>,
-}
+    /// Body of `POST /json/{key}/array/append`.
+    AppendRequest as JsonAppend, "$.tags" {
+        #[serde(deserialize_with = "at_least_one")]
+        #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["b", 2]))]
+        values: Vec<Node>,
+    }
 
-/// Body of `POST /json/{key}/array/pop`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonPop)]
-pub(super) struct PopRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.tags")]
-    pub path: Option<Path>,
-    /// The index of the item. A negative index counts from the end; an index beyond either end means the item at that end.
-    #[serde(default = "last", deserialize_with = "integer::signed")]
-    #[schema(default = -1, example = -1)]
-    pub index: i64,
+    /// Body of `POST /json/{key}/array/insert`.
+    InsertRequest as JsonInsert, "$.tags" {
+        /// The index of the item before which the values are inserted. The length of the array appends them; a negative
+        /// index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 0)]
+        index: i64,
+        #[serde(deserialize_with = "at_least_one")]
+        #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["first"]))]
+        values: Vec<Node>,
+    }
+
+    /// Body of `POST /json/{key}/array/pop`.
+    PopRequest as JsonPop, "$.tags" {
+        /// The index of the item. A negative index counts from the end; an index beyond either end means the item at
+        /// that end.
+        #[serde(default = "last", deserialize_with = "integer::signed")]
+        #[schema(default = -1, example = -1)]
+        index: i64,
+    }
+
+    /// Body of `POST /json/{key}/array/trim`.
+    TrimRequest as JsonTrim, "$.tags" {
+        /// The index of the first item to keep; a negative index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 0)]
+        start: i64,
+        /// The index of the last item to keep; a negative index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 9)]
+        stop: i64,
+    }
+
+    /// Body of `POST /json/{key}/number/increment` and `/multiply`.
+    CalculateRequest as JsonCalculate, "$.score" {
+        #[schema(value_type = f64, example = 2)]
+        by: Number,
+    }
+
+    /// Body of `POST /json/{key}/string/append`.
+    AppendTextRequest as JsonAppendText, "$.name" {
+        #[schema(example = " L.")]
+        value: String,
+    }
 }
 
 const fn last() -> i64 {
     -1
-}
-
-/// Body of `POST /json/{key}/array/trim`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonTrim)]
-pub(super) struct TrimRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.tags")]
-    pub path: Option<Path>,
-    /// The index of the first item to keep; a negative index counts from the end.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 0)]
-    pub start: i64,
-    /// The index of the last item to keep; a negative index counts from the end.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 9)]
-    pub stop: i64,
-}
-
-/// Body of `POST /json/{key}/number/increment` and `/multiply`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonCalculate)]
-pub(super) struct CalculateRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.score")]
-    pub path: Option<Path>,
-    #[schema(value_type = f64, example = 2)]
-    pub by: Number,
-}
-
-/// Body of `POST /json/{key}/string/append`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonAppendText)]
-pub(super) struct AppendTextRequest {
-    /// A JSON path; without it, the whole document.
-    #[schema(value_type = Option<String>, max_length = 1_024, example = "$.name")]
-    pub path: Option<Path>,
-    #[schema(example = " L.")]
-    pub value: String,
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {

@@ -72,7 +72,7 @@ impl CollectionRules {
         });
         let mistyped = self.types.iter().filter_map(|(text, pointer, expected)| {
             let value = pointer.find(document).filter(|value| !expected.includes(value))?;
-            let rule = format!("must be {}, got {}", expected.with_article(), value.type_name());
+            let rule = format!("must have the type {}, got {}", expected.name(), value.type_name());
             Some(BrokenRule { pointer: text.clone(), rule })
         });
         let invalid = self.schema.iter().flat_map(|schema| schema.broken_by(document));
@@ -81,26 +81,20 @@ impl CollectionRules {
 }
 
 impl JsonType {
-    fn includes(self, value: &Node) -> bool {
+    fn name(self) -> &'static str {
         match self {
-            Self::Null => matches!(value, Node::Null),
-            Self::Boolean => matches!(value, Node::Bool(_)),
-            Self::Number => matches!(value, Node::Number(_)),
-            Self::String => matches!(value, Node::String(_)),
-            Self::Array => matches!(value, Node::Array(_)),
-            Self::Object => matches!(value, Node::Object(_)),
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Array => "array",
+            Self::Object => "object",
         }
     }
 
-    fn with_article(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Boolean => "a boolean",
-            Self::Number => "a number",
-            Self::String => "a string",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        }
+    fn includes(self, value: &Node) -> bool {
+        let found = value.type_name();
+        found == self.name() || (found == "integer" && self == Self::Number)
     }
 }
 
@@ -187,9 +181,9 @@ mod tests {
         let types = "types = { \"\" = \"object\", \"/l\" = \"array\" }";
         assert_eq!(check(types, "{\"l\":[]}"), []);
         assert_eq!(check(types, "{}"), []);
-        let broken = BrokenRule { pointer: String::new(), rule: "must be an object, got array".to_owned() };
+        let broken = BrokenRule { pointer: String::new(), rule: "must have the type object, got array".to_owned() };
         assert_eq!(check(types, "[]"), [broken]);
-        let broken = BrokenRule { pointer: "/l".to_owned(), rule: "must be an array, got integer".to_owned() };
+        let broken = BrokenRule { pointer: "/l".to_owned(), rule: "must have the type array, got integer".to_owned() };
         assert_eq!(check(types, "{\"l\":5}"), [broken]);
     }
 

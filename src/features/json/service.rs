@@ -73,8 +73,6 @@ pub(super) enum Property {
 }
 
 impl JsonService {
-    /// # Errors
-    /// [`FieldError`] for a schema, key or path that cannot be used.
     pub(super) fn new(deps: &Deps, config: JsonConfig, http: &HttpConfig) -> Result<Self, FieldError> {
         let redis = deps.redis.state.clone();
         let deadline = http.request_deadline.duration();
@@ -118,9 +116,9 @@ impl JsonService {
 
     /// Reads a document, or the values that `paths` select, in one round trip.
     ///
-    /// Without a path, the result is the stored text. One `$` path gives the list of its values, and one legacy path the
-    /// first value. Several paths give an object from path to value; if one is a `$` path, all values are lists. Encrypted
-    /// values are decrypted first if the reader `can_decrypt`.
+    /// Without a path, the result is the stored text. One `$` path gives the list of its values, and one legacy path
+    /// the first value. Several paths give an object from path to value; if one is a `$` path, all values are lists.
+    /// Encrypted values are decrypted first if the reader `can_decrypt`.
     ///
     /// # Errors
     /// [`ChangeError::NoDocument`], [`ChangeError::PathMissing`] for a legacy path without a value,
@@ -133,15 +131,13 @@ impl JsonService {
     ) -> Result<Selection, JsonError> {
         let read = async {
             let source = self.fetch(key).await?.ok_or(JsonError::NO_DOCUMENT)?;
-            let json = match paths {
-                [] if !self.encrypts(key) => {
-                    // Checks that the text is JSON, without building the document.
-                    let _: &RawValue = serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
-                    source.text.clone()
-                }
-                [] => Bytes::from(self.parse(key, &source, None, can_decrypt)?.to_bytes()),
-                [path] => Bytes::from(select(&self.parse(key, &source, Some(path), can_decrypt)?, paths)?),
-                paths => Bytes::from(select(&self.parse(key, &source, None, can_decrypt)?, paths)?),
+            let json = if paths.is_empty() && !self.encrypts(key) {
+                // Checks that the text is JSON, without building the document.
+                let _: &RawValue = serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
+                source.text.clone()
+            } else {
+                let only_path = if let [path] = paths { Some(path) } else { None };
+                Bytes::from(select(&self.parse(key, &source, only_path, can_decrypt)?, paths)?)
             };
             Ok(Selection { json, source })
         };
@@ -149,9 +145,6 @@ impl JsonService {
     }
 
     /// Reads a whole document; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`JsonError::NotJson`], [`JsonError::Encryption`], [`JsonError::Redis`].
     pub(super) async fn document(
         &self,
         key: &DocumentKey,
@@ -198,9 +191,6 @@ impl JsonService {
     }
 
     /// Changes a document's TTL; `None` removes it.
-    ///
-    /// # Errors
-    /// [`ChangeError::NoDocument`], [`JsonError::Redis`].
     pub(super) async fn touch(
         &self,
         key: &DocumentKey,
@@ -222,7 +212,8 @@ impl JsonService {
         Ok(backend::read(backend, &self.redis, &self.keys.of(key), None).await?.document)
     }
 
-    /// The document as its reader may see it. A document without encrypted values is parsed only as far as `path` needs.
+    /// The document as its reader may see it. A document without encrypted values is parsed only as far as `path`
+    /// needs.
     fn parse(
         &self,
         key: &DocumentKey,
@@ -244,9 +235,13 @@ impl JsonService {
 /// The text of the values that `paths` select, in the form that [`JsonService::read`] describes.
 fn select(document: &Node, paths: &[Path]) -> Result<Vec<u8>, JsonError> {
     let mut out = Vec::with_capacity(256);
-    if let [path] = paths {
-        write_selected(document, path, !path.is_legacy(), &mut out)?;
-        return Ok(out);
+    match paths {
+        [] => return Ok(document.to_bytes()),
+        [path] => {
+            write_selected(document, path, !path.is_legacy(), &mut out)?;
+            return Ok(out);
+        }
+        _ => {}
     }
     let as_lists = paths.iter().any(|path| !path.is_legacy());
     let mut written: Vec<&str> = Vec::with_capacity(paths.len());

@@ -57,8 +57,6 @@ impl StoredDocument {
 impl Snapshot {
     const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
 
-    /// # Errors
-    /// [`JsonError::NotJson`] if the stored text is not a document.
     pub(super) fn of(stored: Option<&StoredDocument>) -> Result<Self, JsonError> {
         let Some(stored) = stored else { return Ok(Self::ABSENT) };
         let (document, etag) = (Some(stored.parse(None)?), Some(stored.etag()));

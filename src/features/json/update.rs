@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::backend;
-use super::change::{Change, ChangeError, ChangeReply, Changed, SetCondition};
+use super::change::{Action, Change, ChangeError, ChangeReply, Changed, SetCondition};
 use super::document::{Node, write_string};
 use super::error::JsonError;
 use super::keys::KeySet;
@@ -77,18 +77,18 @@ struct BlindWrite<'a> {
 }
 
 impl WriteOptions {
-    pub(super) fn update(self, change: Change) -> Update {
-        Update { change, initial: None, ttl: TtlChange::Keep, options: self }
+    pub(super) fn update(self, path: Path, action: Action) -> Update {
+        Update { change: Change { path, action }, initial: None, ttl: TtlChange::Keep, options: self }
     }
 }
 
 impl Update {
     fn as_blind_write(&self) -> Option<BlindWrite<'_>> {
-        if !self.options.conditions.is_empty() {
+        if !self.options.conditions.is_empty() || !self.change.path.is_root() {
             return None;
         }
-        match &self.change {
-            Change::Set { path, value, condition } if path.is_root() => {
+        match &self.change.action {
+            Action::Set(value, condition) => {
                 let expected = match condition {
                     SetCondition::Always => Expected::Anything,
                     SetCondition::IfAbsent => Expected::Absent,
@@ -96,7 +96,7 @@ impl Update {
                 };
                 Some(BlindWrite { expected, value: Some(value) })
             }
-            Change::Delete { path } if path.is_root() => Some(BlindWrite { expected: Expected::Anything, value: None }),
+            Action::Delete => Some(BlindWrite { expected: Expected::Anything, value: None }),
             _ => None,
         }
     }
@@ -309,9 +309,9 @@ fn event(key: &DocumentKey, change: &Change, has_secrets: bool) -> Vec<u8> {
     let mut event = b"{\"key\":".to_vec();
     write_string(key.as_str(), &mut event);
     event.extend_from_slice(b",\"change\":");
-    write_string(change.name(), &mut event);
+    write_string(change.action.name(), &mut event);
     event.extend_from_slice(b",\"path\":");
-    let path = change.path().filter(|path| !(has_secrets && path.has_filter()));
-    write_string(path.map_or("$", Path::as_str), &mut event);
+    let reveals_values = has_secrets && change.path.has_filter();
+    write_string(if reveals_values { "$" } else { change.path.as_str() }, &mut event);
     event
 }

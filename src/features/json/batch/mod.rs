@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 pub(super) use model::{BatchReply, BatchRequest};
 use model::{DeleteResult, GetItem, GetResult, SetResult};
 
-use super::change::{Change, ChangeReply, SetCondition};
+use super::change::{Action, ChangeReply, SetCondition};
 use super::error::JsonError;
 use super::model::{DocumentKey, Millis};
 use super::scripts::TtlChange;
@@ -35,16 +35,15 @@ impl JsonService {
             read(key, selection)
         }));
         let get = get.await;
-        let deletions = batch.delete.into_iter().map(|item| {
-            let change = Change::Delete { path: item.path.unwrap_or_default() };
-            (item.key, options().update(change))
-        });
+        let deletions = batch
+            .delete
+            .into_iter()
+            .map(|item| (item.key, options().update(item.path.unwrap_or_default(), Action::Delete)));
         let delete = self.update_each(deletions).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
         let writes = batch.set.into_iter().map(|item| {
-            let path = item.path.unwrap_or_default();
-            let change = Change::Set { path, value: item.value, condition: SetCondition::Always };
+            let set = Action::Set(item.value, SetCondition::Always);
             let ttl = item.ttl_ms.map_or(TtlChange::Keep, |ttl: Millis| TtlChange::Set(ttl.get()));
-            (item.key, Update { ttl, ..options().update(change) })
+            (item.key, Update { ttl, ..options().update(item.path.unwrap_or_default(), set) })
         });
         let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
         BatchReply { get, set, delete }

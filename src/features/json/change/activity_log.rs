@@ -1,7 +1,7 @@
 //! A user's activity log: `{"activities": [oldest, .., newest], "dropped": n}`.
 //!
-//! The log keeps entries in the order of their arrival, as other services append them. `dropped` counts the entries that
-//! the limit removed, so every entry has a number that does not change; pages continue from such a number.
+//! The log keeps entries in the order of their arrival, as other services append them. `dropped` counts the entries
+//! that the limit removed, so every entry has a number that does not change; pages continue from such a number.
 
 use super::{ChangeError, ChangeReply, Changed, SizeLimit};
 use crate::features::json::document::{Node, Number, text_length};

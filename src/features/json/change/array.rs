@@ -9,10 +9,13 @@ const ARRAY: &str = "an array";
 
 /// Appends values to each selected array. The results are the new lengths.
 pub(super) fn append(document: Node, path: &Path, values: &[Node], limit: SizeLimit) -> Result<Changed, ChangeError> {
-    let mut copies = Copies::of(values, limit);
+    let length = values.iter().map(text_length).sum();
+    let mut copies = 0;
     change_each(document, path, ARRAY, |node| {
         let Node::Array(items) = node else { return Ok(ValueChange::WrongType) };
-        items.extend(copies.next()?.iter().cloned());
+        copies += 1;
+        limit.check_added(copies, length)?;
+        items.extend(values.iter().cloned());
         Ok(ValueChange::Changed(Node::count(items.len())))
     })
 }
@@ -25,16 +28,16 @@ pub(super) fn insert(
     values: &[Node],
     limit: SizeLimit,
 ) -> Result<Changed, ChangeError> {
-    let mut copies = Copies::of(values, limit);
+    let length = values.iter().map(text_length).sum();
+    let mut copies = 0;
     change_each(document, path, ARRAY, |node| {
         let Node::Array(items) = node else { return Ok(ValueChange::WrongType) };
-        let length = items.len();
-        let at = match usize::try_from(index) {
-            Ok(at) => Some(at),
-            Err(_) => length.checked_sub(distance(index)),
-        };
-        let at = at.filter(|at| *at <= length).ok_or(ChangeError::OutOfBounds { index, length })?;
-        items.splice(at..at, copies.next()?.iter().cloned());
+        let at = usize::try_from(index).ok().or_else(|| items.len().checked_sub(distance(index)));
+        let out_of_bounds = ChangeError::OutOfBounds { index, length: items.len() };
+        let at = at.filter(|at| *at <= items.len()).ok_or(out_of_bounds)?;
+        copies += 1;
+        limit.check_added(copies, length)?;
+        items.splice(at..at, values.iter().cloned());
         Ok(ValueChange::Changed(Node::count(items.len())))
     })
 }
@@ -70,25 +73,4 @@ fn nearest(index: i64, length: usize) -> usize {
 
 fn distance(index: i64) -> usize {
     usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)
-}
-
-/// Values that are copied into every selected array.
-struct Copies<'a> {
-    values: &'a [Node],
-    length: usize,
-    made: usize,
-    limit: SizeLimit,
-}
-
-impl<'a> Copies<'a> {
-    fn of(values: &'a [Node], limit: SizeLimit) -> Self {
-        let length = values.iter().map(text_length).sum();
-        Self { values, length, made: 0, limit }
-    }
-
-    fn next(&mut self) -> Result<&'a [Node], ChangeError> {
-        self.made += 1;
-        self.limit.check_added(self.made, self.length)?;
-        Ok(self.values)
-    }
 }

@@ -63,9 +63,6 @@ pub(in super::super) struct PatchFault {
 
 impl PatchForm {
     /// Parses the pointers and values.
-    ///
-    /// # Errors
-    /// The first [`PatchFault`].
     pub(in super::super) fn read(self) -> Result<Patch, PatchFault> {
         if self.0.len() > MAX_OPERATIONS {
             let rule = format!("must have at most {MAX_OPERATIONS} operations, got {}", self.0.len());

@@ -10,8 +10,8 @@ use super::{ChangeError, ChangeReply, Changed, SetCondition, SizeLimit};
 use crate::features::json::document::{Members, Node, text_length};
 use crate::features::json::path::Path;
 
-/// Merges `change` into every selected value. If no value exists, `change` is stored unchanged, as in `RedisJSON`: with its
-/// nulls, which had nothing to delete.
+/// Merges `change` into every selected value. If no value exists, `change` is stored unchanged, as in `RedisJSON`: with
+/// its nulls, which had nothing to delete.
 pub(super) fn merge_at(
     document: Option<Node>,
     path: &Path,

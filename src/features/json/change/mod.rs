@@ -21,59 +21,39 @@ pub(super) use json_patch::{Patch, PatchFault, PatchForm};
 
 /// One change of a document.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
-    Set {
-        path: Path,
-        value: Node,
-        condition: SetCondition,
-    },
-    /// RFC 7396, applied to each selected value.
-    Merge {
-        path: Path,
-        change: Node,
-    },
+pub(super) struct Change {
+    /// The values that change. A JSON Patch has a path in each operation and applies to the whole document.
+    pub path: Path,
+    pub action: Action,
+}
+
+/// The operation on the selected values.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Set(Node, SetCondition),
+    /// RFC 7396.
+    Merge(Node),
     /// RFC 6902.
     Patch(Patch),
-    Delete {
-        path: Path,
-    },
-    Append {
-        path: Path,
-        values: Vec<Node>,
-    },
+    Delete,
+    Append(Vec<Node>),
     Insert {
-        path: Path,
         index: i64,
         values: Vec<Node>,
     },
     Pop {
-        path: Path,
         index: i64,
     },
     /// Keeps the items from `start` to `stop`, both included.
     Trim {
-        path: Path,
         start: i64,
         stop: i64,
     },
-    Increment {
-        path: Path,
-        by: Number,
-    },
-    Multiply {
-        path: Path,
-        by: Number,
-    },
-    AppendText {
-        path: Path,
-        text: CompactString,
-    },
-    Toggle {
-        path: Path,
-    },
-    Clear {
-        path: Path,
-    },
+    Increment(Number),
+    Multiply(Number),
+    AppendText(CompactString),
+    Toggle,
+    Clear,
     /// Adds an entry to an activity log and keeps the newest `limit` entries.
     Record {
         entry: Node,
@@ -81,7 +61,7 @@ pub(super) enum Change {
     },
 }
 
-/// The condition under which a [`Change::Set`] stores its value.
+/// The condition under which an [`Action::Set`] stores its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SetCondition {
     #[default]
@@ -180,71 +160,51 @@ impl Change {
     /// # Errors
     /// [`ChangeError`], after which the stored document must not be changed.
     pub(super) fn apply(&self, document: Option<Node>, limit: SizeLimit) -> Result<Changed, ChangeError> {
-        let changed = match (self, document) {
-            (Self::Set { path, value, condition }, document) => set::set(document, path, value, *condition, limit)?,
-            (Self::Merge { path, change }, document) => merge_patch::merge_at(document, path, change, limit)?,
-            (Self::Delete { path }, document) => delete::delete(document, path)?,
+        let path = &self.path;
+        let changed = match (&self.action, document) {
+            (Action::Set(value, condition), document) => set::set(document, path, value, *condition, limit)?,
+            (Action::Merge(change), document) => merge_patch::merge_at(document, path, change, limit)?,
+            (Action::Delete, document) => delete::delete(document, path)?,
             (_, None) => return Err(ChangeError::NoDocument),
-            (Self::Patch(patch), Some(document)) => patch.apply(document, limit)?,
-            (Self::Append { path, values }, Some(document)) => array::append(document, path, values, limit)?,
-            (Self::Insert { path, index, values }, Some(document)) => {
-                array::insert(document, path, *index, values, limit)?
-            }
-            (Self::Pop { path, index }, Some(document)) => array::pop(document, path, *index)?,
-            (Self::Trim { path, start, stop }, Some(document)) => array::trim(document, path, *start, *stop)?,
-            (Self::Increment { path, by }, Some(document)) => arithmetic::increment(document, path, by)?,
-            (Self::Multiply { path, by }, Some(document)) => arithmetic::multiply(document, path, by)?,
-            (Self::AppendText { path, text }, Some(document)) => {
-                string_and_boolean::append(document, path, text, limit)?
-            }
-            (Self::Toggle { path }, Some(document)) => string_and_boolean::toggle(document, path)?,
-            (Self::Record { entry, limit: entries }, Some(document)) => {
+            (Action::Patch(patch), Some(document)) => patch.apply(document, limit)?,
+            (Action::Append(values), Some(document)) => array::append(document, path, values, limit)?,
+            (Action::Insert { index, values }, Some(document)) => array::insert(document, path, *index, values, limit)?,
+            (Action::Pop { index }, Some(document)) => array::pop(document, path, *index)?,
+            (Action::Trim { start, stop }, Some(document)) => array::trim(document, path, *start, *stop)?,
+            (Action::Increment(by), Some(document)) => arithmetic::increment(document, path, by)?,
+            (Action::Multiply(by), Some(document)) => arithmetic::multiply(document, path, by)?,
+            (Action::AppendText(text), Some(document)) => string_and_boolean::append(document, path, text, limit)?,
+            (Action::Toggle, Some(document)) => string_and_boolean::toggle(document, path)?,
+            (Action::Clear, Some(document)) => delete::clear(document, path)?,
+            (Action::Record { entry, limit: entries }, Some(document)) => {
                 activity_log::record(document, entry, *entries, limit)?
             }
-            (Self::Clear { path }, Some(document)) => delete::clear(document, path)?,
         };
         if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
             return Err(ChangeError::TooDeep);
         }
         Ok(changed)
     }
+}
 
-    /// The name of the change in announcements.
+impl Action {
+    /// The name in announcements.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Set { .. } => "set",
-            Self::Merge { .. } => "merge",
+            Self::Set(..) => "set",
+            Self::Merge(_) => "merge",
             Self::Patch(_) => "patch",
-            Self::Delete { .. } => "delete",
-            Self::Append { .. } => "append",
+            Self::Delete => "delete",
+            Self::Append(_) => "append",
             Self::Insert { .. } => "insert",
             Self::Pop { .. } => "pop",
             Self::Trim { .. } => "trim",
-            Self::Increment { .. } => "increment",
-            Self::Multiply { .. } => "multiply",
-            Self::AppendText { .. } => "append_text",
-            Self::Toggle { .. } => "toggle",
-            Self::Clear { .. } => "clear",
+            Self::Increment(_) => "increment",
+            Self::Multiply(_) => "multiply",
+            Self::AppendText(_) => "append_text",
+            Self::Toggle => "toggle",
+            Self::Clear => "clear",
             Self::Record { .. } => "record",
-        }
-    }
-
-    /// The path that the change applies to. A patch has a path in each operation, and so applies to the whole document.
-    pub(super) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Patch(_) | Self::Record { .. } => None,
-            Self::Set { path, .. }
-            | Self::Merge { path, .. }
-            | Self::Delete { path }
-            | Self::Append { path, .. }
-            | Self::Insert { path, .. }
-            | Self::Pop { path, .. }
-            | Self::Trim { path, .. }
-            | Self::Increment { path, .. }
-            | Self::Multiply { path, .. }
-            | Self::AppendText { path, .. }
-            | Self::Toggle { path }
-            | Self::Clear { path } => Some(path),
         }
     }
 }

@@ -19,8 +19,8 @@ pub(super) enum ValueChange {
 /// A value inside another selected one is changed first, so that its location is still valid.
 ///
 /// # Errors
-/// [`ChangeError::PathMissing`] if the path selects nothing, [`ChangeError::WrongType`] if no selected value has the type
-/// `expected`, and every error of `act`.
+/// [`ChangeError::PathMissing`] if the path selects nothing, [`ChangeError::WrongType`] if no selected value has the
+/// type `expected`, and every error of `act`.
 pub(super) fn change_each(
     mut document: Node,
     path: &Path,

@@ -8,8 +8,8 @@ use crate::features::json::path::{Leaf, Path};
 /// Replaces every selected value. If the path selects nothing, creates the member that it names.
 ///
 /// # Errors
-/// [`ChangeError::PreconditionFailed`] if `condition` does not hold, [`ChangeError::PathMissing`] if the parent does not
-/// exist or is not an object, [`ChangeError::NotSettable`] if the path cannot name a new member.
+/// [`ChangeError::PreconditionFailed`] if `condition` does not hold, [`ChangeError::PathMissing`] if the parent does
+/// not exist or is not an object, [`ChangeError::NotSettable`] if the path cannot name a new member.
 pub(super) fn set(
     document: Option<Node>,
     path: &Path,

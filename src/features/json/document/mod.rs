@@ -1,7 +1,8 @@
 //! A JSON document in memory, which keeps every digit and the order of members.
 //!
-//! `serde_json::Value` rounds numbers to 64 bits and sorts names, and the Cargo features that change either change it for
-//! the whole binary. A [`Node`] stores a number as its text and members in their order. Short texts need no allocation.
+//! `serde_json::Value` rounds numbers to 64 bits and sorts names, and the Cargo features that change either change it
+//! for the whole binary. A [`Node`] stores a number as its text and members in their order. Short texts need no
+//! allocation.
 
 mod number;
 mod parse;
@@ -35,7 +36,8 @@ pub(super) type Members = Vec<(CompactString, Node)>;
 pub(super) type Location = Vec<usize>;
 
 impl Node {
-    /// The type of the value as `RedisJSON` names it. A number is an `integer` if 64 bits, signed or unsigned, hold it exactly.
+    /// The type of the value as `RedisJSON` names it. A number is an `integer` if 64 bits, signed or unsigned, hold it
+    /// exactly.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

@@ -63,11 +63,10 @@ pub(in super::super) fn compare(one: &Number, two: &Number) -> Ordering {
     if let (Some(one), Some(two)) = (one.as_integer(), two.as_integer()) {
         return one.cmp(&two);
     }
-    Decimal::of(one.as_str()).cmp(&Decimal::of(two.as_str()))
+    Decimal::of(one.as_str()).compare(&Decimal::of(two.as_str()))
 }
 
 /// A number as `0.<digits> * 10^scale`. The digits neither start nor end with a zero; the number zero has no digits.
-#[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
     scale: i64,
@@ -96,30 +95,20 @@ impl Decimal {
         Self { negative, scale, digits }
     }
 
-    fn magnitude(&self, other: &Self) -> Ordering {
-        match (self.digits.is_empty(), other.digits.is_empty()) {
-            (true, true) => Ordering::Equal,
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
-        }
-    }
-}
-
-impl Ord for Decimal {
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn compare(&self, other: &Self) -> Ordering {
         match (self.negative, other.negative) {
-            (false, false) => self.magnitude(other),
-            (true, true) => other.magnitude(self),
+            (false, false) => self.compare_magnitude(other),
+            (true, true) => other.compare_magnitude(self),
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
         }
     }
-}
 
-impl PartialOrd for Decimal {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        match (self.digits.is_empty(), other.digits.is_empty()) {
+            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
+            (one_is_zero, other_is_zero) => other_is_zero.cmp(&one_is_zero),
+        }
     }
 }
 

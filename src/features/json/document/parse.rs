@@ -38,20 +38,17 @@ impl Node {
     /// Parses one value, which may be surrounded by white space.
     ///
     /// # Errors
-    /// [`ParseError`] if the text is not JSON, repeats a name, nests too deeply, or has a number beyond the range of 64-bit
-    /// floats.
+    /// [`ParseError`] if the text is not JSON, repeats a name, nests too deeply, or has a number beyond the range of
+    /// 64-bit floats.
     pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         Self::parse_along(bytes, &[])
     }
 
-    /// Parses only the value that the member `names` lead to, from the root down. Each object above that value gets only
-    /// the named member.
+    /// Parses only the value that the member `names` lead to, from the root down. Each object above that value gets
+    /// only the named member.
     ///
-    /// The other values are skipped, in a fifth of the time. They must be JSON, but their nesting, repeated names and large
-    /// numbers are not checked.
-    ///
-    /// # Errors
-    /// [`ParseError`], under the conditions of [`Node::parse`].
+    /// The other values are skipped, in a fifth of the time. They must be JSON, but their nesting, repeated names and
+    /// large numbers are not checked.
     pub(in super::super) fn parse_along(bytes: &[u8], names: &[&str]) -> Result<Self, ParseError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| located(bytes, error.valid_up_to(), Fault::Syntax("the text is not UTF-8")))?;

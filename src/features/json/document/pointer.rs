@@ -29,8 +29,8 @@ impl Pointer {
         other.0.len() > self.0.len() && other.0.starts_with(&self.0)
     }
 
-    /// The array or object that holds the value, and the value's name in it. `None` for the pointer to the whole document,
-    /// and if the parent does not exist.
+    /// The array or object that holds the value, and the value's name in it. `None` for the pointer to the whole
+    /// document, and if the parent does not exist.
     pub(in super::super) fn parent<'d>(&self, document: &'d mut Node) -> Option<(&'d mut Node, &str)> {
         let (last, before) = self.0.split_last()?;
         let parent = before.iter().try_fold(document, |node, name| {

@@ -21,17 +21,11 @@ pub(in super::super) struct TooManyVisits {
 
 impl Path {
     /// The selected values, in order. A value can occur several times.
-    ///
-    /// # Errors
-    /// [`TooManyVisits`] beyond a million visits.
     pub(in super::super) fn select<'d>(&'d self, root: &'d Node) -> Result<Vec<&'d Node>, TooManyVisits> {
         self.select_within(root, MAX_VISITS)
     }
 
     /// The locations of the selected values, in order, each once.
-    ///
-    /// # Errors
-    /// [`TooManyVisits`] beyond a million visits.
     pub(in super::super) fn locate(&self, root: &Node) -> Result<Vec<Location>, TooManyVisits> {
         self.locate_within(root, MAX_VISITS)
     }

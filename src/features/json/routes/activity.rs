@@ -47,7 +47,7 @@ pub(in super::super) async fn list_activity(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
     }
-    let (page, source) = documents.list_activity(&Collection::Activity.key(&id), cursor, limit, can_decrypt).await?;
+    let (page, source) = documents.list_activity(&Collection::ACTIVITY.key(&id), cursor, limit, can_decrypt).await?;
     let mut response = body(&page);
     if let Some(source) = source {
         set_document_headers(source.etag(), source.ttl, response.headers_mut());
@@ -57,7 +57,8 @@ pub(in super::super) async fn list_activity(
 
 /// Record an activity of a user.
 ///
-/// The service adds a `timestamp` to an entry without one. Beyond `json.activity_limit` entries, the oldest are dropped.
+/// The service adds a `timestamp` to an entry without one. Beyond `json.activity_limit` entries, the oldest are
+/// dropped.
 #[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
     params(UserPath, ConditionHeaders),
     request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
@@ -69,7 +70,7 @@ pub(in super::super) async fn record_activity(
     options: WriteOptions,
     Json(entry): Json<Node>,
 ) -> Result<Response, Problem> {
-    let key = Collection::Activity.key(&id);
+    let key = Collection::ACTIVITY.key(&id);
     let Node::Object(members) = entry else {
         return Err(Problem::body_field("", format!("must be an object, got {}", entry.type_name())));
     };
@@ -89,5 +90,5 @@ pub(in super::super) async fn delete_activity(
     NoQuery: NoQuery,
     options: WriteOptions,
 ) -> Result<Response, Problem> {
-    delete(&documents, &Collection::Activity.key(&id), JsonPath::default(), options).await
+    delete(&documents, &Collection::ACTIVITY.key(&id), JsonPath::default(), options).await
 }

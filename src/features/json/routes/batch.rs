@@ -18,8 +18,8 @@ const MAX_ITEMS: usize = 100;
 /// Read, delete and store many documents in one call.
 ///
 /// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
-/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is checked
-/// for every document that is stored or deleted.
+/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
+/// checked for every document that is stored or deleted.
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply)))]

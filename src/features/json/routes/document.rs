@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::change::{Change, PatchFault, PatchForm, SetCondition};
+use super::super::change::{Action, PatchFault, PatchForm, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
 use super::super::model::{DeletedReply, DocumentKey, Millis, PatchOperation, TouchRequest};
@@ -30,8 +30,8 @@ const JSON_PATCH: &str = "application/json-patch+json";
 
 /// Read a document, or the values that paths select.
 ///
-/// Without a path, the answer is the stored document. One `$` path gives the list of its values, one legacy path the first
-/// value. Several paths give an object from path to value; if one of them is a `$` path, all values are lists.
+/// Without a path, the answer is the stored document. One `$` path gives the list of its values, one legacy path the
+/// first value. Several paths give an object from path to value; if one of them is a `$` path, all values are lists.
 #[utoipa::path(get, path = "/json/{key}", tag = "json", operation_id = "get_document",
     params(KeyPath, Paths, ConditionHeaders),
     responses((status = 200, description = "The document, or the selected values", body = serde_json::Value,
@@ -62,8 +62,8 @@ pub(in super::super) struct PutParams {
 
 /// Store a document, or a value at a path.
 ///
-/// Every value that the path selects is replaced. `If-None-Match: *` stores only if the path selects nothing, `If-Match: *`
-/// only if it selects a value.
+/// Every value that the path selects is replaced. `If-None-Match: *` stores only if the path selects nothing,
+/// `If-Match: *` only if it selects a value.
 #[utoipa::path(put, path = "/json/{key}", tag = "json", operation_id = "put_document",
     params(KeyPath, PutParams, ConditionHeaders),
     request_body(content = serde_json::Value, description = "Any JSON value up to `json.document_limit`; names in an object are unique",
@@ -92,8 +92,8 @@ pub(in super::super) async fn put_document(
 
 /// Change a document by a merge patch (RFC 7396) or a JSON Patch (RFC 6902), depending on the Content-Type.
 ///
-/// A merge patch applies to `path`, or to the whole document; if no value exists, the patch itself is stored. A JSON Patch
-/// contains its own paths, which are JSON pointers. It is applied completely or not at all.
+/// A merge patch applies to `path`, or to the whole document; if no value exists, the patch itself is stored. A JSON
+/// Patch contains its own paths, which are JSON pointers. It is applied completely or not at all.
 #[utoipa::path(patch, path = "/json/{key}", tag = "json", operation_id = "patch_document",
     params(KeyPath, PathParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"score": null, "name": "Ada L."})),
@@ -188,7 +188,7 @@ pub(super) async fn put(
     if condition != SetCondition::Always {
         options.conditions = Preconditions::default();
     }
-    let update = adjust(options.update(Change::Set { path, value, condition }));
+    let update = adjust(options.update(path, Action::Set(value, condition)));
     Ok(updated(&documents.update(key, &update).await?, ""))
 }
 
@@ -200,11 +200,8 @@ pub(super) async fn patch(
     options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    let change = match media_type(request.headers()).as_deref() {
-        Some(MERGE_PATCH) => {
-            let change = Node::parse(&collect_document(documents, request).await?)?;
-            Change::Merge { path: path.unwrap_or_default(), change }
-        }
+    let action = match media_type(request.headers()).as_deref() {
+        Some(MERGE_PATCH) => Action::Merge(Node::parse(&collect_document(documents, request).await?)?),
         Some(JSON_PATCH) if path.is_some() => {
             return Err(Problem::query_parameter(
                 "path",
@@ -214,11 +211,11 @@ pub(super) async fn patch(
         Some(JSON_PATCH) => {
             let form: PatchForm = parse_json(&collect_document(documents, request).await?)?;
             let invalid = |PatchFault { pointer, rule }| Problem::body_field(&pointer, rule);
-            Change::Patch(form.read().map_err(invalid)?)
+            Action::Patch(form.read().map_err(invalid)?)
         }
         other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
     };
-    let result = documents.update(key, &options.update(change)).await?;
+    let result = documents.update(key, &options.update(path.unwrap_or_default(), action)).await?;
     Ok(without_record(documents, key, updated(&result, "")))
 }
 
@@ -228,7 +225,7 @@ pub(super) async fn delete(
     path: JsonPath,
     options: WriteOptions,
 ) -> Result<Response, Problem> {
-    let result = documents.update(key, &options.update(Change::Delete { path })).await?;
+    let result = documents.update(key, &options.update(path, Action::Delete)).await?;
     Ok(updated(&result, "deleted"))
 }
 

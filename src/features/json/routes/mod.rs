@@ -1,6 +1,6 @@
-//! The documents' routes: [`document`] for documents and parts of them, [`inspect`] for types, lengths and member names,
-//! [`values`] for changes of single values, [`batch`] for many documents; [`platform`], [`preference`] and [`activity`] for
-//! the platform's own documents. This file holds the parameters and replies that they share.
+//! The documents' routes: [`document`] for documents and parts of them, [`inspect`] for types, lengths and member
+//! names, [`values`] for changes of single values, [`batch`] for many documents; [`platform`], [`preference`] and
+//! [`activity`] for the platform's own documents. This file holds the parameters and replies that they share.
 
 mod activity;
 mod batch;
@@ -63,12 +63,13 @@ pub(super) struct UserPath {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "described here, read by Preconditions")]
 pub(super) struct ConditionHeaders {
-    /// `*`: store only if no value exists. Entity tags: the document must have none of them; otherwise a read answers 304
-    /// and a write 412.
+    /// `*`: store only if no value exists. Entity tags: the document must have none of them; otherwise a read answers
+    /// 304 and a write 412.
     #[param(rename = "If-None-Match", value_type = String, required = false,
             pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)]
     if_none_match: (),
-    /// `*`: change only an existing value. Entity tags: the document must have one of them; otherwise the answer is 412.
+    /// `*`: change only an existing value. Entity tags: the document must have one of them; otherwise the answer is
+    /// 412.
     #[param(rename = "If-Match", value_type = String, required = false,
             pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)]
     if_match: (),
@@ -125,8 +126,8 @@ fn updated(updated: &Updated, count_name: &str) -> Response {
     response
 }
 
-/// Excludes the response from the records of repeated requests if it can contain decrypted values, which the record would
-/// store in plain text. The service itself stores an encrypted answer for the repetition.
+/// Excludes the response from the records of repeated requests if it can contain decrypted values, which the record
+/// would store in plain text. The service itself stores an encrypted answer for the repetition.
 fn without_record(documents: &JsonService, key: &DocumentKey, mut response: Response) -> Response {
     if documents.encrypts(key) {
         response.extensions_mut().insert(Unrecorded);

@@ -27,12 +27,12 @@ pub(in super::super) enum Kind {
     Blockchain,
 }
 
-impl From<Kind> for Collection {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Trading => Self::Trading,
-            Kind::Market => Self::Market,
-            Kind::Blockchain => Self::Blockchain,
+impl Kind {
+    const fn collection(self) -> Collection {
+        match self {
+            Self::Trading => Collection::TRADING,
+            Self::Market => Collection::MARKET,
+            Self::Blockchain => Collection::BLOCKCHAIN,
         }
     }
 }
@@ -76,8 +76,8 @@ impl PathParam {
 
 /// Defines the four operations on one kind of document. `$target` is the query of PUT and PATCH.
 macro_rules! platform_document {
-    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr, $target:ident, body: ($($body:tt)+), $body_text:literal,
-     example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
+    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr, $target:ident,
+     body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
         #[utoipa::path(get, path = $route, tag = "json",
             summary = concat!("Read ", $noun, ", or the values that paths select."),
             params($path, Paths, ConditionHeaders),
@@ -142,7 +142,7 @@ macro_rules! platform_document {
 
 platform_document! {
     "a configuration", "/config/{kind}/{id}",
-    |of: ConfigurationPath| Collection::from(of.kind).key(&of.id), PathParam,
+    |of: ConfigurationPath| of.kind.collection().key(&of.id), PathParam,
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
     patch_example: {"symbol": "GRID", "base_currency": "THBC"},
@@ -150,7 +150,7 @@ platform_document! {
 }
 
 platform_document! {
-    "the data of a form", "/forms/{id}", |of: FormPath| Collection::Forms.key(&of.id), PathParam,
+    "the data of a form", "/forms/{id}", |of: FormPath| Collection::FORMS.key(&of.id), PathParam,
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
     patch_example: {"answers": {"owner": "Ada L."}},
@@ -158,7 +158,8 @@ platform_document! {
 }
 
 platform_document! {
-    "a user's preferences", "/users/{id}/preferences", |of: UserPath| Collection::Preferences.key(&of.id), WholeDocument,
+    "a user's preferences", "/users/{id}/preferences",
+    |of: UserPath| Collection::PREFERENCES.key(&of.id), WholeDocument,
     body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
     example: {"language": "th", "theme": "dark"},
     patch_example: {"theme": "light", "font": null},

@@ -31,7 +31,7 @@ pub(in super::super) struct PreferencePath {
 
 impl PreferencePath {
     fn key(&self) -> DocumentKey {
-        Collection::Preferences.key(&self.id)
+        Collection::PREFERENCES.key(&self.id)
     }
 
     fn path(&self) -> JsonPath {

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::super::change::Change;
+use super::super::change::Action;
 use super::super::model::{
     AppendRequest, AppendTextRequest, CalculateRequest, ClearedReply, InsertRequest, LengthsReply, NumbersReply,
     PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest,
@@ -14,10 +14,10 @@ use super::{ConditionHeaders, KeyPath, updated, without_record};
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::problem::Problem;
 
-/// Defines operations that turn their body into a [`Change`] of the values at its path.
+/// Defines operations that turn their body into an [`Action`] on the values at its path.
 macro_rules! value_operations {
     ($($(#[$doc:meta])*
-       $name:ident: $route:literal, |$path:ident, $body:ident: $request:ident| $change:expr => $reply:ident, $description:literal;)+) => {$(
+       $name:ident: $route:literal, |$body:ident: $request:ident| $action:expr => $reply:ident, $description:literal;)+) => {$(
         $(#[$doc])*
         #[utoipa::path(post, path = $route, tag = "json",
             params(KeyPath, ConditionHeaders), request_body = $request,
@@ -30,8 +30,8 @@ macro_rules! value_operations {
             options: WriteOptions,
             Json($body): Json<$request>,
         ) -> Result<Response, Problem> {
-            let $path = $body.path.unwrap_or_default();
-            let result = documents.update(&key, &options.update($change)).await?;
+            let path = $body.path.unwrap_or_default();
+            let result = documents.update(&key, &options.update(path, $action)).await?;
             Ok(without_record(&documents, &key, updated(&result, "cleared")))
         }
     )+};
@@ -40,32 +40,32 @@ macro_rules! value_operations {
 value_operations! {
     /// Append values to arrays.
     append_items: "/json/{key}/array/append",
-        |path, body: AppendRequest| Change::Append { path, values: body.values }
+        |body: AppendRequest| Action::Append(body.values)
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
     /// Insert values before an item of arrays.
     ///
     /// If one of the arrays is too short for the index, no array is changed.
     insert_items: "/json/{key}/array/insert",
-        |path, body: InsertRequest| Change::Insert { path, index: body.index, values: body.values }
+        |body: InsertRequest| Action::Insert { index: body.index, values: body.values }
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
     /// Remove one item from arrays.
     pop_items: "/json/{key}/array/pop",
-        |path, body: PopRequest| Change::Pop { path, index: body.index }
+        |body: PopRequest| Action::Pop { index: body.index }
         => PopReply, "The item removed from each array; null for empty arrays and for values that are not arrays";
 
     /// Keep only a range of items of arrays.
     trim_arrays: "/json/{key}/array/trim",
-        |path, body: TrimRequest| Change::Trim { path, start: body.start, stop: body.stop }
+        |body: TrimRequest| Action::Trim { start: body.start, stop: body.stop }
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
     /// Add to numbers.
     ///
-    /// The sum of two 64-bit integers is an integer; every other sum is a 64-bit float. If one result is out of range, no
-    /// value is changed.
+    /// The sum of two 64-bit integers is an integer; every other sum is a 64-bit float. If one result is out of range,
+    /// no value is changed.
     increment_numbers: "/json/{key}/number/increment",
-        |path, body: CalculateRequest| Change::Increment { path, by: body.by }
+        |body: CalculateRequest| Action::Increment(body.by)
         => NumbersReply, "Each new number; null for values that are not numbers";
 
     /// Multiply numbers.
@@ -73,21 +73,21 @@ value_operations! {
     /// The product of two 64-bit integers is an integer; every other product is a 64-bit float. If one result is out of
     /// range, no value is changed.
     multiply_numbers: "/json/{key}/number/multiply",
-        |path, body: CalculateRequest| Change::Multiply { path, by: body.by }
+        |body: CalculateRequest| Action::Multiply(body.by)
         => NumbersReply, "Each new number; null for values that are not numbers";
 
     /// Append text to strings.
     append_text: "/json/{key}/string/append",
-        |path, body: AppendTextRequest| Change::AppendText { path, text: body.value.into() }
+        |body: AppendTextRequest| Action::AppendText(body.value.into())
         => LengthsReply, "The new length of each string in bytes of UTF-8; null for values that are not strings";
 
     /// Invert booleans.
     toggle_values: "/json/{key}/toggle",
-        |path, body: PathRequest| Change::Toggle { path }
+        |body: PathRequest| Action::Toggle
         => ToggleReply, "Each new value; null for values that are not booleans";
 
     /// Empty arrays and objects and set numbers to 0.
     clear_values: "/json/{key}/clear",
-        |path, body: PathRequest| Change::Clear { path }
+        |body: PathRequest| Action::Clear
         => ClearedReply, "The number of values that changed";
 }
