@@ -1,9 +1,10 @@
--- Bring a document into the other backend's form; text, version and life stay, and so does its entity tag.
--- KEYS[1] document  string, JSON text, or the module's value
--- KEYS[2] text      string, beside the module's value where it shows the document otherwise than it was written: SHA-1
---   of what it shows, in 40 digits, then the document as it was written
+-- Move a document to the other storage backend. Text, version and TTL do not change, so the entity tag stays valid.
+-- KEYS[1] document  string, JSON text; or a value of the module
+-- KEYS[2] text      string, only if the module returns another text than was written: the SHA-1 of the returned text
+--   in 40 digits, then the text as written
 -- ARGV[1] backend   'native' or 'module'
--- Returns 'moved', 'there' when it has the form, 'absent', or 'other' for what is no document.   O(size)
+-- Returns 'moved'; 'there' if the document is in that backend already; 'absent'; or 'other' if the value is not a
+--   document.   O(size)
 assert(#KEYS == 2 and #ARGV == 1, 'convert: 2 keys, 1 argument')
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then
@@ -16,7 +17,7 @@ end
 local left = redis.call('PTTL', KEYS[1])
 if ARGV[1] == 'module' then
   local text = redis.call('GET', KEYS[1])
-  -- Beside the document first: a string that is no JSON stays as it is.
+  -- Try another key first, so that a string that is not JSON is not changed.
   redis.call('UNLINK', KEYS[2])
   local tried = redis.pcall('JSON.SET', KEYS[2], '$', text)
   if tried.err then
@@ -38,7 +39,7 @@ else
   redis.call('SET', KEYS[1], text)
 end
 if left >= 0 then
-  -- What ends in this millisecond has ended: 0 would delete it, as it should.
+  -- A TTL of 0 deletes the document, which expires in this millisecond.
   redis.call('PEXPIRE', KEYS[1], left)
   redis.call('PEXPIRE', KEYS[2], left)
 end

@@ -1,35 +1,38 @@
--- Store a document, or delete it, if it still stands as its writer saw it; give it a version that was never there.
--- KEYS[1] document  string, JSON text, or the module's value   KEYS[2] version  integer   KEYS[3] answer of this operation
--- KEYS[4] text        string, beside the module's value where it shows the document otherwise than it was written: SHA-1
---   of what it shows, in 40 digits, then the document as it was written
--- ARGV[1] expected    'any': nothing, or a document that has a version; 'absent'; 'present': such a document; else the
---   version seen, 0 for a document without one
+-- Store or delete a document if it is in the expected state, and give it a version that was never used before.
+-- KEYS[1] document    string, JSON text; or a value of the module   KEYS[2] version  integer
+-- KEYS[3] answer      the stored answer of this operation
+-- KEYS[4] text        string, only if the module returns another text than was written: the SHA-1 of the returned text
+--   in 40 digits, then the text as written
+-- ARGV[1] expected    'any': no document, or a document with a version; 'absent'; 'present': a document with a version;
+--   otherwise the version, 0 for a document without one
 -- ARGV[2] text        the document; empty: delete it
--- ARGV[3] ttl         integer, milliseconds; 0: no expiry; 'keep': what the document has left
--- ARGV[4] life        integer, milliseconds by which the version outlives the document
--- ARGV[5] answer      kept for the operation's repetition   ARGV[6] answer_ttl  integer, milliseconds; 0: it is not kept
--- ARGV[7] channel     where the change is announced; empty: nowhere
--- ARGV[8] event       the announcement: a JSON object's text without its closing brace
+-- ARGV[3] ttl         integer, milliseconds; 0: no expiry; 'keep': the document's TTL does not change
+-- ARGV[4] retention   integer, milliseconds by which the version outlives the document
+-- ARGV[5] answer      stored for a repeated request   ARGV[6] answer_ttl  integer, milliseconds; 0: it is not stored
+-- ARGV[7] channel     announces the change; empty: no announcement
+-- ARGV[8] event       the announcement: the text of a JSON object without its closing brace
 -- ARGV[9] backend     'native' or 'module'
--- Returns {'created' | 'replaced' | 'deleted', version, remaining life in ms or -1}; {'changed', '', 0} or
---   {'absent', '', 0} or {'foreign', '', 0} when nothing was done, the last for a string without a version, which may be
---   no document at all; {'repeated', answer, 0} when the operation was done before.   O(size)
+-- Returns {'created' | 'replaced' | 'deleted', version, remaining TTL in ms or -1}; or, if nothing was done,
+--   {'changed', '', 0} for another state than expected, {'absent', '', 0} for a deletion without a document,
+--   {'foreign', '', 0} for a string without a version, which may not be a document, and {'repeated', answer, 0} if the
+--   operation ran before.   O(size)
 assert(#KEYS == 4 and #ARGV == 9, 'write: 4 keys, 9 arguments')
 local in_module = ARGV[9] == 'module'
-local life, answer_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
-assert(life and answer_ttl and (ARGV[3] == 'keep' or tonumber(ARGV[3])), 'write: ttl, life and answer_ttl are integers')
+local retention, answer_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
+assert(retention and answer_ttl, 'write: retention and answer_ttl are integers')
+assert(ARGV[3] == 'keep' or tonumber(ARGV[3]), 'write: ttl is an integer')
 if answer_ttl > 0 then
   local answer = redis.call('GET', KEYS[3])
   if answer then
     return { 'repeated', answer, 0 }
   end
 end
--- What is no document is refused, so that nobody else's hash or list is overwritten; STRLEN does that by itself.
+-- Reject values of other types, so that no hash or list of another program is overwritten. STRLEN does so itself.
 local exists
 if in_module then
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind ~= 'none' and kind ~= 'ReJSON-RL' then
-    return redis.error_reply('WRONGTYPE what stands here is no value of the module')
+    return redis.error_reply('WRONGTYPE the key does not hold a value of the module')
   end
   exists = kind ~= 'none'
 else
@@ -37,21 +40,21 @@ else
 end
 local known = redis.call('GET', KEYS[2])
 local expected = ARGV[1]
-local looked = expected ~= 'any' and expected ~= 'absent' and expected ~= 'present'
-if exists and not known and not looked and expected ~= 'absent' then
+local expects_version = expected ~= 'any' and expected ~= 'absent' and expected ~= 'present'
+if exists and not known and not expects_version and expected ~= 'absent' then
   return { 'foreign', '', 0 }
 end
 if (expected == 'absent' and exists) or (expected == 'present' and not exists) then
   return { 'changed', '', 0 }
 end
-if looked and (not exists or expected ~= (known or '0')) then
+if expects_version and (not exists or expected ~= (known or '0')) then
   return { 'changed', '', 0 }
 end
 if ARGV[2] == '' and not exists then
   return { 'absent', '', 0 }
 end
--- Redis's time in microseconds, or one more than before when the clock was set back. Texts, since writing a float takes
--- longer than everything else here.
+-- Redis's time in microseconds, or the previous version plus one if the clock was set back. The version is a text,
+-- because formatting a float takes longer than everything else here.
 local previous = known and tonumber(known) and known or '0'
 local time = redis.call('TIME')
 local version = time[1] .. string.format('%06d', time[2])
@@ -61,7 +64,7 @@ end
 local left, status = -1, 'deleted'
 if ARGV[2] == '' then
   redis.call('UNLINK', KEYS[1], KEYS[4])
-  redis.call('SET', KEYS[2], version, 'PX', life)
+  redis.call('SET', KEYS[2], version, 'PX', retention)
 else
   status = exists and 'replaced' or 'created'
   local shown
@@ -80,7 +83,7 @@ else
   if left < 0 then
     redis.call('SET', KEYS[2], version)
   else
-    redis.call('SET', KEYS[2], version, 'PX', left + life)
+    redis.call('SET', KEYS[2], version, 'PX', left + retention)
   end
   if shown == ARGV[2] then
     redis.call('UNLINK', KEYS[4])

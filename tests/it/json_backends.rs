@@ -38,7 +38,7 @@ impl Pair {
         TestApp::builder().config(&on_module_redis(url)).config(config).spawn().await
     }
 
-    /// Asks both and compares everything but what is different for every request.
+    /// Sends a request to both and compares the answers, except for the parts that differ with every request.
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> [Reply; 2] {
         let send = async |app: &TestApp| app.send(method.clone(), path, headers, body.to_owned()).await;
         let (native, module) = (send(&self.native).await, send(&self.module).await);
@@ -141,7 +141,7 @@ async fn documents_come_back_as_they_were_written_from_both() {
 }
 
 #[tokio::test]
-async fn lives_and_conditions_are_the_same_in_both() {
+async fn ttls_and_conditions_are_the_same_in_both() {
     let Some(pair) = Pair::spawn("").await else { return };
     both(pair.put("/json/a?ttl_ms=60000", "{\"money\":10.10}").await, 201);
     both(pair.put("/json/a?path=$.money", "10.20").await, 204);
@@ -239,7 +239,7 @@ async fn where_documents_are_is_decided_once_for_every_replica() {
 }
 
 #[tokio::test]
-async fn a_redis_that_forgot_everything_is_told_again() {
+async fn the_record_is_written_again_after_redis_lost_its_data() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     documents_are(&app, "native").await;
     let _: String = app.redis().command(&["FLUSHALL"]);
@@ -248,7 +248,7 @@ async fn a_redis_that_forgot_everything_is_told_again() {
 }
 
 #[tokio::test]
-async fn a_module_that_is_gone_is_told() {
+async fn readiness_reports_a_missing_module() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     let _: String = app.redis().command(&["SET", "json:{backend}", "module"]);
     eventually("readiness tells that the module is missing", async || {

@@ -1,4 +1,4 @@
-//! Values that are stored encrypted, and who sees them.
+//! Values that are stored encrypted, and the callers who may see them.
 
 use axum::http::Method;
 use gridtokenx_redis::http::auth::api_key;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{ADMIN_KEY, MODULE_TYPE, Reply, TestApp};
 
-/// A caller who may read and write documents, but not see what is encrypted.
+/// A caller who may read and write documents, but not see encrypted values.
 const CLERK_KEY: &str = "ak_0123456789abcdef0123456789abcdef";
 
 const FIRST: &str = "{ id = \"2026-01\", key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
@@ -42,7 +42,7 @@ async fn read(app: &TestApp, key: &str, path: &str) -> Value {
 const PERSON: &str = r#"{"name":"Ada","email":"ada@example.org","cards":[{"number":1.50}]}"#;
 
 #[tokio::test]
-async fn secrets_are_stored_sealed_and_shown_to_those_who_may_see_them() {
+async fn secrets_are_stored_encrypted_and_shown_to_callers_with_the_scope() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
     let stored = app.redis().document("person:1");
@@ -53,7 +53,7 @@ async fn secrets_are_stored_sealed_and_shown_to_those_who_may_see_them() {
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.cards%5B0%5D.number").await, json!(1.5));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1/length?path=$.email").await["results"], json!([15]));
     let sealed = read(&app, CLERK_KEY, "/json/person:1").await;
-    assert_eq!(sealed.to_string().len(), stored.len(), "the clerk sees what is stored");
+    assert_eq!(sealed.to_string().len(), stored.len(), "the clerk sees the stored form");
     assert_eq!(
         read(&app, CLERK_KEY, "/json/person:1?path=$%5B?(@=='ada@example.org')%5D").await,
         json!([]),
@@ -71,12 +71,12 @@ async fn secrets_are_stored_sealed_and_shown_to_those_who_may_see_them() {
 }
 
 #[tokio::test]
-async fn who_sees_no_secrets_changes_the_rest_and_replaces_them() {
+async fn a_caller_without_the_scope_can_change_the_rest_and_replace_secrets() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
     ask(&app, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
-    // Read, change elsewhere, write back: the sealed value stays what it is.
+    // Read, change elsewhere, write back: the encrypted value does not change.
     let mut document = read(&app, CLERK_KEY, "/json/person:1").await;
     document["name"] = json!("Countess");
     ask(&app, CLERK_KEY, Method::PUT, "/json/person:1", &document.to_string()).await.expect(204);
@@ -128,7 +128,7 @@ fn everything(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn the_answer_for_a_repetition_is_kept_sealed() {
+async fn the_answer_for_a_repeated_request_is_stored_encrypted() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     let person = r#"{"email":"ada@example.org","cards":[{"number":"4711"},{"number":"0815"}]}"#;
     ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", person).await.expect(201);
@@ -147,7 +147,7 @@ async fn the_answer_for_a_repetition_is_kept_sealed() {
 }
 
 #[tokio::test]
-async fn what_others_wrote_in_clear_is_covered_and_sealed_with_the_next_change() {
+async fn plain_values_of_other_programs_are_hidden_and_encrypted_with_the_next_change() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     app.redis().put_document("person:1", PERSON);
     let seen = ask(&app, CLERK_KEY, Method::GET, "/json/person:1", "").await.expect(200);
@@ -160,7 +160,7 @@ async fn what_others_wrote_in_clear_is_covered_and_sealed_with_the_next_change()
 }
 
 #[tokio::test]
-async fn announcements_do_not_repeat_what_a_path_searched_for() {
+async fn announcements_do_not_quote_the_conditions_of_a_path() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     let stop = CancellationToken::new();
     let (sender, mut news) = mpsc::unbounded_channel();

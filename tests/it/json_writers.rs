@@ -1,4 +1,4 @@
-//! Many writers of one document: no update is lost, no version comes twice, whatever process writes.
+//! Many writers of one document: no update is lost and no version is used twice, whichever process writes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
 
-/// Makes one of four kinds of change until it is made, and tells the etag of the version that it made.
+/// Retries one of four kinds of change until it succeeds, and returns the etag of the new version.
 async fn change(app: &TestApp, writer: usize, round: usize) -> String {
     loop {
         let reply = match round % 4 {
@@ -31,7 +31,7 @@ async fn change(app: &TestApp, writer: usize, round: usize) -> String {
             }
         };
         if reply.is(409) {
-            // Told so and not done: a caller tries again.
+            // Nothing was done: the caller tries again.
             let problem = reply.expect_problem(409, "json-contended");
             assert_eq!(problem["outcome"], "not_applied", "{problem}");
             continue;
@@ -92,11 +92,11 @@ async fn of_writers_with_the_same_etag_one_succeeds() {
 }
 
 #[tokio::test]
-async fn what_a_writer_left_is_no_ground_for_a_refusal() {
+async fn a_handed_over_snapshot_is_no_reason_to_reject_a_change() {
     let one = TestApp::spawn().await;
     let two = TestApp::builder().beside(&one).spawn().await;
     one.put("/json/a", json!({ "n": 0, "m": 0 })).await.expect(201);
-    // Writers of one replica go by what the one before left, while the other replica writes in between.
+    // Writers of one replica use the snapshot of the previous one, while the other replica writes in between.
     for round in 0..20 {
         let etag = two.put("/json/a?path=$.m", json!(round)).await.expect(204).header("etag").expect("etag").to_owned();
         let tag = [JSON, ("if-match", etag.as_str())];
@@ -112,11 +112,10 @@ async fn what_a_writer_left_is_no_ground_for_a_refusal() {
 }
 
 #[tokio::test]
-async fn who_never_gets_through_is_told_and_nothing_is_done() {
-    let config = "http.request_deadline = \"600ms\"\njson.retry_min = \"400ms\"\njson.retry_max = \"10s\"";
-    let app = TestApp::builder().config(config).spawn().await;
+async fn a_writer_that_always_collides_receives_409_and_changes_nothing() {
+    let app = TestApp::builder().config("http.request_deadline = \"600ms\"").spawn().await;
     app.put("/json/a", json!({ "n": 0 })).await.expect(201);
-    // Another writer's version appears between every look and every write.
+    // Another writer changes the version between every read and every write.
     let meddle = async {
         let mut next = redis::cmd("INCR");
         next.arg("json:version:{json:a}");
@@ -124,7 +123,7 @@ async fn who_never_gets_through_is_told_and_nothing_is_done() {
             let _: i64 = app.state().query(&next, Effect::Write).await.expect("counted");
         }
     };
-    let told = eventually("a writer gives up", async || {
+    let rejected = eventually("a writer gives up", async || {
         let reply = app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await;
         if reply.is(200) {
             return false;
@@ -134,7 +133,7 @@ async fn who_never_gets_through_is_told_and_nothing_is_done() {
     });
     tokio::select! {
         () = meddle => {}
-        () = told => {}
+        () = rejected => {}
     }
 }
 

@@ -48,7 +48,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn documents_move_with_versions_lives_and_digits_and_back_again() {
+async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
     let Some(url) = module_redis_url() else { return };
     let app = service(&url, "[json]\nbackend = \"native\"").await;
     let mut written = Vec::new();
@@ -82,7 +82,7 @@ async fn documents_move_with_versions_lives_and_digits_and_back_again() {
 }
 
 #[tokio::test]
-async fn what_a_migration_left_behind_is_moved_by_the_next() {
+async fn a_document_that_a_migration_missed_is_moved_by_the_next() {
     let Some(url) = module_redis_url() else { return };
     let app = service(&url, "").await;
     put(&app, "/json/one", "1.10").await;

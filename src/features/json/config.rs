@@ -1,13 +1,12 @@
-//! `[json]`: how large documents may be, how far paths may go, and which collections the platform has.
+//! `[json]`: the limits of documents, the keys of encrypted values and the rules of the platform's collections.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::model::KEY_LIMIT;
-use super::schema::Schema;
-use super::vault::Vault;
 use crate::config::value::{ByteSize, Secret, Span};
 use crate::config::{FieldError, Section};
 use crate::redis::{BackendPreference, owned_elsewhere};
@@ -15,30 +14,15 @@ use crate::redis::{BackendPreference, owned_elsewhere};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonConfig {
-    /// What a deployment without documents begins with.
+    /// The storage backend of a deployment that has no documents yet.
     pub backend: BackendPreference,
-    /// The largest document as compact text.
+    /// The largest document, as compact text.
     pub document_limit: ByteSize,
-    pub path_limit: ByteSize,
-    /// Values that one path may visit in one document.
-    pub path_visits: usize,
-    /// The most operations of one JSON Patch.
-    pub patch_limit: usize,
-    /// The most items of each list of a batch.
-    pub batch_limit: usize,
-    /// The longest life that a caller may ask for.
+    /// The longest TTL that a request may ask for.
     pub max_ttl: Span,
-    /// How long a document's version is remembered after the document.
-    pub version_life: Span,
-    /// How long a change's answer is kept for its repetition.
-    pub answer_ttl: Span,
-    /// A writer that another replica's writer was faster than tries again after a random time below this ...
-    pub retry_min: Span,
-    /// ... which doubles up to this.
-    pub retry_max: Span,
     /// Whether every change is announced on a channel.
     pub publish_changes: bool,
-    /// The most entries of a user's activity log.
+    /// The number of entries that a user's activity log keeps.
     pub activity_limit: usize,
     pub encryption: EncryptionConfig,
     pub collections: Vec<CollectionConfig>,
@@ -48,23 +32,23 @@ pub(super) struct JsonConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EncryptionConfig {
-    /// The first one seals, all of them open.
-    #[serde(deserialize_with = "unquoted")]
-    pub keys: Vec<SealingKey>,
+    /// The first key encrypts; every key decrypts.
+    #[serde(deserialize_with = "keys_without_quoting")]
+    pub keys: Vec<EncryptionKey>,
 }
 
-/// Reads the keys; what is wrong with them is told without repeating what they are.
-fn unquoted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SealingKey>, D::Error> {
+/// Reads the keys. The error does not quote them, because they are secret.
+fn keys_without_quoting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EncryptionKey>, D::Error> {
     Vec::deserialize(deserializer).map_err(|_| {
         D::Error::custom("must be a list of { id = \"..\", key = \"..\" } or { id = \"..\", key_file = \"..\" }")
     })
 }
 
-/// A key of 256 bits, as 64 hexadecimal digits.
+/// A key of 256 bits, written as 64 hexadecimal digits.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SealingKey {
-    /// Stands with every value that it sealed.
+pub(super) struct EncryptionKey {
+    /// Stored with every value that the key encrypted.
     pub id: String,
     #[serde(default)]
     pub key: Option<Secret<String>>,
@@ -72,90 +56,84 @@ pub(super) struct SealingKey {
     pub key_file: Option<PathBuf>,
 }
 
-/// Documents that the platform keeps under names of its own, and what they must look like.
+/// Documents that the platform keeps under their bare keys, and the rules that they must follow.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CollectionConfig {
-    /// The start of their keys.
+    /// The prefix of their keys.
     pub prefix: String,
-    /// Members that every document has.
+    /// Members that every document must have.
     #[serde(default)]
     pub required: Vec<String>,
-    /// JSON Schema (draft 2020-12 unless it names another one) as text.
+    /// The types of values, by JSON pointer; a value that does not exist has no type to check.
+    #[serde(default)]
+    pub types: BTreeMap<String, JsonType>,
+    /// A JSON Schema as text; draft 2020-12 unless it names another one.
     #[serde(default)]
     pub schema: Option<String>,
-    /// JSON paths to what is stored encrypted.
+    /// JSON paths to the values that are stored encrypted.
     #[serde(default)]
     pub encrypted: Vec<String>,
+}
+
+/// A type of JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum JsonType {
+    Null,
+    Boolean,
+    Number,
+    String,
+    Array,
+    Object,
 }
 
 impl Section for JsonConfig {
     const NAME: &'static str = "json";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for (field, count) in [
-            ("document_limit", self.document_limit.as_usize()),
-            ("path_limit", self.path_limit.as_usize()),
-            ("path_visits", self.path_visits),
-            ("patch_limit", self.patch_limit),
-            ("batch_limit", self.batch_limit),
-            ("activity_limit", self.activity_limit),
+        for (field, is_zero) in [
+            ("document_limit", self.document_limit.as_usize() == 0),
+            ("activity_limit", self.activity_limit == 0),
+            ("max_ttl", self.max_ttl.as_millis() == 0),
         ] {
-            if count == 0 {
-                return Err(FieldError::new(field, "must be at least 1"));
+            if is_zero {
+                return Err(FieldError::new(field, "must be greater than 0"));
             }
-        }
-        for (field, span) in [
-            ("max_ttl", self.max_ttl),
-            ("version_life", self.version_life),
-            ("answer_ttl", self.answer_ttl),
-            ("retry_min", self.retry_min),
-        ] {
-            if span.as_millis() == 0 {
-                return Err(FieldError::new(field, "must be longer than nothing"));
-            }
-        }
-        if self.retry_min > self.retry_max {
-            return Err(FieldError::new("retry_min", "must not exceed retry_max"));
         }
         for (at, collection) in self.collections.iter().enumerate() {
-            collection.validate().map_err(|reason| FieldError::new("collections", reason))?;
-            if self.collections.iter().take(at).any(|earlier| earlier.prefix == collection.prefix) {
-                let prefix = &collection.prefix;
-                return Err(FieldError::new("collections", format!("the prefix `{prefix}` stands there twice")));
+            let prefix = &collection.prefix;
+            check_prefix(prefix).map_err(|reason| FieldError::new("collections", reason))?;
+            if self.collections.iter().take(at).any(|earlier| earlier.prefix == *prefix) {
+                return Err(FieldError::new("collections", format!("the prefix `{prefix}` must not be repeated")));
             }
         }
         let keys = &self.encryption.keys;
         let refuse = |rule: &str| Err(FieldError::new("encryption.keys", rule));
-        if keys.is_empty() && self.collections.iter().any(|one| !one.encrypted.is_empty()) {
-            return refuse("must have a key, since a collection has encrypted paths");
+        if keys.is_empty() && self.collections.iter().any(|collection| !collection.encrypted.is_empty()) {
+            return refuse("must contain a key, because a collection has encrypted paths");
         }
         for (at, key) in keys.iter().enumerate() {
             let is_plain = key.id.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
             if !(1..=64).contains(&key.id.len()) || !is_plain {
-                return refuse("an id has 1 to 64 letters, digits, dashes, dots");
+                return refuse("an id must have 1 to 64 characters: letters, digits, `-`, `_` or `.`");
             }
             if keys.iter().take(at).any(|earlier| earlier.id == key.id) {
-                return refuse("an id stands there twice");
+                return refuse("an id must not be repeated");
             }
         }
-        Vault::new(self).map(|_| ()).map_err(|reason| FieldError::new("encryption.keys", reason))
+        Ok(())
     }
 }
 
-impl CollectionConfig {
-    fn validate(&self) -> Result<(), String> {
-        let prefix = &self.prefix;
-        if prefix.is_empty() || prefix.len() > KEY_LIMIT || prefix.chars().any(char::is_control) {
-            return Err(format!("the prefix `{prefix}` needs 1 to {KEY_LIMIT} bytes without control characters"));
-        }
-        if let Some(owned) = owned_elsewhere(prefix, Self::OWNER) {
-            return Err(format!("`{prefix}` reaches into `{owned}`, where no documents are"));
-        }
-        Schema::new(self).map(|_| ()).map_err(|error| format!("the schema of `{prefix}`: {error}"))
+fn check_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.is_empty() || prefix.len() > KEY_LIMIT || prefix.chars().any(char::is_control) {
+        return Err(format!("the prefix `{prefix}` must have 1 to {KEY_LIMIT} bytes and no control characters"));
     }
-
-    const OWNER: &'static str = "json";
+    match owned_elsewhere(prefix, JsonConfig::NAME) {
+        Some(owned) => Err(format!("the prefix `{prefix}` overlaps `{owned}`, which holds no documents")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -163,18 +141,18 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    /// Reads the section after the check that runs before the service starts.
     fn read(overrides: &str) -> Result<JsonConfig, String> {
         Config::with_overrides(overrides)
-            .and_then(|config| config.section::<JsonConfig>())
+            .and_then(|config| super::super::check_config(&config).and_then(|()| config.section()))
             .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_defaults_are_valid_and_know_the_platforms_documents() {
+    fn the_defaults_are_valid_and_list_the_platforms_collections() {
         let config = read("").expect("valid");
-        // The API document states these numbers.
+        // The API document states this number.
         assert_eq!(config.max_ttl.as_millis(), 31_536_000_000);
-        assert_eq!(config.path_limit.bytes(), 1_024);
         for prefix in [
             "user_preferences:",
             "user_activity:",
@@ -188,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_wrong_place_is_not_repeated() {
+    fn an_error_does_not_quote_a_misplaced_key() {
         for overrides in [
             "json.encryption.keys = \"5ec2e7\"",
             "json.encryption.keys = [\"5ec2e7\"]",
@@ -205,9 +183,8 @@ mod tests {
         for (overrides, field) in [
             ("json.document_limit = \"0B\"", "json.document_limit"),
             ("json.backend = \"redisjson\"", "json.backend"),
-            ("json.path_visits = 0", "json.path_visits"),
-            ("json.answer_ttl = \"0s\"", "json.answer_ttl"),
-            ("json.retry_min = \"1m\"", "json.retry_min"),
+            ("json.activity_limit = 0", "json.activity_limit"),
+            ("json.max_ttl = \"0s\"", "json.max_ttl"),
             ("[[json.collections]]\nprefix = \"\"", "json.collections"),
             ("[[json.collections]]\nprefix = \"lock:\"", "json.collections"),
             ("[[json.collections]]\nprefix = \"json:a\"", "json.collections"),
@@ -219,6 +196,8 @@ mod tests {
                 "json.collections",
             ),
             ("[[json.collections]]\nprefix = \"a:\"\nscheme = \"{}\"", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\ntypes = { \"\" = \"list\" }", "json.collections"),
+            ("[[json.collections]]\nprefix = \"a:\"\ntypes = { \"a\" = \"array\" }", "json.collections"),
             ("[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.a\"]", "json.encryption.keys"),
             ("json.encryption.keys = [{ id = \"a b\", key = \"00\" }]", "json.encryption.keys"),
             ("json.encryption.keys = [{ id = \"a\", key = \"00\" }]", "json.encryption.keys"),

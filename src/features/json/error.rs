@@ -1,61 +1,92 @@
-//! What can go wrong with a document.
+//! The errors of documents and the problems that callers receive for them.
 
 use super::change::ChangeError;
 use super::document::{Fault, ParseError};
+use super::encryption::EncryptionError;
 use super::path::TooManyVisits;
 use super::schema::BrokenRule;
-use super::vault::SealError;
-use crate::http::problem::{self, Location, Problem};
+use crate::http::problem::{self, Location, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    JSON_MISSING = "json-missing", NOT_FOUND, "There is no document under this key",
-        "PUT one at its root first.";
-    JSON_PATH_MISSING = "json-path-missing", NOT_FOUND, "Nothing is at this path",
-        "The document has no value there, or no object that a new member could be added to.";
-    JSON_WRONG_TYPE = "json-wrong-type", CONFLICT, "The value is of another type than the change needs",
-        "The detail names the type that was found. Nothing was changed.";
-    JSON_NOT_SETTABLE = "json-not-settable", UNPROCESSABLE_ENTITY, "Nothing can be stored at this path",
-        "A new member needs a path that names it and nothing else, such as $.a.b; a new document needs the root; an \
-         array has an item at an index only if it is long enough.";
-    JSON_OUT_OF_BOUNDS = "json-out-of-bounds", UNPROCESSABLE_ENTITY, "The array has no such index",
-        "Nothing was inserted, in any of the arrays.";
-    JSON_NO_NUMBER = "json-no-number", CONFLICT, "The result is no number that JSON can hold",
-        "Integers stay within 64 bits, floats within their range. Nothing was changed.";
-    JSON_PATCH_FAILED = "json-patch-failed", CONFLICT, "An operation of the patch does not fit the document",
-        "The detail says which one. A patch is made whole or not at all: nothing was changed.";
+    JSON_MISSING = "json-missing", NOT_FOUND, "No document exists under this key",
+        "Store one with PUT, without a path.";
+    JSON_PATH_MISSING = "json-path-missing", NOT_FOUND, "The path selects nothing",
+        "The document has no value at the path, or no object to which a new member could be added.";
+    JSON_WRONG_TYPE = "json-wrong-type", CONFLICT, "The value does not have the type that the operation needs",
+        "The detail names the type of the value. Nothing was changed.";
+    JSON_NOT_SETTABLE = "json-not-settable", UNPROCESSABLE_ENTITY, "No value can be stored at this path",
+        "A new member needs a path that names exactly that member, such as $.a.b. A new document must be stored without a \
+         path. An array item can be replaced only if it exists.";
+    JSON_OUT_OF_BOUNDS = "json-out-of-bounds", UNPROCESSABLE_ENTITY, "The array does not have this index",
+        "Nothing was inserted into any of the arrays.";
+    JSON_NO_NUMBER = "json-no-number", CONFLICT, "The result is not a number that JSON can represent",
+        "Integers must fit into 64 bits and floats into their range. Nothing was changed.";
+    JSON_PATCH_FAILED = "json-patch-failed", CONFLICT, "An operation of the patch cannot be applied to the document",
+        "The detail names the operation. A patch is applied completely or not at all: nothing was changed.";
     JSON_SCHEMA = "json-schema-violation", UNPROCESSABLE_ENTITY, "The document would break the rules of its collection",
-        "The errors list names the places in the document as JSON pointers. Nothing was changed.";
+        "The errors list names the values as JSON pointers into the document. Nothing was changed.";
     JSON_TOO_LARGE = "json-too-large", PAYLOAD_TOO_LARGE, "The document would be too large",
         "The limit is json.document_limit. Nothing was changed.";
     JSON_PATH_TOO_COMPLEX = "json-path-too-complex", UNPROCESSABLE_ENTITY, "The path visits too many values",
-        "The limit is json.path_visits. Name more of the way instead of searching for it.";
-    JSON_SEALED = "json-sealed", CONFLICT, "An encrypted value cannot be changed like this",
-        "Without the scope json:secrets it can be replaced, deleted, or left as it is, not changed in its place or taken \
-         from another document. Nothing was changed.";
-    JSON_UNREADABLE = "json-unreadable", INTERNAL_SERVER_ERROR, "An encrypted value cannot be read",
-        "The key that it was encrypted with is not configured: the service's operators must add it to json.encryption.keys.";
-    JSON_CONTENDED = "json-contended", CONFLICT, "The document kept changing",
-        "Others changed it between every look at it and the write; nothing was done. Try again.";
+        "Name more of the path's members instead of searching for them.";
+    JSON_SEALED = "json-sealed", CONFLICT, "An encrypted value cannot be changed in this way",
+        "Without the scope json:secrets, an encrypted value can be replaced, deleted or left unchanged. It cannot be \
+         edited or copied to another document. Nothing was changed.";
+    JSON_UNREADABLE = "json-unreadable", INTERNAL_SERVER_ERROR, "An encrypted value cannot be decrypted",
+        "The key that encrypted the value is not configured. The operators of the service must add it to \
+         json.encryption.keys.";
+    JSON_CONTENDED = "json-contended", CONFLICT, "Other writers kept changing the document",
+        "The document changed between every read and write of this request; nothing was done. Try again.";
 }
+
+/// The problems of an operation that reads a document.
+static LOOKUP: &[&ProblemKind] = &[
+    &JSON_MISSING,
+    &JSON_PATH_MISSING,
+    &JSON_WRONG_TYPE,
+    &problem::WRONG_TYPE,
+    &problem::PRECONDITION_FAILED,
+    &problem::INVALID_PATH,
+    &problem::INVALID_QUERY,
+    &problem::INVALID_HEADER,
+    &JSON_PATH_TOO_COMPLEX,
+];
+/// The problems of an operation that changes a document, in addition to [`LOOKUP`].
+static CHANGE: &[&ProblemKind] = &[
+    &JSON_NO_NUMBER,
+    &JSON_PATCH_FAILED,
+    &JSON_CONTENDED,
+    &problem::INVALID_BODY,
+    &JSON_NOT_SETTABLE,
+    &JSON_OUT_OF_BOUNDS,
+    &JSON_SCHEMA,
+];
+
+/// All problems of an operation that reads a document.
+pub(super) static READ_PROBLEMS: &[&[&ProblemKind]] = &[problem::CALLER, problem::REDIS_READ, LOOKUP];
+/// All problems of an operation that changes a document without a body.
+pub(super) static WRITE_PROBLEMS: &[&[&ProblemKind]] = &[problem::CALLER, problem::REDIS_WRITE, LOOKUP, CHANGE];
+/// All problems of an operation that changes a document and reads a body.
+pub(super) static BODY_PROBLEMS: &[&[&ProblemKind]] =
+    &[problem::CALLER, problem::REDIS_WRITE, LOOKUP, CHANGE, problem::JSON_BODY, &[&JSON_TOO_LARGE]];
+/// All problems of a batch; the problems of its items are part of the reply.
+pub(super) static BATCH_PROBLEMS: &[&[&ProblemKind]] =
+    &[problem::CALLER, problem::REDIS_WRITE, problem::JSON_BODY, &[&problem::INVALID_QUERY]];
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum JsonError {
     #[error(transparent)]
     Change(#[from] ChangeError),
-    #[error("the condition in If-Match or If-None-Match does not hold")]
-    PreconditionFailed,
     #[error("the document would break {} of its collection", if .0.len() == 1 { "a rule" } else { "rules" })]
     Schema(Vec<BrokenRule>),
-    #[error("the document changed again and again while it was looked at")]
+    #[error("the document changed between every read and write")]
     Contended,
-    #[error("what is stored under this key is no JSON document")]
+    #[error("the value under this key is not a JSON document")]
     NotJson,
     #[error(transparent)]
-    Sealed(#[from] SealError),
-    #[error("{} is {ms}; at most {max} ms are allowed", pointer.trim_start_matches('/'))]
-    TooLong { location: Location, pointer: String, ms: u64, max: u64 },
+    Encryption(#[from] EncryptionError),
     #[error(transparent)]
     Redis(#[from] RedisFault),
 }
@@ -68,10 +99,12 @@ impl From<TooManyVisits> for JsonError {
 
 impl JsonError {
     pub(super) const NO_DOCUMENT: Self = Self::Change(ChangeError::NoDocument);
+    pub(super) const PRECONDITION_FAILED: Self = Self::Change(ChangeError::PreconditionFailed);
 
-    /// Whether another look at the document could not change it.
+    /// Whether the error is independent of the document's content, so that reading the document again cannot resolve
+    /// it.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Redis(_) | Self::Contended | Self::TooLong { .. })
+        matches!(self, Self::Redis(_) | Self::Contended)
     }
 }
 
@@ -79,23 +112,18 @@ impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         let kind = match &error {
             JsonError::Redis(fault) => return Self::from(fault.clone()),
-            JsonError::TooLong { location, pointer, .. } => {
-                let kind = if *location == Location::Query { &problem::INVALID_QUERY } else { &problem::INVALID_BODY };
-                return Self::new(kind).detail(&error).violation(*location, pointer, &error);
-            }
             JsonError::Schema(broken) => {
                 let problem = Self::new(&JSON_SCHEMA).detail(&error).outcome(Outcome::NotApplied);
                 return broken
                     .iter()
                     .fold(problem, |problem, rule| problem.violation(Location::Body, &rule.pointer, &rule.rule));
             }
-            JsonError::PreconditionFailed | JsonError::Change(ChangeError::Refused) => &problem::PRECONDITION_FAILED,
             JsonError::Contended => &JSON_CONTENDED,
             JsonError::NotJson => &problem::WRONG_TYPE,
-            JsonError::Sealed(SealError::Forged { .. }) => &JSON_SEALED,
-            JsonError::Sealed(SealError::UnknownKey { .. }) => &JSON_UNREADABLE,
-            JsonError::Sealed(SealError::TooComplex(_)) => &JSON_PATH_TOO_COMPLEX,
-            JsonError::Sealed(SealError::NoEntropy) => &problem::INTERNAL,
+            JsonError::Encryption(EncryptionError::Forged { .. }) => &JSON_SEALED,
+            JsonError::Encryption(EncryptionError::UnknownKey { .. }) => &JSON_UNREADABLE,
+            JsonError::Encryption(EncryptionError::TooComplex(_)) => &JSON_PATH_TOO_COMPLEX,
+            JsonError::Encryption(EncryptionError::NoEntropy) => &problem::INTERNAL,
             JsonError::Change(change) => match change {
                 ChangeError::NoDocument => return Self::new(&JSON_MISSING).detail(&error),
                 ChangeError::PathMissing { .. } => return Self::new(&JSON_PATH_MISSING).detail(&error),
@@ -103,7 +131,7 @@ impl From<JsonError> for Problem {
                 ChangeError::NotSettable { .. } => &JSON_NOT_SETTABLE,
                 ChangeError::OutOfBounds { .. } => &JSON_OUT_OF_BOUNDS,
                 ChangeError::NoNumber(_) => &JSON_NO_NUMBER,
-                ChangeError::Refused => &problem::PRECONDITION_FAILED,
+                ChangeError::PreconditionFailed => &problem::PRECONDITION_FAILED,
                 ChangeError::PatchFailed { at, reason } => {
                     let problem = Self::new(&JSON_PATCH_FAILED).detail(&error).outcome(Outcome::NotApplied);
                     return problem.violation(Location::Body, format!("/{at}"), reason);
@@ -117,7 +145,7 @@ impl From<JsonError> for Problem {
     }
 }
 
-/// A body that was not read.
+/// A body that is not valid JSON.
 impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Self {
         let kind = match error.fault {

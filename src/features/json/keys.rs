@@ -1,82 +1,62 @@
-//! The documents' names in Redis.
+//! The names of the documents' keys in Redis.
 //!
-//! | name | type | life | deleted by |
+//! | key | type | TTL | deleted by |
 //! |---|---|---|---|
-//! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text, or a value of RedisJSON | `ttl_ms`, else until deleted | DELETE |
-//! | `json:text:{<document's name>}` | string: the text where RedisJSON shows another one, behind a SHA-1 of that | the document's | DELETE |
-//! | `json:version:{<document's name>}` | string: integer | the document's and `json.version_life` | expiry |
+//! | `json:<key>`, or the bare `<key>` in a collection | string: the document's JSON text; or a `RedisJSON` value | `ttl_ms`, or none | DELETE |
+//! | `json:text:{<document's name>}` | string: a SHA-1 of the text that `RedisJSON` returns, then the text as written, if the two differ | the document's | DELETE |
+//! | `json:version:{<document's name>}` | string: integer | the document's and 7 days | expiry |
 //! | `json:fence:{<document's name>}` | integer: the highest fencing token seen | the version's and `fencing.outlive` | expiry |
-//! | `json:answer:<operation>:{<document's name>}` | string: a change's answer | `json.answer_ttl` | expiry |
-//! | `json:{backend}` | string: `native` or `module`, where the deployment keeps its documents | no end | nobody |
+//! | `json:answer:<operation>:{<document's name>}` | string: the answer of a change, for a repeated request | 24 hours | expiry |
+//! | `json:{backend}` | string: `native` or `module`, the storage backend of the deployment | none | never |
 //! | `json:changes` | channel: one message per change | | |
 //!
-//! Callers' text is escaped and so has no braces, while the siblings have: neither can meet the other.
+//! Text from callers is escaped and so contains no braces, but the names of the other keys do: they cannot collide.
 
 use super::config::JsonConfig;
-use super::model::DocumentKey;
+use super::model::{DocumentKey, Identifier};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// The longest id of somebody or something in the platform's documents, bytes.
-pub(super) const ID_LIMIT: usize = 256;
-
-/// The platform's documents, by the start of their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collection {
-    Preferences,
-    Activity,
-    Trading,
-    Market,
-    Blockchain,
-    Forms,
-}
+/// A collection of the platform's own documents, by the prefix of their keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Collection(&'static str);
 
 impl Collection {
+    pub(super) const PREFERENCES: Self = Self("user_preferences:");
+    pub(super) const ACTIVITY: Self = Self("user_activity:");
+    pub(super) const TRADING: Self = Self("trading_config:");
+    pub(super) const MARKET: Self = Self("market_config:");
+    pub(super) const BLOCKCHAIN: Self = Self("blockchain_config:");
+    pub(super) const FORMS: Self = Self("form_data:");
+
     const ALL: [Self; 6] =
-        [Self::Preferences, Self::Activity, Self::Trading, Self::Market, Self::Blockchain, Self::Forms];
+        [Self::PREFERENCES, Self::ACTIVITY, Self::TRADING, Self::MARKET, Self::BLOCKCHAIN, Self::FORMS];
 
-    const fn prefix(self) -> &'static str {
-        match self {
-            Self::Preferences => "user_preferences:",
-            Self::Activity => "user_activity:",
-            Self::Trading => "trading_config:",
-            Self::Market => "market_config:",
-            Self::Blockchain => "blockchain_config:",
-            Self::Forms => "form_data:",
-        }
-    }
-
-    /// The key of the document of somebody or something.
-    ///
-    /// # Errors
-    /// The rule that the id breaks.
-    pub(super) fn key(self, id: &str) -> Result<DocumentKey, String> {
-        if id.is_empty() || id.len() > ID_LIMIT {
-            return Err(format!("needs 1 to {ID_LIMIT} bytes"));
-        }
-        DocumentKey::try_from(format!("{}{id}", self.prefix()))
+    /// The key of one document of the collection.
+    pub(super) fn key(self, id: &Identifier) -> DocumentKey {
+        DocumentKey::in_collection(self.0, id)
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonKeys {
     space: KeySpace,
-    /// The start of the keys of every collection.
+    /// The key prefixes of all collections.
     prefixes: Vec<String>,
     changes: Key,
     backend: Key,
 }
 
-/// One document's place.
+/// The Redis keys of one document.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct KeySet {
     pub document: Key,
     pub version: Key,
-    /// What was written, beside a value of the module that shows something else.
+    /// The text as it was written, if the module returns another one.
     pub text: Key,
 }
 
-impl Place {
+impl KeySet {
     fn of(document: Key) -> Self {
         Self { version: document.sibling("json:version"), text: document.sibling("json:text"), document }
     }
@@ -85,7 +65,7 @@ impl Place {
         self.document.sibling("json:fence")
     }
 
-    /// Where an operation's answer is kept; without an operation a name that nobody writes.
+    /// The key of an operation's stored answer. Without an operation, a key that is never written.
     pub(super) fn answer(&self, operation: Option<&OperationId>) -> Key {
         match operation {
             Some(operation) => self.document.sibling(&format!("json:answer:{}", operation.as_str())),
@@ -96,35 +76,34 @@ impl Place {
 
 impl JsonKeys {
     pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
-        let platforms = Collection::ALL.iter().map(|collection| collection.prefix().to_owned());
-        let prefixes = platforms.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
+        let shipped = Collection::ALL.iter().map(|collection| collection.0.to_owned());
+        let prefixes = shipped.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
         let (changes, backend) = (space.key("json:changes"), space.key("json:{backend}"));
         Self { space: space.clone(), prefixes, changes, backend }
     }
 
-    pub(super) fn place(&self, key: &DocumentKey) -> Place {
+    pub(super) fn of(&self, key: &DocumentKey) -> KeySet {
         let name = Segment(key.as_str());
-        let is_platforms = self.prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
-        let document = if is_platforms { self.space.key(name) } else { self.space.key(format_args!("json:{name}")) };
-        Place::of(document)
+        let is_in_collection = self.prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
+        KeySet::of(if is_in_collection { self.space.key(name) } else { self.space.key(format_args!("json:{name}")) })
     }
 
-    /// The place of a document by its name in Redis.
-    pub(super) fn place_of(&self, name: &str) -> Place {
-        Place::of(self.space.named(name))
+    /// The keys of the document whose name in Redis is `name`.
+    pub(super) fn of_name(&self, name: &str) -> KeySet {
+        KeySet::of(self.space.named(name))
     }
 
-    /// How the names of documents start in Redis.
-    pub(super) fn starts(&self) -> Vec<String> {
+    /// The prefixes of all documents' names in Redis.
+    pub(super) fn document_prefixes(&self) -> Vec<String> {
         let own = std::iter::once(self.space.key("json:"));
         let collections = self.prefixes.iter().map(|prefix| self.space.key(Segment(prefix)));
-        let mut starts: Vec<String> = own.chain(collections).map(|start| start.as_str().to_owned()).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        starts
+        let mut prefixes: Vec<String> = own.chain(collections).map(|prefix| prefix.as_str().to_owned()).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
     }
 
-    /// Where it is written down which backend the deployment has.
+    /// The record of the deployment's storage backend.
     pub(super) fn backend(&self) -> &Key {
         &self.backend
     }
@@ -140,24 +119,24 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn place(text: &str) -> Place {
+    fn keys(text: &str) -> KeySet {
         let config = Config::with_overrides("").and_then(|config| config.section()).expect("valid defaults");
         let key = DocumentKey::try_from(text.to_owned()).expect("a key");
-        JsonKeys::new(&KeySpace::new("p:"), &config).place(&key)
+        JsonKeys::new(&KeySpace::new("p:"), &config).of(&key)
     }
 
     #[test]
-    fn the_platforms_documents_keep_their_names_and_others_have_their_own() {
-        assert_eq!(place("user_preferences:7").document.as_str(), "p:user_preferences:7");
-        assert_eq!(place("lock:a").document.as_str(), "p:json:lock:a");
-        assert_eq!(place("a b").version.as_str(), "json:version:{p:json:a%20b}");
+    fn documents_of_collections_keep_their_bare_keys_and_others_are_prefixed() {
+        assert_eq!(keys("user_preferences:7").document.as_str(), "p:user_preferences:7");
+        assert_eq!(keys("lock:a").document.as_str(), "p:json:lock:a");
+        assert_eq!(keys("a b").version.as_str(), "json:version:{p:json:a%20b}");
     }
 
     #[test]
-    fn a_callers_key_cannot_be_a_name_of_ours() {
-        for ours in [place("a").version, place("a").text, place("a").fence(), place("a").answer(None)] {
-            let text = ours.as_str().trim_start_matches("json:");
-            assert_ne!(place(text).document, ours);
+    fn a_callers_key_cannot_be_one_of_the_services_own_keys() {
+        for own in [keys("a").version, keys("a").text, keys("a").fence(), keys("a").answer(None)] {
+            let text = own.as_str().trim_start_matches("json:");
+            assert_ne!(keys(text).document, own);
         }
     }
 }

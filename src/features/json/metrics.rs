@@ -1,4 +1,4 @@
-//! `json_operations_total{operation, result}` and `json_conflicts_total`, with their handles prepared.
+//! The metrics `json_operations_total{operation, result}` and `json_conflicts_total`.
 
 use prometheus::{IntCounter, IntCounterVec};
 
@@ -8,15 +8,15 @@ use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonMetrics {
-    pub read: Results,
-    pub write: Results,
-    /// Writes that met a document which another replica had changed meanwhile.
+    pub read: ResultCounters,
+    pub write: ResultCounters,
+    /// Writes that found that another replica had changed the document since they read it.
     pub conflicts: IntCounter,
 }
 
-/// One kind of operation's counters by what came of it.
+/// The counters of one kind of operation, by result.
 #[derive(Clone, Debug)]
-pub(super) struct Results {
+pub(super) struct ResultCounters {
     ok: IntCounter,
     missing: IntCounter,
     refused: IntCounter,
@@ -28,35 +28,35 @@ impl JsonMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let total = metrics.counter(
             "json_operations_total",
-            "Reads and writes of JSON documents by what came of them; refused: document, condition or schema forbade it",
+            "Reads and writes of JSON documents by result; refused: the document, a condition or a schema forbade it",
             &["operation", "result"],
         );
         let conflicts = metrics.counter(
             "json_conflicts_total",
-            "Writes that were tried again because another replica had changed the document meanwhile",
+            "Writes of JSON documents that were retried because another replica had changed the document",
             &[],
         );
         Self {
-            read: Results::new(&total, "read"),
-            write: Results::new(&total, "write"),
+            read: ResultCounters::new(&total, "read"),
+            write: ResultCounters::new(&total, "write"),
             conflicts: conflicts.with_label_values::<&str>(&[]),
         }
     }
 }
 
-impl Results {
+impl ResultCounters {
     fn new(total: &IntCounterVec, operation: &str) -> Self {
-        let of = |result: &str| total.with_label_values(&[operation, result]);
+        let counter = |result: &str| total.with_label_values(&[operation, result]);
         Self {
-            ok: of("ok"),
-            missing: of("missing"),
-            refused: of("refused"),
-            contended: of("contended"),
-            error: of("error"),
+            ok: counter("ok"),
+            missing: counter("missing"),
+            refused: counter("refused"),
+            contended: counter("contended"),
+            error: counter("error"),
         }
     }
 
-    /// Counts what came of an operation, and passes it on.
+    /// Counts the result of an operation and returns it.
     pub(super) fn count<T>(&self, result: Result<T, JsonError>) -> Result<T, JsonError> {
         match &result {
             Ok(_) => &self.ok,

@@ -1,8 +1,8 @@
-//! Moving a deployment's documents to the other backend.
+//! Moves the documents of a deployment to the other storage backend.
 //!
-//! Every document is moved by a script of its own, so that a migration may be interrupted at any time and run again. When
-//! none is left, the record of the backend is changed, and replicas follow it. Documents are found by SCAN under the
-//! names that they may have: an operator's command may do what no request may.
+//! A script moves each document by itself, so a migration can be interrupted at any time and run again. After the last
+//! document, the migration changes the record of the backend, and the replicas follow it. It finds documents with SCAN,
+//! which an operator's command may use and a request may not.
 
 use redis::Cmd;
 
@@ -18,57 +18,52 @@ use crate::redis::{Backend, BackendRecord, Effect, PrefixScan, Redis, RedisFault
 pub struct Migration {
     redis: Redis,
     keys: JsonKeys,
-    home: BackendRecord,
+    backend_record: BackendRecord,
 }
 
-/// How many documents there are of each form.
+/// The number of documents in each storage backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     pub native: u64,
     pub module: u64,
 }
 
-/// What a migration has done so far.
+/// The progress of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub moved: u64,
-    /// Names under which stands what is no document: it stays as it is.
+    /// Keys whose values are not documents; the migration does not change them.
     pub left: Vec<String>,
 }
 
-/// Why a migration did not run to its end; it may be run again.
+/// Why a migration stopped early. It can be run again.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     #[error("this Redis does not have the command JSON.SET")]
     NoModule,
-    #[error("a cluster's keys cannot be listed over one connection: documents are moved on a single server only")]
+    #[error("a migration needs a single server: the keys of a cluster cannot be listed over one connection")]
     Cluster,
     #[error("Redis: {0}")]
     Redis(#[from] RedisFault),
 }
 
 impl Migration {
-    /// # Errors
-    /// A wrong configuration.
     pub fn new(redis: Redis, config: &Config) -> Result<Self, ConfigError> {
         let config: JsonConfig = config.section()?;
         let keys = JsonKeys::new(redis.keys(), &config);
         Ok(Self {
-            home: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+            backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
             keys,
             redis,
         })
     }
 
     /// Counts the documents.
-    ///
-    /// # Errors
-    /// [`MigrationError`].
     pub async fn census(&self) -> Result<Census, MigrationError> {
         self.check().await?;
         let mut census = Census::default();
-        let mut walk = self.walk();
-        while let Some(names) = walk.next().await? {
+        let mut scan = self.scan();
+        while let Some(names) = scan.next().await? {
             let types: Vec<Cmd> = names.iter().map(|name| redis::cmd("TYPE").arg(name).clone()).collect();
             for answer in self.redis.query_all(&types, Effect::Read).await? {
                 match answer? {
@@ -81,54 +76,54 @@ impl Migration {
         Ok(census)
     }
 
-    /// Moves every document, then writes down where they are; `tell` hears of every round.
+    /// Moves every document, then changes the record of the backend. `report` receives the progress after every batch.
     ///
     /// # Errors
-    /// [`MigrationError`]; what was moved is moved, and the record is as before.
-    pub async fn run(&self, to: Backend, mut tell: impl FnMut(&Progress)) -> Result<Progress, MigrationError> {
+    /// [`MigrationError`]. Documents that were moved stay moved, and the record does not change.
+    pub async fn run(&self, to: Backend, mut report: impl FnMut(&Progress)) -> Result<Progress, MigrationError> {
         self.check().await?;
         let mut progress = Progress::default();
-        // A service that runs meanwhile may have stored some behind the walk.
-        while self.pass(to, &mut progress, &mut tell).await? {}
-        self.home.moved_to(to).await?;
-        self.pass(to, &mut progress, &mut tell).await?;
+        // A running service may have stored documents behind the scan.
+        while self.pass(to, &mut progress, &mut report).await? {}
+        self.backend_record.moved_to(to).await?;
+        self.pass(to, &mut progress, &mut report).await?;
         Ok(progress)
     }
 
-    /// The names under which documents may stand.
-    fn walk(&self) -> PrefixScan<'_> {
-        PrefixScan::new(&self.redis, &self.keys.starts())
+    /// The keys that may hold documents.
+    fn scan(&self) -> PrefixScan<'_> {
+        PrefixScan::new(&self.redis, &self.keys.document_prefixes())
     }
 
-    /// Whether this Redis can be migrated at all.
+    /// Checks that this Redis can be migrated.
     async fn check(&self) -> Result<(), MigrationError> {
         if self.redis.is_cluster() {
             return Err(MigrationError::Cluster);
         }
-        if self.home.has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
+        if self.backend_record.has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
     }
 
-    /// Moves what is to be moved; whether there was something.
+    /// Moves the documents that one scan finds, and returns whether there were any.
     async fn pass(
         &self,
         to: Backend,
         progress: &mut Progress,
-        tell: &mut impl FnMut(&Progress),
+        report: &mut impl FnMut(&Progress),
     ) -> Result<bool, MigrationError> {
         let before = progress.moved;
         progress.left.clear();
-        let mut walk = self.walk();
-        while let Some(names) = walk.next().await? {
-            let places: Vec<_> = names.iter().map(|name| self.keys.place_of(name)).collect();
-            let calls: Vec<Convert> = places.iter().map(|place| Convert { place, to }).collect();
+        let mut scan = self.scan();
+        while let Some(names) = scan.next().await? {
+            let keys: Vec<_> = names.iter().map(|name| self.keys.of_name(name)).collect();
+            let calls: Vec<Convert> = keys.iter().map(|keys| Convert { keys, to }).collect();
             for (name, converted) in names.into_iter().zip(self.redis.call_all(&calls).await?) {
                 match converted? {
                     Converted::Moved => progress.moved += 1,
-                    Converted::Other => progress.left.push(name),
+                    Converted::NotADocument => progress.left.push(name),
                     Converted::Unchanged => {}
                 }
             }
-            tell(progress);
+            report(progress);
         }
         Ok(progress.moved > before)
     }

@@ -1,49 +1,65 @@
-//! JSON documents: read and changed path by path, atomically, with a version that never comes again.
+//! JSON documents, read and changed path by path. Changes are atomic, and every version has an entity tag of its own.
 //!
-//! Keys: see `keys.rs`. Redis down: every call answers 503, a read too; nothing is answered from memory.
+//! Files, in reading order:
+//! - `document/`: a JSON value in memory, with its parser and writer; `path/`: JSON paths
+//! - `change/`: every change as a pure function from document to document
+//! - `model.rs`: wire types; `error.rs`: errors and problems; `config.rs`: settings; `metrics.rs`: counters
+//! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend/`: reads
+//! - `encryption.rs`: encrypted values; `schema.rs`: the rules of collections
+//! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `activity.rs`, `batch/`: further
+//!   operations; `migration.rs`: moves documents between the backends
+//! - `routes/`: HTTP
+//!
+//! Keys: see `keys.rs`. Without Redis, every call answers 503, reads included; the service keeps no copies.
 //!
 //! Decisions:
-//! - A document is one string of compact JSON under its key, so that `redis-cli GET` and other services read it as it is;
-//!   or a value of RedisJSON, by the deployment's own decision (`backend/`). Its version is a key beside it in the same slot: max(previous + 1, Redis's time in microseconds), so that it rises
-//!   even when Redis forgets everything. An entity tag follows from version and text.
-//! - A change is made here and stored by compare-and-swap on the version (`update.rs`); writers of one document at one
-//!   replica stand in line (`queue.rs`). Nothing is half-applied, since the stored text is replaced as a whole.
-//! - No number is lost: in memory a number is its text (`document/`). Members keep their order, names are unique.
-//! - Paths are RedisJSON's dialect (`path/`), by its recorded answers; what differs, and why, stands in `docs/json.md`.
-//! - Encrypted values are sealed and opened around a change (`vault.rs`): a caller without the scope works on the sealed
-//!   document, so that neither an answer nor a filter tells what is in it.
-//! - A fencing token is judged before conditions and before the document is looked at.
-//! - A change that finds nothing to apply to is 404 or 409, not a success that did nothing.
+//! - A document is one string of compact JSON, which `redis-cli GET` and other services can read; or a `RedisJSON`
+//!   value, if the deployment decided so (`backend/`). Its version is a separate key in the same slot: max(previous +
+//!   1, Redis's time in microseconds), so it grows even if Redis loses all data. The entity tag follows from version
+//!   and text.
+//! - The service changes a document in memory and stores it by compare-and-swap on the version (`update.rs`). The
+//!   writers of a document in one replica queue (`writer_queue.rs`). The stored text is replaced as a whole, so no
+//!   change is half made.
+//! - Numbers keep their digits, because in memory a number is its text (`document/`). Members keep their order.
+//! - Paths follow `RedisJSON`'s dialect (`path/`), by its recorded answers; `docs/json.md` explains the differences.
+//! - Encrypted values are decrypted before a change and encrypted after it (`encryption.rs`). A caller without the
+//!   scope `json:secrets` works on the encrypted strings, so neither an answer nor a filter reveals a value.
+//! - A fencing token is checked before the conditions and before the document is read.
+//! - A change that selects nothing is answered 404 or 409. It is not a success without effect.
 
+mod activity;
 mod backend;
 mod batch;
 mod change;
 mod config;
 mod document;
+mod encryption;
 mod error;
 mod keys;
 mod metrics;
 pub mod migration;
 mod model;
 mod path;
-mod queue;
 mod routes;
 mod schema;
 mod scripts;
 mod service;
 mod stored;
 mod update;
-mod vault;
+mod writer_queue;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::feature::{Feature, StartError};
-use crate::config::SectionCheck;
+use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::redis::ScriptCall;
 use config::JsonConfig;
+use encryption::FieldEncryption;
+use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, WRITE_PROBLEMS};
+use schema::Schemas;
 use service::JsonService;
 
 const READ: &str = "json:read";
@@ -59,50 +75,60 @@ pub static FEATURE: Feature = Feature {
     name: "json",
     mount,
     access: &[
-        Access::scoped("GET", "/json/{key}", READ),
-        Access::scoped("PUT", "/json/{key}", WRITE).fenced(),
-        Access::scoped("PATCH", "/json/{key}", WRITE).fenced(),
-        Access::scoped("DELETE", "/json/{key}", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/touch", WRITE).fenced(),
-        Access::scoped("GET", "/json/{key}/type", READ),
-        Access::scoped("GET", "/json/{key}/length", READ),
-        Access::scoped("GET", "/json/{key}/keys", READ),
-        Access::scoped("POST", "/json/{key}/array/append", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/array/insert", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/array/pop", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/array/trim", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/number/increment", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/number/multiply", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/string/append", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/toggle", WRITE).fenced(),
-        Access::scoped("POST", "/json/{key}/clear", WRITE).fenced(),
-        Access::scoped("POST", "/json/batch", WRITE).fenced_by_item(),
-        Access::scoped("GET", "/users/{id}/preferences", READ_USERS),
-        Access::scoped("PUT", "/users/{id}/preferences", WRITE_USERS).fenced(),
-        Access::scoped("PATCH", "/users/{id}/preferences", WRITE_USERS).fenced(),
-        Access::scoped("DELETE", "/users/{id}/preferences", WRITE_USERS).fenced(),
-        Access::scoped("GET", "/users/{id}/preferences/{name}", READ_USERS),
-        Access::scoped("PUT", "/users/{id}/preferences/{name}", WRITE_USERS).fenced(),
-        Access::scoped("DELETE", "/users/{id}/preferences/{name}", WRITE_USERS).fenced(),
-        Access::scoped("GET", "/users/{id}/activity", READ_USERS),
-        Access::scoped("POST", "/users/{id}/activity", WRITE_USERS).fenced(),
-        Access::scoped("DELETE", "/users/{id}/activity", WRITE_USERS).fenced(),
-        Access::scoped("GET", "/config/{kind}/{id}", READ_CONFIG),
-        Access::scoped("PUT", "/config/{kind}/{id}", WRITE_CONFIG).fenced(),
-        Access::scoped("PATCH", "/config/{kind}/{id}", WRITE_CONFIG).fenced(),
-        Access::scoped("DELETE", "/config/{kind}/{id}", WRITE_CONFIG).fenced(),
-        Access::scoped("GET", "/forms/{id}", READ_FORMS),
-        Access::scoped("PUT", "/forms/{id}", WRITE_FORMS).fenced(),
-        Access::scoped("PATCH", "/forms/{id}", WRITE_FORMS).fenced(),
-        Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced(),
+        Access::scoped("GET", "/json/{key}", READ).problems(READ_PROBLEMS),
+        Access::scoped("PUT", "/json/{key}", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("PATCH", "/json/{key}", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/json/{key}", WRITE).fenced().problems(WRITE_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/touch", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("GET", "/json/{key}/type", READ).problems(READ_PROBLEMS),
+        Access::scoped("GET", "/json/{key}/length", READ).problems(READ_PROBLEMS),
+        Access::scoped("GET", "/json/{key}/keys", READ).problems(READ_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/array/append", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/array/insert", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/array/pop", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/array/trim", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/number/increment", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/number/multiply", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/string/append", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/toggle", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/{key}/clear", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("POST", "/json/batch", WRITE).fenced_by_item().problems(BATCH_PROBLEMS),
+        Access::scoped("GET", "/users/{id}/preferences", READ_USERS).problems(READ_PROBLEMS),
+        Access::scoped("PUT", "/users/{id}/preferences", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("PATCH", "/users/{id}/preferences", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/users/{id}/preferences", WRITE_USERS).fenced().problems(WRITE_PROBLEMS),
+        Access::scoped("GET", "/users/{id}/preferences/{name}", READ_USERS).problems(READ_PROBLEMS),
+        Access::scoped("PUT", "/users/{id}/preferences/{name}", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/users/{id}/preferences/{name}", WRITE_USERS).fenced().problems(WRITE_PROBLEMS),
+        Access::scoped("GET", "/users/{id}/activity", READ_USERS).problems(READ_PROBLEMS),
+        Access::scoped("POST", "/users/{id}/activity", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/users/{id}/activity", WRITE_USERS).fenced().problems(WRITE_PROBLEMS),
+        Access::scoped("GET", "/config/{kind}/{id}", READ_CONFIG).problems(READ_PROBLEMS),
+        Access::scoped("PUT", "/config/{kind}/{id}", WRITE_CONFIG).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("PATCH", "/config/{kind}/{id}", WRITE_CONFIG).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/config/{kind}/{id}", WRITE_CONFIG).fenced().problems(WRITE_PROBLEMS),
+        Access::scoped("GET", "/forms/{id}", READ_FORMS).problems(READ_PROBLEMS),
+        Access::scoped("PUT", "/forms/{id}", WRITE_FORMS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("PATCH", "/forms/{id}", WRITE_FORMS).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced().problems(WRITE_PROBLEMS),
     ],
     problems: error::PROBLEMS,
     scripts: &[scripts::Read::SCRIPT, scripts::Write::SCRIPT, scripts::Touch::SCRIPT, scripts::Convert::SCRIPT],
-    section: Some(SectionCheck::of::<JsonConfig>()),
+    section: Some(SectionCheck { name: JsonConfig::NAME, check: check_config }),
 };
 
+/// Checks the section, and that its keys, paths and schemas can be used.
+fn check_config(config: &Config) -> Result<(), ConfigError> {
+    let section: JsonConfig = config.section()?;
+    FieldEncryption::new(&section)
+        .and_then(|_| Schemas::new(&section))
+        .map(|_| ())
+        .map_err(|error| config.refuse::<JsonConfig>(error))
+}
+
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let documents = JsonService::new(deps, deps.config.section()?, &deps.config.section()?)?;
+    let documents = JsonService::new(deps, deps.config.section()?, &deps.config.section()?)
+        .map_err(|error| deps.config.refuse::<JsonConfig>(error))?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::get_document, routes::put_document, routes::patch_document, routes::delete_document))
         .routes(routes!(routes::touch_document))

@@ -1,17 +1,23 @@
-//! Names, numbers and bodies of the documents' calls.
+//! Wire types of the documents' routes: keys, TTLs, bodies and replies.
 
-use serde::de;
+use std::fmt;
+
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::document::{Node, Number};
+use super::path::Path;
 use crate::http::integer;
 
 /// The longest key, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
 
-/// The segment that `/json/batch` uses for itself.
+/// The longest identifier, bytes.
+const ID_LIMIT: usize = 256;
+
+/// The segment of the route `/json/batch`.
 const RESERVED: &str = "batch";
 
 /// A document's key: 1 to 512 bytes of UTF-8 without control characters.
@@ -21,6 +27,11 @@ const RESERVED: &str = "batch";
 pub(super) struct DocumentKey(String);
 
 impl DocumentKey {
+    /// The key of a document in one of the platform's collections.
+    pub(super) fn in_collection(prefix: &str, id: &Identifier) -> Self {
+        Self(format!("{prefix}{}", id.0))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,19 +45,54 @@ impl TryFrom<String> for DocumentKey {
             return Err("must not be empty".to_owned());
         }
         if text.len() > KEY_LIMIT {
-            return Err(format!("has {} bytes; at most {KEY_LIMIT} are allowed", text.len()));
+            return Err(format!("must have at most {KEY_LIMIT} bytes, got {}", text.len()));
         }
         if text.chars().any(char::is_control) {
             return Err("must not contain control characters".to_owned());
         }
         if text == RESERVED {
-            return Err(format!("`{text}` is a route of the service"));
+            return Err(format!("must not be `{RESERVED}`, which is a route of the service"));
         }
         Ok(Self(text))
     }
 }
 
-/// A length of time in whole milliseconds, at least 1.
+/// The id of a user, configuration or form, or the name of a preference: 1 to 256 bytes without control characters.
+#[derive(Clone, Debug)]
+pub(super) struct Identifier(String);
+
+impl Identifier {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Identifier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Checked;
+
+        /// Checks in the visitor, because a path with several parameters names the parameter only for its errors.
+        impl Visitor<'_> for Checked {
+            type Value = Identifier;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "1 to {ID_LIMIT} bytes without control characters")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Identifier, E> {
+                if text.is_empty() || text.len() > ID_LIMIT || text.chars().any(char::is_control) {
+                    let rule = format!("must have 1 to {ID_LIMIT} bytes and no control characters");
+                    return Err(E::custom(rule));
+                }
+                Ok(Identifier(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_str(Checked)
+    }
+}
+
+/// A duration in whole milliseconds, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(as = JsonTtl, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
 pub(super) struct Millis(u64);
@@ -60,14 +106,14 @@ impl Millis {
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match integer::unsigned(deserializer)? {
-            0 => Err(de::Error::custom("must be at least 1 ms")),
-            ms if i64::try_from(ms).is_err() => Err(de::Error::custom("is longer than Redis can count")),
+            0 => Err(de::Error::custom("must be at least 1, got 0")),
+            ms if i64::try_from(ms).is_err() => Err(de::Error::custom("must be a 64-bit signed integer")),
             ms => Ok(Self(ms)),
         }
     }
 }
 
-/// A JSON value inside a body, with its numbers as they were written.
+/// A JSON value inside a body. Its numbers keep the digits that the caller wrote.
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
@@ -75,12 +121,12 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// A JSON number inside a body, as it was written.
+/// A JSON number inside a body. It keeps the digits that the caller wrote.
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Node::deserialize(deserializer)? {
             Node::Number(number) => Ok(number),
-            other => Err(de::Error::custom(format!("is {}, not a number", other.type_name()))),
+            other => Err(de::Error::custom(format!("must be a number, got {}", other.type_name()))),
         }
     }
 }
@@ -90,13 +136,13 @@ impl<'de> Deserialize<'de> for Number {
 #[serde(deny_unknown_fields)]
 #[schema(as = JsonTouch, example = json!({"ttl_ms": 60_000}))]
 pub(super) struct TouchRequest {
-    /// The remaining life from now on, milliseconds; null: it does not end.
+    /// The new TTL, milliseconds from now; null removes the TTL.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required = true)]
     pub ttl_ms: Option<Millis>,
 }
 
-/// Of what values lengths are told.
+/// The types of values that have a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = JsonLengthOf)]
@@ -106,118 +152,89 @@ pub(super) enum LengthOf {
     String,
 }
 
-/// Body of a change that needs nothing but a path.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonPathOnly)]
-pub(super) struct PathRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.active")]
-    pub path: Option<String>,
+/// Defines bodies that have a path and the given fields.
+macro_rules! bodies_with_path {
+    ($($(#[$doc:meta])* $name:ident as $schema:ident, $example:literal {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+    })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schema(as = $schema)]
+        pub(super) struct $name {
+            /// A JSON path; without it, the whole document.
+            #[schema(value_type = Option<String>, max_length = 1_024, example = $example)]
+            pub path: Option<Path>,
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    )+};
 }
 
-/// Body of `POST /json/{key}/array/append`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonAppend)]
-pub(super) struct AppendRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.tags")]
-    pub path: Option<String>,
-    #[serde(deserialize_with = "some")]
-    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["b", 2]))]
-    pub values: Vec<Node>,
-}
+bodies_with_path! {
+    /// Body of a change that needs only a path.
+    PathRequest as JsonPathOnly, "$.active" {}
 
-/// Body of `POST /json/{key}/array/insert`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonInsert)]
-pub(super) struct InsertRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.tags")]
-    pub path: Option<String>,
-    /// The item before which the values come; its length is behind the last one, and negative ones count from there.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 0)]
-    pub index: i64,
-    #[serde(deserialize_with = "some")]
-    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["first"]))]
-    pub values: Vec<Node>,
-}
+    /// Body of `POST /json/{key}/array/append`.
+    AppendRequest as JsonAppend, "$.tags" {
+        #[serde(deserialize_with = "at_least_one")]
+        #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["b", 2]))]
+        values: Vec<Node>,
+    }
 
-/// Body of `POST /json/{key}/array/pop`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonPop)]
-pub(super) struct PopRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.tags")]
-    pub path: Option<String>,
-    /// Which item; negative ones count from the end, and one beyond either end is the item there.
-    #[serde(default = "last", deserialize_with = "integer::signed")]
-    #[schema(default = -1, example = -1)]
-    pub index: i64,
+    /// Body of `POST /json/{key}/array/insert`.
+    InsertRequest as JsonInsert, "$.tags" {
+        /// The index of the item before which the values are inserted. The length of the array appends them; a negative
+        /// index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 0)]
+        index: i64,
+        #[serde(deserialize_with = "at_least_one")]
+        #[schema(value_type = Vec<serde_json::Value>, min_items = 1, example = json!(["first"]))]
+        values: Vec<Node>,
+    }
+
+    /// Body of `POST /json/{key}/array/pop`.
+    PopRequest as JsonPop, "$.tags" {
+        /// The index of the item. A negative index counts from the end; an index beyond either end means the item at
+        /// that end.
+        #[serde(default = "last", deserialize_with = "integer::signed")]
+        #[schema(default = -1, example = -1)]
+        index: i64,
+    }
+
+    /// Body of `POST /json/{key}/array/trim`.
+    TrimRequest as JsonTrim, "$.tags" {
+        /// The index of the first item to keep; a negative index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 0)]
+        start: i64,
+        /// The index of the last item to keep; a negative index counts from the end.
+        #[serde(deserialize_with = "integer::signed")]
+        #[schema(example = 9)]
+        stop: i64,
+    }
+
+    /// Body of `POST /json/{key}/number/increment` and `/multiply`.
+    CalculateRequest as JsonCalculate, "$.score" {
+        #[schema(value_type = f64, example = 2)]
+        by: Number,
+    }
+
+    /// Body of `POST /json/{key}/string/append`.
+    AppendTextRequest as JsonAppendText, "$.name" {
+        #[schema(example = " L.")]
+        value: String,
+    }
 }
 
 const fn last() -> i64 {
     -1
 }
 
-/// Body of `POST /json/{key}/array/trim`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonTrim)]
-pub(super) struct TrimRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.tags")]
-    pub path: Option<String>,
-    /// The first item that stays; negative ones count from the end.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 0)]
-    pub start: i64,
-    /// The last item that stays.
-    #[serde(deserialize_with = "integer::signed")]
-    #[schema(example = 9)]
-    pub stop: i64,
-}
-
-/// Body of `POST /json/{key}/number/increment` and `/multiply`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonCalculate)]
-pub(super) struct CalculateRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.score")]
-    pub path: Option<String>,
-    #[schema(value_type = f64, example = 2)]
-    pub by: Number,
-}
-
-/// Body of `POST /json/{key}/string/append`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = JsonAppendText)]
-pub(super) struct AppendTextRequest {
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024, example = "$.name")]
-    pub path: Option<String>,
-    #[schema(example = " L.")]
-    pub value: String,
-}
-
-/// At least one value.
-fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>, D::Error> {
     let values = Vec::<Node>::deserialize(deserializer)?;
     if values.is_empty() {
-        return Err(de::Error::custom("must have at least one value"));
+        return Err(de::Error::custom("must contain at least one value"));
     }
     Ok(values)
 }
@@ -231,14 +248,14 @@ pub(super) struct PatchOperation {
     /// A JSON pointer.
     #[schema(pattern = "^(/([^~]|~0|~1)*)?$", example = "/tags/-")]
     path: String,
-    /// A JSON pointer; of move and copy.
+    /// A JSON pointer; for move and copy.
     #[schema(pattern = "^(/([^~]|~0|~1)*)?$")]
     from: Option<String>,
-    /// Of add, replace and test.
+    /// For add, replace and test.
     value: Option<serde_json::Value>,
 }
 
-/// What an operation of a JSON Patch does.
+/// The name of a JSON Patch operation.
 #[derive(ToSchema)]
 #[schema(as = JsonPatchVerb)]
 #[serde(rename_all = "lowercase")]
@@ -252,95 +269,56 @@ enum PatchVerb {
     Test,
 }
 
-/// How much was deleted.
-#[derive(ToSchema)]
-#[schema(as = JsonDeleted)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct Deleted {
-    deleted: u64,
-}
-
-/// How much was cleared.
-#[derive(ToSchema)]
-#[schema(as = JsonCleared)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct Cleared {
-    cleared: u64,
-}
-
-/// A page of an activity log, newest first.
+/// A page of an activity log, newest entry first.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, written by the routes")]
 pub(super) struct ActivityPage {
     items: Vec<serde_json::Value>,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
+    /// Pass this as `cursor` to get the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// An entry that was recorded.
-#[derive(ToSchema)]
-#[schema(as = ActivityRecorded)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct Recorded {
-    /// Entries of the log now.
-    entries: u64,
+/// Replies that the API document describes here and that the routes write directly.
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident as $schema:ident { $(#[$field_doc:meta])* $field:ident: $type:ty })+) => {$(
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[schema(as = $schema)]
+        #[expect(dead_code, reason = "described here, written by the routes")]
+        pub(super) struct $name {
+            $(#[$field_doc])*
+            $field: $type,
+        }
+    )+};
 }
 
-/// One result per selected value.
-#[derive(ToSchema)]
-#[schema(as = JsonLengths)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct LengthsReply {
-    results: Vec<Option<u64>>,
-}
-
-/// One result per selected value: `integer` is a number that 64 bits hold exactly.
-#[derive(ToSchema)]
-#[schema(as = JsonTypes)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct TypesReply {
-    #[schema(example = json!(["object"]))]
-    results: Vec<String>,
-}
-
-/// One result per selected value.
-#[derive(ToSchema)]
-#[schema(as = JsonMemberNames)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct KeysReply {
-    results: Vec<Option<Vec<String>>>,
-}
-
-/// One result per selected value.
-#[derive(ToSchema)]
-#[schema(as = JsonNumbers)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct NumbersReply {
-    results: Vec<Option<f64>>,
-}
-
-/// One result per selected value.
-#[derive(ToSchema)]
-#[schema(as = JsonBooleans)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct ToggleReply {
-    results: Vec<Option<bool>>,
-}
-
-/// One result per selected value.
-#[derive(ToSchema)]
-#[schema(as = JsonPopped)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct PopReply {
-    results: Vec<Option<Popped>>,
-}
-
-/// An item that was taken out.
-#[derive(ToSchema)]
-#[schema(as = JsonItem)]
-#[expect(dead_code, reason = "described here, written by the routes")]
-pub(super) struct Popped {
-    value: serde_json::Value,
+replies! {
+    /// The number of deleted values.
+    DeletedReply as JsonDeleted { deleted: u64 }
+    /// The number of cleared values.
+    ClearedReply as JsonCleared { cleared: u64 }
+    /// A recorded entry.
+    RecordedReply as ActivityRecorded {
+        /// The number of entries in the log.
+        entries: u64
+    }
+    /// One result per selected value.
+    LengthsReply as JsonLengths { results: Vec<Option<u64>> }
+    /// One result per selected value: `integer` is a number that 64 bits hold exactly.
+    TypesReply as JsonTypes {
+        #[schema(example = json!(["object"]))]
+        results: Vec<String>
+    }
+    /// One result per selected value.
+    KeysReply as JsonMemberNames { results: Vec<Option<Vec<String>>> }
+    /// One result per selected value.
+    NumbersReply as JsonNumbers { results: Vec<Option<f64>> }
+    /// One result per selected value.
+    ToggleReply as JsonBooleans { results: Vec<Option<bool>> }
+    /// One result per selected value.
+    PopReply as JsonPopped { results: Vec<Option<Popped>> }
+    /// A removed item.
+    Popped as JsonItem { value: serde_json::Value }
 }
 
 #[cfg(test)]

@@ -1,84 +1,154 @@
-//! What the documents of a collection must look like.
+//! The rules that the documents of a collection must follow: required members, types of values, and a JSON Schema.
+//!
+//! JSON Schema needs the Cargo feature `json-schema`. Without it, a configured `schema` is a configuration error.
 
-use jsonschema::Validator;
-use serde_json::Value;
-
-use super::config::{CollectionConfig, JsonConfig};
+use super::config::{CollectionConfig, JsonConfig, JsonType};
+use super::document::{Node, Pointer};
 use super::model::DocumentKey;
+use crate::config::FieldError;
 
-/// Broken rules that are told at once.
-const TOLD: usize = 20;
+/// The number of broken rules that one answer reports.
+const MAX_REPORTED: usize = 20;
 
 /// The rules of every collection.
 #[derive(Debug)]
-pub(super) struct Schemas(Vec<Schema>);
+pub(super) struct Schemas(Vec<CollectionRules>);
 
-/// The rules of one collection.
 #[derive(Debug)]
-pub(super) struct Schema {
+struct CollectionRules {
     prefix: String,
     required: Vec<String>,
-    validator: Option<Validator>,
+    types: Vec<(String, Pointer, JsonType)>,
+    schema: Option<validator::Validator>,
 }
 
 /// A rule that a document breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BrokenRule {
-    /// JSON pointer into the document.
+    /// A JSON pointer into the document.
     pub pointer: String,
     pub rule: String,
 }
 
-impl Schema {
+impl Schemas {
     /// # Errors
-    /// Why the schema cannot be used; one that refers to other addresses cannot, since nothing is fetched.
-    pub(super) fn new(config: &CollectionConfig) -> Result<Self, String> {
-        let validator = match &config.schema {
-            None => None,
-            Some(text) => {
-                let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-                Some(jsonschema::validator_for(&schema).map_err(|error| error.to_string())?)
-            }
-        };
-        Ok(Self { prefix: config.prefix.clone(), required: config.required.clone(), validator })
+    /// [`FieldError`] for the first schema or pointer that cannot be used.
+    pub(super) fn new(config: &JsonConfig) -> Result<Self, FieldError> {
+        let rules = config.collections.iter().map(|collection| {
+            CollectionRules::new(collection).map_err(|reason| format!("`{}`: {reason}", collection.prefix))
+        });
+        rules.collect::<Result<_, _>>().map(Self).map_err(|reason| FieldError::new("collections", reason))
     }
 
-    fn broken_rules(&self, document: &Value) -> Vec<BrokenRule> {
-        let missing = self.required.iter().filter(|name| document.get(name).is_none()).map(|name| BrokenRule {
-            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-            rule: "is required".to_owned(),
-        });
-        let broken = self
-            .validator
-            .iter()
-            .flat_map(|validator| validator.iter_errors(document))
-            .map(|error| BrokenRule { pointer: error.instance_path().to_string(), rule: error.masked().to_string() });
-        missing.chain(broken).take(TOLD).collect()
+    /// Checks a document against the rules of its collection.
+    ///
+    /// # Errors
+    /// The rules that the document breaks, at most twenty.
+    pub(super) fn check(&self, key: &DocumentKey, document: &Node) -> Result<(), Vec<BrokenRule>> {
+        let Some(rules) = self.0.iter().find(|rules| key.as_str().starts_with(&rules.prefix)) else { return Ok(()) };
+        let broken = rules.broken_by(document);
+        if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
 }
 
-impl Schemas {
-    /// # Errors
-    /// The first schema that cannot be used.
-    pub(super) fn new(config: &JsonConfig) -> Result<Self, String> {
-        config.collections.iter().map(Schema::new).collect::<Result<_, _>>().map(Self)
+impl CollectionRules {
+    fn new(config: &CollectionConfig) -> Result<Self, String> {
+        let types = config.types.iter().map(|(text, expected)| match Pointer::parse(text) {
+            Ok(pointer) => Ok((text.clone(), pointer, *expected)),
+            Err(rule) => Err(format!("types: `{text}` {rule}")),
+        });
+        Ok(Self {
+            prefix: config.prefix.clone(),
+            required: config.required.clone(),
+            types: types.collect::<Result<_, String>>()?,
+            schema: config.schema.as_deref().map(validator::Validator::new).transpose()?,
+        })
     }
 
-    /// Checks a document, given as its text, against its collection.
-    ///
-    /// # Errors
-    /// The rules that it breaks, at most twenty.
-    pub(super) fn check(&self, key: &DocumentKey, text: &[u8]) -> Result<(), Vec<BrokenRule>> {
-        let Some(schema) = self.0.iter().find(|schema| key.as_str().starts_with(&schema.prefix)) else { return Ok(()) };
-        if schema.required.is_empty() && schema.validator.is_none() {
-            return Ok(());
+    fn broken_by(&self, document: &Node) -> Vec<BrokenRule> {
+        let missing = self.required.iter().filter(|name| document.member(name).is_none()).map(|name| BrokenRule {
+            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            rule: "is required".to_owned(),
+        });
+        let mistyped = self.types.iter().filter_map(|(text, pointer, expected)| {
+            let value = pointer.find(document).filter(|value| !expected.includes(value))?;
+            let rule = format!("must have the type {}, got {}", expected.name(), value.type_name());
+            Some(BrokenRule { pointer: text.clone(), rule })
+        });
+        let invalid = self.schema.iter().flat_map(|schema| schema.broken_by(document));
+        missing.chain(mistyped).chain(invalid).take(MAX_REPORTED).collect()
+    }
+}
+
+impl JsonType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Array => "array",
+            Self::Object => "object",
         }
-        // Rounded to 64 bits for the check alone: what is stored is the text.
-        let broken = match serde_json::from_slice(text) {
-            Ok(document) => schema.broken_rules(&document),
-            Err(error) => vec![BrokenRule { pointer: String::new(), rule: error.to_string() }],
-        };
-        if broken.is_empty() { Ok(()) } else { Err(broken) }
+    }
+
+    fn includes(self, value: &Node) -> bool {
+        let found = value.type_name();
+        found == self.name() || (found == "integer" && self == Self::Number)
+    }
+}
+
+#[cfg(feature = "json-schema")]
+mod validator {
+    use super::{BrokenRule, MAX_REPORTED, Node};
+
+    #[derive(Debug)]
+    pub(super) struct Validator(jsonschema::Validator);
+
+    impl Validator {
+        /// # Errors
+        /// Why the schema cannot be used. References to other addresses are errors, because nothing is fetched.
+        pub(super) fn new(text: &str) -> Result<Self, String> {
+            let schema: serde_json::Value =
+                serde_json::from_str(text).map_err(|error| format!("the schema is not valid JSON: {error}"))?;
+            jsonschema::validator_for(&schema).map(Self).map_err(|error| format!("the schema cannot be used: {error}"))
+        }
+
+        pub(super) fn broken_by(&self, document: &Node) -> Vec<BrokenRule> {
+            // The check rounds numbers to 64 bits; the stored text keeps them as they were written.
+            match serde_json::from_slice(&document.to_bytes()) {
+                Ok(value) => self
+                    .0
+                    .iter_errors(&value)
+                    .take(MAX_REPORTED)
+                    // The masked text does not quote the value, which may be stored encrypted.
+                    .map(|error| BrokenRule {
+                        pointer: error.instance_path().to_string(),
+                        rule: error.masked().to_string(),
+                    })
+                    .collect(),
+                Err(error) => vec![BrokenRule { pointer: String::new(), rule: error.to_string() }],
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "json-schema"))]
+mod validator {
+    use super::{BrokenRule, Node};
+
+    /// No value of this type exists: a schema cannot be configured.
+    #[derive(Debug)]
+    pub(super) enum Validator {}
+
+    impl Validator {
+        pub(super) fn new(_: &str) -> Result<Self, String> {
+            Err("schema needs the Cargo feature json-schema, which this build does not have".to_owned())
+        }
+
+        pub(super) fn broken_by(&self, _: &Node) -> Vec<BrokenRule> {
+            match *self {}
+        }
     }
 }
 
@@ -87,26 +157,50 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn check(collection: &str, text: &str) -> Vec<BrokenRule> {
+    fn schemas(collection: &str) -> Result<Schemas, FieldError> {
         let config = format!("[[json.collections]]\nprefix = \"a:\"\n{collection}");
         let config: JsonConfig = Config::with_overrides(&config).and_then(|config| config.section()).expect("valid");
+        Schemas::new(&config)
+    }
+
+    fn check(collection: &str, text: &str) -> Vec<BrokenRule> {
         let key = DocumentKey::try_from("a:1".to_owned()).expect("a key");
-        Schemas::new(&config).expect("schemas").check(&key, text.as_bytes()).err().unwrap_or_default()
+        let document = Node::parse(text.as_bytes()).expect("JSON");
+        schemas(collection).expect("schemas").check(&key, &document).err().unwrap_or_default()
     }
 
     #[test]
-    fn a_missing_member_is_told_with_its_pointer() {
+    fn a_missing_member_is_reported_with_its_pointer() {
         let broken = check("required = [\"rules\", \"a/b\"]", "{\"rules\":null}");
         assert_eq!(broken, [BrokenRule { pointer: "/a~1b".to_owned(), rule: "is required".to_owned() }]);
-        assert_eq!(check("required = [\"rules\"]", "[1]").len(), 1, "what is no object has no members");
+        assert_eq!(check("required = [\"rules\"]", "[1]").len(), 1, "an array has no members");
     }
 
     #[test]
-    fn every_place_that_breaks_the_schema_is_told() {
+    fn a_value_of_another_type_is_reported_and_a_missing_one_is_not() {
+        let types = "types = { \"\" = \"object\", \"/l\" = \"array\" }";
+        assert_eq!(check(types, "{\"l\":[]}"), []);
+        assert_eq!(check(types, "{}"), []);
+        let broken = BrokenRule { pointer: String::new(), rule: "must have the type object, got array".to_owned() };
+        assert_eq!(check(types, "[]"), [broken]);
+        let broken = BrokenRule { pointer: "/l".to_owned(), rule: "must have the type array, got integer".to_owned() };
+        assert_eq!(check(types, "{\"l\":5}"), [broken]);
+    }
+
+    #[cfg(feature = "json-schema")]
+    #[test]
+    fn every_value_that_breaks_the_schema_is_reported() {
         let schema = "schema = '{\"properties\":{\"fee\":{\"type\":\"string\"},\"n\":{\"maximum\":5}}}'";
         assert_eq!(check(schema, "{\"fee\":\"0.1\",\"n\":5}"), []);
         let pointers: Vec<String> =
             check(schema, "{\"fee\":0.1,\"n\":6}").into_iter().map(|broken| broken.pointer).collect();
         assert_eq!(pointers, ["/fee", "/n"]);
+    }
+
+    #[cfg(not(feature = "json-schema"))]
+    #[test]
+    fn a_schema_needs_its_cargo_feature() {
+        let error = format!("{:?}", schemas("schema = '{}'").expect_err("no JSON Schema"));
+        assert!(error.contains("json-schema"), "{error}");
     }
 }

@@ -1,109 +1,107 @@
-//! The documents' scripts and their typed calls; what each does stands in its file.
+//! The typed calls of the documents' scripts; each Lua file states its contract.
 
 use bytes::Bytes;
 
-use super::backend::Found;
-use super::keys::Place;
-use super::stored::Stored;
+use super::keys::KeySet;
+use super::stored::{ReadReply, StoredDocument, Version};
 use crate::lua;
 use crate::redis::{Backend, BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
 
-/// A document's version: rises with every write, and never comes again.
-pub(super) type Version = u64;
+/// How long the version of a deleted or expired document is kept, milliseconds (7 days).
+///
+/// New versions are at least the microseconds of Redis's clock, so the version may be forgotten once that clock is far
+/// beyond it. The retention limits how far the clock may be set back before a version could be used again.
+const VERSION_RETENTION: u64 = 7 * 24 * 3_600_000;
 
-/// What must stand under the key for a write to happen.
+/// How long the answer of a change is kept for a repeated request, milliseconds (24 hours): as long as clients retry.
+const ANSWER_TTL: u64 = 24 * 3_600_000;
+
+/// The state that the key must have for a write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// Nothing, or a document of ours.
+    /// No document, or a document that the service wrote.
     Anything,
     Absent,
-    /// A document of ours.
+    /// A document that the service wrote.
     Present,
-    /// A document of this version; 0 for one that somebody else wrote, without a version.
+    /// A document of this version; 0 for a document that another program wrote.
     Version(Version),
 }
 
-/// What becomes of a document's life when it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    /// It has what it has left.
+/// The effect of a write on the document's TTL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TtlChange {
+    #[default]
     Keep,
-    /// It ends after so many milliseconds.
-    Ends(u64),
+    /// Milliseconds from now.
+    Set(u64),
 }
 
-/// An answer that is kept for the operation's repetition.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kept<'a> {
-    pub answer: &'a [u8],
-    /// Milliseconds; 0: it is not kept.
-    pub ttl: u64,
-}
-
-/// Where a change is announced, and the announcement without its versions and its closing brace.
+/// The message about a change, without the versions and the closing brace, which the script adds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announcement<'a> {
     pub channel: &'a Key,
     pub event: &'a [u8],
 }
 
-/// Reads a document of the module.
+/// Reads a document from the module.
 pub(super) struct Read<'a> {
-    pub place: &'a Place,
+    pub keys: &'a KeySet,
     pub answer_key: &'a Key,
 }
 
 impl ScriptCall for Read<'_> {
     type Raw = (Vec<u8>, String, i64, Vec<u8>);
-    type Reply = Found;
+    type Reply = ReadReply;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Read;
 
     const SCRIPT: &'static LuaScript = lua!("json/read.lua");
 
     fn bind(&self, call: &mut Binding) {
-        let Place { document, version, text } = self.place;
+        let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(text).key(self.answer_key);
     }
 
-    fn decode((text, version, ttl, answer): Self::Raw) -> Result<Found, BadReply> {
+    fn decode((text, version, ttl, answer): Self::Raw) -> Result<ReadReply, BadReply> {
         let version = version.parse().map_err(|_| BadReply::new(Self::SCRIPT, &version))?;
-        let stored = Stored { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
-        Ok(((!stored.text.is_empty()).then_some(stored), (!answer.is_empty()).then_some(answer)))
+        let stored = StoredDocument { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
+        let document = (!stored.text.is_empty()).then_some(stored);
+        Ok(ReadReply { document, answer: (!answer.is_empty()).then_some(answer) })
     }
 }
 
+/// Stores or deletes a document.
 pub(super) struct Write<'a> {
     pub backend: Backend,
-    pub place: &'a Place,
+    pub keys: &'a KeySet,
     pub expected: Expected,
     /// `None` deletes the document.
     pub text: Option<&'a [u8]>,
-    pub life: Life,
-    /// Milliseconds by which the version outlives the document.
-    pub version_life: u64,
+    pub ttl: TtlChange,
     pub answer_key: &'a Key,
-    pub kept: Kept<'a>,
-    /// `None`: nobody is told.
+    /// The answer to store for a repeated request.
+    pub answer: Option<&'a [u8]>,
+    /// `None` if the change is not announced.
     pub announcement: Option<Announcement<'a>>,
     pub fence: Option<&'a Fence>,
 }
 
 pub(super) enum Written {
-    /// The life is in milliseconds; `None`: no expiry.
     Stored {
         created: bool,
         version: Version,
+        /// Milliseconds until the document expires; `None` if it does not expire.
         ttl: Option<u64>,
     },
     Deleted,
-    /// There was nothing to delete.
+    /// There was no document to delete.
     Absent,
-    /// Not what was expected stands there.
+    /// The key did not have the expected state.
     Changed,
-    /// A string without a version stands there: somebody else wrote it, and it has to be looked at.
+    /// The key holds a string without a version. Another program wrote it, and it may not be a document.
     Foreign,
-    /// The operation was done before; its answer.
+    /// The operation ran before; the answer that it stored.
     Repeated(Vec<u8>),
 }
 
@@ -120,7 +118,7 @@ impl ScriptCall for Write<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        let Place { document, version, text } = self.place;
+        let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(self.answer_key).key(text);
         match self.expected {
             Expected::Anything => call.arg("any"),
@@ -129,11 +127,12 @@ impl ScriptCall for Write<'_> {
             Expected::Version(version) => call.arg(version),
         };
         call.arg(self.text.unwrap_or_default());
-        match self.life {
-            Life::Keep => call.arg("keep"),
-            Life::Ends(ttl) => call.arg(ttl),
+        match self.ttl {
+            TtlChange::Keep => call.arg("keep"),
+            TtlChange::Set(ttl) => call.arg(ttl),
         };
-        call.arg(self.version_life).arg(self.kept.answer).arg(self.kept.ttl);
+        let answer_ttl = if self.answer.is_some() { ANSWER_TTL } else { 0 };
+        call.arg(VERSION_RETENTION).arg(self.answer.unwrap_or_default()).arg(answer_ttl);
         match &self.announcement {
             Some(Announcement { channel, event }) => call.arg(channel.as_str()).arg(*event),
             None => call.arg("").arg(""),
@@ -160,19 +159,18 @@ impl ScriptCall for Write<'_> {
     }
 }
 
-/// Brings a document into another form.
+/// Moves a document to another storage backend.
 pub(super) struct Convert<'a> {
-    pub place: &'a Place,
+    pub keys: &'a KeySet,
     pub to: Backend,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Converted {
     Moved,
-    /// It has the form, or is gone.
+    /// The document is in that backend already, or no longer exists.
     Unchanged,
-    /// What is no document.
-    Other,
+    NotADocument,
 }
 
 impl ScriptCall for Convert<'_> {
@@ -184,31 +182,31 @@ impl ScriptCall for Convert<'_> {
     const SCRIPT: &'static LuaScript = lua!("json/convert.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.place.document).key(&self.place.text).arg(self.to.name());
+        call.key(&self.keys.document).key(&self.keys.text).arg(self.to.name());
     }
 
     fn decode(raw: String) -> Result<Converted, BadReply> {
         match raw.as_str() {
             "moved" => Ok(Converted::Moved),
             "there" | "absent" => Ok(Converted::Unchanged),
-            "other" => Ok(Converted::Other),
+            "other" => Ok(Converted::NotADocument),
             _ => Err(BadReply::new(Self::SCRIPT, raw)),
         }
     }
 }
 
+/// Changes a document's TTL.
 pub(super) struct Touch<'a> {
     pub backend: Backend,
-    pub place: &'a Place,
-    /// Milliseconds; `None`: no expiry.
+    pub keys: &'a KeySet,
+    /// Milliseconds from now; `None` removes the TTL.
     pub ttl: Option<u64>,
-    pub version_life: u64,
     pub fence: Option<&'a Fence>,
 }
 
 impl ScriptCall for Touch<'_> {
     type Raw = i64;
-    /// Whether there is a document.
+    /// Whether the document exists.
     type Reply = bool;
     const KEYS: usize = 3;
     const EFFECT: Effect = Effect::Write;
@@ -220,9 +218,9 @@ impl ScriptCall for Touch<'_> {
     }
 
     fn bind(&self, call: &mut Binding) {
-        let Place { document, version, text } = self.place;
+        let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(text);
-        call.arg(self.ttl.unwrap_or(0)).arg(self.version_life).arg(self.backend.name());
+        call.arg(self.ttl.unwrap_or(0)).arg(VERSION_RETENTION).arg(self.backend.name());
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {

@@ -1,4 +1,4 @@
-//! A document as Redis holds it.
+//! A document as Redis holds it: its text, version and TTL, and the entity tag that follows from them.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -6,42 +6,67 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::document::Node;
 use super::error::JsonError;
 use super::path::Path;
-use super::scripts::Version;
 use crate::http::conditional::ETag;
 
-/// A document's text with what is known about it.
+/// A document's version: it grows with every write and is never used twice.
+pub(super) type Version = u64;
+
+/// The text of a stored document and its metadata.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredDocument {
     pub text: Bytes,
-    /// 0 when somebody else wrote it.
+    /// 0 if another program wrote the document.
     pub version: Version,
-    /// Milliseconds left; `None`: no expiry.
+    /// Milliseconds until the document expires; `None` if it does not expire.
     pub ttl: Option<u64>,
 }
 
-impl Stored {
+/// The reply to one read.
+#[derive(Debug)]
+pub(super) struct ReadReply {
+    pub document: Option<StoredDocument>,
+    /// The answer that an earlier attempt of the same operation stored.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// A parsed document as this process last read or wrote it.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// `None` if no document exists.
+    pub document: Option<Node>,
+    pub etag: Option<ETag>,
+    pub version: Version,
+    pub ttl: Option<u64>,
+}
+
+impl StoredDocument {
     pub(super) fn etag(&self) -> ETag {
         etag(&self.text, self.version)
     }
 
-    /// # Errors
-    /// [`JsonError::NotJson`]: others may have stored anything under the platform's names.
-    pub(super) fn parse(&self) -> Result<Node, JsonError> {
-        self.parse_for(None)
-    }
-
-    /// What a path looks at of the document; all of it without a path.
+    /// Parses the part of the document that `path` needs, or the whole document without a path.
     ///
     /// # Errors
-    /// As [`Stored::parse`].
-    pub(super) fn parse_for(&self, path: Option<&Path>) -> Result<Node, JsonError> {
+    /// [`JsonError::NotJson`]: other programs can store any text under the platform's keys.
+    pub(super) fn parse(&self, path: Option<&Path>) -> Result<Node, JsonError> {
         let names = path.map_or_else(Vec::new, Path::leading_names);
         Node::parse_along(&self.text, &names).map_err(|_| JsonError::NotJson)
     }
 }
 
-/// Follows from version and text (XXH3, 128 bits): the version makes it one that never comes again, the text notices
-/// what others wrote under a version of ours.
+impl Snapshot {
+    const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
+
+    pub(super) fn of(stored: Option<&StoredDocument>) -> Result<Self, JsonError> {
+        let Some(stored) = stored else { return Ok(Self::ABSENT) };
+        let (document, etag) = (Some(stored.parse(None)?), Some(stored.etag()));
+        Ok(Self { document, etag, version: stored.version, ttl: stored.ttl })
+    }
+}
+
+/// The entity tag of a text under a version (XXH3, 128 bits).
+///
+/// The version makes the tag unique; the text makes it change if another program writes under the service's version.
 pub(super) fn etag(text: &[u8], version: Version) -> ETag {
     ETag(xxh3_128_with_seed(text, version))
 }

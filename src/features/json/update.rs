@@ -1,169 +1,188 @@
-//! Changing documents: look at one, make the change here, and have Redis store it if the document is still the same.
+//! Changes a document: read it, apply the change in this process, and store the result if the document is unchanged.
 //!
-//! What replaces or deletes a document without looking at it is one round trip. Everything else is a compare-and-swap on
-//! the version, tried until the request's time is over; between tries stands a random pause, since only writers of other
-//! replicas can have been faster: those of this one wait in line (`queue.rs`).
+//! A change that replaces or deletes a document without reading it takes one round trip. Every other change is a
+//! compare-and-swap on the version, retried until the request's time is over. Only writers of other replicas cause
+//! retries, so a random pause separates them; the writers of this process queue (`writer_queue.rs`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::backend;
-use super::change::{Answer, Change, ChangeError, Changed, Only};
+use super::change::{Action, Change, ChangeError, ChangeReply, Changed, SetCondition};
 use super::document::{Node, write_string};
 use super::error::JsonError;
-use super::keys::Place;
+use super::keys::KeySet;
 use super::model::DocumentKey;
 use super::path::Path;
-use super::queue::Turn;
-use super::scripts::{Announcement, Expected, Kept, Life, Version, Write, Written};
+use super::scripts::{Announcement, Expected, TtlChange, Write, Written};
 use super::service::JsonService;
-use super::stored::{Stored, etag};
+use super::stored::{Snapshot, etag};
+use super::writer_queue::WriterTurn;
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Backoff, FencingToken};
 
-/// A change as it was asked for.
+/// The upper limit of the first random pause between two tries; a write takes about a millisecond.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The upper limit of every further pause; the limit doubles until it reaches this one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A change of one document, with everything that decides whether and how it is made.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct Update {
     pub change: Change,
-    pub conditions: Preconditions,
-    /// What a document that does not exist is taken for, to make the change in.
-    pub start: Option<Node>,
-    pub life: Life,
-    pub operation: Option<OperationId>,
-    /// The grant of the lock under which the caller writes.
-    pub token: Option<FencingToken>,
-    /// Whether the caller may see, and so change, encrypted values.
-    pub in_clear: bool,
+    /// The document to apply the change to if none exists.
+    pub initial: Option<Node>,
+    pub ttl: TtlChange,
+    pub options: WriteOptions,
 }
 
-/// A change that was made, or found nothing to do.
+/// The parts of a write request that are independent of the change itself.
+#[derive(Debug, Default)]
+pub(super) struct WriteOptions {
+    pub conditions: Preconditions,
+    pub operation: Option<OperationId>,
+    /// The fencing token of the lock under which the caller writes.
+    pub token: Option<FencingToken>,
+    /// Whether the caller may read, and so edit, encrypted values.
+    pub can_decrypt: bool,
+}
+
+/// The result of an update that succeeded, even if it found nothing to change.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub answer: Answer,
-    /// Absent when there is no document any more, or the answer is that of an earlier attempt.
+pub(super) struct Updated {
+    pub reply: ChangeReply,
+    /// `None` if the document no longer exists, or the reply is that of an earlier attempt.
     pub etag: Option<ETag>,
-    /// Milliseconds left; `None`: no expiry.
+    /// Milliseconds until the document expires; `None` if it does not expire.
     pub ttl: Option<u64>,
 }
 
-/// A document as somebody in this process last saw it.
-#[derive(Debug)]
-pub(super) struct Seen {
-    document: Option<Node>,
-    etag: Option<ETag>,
-    version: Version,
-    ttl: Option<u64>,
-}
-
-/// A document as it may be decided about.
-enum Look {
-    /// Read for this change: what it says is so.
-    Fresh(Seen),
-    /// Left by the writer before: good for a try, not for a refusal.
-    Left(Seen),
-    /// The operation was done before; its answer.
+/// The state to which a change is applied.
+enum CurrentState {
+    /// Read for this change.
+    Read(Snapshot),
+    /// Handed over by the previous writer: enough to try a change, but not to reject it.
+    HandedOver(Snapshot),
+    /// The operation ran before; the answer that it stored.
     Repeated(Vec<u8>),
 }
 
-/// What a change makes of a document.
-struct Outcome {
-    changed: Changed,
-    /// The text of the new document; `None`: there is none.
-    text: Option<Bytes>,
+/// A write that does not depend on the document's content.
+struct BlindWrite<'a> {
+    expected: Expected,
+    /// `None` deletes the document.
+    value: Option<&'a Node>,
 }
 
-impl Request {
-    pub(super) fn of(change: Change) -> Self {
-        Self {
-            change,
-            conditions: Preconditions::default(),
-            start: None,
-            life: Life::Keep,
-            operation: None,
-            token: None,
-            in_clear: false,
+impl WriteOptions {
+    pub(super) fn update(self, path: Path, action: Action) -> Update {
+        Update { change: Change { path, action }, initial: None, ttl: TtlChange::Keep, options: self }
+    }
+}
+
+impl Update {
+    fn as_blind_write(&self) -> Option<BlindWrite<'_>> {
+        if !self.options.conditions.is_empty() || !self.change.path.is_root() {
+            return None;
+        }
+        match &self.change.action {
+            Action::Set(value, condition) => {
+                let expected = match condition {
+                    SetCondition::Always => Expected::Anything,
+                    SetCondition::IfAbsent => Expected::Absent,
+                    SetCondition::IfPresent => Expected::Present,
+                };
+                Some(BlindWrite { expected, value: Some(value) })
+            }
+            Action::Delete => Some(BlindWrite { expected: Expected::Anything, value: None }),
+            _ => None,
         }
     }
 }
 
 impl JsonService {
-    /// Makes a change whole, or not at all.
+    /// Applies a change completely, or not at all.
     ///
     /// # Errors
-    /// - [`JsonError::Change`], [`JsonError::PreconditionFailed`], [`JsonError::Schema`]: nothing was changed.
-    /// - [`JsonError::Contended`] when others were faster for as long as a request lasts.
+    /// - [`JsonError::Change`], [`JsonError::Encryption`], [`JsonError::Schema`]: nothing was changed.
+    /// - [`JsonError::Contended`] if other writers were faster for as long as the request may take.
     /// - [`JsonError::Redis`], whose outcome says whether the change may have been made.
-    pub(super) async fn update(&self, key: &DocumentKey, request: &Request) -> Result<Done, JsonError> {
-        let result = match unseen(request) {
-            Some(unseen) => self.write_unseen(key, request, unseen).await,
-            None => self.compare_and_swap(key, request).await,
+    pub(super) async fn update(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
+        let result = match update.as_blind_write() {
+            Some(write) => self.write_blindly(key, update, write).await,
+            None => self.compare_and_swap(key, update).await,
         };
         self.metrics.write.count(result)
     }
 
-    /// Replaces or deletes a document whatever it is; what is no document stays.
-    async fn write_unseen(&self, key: &DocumentKey, request: &Request, unseen: Unseen<'_>) -> Result<Done, JsonError> {
-        let place = self.keys.place(key);
-        let text = match unseen.value {
-            Some(value) if self.vault.guards(key) => {
-                let mut sealed = value.clone();
-                self.vault.seal(key, &mut sealed)?;
-                Some(self.text(key, &sealed)?)
+    /// Replaces or deletes a document without reading it. A value that is not a document is not overwritten.
+    async fn write_blindly(
+        &self,
+        key: &DocumentKey,
+        update: &Update,
+        write: BlindWrite<'_>,
+    ) -> Result<Updated, JsonError> {
+        let keys = self.keys.of(key);
+        let text = match write.value {
+            Some(value) if self.encryption.encrypts(key) => {
+                let mut encrypted = value.clone();
+                self.encryption.encrypt(key, &mut encrypted)?;
+                Some(self.checked_text(key, &encrypted)?)
             }
-            Some(value) => Some(self.text(key, value)?),
+            Some(value) => Some(self.checked_text(key, value)?),
             None => None,
         };
-        match self.store(key, &place, request, unseen.expected, text.as_deref(), None).await? {
+        let (reply, etag, ttl) = match self.store(key, &keys, update, write.expected, text.as_deref(), None).await? {
             Written::Stored { created, version, ttl } => {
-                let etag = text.map(|text| etag(&text, version));
-                Ok(Done { answer: Answer::Stored { created }, etag, ttl })
+                (ChangeReply::Stored { created }, text.map(|text| etag(&text, version)), ttl)
             }
-            Written::Deleted => Ok(Done { answer: Answer::Count(1), etag: None, ttl: None }),
-            Written::Absent => Ok(Done { answer: Answer::Count(0), etag: None, ttl: None }),
-            Written::Changed => Err(JsonError::PreconditionFailed),
-            Written::Foreign => self.compare_and_swap(key, request).await,
-            Written::Repeated(answer) => self.repeated(key, &answer),
-        }
+            Written::Deleted => (ChangeReply::Count(1), None, None),
+            Written::Absent => (ChangeReply::Count(0), None, None),
+            Written::Changed => return Err(JsonError::PRECONDITION_FAILED),
+            Written::Foreign => return self.compare_and_swap(key, update).await,
+            Written::Repeated(answer) => return self.repeated(key, &answer),
+        };
+        Ok(Updated { reply, etag, ttl })
     }
 
-    async fn compare_and_swap(&self, key: &DocumentKey, request: &Request) -> Result<Done, JsonError> {
-        let place = self.keys.place(key);
-        let deadline = Instant::now() + self.patience;
-        // Who lost the lock is told so, whatever the document says.
-        if let Some(fence) = self.fence(&place, request.token) {
-            self.redis.pass(&place.document, &fence).await?;
+    async fn compare_and_swap(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
+        let keys = self.keys.of(key);
+        let deadline = Instant::now() + self.retry_time;
+        // A caller that lost its lock is rejected, whatever the document contains.
+        if let Some(fence) = self.fence(&keys, update.options.token) {
+            self.redis.pass(&keys.document, &fence).await?;
         }
-        let mut turn = self.writers.enter(&place.document, deadline).await.ok_or(JsonError::Contended)?;
-        let mut backoff = Backoff::new(self.config.retry_min.duration(), self.config.retry_max.duration());
+        let mut turn = self.writers.enter(&keys.document, deadline).await.ok_or(JsonError::Contended)?;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let (seen, is_fresh) = match self.look(&place, request, &mut turn).await? {
-                Look::Fresh(seen) => (seen, true),
-                Look::Left(seen) => (seen, false),
-                Look::Repeated(answer) => return self.repeated(key, &answer),
+            let (snapshot, is_fresh) = match self.current_state(&keys, update, &mut turn).await? {
+                CurrentState::Read(snapshot) => (snapshot, true),
+                CurrentState::HandedOver(snapshot) => (snapshot, false),
+                CurrentState::Repeated(answer) => return self.repeated(key, &answer),
             };
-            let expected = seen.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(seen.version));
-            let (seen_etag, seen_ttl) = (seen.etag, seen.ttl);
-            let outcome = match self.decide(key, request, seen) {
-                Ok(outcome) => outcome,
+            let expected = snapshot.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(snapshot.version));
+            let (current_etag, current_ttl) = (snapshot.etag, snapshot.ttl);
+            let (changed, text) = match self.apply(key, update, snapshot) {
+                Ok(result) => result,
                 Err(error) if is_fresh || error.is_final() => return Err(error),
                 Err(_) => continue,
             };
-            if !outcome.changed.is_different {
+            let Changed { document, reply, is_different } = changed;
+            if !is_different {
                 if is_fresh {
-                    return Ok(Done { answer: outcome.changed.answer, etag: seen_etag, ttl: seen_ttl });
+                    return Ok(Updated { reply, etag: current_etag, ttl: current_ttl });
                 }
                 continue;
             }
-            let answer = &outcome.changed.answer;
-            match self.store(key, &place, request, expected, outcome.text.as_deref(), Some(answer)).await? {
+            match self.store(key, &keys, update, expected, text.as_deref(), Some(&reply)).await? {
                 Written::Stored { version, ttl, .. } => {
-                    let etag = outcome.text.map(|text| etag(&text, version));
-                    turn.leave(Seen { document: outcome.changed.document, etag, version, ttl });
-                    return Ok(Done { answer: outcome.changed.answer, etag, ttl });
+                    let etag = text.map(|text| etag(&text, version));
+                    turn.hand_over(Snapshot { document, etag, version, ttl });
+                    return Ok(Updated { reply, etag, ttl });
                 }
-                Written::Deleted => return Ok(Done { answer: outcome.changed.answer, etag: None, ttl: None }),
+                Written::Deleted => return Ok(Updated { reply, etag: None, ttl: None }),
                 Written::Repeated(answer) => return self.repeated(key, &answer),
                 Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
@@ -177,57 +196,65 @@ impl JsonService {
         }
     }
 
-    /// The document as the writer before left it, else as Redis has it.
-    async fn look(&self, place: &Place, request: &Request, turn: &mut Turn<'_, Seen>) -> Result<Look, JsonError> {
-        // An operation that was done before may not fit the document any more, which it changed.
-        if let (None, Some(left)) = (&request.operation, turn.take()) {
-            return Ok(Look::Left(left));
+    /// The snapshot of the previous writer, or else the document as Redis holds it.
+    async fn current_state(
+        &self,
+        keys: &KeySet,
+        update: &Update,
+        turn: &mut WriterTurn<'_, Snapshot>,
+    ) -> Result<CurrentState, JsonError> {
+        let operation = update.options.operation.as_ref();
+        // A repeated operation may no longer apply to the document that it changed, so its answer is looked up first.
+        if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
+            return Ok(CurrentState::HandedOver(snapshot));
         }
-        let backend = self.home.backend().await?;
-        let (stored, answer) = backend::read(backend, &self.redis, place, request.operation.as_ref()).await?;
-        match answer {
-            Some(answer) => Ok(Look::Repeated(answer)),
-            None => stored.as_ref().map(Seen::of).transpose().map(|seen| Look::Fresh(seen.unwrap_or(Seen::NOTHING))),
+        let backend = self.backend_record.backend().await?;
+        let read = backend::read(backend, &self.redis, keys, operation).await?;
+        match read.answer {
+            Some(answer) => Ok(CurrentState::Repeated(answer)),
+            None => Snapshot::of(read.document.as_ref()).map(CurrentState::Read),
         }
     }
 
-    /// Judges the conditions and makes the change in memory.
-    fn decide(&self, key: &DocumentKey, request: &Request, seen: Seen) -> Result<Outcome, JsonError> {
-        if !request.conditions.allow_write(seen.etag) {
-            return Err(JsonError::PreconditionFailed);
+    /// Checks the conditions and applies the change in memory. Returns the text to store if the document differs.
+    fn apply(
+        &self,
+        key: &DocumentKey,
+        update: &Update,
+        snapshot: Snapshot,
+    ) -> Result<(Changed, Option<Bytes>), JsonError> {
+        if !update.options.conditions.allow_write(snapshot.etag) {
+            return Err(JsonError::PRECONDITION_FAILED);
         }
-        let mut document = seen.document.or_else(|| request.start.clone());
+        let mut document = snapshot.document.or_else(|| update.initial.clone());
         if let Some(document) = &mut document {
-            self.vault.show(key, document, request.in_clear)?;
+            self.encryption.present(key, document, update.options.can_decrypt)?;
         }
-        let changed = request.change.apply(document, self.bounds)?;
-        self.outcome(key, changed)
-    }
-
-    /// The new document as it is stored, if it may be.
-    fn outcome(&self, key: &DocumentKey, mut changed: Changed) -> Result<Outcome, JsonError> {
-        let Some(document) = changed.document.as_mut().filter(|_| changed.is_different) else {
-            return Ok(Outcome { changed, text: None });
+        let mut changed = update.change.apply(document, self.size_limit)?;
+        let text = match changed.document.as_mut().filter(|_| changed.is_different) {
+            Some(document) => {
+                self.encryption.encrypt(key, document)?;
+                Some(self.checked_text(key, document)?)
+            }
+            None => None,
         };
-        self.vault.seal(key, document)?;
-        let text = self.text(key, document)?;
-        Ok(Outcome { changed, text: Some(text) })
+        Ok((changed, text))
     }
 
-    /// A sealed document's text, if it may be stored.
-    fn text(&self, key: &DocumentKey, document: &Node) -> Result<Bytes, JsonError> {
+    /// The text of an encrypted document, if it is within the size limit and follows the rules of its collection.
+    fn checked_text(&self, key: &DocumentKey, document: &Node) -> Result<Bytes, JsonError> {
         let text = document.to_bytes();
-        let limit = self.bounds.document;
+        let limit = self.size_limit.0;
         if text.len() > limit {
             return Err(ChangeError::TooLarge { limit }.into());
         }
-        // The rules are about what the values are, not about how they are stored.
-        let checked = if self.vault.guards(key) {
-            let mut open = document.clone();
-            self.vault.open(key, &mut open)?;
-            self.schemas.check(key, &open.to_bytes())
+        // The rules apply to plain values, not to their encrypted form.
+        let checked = if self.encryption.encrypts(key) {
+            let mut plain = document.clone();
+            self.encryption.decrypt(key, &mut plain)?;
+            self.schemas.check(key, &plain)
         } else {
-            self.schemas.check(key, &text)
+            self.schemas.check(key, document)
         };
         checked.map_err(JsonError::Schema)?;
         Ok(Bytes::from(text))
@@ -236,88 +263,55 @@ impl JsonService {
     async fn store(
         &self,
         key: &DocumentKey,
-        place: &Place,
-        request: &Request,
+        keys: &KeySet,
+        update: &Update,
         expected: Expected,
         text: Option<&[u8]>,
-        answer: Option<&Answer>,
+        reply: Option<&ChangeReply>,
     ) -> Result<Written, JsonError> {
-        let mut answer = answer.filter(|_| request.operation.is_some()).map(Answer::to_bytes);
-        if let Some(clear) = answer.as_mut().filter(|_| self.vault.guards(key)) {
-            *clear = self.vault.seal_answer(key, clear)?;
+        let operation = update.options.operation.as_ref();
+        let has_secrets = self.encryption.encrypts(key);
+        let mut answer = reply.filter(|_| operation.is_some()).map(ChangeReply::to_bytes);
+        if let Some(plain) = answer.as_mut().filter(|_| has_secrets) {
+            *plain = self.encryption.encrypt_answer(key, plain)?;
         }
-        let kept = Kept {
-            answer: answer.as_deref().unwrap_or_default(),
-            ttl: answer.as_ref().map_or(0, |_| self.config.answer_ttl.as_millis()),
-        };
-        let fence = self.fence(place, request.token);
-        let event = self.config.publish_changes.then(|| event(key, &request.change, self.vault.guards(key)));
+        let fence = self.fence(keys, update.options.token);
+        let event = self.config.publish_changes.then(|| event(key, &update.change, has_secrets));
         let call = Write {
-            backend: self.home.backend().await?,
-            place,
+            backend: self.backend_record.backend().await?,
+            keys,
             expected,
             text,
-            life: request.life,
-            version_life: self.config.version_life.as_millis(),
-            answer_key: &place.answer(request.operation.as_ref()),
-            kept,
+            ttl: update.ttl,
+            answer_key: &keys.answer(operation),
+            answer: answer.as_deref(),
             announcement: event.as_deref().map(|event| Announcement { channel: self.keys.changes(), event }),
             fence: fence.as_ref(),
         };
         Ok(self.redis.call(&call).await?)
     }
 
-    fn repeated(&self, key: &DocumentKey, kept: &[u8]) -> Result<Done, JsonError> {
-        let opened = if self.vault.guards(key) { Some(self.vault.open_answer(key, kept)?) } else { None };
-        let answer = Answer::read(opened.as_deref().unwrap_or(kept)).ok_or(JsonError::NotJson)?;
-        Ok(Done { answer, etag: None, ttl: None })
+    /// The result of an operation that ran before.
+    fn repeated(&self, key: &DocumentKey, answer: &[u8]) -> Result<Updated, JsonError> {
+        let reply = if self.encryption.encrypts(key) {
+            ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?)
+        } else {
+            ChangeReply::from_bytes(answer)
+        };
+        Ok(Updated { reply: reply.ok_or(JsonError::NotJson)?, etag: None, ttl: None })
     }
 }
 
-impl Seen {
-    const NOTHING: Self = Self { document: None, etag: None, version: 0, ttl: None };
-
-    fn of(stored: &Stored) -> Result<Self, JsonError> {
-        let (document, etag) = (Some(stored.parse()?), Some(stored.etag()));
-        Ok(Self { document, etag, version: stored.version, ttl: stored.ttl })
-    }
-}
-
-/// A change that needs no look at the document: what it expects of it, and what it puts in its place.
-struct Unseen<'a> {
-    expected: Expected,
-    /// `None` deletes the document.
-    value: Option<&'a Node>,
-}
-
-fn unseen(request: &Request) -> Option<Unseen<'_>> {
-    if !request.conditions.is_empty() {
-        return None;
-    }
-    match &request.change {
-        Change::Set { path, value, only } if path.is_root() => {
-            let expected = match only {
-                Only::Either => Expected::Anything,
-                Only::Absent => Expected::Absent,
-                Only::Present => Expected::Present,
-            };
-            Some(Unseen { expected, value: Some(value) })
-        }
-        Change::Delete { path } if path.is_root() => Some(Unseen { expected: Expected::Anything, value: None }),
-        _ => None,
-    }
-}
-
-/// What is announced, but for the versions that Redis adds and the closing brace.
+/// The announcement of a change, without the versions and the closing brace, which the script adds.
 ///
-/// The conditions of a path may repeat what is encrypted: `has_secrets` then announces the whole document.
+/// The conditions of a path can quote encrypted values. If `has_secrets`, such a path is announced as `$`.
 fn event(key: &DocumentKey, change: &Change, has_secrets: bool) -> Vec<u8> {
     let mut event = b"{\"key\":".to_vec();
     write_string(key.as_str(), &mut event);
     event.extend_from_slice(b",\"change\":");
-    write_string(change.name(), &mut event);
+    write_string(change.action.name(), &mut event);
     event.extend_from_slice(b",\"path\":");
-    let path = change.path().filter(|path| !(has_secrets && path.has_filter()));
-    write_string(path.map_or("$", Path::as_str), &mut event);
+    let reveals_values = has_secrets && change.path.has_filter();
+    write_string(if reveals_values { "$" } else { change.path.as_str() }, &mut event);
     event
 }

@@ -1,4 +1,4 @@
-//! Why a recorded step is not asked, or is meant to be answered otherwise.
+//! The reasons why a recorded step is not replayed, or has a different answer on purpose.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
@@ -26,7 +26,7 @@ impl Reason {
         Self::SeveralKeys,
     ];
 
-    /// As it stands in docs/json.md.
+    /// The title in docs/json.md.
     pub fn title(self) -> &'static str {
         match self {
             Self::NotOffered => "JSON.ARRINDEX and JSON.RESP",
@@ -35,7 +35,7 @@ impl Reason {
             Self::OtherCommands => "Other commands on the same key",
             Self::DuplicateNames => "A name twice in one object",
             Self::TextDocuments => "Any string that is JSON is a document",
-            Self::UntypedIndex => "An index that is no whole number",
+            Self::UntypedIndex => "An index that is not a whole number",
             Self::HalfApplied => "Half-applied arithmetic",
             Self::SeveralKeys => "All or nothing over several keys",
         }

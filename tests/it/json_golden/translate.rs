@@ -56,13 +56,13 @@ impl Request {
 pub struct History {
     /// The module moved members: from then on its lists have another order.
     pub reordered: bool,
-    /// A string that is JSON stands under the key: to the module something else, here a document.
+    /// The key holds a string that is JSON: another type to the module, a document here.
     pub native_text: bool,
 }
 
 const JSON: &str = "application/json";
 
-/// The key as it stands in Redis.
+/// The name of the key in Redis.
 fn name(key: &str) -> String {
     format!("json:{key}")
 }
@@ -192,7 +192,7 @@ fn set(key: &str, path: &str, value: &str, options: &[&str]) -> Translation {
         [option] if option.eq_ignore_ascii_case("XX") => request.headers.push(("if-match", "*")),
         _ => return Translation::Excepted(Reason::CommandLine),
     }
-    // Names that stand twice are refused; the document is kept in step by what the module made of them.
+    // Repeated names are rejected; the document is kept in step with the value that the module read.
     if let Some(read) = with_names_twice(value) {
         let refused = Request::new(Method::PUT, address(key, "", &[path])).with(JSON, value);
         request.body = read.to_string();
@@ -204,7 +204,7 @@ fn set(key: &str, path: &str, value: &str, options: &[&str]) -> Translation {
 /// What `serde_json` makes of a text, as the module does, if it had to drop members for that.
 fn with_names_twice(text: &str) -> Option<Value> {
     let read: Value = serde_json::from_str(text).ok()?;
-    // Every `:` outside of strings stands behind a name.
+    // Every `:` outside a string follows a name.
     let mut in_string = false;
     let mut previous = ' ';
     let mut named = 0;

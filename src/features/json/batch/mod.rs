@@ -1,4 +1,4 @@
-//! Many documents in one call, each with a result of its own; no transaction.
+//! Reads, deletes and stores many documents in one call. Each item has its own result; a batch is not a transaction.
 
 mod model;
 
@@ -7,69 +7,73 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-pub(super) use model::{BatchReply, BatchRequest, DeleteItem, GetItem, SetItem};
-use model::{DeleteResult, GetResult, SetResult};
+pub(super) use model::{BatchReply, BatchRequest};
+use model::{DeleteResult, GetItem, GetResult, SetResult};
 
-use super::change::Answer;
+use super::change::{Action, ChangeReply, SetCondition};
 use super::error::JsonError;
-use super::model::DocumentKey;
-use super::path::Path;
-use super::service::{JsonService, Selected};
-use super::update::{Done, Request};
+use super::model::{DocumentKey, Millis};
+use super::scripts::TtlChange;
+use super::service::{JsonService, Selection};
+use super::update::{Update, Updated, WriteOptions};
 use crate::http::reply::ItemError;
-
-/// A batch whose paths were read.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub get: Vec<(DocumentKey, Vec<Path>)>,
-    pub set: Vec<(DocumentKey, Request)>,
-    pub delete: Vec<(DocumentKey, Request)>,
-}
-
-impl Batch {
-    pub(super) fn keys(&self) -> impl Iterator<Item = &DocumentKey> {
-        let changed = self.set.iter().chain(&self.delete).map(|(key, _)| key);
-        self.get.iter().map(|(key, _)| key).chain(changed)
-    }
-}
+use crate::redis::FencingToken;
 
 impl JsonService {
-    /// Answers the reads as things were before, then deletes, then stores.
+    /// Reads the documents as they are before the batch, then deletes, then stores.
     ///
-    /// Changes of one document are made one after the other, those of different ones at the same time.
-    pub(super) async fn run_batch(&self, batch: Batch, in_clear: bool) -> BatchReply {
-        let get = join_all(batch.get.into_iter().map(|(key, paths)| async move {
-            let selected = self.get(&key, &paths, in_clear).await;
-            read(key, selected)
+    /// Changes of one document run one after the other, changes of different documents at the same time.
+    pub(super) async fn run_batch(
+        &self,
+        batch: BatchRequest,
+        token: Option<FencingToken>,
+        can_decrypt: bool,
+    ) -> BatchReply {
+        let options = || WriteOptions { token, can_decrypt, ..WriteOptions::default() };
+        let get = join_all(batch.get.into_iter().map(|GetItem { key, paths }| async move {
+            let selection = self.read(&key, &paths, can_decrypt).await;
+            read(key, selection)
         }));
         let get = get.await;
-        let delete = self.update_each(batch.delete).await.into_iter().map(|(key, done)| deleted(key, done)).collect();
-        let set = self.update_each(batch.set).await.into_iter().map(|(key, done)| stored(key, done)).collect();
+        let deletions = batch
+            .delete
+            .into_iter()
+            .map(|item| (item.key, options().update(item.path.unwrap_or_default(), Action::Delete)));
+        let delete = self.update_each(deletions).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
+        let writes = batch.set.into_iter().map(|item| {
+            let set = Action::Set(item.value, SetCondition::Always);
+            let ttl = item.ttl_ms.map_or(TtlChange::Keep, |ttl: Millis| TtlChange::Set(ttl.get()));
+            (item.key, Update { ttl, ..options().update(item.path.unwrap_or_default(), set) })
+        });
+        let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
         BatchReply { get, set, delete }
     }
 
-    /// Makes changes, in order where they are of one document; the results in the order of the changes.
-    async fn update_each(&self, requests: Vec<(DocumentKey, Request)>) -> Vec<(DocumentKey, Result<Done, JsonError>)> {
-        let mut of_one_document: HashMap<DocumentKey, Vec<(usize, Request)>> = HashMap::new();
-        for (at, (key, request)) in requests.into_iter().enumerate() {
-            of_one_document.entry(key).or_default().push((at, request));
+    /// Makes the changes and returns the results in the order of the changes.
+    async fn update_each(
+        &self,
+        updates: impl Iterator<Item = (DocumentKey, Update)>,
+    ) -> Vec<(DocumentKey, Result<Updated, JsonError>)> {
+        let mut by_document: HashMap<DocumentKey, Vec<(usize, Update)>> = HashMap::new();
+        for (at, (key, update)) in updates.enumerate() {
+            by_document.entry(key).or_default().push((at, update));
         }
-        let updates = of_one_document.into_iter().map(|(key, requests)| async move {
-            let mut done = Vec::with_capacity(requests.len());
-            for (at, request) in requests {
-                done.push((at, key.clone(), self.update(&key, &request).await));
+        let updates = by_document.into_iter().map(|(key, updates)| async move {
+            let mut results = Vec::with_capacity(updates.len());
+            for (at, update) in updates {
+                results.push((at, key.clone(), self.update(&key, &update).await));
             }
-            done
+            results
         });
-        let mut done: Vec<_> = join_all(updates).await.into_iter().flatten().collect();
-        done.sort_by_key(|(at, ..)| *at);
-        done.into_iter().map(|(_, key, result)| (key, result)).collect()
+        let mut results: Vec<_> = join_all(updates).await.into_iter().flatten().collect();
+        results.sort_by_key(|(at, ..)| *at);
+        results.into_iter().map(|(_, key, result)| (key, result)).collect()
     }
 }
 
-fn read(key: DocumentKey, selected: Result<Selected, JsonError>) -> GetResult {
-    let found = selected.and_then(|Selected { body, source }| {
-        let value: Box<RawValue> = serde_json::from_slice(&body).map_err(|_| JsonError::NotJson)?;
+fn read(key: DocumentKey, selection: Result<Selection, JsonError>) -> GetResult {
+    let found = selection.and_then(|Selection { json, source }| {
+        let value: Box<RawValue> = serde_json::from_slice(&json).map_err(|_| JsonError::NotJson)?;
         Ok((value, source))
     });
     match found {
@@ -88,10 +92,10 @@ fn read(key: DocumentKey, selected: Result<Selected, JsonError>) -> GetResult {
     }
 }
 
-fn stored(key: DocumentKey, done: Result<Done, JsonError>) -> SetResult {
-    match done {
-        Ok(Done { answer, etag, ttl }) => {
-            let status = if answer == (Answer::Stored { created: true }) { 201 } else { 204 };
+fn stored(key: DocumentKey, result: Result<Updated, JsonError>) -> SetResult {
+    match result {
+        Ok(Updated { reply, etag, ttl }) => {
+            let status = if reply == (ChangeReply::Stored { created: true }) { 201 } else { 204 };
             SetResult { key, status, etag: etag.map(|etag| etag.to_string()), ttl_ms: ttl, error: None }
         }
         Err(error) => {
@@ -101,10 +105,10 @@ fn stored(key: DocumentKey, done: Result<Done, JsonError>) -> SetResult {
     }
 }
 
-fn deleted(key: DocumentKey, done: Result<Done, JsonError>) -> DeleteResult {
-    match done {
-        Ok(Done { answer, .. }) => {
-            let deleted = if let Answer::Count(count) = answer { Some(count) } else { None };
+fn deleted(key: DocumentKey, result: Result<Updated, JsonError>) -> DeleteResult {
+    match result {
+        Ok(Updated { reply, .. }) => {
+            let deleted = if let ChangeReply::Count(count) = reply { Some(count) } else { None };
             DeleteResult { key, status: 200, deleted, error: None }
         }
         Err(error) => {

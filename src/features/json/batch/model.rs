@@ -1,4 +1,4 @@
-//! Wire types of the batch.
+//! Wire types of `POST /json/batch`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -6,9 +6,10 @@ use utoipa::ToSchema;
 
 use super::super::document::Node;
 use super::super::model::{DocumentKey, Millis};
+use super::super::path::Path;
 use crate::http::reply::ItemError;
 
-/// Reads, deletions and writes of many documents, made in this order.
+/// Reads, deletions and writes of many documents, which run in this order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = JsonBatch,
@@ -16,11 +17,11 @@ use crate::http::reply::ItemError;
                      "set": [{"key": "profile:8", "value": {"name": "Ada"}, "ttl_ms": 60_000}],
                      "delete": [{"key": "profile:9"}]}))]
 pub(in super::super) struct BatchRequest {
-    /// Answered as the documents were before the batch.
+    /// Reads of the documents as they are before the batch.
     #[serde(default)]
     #[schema(max_items = 100)]
     pub get: Vec<GetItem>,
-    /// Made in order, after the deletions.
+    /// Writes, which run in order after the deletions.
     #[serde(default)]
     #[schema(max_items = 100)]
     pub set: Vec<SetItem>,
@@ -29,45 +30,42 @@ pub(in super::super) struct BatchRequest {
     pub delete: Vec<DeleteItem>,
 }
 
-/// What a single GET would ask.
+/// A read, as in a single GET.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = JsonGetItem)]
 pub(in super::super) struct GetItem {
     pub key: DocumentKey,
     #[serde(default)]
-    #[schema(max_items = 16)]
-    pub paths: Vec<String>,
+    #[schema(value_type = Vec<String>, max_items = 16)]
+    pub paths: Vec<Path>,
 }
 
-/// What a single PUT would ask.
+/// A write, as in a single PUT.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = JsonSetItem)]
 pub(in super::super) struct SetItem {
     pub key: DocumentKey,
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024)]
-    pub path: Option<String>,
-    /// Stored with its numbers as they are written.
+    /// A JSON path; without it, the whole document.
+    #[schema(value_type = Option<String>, max_length = 1_024)]
+    pub path: Option<Path>,
+    /// Any JSON value; its numbers keep their digits.
     #[schema(value_type = serde_json::Value)]
     pub value: Node,
-    /// The document's life from now on, milliseconds; without it, it keeps what it has left.
-    #[serde(default)]
+    /// The document's new TTL, milliseconds; without it, the document keeps its TTL.
     pub ttl_ms: Option<Millis>,
 }
 
-/// What a single DELETE would ask.
+/// A deletion, as in a single DELETE.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = JsonDeleteItem)]
 pub(in super::super) struct DeleteItem {
     pub key: DocumentKey,
-    /// A JSON path; the whole document without it.
-    #[serde(default)]
-    #[schema(max_length = 1_024)]
-    pub path: Option<String>,
+    /// A JSON path; without it, the whole document.
+    #[schema(value_type = Option<String>, max_length = 1_024)]
+    pub path: Option<Path>,
 }
 
 /// One result per item, in the order of the items.
@@ -79,7 +77,7 @@ pub(in super::super) struct BatchReply {
     pub delete: Vec<DeleteResult>,
 }
 
-/// What a single GET would have answered.
+/// The result of a read.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonGetResult)]
 pub(in super::super) struct GetResult {
@@ -91,14 +89,14 @@ pub(in super::super) struct GetResult {
     pub value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// Milliseconds left; absent when the document does not expire.
+    /// Milliseconds until the document expires; absent if it does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
 }
 
-/// What a single PUT would have answered.
+/// The result of a write.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonSetResult)]
 pub(in super::super) struct SetResult {
@@ -107,14 +105,14 @@ pub(in super::super) struct SetResult {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// Milliseconds left; absent when the document does not expire.
+    /// Milliseconds until the document expires; absent if it does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
 }
 
-/// What a single DELETE would have answered.
+/// The result of a deletion.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonDeleteResult)]
 pub(in super::super) struct DeleteResult {

@@ -1,35 +1,30 @@
-//! Deleting and emptying values.
+//! Deletes and clears values.
 
-use super::each::inner_first;
-use super::{Answer, Bounds, ChangeError, Changed};
+use super::selected_values::inner_first;
+use super::{ChangeError, ChangeReply, Changed};
 use crate::features::json::document::{Location, Node, Number};
 use crate::features::json::path::Path;
 
-/// Deletes every selected value and counts those that were not inside another one.
+/// Deletes every selected value. The reply counts the values that were not inside another deleted one.
 ///
-/// A document whose root becomes empty that way is deleted itself, as RedisJSON does it.
-pub(super) fn delete(document: Option<Node>, path: &Path, bounds: Bounds) -> Result<Changed, ChangeError> {
+/// A document whose root becomes empty is deleted, as in `RedisJSON`.
+pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, ChangeError> {
     let Some(mut document) = document else { return Ok(counted(None, 0)) };
     if path.is_root() {
         return Ok(counted(None, 1));
     }
-    let mut places = path.locate(&document, bounds.visits)?;
-    places.sort_unstable();
-    places.dedup_by(|inner, outer| inner.starts_with(outer));
-    remove(&mut document, &places, 0);
-    let is_empty = match &document {
-        Node::Array(items) => items.is_empty(),
-        Node::Object(members) => members.is_empty(),
-        _ => false,
-    };
-    let is_gone = is_empty && !places.is_empty();
-    Ok(counted((!is_gone).then_some(document), places.len()))
+    let mut locations = path.locate(&document)?;
+    locations.sort_unstable();
+    locations.dedup_by(|inner, outer| inner.starts_with(outer));
+    remove(&mut document, &locations, 0);
+    let is_gone = document.child_count() == Some(0) && !locations.is_empty();
+    Ok(counted((!is_gone).then_some(document), locations.len()))
 }
 
-/// Removes what is at `places`, sorted and all below `node`, which is `depth` levels down.
-fn remove(node: &mut Node, places: &[Location], depth: usize) {
+/// Removes the values at `locations`, which are sorted and all below `node`, which is `depth` levels down.
+fn remove(node: &mut Node, locations: &[Location], depth: usize) {
     let mut direct = Vec::new();
-    for group in places.chunk_by(|one, two| one.get(depth) == two.get(depth)) {
+    for group in locations.chunk_by(|one, two| one.get(depth) == two.get(depth)) {
         let Some((first, at)) = group.first().and_then(|first| Some((first, *first.get(depth)?))) else { continue };
         if first.len() == depth + 1 {
             direct.push(at);
@@ -44,7 +39,7 @@ fn remove(node: &mut Node, places: &[Location], depth: usize) {
     }
 }
 
-/// Drops the items at sorted positions in one pass.
+/// Removes the items at sorted positions in one pass.
 fn drop_positions<T>(items: &mut Vec<T>, positions: &[usize]) {
     if positions.is_empty() {
         return;
@@ -57,13 +52,13 @@ fn drop_positions<T>(items: &mut Vec<T>, positions: &[usize]) {
     });
 }
 
-/// Empties arrays and objects and sets numbers to 0; counts those that were something else before.
-pub(super) fn clear(mut document: Node, path: &Path, bounds: Bounds) -> Result<Changed, ChangeError> {
-    let places = path.locate(&document, bounds.visits)?;
+/// Empties arrays and objects and sets numbers to 0. The reply counts the values that changed.
+pub(super) fn clear(mut document: Node, path: &Path) -> Result<Changed, ChangeError> {
+    let locations = path.locate(&document)?;
     let mut cleared = 0;
-    for at in inner_first(&places) {
-        let Some(node) = places.get(at).and_then(|place| document.at_mut(place)) else { continue };
-        let was_something = match node {
+    for at in inner_first(&locations) {
+        let Some(node) = locations.get(at).and_then(|location| document.at_mut(location)) else { continue };
+        let is_changed = match node {
             Node::Array(items) => !std::mem::take(items).is_empty(),
             Node::Object(members) => !std::mem::take(members).is_empty(),
             Node::Number(number) => {
@@ -75,11 +70,11 @@ pub(super) fn clear(mut document: Node, path: &Path, bounds: Bounds) -> Result<C
             }
             _ => false,
         };
-        cleared += usize::from(was_something);
+        cleared += usize::from(is_changed);
     }
     Ok(counted(Some(document), cleared))
 }
 
 fn counted(document: Option<Node>, count: usize) -> Changed {
-    Changed { document, answer: Answer::Count(count), is_different: count > 0 }
+    Changed { document, reply: ChangeReply::Count(count), is_different: count > 0 }
 }

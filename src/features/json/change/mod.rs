@@ -1,121 +1,98 @@
-//! What may be done to a document, as pure functions: a document goes in, another one and an answer come out.
+//! The changes of documents as pure functions, from a document to the changed document and a reply.
 //!
-//! A change is made whole or not at all: the document that goes in is given away, and after an error nobody has it.
+//! A change is applied completely or not at all: a function consumes its document and returns none after an error.
 
-mod activity;
+mod activity_log;
+mod arithmetic;
 mod array;
 mod delete;
-mod each;
-mod merge;
-mod number;
-mod patch;
-mod pointer;
+mod json_patch;
+mod merge_patch;
+mod selected_values;
 mod set;
-mod text;
+mod string_and_boolean;
 
 use compact_str::CompactString;
 
 use super::document::{MAX_DEPTH, Node, Number, depth};
 use super::path::{Path, TooManyVisits};
-pub(super) use activity::{LogPage, empty as empty_log, page as log_page};
-pub(super) use patch::{Patch, PatchForm};
+pub(super) use activity_log::{LogPage, empty as empty_log, page as log_page};
+pub(super) use json_patch::{Patch, PatchFault, PatchForm};
 
 /// One change of a document.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
-    Set {
-        path: Path,
-        value: Node,
-        only: Only,
-    },
-    /// RFC 7396 at each place that the path selects.
-    Merge {
-        path: Path,
-        change: Node,
-    },
+pub(super) struct Change {
+    /// The values that change. A JSON Patch has a path in each operation and applies to the whole document.
+    pub path: Path,
+    pub action: Action,
+}
+
+/// The operation on the selected values.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Set(Node, SetCondition),
+    /// RFC 7396.
+    Merge(Node),
     /// RFC 6902.
     Patch(Patch),
-    Delete {
-        path: Path,
-    },
-    Append {
-        path: Path,
-        values: Vec<Node>,
-    },
+    Delete,
+    Append(Vec<Node>),
     Insert {
-        path: Path,
         index: i64,
         values: Vec<Node>,
     },
     Pop {
-        path: Path,
         index: i64,
     },
     /// Keeps the items from `start` to `stop`, both included.
     Trim {
-        path: Path,
         start: i64,
         stop: i64,
     },
-    Increment {
-        path: Path,
-        by: Number,
-    },
-    Multiply {
-        path: Path,
-        by: Number,
-    },
-    AppendText {
-        path: Path,
-        text: CompactString,
-    },
-    Toggle {
-        path: Path,
-    },
-    Clear {
-        path: Path,
-    },
-    /// Adds an entry to an activity log and keeps the newest `limit`.
+    Increment(Number),
+    Multiply(Number),
+    AppendText(CompactString),
+    Toggle,
+    Clear,
+    /// Adds an entry to an activity log and keeps the newest `limit` entries.
     Record {
         entry: Node,
         limit: usize,
     },
 }
 
-/// Which values a [`Change::Set`] may touch.
+/// The condition under which an [`Action::Set`] stores its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Only {
+pub(super) enum SetCondition {
     #[default]
-    Either,
-    /// What is not there yet.
-    Absent,
-    /// What is there already.
-    Present,
+    Always,
+    IfAbsent,
+    IfPresent,
 }
 
-/// A change that was made to a document in memory.
+/// The result of a change in memory.
 #[derive(Debug)]
 pub(super) struct Changed {
-    /// `None`: there is no document any more.
+    /// `None` if the change deleted the document.
     pub document: Option<Node>,
-    pub answer: Answer,
-    /// Whether anything is different; a change may well find nothing to do.
+    pub reply: ChangeReply,
+    /// Whether the document differs from before; a change can find nothing to do.
     pub is_different: bool,
 }
 
-/// What a change tells its caller.
+/// The reply to the caller of a change.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// Something was created, or else replaced.
+pub(super) enum ChangeReply {
+    /// A value was created, or an existing one was replaced.
     Stored { created: bool },
-    /// One result for each value that the path selected; null where the value was not of the right type.
+    /// One result per selected value; null for values of another type.
     Results(Vec<Node>),
-    /// How many values were changed or deleted.
+    /// The number of changed or deleted values.
     Count(usize),
 }
 
-impl Answer {
-    /// As it is kept for the operation's repetition: a boolean, a list or a number.
+impl ChangeReply {
+    /// The form in which the reply is stored for a repeated request: a boolean, a list or a number.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Stored { created } => Node::Bool(*created).to_bytes(),
@@ -124,8 +101,8 @@ impl Answer {
         }
     }
 
-    /// Reads what [`Answer::to_bytes`] wrote.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    /// The inverse of [`ChangeReply::to_bytes`].
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match Node::parse(bytes).ok()? {
             Node::Bool(created) => Some(Self::Stored { created }),
             Node::Array(results) => Some(Self::Results(results)),
@@ -140,119 +117,94 @@ impl Answer {
 pub(super) enum ChangeError {
     #[error("there is no document under this key")]
     NoDocument,
-    #[error("nothing is at `{path}`")]
+    #[error("`{path}` selects nothing")]
     PathMissing { path: String },
-    #[error("`{path}` is {found}, not {expected}")]
+    #[error("`{path}` must be {expected}, got {found}")]
     WrongType { path: String, expected: &'static str, found: &'static str },
     #[error("{reason}")]
     NotSettable { reason: &'static str },
-    #[error("index {index} is outside an array of {length} items")]
+    #[error("index must be within the array of {length} items, got {index}")]
     OutOfBounds { index: i64, length: usize },
     #[error("the result is {0}")]
     NoNumber(&'static str),
-    #[error("If-None-Match or If-Match does not allow it")]
-    Refused,
+    #[error("the condition in If-Match or If-None-Match does not hold")]
+    PreconditionFailed,
     /// `at` is the position of the operation in the patch.
     #[error("operation {at}: {reason}")]
     PatchFailed { at: usize, reason: String },
-    #[error("the document would be larger than {limit} bytes")]
+    #[error("the document must have at most {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("the document would have more than {MAX_DEPTH} levels")]
+    #[error("the document must have at most {MAX_DEPTH} levels")]
     TooDeep,
     #[error(transparent)]
     TooComplex(#[from] TooManyVisits),
 }
 
-/// How far a change may go.
+/// The largest document as compact text, bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// The largest document as compact text, bytes.
-    pub document: usize,
-    /// Visits of values by one path, see [`Path::select`].
-    pub visits: usize,
-}
+pub(super) struct SizeLimit(pub usize);
 
-impl Bounds {
-    /// Refuses what would add more than a whole document's worth, before memory is taken for it.
-    fn allow(self, copies: usize, length: usize) -> Result<(), ChangeError> {
+impl SizeLimit {
+    /// Rejects a change that adds more than the size of a whole document, before it allocates the memory.
+    fn check_added(self, copies: usize, length: usize) -> Result<(), ChangeError> {
         match copies.checked_mul(length) {
-            Some(added) if added <= self.document => Ok(()),
-            _ => Err(ChangeError::TooLarge { limit: self.document }),
+            Some(added) if added <= self.0 => Ok(()),
+            _ => Err(ChangeError::TooLarge { limit: self.0 }),
         }
     }
 }
 
 impl Change {
-    /// Makes the change; `None` is a document that does not exist.
+    /// Applies the change to a document; `None` is a document that does not exist.
     ///
     /// # Errors
-    /// [`ChangeError`]: the document stays as it is stored.
-    pub(super) fn apply(&self, document: Option<Node>, bounds: Bounds) -> Result<Changed, ChangeError> {
-        let changed = match (self, document) {
-            (Self::Set { path, value, only }, document) => set::set(document, path, value, *only, bounds)?,
-            (Self::Merge { path, change }, document) => merge::merge_at(document, path, change, bounds)?,
-            (Self::Delete { path }, document) => delete::delete(document, path, bounds)?,
+    /// [`ChangeError`], after which the stored document must not be changed.
+    pub(super) fn apply(&self, document: Option<Node>, limit: SizeLimit) -> Result<Changed, ChangeError> {
+        let path = &self.path;
+        let changed = match (&self.action, document) {
+            (Action::Set(value, condition), document) => set::set(document, path, value, *condition, limit)?,
+            (Action::Merge(change), document) => merge_patch::merge_at(document, path, change, limit)?,
+            (Action::Delete, document) => delete::delete(document, path)?,
             (_, None) => return Err(ChangeError::NoDocument),
-            (Self::Patch(patch), Some(document)) => patch.apply(document, bounds)?,
-            (Self::Append { path, values }, Some(document)) => array::append(document, path, values, bounds)?,
-            (Self::Insert { path, index, values }, Some(document)) => {
-                array::insert(document, path, *index, values, bounds)?
+            (Action::Patch(patch), Some(document)) => patch.apply(document, limit)?,
+            (Action::Append(values), Some(document)) => array::append(document, path, values, limit)?,
+            (Action::Insert { index, values }, Some(document)) => array::insert(document, path, *index, values, limit)?,
+            (Action::Pop { index }, Some(document)) => array::pop(document, path, *index)?,
+            (Action::Trim { start, stop }, Some(document)) => array::trim(document, path, *start, *stop)?,
+            (Action::Increment(by), Some(document)) => arithmetic::increment(document, path, by)?,
+            (Action::Multiply(by), Some(document)) => arithmetic::multiply(document, path, by)?,
+            (Action::AppendText(text), Some(document)) => string_and_boolean::append(document, path, text, limit)?,
+            (Action::Toggle, Some(document)) => string_and_boolean::toggle(document, path)?,
+            (Action::Clear, Some(document)) => delete::clear(document, path)?,
+            (Action::Record { entry, limit: entries }, Some(document)) => {
+                activity_log::record(document, entry, *entries, limit)?
             }
-            (Self::Pop { path, index }, Some(document)) => array::pop(document, path, *index, bounds)?,
-            (Self::Trim { path, start, stop }, Some(document)) => array::trim(document, path, *start, *stop, bounds)?,
-            (Self::Increment { path, by }, Some(document)) => {
-                number::calculate(document, path, bounds, |number| number::sum(number, by))?
-            }
-            (Self::Multiply { path, by }, Some(document)) => {
-                number::calculate(document, path, bounds, |number| number::product(number, by))?
-            }
-            (Self::AppendText { path, text }, Some(document)) => text::append(document, path, text, bounds)?,
-            (Self::Toggle { path }, Some(document)) => text::toggle(document, path, bounds)?,
-            (Self::Record { entry, limit }, Some(document)) => activity::record(document, entry, *limit, bounds)?,
-            (Self::Clear { path }, Some(document)) => delete::clear(document, path, bounds)?,
         };
         if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
             return Err(ChangeError::TooDeep);
         }
         Ok(changed)
     }
+}
 
-    /// Its name in the feed of changes.
+impl Action {
+    /// The name in announcements.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Set { .. } => "set",
-            Self::Merge { .. } => "merge",
+            Self::Set(..) => "set",
+            Self::Merge(_) => "merge",
             Self::Patch(_) => "patch",
-            Self::Delete { .. } => "delete",
-            Self::Append { .. } => "append",
+            Self::Delete => "delete",
+            Self::Append(_) => "append",
             Self::Insert { .. } => "insert",
             Self::Pop { .. } => "pop",
             Self::Trim { .. } => "trim",
-            Self::Increment { .. } => "increment",
-            Self::Multiply { .. } => "multiply",
-            Self::AppendText { .. } => "append_text",
-            Self::Toggle { .. } => "toggle",
-            Self::Clear { .. } => "clear",
+            Self::Increment(_) => "increment",
+            Self::Multiply(_) => "multiply",
+            Self::AppendText(_) => "append_text",
+            Self::Toggle => "toggle",
+            Self::Clear => "clear",
             Self::Record { .. } => "record",
-        }
-    }
-
-    /// The path that it goes to; a patch has one in each operation, and concerns the whole document.
-    pub(super) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Patch(_) | Self::Record { .. } => None,
-            Self::Set { path, .. }
-            | Self::Merge { path, .. }
-            | Self::Delete { path }
-            | Self::Append { path, .. }
-            | Self::Insert { path, .. }
-            | Self::Pop { path, .. }
-            | Self::Trim { path, .. }
-            | Self::Increment { path, .. }
-            | Self::Multiply { path, .. }
-            | Self::AppendText { path, .. }
-            | Self::Toggle { path }
-            | Self::Clear { path } => Some(path),
         }
     }
 }

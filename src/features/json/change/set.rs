@@ -1,66 +1,68 @@
-//! Storing a value at a path.
+//! Stores a value at a path.
 
-use super::each::inner_first;
-use super::{Answer, Bounds, ChangeError, Changed, Only};
+use super::selected_values::inner_first;
+use super::{ChangeError, ChangeReply, Changed, SetCondition, SizeLimit};
 use crate::features::json::document::{Node, text_length};
 use crate::features::json::path::{Leaf, Path};
 
-/// Replaces every selected value; when nothing is selected, makes the member that the path names.
+/// Replaces every selected value. If the path selects nothing, creates the member that it names.
 ///
 /// # Errors
-/// [`ChangeError::Refused`] when `only` forbids it, [`ChangeError::PathMissing`] when the parent is no object or not
-/// there, [`ChangeError::NotSettable`] when the path cannot name a new member.
+/// [`ChangeError::PreconditionFailed`] if `condition` does not hold, [`ChangeError::PathMissing`] if the parent does
+/// not exist or is not an object, [`ChangeError::NotSettable`] if the path cannot name a new member.
 pub(super) fn set(
     document: Option<Node>,
     path: &Path,
     value: &Node,
-    only: Only,
-    bounds: Bounds,
+    condition: SetCondition,
+    limit: SizeLimit,
 ) -> Result<Changed, ChangeError> {
     let Some(mut document) = document else {
-        return new_document(path, value, only);
+        return new_document(path, value, condition);
     };
-    let places = path.locate(&document, bounds.visits)?;
-    match (places.is_empty(), only) {
-        (true, Only::Present) | (false, Only::Absent) => return Err(ChangeError::Refused),
-        (true, _) => return create(document, path, value, bounds),
+    let locations = path.locate(&document)?;
+    match (locations.is_empty(), condition) {
+        (true, SetCondition::IfPresent) | (false, SetCondition::IfAbsent) => {
+            return Err(ChangeError::PreconditionFailed);
+        }
+        (true, _) => return create(document, path, value),
         (false, _) => {}
     }
-    bounds.allow(places.len(), text_length(value))?;
-    for at in inner_first(&places) {
-        if let Some(node) = places.get(at).and_then(|place| document.at_mut(place)) {
+    limit.check_added(locations.len(), text_length(value))?;
+    for at in inner_first(&locations) {
+        if let Some(node) = locations.get(at).and_then(|location| document.at_mut(location)) {
             *node = value.clone();
         }
     }
-    Ok(Changed { document: Some(document), answer: Answer::Stored { created: false }, is_different: true })
+    Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: false }, is_different: true })
 }
 
-/// The document that a value becomes which is stored at the root.
-pub(super) fn new_document(path: &Path, value: &Node, only: Only) -> Result<Changed, ChangeError> {
-    if only == Only::Present {
-        return Err(ChangeError::Refused);
+/// Creates a document from the value that is stored at the root.
+pub(super) fn new_document(path: &Path, value: &Node, condition: SetCondition) -> Result<Changed, ChangeError> {
+    if condition == SetCondition::IfPresent {
+        return Err(ChangeError::PreconditionFailed);
     }
     if !path.is_root() {
-        return Err(ChangeError::NotSettable { reason: "a new document is stored at its root, not at a path" });
+        return Err(ChangeError::NotSettable { reason: "a new document must be stored without a path" });
     }
-    Ok(Changed { document: Some(value.clone()), answer: Answer::Stored { created: true }, is_different: true })
+    Ok(Changed { document: Some(value.clone()), reply: ChangeReply::Stored { created: true }, is_different: true })
 }
 
-/// Adds the member that `path` names to the objects above it.
-pub(super) fn create(mut document: Node, path: &Path, value: &Node, bounds: Bounds) -> Result<Changed, ChangeError> {
+/// Adds the member that `path` names to its parent objects.
+pub(super) fn create(mut document: Node, path: &Path, value: &Node) -> Result<Changed, ChangeError> {
     let (parent, name) = match path.leaf() {
         Some(Leaf::Member { parent, name }) => (parent, name),
-        Some(Leaf::Item) => return Err(ChangeError::NotSettable { reason: "there is no such item in the array" }),
+        Some(Leaf::Item) => return Err(ChangeError::NotSettable { reason: "the array does not have this item" }),
         Some(Leaf::Root) | None => {
             return Err(ChangeError::NotSettable {
-                reason: "nothing is there, and the path does not name one new member",
+                reason: "the path selects nothing and does not name exactly one new member",
             });
         }
     };
-    let places = parent.locate(&document, bounds.visits)?;
+    let locations = parent.locate(&document)?;
     let mut created = false;
-    for place in &places {
-        if let Some(Node::Object(members)) = document.at_mut(place) {
+    for location in &locations {
+        if let Some(Node::Object(members)) = document.at_mut(location) {
             members.push((name.clone(), value.clone()));
             created = true;
         }
@@ -68,5 +70,5 @@ pub(super) fn create(mut document: Node, path: &Path, value: &Node, bounds: Boun
     if !created {
         return Err(ChangeError::PathMissing { path: path.as_str().to_owned() });
     }
-    Ok(Changed { document: Some(document), answer: Answer::Stored { created: true }, is_different: true })
+    Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: true }, is_different: true })
 }

@@ -1,10 +1,12 @@
-//! A JSON document in memory: nothing that was written gets lost.
+//! A JSON document in memory, which keeps every digit and the order of members.
 //!
-//! `serde_json::Value` would round numbers to 64 bits and sort keys, and its switches for either are switches of the
-//! whole binary. Here a number is its text, members keep their order, and both cost no allocation when short.
+//! `serde_json::Value` rounds numbers to 64 bits and sorts names, and the Cargo features that change either change it
+//! for the whole binary. A [`Node`] stores a number as its text and members in their order. Short texts need no
+//! allocation.
 
 mod number;
 mod parse;
+mod pointer;
 mod size;
 mod write;
 
@@ -12,6 +14,7 @@ use compact_str::CompactString;
 
 pub(super) use number::{Number, compare, number_length};
 pub(super) use parse::{Fault, MAX_DEPTH, ParseError};
+pub(super) use pointer::{Pointer, index, position};
 pub(super) use size::{depth, text_length};
 pub(super) use write::write_string;
 
@@ -26,14 +29,15 @@ pub(super) enum Node {
     Object(Members),
 }
 
-/// The members of an object in the order in which they were written, each name once.
+/// The members of an object, in the order in which they were written. Names are unique.
 pub(super) type Members = Vec<(CompactString, Node)>;
 
-/// Where a value is: the position in each array or object on the way down from the root, which itself has none.
+/// The location of a value: its position in each array or object from the root down. The root's location is empty.
 pub(super) type Location = Vec<usize>;
 
 impl Node {
-    /// Its type as RedisJSON names it: a number is an `integer` when 64 bits, signed or unsigned, hold it exactly.
+    /// The type of the value as `RedisJSON` names it. A number is an `integer` if 64 bits, signed or unsigned, hold it
+    /// exactly.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -46,11 +50,20 @@ impl Node {
         }
     }
 
-    /// The child at a position of an array or object.
+    /// The child of an array or object at a position.
     pub(super) fn child(&self, at: usize) -> Option<&Self> {
         match self {
             Self::Array(items) => items.get(at),
             Self::Object(members) => members.get(at).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// The number of items or members; `None` for a scalar.
+    pub(super) fn child_count(&self) -> Option<usize> {
+        match self {
+            Self::Array(items) => Some(items.len()),
+            Self::Object(members) => Some(members.len()),
             _ => None,
         }
     }
@@ -83,13 +96,13 @@ impl Node {
         self.child_mut(self.position_of(name)?)
     }
 
-    /// A whole number.
+    /// A number value.
     pub(super) fn count(number: usize) -> Self {
         Self::Number(Number::integer(i128::try_from(number).unwrap_or(i128::MAX)))
     }
 }
 
-/// Structural equality: numbers by value, members in any order.
+/// Structural equality: numbers compare by value, and the order of members does not matter.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -104,14 +117,14 @@ impl PartialEq for Node {
     }
 }
 
-/// Objects this small are compared name by name.
+/// Objects up to this size are compared name by name.
 const FEW: usize = 16;
 
 fn same_members(one: &Members, two: &Members) -> bool {
     if one.len() != two.len() {
         return false;
     }
-    // Most often they were written in the same order.
+    // Usually both have the same order.
     if one.iter().zip(two).all(|(left, right)| left.0 == right.0) {
         return one.iter().zip(two).all(|(left, right)| left.1 == right.1);
     }
@@ -132,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_named_as_redis_json_names_them() {
+    fn types_have_the_names_that_redis_json_uses() {
         for (text, name) in [
             ("null", "null"),
             ("true", "boolean"),
@@ -151,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_equal_by_what_they_say() {
+    fn values_compare_by_content() {
         let wide = |order: &mut dyn Iterator<Item = u32>| {
             let members: Vec<String> = order.map(|n| format!("\"k{n}\":{n}")).collect();
             node(&format!("{{{}}}", members.join(",")))

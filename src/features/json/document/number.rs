@@ -1,4 +1,4 @@
-//! A number as its text, and what it takes to compare such texts and to calculate with them.
+//! A number as its text: parsing, comparison and conversion.
 
 use std::cmp::Ordering;
 
@@ -9,12 +9,12 @@ use compact_str::{CompactString, ToCompactString};
 pub(in super::super) struct Number(CompactString);
 
 impl Number {
-    /// The number that is written as `text`, if it is one, and one that a 64-bit float can come near.
+    /// Parses a number. `None` if `text` is not a JSON number, or is beyond the range of 64-bit floats.
     pub(in super::super) fn parse(text: &str) -> Option<Self> {
         (number_length(text.as_bytes()) == Some(text.len())).then(|| Self(text.into())).filter(Self::is_finite)
     }
 
-    /// `text` is a number by JSON's grammar.
+    /// A number from a text that is known to follow JSON's grammar.
     pub(super) fn of_text(text: &str) -> Self {
         Self(text.into())
     }
@@ -23,7 +23,7 @@ impl Number {
         Self(number.to_compact_string())
     }
 
-    /// A float as RedisJSON writes it; `None` for infinities and NaN, which JSON cannot write.
+    /// A float, formatted as `RedisJSON` formats it; `None` for infinities and NaN, which JSON cannot represent.
     pub(in super::super) fn float(number: f64) -> Option<Self> {
         number.is_finite().then(|| Self(format_float(number)))
     }
@@ -33,7 +33,7 @@ impl Number {
     }
 
     pub(super) fn is_finite(&self) -> bool {
-        // Short texts cannot overflow: the exponent needs at least four of the bytes.
+        // A short text cannot overflow: the exponent alone takes at least four bytes.
         self.0.len() < 5 || self.as_f64().is_finite()
     }
 
@@ -42,7 +42,7 @@ impl Number {
         self.0.parse().unwrap_or(f64::NAN)
     }
 
-    /// Its value as an integer of 64 bits, signed or unsigned, if it is written as one; `-0` is not.
+    /// The value if the text is an integer of 64 bits, signed or unsigned. `-0` is not an integer.
     pub(in super::super) fn as_integer(&self) -> Option<i128> {
         let bytes = self.0.as_bytes();
         let whole = bytes.len() <= 20 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
@@ -58,16 +58,15 @@ impl Number {
     }
 }
 
-/// Compares two numbers exactly, however long they are.
+/// Compares two numbers exactly, whatever their length.
 pub(in super::super) fn compare(one: &Number, two: &Number) -> Ordering {
     if let (Some(one), Some(two)) = (one.as_integer(), two.as_integer()) {
         return one.cmp(&two);
     }
-    Decimal::of(one.as_str()).cmp(&Decimal::of(two.as_str()))
+    Decimal::of(one.as_str()).compare(&Decimal::of(two.as_str()))
 }
 
-/// A number as `0.<digits> * 10^scale`, without zeros at either end of the digits; zero has no digits.
-#[derive(Debug, PartialEq, Eq)]
+/// A number as `0.<digits> * 10^scale`. The digits neither start nor end with a zero; the number zero has no digits.
 struct Decimal {
     negative: bool,
     scale: i64,
@@ -89,41 +88,31 @@ impl Decimal {
         if digits.is_empty() {
             return Self { negative: false, scale: 0, digits };
         }
-        // An exponent without room here belongs to a number that is as good as zero: infinite ones are not stored.
+        // An exponent beyond 64 bits is negative, since infinite numbers are rejected; the number is practically zero.
         let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(i64::MIN / 2);
         let before_point = i64::try_from(whole.len()).unwrap_or(i64::MAX / 4);
         let scale = exponent.saturating_add(before_point) - i64::try_from(leading).unwrap_or(i64::MAX / 4);
         Self { negative, scale, digits }
     }
 
-    fn magnitude(&self, other: &Self) -> Ordering {
-        match (self.digits.is_empty(), other.digits.is_empty()) {
-            (true, true) => Ordering::Equal,
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
-        }
-    }
-}
-
-impl Ord for Decimal {
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn compare(&self, other: &Self) -> Ordering {
         match (self.negative, other.negative) {
-            (false, false) => self.magnitude(other),
-            (true, true) => other.magnitude(self),
+            (false, false) => self.compare_magnitude(other),
+            (true, true) => other.compare_magnitude(self),
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
         }
     }
-}
 
-impl PartialOrd for Decimal {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        match (self.digits.is_empty(), other.digits.is_empty()) {
+            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
+            (one_is_zero, other_is_zero) => other_is_zero.cmp(&one_is_zero),
+        }
     }
 }
 
-/// The shortest text that reads back as the same float, always with a point or an exponent: `4.0`, `1e20`.
+/// The shortest text that parses to the same float, always with a point or an exponent: `4.0`, `1e20`.
 fn format_float(number: f64) -> CompactString {
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(number);
@@ -171,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_is_that_of_json() {
+    fn numbers_follow_the_grammar_of_json() {
         for good in ["0", "-0", "12", "-1.50", "1e3", "1E+2", "0.1e-7", "100000000000000000000", "1e-999"] {
             assert_eq!(Number::parse(good).map(|number| number.as_str().to_owned()).as_deref(), Some(good));
         }
@@ -181,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_by_value_and_to_the_last_digit() {
+    fn numbers_compare_by_value_to_the_last_digit() {
         for (one, order, two) in [
             ("3", Ordering::Equal, "3.0"),
             ("1e2", Ordering::Equal, "100.00"),
@@ -201,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_are_written_as_redis_json_writes_them() {
+    fn floats_are_formatted_as_redis_json_formats_them() {
         for (float, text) in [
             (4.0, "4.0"),
             (-0.0, "-0.0"),

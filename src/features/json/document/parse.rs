@@ -1,4 +1,4 @@
-//! Reading JSON text (RFC 8259): strict, each name once per object, at most [`MAX_DEPTH`] levels.
+//! A strict parser of JSON text (RFC 8259) that rejects repeated names and more than [`MAX_DEPTH`] levels.
 
 use std::collections::HashSet;
 
@@ -8,19 +8,19 @@ use serde::de::IgnoredAny;
 use super::number::{Number, number_length};
 use super::{Members, Node};
 
-/// Levels of arrays and objects that a document may have.
+/// The nesting of arrays and objects that a document may have.
 pub(in super::super) const MAX_DEPTH: usize = 64;
 
-/// Members up to which a name is looked for among all others.
+/// Up to this number of members, a new name is compared with each of the others.
 const FEW: usize = 16;
 
-/// Why a text was not read, and where.
+/// Why a text is not a valid document, and the position of the error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault} at line {line}, column {column}")]
 pub(in super::super) struct ParseError {
     pub fault: Fault,
     pub line: usize,
-    /// In bytes, the first is 1.
+    /// Counts bytes from 1.
     pub column: usize,
 }
 
@@ -28,35 +28,32 @@ pub(in super::super) struct ParseError {
 pub(in super::super) enum Fault {
     #[error("{0}")]
     Syntax(&'static str),
-    #[error("the name `{0}` stands twice in one object")]
+    #[error("the name `{0}` is repeated in an object")]
     Duplicate(CompactString),
-    #[error("more than {MAX_DEPTH} levels")]
+    #[error("the nesting exceeds {MAX_DEPTH} levels")]
     TooDeep,
 }
 
 impl Node {
-    /// Reads one value with nothing but white space around it.
+    /// Parses one value, which may be surrounded by white space.
     ///
     /// # Errors
-    /// [`ParseError`] when the text is no JSON, names a member twice, nests too deeply, or has a number beyond the range
-    /// of 64-bit floats.
+    /// [`ParseError`] if the text is not JSON, repeats a name, nests too deeply, or has a number beyond the range of
+    /// 64-bit floats.
     pub(in super::super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         Self::parse_along(bytes, &[])
     }
 
-    /// Reads of a document what lies on the way from its root along `names`: the objects there have the named member
-    /// only, and what the last one names is read whole.
+    /// Parses only the value that the member `names` lead to, from the root down. Each object above that value gets
+    /// only the named member.
     ///
-    /// All else is passed over in a fifth of the time. It has to be JSON too, but how deep it nests, which names it
-    /// repeats and how large its numbers are is not looked at.
-    ///
-    /// # Errors
-    /// As [`Node::parse`].
+    /// The other values are skipped, in a fifth of the time. They must be JSON, but their nesting, repeated names and
+    /// large numbers are not checked.
     pub(in super::super) fn parse_along(bytes: &[u8], names: &[&str]) -> Result<Self, ParseError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| located(bytes, error.valid_up_to(), Fault::Syntax("the text is not UTF-8")))?;
-        let mut reader = Reader { text, at: 0 };
-        reader.document(names).map_err(|fault| located(bytes, reader.at, fault))
+        let mut parser = JsonParser { text, at: 0 };
+        parser.document(names).map_err(|fault| located(bytes, parser.at, fault))
     }
 }
 
@@ -71,21 +68,21 @@ const fn syntax<T>(message: &'static str) -> Result<T, Fault> {
     Err(Fault::Syntax(message))
 }
 
-struct Reader<'a> {
+struct JsonParser<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonParser<'a> {
     fn document(&mut self, names: &[&str]) -> Result<Node, Fault> {
         let node = self.value(0, names)?;
         match self.peek() {
             None => Ok(node),
-            Some(_) => syntax("there is more text after the value"),
+            Some(_) => syntax("unexpected text after the value"),
         }
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
@@ -100,7 +97,7 @@ impl<'a> Reader<'a> {
     /// The next value; see [`Node::parse_along`].
     fn value(&mut self, depth: usize, names: &[&str]) -> Result<Node, Fault> {
         match self.peek() {
-            None => syntax("the text ends where a value is expected"),
+            None => syntax("expected a value, but the text ends"),
             Some(b'"') => self.string().map(Node::String),
             Some(b'{') => self.object(nested(depth)?, names),
             Some(b'[') => self.array(nested(depth)?),
@@ -108,13 +105,13 @@ impl<'a> Reader<'a> {
             Some(b'f') => self.word("false", Node::Bool(false)),
             Some(b'n') => self.word("null", Node::Null),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(_) => syntax("a value is expected"),
+            Some(_) => syntax("expected a value"),
         }
     }
 
     fn word(&mut self, word: &str, node: Node) -> Result<Node, Fault> {
         if !self.rest().starts_with(word) {
-            return syntax("a value is expected");
+            return syntax("expected a value");
         }
         self.at += word.len();
         Ok(node)
@@ -123,7 +120,7 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<Node, Fault> {
         let rest = self.rest();
         let Some(text) = number_length(rest.as_bytes()).and_then(|length| rest.get(..length)) else {
-            return syntax("the number is not written as JSON writes numbers");
+            return syntax("the number does not follow JSON's grammar");
         };
         let number = Number::of_text(text);
         if !number.is_finite() {
@@ -148,7 +145,7 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     return Ok(Node::Array(items));
                 }
-                _ => return syntax("`,` or `]` is expected"),
+                _ => return syntax("expected `,` or `]`"),
             }
         }
     }
@@ -163,7 +160,7 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         loop {
             if self.peek() != Some(b'"') {
-                return syntax("a name in quotes is expected");
+                return syntax("expected a name in quotes");
             }
             let begin = self.at;
             let name = self.string()?;
@@ -172,13 +169,13 @@ impl<'a> Reader<'a> {
                 return Err(Fault::Duplicate(name));
             }
             if self.peek() != Some(b':') {
-                return syntax("`:` is expected");
+                return syntax("expected `:`");
             }
             self.at += 1;
             match names {
                 [] => members.push((name, self.value(depth, &[])?)),
                 [wanted, further @ ..] if name == *wanted => members.push((name, self.value(depth, further)?)),
-                _ => self.pass_over()?,
+                _ => self.skip_value()?,
             }
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -186,15 +183,14 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     return Ok(Node::Object(members));
                 }
-                _ => return syntax("`,` or `}` is expected"),
+                _ => return syntax("expected `,` or `}`"),
             }
         }
     }
 
-    /// Leaves a value behind.
-    fn pass_over(&mut self) -> Result<(), Fault> {
+    fn skip_value(&mut self) -> Result<(), Fault> {
         let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<IgnoredAny>();
-        let Some(Ok(_)) = values.next() else { return syntax("a value is expected") };
+        let Some(Ok(_)) = values.next() else { return syntax("expected a value") };
         self.at += values.byte_offset();
         Ok(())
     }
@@ -222,12 +218,12 @@ impl<'a> Reader<'a> {
                     unescaped.push(character);
                 }
                 Some(_) => return syntax("a control character must be escaped in a string"),
-                None => return syntax("the text ends in a string"),
+                None => return syntax("the text ends inside a string"),
             }
         }
     }
 
-    /// The character behind a backslash.
+    /// The character that an escape sequence represents.
     fn escape(&mut self) -> Result<char, Fault> {
         let letter = self.rest().as_bytes().get(1).copied();
         let character = match letter {
@@ -240,32 +236,32 @@ impl<'a> Reader<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => return self.unicode_escape(),
-            _ => return syntax("there is no such escape"),
+            _ => return syntax("unknown escape sequence"),
         };
         self.at += 2;
         Ok(character)
     }
 
-    /// `\uXXXX`, or two of them that are a surrogate pair.
+    /// `\uXXXX`, or two of these that form a surrogate pair.
     fn unicode_escape(&mut self) -> Result<char, Fault> {
         let first = self.four_digits()?;
         if !(0xD800..0xE000).contains(&first) {
-            return char::from_u32(first).map_or_else(|| syntax("there is no such character"), Ok);
+            return char::from_u32(first).map_or_else(|| syntax("not a Unicode character"), Ok);
         }
         let pair = if first < 0xDC00 && self.rest().starts_with("\\u") { Some(self.four_digits()?) } else { None };
         match pair {
             Some(second @ 0xDC00..0xE000) => {
                 let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                char::from_u32(code).map_or_else(|| syntax("there is no such character"), Ok)
+                char::from_u32(code).map_or_else(|| syntax("not a Unicode character"), Ok)
             }
-            _ => syntax("half a surrogate pair is no character"),
+            _ => syntax("expected a complete surrogate pair"),
         }
     }
 
     fn four_digits(&mut self) -> Result<u32, Fault> {
         let digits = self.rest().get(2..6).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let Some(code) = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) else {
-            return syntax("`\\u` needs four hexadecimal digits");
+            return syntax("expected four hexadecimal digits after `\\u`");
         };
         self.at += 6;
         Ok(code)
@@ -276,7 +272,7 @@ fn nested(depth: usize) -> Result<usize, Fault> {
     if depth == MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(depth + 1) }
 }
 
-/// Whether an object has the name already; `seen` has all names once there are more than a few.
+/// Whether an object has a member of this name. `seen` holds all names once there are more than [`FEW`].
 fn is_known(members: &Members, seen: &mut HashSet<CompactString>, name: &CompactString) -> bool {
     if members.len() < FEW {
         return members.iter().any(|(known, _)| known == name);
@@ -298,36 +294,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused_with_its_place() {
+    fn invalid_json_is_rejected_with_the_position() {
         for (text, message) in [
-            ("", "the text ends where a value is expected at line 1, column 1"),
-            ("{\"a\":1,\n \"a\":2}", "the name `a` stands twice in one object at line 2, column 2"),
-            ("[1,]", "a value is expected at line 1, column 4"),
-            ("[1 2]", "`,` or `]` is expected at line 1, column 4"),
-            ("{\"a\"}", "`:` is expected at line 1, column 5"),
-            ("{a:1}", "a name in quotes is expected at line 1, column 2"),
-            ("{\"a\":1,}", "a name in quotes is expected at line 1, column 8"),
-            ("1 2", "there is more text after the value at line 1, column 3"),
-            ("01", "the number is not written as JSON writes numbers at line 1, column 1"),
+            ("", "expected a value, but the text ends at line 1, column 1"),
+            ("{\"a\":1,\n \"a\":2}", "the name `a` is repeated in an object at line 2, column 2"),
+            ("[1,]", "expected a value at line 1, column 4"),
+            ("[1 2]", "expected `,` or `]` at line 1, column 4"),
+            ("{\"a\"}", "expected `:` at line 1, column 5"),
+            ("{a:1}", "expected a name in quotes at line 1, column 2"),
+            ("{\"a\":1,}", "expected a name in quotes at line 1, column 8"),
+            ("1 2", "unexpected text after the value at line 1, column 3"),
+            ("01", "the number does not follow JSON's grammar at line 1, column 1"),
             ("1e999", "the number is out of range at line 1, column 1"),
-            ("nul", "a value is expected at line 1, column 1"),
-            ("\"a", "the text ends in a string at line 1, column 3"),
+            ("nul", "expected a value at line 1, column 1"),
+            ("\"a", "the text ends inside a string at line 1, column 3"),
             ("\"\t\"", "a control character must be escaped in a string at line 1, column 2"),
-            ("\"\\x\"", "there is no such escape at line 1, column 2"),
-            ("\"\\u12g4\"", "`\\u` needs four hexadecimal digits at line 1, column 2"),
-            ("\"\\ud800\"", "half a surrogate pair is no character at line 1, column 8"),
-            ("\"\\udc00\\ud800\"", "half a surrogate pair is no character at line 1, column 8"),
+            ("\"\\x\"", "unknown escape sequence at line 1, column 2"),
+            ("\"\\u12g4\"", "expected four hexadecimal digits after `\\u` at line 1, column 2"),
+            ("\"\\ud800\"", "expected a complete surrogate pair at line 1, column 8"),
+            ("\"\\udc00\\ud800\"", "expected a complete surrogate pair at line 1, column 8"),
         ] {
             assert_eq!(fault(text), message, "{text}");
         }
         assert!(Node::parse(b"\"\xFF\"").is_err());
-        assert!(fault(&"[".repeat(1_000_000)).starts_with("more than 64 levels"));
+        assert!(fault(&"[".repeat(1_000_000)).starts_with("the nesting exceeds 64 levels"));
         let names: Vec<String> = (0..40).chain([20]).map(|n| format!("\"n{n}\":0")).collect();
-        assert!(fault(&format!("{{{}}}", names.join(","))).starts_with("the name `n20` stands twice"));
+        assert!(fault(&format!("{{{}}}", names.join(","))).starts_with("the name `n20` is repeated"));
     }
 
     #[test]
-    fn a_document_comes_back_as_it_was_written() {
+    fn a_document_is_written_as_it_was_read() {
         for text in [
             "{\"z\":1.50,\"a\":[1e2,-0,123456789012345678901234567890,0.1000],\"m\":null}",
             "\"\\u001f\\u0000\\b\\f\\n\\r\\t\\\"\\\\/é😀\"",
@@ -335,15 +331,15 @@ mod tests {
         ] {
             assert_eq!(Node::parse(text.as_bytes()).expect(text).to_text(), text);
         }
-        let spelt = " { \"\\u00e9\\/\" : \"\\ud83d\\ude00\" , \"b\" :[ 1 , 2 ] }\r\n";
-        assert_eq!(Node::parse(spelt.as_bytes()).expect("JSON").to_text(), "{\"é/\":\"😀\",\"b\":[1,2]}");
+        let spelled = " { \"\\u00e9\\/\" : \"\\ud83d\\ude00\" , \"b\" :[ 1 , 2 ] }\r\n";
+        assert_eq!(Node::parse(spelled.as_bytes()).expect("JSON").to_text(), "{\"é/\":\"😀\",\"b\":[1,2]}");
         let deep = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert_eq!(Node::parse(deep.as_bytes()).expect("deep").to_text(), deep);
     }
 
     proptest! {
         #[test]
-        fn it_reads_what_serde_json_reads(text in "[\\[\\]{}\",:\\\\ntruefalsu0-9.eE+ \\-aé]{0,24}") {
+        fn it_accepts_what_serde_json_accepts(text in "[\\[\\]{}\",:\\\\ntruefalsu0-9.eE+ \\-aé]{0,24}") {
             let ours = Node::parse(text.as_bytes());
             let theirs = serde_json::from_str::<serde_json::Value>(&text);
             match (&ours, &theirs) {
@@ -357,7 +353,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(node) = Node::parse(&bytes) {
                 prop_assert_eq!(Node::parse(node.to_text().as_bytes()).expect("JSON"), node);
             }

@@ -1,8 +1,8 @@
-//! How large and how deep a value is, so that a change can be refused before it is made.
+//! The size and depth of a value, so that a change can be rejected before it is made.
 
 use super::Node;
 
-/// The length of its compact text in bytes, up to six times too small where strings need escapes.
+/// The length of the value's compact text, bytes. Escapes are not counted, so it can be up to six times too small.
 pub(in super::super) fn text_length(node: &Node) -> usize {
     match node {
         Node::Null => 4,
@@ -16,7 +16,7 @@ pub(in super::super) fn text_length(node: &Node) -> usize {
     }
 }
 
-/// Levels of arrays and objects: none for a scalar, one for an array of scalars.
+/// The levels of arrays and objects: 0 for a scalar, 1 for an array of scalars.
 pub(in super::super) fn depth(node: &Node) -> usize {
     match node {
         Node::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

@@ -1,11 +1,9 @@
-//! Writing a document as compact text.
+//! Writes a document as compact text.
 
 use super::Node;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
 impl Node {
-    /// Appends its text, without white space.
+    /// Appends the value's text, without white space.
     pub(in super::super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),
@@ -50,35 +48,8 @@ impl Node {
     }
 }
 
-/// Appends `text` in quotes; only what must be escaped is.
+/// Appends `text` in quotes and escapes only the characters that need it.
 pub(in super::super) fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)) {
-        let (plain, special) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        if let Some((byte, after)) = special.split_first() {
-            write_escape(*byte, out);
-            rest = after;
-        }
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
-
-fn write_escape(byte: u8, out: &mut Vec<u8>) {
-    let letter = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        0x0C => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        other => {
-            out.extend_from_slice(b"\\u00");
-            out.extend([other >> 4, other & 15].iter().filter_map(|half| HEX.get(usize::from(*half))));
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', letter]);
+    // Writing a string to a vector cannot fail.
+    let _infallible = serde_json::to_writer(out, text);
 }

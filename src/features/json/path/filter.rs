@@ -1,8 +1,8 @@
-//! Conditions of filters.
+//! The conditions of filters.
 //!
-//! Values of different types never compare, so that of two such values only `!=` holds; the same goes for a path that
-//! selects nothing. A path that selects several values stands for the first. A literal by itself is true, whatever it
-//! says. `=~` looks for a regular expression anywhere in a text; one that cannot be read matches nothing.
+//! Values of different types are never equal or ordered: only `!=` holds between them, and between any value and a path
+//! that selects nothing. A path that selects several values stands for the first one. A literal by itself is true, even
+//! `false`. `=~` searches a string for a regular expression; an invalid expression matches nothing.
 
 use std::cmp::Ordering;
 
@@ -10,13 +10,13 @@ use regex::{Regex, RegexBuilder};
 
 use super::super::document::{Node, compare};
 use super::Segment;
-use super::select::{TooManyVisits, Walk};
+use super::select::{TooManyVisits, Traversal};
 
-/// Memory that a compiled expression may take, bytes: enough for any that fits into a path.
+/// The memory that a compiled expression may take, bytes: enough for any expression that fits into a path.
 const REGEX_SIZE: usize = 1 << 20;
-/// What compiling an expression costs, in visits of values.
+/// The cost of compiling an expression, in visits.
 const REGEX_COMPILING: usize = 2_000;
-/// Bytes of text that are compared, or searched, in the time of one visit.
+/// The bytes of text that can be compared, or searched, in the time of one visit.
 const BYTES_COMPARED: usize = 256;
 const BYTES_SEARCHED: usize = 16;
 
@@ -32,9 +32,9 @@ pub(super) enum Condition {
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
     Literal(Node),
-    /// Below the value that is tested.
+    /// A path that starts at the tested value.
     Current(Vec<Segment>),
-    /// Below the document's root.
+    /// A path that starts at the document's root.
     Root(Vec<Segment>),
 }
 
@@ -50,9 +50,9 @@ pub(super) enum Comparison {
 
 #[derive(Clone, Debug)]
 pub(super) enum Pattern {
-    /// Written in the path; `None` when it cannot be read.
+    /// Written in the path; `None` if the expression is invalid.
     Fixed(Option<Regex>),
-    /// Stands in the document.
+    /// Read from the document.
     Found(Operand),
 }
 
@@ -71,12 +71,12 @@ fn compile(text: &str) -> Option<Regex> {
 }
 
 impl Condition {
-    /// Whether it holds for `current`.
-    pub(super) fn holds<'d>(&'d self, current: &'d Node, walk: &mut Walk<'d>) -> Result<bool, TooManyVisits> {
+    /// Whether the condition holds for `current`.
+    pub(super) fn holds<'d>(&'d self, current: &'d Node, traversal: &mut Traversal<'d>) -> Result<bool, TooManyVisits> {
         match self {
             Self::Any(conditions) => {
                 for condition in conditions {
-                    if condition.holds(current, walk)? {
+                    if condition.holds(current, traversal)? {
                         return Ok(true);
                     }
                 }
@@ -84,25 +84,25 @@ impl Condition {
             }
             Self::All(conditions) => {
                 for condition in conditions {
-                    if !condition.holds(current, walk)? {
+                    if !condition.holds(current, traversal)? {
                         return Ok(false);
                     }
                 }
                 Ok(true)
             }
-            Self::Exists(operand) => Ok(operand.value(current, walk)?.is_some()),
+            Self::Exists(operand) => Ok(operand.value(current, traversal)?.is_some()),
             Self::Compares(left, comparison, right) => {
-                let (left, right) = (left.value(current, walk)?, right.value(current, walk)?);
-                comparison.holds(left, right, walk)
+                let (left, right) = (left.value(current, traversal)?, right.value(current, traversal)?);
+                comparison.holds(left, right, traversal)
             }
             Self::Matches(subject, pattern) => {
-                let Some(Node::String(subject)) = subject.value(current, walk)? else { return Ok(false) };
-                walk.visit(subject.len() / BYTES_SEARCHED)?;
+                let Some(Node::String(subject)) = subject.value(current, traversal)? else { return Ok(false) };
+                traversal.visit(subject.len() / BYTES_SEARCHED)?;
                 match pattern {
                     Pattern::Fixed(regex) => Ok(regex.as_ref().is_some_and(|regex| regex.is_match(subject))),
                     Pattern::Found(operand) => {
-                        let Some(Node::String(text)) = operand.value(current, walk)? else { return Ok(false) };
-                        walk.visit(REGEX_COMPILING + text.len())?;
+                        let Some(Node::String(text)) = operand.value(current, traversal)? else { return Ok(false) };
+                        traversal.visit(REGEX_COMPILING + text.len())?;
                         Ok(compile(text).is_some_and(|regex| regex.is_match(subject)))
                     }
                 }
@@ -112,28 +112,37 @@ impl Condition {
 }
 
 impl Operand {
-    fn value<'d>(&'d self, current: &'d Node, walk: &mut Walk<'d>) -> Result<Option<&'d Node>, TooManyVisits> {
+    fn value<'d>(
+        &'d self,
+        current: &'d Node,
+        traversal: &mut Traversal<'d>,
+    ) -> Result<Option<&'d Node>, TooManyVisits> {
         match self {
             Self::Literal(node) => Ok(Some(node)),
-            Self::Current(segments) => walk.first(current, segments),
-            Self::Root(segments) => walk.first(walk.root(), segments),
+            Self::Current(segments) => traversal.first(current, segments),
+            Self::Root(segments) => traversal.first(traversal.root(), segments),
         }
     }
 }
 
 impl Comparison {
-    fn holds(self, left: Option<&Node>, right: Option<&Node>, walk: &mut Walk<'_>) -> Result<bool, TooManyVisits> {
+    fn holds(
+        self,
+        left: Option<&Node>,
+        right: Option<&Node>,
+        traversal: &mut Traversal<'_>,
+    ) -> Result<bool, TooManyVisits> {
         let (Some(left), Some(right)) = (left, right) else { return Ok(self == Self::NotEqual) };
         let order = match (left, right) {
             (Node::Number(left), Node::Number(right)) => Some(compare(left, right)),
             (Node::String(left), Node::String(right)) => {
-                walk.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
+                traversal.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
                 Some(left.cmp(right))
             }
             (Node::Bool(left), Node::Bool(right)) => Some(left.cmp(right)),
             (Node::Null, Node::Null) => Some(Ordering::Equal),
-            (Node::Array(one), Node::Array(two)) if one.len() == two.len() => equal_or_none(left, right, walk)?,
-            (Node::Object(one), Node::Object(two)) if one.len() == two.len() => equal_or_none(left, right, walk)?,
+            (Node::Array(one), Node::Array(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
+            (Node::Object(one), Node::Object(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
             _ => None,
         };
         Ok(match self {
@@ -147,13 +156,13 @@ impl Comparison {
     }
 }
 
-/// Arrays and objects have no order, but may be equal.
-fn equal_or_none(left: &Node, right: &Node, walk: &mut Walk<'_>) -> Result<Option<Ordering>, TooManyVisits> {
-    walk.visit(weight(left))?;
+/// Arrays and objects can be equal, but have no order.
+fn equal_or_none(left: &Node, right: &Node, traversal: &mut Traversal<'_>) -> Result<Option<Ordering>, TooManyVisits> {
+    traversal.visit(weight(left))?;
     Ok((left == right).then_some(Ordering::Equal))
 }
 
-/// What comparing a value with an equal one costs, in visits.
+/// The cost of comparing a value with an equal one, in visits.
 fn weight(node: &Node) -> usize {
     match node {
         Node::Array(items) => items.iter().map(weight).sum::<usize>() + 1,
@@ -172,14 +181,14 @@ mod tests {
                                "limit":2,"pattern":"^[0-9]$"}"#;
 
     fn held(condition: &str, visits: usize) -> Result<String, TooManyVisits> {
-        let path = Path::parse(&format!("$.all[?{condition}]"), 256).expect(condition);
+        let path = Path::parse(&format!("$.all[?{condition}]")).expect(condition);
         let document = Node::parse(DOCUMENT.as_bytes()).expect("JSON");
-        let found = path.select(&document, visits)?;
+        let found = path.select_within(&document, visits)?;
         Ok(Node::Array(found.into_iter().cloned().collect()).to_text())
     }
 
     #[test]
-    fn values_compare_with_their_own_kind_only() {
+    fn values_compare_only_with_values_of_their_type() {
         for (condition, found) in [
             ("(@.v==3)", r#"[{"v":3},{"v":3.0}]"#),
             ("@.v==3", r#"[{"v":3},{"v":3.0}]"#),

@@ -1,40 +1,45 @@
-//! JSON paths in RedisJSON's dialect.
+//! JSON paths in `RedisJSON`'s dialect.
 //!
-//! A path that is `$`, or starts with `$.` or `$[`, selects a list of values. Every other path is of the legacy form:
-//! `.a.b`, `a.b`, `["a"]` mean what `$.a.b` and so on do, but stand for one value, the first.
+//! A path that is `$`, or starts with `$.` or `$[`, selects a list of values. Every other path has the legacy form:
+//! `.a.b`, `a.b` and `["a"]` select what `$.a.b` and `$["a"]` select, but stand for one value, the first.
 //!
 //! | part | selects |
 //! |---|---|
 //! | `.name`, `["name"]`, `["a","b"]` | members; a bare name has letters, digits, `_-+:/#%$^~` and backquotes |
 //! | `[0]`, `[-1]`, `[0,2]` | items; a negative index before the start means the first item |
-//! | `[1:5:2]` | items from, to (exclusive), in steps above 0 |
+//! | `[1:5:2]` | items from, to (exclusive), and a step above 0 |
 //! | `*`, `[*]` | all members or items |
-//! | `..` | what the next part selects at every level |
+//! | `..` | the values that the next part selects at every level |
 //! | `[?(@.a > 1 && $.b == "x")]` | members or items for which a condition holds, see [`filter`] |
 //!
-//! Source of the dialect: recorded answers of RedisJSON 8.0 and 8.8 (`tests/golden/json_*.json`).
+//! Source of the dialect: recorded answers of `RedisJSON` 8.0 and 8.8 (`tests/golden/json_*.json`).
 
 mod filter;
 mod parser;
 mod select;
 
 use compact_str::CompactString;
+use serde::Deserialize;
 
 use filter::Condition;
 pub(super) use select::TooManyVisits;
 
-/// A path, ready to be applied to documents.
-#[derive(Clone, Debug)]
+/// The longest path, bytes. The API document states this limit.
+const MAX_LENGTH: usize = 1_024;
+
+/// A parsed path. The default selects the whole document.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub(super) struct Path {
     text: String,
     is_legacy: bool,
     segments: Vec<Segment>,
 }
 
-/// One step from values to values below them.
+/// One step from values to their members or items.
 #[derive(Clone, Debug)]
 struct Segment {
-    /// Whether it is taken from every value below as well (`..`).
+    /// Whether the step also starts at every value below (`..`).
     descends: bool,
     selector: Selector,
 }
@@ -48,49 +53,42 @@ enum Selector {
     Filter(Box<Condition>),
 }
 
-/// Why a text is no path.
+/// Why a text is not a valid path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PathError {
-    #[error("has {length} bytes; at most {limit} are allowed")]
+    #[error("must have at most {limit} bytes, got {length}")]
     TooLong { length: usize, limit: usize },
     /// `at` counts bytes from 0.
-    #[error("is no path: {expected} is expected at position {at}")]
+    #[error("must be a JSON path: expected {expected} at position {at}")]
     Syntax { expected: &'static str, at: usize },
-    #[error("nests filters more than {limit} deep")]
+    #[error("must not nest filters more than {limit} levels deep")]
     TooDeep { limit: usize },
 }
 
-/// The last part of a path whose parts each select at most one value.
+/// The last part of a path that selects at most one value.
 #[derive(Debug)]
 pub(super) enum Leaf<'a> {
-    /// The path is the root.
+    /// The path selects the whole document.
     Root,
-    /// A member of what `parent` selects.
+    /// A member of the value that `parent` selects.
     Member { parent: Path, name: &'a CompactString },
     /// An item of an array.
     Item,
 }
 
 impl Path {
-    /// Reads a path of at most `limit` bytes.
-    ///
     /// # Errors
-    /// [`PathError`], whose text names the place.
-    pub(super) fn parse(text: &str, limit: usize) -> Result<Self, PathError> {
-        if text.len() > limit {
-            return Err(PathError::TooLong { length: text.len(), limit });
+    /// [`PathError`], whose text names the position.
+    pub(super) fn parse(text: &str) -> Result<Self, PathError> {
+        if text.len() > MAX_LENGTH {
+            return Err(PathError::TooLong { length: text.len(), limit: MAX_LENGTH });
         }
         let is_legacy = text != "$" && !text.starts_with("$.") && !text.starts_with("$[");
         let segments = if is_legacy { parser::legacy(text)? } else { parser::after_root(text, 1)? };
         Ok(Self { text: text.to_owned(), is_legacy, segments })
     }
 
-    /// `$`, the whole document.
-    pub(super) fn root() -> Self {
-        Self { text: "$".to_owned(), is_legacy: false, segments: Vec::new() }
-    }
-
-    /// `["name"]`, one member of the document, as one value.
+    /// The path `["name"]`, which stands for one member of the document.
     pub(super) fn of_member(name: &str) -> Self {
         let mut text = b"[".to_vec();
         super::document::write_string(name, &mut text);
@@ -99,27 +97,26 @@ impl Path {
         Self { text: String::from_utf8_lossy(&text).into_owned(), is_legacy: true, segments: vec![segment] }
     }
 
-    /// As it was written.
+    /// The path as the caller wrote it.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it stands for one value instead of a list.
+    /// Whether the path has the legacy form and so stands for one value instead of a list.
     pub(super) fn is_legacy(&self) -> bool {
         self.is_legacy
     }
 
-    /// The names of the members that lie on the way to everything it selects: all that it looks at of a document is below
-    /// them.
+    /// The member names at the start of the path. The path needs only the part of a document below them.
     pub(super) fn leading_names(&self) -> Vec<&str> {
-        // Conditions may look at the whole document.
+        // Conditions can refer to the whole document.
         if self.has_filter() {
             return Vec::new();
         }
         self.segments.iter().map_while(Segment::name).collect()
     }
 
-    /// Whether it has conditions, and so says something of the values it looks for.
+    /// Whether the path has conditions, and so reveals something about the values that it searches for.
     pub(super) fn has_filter(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment.selector, Selector::Filter(_)))
     }
@@ -128,7 +125,7 @@ impl Path {
         self.segments.is_empty()
     }
 
-    /// What a value that is not there yet would be; `None` when the path may select several.
+    /// The place where a value that does not exist yet would be stored; `None` if the path can select several values.
     pub(super) fn leaf(&self) -> Option<Leaf<'_>> {
         let is_single = |segment: &Segment| match &segment.selector {
             _ if segment.descends => false,
@@ -148,8 +145,22 @@ impl Path {
     }
 }
 
+impl Default for Path {
+    fn default() -> Self {
+        Self { text: "$".to_owned(), is_legacy: false, segments: Vec::new() }
+    }
+}
+
+impl TryFrom<String> for Path {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        Self::parse(&text)
+    }
+}
+
 impl Segment {
-    /// The member that it selects, if it is one by its name.
+    /// The name of the member that the segment selects, if it selects exactly one member by name.
     fn name(&self) -> Option<&str> {
         match (&self.selector, self.descends) {
             (Selector::Names(names), false) if names.len() == 1 => names.first().map(CompactString::as_str),
@@ -165,13 +176,13 @@ mod tests {
     use super::super::document::Node;
     use super::*;
 
-    const LIMIT: usize = 256;
+    const LIMIT: usize = MAX_LENGTH;
     const TEXT: &[u8] = br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#;
 
     fn select(path: &str, document: &str) -> String {
-        let path = Path::parse(path, LIMIT).expect(path);
+        let path = Path::parse(path).expect(path);
         let document = Node::parse(document.as_bytes()).expect("JSON");
-        let found = path.select(&document, 10_000).expect("few visits");
+        let found = path.select_within(&document, 10_000).expect("few visits");
         Node::Array(found.into_iter().cloned().collect()).to_text()
     }
 
@@ -208,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn descent_lists_a_value_s_children_before_theirs() {
+    fn descent_lists_children_before_grandchildren() {
         assert_eq!(select("$..*", r#"{"a":[1,[2]],"b":3}"#), "[[1,[2]],3,1,[2],2]");
         assert_eq!(select("$..a", r#"{"x":{"a":1},"a":{"a":2}}"#), r#"[{"a":2},1,2]"#);
     }
 
     #[test]
-    fn what_is_no_path_is_refused_with_its_place() {
+    fn an_invalid_path_is_rejected_with_the_position() {
         for (text, at) in [
             ("$.", 2),
             ("$[", 2),
@@ -236,32 +247,29 @@ mod tests {
             ("@.a", 0),
             ("a..", 3),
         ] {
-            match Path::parse(text, LIMIT).expect_err(text) {
+            match Path::parse(text).expect_err(text) {
                 PathError::Syntax { at: found, .. } => assert_eq!(found, at, "{text}"),
                 other => panic!("{text}: {other}"),
             }
         }
         let long = format!("$.{}", "a".repeat(LIMIT));
-        assert_eq!(
-            Path::parse(&long, LIMIT).expect_err("long"),
-            PathError::TooLong { length: LIMIT + 2, limit: LIMIT }
-        );
+        assert_eq!(Path::parse(&long).expect_err("long"), PathError::TooLong { length: LIMIT + 2, limit: LIMIT });
         let deep = format!("$[?(@{}", "[?(@".repeat(20));
-        assert!(matches!(Path::parse(&deep, LIMIT), Err(PathError::TooDeep { .. })));
-        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60)), LIMIT), Err(PathError::TooDeep { .. })));
+        assert!(matches!(Path::parse(&deep), Err(PathError::TooDeep { .. })));
+        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60))), Err(PathError::TooDeep { .. })));
     }
 
     #[test]
-    fn a_path_that_would_visit_too_much_is_given_up() {
+    fn a_path_that_would_visit_too_many_values_fails() {
         let document = Node::parse(format!("[{}]", vec!["[0,0,0]"; 50].join(",")).as_bytes()).expect("JSON");
-        let path = Path::parse("$..*..*..*", LIMIT).expect("a path");
-        assert_eq!(path.select(&document, 100).expect_err("too many"), TooManyVisits { limit: 100 });
-        assert!(path.select(&document, 10_000).is_ok());
+        let path = Path::parse("$..*..*..*").expect("a path");
+        assert_eq!(path.select_within(&document, 100).expect_err("too many"), TooManyVisits { limit: 100 });
+        assert!(path.select_within(&document, 10_000).is_ok());
     }
 
     #[test]
-    fn only_a_path_to_one_member_can_be_made() {
-        let leaf = |text: &str| match Path::parse(text, LIMIT).expect(text).leaf() {
+    fn only_a_path_to_one_member_can_create_it() {
+        let leaf = |text: &str| match Path::parse(text).expect(text).leaf() {
             None => "several".to_owned(),
             Some(Leaf::Root) => "root".to_owned(),
             Some(Leaf::Item) => "item".to_owned(),
@@ -283,22 +291,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_fail(text in any::<String>()) {
-            let _ = Path::parse(&text, LIMIT);
+        fn no_text_makes_the_parser_panic(text in any::<String>()) {
+            let _ = Path::parse(&text);
         }
 
-        /// Pieces of paths in any order: many are paths, and each ends within its visits.
+        /// Pieces of paths in any order. Many form valid paths, and each of those stays within its visits.
         #[test]
-        fn every_path_comes_to_an_end(pieces in proptest::collection::vec(piece(), 0..12), root in "[$.]?") {
+        fn every_path_terminates(pieces in proptest::collection::vec(piece(), 0..12), root in "[$.]?") {
             let text = format!("{root}{}", pieces.concat());
-            if let Ok(path) = Path::parse(&text, LIMIT) {
+            if let Ok(path) = Path::parse(&text) {
                 let document = Node::parse(TEXT).expect("JSON");
                 let along = Node::parse_along(TEXT, &path.leading_names()).expect("JSON");
-                if let (Ok(of_all), Ok(of_less)) = (path.select(&document, 500), path.select(&along, 500)) {
+                let of_less = path.select_within(&along, 500);
+                if let (Ok(of_all), Ok(of_less)) = (path.select_within(&document, 500), of_less) {
                     prop_assert_eq!(of_all, of_less);
                 }
-                let selected = path.select(&document, 500).map(|found| found.len());
-                let located = path.locate(&document, 500).map(|found| found.len());
+                let selected = path.select_within(&document, 500).map(|found| found.len());
+                let located = path.locate_within(&document, 500).map(|found| found.len());
                 match (selected, located) {
                     (Ok(selected), Ok(located)) => prop_assert!(located <= selected),
                     (selected, located) => prop_assert_eq!(selected.is_err(), located.is_err()),
@@ -308,47 +317,8 @@ mod tests {
     }
 
     fn piece() -> impl Strategy<Value = &'static str> {
-        proptest::sample::select(vec![
-            ".",
-            "..",
-            "*",
-            "a",
-            "b",
-            "[",
-            "]",
-            "0",
-            "-1",
-            ":",
-            ",",
-            "'a'",
-            "\"b\"",
-            "?",
-            "(",
-            ")",
-            "@",
-            "$",
-            "==",
-            "!=",
-            "<",
-            ">=",
-            "=~",
-            "&&",
-            "||",
-            "true",
-            "null",
-            "1.5",
-            " ",
-            ".a",
-            "[*]",
-            "[0]",
-            "..a",
-            "[?(@.a)]",
-            "[?@.b=='x']",
-            "[::2]",
-            "['a','b']",
-            "\\",
-            "\\u00",
-            "é",
-        ])
+        const PIECES: &str = ". .. * a b [ ] 0 -1 : , 'a' \"b\" ? ( ) @ $ == != < >= =~ && || true null 1.5 .a [*] [0] \
+                              ..a [?(@.a)] [?@.b=='x'] [::2] ['a','b'] \\ \\u00 é";
+        proptest::sample::select(PIECES.split(' ').chain([" "]).collect::<Vec<_>>())
     }
 }

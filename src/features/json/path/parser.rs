@@ -1,4 +1,4 @@
-//! Reading paths by recursive descent. White space may stand between all parts.
+//! A recursive-descent parser of paths. White space is allowed between all parts.
 
 use compact_str::CompactString;
 
@@ -6,10 +6,10 @@ use super::super::document::{Node, Number, number_length};
 use super::filter::{Comparison, Condition, Operand, Pattern};
 use super::{PathError, Segment, Selector};
 
-/// How deep conditions may nest, in parentheses or in paths of conditions.
+/// How deep conditions can nest, in parentheses or in the paths of conditions.
 const MAX_NESTING: usize = 16;
 
-/// Reads the segments of a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
+/// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
 pub(super) fn legacy(text: &str) -> Result<Vec<Segment>, PathError> {
     if text == "." {
         return Ok(Vec::new());
@@ -17,41 +17,41 @@ pub(super) fn legacy(text: &str) -> Result<Vec<Segment>, PathError> {
     if text.starts_with('.') {
         return after_root(text, 0);
     }
-    let mut reader = Reader { text, at: 0, nesting: 0 };
-    let first = Segment { descends: false, selector: reader.dotted()? };
+    let mut parser = PathParser { text, at: 0, nesting: 0 };
+    let first = Segment { descends: false, selector: parser.dotted()? };
     let mut segments = vec![first];
-    segments.extend(reader.segments()?);
-    reader.end()?;
+    segments.extend(parser.segments()?);
+    parser.end()?;
     Ok(segments)
 }
 
-/// Reads the segments from byte `at` to the end.
+/// Parses the segments from byte `at` to the end.
 pub(super) fn after_root(text: &str, at: usize) -> Result<Vec<Segment>, PathError> {
-    let mut reader = Reader { text, at, nesting: 0 };
-    let segments = reader.segments()?;
-    reader.end()?;
+    let mut parser = PathParser { text, at, nesting: 0 };
+    let segments = parser.segments()?;
+    parser.end()?;
     Ok(segments)
 }
 
-struct Reader<'a> {
+struct PathParser<'a> {
     text: &'a str,
     at: usize,
     nesting: usize,
 }
 
-/// The next byte of a bare name belongs to it; text beyond ASCII may stand unquoted.
+/// Whether a byte can be part of a bare name. Characters beyond ASCII need no quotes.
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || byte >= 0x80
         || matches!(byte, b'_' | b'`' | b'~' | b'+' | b'#' | b'%' | b'$' | b'^' | b'/' | b':' | b'-')
 }
 
-impl Reader<'_> {
+impl PathParser<'_> {
     fn rest(&self) -> &str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.rest().as_bytes();
         let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
@@ -60,7 +60,7 @@ impl Reader<'_> {
         next
     }
 
-    /// Takes `token` if it comes next.
+    /// Consumes `token` if it is next.
     fn take(&mut self, token: &str) -> bool {
         self.peek();
         let is_next = self.rest().starts_with(token);
@@ -103,7 +103,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What stands behind a dot.
+    /// The selector after a dot.
     fn dotted(&mut self) -> Result<Selector, PathError> {
         match self.peek() {
             Some(b'[') => self.bracketed(),
@@ -198,7 +198,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Text in single or double quotes, with the escapes of JSON and `\'`.
+    /// Text in single or double quotes, with JSON's escapes and `\'`.
     fn quoted(&mut self) -> Result<CompactString, PathError> {
         let Some(quote @ (b'\'' | b'"')) = self.peek() else { return Err(self.wrong("text in quotes")) };
         self.at += 1;
@@ -211,7 +211,7 @@ impl Reader<'_> {
             self.at += plain;
             match next {
                 Some(b'\\') => {
-                    let (character, length) = self.escape().ok_or_else(|| self.wrong("an escape of JSON"))?;
+                    let (character, length) = self.escape().ok_or_else(|| self.wrong("a JSON escape"))?;
                     text.push(character);
                     self.at += length;
                 }
@@ -224,7 +224,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The character that a backslash and what follows it stand for, and their length.
+    /// The character that the next escape sequence represents, and the length of the sequence.
     fn escape(&self) -> Option<(char, usize)> {
         let rest = self.rest();
         if rest.starts_with("\\'") {
@@ -251,10 +251,10 @@ impl Reader<'_> {
     }
 
     fn condition(&mut self) -> Result<Condition, PathError> {
-        self.nested(|reader| {
-            let mut any = vec![reader.conjunction()?];
-            while reader.take("||") {
-                any.push(reader.conjunction()?);
+        self.nested(|parser| {
+            let mut any = vec![parser.conjunction()?];
+            while parser.take("||") {
+                any.push(parser.conjunction()?);
             }
             Ok(if any.len() == 1 { any.remove(0) } else { Condition::Any(any) })
         })
@@ -278,7 +278,7 @@ impl Reader<'_> {
         if self.take("=~") {
             return Ok(Condition::Matches(left, Pattern::of(self.operand()?)));
         }
-        // The longer ones first.
+        // Longer tokens first.
         let comparisons = [
             ("==", Comparison::Equal),
             ("!=", Comparison::NotEqual),

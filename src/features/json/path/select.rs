@@ -1,15 +1,18 @@
-//! Applying paths to documents, within a number of visits.
+//! Applies paths to documents, with a limit on the number of visits.
 //!
-//! A visit is about what looking at one value costs. Everything that costs more counts for more, so that the limit
-//! bounds the time of an application whatever the path says.
+//! A visit costs about as much as reading one value, some 20 ns. More expensive steps count as several visits, so the
+//! limit bounds the time of any path.
 
 use super::super::document::{Location, Node};
 use super::{Path, Segment, Selector};
 
-/// Names of an object that are compared in the time of one visit.
+/// The values of one document that one path may visit: about 20 ms, during which the other requests of the same thread
+/// wait.
+const MAX_VISITS: usize = 1_000_000;
+/// The number of member names that can be compared in the time of one visit.
 const NAMES_COMPARED: usize = 16;
 
-/// The path would visit more values than it may.
+/// The path would visit more values than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path visits more than {limit} values of this document")]
 pub(in super::super) struct TooManyVisits {
@@ -17,48 +20,51 @@ pub(in super::super) struct TooManyVisits {
 }
 
 impl Path {
-    /// The values that it selects, in order; a value may be among them several times.
-    ///
-    /// # Errors
-    /// [`TooManyVisits`] beyond `limit`.
-    pub(in super::super) fn select<'d>(&'d self, root: &'d Node, limit: usize) -> Result<Vec<&'d Node>, TooManyVisits> {
-        let mut walk = Walk { root, limit, left: limit };
-        let found = walk.follow((root, ()), &self.segments)?;
+    /// The selected values, in order. A value can occur several times.
+    pub(in super::super) fn select<'d>(&'d self, root: &'d Node) -> Result<Vec<&'d Node>, TooManyVisits> {
+        self.select_within(root, MAX_VISITS)
+    }
+
+    /// The locations of the selected values, in order, each once.
+    pub(in super::super) fn locate(&self, root: &Node) -> Result<Vec<Location>, TooManyVisits> {
+        self.locate_within(root, MAX_VISITS)
+    }
+
+    pub(super) fn select_within<'d>(&'d self, root: &'d Node, limit: usize) -> Result<Vec<&'d Node>, TooManyVisits> {
+        let mut traversal = Traversal { root, limit, left: limit };
+        let found = traversal.follow((root, ()), &self.segments)?;
         Ok(found.into_iter().map(|(node, ())| node).collect())
     }
 
-    /// Where the values are that it selects, in order, each once.
-    ///
-    /// # Errors
-    /// [`TooManyVisits`] beyond `limit`.
-    pub(in super::super) fn locate(&self, root: &Node, limit: usize) -> Result<Vec<Location>, TooManyVisits> {
-        let mut walk = Walk { root, limit, left: limit };
-        let found = walk.follow((root, Location::new()), &self.segments)?;
+    pub(super) fn locate_within(&self, root: &Node, limit: usize) -> Result<Vec<Location>, TooManyVisits> {
+        let mut traversal = Traversal { root, limit, left: limit };
+        let found = traversal.follow((root, Location::new()), &self.segments)?;
         let mut seen = std::collections::HashSet::with_capacity(found.len());
         Ok(found.into_iter().map(|(_, at)| at).filter(|at| seen.insert(at.clone())).collect())
     }
 }
 
-/// What is remembered of the way to a value: nothing, or where it is.
-trait Trail: Clone {
-    fn step(&self, at: usize) -> Self;
+/// The part of a value's location that a traversal records: nothing, or all of it.
+trait Recorded: Clone {
+    /// The location of the child at a position.
+    fn child(&self, at: usize) -> Self;
 }
 
-impl Trail for () {
-    fn step(&self, _: usize) {}
+impl Recorded for () {
+    fn child(&self, _: usize) {}
 }
 
-impl Trail for Location {
-    fn step(&self, at: usize) -> Self {
-        let mut further = Self::with_capacity(self.len() + 1);
-        further.extend_from_slice(self);
-        further.push(at);
-        further
+impl Recorded for Location {
+    fn child(&self, at: usize) -> Self {
+        let mut child = Self::with_capacity(self.len() + 1);
+        child.extend_from_slice(self);
+        child.push(at);
+        child
     }
 }
 
 /// One application of a path.
-pub(super) struct Walk<'d> {
+pub(super) struct Traversal<'d> {
     root: &'d Node,
     limit: usize,
     left: usize,
@@ -66,7 +72,7 @@ pub(super) struct Walk<'d> {
 
 type Found<'d, T> = Vec<(&'d Node, T)>;
 
-impl<'d> Walk<'d> {
+impl<'d> Traversal<'d> {
     pub(super) fn root(&self) -> &'d Node {
         self.root
     }
@@ -77,12 +83,12 @@ impl<'d> Walk<'d> {
         Ok(())
     }
 
-    /// The first value that `segments` select below `from`.
+    /// The first value that `segments` select, starting at `from`.
     pub(super) fn first(&mut self, from: &'d Node, segments: &'d [Segment]) -> Result<Option<&'d Node>, TooManyVisits> {
         Ok(self.follow((from, ()), segments)?.first().map(|(node, ())| *node))
     }
 
-    fn follow<T: Trail>(
+    fn follow<T: Recorded>(
         &mut self,
         from: (&'d Node, T),
         segments: &'d [Segment],
@@ -90,11 +96,11 @@ impl<'d> Walk<'d> {
         let mut current = vec![from];
         for Segment { descends, selector } in segments {
             let mut next = Vec::new();
-            for (node, trail) in current {
+            for (node, location) in current {
                 if *descends {
-                    self.descend(node, &trail, selector, &mut next)?;
+                    self.descend(node, &location, selector, &mut next)?;
                 } else {
-                    self.apply(node, &trail, selector, &mut next)?;
+                    self.apply(node, &location, selector, &mut next)?;
                 }
             }
             current = next;
@@ -102,39 +108,39 @@ impl<'d> Walk<'d> {
         Ok(current)
     }
 
-    /// Applies `selector` to a value, then to everything below it.
-    fn descend<T: Trail>(
+    /// Applies `selector` to a value, then to every value below it.
+    fn descend<T: Recorded>(
         &mut self,
         node: &'d Node,
-        trail: &T,
+        location: &T,
         selector: &'d Selector,
         out: &mut Found<'d, T>,
     ) -> Result<(), TooManyVisits> {
-        self.apply(node, trail, selector, out)?;
-        for (at, child) in children(node).enumerate() {
+        self.apply(node, location, selector, out)?;
+        for (at, child) in children(node) {
             if matches!(child, Node::Array(_) | Node::Object(_)) {
-                self.descend(child, &trail.step(at), selector, out)?;
+                self.descend(child, &location.child(at), selector, out)?;
             }
         }
         Ok(())
     }
 
-    fn apply<T: Trail>(
+    fn apply<T: Recorded>(
         &mut self,
         node: &'d Node,
-        trail: &T,
+        location: &T,
         selector: &'d Selector,
         out: &mut Found<'d, T>,
     ) -> Result<(), TooManyVisits> {
         self.visit(1)?;
         let mut take = |at: usize| {
             if let Some(child) = node.child(at) {
-                out.push((child, trail.step(at)));
+                out.push((child, location.child(at)));
             }
         };
         match (selector, node) {
             (Selector::All, _) => {
-                let count = children(node).len();
+                let count = node.child_count().unwrap_or(0);
                 self.visit(count)?;
                 (0..count).for_each(take);
             }
@@ -154,7 +160,7 @@ impl<'d> Walk<'d> {
                 positions.for_each(take);
             }
             (Selector::Filter(condition), _) => {
-                for (at, child) in children(node).enumerate() {
+                for (at, child) in children(node) {
                     self.visit(1)?;
                     if condition.holds(child, self)? {
                         take(at);
@@ -167,36 +173,12 @@ impl<'d> Walk<'d> {
     }
 }
 
-/// The values directly below one.
-fn children(node: &Node) -> impl ExactSizeIterator<Item = &Node> {
-    let count = match node {
-        Node::Array(items) => items.len(),
-        Node::Object(members) => members.len(),
-        _ => 0,
-    };
-    Children { node, range: 0..count }
+/// The items of an array or the values of an object's members, with their positions.
+fn children(node: &Node) -> impl Iterator<Item = (usize, &Node)> {
+    (0..node.child_count().unwrap_or(0)).filter_map(|at| Some((at, node.child(at)?)))
 }
 
-struct Children<'d> {
-    node: &'d Node,
-    range: std::ops::Range<usize>,
-}
-
-impl<'d> Iterator for Children<'d> {
-    type Item = &'d Node;
-
-    fn next(&mut self) -> Option<&'d Node> {
-        self.node.child(self.range.next()?)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.range.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Children<'_> {}
-
-/// The position of an item: negative indexes count from the end and stop at the first item.
+/// The position of an item. A negative index counts from the end and stops at the first item.
 fn item_position(index: i64, length: usize) -> usize {
     match usize::try_from(index) {
         Ok(position) => position,
@@ -204,7 +186,7 @@ fn item_position(index: i64, length: usize) -> usize {
     }
 }
 
-/// A bound of a slice, within the array.
+/// The start or end of a slice, within the array.
 fn bound(index: i64, length: usize) -> usize {
     item_position(index, length).min(length)
 }

@@ -1,127 +1,94 @@
-//! A user's activity log.
+//! Lists, records and deletes a user's activity.
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::change::{Answer, Change, LogPage, empty_log, log_page};
-use super::super::document::{Node, Number};
-use super::super::error::JsonError;
+use super::super::document::Node;
 use super::super::keys::Collection;
-use super::super::model::{ActivityPage, DocumentKey, Recorded};
-use super::super::path::Path;
+use super::super::model::{ActivityPage, DeletedReply, RecordedReply};
+use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
-use super::super::update::Request;
-use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::{InClear, Terms};
-use super::{ConditionHeaders, UserParam, body, describe};
-use crate::http::extract::{self, Json, NoQuery, Query};
+use super::super::update::WriteOptions;
+use super::document::delete;
+use super::write_options::CanDecrypt;
+use super::{ConditionHeaders, UserPath, body, set_document_headers, updated, without_record};
+use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 
-/// The `{id}` of a user, as the key of their activity log.
-pub(in super::super) struct ActivityPath(DocumentKey);
-
-impl<S: Send + Sync> FromRequestParts<S> for ActivityPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let extract::Path(id) = extract::Path::<String>::from_request_parts(parts, state).await?;
-        Collection::Activity.key(&id).map(Self).map_err(|rule| Problem::path_segment("id", rule))
-    }
-}
-
-/// Which entries are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct ActivityParams {
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^(0|[1-9][0-9]{0,18})$")]
     cursor: Option<u64>,
-    /// The most entries of a page.
+    /// The number of entries per page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
 }
 
-/// List what a user did, newest first.
+/// List a user's activity, newest first.
 #[utoipa::path(get, path = "/users/{id}/activity", tag = "json", operation_id = "list_activity",
-    params(UserParam, ActivityParams),
-    responses((status = 200, description = "A page of entries; without any, an empty one", body = ActivityPage),
-              LookFailures))]
+    params(UserPath, ActivityParams),
+    responses((status = 200, description = "A page of entries; empty if there are none", body = ActivityPage)))]
 pub(in super::super) async fn list_activity(
     State(documents): State<JsonService>,
-    ActivityPath(key): ActivityPath,
-    Query(params): Query<ActivityParams>,
-    InClear(in_clear): InClear,
+    Path(UserPath { id }): Path<UserPath>,
+    Query(ActivityParams { cursor, limit }): Query<ActivityParams>,
+    CanDecrypt(can_decrypt): CanDecrypt,
 ) -> Result<Response, Problem> {
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::query_parameter("limit", format!("is {limit}; 1 to {MAX_LIMIT} are allowed")));
+        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
     }
-    let (document, source) = match documents.document(&key, in_clear).await? {
-        Some((document, source)) => (document, Some(source)),
-        None => (empty_log(), None),
-    };
-    let LogPage { entries, next } = log_page(&document, params.cursor, limit).map_err(JsonError::from)?;
-    let next = next.map_or(Node::Null, |number| Node::String(number.to_string().into()));
-    let items = Node::Array(entries.into_iter().cloned().collect());
-    let mut response = body(&Node::Object(vec![("items".into(), items), ("next_cursor".into(), next)]));
+    let (page, source) = documents.list_activity(&Collection::ACTIVITY.key(&id), cursor, limit, can_decrypt).await?;
+    let mut response = body(&page);
     if let Some(source) = source {
-        describe(source.etag(), source.ttl, response.headers_mut());
+        set_document_headers(source.etag(), source.ttl, response.headers_mut());
     }
     Ok(response)
 }
 
-/// Record what a user did.
+/// Record an activity of a user.
 ///
-/// An entry without a `timestamp` gets the service's. Beyond `json.activity_limit` entries the oldest ones are dropped.
+/// The service adds a `timestamp` to an entry without one. Beyond `json.activity_limit` entries, the oldest are
+/// dropped.
 #[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
-    params(UserParam, ConditionHeaders),
+    params(UserPath, ConditionHeaders),
     request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
-    responses((status = 201, description = "Recorded", body = Recorded),
-              BodyFailures))]
+    responses((status = 201, description = "Recorded", body = RecordedReply)))]
 pub(in super::super) async fn record_activity(
     State(documents): State<JsonService>,
-    ActivityPath(key): ActivityPath,
+    Path(UserPath { id }): Path<UserPath>,
     NoQuery: NoQuery,
-    terms: Terms,
+    options: WriteOptions,
     Json(entry): Json<Node>,
 ) -> Result<Response, Problem> {
-    let Node::Object(mut members) = entry else {
-        return Err(Problem::body_field("", format!("is {}, not an object", entry.type_name())));
+    let key = Collection::ACTIVITY.key(&id);
+    let Node::Object(members) = entry else {
+        return Err(Problem::body_field("", format!("must be an object, got {}", entry.type_name())));
     };
-    if !members.iter().any(|(name, _)| name == "timestamp") {
-        let now = Number::integer(documents.clock.now().into());
-        members.push(("timestamp".into(), Node::Number(now)));
-    }
-    let change = Change::Record { entry: Node::Object(members), limit: documents.config.activity_limit };
-    let request = Request { start: Some(empty_log()), ..terms.of(change) };
-    let done = documents.update(&key, &request).await?;
-    let Answer::Count(entries) = done.answer else { return Ok(StatusCode::CREATED.into_response()) };
-    let mut response = body(&Node::Object(vec![("entries".into(), Node::count(entries))]));
+    let result = documents.record_activity(&key, members, options).await?;
+    let mut response = updated(&result, "entries");
     *response.status_mut() = StatusCode::CREATED;
-    if let Some(etag) = done.etag {
-        describe(etag, done.ttl, response.headers_mut());
-    }
-    Ok(documents.discreet(&key, response))
+    Ok(without_record(&documents, &key, response))
 }
 
 /// Delete a user's activity log.
 #[utoipa::path(delete, path = "/users/{id}/activity", tag = "json", operation_id = "delete_activity",
-    params(UserParam, ConditionHeaders),
-    responses((status = 200, description = "Whether there was one: 1 or 0", body = super::super::model::Deleted),
-              ChangeFailures))]
+    params(UserPath, ConditionHeaders),
+    responses((status = 200, description = "1 if the log existed, otherwise 0", body = DeletedReply)))]
 pub(in super::super) async fn delete_activity(
     State(documents): State<JsonService>,
-    ActivityPath(key): ActivityPath,
+    Path(UserPath { id }): Path<UserPath>,
     NoQuery: NoQuery,
-    terms: Terms,
+    options: WriteOptions,
 ) -> Result<Response, Problem> {
-    documents.answer_delete(&key, Path::root(), terms).await
+    delete(&documents, &Collection::ACTIVITY.key(&id), JsonPath::default(), options).await
 }

@@ -1,83 +1,61 @@
-//! Many documents.
+//! Reads, deletes and stores many documents in one call.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::super::batch::{Batch, BatchReply, BatchRequest, DeleteItem, GetItem, SetItem};
-use super::super::change::{Change, Only};
-use super::super::model::{DocumentKey, Millis};
-use super::super::path::Path;
-use super::super::scripts::Life;
+use super::super::batch::{BatchReply, BatchRequest};
 use super::super::service::JsonService;
-use super::super::update::Request;
 use super::MAX_PATHS;
-use super::terms::Rights;
+use super::write_options::CanDecrypt;
 use crate::http::extract::{Json, NoQuery};
+use crate::http::fencing::GrantToken;
 use crate::http::idempotent_operation::Unrecorded;
-use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
-use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::http::problem::Problem;
+
+/// The items of each list of a batch. The API document states this limit.
+const MAX_ITEMS: usize = 100;
 
 /// Read, delete and store many documents in one call.
 ///
-/// Reads are answered as things were before; then the deletions are made, then the writes, those of one document in
-/// their order. It is no transaction: every item has a result of its own. A `Fencing-Token` is judged by every document
-/// that is stored or deleted.
+/// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
+/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
+/// checked for every document that is stored or deleted.
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
-    responses((status = 200, description = "One result per item", body = BatchReply),
-              (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyResponses, WriteResponses))]
+    responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<JsonService>,
     NoQuery: NoQuery,
-    rights: Rights,
-    Json(request): Json<BatchRequest>,
+    GrantToken(token): GrantToken,
+    CanDecrypt(can_decrypt): CanDecrypt,
+    Json(batch): Json<BatchRequest>,
 ) -> Result<Response, Problem> {
-    let limit = documents.config.batch_limit;
-    for (list, items) in [("/get", request.get.len()), ("/set", request.set.len()), ("/delete", request.delete.len())] {
-        if items > limit {
-            return Err(Problem::body_field(list, format!("has {items} items; at most {limit} are allowed")));
-        }
-    }
-    let get = request.get.into_iter().enumerate().map(|(at, item)| documents.get_item(at, item));
-    let set = request.set.into_iter().enumerate().map(|(at, item)| documents.set_item(at, item, rights));
-    let delete = request.delete.into_iter().enumerate().map(|(at, item)| documents.delete_item(at, item, rights));
-    let batch = Batch {
-        get: get.collect::<Result<_, _>>()?,
-        set: set.collect::<Result<_, _>>()?,
-        delete: delete.collect::<Result<_, _>>()?,
-    };
-    let touches_secrets = batch.keys().any(|key| documents.vault.guards(key));
-    let mut response = Json(documents.run_batch(batch, rights.in_clear).await).into_response();
-    if touches_secrets {
+    check(&documents, &batch)?;
+    let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let has_secrets = batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encrypts(key));
+    let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
+    if has_secrets {
         response.extensions_mut().insert(Unrecorded);
     }
     Ok(response)
 }
 
-type Item<T> = (DocumentKey, T);
-
-impl JsonService {
-    fn get_item(&self, at: usize, item: GetItem) -> Result<Item<Vec<Path>>, Problem> {
+/// Checks the rules that a whole batch must follow before any item runs.
+fn check(documents: &JsonService, batch: &BatchRequest) -> Result<(), Problem> {
+    for (list, items) in [("/get", batch.get.len()), ("/set", batch.set.len()), ("/delete", batch.delete.len())] {
+        if items > MAX_ITEMS {
+            return Err(Problem::body_field(list, format!("must have at most {MAX_ITEMS} items, got {items}")));
+        }
+    }
+    for (at, item) in batch.get.iter().enumerate() {
         if item.paths.len() > MAX_PATHS {
-            let rule = format!("has {} paths; at most {MAX_PATHS} are read", item.paths.len());
+            let rule = format!("must have at most {MAX_PATHS} paths, got {}", item.paths.len());
             return Err(Problem::body_field(&format!("/get/{at}/paths"), rule));
         }
-        let path = |(nth, text): (usize, &String)| self.body_path(&format!("/get/{at}/paths/{nth}"), Some(text));
-        let paths = item.paths.iter().enumerate().map(path).collect::<Result<_, _>>()?;
-        Ok((item.key, paths))
     }
-
-    fn set_item(&self, at: usize, item: SetItem, rights: Rights) -> Result<Item<Request>, Problem> {
-        let path = self.body_path(&format!("/set/{at}/path"), item.path.as_deref())?;
-        self.check_ttl(item.ttl_ms, Location::Body, &format!("/set/{at}/ttl_ms"))?;
-        let life = item.ttl_ms.map_or(Life::Keep, |ttl: Millis| Life::Ends(ttl.get()));
-        let change = Change::Set { path, value: item.value, only: Only::Either };
-        Ok((item.key, Request { life, ..rights.of(change) }))
+    for (at, item) in batch.set.iter().enumerate() {
+        let invalid = |rule| Problem::body_field(&format!("/set/{at}/ttl_ms"), rule);
+        documents.check_ttl(item.ttl_ms).map_err(invalid)?;
     }
-
-    fn delete_item(&self, at: usize, item: DeleteItem, rights: Rights) -> Result<Item<Request>, Problem> {
-        let path = self.body_path(&format!("/delete/{at}/path"), item.path.as_deref())?;
-        Ok((item.key, rights.of(Change::Delete { path })))
-    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whole documents, and what stands at paths in them.
+//! Reads, stores, patches and deletes documents and the values at paths in them.
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
@@ -7,249 +7,230 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::change::{Change, PatchForm};
+use super::super::change::{Action, PatchFault, PatchForm, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
-use super::super::model::{DocumentKey, Millis, TouchRequest};
-use super::super::path::Path;
-use super::super::scripts::Life;
+use super::super::model::{DeletedReply, DocumentKey, Millis, PatchOperation, TouchRequest};
+use super::super::path::Path as JsonPath;
+use super::super::scripts::TtlChange;
 use super::super::service::JsonService;
-use super::super::update::Request;
-use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::{InClear, Terms};
-use super::{ConditionHeaders, KeyParam, KeyPath, PathParam, Paths, PathsParam, changed, describe, json};
+use super::super::update::{Update, WriteOptions};
+use super::write_options::CanDecrypt;
+use super::{ConditionHeaders, KeyPath, PathParam, Paths, json, set_document_headers, updated, without_record};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
-    BodyLimit, Json, NoQuery, Query, collect, media_type, parse_json, require_json, unsupported,
+    BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
 use crate::http::fencing::GrantToken;
-use crate::http::problem::{Location, Problem};
+use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 
-/// Read a document, or what paths select of it.
+/// Read a document, or the values that paths select.
 ///
-/// Without a path the document is answered as it is stored. One `$` path gives the list of its values, one legacy path
-/// the first value. Several paths give an object from path to value; all are lists as soon as one is a `$` path.
+/// Without a path, the answer is the stored document. One `$` path gives the list of its values, one legacy path the
+/// first value. Several paths give an object from path to value; if one of them is a `$` path, all values are lists.
 #[utoipa::path(get, path = "/json/{key}", tag = "json", operation_id = "get_document",
-    params(KeyParam,
-           PathsParam,
-           ConditionHeaders),
-    responses((status = 200, description = "The document, or what was selected", body = serde_json::Value,
-               headers(("ETag" = String, description = "Of the document; never comes again once it has changed"),
-                       ("Document-TTL-Ms" = u64, description = "Milliseconds left; absent when the document does not expire"))),
-              (status = 304, description = "The caller has this version"),
-              LookFailures))]
+    params(KeyPath, Paths, ConditionHeaders),
+    responses((status = 200, description = "The document, or the selected values", body = serde_json::Value,
+               headers(("ETag" = String, description = "The version of the document; never used twice"),
+                       ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire"))),
+              (status = 304, description = "The caller has this version")))]
 pub(in super::super) async fn get_document(
     State(documents): State<JsonService>,
-    KeyPath(key): KeyPath,
-    Paths(paths): Paths,
-    clear: InClear,
+    Path(KeyPath { key }): Path<KeyPath>,
+    Paths { path }: Paths,
+    CanDecrypt(can_decrypt): CanDecrypt,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, clear, &conditions).await
+    read(&documents, &key, &path, can_decrypt, &conditions).await
 }
 
-/// How a document is stored.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct PutParams {
-    /// Where in the document; the whole document without it. A new member needs a path that names it and nothing else.
-    #[param(max_length = 1_024, example = "$")]
-    path: Option<String>,
-    /// The document's life from now on, milliseconds; without it, it keeps what it has left.
+    /// A JSON path; without it, the whole document. A new member needs a path that names exactly that member.
+    #[param(value_type = Option<String>, max_length = 1_024, example = "$")]
+    path: Option<JsonPath>,
+    /// The document's new TTL, milliseconds; without it, the document keeps its TTL.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 31_536_000_000_u64, example = 60_000)]
     ttl_ms: Option<Millis>,
 }
 
-/// Store a document, or a value at a path of it.
+/// Store a document, or a value at a path.
 ///
-/// Every value that the path selects is replaced. `If-None-Match: *` stores only what is not there yet, `If-Match: *`
-/// only what is there already, at the path.
+/// Every value that the path selects is replaced. `If-None-Match: *` stores only if the path selects nothing,
+/// `If-Match: *` only if it selects a value.
 #[utoipa::path(put, path = "/json/{key}", tag = "json", operation_id = "put_document",
-    params(KeyParam,
-           PutParams,
-           ConditionHeaders),
-    request_body(content = serde_json::Value, description = "Any JSON value up to `json.document_limit`, each name once per object",
+    params(KeyPath, PutParams, ConditionHeaders),
+    request_body(content = serde_json::Value, description = "Any JSON value up to `json.document_limit`; names in an object are unique",
                  example = json!({"name": "Ada", "score": 12.50, "tags": ["a"]})),
-    responses((status = 201, description = "Stored; nothing was there",
-               headers(("ETag" = String, description = "Of the document; never comes again once it has changed"),
-                       ("Document-TTL-Ms" = u64, description = "Milliseconds left; absent when the document does not expire")),
+    responses((status = 201, description = "Created",
+               headers(("ETag" = String, description = "The version of the document; never used twice"),
+                       ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")),
                links(("read" = (operation_id = "get_document", parameters(("key" = "$request.path.key")))),
                      ("describe" = (operation_id = "get_types", parameters(("key" = "$request.path.key")))),
                      ("clear" = (operation_id = "clear_values", parameters(("key" = "$request.path.key")))),
                      ("delete" = (operation_id = "delete_document", parameters(("key" = "$request.path.key")))))),
-              (status = 204, description = "Stored; what was there is replaced",
-               headers(("ETag" = String, description = "Of the document; never comes again once it has changed"),
-                       ("Document-TTL-Ms" = u64, description = "Milliseconds left; absent when the document does not expire"))),
-              BodyFailures))]
+              (status = 204, description = "Replaced",
+               headers(("ETag" = String, description = "The version of the document; never used twice"),
+                       ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")))))]
 pub(in super::super) async fn put_document(
     State(documents): State<JsonService>,
-    KeyPath(key): KeyPath,
-    Query(params): Query<PutParams>,
-    terms: Terms,
+    Path(KeyPath { key }): Path<KeyPath>,
+    Query(PutParams { path, ttl_ms }): Query<PutParams>,
+    options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.check_ttl(params.ttl_ms, Location::Query, "/ttl_ms")?;
-    let life = params.ttl_ms.map_or(Life::Keep, |ttl| Life::Ends(ttl.get()));
-    documents.answer_put(&key, path, life, terms, request).await
+    documents.check_ttl(ttl_ms).map_err(|rule| Problem::query_parameter("ttl_ms", rule))?;
+    let ttl = ttl_ms.map_or(TtlChange::Keep, |ttl| TtlChange::Set(ttl.get()));
+    put(&documents, &key, path.unwrap_or_default(), |change| Update { ttl, ..change }, options, request).await
 }
 
-/// Change a document by a merge patch (RFC 7396) or a JSON Patch (RFC 6902), by its Content-Type.
+/// Change a document by a merge patch (RFC 7396) or a JSON Patch (RFC 6902), depending on the Content-Type.
 ///
-/// A merge patch goes to `path`, or the whole document. Where there is nothing yet it is stored as it is. A JSON Patch
-/// has paths of its own, which are JSON pointers; it is made whole or not at all.
+/// A merge patch applies to `path`, or to the whole document; if no value exists, the patch itself is stored. A JSON
+/// Patch contains its own paths, which are JSON pointers. It is applied completely or not at all.
 #[utoipa::path(patch, path = "/json/{key}", tag = "json", operation_id = "patch_document",
-    params(KeyParam,
-           PathParam,
-           ConditionHeaders),
+    params(KeyPath, PathParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"score": null, "name": "Ada L."})),
-                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
-    responses((status = 201, description = "Stored; nothing was there",
-               headers(("ETag" = String, description = "Of the document; never comes again once it has changed"))),
+                         (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
+    responses((status = 201, description = "Created",
+               headers(("ETag" = String, description = "The version of the document; never used twice"))),
               (status = 204, description = "Changed",
-               headers(("ETag" = String, description = "Of the document; never comes again once it has changed"))),
-              BodyFailures))]
+               headers(("ETag" = String, description = "The version of the document; never used twice")))))]
 pub(in super::super) async fn patch_document(
     State(documents): State<JsonService>,
-    KeyPath(key): KeyPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
+    Path(KeyPath { key }): Path<KeyPath>,
+    Query(PathParam { path }): Query<PathParam>,
+    options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
+    patch(&documents, &key, path, options, request).await
 }
 
-/// Delete a document, or what a path selects of it.
+/// Delete a document, or the values that a path selects.
 ///
-/// A document whose last member or item is deleted is deleted itself. Deleting what is not there succeeds.
+/// A document whose last member or item is deleted is itself deleted. Deleting a value that does not exist succeeds.
 #[utoipa::path(delete, path = "/json/{key}", tag = "json", operation_id = "delete_document",
-    params(KeyParam,
-           PathParam,
-           ConditionHeaders),
-    responses((status = 200, description = "How many values were deleted, those inside another one not counted", body = super::super::model::Deleted,
-               headers(("ETag" = String, description = "Of what is left of the document"))),
-              ChangeFailures))]
+    params(KeyPath, PathParam, ConditionHeaders),
+    responses((status = 200, description = "The number of deleted values, not counting values inside others", body = DeletedReply,
+               headers(("ETag" = String, description = "The version of the remaining document")))))]
 pub(in super::super) async fn delete_document(
     State(documents): State<JsonService>,
-    KeyPath(key): KeyPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
+    Path(KeyPath { key }): Path<KeyPath>,
+    Query(PathParam { path }): Query<PathParam>,
+    options: WriteOptions,
 ) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, terms).await
+    delete(&documents, &key, path.unwrap_or_default(), options).await
 }
 
-/// Give a document a new life from now on, or one that does not end.
+/// Reset a document's TTL, or remove it.
 #[utoipa::path(post, path = "/json/{key}/touch", tag = "json", operation_id = "touch_document",
-    params(KeyParam),
-    request_body = TouchRequest,
-    responses((status = 204, description = "The document has the new life"),
-              BodyFailures))]
+    params(KeyPath), request_body = TouchRequest,
+    responses((status = 204, description = "The document has the new TTL")))]
 pub(in super::super) async fn touch_document(
     State(documents): State<JsonService>,
-    KeyPath(key): KeyPath,
+    Path(KeyPath { key }): Path<KeyPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
+    documents.check_ttl(body.ttl_ms).map_err(|rule| Problem::body_field("/ttl_ms", rule))?;
     documents.touch(&key, body.ttl_ms, token).await?;
     Ok(NoContent)
 }
 
-/// The same answers for every route to a document.
-impl JsonService {
-    pub(super) async fn answer_get(
-        &self,
-        key: &DocumentKey,
-        paths: &[String],
-        clear: InClear,
-        conditions: &Preconditions,
-    ) -> Result<Response, Problem> {
-        let paths = paths.iter().map(|text| self.query_path(Some(text))).collect::<Result<Vec<Path>, Problem>>()?;
-        self.answer_selected(key, &paths, clear, conditions).await
+/// The document, or the values that `paths` select; 304 if the caller has this version.
+pub(super) async fn read(
+    documents: &JsonService,
+    key: &DocumentKey,
+    paths: &[JsonPath],
+    can_decrypt: bool,
+    conditions: &Preconditions,
+) -> Result<Response, Problem> {
+    let selection = documents.read(key, paths, can_decrypt).await?;
+    let etag = selection.source.etag();
+    if !conditions.matches(Some(etag)) {
+        return Err(JsonError::PRECONDITION_FAILED.into());
     }
+    let mut response = if conditions.already_has(Some(etag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        json(selection.json)
+    };
+    set_document_headers(etag, selection.source.ttl, response.headers_mut());
+    Ok(response)
+}
 
-    pub(super) async fn answer_selected(
-        &self,
-        key: &DocumentKey,
-        paths: &[Path],
-        InClear(in_clear): InClear,
-        conditions: &Preconditions,
-    ) -> Result<Response, Problem> {
-        let selected = self.get(key, paths, in_clear).await?;
-        let etag = selected.source.etag();
-        if !conditions.matches(Some(etag)) {
-            return Err(JsonError::PreconditionFailed.into());
+/// Stores the body at `path`, with an update that `adjust` completes.
+pub(super) async fn put(
+    documents: &JsonService,
+    key: &DocumentKey,
+    path: JsonPath,
+    adjust: impl FnOnce(Update) -> Update,
+    mut options: WriteOptions,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    require_json(request.headers())?;
+    let value = Node::parse(&collect_document(documents, request).await?)?;
+    // `*` is a condition on the value at the path; entity tags are conditions on the document.
+    let condition = if options.conditions.is_create_only() {
+        SetCondition::IfAbsent
+    } else if options.conditions.is_update_only() {
+        SetCondition::IfPresent
+    } else {
+        SetCondition::Always
+    };
+    if condition != SetCondition::Always {
+        options.conditions = Preconditions::default();
+    }
+    let update = adjust(options.update(path, Action::Set(value, condition)));
+    Ok(updated(&documents.update(key, &update).await?, ""))
+}
+
+/// Applies the merge patch or JSON Patch of the body.
+pub(super) async fn patch(
+    documents: &JsonService,
+    key: &DocumentKey,
+    path: Option<JsonPath>,
+    options: WriteOptions,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    let action = match media_type(request.headers()).as_deref() {
+        Some(MERGE_PATCH) => Action::Merge(Node::parse(&collect_document(documents, request).await?)?),
+        Some(JSON_PATCH) if path.is_some() => {
+            return Err(Problem::query_parameter(
+                "path",
+                "must not be given with a JSON Patch, which has its own paths",
+            ));
         }
-        let mut response = if conditions.already_has(Some(etag)) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            json(selected.body)
-        };
-        describe(etag, selected.source.ttl, response.headers_mut());
-        Ok(response)
-    }
+        Some(JSON_PATCH) => {
+            let form: PatchForm = parse_json(&collect_document(documents, request).await?)?;
+            let invalid = |PatchFault { pointer, rule }| Problem::body_field(&pointer, rule);
+            Action::Patch(form.read().map_err(invalid)?)
+        }
+        other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
+    };
+    let result = documents.update(key, &options.update(path.unwrap_or_default(), action)).await?;
+    Ok(without_record(documents, key, updated(&result, "")))
+}
 
-    pub(super) async fn answer_put(
-        &self,
-        key: &DocumentKey,
-        path: Path,
-        life: Life,
-        mut terms: Terms,
-        request: HttpRequest,
-    ) -> Result<Response, Problem> {
-        let value = self.json_body(request).await?;
-        let change = Change::Set { path, value, only: terms.only() };
-        let done = self.update(key, &Request { life, ..terms.of(change) }).await?;
-        Ok(changed(&done, ""))
-    }
+pub(super) async fn delete(
+    documents: &JsonService,
+    key: &DocumentKey,
+    path: JsonPath,
+    options: WriteOptions,
+) -> Result<Response, Problem> {
+    let result = documents.update(key, &options.update(path, Action::Delete)).await?;
+    Ok(updated(&result, "deleted"))
+}
 
-    pub(super) async fn answer_patch(
-        &self,
-        key: &DocumentKey,
-        path: Option<&str>,
-        terms: Terms,
-        request: HttpRequest,
-    ) -> Result<Response, Problem> {
-        let media_type = media_type(request.headers());
-        let change = match media_type.as_deref() {
-            Some(MERGE_PATCH) => {
-                let path = self.query_path(path)?;
-                Change::Merge { path, change: Node::parse(&self.collect(request).await?)? }
-            }
-            Some(JSON_PATCH) if path.is_some() => {
-                return Err(Problem::query_parameter("path", "belongs to merge patches: a JSON Patch has its own"));
-            }
-            Some(JSON_PATCH) => {
-                let form: PatchForm = parse_json(&self.collect(request).await?)?;
-                let read = form.read(self.config.patch_limit);
-                Change::Patch(read.map_err(|fault| Problem::body_field(&fault.pointer, fault.rule))?)
-            }
-            other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
-        };
-        let done = self.update(key, &terms.of(change)).await?;
-        Ok(self.discreet(key, changed(&done, "")))
-    }
-
-    pub(super) async fn answer_delete(&self, key: &DocumentKey, path: Path, terms: Terms) -> Result<Response, Problem> {
-        let done = self.update(key, &terms.of(Change::Delete { path })).await?;
-        Ok(changed(&done, "deleted"))
-    }
-
-    /// A body that is one JSON value.
-    pub(super) async fn json_body(&self, request: HttpRequest) -> Result<Node, Problem> {
-        require_json(request.headers())?;
-        Ok(Node::parse(&self.collect(request).await?)?)
-    }
-
-    /// A body within the limit of documents.
-    async fn collect(&self, mut request: HttpRequest) -> Result<Bytes, Problem> {
-        request.extensions_mut().insert(BodyLimit(self.bounds.document));
-        collect(request).await
-    }
+/// Collects a body within the size limit of documents.
+async fn collect_document(documents: &JsonService, mut request: HttpRequest) -> Result<Bytes, Problem> {
+    request.extensions_mut().insert(BodyLimit(documents.document_limit()));
+    collect(request).await
 }

@@ -1,23 +1,23 @@
-//! The platform's configuration documents and forms.
+//! The platform's configurations, forms and user preferences: the document routes under the platform's own paths.
 
-use axum::extract::{FromRequestParts, Request as HttpRequest, State};
-use axum::http::request::Parts;
+use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::keys::Collection;
-use super::super::model::DocumentKey;
-use super::super::scripts::Life;
+use super::super::model::{DeletedReply, Identifier, PatchOperation};
+use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
-use super::openapi_responses::{BodyFailures, ChangeFailures, LookFailures};
-use super::terms::{InClear, Terms};
-use super::{ConditionHeaders, PathParam, Paths, PathsParam};
+use super::super::update::WriteOptions;
+use super::document::{delete, patch, put, read};
+use super::write_options::CanDecrypt;
+use super::{ConditionHeaders, PathParam, Paths, UserPath};
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{self, Query};
+use crate::http::extract::{Path, Query};
 use crate::http::problem::Problem;
 
-/// Which configuration.
+/// A kind of configuration.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = ConfigurationKind)]
@@ -27,195 +27,141 @@ pub(in super::super) enum Kind {
     Blockchain,
 }
 
-impl From<Kind> for Collection {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Trading => Self::Trading,
-            Kind::Market => Self::Market,
-            Kind::Blockchain => Self::Blockchain,
+impl Kind {
+    const fn collection(self) -> Collection {
+        match self {
+            Self::Trading => Collection::TRADING,
+            Self::Market => Collection::MARKET,
+            Self::Blockchain => Collection::BLOCKCHAIN,
         }
     }
 }
 
-/// The `{kind}` and `{id}` of a configuration, as its key.
-pub(in super::super) struct ConfigurationPath(DocumentKey);
-
-impl<S: Send + Sync> FromRequestParts<S> for ConfigurationPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let extract::Path((kind, id)) = extract::Path::<(Kind, String)>::from_request_parts(parts, state).await?;
-        Collection::from(kind).key(&id).map(Self).map_err(|rule| Problem::path_segment("id", rule))
-    }
-}
-
-/// The `{id}` of a form, as the key of its data.
-pub(in super::super) struct FormPath(DocumentKey);
-
-impl<S: Send + Sync> FromRequestParts<S> for FormPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let extract::Path(id) = extract::Path::<String>::from_request_parts(parts, state).await?;
-        Collection::Forms.key(&id).map(Self).map_err(|rule| Problem::path_segment("id", rule))
-    }
-}
-
-/// Described here, read by [`ConfigurationPath`].
-#[derive(Debug, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "described here, read by ConfigurationPath")]
-pub(in super::super) struct ConfigurationParam {
-    /// Which configuration.
+pub(in super::super) struct ConfigurationPath {
+    /// The kind of configuration.
     #[param(inline, example = "market")]
     kind: Kind,
     /// The configuration's id, or the blockchain's network.
-    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "grid")]
-    id: String,
+    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "grid")]
+    id: Identifier,
 }
 
-/// Described here, read by [`FormPath`].
-#[derive(Debug, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "described here, read by FormPath")]
-pub(in super::super) struct FormParam {
+pub(in super::super) struct FormPath {
     /// The form's id.
-    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "meter-registration-7")]
-    id: String,
+    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "meter-registration-7")]
+    id: Identifier,
 }
 
-/// Read a configuration, or what paths select of it.
-#[utoipa::path(get, path = "/config/{kind}/{id}", tag = "json", operation_id = "get_configuration",
-    params(ConfigurationParam, PathsParam, ConditionHeaders),
-    responses((status = 200, description = "The document, or what was selected", body = serde_json::Value),
-              (status = 304, description = "The caller has this version"),
-              LookFailures))]
-pub(in super::super) async fn get_configuration(
-    State(documents): State<JsonService>,
-    ConfigurationPath(key): ConfigurationPath,
-    Paths(paths): Paths,
-    clear: InClear,
-    conditions: Preconditions,
-) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, clear, &conditions).await
+/// The query of a write that always applies to the whole document.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct WholeDocument {}
+
+impl WholeDocument {
+    #[expect(clippy::unused_self, reason = "the counterpart of PathParam::into_path")]
+    fn into_path(self) -> Option<JsonPath> {
+        None
+    }
 }
 
-/// Store a configuration, or a value at a path of it.
-#[utoipa::path(put, path = "/config/{kind}/{id}", tag = "json", operation_id = "put_configuration",
-    params(ConfigurationParam, PathParam, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "A JSON object with the members that the collection requires; at a path, any JSON value",
-                 example = json!({"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"})),
-    responses((status = 201, description = "Stored; nothing was there"),
-              (status = 204, description = "Stored; what was there is replaced"),
-              BodyFailures))]
-pub(in super::super) async fn put_configuration(
-    State(documents): State<JsonService>,
-    ConfigurationPath(key): ConfigurationPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-    request: HttpRequest,
-) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_put(&key, path, Life::Keep, terms, request).await
+impl PathParam {
+    fn into_path(self) -> Option<JsonPath> {
+        self.path
+    }
 }
 
-/// Change a configuration by a merge patch or a JSON Patch.
-#[utoipa::path(patch, path = "/config/{kind}/{id}", tag = "json", operation_id = "patch_configuration",
-    params(ConfigurationParam, PathParam, ConditionHeaders),
-    request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"symbol": "GRID", "base_currency": "THBC"})),
-                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
-    responses((status = 201, description = "Stored; nothing was there"),
-              (status = 204, description = "Changed"),
-              BodyFailures))]
-pub(in super::super) async fn patch_configuration(
-    State(documents): State<JsonService>,
-    ConfigurationPath(key): ConfigurationPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-    request: HttpRequest,
-) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
+/// Defines the four operations on one kind of document. `$target` is the query of PUT and PATCH.
+macro_rules! platform_document {
+    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr, $target:ident,
+     body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
+        #[utoipa::path(get, path = $route, tag = "json",
+            summary = concat!("Read ", $noun, ", or the values that paths select."),
+            params($path, Paths, ConditionHeaders),
+            responses((status = 200, description = "The document, or the selected values", body = serde_json::Value),
+                      (status = 304, description = "The caller has this version")))]
+        pub(in super::super) async fn $get(
+            State(documents): State<JsonService>,
+            Path($params): Path<$path>,
+            paths: Paths,
+            CanDecrypt(can_decrypt): CanDecrypt,
+            conditions: Preconditions,
+        ) -> Result<Response, Problem> {
+            read(&documents, &$key, &paths.path, can_decrypt, &conditions).await
+        }
+
+        #[utoipa::path(put, path = $route, tag = "json",
+            summary = concat!("Store ", $noun, "."),
+            params($path, $target, ConditionHeaders),
+            request_body(content = $($body)+, description = $body_text, example = json!($example)),
+            responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
+        pub(in super::super) async fn $put(
+            State(documents): State<JsonService>,
+            Path($params): Path<$path>,
+            Query(target): Query<$target>,
+            options: WriteOptions,
+            request: HttpRequest,
+        ) -> Result<Response, Problem> {
+            let path = target.into_path().unwrap_or_default();
+            put(&documents, &$key, path, |update| update, options, request).await
+        }
+
+        #[utoipa::path(patch, path = $route, tag = "json",
+            summary = concat!("Change ", $noun, " by a merge patch or a JSON Patch."),
+            params($path, $target, ConditionHeaders),
+            request_body(content((serde_json::Value = "application/merge-patch+json", example = json!($patch_example)),
+                                 (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
+            responses((status = 201, description = "Created"), (status = 204, description = "Changed")))]
+        pub(in super::super) async fn $patch(
+            State(documents): State<JsonService>,
+            Path($params): Path<$path>,
+            Query(target): Query<$target>,
+            options: WriteOptions,
+            request: HttpRequest,
+        ) -> Result<Response, Problem> {
+            patch(&documents, &$key, target.into_path(), options, request).await
+        }
+
+        #[utoipa::path(delete, path = $route, tag = "json",
+            summary = concat!("Delete ", $noun, ", or the values that a path selects."),
+            params($path, PathParam, ConditionHeaders),
+            responses((status = 200, description = "The number of deleted values", body = DeletedReply)))]
+        pub(in super::super) async fn $delete(
+            State(documents): State<JsonService>,
+            Path($params): Path<$path>,
+            Query(PathParam { path }): Query<PathParam>,
+            options: WriteOptions,
+        ) -> Result<Response, Problem> {
+            delete(&documents, &$key, path.unwrap_or_default(), options).await
+        }
+    };
 }
 
-/// Delete a configuration, or what a path selects of it.
-#[utoipa::path(delete, path = "/config/{kind}/{id}", tag = "json", operation_id = "delete_configuration",
-    params(ConfigurationParam, PathParam, ConditionHeaders),
-    responses((status = 200, description = "How many values were deleted", body = super::super::model::Deleted),
-              ChangeFailures))]
-pub(in super::super) async fn delete_configuration(
-    State(documents): State<JsonService>,
-    ConfigurationPath(key): ConfigurationPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, terms).await
+platform_document! {
+    "a configuration", "/config/{kind}/{id}",
+    |of: ConfigurationPath| of.kind.collection().key(&of.id), PathParam,
+    body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
+    example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
+    patch_example: {"symbol": "GRID", "base_currency": "THBC"},
+    get_configuration, put_configuration, patch_configuration, delete_configuration
 }
 
-/// Read the data of a form, or what paths select of it.
-#[utoipa::path(get, path = "/forms/{id}", tag = "json", operation_id = "get_form",
-    params(FormParam, PathsParam, ConditionHeaders),
-    responses((status = 200, description = "The document, or what was selected", body = serde_json::Value),
-              (status = 304, description = "The caller has this version"),
-              LookFailures))]
-pub(in super::super) async fn get_form(
-    State(documents): State<JsonService>,
-    FormPath(key): FormPath,
-    Paths(paths): Paths,
-    clear: InClear,
-    conditions: Preconditions,
-) -> Result<Response, Problem> {
-    documents.answer_get(&key, &paths, clear, &conditions).await
+platform_document! {
+    "the data of a form", "/forms/{id}", |of: FormPath| Collection::FORMS.key(&of.id), PathParam,
+    body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
+    example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
+    patch_example: {"answers": {"owner": "Ada L."}},
+    get_form, put_form, patch_form, delete_form
 }
 
-/// Store the data of a form, or a value at a path of it.
-#[utoipa::path(put, path = "/forms/{id}", tag = "json", operation_id = "put_form",
-    params(FormParam, PathParam, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "A JSON object with the members that the collection requires; at a path, any JSON value",
-                 example = json!({"meter": "MTR-001", "answers": {"owner": "Ada"}})),
-    responses((status = 201, description = "Stored; nothing was there"),
-              (status = 204, description = "Stored; what was there is replaced"),
-              BodyFailures))]
-pub(in super::super) async fn put_form(
-    State(documents): State<JsonService>,
-    FormPath(key): FormPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-    request: HttpRequest,
-) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_put(&key, path, Life::Keep, terms, request).await
-}
-
-/// Change the data of a form by a merge patch or a JSON Patch.
-#[utoipa::path(patch, path = "/forms/{id}", tag = "json", operation_id = "patch_form",
-    params(FormParam, PathParam, ConditionHeaders),
-    request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"answers": {"owner": "Ada L."}})),
-                         (Vec<super::super::model::PatchOperation> = "application/json-patch+json", example = json!([])))),
-    responses((status = 201, description = "Stored; nothing was there"),
-              (status = 204, description = "Changed"),
-              BodyFailures))]
-pub(in super::super) async fn patch_form(
-    State(documents): State<JsonService>,
-    FormPath(key): FormPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-    request: HttpRequest,
-) -> Result<Response, Problem> {
-    documents.answer_patch(&key, params.path.as_deref(), terms, request).await
-}
-
-/// Delete the data of a form, or what a path selects of it.
-#[utoipa::path(delete, path = "/forms/{id}", tag = "json", operation_id = "delete_form",
-    params(FormParam, PathParam, ConditionHeaders),
-    responses((status = 200, description = "How many values were deleted", body = super::super::model::Deleted),
-              ChangeFailures))]
-pub(in super::super) async fn delete_form(
-    State(documents): State<JsonService>,
-    FormPath(key): FormPath,
-    Query(params): Query<PathParam>,
-    terms: Terms,
-) -> Result<Response, Problem> {
-    let path = documents.query_path(params.path.as_deref())?;
-    documents.answer_delete(&key, path, terms).await
+platform_document! {
+    "a user's preferences", "/users/{id}/preferences",
+    |of: UserPath| Collection::PREFERENCES.key(&of.id), WholeDocument,
+    body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
+    example: {"language": "th", "theme": "dark"},
+    patch_example: {"theme": "light", "font": null},
+    get_preferences, put_preferences, patch_preferences, delete_preferences
 }

@@ -1,29 +1,37 @@
-//! Arithmetic, as RedisJSON does it: integers of 64 bits stay integers, everything else becomes a float.
+//! Arithmetic, as in `RedisJSON`: 64-bit integers stay integers, all other numbers become floats.
 
-use super::each::{Touched, each};
-use super::{Bounds, ChangeError, Changed};
+use super::selected_values::{ValueChange, change_each};
+use super::{ChangeError, Changed};
 use crate::features::json::document::{Node, Number};
 use crate::features::json::path::Path;
 
-/// Replaces numbers by what `operation` makes of them; the results are the new numbers.
-pub(super) fn calculate(
+/// Adds `by` to the selected numbers. The results are the new numbers.
+pub(super) fn increment(document: Node, path: &Path, by: &Number) -> Result<Changed, ChangeError> {
+    calculate(document, path, |number| sum(number, by))
+}
+
+/// Multiplies the selected numbers by `by`. The results are the new numbers.
+pub(super) fn multiply(document: Node, path: &Path, by: &Number) -> Result<Changed, ChangeError> {
+    calculate(document, path, |number| product(number, by))
+}
+
+fn calculate(
     document: Node,
     path: &Path,
-    bounds: Bounds,
     operation: impl Fn(&Number) -> Result<Number, ChangeError>,
 ) -> Result<Changed, ChangeError> {
-    each(document, path, bounds, "a number", |node| {
-        let Node::Number(number) = node else { return Ok(Touched::WrongType) };
+    change_each(document, path, "a number", |node| {
+        let Node::Number(number) = node else { return Ok(ValueChange::WrongType) };
         *number = operation(number)?;
-        Ok(Touched::Changed(Node::Number(number.clone())))
+        Ok(ValueChange::Changed(Node::Number(number.clone())))
     })
 }
 
-pub(super) fn sum(one: &Number, two: &Number) -> Result<Number, ChangeError> {
+fn sum(one: &Number, two: &Number) -> Result<Number, ChangeError> {
     combine(one, two, i64::checked_add, |one, two| one + two)
 }
 
-pub(super) fn product(one: &Number, two: &Number) -> Result<Number, ChangeError> {
+fn product(one: &Number, two: &Number) -> Result<Number, ChangeError> {
     combine(one, two, i64::checked_mul, |one, two| one * two)
 }
 
@@ -37,9 +45,9 @@ fn combine(
     if let (Some(one), Some(two)) = (integer(one), integer(two)) {
         return integers(one, two)
             .map(|result| Number::integer(result.into()))
-            .ok_or(ChangeError::NoNumber("beyond the integers of 64 bits"));
+            .ok_or(ChangeError::NoNumber("beyond the range of 64-bit integers"));
     }
-    Number::float(floats(one.as_f64(), two.as_f64())).ok_or(ChangeError::NoNumber("beyond the floats of 64 bits"))
+    Number::float(floats(one.as_f64(), two.as_f64())).ok_or(ChangeError::NoNumber("beyond the range of 64-bit floats"))
 }
 
 #[cfg(test)]
@@ -51,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_stay_integers_and_floats_floats() {
+    fn integers_stay_integers_and_floats_stay_floats() {
         for (one, two, total, multiplied) in [
             ("3", "1", "4", "3"),
             ("3", "1.0", "4.0", "3.0"),
@@ -66,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_refused() {
+    fn a_result_out_of_range_is_rejected() {
         assert!(sum(&number("9223372036854775807"), &number("1")).is_err());
         assert!(product(&number("-9223372036854775808"), &number("-1")).is_err());
         assert!(product(&number("1e200"), &number("1e200")).is_err());

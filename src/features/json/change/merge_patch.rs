@@ -1,35 +1,35 @@
-//! Merge patches (RFC 7396), at the root or at a path.
+//! Applies merge patches (RFC 7396), at the root or at a path.
 
 use std::collections::{HashMap, HashSet};
 
 use compact_str::CompactString;
 
-use super::each::inner_first;
+use super::selected_values::inner_first;
 use super::set::{create, new_document};
-use super::{Answer, Bounds, ChangeError, Changed, Only};
+use super::{ChangeError, ChangeReply, Changed, SetCondition, SizeLimit};
 use crate::features::json::document::{Members, Node, text_length};
 use crate::features::json::path::Path;
 
-/// Merges `change` into every selected value. Where there is nothing yet, it is stored as it is, as RedisJSON does it:
-/// with its nulls, since they had nothing to delete.
+/// Merges `change` into every selected value. If no value exists, `change` is stored unchanged, as in `RedisJSON`: with
+/// its nulls, which had nothing to delete.
 pub(super) fn merge_at(
     document: Option<Node>,
     path: &Path,
     change: &Node,
-    bounds: Bounds,
+    limit: SizeLimit,
 ) -> Result<Changed, ChangeError> {
-    let Some(mut document) = document else { return new_document(path, change, Only::Either) };
-    let places = path.locate(&document, bounds.visits)?;
-    if places.is_empty() {
-        return create(document, path, change, bounds);
+    let Some(mut document) = document else { return new_document(path, change, SetCondition::Always) };
+    let locations = path.locate(&document)?;
+    if locations.is_empty() {
+        return create(document, path, change);
     }
-    bounds.allow(places.len(), text_length(change))?;
-    for at in inner_first(&places) {
-        if let Some(node) = places.get(at).and_then(|place| document.at_mut(place)) {
+    limit.check_added(locations.len(), text_length(change))?;
+    for at in inner_first(&locations) {
+        if let Some(node) = locations.get(at).and_then(|location| document.at_mut(location)) {
             merge(node, change);
         }
     }
-    Ok(Changed { document: Some(document), answer: Answer::Stored { created: false }, is_different: true })
+    Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: false }, is_different: true })
 }
 
 /// RFC 7396, section 2.

@@ -1,19 +1,19 @@
 //! A user's activity log: `{"activities": [oldest, .., newest], "dropped": n}`.
 //!
-//! Entries are kept in the order in which they came, as other services append them; `dropped` counts those that the
-//! bound pushed out, so that every entry has a number of its own, by which pages continue.
+//! The log keeps entries in the order of their arrival, as other services append them. `dropped` counts the entries
+//! that the limit removed, so every entry has a number that does not change; pages continue from such a number.
 
-use super::{Answer, Bounds, ChangeError, Changed};
+use super::{ChangeError, ChangeReply, Changed, SizeLimit};
 use crate::features::json::document::{Node, Number, text_length};
 
 const ENTRIES: &str = "activities";
 const DROPPED: &str = "dropped";
 
-/// Entries of a log, newest first.
+/// A page of a log, newest entry first.
 #[derive(Debug)]
 pub(in super::super) struct LogPage<'d> {
     pub entries: Vec<&'d Node>,
-    /// The number before which the next page begins; `None` at the end.
+    /// The entry number before which the next page continues; `None` on the last page.
     pub next: Option<u64>,
 }
 
@@ -22,17 +22,22 @@ pub(in super::super) fn empty() -> Node {
     Node::Object(vec![(ENTRIES.into(), Node::Array(Vec::new()))])
 }
 
-/// Adds an entry and drops the oldest ones beyond `limit`; the answer is the number of entries.
-pub(super) fn record(mut document: Node, entry: &Node, limit: usize, bounds: Bounds) -> Result<Changed, ChangeError> {
-    bounds.allow(1, text_length(entry))?;
+/// Adds an entry and drops the oldest entries beyond `max_entries`. The reply is the number of entries.
+pub(super) fn record(
+    mut document: Node,
+    entry: &Node,
+    max_entries: usize,
+    limit: SizeLimit,
+) -> Result<Changed, ChangeError> {
+    limit.check_added(1, text_length(entry))?;
     let found = document.type_name();
     let entries = match document.member_mut(ENTRIES) {
         Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(no_log("$.activities", "an array", other.type_name())),
-        None => return Err(no_log("$", "an activity log", found)),
+        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
+        None => return Err(not_a_log("$", "an activity log", found)),
     };
     entries.push(entry.clone());
-    let surplus = entries.len().saturating_sub(limit);
+    let surplus = entries.len().saturating_sub(max_entries);
     entries.drain(..surplus);
     let count = entries.len();
     if surplus > 0 {
@@ -47,15 +52,15 @@ pub(super) fn record(mut document: Node, entry: &Node, limit: usize, bounds: Bou
             }
         }
     }
-    Ok(Changed { document: Some(document), answer: Answer::Count(count), is_different: true })
+    Ok(Changed { document: Some(document), reply: ChangeReply::Count(count), is_different: true })
 }
 
-/// The newest entries, at most `limit`, before the one with the number `before`.
+/// The newest entries before the entry with the number `before`, at most `limit`.
 pub(in super::super) fn page(document: &Node, before: Option<u64>, limit: usize) -> Result<LogPage<'_>, ChangeError> {
     let entries = match document.member(ENTRIES) {
         Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(no_log("$.activities", "an array", other.type_name())),
-        None => return Err(no_log("$", "an activity log", document.type_name())),
+        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
+        None => return Err(not_a_log("$", "an activity log", document.type_name())),
     };
     let first = dropped(document);
     let end = before.map_or(entries.len(), |number| {
@@ -73,7 +78,7 @@ fn dropped(document: &Node) -> u64 {
     }
 }
 
-fn no_log(path: &str, expected: &'static str, found: &'static str) -> ChangeError {
+fn not_a_log(path: &str, expected: &'static str, found: &'static str) -> ChangeError {
     ChangeError::WrongType { path: path.to_owned(), expected, found }
 }
 
@@ -81,15 +86,15 @@ fn no_log(path: &str, expected: &'static str, found: &'static str) -> ChangeErro
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { document: 1_000, visits: 1_000 };
+    const LIMIT: SizeLimit = SizeLimit(1_000);
 
     fn recorded(log: Node, entry: usize, limit: usize) -> Node {
-        let changed = record(log, &Node::count(entry), limit, BOUNDS).expect("recorded");
+        let changed = record(log, &Node::count(entry), limit, LIMIT).expect("recorded");
         changed.document.expect("a log")
     }
 
     #[test]
-    fn pages_go_on_where_they_stopped_although_entries_come_and_go() {
+    fn pages_continue_while_entries_are_added_and_dropped() {
         let mut log = (0..5).fold(empty(), |log, entry| recorded(log, entry, 4));
         assert_eq!(log.to_text(), r#"{"activities":[1,2,3,4],"dropped":1}"#);
         let texts = |page: &LogPage<'_>| page.entries.iter().map(|entry| entry.to_text()).collect::<Vec<_>>();
@@ -103,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_is_named() {
+    fn a_value_that_is_not_a_log_is_named() {
         for (document, path) in [("[]", "$"), ("{}", "$"), (r#"{"activities":5}"#, "$.activities")] {
             let node = Node::parse(document.as_bytes()).expect("JSON");
             let error = page(&node, None, 1).expect_err(document);
             assert!(matches!(&error, ChangeError::WrongType { path: found, .. } if found == path), "{error}");
-            assert!(record(node, &Node::Null, 1, BOUNDS).is_err());
+            assert!(record(node, &Node::Null, 1, LIMIT).is_err());
         }
     }
 }

@@ -1,0 +1,359 @@
+//! Encryption of selected values: which values of a collection are stored encrypted, with which keys, and in what form.
+//!
+//! A collection names paths. The service stores the value at such a path as the string `sealed:<key id>:<base64>`: the
+//! nonce and ciphertext of the value's JSON text, bound to the document's key, so that a copy in another document does
+//! not decrypt. The first configured key encrypts and every key decrypts. To rotate, put a new key first: each document
+//! moves to it with its next change.
+//!
+//! Callers without the scope `json:secrets` see the encrypted string. They may send it back unchanged, or replace it.
+//!
+//! Source: RFC 8452 (AES-256-GCM-SIV, which tolerates a repeated nonce).
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+use super::config::{EncryptionKey, JsonConfig};
+use super::document::Node;
+use super::model::DocumentKey;
+use super::path::{Path, TooManyVisits};
+use crate::config::FieldError;
+
+/// The start of every encrypted string.
+const MARK: &str = "sealed:";
+const NONCE: usize = 12;
+
+/// The ciphers and the encrypted paths of every collection.
+pub(super) struct FieldEncryption {
+    /// By key id; the first one encrypts.
+    ciphers: Vec<(String, Aes256GcmSiv)>,
+    /// By prefix of the document keys.
+    collections: Vec<(String, Vec<Path>)>,
+}
+
+/// Why a value cannot be encrypted or decrypted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EncryptionError {
+    #[error("{what} holds an encrypted value that was altered, or that belongs to another document")]
+    Forged { what: String },
+    #[error("{what} was encrypted with the key `{id}`, which is not configured")]
+    UnknownKey { what: String, id: String },
+    #[error("the random number generator failed")]
+    NoEntropy,
+    #[error(transparent)]
+    TooComplex(#[from] TooManyVisits),
+}
+
+/// The content of an encrypted string.
+struct Decrypted {
+    plaintext: Vec<u8>,
+    /// Whether the first configured key encrypted it.
+    with_newest_key: bool,
+}
+
+impl std::fmt::Debug for FieldEncryption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ids: Vec<&str> = self.ciphers.iter().map(|(id, _)| id.as_str()).collect();
+        f.debug_struct("FieldEncryption").field("keys", &ids).field("collections", &self.collections).finish()
+    }
+}
+
+impl FieldEncryption {
+    /// # Errors
+    /// [`FieldError`] for a key or path that cannot be used.
+    pub(super) fn new(config: &JsonConfig) -> Result<Self, FieldError> {
+        let ciphers = config.encryption.keys.iter().map(cipher).collect::<Result<_, String>>();
+        let collections = config.collections.iter().filter(|collection| !collection.encrypted.is_empty());
+        let collections = collections
+            .map(|collection| {
+                let paths = collection.encrypted.iter().map(|text| encrypted_path(text)).collect::<Result<_, _>>()?;
+                Ok((collection.prefix.clone(), paths))
+            })
+            .collect::<Result<_, String>>();
+        Ok(Self {
+            ciphers: ciphers.map_err(|reason| FieldError::new("encryption.keys", reason))?,
+            collections: collections.map_err(|reason| FieldError::new("collections", reason))?,
+        })
+    }
+
+    /// Whether some values of the document are stored encrypted.
+    pub(super) fn encrypts(&self, key: &DocumentKey) -> bool {
+        !self.paths(key).is_empty()
+    }
+
+    fn paths(&self, key: &DocumentKey) -> &[Path] {
+        let mut collections = self.collections.iter();
+        collections.find(|(prefix, _)| key.as_str().starts_with(prefix)).map_or(&[], |(_, paths)| paths)
+    }
+
+    /// Turns a stored document into what its reader may see: decrypted, or with every encrypted path encrypted, even if
+    /// another program stored the value in plain text.
+    pub(super) fn present(
+        &self,
+        key: &DocumentKey,
+        document: &mut Node,
+        can_decrypt: bool,
+    ) -> Result<(), EncryptionError> {
+        if can_decrypt {
+            self.decrypt(key, document)
+        } else {
+            self.for_each_value(key, document, |_, node| self.encrypt_value(key, node))
+        }
+    }
+
+    /// Decrypts the encrypted values of a document.
+    pub(super) fn decrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
+        // From the last path to the first: a value that was encrypted inside another one appears after that one.
+        for path in self.paths(key).iter().rev() {
+            for_each_value_at(path, document, |node| {
+                if let Some(text) = encrypted_text(node) {
+                    *node = self.decrypt_value(key, path, text)?.0;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts the plain values at the document's encrypted paths, and encrypts again, with the newest key, the values
+    /// that an older key encrypted.
+    ///
+    /// # Errors
+    /// [`EncryptionError::Forged`] for a value that looks encrypted and does not decrypt: it would be encrypted twice.
+    pub(super) fn encrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
+        self.for_each_value(key, document, |path, node| {
+            if let Some(text) = encrypted_text(node) {
+                let (value, with_newest_key) = self.decrypt_value(key, path, text)?;
+                if with_newest_key {
+                    return Ok(());
+                }
+                *node = value;
+            }
+            self.encrypt_value(key, node)
+        })
+    }
+
+    /// Encrypts the answer that is stored for a repeated request.
+    pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: &[u8]) -> Result<Vec<u8>, EncryptionError> {
+        self.encrypt_bytes(&answers_of(key), answer).map(String::into_bytes)
+    }
+
+    /// # Errors
+    /// [`EncryptionError`] if the service did not encrypt the answer, or its key is no longer configured.
+    pub(super) fn decrypt_answer(&self, key: &DocumentKey, encrypted: &[u8]) -> Result<Vec<u8>, EncryptionError> {
+        let text = String::from_utf8_lossy(encrypted);
+        self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|answer| answer.plaintext)
+    }
+
+    /// Encrypts a value unless it is encrypted already.
+    fn encrypt_value(&self, key: &DocumentKey, node: &mut Node) -> Result<(), EncryptionError> {
+        if encrypted_text(node).is_none() {
+            *node = Node::String(self.encrypt_bytes(key.as_str().as_bytes(), &node.to_bytes())?.into());
+        }
+        Ok(())
+    }
+
+    fn for_each_value(
+        &self,
+        key: &DocumentKey,
+        document: &mut Node,
+        act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
+    ) -> Result<(), EncryptionError> {
+        self.paths(key).iter().try_for_each(|path| for_each_value_at(path, document, |node| act(path, node)))
+    }
+
+    /// The value of an encrypted string, and whether the newest key encrypted it.
+    fn decrypt_value(&self, key: &DocumentKey, path: &Path, text: &str) -> Result<(Node, bool), EncryptionError> {
+        let what = || format!("`{}`", path.as_str());
+        let Decrypted { plaintext, with_newest_key } = self.decrypt_bytes(key.as_str().as_bytes(), text, what)?;
+        let value = Node::parse(&plaintext).map_err(|_| EncryptionError::Forged { what: what() })?;
+        Ok((value, with_newest_key))
+    }
+
+    /// `sealed:<id>:<base64>` of nonce and ciphertext.
+    fn encrypt_bytes(&self, bound_to: &[u8], plaintext: &[u8]) -> Result<String, EncryptionError> {
+        let Some((id, cipher)) = self.ciphers.first() else { return Err(EncryptionError::NoEntropy) };
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|_| EncryptionError::NoEntropy)?;
+        let payload = Payload { msg: plaintext, aad: bound_to };
+        // Encryption fails only for texts beyond 64 GiB.
+        let ciphertext = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| EncryptionError::NoEntropy)?;
+        Ok(format!("{MARK}{id}:{}", BASE64.encode([&nonce[..], &ciphertext].concat())))
+    }
+
+    fn decrypt_bytes(
+        &self,
+        bound_to: &[u8],
+        text: &str,
+        what: impl Fn() -> String,
+    ) -> Result<Decrypted, EncryptionError> {
+        let forged = || EncryptionError::Forged { what: what() };
+        let (id, encoded) = text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')).ok_or_else(forged)?;
+        let Some(at) = self.ciphers.iter().position(|(known, _)| known == id) else {
+            return Err(EncryptionError::UnknownKey { what: what(), id: id.to_owned() });
+        };
+        let plaintext = || {
+            let (_, cipher) = self.ciphers.get(at)?;
+            let bytes = BASE64.decode(encoded).ok()?;
+            let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE>()?;
+            cipher.decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: bound_to }).ok()
+        };
+        plaintext().map(|plaintext| Decrypted { plaintext, with_newest_key: at == 0 }).ok_or_else(forged)
+    }
+}
+
+fn for_each_value_at(
+    path: &Path,
+    document: &mut Node,
+    act: impl Fn(&mut Node) -> Result<(), EncryptionError>,
+) -> Result<(), EncryptionError> {
+    for location in path.locate(document)? {
+        // A location inside a value that has just been encrypted no longer exists.
+        if let Some(node) = document.at_mut(&location) {
+            act(node)?;
+        }
+    }
+    Ok(())
+}
+
+fn encrypted_text(node: &Node) -> Option<&str> {
+    if let Node::String(text) = node { Some(text.as_str()).filter(|text| text.starts_with(MARK)) } else { None }
+}
+
+/// The data that stored answers are bound to. No document key contains a zero byte.
+fn answers_of(key: &DocumentKey) -> Vec<u8> {
+    [key.as_str().as_bytes(), b"\0answer"].concat()
+}
+
+fn encrypted_path(text: &str) -> Result<Path, String> {
+    match Path::parse(text) {
+        // The values that a filter selects change with their neighbours, and would then stay encrypted.
+        Ok(path) if path.has_filter() => Err(format!("the encrypted path `{text}` must not have a filter")),
+        Ok(path) => Ok(path),
+        Err(error) => Err(format!("the encrypted path `{text}` {error}")),
+    }
+}
+
+fn cipher(key: &EncryptionKey) -> Result<(String, Aes256GcmSiv), String> {
+    let refuse = |reason: &str| format!("key `{}`: {reason}", key.id);
+    let text = match (&key.key, &key.key_file) {
+        (Some(secret), None) => secret.expose().clone(),
+        (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| refuse(&error.to_string()))?,
+        _ => return Err(refuse("must have either key or key_file")),
+    };
+    let digits = text.trim();
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes: Option<Vec<u8>> = if is_hex { (0..digits.len()).step_by(2).map(byte).collect() } else { None };
+    let cipher = bytes.and_then(|bytes| Aes256GcmSiv::new_from_slice(&bytes).ok());
+    cipher.map(|cipher| (key.id.clone(), cipher)).ok_or_else(|| refuse("must be 64 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const ONE: &str = "{ id = \"one\", key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
+    const TWO: &str = "{ id = \"two\", key = \"ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
+
+    fn encryption_with(keys: &[&str]) -> FieldEncryption {
+        let overrides = format!(
+            "json.encryption.keys = [{}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\", \"$.cards[*].number\"]",
+            keys.join(", "),
+        );
+        let config: JsonConfig = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
+        FieldEncryption::new(&config).expect("usable keys")
+    }
+
+    fn key(text: &str) -> DocumentKey {
+        DocumentKey::try_from(text.to_owned()).expect("a key")
+    }
+
+    fn node(text: &str) -> Node {
+        Node::parse(text.as_bytes()).expect("JSON")
+    }
+
+    const PLAIN: &str = r#"{"name":"Ada","email":"a@example.org","cards":[{"number":1.50},{"number":null}]}"#;
+
+    #[test]
+    fn only_the_values_at_encrypted_paths_are_encrypted_and_they_decrypt_unchanged() {
+        let encryption = encryption_with(&[ONE]);
+        let mut document = node(PLAIN);
+        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let stored = document.to_text();
+        assert!(stored.starts_with(r#"{"name":"Ada","email":"sealed:one:"#), "{stored}");
+        assert!(!stored.contains("example.org") && !stored.contains("1.50") && !stored.contains("null"), "{stored}");
+        let again = document.clone();
+        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted already");
+        assert_eq!(document, again);
+        encryption.decrypt(&key("a:1"), &mut document).expect("decrypted");
+        assert_eq!(document.to_text(), PLAIN);
+        assert!(encryption.encrypts(&key("a:1")) && !encryption.encrypts(&key("b:1")));
+    }
+
+    #[test]
+    fn an_encrypted_value_is_bound_to_its_document_and_cannot_be_altered() {
+        let encryption = encryption_with(&[ONE]);
+        let mut document = node(PLAIN);
+        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
+        assert!(matches!(encryption.decrypt(&key("a:2"), &mut document.clone()), Err(EncryptionError::Forged { .. })));
+        assert_eq!(encryption.encrypt(&key("a:2"), &mut document.clone()), Err(forged.clone()));
+        for text in ["sealed:", "sealed:one:", "sealed:one:AAAA", "sealed:one:!"] {
+            let mut document = node(&format!("{{\"email\":\"{text}\"}}"));
+            assert_eq!(encryption.encrypt(&key("a:1"), &mut document), Err(forged.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_key_encrypts_and_older_keys_still_decrypt() {
+        let mut document = node(PLAIN);
+        encryption_with(&[ONE]).encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let rotated = encryption_with(&[TWO, ONE]);
+        rotated.decrypt(&key("a:1"), &mut document.clone()).expect("decrypted with the old key");
+        rotated.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let stored = document.to_text();
+        assert!(stored.contains("sealed:two:") && !stored.contains("sealed:one:"), "{stored}");
+        let error = encryption_with(&[ONE]).decrypt(&key("a:1"), &mut document).expect_err("the key is missing");
+        assert_eq!(error, EncryptionError::UnknownKey { what: "`$.cards[*].number`".to_owned(), id: "two".to_owned() });
+    }
+
+    #[test]
+    fn plain_values_stored_by_other_programs_are_hidden() {
+        let encryption = encryption_with(&[ONE]);
+        let mut document = node(PLAIN);
+        encryption.present(&key("a:1"), &mut document, false).expect("encrypted");
+        assert!(!document.to_text().contains("example.org"), "{document:?}");
+        let encrypted = document.clone();
+        encryption.present(&key("a:1"), &mut document, false).expect("encrypted");
+        assert_eq!(document, encrypted);
+        encryption.present(&key("a:1"), &mut document, true).expect("decrypted");
+        assert_eq!(document.to_text(), PLAIN);
+    }
+
+    #[test]
+    fn an_encrypted_value_may_contain_another_one() {
+        for paths in ["\"$.a\", \"$.a.b\"", "\"$.a.b\", \"$.a\"", "\"$..b\", \"$\""] {
+            let overrides =
+                format!("json.encryption.keys = [{ONE}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [{paths}]");
+            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
+            let encryption = FieldEncryption::new(&config).expect("usable keys");
+            let mut document = node(r#"{"a":{"b":{"b":1},"c":2}}"#);
+            encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+            encryption.decrypt(&key("a:1"), &mut document).expect("decrypted");
+            assert_eq!(document.to_text(), r#"{"a":{"b":{"b":1},"c":2}}"#, "{paths}");
+        }
+    }
+
+    #[test]
+    fn a_stored_answer_does_not_decrypt_as_a_value() {
+        let encryption = encryption_with(&[ONE]);
+        let encrypted = encryption.encrypt_answer(&key("a:1"), b"[1]").expect("encrypted");
+        assert_eq!(encryption.decrypt_answer(&key("a:1"), &encrypted).as_deref(), Ok(&b"[1]"[..]));
+        let mut document = node(&format!("{{\"email\":\"{}\"}}", String::from_utf8_lossy(&encrypted)));
+        let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
+        assert_eq!(encryption.decrypt(&key("a:1"), &mut document), Err(forged));
+    }
+}
