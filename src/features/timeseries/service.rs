@@ -3,8 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::backend::SampleBatch;
-use super::backend::Store;
+use super::backend::{SampleBatch, Store};
 use super::config::{PromConfig, TimeseriesConfig};
 use super::error::TimeseriesError;
 use super::export::Export;

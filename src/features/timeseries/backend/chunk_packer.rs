@@ -52,13 +52,13 @@ impl ChunkPacker {
         for (_, packed) in chunks {
             plain.push(chunk::unpack(packed).map_err(unreadable)?);
         }
-        let mut swaps = Vec::with_capacity(chunks.len());
+        let mut replacements = Vec::with_capacity(chunks.len());
         for ((keys, packed), plain) in chunks.iter().zip(&plain) {
             let start = chunk::start(packed).map_err(unreadable)?;
-            swaps.push(ReplaceChunk { keys, start, current: packed, other: plain });
+            replacements.push(ReplaceChunk { keys, start, current: packed, other: plain });
         }
-        for swapped in self.redis.call_all(&swaps).await? {
-            if swapped? {
+        for replaced in self.redis.call_all(&replacements).await? {
+            if replaced? {
                 self.metrics.unpacked.inc();
             }
         }
@@ -122,13 +122,18 @@ impl ChunkPacker {
                 tokio::task::yield_now().await;
             }
         }
-        let mut swaps = Vec::with_capacity(forms.len());
+        let mut replacements = Vec::with_capacity(forms.len());
         for (keys, plain, packed) in &forms {
             let start = chunk::start(plain).map_err(unreadable)?;
-            swaps.push(ReplaceChunk { keys, start, current: plain, other: packed.as_deref().unwrap_or_default() });
+            replacements.push(ReplaceChunk {
+                keys,
+                start,
+                current: plain,
+                other: packed.as_deref().unwrap_or_default(),
+            });
         }
-        for (swapped, (keys, _, packed)) in self.redis.call_all(&swaps).await?.into_iter().zip(&forms) {
-            match (swapped?, packed) {
+        for (replaced, (keys, _, packed)) in self.redis.call_all(&replacements).await?.into_iter().zip(&forms) {
+            match (replaced?, packed) {
                 (true, Some(_)) => self.metrics.packed.inc(),
                 (true, None) => {}
                 // A deletion changed the chunk: the list of plain chunks is read again.

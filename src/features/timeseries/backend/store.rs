@@ -178,11 +178,11 @@ impl Store {
         let call = Describe(&self.keys_in(layout, key));
         let Some((mut description, partly_expired)) = self.call(&call).await? else { return Ok(None) };
         if let (Some((floor, last)), false) = (description.ends, partly_expired.is_empty()) {
-            let (mut all, mut visible) = (Vec::new(), Vec::new());
-            chunk::read(&partly_expired, Window { from: i64::MIN, to: i64::MAX }, &mut all)?;
-            chunk::read(&partly_expired, Window { from: floor, to: i64::MAX }, &mut visible)?;
-            description.count -= u64::try_from(all.len() - visible.len()).unwrap_or_default();
-            description.ends = visible.first().map(|first| (first.timestamp, last));
+            let mut samples = Vec::new();
+            chunk::read(&partly_expired, Window { from: i64::MIN, to: i64::MAX }, &mut samples)?;
+            let expired = samples.partition_point(|sample| sample.timestamp < floor);
+            description.count -= u64::try_from(expired).unwrap_or_default();
+            description.ends = samples.get(expired).map(|first| (first.timestamp, last));
         }
         Ok(Some(description))
     }
