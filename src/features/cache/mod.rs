@@ -33,13 +33,11 @@ mod tags;
 mod value;
 mod write;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::CacheConfig;
 use service::CacheService;

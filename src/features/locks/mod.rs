@@ -36,13 +36,11 @@ mod waiting;
 mod wish;
 mod ws;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::LocksConfig;
 use service::LockService;
