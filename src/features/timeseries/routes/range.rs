@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,6 +13,7 @@ use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use super::openapi_responses::RangeFailures;
+use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::openapi_responses::{JsonBodyResponses, ReadResponses};
 use crate::http::problem::{Problem, ProblemBody};
@@ -156,7 +158,9 @@ pub(in crate::features::timeseries) async fn export_series(
 ) -> Result<Response, Problem> {
     let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
     let export = timeseries.export(key, &query, form).await?;
-    Ok(([(header::CONTENT_TYPE, media_type(form))], Body::from_stream(export.into_stream())).into_response())
+    let content_type = [(header::CONTENT_TYPE, media_type(form))];
+    // Compression would take longer than reading the samples does.
+    Ok((Extension(Uncompressed), content_type, Body::from_stream(export.into_stream())).into_response())
 }
 
 /// Statistics of a window.
