@@ -1,12 +1,13 @@
-# The image: one binary on distroless, without a shell, as a user without rights.
+# The image: one binary on distroless, without a shell, run by an unprivileged user.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY migrations-lua migrations-lua
 COPY config/default.toml config/default.toml
-# The caches keep compiled dependencies between builds; a cache is no part of a layer, so the binary is copied out.
+COPY openapi/openapi.json openapi/openapi.json
+# The caches keep compiled dependencies between builds. They are not part of a layer, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,sharing=locked \
     cargo build --locked --release --bin gridtokenx-redis \
@@ -14,10 +15,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="gridtokenx-redis" \
-      org.opencontainers.image.description="The one door to Redis for the GridTokenX energy trading platform" \
+      org.opencontainers.image.description="The HTTP service in front of Redis for the GridTokenX energy trading platform" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /gridtokenx-redis /gridtokenx-redis
-# Inside a container every address is the container's own. There is no private Redis in the image: REDIS_URL is needed.
+# All addresses, since those of a container are its own. The image contains no Redis server, so REDIS_URL is required.
 ENV PORT=8080 \
     GTX__HTTP__ADDRESS=0.0.0.0
 EXPOSE 8080

@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check lock-check bench openapi demo fmt clean-data
+.PHONY: help run build release test check lock-check bench openapi demo agent fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,34 +15,43 @@ run: ## Build and start the service on 127.0.0.1:4040 (PORT, REDIS_URL); without
 	cargo build $(CARGO_FLAGS) --release
 	@LOG_FORMAT="$${LOG_FORMAT:-pretty}" exec "$(TARGET_DIR)/release/gridtokenx-redis"
 
-build: ## Build the release binary
+build: ## Build the release binaries
 	cargo build $(CARGO_FLAGS) --release
+
+# The stripped binary refers to the file of debug information by name and checksum: debuggers and profilers find it in
+# the folder of the binary.
+release: ## Build the service for distribution, with its debug information in a separate file (target/dist)
+	cargo build $(CARGO_FLAGS) --profile dist --bin gridtokenx-redis
+	@cd "$(TARGET_DIR)/dist" && objcopy --only-keep-debug --compress-debug-sections gridtokenx-redis gridtokenx-redis.debug \
+		&& objcopy --strip-all --remove-section=.comment --add-gnu-debuglink=gridtokenx-redis.debug gridtokenx-redis stripped \
+		&& mv stripped gridtokenx-redis && ls -l gridtokenx-redis gridtokenx-redis.debug
 
 test: ## Install what the tests need and run all of them
 	@scripts/setup_tests.sh
 	@test -n "$$GTX_TEST_MODULE_REDIS_URL" || \
-		echo "GTX_TEST_MODULE_REDIS_URL names no Redis with modules: nothing is tried against one" >&2
+		echo "GTX_TEST_MODULE_REDIS_URL is not set: no test runs against a Redis with modules" >&2
 	cargo nextest run $(CARGO_FLAGS) --profile ci
-	# The features once more, under the Redis configuration and the ACL user that are shipped.
+	# The features again, with the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
 		-E 'test(/^(cache|fencing|health|hosts|idempotency|json|locks|ratelimit|timeseries)/)'
 
-# Everything in the dev profile and with the same flags, so that nothing is compiled twice.
-check: ## Format, lints, API docs, dependency rules, house rules, shell scripts
+# Everything in the dev profile and with the same flags, so that dependencies are compiled once.
+check: ## Check format, lints, features, API docs, dependency rules, the rules in tests/tidy, shell scripts
 	@scripts/setup_tests.sh nextest deny
 	cargo fmt --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
 	cargo deny --log-level error check bans licenses sources
 	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
 	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
 
-lock-check: ## Try for many minutes whether a lock ever has two holders (GTX_LOCK_CHECK_SEED)
+lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOCK_CHECK_SEED)
 	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
 		--no-capture
 
-bench: ## Measure the service beside its peers (docs/benchmarks.md)
+bench: ## Measure the service and comparable ones (docs/benchmarks.md)
 	@scripts/setup_redis.sh
 	scripts/bench.sh $(ARGS)
 
@@ -50,12 +59,15 @@ openapi: ## Write openapi/openapi.json from the source
 	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json
 
 demo: ## Load readings into the running service and read daily sums back (ARGS="--file readings.csv")
-	cargo run $(CARGO_FLAGS) --release --quiet -- demo $(ARGS)
+	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- demo $(ARGS)
+
+agent: ## Send the metrics of this machine to the running service (ARGS="--host web-1")
+	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- agent $(or $(ARGS),--host $(shell uname -n))
 
 fmt: ## Format the source
 	cargo fmt
 
-clean-data: ## Delete the data of the private Redis (data/redis); the service must not run
+clean-data: ## Delete the data of the private Redis (data/redis); stop the service first
 	@if [ -e data/redis/lock ] && command -v flock >/dev/null 2>&1 && ! flock --nonblock data/redis/lock true; then \
 		echo "the service is running on data/redis: stop it first" >&2; exit 1; fi
 	rm -rf data/redis

@@ -9,7 +9,6 @@ use axum::http::{Request, Uri};
 use axum::response::Response;
 use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
@@ -22,9 +21,12 @@ use crate::deps::{Deps, Shared};
 use crate::features::{FEATURES, StartError, idempotency, ratelimit};
 use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
 use crate::http::auth::Authenticator;
+use crate::http::compression::{CompressionLayer, DecompressionLayer};
+use crate::http::documentation::Gzipped;
 use crate::http::middleware::{Middleware, MiddlewareLayer};
+use crate::http::openapi_router::Operation;
 use crate::http::problem::{self, Problem, ProblemKind};
-use crate::http::{documentation, fencing, openapi, openapi_responses};
+use crate::http::{cors, documentation, fencing, openapi, openapi_responses};
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
@@ -107,8 +109,8 @@ impl App {
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
         let deps = Deps { config, configs, redis, clock, tasks, component_health, metrics, traces, phase, shared };
-        let (routes, document) = api(&deps)?;
-        let pages = documentation::pages(openapi::text(&document)?);
+        let (routes, operations) = api(&deps)?;
+        let pages = documentation::pages(document_text(&operations)?);
         Ok(Self { router: behind_middleware(&deps, access_table(), routes, pages)?, deps, http })
     }
 
@@ -149,12 +151,20 @@ pub fn behind_middleware(deps: &Deps, rows: Vec<Access>, routes: Router, pages: 
     let table = RouteTable::new(rows, &deps.metrics.http);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
-    let middleware = Middleware::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
-    Ok(Router::new().nest(LEGACY_MOUNT, routes.clone()).merge(routes).merge(pages).fallback(no_such_route).layer((
+    let http: HttpConfig = deps.config.section()?;
+    let middleware = Middleware::new(&http, table, authenticator, deps.metrics.http.clone(), traces);
+    let routes = Router::new().nest(LEGACY_MOUNT, routes.clone()).merge(routes).merge(pages).fallback(no_such_route);
+    let router = routes.layer((
+        CompressionLayer,
         MiddlewareLayer(Arc::new(middleware)),
         ratelimit::guard(deps)?,
+        DecompressionLayer,
         idempotency::guard(deps)?,
-    )))
+    ));
+    Ok(match cors::layer(&http.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    })
 }
 
 /// The API document, without anything running.
@@ -175,7 +185,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         configs: watch::Sender::new(config.clone()),
         config,
     };
-    api(&deps).map(|(_, document)| document)
+    api(&deps).map(|(_, operations)| describe(&operations))
 }
 
 /// Hands configurations that were read anew to the features that follow them; the others keep what they started with.
@@ -200,19 +210,41 @@ fn unconnected(mut config: RedisConfig) -> RedisConfig {
     config
 }
 
-/// Every feature's routes and the document that describes them.
-fn api(deps: &Deps) -> Result<(Router, OpenApi), StartError> {
-    let mut described =
-        OpenApiRouter::with_openapi(openapi::base()).merge(documentation::problem_pages(problem_kinds()));
+/// The routes and operations of every feature.
+///
+/// # Errors
+/// A feature that cannot be built, or an operation without an access row.
+fn api(deps: &Deps) -> Result<(Router, Vec<Operation>), StartError> {
+    let mut api = documentation::problem_pages(problem_kinds());
     for feature in FEATURES {
-        described = described.merge((feature.mount)(deps)?);
+        api = api.merge((feature.mount)(deps)?);
     }
-    let (routes, mut document) = described.split_for_parts();
-    openapi::secure(&mut document, &access_table())?;
-    openapi_responses::describe(&mut document, &access_table());
-    fencing::describe(&mut document, &access_table());
+    let (routes, operations) = api.into_parts();
+    openapi::check_access(&operations, &access_table())?;
+    Ok((routes, operations))
+}
+
+/// The API document of `operations`.
+fn describe(operations: &[Operation]) -> OpenApi {
+    let mut document = openapi::base();
+    for operation in operations {
+        operation.describe(&mut document);
+    }
+    let rows = access_table();
+    openapi::secure(&mut document, &rows);
+    openapi_responses::describe(&mut document, &rows);
+    fencing::describe(&mut document, &rows);
     openapi::silence_heads(&mut document);
-    Ok((routes, document))
+    document
+}
+
+/// The API document that the service serves: the checked-in one, which describes a build with the default features.
+/// A build without one of them describes itself.
+fn document_text(operations: &[Operation]) -> Result<Gzipped, serde_json::Error> {
+    if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
+        return Ok(documentation::checked_in());
+    }
+    openapi::text(&describe(operations)).map(|text| documentation::compressed(&text))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -24,6 +24,14 @@ pub fn resident_megabytes(pid: u32) -> f64 {
     (stat(pid)[21] * page_size() as u64) as f64 / 1e6
 }
 
+/// The part of [`resident_megabytes`] that is mapped from files, such as the binary, MB.
+pub fn file_mapped_megabytes(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = text.lines().find_map(|line| line.strip_prefix("RssFile:")).expect("Linux 4.5 or later");
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes * 1_024.0 / 1e6
+}
+
 /// When it started, in ticks since boot.
 pub fn start_ticks(pid: u32) -> u64 {
     stat(pid)[19]

@@ -1,21 +1,21 @@
-//! `show-chunks`: what a host's history holds, as text.
+//! `show-chunks`: prints the samples of a host's history.
 
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::refuse;
 use crate::features::hosts::store::dump;
+use super::fail;
 use crate::lifecycle::exit_code;
 
-/// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` gives them.
+/// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` prints them.
 pub(super) fn run() -> ExitCode {
     let mut chunks = Vec::new();
     let shown = match io::stdin().lock().read_to_end(&mut chunks) {
         Ok(_) => dump::write(&chunks, &mut io::stdout().lock()),
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
     match shown {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(exit_code::FAILURE, &error),
+        Err(error) => fail(exit_code::FAILURE, &error),
     }
 }

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the service on this machine whether it is ready, for a container's HEALTHCHECK.
+//! `healthcheck`: checks whether the service on this machine is ready, for a container's HEALTHCHECK.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,14 +12,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Builder;
 
-use super::refuse;
+use super::fail;
 use crate::config::Config;
 use crate::config::http::HttpConfig;
 use crate::lifecycle::exit_code;
 
-/// The longest that an answer may take.
+/// The time within which the service must answer.
 const LIMIT: Duration = Duration::from_secs(2);
-/// As much of the reasons as is worth printing, bytes.
+/// The most that is printed of the answer, bytes.
 const MAX_REPORT: usize = 64 << 10;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -27,24 +27,24 @@ type Failure = Box<dyn Error + Send + Sync>;
 pub(super) fn run(config: &Config) -> ExitCode {
     let http: HttpConfig = match config.section() {
         Ok(http) => http,
-        Err(error) => return refuse(exit_code::CONFIG, &error),
+        Err(error) => return fail(exit_code::CONFIG, &error),
     };
     let address = reachable(SocketAddr::new(http.address, http.port));
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
-    let asked = runtime.block_on(async { tokio::time::timeout(LIMIT, ask(address)).await });
-    let reason = match asked {
+    let result = runtime.block_on(async { tokio::time::timeout(LIMIT, readiness(address)).await });
+    let reason = match result {
         Ok(Ok((StatusCode::OK, _))) => return ExitCode::SUCCESS,
-        Ok(Ok((status, report))) => format!("{address} answers {status}: {report}"),
-        Ok(Err(error)) => format!("{address} does not answer: {}", innermost(&*error)),
-        Err(_) => format!("{address} does not answer within {} s", LIMIT.as_secs()),
+        Ok(Ok((status, report))) => format!("{address} answered {status}: {report}"),
+        Ok(Err(error)) => format!("{address} did not answer: {}", root_cause(&*error)),
+        Err(_) => format!("{address} did not answer within {} s", LIMIT.as_secs()),
     };
-    refuse(exit_code::FAILURE, &reason)
+    fail(exit_code::FAILURE, &reason)
 }
 
-/// "Every address" is one to listen on, not one to call.
+/// The address to call: a service that listens on all addresses is called on loopback.
 fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -54,8 +54,8 @@ fn reachable(mut listening: SocketAddr) -> SocketAddr {
     listening
 }
 
-/// The status of `/health/ready`, and its text.
-async fn ask(address: SocketAddr) -> Result<(StatusCode, String), Failure> {
+/// Status and body of `/health/ready`.
+async fn readiness(address: SocketAddr) -> Result<(StatusCode, String), Failure> {
     let uri: Uri = format!("http://{address}/health/ready").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let response = client.get(uri).await?;
@@ -64,7 +64,7 @@ async fn ask(address: SocketAddr) -> Result<(StatusCode, String), Failure> {
     Ok((status, String::from_utf8_lossy(&report).into_owned()))
 }
 
-/// The client wraps the system's words in its own, which say less.
-fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    error.source().map_or(error, innermost)
+/// The cause at the bottom: the HTTP client wraps the system's error in its own, which says less.
+fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.source().map_or(error, root_cause)
 }

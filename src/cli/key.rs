@@ -1,34 +1,34 @@
-//! `key create`: a new API key, shown once, and the block that makes the service know it.
+//! `key create`: prints a new API key and the configuration block that registers it.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use toml::{Table, Value};
 
-use super::refuse;
+use super::fail;
 use crate::config::auth::{Expiry, Scope, check_key_id};
 use crate::http::auth::api_key;
 use crate::lifecycle::exit_code;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a key and print it with its configuration; the key itself is kept nowhere.
+    /// Create a key and print it with its configuration; the key itself is not stored.
     Create(Options),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Names the key in logs.
+    /// The name of the key in logs.
     #[arg(long, value_parser = key_id)]
     id: String,
-    /// What the key allows, such as `cache:read`; give it several times for several.
+    /// A scope of the key, such as `cache:read`; repeat the option for several scopes.
     #[arg(long = "scope", required = true, value_parser = Scope::parse)]
     scopes: Vec<Scope>,
-    /// The organisation whose data the key's holder may see.
+    /// The organisation whose data the key gives access to.
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     organisation: Option<String>,
-    /// When the key ends, in RFC 3339.
-    #[arg(long, value_parser = moment)]
+    /// When the key expires, in RFC 3339.
+    #[arg(long, value_parser = expiry)]
     expires: Option<String>,
 }
 
@@ -37,12 +37,12 @@ pub(super) fn run(command: &Command) -> ExitCode {
     match api_key::generate() {
         Ok(key) => {
             println!(
-                "# The key; it is shown only now:\n{key}\n\n# For the configuration file:\n{}",
+                "# The key; it is not shown again:\n{key}\n\n# For the configuration file:\n{}",
                 block(options, &key)
             );
             ExitCode::SUCCESS
         }
-        Err(error) => refuse(exit_code::FAILURE, &error),
+        Err(error) => fail(exit_code::FAILURE, &error),
     }
 }
 
@@ -66,6 +66,6 @@ fn key_id(text: &str) -> Result<String, &'static str> {
     check_key_id(text).map(|()| text.to_owned())
 }
 
-fn moment(text: &str) -> Result<String, String> {
+fn expiry(text: &str) -> Result<String, String> {
     Expiry::parse(text).map(|_| text.to_owned())
 }

@@ -1,12 +1,11 @@
-//! The commands of the binary.
+//! The commands of the service's binary.
 
-mod agent;
 mod chunks;
-mod demo;
 mod document;
 mod healthcheck;
 mod key;
 mod migrate;
+mod progress;
 mod serve;
 
 use std::path::PathBuf;
@@ -17,11 +16,11 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, env};
 use crate::lifecycle::exit_code;
 
-/// One HTTP door to Redis for the services of GridTokenX.
+/// The HTTP service in front of Redis for the services of GridTokenX.
 #[derive(Debug, Parser)]
 #[command(name = "gridtokenx-redis", version, about)]
 struct Arguments {
-    /// A TOML file over the shipped defaults.
+    /// A TOML file with the settings that differ from the defaults.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -32,30 +31,26 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Configured(Configured),
-    /// API keys.
+    /// Create API keys.
     #[command(subcommand)]
     Key(key::Command),
-    /// Send what is to be seen of this machine to a running service, at a steady pace.
-    Agent(agent::Options),
-    /// Print the samples in chunks of a host's history, read from standard input, as JSON lines.
+    /// Print the samples of a host's stored chunks, read from standard input, as JSON lines.
     ShowChunks,
 }
 
-/// The commands that read the configuration first.
+/// The commands that need the configuration.
 #[derive(Debug, Subcommand)]
 enum Configured {
     /// Serve requests (the default).
     Serve,
-    /// Print the API document, or check the copy in the source tree.
+    /// Print the API document, write it to a file, or check that a file is up to date.
     Openapi(document::Options),
-    /// Load readings into a running service and read daily sums back.
-    Demo(demo::Options),
-    /// Move stored data between the native form and the modules of Redis; stop the service first.
+    /// Move stored data between native Redis types and the modules of Redis; stop the service first.
     #[command(subcommand)]
     Migrate(migrate::Command),
-    /// Check the configuration and say where it is wrong.
+    /// Check the configuration and report the first mistake.
     CheckConfig,
-    /// Ask the service on this machine whether it is ready; exits with 0 if it is.
+    /// Check whether the service on this machine is ready; the exit code is 0 if it is.
     Healthcheck,
 }
 
@@ -63,21 +58,19 @@ enum Configured {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let command = match arguments.command {
-        // Needs no configuration: it may be made to write the first one.
+        // The first key is created before there is a configuration.
         Some(Command::Key(command)) => return key::run(&command),
-        Some(Command::Agent(options)) => return agent::run(&options),
         Some(Command::ShowChunks) => return chunks::run(),
         Some(Command::Configured(command)) => command,
         None => Configured::Serve,
     };
     let config = match Config::load(arguments.config.as_deref(), env::variables()) {
         Ok(config) => config,
-        Err(error) => return refuse(exit_code::CONFIG, &error),
+        Err(error) => return fail(exit_code::CONFIG, &error),
     };
     match command {
         Configured::Serve => serve::run(config, arguments.config),
         Configured::Openapi(options) => document::run(config, &options),
-        Configured::Demo(options) => demo::run(&config, &options),
         Configured::Migrate(command) => migrate::run(&config, &command),
         Configured::Healthcheck => healthcheck::run(&config),
         Configured::CheckConfig => match crate::app::check_config(&config) {
@@ -85,13 +78,25 @@ pub fn run() -> ExitCode {
                 println!("the configuration is valid");
                 ExitCode::SUCCESS
             }
-            Err(error) => refuse(exit_code::CONFIG, &error),
+            Err(error) => fail(exit_code::CONFIG, &error),
         },
     }
 }
 
-/// Says on standard error why the command does not run.
-fn refuse(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+/// Why a command failed, and its exit code.
+struct Failure {
+    code: u8,
+    reason: String,
+}
+
+impl Failure {
+    fn with_code(code: u8) -> impl Fn(&dyn std::fmt::Display) -> Self {
+        move |reason| Self { code, reason: reason.to_string() }
+    }
+}
+
+/// Prints why a command failed.
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("gridtokenx-redis: {error}");
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! `serve`: the service from start to drain.
+//! `serve`: runs the service until it is stopped.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::refuse;
+use super::{Failure, fail};
 use crate::app::{App, Reloader, check_config};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
@@ -23,36 +23,24 @@ use crate::lifecycle::{self, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, ScriptState};
 use crate::telemetry::logging;
 
-/// `file` is where `config` was read from, to be read again on SIGHUP.
+/// Runs the service; `file` is the configuration file, which SIGHUP reads again.
 pub(super) fn run(config: Config, file: Option<PathBuf>) -> ExitCode {
     if let Err(error) = check_config(&config) {
-        return refuse(exit_code::CONFIG, &error);
+        return fail(exit_code::CONFIG, &error);
     }
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
     match runtime.block_on(serve(config, file)) {
         Ok(code) => ExitCode::from(code),
-        Err(Refusal { code, reason }) => refuse(code, &reason),
+        Err(Failure { code, reason }) => fail(code, &reason),
     }
 }
 
-/// Why the service does not start, and the exit code that says so.
-struct Refusal {
-    code: u8,
-    reason: String,
-}
-
-impl Refusal {
-    fn because(code: u8) -> impl Fn(&dyn std::fmt::Display) -> Self {
-        move |reason| Self { code, reason: reason.to_string() }
-    }
-}
-
-async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
-    let misconfigured = Refusal::because(exit_code::CONFIG);
-    let failed = Refusal::because(exit_code::FAILURE);
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
+    let misconfigured = Failure::with_code(exit_code::CONFIG);
+    let failed = Failure::with_code(exit_code::FAILURE);
     let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
     let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
     let logging = logging::install(&log).map_err(|error| misconfigured(&error))?;
@@ -68,11 +56,11 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
     let reloader = app.reloader();
     tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, stop));
     let listener = server::bind(app.address())
-        .map_err(|error| Refusal { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
-    // Port 0 in the configuration means any free one.
+        .map_err(|error| Failure { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
+    // Port 0 in the configuration means any free port.
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     app.attach();
-    refuse_disabled_scripts(&app).await?;
+    require_scripts(&app).await?;
 
     let drain = CancellationToken::new();
     let mut threads = Vec::new();
@@ -101,7 +89,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
     let limit = app.http.shutdown_deadline.duration();
     let drained = tokio::time::timeout(limit, async {
         for (_, done) in &mut threads {
-            // A worker that panicked has dropped its sender: it is done as well.
+            // A worker that panicked has dropped its sender, which also ends the wait.
             let _ = done.await;
         }
         tasks.stop();
@@ -117,7 +105,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Refusal> {
     Ok(if clean { exit_code::CLEAN } else { exit_code::FAILURE })
 }
 
-/// Reads the configuration again at each SIGHUP, until `stop`; one with a mistake changes nothing.
+/// Reads the configuration again at each SIGHUP until `stop`. A configuration with a mistake changes nothing.
 async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Signal, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -126,21 +114,21 @@ async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Sig
         }
         let read = Config::load(file.as_deref(), env::variables());
         match read.and_then(|config| reloader.reload(config)) {
-            Ok(()) => tracing::info!("the configuration was read again"),
-            Err(error) => tracing::error!(%error, "the configuration has a mistake: the former one stays in force"),
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(error) => tracing::error!(%error, "invalid configuration: the previous one stays in effect"),
         }
     }
 }
 
-/// Without an address for Redis, a private server is started and its address entered.
-async fn with_private_redis(config: Config) -> Result<(Config, Option<EmbeddedServer>), Refusal> {
-    let redis: RedisConfig = config.section().map_err(|error| Refusal::because(exit_code::CONFIG)(&error))?;
+/// Starts a private Redis server if the configuration has no address of one.
+async fn with_private_redis(config: Config) -> Result<(Config, Option<EmbeddedServer>), Failure> {
+    let redis: RedisConfig = config.section().map_err(|error| Failure::with_code(exit_code::CONFIG)(&error))?;
     if redis.base().is_named() || (redis.cache.is_some() && redis.state.is_some()) {
         return Ok((config, None));
     }
     let server = EmbeddedServer::start(&redis.embedded)
         .await
-        .map_err(|error| Refusal::because(exit_code::UNAVAILABLE)(&error))?;
+        .map_err(|error| Failure::with_code(exit_code::UNAVAILABLE)(&error))?;
     let config = config.with_redis_url(server.url());
     Ok((config, Some(server)))
 }
@@ -152,15 +140,18 @@ async fn ended(server: &mut Option<EmbeddedServer>) {
     }
 }
 
-/// A Redis that answers but lets no script run is refused at start; one that is away is waited for later.
-async fn refuse_disabled_scripts(app: &App) -> Result<(), Refusal> {
+/// Stops the start if Redis answers but does not run scripts. An unavailable Redis does not stop it.
+async fn require_scripts(app: &App) -> Result<(), Failure> {
     for redis in app.deps.redis.distinct() {
         redis.settled().await;
         if let ScriptState::Refused(reason) = redis.report().scripts {
             let roles: Vec<&str> = redis.roles().iter().map(|role| role.label()).collect();
-            return Err(Refusal {
+            return Err(Failure {
                 code: exit_code::UNAVAILABLE,
-                reason: format!("redis ({}): {reason}; locks, limits and series need scripts", roles.join(", ")),
+                reason: format!(
+                    "redis ({}): {reason}; locks, rate limits and time series need scripts",
+                    roles.join(", ")
+                ),
             });
         }
     }
@@ -185,7 +176,7 @@ fn start_worker(
             deadline::start_wheel(&tasks);
             redis.attach(lane, &tasks);
             worker.run(incoming, &tasks).await;
-            // The main thread counts the workers that are done; tasks of this runtime run on until they are stopped.
+            // The main thread waits for the workers; background tasks of this runtime run until they are stopped.
             let _ = done.send(());
             tasks.drained().await;
         });
@@ -193,7 +184,7 @@ fn start_worker(
     Ok((handle, is_done))
 }
 
-/// Says where everything is, for the person who typed the command.
+/// Prints the addresses of the service for the user who started it.
 fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool) {
     println!("API         http://{address}");
     println!("Swagger UI  http://{address}/swagger-ui/");
@@ -206,7 +197,7 @@ fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool) {
         let condition = match &report.version {
             Some(version) if report.modules.is_empty() => format!("{version}, no modules"),
             Some(version) => format!("{version}, {}", report.modules.join(", ")),
-            None => "not reached yet".to_owned(),
+            None => "not connected yet".to_owned(),
         };
         println!("Redis       {condition} ({kind}; {})", roles.join(", "));
     }

@@ -23,6 +23,8 @@ pub struct HttpConfig {
     pub body_limit: ByteSize,
     pub shutdown_deadline: Span,
     pub slow_request: Span,
+    /// The origins whose pages may call the service from a browser, such as `https://app.example.com`, or `*`.
+    pub cors_origins: Vec<String>,
 }
 
 impl Section for HttpConfig {
@@ -38,8 +40,22 @@ impl Section for HttpConfig {
         if self.streaming_deadline < self.request_deadline {
             return Err(FieldError::new("streaming_deadline", "must not be shorter than request_deadline"));
         }
-        Ok(())
+        match self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => Err(FieldError::new(
+                "cors_origins",
+                format!("must be origins such as `https://app.example.com`, or `*`, got `{origin}`"),
+            )),
+        }
     }
+}
+
+/// Whether `text` is an origin as browsers send it: a scheme, a host in lower case, and the port unless it is the
+/// scheme's own.
+fn is_origin(text: &str) -> bool {
+    let Some(host) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return text == "*" };
+    let is_allowed = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || b"-.:[]_".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_allowed)
 }
 
 impl HttpConfig {
@@ -58,6 +74,23 @@ impl HttpConfig {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port() {
+        for good in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in
+            ["", "app.example.com", "https://", "https://a/", "https://A", "https://a b", "ftp://a", "https://*.a"]
+        {
+            assert!(!is_origin(bad), "{bad}");
         }
     }
 }

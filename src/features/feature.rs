@@ -2,11 +2,10 @@
 
 use std::error::Error;
 
-use utoipa_axum::router::OpenApiRouter;
-
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::ProblemKind;
 use crate::redis::LuaScript;
 

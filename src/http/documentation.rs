@@ -1,38 +1,72 @@
-//! Pages for people: the API document, Swagger UI over it, and one page per kind of error.
+//! Pages for people: the API document, Swagger UI, and one page per kind of problem.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use flate2::Compression;
+use flate2::read::{GzDecoder, GzEncoder};
+use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::access::Access;
 use super::extract::Path;
-use super::problem::{NOT_FOUND, Problem, ProblemKind};
+use super::openapi_router::{OpenApiRouter, routes};
+use super::problem::{INTERNAL, NOT_FOUND, Problem, ProblemKind};
 
-/// What of these pages the API document describes.
-pub static ACCESS: &[Access] = &[Access::public("GET", "/problems/{slug}").problems(&[&[&NOT_FOUND]])];
+/// Content that the service stores compressed with gzip.
+#[derive(Clone, Debug)]
+pub struct Gzipped(Bytes);
 
-type Kinds = &'static [&'static ProblemKind];
-
-/// The explaining pages of `kinds`.
-pub fn problem_pages(kinds: Vec<&'static ProblemKind>) -> OpenApiRouter {
-    // The list lives as long as the process: it is part of the program's text.
-    let kinds: Kinds = Vec::leak(kinds);
-    OpenApiRouter::new().routes(routes!(explain_problem)).with_state(kinds)
+/// The API document of a build with the default features: `openapi/openapi.json`, which `make openapi` writes.
+pub fn checked_in() -> Gzipped {
+    Gzipped(Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"))))
 }
 
-/// Explain a kind of error.
+/// Compresses `text`.
+pub fn compressed(text: &str) -> Gzipped {
+    let mut bytes = Vec::new();
+    // Reading from memory cannot fail.
+    let _ = GzEncoder::new(text.as_bytes(), Compression::default()).read_to_end(&mut bytes);
+    Gzipped(Bytes::from(bytes))
+}
+
+impl Gzipped {
+    /// The content as it is for clients that accept gzip, which are most; decompressed for the others.
+    fn response(&self, content_type: &str, request: &HeaderMap) -> Result<Response, Problem> {
+        let described = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept-encoding")];
+        if accepts_gzip(request) {
+            return Ok((described, [(header::CONTENT_ENCODING, "gzip")], self.0.clone()).into_response());
+        }
+        let mut plain = Vec::new();
+        GzDecoder::new(&*self.0).read_to_end(&mut plain).map_err(|error| Problem::new(&INTERNAL).caused_by(error))?;
+        Ok((described, plain).into_response())
+    }
+}
+
+/// The rows of those pages that the API document describes.
+pub static ACCESS: &[Access] = &[Access::public("GET", "/problems/{slug}").problems(&[&[&NOT_FOUND]])];
+
+type Kinds = Arc<[&'static ProblemKind]>;
+
+/// The page that explains each of `kinds`.
+pub fn problem_pages(kinds: Vec<&'static ProblemKind>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(explain_problem)).with_state(Kinds::from(kinds))
+}
+
+/// Explain a kind of problem.
 #[utoipa::path(get, path = "/problems/{slug}", tag = "documentation", operation_id = "explain_problem",
     params(("slug" = String, Path, description = "The `code` of a problem", example = "redis-unavailable")),
-    responses((status = 200, description = "What the error means and what to do", body = String, content_type = "text/html")))]
+    responses((status = 200, description = "What the problem means and what to do about it", body = String, content_type = "text/html")))]
 async fn explain_problem(State(kinds): State<Kinds>, Path(slug): Path<String>) -> Result<Html<String>, Problem> {
     let kind = kinds.iter().find(|kind| kind.slug == slug);
     kind.map(|kind| Html(problem_page(kind)))
-        .ok_or_else(|| Problem::new(&NOT_FOUND).detail("there is no such kind of problem"))
+        .ok_or_else(|| Problem::new(&NOT_FOUND).detail(format!("`{slug}` is not a kind of problem")))
 }
 
 fn problem_page(kind: &ProblemKind) -> String {
@@ -48,19 +82,54 @@ fn problem_page(kind: &ProblemKind) -> String {
     )
 }
 
-/// The API document and Swagger UI; `document` is served byte for byte.
-pub fn pages(document: String) -> Router {
-    let document: &'static str = String::leak(document);
-    let serve = move || async move { json(document) };
-    // Swagger UI is told the address only: the document itself is ours to serve.
-    let ui = SwaggerUi::new("/swagger-ui").config(Config::from("/openapi.json").persist_authorization(true));
+/// The API document and Swagger UI.
+pub fn pages(document: Gzipped) -> Router {
+    let serve = move |headers: HeaderMap| {
+        let document = document.clone();
+        async move { document.response("application/json", &headers) }
+    };
+    let swagger_ui = Router::new()
+        .route("/swagger-ui", get(|| async { Redirect::to("/swagger-ui/") }))
+        .route("/swagger-ui/", get(swagger_ui_page))
+        .route("/swagger-ui/{*file}", get(swagger_ui_file))
+        .with_state(Arc::new(Config::from("/openapi.json").persist_authorization(true)));
     Router::new()
-        .route("/openapi.json", get(serve))
+        .route("/openapi.json", get(serve.clone()))
         .route("/api-docs/openapi.json", get(serve))
         .route("/docs", get(|| async { Redirect::to("/swagger-ui/") }))
-        .merge(ui)
+        .merge(swagger_ui)
 }
 
-fn json(document: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document).into_response()
+type SwaggerConfig = State<Arc<Config<'static>>>;
+
+async fn swagger_ui_page(State(config): SwaggerConfig, headers: HeaderMap) -> Result<Response, Problem> {
+    swagger_ui("index.html", config, &headers)
+}
+
+async fn swagger_ui_file(
+    State(config): SwaggerConfig,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    swagger_ui(&file, config, &headers)
+}
+
+/// A file of Swagger UI. Only its configuration is not compressed.
+fn swagger_ui(file: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> Result<Response, Problem> {
+    let file = utoipa_swagger_ui::serve(file, config).map_err(|error| Problem::new(&INTERNAL).detail(error))?;
+    let Some(SwaggerFile { bytes, content_type, gzpipped, .. }) = file else { return Err(Problem::new(&NOT_FOUND)) };
+    match bytes {
+        Cow::Borrowed(bytes) if gzpipped => Gzipped(Bytes::from_static(bytes)).response(&content_type, headers),
+        bytes => Ok(([(header::CONTENT_TYPE, content_type)], bytes.into_owned()).into_response()),
+    }
+}
+
+/// Whether `Accept-Encoding` names gzip, and not with a weight of zero.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().trim_start_matches(['q', 'Q', '=']).parse().unwrap_or(0.0_f32);
+        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
+    })
 }

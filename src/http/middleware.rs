@@ -76,7 +76,7 @@ impl Middleware {
                 .retry_after(Duration::from_secs(1)));
         }
         if let Some(RouteInfo { guard: Guard::Scope(scope), .. }) = route {
-            let principal: Arc<Principal> = self.authenticator.authenticate(request.headers())?;
+            let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
             principal.require(scope)?;
             request.extensions_mut().insert(principal);
         }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use utoipa::openapi::RefOr;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{self, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Guard};
+use super::openapi_router::Operation;
 use super::problem::ProblemBody;
 
 /// The document before any feature adds to it.
@@ -45,36 +46,44 @@ pub fn base() -> OpenApi {
         .build()
 }
 
-/// Documents every row of the access table as the operation's `security`.
+/// Checks that every operation has a row of the access table and every row an operation.
 ///
 /// # Errors
-/// The operations without a row and the rows without an operation; both are mistakes in the source.
-pub fn secure(document: &mut OpenApi, rows: &[Access]) -> Result<(), String> {
-    let mut unclaimed: Vec<(&str, &str)> = rows.iter().map(|row| (row.method, row.path)).collect();
-    let mut unguarded = Vec::new();
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            unclaimed.retain(|row| *row != (method, path.as_str()));
-            match rows.iter().find(|row| (row.method, row.path) == (method, path.as_str())) {
-                None => unguarded.push(format!("{method} {path}")),
-                Some(Access { guard: Guard::Public, .. }) => operation.security = Some(Vec::new()),
-                Some(Access { guard: Guard::Scope(scope), .. }) => {
-                    let scopes = [(*scope).to_owned()];
-                    operation.security = Some(vec![
-                        SecurityRequirement::new("api_key", scopes.clone()),
-                        SecurityRequirement::new("bearer", scopes),
-                    ]);
-                }
-            }
-        }
-    }
+/// The operations and rows that are left over; both are mistakes in source.
+pub fn check_access(operations: &[Operation], rows: &[Access]) -> Result<(), String> {
+    let claims = |row: &Access, operation: &Operation| row.method == operation.method && row.path == operation.path;
+    let unguarded: Vec<String> = operations
+        .iter()
+        .filter(|operation| !rows.iter().any(|row| claims(row, operation)))
+        .map(|operation| format!("{} {}", operation.method, operation.path))
+        .collect();
+    let unclaimed: Vec<String> = rows
+        .iter()
+        .filter(|row| !operations.iter().any(|operation| claims(row, operation)))
+        .map(|row| format!("{} {}", row.method, row.path))
+        .collect();
     if unguarded.is_empty() && unclaimed.is_empty() {
         return Ok(());
     }
     Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
 }
 
-/// Removes the bodies from the responses to HEAD: their status alone reports a problem (RFC 9110, section 9.3.2).
+/// Sets the `security` of every operation from its row of the access table.
+pub fn secure(document: &mut OpenApi, rows: &[Access]) {
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
+            operation.security = row.map(|row| match row.guard {
+                Guard::Public => Vec::new(),
+                Guard::Scope(scope) => {
+                    ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.to_owned()])).into()
+                }
+            });
+        }
+    }
+}
+
+/// Takes the bodies out of the answers to HEAD: a problem is told by its status alone (RFC 9110, section 9.3.2).
 pub fn silence_heads(document: &mut OpenApi) {
     let heads = document.paths.paths.values_mut().filter_map(|item| item.head.as_mut());
     for response in heads.flat_map(|head| head.responses.responses.values_mut()) {
@@ -84,8 +93,8 @@ pub fn silence_heads(document: &mut OpenApi) {
     }
 }
 
-/// The operations of a path with their methods.
-pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+/// A path's operations by method.
+pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut path::Operation)> {
     [
         ("GET", item.get.as_mut()),
         ("PUT", item.put.as_mut()),

@@ -1,7 +1,6 @@
-//! Logs on standard output: JSON in production, pretty for people.
+//! Logs on standard output: JSON for log collectors, or text for people.
 //!
-//! A thread of its own writes them, so a reader that stalls (a full pipe) costs lines, which are counted, and never a
-//! request's time.
+//! A separate thread writes them. If the reader stalls (a full pipe), lines are dropped and counted, and no request waits.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -23,31 +22,31 @@ use super::metrics::{Metrics, Row};
 use super::traces::{TraceIds, current_ids};
 use crate::config::log::{LogConfig, LogFormat};
 
-/// Lines that may wait for standard output; a few megabytes.
-const WAITING_LINES: usize = 8_192;
+/// The most lines that wait for standard output; a few megabytes.
+const MAX_QUEUED_LINES: usize = 8_192;
 
-/// Keeps the log alive; dropped, it writes what still waits, for at most a second.
+/// Keeps the log writer running. When it is dropped, it writes the queued lines, for at most a second.
 #[must_use]
 #[derive(Debug)]
 pub struct Logging {
     _writer: WorkerGuard,
-    lost: ErrorCounter,
+    dropped: ErrorCounter,
 }
 
-/// Installs the process's subscriber and logs panics from now on.
+/// Installs the subscriber of the process, and logs panics.
 ///
 /// # Errors
-/// A text saying what is wrong with `log.level`, or that a subscriber is already there.
+/// What is wrong with `log.level`, or that a subscriber is already installed.
 pub fn install(config: &LogConfig) -> Result<Logging, String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
-    // Who did what by force is for the record, whatever else is of interest.
+    // Audit lines are written at every level.
     let filter = level.add_directive(Directive::from_str("audit=info").map_err(|error| error.to_string())?);
     let (output, writer) = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(WAITING_LINES)
+        .buffered_lines_limit(MAX_QUEUED_LINES)
         .thread_name("log")
         .finish(std::io::stdout());
-    let lost = output.error_counter();
+    let dropped = output.error_counter();
     let lines = tracing_subscriber::fmt::layer().with_writer(output);
     let lines = match config.format {
         LogFormat::Json => {
@@ -61,24 +60,24 @@ pub fn install(config: &LogConfig) -> Result<Logging, String> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Logging { _writer: writer, lost })
+    Ok(Logging { _writer: writer, dropped })
 }
 
 impl Logging {
-    /// Shows the lost lines in `metrics`.
+    /// Adds the number of dropped lines to `metrics`.
     pub fn register(&self, metrics: &Metrics) {
-        let lost = self.lost.clone();
+        let dropped = self.dropped.clone();
         let row = Row {
             name: "log_lines_dropped_total",
-            help: "Log lines lost because standard output was not read",
+            help: "Log lines dropped because standard output was not read",
             kind: MetricType::COUNTER,
         };
-        #[expect(clippy::cast_precision_loss, reason = "a float is what Prometheus takes")]
-        metrics.on_scrape([row], move || Some([lost.dropped_lines() as f64]));
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+        metrics.on_scrape([row], move || Some([dropped.dropped_lines() as f64]));
     }
 }
 
-/// A format whose lines name the trace of the request that they belong to.
+/// A format that adds the ids of the current trace to each line.
 struct Traced<F> {
     inner: F,
     append: fn(&mut Writer<'_>, line: &str, ids: TraceIds) -> fmt::Result,
@@ -107,7 +106,7 @@ fn append_to_text(writer: &mut Writer<'_>, line: &str, TraceIds { trace, span }:
     writeln!(writer, "{line} trace_id={trace} span_id={span}")
 }
 
-/// One line with the place, where the default prints several to standard error.
+/// Logs a panic as one line with its location; the default prints several lines to standard error.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_with_its_place() {
+    fn a_panic_is_one_line_with_its_location() {
         let output = Output::default();
         let kept = output.clone();
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || kept.clone());

@@ -1,6 +1,7 @@
 //! The metrics registry and the metrics of HTTP itself.
 //!
-//! Names follow the platform's dashboards. Handles are prepared once per route, so that a request only adds to atomics.
+//! Names follow the platform's dashboards. The first request of a route creates the handles of its metrics and later
+//! ones reuse them, so a request only adds to atomics, and a route that nobody calls has no samples.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::process;
 pub use super::scrape::Row;
 use super::scrape::Scraped;
 
-/// Request durations, seconds: from a shared-connection read to the request deadline.
+/// Request durations, seconds: from the fastest read over a shared connection to beyond the request deadline.
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Where every metric of the process is registered.
@@ -31,9 +32,9 @@ impl Metrics {
         let registry = Registry::new();
         let http = HttpMetrics::new(&registry);
         let metrics = Self { registry, http };
-        let build = metrics.gauges("build_info", "1, labelled with the version that runs", &["version"]);
+        let build = metrics.gauges("build_info", "Always 1; the label is the running version", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        process::register(&metrics);
+        metrics.on_scrape(process::ROWS, process::read);
         metrics
     }
 
@@ -47,7 +48,7 @@ impl Metrics {
         self.histogram_in(name, help, labels, DURATION_BUCKETS)
     }
 
-    /// The same with buckets of its own, seconds.
+    /// A histogram of seconds with labels and the given buckets, registered under `name`.
     pub fn histogram_in(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
         register(&self.registry, histogram_vec(name, help, labels, buckets))
     }
@@ -62,7 +63,7 @@ impl Metrics {
         register(&self.registry, gauge(name, help))
     }
 
-    /// Values that `read` takes when the metrics are rendered; `None` leaves them out.
+    /// Metrics whose values `read` returns when they are rendered; `None` leaves them out.
     pub fn on_scrape<const N: usize>(
         &self,
         rows: [Row; N],
@@ -74,7 +75,7 @@ impl Metrics {
     /// Prometheus text, format 0.0.4.
     ///
     /// # Errors
-    /// When two metrics of one name disagree.
+    /// Two metrics of the same name that disagree in type or labels.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -94,7 +95,7 @@ pub struct HttpMetrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     pub in_flight: IntGauge,
-    /// Requests whose caller went away before the answer.
+    /// Requests whose client disconnected before the answer.
     pub aborted: IntCounter,
     pub panics: IntCounter,
     pub connections: IntGauge,
@@ -111,33 +112,27 @@ impl HttpMetrics {
                 registry,
                 histogram_vec(
                     "http_request_duration_seconds",
-                    "Time to the answer's head",
+                    "Time until the response head was ready",
                     &["method", "route"],
                     DURATION_BUCKETS,
                 ),
             ),
-            in_flight: register(registry, gauge("http_requests_in_flight", "Requests being answered")),
+            in_flight: register(registry, gauge("http_requests_in_flight", "Requests in progress")),
             aborted: register(
                 registry,
-                counter("http_requests_aborted_total", "Requests whose caller went away before the answer"),
+                counter("http_requests_aborted_total", "Requests whose client disconnected before the answer"),
             ),
             panics: register(registry, counter("http_panics_total", "Handlers that panicked")),
             connections: register(registry, gauge("http_connections", "Open client connections")),
         }
     }
 
-    /// The handles of one route.
+    /// The metrics of one route; the first request creates them.
     pub fn route(&self, method: &'static str, path: &'static str) -> RouteMetrics {
-        RouteMetrics {
-            requests: self.requests.clone(),
-            by_status: (0..STATUS_CODES).map(|_| OnceLock::new()).collect(),
-            duration: self.durations.with_label_values(&[method, path]),
-            method,
-            path,
-        }
+        RouteMetrics { http: self.clone(), method, path, handles: OnceLock::new() }
     }
 
-    /// Counts an answer to a path or method that nobody serves; the path is not a label, since callers choose it.
+    /// Counts an answer to a path or method that no route serves. The path is not a label, since clients choose it.
     pub fn record_unrouted(&self, status: StatusCode) {
         self.requests.with_label_values(&["", "", status.as_str()]).inc();
     }
@@ -146,27 +141,42 @@ impl HttpMetrics {
 /// 100 to 599.
 const STATUS_CODES: usize = 500;
 
-/// One route's metrics.
+/// The metrics of one route.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    requests: IntCounterVec,
-    by_status: Box<[OnceLock<IntCounter>]>,
-    duration: Histogram,
+    http: HttpMetrics,
     method: &'static str,
     path: &'static str,
+    handles: OnceLock<RouteHandles>,
+}
+
+/// The samples of a route that was called.
+#[derive(Debug)]
+struct RouteHandles {
+    by_status: Box<[OnceLock<IntCounter>]>,
+    duration: Histogram,
 }
 
 impl RouteMetrics {
     pub fn record(&self, status: StatusCode, elapsed: Duration) {
-        self.duration.observe(elapsed.as_secs_f64());
-        if let Some(slot) = self.by_status.get(usize::from(status.as_u16()).wrapping_sub(100)) {
-            slot.get_or_init(|| self.requests.with_label_values(&[self.method, self.path, status.as_str()])).inc();
+        let handles = self.handles.get_or_init(|| self.create());
+        handles.duration.observe(elapsed.as_secs_f64());
+        if let Some(slot) = handles.by_status.get(usize::from(status.as_u16()).wrapping_sub(100)) {
+            slot.get_or_init(|| self.http.requests.with_label_values(&[self.method, self.path, status.as_str()])).inc();
+        }
+    }
+
+    #[cold]
+    fn create(&self) -> RouteHandles {
+        RouteHandles {
+            by_status: (0..STATUS_CODES).map(|_| OnceLock::new()).collect(),
+            duration: self.http.durations.with_label_values(&[self.method, self.path]),
         }
     }
 }
 
-/// Names and labels are written in source: a clash is a programming error that the first test sees.
-#[expect(clippy::expect_used, reason = "at start only, and only for names written in source")]
+/// Names and labels are constants in source: a clash is a programming error that the first test finds.
+#[expect(clippy::expect_used, reason = "only at start, and only for names that are constants in source")]
 fn register<C: Collector + Clone + 'static>(registry: &Registry, created: prometheus::Result<C>) -> C {
     let collector = created.expect("a metric's name and labels are valid");
     registry.register(Box::new(collector.clone())).expect("a metric is registered once");

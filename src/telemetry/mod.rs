@@ -1,4 +1,4 @@
-//! What the service says about itself: logs, metrics, traces.
+//! Telemetry of the service: logs, metrics and traces.
 
 pub mod logging;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! The process as Linux sees it, under the names that Prometheus's client libraries share.
+//! Metrics of the process from `/proc`, under the names that Prometheus's client libraries share.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use prometheus::proto::MetricType;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-use super::metrics::{Metrics, Row};
+use super::scrape::Row;
 
-const ROWS: [Row; 6] = [
+pub(super) const ROWS: [Row; 6] = [
     Row {
         name: "process_cpu_seconds_total",
         help: "User and system CPU time spent in seconds",
@@ -25,17 +25,13 @@ const ROWS: [Row; 6] = [
     Row { name: "process_max_fds", help: "Largest number of open file descriptors", kind: MetricType::GAUGE },
 ];
 
-/// Shows the process in `metrics`; on systems without `/proc` nothing appears.
-pub(super) fn register(metrics: &Metrics) {
-    metrics.on_scrape(ROWS, read);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a float is what Prometheus takes")]
-fn read() -> Option<[f64; ROWS.len()]> {
+/// The values of [`ROWS`]; `None` on systems without `/proc`.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+pub(super) fn read() -> Option<[f64; ROWS.len()]> {
     let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
     let ticks = clock_ticks_per_second() as f64;
     let booted = boot_time(&fs::read_to_string("/proc/stat").ok()?)?;
-    // The listing itself holds one.
+    // Reading the directory opens one more.
     let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     let limit = getrlimit(Resource::Nofile).current.map_or(f64::INFINITY, |limit| limit as f64);
     Some([
@@ -48,18 +44,18 @@ fn read() -> Option<[f64; ROWS.len()]> {
     ])
 }
 
-/// What is used of `/proc/<pid>/stat`.
+/// The fields of `/proc/<pid>/stat` that the metrics show.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,
     threads: u64,
-    /// Since boot.
+    /// Clock ticks from boot to the start of the process.
     start_ticks: u64,
     resident_pages: u64,
 }
 
 impl Stat {
-    /// Source: proc(5); fields are counted from 1 there, and the second, the name, may hold spaces and parentheses.
+    /// Source: proc(5); it counts fields from 1, and the second one, the name, may contain spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let (_, after_name) = text.rsplit_once(')')?;
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
@@ -73,7 +69,7 @@ impl Stat {
     }
 }
 
-/// Unix seconds, from `/proc/stat`.
+/// When the system booted, Unix seconds, from `/proc/stat`.
 fn boot_time(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
@@ -91,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_time_stands_among_other_lines() {
+    fn the_boot_time_is_found_among_other_lines() {
         assert_eq!(boot_time("cpu 1 2 3\nbtime 1767225600\nprocesses 4\n"), Some(1_767_225_600));
         assert_eq!(boot_time("cpu 1 2 3\n"), None);
     }

@@ -1,11 +1,11 @@
-//! Metrics whose values live elsewhere and are read when somebody asks.
+//! Metrics whose values are read when Prometheus scrapes them.
 
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
 
-/// One metric without labels.
+/// A metric without labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub name: &'static str,
@@ -14,7 +14,7 @@ pub struct Row {
     pub kind: MetricType,
 }
 
-/// Rows that are read together.
+/// Metrics whose values are read together.
 #[derive(Clone)]
 pub(super) struct Scraped<const N: usize, F> {
     rows: [Row; N],
@@ -24,7 +24,7 @@ pub(super) struct Scraped<const N: usize, F> {
 
 impl<const N: usize, F: Fn() -> Option<[f64; N]>> Scraped<N, F> {
     /// # Errors
-    /// When a name is none of Prometheus's.
+    /// A name that is not a valid Prometheus name.
     pub(super) fn new(rows: [Row; N], read: F) -> prometheus::Result<Self> {
         let describe = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), Vec::new(), HashMap::new());
         let descriptions = rows.iter().map(describe).collect::<prometheus::Result<_>>()?;

@@ -246,8 +246,8 @@ fn the_organisation_comes_from_the_credential() {
     let auth: AuthConfig = Config::with_overrides(&config).expect("TOML").section().expect("valid");
     let authenticator = Authenticator::new(&auth, Clock::manual(START)).expect("usable keys");
     let organisation = |name: &'static str, value: &str| {
-        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().expect("a value"))]);
-        let caller = authenticator.authenticate(&headers).expect("a caller");
+        let mut headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().expect("a value"))]);
+        let caller = authenticator.authenticate(&mut headers).expect("a caller");
         (caller.id.clone(), caller.organisation.clone())
     };
     assert_eq!(organisation("x-api-key", READER), ("key:bridge".to_owned(), Some("org-1".to_owned())));

@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_created_key_comes_with_the_block_that_makes_it_known() {
+fn a_created_key_is_printed_with_its_configuration() {
     let made = run(
         &["key", "create", "--id", "bridge", "--scope", "timeseries:write", "--scope", "cache:read"]
             .into_iter()
@@ -43,7 +43,7 @@ fn a_created_key_comes_with_the_block_that_makes_it_known() {
 }
 
 #[test]
-fn a_key_is_not_made_from_bad_arguments() {
+fn a_key_is_not_created_from_invalid_arguments() {
     for bad in [
         vec!["--id", "a b", "--scope", "cache:read"],
         vec!["--id", "a", "--scope", "everything"],
@@ -72,12 +72,12 @@ async fn the_healthcheck_follows_readiness() {
 }
 
 #[test]
-fn the_healthcheck_of_nothing_fails_and_says_why() {
+fn the_healthcheck_fails_with_a_reason_without_a_service() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = unused.local_addr().expect("an address").port().to_string();
     let silent = run(&["healthcheck"], &[("PORT", &port)]);
     assert_eq!(silent.status.code(), Some(1));
-    assert!(text(&silent.stderr).contains("does not answer within 2 s"), "{}", text(&silent.stderr));
+    assert!(text(&silent.stderr).contains("did not answer within 2 s"), "{}", text(&silent.stderr));
     drop(unused);
     let refused = run(&["healthcheck"], &[("PORT", &port)]);
     assert_eq!(refused.status.code(), Some(1));
@@ -85,7 +85,7 @@ fn the_healthcheck_of_nothing_fails_and_says_why() {
 }
 
 #[test]
-fn a_bad_secret_is_refused_without_being_told() {
+fn an_invalid_secret_is_refused_and_not_printed() {
     let refused = run(&["check-config"], &[("JWT_SECRET", "hunter2")]);
     assert_eq!(refused.status.code(), Some(64));
     let reason = text(&refused.stderr);

@@ -1,11 +1,11 @@
-//! The demo as a user runs it: the binary against a service, readings in and daily sums out, also after a restart.
+//! The demo as a user runs it: the tools' binary loads readings and reads daily sums back, even after a restart.
 
 use std::fmt::Write as _;
 use std::process::Command;
 
 use crate::support::ServiceProcess;
 
-/// A year of half hours, as a meter's export has them: floating-point tails included.
+/// A year of half-hourly readings as a meter exports them, with values that floating point cannot represent exactly.
 fn year_of_readings() -> (String, f64, f64) {
     let mut csv = String::from("local_time,consumption_kwh,generation_kwh\n");
     let (mut consumed, mut generated) = (0.0, 0.0);
@@ -28,7 +28,7 @@ fn sum_of(output: &str, series: &str) -> (u64, f64) {
 }
 
 #[test]
-fn a_year_of_readings_comes_back_as_its_sums_also_after_a_restart() {
+fn a_year_of_readings_is_read_back_as_sums_even_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let (csv, consumed, generated) = year_of_readings();
     let file = directory.path().join("readings.csv");
@@ -36,7 +36,7 @@ fn a_year_of_readings_comes_back_as_its_sums_also_after_a_restart() {
     let data = directory.path().join("redis");
 
     let demo = |service: &mut ServiceProcess| {
-        let output = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
+        let output = Command::new(env!("CARGO_BIN_EXE_gridtokenx-tools"))
             .args(["demo", "--url", &format!("http://{}", service.address()), "--meter", "m-1", "--file"])
             .arg(&file)
             .output()

@@ -17,6 +17,8 @@ mod cache_lease;
 mod cache_many;
 mod cache_tags;
 mod command;
+mod compression;
+mod cors;
 mod demo;
 mod documentation;
 mod faults;

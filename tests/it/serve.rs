@@ -62,7 +62,7 @@ async fn a_redis_that_is_away_does_not_keep_the_service_from_starting() {
     let (status, answer) = service.get("/health/ready");
     assert_eq!(status, 503, "{answer}");
     assert!(answer.contains("not connected: Redis cannot be reached"), "{answer}");
-    assert!(service.output().contains("Redis       not reached yet (single; cache, state)"), "{}", service.output());
+    assert!(service.output().contains("Redis       not connected yet (single; cache, state)"), "{}", service.output());
     assert_eq!(service.get("/health/live").0, 200);
     redis.boot();
     let address = service.address();

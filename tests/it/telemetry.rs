@@ -196,7 +196,7 @@ fn a_collector_behind_tls_is_reached_and_verified() {
     assert_eq!(spans(trusted.to_str().expect("a path")).0, 1);
     let (spans, log) = spans("/etc/ssl/certs/ca-certificates.crt");
     assert_eq!(spans, 1, "a certificate of unknown origin was accepted");
-    assert!(log.contains("the collector takes no spans"), "{log}");
+    assert!(log.contains("the collector does not accept spans"), "{log}");
 }
 
 #[test]

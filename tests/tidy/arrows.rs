@@ -11,6 +11,8 @@ use crate::tree::{File, files};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["gridtokenx_redis::cli"]),
     ("lib", &[]),
+    // A binary of its own: it uses the library as its clients do, and of its own crate the functions of its main.rs.
+    ("bin", &["fail", "root_cause"]),
     (
         "cli",
         &[
@@ -48,8 +50,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http::auth",
             "http::body",
             "http::conditional",
+            "http::compression",
             "http::extract",
             "http::openapi_responses",
+            "http::openapi_router",
             "http::fencing",
             "http::idempotent_operation",
             "http::integer",

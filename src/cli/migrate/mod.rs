@@ -1,4 +1,4 @@
-//! `migrate`: moves stored data between the native form and the modules of Redis.
+//! `migrate`: moves stored data between native Redis types and the modules of Redis.
 
 mod json;
 mod timeseries;
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tokio::runtime::Builder;
 
-use super::refuse;
+use super::progress::Progress;
+use super::{Failure, fail};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,23 +20,23 @@ use crate::redis::{Backend, Redis, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 
-/// What one round trip may take: a hundred large values are moved in it, and nobody waits for an answer.
+/// The time limit of one command. A command moves up to a hundred large values, and no client waits for it.
 const COMMAND_TIMEOUT: Span = Span::from_millis(30_000);
 
-/// Names of what is left that are told.
-const TOLD: usize = 20;
+/// The most names of skipped data that are printed.
+const MAX_NAMES: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// JSON documents: to RedisJSON, or back to strings.
+    /// Move JSON documents to RedisJSON, or back to strings.
     Json(Target),
-    /// Time series: to RedisTimeSeries, or back to Redis's own types.
+    /// Move time series to RedisTimeSeries, or back to native types.
     Timeseries(Target),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// Where the data is to be: `module` or `native`.
+    /// The destination: `module` or `native`.
     #[arg(long, value_parser = backend)]
     to: Backend,
 }
@@ -44,22 +45,10 @@ fn backend(name: &str) -> Result<Backend, String> {
     Backend::named(name).ok_or_else(|| "must be `module` or `native`".to_owned())
 }
 
-/// Why a migration did not run, and the exit code that says so.
-struct Refusal {
-    code: u8,
-    reason: String,
-}
-
-impl Refusal {
-    fn because(code: u8) -> impl Fn(&dyn std::fmt::Display) -> Self {
-        move |reason| Self { code, reason: reason.to_string() }
-    }
-}
-
 pub(super) fn run(config: &Config, command: &Command) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
     let migrated = runtime.block_on(async {
         let tasks = Tasks::new(Clock::System);
@@ -73,27 +62,27 @@ pub(super) fn run(config: &Config, command: &Command) -> ExitCode {
     });
     match migrated {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Refusal { code, reason }) => refuse(code, &reason),
+        Err(Failure { code, reason }) => fail(code, &reason),
     }
 }
 
-/// Tells the first names of what was left.
-fn tell_left(left: &[String], no: &str) {
-    for name in left.iter().take(TOLD) {
-        println!("left as it is, since it is no {no}: {name}");
+/// Prints the first names of the data that was skipped because it is not a `kind`.
+fn print_skipped(skipped: &[String], kind: &str) {
+    for name in skipped.iter().take(MAX_NAMES) {
+        println!("skipped, not a valid {kind}: {name}");
     }
-    if left.len() > TOLD {
-        println!("... and {} more", left.len() - TOLD);
+    if skipped.len() > MAX_NAMES {
+        println!("... and {} more", skipped.len() - MAX_NAMES);
     }
 }
 
-/// The Redis that keeps the service's state, looked at once.
-async fn connect(config: &Config, tasks: &Tasks) -> Result<Redis, Refusal> {
-    let misconfigured = Refusal::because(exit_code::CONFIG);
+/// Connects to the Redis that stores the service's state, and detects its modules.
+async fn connect(config: &Config, tasks: &Tasks) -> Result<Redis, Failure> {
+    let misconfigured = Failure::with_code(exit_code::CONFIG);
     app::check_config(config).map_err(|error| misconfigured(&error))?;
     let redis: RedisConfig = config.section().map_err(|error| misconfigured(&error))?;
     if !redis.base().is_named() && redis.state.is_none() {
-        return Err(misconfigured(&"redis.url names no Redis, and a private one has nothing to move to"));
+        return Err(misconfigured(&"redis.url is not set, and a private Redis has no modules"));
     }
     tls::install_provider();
     let command_timeout = redis.command_timeout.max(COMMAND_TIMEOUT);

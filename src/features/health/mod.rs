@@ -7,12 +7,10 @@ mod model;
 mod routes;
 mod service;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use service::HealthService;
 
 pub static FEATURE: Feature = Feature {

@@ -35,15 +35,13 @@ mod sample;
 mod service;
 pub mod store;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::problem;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::HostsConfig;
 use service::HostService;

@@ -33,12 +33,11 @@ mod recorded_response;
 mod scripts;
 mod service;
 
-use utoipa_axum::router::OpenApiRouter;
-
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
+use crate::http::openapi_router::OpenApiRouter;
 use crate::redis::ScriptCall;
 use config::IdempotencyConfig;
 pub use guard::IdempotencyLayer;

@@ -48,13 +48,11 @@ mod stored;
 mod update;
 mod writer_queue;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::JsonConfig;
 use encryption::FieldEncryption;

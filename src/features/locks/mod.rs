@@ -45,14 +45,12 @@ mod service;
 mod validity;
 mod websocket;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::LocksConfig;
 use service::LockService;

@@ -4,13 +4,11 @@
 
 mod routes;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::problem::UNAUTHENTICATED;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 
 pub static FEATURE: Feature = Feature {
     name: "metrics",

@@ -40,14 +40,12 @@ mod slots;
 mod strategy;
 mod watch;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::RatelimitConfig;
 pub use guard::CallerLimitLayer;

@@ -47,14 +47,12 @@ mod series;
 mod service;
 mod window;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::problem;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::TimeseriesConfig;
 use routes::BulkState;

@@ -50,10 +50,13 @@ impl Authenticator {
     ///
     /// # Errors
     /// `unauthenticated` (401), without saying which part of the credential was wrong.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+    pub fn authenticate(&self, headers: &mut HeaderMap) -> Result<Arc<Principal>, Problem> {
         match &self.everybody {
             Some(everybody) => Ok(Arc::clone(everybody)),
-            None => self.identify(headers).map_err(|Refused| unauthenticated()),
+            None => {
+                hide_credentials(headers);
+                self.identify(headers).map_err(|Refused| unauthenticated())
+            }
         }
     }
 
@@ -87,7 +90,16 @@ impl Authenticator {
 /// The credential is not valid. The reason is not revealed.
 struct Refused;
 
-/// The value of a header that may occur once.
+/// Marks the credentials as sensitive, so that the debug form of a request does not show them.
+fn hide_credentials(headers: &mut HeaderMap) {
+    for name in [&API_KEY, &header::AUTHORIZATION] {
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
+/// The header's value, if the header is there; twice is once too often.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refused> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();

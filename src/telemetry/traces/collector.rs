@@ -1,4 +1,4 @@
-//! HTTP to the collector, from the exporting thread.
+//! The HTTP client that sends spans to the collector, on the exporting thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Builder;
 
-/// The largest answer that is read; a collector says little.
+/// The largest answer that is read, bytes. Collectors send short ones.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Posts batches to `http://` and `https://` collectors.
+/// Posts batches of spans to a collector over HTTP or HTTPS.
 #[derive(Debug)]
 pub(super) struct CollectorClient {
     connector: HttpsConnector<HttpConnector>,
@@ -26,17 +26,17 @@ pub(super) struct CollectorClient {
 }
 
 impl CollectorClient {
-    /// `timeout` covers one attempt, from the connection to the answer's last byte.
+    /// `timeout` limits one attempt, from connecting to the last byte of the answer.
     ///
     /// # Errors
-    /// When `endpoint` needs TLS and the system's authorities cannot be read.
+    /// `endpoint` needs TLS and the system's certificate authorities cannot be read.
     pub(super) fn new(endpoint: &str, timeout: Duration) -> std::io::Result<Self> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let builder = HttpsConnectorBuilder::new();
         let builder = if endpoint.starts_with("https://") {
             builder.with_provider_and_native_roots(provider)?
         } else {
-            // Nothing is verified over plain HTTP, and an image may come without authorities.
+            // Plain HTTP verifies nothing, and an image may contain no certificate authorities.
             let config = ClientConfig::builder_with_provider(Arc::new(provider))
                 .with_safe_default_protocol_versions()
                 .map_err(std::io::Error::other)?
@@ -48,8 +48,8 @@ impl CollectorClient {
         Ok(Self { connector, timeout, failing: AtomicBool::new(false) })
     }
 
-    /// One exchange on a runtime of its own: the SDK's thread has none, and with a batch every few seconds there is
-    /// no connection worth keeping.
+    /// Sends one request on a new runtime: the SDK's thread has none, and at one batch every few seconds a kept
+    /// connection would save nothing.
     fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let client = Client::builder(TokioExecutor::new()).build(self.connector.clone());
@@ -58,24 +58,24 @@ impl CollectorClient {
             let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         };
-        // The timer is made inside, where there is a runtime.
+        // The timer needs a runtime, so it is created inside.
         let answered = runtime.block_on(async { tokio::time::timeout(self.timeout, post).await });
-        // A name that takes its time to resolve is not waited for.
+        // Does not wait for a slow name resolution.
         runtime.shutdown_background();
         answered?
     }
 
-    /// Says once that the collector fails, and once that it is back.
+    /// Logs once when the collector starts to fail, and once when it recovers.
     fn note(&self, answered: &Result<Response<Bytes>, HttpError>) {
         let failure = match answered {
             Ok(response) if response.status().is_success() => None,
-            Ok(response) => Some(format!("it answered {}", response.status())),
+            Ok(response) => Some(format!("the collector answered {}", response.status())),
             Err(error) => Some(error.to_string()),
         };
         let was_failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
-            Some(reason) if !was_failing => tracing::warn!(reason, "the collector takes no spans"),
-            None if was_failing => tracing::info!("the collector takes spans again"),
+            Some(reason) if !was_failing => tracing::warn!(reason, "the collector does not accept spans"),
+            None if was_failing => tracing::info!("the collector accepts spans again"),
             _ => {}
         }
     }

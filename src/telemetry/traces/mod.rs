@@ -1,9 +1,9 @@
-//! Traces over OTLP, for the requests that are sampled.
+//! Traces of sampled requests, exported over OTLP.
 //!
-//! A sampled request stands in the thread's OpenTelemetry context while it is worked on: a Redis command hangs its
-//! span below it there, and a log line takes its ids from there. Any other request costs one look at its
-//! `traceparent`, and without a collector one branch. Finished spans wait in a bounded queue for a thread of their
-//! own, so a slow or dead collector costs spans, which are counted, and never a request's time.
+//! While a sampled request is being processed, its span is in the thread's OpenTelemetry context. Redis commands create
+//! their spans below it, and log lines take its ids. For any other request the service reads `traceparent`, and without a
+//! collector not even that. Finished spans wait in a bounded queue for an exporting thread, so a slow or unavailable
+//! collector loses spans, which are counted, and delays no request.
 
 mod collector;
 mod queue;
@@ -24,7 +24,7 @@ use crate::config::log::TelemetryConfig;
 use crate::telemetry::metrics::Metrics;
 use collector::CollectorClient;
 
-/// The way of spans to the collector; without one, nothing.
+/// The export of spans; without a collector it does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Traces {
     exporting: Option<Exporting>,
@@ -47,10 +47,10 @@ pub enum TracesError {
 }
 
 impl Traces {
-    /// Starts the exporting thread when `telemetry.otlp_endpoint` names a collector; does not connect yet.
+    /// Starts the exporting thread if `telemetry.otlp_endpoint` is set. It does not connect yet.
     ///
     /// # Errors
-    /// [`TracesError`] when the address is none, or needs TLS on a machine without authorities.
+    /// [`TracesError`] if the address is invalid, or needs TLS on a machine without certificate authorities.
     pub fn start(config: &TelemetryConfig, metrics: &Metrics) -> Result<Self, TracesError> {
         if config.otlp_endpoint.is_empty() {
             return Ok(Self::default());
@@ -71,7 +71,7 @@ impl Traces {
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
         let provider = SdkTracerProvider::builder()
-            // Decided per request, before anything is allocated.
+            // The service decides for each request, before it allocates anything.
             .with_sampler(Sampler::AlwaysOn)
             .with_resource(resource)
             .with_span_processor(queue::bounded(exporter, config.export_interval.duration(), metrics))
@@ -79,21 +79,21 @@ impl Traces {
         Ok(Self { exporting: Some(Exporting { provider, sample_ratio: config.sample_ratio, export_timeout }) })
     }
 
-    /// What the edge asks for every request.
+    /// The part that the middleware calls for every request.
     pub fn requests(&self) -> RequestTraces {
         self.exporting.as_ref().map_or_else(RequestTraces::default, |exporting| {
             RequestTraces::new(exporting.provider.tracer(env!("CARGO_PKG_NAME")), exporting.sample_ratio)
         })
     }
 
-    /// Sends what still waits, for at most `limit` and `telemetry.export_timeout`; afterwards nothing is traced.
+    /// Exports the queued spans, for at most `limit` and `telemetry.export_timeout`. Afterwards no request is traced.
     pub async fn stop(&self, limit: Duration) {
         let Some(Exporting { provider, export_timeout, .. }) = self.exporting.clone() else { return };
         let limit = limit.min(export_timeout);
-        // The SDK waits by blocking, and a second signal must still be heard meanwhile.
+        // The SDK blocks while it waits, and the runtime must still react to a second signal.
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit)).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            tracing::warn!("the collector did not take the last spans in time");
+            tracing::warn!("the collector did not accept the last spans in time");
         }
     }
 }

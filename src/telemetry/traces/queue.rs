@@ -1,4 +1,4 @@
-//! The queue between requests and the collector: bounded, and honest about what it lost.
+//! The bounded queue of finished spans, which counts the spans that it drops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use prometheus::IntCounter;
 
 use crate::telemetry::metrics::Metrics;
 
-/// Finished spans that may wait; about a kilobyte each.
+/// The most finished spans that wait; each takes about a kilobyte.
 const CAPACITY: usize = 4_096;
-/// Spans of one export.
+/// The most spans of one export.
 const BATCH: usize = 512;
 
-/// The SDK's batching thread behind a bound that is counted; the SDK keeps the number of its own losses to itself.
+/// The SDK's batching thread behind a queue that counts the spans it drops; the SDK does not report its own losses.
 pub(super) fn bounded(exporter: impl SpanExporter + 'static, interval: Duration, metrics: &Metrics) -> Bounded {
-    let spans = metrics.counter("otlp_spans_total", "Finished spans by what became of them", &["outcome"]);
+    let spans = metrics.counter("otlp_spans_total", "Finished spans by outcome", &["outcome"]);
     let waiting = Arc::new(AtomicUsize::new(0));
     let exporter = Counted {
         inner: exporter,
@@ -70,7 +70,7 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Makes room in the queue for what it takes, and counts whether the collector took it.
+/// Counts the spans that leave the queue, and whether the collector accepted them.
 #[derive(Debug)]
 struct Counted<E> {
     inner: E,

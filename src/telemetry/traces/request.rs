@@ -1,4 +1,4 @@
-//! The span of a request and of what it asks of others.
+//! The span of a request, and the spans of the calls that it makes.
 
 use std::cell::Cell;
 
@@ -12,18 +12,18 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::traceparent::{self, Parent};
 
-/// Decides per request whether it is traced.
+/// Decides for each request whether it is traced.
 #[derive(Clone, Debug, Default)]
 pub struct RequestTraces(Option<Sampling>);
 
 #[derive(Clone, Debug)]
 struct Sampling {
     tracer: SdkTracer,
-    /// Of the requests without a `traceparent`.
+    /// The share of requests without a `traceparent` that are traced.
     ratio: f64,
 }
 
-/// Stands in a traced request's context, so that code below can start children.
+/// Is in the context of a traced request, so that the code it calls can start child spans.
 struct Recorder(SdkTracer);
 
 impl RequestTraces {
@@ -31,7 +31,7 @@ impl RequestTraces {
         Self(Some(Sampling { tracer, ratio }))
     }
 
-    /// A span for a sampled request: a `traceparent` decides by its flag, else `telemetry.sample_ratio` does.
+    /// Starts a span if the request is sampled: the flag of its `traceparent` decides, or else `telemetry.sample_ratio`.
     pub fn start(&self, request: &Request, route: Option<&'static str>, id: &HeaderValue) -> Option<RequestSpan> {
         let Sampling { tracer, ratio } = self.0.as_ref()?;
         let parent = request.headers().get("traceparent").and_then(traceparent::parse);
@@ -70,23 +70,23 @@ impl RequestSpan {
         Self { context: above.with_span(span).with_value(Recorder(tracer.clone())) }
     }
 
-    /// Makes the request the one that this thread works on, until the guard goes.
+    /// Makes this the current request of the thread until the guard is dropped.
     pub fn enter(&self) -> ContextGuard {
         self.context.clone().attach()
     }
 
-    /// Notes why the request failed, such as a problem's slug.
+    /// Records why the request failed, such as the slug of a problem.
     pub fn fail(&self, kind: &'static str) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new("error.type", kind));
         span.set_status(Status::error(""));
     }
 
-    /// Ends the span with the answer's status.
+    /// Ends the span with the status of the answer.
     pub fn end(&self, status: StatusCode) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
-        // A caller's mistake is no failure of the service.
+        // A client's mistake is not a failure of the service.
         if status.is_server_error() {
             span.set_status(Status::error(""));
         }
@@ -94,7 +94,7 @@ impl RequestSpan {
     }
 }
 
-/// A call to another server within a traced request; ends when it is dropped.
+/// A call to another server within a traced request. The span ends when this is dropped.
 #[derive(Debug)]
 pub struct ClientSpan(Span);
 
@@ -105,7 +105,7 @@ impl ClientSpan {
     }
 }
 
-/// A child of the traced request that this thread works on; without one, `describe` is not called.
+/// Starts a child of the thread's current traced request; without one it does not call `describe`.
 pub fn client_span(describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Option<ClientSpan> {
     Context::map_current(|context| {
         let Recorder(tracer) = context.get()?;
@@ -115,14 +115,14 @@ pub fn client_span(describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Option
     })
 }
 
-/// Under which a log line finds its trace.
+/// The ids that a log line has in common with its trace.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceIds {
     pub trace: TraceId,
     pub span: SpanId,
 }
 
-/// The ids of the traced request that this thread works on.
+/// The ids of the thread's current traced request.
 pub fn current_ids() -> Option<TraceIds> {
     Context::map_current(|context| {
         let span = context.span();
@@ -131,14 +131,14 @@ pub fn current_ids() -> Option<TraceIds> {
     })
 }
 
-/// The caller's span as ours will name it, with the vendors' `tracestate` handed on.
+/// The context of the client's span, with its `tracestate`.
 fn remote(parent: Parent, request: &Request) -> Context {
     let state = request.headers().get("tracestate").and_then(|header| header.to_str().ok()?.parse::<TraceState>().ok());
     let caller = SpanContext::new(parent.trace, parent.span, TraceFlags::SAMPLED, true, state.unwrap_or_default());
     Context::new().with_remote_span_context(caller)
 }
 
-/// A method that is none of HTTP's own is not named: callers could invent any number.
+/// The name of a standard method. Others are not named, since clients could invent any number of them.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -164,7 +164,7 @@ fn random_fraction() -> f64 {
     STATE.set(state);
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    // 32 bits decide finely enough, and fit a float exactly.
+    // 32 bits are precise enough, and a float represents them exactly.
     let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
     f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }

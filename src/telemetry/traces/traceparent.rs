@@ -5,7 +5,7 @@
 use axum::http::HeaderValue;
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 
-/// The caller's span.
+/// The client's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parent {
     pub(super) trace: TraceId,
@@ -13,14 +13,14 @@ pub(super) struct Parent {
     pub(super) sampled: bool,
 }
 
-/// Reads the header; `None` for one that the recommendation calls invalid, which counts as absent.
+/// Parses the header; `None` if the recommendation calls it invalid, in which case it counts as absent.
 pub(super) fn parse(header: &HeaderValue) -> Option<Parent> {
     let mut parts = header.to_str().ok()?.split('-');
     let version = hex(parts.next()?, 2)?;
     let trace = TraceId::from_hex(hex(parts.next()?, 32)?).ok()?;
     let span = SpanId::from_hex(hex(parts.next()?, 16)?).ok()?;
     let flags = u8::from_str_radix(hex(parts.next()?, 2)?, 16).ok()?;
-    // Later versions may append fields; the first has none, and `ff` is forbidden.
+    // Later versions may append fields, version 00 has none, and version ff is forbidden.
     let is_complete = match version {
         "00" => parts.next().is_none(),
         other => other != "ff",
@@ -29,7 +29,7 @@ pub(super) fn parse(header: &HeaderValue) -> Option<Parent> {
     is_valid.then_some(Parent { trace, span, sampled: TraceFlags::new(flags).is_sampled() })
 }
 
-/// The part itself when it is lower-case hexadecimal of this length.
+/// Returns `part` if it is lower-case hexadecimal of this length.
 fn hex(part: &str, length: usize) -> Option<&str> {
     let is_hex = part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_hex.then_some(part)

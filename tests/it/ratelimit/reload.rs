@@ -52,9 +52,9 @@ fn a_hangup_has_the_file_read_again() {
     };
     assert_eq!(limit(&mut service), 5);
     for (text, expected, said) in [
-        (rule(7), 7, "the configuration was read again"),
-        ("[ratelimit".to_owned(), 7, "the former one stays in force"),
-        (rule(9), 9, "the configuration was read again"),
+        (rule(7), 7, "configuration reloaded"),
+        ("[ratelimit".to_owned(), 7, "the previous one stays in effect"),
+        (rule(9), 9, "configuration reloaded"),
     ] {
         fs::write(&file, text).expect("a file");
         let before = service.output().matches(said).count();

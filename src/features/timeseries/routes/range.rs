@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -11,6 +12,7 @@ use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuer
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
@@ -150,7 +152,9 @@ pub(in crate::features::timeseries) async fn export_series(
 ) -> Result<Response, Problem> {
     let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
     let export = timeseries.export(key, &query, form).await?;
-    Ok(([(header::CONTENT_TYPE, media_type(form))], Body::from_stream(export.into_stream())).into_response())
+    let content_type = [(header::CONTENT_TYPE, media_type(form))];
+    // Compression would take longer than reading the samples does.
+    Ok((Extension(Uncompressed), content_type, Body::from_stream(export.into_stream())).into_response())
 }
 
 /// Statistics of a window.

@@ -1,14 +1,14 @@
-//! What came back, as tables for people.
+//! The result as tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::clock::UnixMillis;
+use gridtokenx_redis::clock::UnixMillis;
 
-/// Daily sums and totals of everything that was read back.
+/// Daily sums and totals of the readings that the service returned.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// By day, then by kind: a series' name up to its last colon.
+    /// Sums by day and by kind, which is the name of a series up to its last colon.
     days: BTreeMap<UnixMillis, BTreeMap<String, f64>>,
     totals: Vec<Total>,
 }
@@ -21,7 +21,7 @@ struct Total {
 }
 
 impl Report {
-    /// Adds one series: its sums and counts by day.
+    /// Adds the daily sums and counts of one series.
     pub(super) fn add(&mut self, series: &str, sums: &[(UnixMillis, f64)], counts: &[(UnixMillis, f64)]) {
         let kind = series.rsplit_once(':').map_or(series, |(kind, _)| kind);
         for (day, sum) in sums {
@@ -57,7 +57,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The day in UTC; a time that no calendar has is shown as it is.
+/// The day in UTC; a time outside the calendar is shown as a number.
 fn date(day: UnixMillis) -> String {
     match jiff::Timestamp::from_millisecond(day) {
         Ok(moment) => moment.strftime("%Y-%m-%d").to_string(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meters_of_one_kind_share_a_column_and_have_totals_of_their_own() {
+    fn meters_of_one_kind_share_a_column_and_have_separate_totals() {
         let mut report = Report::default();
         report.add("energy:generation:a", &[(0, 1.0), (86_400_000, 2.0)], &[(0, 4.0), (86_400_000, 4.0)]);
         report.add("energy:generation:b", &[(0, 0.5)], &[(0, 4.0)]);

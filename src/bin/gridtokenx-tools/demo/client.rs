@@ -1,4 +1,4 @@
-//! The service, as an HTTP client sees it.
+//! The HTTP client of the service's time series.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -21,29 +21,30 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{DemoError, Extent, Readings};
-use crate::clock::UnixMillis;
+use crate::root_cause;
+use gridtokenx_redis::clock::UnixMillis;
 
 /// The service's own limit for a streamed request is ten minutes.
 const SEND_LIMIT: Duration = Duration::from_secs(660);
 const READ_LIMIT: Duration = Duration::from_secs(30);
-/// How much CSV goes out in one piece, bytes: many rows to a write, and little memory.
+/// Size of one piece of CSV, bytes: many rows per write, and little memory.
 const PIECE: usize = 64 << 10;
 const DAY_MS: UnixMillis = 86_400_000;
 
-/// What may stand in a path segment and in a query as it is.
+/// The characters that a path segment and a query may contain unescaped.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// A running service and the credential for it.
+/// A running service, and the credential to call it with.
 pub(super) struct Service {
     client: Client<HttpsConnector<HttpConnector>, Body>,
     base: String,
     api_key: Option<HeaderValue>,
 }
 
-/// One page of `GET /timeseries/{key}/range`; fields that the demonstration does not use are passed over.
+/// One page of `GET /timeseries/{key}/range`, without the fields that the demo does not use.
 #[derive(Deserialize)]
 struct Page {
     samples: Vec<Sample>,
@@ -61,21 +62,22 @@ impl Service {
         let address = |reason: String| DemoError::Address { url: base.to_owned(), reason };
         let uri: Uri = base.parse().map_err(|error: InvalidUri| address(error.to_string()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(address("it starts with http:// or https://".to_owned()));
+            return Err(address("it must start with http:// or https://".to_owned()));
         }
         let api_key = api_key.map(HeaderValue::try_from).transpose();
         let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| address(error.to_string()))?;
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build()),
             base: base.trim_end_matches('/').to_owned(),
-            api_key: api_key.map_err(|_| address("the key has characters that no key has".to_owned()))?,
+            api_key: api_key
+                .map_err(|_| address("the API key contains characters that are not allowed in a header".to_owned()))?,
         })
     }
 
-    /// Streams readings as CSV; the service's answer.
+    /// Streams readings as CSV and returns the service's answer.
     pub(super) async fn send(&self, readings: Readings, bar: &ProgressBar) -> Result<String, DemoError> {
         let bar = bar.clone();
-        // Reading the file between two writes blocks this thread, which has nothing else to do.
+        // Reading the file blocks this thread, which has nothing else to do.
         let pieces = stream::iter(csv(readings)).map(move |piece| {
             let (text, rows) = piece?;
             bar.inc(rows);
@@ -86,7 +88,7 @@ impl Service {
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }
 
-    /// One value per day, as (start of the day, value): the days that the extent touches, in UTC.
+    /// One value for each UTC day of the extent, as (start of the day, value).
     pub(super) async fn daily(
         &self,
         series: &str,
@@ -132,7 +134,7 @@ impl Service {
             .map_err(|error| DemoError::Address { url: self.base.clone(), reason: error.to_string() })?;
         let unreachable = |error: &(dyn Error + 'static)| DemoError::Unreachable {
             url: self.base.clone(),
-            reason: innermost(error).to_string(),
+            reason: root_cause(error).to_string(),
         };
         let exchange = async {
             let response = self.client.request(prepared).await.map_err(|error| unreachable(&error))?;
@@ -153,7 +155,7 @@ fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// CSV in pieces of about [`PIECE`] bytes, each with its number of rows; the header goes first.
+/// Pieces of CSV of about [`PIECE`] bytes, each with its number of rows; the first one starts with the header.
 fn csv(mut readings: Readings) -> impl Iterator<Item = Result<(String, u64), BoxError>> + Send {
     let mut header = Some("series,timestamp,value\n");
     std::iter::from_fn(move || {
@@ -162,7 +164,7 @@ fn csv(mut readings: Readings) -> impl Iterator<Item = Result<(String, u64), Box
         while text.len() < PIECE {
             match readings.next() {
                 Some(Ok(reading)) => {
-                    // The shortest text that reads back as the same number. Writing to a String cannot fail.
+                    // The shortest text that parses to the same number. Writing to a String cannot fail.
                     let _ = writeln!(text, "{},{},{}", reading.series, reading.timestamp, reading.value);
                     rows += 1;
                 }
@@ -172,11 +174,6 @@ fn csv(mut readings: Readings) -> impl Iterator<Item = Result<(String, u64), Box
         }
         (!text.is_empty()).then_some(Ok((text, rows)))
     })
-}
-
-/// The client wraps the system's words in its own, which say less.
-fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    error.source().map_or(error, innermost)
 }
 
 #[cfg(test)]
@@ -189,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_goes_out_in_pieces_that_join_to_one_text() {
+    fn pieces_of_csv_join_to_one_text() {
         let pieces: Vec<(String, u64)> = csv(readings(10_000)).collect::<Result<_, _>>().expect("no broken reading");
         assert!(pieces.len() > 1 && pieces.iter().all(|(text, _)| text.len() < PIECE + 100));
         assert_eq!(pieces.iter().map(|(_, rows)| rows).sum::<u64>(), 10_000);

@@ -1,4 +1,4 @@
-//! What there is to see of this machine.
+//! The metrics of this machine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sysinfo::{Disks, Networks, System};
 
-use crate::clock::UnixMillis;
+use gridtokenx_redis::clock::UnixMillis;
 
-/// Between two looks at the processors must be at least as long.
+/// The shortest time between two readings of processor load.
 pub(super) const SHORTEST_INTERVAL: Duration = sysinfo::MINIMUM_CPU_UPDATE_INTERVAL;
 
 pub(super) struct Machine {
@@ -24,7 +24,7 @@ impl Machine {
         Self { system, disks: Disks::new_with_refreshed_list(), networks: Networks::new_with_refreshed_list() }
     }
 
-    /// A sample in the service's form.
+    /// A sample as the service expects it.
     pub(super) fn sample(&mut self, now: UnixMillis) -> Value {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
@@ -34,7 +34,7 @@ impl Machine {
         json!({
             "timestamp": now,
             "cpu": {
-                // Rounding may show a little more than everything.
+                // Rounding errors may exceed 100 %.
                 "usage": f64::from(self.system.global_cpu_usage()).clamp(0.0, 100.0),
                 "cores": self.system.cpus().len(),
                 "loadAvg": [load.one, load.five, load.fifteen],
@@ -45,7 +45,7 @@ impl Machine {
         })
     }
 
-    /// All disks together; one that is mounted several times counts once.
+    /// The sum of all disks; a disk that is mounted several times counts once.
     fn disk(&self) -> Value {
         let mut seen = BTreeSet::new();
         let (mut total, mut available) = (0, 0);
@@ -56,7 +56,7 @@ impl Machine {
         space(total, total.saturating_sub(available))
     }
 
-    /// All interfaces together.
+    /// The sum of all interfaces.
     fn network(&self) -> Value {
         let sum = |of: fn(&sysinfo::NetworkData) -> u64| self.networks.values().map(of).sum::<u64>();
         json!({

@@ -1,6 +1,4 @@
-//! The service, as an agent sees it.
-
-use std::error::Error;
+//! The client of the service's host metrics.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,9 +11,10 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{AgentError, PATIENCE};
+use super::{AgentError, TIMEOUT};
+use crate::root_cause;
 
-/// A running service, and the way to this machine's samples in it.
+/// A running service, and the address of this machine's samples.
 pub(super) struct Service {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: Uri,
@@ -30,14 +29,15 @@ impl Service {
             .parse()
             .map_err(|error: hyper::http::uri::InvalidUri| address(error.to_string()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(address("it starts with http:// or https://".to_owned()));
+            return Err(address("it must start with http:// or https://".to_owned()));
         }
         let api_key = api_key.map(HeaderValue::try_from).transpose();
         let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| address(error.to_string()))?;
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build()),
             uri,
-            api_key: api_key.map_err(|_| address("the key has characters that no key has".to_owned()))?,
+            api_key: api_key
+                .map_err(|_| address("the API key contains characters that are not allowed in a header".to_owned()))?,
         })
     }
 
@@ -55,7 +55,7 @@ impl Service {
         let body = serde_json::to_vec(samples).map_err(|error| unreachable(&error))?;
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(&error))?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| unreachable(innermost(&error)))?;
+            let response = self.client.request(request).await.map_err(|error| unreachable(root_cause(&error)))?;
             let status = response.status();
             let body = response.into_body().collect().await.map_err(|error| unreachable(&error))?.to_bytes();
             match status.as_u16() {
@@ -64,11 +64,8 @@ impl Service {
                 status => Err(AgentError::Refused { status, body: String::from_utf8_lossy(&body).into_owned() }),
             }
         };
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(unreachable(&"no answer in time")))
+        tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))))
     }
-}
-
-/// The client wraps the system's words in its own, which say less.
-fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    error.source().map_or(error, innermost)
 }

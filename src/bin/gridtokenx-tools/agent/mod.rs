@@ -1,7 +1,7 @@
-//! `agent`: an example of an agent. It sends what it sees of this machine to a running service, at a steady pace.
+//! `agent`: an example agent that sends the metrics of this machine to a running service at a regular interval.
 //!
-//! It does what every agent should: its samples carry timestamps, and what could not be sent is sent with the next one.
-//! The service stores a sample once however often it comes.
+//! It does what every agent should do: its samples carry timestamps, and samples that could not be sent are sent again
+//! with the next one. The service stores a sample once, however often it receives it.
 
 mod client;
 mod machine;
@@ -13,60 +13,61 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::refuse;
-use crate::clock::Clock;
-use crate::config::value::Span;
-use crate::lifecycle::exit_code;
+use crate::fail;
 use client::Service;
+use gridtokenx_redis::clock::Clock;
+use gridtokenx_redis::config::value::Span;
+use gridtokenx_redis::lifecycle::exit_code;
 use machine::Machine;
 
-/// Samples that wait while the service is away: an hour and more at one every 5 s. It is also what one request may have.
+/// Samples that are kept while the service is unavailable: more than an hour at one every 5 s. A request may contain as
+/// many.
 const BACKLOG: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where the service is.
+    /// The address of the service.
     #[arg(long, default_value = "http://127.0.0.1:4040")]
     url: String,
     /// The name under which this machine reports.
     #[arg(long)]
     host: String,
-    /// How often, such as `5s`; at least 200ms, below which processor load cannot be told.
+    /// The time between two samples, such as `5s`; at least 200ms, the shortest time over which load can be measured.
     #[arg(long, default_value = "5s")]
     interval: Span,
-    /// End after so many samples.
+    /// Exit after this many samples.
     #[arg(long)]
     count: Option<u64>,
-    /// A key with the scope `hosts:write`, if the service asks for one.
+    /// An API key with the scope `hosts:write`, if the service requires one.
     #[arg(long, env = "GTX_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
 
-/// Why the agent ends early.
+/// Why samples were not sent.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
-    #[error("`{url}` is not an address of a service: {reason}")]
+    #[error("`{url}` is not the address of a service: {reason}")]
     Address { url: String, reason: String },
     #[error("{url} cannot be reached: {reason}")]
     Unreachable { url: String, reason: String },
-    /// The service understood, and does not want it: sending it again would not help.
-    #[error("the samples were answered {status}: {body}")]
+    /// The service rejected the samples; sending them again would not help.
+    #[error("the service answered {status}: {body}")]
     Refused { status: u16, body: String },
-    #[error("the service answered {status}; the samples wait")]
+    #[error("the service answered {status}")]
     Later { status: u16 },
 }
 
 pub(super) fn run(options: &Options) -> ExitCode {
     if options.interval.duration() < machine::SHORTEST_INTERVAL {
-        return refuse(exit_code::CONFIG, &"--interval must be at least 200ms");
+        return fail(exit_code::CONFIG, &"--interval must be at least 200ms");
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
     match runtime.block_on(report(options)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(exit_code::FAILURE, &error),
+        Err(error) => fail(exit_code::FAILURE, &error),
     }
 }
 
@@ -75,7 +76,7 @@ async fn report(options: &Options) -> Result<(), AgentError> {
     let mut machine = Machine::new();
     let mut backlog: VecDeque<Value> = VecDeque::new();
     let mut rounds = tokio::time::interval(options.interval.duration());
-    // The first tick comes at once, and load is told from two looks.
+    // The first tick is immediate, and measuring load takes an interval.
     rounds.tick().await;
     let mut sent = 0;
     while options.count.is_none_or(|count| sent < count) {
@@ -91,11 +92,13 @@ async fn report(options: &Options) -> Result<(), AgentError> {
                 backlog.clear();
             }
             Err(refused @ AgentError::Refused { .. }) => return Err(refused),
-            Err(error) => eprintln!("gridtokenx-redis: {error}; {} samples wait", backlog.len()),
+            Err(error) => {
+                eprintln!("gridtokenx-tools: {error}; {} samples are kept for the next attempt", backlog.len())
+            }
         }
     }
     Ok(())
 }
 
-/// Longer than the service takes for any answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than the service takes to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,10 +1,10 @@
-//! A month of meters that do not exist: the same readings for the same seed, in whatever order they are asked for.
+//! Simulated meters. A reading depends only on the seed, the meter and the time, not on the order of generation.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
 
 use super::Reading;
-use crate::clock::UnixMillis;
+use gridtokenx_redis::clock::UnixMillis;
 
 /// 2026-06-01T00:00:00Z.
 const START: UnixMillis = 1_780_272_000_000;
@@ -14,7 +14,7 @@ const STEPS_PER_DAY: u32 = 96;
 const DAWN_HOUR: f64 = 6.0;
 const DUSK_HOUR: f64 = 18.0;
 
-/// Households with a roof each.
+/// Households with solar panels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Simulation {
     pub meters: u32,
@@ -22,7 +22,7 @@ pub(super) struct Simulation {
     pub seed: u64,
 }
 
-/// What a random number is for; each use has a sequence of its own.
+/// The use of a random number; each use has its own sequence.
 #[derive(Clone, Copy)]
 enum Draw {
     PeakPower = 1,
@@ -33,7 +33,7 @@ enum Draw {
 }
 
 impl Simulation {
-    /// Meter after meter, first what it consumed, then what it generated, in order of time.
+    /// The consumption and then the generation of every meter, in order of time.
     pub(super) fn readings(&self) -> impl Iterator<Item = Reading> + Send + use<> {
         let simulation = *self;
         (1..=self.meters).flat_map(move |meter| {
@@ -56,8 +56,8 @@ impl Simulation {
         })
     }
 
-    /// Kilowatt-hours that a roof of 3 to 8 kW gives in a quarter of an hour: half a sine from dawn to dusk, dimmed by
-    /// the day's weather and by passing clouds; exactly zero at night.
+    /// Kilowatt-hours that panels of 3 to 8 kW generate in a quarter of an hour: half a sine wave from dawn to dusk,
+    /// reduced by the day's weather and by passing clouds; exactly zero at night.
     fn generated_kwh(&self, meter: u32, step: u32) -> f64 {
         let hour = hour_of(step);
         if !(DAWN_HOUR..DUSK_HOUR).contains(&hour) {
@@ -65,13 +65,13 @@ impl Simulation {
         }
         let height = (PI * (hour - DAWN_HOUR) / (DUSK_HOUR - DAWN_HOUR)).sin();
         let peak_kw = 3.0 + 5.0 * self.draw(Draw::PeakPower, meter, 0);
-        // All roofs share the weather of their day.
+        // The weather of a day is the same for all households.
         let weather = 0.35 + 0.65 * self.draw(Draw::Weather, 0, step / STEPS_PER_DAY);
         let cloud = 0.8 + 0.2 * self.draw(Draw::Cloud, meter, step);
         0.25 * peak_kw * height * weather * cloud
     }
 
-    /// Kilowatt-hours that a household uses in a quarter of an hour: a base, a morning and a higher evening peak.
+    /// Kilowatt-hours that a household uses in a quarter of an hour: a base load, a morning peak and a higher evening peak.
     fn consumed_kwh(&self, meter: u32, step: u32) -> f64 {
         let hour = hour_of(step);
         let peak = |at: f64, width: f64| (-((hour - at) / width).powi(2)).exp();
@@ -81,20 +81,20 @@ impl Simulation {
         0.25 * load_kw * household * appliances
     }
 
-    /// A number in 0.0..1.0 that depends on nothing but its arguments and the seed.
+    /// A number in 0.0..1.0 that depends only on the arguments and the seed.
     fn draw(&self, purpose: Draw, meter: u32, step: u32) -> f64 {
-        let place = u64::from(meter) << 32 | u64::from(step);
-        let mixed = split_mix(split_mix(self.seed ^ (purpose as u64) << 56) ^ place);
+        let position = u64::from(meter) << 32 | u64::from(step);
+        let mixed = split_mix(split_mix(self.seed ^ (purpose as u64) << 56) ^ position);
         f64::from(u32::try_from(mixed >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
     }
 }
 
-/// The hour of the day in the middle of a step.
+/// The hour of the day at the middle of a step.
 fn hour_of(step: u32) -> f64 {
     (f64::from(step % STEPS_PER_DAY) + 0.5) / 4.0
 }
 
-/// Meters count watt-hours.
+/// Rounds to watt-hours, which is what meters count.
 fn whole_watt_hours(kwh: f64) -> f64 {
     (kwh * 1_000.0).round() / 1_000.0
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_readings_and_another_gives_others() {
+    fn readings_depend_on_the_seed() {
         assert_eq!(simulate(42), simulate(42));
         assert_ne!(simulate(42), simulate(43));
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn households_stay_within_what_households_do() {
+    fn daily_totals_are_plausible_for_households() {
         let month = Simulation { meters: 20, days: 30, seed: 7 };
         for kind in ["consumption", "generation"] {
             let total: f64 =

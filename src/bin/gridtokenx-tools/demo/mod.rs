@@ -1,7 +1,7 @@
 //! `demo`: loads meter readings into a running service over HTTP and reads daily sums back.
 //!
-//! It is a client like any other: what it does, any service of the platform can do with an HTTP library. Readings are
-//! streamed, so a file of any size needs no more memory than a piece of it.
+//! It is a client like any other: every service of the platform can do the same with an HTTP library. It streams the
+//! readings, so its memory does not grow with the file.
 
 mod client;
 mod file;
@@ -16,38 +16,38 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::refuse;
-use crate::clock::UnixMillis;
-use crate::config::Config;
-use crate::config::http::HttpConfig;
-use crate::lifecycle::exit_code;
+use crate::fail;
 use client::Service;
 use file::CsvFile;
+use gridtokenx_redis::clock::UnixMillis;
+use gridtokenx_redis::config::Config;
+use gridtokenx_redis::config::http::HttpConfig;
+use gridtokenx_redis::lifecycle::exit_code;
 use report::Report;
 use simulation::Simulation;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where the service is; by default where this machine's configuration says it listens.
+    /// The address of the service; by default the one in this machine's configuration.
     #[arg(long)]
     url: Option<String>,
-    /// A key with the scopes `timeseries:read` and `timeseries:write`, if the service asks for one.
+    /// An API key with the scopes `timeseries:read` and `timeseries:write`, if the service requires one.
     #[arg(long, env = "GTX_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     /// A CSV file with the columns `series,timestamp,value`, or `local_time,consumption_kwh,generation_kwh` of one
-    /// meter, whose wall-clock times are taken as UTC. Without it readings are simulated.
+    /// meter, whose local times are taken as UTC. Without a file the readings are simulated.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The meter whose readings a file of the second form holds.
+    /// The meter of a file in the second format.
     #[arg(long, default_value = "household-1", value_parser = file::check_series_name)]
     meter: String,
-    /// Simulated meters.
+    /// The number of simulated meters.
     #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     meters: u32,
-    /// Simulated days, from 2026-06-01 on, in steps of 15 minutes.
+    /// The number of simulated days, from 2026-06-01, in steps of 15 minutes.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_660))]
     days: u32,
-    /// The same seed gives the same readings.
+    /// The seed of the simulation; equal seeds give equal readings.
     #[arg(long, default_value_t = 42)]
     seed: u64,
 }
@@ -62,22 +62,22 @@ struct Reading {
 
 type Readings = Box<dyn Iterator<Item = Result<Reading, DemoError>> + Send>;
 
-/// Why the demonstration ended early.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error("{file}: {reason}")]
     File { file: String, reason: String },
     #[error("{file}, line {line}: {reason}")]
     Row { file: String, line: u64, reason: String },
-    #[error("`{url}` is not an address of a service: {reason}")]
+    #[error("`{url}` is not the address of a service: {reason}")]
     Address { url: String, reason: String },
     #[error("{url} cannot be reached: {reason}; is the service running (`make run`)?")]
     Unreachable { url: String, reason: String },
-    #[error("{request} did not end within {seconds} s")]
+    #[error("{request} took longer than {seconds} s")]
     TooSlow { request: String, seconds: u64 },
     #[error("{request} was answered {status}: {body}")]
     Refused { request: String, status: u16, body: String },
-    #[error("{request} was answered in a form that is not understood: {reason}")]
+    #[error("the answer to {request} is not valid: {reason}")]
     Answer { request: String, reason: String },
     #[error("{sent} readings were sent to `{series}`, but only {stored} came back")]
     Missing { series: String, sent: u32, stored: f64 },
@@ -97,18 +97,18 @@ pub(super) fn run(config: &Config, options: &Options) -> ExitCode {
     let base = match (&options.url, config.section::<HttpConfig>()) {
         (Some(url), _) => url.clone(),
         (None, Ok(http)) => http.local_url(),
-        (None, Err(error)) => return refuse(exit_code::CONFIG, &error),
+        (None, Err(error)) => return fail(exit_code::CONFIG, &error),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(exit_code::FAILURE, &error),
+        Err(error) => return fail(exit_code::FAILURE, &error),
     };
     match runtime.block_on(demonstrate(&base, options)) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS
         }
-        Err(error) => refuse(error.exit_code(), &error),
+        Err(error) => fail(error.exit_code(), &error),
     }
 }
 
@@ -136,14 +136,14 @@ async fn demonstrate(base: &str, options: &Options) -> Result<Report, DemoError>
 
 fn progress(readings: u64) -> ProgressBar {
     let bar = ProgressBar::new(readings);
-    // A malformed template would be a mistake in source; the default style would still show the progress.
+    // The template is a constant; if it were malformed, the default style would still show the progress.
     match ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} readings, {per_sec}, {eta} left") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
 }
 
-/// Where readings come from; read twice, once to survey and once to send.
+/// The source of the readings. It is read twice: to survey them and to send them.
 enum Source {
     File(CsvFile),
     Simulation(Simulation),
@@ -165,13 +165,13 @@ impl Source {
     }
 }
 
-/// What is about to be sent, so that a malformed file is refused before anything is stored.
+/// The extent of every series, so that a malformed file is rejected before anything is stored.
 #[derive(Debug, Default)]
 struct Survey {
     series: BTreeMap<Arc<str>, Extent>,
 }
 
-/// The part of a series that is sent.
+/// The readings of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent {
     from: UnixMillis,

@@ -1,4 +1,4 @@
-//! Readings from a CSV file, in one of two forms that its header tells apart.
+//! Readings from a CSV file in one of two formats; the header says which.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,14 +9,14 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::{DemoError, Reading, Readings};
-use crate::clock::UnixMillis;
+use gridtokenx_redis::clock::UnixMillis;
 
-/// Any series, one reading a row; the timestamp is Unix milliseconds or RFC 3339.
+/// Any series, one reading per row; the timestamp is Unix milliseconds or RFC 3339.
 const BY_SERIES: &str = "series,timestamp,value";
-/// One meter, both directions in a row; the time is a wall clock's.
+/// One meter, consumption and generation in one row; the time is local.
 const BY_METER: &str = "local_time,consumption_kwh,generation_kwh";
 
-/// A file of readings; opened anew for each pass.
+/// A file of readings; every pass opens it again.
 #[derive(Debug)]
 pub(super) struct CsvFile {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl CsvFile {
         Self { path: path.to_owned(), meter: meter.to_owned() }
     }
 
-    /// Every reading of the file, in its order.
+    /// Every reading in the order of the file.
     pub(super) fn readings(&self) -> Result<Readings, DemoError> {
         let name = self.path.display().to_string();
         let file = File::open(&self.path)
@@ -43,11 +43,11 @@ impl CsvFile {
     }
 }
 
-/// A name that needs no quotes in CSV.
+/// Checks that a name needs no quotes in CSV.
 pub(super) fn check_series_name(name: &str) -> Result<String, String> {
     let needs_quotes = |c: char| matches!(c, ',' | '"') || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.contains(needs_quotes) {
-        return Err("a name must not be empty and has no commas, quotes, spaces or control characters".to_owned());
+        return Err("a name must not be empty or contain commas, quotes, spaces or control characters".to_owned());
     }
     Ok(name.to_owned())
 }
@@ -70,7 +70,7 @@ fn read(text: impl BufRead + Send + 'static, file: String, meter: &str) -> Resul
             generation: format!("energy:generation:{meter}").into(),
         },
         other => {
-            let reason = format!("the header is `{other}`; `{BY_SERIES}` or `{BY_METER}` is expected");
+            let reason = format!("the header must be `{BY_SERIES}` or `{BY_METER}`, got `{other}`");
             return Err(DemoError::Row { file, line: 1, reason });
         }
     };
@@ -92,7 +92,7 @@ impl Form {
     fn parse(&self, row: &str) -> Result<Vec<Reading>, String> {
         let fields: Vec<&str> = row.split(',').collect();
         let [first, second, third] = fields[..] else {
-            return Err(format!("{} columns instead of 3", fields.len()));
+            return Err(format!("a row must have 3 columns, got {}", fields.len()));
         };
         match self {
             Self::BySeries => {
@@ -108,7 +108,7 @@ impl Form {
     }
 }
 
-/// A wall-clock time taken as UTC: a real zone would drop an hour in spring and fold two onto one in autumn.
+/// A local time taken as UTC: a real time zone would skip an hour in spring and repeat one in autumn.
 fn wall_clock_as_utc(text: &str) -> Result<UnixMillis, String> {
     let time: DateTime = text.parse().map_err(|_| format!("`{text}` is not a time such as 2011-07-01T00:30:00"))?;
     let zoned = time.to_zoned(TimeZone::UTC).map_err(|error| format!("`{text}`: {error}"))?;

@@ -1,0 +1,57 @@
+//! Example clients of the service: `demo` loads meter readings, `agent` reports the metrics of this machine.
+//!
+//! They are a binary of their own so that the service does not contain what only they need.
+
+mod agent;
+mod demo;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gridtokenx_redis::config::{Config, env};
+use gridtokenx_redis::lifecycle::exit_code;
+
+/// Example clients of the GridTokenX Redis service.
+#[derive(Debug, Parser)]
+#[command(name = "gridtokenx-tools", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load readings into a running service and read their daily sums back.
+    Demo {
+        /// The configuration file of the service on this machine; it says where the service listens.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        options: demo::Options,
+    },
+    /// Send the metrics of this machine to a running service at a regular interval.
+    Agent(agent::Options),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Agent(options) => agent::run(&options),
+        Command::Demo { config, options } => match Config::load(config.as_deref(), env::variables()) {
+            Ok(config) => demo::run(&config, &options),
+            Err(error) => fail(exit_code::CONFIG, &error),
+        },
+    }
+}
+
+/// Prints why a command failed.
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("gridtokenx-tools: {error}");
+    ExitCode::from(code)
+}
+
+/// The cause at the bottom: HTTP clients wrap the system's error in their own, which say less.
+fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.source().map_or(error, root_cause)
+}

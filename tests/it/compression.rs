@@ -1,0 +1,205 @@
+//! Compressed answers and compressed request bodies.
+
+use std::io::Write;
+
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use axum::http::Method;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::support::{Reply, TestApp};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+async fn decoded(reply: &Reply) -> Vec<u8> {
+    let body = std::io::Cursor::new(reply.body.to_vec());
+    let mut decoder: Box<dyn AsyncRead + Unpin> = match reply.header("content-encoding") {
+        Some("gzip") => Box::new(GzipDecoder::new(body)),
+        Some("br") => Box::new(BrotliDecoder::new(body)),
+        Some("zstd") => Box::new(ZstdDecoder::new(body)),
+        None => Box::new(body),
+        Some(other) => panic!("{other}"),
+    };
+    let mut bytes = Vec::new();
+    decoder.read_to_end(&mut bytes).await.expect("the coding that the header names");
+    bytes
+}
+
+async fn get(app: &TestApp, path: &str, accept_encoding: &str) -> Reply {
+    app.send(Method::GET, path, &[("accept-encoding", accept_encoding)], "").await
+}
+
+/// Text of `length` bytes, which is stored under `/cache/text`.
+async fn store(app: &TestApp, length: usize) -> String {
+    let text: String = (0..length).map(|at| char::from(b'a' + u8::try_from(at * at % 26).expect("small"))).collect();
+    app.send(Method::PUT, "/cache/text", &[("content-type", "text/plain")], text.clone()).await.expect(201);
+    text
+}
+
+#[tokio::test]
+async fn answers_are_compressed_with_a_coding_that_the_client_accepts() {
+    let app = TestApp::spawn().await;
+    let text = store(&app, 10_000).await;
+    for (accepted, coding) in [
+        ("gzip", Some("gzip")),
+        ("br", Some("br")),
+        ("zstd", Some("zstd")),
+        ("gzip;q=0.5, zstd;q=0.9", Some("zstd")),
+        ("gzip;q=0, br", Some("br")),
+        ("identity", None),
+        ("snappy", None),
+        ("", None),
+    ] {
+        let reply = get(&app, "/cache/text", accepted).await.expect(200);
+        assert_eq!(reply.header("content-encoding"), coding, "{accepted}");
+        assert_eq!(reply.header("content-type"), Some("text/plain"), "{accepted}");
+        assert_eq!(decoded(&reply).await, text.as_bytes(), "{accepted}");
+        if coding.is_some() {
+            assert_eq!(reply.header("vary"), Some("accept-encoding"), "{accepted}");
+            assert_eq!(reply.header("content-length"), None, "{accepted}");
+            assert!(reply.body.len() < text.len(), "{accepted}: {} bytes", reply.body.len());
+        }
+    }
+    let plain = app.get("/cache/text").await.expect(200);
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, None));
+}
+
+#[tokio::test]
+async fn answers_below_one_kibibyte_are_not_compressed() {
+    let app = TestApp::spawn().await;
+    for (length, coding) in [(1_023, None), (1_024, Some("gzip"))] {
+        app.delete("/cache/text").await;
+        store(&app, length).await;
+        let reply = get(&app, "/cache/text", "gzip").await.expect(200);
+        assert_eq!(reply.header("content-encoding"), coding, "{length}");
+    }
+    app.delete("/cache/text").await;
+    let problem = get(&app, "/cache/text", "gzip").await;
+    problem.expect_problem(404, "cache-miss");
+    assert_eq!(problem.header("content-encoding"), None);
+}
+
+#[tokio::test]
+async fn images_and_exports_are_not_compressed() {
+    let app = TestApp::spawn().await;
+    app.send(Method::PUT, "/cache/image", &[("content-type", "image/png")], vec![0; 4_096]).await.expect(201);
+    assert_eq!(get(&app, "/cache/image", "gzip").await.expect(200).header("content-encoding"), None);
+    let lines: String =
+        (1..=1_000).map(|at| format!("{{\"series\":\"a\",\"timestamp\":{at},\"value\":{at}}}\n")).collect();
+    let ndjson = [("content-type", "application/x-ndjson")];
+    app.put("/timeseries/a", serde_json::json!({})).await;
+    app.send(Method::POST, "/timeseries/samples", &ndjson, lines).await.expect(200);
+    let export = get(&app, "/timeseries/a/export?from=0", "gzip").await.expect(200);
+    assert_eq!(export.header("content-encoding"), None);
+    assert!(export.body.len() > 1_024, "{}", export.text());
+}
+
+#[tokio::test]
+async fn an_answer_is_given_even_if_the_client_accepts_no_coding() {
+    let app = TestApp::spawn().await;
+    let headers = [("accept-encoding", "identity;q=0, *;q=0"), ("content-type", "text/plain")];
+    app.send(Method::PUT, "/cache/a", &headers, "x").await.expect(201);
+    assert_eq!(app.send(Method::GET, "/cache/a", &headers[..1], "").await.expect(200).text(), "x");
+}
+
+#[tokio::test]
+async fn the_etag_of_a_compressed_answer_is_valid_in_conditional_requests() {
+    let app = TestApp::spawn().await;
+    store(&app, 10_000).await;
+    let compressed = get(&app, "/cache/text", "gzip").await.expect(200);
+    let etag = compressed.header("etag").expect("an ETag").to_owned();
+    assert_eq!(app.get("/cache/text").await.expect(200).header("etag"), Some(etag.as_str()));
+    for coding in ["gzip", "br", "identity"] {
+        let headers = [("if-none-match", etag.as_str()), ("accept-encoding", coding)];
+        let unchanged = app.send(Method::GET, "/cache/text", &headers, "").await.expect(304);
+        assert_eq!(unchanged.header("vary"), Some("accept-encoding"));
+        assert_eq!(unchanged.header("content-encoding"), None);
+        assert!(unchanged.body.is_empty());
+    }
+    let headers = [("if-match", etag.as_str()), ("accept-encoding", "gzip"), ("content-type", "text/plain")];
+    let written = app.send(Method::PUT, "/cache/text", &headers, "new").await;
+    assert!(written.status.is_success(), "{}", written.text());
+    app.send(Method::PUT, "/cache/text", &headers, "newer").await.expect_problem(412, "precondition-failed");
+}
+
+#[tokio::test]
+async fn a_request_body_may_be_compressed_with_gzip() {
+    let app = TestApp::spawn().await;
+    let text = "a value ".repeat(1_000);
+    for coding in ["gzip", "GZIP"] {
+        let headers = [("content-encoding", coding), ("content-type", "text/plain")];
+        let written = app.send(Method::PUT, "/cache/text", &headers, gzip(text.as_bytes())).await;
+        assert!(written.status.is_success(), "{}", written.text());
+        assert_eq!(app.get("/cache/text").await.expect(200).text(), text);
+        app.delete("/cache/text").await.expect(204);
+    }
+    // Two gzip members after each other are one body.
+    let members = [gzip(b"one "), gzip(b"two")].concat();
+    app.send(Method::PUT, "/cache/text", &[("content-encoding", "gzip")], members).await.expect(201);
+    assert_eq!(app.get("/cache/text").await.expect(200).text(), "one two");
+    let identity = [("content-encoding", "identity"), ("content-type", "application/json")];
+    app.send(Method::PUT, "/json/a", &identity, "{}").await.expect(201);
+}
+
+#[tokio::test]
+async fn limits_apply_to_the_decompressed_body() {
+    let app = TestApp::spawn().await;
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 100_000, "{}", bomb.len());
+    let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
+    for path in ["/json/a", "/cache/a"] {
+        app.send(Method::PUT, path, &headers, bomb.clone()).await.expect_problem(413, "body-too-large");
+    }
+    app.send(Method::POST, "/timeseries/samples", &headers, bomb).await.expect_problem(413, "body-too-large");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_decompress_is_refused() {
+    let app = TestApp::spawn().await;
+    let whole = gzip(br#"{"a":"some text that is long enough"}"#);
+    let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
+    for bad in [b"{}".to_vec(), whole[..whole.len() - 3].to_vec(), whole[..5].to_vec()] {
+        app.send(Method::PUT, "/json/a", &headers, bad).await.expect_problem(400, "body-incomplete");
+    }
+    for coding in ["br", "zstd", "deflate", "gzip, gzip", "nonsense"] {
+        let headers = [("content-encoding", coding), ("content-type", "application/json")];
+        let refused = app.send(Method::PUT, "/json/a", &headers, "{}").await;
+        let problem = refused.expect_problem(415, "unsupported-media-type");
+        assert!(problem["detail"].as_str().expect("a detail").contains(coding), "{problem}");
+        assert_eq!(refused.header("accept-encoding"), Some("gzip"));
+    }
+    app.get("/json/a").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_compressed_repeat_of_a_request_is_the_same_request() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let key =
+        [("idempotency-key", "k-1"), ("x-api-key", crate::support::ADMIN_KEY), ("content-type", "application/json")];
+    let body = r#"{"by":1}"#;
+    let first = app.send(Method::POST, "/cache/n/increment", &key, body).await.expect(200);
+    let compressed = [key.as_slice(), &[("content-encoding", "gzip")]].concat();
+    let repeat = app.send(Method::POST, "/cache/n/increment", &compressed, gzip(body.as_bytes())).await.expect(200);
+    assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeat.body, first.body);
+}
+
+#[tokio::test]
+async fn swagger_ui_is_served_compressed_or_not() {
+    let app = TestApp::spawn().await;
+    let path = "/swagger-ui/swagger-ui-bundle.js";
+    let plain = app.get(path).await.expect(200);
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept-encoding")));
+    for coding in ["gzip", "br", "zstd", "br, gzip;q=0.5"] {
+        let reply = get(&app, path, coding).await.expect(200);
+        assert!(reply.header("content-encoding").is_some() && reply.body.len() < plain.body.len() / 2, "{coding}");
+        assert_eq!(reply.header("vary"), Some("accept-encoding"), "{coding}");
+        assert!(decoded(&reply).await == plain.body, "{coding}");
+    }
+    app.get("/swagger-ui/none.js").await.expect_problem(404, "not-found");
+}
