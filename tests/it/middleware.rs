@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use axum::routing::{get, post};
-use gridtokenx_redis::app::{behind_middleware, problem_kinds};
+use gridtokenx_redis::app::{HttpService, behind_middleware, problem_kinds};
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::{Json, Path, Query, RawBody};
 use gridtokenx_redis::http::reply::NoContent;
@@ -27,7 +27,7 @@ struct Order {
 /// Routes that take every kind of input, and some that misbehave, behind the edge.
 struct Gate {
     app: TestApp,
-    router: Router,
+    service: HttpService,
     go_on: Arc<Notify>,
 }
 
@@ -57,11 +57,11 @@ impl Gate {
         let writes = ["/orders", "/raw", "/panic", "/wait"].map(|path| Access::public("POST", path));
         let rows = rows.into_iter().chain(writes).collect();
         let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
-        Self { app, router: guarded, go_on }
+        Self { app, service: guarded, go_on }
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
-        Reply::from(&self.router, method, path, headers, body).await
+        Reply::from(&self.service, method, path, headers, body).await
     }
 
     async fn get(&self, path: &str) -> Reply {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
 };
@@ -32,7 +32,7 @@ impl RequestTraces {
     }
 
     /// A span for a sampled request: a `traceparent` decides by its flag, else `telemetry.sample_ratio` does.
-    pub fn start(&self, request: &Request, route: Option<&'static str>, id: &HeaderValue) -> Option<RequestSpan> {
+    pub fn start(&self, request: &Request, route: Option<&'static str>, id: &str) -> Option<RequestSpan> {
         let Sampling { tracer, ratio } = self.0.as_ref()?;
         let parent = request.headers().get("traceparent").and_then(traceparent::parse);
         let sampled = parent.map_or_else(|| random_fraction() < *ratio, |parent| parent.sampled);
@@ -51,14 +51,14 @@ impl RequestSpan {
         parent: Option<Parent>,
         request: &Request,
         route: Option<&'static str>,
-        id: &HeaderValue,
+        id: &str,
     ) -> Self {
         let method = method_name(request.method());
         let mut attributes = vec![
             KeyValue::new("http.request.method", method),
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("url.path", request.uri().path().to_owned()),
-            KeyValue::new("request_id", id.to_str().unwrap_or_default().to_owned()),
+            KeyValue::new("request_id", id.to_owned()),
         ];
         attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
         let above = parent.map_or_else(Context::new, |parent| remote(parent, request));
