@@ -156,7 +156,7 @@ pub fn behind_middleware(
     routes: Router,
     pages: Router,
 ) -> Result<HttpService, StartError> {
-    let table = RouteTable::new(rows, &deps.metrics.http)?;
+    let table = RouteTable::new(rows, &deps.metrics.http);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
     let middleware = Middleware::new(&deps.config.section()?, table, authenticator, deps.metrics.http.clone(), traces);
