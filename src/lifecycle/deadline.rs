@@ -50,12 +50,16 @@ pub fn deadline(at: Instant) -> Deadline {
 }
 
 /// Runs `future` until `at`; `None` if it has not finished by then.
-pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
-    Until { future, deadline: deadline(at) }.await
+///
+/// Not an `async fn`, whose future would hold `future` twice: as its argument and while it runs.
+pub fn until<F: Future>(at: Instant, future: F) -> Until<F> {
+    Until { future, deadline: deadline(at) }
 }
 
 pin_project! {
-    struct Until<F> {
+    /// The future of [`until`].
+    #[derive(Debug)]
+    pub struct Until<F> {
         #[pin]
         future: F,
         deadline: Deadline,

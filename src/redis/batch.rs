@@ -109,7 +109,7 @@ impl Redis {
     /// # Errors
     /// [`RedisFault`] of the exchange or of the first command that failed.
     pub async fn query_together(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
-        self.pipeline(commands, effect).await?.into_iter().collect()
+        self.pipeline_of_one_slot(commands, effect).await
     }
 
     /// Runs a batch in one round trip; in a cluster its commands travel singly and [`Batch::last`] follows them.

@@ -95,8 +95,10 @@ impl RequestSpan {
 }
 
 /// A call to another server within a traced request; ends when it is dropped.
+///
+/// Boxed, since few requests are traced and every exchange with Redis has room for one.
 #[derive(Debug)]
-pub struct ClientSpan(Span);
+pub struct ClientSpan(Box<Span>);
 
 impl ClientSpan {
     pub fn fail(&mut self, kind: &'static str) {
@@ -111,7 +113,7 @@ pub fn client_span(describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Option
         let Recorder(tracer) = context.get()?;
         let (name, attributes) = describe();
         let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
-        Some(ClientSpan(span.start_with_context(tracer, context)))
+        Some(ClientSpan(Box::new(span.start_with_context(tracer, context))))
     })
 }
 
