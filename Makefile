@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test check lock-check bench openapi demo agent fmt clean-data
+.PHONY: help run build release test check lock-check bench instructions openapi demo agent fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOC
 bench: ## Measure the service and comparable ones (docs/benchmarks.md)
 	@scripts/setup_redis.sh
 	scripts/bench.sh $(ARGS)
+
+instructions: ## Count the user instructions of one request with callgrind (ARGS="get check")
+	scripts/instructions.sh $(ARGS)
 
 openapi: ## Write openapi/openapi.json from the source
 	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json

@@ -1,13 +1,15 @@
-//! The composition root: from configuration to a router, and from a router to a served address.
+//! The composition root: builds the service from its configuration.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use axum::response::Response;
 use tokio::sync::watch;
+use tower::util::{Either, option_layer};
+use tower::{Layer, ServiceExt};
+use tower_http::cors::Cors;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
@@ -18,12 +20,15 @@ use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Shared};
-use crate::features::{FEATURES, StartError, idempotency, ratelimit};
-use crate::http::access::{Access, LEGACY_MOUNT, RouteTable};
+use crate::features::idempotency::{self, IdempotencyLayer};
+use crate::features::ratelimit::{self, CallerLimitLayer};
+use crate::features::{FEATURES, StartError};
+use crate::http::access::{Access, RouteTable};
 use crate::http::auth::Authenticator;
-use crate::http::compression::{CompressionLayer, DecompressionLayer};
+use crate::http::compression::{CompressionLayer, CompressionService, DecompressionLayer, DecompressionService};
 use crate::http::documentation::Gzipped;
-use crate::http::middleware::{Middleware, MiddlewareLayer};
+use crate::http::legacy_prefix::LegacyPrefix;
+use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::Operation;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::{cors, documentation, fencing, openapi, openapi_responses};
@@ -48,10 +53,10 @@ const CORE_SECTIONS: &[SectionCheck] = &[
 pub struct App {
     pub deps: Deps,
     pub http: HttpConfig,
-    pub router: Router,
+    pub router: HttpService,
 }
 
-/// Reads every section, so that a mistake is told before a port is bound.
+/// Reads every section, so that a mistake is reported before a port is bound.
 ///
 /// # Errors
 /// The first [`ConfigError`], naming source and field.
@@ -64,7 +69,7 @@ pub fn check_config(config: &Config) -> Result<(), ConfigError> {
     authenticator(config, Clock::System).map(|_| ())
 }
 
-/// The checker of credentials, if the service may listen where it wants to with what is configured.
+/// The authenticator, unless the service must not listen on its address with the configured credentials.
 fn authenticator(config: &Config, clock: Clock) -> Result<Authenticator, ConfigError> {
     let auth: AuthConfig = config.section()?;
     let http: HttpConfig = config.section()?;
@@ -84,7 +89,7 @@ pub fn problem_kinds() -> Vec<&'static ProblemKind> {
     problem::COMMON.iter().copied().chain(own).collect()
 }
 
-/// The access table of every operation that the document describes.
+/// The access rows of every operation that the document describes.
 pub fn access_table() -> Vec<Access> {
     let own = FEATURES.iter().flat_map(|feature| feature.access.iter().copied());
     documentation::ACCESS.iter().copied().chain(own).collect()
@@ -120,51 +125,54 @@ impl App {
         self.deps.tasks.start_planned();
     }
 
-    /// For configurations that are read while the service runs.
+    /// Applies configurations that are read while the service runs.
     pub fn reloader(&self) -> Reloader {
         Reloader(self.deps.configs.clone())
     }
 
     /// Answers one request without a socket.
     pub async fn answer(&self, request: Request<Body>) -> Response {
-        use tower::ServiceExt;
-
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
 
-    /// Where the service wants to listen.
+    /// The address that the configuration names.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.http.address, self.http.port)
     }
 }
 
-/// Puts `routes` (and once more under `/api`) and `pages` behind what every request passes; `rows` say who may call.
-///
-/// The layers are one stack, because every further layer of a router costs each request an allocation.
+/// Every route behind the guards and the middleware.
+pub type HttpService = Either<Cors<Compressed>, Compressed>;
+
+type Compressed = CompressionService<MiddlewareService<Guarded>>;
+
+/// The routes behind the layers that limit callers, decompress bodies and repeat recorded responses.
+type Guarded = <CallerLimitLayer as Layer<DecompressionService<Repeatable>>>::Service;
+
+type Repeatable = <IdempotencyLayer as Layer<LegacyPrefix<Router>>>::Service;
+
+/// Puts `routes`, which are also served under `/api`, and `pages` behind the middleware; `rows` state who may call what.
 ///
 /// # Errors
 /// A wrong configuration.
-pub fn behind_middleware(deps: &Deps, rows: Vec<Access>, routes: Router, pages: Router) -> Result<Router, StartError> {
+pub fn behind_middleware(
+    deps: &Deps,
+    rows: Vec<Access>,
+    routes: Router,
+    pages: Router,
+) -> Result<HttpService, StartError> {
     let table = RouteTable::new(rows, &deps.metrics.http);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
     let http: HttpConfig = deps.config.section()?;
     let middleware = Middleware::new(&http, table, authenticator, deps.metrics.http.clone(), traces);
-    let routes = Router::new().nest(LEGACY_MOUNT, routes.clone()).merge(routes).merge(pages).fallback(no_such_route);
-    let router = routes.layer((
-        CompressionLayer,
-        MiddlewareLayer(Arc::new(middleware)),
-        ratelimit::guard(deps)?,
-        DecompressionLayer,
-        idempotency::guard(deps)?,
-    ));
-    Ok(match cors::layer(&http.cors_origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    })
+    let guards = (ratelimit::guard(deps)?, DecompressionLayer, idempotency::guard(deps)?);
+    let api = guards.layer(LegacyPrefix(routes.fallback(no_such_route)));
+    let service = MiddlewareService::new(middleware, api, pages.fallback(no_such_route));
+    Ok((option_layer(cors::layer(&http.cors_origins)), CompressionLayer).layer(service))
 }
 
 /// The API document, without anything running.
@@ -188,13 +196,13 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     api(&deps).map(|(_, operations)| describe(&operations))
 }
 
-/// Hands configurations that were read anew to the features that follow them; the others keep what they started with.
+/// Passes a new configuration to the features that follow it; the others keep the one that they started with.
 #[derive(Clone, Debug)]
 pub struct Reloader(watch::Sender<Config>);
 
 impl Reloader {
     /// # Errors
-    /// The first [`ConfigError`]; nothing is changed then.
+    /// The first [`ConfigError`]; the former configuration stays in force.
     pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
         check_config(&config)?;
         self.0.send_replace(config);
@@ -202,7 +210,7 @@ impl Reloader {
     }
 }
 
-/// The document needs no Redis, but the services are built around an address.
+/// A configuration with an address of Redis: the document needs no Redis, but building the services does.
 fn unconnected(mut config: RedisConfig) -> RedisConfig {
     if !config.base().is_named() {
         config.url = ServerUrl::from("redis://127.0.0.1");
@@ -250,7 +258,7 @@ fn document_text(operations: &[Operation]) -> Result<Gzipped, serde_json::Error>
 async fn no_such_route(uri: Uri) -> Problem {
     let problem = Problem::new(&problem::NOT_FOUND);
     match uri.path() {
-        // What looks like a route whose name was left out.
+        // The path looks like a route whose last part was left out.
         path if path.len() > 1 && path.ends_with('/') => problem.detail("the last part of the path must not be empty"),
         _ => problem,
     }

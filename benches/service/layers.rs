@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::log::TelemetryConfig;
 use gridtokenx_redis::http::access::{Access, RouteTable};
-use gridtokenx_redis::http::request_id;
+use gridtokenx_redis::http::request_id::RequestId;
 use gridtokenx_redis::lifecycle::Tasks;
 use gridtokenx_redis::lifecycle::deadline::{deadline, start_wheel};
 use gridtokenx_redis::telemetry::metrics::Metrics;
@@ -77,12 +77,13 @@ fn alone(report: &mut Report, request: f64) {
         );
     };
     let plain = Request::builder().uri(LIVE).body(Body::empty()).expect("a request");
-    row("request id", nanoseconds(|| drop(black_box(request_id::of(&plain)))));
+    row("request id", nanoseconds(|| drop(black_box(RequestId::of(plain.headers())))));
 
     let metrics = Metrics::new();
     let table = RouteTable::new([Access::public("GET", LIVE)], &metrics.http);
-    row("route's row", nanoseconds(|| drop(black_box(table.find(LIVE, &Method::GET).cloned()))));
-    let route = table.find(LIVE, &Method::GET).expect("a row");
+    let find = || table.at(LIVE).and_then(|operations| operations.get(&Method::GET));
+    row("route's row", nanoseconds(|| drop(black_box(find().cloned()))));
+    let route = find().expect("a row");
     row(
         "metrics of HTTP",
         nanoseconds(|| {
@@ -106,16 +107,16 @@ fn alone(report: &mut Report, request: f64) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     row("deadline", runtime.block_on(deadline_on_the_wheel()));
 
-    let id = HeaderValue::from_static("4bf92f3577b34da6a3ce929d0e0e4736");
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
     let traces = |toml: &str, metrics: &Metrics| {
         let config: TelemetryConfig =
             Config::with_overrides(toml).and_then(|config| config.section()).expect("a configuration");
         Traces::start(&config, metrics).expect("traces start").requests()
     };
     let off = traces("", &metrics);
-    row("traces off", nanoseconds(|| drop(black_box(off.start(&plain, Some(LIVE), &id)))));
+    row("traces off", nanoseconds(|| drop(black_box(off.start(&plain, Some(LIVE), id)))));
     let none = traces(&format!("{TRACED}sample_ratio = 0.0"), &metrics);
-    row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), &id)))));
+    row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), id)))));
 }
 
 /// A deadline that is made, polled once and dropped, as for a request that is answered in time.

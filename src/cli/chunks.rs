@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use crate::features::hosts::store::dump;
 use super::fail;
+use crate::features::hosts::store::dump;
 use crate::lifecycle::exit_code;
 
 /// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` prints them.

@@ -1,4 +1,4 @@
-//! Request parts as typed values; whatever is wrong with them is a [`Problem`] that names the place.
+//! Parts of a request as typed values. An invalid part is a [`Problem`] that names the part.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{self, Problem};
 
-/// The largest body that an extractor collects; set per route by the edge.
+/// The largest body that an extractor collects; the middleware sets it for every unsafe method.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimit(pub usize);
 
-/// The nesting that a JSON body may have.
+/// How deeply a JSON body may be nested.
 pub const MAX_JSON_DEPTH: usize = 64;
 
-/// A JSON body, in and out.
+/// A JSON body of a request or response.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -36,15 +36,16 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
             Ok(bytes) => {
-                let json = HeaderValue::from_static("application/json");
-                ([(header::CONTENT_TYPE, json)], bytes).into_response()
+                let mut response = Response::new(Body::from(bytes));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
             }
             Err(error) => Problem::new(&problem::INTERNAL).caused_by(error).into_response(),
         }
     }
 }
 
-/// Reads JSON text: depth first, then form.
+/// Parses JSON text after checking its depth.
 ///
 /// # Errors
 /// `invalid-json` or `json-too-deep` (400), or `invalid-body` (422) naming the field.
@@ -52,7 +53,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if depth_exceeds(bytes, MAX_JSON_DEPTH) {
         return Err(Problem::new(&problem::TOO_DEEP).detail(format!("more than {MAX_JSON_DEPTH} levels")));
     }
-    // Most bodies are right: the path to what is wrong is looked for once something is.
+    // Most bodies are valid: the path to a mistake is only determined after there is one.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
@@ -105,14 +106,14 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
                 Problem::path_segment(key, format!("`{value}` is no {expected_type}"))
             }
-            // A newtype's own message comes without its parameter.
+            // The message of a newtype does not contain the name of the parameter.
             ErrorKind::Message(message) => Problem::path_segment(&only_parameter(parts).await, message),
             other => Problem::path_segment("", other),
         })
     }
 }
 
-/// The name of the path's parameter; empty when it has several.
+/// The name of the only parameter of the path; empty if there are several.
 async fn only_parameter(parts: &mut Parts) -> String {
     let Ok(parameters) = axum::extract::RawPathParams::from_request_parts(parts, &()).await else {
         return String::new();
@@ -123,7 +124,7 @@ async fn only_parameter(parts: &mut Parts) -> String {
     }
 }
 
-/// Query parameters; unknown and repeated ones are refused.
+/// Query parameters. Unknown and repeated parameters are rejected.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -135,7 +136,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// No query parameters: one that is there is refused, like every unknown one.
+/// No query parameters; any parameter is rejected as unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct NoQuery;
 
@@ -151,13 +152,13 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     }
 }
 
-/// Reads a query string.
+/// Parses a query string.
 ///
 /// # Errors
 /// `invalid-query` (422) naming the parameter.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let parameters = || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    // Most requests have none, and what is optional needs no path to where it went wrong.
+    // Most requests have no query, and parsing without error paths is cheaper.
     if query.is_empty()
         && let Ok(defaults) = T::deserialize(parameters())
     {
@@ -171,7 +172,7 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     })
 }
 
-/// The whole body as bytes, within the route's limit.
+/// The whole body as bytes, within the limit of the route.
 #[derive(Clone, Debug)]
 pub struct RawBody(pub Bytes);
 
@@ -183,7 +184,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     }
 }
 
-/// Collects a body within its limit.
+/// Collects a body within the limit of its route.
 ///
 /// # Errors
 /// `body-too-large` (413) or `body-incomplete` (400).
@@ -192,27 +193,45 @@ pub async fn collect(request: Request) -> Result<Bytes, Problem> {
     collect_within(request.into_body(), limit).await
 }
 
-/// For requests that did not pass the edge, as in unit tests.
+/// The limit of requests that did not pass the middleware, as in unit tests.
 const DEFAULT_BODY_LIMIT: usize = 1 << 20;
 
-async fn collect_within(body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(&problem::BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes"));
-    // A declared length is believed before a byte is read.
+    // A declared length above the limit is rejected before a byte is read.
     if http_body::Body::size_hint(&body).lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
+    // Most bodies arrive in one piece, which needs no buffer.
+    let first = match body.frame().await {
+        None => return Ok(Bytes::new()),
+        Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        Some(Err(_)) => return Err(Problem::new(&problem::BODY_INCOMPLETE)),
+    };
+    let Some(rest) = limit.checked_sub(first.len()) else { return Err(too_large()) };
+    if http_body::Body::is_end_stream(&body) {
+        return Ok(first);
+    }
+    match Limited::new(body, rest).collect().await {
+        Ok(collected) => Ok(joined(first, collected.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => Err(Problem::new(&problem::BODY_INCOMPLETE)),
     }
 }
 
-/// Refuses bodies that do not say they are JSON.
+fn joined(first: Bytes, rest: Bytes) -> Bytes {
+    if rest.is_empty() { first } else { [first, rest].concat().into() }
+}
+
+/// Rejects a body whose Content-Type is not JSON.
 ///
 /// # Errors
 /// `unsupported-media-type` (415).
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    // Most clients send exactly this, which needs no parsing.
+    if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json") {
+        return Ok(());
+    }
     match media_type(headers) {
         Some(media_type) if media_type == "application/json" || media_type.ends_with("+json") => Ok(()),
         other => Err(unsupported(other.as_deref(), &["application/json"])),
@@ -225,15 +244,19 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// 415, naming what would be understood.
+/// 415, naming the supported media types.
 pub fn unsupported(given: Option<&str>, known: &[&str]) -> Problem {
     let given =
         given.map_or_else(|| "there is no Content-Type".to_owned(), |given| format!("`{given}` is not read here"));
     Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail(format!("{given}; send {}", known.join(", ")))
 }
 
-/// Whether arrays and objects nest deeper than `limit`; text that is no JSON is left to the parser.
+/// Whether arrays and objects nest deeper than `limit`. Invalid JSON is left to the parser.
 fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
+    // Each level needs a bracket. Most bodies are too short for that or have too few, and counting them is cheap.
+    if bytes.len() <= limit || bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= limit {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in bytes {
         if in_string {

@@ -1,7 +1,7 @@
-//! The HTTP floor: how requests come in, what they all pass, how errors and documents look.
+//! HTTP: connections, middleware, extractors, and the form of errors and documents.
 //!
-//! [`server`] accepts connections, [`middleware`] is passed by every request, [`extract`] turns its parts into types,
-//! [`problem`] and [`reply`] shape the answers, [`access`] says who may call what.
+//! [`server`] accepts connections, [`middleware`] handles every request, [`extract`] turns parts of a request into
+//! types, [`problem`] and [`reply`] build responses, and [`access`] states who may call each operation.
 
 pub mod access;
 pub mod auth;
@@ -13,8 +13,10 @@ pub mod documentation;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;
+mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;
+pub mod legacy_prefix;
 pub mod middleware;
 pub mod openapi;
 pub mod openapi_responses;

@@ -149,5 +149,8 @@ macro_rules! routes {
     (@add $routes:ident, $module:ident::$handler:ident) => {
         pastey::paste! { $routes.on::<$module::[<__path_ $handler>], _, _>($module::$handler) }
     };
+    (@add $routes:ident, $folder:ident::$module:ident::$handler:ident) => {
+        pastey::paste! { $routes.on::<$folder::$module::[<__path_ $handler>], _, _>($folder::$module::$handler) }
+    };
 }
 pub(crate) use routes;

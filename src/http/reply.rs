@@ -1,4 +1,4 @@
-//! Answers that several capabilities give.
+//! Responses that several features share.
 
 use std::fmt::Display;
 
@@ -11,7 +11,7 @@ use super::extract::Json;
 use super::problem::Problem;
 use crate::redis::Outcome;
 
-/// 201 with the thing that was made.
+/// 201 with the created object.
 #[derive(Debug)]
 pub struct Created<T>(pub T);
 
@@ -21,7 +21,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
-/// 204: done, and nothing to say.
+/// 204 without a body.
 #[derive(Clone, Copy, Debug)]
 pub struct NoContent;
 
@@ -35,7 +35,7 @@ impl IntoResponse for NoContent {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
+    /// Pass this as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
@@ -50,11 +50,11 @@ pub struct ItemError {
 }
 
 impl ItemError {
-    /// The error with the status that it has as an answer of its own.
+    /// The error, and the status that it would have as a response of its own.
     pub fn of<E: Display + Into<Problem>>(error: E) -> (u16, Self) {
         let detail = error.to_string();
         let problem: Problem = error.into();
-        // What names no outcome was refused before anything was done.
+        // An error without an outcome was rejected before anything was done.
         let outcome = problem.known_outcome().unwrap_or(Outcome::NotApplied);
         (problem.status().as_u16(), Self { code: problem.kind().slug, detail, outcome })
     }

@@ -1,25 +1,54 @@
-//! The name under which a request is found in logs: the caller's, or a fresh one.
+//! The id under which logs, traces and problems name a request: the caller's own, or a generated one.
 
 use std::cell::Cell;
 
-use axum::http::{HeaderName, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::random;
 
 pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken over from a caller.
+/// The longest id that is accepted from a caller.
 const MAX_LENGTH: usize = 128;
 
 thread_local! {
     static NEXT: Cell<u128> = Cell::new(first());
 }
 
-/// The caller's id when it is printable and short, else a fresh one.
-pub fn of<B>(request: &Request<B>) -> HeaderValue {
-    match request.headers().get(&HEADER) {
-        Some(given) if is_acceptable(given) => given.clone(),
-        _ => fresh(),
+/// The id of one request.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// The caller sent it; it is printable ASCII.
+    Given(HeaderValue),
+    /// 32 hexadecimal digits.
+    Generated([u8; 32]),
+}
+
+impl RequestId {
+    /// The caller's id if it is printable and short, otherwise a generated one.
+    pub fn of(headers: &HeaderMap) -> Self {
+        match headers.get(&HEADER) {
+            Some(given) if is_acceptable(given) => Self::Given(given.clone()),
+            _ => Self::Generated(generate()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Given(value) => value.to_str().unwrap_or_default(),
+            Self::Generated(digits) => str::from_utf8(digits).unwrap_or_default(),
+        }
+    }
+
+    /// The value of the response header.
+    pub fn header(&self) -> HeaderValue {
+        match self {
+            Self::Given(value) => value.clone(),
+            // Hexadecimal digits are a valid header value.
+            Self::Generated(digits) => {
+                HeaderValue::from_bytes(digits).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+            }
+        }
     }
 }
 
@@ -27,14 +56,13 @@ fn is_acceptable(id: &HeaderValue) -> bool {
     (1..=MAX_LENGTH).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// 32 hexadecimal digits: a random start per thread, then steps by an odd constant, so that ids neither repeat nor
-/// reveal how many there were.
-fn fresh() -> HeaderValue {
+/// Starts at a random number per thread and adds an odd constant each time, so that ids neither repeat nor reveal how
+/// many requests there were.
+fn generate() -> [u8; 32] {
     const STEP: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
     let id = NEXT.get();
     NEXT.set(id.wrapping_add(STEP));
-    // Hexadecimal digits are a valid header.
-    HeaderValue::from_bytes(&random::hex_digits(id)).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    random::hex_digits(id)
 }
 
 fn first() -> u128 {
@@ -47,11 +75,14 @@ mod tests {
     use super::*;
 
     fn with(id: &str) -> HeaderValue {
-        of(&Request::builder().header(&HEADER, id).body(()).expect("a request"))
+        let headers = [(HEADER.clone(), HeaderValue::from_str(id).expect("a header value"))].into_iter().collect();
+        let id = RequestId::of(&headers);
+        assert_eq!(id.header(), id.as_str());
+        id.header()
     }
 
     #[test]
-    fn a_printable_id_is_kept_and_any_other_replaced() {
+    fn a_printable_id_is_kept_and_any_other_is_replaced() {
         assert_eq!(with("order-17"), "order-17");
         assert_eq!(with("two words").len(), 32);
         assert_eq!(with(&"x".repeat(129)).len(), 32);

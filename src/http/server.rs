@@ -1,42 +1,48 @@
-//! From sockets to requests: one acceptor, and workers that each own a runtime and a share of the connections.
+//! Accepts connections and serves them: one acceptor, and workers that each own a runtime and a share of the connections.
 //!
-//! A worker is a thread with a single-threaded runtime: a request never leaves its core, and its commands travel over
-//! the worker's own Redis connection. Measured against one shared runtime that saves a quarter of the CPU per request.
-//! The acceptor deals connections out in turn, which is even where `SO_REUSEPORT` depends on a hash or the platform.
+//! A worker is a thread with a single-threaded runtime: a request never leaves its core, and its commands use the
+//! worker's own Redis connection. Compared with one shared runtime that saves a quarter of the CPU per request. The
+//! acceptor distributes connections in turn, which stays even where the result of `SO_REUSEPORT` depends on a hash or on
+//! the platform.
 
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::Request;
-use hyper::body::Incoming;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use prometheus::IntGauge;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::Service;
 
+use super::header_timer::HeaderTimer;
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
 
-/// Connections that may wait in the kernel until the acceptor comes by.
+/// Connections that may wait in the kernel until they are accepted.
 const BACKLOG: i32 = 1_024;
-/// A failed accept (too many open files) is tried again after this.
+/// The pause after a failed accept, such as with too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// HTTP/2: what one connection may ask for at once.
+/// The most concurrent requests of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
 /// Opens the listening socket.
 ///
 /// # Errors
-/// When the address is taken or not ours.
+/// When the address is in use or does not belong to this machine.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -46,25 +52,25 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A connection on its way to a worker, with its place in the count.
+/// A connection on its way to a worker, with its permit from the limit of connections.
 type Handover = (std::net::TcpStream, OwnedSemaphorePermit);
 
-/// Accepts until `stop`, dealing connections out to the workers in turn.
+/// Accepts connections until `stop` and distributes them over the workers in turn.
 pub async fn accept(
     listener: TcpListener,
     workers: Vec<mpsc::UnboundedSender<Handover>>,
     max_connections: usize,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(max_connections));
+    let permits = Arc::new(Semaphore::new(max_connections));
     let mut turn = workers.iter().cycle();
     loop {
-        // Over the cap, further connections wait in the kernel's queue.
-        let place = tokio::select! {
+        // Above the limit, further connections wait in the kernel's queue.
+        let permit = tokio::select! {
             () = stop.cancelled() => return,
-            place = Arc::clone(&places).acquire_owned() => place,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
         };
-        let Ok(place) = place else { return };
+        let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -75,42 +81,50 @@ pub async fn accept(
         });
         match (handed, turn.next()) {
             (Ok(stream), Some(worker)) => {
-                if worker.send((stream, place)).is_err() {
+                if worker.send((stream, permit)).is_err() {
                     return;
                 }
             }
             (Ok(_), None) => return,
             (Err(error), _) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Serves connections on the current runtime until the acceptor is gone and every connection is closed.
+/// Serves connections on the current runtime until the acceptor has ended and every connection is closed.
 #[derive(Clone, Debug)]
-pub struct Worker {
-    router: Router,
+pub struct Worker<S> {
+    service: S,
     header_timeout: Duration,
     connections: IntGauge,
     drain: CancellationToken,
 }
 
-impl Worker {
-    /// `drain` asks every connection to finish its request and close.
-    pub fn new(router: Router, config: &HttpConfig, connections: IntGauge, drain: CancellationToken) -> Self {
-        Self { router, header_timeout: config.header_timeout.duration(), connections, drain }
+impl<S> Worker<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    /// `service` must always be ready, as axum's routers are. `drain` tells every connection to finish its request and
+    /// close.
+    pub fn new(service: S, config: &HttpConfig, connections: IntGauge, drain: CancellationToken) -> Self {
+        Self { service, header_timeout: config.header_timeout.duration(), connections, drain }
     }
 
     pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Handover>, tasks: &Tasks) {
-        // Every connection holds a clone; the last one gone, the receiver ends.
+        // Every connection holds a clone of the sender: the receiver ends with the last connection.
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        while let Some((stream, place)) = incoming.recv().await {
+        while let Some((stream, permit)) = incoming.recv().await {
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not taken over");
+                    tracing::warn!(%error, "could not take over a connection");
                     continue;
                 }
             };
@@ -120,7 +134,7 @@ impl Worker {
                 worker.connections.inc();
                 worker.serve(stream).await;
                 worker.connections.dec();
-                drop((place, alive));
+                drop((permit, alive));
             });
         }
         drop(alive);
@@ -129,45 +143,65 @@ impl Worker {
 
     async fn serve(&self, stream: TcpStream) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // Head and body in one buffer: for the answers that are common here a copy is cheaper than a vectored write.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout).writev(false);
+        // Head and body share one buffer: for the small responses of this service a copy is cheaper than a vectored write.
+        builder.http1().timer(HeaderTimer::default()).header_read_timeout(self.header_timeout).writev(false);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&has_asked);
-        let service = self.router.clone().map_request(move |request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            request
-        });
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-        let mut connection = std::pin::pin!(connection);
+        let is_used = Arc::new(AtomicBool::new(false));
+        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used) };
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
-        let mut first_request = std::pin::pin!(tokio::time::sleep(self.header_timeout));
-        let (mut waiting, mut draining) = (true, false);
-        let ended = loop {
-            tokio::select! {
-                ended = connection.as_mut() => break ended,
-                () = first_request.as_mut(), if waiting => {
-                    if !has_asked.load(Ordering::Relaxed) {
-                        tracing::debug!("a client has not asked anything in time");
-                        return;
-                    }
-                    waiting = false;
-                }
-                () = self.drain.cancelled(), if !draining => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+        let mut first_request = pin!(tokio::time::sleep(self.header_timeout));
+        let mut drained = pin!(self.drain.cancelled());
+        let (mut is_registered, mut is_draining) = (false, false);
+        let ended = poll_fn(|cx| {
+            // Each of the two futures wakes this task when it is due. Every request wakes it too, so they are polled only
+            // where that can make a difference.
+            if !is_draining && (!is_registered || self.drain.is_cancelled()) && drained.as_mut().poll(cx).is_ready() {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
             }
-        };
-        if let Err(error) = ended {
-            // Resets, header timeouts and garbage are the client's doing.
-            tracing::debug!(%error, "a connection ended early");
+            is_registered = true;
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            if !is_used.load(Ordering::Relaxed) && first_request.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        });
+        match ended.await {
+            Some(Ok(())) => {}
+            // Resets, header timeouts and invalid requests are the client's doing.
+            Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
+            None => tracing::debug!("connection closed: no request within the header timeout"),
         }
+    }
+}
+
+/// The service as hyper calls it, for one connection.
+struct ConnectionService<S> {
+    service: S,
+    /// Whether a request has arrived.
+    is_used: Arc<AtomicBool>,
+}
+
+impl<S> hyper::service::Service<hyper::Request<Incoming>> for ConnectionService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> S::Future {
+        self.is_used.store(true, Ordering::Relaxed);
+        // An empty body needs no allocation.
+        let body = |incoming: Incoming| if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) };
+        self.service.clone().call(request.map(body))
     }
 }

@@ -1,9 +1,9 @@
-//! Deadlines by the tick: exact to 4 ms, and next to free.
+//! Deadlines with a resolution of 4 ms that cost almost nothing.
 //!
-//! Every request has two deadlines that almost never pass. A runtime's timers are exact to 1 ms and cost a system call
-//! each: a timer that is earlier than all others wakes the very thread that sets it (measured: an eight-byte write per
-//! request, a tenth of a cached read). A worker therefore has a wheel of its own, turned by one timer as long as anybody
-//! waits. Other threads have no wheel, and their deadlines are the runtime's timers.
+//! Every request has two deadlines that almost never pass. The runtime's timers are exact to 1 ms and cost a system call
+//! each: a timer that is due before all others wakes the very thread that sets it (measured: an eight-byte write per
+//! request, a tenth of a cached read). Each worker therefore has a timing wheel, which one timer turns while deadlines
+//! are set. Other threads have no wheel, and their deadlines use the runtime's timers.
 //!
 //! Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987 (scheme 6, with lazy removal).
 
@@ -21,9 +21,9 @@ use tokio::time::MissedTickBehavior;
 use super::Tasks;
 
 const TICK: Duration = Duration::from_millis(2);
-/// A turn of the wheel is about 2 s; later deadlines stay for further turns.
+/// One turn of the wheel takes about 2 s; a later deadline stays in its slot for further turns.
 const SLOTS: usize = 1_024;
-/// The wheel goes on turning for a while after the last deadline, since the next one is likely to come.
+/// How long the wheel keeps turning without deadlines, since the next one is likely to come soon.
 const IDLE_TICKS: u32 = 10;
 
 thread_local! {
@@ -37,25 +37,29 @@ pub fn start_wheel(tasks: &Tasks) {
     tasks.spawn("deadlines", |stop| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = wheel.turn_for_ever() => {}
+            () = wheel.run() => {}
         }
-        // Whoever waits from now on has the runtime's timers again.
+        // Deadlines that are set from now on use the runtime's timers.
         WHEEL.set(None);
     });
 }
 
-/// Resolves at `at` or up to two ticks later.
+/// A future that resolves at `at` or up to two ticks later.
 pub fn deadline(at: Instant) -> Deadline {
     Deadline { at, state: State::New }
 }
 
-/// Runs `future` until `at`; `None` when it was not done by then.
-pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
-    Until { future, deadline: deadline(at) }.await
+/// Runs `future` until `at`; `None` if it has not finished by then.
+///
+/// Not an `async fn`, whose future would hold `future` twice: as its argument and while it runs.
+pub fn until<F: Future>(at: Instant, future: F) -> Until<F> {
+    Until { future, deadline: deadline(at) }
 }
 
 pin_project! {
-    struct Until<F> {
+    /// The future of [`until`].
+    #[derive(Debug)]
+    pub struct Until<F> {
         #[pin]
         future: F,
         deadline: Deadline,
@@ -96,7 +100,7 @@ impl Future for Deadline {
             let wheel = WHEEL.with_borrow(Clone::clone);
             self.state = match wheel {
                 Some(wheel) => {
-                    let ticket = wheel.enter(self.at, cx.waker());
+                    let ticket = wheel.add(self.at, cx.waker());
                     State::OnWheel { wheel, ticket }
                 }
                 None => State::OnTimer(Box::pin(tokio::time::sleep_until(self.at.into()))),
@@ -116,79 +120,80 @@ impl Future for Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         if let State::OnWheel { wheel, ticket } = &self.state {
-            wheel.leave(*ticket);
+            wheel.remove(*ticket);
         }
     }
 }
 
-/// A place in the wheel and the visit that it belongs to: places are used again.
+/// An entry of the wheel, and the number that tells its deadline from earlier ones, since entries are reused.
 #[derive(Clone, Copy, Debug)]
 struct Ticket {
-    place: usize,
-    visit: u64,
+    entry: usize,
+    number: u64,
 }
 
 #[derive(Debug)]
 struct Wheel {
     started: Instant,
     inner: Mutex<Inner>,
-    entered: Notify,
+    added: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// The next tick to be served.
+    /// The next tick to process.
     tick: u64,
-    /// Whether somebody turns the wheel.
+    /// Whether the wheel is turning.
     turning: bool,
     slots: Vec<Vec<(Ticket, u64)>>,
-    places: Vec<Place>,
+    entries: Vec<Entry>,
     free: Vec<usize>,
-    visits: u64,
+    /// How many deadlines there have been.
+    count: u64,
 }
 
 #[derive(Debug)]
-struct Place {
-    visit: u64,
-    /// Gone once the deadline has passed.
+struct Entry {
+    number: u64,
+    /// Taken when the deadline has passed.
     waker: Option<Waker>,
 }
 
 impl Wheel {
     fn new() -> Self {
         let slots = (0..SLOTS).map(|_| Vec::new()).collect();
-        let inner = Inner { tick: 0, turning: false, slots, places: Vec::new(), free: Vec::new(), visits: 0 };
-        Self { started: Instant::now(), inner: Mutex::new(inner), entered: Notify::new() }
+        let inner = Inner { tick: 0, turning: false, slots, entries: Vec::new(), free: Vec::new(), count: 0 };
+        Self { started: Instant::now(), inner: Mutex::new(inner), added: Notify::new() }
     }
 
-    fn enter(&self, at: Instant, waker: &Waker) -> Ticket {
+    fn add(&self, at: Instant, waker: &Waker) -> Ticket {
         let mut inner = self.lock();
         if !inner.turning {
-            // Nobody waited: the ticks since then need no service.
+            // No deadline was set: the ticks since then have nothing to process.
             inner.tick = ticks(self.started.elapsed());
         }
         // Rounded up, so that a deadline never passes early.
         let due = (ticks(at.saturating_duration_since(self.started)) + 1).max(inner.tick);
-        inner.visits += 1;
-        let place = Place { visit: inner.visits, waker: Some(waker.clone()) };
-        let ticket = Ticket { place: inner.free.pop().unwrap_or(inner.places.len()), visit: inner.visits };
-        match inner.places.get_mut(ticket.place) {
-            Some(old) => *old = place,
-            None => inner.places.push(place),
+        inner.count += 1;
+        let entry = Entry { number: inner.count, waker: Some(waker.clone()) };
+        let ticket = Ticket { entry: inner.free.pop().unwrap_or(inner.entries.len()), number: inner.count };
+        match inner.entries.get_mut(ticket.entry) {
+            Some(old) => *old = entry,
+            None => inner.entries.push(entry),
         }
         if let Some(slot) = inner.slot(due) {
             slot.push((ticket, due));
         }
         if !inner.turning {
             inner.turning = true;
-            self.entered.notify_one();
+            self.added.notify_one();
         }
         ticket
     }
 
     fn poll(&self, ticket: Ticket, waker: &Waker) -> Poll<()> {
         let mut inner = self.lock();
-        match inner.places.get_mut(ticket.place).map(|place| &mut place.waker) {
+        match inner.entries.get_mut(ticket.entry).map(|entry| &mut entry.waker) {
             Some(Some(known)) => {
                 known.clone_from(waker);
                 Poll::Pending
@@ -197,36 +202,36 @@ impl Wheel {
         }
     }
 
-    fn leave(&self, ticket: Ticket) {
+    fn remove(&self, ticket: Ticket) {
         let mut inner = self.lock();
-        if let Some(place) = inner.places.get_mut(ticket.place) {
-            // The slot still names the visit; it is dropped when its tick comes.
-            *place = Place { visit: 0, waker: None };
-            inner.free.push(ticket.place);
+        if let Some(entry) = inner.entries.get_mut(ticket.entry) {
+            // The slot still names the deadline; it is removed when its tick comes.
+            *entry = Entry { number: 0, waker: None };
+            inner.free.push(ticket.entry);
         }
     }
 
-    async fn turn_for_ever(&self) {
-        // Aligned to the ticks, so that a deadline passes little later than its tick.
+    async fn run(&self) {
+        // Aligned to the ticks, so that a deadline passes shortly after its tick.
         let mut ticks = tokio::time::interval_at(self.started.into(), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            self.entered.notified().await;
+            self.added.notified().await;
             let mut idle = 0;
             while idle < IDLE_TICKS {
                 ticks.tick().await;
                 idle = if self.turn() { 0 } else { idle + 1 };
             }
             let mut inner = self.lock();
-            inner.turning = inner.free.len() < inner.places.len();
+            inner.turning = inner.free.len() < inner.entries.len();
             if inner.turning {
-                // Somebody came in at the last moment.
-                self.entered.notify_one();
+                // A deadline was set at the last moment.
+                self.added.notify_one();
             }
         }
     }
 
-    /// Wakes everybody whose tick has come; whether anybody still waits.
+    /// Wakes the tasks whose deadlines have passed and returns whether deadlines are left.
     fn turn(&self) -> bool {
         let now = ticks(self.started.elapsed());
         let mut inner = self.lock();
@@ -234,13 +239,14 @@ impl Wheel {
             let tick = inner.tick;
             let mut due = inner.slot(tick).map(std::mem::take).unwrap_or_default();
             due.retain(|(ticket, at)| {
-                let Some(place) = inner.places.get_mut(ticket.place).filter(|place| place.visit == ticket.visit) else {
+                let Some(entry) = inner.entries.get_mut(ticket.entry).filter(|entry| entry.number == ticket.number)
+                else {
                     return false;
                 };
                 if *at > tick {
                     return true;
                 }
-                if let Some(waker) = place.waker.take() {
+                if let Some(waker) = entry.waker.take() {
                     waker.wake();
                 }
                 false
@@ -250,7 +256,7 @@ impl Wheel {
             }
             inner.tick += 1;
         }
-        inner.free.len() < inner.places.len()
+        inner.free.len() < inner.entries.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -265,9 +271,11 @@ impl Inner {
     }
 }
 
-/// Whole ticks in a time.
+/// The whole ticks in a time.
 fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+    const PER_SECOND: u64 = 1_000_000_000 / NANOS;
+    const NANOS: u64 = TICK.subsec_nanos() as u64;
+    time.as_secs().saturating_mul(PER_SECOND).saturating_add(u64::from(time.subsec_nanos()) / NANOS)
 }
 
 #[cfg(test)]
@@ -305,7 +313,7 @@ mod tests {
         }
         let wheel = WHEEL.with_borrow(Clone::clone).expect("a wheel");
         let inner = wheel.lock();
-        assert_eq!((inner.places.len(), inner.free.len()), (1, 1), "one place, used again and again");
+        assert_eq!((inner.entries.len(), inner.free.len()), (1, 1), "one place, used again and again");
     }
 
     #[tokio::test]

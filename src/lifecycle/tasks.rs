@@ -1,4 +1,4 @@
-//! Background work: the only place that spawns it.
+//! Background tasks. No other module spawns tasks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::clock::{Clock, UnixMillis};
 
-/// Starts tasks, tells them to stop, waits for them, and says how they do.
+/// Starts tasks, stops them, waits for them and reports their state.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     stop: CancellationToken,
@@ -34,10 +34,10 @@ impl std::fmt::Debug for Planned {
     }
 }
 
-/// What is known of one kind of task.
+/// The state of one kind of task.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct TaskState {
-    /// How many of them run now.
+    /// How many tasks of this kind are running.
     pub running: u32,
     /// When a periodic task last finished a round, Unix milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,9 +59,9 @@ impl Tasks {
         }
     }
 
-    /// Runs `work` on the current runtime until it ends; `stop` tells it to drain and return.
+    /// Runs `work` on the current runtime until it ends. Its `stop` token tells it to drain and return.
     ///
-    /// A panic in it is fatal to the process: a half-dead service must not stay in a load balancer.
+    /// A panic in it ends the process, so that a half-working service does not stay behind a load balancer.
     pub fn spawn<F>(&self, name: &'static str, work: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -74,7 +74,7 @@ impl Tasks {
         });
     }
 
-    /// Has [`Tasks::spawn`] called when the service starts: features are built without a runtime, for the API document.
+    /// Spawns `work` when the service starts. Features are also built without a runtime, for the API document.
     pub fn plan<F>(&self, name: &'static str, work: impl FnOnce(CancellationToken) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -82,7 +82,7 @@ impl Tasks {
         self.planned_work().push(Box::new(move |tasks| tasks.spawn(name, work)));
     }
 
-    /// Starts what was planned, on the current runtime.
+    /// Starts the planned work on the current runtime.
     pub fn start_planned(&self) {
         let planned = std::mem::take(&mut *self.planned_work());
         for start in planned {
@@ -94,13 +94,13 @@ impl Tasks {
         self.planned.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one client connection on the current runtime; its panics are its own.
+    /// Runs one client connection on the current runtime. A panic ends only that connection.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn_connection(&self, connection: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(connection);
     }
 
-    /// Notes a finished round of a periodic task, for the health report.
+    /// Records a finished round of a periodic task for the health report.
     pub fn report(&self, name: &'static str, outcome: Result<(), String>) {
         let now = self.clock.now();
         self.note(name, |state| {
@@ -109,12 +109,12 @@ impl Tasks {
         });
     }
 
-    /// Every kind of task by name.
+    /// The state of every kind of task, by name.
     pub fn states(&self) -> BTreeMap<&'static str, TaskState> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells every task to stop; they are waited for by [`Tasks::drained`].
+    /// Tells every task to stop; [`Tasks::drained`] waits for them.
     pub fn stop(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -140,7 +140,7 @@ impl Tasks {
     }
 }
 
-/// Counts a task as running; dropped by a panic, it reports it.
+/// Counts a task as running. If a panic drops it, it reports the panic.
 struct Running {
     tasks: Tasks,
     name: &'static str,

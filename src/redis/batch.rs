@@ -110,7 +110,7 @@ impl Redis {
     /// # Errors
     /// The [`RedisFault`] of the round trip, or of the first command that failed.
     pub async fn query_together(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
-        self.pipeline(commands, effect).await?.into_iter().collect()
+        self.pipeline_of_one_slot(commands, effect).await
     }
 
     /// Runs a batch in one round trip. In a cluster the commands are sent one by one, and [`Batch::last`] follows them.

@@ -1,4 +1,4 @@
-//! One connection to a role's server or cluster, shared by many requests at once.
+//! One connection to the server or cluster of a role, shared by many concurrent requests.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
@@ -13,7 +13,7 @@ pub(super) enum Channel {
     Cluster(ClusterConnection),
 }
 
-/// What travels in one go.
+/// What is sent in one exchange.
 #[derive(Clone, Copy)]
 pub(super) enum Packet<'a> {
     Command(&'a Cmd),
@@ -21,7 +21,7 @@ pub(super) enum Packet<'a> {
 }
 
 impl Channel {
-    /// Sends a packet; several commands answer an array, errors of single commands among its items.
+    /// Sends a packet. The reply to several commands is an array that contains the errors of single commands.
     pub(super) async fn send(&mut self, packet: Packet<'_>) -> RedisResult<Value> {
         match (self, packet) {
             (Self::Server(connection), Packet::Command(command)) => connection.send_packed_command(command).await,
@@ -31,7 +31,8 @@ impl Channel {
             (Self::Cluster(connection), Packet::Command(command)) => {
                 match connection.req_packed_command(command).await.and_then(Value::extract_error) {
                     Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) => {
-                        ask(connection, command, error).await
+                        // Boxed: a future is as large as its largest branch, and slots rarely move.
+                        Box::pin(ask(connection, command, error)).await
                     }
                     answer => answer,
                 }
@@ -43,9 +44,9 @@ impl Channel {
     }
 }
 
-/// Asks the node to which a key's slot is just moving.
+/// Sends a command to the node to which the slot of its key is moving.
 ///
-/// Ours to do, since the client library's own retries are off: they would send a write again that may have run.
+/// The client library would do so itself, but its retries are off: they would repeat a write that may have run.
 async fn ask(connection: &mut ClusterConnection, command: &Cmd, redirect: RedisError) -> RedisResult<Value> {
     let node = redirect.redirect_node().and_then(|(address, _slot)| {
         let (host, port) = address.rsplit_once(':')?;
@@ -58,10 +59,10 @@ async fn ask(connection: &mut ClusterConnection, command: &Cmd, redirect: RedisE
     answers.pop().unwrap_or(Value::Nil).extract_error()
 }
 
-/// A connection as the pool keeps it, with the news of its end.
+/// A connection as the pool keeps it, with a token that announces its end.
 pub struct Established {
     pub(super) channel: Channel,
-    /// Cancelled when the server has closed the connection (RESP3 lets the client library tell).
+    /// Cancelled when the server has closed the connection, which the client library reports with RESP3.
     pub(super) lost: CancellationToken,
 }
 

@@ -1,4 +1,4 @@
-//! One question and its answer: the deadline, the retries that are safe, and the verdict on the connection.
+//! One exchange with Redis: its deadline, the retries that are safe, and the decision whether to keep the connection.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,21 @@ use super::link::{self, Live};
 use super::{Link, Redis};
 use crate::lifecycle::deadline::until;
 
-/// Refusals that change with the next moment are tried this often more.
+/// How often a rejection that may be gone the next moment is tried again.
 const RETRIES: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// A connection this young that meets a read-only server is kept: making it anew at once would meet the same one.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
-/// So many command timeouts without a single answer mean that a cluster connection has stopped mending itself.
-const WEDGED: u32 = 4;
+/// A connection younger than this is kept when its server is read-only: a new one would reach the same server.
+const MIN_AGE: Duration = Duration::from_secs(1);
+/// A cluster connection without a reply for this many command timeouts no longer repairs itself.
+const SILENT_TIMEOUTS: u32 = 4;
 
 impl Redis {
-    /// When the call that begins now must have its answer, its retries included.
+    /// The time by which a call that begins now must have its reply, including retries.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.0.limits.command
     }
 
-    /// Sends a packet over the lane's connection.
+    /// Sends a packet over the connection of this thread's lane.
     pub(super) async fn exchange(
         &self,
         packet: Packet<'_>,
@@ -34,18 +34,19 @@ impl Redis {
         let link = self.link(link::current_lane());
         let mut retries = 0;
         loop {
-            let under_way = self.0.metrics.begin(packet);
+            let timed = self.0.metrics.begin(packet);
             let mut live = match link.live(self.0.limits.pool_wait).await {
                 Ok(live) => live,
-                // A refusal of the breaker is final: whoever asked again would only wait.
+                // A rejection by the breaker is final: another attempt would only wait.
                 Err(fault) => {
-                    under_way.end(fault.kind.label());
+                    timed.end(fault.kind.label(), Instant::now());
                     return Err(fault);
                 }
             };
-            let fault = match attempt(&mut live, packet, effect, deadline).await {
+            let (result, now) = attempt(&mut live, packet, effect, deadline).await;
+            let fault = match result {
                 Ok(value) => {
-                    under_way.end("ok");
+                    timed.end("ok", now);
                     if holds_read_only(&value) {
                         self.reset_connection(link, &live, FaultKind::ReadOnly);
                     }
@@ -53,7 +54,7 @@ impl Redis {
                 }
                 Err(fault) => fault,
             };
-            under_way.end(fault.kind.label());
+            timed.end(fault.kind.label(), now);
             let renewed = fault.breaks_connection() && self.reset_connection(link, &live, fault.kind);
             let pause = match fault.kind {
                 FaultKind::NotReady if fault.outcome == Outcome::NotApplied => RETRY_PAUSE,
@@ -61,40 +62,54 @@ impl Redis {
                 FaultKind::ConnectionLost if effect == Effect::Read => Duration::ZERO,
                 _ => return Err(fault),
             };
-            // A retry with hardly any time left would only condemn the next connection.
-            if retries == RETRIES || Instant::now() + pause + self.0.limits.command / 2 > deadline {
+            // A retry with little time left would only time out and cost the next connection.
+            if retries == RETRIES || now + pause + self.0.limits.command / 2 > deadline {
                 return Err(fault);
             }
             retries += 1;
-            tokio::time::sleep(pause).await;
+            // Boxed: a future is as large as its largest branch, and few requests are retried.
+            Box::pin(tokio::time::sleep(pause)).await;
         }
     }
 
-    /// One exchange of a pipeline; each command has a result of its own.
+    /// Sends a pipeline in one exchange; each command has its own result.
     pub(super) async fn pipeline(
         &self,
         commands: &Pipeline,
         effect: Effect,
     ) -> Result<Vec<Result<Value, RedisFault>>, RedisFault> {
+        let replies = self.pipeline_replies(commands, effect).await?;
+        Ok(replies.into_iter().map(|reply| classify(reply, effect)).collect())
+    }
+
+    /// Sends a pipeline in one exchange; the first error of a command is the error of all.
+    pub(super) async fn pipeline_of_one_slot(
+        &self,
+        commands: &Pipeline,
+        effect: Effect,
+    ) -> Result<Vec<Value>, RedisFault> {
+        let replies = self.pipeline_replies(commands, effect).await?;
+        replies.into_iter().map(|reply| classify(reply, effect)).collect()
+    }
+
+    async fn pipeline_replies(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = match self.exchange(Packet::Commands(commands), effect, self.deadline()).await? {
-            Value::Array(answers) => answers,
-            single => vec![single],
-        };
-        let classify = |answer: Value| answer.extract_error().map_err(|error| RedisFault::classify(error, effect));
-        Ok(answers.into_iter().map(classify).collect())
+        match self.exchange(Packet::Commands(commands), effect, self.deadline()).await? {
+            Value::Array(replies) => Ok(replies),
+            single => Ok(vec![single]),
+        }
     }
 
-    /// Has the connection made anew, if that can help; whether it is.
+    /// Replaces the connection if that can help; returns whether it does.
     fn reset_connection(&self, link: &Link, live: &Live, kind: FaultKind) -> bool {
         let helps = if self.0.is_cluster {
-            // It mends its own nodes; dropping it for one slow node would punish the others. But under a storm of lost
-            // connections it may lose its way for good.
-            kind == FaultKind::Timeout && live.idle_for() > self.0.limits.command * WEDGED
+            // It reconnects to its nodes itself, and dropping it for one slow node would fail the commands for others. But
+            // after many lost connections it may stop doing so.
+            kind == FaultKind::Timeout && live.idle_for() > self.0.limits.command * SILENT_TIMEOUTS
         } else {
-            kind != FaultKind::ReadOnly || live.age() >= SECOND_LOOK
+            kind != FaultKind::ReadOnly || live.age() >= MIN_AGE
         };
         if helps {
             link.mark_broken(live);
@@ -103,22 +118,35 @@ impl Redis {
     }
 }
 
-/// Sends a packet once and waits for its answer.
-async fn attempt(live: &mut Live, packet: Packet<'_>, effect: Effect, deadline: Instant) -> Result<Value, RedisFault> {
-    match until(deadline, live.channel.send(packet)).await {
-        // The errors of a pipeline stay among its items: they belong to single commands.
-        Some(answer) => answer
-            .inspect(|_| live.record_reply())
-            .and_then(|value| match value {
-                Value::ServerError(error) => Err(error.into()),
+/// Sends a packet once and waits for its reply; returns the result and the time at which it was known.
+async fn attempt(
+    live: &mut Live,
+    packet: Packet<'_>,
+    effect: Effect,
+    deadline: Instant,
+) -> (Result<Value, RedisFault>, Instant) {
+    let reply = until(deadline, live.channel.send(packet)).await;
+    let now = Instant::now();
+    let result = match reply {
+        // The errors of a pipeline stay among its items, since they belong to single commands.
+        Some(Ok(value)) => {
+            live.record_reply(now);
+            match value {
+                Value::ServerError(error) => Err(RedisFault::classify(error.into(), effect)),
                 value => Ok(value),
-            })
-            .map_err(|error| RedisFault::classify(error, effect)),
+            }
+        }
+        Some(Err(error)) => Err(RedisFault::classify(error, effect)),
         None => Err(RedisFault::timeout(effect)),
-    }
+    };
+    (result, now)
 }
 
-/// Whether an answer to several commands says that the server takes no writes.
+fn classify(reply: Value, effect: Effect) -> Result<Value, RedisFault> {
+    reply.extract_error().map_err(|error| RedisFault::classify(error, effect))
+}
+
+/// Whether one of several replies says that the server accepts no writes.
 fn holds_read_only(value: &Value) -> bool {
     let says_so =
         |item: &Value| matches!(item, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));

@@ -18,7 +18,11 @@ impl KeySpace {
 
     /// `name` after the prefix; `name` is a constant or already escaped.
     pub fn key(&self, name: impl fmt::Display) -> Key {
-        Key(format!("{}{name}", self.prefix))
+        let mut text = String::with_capacity(self.prefix.len() + 64);
+        text.push_str(&self.prefix);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{name}");
+        Key(text)
     }
 
     /// The key of a complete name, prefix included, as Redis returned it.
@@ -63,6 +67,10 @@ pub struct Segment<'a>(pub &'a str);
 
 impl fmt::Display for Segment<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'{' | b'}');
+        if self.0.bytes().all(is_plain) {
+            return f.write_str(self.0);
+        }
         let mut rest = self.0;
         while let Some(at) = rest.find(|c: char| matches!(c, '%' | '{' | '}' | ' ') || c.is_control()) {
             let (clean, special) = rest.split_at(at);

@@ -1,16 +1,16 @@
-//! A lane's shared connection: kept up in the background, given out without waiting.
+//! The shared connection of a lane: kept open in the background and available without waiting.
 //!
-//! Each worker thread has a lane of its own. No request ever connects: one task per lane does, backs off with full
-//! jitter while it fails, and meanwhile every request is refused at once (the breaker). A connection that timed out
-//! or broke is dropped, never repaired, so that a late answer cannot meet a later question.
+//! Each worker thread has its own lane. No request ever connects: one task per lane does, and backs off with full jitter
+//! while that fails. In the meantime every request is rejected immediately (the breaker). A connection that timed out or
+//! broke is dropped and never repaired, so that a late reply cannot be taken for the reply to a later command.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Channel;
@@ -22,7 +22,7 @@ thread_local! {
     static LANE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Makes this thread use its own connection from now on; lane 0 belongs to everybody else.
+/// Makes this thread use the connection of a lane. Lane 0 serves all threads that have entered none.
 pub fn enter_lane(lane: usize) {
     LANE.set(lane);
 }
@@ -31,43 +31,73 @@ pub(super) fn current_lane() -> usize {
     LANE.get()
 }
 
-/// A connection in use. Whoever sees it fail says so about this one, not about its successor.
+/// A connection in use. A failure is reported for this connection and not for its successor.
 #[derive(Clone)]
 pub(super) struct Live {
     pub(super) channel: Channel,
+    condition: Arc<ConnectionCondition>,
+}
+
+/// What the users of a connection know about it.
+struct ConnectionCondition {
     since: Instant,
-    /// When it last brought an answer, microseconds after `since`.
-    heard: Arc<AtomicU64>,
-    broken: CancellationToken,
+    /// When the last reply arrived, microseconds after `since`.
+    last_reply_us: AtomicU64,
+    is_broken: AtomicBool,
+    broken: Notify,
 }
 
 impl Live {
     fn new(channel: Channel) -> Self {
-        Self { channel, since: Instant::now(), heard: Arc::default(), broken: CancellationToken::new() }
+        let condition = ConnectionCondition {
+            since: Instant::now(),
+            last_reply_us: AtomicU64::new(0),
+            is_broken: AtomicBool::new(false),
+            broken: Notify::new(),
+        };
+        Self { channel, condition: Arc::new(condition) }
     }
 
-    pub(super) fn record_reply(&self) {
-        self.heard.store(self.age_us(), Ordering::Relaxed);
+    pub(super) fn record_reply(&self, now: Instant) {
+        self.condition.last_reply_us.store(self.age_us(now), Ordering::Relaxed);
     }
 
-    /// How long ago it brought an answer, or was made.
+    /// The time since the last reply, or since the connection was made.
     pub(super) fn idle_for(&self) -> Duration {
-        Duration::from_micros(self.age_us().saturating_sub(self.heard.load(Ordering::Relaxed)))
+        let last_reply_us = self.condition.last_reply_us.load(Ordering::Relaxed);
+        Duration::from_micros(self.age_us(Instant::now()).saturating_sub(last_reply_us))
     }
 
-    fn age_us(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn age_us(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.condition.since);
+        age.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(age.subsec_micros()))
     }
 
     pub(super) fn age(&self) -> Duration {
-        self.since.elapsed()
+        self.condition.since.elapsed()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.condition.is_broken.load(Ordering::SeqCst)
+    }
+
+    fn set_broken(&self) {
+        self.condition.is_broken.store(true, Ordering::SeqCst);
+        self.condition.broken.notify_one();
+    }
+
+    /// Resolves when the connection is broken. Only the task that maintains the lane waits for it.
+    async fn broken(&self) {
+        while !self.is_broken() {
+            self.condition.broken.notified().await;
+        }
     }
 }
 
 /// Whether the shared connection can be used.
 #[derive(Clone)]
 pub(super) enum LinkState {
-    /// There was no time yet to find out, at the start or after a loss.
+    /// Not known yet, at the start or after a loss.
     Connecting {
         since: Instant,
     },
@@ -92,8 +122,8 @@ impl Link {
 
     /// The shared connection, or why there is none.
     ///
-    /// Waits only where the connection has been missing for less than `patience`: a loss is then hidden from most
-    /// callers, and a Redis that stays away costs nobody more than that.
+    /// Waits only if the connection has been missing for less than `patience`. That hides a loss from most callers, and
+    /// limits what an unavailable Redis costs each of them.
     pub(super) async fn live(&self, patience: Duration) -> Result<Live, RedisFault> {
         let missing_for = match &*self.state.borrow() {
             LinkState::Up(live) => return Ok(live.clone()),
@@ -104,7 +134,7 @@ impl Link {
         let Some(rest) = patience.checked_sub(missing_for) else { return Err(unknown()) };
         let mut changes = self.state.subscribe();
         let settled = changes.wait_for(|state| !matches!(state, LinkState::Connecting { .. }));
-        // Boxed: a future is moved as large as its largest branch, and hardly any request waits here.
+        // Boxed: a future is as large as its largest branch, and few requests wait here.
         match Box::pin(tokio::time::timeout(rest, settled)).await {
             Ok(Ok(state)) => match &*state {
                 LinkState::Up(live) => Ok(live.clone()),
@@ -115,7 +145,7 @@ impl Link {
         }
     }
 
-    /// Why there is no connection, where that is known.
+    /// Why there is no connection, if that is known.
     pub(super) fn refusal(&self) -> Option<RedisFault> {
         match &*self.state.borrow() {
             LinkState::Down(fault) => Some(fault.clone()),
@@ -127,7 +157,7 @@ impl Link {
         self.state.borrow().is_up()
     }
 
-    /// How long ago the connection brought an answer, or was made or lost.
+    /// The time since the connection brought a reply, was made or was lost.
     pub(super) fn idle_for(&self) -> Duration {
         match &*self.state.borrow() {
             LinkState::Up(live) => live.idle_for(),
@@ -140,11 +170,11 @@ impl Link {
         self.state.subscribe()
     }
 
-    /// Has this connection dropped and another one made; the callers still on it get their answers or time out.
+    /// Replaces this connection by a new one. Commands that still use it receive their replies or time out.
     pub(super) fn mark_broken(&self, live: &Live) {
-        live.broken.cancel();
+        live.set_broken();
         self.state.send_if_modified(|state| {
-            let is_this = matches!(state, LinkState::Up(current) if current.broken.is_cancelled());
+            let is_this = matches!(state, LinkState::Up(current) if current.is_broken());
             if is_this {
                 *state = LinkState::Connecting { since: Instant::now() };
             }
@@ -170,7 +200,7 @@ impl Link {
                     let _counted = redis.0.metrics.connected();
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = live.broken.cancelled() => {}
+                        () = live.broken() => {}
                         () = object.lost.cancelled() => self.mark_broken(&live),
                     }
                     journal.lost();
@@ -189,7 +219,7 @@ impl Link {
     }
 }
 
-/// Logs a lane's changes, and not each of the many attempts between them.
+/// Logs when the condition of a lane changes, but not each of the attempts in between.
 struct Journal {
     servers: String,
     lane: usize,
@@ -203,13 +233,13 @@ impl Journal {
     }
 
     fn lost(&self) {
-        tracing::warn!(redis = self.servers, lane = self.lane, "the connection to redis was given up");
+        tracing::warn!(redis = self.servers, lane = self.lane, "lost the connection to redis");
     }
 
     fn failed(&mut self, fault: &RedisFault) {
         let cause = fault.with_causes();
         if self.last.as_ref() != Some(&cause) {
-            tracing::warn!(redis = self.servers, lane = self.lane, cause, "redis cannot be used");
+            tracing::warn!(redis = self.servers, lane = self.lane, cause, "cannot connect to redis");
             self.last = Some(cause);
         }
     }
@@ -217,7 +247,7 @@ impl Journal {
 
 /// Takes a connection out of a pool within its limits.
 pub(super) async fn checkout(pool: &Pool) -> Result<Object<Connector>, RedisFault> {
-    // Connecting is rare and its future is large: 20 KB that every caller would carry along.
+    // Boxed: connecting is rare, and its future takes 20 KB in the future of every caller.
     Box::pin(pool.get()).await.map_err(|error| match error {
         PoolError::Backend(error) => RedisFault::connecting(error),
         PoolError::Timeout(TimeoutType::Wait) => RedisFault::new(FaultKind::PoolExhausted, Outcome::NotApplied),

@@ -1,4 +1,4 @@
-//! What is counted of commands and connections, per role, and the span of a command within a traced request.
+//! Metrics of commands and connections by role, and the span of a command within a traced request.
 
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ impl RedisMetrics {
     pub(super) fn of(&self, roles: &[Role]) -> RoleMetrics {
         let role = roles.iter().map(|role| role.label()).collect::<Vec<_>>().join(",");
         RoleMetrics {
-            answered: self.commands.with_label_values(&[&role, "ok"]),
+            succeeded: self.commands.with_label_values(&[&role, "ok"]),
             commands: self.commands.clone(),
             duration: self.durations.with_label_values(&[&role]),
             connections: self.connections.with_label_values(&[&role]),
@@ -65,11 +65,11 @@ impl RedisMetrics {
     }
 }
 
-/// One role's metrics, their handles prepared.
+/// The metrics of one role, with their handles prepared.
 #[derive(Debug)]
 pub(super) struct RoleMetrics {
     role: String,
-    answered: IntCounter,
+    succeeded: IntCounter,
     commands: IntCounterVec,
     duration: Histogram,
     connections: IntGauge,
@@ -77,17 +77,12 @@ pub(super) struct RoleMetrics {
 }
 
 impl RoleMetrics {
-    /// Times an exchange from now on.
-    pub(super) fn begin(&self, packet: Packet<'_>) -> Exchange<'_> {
-        Exchange {
-            metrics: self,
-            started: Instant::now(),
-            outcome: "abandoned",
-            span: client_span(|| describe(packet)),
-        }
+    /// Starts timing an exchange.
+    pub(super) fn begin(&self, packet: Packet<'_>) -> TimedExchange<'_> {
+        TimedExchange { metrics: self, started: Instant::now(), end: None, span: client_span(|| describe(packet)) }
     }
 
-    /// Counts a shared connection as up until the guard goes.
+    /// Counts a shared connection as up until the guard is dropped.
     pub(super) fn connected(&self) -> Connected<'_> {
         self.connects.inc();
         self.connections.inc();
@@ -95,32 +90,33 @@ impl RoleMetrics {
     }
 }
 
-/// An exchange under way; dropped before its end, it was abandoned with its request.
+/// A running exchange. Dropped before its end, it counts as abandoned with its request.
 #[derive(Debug)]
-pub(super) struct Exchange<'a> {
+pub(super) struct TimedExchange<'a> {
     metrics: &'a RoleMetrics,
     started: Instant,
-    outcome: &'static str,
+    end: Option<(&'static str, Instant)>,
     span: Option<ClientSpan>,
 }
 
-impl Exchange<'_> {
+impl TimedExchange<'_> {
     /// `outcome` is `ok` or a kind of fault.
-    pub(super) fn end(mut self, outcome: &'static str) {
-        self.outcome = outcome;
+    pub(super) fn end(mut self, outcome: &'static str, at: Instant) {
+        self.end = Some((outcome, at));
     }
 }
 
-impl Drop for Exchange<'_> {
+impl Drop for TimedExchange<'_> {
     fn drop(&mut self) {
-        self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
-        if self.outcome == "ok" {
-            self.metrics.answered.inc();
+        let (outcome, at) = self.end.unwrap_or_else(|| ("abandoned", Instant::now()));
+        self.metrics.duration.observe(at.saturating_duration_since(self.started).as_secs_f64());
+        if outcome == "ok" {
+            self.metrics.succeeded.inc();
             return;
         }
-        self.metrics.commands.with_label_values(&[&self.metrics.role, self.outcome]).inc();
+        self.metrics.commands.with_label_values(&[&self.metrics.role, outcome]).inc();
         if let Some(span) = &mut self.span {
-            span.fail(self.outcome);
+            span.fail(outcome);
         }
     }
 }
@@ -134,8 +130,8 @@ impl Drop for Connected<'_> {
     }
 }
 
-/// Name and attributes after OpenTelemetry's conventions for database calls; keys and values are the callers' data and
-/// stay out.
+/// Name and attributes by OpenTelemetry's conventions for database calls. They contain no keys and values, which are the
+/// callers' data.
 fn describe(packet: Packet<'_>) -> (String, Vec<KeyValue>) {
     let (name, batch) = match packet {
         Packet::Command(command) => (verb(command), None),

@@ -1,8 +1,9 @@
-//! The Redis layer: one facade per role, behind which lie topology, connections, scripts and faults.
+//! The Redis layer: one facade per role that hides topology, connections, scripts and faults.
 //!
-//! Ordinary commands of a worker thread share one pipelined connection (measured: a checkout per request halves the
-//! throughput); blocking commands get a connection of their own from the same pool. A [`Role`] may have a server of
-//! its own, so that a cache may evict while locks and counters may not.
+//! There are three kinds of connections. A *lane* is the connection that all ordinary commands of one worker thread
+//! share, pipelined; taking a connection from a pool for every request would halve the throughput. Lane 0 serves the
+//! threads that are not workers. Blocking commands take a *dedicated* connection from a pool, and a subscriber opens its
+//! own. A [`Role`] may have a separate server, so that a cache may evict keys while locks and counters may not.
 
 mod backend_record;
 mod backoff;
@@ -62,20 +63,20 @@ use topology::Connector;
 
 type Pool = DeadPool<Connector>;
 
-/// The facade that features hold: commands and script calls against one role.
+/// The facade that features use: commands and script calls to the server of one role.
 #[derive(Clone, Debug)]
 pub struct Redis(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     roles: &'static [Role],
-    /// One connection for every lane ...
+    /// The connections of the lanes.
     lane_pool: Pool,
-    /// ... and others apart, so that blocking commands cannot take a lane's place.
+    /// The dedicated connections, in a pool of their own so that they cannot take the place of a lane.
     private_pool: Pool,
-    /// Lane 0's, for everybody without a lane of their own.
+    /// Lane 0, for threads without a lane of their own.
     shared: Link,
-    /// The workers', lane 1 first.
+    /// The lanes of the workers, from lane 1.
     lanes: Box<[Link]>,
     keys: KeySpace,
     scripts: Vec<&'static LuaScript>,
@@ -96,9 +97,9 @@ struct Limits {
 }
 
 impl Redis {
-    /// Prepares the facade of a server for its roles; connects to nothing until [`Redis::attach`].
+    /// Prepares the facade of a server for its roles. It connects to nothing until [`Redis::attach`].
     ///
-    /// `lanes` is the number of threads that get a shared connection of their own.
+    /// `lanes` is the number of threads with a lane of their own.
     ///
     /// # Errors
     /// [`EndpointError`] when an address, a credential file or a certificate is unusable.
@@ -144,7 +145,7 @@ impl Redis {
         })))
     }
 
-    /// Keeps `lane` connected from the current runtime; lane 0 also watches the server's condition.
+    /// Keeps `lane` connected from the current runtime. Lane 0 also watches the condition of the server.
     pub fn attach(&self, lane: usize, tasks: &Tasks) {
         let this = self.clone();
         tasks.spawn("redis.connection", move |stop| async move {
@@ -156,22 +157,22 @@ impl Redis {
         }
     }
 
-    /// What the server is used for.
+    /// The roles that the server has.
     pub fn roles(&self) -> &'static [Role] {
         self.0.roles
     }
 
-    /// The roles in words, for logs.
+    /// The roles as text, for logs.
     fn servers(&self) -> String {
         report::words(self.0.roles)
     }
 
-    /// The role's key space.
+    /// The key space of the role.
     pub fn keys(&self) -> &KeySpace {
         &self.0.keys
     }
 
-    /// Whether keys live on several servers, so that only those of one slot can be changed together.
+    /// Whether the keys are spread over several servers, so that only keys of one slot can be changed together.
     pub fn is_cluster(&self) -> bool {
         self.0.is_cluster
     }
@@ -181,12 +182,12 @@ impl Redis {
         self.0.limits.command
     }
 
-    /// How often the server's condition is looked at.
+    /// How often the condition of the server is checked.
     pub fn check_interval(&self) -> Duration {
         self.0.limits.check_interval
     }
 
-    /// What is known of the server: connection, version, modules, persistence, eviction policy, scripts.
+    /// The condition of the server: connection, version, modules, persistence, eviction policy, scripts.
     pub fn report(&self) -> RoleReport {
         let mut report = self.0.report.borrow().clone();
         let mut links = std::iter::once(&self.0.shared).chain(&self.0.lanes);
@@ -195,7 +196,7 @@ impl Redis {
         report
     }
 
-    /// Resolves when the server has been looked at or cannot be used, and after a second or two in any case.
+    /// Resolves when the server has been checked or cannot be used, and after a second or two in any case.
     pub async fn settled(&self) {
         let (mut reports, mut states) = (self.0.report.subscribe(), self.0.shared.subscribe());
         let settled = async {
@@ -204,7 +205,7 @@ impl Redis {
                 _ = states.wait_for(|state| matches!(state, LinkState::Down(_))) => {}
             }
         };
-        // Nobody is told: the report says what is known.
+        // The result does not matter: the report contains what is known.
         let _ = tokio::time::timeout(self.0.limits.connect + 2 * self.0.limits.command, settled).await;
     }
 
@@ -217,9 +218,9 @@ impl Redis {
         T::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, effect))
     }
 
-    /// Runs several commands in one round trip; each has a result of its own.
+    /// Runs several commands in one round trip; each has its own result.
     ///
-    /// They are no transaction. In a cluster they travel singly, since their keys may live on different nodes.
+    /// They are not a transaction. In a cluster they are sent one by one, since their keys may be on different nodes.
     ///
     /// # Errors
     /// [`RedisFault`] when the exchange as a whole failed.
@@ -239,7 +240,7 @@ impl Redis {
         self.pipeline(&pipeline, effect).await
     }
 
-    /// Calls a script by its hash; a server that does not know it gets its text.
+    /// Calls a script by its hash, and with its text if the server does not know it.
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
@@ -247,7 +248,7 @@ impl Redis {
         let deadline = self.deadline();
         let by_hash = Binding::by_hash(call);
         let value = match self.exchange(Packet::Command(&by_hash), S::EFFECT, deadline).await {
-            // One command that loads and runs: between two, another SCRIPT FLUSH could fall.
+            // One command that loads and runs it: a SCRIPT FLUSH could come between two commands.
             Err(fault) if fault.is_noscript() => {
                 let by_text = Binding::by_text(call);
                 self.exchange(Packet::Command(&by_text), S::EFFECT, deadline).await?
@@ -257,12 +258,11 @@ impl Redis {
         decode::<S>(value)
     }
 
-    /// The same for a caller who would rather do without an answer than wait for a server that has stopped: gives up
-    /// when nobody on this thread's connection got an answer for as long as `patience`. One that is merely busy goes on
-    /// answering others.
+    /// Calls a script, but gives up when this thread's lane has received no reply at all for as long as `patience`. A
+    /// server that is only busy still replies to other commands.
     ///
     /// # Errors
-    /// As [`Redis::call`]; giving up is a timeout.
+    /// [`RedisFault`], whose outcome says whether a write may have happened; giving up is a timeout.
     pub async fn call_if_responsive<S: ScriptCall>(
         &self,
         patience: Duration,
@@ -282,7 +282,7 @@ impl Redis {
         }
     }
 
-    /// Calls one script for many bindings in one round trip; each has a result of its own.
+    /// Makes several calls of one script in one round trip; each has its own result.
     ///
     /// # Errors
     /// [`RedisFault`] when the exchange as a whole failed.
@@ -292,7 +292,7 @@ impl Redis {
         let missing = positions_of_noscript(&answers);
         if !missing.is_empty() {
             let by_text: Vec<Cmd> = missing.iter().filter_map(|&at| calls.get(at).map(Binding::by_text)).collect();
-            // The other calls have run: a failure now belongs to those that have not.
+            // The other calls have run: a failure now only concerns those that have not.
             let again = match self.query_all(&by_text, S::EFFECT).await {
                 Ok(again) => again,
                 Err(fault) => vec![Err(fault); missing.len()],
@@ -306,26 +306,26 @@ impl Redis {
         Ok(answers.into_iter().map(|answer| answer.and_then(decode::<S>)).collect())
     }
 
-    /// A connection of one's own, for blocking commands.
+    /// Takes a dedicated connection, for blocking commands.
     ///
     /// # Errors
-    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or why there is no connection. While the lane has none,
-    /// none is tried: the breaker counts here as well.
+    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or the reason why there is no connection. While the lane is
+    /// not connected, no attempt is made: the breaker applies here too.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
         self.link(link::current_lane()).live(self.0.limits.pool_wait).await?;
         // Boxed: the pool's future is large, and few callers need it.
         Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
     }
 
-    /// Follows a channel over a connection of its own, made again whenever it is lost, until `stop`.
+    /// Follows a channel until `stop`, over a separate connection that is replaced whenever it is lost.
     ///
-    /// [`News::Subscribed`] comes after every connect: whatever was published before may have been missed.
+    /// [`News::Subscribed`] follows every connect: messages that were published before it may have been missed.
     pub async fn follow(&self, channel: &Key, stop: CancellationToken, mut deliver: impl FnMut(News) + Send) {
         let backoff = self.0.limits.backoff;
         subscriber::follow(self.0.private_pool.manager(), channel, backoff, &stop, &mut deliver).await;
     }
 
-    /// A fresh connection of a lane: made, and fit for use once it knows our scripts.
+    /// Makes a connection for a lane and loads the scripts over it.
     async fn connect(&self) -> Result<Object<Connector>, RedisFault> {
         let object = link::checkout(&self.0.lane_pool).await?;
         match self.prepare(&mut object.channel.clone()).await {
@@ -343,7 +343,7 @@ impl Redis {
         let loaded = loading.await.unwrap_or_else(|_| Err(RedisFault::timeout(Effect::Read)));
         self.0.report.send_if_modified(|report| report.scripts.learn(&loaded, self.0.scripts.len()));
         match loaded {
-            // Reads and plain commands still work; scripts answer for themselves, and readiness says why.
+            // Reads and plain commands still work. Script calls fail one by one, and readiness reports the reason.
             Err(fault) if fault.kind == FaultKind::Denied || fault.is_unknown_command() => Ok(()),
             other => other,
         }
@@ -351,7 +351,7 @@ impl Redis {
 
     async fn load_scripts(&self, channel: &mut Channel) -> Result<(), RedisFault> {
         let mut commands: Vec<Cmd> = self.0.scripts.iter().map(|script| script.text(None).load_command()).collect();
-        // A server may accept SCRIPT LOAD and still have EVALSHA renamed away or forbidden.
+        // A server may accept SCRIPT LOAD although EVALSHA is renamed or forbidden.
         let mut probe = redis::cmd("EVALSHA");
         probe.arg(report::PROBE.sha()).arg(1).arg(self.0.keys.key("gtx:probe"));
         commands.push(probe);

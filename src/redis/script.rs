@@ -157,7 +157,7 @@ impl Binding {
     fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
         let fence = call.fence();
         let keys = call.keys() + usize::from(fence.is_some());
-        let mut command = Cmd::with_capacity(12, 256);
+        let mut command = Cmd::with_capacity(20, 256);
         command.arg(name).arg(script).arg(keys);
         let mut binding = Self { command, keys: 0 };
         if let Some(fence) = fence {

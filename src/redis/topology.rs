@@ -1,4 +1,4 @@
-//! From configuration to connections: a single server, a master found by Sentinels, or a cluster.
+//! Makes connections from the configuration: to a single server, a master found by Sentinels, or a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::connection::{Channel, Established};
 use super::key::Key;
 use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
-/// Why an endpoint's configuration cannot be used.
+/// Why the configuration of an endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error("redis password file {file}: {reason}")]
@@ -33,14 +33,13 @@ pub enum EndpointError {
     Address { address: String, reason: RedisError },
 }
 
-/// The pools' manager: makes connections that carry no timeout of their own (the facade has it) and tell when they
-/// end.
+/// The manager of the pools. Its connections have no timeouts, which are the task of the facade, and announce their end.
 #[derive(Clone)]
 pub struct Connector(Arc<Inner>);
 
 struct Inner {
     target: Target,
-    /// Of a cluster, the nodes that are configured.
+    /// The configured nodes of a cluster.
     addresses: Vec<ConnectionInfo>,
     connect_timeout: Duration,
 }
@@ -94,8 +93,8 @@ impl Connector {
                     .response_timeout(command_timeout)
                     .overall_response_timeout(Some(command_timeout))
                     .use_protocol(ProtocolVersion::RESP3)
-                    // The library would also send a write again whose answer was lost; what may be repeated is
-                    // decided by the facade, which follows MOVED and ASK as well.
+                    // The library would repeat a write whose reply was lost. The facade decides what may be repeated,
+                    // and follows MOVED and ASK as well.
                     .retries(0);
                 if let Some(certificates) = certificates {
                     builder = builder.certs(certificates);
@@ -106,16 +105,16 @@ impl Connector {
         Ok(Self(Arc::new(Inner { target, addresses, connect_timeout })))
     }
 
-    /// How long making one connection may take in all.
+    /// The total time that making one connection may take.
     pub(super) fn limit(&self) -> Duration {
         match self.0.target {
             Target::Server(_) => self.0.connect_timeout,
-            // Several servers are asked, one of which may hang for as long as the client library lets it.
+            // Several servers are contacted, and one may hang for as long as the client library allows.
             Target::Sentinel(_) | Target::Cluster(_) => self.0.connect_timeout + DISCOVERY,
         }
     }
 
-    /// Subscribes to `channel` over a connection of its own.
+    /// Subscribes to `channel` over a separate connection.
     pub(super) async fn subscribe(&self, channel: &Key) -> Result<PubSub, RedisError> {
         let subscribe = async {
             let mut connection = self.subscriber().await?;
@@ -128,7 +127,7 @@ impl Connector {
         }
     }
 
-    /// In a cluster any node will do, since the nodes pass messages on to each other.
+    /// In a cluster any node serves, because the nodes forward messages to each other.
     async fn subscriber(&self) -> Result<PubSub, RedisError> {
         match &self.0.target {
             Target::Server(info) => subscriber_at(info.as_ref().clone()).await,
@@ -139,7 +138,7 @@ impl Connector {
             Target::Cluster(_) => {
                 let mut failure = missing_address();
                 for info in &self.0.addresses {
-                    // One that hangs must not use up the time of the next.
+                    // A node that hangs must not use up the time of the next.
                     match tokio::time::timeout(self.0.connect_timeout, subscriber_at(info.clone())).await {
                         Ok(Ok(connection)) => return Ok(connection),
                         Ok(Err(error)) => failure = error,
@@ -152,7 +151,7 @@ impl Connector {
     }
 }
 
-/// The client library gives a Sentinel one second to connect and half a second to answer.
+/// The client library allows a Sentinel one second to connect and half a second to reply.
 const DISCOVERY: Duration = Duration::from_secs(2);
 
 impl Manager for Connector {
@@ -181,14 +180,14 @@ impl Manager for Connector {
                 let config = config.set_push_sender(on_push);
                 Channel::Server(client.lock().await.get_async_connection_with_config(&config).await?)
             }
-            // A cluster connection mends its nodes' connections itself, so it is never announced as lost.
+            // A cluster connection reconnects to its nodes itself, so it is never announced as lost.
             Target::Cluster(client) => Channel::Cluster(client.get_async_connection().await?),
         };
         Ok(Established { channel, lost })
     }
 
-    /// No question to the server: whoever saw a connection fail has not given it back, and one that the server closed
-    /// while it lay idle has been announced.
+    /// Sends no command to the server: a connection that failed is not returned to the pool, and one that the server closed
+    /// while idle has been announced.
     async fn recycle(&self, connection: &mut Established, _: &Metrics) -> RecycleResult<RedisError> {
         if connection.lost.is_cancelled() {
             return Err(RecycleError::message("the server has closed it"));
@@ -235,7 +234,7 @@ fn connection_info(
     let unusable = |reason| EndpointError::Address { address: address.to_string(), reason };
     let mut info = address.expose().into_connection_info().map_err(unusable)?;
     let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // Sentinels have users of their own, which only their addresses can name.
+    // Sentinels have separate users, which only their addresses can name.
     if endpoint.topology != Topology::Sentinel {
         if !endpoint.username.is_empty() {
             settings = settings.set_username(&endpoint.username);
@@ -254,8 +253,8 @@ fn connection_info(
     }
 }
 
-/// Sentinels are asked as they are addressed; the master is reached with the endpoint's own credentials, and over TLS
-/// where the Sentinels are.
+/// Sentinels are contacted with the credentials of their addresses. The master is contacted with those of the endpoint,
+/// and over TLS if the Sentinels are.
 fn sentinel(
     endpoint: &Endpoint,
     addresses: &[ConnectionInfo],

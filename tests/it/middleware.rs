@@ -7,10 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use axum::routing::{get, post};
-use gridtokenx_redis::app::{behind_middleware, problem_kinds};
-use gridtokenx_redis::http::access::Access;
+use gridtokenx_redis::app::{HttpService, access_table, behind_middleware, problem_kinds};
+use gridtokenx_redis::http::access::{Access, RouteTable};
 use gridtokenx_redis::http::extract::{Json, Path, Query, RawBody};
 use gridtokenx_redis::http::reply::NoContent;
+use gridtokenx_redis::telemetry::metrics::Metrics;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -27,7 +28,7 @@ struct Order {
 /// Routes that take every kind of input, and some that misbehave, behind the edge.
 struct Gate {
     app: TestApp,
-    router: Router,
+    service: HttpService,
     go_on: Arc<Notify>,
 }
 
@@ -57,11 +58,11 @@ impl Gate {
         let writes = ["/orders", "/raw", "/panic", "/wait"].map(|path| Access::public("POST", path));
         let rows = rows.into_iter().chain(writes).collect();
         let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
-        Self { app, router: guarded, go_on }
+        Self { app, service: guarded, go_on }
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
-        Reply::from(&self.router, method, path, headers, body).await
+        Reply::from(&self.service, method, path, headers, body).await
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -276,4 +277,41 @@ async fn the_document_is_served_as_it_is_built() {
     for operation in paths.values().filter_map(Value::as_object).flat_map(|item| item.values()) {
         assert!(operation["security"].is_array(), "{operation}");
     }
+}
+
+/// Paths around every route: the route itself, other text in place of each segment, and segments left out or added.
+fn paths_around(rows: &[Access]) -> Vec<String> {
+    let mut paths: Vec<String> = ["", "/", "//", "x", "*"].map(str::to_owned).to_vec();
+    let words: BTreeSet<&str> = rows.iter().flat_map(|row| row.path.split('/')).chain(["", "x", "a%2Fb"]).collect();
+    for row in rows {
+        let segments: Vec<&str> = row.path.split('/').skip(1).collect();
+        for at in 0..segments.len() {
+            for word in &words {
+                let (before, after) = (&segments[..at], &segments[at + 1..]);
+                let path = |parts: &[&[&str]]| format!("/{}", parts.concat().join("/"));
+                paths.extend([path(&[before, &[word], after]), path(&[before, &[word]])]);
+            }
+        }
+        paths.extend([format!("{}/", row.path), format!("{}x", row.path)]);
+    }
+    paths
+}
+
+#[test]
+fn the_route_table_and_the_library_that_axum_routes_with_agree_on_every_path() {
+    let rows = access_table();
+    let table = RouteTable::new(rows.clone(), &Metrics::new().http);
+    let mut router = matchit::Router::new();
+    for row in &rows {
+        // A path with several methods is only inserted once.
+        let _ = router.insert(row.path, row.path);
+    }
+    let methods = [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE];
+    for path in paths_around(&rows) {
+        let operations = table.at(&path);
+        let found =
+            operations.and_then(|found| methods.iter().find_map(|method| found.get(method))).map(|info| info.path);
+        assert_eq!(found, router.at(&path).ok().map(|found| *found.value), "{path}");
+    }
+    assert!(table.at("/api/health").is_some() && table.at("/api").is_none());
 }

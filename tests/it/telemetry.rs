@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use gridtokenx_redis::redis::Effect;
 use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -107,7 +107,7 @@ async fn redis_commands_are_children_of_their_request_and_of_nothing_else() {
     ping.arg("secret");
     redis.query::<String>(&ping, Effect::Read).await.expect("an answer outside of a request");
     let request = Request::builder().header("traceparent", traceparent("01")).body(Body::empty()).expect("a request");
-    let span = app.app().deps.traces.requests().start(&request, Some("/probe"), &HeaderValue::from_static("id"));
+    let span = app.app().deps.traces.requests().start(&request, Some("/probe"), "id");
     let span = span.expect("sampled");
     {
         let _entered = span.enter();

@@ -48,10 +48,10 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
     BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
 };
-use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::redis::ScriptCall;
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};

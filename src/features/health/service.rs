@@ -1,13 +1,19 @@
 //! Combines the reports of all components.
 
+use std::sync::Arc;
+
 use super::model::{Health, Readiness, Status};
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::lifecycle::{ComponentHealth, Condition, Finding, Phase, Tasks};
 use crate::redis::RedisRoles;
 
+/// Cheap to clone, as axum clones it for every request.
 #[derive(Clone, Debug)]
-pub(super) struct HealthService {
+pub(super) struct HealthService(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     redis: RedisRoles,
     component_health: ComponentHealth,
     tasks: Tasks,
@@ -18,14 +24,14 @@ pub(super) struct HealthService {
 
 impl HealthService {
     pub(super) fn new(deps: &Deps) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             redis: deps.redis.clone(),
             component_health: deps.component_health.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
             clock: deps.clock.clone(),
             started: deps.clock.now(),
-        }
+        }))
     }
 
     /// A process that answers is alive; no component is asked.
@@ -42,7 +48,7 @@ impl HealthService {
             status,
             service: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            uptime_ms: self.clock.now() - self.started,
+            uptime_ms: self.0.clock.now() - self.0.started,
         }
     }
 
@@ -51,16 +57,16 @@ impl HealthService {
         Readiness {
             status: self.status(&reasons),
             reasons,
-            redis: self.redis.distinct().map(crate::redis::Redis::report).collect(),
-            parts: self.component_health.members(),
-            tasks: self.tasks.states(),
+            redis: self.0.redis.distinct().map(crate::redis::Redis::report).collect(),
+            parts: self.0.component_health.members(),
+            tasks: self.0.tasks.states(),
         }
     }
 
     fn reasons(&self) -> Vec<Finding> {
-        let mut reasons: Vec<Finding> = self.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
-        reasons.extend(self.component_health.findings());
-        for (name, state) in self.tasks.states() {
+        let mut reasons: Vec<Finding> = self.0.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
+        reasons.extend(self.0.component_health.findings());
+        for (name, state) in self.0.tasks.states() {
             if let Some(error) = state.last_error {
                 reasons.push(Finding::degraded(format!("task `{name}`: {error}")));
             }
@@ -69,7 +75,7 @@ impl HealthService {
     }
 
     fn status(&self, reasons: &[Finding]) -> Status {
-        if self.phase.is_draining() {
+        if self.0.phase.is_draining() {
             Status::Draining
         } else if reasons.iter().any(|reason| reason.condition == Condition::Down) {
             Status::Unavailable

@@ -282,7 +282,9 @@ impl Property {
             (Self::Type, node) => Some(Node::String(node.type_name().into())),
             (Self::Length { of: None | Some(LengthOf::String) }, Node::String(text)) => Some(Node::count(text.len())),
             (Self::Length { of: None | Some(LengthOf::Array) }, Node::Array(_))
-            | (Self::Length { of: None | Some(LengthOf::Object) }, Node::Object(_)) => node.child_count().map(Node::count),
+            | (Self::Length { of: None | Some(LengthOf::Object) }, Node::Object(_)) => {
+                node.child_count().map(Node::count)
+            }
             (Self::MemberNames, Node::Object(members)) => {
                 Some(Node::Array(members.iter().map(|(name, _)| Node::String(name.clone())).collect()))
             }

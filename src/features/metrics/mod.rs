@@ -7,8 +7,8 @@ mod routes;
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
 use crate::http::access::Access;
-use crate::http::problem::UNAUTHENTICATED;
 use crate::http::openapi_router::{OpenApiRouter, routes};
+use crate::http::problem::UNAUTHENTICATED;
 
 pub static FEATURE: Feature = Feature {
     name: "metrics",

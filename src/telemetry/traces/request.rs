@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
 };
@@ -32,7 +32,7 @@ impl RequestTraces {
     }
 
     /// Starts a span if the request is sampled: the flag of its `traceparent` decides, or else `telemetry.sample_ratio`.
-    pub fn start(&self, request: &Request, route: Option<&'static str>, id: &HeaderValue) -> Option<RequestSpan> {
+    pub fn start(&self, request: &Request, route: Option<&'static str>, id: &str) -> Option<RequestSpan> {
         let Sampling { tracer, ratio } = self.0.as_ref()?;
         let parent = request.headers().get("traceparent").and_then(traceparent::parse);
         let sampled = parent.map_or_else(|| random_fraction() < *ratio, |parent| parent.sampled);
@@ -51,14 +51,14 @@ impl RequestSpan {
         parent: Option<Parent>,
         request: &Request,
         route: Option<&'static str>,
-        id: &HeaderValue,
+        id: &str,
     ) -> Self {
         let method = method_name(request.method());
         let mut attributes = vec![
             KeyValue::new("http.request.method", method),
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("url.path", request.uri().path().to_owned()),
-            KeyValue::new("request_id", id.to_str().unwrap_or_default().to_owned()),
+            KeyValue::new("request_id", id.to_owned()),
         ];
         attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
         let above = parent.map_or_else(Context::new, |parent| remote(parent, request));
@@ -95,8 +95,10 @@ impl RequestSpan {
 }
 
 /// A call to another server within a traced request. The span ends when this is dropped.
+///
+/// Boxed, since few requests are traced and every exchange with Redis has room for one.
 #[derive(Debug)]
-pub struct ClientSpan(Span);
+pub struct ClientSpan(Box<Span>);
 
 impl ClientSpan {
     pub fn fail(&mut self, kind: &'static str) {
@@ -111,7 +113,7 @@ pub fn client_span(describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Option
         let Recorder(tracer) = context.get()?;
         let (name, attributes) = describe();
         let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
-        Some(ClientSpan(span.start_with_context(tracer, context)))
+        Some(ClientSpan(Box::new(span.start_with_context(tracer, context))))
     })
 }
 

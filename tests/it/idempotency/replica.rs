@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::routing::{get, post};
-use gridtokenx_redis::app::behind_middleware;
+use gridtokenx_redis::app::{HttpService, behind_middleware};
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::RawBody;
 use gridtokenx_redis::http::idempotent_operation::Operation;
@@ -77,7 +77,7 @@ async fn stream(State(deeds): State<Deeds>, body: Body) -> Result<String, Status
 /// The routes above behind the edge and the guard of a replica.
 pub(super) struct Replica {
     pub(super) app: TestApp,
-    router: Router,
+    service: HttpService,
 }
 
 impl Replica {
@@ -96,7 +96,7 @@ impl Replica {
         let special = [Access::scoped("POST", "/stream", "cache:write").streaming(), Access::public("POST", "/open")];
         let rows = counting.into_iter().chain(others).chain(special).collect();
         let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
-        Self { app, router: guarded }
+        Self { app, service: guarded }
     }
 
     pub(super) async fn send(
@@ -106,7 +106,7 @@ impl Replica {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Reply {
-        Reply::from(&self.router, method, path, headers, body).await
+        Reply::from(&self.service, method, path, headers, body).await
     }
 
     pub(super) async fn post(&self, path: &str, key: &str, body: impl Into<Body>) -> Reply {

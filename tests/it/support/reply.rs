@@ -1,9 +1,9 @@
 //! An answer with the questions that tests ask of it.
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
+use gridtokenx_redis::app::HttpService;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -17,9 +17,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What a router answers to one request, without a socket.
+    /// The response of the service to one request, without a socket.
     pub async fn from(
-        router: &Router,
+        service: &HttpService,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
@@ -30,7 +30,7 @@ impl Reply {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).expect("a request");
-        match router.clone().oneshot(request).await {
+        match service.clone().oneshot(request).await {
             Ok(response) => Self::read(format!("{method} {path}"), response).await,
             Err(never) => match never {},
         }

@@ -1,7 +1,7 @@
 //! What a range shows, and which part of it.
 
 use serde::{Deserialize, Deserializer, de};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
 use super::super::cursor::Cursor;

@@ -18,7 +18,7 @@ pub(super) use stats::Stats;
 use buckets::{Bounds, BucketPage};
 use scan::{Ended, Scan};
 
-use super::aggregate::{Aggregation, Bucket, Point, Slot};
+use super::aggregate::{Aggregation, Point};
 use super::backend::Store;
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
@@ -26,7 +26,6 @@ use super::error::TimeseriesError;
 use super::rollup::RollupView;
 use super::series::{Sample, SeriesKey};
 use super::window::{Order, Window};
-use crate::clock::UnixMillis;
 
 /// A checked range query.
 #[derive(Clone, Debug)]

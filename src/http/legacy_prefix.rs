@@ -1,0 +1,68 @@
+//! Serves the routes a second time under `/api`, for older clients.
+
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use tower::Service;
+
+const PREFIX: &str = "/api";
+
+/// The rest of a path that begins with the legacy prefix.
+pub fn without_legacy_prefix(path: &str) -> Option<&str> {
+    path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/'))
+}
+
+/// Takes the legacy prefix off the path of a request before it reaches the routes.
+///
+/// A nested router would do the same, but would cost every request, with or without the prefix.
+#[derive(Clone, Debug)]
+pub struct LegacyPrefix<S>(pub S);
+
+impl<S: Service<Request>> Service<Request> for LegacyPrefix<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> S::Future {
+        if without_legacy_prefix(request.uri().path()).is_some() {
+            strip(request.uri_mut());
+        }
+        self.0.call(request)
+    }
+}
+
+fn strip(uri: &mut Uri) {
+    let rest = uri.path_and_query().and_then(|whole| without_legacy_prefix(whole.as_str()));
+    let Some(Ok(rest)) = rest.map(PathAndQuery::try_from) else { return };
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(rest);
+    // A URI that was valid stays valid with a shorter path.
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_prefix_is_removed() {
+        for (before, after) in [
+            ("/api/cache/a%2Fb?ttl_ms=5", "/cache/a%2Fb?ttl_ms=5"),
+            ("http://host:8080/api/health", "http://host:8080/health"),
+            ("/api/api/x", "/api/x"),
+        ] {
+            let mut uri: Uri = before.parse().expect("a URI");
+            strip(&mut uri);
+            assert_eq!(uri, after, "{before}");
+        }
+        for other in ["/api", "/api-docs/openapi.json", "/apis/x", "/cache/api/x"] {
+            assert_eq!(without_legacy_prefix(other), None, "{other}");
+        }
+    }
+}
