@@ -1,28 +1,28 @@
--- Decide whether costs fit into their limits, and take all of them or none; or only look; or reserve one.
--- KEYS[1..] the state of each check, in their order; one with reservations is followed by their hash (see settle.lua)
+-- Decide whether limits allow their costs, and take all costs or none; or only peek; or reserve one cost.
+-- KEYS[1..] the state of each check, in order; for a limiter with reservations followed by their hash (see settle.lua)
 -- ARGV[1]   now, Unix ms, or empty for Redis's own clock    ARGV[2]  "take", "peek" to change nothing, or "reserve"
--- ARGV[3..] with "reserve": the reservation's id, its longest time in microseconds, the most reservations of a key
+-- ARGV[3..] with "reserve": the reservation's id, its duration in microseconds, the maximum of reservations of a key
 -- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations; its strategy; the strategy's numbers,
---           all of them whole, times in microseconds unless they say otherwise:
+--           all of them whole, times in microseconds unless another unit is stated:
 --   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time)
---   fixed     cost, limit, length                            windows of one length, counted from 1970
---   calendar  cost, limit, start, end                        the window in which the caller believes to be
+--   fixed     cost, limit, length                            windows of one length, aligned to 1970
+--   calendar  cost, limit, start, end                        the window that the service considers current
 --   sliding   cost, limit, length
 --   backoff   cost, limit, window, factor in thousandths, longest penalty in ms, decay, highest level
--- Returns {1 granted | 0 refused, then per check, as it was before: 0 it does not fit, 1 it does, 2 it does and had no
+-- Returns {1 granted | 0 refused, then per check, before it: 0 the cost does not fit, 1 it fits, 2 it fits and there was no
 --          state;   flow: debt, its parts;   fixed, calendar: used, time to the window's end;
---          sliding: used, time until all is gone, until the oldest is, until this cost fits;
+--          sliding: used, time until no entry counts, until the oldest does not, until this cost fits;
 --          backoff: used, time to the window's end, to the penalty's end}
---         Nothing was decided: {2, now} now is outside of a calendar window; {3, n} reservations of the n-th check are
---         past their time, settle them first; {4, n} the key has the most reservations already.
--- O(checks); sliding O(log n) more in its n entries, and O(1) on average to drop old ones.
+--         Nothing was decided: {2, now} now is outside a calendar window; {3, n} reservations of the n-th check are
+--         overdue, settle them first; {4, n} the key has the maximum of reservations.
+-- O(checks); sliding O(log n) more for its n entries, and amortized O(1) to drop old entries.
 assert(#KEYS >= 1 and #ARGV >= 5, "check: a key for each check, and each check's numbers")
 
--- Bytes of a state by kind. One of another length is a former strategy's under the same key, and counts as none.
+-- Bytes of a state by kind. A state of another length belongs to a previous strategy of the key, and is ignored.
 local FLOW, FIXED, BACKOFF, ENTRY = 15, 14, 23, 12
--- Totals of a log start again at 0 from here, far above what any window can hold.
+-- The totals of a log wrap around to 0 here, far above what any window can contain.
 local WRAP = 1099511627776
--- A log of this many entries is read at once, a longer one by bisection.
+-- A log of up to this many entries is read in one piece, a longer one by bisection.
 local SHORT = 64
 
 local now
@@ -32,11 +32,11 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] * 1000
 end
--- Redis's own clock runs on while an injected one stands still: states then live ten minutes longer than they count.
+-- Redis's own clock advances while an injected clock does not: states then live ten minutes longer than they count.
 local margin = ARGV[1] == '' and 0 or 600000
 local take, reserve = ARGV[2] ~= 'peek', ARGV[2] == 'reserve'
 local granted, reply, at, place, nth = true, {1}, reserve and 6 or 3, 0, 0
--- What to write, in fives: key, value, life in ms, whether to append it, whether also when not all is granted.
+-- What to write, five items each: key, value, TTL in ms, whether to append, whether to write even if the call is refused.
 local changes = {}
 
 while place < #KEYS do
@@ -53,14 +53,14 @@ while place < #KEYS do
   end
 
   if kind == 'flow' then
-    -- Virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the state is when no debt will be left. Whole
-    -- microseconds and parts of one are kept apart, so that every sum is exact.
+    -- Virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the state is the time at which no debt is left.
+    -- Whole microseconds and parts of a microsecond are kept apart, so that every sum is exact.
     local parts, most, most_parts = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
     at = at + 7
     local debt, debt_parts, state = 0, 0, redis.call('GET', key)
     if state and #state == FLOW then
       local free, free_parts, former = struct.unpack('>I7I4I4', state)
-      -- Parts of another size are of a former rule: rounded up.
+      -- Parts of another size belong to a previous rule: round up.
       if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
       if free >= now then debt, debt_parts = free - now, free_parts end
     end
@@ -69,7 +69,7 @@ while place < #KEYS do
     fits = after < most or (after == most and after_parts <= most_parts)
     is_new = not state
     if fits and take then value, life = struct.pack('>I7I4I4', now + after, after_parts, parts), after + 1 end
-    -- Until its end others may take, and what all owe then is gone within the capacity.
+    -- Other calls may take costs until its end; the whole debt is then gone within the time of the capacity.
     if reserve then mark, until_then = {cost, limit, parts, now + after}, now + tonumber(ARGV[4]) + most + 1 end
     reply[head + 1], reply[head + 2] = debt, debt_parts
 
@@ -88,7 +88,7 @@ while place < #KEYS do
     local used, state = 0, redis.call('GET', key)
     if state and #state == FIXED then
       local began, count = struct.unpack('>I7I7', state)
-      -- A window that begins later is one from before the clock was set back.
+      -- A window that begins later was written before the clock was set back.
       if began >= start then used = count end
     end
     fits = used + cost <= limit
@@ -98,8 +98,8 @@ while place < #KEYS do
     reply[head + 1], reply[head + 2] = used, stop - now
 
   elseif kind == 'sliding' then
-    -- A log of entries: when, and the total of all costs until then. The first one has left the window; it says from
-    -- where to count.
+    -- A log of entries: the time, and the total of all costs up to then. The first entry has left the window; its total
+    -- is where counting starts.
     local length = tonumber(ARGV[at + 4])
     at = at + 5
     local size = redis.call('STRLEN', key)
@@ -135,7 +135,7 @@ while place < #KEYS do
         room = entry(enough) + length - now
       end
       if fits and take then
-        -- A clock that was set back must not bring the log out of order.
+        -- The log must stay in order even if the clock was set back.
         when = math.max(now, last)
         value = struct.pack('>I7I5', when, (total + cost) % WRAP)
         append = gone * 2 < count
@@ -157,7 +157,7 @@ while place < #KEYS do
     if now >= began + window then began, used = now, 0 end
     fits = now >= barred and used + cost <= limit
     is_new = not state
-    -- Each decay without a violation forgets one; the highest penalty's memory is the state's life.
+    -- Each decay without a violation undoes one; the state lives until all violations are undone.
     local memory = math.max(began + window, barred + level * decay) - now
     if fits and take then
       value, life = struct.pack('>I7I7I7I2', began, used + cost, barred, level), memory
@@ -179,7 +179,7 @@ while place < #KEYS do
     changes[next + 1], changes[next + 2], changes[next + 3] = key, value, math.ceil(life / 1000) + margin
     changes[next + 4], changes[next + 5] = append or false, always or false
     if mark then
-      -- A reservation is the only check of its call: what it takes is written below.
+      -- A reservation is the only check of its call, so its cost is granted and written below.
       local ends, first = now + tonumber(ARGV[4]), tonumber(redis.call('HGET', holds, 'first'))
       local given = redis.call('HGET', holds, 'given') or '0'
       mark[4] = mark[4] + tonumber(given)

@@ -1,16 +1,16 @@
--- Settle a reservation: give back what was not used, or take what was used beyond it. Before it, or without one, give back
--- all reservations that are past their time, as of then.
--- KEYS[1] state         as in check.lua
--- KEYS[2] reservations  hash: id to "<end> <cost> <a> <b> <c>", times in microseconds, where the others are by strategy
+-- Settle a reservation: return its unused cost, or take the cost beyond it. First, or without an id only, return all
+-- overdue reservations, as of their ends.
+-- KEYS[1] state         see check.lua
+-- KEYS[2] reservations  hash: id to "<end> <cost> <a> <b> <c>", times in microseconds; a, b and c depend on the strategy:
 --           flow   the cost's parts, parts of a microsecond, when its debt would be gone, plus `given`
 --           fixed  the window's start            sliding  when the cost was taken
---         first: when the first one ends, or earlier;   given: how much was ever given back to a flow, microseconds
--- ARGV[1] now, Unix ms, or empty for Redis's own clock       ARGV[2] id; empty: only those that are past their time
--- ARGV[3..] the strategy, and what was used: flow cost, its parts, parts of a microsecond;   fixed cost, length;
+--         first: the earliest end, or a time before it;   given: the total returned to a flow, microseconds
+-- ARGV[1] now, Unix ms, or empty for Redis's own clock       ARGV[2] id; empty: only overdue reservations
+-- ARGV[3..] the strategy and the used cost: flow cost, its parts, parts of a microsecond;   fixed cost, length;
 --         calendar cost, start, end;   sliding cost, length
--- Returns {1, n} settled   {0, 0} there is no such reservation, or it is past its time   {2, now} now is outside of the
---         calendar window; nothing was done
--- O(1), O(reservations) where some are past their time; sliding O(entries) where something is given back.
+-- Returns {1, n} settled   {0, 0} there is no such reservation, or it is overdue   {2, now} now is outside the calendar
+--         window; nothing was done
+-- O(1), O(reservations) if some are overdue; sliding O(entries) if anything is returned.
 assert(#KEYS == 2 and #ARGV >= 5, "settle: 2 keys, a strategy and its numbers")
 local FLOW, FIXED, ENTRY, WRAP = 15, 14, 12, 1099511627776
 local state, holds, id, kind = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
@@ -24,7 +24,7 @@ else
 end
 local margin = ARGV[1] == '' and 0 or 600000
 
--- A reservation as it is settled: `used` of its cost, at the time `at`.
+-- A reservation to settle at the time `at`, with `used` of its cost.
 local function read(name, text)
   local ends, taken, a, b, c = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
   ends = tonumber(ends)
@@ -41,7 +41,7 @@ if id ~= '' then
   named.used, named.used_parts, named.at = cost, kind == 'flow' and second or 0, now
 end
 
--- The reservations to settle, in the order of their times, and when the first of the others ends.
+-- The reservations to settle, in the order of their times, and the earliest end of the others.
 local settled, first = {}, tonumber(redis.call('HGET', holds, 'first'))
 if first and first <= now then
   first = nil
@@ -55,7 +55,7 @@ if first and first <= now then
   table.sort(settled, function(one, other) return one.ends < other.ends end)
 end
 settled[#settled + 1] = named
--- How long the state still says something, ms.
+-- How long the state still affects decisions, ms.
 local life = 0
 
 if kind == 'flow' then
@@ -68,18 +68,18 @@ if kind == 'flow' then
     if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
   end
   for _, one in ipairs(settled) do
-    -- Parts of another size are of a former rule: less is given back, by less than a microsecond.
+    -- Parts of another size belong to a previous rule: they are dropped, which returns less by under a microsecond.
     local back, back_parts = one.cost - one.used, (one.b == parts and one.a or 0) - one.used_parts
     if back_parts < 0 then back, back_parts = back - 1, back_parts + parts end
     if back >= 0 then
-      -- Debt that is gone already came back by itself. What was given back since moved the end of this one forward.
+      -- Drained debt needs no return. Returns since then have moved the end of this debt forward.
       local owed = math.max(one.c - given - one.at, 0)
       if back >= owed then back, back_parts = owed, 0 end
       free, free_parts = free - back, free_parts - back_parts
       if free_parts < 0 then free, free_parts = free - 1, free_parts + parts end
       given = given + back + (back_parts > 0 and 1 or 0)
     else
-      -- More was used: the rest is debt, whatever the limit says.
+      -- More was used: the difference becomes debt, whatever the limit says.
       if free < now then free, free_parts = now, 0 end
       free, free_parts = free - back, free_parts - back_parts
       if free_parts < 0 then free, free_parts = free - 1, free_parts + parts end
@@ -110,7 +110,7 @@ elseif kind == 'fixed' or kind == 'calendar' then
   for _, one in ipairs(settled) do
     local back = one.cost - one.used
     is_debt = is_debt or back < 0
-    -- What was taken in a former window is gone with it; what was used beyond it counts now.
+    -- A cost taken in an earlier window no longer counts; a cost beyond the reservation counts now.
     if back < 0 or one.a == began then count = math.max(count - back, 0) end
   end
   if text or is_debt then
@@ -125,7 +125,7 @@ else
   for _, one in ipairs(settled) do
     local count = #text / ENTRY
     if one.cost >= one.used then
-      -- The last entry of its moment, if it has not left the window; from there on all totals are less.
+      -- The last entry with its time, if it has not left the window; all totals from there on decrease.
       local low, high = 0, count
       while high - low > 1 do
         local middle = math.floor((low + high) / 2)
@@ -153,7 +153,7 @@ if redis.call('HLEN', holds) <= 2 then
   redis.call('DEL', holds)
 else
   redis.call('HSET', holds, 'first', string.format('%.0f', first or now))
-  -- Debt beyond the limit outlives what reservations were expected to.
+  -- Debt beyond the limit may outlive the TTL that the reservations were expected to need.
   if redis.call('PTTL', holds) < life then redis.call('PEXPIRE', holds, life) end
 end
 return {1, #settled}

@@ -1,54 +1,46 @@
-//! `[ratelimit]`: the limiters and the bounds of what they may keep.
+//! `[ratelimit]`: the limiters, and bounds on their memory.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::calendar::Period;
-use super::keys::{self, KeyShape};
-use super::limiter::WithoutRedis;
-use super::rule::Rule;
+use super::keys::{self, KeyPattern};
+use super::model::WithoutRedis;
 use super::strategy::Strategy;
+use super::strategy::calendar::Period;
+use super::strategy::rule::Rule;
 use crate::config::value::Span;
 use crate::config::{FieldError, Section};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RatelimitConfig {
-    /// Replicas that share the limits while Redis is away.
+    /// Replicas that share the open limits while Redis is unavailable.
     pub instances: u64,
-    /// How long an open limiter waits for a Redis that answers nobody.
+    /// How long a check of an open limiter waits for a Redis that is silent.
     pub open_timeout: Span,
-    /// Keys that a replica counts by itself while Redis is away.
+    /// Keys that a replica counts in memory while Redis is unavailable.
     pub local_keys: usize,
-    /// Blocked keys that a replica refuses by itself, and for how long at most.
-    pub blocked_keys: usize,
-    pub blocked_for: Span,
-    /// Keys for which admins may have decided something.
-    pub exceptions: usize,
-    /// How often a replica looks for changes of admins.
-    pub poll_interval: Span,
-    /// Keys of each limiter that a reset by prefix can find, and how often expired ones are taken out.
+    /// Keys of each limiter that a reset by prefix can find.
     pub index_limit: usize,
-    pub sweep_interval: Span,
-    /// Reservations of a key that may be open.
+    /// Open reservations of one key.
     pub open_reservations: usize,
-    /// The highest limit of a sliding window: each call of the window is kept.
+    /// The highest limit of a sliding window, which stores every call of the window.
     pub sliding_limit: u64,
-    /// The limiter that each caller of this service is held to; empty: none.
+    /// The limiter of this service's own callers; empty: none.
     pub guard: String,
     pub limiters: Vec<LimiterConfig>,
-    /// Which limiters answer which of Envoy's descriptors; none: nobody is answered.
+    /// The limiters of Envoy's descriptors; empty: the route answers 404.
     pub envoy: Vec<DescriptorConfig>,
 }
 
-/// Descriptors of one form, and the limiter that counts them.
+/// Descriptors with these entries, and their limiter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DescriptorConfig {
     pub domain: String,
-    /// In the order in which they come.
+    /// In the order of a descriptor's entries.
     pub entries: Vec<EntryConfig>,
     pub limiter: String,
 }
@@ -57,27 +49,28 @@ pub(super) struct DescriptorConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryConfig {
     pub key: String,
-    /// Fits this value only.
+    /// The only value that matches; absent: any value.
     pub value: Option<String>,
 }
 
-/// One rule.
+/// One limiter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimiterConfig {
     pub name: String,
-    pub key: KeyShape,
+    pub key: KeyPattern,
     pub strategy: StrategyConfig,
+    #[serde(default)]
     pub without_redis: WithoutRedis,
-    /// How long a reservation may stay open; absent: none are taken.
+    /// How long a reservation may stay open; absent: the limiter takes none.
     pub reservations: Option<Span>,
-    /// What a call costs that does not say.
+    /// The cost of a call that does not state one.
     #[serde(default = "one")]
     pub cost: u64,
     /// Counts and never refuses.
     #[serde(default)]
     pub shadow: bool,
-    /// The share of the limit from which on a call counts as near it.
+    /// The used share of the limit from which a call counts as near the limit.
     #[serde(default = "four_fifths")]
     pub near: f64,
 }
@@ -90,7 +83,7 @@ const fn four_fifths() -> f64 {
     0.8
 }
 
-/// A strategy with units, as configuration spells it.
+/// A strategy as the configuration spells it: durations carry their units.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum StrategyConfig {
@@ -125,20 +118,17 @@ impl From<StrategyConfig> for Strategy {
     }
 }
 
-/// A sliding window's log of this many calls takes up to 48 MB.
+/// The log of a sliding window with this many calls takes up to 48 MB.
 const MAX_SLIDING_LIMIT: u64 = 1_000_000;
-/// Entries of a table in memory: some hundred megabytes.
-const MAX_REMEMBERED: usize = 10_000_000;
-/// All of them are read at once by every replica.
-const MAX_EXCEPTIONS: usize = 100_000;
-/// Those that return together are given back in one script.
+/// Entries of a table; in memory they take up to about 320 MB.
+const MAX_KEYS: usize = 10_000_000;
+/// One script call returns all overdue reservations of a key.
 const MAX_RESERVATIONS: usize = 10_000;
-/// As long as requests say a reservation can be.
-const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
-/// Changes are to be seen by all replicas within a second or so.
-const LONGEST_POLL: Duration = Duration::from_secs(1);
-/// Last parts of routes below `/ratelimit/`, and what limits without a limiter are counted as.
-const RESERVED: &[&str] = &["check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
+/// The longest `hold_ms` that a request may state.
+const MAX_HOLD: Duration = Duration::from_secs(86_400);
+/// Names of routes below `/ratelimit/`, and the metrics label of limits without a limiter.
+const RESERVED_NAMES: &[&str] =
+    &["check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
 /// The longest name of a limiter, bytes.
 const MAX_NAME: usize = 64;
 
@@ -147,31 +137,25 @@ impl Section for RatelimitConfig {
 
     fn validate(&self) -> Result<(), FieldError> {
         if !(1..=MAX_SLIDING_LIMIT).contains(&self.sliding_limit) {
-            return Err(FieldError::new("sliding_limit", format!("must be from 1 to {MAX_SLIDING_LIMIT}")));
+            return Err(FieldError::new(
+                "sliding_limit",
+                format!("must be between 1 and {MAX_SLIDING_LIMIT}, got {}", self.sliding_limit),
+            ));
         }
         if self.instances == 0 {
             return Err(FieldError::new("instances", "must be at least 1"));
         }
         if self.open_timeout.duration().is_zero() {
-            return Err(FieldError::new("open_timeout", "must not be 0"));
+            return Err(FieldError::new("open_timeout", "must be longer than 0"));
         }
-        for (field, count, most) in [
-            ("local_keys", self.local_keys, MAX_REMEMBERED),
-            ("blocked_keys", self.blocked_keys, MAX_REMEMBERED),
-            ("exceptions", self.exceptions, MAX_EXCEPTIONS),
-            ("index_limit", self.index_limit, MAX_REMEMBERED),
+        for (field, count, max) in [
+            ("local_keys", self.local_keys, MAX_KEYS),
+            ("index_limit", self.index_limit, MAX_KEYS),
             ("open_reservations", self.open_reservations, MAX_RESERVATIONS),
         ] {
-            if !(1..=most).contains(&count) {
-                return Err(FieldError::new(field, format!("must be from 1 to {most}")));
+            if !(1..=max).contains(&count) {
+                return Err(FieldError::new(field, format!("must be between 1 and {max}, got {count}")));
             }
-        }
-        if self.sweep_interval.duration().is_zero() {
-            return Err(FieldError::new("sweep_interval", "must not be 0"));
-        }
-        let poll = self.poll_interval.duration();
-        if poll.is_zero() || poll > LONGEST_POLL {
-            return Err(FieldError::new("poll_interval", "must be longer than nothing and at most 1s"));
         }
         let mut names = BTreeSet::new();
         for (at, limiter) in self.limiters.iter().enumerate() {
@@ -180,41 +164,50 @@ impl Section for RatelimitConfig {
                 return refuse("name", rule);
             }
             if !names.insert(&limiter.name) {
-                return refuse("name", format!("`{}` stands twice", limiter.name));
+                return refuse("name", format!("must not be repeated, got `{}` twice", limiter.name));
             }
             let clashes =
-                |taken: &&&str| taken.starts_with(limiter.key.fixed()) || limiter.key.fixed().starts_with(**taken);
-            if let Some(taken) = keys::TAKEN.iter().find(clashes) {
-                return refuse("key", format!("must not begin like `{taken}`, which is in use"));
+                |taken: &&&str| taken.starts_with(limiter.key.prefix()) || limiter.key.prefix().starts_with(**taken);
+            if let Some(taken) = keys::RESERVED_PREFIXES.iter().find(clashes) {
+                return refuse("key", format!("must not begin with `{taken}`, which is reserved"));
             }
             let overlaps = |other: &&LimiterConfig| {
-                let (one, two) = (limiter.key.fixed(), other.key.fixed());
+                let (one, two) = (limiter.key.prefix(), other.key.prefix());
                 one.starts_with(two) || two.starts_with(one)
             };
             if let Some(other) = self.limiters.iter().take(at).find(overlaps) {
-                return refuse("key", format!("must not begin like that of `{}`: their states would mix", other.name));
+                return refuse(
+                    "key",
+                    format!("must not overlap the keys of `{}`, or their states would mix", other.name),
+                );
             }
             let rule = match Rule::new(limiter.strategy.clone().into(), self.sliding_limit) {
                 Ok(rule) => rule,
-                Err(bad) => return refuse(&format!("strategy.{}", bad.field), bad.rule),
+                Err(invalid) => return refuse(&format!("strategy.{}", invalid.field), invalid.rule),
             };
             if !(1..=rule.limit()).contains(&limiter.cost) {
-                return refuse("cost", format!("must be from 1 to the limit of {}", rule.limit()));
+                return refuse(
+                    "cost",
+                    format!("must be between 1 and the limit of {}, got {}", rule.limit(), limiter.cost),
+                );
             }
             if let Some(hold) = limiter.reservations {
-                if hold.duration().is_zero() || hold.duration() > LONGEST_HOLD {
-                    return refuse("reservations", "must be longer than nothing and at most 1d".to_owned());
+                if hold.duration().is_zero() || hold.duration() > MAX_HOLD {
+                    return refuse("reservations", "must be longer than 0 and at most 1d".to_owned());
                 }
                 if matches!(limiter.strategy, StrategyConfig::ExponentialBackoff { .. }) {
-                    return refuse("reservations", "a back-off counts attempts: there is nothing to settle".to_owned());
+                    return refuse(
+                        "reservations",
+                        "must be absent: an exponential back-off takes no reservations".to_owned(),
+                    );
                 }
             }
             if !(0.0..=1.0).contains(&limiter.near) {
-                return refuse("near", "must be from 0 to 1".to_owned());
+                return refuse("near", format!("must be between 0 and 1, got {}", limiter.near));
             }
         }
         if !self.guard.is_empty() && !names.contains(&self.guard) {
-            return Err(FieldError::new("guard", format!("no limiter is called `{}`", self.guard)));
+            return Err(FieldError::new("guard", format!("must name a limiter, got `{}`", self.guard)));
         }
         for (at, descriptor) in self.envoy.iter().enumerate() {
             let refuse = |field: &str, reason: String| Err(FieldError::new(format!("envoy[{at}].{field}"), reason));
@@ -222,10 +215,10 @@ impl Section for RatelimitConfig {
                 return refuse("domain", "must not be empty".to_owned());
             }
             if descriptor.entries.is_empty() || descriptor.entries.iter().any(|entry| entry.key.is_empty()) {
-                return refuse("entries", "needs entries, each with a key".to_owned());
+                return refuse("entries", "must not be empty, and each entry needs a key".to_owned());
             }
             if !names.contains(&descriptor.limiter) {
-                return refuse("limiter", format!("no limiter is called `{}`", descriptor.limiter));
+                return refuse("limiter", format!("must name a limiter, got `{}`", descriptor.limiter));
             }
         }
         Ok(())
@@ -235,10 +228,10 @@ impl Section for RatelimitConfig {
 fn check_name(name: &str) -> Result<(), String> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     if !(1..=MAX_NAME).contains(&name.len()) || !is_plain {
-        return Err(format!("needs 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`"));
+        return Err(format!("must consist of 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`"));
     }
-    if RESERVED.contains(&name) {
-        return Err(format!("`{name}` is the name of a route"));
+    if RESERVED_NAMES.contains(&name) {
+        return Err(format!("must not be `{name}`, which is reserved"));
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! What became of a cost.
+//! The result of a check.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::Forced;
 use super::limiter::Limiter;
-use super::rule::Standing;
+use super::model::CheckReply;
+use super::strategy::rule::KeyUsage;
 
-/// A limit's answer, milliseconds rounded up, so that who waits as long as it says is not refused.
+/// A limit's decision. Milliseconds are rounded up, so that a caller who waits as long as stated is not refused.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     pub limiter: Arc<Limiter>,
@@ -14,50 +16,76 @@ pub(super) struct Decision {
     pub limit: u64,
     pub remaining: u64,
     pub reset_ms: u64,
-    /// Until more than `remaining` is there.
+    /// Time until more than `remaining` is available.
     pub more_ms: u64,
     /// `None`: waiting does not help.
     pub retry_after_ms: Option<u64>,
     pub degraded: bool,
-    /// Allowed although it does not fit: the limiter only watches.
+    /// Allowed although the cost does not fit, because the limiter is in shadow mode.
     pub shadow: bool,
 }
 
 impl Decision {
-    pub(super) fn new(limiter: &Arc<Limiter>, standing: Standing) -> Self {
-        let shadow = limiter.shadow && !standing.fits;
+    pub(super) fn new(limiter: &Arc<Limiter>, usage: KeyUsage) -> Self {
+        let shadow = limiter.shadow && !usage.fits;
         let ms = |us: u64| us.div_ceil(1_000);
         Self {
-            allowed: standing.fits || shadow,
+            allowed: usage.fits || shadow,
             limit: limiter.rule.limit(),
-            remaining: standing.remaining,
-            reset_ms: ms(standing.reset),
-            more_ms: ms(standing.more),
-            retry_after_ms: Some(if shadow { 0 } else { ms(standing.retry) }),
+            remaining: usage.remaining,
+            reset_ms: ms(usage.reset),
+            more_ms: ms(usage.more),
+            retry_after_ms: Some(if shadow { 0 } else { ms(usage.retry) }),
             degraded: false,
             shadow,
             limiter: Arc::clone(limiter),
         }
     }
 
-    /// An admin lets the key pass, whatever it has used.
-    pub(super) fn excepted(limiter: &Arc<Limiter>) -> Self {
-        let untouched =
-            Standing { fits: true, is_new: false, remaining: limiter.rule.limit(), reset: 0, more: 0, retry: 0 };
-        Self::new(limiter, untouched)
-    }
-
-    /// An admin bars the key, for another `left` or until the decision is taken back.
-    pub(super) fn barred(limiter: &Arc<Limiter>, left: Option<Duration>) -> Self {
+    /// The decision of an override at `now` of the process clock.
+    pub(super) fn forced(limiter: &Arc<Limiter>, forced: Forced, now: Duration) -> Self {
+        let Forced::Deny(until) = forced else {
+            let remaining = limiter.rule.limit();
+            return Self::new(limiter, KeyUsage { fits: true, remaining, ..KeyUsage::default() });
+        };
+        let left = until.map(|until| until.saturating_sub(now));
         let wait = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
-        let barred = Standing { fits: false, is_new: false, remaining: 0, reset: wait, more: wait, retry: wait };
-        let decision = Self::new(limiter, barred);
+        let denied = KeyUsage { reset: wait, more: wait, retry: wait, ..KeyUsage::default() };
+        let decision = Self::new(limiter, denied);
         let retry_after_ms = decision.retry_after_ms.filter(|_| left.is_some() || decision.allowed);
         Self { retry_after_ms, ..decision }
     }
 
-    /// Whether it was allowed, and little is left.
-    pub(super) fn is_near(&self) -> bool {
+    /// Counts the decision, which took this many seconds, in its limiter's metrics.
+    pub(super) fn record(&self, seconds: f64) {
+        let metrics = &self.limiter.metrics;
+        if self.allowed { &metrics.allowed } else { &metrics.refused }.inc();
+        for (counter, counts) in
+            [(&metrics.near, self.is_near()), (&metrics.shadow, self.shadow), (&metrics.degraded, self.degraded)]
+        {
+            if counts {
+                counter.inc();
+            }
+        }
+        metrics.latency.observe(seconds);
+    }
+
+    /// Whether the call was allowed and little is left.
+    fn is_near(&self) -> bool {
         self.allowed && !self.shadow && self.remaining <= self.limiter.near_remaining(self.limit)
+    }
+}
+
+impl From<&Decision> for CheckReply {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            allowed: decision.allowed,
+            limit: decision.limit,
+            remaining: decision.remaining,
+            reset_ms: decision.reset_ms,
+            retry_after_ms: decision.retry_after_ms,
+            degraded: decision.degraded,
+            shadow: decision.shadow,
+        }
     }
 }

@@ -1,47 +1,65 @@
-//! What can go wrong with a limit.
+//! What can go wrong with a check, and the problems that the routes return.
 
-use super::strategy::BadStrategy;
-use crate::http::problem::{INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem};
+use std::time::Duration;
+
+use super::decision::Decision;
+use super::headers::fields;
+use super::strategy::InvalidStrategy;
+use crate::http::problem::{
+    FORBIDDEN, INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, OVERLOADED, Problem,
+    ProblemKind, UNAUTHENTICATED, WRONG_TYPE,
+};
 use crate::problems;
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "The limit does not allow this call now",
-        "Nothing was taken. Wait for retry_after_ms; the RateLimit fields say how the limit stands.";
-    UNKNOWN_LIMITER = "unknown-limiter", NOT_FOUND, "There is no limiter of this name",
-        "GET /ratelimit/limiters lists them.";
+    RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "The rate limit is exceeded",
+        "Nothing was taken. Retry after retry_after_ms; the RateLimit headers describe the limit.";
+    UNKNOWN_LIMITER = "unknown-limiter", NOT_FOUND, "No limiter has this name",
+        "GET /ratelimit/limiters lists the limiters.";
     TOO_MANY_EXCEPTIONS = "too-many-exceptions", CONFLICT, "There are too many exceptions",
-        "ratelimit.exceptions is how many keys may have one: take others back, or give them an end.";
+        "Delete exceptions that are no longer needed, or give them a ttl_ms.";
     TOO_MANY_RESERVATIONS = "too-many-reservations", CONFLICT, "The key has too many open reservations",
-        "Settle some, or wait until they return; nothing was reserved.";
+        "Settle some of them, or wait until they expire. Nothing was reserved. The maximum is ratelimit.open_reservations.";
     UNKNOWN_RESERVATION = "unknown-reservation", NOT_FOUND, "There is no such reservation",
-        "It was settled already, or returned by itself at its end, or never was.";
-    CHECKS_APART = "checks-apart", UNPROCESSABLE_ENTITY, "The checks' keys live apart",
-        "A Redis Cluster decides together only what lives together: begin each key with the same group in braces, such \
-         as {user-7}, here and in every other call for it. Nothing was taken.";
+        "The reservation was already settled, has expired, or never existed.";
+    CHECKS_APART = "checks-apart", UNPROCESSABLE_ENTITY, "The keys of the checks are in different cluster slots",
+        "A Redis Cluster decides several checks together only if their keys are in one slot. Begin each key with the same \
+         group in braces, such as {user-7}, here and in every other call for that key. Nothing was taken.";
 }
 
-/// A request's field that breaks a rule.
+/// The problems of a route that takes a check and rejects query parameters that it does not know.
+pub(super) static BODY_ROUTE: &[&ProblemKind] = &[&WRONG_TYPE, &INVALID_QUERY];
+/// The problems of a route whose path names a limiter.
+pub(super) static LIMITER_ROUTE: &[&ProblemKind] = &[&UNKNOWN_LIMITER, &INVALID_PATH, &INVALID_QUERY];
+/// The problems of a route whose path names a limiter, and that reads or changes the limiter's keys in Redis.
+pub(super) static KEY_ROUTE: &[&ProblemKind] = &[&UNKNOWN_LIMITER, &WRONG_TYPE, &INVALID_PATH, &INVALID_QUERY];
+/// The problems of a route that answers from memory.
+pub(super) static FROM_MEMORY: &[&ProblemKind] =
+    &[&UNAUTHENTICATED, &FORBIDDEN, &INVALID_QUERY, &INTERNAL, &OVERLOADED];
+
+/// A field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {rule}")]
-pub(super) struct BadAsk {
+#[error("{field} {rule}")]
+pub(super) struct InvalidCheck {
     /// Such as `cost`, or `strategy/window_ms`.
     pub field: String,
+    /// The rule as the end of a sentence, such as `must be between 1 and 5, got 7`.
     pub rule: String,
 }
 
-impl BadAsk {
+impl InvalidCheck {
     pub(super) fn new(field: &str, rule: impl Into<String>) -> Self {
         Self { field: field.to_owned(), rule: rule.into() }
     }
 
-    /// The same in a list.
+    /// Makes the field one of the item `at` of a list.
     pub(super) fn within(mut self, list: &str, at: usize) -> Self {
         self.field = format!("{list}/{at}/{}", self.field);
         self
     }
 
-    /// The problem of a field that stood there.
+    /// The problem of a field at this location of the request.
     pub(super) fn at(self, location: Location) -> Problem {
         let kind = match location {
             Location::Body => &INVALID_BODY,
@@ -53,8 +71,8 @@ impl BadAsk {
     }
 }
 
-impl From<BadStrategy> for BadAsk {
-    fn from(BadStrategy { field, rule }: BadStrategy) -> Self {
+impl From<InvalidStrategy> for InvalidCheck {
+    fn from(InvalidStrategy { field, rule }: InvalidStrategy) -> Self {
         let unit = if matches!(field, "window" | "period" | "maximum" | "decay") { "_ms" } else { "" };
         Self { field: format!("strategy/{field}{unit}"), rule }
     }
@@ -62,21 +80,27 @@ impl From<BadStrategy> for BadAsk {
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LimitError {
-    #[error("no limiter is called `{name}`")]
+    /// The limit refuses the call; only routes whose status is the decision return it.
+    #[error("the limit `{}` is {}, which is used up", .0.limiter.name, .0.limit)]
+    Refused(Box<Decision>),
+    #[error("no limiter is named `{name}`")]
     UnknownLimiter { name: String },
-    #[error("{most} keys have exceptions already")]
-    TooManyExceptions { most: usize },
-    #[error("the key has {most} open reservations already")]
-    TooManyReservations { most: usize },
+    #[error("at most {max} keys may have exceptions")]
+    TooManyOverrides { max: usize },
+    #[error("a key may have at most {max} open reservations")]
+    TooManyReservations { max: usize },
     #[error("there is no such reservation")]
     UnknownReservation,
-    #[error("{used} were used; at most {most} can have been, ten times the limit")]
-    Used { used: u64, most: u64 },
-    #[error("the system has no randomness")]
+    #[error("cost must be at most {max}, ten times the limit, got {used}")]
+    UsedTooMuch { used: u64, max: u64 },
+    #[error("the operating system has no randomness")]
     NoRandomness(#[from] getrandom::Error),
-    #[error("the keys have no common group")]
-    Apart,
-    /// Redis does not decide now, and nothing else may.
+    #[error("the keys do not begin with the same group")]
+    KeysApart,
+    /// The limiter's own cost does not fit its limit, which validation of the configuration excludes.
+    #[error("the limiter of this service's callers is invalid")]
+    InvalidGuard(#[source] InvalidCheck),
+    /// Redis cannot decide now, and the limiter must not be decided without it.
     #[error("the limit cannot be checked now")]
     Unavailable(#[source] RedisFault),
     #[error("could not reach the limits")]
@@ -84,7 +108,7 @@ pub(super) enum LimitError {
 }
 
 impl LimitError {
-    /// The same error behind a change that was made.
+    /// Marks the error as one that follows a change that was applied.
     pub(super) fn applied(mut self) -> Self {
         if let Self::Unavailable(fault) | Self::Redis(fault) = &mut self {
             fault.outcome = Outcome::Applied;
@@ -93,18 +117,35 @@ impl LimitError {
     }
 }
 
+/// Whether a fault means that Redis cannot decide now, rather than that the command is wrong.
+pub(super) const fn is_unavailable(kind: FaultKind) -> bool {
+    !matches!(kind, FaultKind::WrongType | FaultKind::Internal | FaultKind::Denied)
+}
+
 impl From<LimitError> for Problem {
     fn from(error: LimitError) -> Self {
         let known = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
         match &error {
+            LimitError::Refused(decision) => {
+                let mut problem = known(&RATE_LIMITED);
+                if let Some(wait) = decision.retry_after_ms {
+                    problem = problem.retry_after(Duration::from_millis(wait));
+                }
+                for (name, value) in fields(std::slice::from_ref(decision)) {
+                    problem = problem.header(name, value);
+                }
+                problem
+            }
             LimitError::UnknownLimiter { .. } => known(&UNKNOWN_LIMITER),
-            LimitError::TooManyExceptions { .. } => known(&TOO_MANY_EXCEPTIONS),
+            LimitError::TooManyOverrides { .. } => known(&TOO_MANY_EXCEPTIONS),
             LimitError::TooManyReservations { .. } => known(&TOO_MANY_RESERVATIONS),
             LimitError::UnknownReservation => known(&UNKNOWN_RESERVATION),
-            LimitError::Used { .. } => Self::body_field("/cost", &error).outcome(Outcome::NotApplied),
-            LimitError::NoRandomness(_) => Self::new(&INTERNAL).outcome(Outcome::NotApplied).caused_by(error),
-            LimitError::Apart => known(&CHECKS_APART),
-            // A wait in vain is 503 here as well: to whoever guards something, it is the same as no Redis.
+            LimitError::UsedTooMuch { .. } => Self::body_field("/cost", &error).outcome(Outcome::NotApplied),
+            LimitError::NoRandomness(_) | LimitError::InvalidGuard(_) => {
+                Self::new(&INTERNAL).outcome(Outcome::NotApplied).caused_by(error)
+            }
+            LimitError::KeysApart => known(&CHECKS_APART),
+            // A timeout is 503 here as well: for a caller that guards something, it equals an unavailable Redis.
             LimitError::Unavailable(fault) if fault.kind == FaultKind::Timeout => {
                 let unavailable = RedisFault::new(FaultKind::Unavailable, fault.outcome);
                 Self::from(unavailable.caused_by(fault.clone()))

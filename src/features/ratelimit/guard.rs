@@ -1,7 +1,7 @@
-//! The layer around every route: the service holds its own callers to a limit, by the same engine.
+//! The layer around every route that limits this service's own callers, with the same engine.
 //!
-//! A caller is who the edge has verified, by API key or token; without credentials all are one caller. Routes for
-//! everybody, such as health, are not limited. Which limiter it is, `ratelimit.guard` says, also after a reload.
+//! A caller is the principal that the outermost middleware verified, by API key or token. Without credentials all callers
+//! are one. Public routes, such as health, are not limited. `ratelimit.guard` names the limiter; a reload may change it.
 
 use std::convert::Infallible;
 use std::mem;
@@ -13,16 +13,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, Either};
 use tower::{Layer, Service};
 
-use super::asking::Ask;
-use super::error::BadAsk;
-use super::fields::refusal;
+use super::check::ResolvedCheck;
+use super::error::{InvalidCheck, LimitError};
 use super::model::LimitKey;
 use super::service::LimitService;
 use crate::http::auth::Principal;
-use crate::http::problem::{INTERNAL, Problem};
-use crate::redis::Outcome;
+use crate::http::problem::Problem;
 
-/// Refuses callers that are above the limit.
+/// Refuses callers that exceed the limit.
 #[derive(Clone, Debug)]
 pub struct CallerLimitLayer(LimitService);
 
@@ -40,7 +38,7 @@ impl<S> Layer<S> for CallerLimitLayer {
     }
 }
 
-/// A route whose callers are limited; while no limiter is configured a request passes straight through.
+/// A route whose callers are limited. If no limiter is configured, requests pass through.
 #[derive(Clone, Debug)]
 pub struct CallerLimit<S> {
     limits: LimitService,
@@ -61,33 +59,31 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let caller = request.extensions().get::<Arc<Principal>>();
-        let Some(asked) = caller.and_then(|caller| self.limits.ask_of_caller(caller)) else {
+        let Some(check) = caller.and_then(|caller| self.limits.caller_check(caller)) else {
             return Either::Left(self.inner.call(request));
         };
         let limits = self.limits.clone();
-        // The inner service that is ready is this one; its clone is for the next request.
+        // `poll_ready` prepared the service that `self` holds; its clone serves the next request.
         let ready = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, ready);
         Either::Right(Box::pin(async move {
-            match limits.admit(asked).await {
+            match limits.admit(check).await {
                 Ok(()) => inner.call(request).await,
-                Err(problem) => Ok(problem.into_response()),
+                Err(error) => Ok(Problem::from(error).into_response()),
             }
         }))
     }
 }
 
 impl LimitService {
-    /// What a request of this caller costs; `None` while callers are not limited.
-    fn ask_of_caller(&self, caller: &Principal) -> Option<Result<Ask, BadAsk>> {
+    /// The check of a request of this caller; `None` if callers are not limited.
+    fn caller_check(&self, caller: &Principal) -> Option<Result<ResolvedCheck, InvalidCheck>> {
         let limiter = self.limiters.load().guard.clone()?;
-        Some(self.priced(limiter, LimitKey::of_name(&caller.id), None))
+        Some(self.resolve_key(limiter, LimitKey::of_name(&caller.id), None))
     }
 
-    async fn admit(&self, asked: Result<Ask, BadAsk>) -> Result<(), Problem> {
-        // A limiter's own cost is within its limit.
-        let ask = asked.map_err(|bad| Problem::new(&INTERNAL).outcome(Outcome::NotApplied).caused_by(bad))?;
-        let decision = self.check(ask).await?;
-        if decision.allowed { Ok(()) } else { Err(refusal(decision)) }
+    async fn admit(&self, check: Result<ResolvedCheck, InvalidCheck>) -> Result<(), LimitError> {
+        let decision = self.check(check.map_err(LimitError::InvalidGuard)?).await?;
+        if decision.allowed { Ok(()) } else { Err(LimitError::Refused(Box::new(decision))) }
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of rate limits.
+//! The Redis keys of rate limits.
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -7,18 +7,18 @@ use super::model::LimitKey;
 use super::strategy::Strategy;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// How a limiter's keys look: fixed text, then the parts that its callers' keys are made of.
+/// The pattern of a limiter's keys: a fixed prefix, then the parts that a request's key consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeyShape {
+pub(super) struct KeyPattern {
     text: String,
-    fixed: usize,
+    prefix: usize,
 }
 
-impl KeyShape {
+impl KeyPattern {
     /// The shape of what callers limit with a strategy of their own; strategies do not share keys.
     pub(super) fn inline(strategy: &Strategy) -> Self {
-        let fixed = format!("rate_limit:inline:{}:", strategy.kind());
-        Self { fixed: fixed.len(), text: format!("{fixed}{{key}}") }
+        let prefix = format!("rate_limit:inline:{}:", strategy.kind());
+        Self { prefix: prefix.len(), text: format!("{prefix}{{key}}") }
     }
 
     /// The whole shape, such as `rate_limit:api:{ip}:{endpoint}`.
@@ -26,38 +26,38 @@ impl KeyShape {
         &self.text
     }
 
-    /// What all its keys begin with.
-    pub(super) fn fixed(&self) -> &str {
-        self.text.get(..self.fixed).unwrap_or_default()
+    /// The prefix of all its keys.
+    pub(super) fn prefix(&self) -> &str {
+        self.text.get(..self.prefix).unwrap_or_default()
     }
 
-    /// `rate_limit:api:<key>` and the like - string, the state of a limit; its form is in `check.lua`. Expires when it
-    /// says nothing any more; deleted by a reset.
+    /// `rate_limit:api:<key>` and so on - string, the state of a limit; `check.lua` describes its format. Expires once
+    /// the state no longer affects decisions; deleted by a reset.
     ///
-    /// A key that begins with a group in braces keeps them: a cluster has all keys of one group in one slot.
+    /// A key that begins with a group in braces keeps the braces: a cluster stores all keys of one group in one slot.
     pub(super) fn state(&self, space: &KeySpace, key: &LimitKey) -> Key {
-        let fixed = self.fixed();
+        let prefix = self.prefix();
         match key.group() {
-            Some((group, rest)) => space.key(format_args!("{fixed}{{{}}}{}", Segment(group), Segment(rest))),
-            None => space.key(format_args!("{fixed}{}", Segment(key.as_str()))),
+            Some((group, rest)) => space.key(format_args!("{prefix}{{{}}}{}", Segment(group), Segment(rest))),
+            None => space.key(format_args!("{prefix}{}", Segment(key.as_str()))),
         }
     }
 
-    /// Every Redis key of one key.
-    pub(super) fn all(&self, space: &KeySpace, key: &LimitKey) -> [Key; 2] {
+    /// Every Redis key that belongs to one key of the limiter.
+    pub(super) fn all_keys(&self, space: &KeySpace, key: &LimitKey) -> [Key; 2] {
         let state = self.state(space, key);
         [reservations(&state), state]
     }
 }
 
-impl TryFrom<String> for KeyShape {
+impl TryFrom<String> for KeyPattern {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        const RULE: &str = "must be fixed text that ends with a colon, then parts in braces with colons between them, \
+        const RULE: &str = "must be fixed text that ends with a colon, then parts in braces separated by colons, \
                             such as rate_limit:api:{ip}:{endpoint}";
-        let fixed = text.find('{').ok_or(RULE)?;
-        let (start, parts) = text.split_at(fixed);
+        let prefix = text.find('{').ok_or(RULE)?;
+        let (start, parts) = text.split_at(prefix);
         let is_fixed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
         let is_part = |part: &str| {
             let name = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
@@ -66,35 +66,35 @@ impl TryFrom<String> for KeyShape {
         if start.len() < 2 || !start.ends_with(':') || !start.chars().all(is_fixed) || !parts.split(':').all(is_part) {
             return Err(RULE);
         }
-        Ok(Self { text, fixed })
+        Ok(Self { text, prefix })
     }
 }
 
-impl<'de> Deserialize<'de> for KeyShape {
+impl<'de> Deserialize<'de> for KeyPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::try_from(String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
-/// `rate_limit:reserved:{<state>}` - hash, the reservations of a state that are not settled; its form is in `settle.lua`.
-/// Expires with the last of them.
+/// `rate_limit:reserved:{<state>}` - hash, the open reservations of a state; `settle.lua` describes its format. Expires
+/// with the last reservation.
 pub(super) fn reservations(state: &Key) -> Key {
     state.sibling("rate_limit:reserved")
 }
 
-/// `rate_limit:list:<limiter>` - sorted set of the limiter's keys that have a state, as callers spell them, all of score 0.
-/// At most `ratelimit.index_limit`; swept by every replica; expires when it was not in use for a week.
-pub(super) fn list(space: &KeySpace, limiter: &str) -> Key {
+/// `rate_limit:list:<limiter>` - sorted set of the limiter's keys that have a state, as requests spell them, all with score
+/// 0. At most `ratelimit.index_limit` members; swept by every replica; expires after a week without use.
+pub(super) fn index(space: &KeySpace, limiter: &str) -> Key {
     space.key(format_args!("rate_limit:list:{limiter}"))
 }
 
-/// What no limiter's keys may begin with, since it is in use.
-pub(super) const TAKEN: &[&str] =
+/// Prefixes that no limiter's keys may begin with, since other keys use them.
+pub(super) const RESERVED_PREFIXES: &[&str] =
     &["rate_limit:exceptions", "rate_limit:inline:", "rate_limit:list:", "rate_limit:reserved:"];
 
-/// `rate_limit:exceptions` - hash, `<limiter> <key>` to what admins decided for it, and the mark of the last change. At
-/// most `ratelimit.exceptions` decisions, each deleted when it is taken back, or has ended and another needs its place.
-pub(super) fn exceptions(space: &KeySpace) -> Key {
+/// `rate_limit:exceptions` - hash from `<limiter> <key>` to the override of that key, and the version of the last change.
+/// Never expires. A field is deleted with its override, or when the override has ended and another needs the space.
+pub(super) fn overrides(space: &KeySpace) -> Key {
     space.key("rate_limit:exceptions")
 }
 
@@ -102,31 +102,31 @@ pub(super) fn exceptions(space: &KeySpace) -> Key {
 mod tests {
     use super::*;
 
-    fn state(shape: &str, key: &str) -> String {
-        let shape = KeyShape::try_from(shape.to_owned()).expect("a shape");
+    fn state(pattern: &str, key: &str) -> String {
+        let pattern = KeyPattern::try_from(pattern.to_owned()).expect("a shape");
         let key = LimitKey::try_from(key.to_owned()).expect("a key");
-        shape.state(&KeySpace::new("test:"), &key).as_str().to_owned()
+        pattern.state(&KeySpace::new("test:"), &key).as_str().to_owned()
     }
 
     #[test]
     fn keys_have_the_platforms_names() {
-        let shape = "rate_limit:api:{ip}:{endpoint}";
-        assert_eq!(state(shape, "10.0.0.1:/orders"), "test:rate_limit:api:10.0.0.1:/orders");
+        let pattern = "rate_limit:api:{ip}:{endpoint}";
+        assert_eq!(state(pattern, "10.0.0.1:/orders"), "test:rate_limit:api:10.0.0.1:/orders");
         assert_eq!(state("rate_limit:meter_verify:{user_id}", "u-1"), "test:rate_limit:meter_verify:u-1");
     }
 
     #[test]
     fn only_a_group_at_the_beginning_steers_a_slot() {
-        let shape = "rate_limit:api:{ip}";
-        assert_eq!(state(shape, "{user 7}:a{b}"), "test:rate_limit:api:{user%207}:a%7Bb%7D");
-        assert_eq!(state(shape, "a{b}"), "test:rate_limit:api:a%7Bb%7D");
-        assert_eq!(state(shape, "{}a"), "test:rate_limit:api:%7B%7Da");
+        let pattern = "rate_limit:api:{ip}";
+        assert_eq!(state(pattern, "{user 7}:a{b}"), "test:rate_limit:api:{user%207}:a%7Bb%7D");
+        assert_eq!(state(pattern, "a{b}"), "test:rate_limit:api:a%7Bb%7D");
+        assert_eq!(state(pattern, "{}a"), "test:rate_limit:api:%7B%7Da");
     }
 
     #[test]
     fn a_shape_has_a_fixed_start_and_named_parts() {
         for bad in ["", "rate_limit:api", "{ip}", "a:{}", "a{b}", "a:{b}c", "a:{B}", "a b:{c}", "a:{b}{c}", ":{b}"] {
-            assert!(KeyShape::try_from(bad.to_owned()).is_err(), "{bad}");
+            assert!(KeyPattern::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -1,113 +1,108 @@
-//! Limiters: named rules, and the ones that callers bring along.
+//! Limiters: the named rules in force, and the ones that callers send along.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use super::config::{LimiterConfig, RatelimitConfig};
-use super::envoy::Descriptors;
-use super::keys::KeyShape;
+use super::envoy::descriptors::DescriptorRules;
+use super::keys::KeyPattern;
 use super::metrics::{LimitMetrics, LimiterMetrics};
-use super::model::{LimiterStats, LimiterView};
-use super::rule::{Plan, Rule};
-use super::strategy::{BadStrategy, Strategy};
+use super::model::{LimiterStats, LimiterView, WithoutRedis};
+use super::strategy::rule::{Algorithm, Rule};
+use super::strategy::{InvalidStrategy, Strategy};
 use crate::config::value::Span;
+use arc_swap::ArcSwap;
 
-/// What a limiter does while Redis is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum WithoutRedis {
-    /// Counts in each replica's memory, and says so.
-    Open,
-    /// Lets nothing through.
-    Closed,
-}
-
-/// The name under which limits with a caller's own strategy are counted.
+/// The name under which the metrics count limits with a caller's own strategy.
 const INLINE: &str = "inline";
 
-/// A rule with everything that a check of it needs.
+/// A rule with everything that a check needs.
 #[derive(Debug)]
 pub(super) struct Limiter {
     pub name: Box<str>,
-    pub shape: KeyShape,
+    pub pattern: KeyPattern,
     pub rule: Rule,
-    /// What a call costs that does not say.
+    /// The cost of a call that does not state one.
     pub cost: u64,
     pub without_redis: WithoutRedis,
-    /// How long a reservation may stay open, where any are taken.
+    /// How long a reservation may stay open; `None` if the limiter takes none.
     pub reservations: Option<Duration>,
-    /// Whether it only watches.
+    /// Whether it counts and never refuses.
     pub shadow: bool,
     near: f64,
-    /// Whether its keys are listed, for resets.
-    pub is_listed: bool,
+    /// Whether its keys are indexed for resets by prefix.
+    pub is_indexed: bool,
     pub metrics: LimiterMetrics,
 }
 
 impl Limiter {
     /// # Errors
-    /// [`BadStrategy`] naming the field.
-    pub(super) fn new(config: LimiterConfig, log_limit: u64, metrics: &LimitMetrics) -> Result<Self, BadStrategy> {
-        let rule = Rule::new(config.strategy.into(), log_limit)?;
+    /// [`InvalidStrategy`] naming the field.
+    pub(super) fn new(
+        config: LimiterConfig,
+        sliding_limit: u64,
+        metrics: &LimitMetrics,
+    ) -> Result<Self, InvalidStrategy> {
+        let rule = Rule::new(config.strategy.into(), sliding_limit)?;
         Ok(Self {
             metrics: metrics.limiter(&config.name, rule.strategy().kind()),
             name: config.name.into(),
-            shape: config.key,
+            pattern: config.key,
             rule,
             cost: config.cost,
             without_redis: config.without_redis,
             reservations: config.reservations.map(Span::duration),
             shadow: config.shadow,
             near: config.near,
-            is_listed: true,
+            is_indexed: true,
         })
     }
 
-    /// A limiter for one call, with the caller's strategy.
+    /// Makes a limiter for one call, with the caller's strategy.
     ///
     /// # Errors
-    /// [`BadStrategy`] naming the field.
-    pub(super) fn inline(strategy: Strategy, log_limit: u64, metrics: &LimitMetrics) -> Result<Self, BadStrategy> {
-        let rule = Rule::new(strategy, log_limit)?;
+    /// [`InvalidStrategy`] naming the field.
+    pub(super) fn inline(
+        strategy: Strategy,
+        sliding_limit: u64,
+        metrics: &LimitMetrics,
+    ) -> Result<Self, InvalidStrategy> {
+        let rule = Rule::new(strategy, sliding_limit)?;
         Ok(Self {
             metrics: metrics.limiter(INLINE, rule.strategy().kind()),
             name: INLINE.into(),
-            shape: KeyShape::inline(rule.strategy()),
+            pattern: KeyPattern::inline(rule.strategy()),
             rule,
             cost: 1,
-            // Nobody has said that it may be exceeded.
+            // The caller did not say that the limit may be exceeded.
             without_redis: WithoutRedis::Closed,
             reservations: None,
             shadow: false,
             near: 1.0,
-            is_listed: false,
+            is_indexed: false,
         })
     }
 
-    /// The same limiter with another rule, for a key of its own.
+    /// Copies the limiter with another rule, for a key that has an override.
     pub(super) fn with_rule(&self, rule: Rule) -> Self {
-        // A back-off counts attempts: there is nothing to settle.
-        let is_backoff = matches!(rule.plan, Plan::Backoff { .. });
+        // A back-off counts attempts, so there is nothing to settle.
+        let is_backoff = matches!(rule.algorithm, Algorithm::Backoff { .. });
         Self {
             name: self.name.clone(),
-            shape: self.shape.clone(),
+            pattern: self.pattern.clone(),
             cost: self.cost.min(rule.limit()),
             rule,
             without_redis: self.without_redis,
             reservations: self.reservations.filter(|_| !is_backoff),
             shadow: self.shadow,
             near: self.near,
-            is_listed: self.is_listed,
+            is_indexed: self.is_indexed,
             metrics: self.metrics.clone(),
         }
     }
 
-    /// What may remain of `limit` for a call to count as near it.
+    /// The highest remainder of `limit` at which a call counts as near the limit.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -121,7 +116,7 @@ impl Limiter {
     pub(super) fn view(&self) -> LimiterView {
         LimiterView {
             name: self.name.to_string(),
-            key: self.shape.as_str().to_owned(),
+            key: self.pattern.as_str().to_owned(),
             strategy: self.rule.strategy().clone(),
             cost: self.cost,
             without_redis: self.without_redis,
@@ -136,24 +131,24 @@ impl Limiter {
     }
 }
 
-/// The limiters in force, by name, and what leads to them.
+/// The limiters in force by name, and the settings that refer to them.
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
-    /// The highest limit of a sliding window.
+    /// The highest limit that a sliding window may have.
     pub sliding_limit: u64,
-    /// The one that this service's own callers are held to.
+    /// The limiter of this service's own callers.
     pub guard: Option<Arc<Limiter>>,
-    pub envoy: Descriptors,
+    pub envoy: DescriptorRules,
 }
 
-/// They change when the configuration is read again.
+/// A reload of the configuration replaces the table.
 pub(super) type SharedLimiters = Arc<ArcSwap<Limiters>>;
 
 impl Limiters {
     /// # Errors
-    /// The first [`BadStrategy`].
-    pub(super) fn new(config: &RatelimitConfig, metrics: &LimitMetrics) -> Result<Self, BadStrategy> {
+    /// The first [`InvalidStrategy`].
+    pub(super) fn new(config: &RatelimitConfig, metrics: &LimitMetrics) -> Result<Self, InvalidStrategy> {
         let sliding_limit = config.sliding_limit;
         let limiters = config.limiters.iter().map(|limiter| {
             let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
@@ -161,7 +156,7 @@ impl Limiters {
         });
         let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
         let guard = by_name.get(config.guard.as_str()).cloned();
-        Ok(Self { by_name, sliding_limit, guard, envoy: Descriptors::new(&config.envoy) })
+        Ok(Self { by_name, sliding_limit, guard, envoy: DescriptorRules::new(&config.envoy) })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

@@ -1,12 +1,11 @@
-//! What limiters count, by limiter and strategy.
+//! The metrics of limiters, by limiter and strategy.
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::decision::Decision;
 use super::model::LimiterStats;
 use crate::telemetry::metrics::Metrics;
 
-/// From an answer without Redis to the longest wait for it, seconds.
+/// From a decision without Redis to the longest wait for Redis, seconds.
 const BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
 
 #[derive(Clone, Debug)]
@@ -15,15 +14,15 @@ pub(super) struct LimitMetrics {
     latency: HistogramVec,
 }
 
-/// One limiter's handles, prepared once.
+/// The handles of one limiter, prepared once.
 #[derive(Clone, Debug)]
 pub(super) struct LimiterMetrics {
-    allowed: IntCounter,
-    refused: IntCounter,
-    near: IntCounter,
-    shadow: IntCounter,
-    degraded: IntCounter,
-    /// Seconds from the question to its decision.
+    pub allowed: IntCounter,
+    pub refused: IntCounter,
+    pub near: IntCounter,
+    pub shadow: IntCounter,
+    pub degraded: IntCounter,
+    /// Seconds from the start of a check to its decision.
     pub latency: Histogram,
 }
 
@@ -32,7 +31,7 @@ impl LimitMetrics {
         Self {
             decisions: metrics.counter(
                 "ratelimit_decisions_total",
-                "Decisions: each is allowed or refused, and may be near the limit, shadow or degraded besides",
+                "Decisions: each is allowed or refused, and may also be near the limit, shadow or degraded",
                 &["limiter", "strategy", "decision"],
             ),
             latency: metrics.histogram_in(
@@ -58,17 +57,6 @@ impl LimitMetrics {
 }
 
 impl LimiterMetrics {
-    pub(super) fn count(&self, decision: &Decision) {
-        if decision.allowed { &self.allowed } else { &self.refused }.inc();
-        for (counter, counts) in
-            [(&self.near, decision.is_near()), (&self.shadow, decision.shadow), (&self.degraded, decision.degraded)]
-        {
-            if counts {
-                counter.inc();
-            }
-        }
-    }
-
     pub(super) fn stats(&self, limiter: &str, strategy: &'static str) -> LimiterStats {
         LimiterStats {
             limiter: limiter.to_owned(),

@@ -1,44 +1,54 @@
-//! Rate limits: exact, across replicas, several at once.
+//! Rate limits: exact, shared by all replicas, and several in one call.
 //!
-//! Keys: see `keys.rs`. Redis down: each limiter says. `closed` ones answer 503 at once, never 429; `open` ones are
-//! counted in each replica's memory (`local.rs`), and the answers say `degraded`.
+//! Files, in reading order:
+//! - `model.rs`: the JSON types and [`model::LimitKey`]; `routes/`: one file per group of routes.
+//! - `strategy/`: how calls are counted. `gcra.rs` and `calendar.rs` hold the arithmetic, `rule.rs` prepares a strategy's
+//!   numbers for the script and interprets the script's reply.
+//! - `limiter.rs`: named rules and the table of the rules in force; `config.rs`: their configuration.
+//! - `check.rs`: a validated check; `resolve.rs` makes it from a request; `decision.rs`: the result.
+//! - `engine.rs`: decides checks by override, from memory, in Redis or without it. `scripts/` holds its script calls.
+//! - `without_redis/`: decisions that need no Redis, and the task that probes Redis.
+//! - `service.rs`: what the routes call; `overrides.rs`: administrators' exceptions for single keys; `reservations.rs`:
+//!   reserve a cost now and settle it later; `key_index.rs`: the lists of keys, for resets by prefix.
+//! - `envoy/`: Envoy's rate-limit protocol as JSON; `guard.rs`: the layer that limits this service's own callers;
+//!   `headers.rs`: the `RateLimit` response headers.
+//!
+//! Keys: see `keys.rs`.
+//!
+//! Without Redis: the limiter's `without_redis` decides. `closed` limiters answer 503, never 429. `open` limiters are
+//! counted in each replica's memory (`without_redis/local_limits.rs`), and the responses say `degraded`.
 //!
 //! Decisions:
-//! - One script decides for every strategy, for one limit or a hundred at once, for takes and looks. It takes all costs
-//!   or none, in one round trip, on Redis's clock.
-//! - A token bucket and GCRA are one kind of state (`flow.rs`): the moment at which no debt is left.
-//! - The script only adds and compares whole microseconds, which doubles hold exactly; what multiplies and divides is
-//!   done in 128 bits beside it, so that nothing is rounded in anybody's favour.
-//! - Reservations lie beside their state and are looked at by every call for it, so that one that nobody settles returns
-//!   without a process that would have to do it.
-//! - A back-off's penalty is kept also when the call that violated it is refused by another limit: it is no cost.
+//! - One script decides for every strategy, for 1 to 100 limits, with or without taking the costs. It takes all costs or
+//!   none, in one round trip, on Redis's clock.
+//! - A token bucket and GCRA share one kind of state: the time at which no debt is left (`strategy/gcra.rs`).
+//! - The script only adds and compares whole microseconds, which doubles represent exactly. Multiplications and divisions
+//!   happen in 128 bits in the service, so that rounding favours neither side.
+//! - Reservations are stored next to the state they belong to, and every call for that state checks them. An abandoned
+//!   reservation is therefore returned without a background process.
+//! - A back-off penalty stays even if another limit refuses the call that violated it: a penalty is not a cost.
 
-mod asking;
-mod blocked;
-mod calendar;
+mod check;
 mod config;
-mod deciding;
 mod decision;
+mod engine;
 mod envoy;
 mod error;
-mod exceptions;
-mod fields;
-mod flow;
 mod guard;
-mod index;
+mod headers;
+mod key_index;
 mod keys;
 mod limiter;
-mod local;
 mod metrics;
 mod model;
+mod overrides;
 mod reservations;
+mod resolve;
 mod routes;
-mod rule;
 mod scripts;
 mod service;
-mod slots;
 mod strategy;
-mod watch;
+mod without_redis;
 
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
@@ -46,8 +56,10 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
+use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, NOT_FOUND, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use crate::redis::ScriptCall;
 use config::RatelimitConfig;
+use error::{BODY_ROUTE, FROM_MEMORY, KEY_ROUTE, LIMITER_ROUTE};
 pub use guard::CallerLimitLayer;
 use service::LimitService;
 
@@ -58,28 +70,73 @@ pub static FEATURE: Feature = Feature {
     name: "ratelimit",
     mount,
     access: &[
-        Access::scoped("POST", "/ratelimit/check", CHECK),
-        Access::scoped("POST", "/ratelimit/check-all", CHECK),
-        Access::scoped("GET", "/ratelimit/enforce", CHECK),
-        Access::scoped("POST", "/ratelimit/enforce", CHECK),
-        Access::scoped("POST", "/ratelimit/reserve", CHECK),
-        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK),
-        Access::scoped("POST", "/json", CHECK),
-        Access::scoped("GET", "/ratelimit/limiters", READ),
-        Access::scoped("GET", "/ratelimit/stats", READ),
-        Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ),
-        Access::scoped("DELETE", "/ratelimit/{limiter}/{key}", ADMIN),
-        Access::scoped("DELETE", "/ratelimit/{limiter}", ADMIN),
-        Access::scoped("GET", "/ratelimit/limiters/{limiter}/exceptions", READ),
-        Access::scoped("PUT", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
-        Access::scoped("DELETE", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN),
+        Access::scoped("POST", "/ratelimit/check", CHECK).problems(&[CALLER, REDIS_WRITE, JSON_BODY, BODY_ROUTE]),
+        Access::scoped("POST", "/ratelimit/check-all", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+            &[&error::CHECKS_APART],
+        ]),
+        Access::scoped("GET", "/ratelimit/enforce", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            BODY_ROUTE,
+            &[&INVALID_HEADER, &error::RATE_LIMITED],
+        ]),
+        Access::scoped("POST", "/ratelimit/enforce", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+            &[&INVALID_HEADER, &error::RATE_LIMITED],
+        ]),
+        Access::scoped("POST", "/ratelimit/reserve", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+            &[&error::TOO_MANY_RESERVATIONS],
+        ]),
+        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+            &[&error::UNKNOWN_RESERVATION, &crate::http::problem::INVALID_PATH],
+        ]),
+        Access::scoped("POST", "/json", CHECK).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+            &[&NOT_FOUND, &error::CHECKS_APART],
+        ]),
+        Access::scoped("GET", "/ratelimit/limiters", READ).problems(&[FROM_MEMORY]),
+        Access::scoped("GET", "/ratelimit/stats", READ).problems(&[FROM_MEMORY]),
+        Access::scoped("GET", "/ratelimit/{limiter}/{key}", READ).problems(&[CALLER, REDIS_READ, KEY_ROUTE]),
+        Access::scoped("DELETE", "/ratelimit/{limiter}/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, LIMITER_ROUTE]),
+        Access::scoped("DELETE", "/ratelimit/{limiter}", ADMIN).problems(&[CALLER, REDIS_WRITE, KEY_ROUTE]),
+        Access::scoped("GET", "/ratelimit/limiters/{limiter}/exceptions", READ).problems(&[FROM_MEMORY, LIMITER_ROUTE]),
+        Access::scoped("PUT", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            LIMITER_ROUTE,
+            &[&error::TOO_MANY_EXCEPTIONS, &WRONG_TYPE],
+        ]),
+        Access::scoped("DELETE", "/ratelimit/limiters/{limiter}/exceptions/{key}", ADMIN).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            KEY_ROUTE,
+        ]),
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        scripts::Take::SCRIPT,
-        scripts::Except::SCRIPT,
-        scripts::ReadExceptions::SCRIPT,
-        scripts::Enter::SCRIPT,
+        scripts::TakeCosts::SCRIPT,
+        scripts::SetOverride::SCRIPT,
+        scripts::ReadOverrides::SCRIPT,
+        scripts::IndexKeys::SCRIPT,
         scripts::Settle::SCRIPT,
     ],
     section: Some(SectionCheck::of::<RatelimitConfig>()),
@@ -103,15 +160,15 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .with_state(limits))
 }
 
-/// The layer that holds this service's own callers to a limit, to be put around routes inside the edge.
+/// The layer that limits the callers of this service. It goes around routes, inside the outermost middleware.
 ///
 /// # Errors
-/// A wrong configuration.
+/// If the configuration is invalid.
 pub fn guard(deps: &Deps) -> Result<CallerLimitLayer, StartError> {
     service(deps).map(CallerLimitLayer::new)
 }
 
-/// The one service behind the routes and the guard.
+/// Returns the one service that the routes and the guard share.
 fn service(deps: &Deps) -> Result<LimitService, StartError> {
     deps.shared.get_or_build(|| {
         let limits = LimitService::new(deps, &deps.config.section()?)?;

@@ -1,27 +1,25 @@
-//! Wire types of rate limits.
+//! The JSON and query types of rate limits.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::decision::Decision;
-use super::limiter::WithoutRedis;
-use super::reservations::Reservation;
 use super::strategy::Strategy;
 use crate::clock::UnixMillis;
-use crate::http::auth::api_key::{digest, hex};
+use crate::http::auth::api_key::digest;
 use crate::http::integer;
+use crate::random::hex;
 
 /// The longest key, bytes.
 pub(super) const KEY_LIMIT: usize = 512;
 
-/// Whom a limit is for: 1 to 512 bytes of UTF-8 without control characters.
+/// The key that a limit counts for, such as a user or an address: 1 to 512 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "10.0.0.1:/orders")]
 pub(super) struct LimitKey(String);
 
 impl LimitKey {
-    /// A name as it is, or by its digest where it is no key, such as a very long one.
+    /// Uses a name as the key, or its digest if the name is not a valid key, for example because it is too long.
     pub(super) fn of_name(name: &str) -> Self {
         Self::try_from(name.to_owned()).unwrap_or_else(|_| Self(hex(&digest(name.as_bytes()))))
     }
@@ -30,7 +28,7 @@ impl LimitKey {
         &self.0
     }
 
-    /// The group in braces at the beginning, and the rest.
+    /// The group in braces at the beginning of the key, and the rest of the key.
     pub(super) fn group(&self) -> Option<(&str, &str)> {
         let (group, rest) = self.0.strip_prefix('{')?.split_once('}')?;
         (!group.is_empty()).then_some((group, rest))
@@ -42,136 +40,111 @@ impl TryFrom<String> for LimitKey {
 
     fn try_from(text: String) -> Result<Self, String> {
         if text.is_empty() || text.len() > KEY_LIMIT {
-            return Err(format!("has {} bytes; 1 to {KEY_LIMIT} are allowed", text.len()));
+            return Err(format!("must be between 1 and {KEY_LIMIT} bytes long, got {}", text.len()));
         }
         if text.chars().any(char::is_control) {
-            return Err("must have no control characters".to_owned());
+            return Err("must not contain control characters".to_owned());
         }
         Ok(Self(text))
     }
 }
 
-/// A cost against a limit.
+/// A cost to take from a limit.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "limiter": "api", "key": "10.0.0.1:/orders" }))]
 pub(super) struct CheckRequest {
     /// The limiter's name; `GET /ratelimit/limiters` lists them.
     pub limiter: Option<String>,
-    /// Instead of a limiter, for callers with the scope `ratelimit:inline`.
+    /// Replaces `limiter`, for callers with the scope `ratelimit:inline`.
     pub strategy: Option<Strategy>,
-    /// The parts of the limiter's key shape with colons between them. A group in braces may stand in front, such as
+    /// The parts of the limiter's key pattern, separated by colons. The key may begin with a group in braces, such as
     /// `{user-7}`: on a Redis Cluster, only keys of one group can be checked together.
     pub key: LimitKey,
-    /// What the call costs; the limiter's own `cost` unless it is given.
+    /// The cost of the call; defaults to the limiter's `cost`.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub cost: Option<u64>,
 }
 
-/// The most checks of one call.
-pub(super) const MAX_TOGETHER: usize = 100;
+/// The maximum number of checks in one call.
+pub(super) const MAX_CHECKS: usize = 100;
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "checks": [{ "limiter": "api", "key": "10.0.0.1:/orders" },
                                       { "limiter": "orders", "key": "user-7" }] }))]
 pub(super) struct CheckAllRequest {
-    /// All different.
+    /// No two checks may have the same limiter and key.
     #[schema(min_items = 1, max_items = 100)]
     pub checks: Vec<CheckRequest>,
 }
 
-/// A decision.
+/// The decision of one limit.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct CheckReply {
     pub allowed: bool,
-    /// The most that can be taken at once.
+    /// The largest cost that the limit allows.
     pub limit: u64,
-    /// What is left after this call.
+    /// The cost that is still available after this call.
     pub remaining: u64,
-    /// Until the whole limit is there again, milliseconds.
+    /// Time until the whole limit is available again, milliseconds.
     pub reset_ms: u64,
-    /// Until the same call fits in, milliseconds; 0 when it was allowed, null when waiting does not help.
+    /// Time until the limit allows the same call, milliseconds; 0 if it was allowed, null if waiting does not help.
     pub retry_after_ms: Option<u64>,
-    /// Whether the answer was given without Redis.
+    /// Whether the decision was made without Redis.
     pub degraded: bool,
-    /// The limiter only watches so far: it would have refused this call.
+    /// The limiter is in shadow mode and would otherwise have refused this call.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-}
-
-impl From<&Decision> for CheckReply {
-    fn from(decision: &Decision) -> Self {
-        Self {
-            allowed: decision.allowed,
-            limit: decision.limit,
-            remaining: decision.remaining,
-            reset_ms: decision.reset_ms,
-            retry_after_ms: decision.retry_after_ms,
-            degraded: decision.degraded,
-            shadow: decision.shadow,
-        }
-    }
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "limiter": "trading", "key": "user-7", "cost": 5 }))]
 pub(super) struct ReserveRequest {
-    /// A limiter that takes reservations.
+    /// The name of a limiter that takes reservations.
     pub limiter: String,
     pub key: LimitKey,
-    /// What the call may cost; the limiter's own `cost` unless it is given.
+    /// The highest cost that the call may have; defaults to the limiter's `cost`.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub cost: Option<u64>,
-    /// When it returns by itself, milliseconds; the limiter's longest time unless it is given.
+    /// Time after which an unsettled reservation is returned, milliseconds; defaults to the limiter's maximum.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 86_400_000)]
     pub hold_ms: Option<u64>,
 }
 
-/// A decision, and the reservation if something was taken.
+/// The decision, and the reservation if the cost was taken.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct ReserveReply {
     #[serde(flatten)]
     pub decision: CheckReply,
-    /// Settles the reservation.
+    /// The id that settles the reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation: Option<String>,
-    /// When it returns by itself, milliseconds from now.
+    /// Time until an unsettled reservation is returned, milliseconds from now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
-}
-
-impl ReserveReply {
-    pub(super) fn new(decision: &Decision, reservation: Option<&Reservation>) -> Self {
-        let hold = reservation.map(|reservation| reservation.length.as_millis());
-        Self {
-            decision: decision.into(),
-            reservation: reservation.map(|reservation| reservation.id.to_string()),
-            hold_ms: hold.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "cost": 3 }))]
 pub(super) struct SettleRequest {
-    /// What was used: from nothing to ten times the limit.
+    /// The cost that was used: 0 to ten times the limit.
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
     pub cost: u64,
 }
 
-/// The decisions of one call.
+/// The decisions of one call for several limits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct CheckAllReply {
-    /// Whether all were allowed; if not, none was taken.
+    /// Whether all checks were allowed. If not, no cost was taken.
     pub allowed: bool,
-    /// In the order of the checks. `allowed` says whether this one would have fitted by itself.
+    /// In the order of the checks. `allowed` says whether the check would have been allowed alone.
     pub results: Vec<CheckReply>,
 }
 
@@ -179,29 +152,40 @@ pub(super) struct CheckAllReply {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PeekQuery {
-    /// The cost that is asked for.
+    /// The cost to look at.
     #[param(required = false, nullable = false, minimum = 1, maximum = 1_000_000_000, example = 1)]
     pub cost: Option<u64>,
 }
 
-/// A rule in force.
+/// What a limiter does if Redis is unavailable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WithoutRedis {
+    /// Counts in each replica's memory, and marks the decisions as degraded.
+    Open,
+    /// Allows nothing: the answer is 503.
+    #[default]
+    Closed,
+}
+
+/// A limiter in force.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LimiterView {
     #[schema(example = "api")]
     pub name: String,
-    /// How its keys look in Redis; a caller's `key` are the parts in braces, with colons between them.
+    /// The pattern of its keys in Redis. A request's `key` consists of the parts in braces, separated by colons.
     #[schema(example = "rate_limit:api:{ip}:{endpoint}")]
     pub key: String,
     pub strategy: Strategy,
-    /// What a call costs that does not say.
+    /// The cost of a call that does not state one.
     pub cost: u64,
     pub without_redis: WithoutRedis,
-    /// How long a reservation may stay open, milliseconds; absent where none are taken.
+    /// How long a reservation may stay open, milliseconds; absent if the limiter takes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservations_ms: Option<u64>,
-    /// Whether it only watches, and never refuses.
+    /// Whether the limiter is in shadow mode: it counts and never refuses.
     pub shadow: bool,
-    /// A call that leaves at most `1 - near` of the limit counts as near it.
+    /// An allowed call that leaves at most `1 - near` of the limit is counted as near the limit.
     pub near: f64,
 }
 
@@ -209,58 +193,62 @@ pub(super) struct LimiterView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResetQuery {
-    /// What the keys begin with, at most 512 bytes; empty for all keys of the limiter.
+    /// The prefix of the keys, at most 512 bytes; empty for all keys of the limiter.
     #[param(max_length = 512, example = "10.0.0.1:")]
     pub prefix: String,
-    /// `next_cursor` of the call before.
+    /// The `next_cursor` of the previous call.
     #[param(value_type = String, required = false, nullable = false, min_length = 1, max_length = 512,
             pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "10.0.0.1:orders")]
     pub cursor: Option<LimitKey>,
 }
 
-/// What was reset.
+/// The result of a reset.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct ResetReply {
+    /// The number of keys that were reset.
     pub reset: usize,
-    /// There may be more: call again with it.
+    /// Present if more keys may match: repeat the call with this `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<LimitKey>,
 }
 
-/// What an admin decides for one key.
+/// How an exception treats its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Action {
-    /// Never refuse, and count nothing.
+#[schema(as = Action)]
+pub(super) enum OverrideAction {
+    /// Always allow the key, and do not count its calls.
     Allow,
-    /// Always refuse.
+    /// Always refuse the key.
     Deny,
-    /// Another strategy.
+    /// Apply another strategy to the key.
     Limit,
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "action": "deny", "ttl_ms": 3_600_000 }))]
-pub(super) struct ExceptionRequest {
-    pub action: Action,
-    /// Goes with `limit`.
+#[schema(as = ExceptionRequest)]
+pub(super) struct OverrideRequest {
+    pub action: OverrideAction,
+    /// Required with the action `limit`, not allowed otherwise.
     pub strategy: Option<Strategy>,
-    /// How long it holds, milliseconds; until it is taken back unless it is given.
+    /// Lifetime of the exception, milliseconds; without it the exception lasts until it is deleted.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
     pub ttl_ms: Option<u64>,
 }
 
-/// What was decided for a key.
+/// The exception of one key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct ExceptionView {
+#[schema(as = ExceptionView)]
+pub(super) struct OverrideView {
     #[schema(example = "10.0.0.1:/orders")]
     pub key: String,
-    pub action: Action,
+    pub action: OverrideAction,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Unix milliseconds of Redis's clock; absent when it holds until it is taken back.
+    /// End of the exception, Unix milliseconds of Redis's clock; absent if it lasts until it is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<UnixMillis>,
 }
@@ -268,12 +256,12 @@ pub(super) struct ExceptionView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ExceptionsQuery {
-    /// The most entries of the page.
+pub(super) struct OverridesQuery {
+    /// The maximum number of entries on the page.
     #[serde(default = "default_page")]
     #[param(required = false, minimum = 1, maximum = 1_000, default = 100, example = 100)]
     pub limit: usize,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(required = false, nullable = false)]
     pub cursor: Option<String>,
 }
@@ -282,13 +270,13 @@ const fn default_page() -> usize {
     100
 }
 
-/// The most entries of a page.
+/// The maximum number of entries on a page.
 pub(super) const MAX_PAGE: usize = 1_000;
 
-/// What limiters decided at this replica since it started.
+/// Decisions of the limiters at this replica since it started.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LimitStats {
-    /// When this replica started to count, Unix milliseconds.
+    /// Time at which this replica started to count, Unix milliseconds.
     pub since: UnixMillis,
     pub limiters: Vec<LimiterStats>,
 }
@@ -299,10 +287,10 @@ pub(super) struct LimiterStats {
     pub strategy: &'static str,
     pub allowed: u64,
     pub refused: u64,
-    /// Allowed, and near the limit.
+    /// Calls that were allowed and left little of the limit.
     pub near: u64,
-    /// Allowed only because the limiter just watches.
+    /// Calls that were allowed only because the limiter is in shadow mode.
     pub shadow: u64,
-    /// Decided without Redis.
+    /// Calls that were decided without Redis.
     pub degraded: u64,
 }

@@ -1,12 +1,12 @@
-//! Reservations: a cost is taken now, and settled when it is known what was used.
+//! Reservations: take a cost now, and settle it when the used cost is known.
 //!
-//! What was not used is given back as far as it still counts: to the window or the entry of the log that it was taken
-//! from, or from a debt that is not gone yet. What was used beyond it is taken whatever the limit says, as debt. A
-//! reservation that nobody settles is given back in full, as of its end: whoever next asks about the key does it, so that
-//! no process has to live for it.
+//! Settling returns the unused part as far as it still counts: to the window or the log entry that it was taken from, or
+//! from a debt that has not drained yet. A cost beyond the reservation is taken as debt, whatever the limit says. An
+//! abandoned reservation is returned in full, as of its end, by the next call for its key, so that no background process
+//! is necessary.
 //!
-//! Settling counts once, however often it is sent: a reservation that is settled or past its time is unknown. Who wants
-//! the first answer again sends an `Idempotency-Key`.
+//! Settling counts once, however often it is sent: afterwards the reservation is unknown. A caller that needs the first
+//! response again sends an `Idempotency-Key`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,28 +15,27 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::asking::Ask;
-use super::deciding::Mode;
+use super::check::ResolvedCheck;
 use super::decision::Decision;
-use super::error::{BadAsk, LimitError};
-use super::exceptions::Verdict;
+use super::error::{InvalidCheck, LimitError};
 use super::keys;
 use super::limiter::Limiter;
-use super::model::{LimitKey, ReserveRequest};
-use super::rule::Plan;
-use super::scripts::{Settle, Settled};
+use super::model::{LimitKey, ReserveReply, ReserveRequest};
+use super::overrides::OverrideEffect;
+use super::scripts::{Mode, NewReservation, Settle, SettleOutcome};
 use super::service::LimitService;
-use crate::http::auth::api_key::hex;
+use super::strategy::rule::Algorithm;
+use crate::random::token;
 use crate::redis::{Effect, FaultKind, Outcome, RedisFault};
 
-/// Times the limit that may turn out to have been used.
-const MOST_USED: u64 = 10;
+/// How many times the limit a settled cost may be.
+const MAX_USED: u64 = 10;
 /// Hexadecimal digits of a reservation's secret.
-const SECRET: usize = 32;
-/// A calendar's boundary may fall between the question and its answer.
-const QUESTIONS: usize = 4;
+const SECRET_LENGTH: usize = 32;
+/// At the boundary of a calendar window the script replies with the time and must be called again.
+const MAX_ATTEMPTS: usize = 4;
 
-/// A reservation, as its holder knows it: a secret, and what it was reserved of.
+/// The id that a client receives: a secret, the limiter's name and the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReservationId {
     secret: String,
@@ -46,17 +45,15 @@ pub(super) struct ReservationId {
 
 impl ReservationId {
     /// # Errors
-    /// When the system has no randomness.
+    /// If the operating system has no randomness.
     fn random(limiter: &Limiter, key: &LimitKey) -> Result<Self, getrandom::Error> {
-        let mut random = [0; SECRET / 2];
-        getrandom::fill(&mut random)?;
-        Ok(Self { secret: hex(&random), limiter: limiter.name.clone(), key: key.clone() })
+        Ok(Self { secret: token()?, limiter: limiter.name.clone(), key: key.clone() })
     }
 
-    /// Reads what [`ReservationId::to_string`] wrote.
+    /// Parses the text that [`ReservationId::to_string`] writes.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (secret, of) = text.split_once('.')?;
-        if secret.len() != SECRET || !secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if secret.len() != SECRET_LENGTH || !secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let of = String::from_utf8(URL_SAFE_NO_PAD.decode(of).ok()?).ok()?;
@@ -67,107 +64,115 @@ impl ReservationId {
 
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names of limiters have no spaces.
+        // Names of limiters contain no spaces.
         let of = URL_SAFE_NO_PAD.encode(format!("{} {}", self.limiter, self.key.as_str()));
         write!(f, "{}.{of}", self.secret)
     }
-}
-
-/// What a reservation is made with.
-#[derive(Clone, Debug)]
-pub(super) struct Hold {
-    pub secret: String,
-    pub length: Duration,
-    /// How many reservations of a key may be open.
-    pub most: usize,
 }
 
 /// A cost that was reserved.
 #[derive(Clone, Debug)]
 pub(super) struct Reservation {
     pub id: ReservationId,
-    pub length: Duration,
+    pub duration: Duration,
+}
+
+impl ReserveReply {
+    pub(super) fn new(decision: &Decision, reservation: Option<&Reservation>) -> Self {
+        let hold = reservation.map(|reservation| reservation.duration.as_millis());
+        Self {
+            decision: decision.into(),
+            reservation: reservation.map(|reservation| reservation.id.to_string()),
+            hold_ms: hold.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 impl LimitService {
-    /// Checks what is to be reserved, and for how long.
+    /// Resolves the check of a reservation, and the time for which it may stay open.
     ///
     /// # Errors
-    /// [`BadAsk`] naming the field.
-    pub(super) fn hold(&self, request: ReserveRequest) -> Result<(Ask, Duration), BadAsk> {
+    /// [`InvalidCheck`] naming the field.
+    pub(super) fn resolve_reservation(
+        &self,
+        request: ReserveRequest,
+    ) -> Result<(ResolvedCheck, Duration), InvalidCheck> {
         let ReserveRequest { limiter: name, key, cost, hold_ms } = request;
-        let limiter =
-            self.limiter(&name).map_err(|_| BadAsk::new("limiter", format!("no limiter is called `{name}`")))?;
-        let ask = self.priced(limiter, key, cost)?;
-        let Some(longest) = ask.limiter.reservations else {
-            return Err(BadAsk::new("limiter", "takes no reservations of this key"));
+        let check = self.resolve_key(self.requested_limiter(&name)?, key, cost)?;
+        let Some(max) = check.limiter.reservations else {
+            return Err(InvalidCheck::new("limiter", "must be a limiter that takes reservations of this key"));
         };
-        let length = hold_ms.map_or(longest, Duration::from_millis);
-        if length.is_zero() || length > longest {
-            return Err(BadAsk::new("hold_ms", format!("must be from 1 to {}", longest.as_millis())));
+        let duration = hold_ms.map_or(max, Duration::from_millis);
+        if duration.is_zero() || duration > max {
+            let rule = format!("must be between 1 and {}, got {}", max.as_millis(), duration.as_millis());
+            return Err(InvalidCheck::new("hold_ms", rule));
         }
-        Ok((ask, length))
+        Ok((check, duration))
     }
 
-    /// Takes a cost if it fits in, to be settled within `length`. One EVALSHA.
+    /// Takes a cost if the limit allows it, to be settled within `duration`. One EVALSHA.
     ///
-    /// No reservation is made where nothing was taken: of a refusal, of a shadow limiter that is used up, and of a key
-    /// that an admin allowed.
+    /// No reservation is made if nothing was taken: after a refusal, if a shadow limiter is used up, or if an override
+    /// allows the key.
     ///
     /// # Errors
-    /// [`LimitError::TooManyReservations`], [`LimitError::Unavailable`], [`LimitError::Redis`]; when the outcome is
-    /// unknown, a reservation may have been made that nobody can settle: it returns by itself.
+    /// [`LimitError::TooManyReservations`], [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is
+    /// unknown, there may be a reservation whose id is lost. It is returned at its end.
     pub(super) async fn reserve(
         &self,
-        ask: Ask,
-        length: Duration,
+        check: ResolvedCheck,
+        duration: Duration,
     ) -> Result<(Decision, Option<Reservation>), LimitError> {
-        let id = ReservationId::random(&ask.limiter, &ask.key)?;
-        let hold = Hold { secret: id.secret.clone(), length, most: self.open_reservations };
+        let id = ReservationId::random(&check.limiter, &check.key)?;
+        let new = NewReservation { secret: id.secret.clone(), duration, max_open: self.open_reservations };
         let started = self.clock.elapsed();
-        let (granted, mut decisions) = self.decide(std::slice::from_ref(&ask), Mode::Reserve(&hold)).await?;
-        self.count(started, &decisions);
+        let (granted, mut decisions) = self.decide(std::slice::from_ref(&check), Mode::Reserve(&new)).await?;
+        self.record(started, &decisions);
         let decision = decisions.pop().ok_or_else(|| RedisFault::new(FaultKind::Internal, Outcome::Unknown))?;
-        let is_taken = granted && decision.allowed && !decision.shadow && ask.ruling.is_none();
-        Ok((decision, is_taken.then_some(Reservation { id, length })))
+        let is_taken = granted && decision.allowed && !decision.shadow && check.forced.is_none();
+        Ok((decision, is_taken.then_some(Reservation { id, duration })))
     }
 
-    /// Gives back what was reserved and not used, or takes what was used beyond it; how the limit stands then.
+    /// Returns the unused part of a reservation, or takes what was used beyond it. The result is the limit's new state.
     ///
     /// # Errors
-    /// [`LimitError::UnknownReservation`], also when the limiter takes no reservations any more; [`LimitError::Used`],
-    /// [`LimitError::Unavailable`], [`LimitError::Redis`].
+    /// [`LimitError::UnknownReservation`], also if the limiter no longer takes reservations;
+    /// [`LimitError::UsedTooMuch`], [`LimitError::Unavailable`], [`LimitError::Redis`].
     pub(super) async fn settle(&self, id: &ReservationId, used: u64) -> Result<Decision, LimitError> {
         let limiters = self.limiters.load();
         let limiter = limiters.get(&id.limiter).ok_or(LimitError::UnknownReservation)?;
-        let limiter = match self.exceptions.find(limiter, &id.key) {
-            Some(Verdict::Limit(own)) => own,
+        let limiter = match self.overrides.find(limiter, &id.key) {
+            Some(OverrideEffect::Limit(own)) => own,
             _ => Arc::clone(limiter),
         };
         if limiter.reservations.is_none() {
             return Err(LimitError::UnknownReservation);
         }
-        let most = limiter.rule.limit().saturating_mul(MOST_USED);
-        if used > most {
-            return Err(LimitError::Used { used, most });
+        let max = limiter.rule.limit().saturating_mul(MAX_USED);
+        if used > max {
+            return Err(LimitError::UsedTooMuch { used, max });
         }
         if !self.settle_within(None, &limiter, &id.key, &id.secret, used).await? {
             return Err(LimitError::UnknownReservation);
         }
         let cost = limiter.cost;
-        let standing = self.peek(Ask { limiter, key: id.key.clone(), cost, ruling: None }).await;
-        standing.map_err(LimitError::applied)
+        let peeked = self.peek(ResolvedCheck { limiter, key: id.key.clone(), cost, forced: None }).await;
+        peeked.map_err(LimitError::applied)
     }
 
-    /// Gives back all reservations of a key that are past their time; gives up on a Redis that is silent for `patience`.
+    /// Returns all overdue reservations of a key. Fails if Redis stays silent for longer than `patience`.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(super) async fn give_back_overdue(&self, patience: Option<Duration>, ask: &Ask) -> Result<(), RedisFault> {
-        self.settle_within(patience, &ask.limiter, &ask.key, "", 0).await.map(|_| ())
+    pub(super) async fn return_overdue(
+        &self,
+        patience: Option<Duration>,
+        check: &ResolvedCheck,
+    ) -> Result<(), RedisFault> {
+        self.settle_within(patience, &check.limiter, &check.key, "", 0).await.map(|_| ())
     }
 
-    /// Whether anything was settled; an empty `secret` is nobody's.
+    /// Whether anything was settled; an empty `secret` settles only overdue reservations.
     async fn settle_within(
         &self,
         patience: Option<Duration>,
@@ -176,16 +181,16 @@ impl LimitService {
         secret: &str,
         used: u64,
     ) -> Result<bool, RedisFault> {
-        let state = limiter.shape.state(self.redis.keys(), key);
+        let state = limiter.pattern.state(self.redis.keys(), key);
         let reservations = keys::reservations(&state);
-        for _ in 0..QUESTIONS {
+        let algorithm = &limiter.rule.algorithm;
+        for _ in 0..MAX_ATTEMPTS {
             let now = self.clock.redis_arg();
-            let call =
-                Settle { state: &state, reservations: &reservations, now, secret, plan: &limiter.rule.plan, used };
+            let call = Settle { state: &state, reservations: &reservations, now, secret, algorithm, used };
             match self.call(patience, &call).await? {
-                Settled::Done { count } => return Ok(count > 0),
-                Settled::Outside { now } => {
-                    if let Plan::Calendar { calendar, .. } = &limiter.rule.plan {
+                SettleOutcome::Done { count } => return Ok(count > 0),
+                SettleOutcome::OutsideWindow { now } => {
+                    if let Algorithm::Calendar { calendar, .. } = algorithm {
                         calendar.move_to(now).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
                     }
                 }
@@ -205,7 +210,7 @@ mod tests {
         let id = ReservationId { secret: "0f".repeat(16), limiter: "trading".into(), key };
         assert_eq!(ReservationId::parse(&id.to_string()), Some(id.clone()));
         let text = id.to_string();
-        for bad in ["", ".", "abc", &text[1..], &text[..SECRET], &format!("{text}!"), &text.replace('.', "")] {
+        for bad in ["", ".", "abc", &text[1..], &text[..SECRET_LENGTH], &format!("{text}!"), &text.replace('.', "")] {
             assert_eq!(ReservationId::parse(bad), None, "{bad}");
         }
     }

@@ -1,4 +1,5 @@
-//! What limits are made of, and what admins do to them. Questions: `asking.rs`; decisions: `deciding.rs`.
+//! The service behind the routes: its parts, its limiters, and what administrators do. `resolve.rs` turns requests into
+//! checks, `engine.rs` decides them.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,18 +9,18 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::blocked::Blocked;
 use super::config::RatelimitConfig;
-use super::error::{BadAsk, LimitError};
-use super::exceptions::Exceptions;
-use super::index::Index;
+use super::error::{InvalidCheck, LimitError};
+use super::key_index::KeyIndex;
 use super::limiter::{Limiter, Limiters, SharedLimiters};
-use super::local::LocalLimits;
 use super::metrics::LimitMetrics;
-use super::model::{Action, ExceptionRequest, ExceptionView, LimitKey, LimitStats, LimiterView};
-use super::rule::Rule;
-use super::strategy::{BadStrategy, MAX_WINDOW_MS};
-use super::watch::Watch;
+use super::model::{LimitKey, LimitStats, LimiterView, OverrideAction, OverrideRequest, OverrideView};
+use super::overrides::Overrides;
+use super::strategy::rule::Rule;
+use super::strategy::{InvalidStrategy, MAX_WINDOW_MS};
+use super::without_redis::denial_cache::DenialCache;
+use super::without_redis::local_limits::LocalLimits;
+use super::without_redis::redis_probe::RedisProbe;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::deps::Deps;
@@ -34,20 +35,28 @@ pub(super) struct Inner {
     pub redis: Redis,
     pub clock: Clock,
     pub limiters: SharedLimiters,
-    pub exceptions: Arc<Exceptions>,
-    pub blocked: Arc<Blocked>,
-    pub index: Index,
+    pub overrides: Arc<Overrides>,
+    pub denials: Arc<DenialCache>,
+    pub index: KeyIndex,
     pub local: LocalLimits,
-    pub watch: Watch,
+    pub probe: RedisProbe,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
-    /// How many reservations of a key may be open.
+    /// Open reservations that a key may have.
     pub open_reservations: usize,
     since: UnixMillis,
 }
 
-/// How long one request may go on resetting keys: below the deadline of requests, whatever a step takes.
+/// Time for which one request resets keys. It is far below the deadline of requests, whatever a step takes.
 const RESET_TIME: Duration = Duration::from_millis(500);
+
+/// The result of a reset by prefix.
+#[derive(Debug)]
+pub(super) struct ResetProgress {
+    pub count: usize,
+    /// The key after which another call continues; `None` if all keys were reset.
+    pub next: Option<LimitKey>,
+}
 
 impl Deref for LimitService {
     type Target = Inner;
@@ -59,18 +68,18 @@ impl Deref for LimitService {
 
 impl LimitService {
     /// # Errors
-    /// The limiter whose strategy is unusable.
-    pub(super) fn new(deps: &Deps, config: &RatelimitConfig) -> Result<Self, BadStrategy> {
+    /// [`InvalidStrategy`] of the first limiter whose strategy is invalid.
+    pub(super) fn new(deps: &Deps, config: &RatelimitConfig) -> Result<Self, InvalidStrategy> {
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let metrics = LimitMetrics::new(&deps.metrics);
         let limiters = Arc::new(ArcSwap::from_pointee(Limiters::new(config, &metrics)?));
-        let exceptions = Arc::new(Exceptions::new(&redis, &clock, &limiters, config.exceptions));
-        let blocked = Arc::new(Blocked::new(config.blocked_keys, config.blocked_for.duration(), &clock));
-        let watch = Watch::new(&exceptions, &blocked);
-        let (looking, interval, tasks) = (watch.clone(), config.poll_interval.duration(), deps.tasks.clone());
-        deps.tasks.plan("ratelimit.watch", move |stop| looking.run(interval, tasks, stop));
-        let (index, keeper) = Index::new(&redis, &limiters, config, &deps.tasks);
-        deps.tasks.plan("ratelimit.index", |stop| keeper.run(stop));
+        let overrides = Arc::new(Overrides::new(&redis, &clock, &limiters));
+        let denials = Arc::new(DenialCache::new(&clock));
+        let probe = RedisProbe::new(&overrides, &denials);
+        let (runner, tasks) = (probe.clone(), deps.tasks.clone());
+        deps.tasks.plan("ratelimit.watch", move |stop| runner.run(tasks, stop));
+        let (index, worker) = KeyIndex::new(&redis, &limiters, config.index_limit, &deps.tasks);
+        deps.tasks.plan("ratelimit.index", |stop| worker.run(stop));
         Ok(Self(Arc::new(Inner {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
             open_timeout: config.open_timeout.duration(),
@@ -79,14 +88,16 @@ impl LimitService {
             redis,
             clock,
             limiters,
-            exceptions,
-            blocked,
+            overrides,
+            denials,
             index,
-            watch,
+            probe,
             metrics,
         })))
     }
 
+    /// Finds a limiter by name.
+    ///
     /// # Errors
     /// [`LimitError::UnknownLimiter`].
     pub(super) fn limiter(&self, name: &str) -> Result<Arc<Limiter>, LimitError> {
@@ -94,7 +105,7 @@ impl LimitService {
         limiters.get(name).cloned().ok_or_else(|| LimitError::UnknownLimiter { name: name.to_owned() })
     }
 
-    /// The rules in force.
+    /// The limiters in force.
     pub(super) fn views(&self) -> Vec<LimiterView> {
         self.limiters.load().iter().map(|limiter| limiter.view()).collect()
     }
@@ -103,125 +114,138 @@ impl LimitService {
         LimitStats { since: self.since, limiters: self.limiters.load().iter().map(|limiter| limiter.stats()).collect() }
     }
 
-    /// Puts the limiters of every further configuration into force, until `stop`; all other settings stay as they were
-    /// at the start.
+    /// Applies the limiters of each reloaded configuration until `stop`. Other settings need a restart.
     pub(super) async fn follow(self, mut configs: watch::Receiver<Config>, stop: CancellationToken) {
         while let Some(Ok(())) = stop.run_until_cancelled(configs.changed()).await {
             let section = configs.borrow_and_update().section();
             let read = section.map_err(|error| error.to_string());
-            let limiters = read.and_then(|config| Limiters::new(&config, &self.metrics).map_err(|bad| bad.to_string()));
+            let limiters =
+                read.and_then(|config| Limiters::new(&config, &self.metrics).map_err(|invalid| invalid.to_string()));
             match limiters {
                 Ok(limiters) => self.limiters.store(Arc::new(limiters)),
-                // Checked before it was handed out.
+                // Unexpected: a reload validates the configuration first.
                 Err(error) => {
-                    tracing::error!(error, "the former limiters stay in force");
+                    tracing::error!(error, "invalid limiters ignored: the previous limiters stay in force");
                     continue;
                 }
             }
-            if let Err(fault) = self.watch.renew().await {
-                tracing::warn!(%fault, "exceptions follow the new limiters when redis is back");
+            if let Err(fault) = self.probe.reload().await {
+                tracing::warn!(%fault, "exceptions not reloaded: they follow the new limiters once Redis responds");
             }
         }
     }
 
-    /// Makes a key as if it had never been used, and leaves a line in the log; `by` is the caller's name.
+    /// Resets a key as if it had never been used, and writes an audit record; `by` is the caller's name.
     ///
-    /// Other replicas may go on refusing it from memory until they look for changes.
+    /// Other replicas may refuse the key from memory until they notice the change.
     ///
     /// # Errors
-    /// [`LimitError::Redis`].
-    pub(super) async fn reset(&self, limiter: &Limiter, key: &LimitKey, by: &str) -> Result<(), LimitError> {
-        self.index.reset(limiter, key).await?;
-        self.exceptions.announce().await?;
+    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`].
+    pub(super) async fn reset(&self, limiter: &str, key: &LimitKey, by: &str) -> Result<(), LimitError> {
+        let limiter = self.limiter(limiter)?;
+        self.index.reset(&limiter, key).await?;
+        self.overrides.bump_version().await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit reset");
-        Ok(self.watch.look().await?)
+        Ok(self.probe.refresh().await?)
     }
 
-    /// The same for all keys that begin with `prefix`, as far as they are listed, behind the key `after`. Goes on for
-    /// [`RESET_TIME`]; then the last key says where to go on.
+    /// Resets the indexed keys that begin with `prefix`, after the key `after`, for at most [`RESET_TIME`].
     ///
     /// # Errors
-    /// [`LimitError::Redis`]; the keys before the failure are reset.
+    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`]; the keys before the failure are reset.
     pub(super) async fn reset_all(
         &self,
-        limiter: &Limiter,
+        limiter: &str,
         prefix: &str,
         after: Option<LimitKey>,
         by: &str,
-    ) -> Result<(usize, Option<LimitKey>), LimitError> {
+    ) -> Result<ResetProgress, LimitError> {
+        let limiter = self.limiter(limiter)?;
         let began = self.clock.elapsed();
-        let (mut count, mut last) = (0, after);
+        let mut progress = ResetProgress { count: 0, next: after };
         loop {
-            let step = self.index.reset_some(limiter, prefix, last.as_ref().map(LimitKey::as_str)).await?;
-            count += step.count;
-            last = step.last;
-            if last.is_none() || self.clock.elapsed() >= began + RESET_TIME {
+            let after = progress.next.as_ref().map(LimitKey::as_str);
+            let step = self.index.reset_step(&limiter, prefix, after).await?;
+            progress = ResetProgress { count: progress.count + step.count, next: step.last };
+            if progress.next.is_none() || self.clock.elapsed() >= began + RESET_TIME {
                 break;
             }
         }
-        self.exceptions.announce().await?;
+        self.overrides.bump_version().await?;
+        let count = progress.count;
         tracing::warn!(target: "audit", limiter = %limiter.name, prefix, count, by, "limits reset");
-        self.watch.look().await?;
-        Ok((count, last))
+        self.probe.refresh().await?;
+        Ok(progress)
     }
 
-    /// Checks what an admin wants for a key.
+    /// Checks the strategy and the lifetime of an override.
     ///
     /// # Errors
-    /// [`BadAsk`] naming the field.
-    pub(super) fn check_exception(&self, request: &ExceptionRequest) -> Result<(), BadAsk> {
+    /// [`InvalidCheck`] naming the field.
+    pub(super) fn validate_override(&self, request: &OverrideRequest) -> Result<(), InvalidCheck> {
         match (request.action, &request.strategy) {
-            (Action::Limit, Some(strategy)) => {
-                Rule::new(strategy.clone(), self.limiters.load().sliding_limit).map_err(BadAsk::from)?;
+            (OverrideAction::Limit, Some(strategy)) => {
+                Rule::new(strategy.clone(), self.limiters.load().sliding_limit).map_err(InvalidCheck::from)?;
             }
-            (Action::Limit, None) => return Err(BadAsk::new("strategy", "is needed with `limit`")),
-            (Action::Allow | Action::Deny, Some(_)) => {
-                return Err(BadAsk::new("strategy", "goes with `limit` only"));
+            (OverrideAction::Limit, None) => {
+                return Err(InvalidCheck::new("strategy", "is required with the action limit"));
             }
-            (Action::Allow | Action::Deny, None) => {}
+            (OverrideAction::Allow | OverrideAction::Deny, Some(_)) => {
+                return Err(InvalidCheck::new("strategy", "is only allowed with the action limit"));
+            }
+            (OverrideAction::Allow | OverrideAction::Deny, None) => {}
         }
         match request.ttl_ms {
             Some(ttl) if !(1..=MAX_WINDOW_MS).contains(&ttl) => {
-                Err(BadAsk::new("ttl_ms", "must be from 1 ms to 366 days"))
+                Err(InvalidCheck::new("ttl_ms", format!("must be between 1 and {MAX_WINDOW_MS}, got {ttl}")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Decides for a key at all replicas, and leaves a line in the log; `by` is the caller's name.
+    /// Overrides the limiter for a key at all replicas, and writes an audit record; `by` is the caller's name.
     ///
     /// # Errors
-    /// [`LimitError::TooManyExceptions`], [`LimitError::Redis`].
-    pub(super) async fn except(
+    /// [`LimitError::TooManyOverrides`], [`LimitError::Redis`].
+    pub(super) async fn set_override(
         &self,
         limiter: &Limiter,
         key: &LimitKey,
-        request: ExceptionRequest,
+        request: OverrideRequest,
         by: &str,
-    ) -> Result<ExceptionView, LimitError> {
-        let ExceptionRequest { action, strategy, ttl_ms } = request;
-        let life = Duration::from_millis(ttl_ms.unwrap_or_default());
-        let exception = self.exceptions.decide(limiter, key, action, strategy, life).await?;
+    ) -> Result<OverrideView, LimitError> {
+        let OverrideRequest { action, strategy, ttl_ms } = request;
+        let ttl = Duration::from_millis(ttl_ms.unwrap_or_default());
+        let view = self.overrides.set(limiter, key, action, strategy, ttl).await?;
         tracing::warn!(
-            target: "audit", limiter = %limiter.name, key = key.as_str(), ?action, ends_at = exception.ends_at, by,
-            "limit excepted",
+            target: "audit", limiter = %limiter.name, key = key.as_str(), ?action, ends_at = view.ends_at, by,
+            "limit exception set",
         );
-        self.watch.look().await?;
-        Ok(exception)
+        self.probe.refresh().await?;
+        Ok(view)
     }
 
-    /// Takes a decision for a key back, and leaves a line in the log; `by` is the caller's name.
+    /// Deletes the override of a key, and writes an audit record; `by` is the caller's name.
     ///
     /// # Errors
-    /// [`LimitError::Redis`].
-    pub(super) async fn take_back(&self, limiter: &Limiter, key: &LimitKey, by: &str) -> Result<(), LimitError> {
-        self.exceptions.take_back(limiter, key).await?;
-        tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit no longer excepted");
-        Ok(self.watch.look().await?)
+    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`].
+    pub(super) async fn delete_override(&self, limiter: &str, key: &LimitKey, by: &str) -> Result<(), LimitError> {
+        let limiter = self.limiter(limiter)?;
+        self.overrides.delete(&limiter, key).await?;
+        tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit exception deleted");
+        Ok(self.probe.refresh().await?)
     }
 
-    /// The decisions for a limiter's keys, after the key `after`.
-    pub(super) fn list_exceptions(&self, limiter: &Limiter, after: Option<&str>, limit: usize) -> Page<ExceptionView> {
-        self.exceptions.list(limiter, after, limit)
+    /// Lists the overrides of a limiter's keys, after the key `after`.
+    ///
+    /// # Errors
+    /// [`LimitError::UnknownLimiter`].
+    pub(super) fn list_overrides(
+        &self,
+        limiter: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<OverrideView>, LimitError> {
+        Ok(self.overrides.list(&*self.limiter(limiter)?, after, limit))
     }
 }

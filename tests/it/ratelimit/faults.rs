@@ -193,7 +193,7 @@ async fn a_repeated_call_with_an_idempotency_key_takes_once() {
 
 #[tokio::test]
 async fn however_many_keys_come_while_redis_is_away_memory_is_bounded() {
-    let config = format!("ratelimit.local_keys = 1000\nratelimit.blocked_keys = 1000\n{}", both());
+    let config = format!("ratelimit.local_keys = 1000\n{}", both());
     let app = TestApp::builder().config(&config).behind_proxy().spawn().await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;

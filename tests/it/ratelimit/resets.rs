@@ -57,7 +57,7 @@ async fn many_keys_are_reset_in_steps() {
 #[tokio::test]
 async fn keys_whose_state_has_expired_leave_the_list() {
     let brief = limiter("brief", "strategy = { kind = \"gcra\", limit = 1, period = \"100ms\" }");
-    let config = format!("ratelimit.sweep_interval = \"20ms\"\nratelimit.index_limit = 50\n{brief}{}", hourly());
+    let config = format!("ratelimit.index_limit = 50\n{brief}{}", hourly());
     let app = TestApp::builder().config(&config).system_clock().spawn().await;
     check(&app, "hourly", "stays").await;
     for nth in 0..80 {
@@ -74,7 +74,7 @@ async fn keys_whose_state_has_expired_leave_the_list() {
 
 #[tokio::test]
 async fn keys_wait_for_a_redis_that_is_away() {
-    let app = TestApp::builder().config("ratelimit.sweep_interval = \"20ms\"").behind_proxy().spawn().await;
+    let app = TestApp::builder().behind_proxy().spawn().await;
     check(&app, "orders", "k").await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
@@ -87,7 +87,7 @@ async fn keys_wait_for_a_redis_that_is_away() {
 
 #[tokio::test]
 async fn somebody_elses_value_in_place_of_a_list_harms_only_that_list() {
-    let app = TestApp::builder().config("ratelimit.sweep_interval = \"20ms\"").spawn().await;
+    let app = TestApp::spawn().await;
     let _: String = app.redis().command(&["SET", "rate_limit:list:orders", "x"]);
     assert_eq!(check(&app, "orders", "k").await["allowed"], true);
     app.delete("/ratelimit/orders?prefix=k").await.expect_problem(409, "wrong-type");

@@ -1,53 +1,65 @@
-//! The doors below `/ratelimit`: [`limits`] answers decisions as data, [`enforcement`] as statuses, [`rules`] shows the
-//! limiters, [`reservations`] takes what is settled later, [`exceptions`] is for admins, and [`envoy`] speaks as Envoy's
-//! own service does.
+//! The routes below `/ratelimit`. [`checks`] returns decisions as data, [`enforcement`] as statuses. [`limiters`] lists the
+//! limiters and their counts, [`reservations`] reserves and settles costs, [`resets`] and [`overrides`] are for
+//! administrators, and [`envoy`] is compatible with Envoy's rate-limit service.
 
+mod checks;
 mod enforcement;
 mod envoy;
-mod exceptions;
-mod limits;
+mod limiters;
+mod overrides;
 mod reservations;
-mod rules;
+mod resets;
 
+pub(super) use checks::*;
 pub(super) use enforcement::*;
 pub(super) use envoy::*;
-pub(super) use exceptions::*;
-pub(super) use limits::*;
+pub(super) use limiters::*;
+pub(super) use overrides::*;
 pub(super) use reservations::*;
-pub(super) use rules::*;
+pub(super) use resets::*;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
+use super::decision::Decision;
+use super::headers::add_headers;
 use super::model::{CheckRequest, LimitKey};
 use crate::http::auth::Principal;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
 
-/// What callers need who bring strategies of their own.
+/// The scope of callers that may send their own strategies.
 pub(super) const INLINE: &str = "ratelimit:inline";
 
 /// # Errors
-/// `forbidden` (403) where a strategy stands in the request and the caller lacks its scope.
+/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it.
 fn allow_inline(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
     if request.strategy.is_some() { caller.require(INLINE) } else { Ok(()) }
+}
+
+/// A response with the `RateLimit` headers of these decisions.
+fn with_headers(response: impl IntoResponse, decisions: &[Decision]) -> Response {
+    let mut response = response.into_response();
+    add_headers(response.headers_mut(), decisions);
+    response
 }
 
 /// One key of a limiter.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(super) struct StatePath {
+pub(super) struct KeyPath {
     /// The limiter's name.
     #[param(min_length = 1, max_length = 64, example = "api")]
     pub limiter: String,
-    /// The key, as in a check; `/` is sent as `%2F`.
+    /// The key as in a check; `/` is sent as `%2F`.
     #[param(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
             example = "10.0.0.1:orders")]
     pub key: LimitKey,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for StatePath {
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

@@ -1,54 +1,44 @@
-//! Reserve now, settle later.
+//! Routes that reserve a cost and settle it later.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::super::error::LimitError;
-use super::super::fields::describe;
 use super::super::model::{CheckReply, ReserveReply, ReserveRequest, SettleRequest};
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
+use super::with_headers;
 use crate::http::extract::{Json, NoQuery, Path};
-use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
-use crate::http::problem::{Location, Problem, ProblemBody};
+use crate::http::problem::{Location, Problem};
 
-/// Reserve a cost, to be settled when it is known what was used.
+/// Reserve a cost, to be settled when the used cost is known.
 ///
-/// The cost is taken as by a check. A reservation that nobody settles in time is given back by itself.
+/// The cost is taken as by a check. A reservation that is not settled in time is returned in full.
 #[utoipa::path(post, path = "/ratelimit/reserve", tag = "ratelimit", operation_id = "reserve_limit",
     request_body = ReserveRequest,
     responses((status = 200, description = "The decision, with the reservation if it was granted", body = ReserveReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 409, description = "`too-many-reservations`, `wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyResponses, WriteResponses))]
+                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn reserve_limit(
     State(limits): State<LimitService>,
     NoQuery: NoQuery,
     Json(request): Json<ReserveRequest>,
 ) -> Result<Response, Problem> {
-    let (ask, length) = limits.hold(request).map_err(|bad| bad.at(Location::Body))?;
-    let (decision, reservation) = limits.reserve(ask, length).await?;
+    let (check, duration) = limits.resolve_reservation(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let (decision, reservation) = limits.reserve(check, duration).await?;
     let reply = ReserveReply::new(&decision, reservation.as_ref());
-    let mut response = Json(reply).into_response();
-    describe(response.headers_mut(), &[decision]);
-    Ok(response)
+    Ok(with_headers(Json(reply), &[decision]))
 }
 
-/// Settle a reservation: what was not used is given back, what was used beyond it is debt.
+/// Settle a reservation: the unused cost is returned, and cost beyond the reservation becomes debt.
 #[utoipa::path(post, path = "/ratelimit/reservations/{id}/settle", tag = "ratelimit",
     operation_id = "settle_reservation",
-    params(("id" = String, Path, description = "`reservation` of the answer that granted it",
+    params(("id" = String, Path, description = "The `reservation` of the response that granted it",
             example = "0123456789abcdef0123456789abcdef.dHJhZGluZyB1c2VyLTc")),
     request_body = SettleRequest,
-    responses((status = 200, description = "How the limit stands now, as a look would say", body = CheckReply,
+    responses((status = 200, description = "The new state of the limit", body = CheckReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "What is left, and when there is more"))),
-              (status = 404, description = "`unknown-reservation`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-              JsonBodyResponses, WriteResponses))]
+                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<LimitService>,
     Path(id): Path<String>,
@@ -57,7 +47,5 @@ pub(in super::super) async fn settle_reservation(
 ) -> Result<Response, Problem> {
     let id = ReservationId::parse(&id).ok_or(LimitError::UnknownReservation)?;
     let decision = limits.settle(&id, cost).await?;
-    let mut response = Json(CheckReply::from(&decision)).into_response();
-    describe(response.headers_mut(), &[decision]);
-    Ok(response)
+    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
 }

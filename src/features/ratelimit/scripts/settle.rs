@@ -1,34 +1,34 @@
-//! The end of reservations.
+//! The script that settles reservations.
 
-use super::super::calendar::Window;
-use super::super::rule::Plan;
+use crate::features::ratelimit::strategy::calendar::Window;
+use crate::features::ratelimit::strategy::rule::Algorithm;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-/// Gives back all reservations that are past their time, and settles one if it is named.
+/// Returns all overdue reservations, and settles one if `secret` names it.
 #[derive(Debug)]
 pub(in super::super) struct Settle<'a> {
     pub state: &'a Key,
     pub reservations: &'a Key,
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
-    /// Empty: none is settled.
+    /// Empty: returns overdue reservations only.
     pub secret: &'a str,
-    pub plan: &'a Plan,
+    pub algorithm: &'a Algorithm,
     pub used: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Settled {
-    /// 0: there is no such reservation.
+pub(in super::super) enum SettleOutcome {
+    /// Zero: there is no such reservation.
     Done { count: u64 },
-    /// Nothing was done: Redis's clock, in Unix microseconds, is outside of a calendar's window.
-    Outside { now: u64 },
+    /// Nothing was done: Redis's clock, in Unix microseconds, is outside a calendar window.
+    OutsideWindow { now: u64 },
 }
 
 impl ScriptCall for Settle<'_> {
     type Raw = (u8, u64);
-    type Reply = Settled;
+    type Reply = SettleOutcome;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
 
@@ -36,29 +36,29 @@ impl ScriptCall for Settle<'_> {
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.state).key(self.reservations).arg(&self.now).arg(self.secret);
-        match self.plan {
-            Plan::Flow(flow) => {
-                let used = flow.time(self.used);
-                call.arg("flow").arg(used.whole).arg(used.parts).arg(flow.denominator());
+        match self.algorithm {
+            Algorithm::Gcra(gcra) => {
+                let used = gcra.time(self.used);
+                call.arg("flow").arg(used.whole).arg(used.parts).arg(gcra.denominator());
             }
-            Plan::Fixed { length, .. } => {
+            Algorithm::Fixed { length, .. } => {
                 call.arg("fixed").arg(self.used).arg(length);
             }
-            Plan::Calendar { calendar, .. } => {
+            Algorithm::Calendar { calendar, .. } => {
                 let Window { start, end } = calendar.current();
                 call.arg("calendar").arg(self.used).arg(start).arg(end);
             }
-            // A back-off is never asked: it takes no reservations.
-            Plan::Sliding { length, .. } | Plan::Backoff { window: length, .. } => {
+            // Unreachable for a back-off, which takes no reservations.
+            Algorithm::Sliding { length, .. } | Algorithm::Backoff { window: length, .. } => {
                 call.arg("sliding").arg(self.used).arg(length);
             }
         }
     }
 
-    fn decode(raw: Self::Raw) -> Result<Settled, BadReply> {
+    fn decode(raw: Self::Raw) -> Result<SettleOutcome, BadReply> {
         match raw {
-            (0 | 1, count) => Ok(Settled::Done { count }),
-            (2, now) => Ok(Settled::Outside { now }),
+            (0 | 1, count) => Ok(SettleOutcome::Done { count }),
+            (2, now) => Ok(SettleOutcome::OutsideWindow { now }),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }

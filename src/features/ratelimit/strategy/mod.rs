@@ -1,22 +1,29 @@
-//! The strategies, as rules name them: what is counted, over which time.
+//! Strategies: how calls are counted, and over which time.
+//!
+//! - `rule.rs` validates a strategy, prepares its numbers for the script and interprets the script's reply.
+//! - `gcra.rs`: the arithmetic of GCRA and token buckets. `calendar.rs`: days and months of a time zone.
+
+pub(super) mod calendar;
+mod gcra;
+pub(super) mod rule;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::calendar::Period;
+use crate::features::ratelimit::strategy::calendar::Period;
 use crate::http::integer::buffered;
 
-/// The most that a limit may be, other than of a sliding window.
-pub(super) const MAX_LIMIT: u64 = 1_000_000_000;
-/// The longest window, period, penalty and time to fill a bucket: 366 days, in milliseconds.
-pub(super) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
+/// The highest limit of a strategy other than a sliding window.
+pub(in crate::features::ratelimit) const MAX_LIMIT: u64 = 1_000_000_000;
+/// The longest window, period, penalty and time to fill a bucket, in milliseconds: 366 days.
+pub(in crate::features::ratelimit) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 
 /// How a limiter counts.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(example = json!({ "kind": "gcra", "limit": 100, "period_ms": 60_000 }))]
-pub(super) enum Strategy {
-    /// Exact: at most `limit` in every stretch of `window_ms`. Keeps each call of the window.
+pub(in crate::features::ratelimit) enum Strategy {
+    /// Exact: at most `limit` in any interval of `window_ms`. Stores each call of the window.
     SlidingWindow {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000)]
@@ -25,7 +32,7 @@ pub(super) enum Strategy {
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         window_ms: u64,
     },
-    /// At most `limit` in each window of `window_ms` counted from 1970, or in each day or month of a time zone.
+    /// At most `limit` in each window of `window_ms`, aligned to 1970, or in each day or month of a time zone.
     FixedWindow {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -33,15 +40,15 @@ pub(super) enum Strategy {
         #[serde(default, deserialize_with = "buffered::unsigned_if_given", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
         window_ms: Option<u64>,
-        /// Instead of `window_ms`.
+        /// Replaces `window_ms`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         calendar: Option<Period>,
-        /// IANA name of the time zone; goes with `calendar`.
+        /// IANA name of the time zone; required with `calendar`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(example = "Asia/Bangkok")]
         zone: Option<String>,
     },
-    /// A bucket of `capacity` that fills by `refill_per_second`; a call takes its cost out.
+    /// A bucket of `capacity` tokens that refills at `refill_per_second`; a call takes its cost out.
     TokenBucket {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -50,7 +57,7 @@ pub(super) enum Strategy {
         #[schema(minimum = 0.001, maximum = 1_000_000)]
         refill_per_second: f64,
     },
-    /// `limit` in each `period_ms`, evenly: `burst` of them may come at once (`limit` unless it is given).
+    /// `limit` in each `period_ms`, evenly spaced, of which `burst` (default: `limit`) may arrive at the same time.
     Gcra {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -62,9 +69,9 @@ pub(super) enum Strategy {
         #[schema(minimum = 1, maximum = 1_000_000_000)]
         burst: Option<u64>,
     },
-    /// At most `limit` in a window that begins with its first call. One more is a violation: it bars the key for
-    /// `window_ms`, the next violation for `factor` times as long, up to `maximum_ms`. Every `decay_ms` without a
-    /// violation (`window_ms` unless it is given) takes one step back.
+    /// At most `limit` in a window that begins with its first call. One more is a violation: it blocks the key for
+    /// `window_ms`, the next violation for `factor` times as long, up to `maximum_ms`. Every `decay_ms` (default:
+    /// `window_ms`) without a violation undoes one step.
     ExponentialBackoff {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -85,8 +92,8 @@ pub(super) enum Strategy {
 }
 
 impl Strategy {
-    /// Its name in answers, metrics and keys.
-    pub(super) const fn kind(&self) -> &'static str {
+    /// The name in responses, metrics and keys.
+    pub(in crate::features::ratelimit) const fn kind(&self) -> &'static str {
         match self {
             Self::SlidingWindow { .. } => "sliding_window",
             Self::FixedWindow { .. } => "fixed_window",
@@ -97,17 +104,17 @@ impl Strategy {
     }
 }
 
-/// A strategy's field that breaks a rule.
+/// A field of a strategy that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {rule}")]
-pub(super) struct BadStrategy {
-    /// Without the unit that its name has in requests, such as `window`.
+#[error("{field} {rule}")]
+pub(in crate::features::ratelimit) struct InvalidStrategy {
+    /// The name without the unit that it has in requests, such as `window`.
     pub field: &'static str,
     pub rule: String,
 }
 
-impl BadStrategy {
-    pub(super) fn new(field: &'static str, rule: impl Into<String>) -> Self {
+impl InvalidStrategy {
+    pub(in crate::features::ratelimit) fn new(field: &'static str, rule: impl Into<String>) -> Self {
         Self { field, rule: rule.into() }
     }
 }

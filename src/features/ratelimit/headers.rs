@@ -1,22 +1,17 @@
-//! The `RateLimit-Policy` and `RateLimit` fields of an answer, and the answer to who is refused.
+//! The `RateLimit-Policy` and `RateLimit` response headers.
 //!
-//! Source: draft-ietf-httpapi-ratelimit-headers-10. A quota counts for a window (`q`, `w`); `r` is left of it, and more
-//! comes in `t` seconds.
-
-use std::time::Duration;
+//! Source: draft-ietf-httpapi-ratelimit-headers-10. A quota `q` counts for a window `w`; `r` of it remains, and more is
+//! available in `t` seconds.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::decision::Decision;
-use super::error::RATE_LIMITED;
-use crate::http::problem::Problem;
-use crate::redis::Outcome;
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Both fields for the decisions of one answer, an item for each.
-fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
+/// Both headers for the decisions of one response, with an item for each decision.
+pub(super) fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
     let (mut policy, mut limit) = (String::with_capacity(48), String::with_capacity(32));
     for decision in decisions {
         if !policy.is_empty() {
@@ -42,26 +37,12 @@ fn push(to: &mut String, text: &[&str], number: u64) {
     to.push_str(itoa::Buffer::new().format(number));
 }
 
-/// Adds both fields.
-pub(super) fn describe(headers: &mut HeaderMap, decisions: &[Decision]) {
+/// Adds both headers.
+pub(super) fn add_headers(headers: &mut HeaderMap, decisions: &[Decision]) {
     headers.extend(fields(decisions));
 }
 
-/// The 429 of a decision that refuses, with both fields and `Retry-After`.
-pub(super) fn refusal(decision: Decision) -> Problem {
-    let mut problem = Problem::new(&RATE_LIMITED)
-        .detail(format_args!("the limit `{}` allows {} of these", decision.limiter.name, decision.limit))
-        .outcome(Outcome::NotApplied);
-    if let Some(wait) = decision.retry_after_ms {
-        problem = problem.retry_after(Duration::from_millis(wait));
-    }
-    for (name, value) in fields(&[decision]) {
-        problem = problem.header(name, value);
-    }
-    problem
-}
-
-/// Rounded up: who waits that long finds what was promised.
+/// Rounded up, so that a caller who waits this long is not early.
 pub(super) const fn seconds(ms: u64) -> u64 {
     ms.div_ceil(1_000)
 }

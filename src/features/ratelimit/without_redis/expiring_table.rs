@@ -1,20 +1,20 @@
-//! A table of a fixed size for what ends by itself: however many keys come, it takes no more memory.
+//! A table of entries that expire, with a fixed size: its memory does not grow with the number of keys.
 //!
-//! A key's hash leads to a set of a few slots, as in a processor's cache. A new entry takes a free slot or one that has
-//! ended, else the one that ends first: whoever is pushed out is merely forgotten. Keys are known by 64 bits of a keyed
-//! hash, which nobody outside can make collide.
+//! The table is set-associative, like a processor's cache: a key's hash selects a set of a few slots. A new entry takes a
+//! free or expired slot, or else replaces the entry that expires first. Keys are identified by 64 bits of a keyed hash,
+//! for which a client cannot construct collisions.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Slots of a set.
+/// Slots of one set.
 const WAYS: usize = 8;
-/// Parts with a lock of their own, so that threads rarely meet.
+/// Parts with separate locks, so that threads rarely contend.
 const SHARDS: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct ExpiringTable<T> {
     shards: Box<[Mutex<Vec<Set<T>>>]>,
     sets_per_shard: usize,
     hasher: RandomState,
@@ -28,16 +28,16 @@ struct Slot<T> {
     entry: Entry<T>,
 }
 
-/// What is kept of a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry<T> {
     pub value: T,
-    /// On the clock of whoever keeps it; an entry that was never made has ended at 0.
+    /// Expiry on the clock of the table's user. An empty slot has expired at 0.
     pub ends: Duration,
 }
 
-impl<T: Copy + Default> Slots<T> {
-    /// Room for about `capacity` keys; takes memory part by part when they come.
+impl<T: Copy + Default> ExpiringTable<T> {
+    /// Makes a table for about `capacity` keys, which allocates each shard on first use.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -46,44 +46,44 @@ impl<T: Copy + Default> Slots<T> {
         }
     }
 
-    /// The entry of a key, if it has not ended.
+    /// The entry of a key, unless it has expired.
     pub(super) fn get(&self, key: &impl Hash, now: Duration) -> Option<Entry<T>> {
-        self.visit(key, |set, hash| find(set, hash, now).copied())
+        self.with_set(key, |set, hash| find(set, hash, now).copied())
     }
 
-    /// Looks at the entry of a key and puts another in its place, if `change` leaves one.
-    pub(super) fn change<R>(
+    /// Calls `update` with the entry of a key, and stores the entry that it leaves.
+    pub(super) fn update<R>(
         &self,
         key: &impl Hash,
         now: Duration,
-        change: impl FnOnce(&mut Option<Entry<T>>) -> R,
+        update: impl FnOnce(&mut Option<Entry<T>>) -> R,
     ) -> R {
-        self.visit(key, |set, hash| {
+        self.with_set(key, |set, hash| {
             let mut entry = find(set, hash, now).copied();
-            let answer = change(&mut entry);
+            let result = update(&mut entry);
             if let Some(entry) = entry {
-                place(set, hash, now, entry);
+                store(set, hash, now, entry);
             }
-            answer
+            result
         })
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             *shard.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         }
     }
 
-    fn visit<R>(&self, key: &impl Hash, visit: impl FnOnce(&mut [Slot<T>], u64) -> R) -> R {
+    fn with_set<R>(&self, key: &impl Hash, apply: impl FnOnce(&mut [Slot<T>], u64) -> R) -> R {
         let hash = self.hasher.hash_one(key);
         let (shard, set) = (remainder(hash, SHARDS), remainder(hash / 64, self.sets_per_shard));
-        let Some(shard) = self.shards.get(shard) else { return visit(&mut [], hash) };
+        let Some(shard) = self.shards.get(shard) else { return apply(&mut [], hash) };
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if sets.is_empty() {
             sets.resize(self.sets_per_shard, Set::default());
         }
-        visit(sets.get_mut(set).map_or(&mut [], |set| set.as_mut_slice()), hash)
+        apply(sets.get_mut(set).map_or(&mut [], |set| set.as_mut_slice()), hash)
     }
 }
 
@@ -91,10 +91,10 @@ fn find<T>(set: &[Slot<T>], hash: u64, now: Duration) -> Option<&Entry<T>> {
     set.iter().find(|slot| slot.hash == hash && slot.entry.ends > now).map(|slot| &slot.entry)
 }
 
-fn place<T>(set: &mut [Slot<T>], hash: u64, now: Duration, entry: Entry<T>) {
+fn store<T>(set: &mut [Slot<T>], hash: u64, now: Duration, entry: Entry<T>) {
     let own = set.iter().position(|slot| slot.hash == hash && slot.entry.ends > now);
-    let place = own.or_else(|| (0..set.len()).min_by_key(|&at| set.get(at).map(|slot| slot.entry.ends)));
-    if let Some(slot) = place.and_then(|at| set.get_mut(at)) {
+    let slot = own.or_else(|| (0..set.len()).min_by_key(|&at| set.get(at).map(|slot| slot.entry.ends)));
+    if let Some(slot) = slot.and_then(|at| set.get_mut(at)) {
         *slot = Slot { hash, entry };
     }
 }
@@ -113,13 +113,13 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn put(slots: &Slots<u64>, key: u64, value: u64, ends: Duration) {
-        slots.change(&key, at(0), |entry| *entry = Some(Entry { value, ends }));
+    fn put(slots: &ExpiringTable<u64>, key: u64, value: u64, ends: Duration) {
+        slots.update(&key, at(0), |entry| *entry = Some(Entry { value, ends }));
     }
 
     #[test]
     fn an_entry_lasts_until_its_end() {
-        let slots = Slots::new(1_000);
+        let slots = ExpiringTable::new(1_000);
         put(&slots, 7, 1, at(50));
         assert_eq!(slots.get(&7_u64, at(49)).map(|entry| entry.value), Some(1));
         assert_eq!(slots.get(&7_u64, at(50)), None);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn more_keys_than_fit_push_out_the_ones_that_end_first() {
-        let slots = Slots::new(8_192);
+        let slots = ExpiringTable::new(8_192);
         for key in 0..1_000_000_u64 {
             put(&slots, key, key, at(key + 1));
         }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn as_many_keys_as_fit_are_nearly_all_kept() {
-        let slots = Slots::new(1 << 16);
+        let slots = ExpiringTable::new(1 << 16);
         for key in 0..1_u64 << 15 {
             put(&slots, key, key, at(10));
         }

@@ -1,8 +1,8 @@
 //! Days and months of a time zone as windows.
 //!
-//! Redis's clock decides in which window a call falls. The service only knows a window's bounds: the script refuses to
-//! decide when it finds itself outside of them, and says what time it is. So a service whose own clock is wrong asks
-//! twice at worst, and decides nothing by it.
+//! Redis's clock decides which window a call belongs to. The service knows only the bounds of a window: if Redis's time is
+//! outside them, the script decides nothing and returns its time. A service whose clock is wrong therefore makes a second
+//! call, and no wrong decision.
 
 use std::sync::Arc;
 
@@ -12,59 +12,60 @@ use jiff::{Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::strategy::BadStrategy;
+use super::InvalidStrategy;
 
-/// What repeats.
+/// The unit of a calendar window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CalendarPeriod)]
-pub(super) enum Period {
+pub(in crate::features::ratelimit) enum Period {
     Day,
     Month,
 }
 
-/// From `start` until before `end`, Unix microseconds.
+/// The half-open interval from `start` to `end`, Unix microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
+pub(in crate::features::ratelimit) struct Window {
     pub start: u64,
     pub end: u64,
 }
 
-/// The windows of one period and zone, and the one that Redis was last seen in.
+/// The windows of one period and zone, and the current one.
 #[derive(Clone, Debug)]
-pub(super) struct Calendar {
+pub(in crate::features::ratelimit) struct Calendar {
     period: Period,
     zone: TimeZone,
     current: Arc<ArcSwap<Window>>,
 }
 
 impl Calendar {
-    /// The first window is empty, so that Redis is asked for the time.
+    /// The first window is empty, so that the first call returns the time of Redis.
     ///
     /// # Errors
-    /// When nobody knows the zone.
-    pub(super) fn new(period: Period, zone: &str) -> Result<Self, BadStrategy> {
-        let zone = TimeZone::get(zone)
-            .map_err(|_| BadStrategy::new("zone", format!("`{zone}` is no time zone; write one like Asia/Bangkok")))?;
+    /// If the time zone database does not contain the zone.
+    pub(in crate::features::ratelimit) fn new(period: Period, zone: &str) -> Result<Self, InvalidStrategy> {
+        let zone = TimeZone::get(zone).map_err(|_| {
+            InvalidStrategy::new("zone", format!("must be an IANA time zone such as Asia/Bangkok, got `{zone}`"))
+        })?;
         Ok(Self { period, zone, current: Arc::new(ArcSwap::from_pointee(Window { start: 0, end: 0 })) })
     }
 
-    /// The window in which Redis was last seen.
-    pub(super) fn current(&self) -> Window {
+    /// The window that contained Redis's time at the last update.
+    pub(in crate::features::ratelimit) fn current(&self) -> Window {
         **self.current.load()
     }
 
-    /// Makes the window around `now`, Unix microseconds of Redis's clock, the current one.
+    /// Makes the window that contains `now` the current one. `now` is in Unix microseconds of Redis's clock.
     ///
     /// # Errors
-    /// When `now` is beyond the calendar: not before the year 9999.
-    pub(super) fn move_to(&self, now: u64) -> Result<(), jiff::Error> {
+    /// If `now` is outside the calendar, which ends in the year 9999.
+    pub(in crate::features::ratelimit) fn move_to(&self, now: u64) -> Result<(), jiff::Error> {
         self.current.store(Arc::new(self.window(now)?));
         Ok(())
     }
 
-    /// The longest that a window can be, milliseconds: an hour more than its days, for the end of summer time.
-    pub(super) const fn longest_ms(&self) -> u64 {
+    /// The longest possible window in milliseconds: one hour more than its days, for the end of summer time.
+    pub(in crate::features::ratelimit) const fn longest_ms(&self) -> u64 {
         match self.period {
             Period::Day => 25 * 3_600_000,
             Period::Month => (31 * 24 + 1) * 3_600_000,
@@ -81,7 +82,7 @@ impl Calendar {
     }
 }
 
-/// Redis's clock is after 1970, and so are the windows around it but for hours.
+/// Redis's clock is after 1970, so its windows are as well, apart from a few hours.
 fn microseconds(at: &Zoned) -> u64 {
     u64::try_from(at.timestamp().as_microsecond()).unwrap_or_default()
 }

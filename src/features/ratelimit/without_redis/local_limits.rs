@@ -1,82 +1,86 @@
 //! Limits without Redis: each replica admits its share, counted in its own memory.
 //!
-//! A share is the limit divided by `ratelimit.instances`, in windows that begin with a key's first call here. Whatever
-//! stretch of a window's length begins before Redis went away holds at most one such window, so at most the limit comes
-//! on top of what Redis had admitted: twice the limit in all.
+//! A share is the limit divided by `ratelimit.instances`, in windows that begin with a key's first call. Any interval of
+//! one window's length that begins before the outage contains at most one such window. So at most the limit is admitted
+//! in addition to what Redis had admitted: twice the limit in total.
 
 use std::time::Duration;
 
-use super::asking::Ask;
-use super::deciding::Mode;
-use super::decision::Decision;
-use super::limiter::Limiter;
-use super::rule::Standing;
-use super::slots::{Entry, Slots};
+use super::super::check::ResolvedCheck;
+use super::super::decision::Decision;
+use super::super::limiter::Limiter;
+use super::super::scripts::Mode;
+use super::super::strategy::rule::KeyUsage;
+use super::expiring_table::{Entry, ExpiringTable};
 use crate::clock::Clock;
 
 #[derive(Debug)]
-pub(super) struct LocalLimits {
-    /// What was taken of each key in its window.
-    windows: Slots<u64>,
+pub(in crate::features::ratelimit) struct LocalLimits {
+    /// The cost that was taken of each key in its window.
+    windows: ExpiringTable<u64>,
     instances: u64,
     clock: Clock,
 }
 
 impl LocalLimits {
-    pub(super) fn new(keys: usize, instances: u64, clock: &Clock) -> Self {
-        Self { windows: Slots::new(keys), instances, clock: clock.clone() }
+    pub(in crate::features::ratelimit) fn new(keys: usize, instances: u64, clock: &Clock) -> Self {
+        Self { windows: ExpiringTable::new(keys), instances, clock: clock.clone() }
     }
 
-    /// Takes every cost or none, as Redis would.
-    pub(super) fn decide(&self, asks: &[Ask], mode: Mode<'_>) -> (bool, Vec<Decision>) {
+    /// Takes every cost or none, as the script in Redis does.
+    pub(in crate::features::ratelimit) fn decide(
+        &self,
+        checks: &[ResolvedCheck],
+        mode: Mode<'_>,
+    ) -> (bool, Vec<Decision>) {
         let take = !matches!(mode, Mode::Peek);
-        let mut standings: Vec<Standing> = asks.iter().map(|ask| self.stand(ask, take)).collect();
-        let granted = asks.iter().zip(&standings).all(|(ask, standing)| standing.fits || ask.limiter.shadow);
+        let mut usages: Vec<KeyUsage> = checks.iter().map(|check| self.count(check, take)).collect();
+        let granted = checks.iter().zip(&usages).all(|(check, usage)| usage.fits || check.limiter.shadow);
         if !granted && take {
-            for (ask, standing) in asks.iter().zip(&mut standings).filter(|(_, standing)| standing.fits) {
-                self.give_back(ask);
-                standing.remaining += ask.cost;
+            for (check, usage) in checks.iter().zip(&mut usages).filter(|(_, usage)| usage.fits) {
+                self.undo(check);
+                usage.remaining += check.cost;
             }
         }
-        let decision = |(ask, standing): (&Ask, Standing)| {
-            let share = self.share(&ask.limiter);
-            Decision { degraded: true, limit: share, ..Decision::new(&ask.limiter, standing) }
+        let decision = |(check, usage): (&ResolvedCheck, KeyUsage)| {
+            let share = self.share(&check.limiter);
+            Decision { degraded: true, limit: share, ..Decision::new(&check.limiter, usage) }
         };
-        (granted, asks.iter().zip(standings).map(decision).collect())
+        (granted, checks.iter().zip(usages).map(decision).collect())
     }
 
-    /// What this replica may admit of a limit; at least 1, or small limits would admit nothing at all.
+    /// The part of a limit that this replica may admit: at least 1, or small limits would admit nothing.
     fn share(&self, limiter: &Limiter) -> u64 {
         (limiter.rule.limit() / self.instances).max(1)
     }
 
-    fn stand(&self, ask: &Ask, take: bool) -> Standing {
-        let (now, share) = (self.clock.elapsed(), self.share(&ask.limiter));
-        self.windows.change(&ask.name(), now, |entry| {
-            let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window(ask) });
-            let fits = used + ask.cost <= share;
-            let used = if fits && take { used + ask.cost } else { used };
+    fn count(&self, check: &ResolvedCheck, take: bool) -> KeyUsage {
+        let (now, share) = (self.clock.elapsed(), self.share(&check.limiter));
+        self.windows.update(&check.id(), now, |entry| {
+            let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window(check) });
+            let fits = used + check.cost <= share;
+            let used = if fits && take { used + check.cost } else { used };
             if fits && take {
                 *entry = Some(Entry { value: used, ends });
             }
             let left = if used > 0 { microseconds(ends.saturating_sub(now)) } else { 0 };
-            // A cost above the share fits as soon as Redis is back, which nobody can say.
+            // A cost above the share fits once Redis is available again; that time is unknown.
             let retry = if fits { 0 } else { left.max(1) };
-            Standing { fits, is_new: false, remaining: share.saturating_sub(used), reset: left, more: left, retry }
+            KeyUsage { fits, is_new: false, remaining: share.saturating_sub(used), reset: left, more: left, retry }
         })
     }
 
-    fn give_back(&self, ask: &Ask) {
-        self.windows.change(&ask.name(), self.clock.elapsed(), |entry| {
+    fn undo(&self, check: &ResolvedCheck) {
+        self.windows.update(&check.id(), self.clock.elapsed(), |entry| {
             if let Some(entry) = entry {
-                entry.value = entry.value.saturating_sub(ask.cost);
+                entry.value = entry.value.saturating_sub(check.cost);
             }
         });
     }
 }
 
-fn window(ask: &Ask) -> Duration {
-    Duration::from_millis(ask.limiter.rule.window_ms())
+fn window(check: &ResolvedCheck) -> Duration {
+    Duration::from_millis(check.limiter.rule.window_ms())
 }
 
 fn microseconds(time: Duration) -> u64 {
@@ -87,9 +91,9 @@ fn microseconds(time: Duration) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::metrics::LimitMetrics;
-    use super::super::model::LimitKey;
     use super::*;
+    use crate::features::ratelimit::metrics::LimitMetrics;
+    use crate::features::ratelimit::model::LimitKey;
     use crate::telemetry::metrics::Metrics;
 
     const RULE: &str = r#"{ kind = "gcra", limit = 8, period = "1m" }"#;
@@ -101,9 +105,9 @@ mod tests {
         Arc::new(Limiter::new(config, 1_000, &LimitMetrics::new(&Metrics::new())).expect("a strategy"))
     }
 
-    fn ask(limiter: &Arc<Limiter>, key: &str, cost: u64) -> Ask {
+    fn ask(limiter: &Arc<Limiter>, key: &str, cost: u64) -> ResolvedCheck {
         let key = LimitKey::try_from(key.to_owned()).expect("a key");
-        Ask { limiter: Arc::clone(limiter), key, cost, ruling: None }
+        ResolvedCheck { limiter: Arc::clone(limiter), key, cost, forced: None }
     }
 
     #[test]

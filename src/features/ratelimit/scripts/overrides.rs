@@ -1,4 +1,4 @@
-//! What admins decide for single keys.
+//! The scripts that write and read overrides.
 
 use std::time::Duration;
 
@@ -6,112 +6,113 @@ use crate::clock::UnixMillis;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-/// Writes down a decision, takes it back, or only tells the replicas that something was changed.
+/// Writes or deletes an override, or only changes the version.
 #[derive(Debug)]
-pub(in super::super) struct Except<'a> {
+pub(in super::super) struct SetOverride<'a> {
     pub key: &'a Key,
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
-    /// `<limiter> <key>`; empty only tells.
+    /// `<limiter> <key>`; empty to change only the version.
     pub field: &'a str,
-    /// Empty takes it back.
-    pub decision: &'a str,
-    /// Zero: until it is taken back.
-    pub life: Duration,
-    /// How many decisions there may be.
-    pub most: usize,
+    /// The override as JSON; empty to delete it.
+    pub stored: &'a str,
+    /// Zero: until it is deleted.
+    pub ttl: Duration,
+    /// The maximum number of overrides.
+    pub max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Recorded {
+pub(in super::super) enum SetOverrideOutcome {
     Done {
-        /// Unix milliseconds of Redis's clock; `None`: when it is taken back.
+        /// Unix milliseconds of Redis's clock; `None`: until it is deleted.
         ends: Option<UnixMillis>,
     },
     TooMany,
 }
 
-impl ScriptCall for Except<'_> {
+impl ScriptCall for SetOverride<'_> {
     type Raw = (u8, UnixMillis);
-    type Reply = Recorded;
+    type Reply = SetOverrideOutcome;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
 
-    const SCRIPT: &'static LuaScript = lua!("ratelimit/except.lua");
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/set_override.lua");
 
     fn bind(&self, call: &mut Binding) {
-        let life = u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX);
-        call.key(self.key).arg(&self.now).arg(self.field).arg(self.decision).arg(life).arg(self.most);
+        let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+        call.key(self.key).arg(&self.now).arg(self.field).arg(self.stored).arg(ttl).arg(self.max);
     }
 
-    fn decode(raw: Self::Raw) -> Result<Recorded, BadReply> {
+    fn decode(raw: Self::Raw) -> Result<SetOverrideOutcome, BadReply> {
         match raw {
-            (1, ends) => Ok(Recorded::Done { ends: (ends > 0).then_some(ends) }),
-            (0, _) => Ok(Recorded::TooMany),
+            (1, ends) => Ok(SetOverrideOutcome::Done { ends: (ends > 0).then_some(ends) }),
+            (0, _) => Ok(SetOverrideOutcome::TooMany),
             other => Err(BadReply::new(Self::SCRIPT, other)),
         }
     }
 }
 
-/// Reads every decision.
+/// Reads all overrides.
 #[derive(Debug)]
-pub(in super::super) struct ReadExceptions<'a> {
+pub(in super::super) struct ReadOverrides<'a> {
     pub key: &'a Key,
     /// [`crate::clock::Clock::redis_arg`].
     pub now: String,
 }
 
-/// All decisions at one moment.
+/// All overrides at one time.
 #[derive(Debug, Default)]
-pub(in super::super) struct Exceptional {
+pub(in super::super) struct OverrideRows {
     /// Unix milliseconds of Redis's clock.
     pub now: UnixMillis,
-    /// Of the last change; empty when there was none.
-    pub mark: String,
-    pub decisions: Vec<Excepted>,
+    /// The version of the last change; empty if there was none.
+    pub version: String,
+    pub rows: Vec<OverrideRow>,
 }
 
 #[derive(Debug)]
-pub(in super::super) struct Excepted {
+pub(in super::super) struct OverrideRow {
     pub limiter: String,
     pub key: String,
     /// Unix milliseconds of Redis's clock.
     pub ends_at: Option<UnixMillis>,
-    pub decision: String,
+    /// JSON.
+    pub stored: String,
 }
 
-impl ScriptCall for ReadExceptions<'_> {
+impl ScriptCall for ReadOverrides<'_> {
     type Raw = Vec<String>;
-    type Reply = Exceptional;
+    type Reply = OverrideRows;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Read;
 
-    const SCRIPT: &'static LuaScript = lua!("ratelimit/exceptions.lua");
+    const SCRIPT: &'static LuaScript = lua!("ratelimit/read_overrides.lua");
 
     fn bind(&self, call: &mut Binding) {
         call.key(self.key).arg(&self.now);
     }
 
-    fn decode(raw: Self::Raw) -> Result<Exceptional, BadReply> {
+    fn decode(raw: Self::Raw) -> Result<OverrideRows, BadReply> {
         let mut texts = raw.into_iter();
         let now = texts.next().unwrap_or_default();
         let now = now.parse().map_err(|_| BadReply::new(Self::SCRIPT, now))?;
-        let mut all = Exceptional { now, ..Exceptional::default() };
+        let mut all = OverrideRows { now, ..OverrideRows::default() };
         while let (Some(field), Some(value)) = (texts.next(), texts.next()) {
             if field.is_empty() {
-                all.mark = value;
+                all.version = value;
                 continue;
             }
             let parts = field.split_once(' ').zip(value.split_once(' '));
-            let Some(((limiter, key), (ends, decision))) = parts else {
+            let Some(((limiter, key), (ends, stored))) = parts else {
                 return Err(BadReply::new(Self::SCRIPT, field));
             };
             let ends: UnixMillis = ends.parse().map_err(|_| BadReply::new(Self::SCRIPT, ends))?;
-            all.decisions.push(Excepted {
+            all.rows.push(OverrideRow {
                 limiter: limiter.to_owned(),
                 key: key.to_owned(),
                 ends_at: (ends > 0).then_some(ends),
-                decision: decision.to_owned(),
+                stored: stored.to_owned(),
             });
         }
         Ok(all)

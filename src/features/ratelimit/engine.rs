@@ -1,0 +1,189 @@
+//! Decides checks: by an override, from memory, in Redis, or without it.
+
+use std::time::Duration;
+
+use super::check::ResolvedCheck;
+use super::decision::Decision;
+use super::error::{LimitError, is_unavailable};
+use super::model::WithoutRedis;
+use super::scripts::{CheckOutcome, Mode, PeekCosts, TakeCosts};
+use super::service::LimitService;
+use super::strategy::rule::Algorithm;
+use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
+
+/// Whether all costs may be taken, and the decision for each check.
+type Decisions = (bool, Vec<Decision>);
+
+/// At the boundary of a calendar window the script replies with the time and must be called again. A second boundary
+/// between two calls means that Redis's clock jumped. In addition, each check may have reservations to return first.
+const MAX_ATTEMPTS: usize = 4;
+
+impl LimitService {
+    /// Takes a cost if the limit allows it. One EVALSHA, unless the decision is known without it.
+    ///
+    /// # Errors
+    /// [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is unknown, the cost may have been taken.
+    pub(super) async fn check(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
+        let started = self.clock.elapsed();
+        let is_cacheable = check.forced.is_none() && check.limiter.reservations.is_none();
+        if is_cacheable && let Some(decision) = self.denials.find(&check) {
+            self.record(started, std::slice::from_ref(&decision));
+            return Ok(decision);
+        }
+        let query = self.denials.start_query();
+        let (_, mut decisions) = self.decide(std::slice::from_ref(&check), Mode::Take).await?;
+        self.record(started, &decisions);
+        let decision = decisions.pop().ok_or_else(|| incomplete(Effect::Write))?;
+        if is_cacheable && !decision.degraded {
+            self.denials.insert(&check, query, &decision);
+        }
+        Ok(decision)
+    }
+
+    /// Takes all costs, or none if one of the limits refuses its cost. One EVALSHA at most.
+    ///
+    /// # Errors
+    /// - [`LimitError::KeysApart`] if the keys are in different slots of a cluster.
+    /// - [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is unknown, either all costs were taken or
+    ///   none.
+    pub(super) async fn check_all(&self, checks: &[ResolvedCheck]) -> Result<Decisions, LimitError> {
+        let group = checks.first().and_then(|check| check.key.group()).map(|(group, _)| group);
+        let is_together = |check: &ResolvedCheck| group.is_some() && check.key.group().map(|(group, _)| group) == group;
+        if checks.len() > 1 && self.redis.is_cluster() && !checks.iter().all(is_together) {
+            return Err(LimitError::KeysApart);
+        }
+        let started = self.clock.elapsed();
+        let (granted, decisions) = self.decide(checks, Mode::Take).await?;
+        self.record(started, &decisions);
+        Ok((granted, decisions))
+    }
+
+    /// Returns what a check would decide, without taking the cost. One EVALSHA that writes nothing.
+    ///
+    /// # Errors
+    /// [`LimitError::Unavailable`], [`LimitError::Redis`].
+    pub(super) async fn peek(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
+        let (_, mut decisions) = self.decide(std::slice::from_ref(&check), Mode::Peek).await?;
+        decisions.pop().ok_or_else(|| incomplete(Effect::Read).into())
+    }
+
+    /// Records decisions, and the time since `started`, in the metrics.
+    pub(super) fn record(&self, started: Duration, decisions: &[Decision]) {
+        let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
+        for decision in decisions {
+            decision.record(took);
+        }
+    }
+
+    pub(super) async fn decide(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+        if checks.iter().any(|check| check.forced.is_some()) {
+            // Boxed because a future is as large as its largest branch, and overrides are rare.
+            return Box::pin(self.decide_with_overrides(checks, mode)).await;
+        }
+        self.decide_by_limits(checks, mode).await
+    }
+
+    /// Applies overrides, then lets the other limits decide; without taking anything if an override denies the call.
+    async fn decide_with_overrides(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+        let now = self.clock.elapsed();
+        let forced: Vec<Option<Decision>> =
+            checks.iter().map(|check| Some(Decision::forced(&check.limiter, check.forced?, now))).collect();
+        let is_denied = forced.iter().flatten().any(|decision| !decision.allowed);
+        let others: Vec<ResolvedCheck> = checks.iter().filter(|check| check.forced.is_none()).cloned().collect();
+        let (granted, others) = match others.as_slice() {
+            [] => (true, Vec::new()),
+            others => self.decide_by_limits(others, if is_denied { Mode::Peek } else { mode }).await?,
+        };
+        let mut others = others.into_iter();
+        let decisions = forced.into_iter().filter_map(|decision| decision.or_else(|| others.next())).collect();
+        Ok((granted && !is_denied, decisions))
+    }
+
+    /// Decides in Redis, or in this process if Redis is unavailable and every limiter is open.
+    async fn decide_by_limits(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+        // Other replicas could not settle a reservation that only this process knows.
+        let may_be_local = !matches!(mode, Mode::Reserve(_));
+        let is_open = may_be_local && checks.iter().all(|check| check.limiter.without_redis == WithoutRedis::Open);
+        if is_open && self.probe.is_unresponsive() {
+            return Ok(self.local.decide(checks, mode));
+        }
+        match self.decide_in_redis(checks, mode, is_open.then_some(self.open_timeout)).await {
+            Err(LimitError::Redis(fault)) if is_unavailable(fault.kind) => {
+                if fault.kind == FaultKind::Timeout {
+                    self.probe.report_timeout();
+                }
+                if is_open { Ok(self.local.decide(checks, mode)) } else { Err(LimitError::Unavailable(fault)) }
+            }
+            decided => decided,
+        }
+    }
+
+    /// Fails if Redis stays silent for longer than `patience`, if that is given.
+    async fn decide_in_redis(
+        &self,
+        checks: &[ResolvedCheck],
+        mode: Mode<'_>,
+        patience: Option<Duration>,
+    ) -> Result<Decisions, LimitError> {
+        for _ in 0..MAX_ATTEMPTS + checks.len() {
+            let take = TakeCosts { checks, mode, keys: self.redis.keys(), now: self.clock.redis_arg() };
+            let outcome = match mode {
+                Mode::Take | Mode::Reserve(_) => self.call(patience, &take).await?,
+                Mode::Peek => self.call(patience, &PeekCosts(take)).await?,
+            };
+            match outcome {
+                CheckOutcome::Decided { granted, numbers } => {
+                    let taken = granted && !matches!(mode, Mode::Peek);
+                    let decisions = self.decisions(checks, taken, numbers).ok_or_else(|| incomplete(mode.effect()))?;
+                    return Ok((granted, decisions));
+                }
+                CheckOutcome::Overdue { at } => {
+                    if let Some(check) = checks.get(at) {
+                        // Boxed because few limiters take reservations, and few reservations are abandoned.
+                        Box::pin(self.return_overdue(patience, check)).await?;
+                    }
+                }
+                CheckOutcome::TooManyReservations => {
+                    return Err(LimitError::TooManyReservations { max: self.open_reservations });
+                }
+                CheckOutcome::OutsideWindow { now } => {
+                    for check in checks {
+                        if let Algorithm::Calendar { calendar, .. } = &check.limiter.rule.algorithm {
+                            calendar.move_to(now).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
+                        }
+                    }
+                }
+            }
+        }
+        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
+    }
+
+    pub(super) async fn call<S: ScriptCall>(
+        &self,
+        patience: Option<Duration>,
+        call: &S,
+    ) -> Result<S::Reply, RedisFault> {
+        match patience {
+            Some(patience) => self.redis.call_if_responsive(patience, call).await,
+            None => self.redis.call(call).await,
+        }
+    }
+
+    /// Interprets the script's numbers, and adds each key whose state is new to the index.
+    fn decisions(&self, checks: &[ResolvedCheck], taken: bool, numbers: Vec<u64>) -> Option<Vec<Decision>> {
+        let mut numbers = numbers.into_iter();
+        let decision = |check: &ResolvedCheck| {
+            let usage = check.limiter.rule.algorithm.usage(&mut numbers, check.cost, taken)?;
+            if taken && usage.fits && usage.is_new {
+                self.index.add(&check.limiter, &check.key);
+            }
+            Some(Decision::new(&check.limiter, usage))
+        };
+        checks.iter().map(decision).collect()
+    }
+}
+
+/// The script replied with fewer numbers than the checks have.
+fn incomplete(effect: Effect) -> RedisFault {
+    RedisFault::bad_reply(BadReply::new(TakeCosts::SCRIPT, "too few numbers"), effect)
+}

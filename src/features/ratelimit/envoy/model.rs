@@ -1,0 +1,97 @@
+//! The JSON types of Envoy's rate-limit protocol.
+//!
+//! Source: the proto3 JSON form of `envoy.service.ratelimit.v3.RateLimitRequest` and `RateLimitResponse`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::http::integer;
+
+/// Envoy's request.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "domain": "gateway",
+                           "descriptors": [{ "entries": [{ "key": "remote_address", "value": "10.0.0.1" }] }] }))]
+pub(in crate::features::ratelimit) struct EnvoyRequest {
+    #[schema(min_length = 1)]
+    pub domain: String,
+    #[schema(min_items = 1, max_items = 100)]
+    pub descriptors: Vec<Descriptor>,
+    /// The cost of the call; 0 or absent means each limiter's `cost`. Also accepted as `hitsAddend`.
+    #[serde(default, alias = "hitsAddend", deserialize_with = "integer::unsigned")]
+    #[schema(maximum = 4_294_967_295_u64)]
+    pub hits_addend: u64,
+}
+
+/// The properties of a call that select a limiter and make up its key.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::features::ratelimit) struct Descriptor {
+    #[schema(min_items = 1)]
+    pub entries: Vec<DescriptorEntry>,
+}
+
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Entry)]
+pub(in crate::features::ratelimit) struct DescriptorEntry {
+    #[schema(example = "remote_address")]
+    pub key: String,
+    #[serde(default)]
+    #[schema(example = "10.0.0.1")]
+    pub value: String,
+}
+
+/// The reply to Envoy.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::features::ratelimit) struct EnvoyReply {
+    pub overall_code: LimitCode,
+    /// In the order of the descriptors.
+    pub statuses: Vec<DescriptorStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = Code)]
+pub(in crate::features::ratelimit) enum LimitCode {
+    Ok,
+    OverLimit,
+}
+
+/// The state of a descriptor's limit; only the code if the descriptor is not limited.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Status)]
+pub(in crate::features::ratelimit) struct DescriptorStatus {
+    pub code: LimitCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_limit: Option<CurrentLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_remaining: Option<u64>,
+    /// Time until the whole limit is available again: seconds with the suffix `s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "59.250s")]
+    pub duration_until_reset: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::features::ratelimit) struct CurrentLimit {
+    /// The limiter's name.
+    pub name: String,
+    pub requests_per_unit: u64,
+    /// Absent if the limit's window is none of these units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in crate::features::ratelimit) enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Month,
+}

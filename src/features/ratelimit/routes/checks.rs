@@ -1,0 +1,78 @@
+//! Routes that return decisions as data: check, check-all, peek.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::super::model::{CheckAllReply, CheckAllRequest, CheckReply, CheckRequest, MAX_CHECKS, PeekQuery};
+use super::super::service::LimitService;
+use super::{KeyPath, allow_inline, with_headers};
+use crate::http::auth::Principal;
+use crate::http::extract::{Json, NoQuery, Query};
+use crate::http::problem::{Location, Problem};
+
+/// Take a cost from a limit.
+///
+/// The decision is data: a refusal is a 200 with `allowed: false` and takes nothing.
+#[utoipa::path(post, path = "/ratelimit/check", tag = "ratelimit", operation_id = "check_limit",
+    request_body = CheckRequest,
+    responses((status = 200, description = "The decision", body = CheckReply,
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
+                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+pub(in super::super) async fn check_limit(
+    State(limits): State<LimitService>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    Json(request): Json<CheckRequest>,
+) -> Result<Response, Problem> {
+    allow_inline(&caller, &request)?;
+    let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let decision = limits.check(check).await?;
+    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
+}
+
+/// Take costs from several limits, all or nothing.
+///
+/// If one limit refuses its cost, nothing is taken from any of them.
+#[utoipa::path(post, path = "/ratelimit/check-all", tag = "ratelimit", operation_id = "check_limits",
+    request_body = CheckAllRequest,
+    responses((status = 200, description = "The decisions, in the order of the checks", body = CheckAllReply,
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
+pub(in super::super) async fn check_limits(
+    State(limits): State<LimitService>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    Json(CheckAllRequest { checks }): Json<CheckAllRequest>,
+) -> Result<Response, Problem> {
+    if !(1..=MAX_CHECKS).contains(&checks.len()) {
+        let rule = format!("must contain between 1 and {MAX_CHECKS} checks, got {}", checks.len());
+        return Err(Problem::body_field("/checks", rule));
+    }
+    checks.iter().try_for_each(|request| allow_inline(&caller, request))?;
+    let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
+    let (allowed, decisions) = limits.check_all(&checks).await?;
+    let results = decisions.iter().map(CheckReply::from).collect();
+    Ok(with_headers(Json(CheckAllReply { allowed, results }), &decisions))
+}
+
+/// Look at a limit without taking from it.
+///
+/// The response is that of a check of this cost, except that the cost is not taken.
+#[utoipa::path(get, path = "/ratelimit/{limiter}/{key}", tag = "ratelimit", operation_id = "peek_limit",
+    params(KeyPath, PeekQuery),
+    responses((status = 200, description = "The state of the limit", body = CheckReply,
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
+                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+pub(in super::super) async fn peek_limit(
+    State(limits): State<LimitService>,
+    path: KeyPath,
+    Query(PeekQuery { cost }): Query<PeekQuery>,
+) -> Result<Response, Problem> {
+    let limiter = limits.limiter(&path.limiter)?;
+    let check = limits.resolve_key(limiter, path.key, cost).map_err(|invalid| invalid.at(Location::Query))?;
+    let decision = limits.peek(check).await?;
+    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
+}
