@@ -181,6 +181,7 @@ impl RouteTable {
 
 impl PathTree {
     /// The tree below a segment of a route, which is made if it is new.
+    #[expect(clippy::indexing_slicing, reason = "the element was found or made just before")]
     fn below(&mut self, segment: &'static str) -> &mut Self {
         if segment.starts_with('{') {
             return self.parameter.get_or_insert_default();
@@ -189,8 +190,6 @@ impl PathTree {
         if at == self.fixed.len() {
             self.fixed.push((segment, Self::default()));
         }
-        // Just found or made.
-        #[expect(clippy::indexing_slicing, reason = "`at` is the place of an element")]
         &mut self.fixed[at].1
     }
 

@@ -286,7 +286,7 @@ fn paths_around(rows: &[Access]) -> Vec<String> {
     for row in rows {
         let segments: Vec<&str> = row.path.split('/').skip(1).collect();
         for at in 0..segments.len() {
-            for word in &words {
+            for &word in &words {
                 let (before, after) = (&segments[..at], &segments[at + 1..]);
                 let path = |parts: &[&[&str]]| format!("/{}", parts.concat().join("/"));
                 paths.extend([path(&[before, &[word], after]), path(&[before, &[word]])]);
