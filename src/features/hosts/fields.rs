@@ -1,11 +1,8 @@
-//! The numbers of a sample by name: what chunks, rollups and exports go through.
+//! The numbers of a sample by name. Chunks, rollups and exports iterate over them.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use super::rollup::{Rollup, Summary};
 use super::sample::Sample;
 
-/// How a field's bits are read.
+/// How the 64 bits of a field encode its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// IEEE 754.
@@ -17,7 +14,7 @@ pub(super) enum Kind {
 /// One number of a sample.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// As in JSON, with dots: `cpu.usage`.
+    /// The path in the JSON sample, joined by dots: `cpu.usage`.
     pub name: &'static str,
     pub kind: Kind,
     pub bits: fn(&Sample) -> u64,
@@ -25,7 +22,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// The number as a float; counts are below 2^53, where every integer is one.
+    /// The number as a float. Counts are at most 2^53, so the conversion is exact.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     pub(super) fn value(&self, sample: &Sample) -> f64 {
         let bits = (self.bits)(sample);
@@ -44,7 +41,7 @@ const fn float(name: &'static str, bits: fn(&Sample) -> u64, set: fn(&mut Sample
     Field { name, kind: Kind::Float, bits, set }
 }
 
-/// Every number of a sample. Chunks keep them in this order: it is part of their format.
+/// Every number of a sample. Their order is part of the chunk format.
 pub(super) static FIELDS: &[Field] = &[
     float("cpu.usage", |sample| sample.cpu.usage.to_bits(), |sample, bits| sample.cpu.usage = f64::from_bits(bits)),
     whole("cpu.cores", |sample| sample.cpu.cores, |sample, bits| sample.cpu.cores = bits),
@@ -84,48 +81,3 @@ pub(super) static FIELDS: &[Field] = &[
     whole("network.packetsIn", |sample| sample.network.packets_in, |sample, bits| sample.network.packets_in = bits),
     whole("network.packetsOut", |sample| sample.network.packets_out, |sample, bits| sample.network.packets_out = bits),
 ];
-
-/// A field that goes up and down, of which something can be usual or to be expected; the counters of networks only grow.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gauge {
-    field: &'static Field,
-    /// Its place in [`FIELDS`].
-    at: usize,
-}
-
-impl Gauge {
-    pub(super) fn of_sample(self, sample: &Sample) -> f64 {
-        self.field.value(sample)
-    }
-
-    pub(super) fn of_rollup(self, rollup: &Rollup) -> Option<&Summary> {
-        rollup.field(self.at)
-    }
-
-    /// The nearest value that the field can have.
-    pub(super) fn clamp(self, value: f64) -> f64 {
-        let is_percentage = self.field.name == "cpu.usage" || self.field.name.ends_with("Percent");
-        value.clamp(0.0, if is_percentage { 100.0 } else { f64::MAX })
-    }
-}
-
-impl Serialize for Gauge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.field.name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Gauge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        match (0..).zip(FIELDS).find(|(_, field)| field.name == name) {
-            Some((_, field)) if field.name.starts_with("network.") => Err(de::Error::custom(format!(
-                "`{name}` is a counter, which only grows: name a field that goes up and down"
-            ))),
-            Some((at, field)) => Ok(Self { field, at }),
-            None => {
-                Err(de::Error::custom(format!("`{name}` is no field: write `cpu.usage`, `memory.used` and the like")))
-            }
-        }
-    }
-}

@@ -1,18 +1,18 @@
-//! What hosts count.
+//! Prometheus metrics of host metrics.
 
 use prometheus::{IntCounter, IntGauge};
 
 use crate::telemetry::metrics::Metrics;
 
-/// Handles, prepared once.
+/// Metric handles, created once.
 #[derive(Clone, Debug)]
 pub(super) struct HostMetrics {
     pub accepted: IntCounter,
     pub refused: IntCounter,
     pub written: IntCounter,
-    /// Given up because more waited for Redis than may.
+    /// Dropped because more samples waited for Redis than `hosts.unstored_samples`.
     pub dropped: IntCounter,
-    /// Given up because the host turned out to be another organisation's, or its key something else.
+    /// Dropped because another organisation owns the host, or its key holds another type.
     pub disowned: IntCounter,
     pub failed_writes: IntCounter,
     pub unstored: IntGauge,
@@ -23,12 +23,12 @@ impl HostMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let samples = metrics.counter(
             "host_samples_total",
-            "Samples of hosts, by what became of them: accepted, refused, written (to Redis), dropped (the oldest of too \
-             many), disowned (the host is another organisation's, or its key holds something else)",
+            "Samples of hosts by event: accepted, refused, written (to Redis), dropped (the oldest, because too many \
+             waited), disowned (another organisation owns the host, or its key holds another type)",
             &["event"],
         );
         let failed =
-            metrics.counter("host_batches_failed_total", "Batches that Redis did not take; they are tried again", &[]);
+            metrics.counter("host_batches_failed_total", "Batches that Redis failed to store; they are retried", &[]);
         Self {
             accepted: samples.with_label_values(&["accepted"]),
             refused: samples.with_label_values(&["refused"]),

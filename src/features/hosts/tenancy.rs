@@ -1,4 +1,4 @@
-//! Whose hosts a caller reaches. A host belongs to the organisation of the credential that first reported it.
+//! Which hosts a caller can access. A host belongs to the organisation of the credential that first reported it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::HostsError;
 use crate::http::auth::{ADMIN, Principal};
 
-/// The organisation that a host belongs to; empty for callers without one.
+/// The organisation that owns a host; empty if its reporter's credential names none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Organisation(Arc<str>);
 
@@ -26,20 +26,20 @@ impl fmt::Display for Organisation {
     }
 }
 
-/// The hosts that a caller may know of.
+/// The hosts that a caller can access.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum AccessScope {
     Organisation(Organisation),
-    /// An administrator of no organisation, who did not name one.
+    /// All hosts: for an administrator without an organisation who names none.
     All,
 }
 
-impl Reach {
-    /// What a caller reaches who says that this is about `named`.
+impl AccessScope {
+    /// The hosts that a caller can access with a request that names the organisation `named`.
     ///
     /// # Errors
-    /// [`HostsError::WrongOrganisation`]: only administrators without an organisation of their own may name one that
-    /// their credential does not.
+    /// [`HostsError::WrongOrganisation`]: only administrators without an organisation may name another one than
+    /// their credential.
     pub(super) fn of(caller: &Principal, named: Option<&str>) -> Result<Self, HostsError> {
         let own = caller.organisation.as_deref();
         match (own, named) {
@@ -57,7 +57,7 @@ impl Reach {
         }
     }
 
-    /// Whom a host belongs to that this caller is the first to report.
+    /// The owner of a host that this caller is the first to report.
     pub(super) fn owner(&self) -> Organisation {
         match self {
             Self::Organisation(own) => own.clone(),
@@ -74,20 +74,20 @@ fn wrong(named: &str) -> HostsError {
 mod tests {
     use super::*;
 
-    fn reach(organisation: Option<&str>, scope: &str, named: Option<&str>) -> Option<Reach> {
+    fn scope(organisation: Option<&str>, scope: &str, named: Option<&str>) -> Option<AccessScope> {
         let caller = Principal::new("a", organisation.map(str::to_owned), [scope].into_iter().collect());
-        Reach::of(&caller, named).ok()
+        AccessScope::of(&caller, named).ok()
     }
 
     #[test]
     fn the_organisation_comes_from_the_credential() {
-        let only = |name: &str| Some(Reach::Organisation(Organisation::new(name)));
-        assert_eq!(reach(Some("a"), "hosts:read", None), only("a"));
-        assert_eq!(reach(Some("a"), "hosts:read", Some("a")), only("a"));
-        assert_eq!(reach(Some("a"), "admin", Some("b")), None);
-        assert_eq!(reach(None, "hosts:read", None), only(""));
-        assert_eq!(reach(None, "hosts:read", Some("a")), None);
-        assert_eq!(reach(None, "admin", Some("a")), only("a"));
-        assert_eq!(reach(None, "admin", None), Some(Reach::All));
+        let only = |name: &str| Some(AccessScope::Organisation(Organisation::new(name)));
+        assert_eq!(scope(Some("a"), "hosts:read", None), only("a"));
+        assert_eq!(scope(Some("a"), "hosts:read", Some("a")), only("a"));
+        assert_eq!(scope(Some("a"), "admin", Some("b")), None);
+        assert_eq!(scope(None, "hosts:read", None), only(""));
+        assert_eq!(scope(None, "hosts:read", Some("a")), None);
+        assert_eq!(scope(None, "admin", Some("a")), only("a"));
+        assert_eq!(scope(None, "admin", None), Some(AccessScope::All));
     }
 }

@@ -1,4 +1,4 @@
-//! Samples on their way in.
+//! Adding samples, directly or with an agent's heartbeat.
 
 use std::sync::Arc;
 
@@ -7,34 +7,24 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::super::error::HostsError;
-use super::super::ingest::{self, Refusal};
-use super::super::model::{Agent, Heartbeat, HeartbeatAnswer, HeartbeatRequest, HostPath, IngestAnswer, NewSamples};
-use super::super::sample::Breach;
+use super::super::model::{HeartbeatAnswer, HeartbeatRequest, HostPath, IngestAnswer, NewSamples};
 use super::super::service::HostService;
-use super::super::tenancy::Reach;
-use super::OrganisationQuery;
+use super::super::tenancy::AccessScope;
+use super::{OrganisationQuery, samples_body};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, require_json};
-use crate::http::openapi_responses::{JsonBodyResponses, WriteResponses};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 
 /// Add samples of a host.
 ///
-/// One object or an array. Good items of an array are taken and bad ones listed; only when none is good, nothing is
-/// stored. Samples are in memory when this is answered and in Redis within `hosts.batch_interval`; Redis may be away.
-/// Sending samples with their timestamps again stores them once.
+/// The body is one sample or an array. Valid items of an array are accepted and invalid ones listed; if no item is valid,
+/// nothing is stored. Accepted samples are in memory when the response is sent, and in Redis within
+/// `hosts.batch_interval`; samples are accepted even while Redis is unavailable. A sample with a timestamp is stored only
+/// once, however often it is sent.
 #[utoipa::path(post, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "post_host_metrics",
     params(HostPath, OrganisationQuery), request_body = NewSamples,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 202, description = "What was accepted", body = IngestAnswer, links(
-            ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id")))))),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 202, description = "The accepted and the refused samples", body = IngestAnswer, links(
+        ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id"))))))))]
 pub(in super::super) async fn post_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -44,51 +34,24 @@ pub(in super::super) async fn post_host_metrics(
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
     require_json(&headers)?;
-    let reach = Reach::of(&caller, org_id.as_deref())?;
-    let limit = hosts.config.request_samples;
-    let ingest = ingest::read(&body, limit, |new| hosts.judge(new)).map_err(|refusal| match refusal {
-        Refusal::Problem(problem) => problem,
-        Refusal::Breaches(breaches) => HostsError::Refused(breaches).into(),
-    })?;
-    hosts.metrics.refused.inc_by(ingest.refused.len() as u64);
-    let accepted = ingest.good.len();
-    let stored = hosts.record(&reach, id, ingest.good, None).await?;
-    let answer = IngestAnswer { accepted, stored, refused: ingest.refused };
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    let answer = hosts.ingest(&scope, id, samples_body::read(&body)?).await?;
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// Take a heartbeat in the form of the platform's agents.
+/// Accept a heartbeat of one of the platform's agents.
 ///
-/// The sample is kept as by `POST /hosts/{id}/metrics`. Agents call `/api/v2/heartbeat`.
+/// Its sample is stored like one sent to `POST /hosts/{id}/metrics`. Agents call `/api/v2/heartbeat`.
 #[utoipa::path(post, path = "/v2/heartbeat", tag = "hosts", operation_id = "post_heartbeat",
     request_body = HeartbeatRequest,
-    responses(
-        JsonBodyResponses, WriteResponses,
-        (status = 200, description = "It was taken", body = HeartbeatAnswer),
-        (status = 403, description = "`wrong-organisation`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`host-not-found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`wrong-type`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid-query`, `invalid-body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`too-many-hosts`, `overloaded`", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The heartbeat is accepted", body = HeartbeatAnswer)))]
 pub(in super::super) async fn post_heartbeat(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     Json(HeartbeatRequest { organization_slug, host_id, heartbeat }): Json<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
-    let reach = Reach::of(&caller, Some(&organization_slug))?;
-    let mut breaches = heartbeat.breaches();
-    let Heartbeat { hostname, agent_version, agent_status, uptime, metrics } = heartbeat;
-    match hosts.judge(&metrics) {
-        Ok(sample) if breaches.is_empty() => {
-            let agent = Agent { hostname, agent_version, agent_status, uptime };
-            hosts.record(&reach, host_id, vec![sample], Some(agent)).await?;
-            Ok(Json(HeartbeatAnswer { success: true }))
-        }
-        judged => {
-            let below = |breach: Breach| Breach::new(format!("/heartbeat/metrics{}", breach.pointer), breach.detail);
-            breaches.extend(judged.err().unwrap_or_default().into_iter().map(below));
-            Err(HostsError::Refused(breaches).into())
-        }
-    }
+    let scope = AccessScope::of(&caller, Some(&organization_slug))?;
+    hosts.ingest_heartbeat(&scope, host_id, heartbeat).await?;
+    Ok(Json(HeartbeatAnswer { success: true }))
 }

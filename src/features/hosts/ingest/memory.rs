@@ -1,0 +1,324 @@
+//! The hosts in memory: the newest samples of each, and all samples that are not in Redis yet.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+
+use super::super::config::HostsConfig;
+use super::super::error::HostsError;
+use super::super::metrics::HostMetrics;
+use super::super::model::{Agent, HostId, Newest};
+use super::super::sample::Sample;
+use super::super::tenancy::Organisation;
+use crate::clock::UnixMillis;
+
+/// A host in memory.
+#[derive(Debug)]
+pub(in super::super) struct Host {
+    pub id: HostId,
+    pub owner: Organisation,
+    /// Whether Redis stores the owner. A host that is first reported while Redis is unavailable belongs to its reporter
+    /// provisionally.
+    is_claimed: AtomicBool,
+    /// Whether the indexes in Redis list the host.
+    is_listed: AtomicBool,
+    state: Mutex<HostState>,
+}
+
+/// A host's samples in the order of arrival, which numbers them from 0.
+#[derive(Debug, Default)]
+struct HostState {
+    samples: VecDeque<Arc<Sample>>,
+    /// The number of samples that have arrived.
+    arrived: u64,
+    /// The number of those that are in Redis or were dropped.
+    settled: u64,
+    newest: Option<Arc<Sample>>,
+    agent: Option<Arc<Agent>>,
+    seen: UnixMillis,
+    is_unpublished: bool,
+}
+
+impl Host {
+    pub(in super::super) fn new(id: HostId, owner: Organisation, is_claimed: bool) -> Self {
+        let (is_claimed, is_listed) = (AtomicBool::new(is_claimed), AtomicBool::new(false));
+        Self { id, owner, is_claimed, is_listed, state: Mutex::default() }
+    }
+
+    pub(in super::super) fn is_claimed(&self) -> bool {
+        self.is_claimed.load(Ordering::Relaxed)
+    }
+
+    pub(in super::super) fn mark_claimed(&self) {
+        self.is_claimed.store(true, Ordering::Relaxed);
+    }
+
+    pub(in super::super) fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Relaxed)
+    }
+
+    pub(in super::super) fn mark_listed(&self) {
+        self.is_listed.store(true, Ordering::Relaxed);
+    }
+
+    pub(in super::super) fn newest(&self) -> Option<Newest> {
+        let state = self.state();
+        let sample = state.newest.clone()?;
+        Some(Newest { sample, agent: state.agent.clone(), seen: state.seen })
+    }
+
+    pub(in super::super) fn seen(&self) -> UnixMillis {
+        self.state().seen
+    }
+
+    /// The samples in memory from `from` to `to`, both included, in the order of their arrival.
+    pub(in super::super) fn window(&self, from: UnixMillis, to: UnixMillis) -> Vec<Arc<Sample>> {
+        let state = self.state();
+        state.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
+    }
+
+    /// The samples that are not in Redis yet.
+    pub(in super::super) fn waiting(&self) -> Vec<Arc<Sample>> {
+        self.unsettled(u64::MAX)
+    }
+
+    /// The samples that arrived before number `until` and are not in Redis.
+    fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
+        let state = self.state();
+        let begin = state.arrived - state.samples.len() as u64;
+        let samples = state.samples.iter().zip(begin..);
+        samples.filter(|(_, at)| (state.settled..until).contains(at)).map(|(sample, _)| Arc::clone(sample)).collect()
+    }
+
+    /// Records that the samples before number `until` are in Redis or dropped; returns how many were not before.
+    fn settle(&self, until: u64, keep: usize) -> u64 {
+        let mut state = self.state();
+        let settled = until.saturating_sub(state.settled);
+        state.settled = state.settled.max(until);
+        state.trim(keep);
+        settled
+    }
+
+    /// The newest sample, unless it has been published since it arrived.
+    pub(in super::super) fn take_unpublished(&self) -> Option<Newest> {
+        let is_unpublished = std::mem::take(&mut self.state().is_unpublished);
+        if is_unpublished { self.newest() } else { None }
+    }
+
+    /// Marks the newest sample as unpublished again, after a failed publication.
+    pub(in super::super) fn publish_again(&self) {
+        self.state().is_unpublished = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.settled == state.arrived
+    }
+
+    fn state(&self) -> MutexGuard<'_, HostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostState {
+    /// Removes the oldest settled samples until at most `keep` samples remain.
+    fn trim(&mut self, keep: usize) {
+        while self.samples.len() > keep && self.arrived - (self.samples.len() as u64) < self.settled {
+            self.samples.pop_front();
+        }
+    }
+}
+
+/// Samples of a host that wait for Redis: those that arrived before number `until`.
+#[derive(Clone, Debug)]
+struct PendingSamples {
+    host: Arc<Host>,
+    until: u64,
+}
+
+/// Samples of one host that the batch writer is writing to Redis.
+#[derive(Debug)]
+pub(in super::super) struct HostBatch {
+    pub host: Arc<Host>,
+    pub samples: Vec<Arc<Sample>>,
+    until: u64,
+}
+
+#[derive(Debug)]
+pub(in super::super) struct Memory {
+    hosts: RwLock<HashMap<HostId, Arc<Host>>>,
+    /// In the order of arrival, so that the oldest can be dropped first.
+    waiting: Mutex<VecDeque<PendingSamples>>,
+    unstored: AtomicU64,
+    /// Notified when half of `hosts.unstored_samples` wait for Redis.
+    pub pressure: Notify,
+    keep: usize,
+    max_hosts: usize,
+    max_unstored: u64,
+    metrics: HostMetrics,
+}
+
+impl Memory {
+    pub(in super::super) fn new(config: &HostsConfig, metrics: HostMetrics) -> Self {
+        Self {
+            hosts: RwLock::default(),
+            waiting: Mutex::default(),
+            unstored: AtomicU64::new(0),
+            pressure: Notify::new(),
+            keep: config.recent_samples,
+            max_hosts: config.max_hosts,
+            max_unstored: config.unstored_samples as u64,
+            metrics,
+        }
+    }
+
+    pub(in super::super) fn get(&self, id: &HostId) -> Option<Arc<Host>> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(in super::super) fn all(&self) -> Vec<Arc<Host>> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Adds a host, or returns the one of the same name. At the limit, the host that has been silent for longest is removed.
+    ///
+    /// # Errors
+    /// [`HostsError::TooManyHosts`] if every host has samples that are not in Redis.
+    pub(in super::super) fn insert(&self, host: Host) -> Result<Arc<Host>, HostsError> {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hosts.get(&host.id) {
+            return Ok(Arc::clone(known));
+        }
+        if hosts.len() >= self.max_hosts {
+            let idle = hosts.values().filter(|host| host.is_idle()).min_by_key(|host| host.seen());
+            let silent = idle.map(|host| host.id.clone()).ok_or(HostsError::TooManyHosts)?;
+            hosts.remove(&silent);
+        }
+        let host = Arc::new(host);
+        hosts.insert(host.id.clone(), Arc::clone(&host));
+        self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
+        Ok(host)
+    }
+
+    pub(in super::super) fn remove(&self, id: &HostId) {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.remove(id) {
+            self.discard(&host);
+        }
+        self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Adds samples. If too many wait for Redis, the oldest are dropped.
+    pub(in super::super) fn record(
+        &self,
+        host: &Arc<Host>,
+        samples: Vec<Sample>,
+        agent: Option<Agent>,
+        now: UnixMillis,
+    ) {
+        let count = samples.len() as u64;
+        let until = {
+            let mut state = host.state();
+            for sample in samples {
+                let sample = Arc::new(sample);
+                if state.newest.as_ref().is_none_or(|newest| newest.id() < sample.id()) {
+                    state.newest = Some(Arc::clone(&sample));
+                }
+                state.samples.push_back(sample);
+                state.arrived += 1;
+            }
+            if let Some(agent) = agent {
+                state.agent = Some(Arc::new(agent));
+            }
+            (state.seen, state.is_unpublished) = (now, true);
+            state.trim(self.keep);
+            state.arrived
+        };
+        let before = self.unstored.fetch_add(count, Ordering::Relaxed);
+        self.metrics.unstored.add(i64::try_from(count).unwrap_or(i64::MAX));
+        self.queue().push_back(PendingSamples { host: Arc::clone(host), until });
+        let half = self.max_unstored / 2;
+        if before < half && before + count >= half {
+            self.pressure.notify_one();
+        }
+        while self.unstored.load(Ordering::Relaxed) > self.max_unstored && self.drop_oldest() {}
+    }
+
+    fn drop_oldest(&self) -> bool {
+        let Some(PendingSamples { host, until }) = self.queue().pop_front() else { return false };
+        let dropped = self.settle(&host, until);
+        self.metrics.dropped.inc_by(dropped);
+        true
+    }
+
+    /// The oldest waiting samples, at least `limit` of them if that many wait. They keep counting as waiting until
+    /// [`Memory::mark_stored`].
+    pub(in super::super) fn next_batches(&self, limit: usize) -> Vec<HostBatch> {
+        let mut batches: Vec<HostBatch> = Vec::new();
+        let mut positions: HashMap<HostId, usize> = HashMap::new();
+        let mut count = 0;
+        while count < limit {
+            let Some(PendingSamples { host, until }) = self.queue().pop_front() else { break };
+            let samples = host.unsettled(until);
+            match positions
+                .get(&host.id)
+                .and_then(|&at| batches.get_mut(at))
+                .filter(|batch| Arc::ptr_eq(&batch.host, &host))
+            {
+                Some(batch) => {
+                    count += samples.len().saturating_sub(batch.samples.len());
+                    (batch.samples, batch.until) = (samples, until);
+                }
+                None if samples.is_empty() => {}
+                None => {
+                    count += samples.len();
+                    positions.insert(host.id.clone(), batches.len());
+                    batches.push(HostBatch { host, samples, until });
+                }
+            }
+        }
+        batches
+    }
+
+    /// Records that the samples of a batch are in Redis.
+    pub(in super::super) fn mark_stored(&self, batch: &HostBatch) -> u64 {
+        self.settle(&batch.host, batch.until)
+    }
+
+    /// Puts batches that failed back to the front of the queue.
+    pub(in super::super) fn requeue(&self, batches: Vec<HostBatch>) {
+        let mut queue = self.queue();
+        for HostBatch { host, until, .. } in batches.into_iter().rev() {
+            queue.push_front(PendingSamples { host, until });
+        }
+    }
+
+    /// Drops all waiting samples of a host.
+    pub(in super::super) fn discard(&self, host: &Arc<Host>) -> u64 {
+        let until = host.state().arrived;
+        self.settle(host, until)
+    }
+
+    pub(in super::super) fn unstored(&self) -> u64 {
+        self.unstored.load(Ordering::Relaxed)
+    }
+
+    /// Whether `count` more samples would exceed the limit, so that the oldest would be dropped.
+    pub(in super::super) fn is_full(&self, count: usize) -> bool {
+        let unstored = self.unstored();
+        unstored > 0 && unstored + count as u64 > self.max_unstored
+    }
+
+    fn settle(&self, host: &Host, until: u64) -> u64 {
+        let settled = host.settle(until, self.keep);
+        self.unstored.fetch_sub(settled, Ordering::Relaxed);
+        self.metrics.unstored.sub(i64::try_from(settled).unwrap_or(i64::MAX));
+        settled
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<PendingSamples>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,34 @@
+//! InfluxDB line protocol: measurement `host_metrics`, tag `host`, a field for each number, times in nanoseconds.
+//!
+//! InfluxDB keeps only one point for each series and time, so a `seq` other than 0 is a tag. Host names have no characters
+//! that need escaping.
+
+use super::number;
+use crate::features::hosts::fields::{FIELDS, Kind};
+use crate::features::hosts::model::HostId;
+use crate::features::hosts::sample::Sample;
+
+pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>) -> String {
+    let mut out = String::new();
+    let mut integer = itoa::Buffer::new();
+    for (host, sample) in samples {
+        out.extend(["host_metrics,host=", host.as_str()]);
+        if sample.seq > 0 {
+            out.extend([",seq=", integer.format(sample.seq)]);
+        }
+        let mut separator = ' ';
+        for field in FIELDS {
+            out.push(separator);
+            out.extend([field.name, "="]);
+            number(&mut out, field, sample);
+            if field.kind == Kind::Whole {
+                out.push('i');
+            }
+            separator = ',';
+        }
+        out.push(' ');
+        out.push_str(integer.format(i128::from(sample.timestamp) * 1_000_000));
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,158 @@
+//! Newest samples in Redis: each replica publishes those of its hosts, so that the others see them before the next batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::super::ingest::memory::Host;
+use super::super::model::{Agent, HostId, Latest, Newest, Source};
+use super::super::sample::Sample;
+use super::super::service::HostService;
+use super::super::store::scripts::Publish;
+use crate::lifecycle::Tasks;
+use crate::redis::{Effect, RedisFault};
+
+const NAME: &str = "hosts.publish";
+
+/// Hosts of one pipeline.
+const HOSTS: usize = 500;
+
+/// How long the newest sample of a silent host stays in Redis, milliseconds. A host that has been silent for longer is
+/// left out of lists; its newest sample is then read from its history.
+const TTL_MS: u64 = 3_600_000;
+
+/// The JSON document of `metrics:current:<host>`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct PublishedSample {
+    pub metrics: Arc<Sample>,
+    pub agent: Option<Arc<Agent>>,
+}
+
+impl PublishedSample {
+    pub(in super::super) fn into_latest(self, id: &HostId) -> Latest {
+        Latest { host: id.clone(), metrics: self.metrics, agent: self.agent, source: Source::Redis }
+    }
+}
+
+/// Publishes every `hosts.publish_interval` from the start of the service, and a last time when it stops.
+pub(in super::super) fn plan(hosts: &HostService, tasks: &Tasks) {
+    let (hosts, reports) = (hosts.clone(), tasks.clone());
+    tasks.plan(NAME, move |stop| async move { run(&hosts, stop, &reports).await });
+}
+
+async fn run(hosts: &HostService, stop: CancellationToken, reports: &Tasks) {
+    loop {
+        let is_last = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(hosts.config.publish_interval.duration()) => false,
+        };
+        let published = hosts.publish().await;
+        reports.report(NAME, published.map_err(|fault| fault.to_string()));
+        if is_last {
+            return;
+        }
+    }
+}
+
+impl HostService {
+    /// Publishes the newest samples that have changed since the last call.
+    async fn publish(&self) -> Result<(), RedisFault> {
+        let claimed = self.memory.all().into_iter().filter(|host| host.is_claimed());
+        let changed: Vec<(Arc<Host>, Newest)> =
+            claimed.filter_map(|host| host.take_unpublished().map(|newest| (host, newest))).collect();
+        let mut changed = changed.as_slice();
+        while let Some((part, rest)) =
+            changed.split_at_checked(HOSTS.min(changed.len())).filter(|(part, _)| !part.is_empty())
+        {
+            if let Err(fault) = self.publish_some(part).await {
+                for (host, _) in changed {
+                    host.publish_again();
+                }
+                return Err(fault);
+            }
+            changed = rest;
+        }
+        Ok(())
+    }
+
+    async fn publish_some(&self, hosts: &[(Arc<Host>, Newest)]) -> Result<(), RedisFault> {
+        let publication = |(host, newest): &(Arc<Host>, Newest)| {
+            let document = PublishedSample { metrics: Arc::clone(&newest.sample), agent: newest.agent.clone() };
+            // Numbers and text always serialize.
+            let document = serde_json::to_vec(&document).unwrap_or_default();
+            Publish { key: self.keys.current(&host.id), id: newest.sample.id(), document, ttl_ms: TTL_MS }
+        };
+        let publications: Vec<Publish> = hosts.iter().map(publication).collect();
+        for answer in self.redis.call_all(&publications).await? {
+            answer?;
+        }
+        self.add_to_indexes(hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed())).await
+    }
+
+    /// Adds hosts to the indexes.
+    async fn add_to_indexes(&self, hosts: impl Iterator<Item = &Arc<Host>>) -> Result<(), RedisFault> {
+        let hosts: Vec<&Arc<Host>> = hosts.collect();
+        let mut commands = Vec::with_capacity(3 * hosts.len());
+        for host in &hosts {
+            let mut set = redis::cmd("SADD");
+            set.arg(self.keys.hosts()).arg(host.id.as_str());
+            commands.push(set);
+            for index in [self.keys.index(), self.keys.index_of(&host.owner)] {
+                let mut entry = redis::cmd("ZADD");
+                entry.arg(index).arg(0).arg(host.id.as_str());
+                commands.push(entry);
+            }
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for answer in self.redis.query_all(&commands, Effect::Write).await? {
+            answer?;
+        }
+        for host in hosts {
+            host.mark_listed();
+        }
+        Ok(())
+    }
+
+    /// The published samples of these hosts; hosts without one are left out.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(in super::super) async fn published_many(
+        &self,
+        ids: &[HostId],
+    ) -> Result<BTreeMap<HostId, Latest>, RedisFault> {
+        let command = |id: &HostId| {
+            let mut command = redis::cmd("GET");
+            command.arg(self.keys.current(id));
+            command
+        };
+        let commands: Vec<_> = ids.iter().map(command).collect();
+        if commands.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut all = BTreeMap::new();
+        for (id, answer) in ids.iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
+            if let redis::Value::BulkString(text) = answer?
+                && let Ok(current) = serde_json::from_slice::<PublishedSample>(&text)
+            {
+                all.insert(id.clone(), current.into_latest(id));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The published sample of a host; `None` if there is none, or if the value is not such a document.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(in super::super) async fn published(&self, id: &HostId) -> Result<Option<PublishedSample>, RedisFault> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.current(id));
+        let text: Option<Vec<u8>> = self.redis.query(&command, Effect::Read).await?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+}

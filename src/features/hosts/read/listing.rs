@@ -1,0 +1,116 @@
+//! Lists of hosts, from the indexes in Redis and from memory.
+
+use std::collections::BTreeMap;
+
+use super::super::error::HostsError;
+use super::super::model::{HostEntry, HostId, Latest, LatestPage, Source};
+use super::super::service::HostService;
+use super::super::tenancy::AccessScope;
+use crate::http::reply::Page;
+use crate::redis::{Effect, Key, RedisFault};
+
+impl HostService {
+    /// A page of hosts after `after`, in the order of their names. While Redis is unavailable, only hosts in memory are
+    /// listed.
+    ///
+    /// # Errors
+    /// [`HostsError::Redis`] if an index key holds another type.
+    pub(in super::super) async fn list(
+        &self,
+        scope: &AccessScope,
+        after: Option<&HostId>,
+        limit: usize,
+    ) -> Result<Page<HostEntry>, HostsError> {
+        let (mut ids, _) = self.names(scope, after, limit + 1).await?;
+        let is_last = ids.len() <= limit;
+        ids.truncate(limit);
+        let next_cursor = ids.last().filter(|_| !is_last).map(ToString::to_string);
+        let entry = |id: HostId| HostEntry { last_seen: self.memory.get(&id).map(|host| host.seen()), id };
+        Ok(Page { items: ids.into_iter().map(entry).collect(), next_cursor })
+    }
+
+    /// The newest samples of a page of hosts.
+    ///
+    /// # Errors
+    /// [`HostsError::Redis`] if an index key holds another type.
+    pub(in super::super) async fn latest_page(
+        &self,
+        scope: &AccessScope,
+        after: Option<&HostId>,
+        limit: usize,
+    ) -> Result<LatestPage, HostsError> {
+        let (mut ids, source) = self.names(scope, after, limit + 1).await?;
+        let is_last = ids.len() <= limit;
+        ids.truncate(limit);
+        let next_cursor = ids.last().filter(|_| !is_last).map(ToString::to_string);
+        let (published, source) = match source {
+            Source::Redis => match self.published_many(&ids).await {
+                Ok(published) => (published, Source::Redis),
+                Err(_) => (BTreeMap::new(), Source::Memory),
+            },
+            Source::Memory => (BTreeMap::new(), Source::Memory),
+        };
+        let mut published = published;
+        let mut items = Vec::with_capacity(ids.len());
+        for id in ids {
+            let known = self.memory.get(&id).and_then(|host| host.newest());
+            let current = published.remove(&id);
+            let newest = match (known, current) {
+                (Some(known), Some(current)) if known.sample.id() < current.metrics.id() => Some(current),
+                (Some(known), _) => Some(Latest::from_memory(&id, &known)),
+                (None, current) => current,
+            };
+            items.extend(newest);
+        }
+        Ok(LatestPage { items, next_cursor, source })
+    }
+
+    /// Up to `limit` host names after `after`.
+    async fn names(
+        &self,
+        scope: &AccessScope,
+        after: Option<&HostId>,
+        limit: usize,
+    ) -> Result<(Vec<HostId>, Source), HostsError> {
+        let index = match scope {
+            AccessScope::Organisation(organisation) => self.keys.index_of(organisation),
+            AccessScope::All => self.keys.index(),
+        };
+        let mut names: Vec<HostId> = self
+            .memory
+            .all()
+            .iter()
+            .filter(|host| scope.covers(&host.owner) && after.is_none_or(|after| *after < host.id))
+            .map(|host| host.id.clone())
+            .collect();
+        let source = match self.indexed(&index, after, limit).await {
+            Ok(listed) => {
+                names.extend(listed);
+                Source::Redis
+            }
+            Err(fault) if fault.is_of_the_key() => return Err(fault.into()),
+            Err(_) => Source::Memory,
+        };
+        names.sort();
+        names.dedup();
+        names.truncate(limit);
+        Ok((names, source))
+    }
+
+    /// Up to `limit` host names of an index after `after`.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(in super::super) async fn indexed(
+        &self,
+        index: &Key,
+        after: Option<&HostId>,
+        limit: usize,
+    ) -> Result<Vec<HostId>, RedisFault> {
+        let mut command = redis::cmd("ZRANGEBYLEX");
+        command.arg(index).arg(after.map_or_else(|| "-".to_owned(), |after| format!("({after}"))).arg("+");
+        command.arg("LIMIT").arg(0).arg(limit);
+        let names: Vec<String> = self.redis.query(&command, Effect::Read).await?;
+        Ok(names.iter().filter_map(|name| HostId::new(name).ok()).collect())
+    }
+}
