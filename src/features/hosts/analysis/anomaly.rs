@@ -26,7 +26,8 @@ const DAYS: i64 = 28;
 /// Days that need samples in the hour: a week, below which a median says little.
 const LEAST_DAYS: usize = 7;
 
-/// The margin of the band in robust standard deviations. With 3, hourly extremes cause too many false alarms.
+/// The margin of the band in robust standard deviations. Only rare values shall be flagged, so it is above the 3 that the
+/// source calls very conservative.
 const WIDTH: f64 = 4.0;
 
 /// The ratio of the standard deviation to the median absolute deviation of normally distributed values.

@@ -32,9 +32,9 @@ impl Rollup {
     /// # Errors
     /// [`ChunkError`] if the bytes are not a rollup.
     pub(in crate::features::hosts) fn decode(bytes: &[u8]) -> Result<Self, ChunkError> {
-        let (version, rest) = split::<1>(bytes)?;
-        if version != [VERSION] {
-            return Err(ChunkError::Version(version.first().copied()));
+        let ([version], rest) = split::<1>(bytes)?;
+        if version != VERSION {
+            return Err(ChunkError::Version(version));
         }
         let (count, rest) = split::<4>(rest)?;
         let (start, rest) = split::<8>(rest)?;
