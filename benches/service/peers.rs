@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::bare;
 use crate::client::Client;
+use crate::hosts::peer::COMMAND as HOSTS_PEER;
 use crate::process::start_ticks;
-use crate::{bare, hosts};
 
 /// The credential of every measured request: checking it is one of the layers.
 const KEY: &str = "ak_0123456789abcdef0123456789abcdef";
@@ -126,7 +127,7 @@ impl Bench {
     pub fn samples_peer(&self) -> Service {
         let port = free_port();
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.args([hosts::peer::COMMAND, &port.to_string()]);
+        command.args([HOSTS_PEER, &port.to_string()]);
         Service::start(command, port, &self.output)
     }
 }

@@ -1,10 +1,10 @@
--- Add chunks of samples to a host's history. The same chunk again changes nothing.
+-- Add chunks of samples to a host's history. Adding a chunk again changes nothing.
 -- KEYS[1] chunks  sorted set: chunks, scored by their first timestamp      (both share a hash tag)
--- KEYS[2] hours   hash: an hour that is not packed, Unix ms, and the number of the last chunk for it; 'chunks': of all
--- ARGV[1] oldest  integer, Unix ms: chunks that begin before are trimmed
--- ARGV[2] life    integer, ms, > 0: how long the history outlives its last write
+-- KEYS[2] hours   hash: unpacked hour, Unix ms, to the number of its last chunk; 'chunks': the last number
+-- ARGV[1] oldest  integer, Unix ms: chunks that start earlier are trimmed
+-- ARGV[2] ttl     integer, ms, > 0: TTL of the history after this write
 -- ARGV[3] n, ARGV[4] n + 1, ARGV[5] n + 2 ...: the hour and the first timestamp of a chunk, Unix ms, and its bytes
--- Returns how many chunks were new.   O(c * log(m)) for c chunks, m in the history, and what is trimmed
+-- Returns the number of new chunks.   O(c * log(m)) for c chunks, m in the history, plus trimmed chunks
 assert(#KEYS == 2 and #ARGV >= 5 and (#ARGV - 2) % 3 == 0, 'append: 2 keys, 2 arguments and triples')
 local added = 0
 for at = 3, #ARGV, 3 do

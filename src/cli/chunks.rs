@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 use super::fail;
-use crate::features::hosts::store::dump;
+use crate::features::hosts::dump;
 use crate::lifecycle::exit_code;
 
 /// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` prints them.

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "app",
             "clock",
             "config",
-            "features::hosts::store::dump",
+            "features::hosts::dump",
             "features::json::migration",
             "features::timeseries::migration",
             "http",

@@ -1,8 +1,8 @@
-//! The numeric fields of a sample by name; chunks, rollups and exports iterate over them.
+//! The numbers of a sample by name. Chunks, rollups and exports iterate over them.
 
 use super::sample::Sample;
 
-/// How a field's bits are read.
+/// How the 64 bits of a field encode its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// IEEE 754.
@@ -14,7 +14,7 @@ pub(super) enum Kind {
 /// One number of a sample.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// As in JSON, with dots: `cpu.usage`.
+    /// The path in the JSON sample, joined by dots: `cpu.usage`.
     pub name: &'static str,
     pub kind: Kind,
     pub bits: fn(&Sample) -> u64,
@@ -22,7 +22,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// The number as a float; counts are below 2^53, where every integer is one.
+    /// The number as a float. Counts are at most 2^53, so the conversion is exact.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     pub(super) fn value(&self, sample: &Sample) -> f64 {
         let bits = (self.bits)(sample);
@@ -41,7 +41,7 @@ const fn float(name: &'static str, bits: fn(&Sample) -> u64, set: fn(&mut Sample
     Field { name, kind: Kind::Float, bits, set }
 }
 
-/// Every number of a sample. Chunks keep them in this order: it is part of their format.
+/// Every number of a sample. Their order is part of the chunk format.
 pub(super) static FIELDS: &[Field] = &[
     float("cpu.usage", |sample| sample.cpu.usage.to_bits(), |sample, bits| sample.cpu.usage = f64::from_bits(bits)),
     whole("cpu.cores", |sample| sample.cpu.cores, |sample, bits| sample.cpu.cores = bits),

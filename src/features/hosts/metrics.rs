@@ -1,19 +1,19 @@
-//! What hosts count.
+//! Prometheus metrics of host metrics.
 
 use prometheus::{IntCounter, IntGauge};
 
 use crate::telemetry::metrics::Metrics;
 
-/// Handles, prepared once.
+/// Metric handles, created once.
 #[derive(Clone, Debug)]
 pub(super) struct HostMetrics {
     pub accepted: IntCounter,
     pub refused: IntCounter,
     pub written: IntCounter,
-    /// Given up because more waited for Redis than may.
+    /// Dropped because more samples waited for Redis than `hosts.unstored_samples`.
     pub dropped: IntCounter,
-    /// Given up because the host turned out to be another organisation's, or its key something else.
-    pub drop_samplesed: IntCounter,
+    /// Dropped because another organisation owns the host, or its key holds another type.
+    pub disowned: IntCounter,
     pub failed_writes: IntCounter,
     pub unstored: IntGauge,
     pub hosts: IntGauge,
@@ -23,18 +23,18 @@ impl HostMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let samples = metrics.counter(
             "host_samples_total",
-            "Samples of hosts, by what became of them: accepted, refused, written (to Redis), dropped (the oldest of too \
-             many), drop_samplesed (the host is another organisation's, or its key holds something else)",
+            "Samples of hosts by event: accepted, refused, written (to Redis), dropped (the oldest, because too many \
+             waited), disowned (another organisation owns the host, or its key holds another type)",
             &["event"],
         );
         let failed =
-            metrics.counter("host_batches_failed_total", "Batches that Redis did not take; they are tried again", &[]);
+            metrics.counter("host_batches_failed_total", "Batches that Redis failed to store; they are retried", &[]);
         Self {
             accepted: samples.with_label_values(&["accepted"]),
             refused: samples.with_label_values(&["refused"]),
             written: samples.with_label_values(&["written"]),
             dropped: samples.with_label_values(&["dropped"]),
-            drop_samplesed: samples.with_label_values(&["drop_samplesed"]),
+            disowned: samples.with_label_values(&["disowned"]),
             failed_writes: failed.with_label_values::<&str>(&[]),
             unstored: metrics.gauge("host_samples_unstored", "Accepted samples that are not in Redis yet"),
             hosts: metrics.gauge("host_memory_hosts", "Hosts in this replica's memory"),

@@ -1,39 +1,50 @@
-//! Host metrics: what agents see of their machines, the newest in memory, thirty days in Redis.
+//! Host metrics: samples that agents measure on their machines. The newest are in memory, thirty days of them in Redis.
 //!
-//! Keys: see `keys.rs`. Samples are taken into memory and written in batches. Redis down: samples are still taken (202,
-//! `stored: memory`) up to `hosts.unstored_samples`, beyond which the oldest are dropped, counted and logged; reads
-//! answer from memory and say so, and a host that is not in memory is 503. Everything is written when Redis is back.
+//! Files, in reading order:
+//! - `model.rs`, `sample.rs`, `fields.rs`: wire types, one sample with its rules, and its numbers by name.
+//! - `tenancy.rs`: which organisation owns a host, and which hosts a caller can access.
+//! - `service.rs`: the service; it accepts samples and answers simple reads.
+//! - `ingest/`: samples in memory, the batch writer, and the spool on disk.
+//! - `store/`: keys, scripts and byte formats in Redis, packing and cleanup.
+//! - `read/`: newest samples, ranges, lists, summaries and export formats.
+//! - `analysis/`: anomalies and, with the Cargo feature `forecast`, forecasts.
+//! - `routes/`, `error.rs`, `config.rs`, `metrics.rs`, and `dump.rs` for the command line.
+//!
+//! Keys: see `store/keys.rs`.
+//!
+//! Without Redis: samples are still accepted (202, `stored: memory`) up to `hosts.unstored_samples`; beyond that the
+//! oldest are dropped, counted and logged. Reads answer from memory and say so; a host that is not in memory is 503. The
+//! batch writer stores all waiting samples when Redis is available again.
 //!
 //! Decisions:
-//! - A sample is known by its host, its timestamp and its number. Batches may be written twice; reads and packing take one
-//!   of equal samples.
-//! - A host belongs to the organisation that first reported it. While Redis is away a new host is its reporter's on
-//!   trust, and what was taken for somebody else's host is given up when Redis is back.
-//! - Histories are chunks by the hour, see `chunk/`; the newest sample is a JSON document, so that replicas and people
-//!   can read it.
-//! - Rollups are reckoned from samples when their hour or day is over, never from each other; marks in Redis say which of
-//!   them cannot be believed, see `packing.rs`.
-//! - Forecasts are those of `augurs` (Grafana's): decomposition by MSTL, trend by ETS. It has no seasonal ETS, so
-//!   Holt-Winters proper would have been code of our own. It reckons seasons in 32-bit floats, seven digits, which is
-//!   more than a forecast has.
-//! - With a spool, samples are on disk before they are acknowledged, until they are in Redis. It is a log of our own, some
-//!   two hundred lines, since embedded databases keep far more than what is written once and read after a crash only.
-//! - Fencing tokens are refused: no lock guards a host's samples.
+//! - Host, timestamp and sequence number identify a sample. A batch may be written twice; reads and packing remove
+//!   duplicates.
+//! - A host belongs to the organisation that first reported it. While Redis is unavailable, a new host is assigned to its
+//!   reporter provisionally; its samples are dropped if Redis later names another owner.
+//! - Histories are hourly chunks, see `store/chunk/`. The newest sample is a JSON document, readable by replicas and
+//!   people.
+//! - Rollups are computed from samples once their hour or day is over, never from other rollups. Marks in Redis say which
+//!   rollups are out of date, see `store/packing.rs`.
+//! - Forecasts use Grafana's `augurs`: decomposition by MSTL, trend by ETS. It has no seasonal ETS, so Holt-Winters would
+//!   need an implementation of our own. It computes seasons in 32-bit floats, which is precise enough for a forecast.
+//! - With a spool, samples are on disk before they are acknowledged and until they are in Redis. The spool is a log of
+//!   about two hundred lines: an embedded database does far more than this write-once, read-after-a-crash use needs.
+//! - Fencing tokens are rejected: no lock guards a host's samples.
 
-mod access_scope;
 mod analysis;
 mod config;
+pub mod dump;
 mod error;
 mod fields;
 mod ingest;
 mod metrics;
 mod model;
-mod organisation;
 mod read;
 mod routes;
 mod sample;
 mod service;
-pub mod store;
+mod store;
+mod tenancy;
 
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
@@ -41,10 +52,14 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem;
+use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use crate::redis::ScriptCall;
 use config::HostsConfig;
+use error::{HOST, INGEST, LIST, QUERY};
+use ingest::flush;
+use read::latest;
 use service::HostService;
+use store::{cleanup, scripts};
 
 const READ: &str = "hosts:read";
 const WRITE: &str = "hosts:write";
@@ -53,173 +68,46 @@ pub static FEATURE: Feature = Feature {
     name: "hosts",
     mount,
     access: &[
-        Access::scoped("GET", "/hosts", READ).problems(&[
-            problem::REDIS_READ,
-            &[
-                &problem::UNAUTHENTICATED,
-                &error::WRONG_ORGANISATION,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_QUERY,
-                &problem::INTERNAL,
-                &problem::REDIS_TIMEOUT,
-                &problem::DEADLINE_EXCEEDED,
-            ],
-        ]),
-        Access::scoped("POST", "/hosts/flush", ADMIN).problems(&[
-            problem::CALLER,
-            problem::REDIS_WRITE,
-            &[&problem::INVALID_QUERY],
-        ]),
-        Access::scoped("GET", "/hosts/metrics/latest", READ).problems(&[
-            problem::REDIS_READ,
-            &[
-                &problem::UNAUTHENTICATED,
-                &error::WRONG_ORGANISATION,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_QUERY,
-                &problem::INTERNAL,
-                &problem::REDIS_TIMEOUT,
-                &problem::DEADLINE_EXCEEDED,
-            ],
-        ]),
-        Access::scoped("POST", "/hosts/{id}/metrics", WRITE).problems(&[
-            problem::JSON_BODY,
-            &[
-                &problem::UNAUTHENTICATED,
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-                &problem::INTERNAL,
-                &error::TOO_MANY_HOSTS,
-                &problem::OVERLOADED,
-                &problem::REDIS_TIMEOUT,
-                &problem::DEADLINE_EXCEEDED,
-                &problem::REDIS_OUT_OF_MEMORY,
-            ],
-        ]),
-        Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN).problems(&[
-            problem::REDIS_WRITE,
-            &[
-                &problem::UNAUTHENTICATED,
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-                &problem::INTERNAL,
-                &problem::REDIS_TIMEOUT,
-                &problem::DEADLINE_EXCEEDED,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/latest", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/range", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/recent", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ).problems(&[
-            problem::CALLER,
-            problem::REDIS_READ,
-            &[
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_PATH,
-                &problem::INVALID_QUERY,
-            ],
-        ]),
-        Access::scoped("POST", "/v2/heartbeat", WRITE).problems(&[
-            problem::JSON_BODY,
-            &[
-                &problem::UNAUTHENTICATED,
-                &error::WRONG_ORGANISATION,
-                &error::HOST_NOT_FOUND,
-                &problem::WRONG_TYPE,
-                &problem::INVALID_QUERY,
-                &problem::INTERNAL,
-                &error::TOO_MANY_HOSTS,
-                &problem::OVERLOADED,
-                &problem::REDIS_TIMEOUT,
-                &problem::DEADLINE_EXCEEDED,
-                &problem::REDIS_OUT_OF_MEMORY,
-            ],
-        ]),
+        Access::scoped("GET", "/hosts", READ).problems(&[CALLER, REDIS_READ, LIST]),
+        Access::scoped("POST", "/hosts/flush", ADMIN).problems(&[CALLER, REDIS_WRITE, QUERY]),
+        Access::scoped("GET", "/hosts/metrics/latest", READ).problems(&[CALLER, REDIS_READ, LIST]),
+        Access::scoped("POST", "/hosts/{id}/metrics", WRITE).problems(&[CALLER, JSON_BODY, INGEST, HOST]),
+        Access::scoped("DELETE", "/hosts/{id}/metrics", ADMIN).problems(&[CALLER, REDIS_WRITE, HOST]),
+        Access::scoped("GET", "/hosts/{id}/metrics/anomaly", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        #[cfg(feature = "forecast")]
+        Access::scoped("GET", "/hosts/{id}/metrics/forecast", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("GET", "/hosts/{id}/metrics/latest", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("GET", "/hosts/{id}/metrics/range", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("GET", "/hosts/{id}/metrics/recent", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("GET", "/hosts/{id}/metrics/summary", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("POST", "/v2/heartbeat", WRITE).problems(&[CALLER, JSON_BODY, INGEST, LIST]),
     ],
     problems: error::PROBLEMS,
     scripts: &[
-        store::scripts::Append::SCRIPT,
-        store::scripts::Claim::SCRIPT,
-        store::scripts::Cleanup::SCRIPT,
-        store::scripts::Pack::SCRIPT,
-        store::scripts::Publish::SCRIPT,
-        store::scripts::Roll::SCRIPT,
+        scripts::Append::SCRIPT,
+        scripts::Claim::SCRIPT,
+        scripts::Cleanup::SCRIPT,
+        scripts::Pack::SCRIPT,
+        scripts::Publish::SCRIPT,
+        scripts::Roll::SCRIPT,
     ],
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let (hosts, requests) = HostService::new(deps, deps.config.section()?)?;
-    ingest::writer::plan(&hosts, requests, &deps.tasks);
-    read::current::plan(&hosts, &deps.tasks);
-    store::cleanup::plan(&hosts, &deps.tasks);
-    Ok(OpenApiRouter::new()
+    let (hosts, flush_requests) = HostService::new(deps, deps.config.section()?)?;
+    flush::plan(&hosts, flush_requests, &deps.tasks);
+    latest::plan(&hosts, &deps.tasks);
+    cleanup::plan(&hosts, &deps.tasks);
+    let router = OpenApiRouter::new()
         .routes(routes!(routes::list_hosts))
         .routes(routes!(routes::flush_host_metrics))
         .routes(routes!(routes::list_latest))
         .routes(routes!(routes::post_host_metrics, routes::delete_host_metrics))
-        .routes(routes!(routes::get_anomaly))
-        .routes(routes!(routes::get_forecast))
+        .routes(routes!(routes::get_anomaly));
+    #[cfg(feature = "forecast")]
+    let router = router.routes(routes!(routes::get_forecast));
+    Ok(router
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::get_recent))

@@ -1,4 +1,4 @@
-//! What travels: hosts' names, samples and heartbeats on their way in, answers on their way out.
+//! Wire types of host metrics: host names, request bodies and response bodies.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::sample::{Cpu, Network, Sample, Space};
+use super::sample::{Cpu, Network, Sample, Space, Violation};
 use crate::clock::UnixMillis;
 use crate::http::integer;
 
@@ -19,7 +19,7 @@ const MAX_ID: usize = 128;
 
 impl HostId {
     /// # Errors
-    /// The rule that `text` breaks.
+    /// The rule for host names, if `text` breaks it.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
         if text.is_empty() || text.len() > MAX_ID || !text.bytes().all(known) {
@@ -56,16 +56,17 @@ pub(super) struct HostPath {
     pub id: HostId,
 }
 
-/// A sample on its way in.
+/// A sample that an agent sends.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewHostSample)]
 pub(super) struct NewSample {
-    /// Unix milliseconds by the agent's clock; absent: the service's clock. Only with it may a sample be sent again.
+    /// Unix milliseconds by the agent's clock; by the service's clock if absent. Only a sample with a timestamp can be sent
+    /// again safely.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(required = false)]
     pub timestamp: Option<u64>,
-    /// Tells samples of one millisecond apart.
+    /// Distinguishes samples of the same millisecond.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(required = false, maximum = 9_007_199_254_740_992_u64)]
     pub seq: Option<u64>,
@@ -83,16 +84,13 @@ pub(super) struct NewSample {
     "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "free": 8_589_934_592_u64, "usagePercent": 50.0},
     "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
     "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}))]
-#[expect(
-    dead_code,
-    reason = "the form for the API document; bodies are read item by item, so that each is judged alone"
-)]
+#[expect(dead_code, reason = "documents the body in the API document; bodies are parsed item by item")]
 pub(super) enum NewSamples {
     One(Box<NewSample>),
     Many(Vec<NewSample>),
 }
 
-/// What agents of the platform send.
+/// A heartbeat of one of the platform's agents.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"organizationSlug": "grid-one", "hostId": "web-1", "heartbeat": {
@@ -103,7 +101,7 @@ pub(super) enum NewSamples {
         "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
         "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}}}))]
 pub(super) struct HeartbeatRequest {
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     pub organization_slug: String,
     #[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]+$", max_length = 128)]
     pub host_id: HostId,
@@ -124,7 +122,7 @@ pub(super) struct Heartbeat {
     pub metrics: NewSample,
 }
 
-/// What an agent says of itself and its machine.
+/// What an agent reports about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = HostAgent)]
@@ -137,28 +135,28 @@ pub(super) struct Agent {
     pub uptime: f64,
 }
 
-/// The answer that agents know.
+/// The response that the platform's agents expect.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct HeartbeatAnswer {
     pub success: bool,
 }
 
-/// How safe accepted samples are by now.
+/// Where accepted samples are stored when the response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HostSamplesStored)]
-pub(super) enum Stored {
-    /// In the service's memory, and with the next batch in Redis: a crash before it loses them.
+pub(super) enum StorageState {
+    /// In the service's memory. The next batch writes them to Redis; a crash before that loses them.
     Memory,
-    /// On this replica's disk as well: not even a crash loses them.
+    /// Also on this replica's disk: not even a crash loses them.
     Spooled,
 }
 
 /// An item of an array that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = RefusedHostSample)]
-pub(super) struct Refused {
-    /// Where it stands in the array, from 0.
+pub(super) struct RefusedSample {
+    /// The item's index in the array, from 0.
     pub index: usize,
     /// JSON pointer into the body.
     #[schema(example = "/3/cpu/usage")]
@@ -166,25 +164,25 @@ pub(super) struct Refused {
     pub detail: String,
 }
 
-/// What became of samples.
+/// The accepted and the refused samples.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostSamplesAnswer)]
 pub(super) struct IngestAnswer {
-    /// How many samples were accepted.
+    /// The number of accepted samples.
     pub accepted: usize,
-    pub stored: Stored,
-    /// The others of an array, one entry for each rule that is broken.
-    pub refused: Vec<Refused>,
+    pub stored: StorageState,
+    /// The refused items of an array, one entry for each broken rule.
+    pub refused: Vec<RefusedSample>,
 }
 
-/// Where an answer's samples come from.
+/// The source of the returned samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HostSamplesSource)]
 pub(super) enum Source {
-    /// This replica's memory: it is fresh enough, or Redis cannot be asked.
+    /// This replica's memory, because it is recent enough or Redis is unavailable.
     Memory,
-    /// Redis, and what memory holds beyond it.
+    /// Redis, and samples in memory that are not in Redis yet.
     Redis,
 }
 
@@ -196,7 +194,7 @@ pub(super) struct Latest {
     pub host: HostId,
     #[schema(value_type = Sample)]
     pub metrics: Arc<Sample>,
-    /// What its agent said with its last heartbeat.
+    /// What its agent reported with the last heartbeat.
     #[schema(value_type = Option<Agent>)]
     pub agent: Option<Arc<Agent>>,
     pub source: Source,
@@ -206,7 +204,7 @@ pub(super) struct Latest {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RecentHostSamples)]
 pub(super) struct Recent {
-    /// NewestSample first.
+    /// Newest first.
     #[schema(value_type = Vec<Sample>)]
     pub metrics: Vec<Arc<Sample>>,
     pub count: usize,
@@ -219,48 +217,55 @@ pub(super) struct Recent {
 pub(super) struct HostEntry {
     #[schema(value_type = String, example = "web-1")]
     pub id: HostId,
-    /// When this replica last heard of it, Unix milliseconds; absent when it has not lately.
+    /// When this replica last received a sample of the host, Unix milliseconds; absent if the host is not in its memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<UnixMillis>,
 }
 
+/// The newest sample of a host in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Newest {
+    pub sample: Arc<Sample>,
+    pub agent: Option<Arc<Agent>>,
+    /// When the host last reported.
+    pub seen: UnixMillis,
+}
+
 impl Latest {
-    pub(super) fn from_memory(id: &HostId, newest: &NewestSample) -> Self {
+    pub(super) fn from_memory(id: &HostId, newest: &Newest) -> Self {
         let (metrics, agent) = (Arc::clone(&newest.sample), newest.agent.clone());
         Self { host: id.clone(), metrics, agent, source: Source::Memory }
     }
 }
 
-/// What an administrator's flush has done.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = FlushedHostSamples)]
 pub(super) struct Flushed {
-    /// Samples that were written to Redis.
+    /// The number of samples written to Redis.
     pub written: u64,
 }
 
-/// The longest text that an agent may say of itself, bytes.
+/// The longest text that an agent may report, bytes.
 const MAX_TEXT: usize = 256;
 
 impl Heartbeat {
-    /// The rules that it breaks besides those of samples.
-    pub(super) fn violations(&self) -> Vec<super::sample::Violation> {
+    /// The rules that the heartbeat breaks, apart from those of its sample.
+    pub(super) fn violations(&self) -> Vec<Violation> {
         let texts =
             [("hostname", &self.hostname), ("agentVersion", &self.agent_version), ("agentStatus", &self.agent_status)];
-        let broken = texts.into_iter().filter(|(_, text)| text.len() > MAX_TEXT || text.chars().any(char::is_control));
+        let invalid = texts.into_iter().filter(|(_, text)| text.len() > MAX_TEXT || text.chars().any(char::is_control));
+        let rule = "must be at most 256 bytes without control characters";
         let mut violations: Vec<_> =
-            broken.map(|(name, _)| (name, "must be at most 256 bytes without control characters")).collect();
+            invalid.map(|(name, _)| Violation::new(format!("/heartbeat/{name}"), rule)).collect();
         if !(self.uptime.is_finite() && self.uptime >= 0.0) {
-            violations.push(("uptime", "must not be negative"));
+            violations.push(Violation::new("/heartbeat/uptime", format!("must be at least 0, got {}", self.uptime)));
         }
         violations
-            .into_iter()
-            .map(|(name, rule)| super::sample::Violation::new(format!("/heartbeat/{name}"), rule))
-            .collect()
     }
 }
 
-/// A page of a window.
+/// A page of a window's samples.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostSamplesRange)]
 pub(super) struct RangeAnswer {
@@ -268,27 +273,18 @@ pub(super) struct RangeAnswer {
     #[schema(value_type = Vec<Sample>)]
     pub metrics: Vec<Arc<Sample>>,
     pub count: usize,
-    /// Whether the window has more samples.
+    /// Whether the window has more samples after this page.
     pub truncated: bool,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
     pub source: Source,
 }
 
-/// A page of newest samples.
+/// A page of hosts' newest samples.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = LatestHostSamples)]
 pub(super) struct LatestPage {
     pub items: Vec<Latest>,
     pub next_cursor: Option<String>,
     pub source: Source,
-}
-
-/// The newest sample of a host, with its agent.
-#[derive(Clone, Debug)]
-pub(super) struct NewestSample {
-    pub sample: Arc<Sample>,
-    pub agent: Option<Arc<Agent>>,
-    /// When the host last sent anything.
-    pub seen: UnixMillis,
 }

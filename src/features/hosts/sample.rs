@@ -1,4 +1,4 @@
-//! One sample of a host: what its agent saw at one moment.
+//! One sample of a host: what its agent measured at one moment, and the rules for its values.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
 use crate::http::integer;
 
-/// Beyond 2^53 a count would not survive JSON.
+/// JSON numbers above 2^53 lose precision.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// More than any machine has; a larger number is a mistake.
+/// No machine has more processors; a larger number is a mistake.
 const MAX_CORES: u64 = 1 << 16;
 
 /// Processors.
@@ -20,19 +20,19 @@ const MAX_CORES: u64 = 1 << 16;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = HostCpu)]
 pub(super) struct Cpu {
-    /// Per cent, of all cores together.
+    /// Percentage of all cores together.
     #[schema(minimum = 0, maximum = 100, example = 37.5)]
     pub usage: f64,
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 1, maximum = 65_536, example = 8)]
     pub cores: u64,
-    /// Runnable processes over 1, 5 and 15 minutes.
+    /// Average number of runnable processes over 1, 5 and 15 minutes.
     #[serde(deserialize_with = "three")]
     #[schema(min_items = 3, max_items = 3, example = json!([0.52, 0.58, 0.61]))]
     pub load_avg: [f64; 3],
 }
 
-/// Reads three numbers. By itself `serde_json` takes a fourth one for a mistake in the text, and names no field.
+/// Reads exactly three numbers. `serde_json` itself reports a fourth one as a syntax error that names no field.
 fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Error> {
     struct Three;
 
@@ -80,7 +80,7 @@ pub(super) struct Space {
     pub usage_percent: f64,
 }
 
-/// Traffic since the machine started; counters may begin anew.
+/// Traffic since the machine started; counters may restart at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = HostNetwork)]
@@ -99,21 +99,21 @@ pub(super) struct Network {
     pub packets_out: u64,
 }
 
-/// A sample's identity among those of its host: sent again, it is stored once.
+/// Identifies a sample of a host. A sample that is sent twice is stored once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SampleId {
     pub timestamp: UnixMillis,
     pub seq: u64,
 }
 
-/// A sample as it is kept.
+/// A stored sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = HostSample)]
 pub(super) struct Sample {
     /// Unix milliseconds.
     #[schema(example = 1_767_225_600_000_u64)]
     pub timestamp: UnixMillis,
-    /// Tells samples of one millisecond apart.
+    /// Distinguishes samples of the same millisecond.
     #[schema(example = 0)]
     pub seq: u64,
     pub cpu: Cpu,
@@ -128,7 +128,7 @@ impl Sample {
     }
 }
 
-/// A rule that a sample breaks: where, as a JSON pointer into it, and how.
+/// A rule that a sample breaks: the JSON pointer of the value, and the rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub pointer: String,
@@ -142,54 +142,58 @@ impl Violation {
 }
 
 impl Sample {
-    /// Every rule about values that the sample breaks.
+    /// Every rule that the sample's values break.
     pub(super) fn violations(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
-        let mut require = |holds: bool, pointer: &str, rule: &str| {
+        let mut require = |holds: bool, pointer: &str, rule: &str, got: &dyn fmt::Display| {
             if !holds {
-                violations.push(Violation::new(pointer, rule));
+                violations.push(Violation::new(pointer, format!("must be {rule}, got {got}")));
             }
         };
         let is_percentage = |value: f64| (0.0..=100.0).contains(&value);
-        require(is_percentage(self.cpu.usage), "/cpu/usage", "must be from 0 to 100");
-        require((1..=MAX_CORES).contains(&self.cpu.cores), "/cpu/cores", "must be from 1 to 65536");
-        for (at, load) in self.cpu.load_avg.iter().enumerate() {
-            require(*load >= 0.0 && load.is_finite(), &format!("/cpu/loadAvg/{at}"), "must not be negative");
+        let Cpu { usage, cores, load_avg } = self.cpu;
+        require(is_percentage(usage), "/cpu/usage", "between 0 and 100", &usage);
+        require((1..=MAX_CORES).contains(&cores), "/cpu/cores", "between 1 and 65536", &cores);
+        for (at, load) in load_avg.iter().enumerate() {
+            require(*load >= 0.0 && load.is_finite(), &format!("/cpu/loadAvg/{at}"), "at least 0", load);
         }
         for (part, space) in [("memory", &self.memory), ("disk", &self.disk)] {
-            require(space.total <= MAX_COUNT, &format!("/{part}/total"), "must be at most 2^53");
-            require(space.used <= space.total, &format!("/{part}/used"), "must not be more than total");
-            require(space.free <= space.total, &format!("/{part}/free"), "must not be more than total");
-            require(is_percentage(space.usage_percent), &format!("/{part}/usagePercent"), "must be from 0 to 100");
+            let Space { total, used, free, usage_percent } = *space;
+            require(total <= MAX_COUNT, &format!("/{part}/total"), "at most 2^53", &total);
+            require(used <= total, &format!("/{part}/used"), "at most total", &used);
+            require(free <= total, &format!("/{part}/free"), "at most total", &free);
+            require(
+                is_percentage(usage_percent),
+                &format!("/{part}/usagePercent"),
+                "between 0 and 100",
+                &usage_percent,
+            );
         }
         let Network { bytes_in, bytes_out, packets_in, packets_out } = self.network;
         for (name, count) in
             [("bytesIn", bytes_in), ("bytesOut", bytes_out), ("packetsIn", packets_in), ("packetsOut", packets_out)]
         {
-            require(count <= MAX_COUNT, &format!("/network/{name}"), "must be at most 2^53");
+            require(count <= MAX_COUNT, &format!("/network/{name}"), "at most 2^53", &count);
         }
-        require(self.seq <= MAX_COUNT, "/seq", "must be at most 2^53");
+        require(self.seq <= MAX_COUNT, "/seq", "at most 2^53", &self.seq);
         violations
     }
 }
 
-/// By how much an agent's clock may be off, milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Skew {
-    pub ahead: i64,
-    pub behind: i64,
-}
+/// How far an agent's clock may be ahead of the service's, milliseconds. Clocks under NTP differ by much less; a later
+/// timestamp is a mistake that would hide newer samples.
+pub(super) const MAX_AHEAD: i64 = 5 * 60 * 1_000;
 
-impl Skew {
-    /// The rule that a timestamp breaks at `now`.
-    pub(super) fn violation(self, timestamp: UnixMillis, now: UnixMillis) -> Option<Violation> {
-        let (earliest, latest) = (now.saturating_sub(self.behind).max(0), now.saturating_add(self.ahead));
-        if (earliest..=latest.min(MAX_TIMESTAMP)).contains(&timestamp) {
-            return None;
-        }
-        let rule = format!("must be Unix milliseconds from {earliest} to {latest}: the clock of the agent is far off");
-        Some(Violation::new("/timestamp", rule))
+/// The rule that a timestamp breaks at `now`; it may be at most `max_behind` milliseconds old.
+pub(super) fn check_timestamp(timestamp: UnixMillis, now: UnixMillis, max_behind: i64) -> Option<Violation> {
+    let (earliest, latest) = (now.saturating_sub(max_behind).max(0), now.saturating_add(MAX_AHEAD));
+    if (earliest..=latest.min(MAX_TIMESTAMP)).contains(&timestamp) {
+        return None;
     }
+    let rule = format!(
+        "must be Unix milliseconds between {earliest} and {latest}, got {timestamp}; check the clock of the agent"
+    );
+    Some(Violation::new("/timestamp", rule))
 }
 
 impl AsRef<Self> for Sample {

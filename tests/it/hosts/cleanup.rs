@@ -73,14 +73,15 @@ async fn samples_past_retention_go_with_the_next_write_or_cleanup() {
 
 #[tokio::test]
 async fn a_host_of_which_nothing_is_kept_is_forgotten() {
-    let life = "hosts.current_life = \"100ms\"\nhosts.rollup_retention = \"30d\"";
-    let app = cleaning().config(life).config("hosts.max_hosts = 1").spawn().await;
+    let app = cleaning().config("hosts.rollup_retention = \"30d\"").config("hosts.max_hosts = 1").spawn().await;
     send(&app, WEB, [0]).await;
     flush(&app).await;
     listed(&app).await;
     // Another host takes its place in memory.
     send(&app, "/hosts/web-2/metrics", [0]).await;
     flush(&app).await;
+    // The published sample of a silent host expires after an hour.
+    app.redis().command::<u64>(&["PEXPIRE", "metrics:current:web-1", "1"]);
     eventually("it is forgotten", async || {
         app.clock().advance(Duration::from_secs(24 * 3_600));
         app.redis().command::<u64>(&["EXISTS", "metrics:owner:web-1", "metrics:history:web-1"]) == 0

@@ -1,5 +1,7 @@
 //! Two replicas: an agent may reach either, and reads see both.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{WEB, flush, send, times};
@@ -7,19 +9,22 @@ use crate::support::{START, TestApp, eventually};
 
 #[tokio::test]
 async fn what_one_replica_took_is_read_from_the_other() {
-    let config = "hosts.publish_interval = \"20ms\"\nhosts.fresh_for = \"0ms\"";
+    let config = "hosts.publish_interval = \"20ms\"";
     let one = TestApp::builder().config(config).spawn().await;
     let two = TestApp::builder().config(config).beside(&one).spawn().await;
     send(&one, WEB, [0, 2_000]).await;
     send(&two, WEB, [1_000, 3_000]).await;
-    // The newest one is seen without a batch.
+    // A replica trusts its own newest sample for one interval.
+    one.clock().advance(Duration::from_millis(20));
+    // The newest sample is visible before the next batch.
     eventually("the newest sample is shown", async || {
         let latest = one.get("/hosts/web-1/metrics/latest").await.expect(200).json();
         latest["metrics"]["timestamp"] == START + 3_000
     })
     .await;
-    // An older one does not take its place.
+    // An older sample does not replace it.
     send(&one, WEB, [2_500]).await;
+    one.clock().advance(Duration::from_millis(20));
     flush(&one).await;
     flush(&two).await;
     for replica in [&one, &two] {

@@ -1,9 +1,8 @@
-//! Whether a host's newest value is beyond the usual band of its hour of day.
+//! Whether a host's newest value is outside the usual band of its hour of day.
 //!
-//! The same hour (UTC) of the last `hosts.anomaly_days` says what is usual: its smallest values and its largest. The band
-//! reaches from the median of the smallest to the median of the largest, widened on either side by
-//! `hosts.anomaly_width` times what these deviate: the median of their absolute deviations, times 1.4826, which makes it
-//! comparable to a standard deviation. Medians, since a day that was itself unusual must not widen the band.
+//! The band is computed from the same hour (UTC) of the last 28 days: from the median of the hourly minima to the median
+//! of the hourly maxima, widened on each side by 4 robust standard deviations of these minima or maxima. A robust standard
+//! deviation is the median absolute deviation times 1.4826. Medians keep an unusual day from widening the band.
 //!
 //! Source: C. Leys, C. Ley, O. Klein, P. Bernard, L. Licata, "Detecting outliers: Do not use standard deviation around the
 //! mean, use absolute deviation around the median", Journal of Experimental Social Psychology 49 (2013).
@@ -11,73 +10,83 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::error::HostsError;
+use super::super::model::HostId;
+use super::super::read::summary::Bucket;
+use super::super::service::HostService;
+use super::super::store::chunk::{DAY, hour_of};
+use super::super::store::rollup::Summary;
+use super::super::tenancy::AccessScope;
+use super::gauge::Gauge;
 use crate::clock::UnixMillis;
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::analysis::gauge::Gauge;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::read::summary::Bucket;
-use crate::features::hosts::service::HostService;
-use crate::features::hosts::store::chunk::{DAY, hour_of};
-use crate::features::hosts::store::rollup::Summary;
 
-/// Makes a median absolute deviation the standard deviation where values are distributed normally.
+/// Days of history: four weeks, so that every weekday counts equally.
+const DAYS: i64 = 28;
+
+/// Days that need samples in the hour: a week, below which a median says little.
+const LEAST_DAYS: usize = 7;
+
+/// The margin of the band in robust standard deviations. Only rare values shall be flagged, so it is above the 3 that the
+/// source calls very conservative.
+const WIDTH: f64 = 4.0;
+
+/// The ratio of the standard deviation to the median absolute deviation of normally distributed values.
 const NORMAL: f64 = 1.4826;
 
-/// What is to be said of a value.
+/// The assessment of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = HostAnomalyVerdict)]
-pub(in crate::features::hosts) enum Verdict {
+pub(in super::super) enum AnomalyVerdict {
     Usual,
     /// Above the band.
     High,
     /// Below the band.
     Low,
-    /// Too few days have samples in this hour: nothing can be said.
+    /// Too few days have samples in this hour.
     NotEnoughHistory,
 }
 
-/// What is usual, both ends included.
+/// The usual values, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = HostAnomalyBand)]
-pub(in crate::features::hosts) struct Band {
+pub(in super::super) struct Band {
     #[schema(example = 8.5)]
     pub lower: f64,
     #[schema(example = 63.0)]
     pub upper: f64,
 }
 
-/// A host's newest value and what is usual at its hour.
+/// A host's newest value and the usual band of its hour.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostAnomaly)]
-pub(in crate::features::hosts) struct AnomalyAnswer {
+pub(in super::super) struct AnomalyAnswer {
     #[schema(value_type = String, example = "web-1")]
     pub host: HostId,
     #[schema(value_type = String, example = "cpu.usage")]
     pub field: Gauge,
-    /// The newest sample's, Unix milliseconds.
+    /// The timestamp of the newest sample, Unix milliseconds.
     #[schema(example = 1_767_225_600_000_u64)]
     pub timestamp: UnixMillis,
     #[schema(example = 37.5)]
     pub value: f64,
-    pub verdict: Verdict,
-    /// Null when there is not enough history.
+    pub verdict: AnomalyVerdict,
+    /// Null if there is not enough history.
     pub band: Option<Band>,
-    /// How many hours say what is usual.
+    /// The number of hours that the band is computed from.
     #[schema(example = 28)]
     pub hours: usize,
-    /// How many there have to be.
+    /// The number of hours that are needed.
     #[schema(example = 7)]
     pub needed: usize,
 }
 
 impl HostService {
-    /// Judges the newest value of a field.
+    /// Compares the newest value of a field with its usual band.
     ///
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
-    pub(in crate::features::hosts) async fn anomaly(
+    pub(in super::super) async fn anomaly(
         &self,
         scope: &AccessScope,
         id: &HostId,
@@ -85,19 +94,18 @@ impl HostService {
     ) -> Result<AnomalyAnswer, HostsError> {
         let newest = self.latest(scope, id).await?.metrics;
         let hour = hour_of(newest.timestamp);
-        let days = i64::from(self.config.anomaly_days);
-        let same_hours: Vec<_> = (1..=days).map(|day| hour - day * DAY).map(|start| start..=start).collect();
+        let same_hours: Vec<_> = (1..=DAYS).map(|day| hour - day * DAY).map(|start| start..=start).collect();
         let host = self.memory.get(id);
         let rollups = self.rollups(host.as_deref(), id, Bucket::Hour, &same_hours).await?;
         let history: Vec<Summary> = rollups.values().filter_map(|rollup| field.of_rollup(rollup).copied()).collect();
         let value = field.of_sample(&newest);
-        let needed = usize::from(self.config.anomaly_least_days);
-        let band = Band::of(&history, self.config.anomaly_width).filter(|_| history.len() >= needed);
+        let needed = LEAST_DAYS;
+        let band = Band::of(&history, WIDTH).filter(|_| history.len() >= needed);
         let verdict = match band {
-            None => Verdict::NotEnoughHistory,
-            Some(band) if value > band.upper => Verdict::High,
-            Some(band) if value < band.lower => Verdict::Low,
-            Some(_) => Verdict::Usual,
+            None => AnomalyVerdict::NotEnoughHistory,
+            Some(band) if value > band.upper => AnomalyVerdict::High,
+            Some(band) if value < band.lower => AnomalyVerdict::Low,
+            Some(_) => AnomalyVerdict::Usual,
         };
         let (hours, timestamp) = (history.len(), newest.timestamp);
         Ok(AnomalyAnswer { host: id.clone(), field, timestamp, value, verdict, band, hours, needed })
@@ -105,7 +113,7 @@ impl HostService {
 }
 
 impl Band {
-    /// The band of these hours; `None` when there are none.
+    /// The band of these hours; `None` if there are none.
     fn of(hours: &[Summary], width: f64) -> Option<Self> {
         let (smallest, deviation_below) = spread(hours.iter().map(|hour| hour.min).collect())?;
         let (largest, deviation_above) = spread(hours.iter().map(|hour| hour.max).collect())?;

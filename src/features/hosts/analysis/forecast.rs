@@ -1,8 +1,8 @@
-//! What a field's hourly averages will be, if they go on as they did.
+//! Forecasts of a field's hourly averages.
 //!
-//! The hours of the last `hosts.forecast_days` are taken apart into a trend, the course of a day, the course of a week where
-//! there are three of them, and a rest; the trend goes on by exponential smoothing, chosen by its corrected Akaike
-//! criterion, and the days and weeks repeat. Hours without samples are filled linearly.
+//! The hours of the last 28 days are decomposed into a trend, a daily season, a weekly season if there are at least three
+//! weeks, and a remainder. Exponential smoothing continues the trend, with the model of the lowest corrected Akaike
+//! information criterion; the seasons repeat. Hours without samples are interpolated linearly.
 //!
 //! Sources: K. Bandara, R. J. Hyndman, C. Bergmeir, "MSTL: A Seasonal-Trend Decomposition Algorithm for Time Series with
 //! Multiple Seasonal Patterns", arXiv 2107.13462 (2021); R. J. Hyndman, Y. Khandakar, "Automatic Time Series Forecasting:
@@ -14,58 +14,61 @@ use augurs_mstl::MSTLModel;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::error::HostsError;
+use super::super::model::HostId;
+use super::super::read::summary::Bucket;
+use super::super::service::HostService;
+use super::super::store::chunk::{DAY, HOUR, hour_of};
+use super::super::tenancy::AccessScope;
+use super::gauge::Gauge;
 use crate::clock::UnixMillis;
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::analysis::gauge::Gauge;
-use crate::features::hosts::error::{ForecastError, HostsError};
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::read::summary::Bucket;
-use crate::features::hosts::service::HostService;
-use crate::features::hosts::store::chunk::{DAY, HOUR, hour_of};
 
-/// Hours of a day, and of a week.
+/// Days of history: four weeks, of which a weekly season needs three.
+const DAYS: i64 = 28;
+
+/// Hours of a day and of a week.
 const SEASONS: [usize; 2] = [24, 168];
 
-/// How many times a season has to be there to be taken into account.
+/// The number of periods that a season needs to be detected.
 const DAYS_NEEDED: usize = 2;
 const WEEKS_NEEDED: usize = 3;
 
-/// Errors and trend that add up, or none of the latter: values may be zero.
+/// Additive errors, an automatic trend, no season: multiplicative models do not allow values of zero.
 const MODELS: &str = "AZN";
 
-/// How likely a value is between the bounds.
+/// The probability that a value is between the bounds.
 const LEVEL: f64 = 0.95;
 
-/// An hour to come.
+/// The forecast of one hour.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = HostForecastHour)]
-pub(in crate::features::hosts) struct ForecastHour {
-    /// Its first millisecond, Unix.
+pub(in super::super) struct ForecastHour {
+    /// The first millisecond of the hour, Unix.
     #[schema(example = 1_767_225_600_000_u64)]
     pub start: UnixMillis,
     #[schema(example = 37.5)]
     pub avg: f64,
-    /// The average is between these bounds with a probability of 95 per cent.
+    /// The average is between these bounds with a probability of 95 %.
     #[schema(example = 30.0)]
     pub lower: f64,
     #[schema(example = 45.0)]
     pub upper: f64,
 }
 
-/// The hours to come of a field.
+/// The forecast of a field.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostForecast)]
-pub(in crate::features::hosts) struct ForecastAnswer {
+pub(in super::super) struct ForecastAnswer {
     #[schema(value_type = String, example = "web-1")]
     pub host: HostId,
     #[schema(value_type = String, example = "cpu.usage")]
     pub field: Gauge,
-    /// From the hour behind the last one that is over and has samples; empty when there is not enough history.
+    /// Starts with the hour after the last complete hour with samples; empty if there is not enough history.
     pub forecast: Vec<ForecastHour>,
-    /// How many hours with samples it is made from.
+    /// The number of hours with samples that the forecast is computed from.
     #[schema(example = 672)]
     pub hours: usize,
-    /// How many there have to be.
+    /// The number of hours that are needed.
     #[schema(example = 48)]
     pub needed: usize,
 }
@@ -75,16 +78,16 @@ impl HostService {
     ///
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`], [`HostsError::Forecast`].
-    pub(in crate::features::hosts) async fn forecast(
+    pub(in super::super) async fn forecast(
         &self,
         scope: &AccessScope,
         id: &HostId,
         field: Gauge,
         horizon: usize,
     ) -> Result<ForecastAnswer, HostsError> {
-        let host = self.host_of_reader(scope, id).await?;
+        let host = self.host_for_reading(scope, id).await?;
         let this_hour = hour_of(self.clock.now());
-        let window = this_hour - i64::from(self.config.forecast_days) * DAY..=this_hour - HOUR;
+        let window = this_hour - DAYS * DAY..=this_hour - HOUR;
         let rollups = self.rollups(host.as_deref(), id, Bucket::Hour, &[window]).await?;
         let averages: Vec<(UnixMillis, f64)> = rollups
             .iter()
@@ -93,11 +96,11 @@ impl HostService {
         let (hours, needed) = (averages.len(), DAYS_NEEDED * SEASONS[0]);
         let mut forecast = Vec::new();
         if let Some(&(last, _)) = averages.last().filter(|_| hours >= needed) {
-            // Tens of milliseconds of work, which no other request may wait for.
-            let reckoned = tokio::task::spawn_blocking(move || predict(&filled(&averages), horizon)).await;
-            let reckoned = reckoned.map_err(|error| ForecastError(error.to_string()))??;
+            // This takes tens of milliseconds and must not delay other requests.
+            let predicted = tokio::task::spawn_blocking(move || predict(&filled(&averages), horizon)).await;
+            let predicted = predicted.map_err(|error| HostsError::Forecast(error.to_string()))??;
             forecast = (1..)
-                .zip(reckoned)
+                .zip(predicted)
                 .map(|(hour, [avg, lower, upper])| {
                     let [avg, lower, upper] = [avg, lower, upper].map(|value| field.clamp(value));
                     ForecastHour { start: last + hour * HOUR, avg, lower, upper }
@@ -108,7 +111,7 @@ impl HostService {
     }
 }
 
-/// The values of all hours from the first to the last; what is missing lies on the line between its neighbours.
+/// The values of all hours from the first to the last; missing ones are interpolated linearly.
 fn filled(averages: &[(UnixMillis, f64)]) -> Vec<f64> {
     let mut values: Vec<f64> = averages.first().map(|&(_, value)| value).into_iter().collect();
     for pair in averages.windows(2) {
@@ -120,21 +123,21 @@ fn filled(averages: &[(UnixMillis, f64)]) -> Vec<f64> {
     values
 }
 
-/// The next values of a series of hours: each with its lower and its upper bound.
-fn predict(hours: &[f64], horizon: usize) -> Result<Vec<[f64; 3]>, ForecastError> {
+/// The next values of a series of hours: average, lower bound and upper bound.
+fn predict(hours: &[f64], horizon: usize) -> Result<Vec<[f64; 3]>, HostsError> {
     let [day, week] = SEASONS;
     let seasons = if hours.len() >= WEEKS_NEEDED * week { vec![day, week] } else { vec![day] };
-    let failed = |error: &dyn std::error::Error| ForecastError(error.to_string());
+    let failed = |error: &dyn std::error::Error| HostsError::Forecast(error.to_string());
     let trend = AutoETS::new(1, MODELS).map_err(|error| failed(&error))?.into_trend_model();
     let fitted = MSTLModel::new(seasons, trend).fit(hours).map_err(|error| failed(&error))?;
     let forecast = fitted.predict(horizon, LEVEL).map_err(|error| failed(&error))?;
-    let bounds = forecast.intervals.ok_or_else(|| ForecastError("it has no bounds".to_owned()))?;
+    let bounds = forecast.intervals.ok_or_else(|| HostsError::Forecast("the model returned no bounds".to_owned()))?;
     let hours = forecast.point.into_iter().zip(bounds.lower).zip(bounds.upper);
     let hours: Vec<[f64; 3]> = hours.map(|((avg, lower), upper)| [avg, lower, upper]).collect();
     if hours.iter().flatten().all(|number| number.is_finite()) {
         Ok(hours)
     } else {
-        Err(ForecastError("it has no finite value".to_owned()))
+        Err(HostsError::Forecast("the model returned a value that is not finite".to_owned()))
     }
 }
 

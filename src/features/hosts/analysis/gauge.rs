@@ -1,30 +1,31 @@
-//! The fields that anomalies and forecasts are calculated for.
+//! A gauge: a field that rises and falls, so that it has usual and expected values.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::features::hosts::fields::{FIELDS, Field};
-use crate::features::hosts::sample::Sample;
-use crate::features::hosts::store::rollup::{Rollup, Summary};
+use super::super::fields::{FIELDS, Field};
+use super::super::sample::Sample;
+use super::super::store::rollup::{Rollup, Summary};
 
-/// A field that rises and falls, so that it can be analysed; network counters only grow.
+/// A field that rises and falls. Network counters only grow and are not gauges.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::features::hosts) struct Gauge {
+pub(in super::super) struct Gauge {
     field: &'static Field,
-    /// The position in [`FIELDS`].
-    at: usize,
+    /// The field's index in [`FIELDS`].
+    index: usize,
 }
 
 impl Gauge {
-    pub(in crate::features::hosts) fn of_sample(self, sample: &Sample) -> f64 {
+    pub(super) fn of_sample(self, sample: &Sample) -> f64 {
         self.field.value(sample)
     }
 
-    pub(in crate::features::hosts) fn of_rollup(self, rollup: &Rollup) -> Option<&Summary> {
-        rollup.field(self.at)
+    pub(super) fn of_rollup(self, rollup: &Rollup) -> Option<&Summary> {
+        rollup.field(self.index)
     }
 
     /// The nearest value that the field can have.
-    pub(in crate::features::hosts) fn clamp(self, value: f64) -> f64 {
+    #[cfg(feature = "forecast")]
+    pub(super) fn clamp(self, value: f64) -> f64 {
         let is_percentage = self.field.name == "cpu.usage" || self.field.name.ends_with("Percent");
         value.clamp(0.0, if is_percentage { 100.0 } else { f64::MAX })
     }
@@ -40,12 +41,12 @@ impl<'de> Deserialize<'de> for Gauge {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         match (0..).zip(FIELDS).find(|(_, field)| field.name == name) {
-            Some((_, field)) if field.name.starts_with("network.") => Err(de::Error::custom(format!(
-                "`{name}` is a counter, which only grows: name a gauge such as `cpu.usage`"
-            ))),
-            Some((at, field)) => Ok(Self { field, at }),
+            Some((_, field)) if field.name.starts_with("network.") => {
+                Err(de::Error::custom(format!("must be a field that rises and falls, got the counter `{name}`")))
+            }
+            Some((index, field)) => Ok(Self { field, index }),
             None => Err(de::Error::custom(format!(
-                "`{name}` is not a field: write a name such as `cpu.usage` or `memory.used`"
+                "must be the name of a field, such as `cpu.usage` or `memory.used`, got `{name}`"
             ))),
         }
     }

@@ -1,4 +1,4 @@
-//! The hosts in memory: the newest samples of each, and all that are not in Redis yet.
+//! The hosts in memory: the newest samples of each, and all samples that are not in Redis yet.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,33 +6,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
+use super::super::config::HostsConfig;
+use super::super::error::HostsError;
+use super::super::metrics::HostMetrics;
+use super::super::model::{Agent, HostId, Newest};
+use super::super::sample::Sample;
+use super::super::tenancy::Organisation;
 use crate::clock::UnixMillis;
-use crate::features::hosts::config::HostsConfig;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::metrics::HostMetrics;
-use crate::features::hosts::model::{Agent, HostId, NewestSample};
-use crate::features::hosts::organisation::Organisation;
-use crate::features::hosts::sample::Sample;
 
-/// A host that was heard of.
+/// A host in memory.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Host {
+pub(in super::super) struct Host {
     pub id: HostId,
     pub owner: Organisation,
-    /// Whether Redis knows the owner; a host that is first heard of while Redis is away belongs to its reporter on trust.
+    /// Whether Redis stores the owner. A host that is first reported while Redis is unavailable belongs to its reporter
+    /// provisionally.
     is_claimed: AtomicBool,
-    /// Whether the indexes know the host.
+    /// Whether the indexes in Redis list the host.
     is_listed: AtomicBool,
-    points: Mutex<Points>,
+    state: Mutex<HostState>,
 }
 
-/// Samples in the order of their arrival, which numbers them.
+/// A host's samples in the order of arrival, which numbers them from 0.
 #[derive(Debug, Default)]
-struct Points {
+struct HostState {
     samples: VecDeque<Arc<Sample>>,
-    /// How many have arrived so far.
+    /// The number of samples that have arrived.
     arrived: u64,
-    /// How many of those are in Redis, or given up.
+    /// The number of those that are in Redis or were dropped.
     settled: u64,
     newest: Option<Arc<Sample>>,
     agent: Option<Arc<Agent>>,
@@ -41,88 +42,88 @@ struct Points {
 }
 
 impl Host {
-    pub(in crate::features::hosts) fn new(id: HostId, owner: Organisation, is_claimed: bool) -> Self {
+    pub(in super::super) fn new(id: HostId, owner: Organisation, is_claimed: bool) -> Self {
         let (is_claimed, is_listed) = (AtomicBool::new(is_claimed), AtomicBool::new(false));
-        Self { id, owner, is_claimed, is_listed, points: Mutex::default() }
+        Self { id, owner, is_claimed, is_listed, state: Mutex::default() }
     }
 
-    pub(in crate::features::hosts) fn is_claimed(&self) -> bool {
+    pub(in super::super) fn is_claimed(&self) -> bool {
         self.is_claimed.load(Ordering::Relaxed)
     }
 
-    pub(in crate::features::hosts) fn mark_claimed(&self) {
+    pub(in super::super) fn mark_claimed(&self) {
         self.is_claimed.store(true, Ordering::Relaxed);
     }
 
-    pub(in crate::features::hosts) fn is_listed(&self) -> bool {
+    pub(in super::super) fn is_listed(&self) -> bool {
         self.is_listed.load(Ordering::Relaxed)
     }
 
-    pub(in crate::features::hosts) fn mark_listed(&self) {
+    pub(in super::super) fn mark_listed(&self) {
         self.is_listed.store(true, Ordering::Relaxed);
     }
 
-    pub(in crate::features::hosts) fn newest(&self) -> Option<NewestSample> {
-        let points = self.points();
-        let sample = points.newest.clone()?;
-        Some(NewestSample { sample, agent: points.agent.clone(), seen: points.seen })
+    pub(in super::super) fn newest(&self) -> Option<Newest> {
+        let state = self.state();
+        let sample = state.newest.clone()?;
+        Some(Newest { sample, agent: state.agent.clone(), seen: state.seen })
     }
 
-    pub(in crate::features::hosts) fn seen(&self) -> UnixMillis {
-        self.points().seen
+    pub(in super::super) fn seen(&self) -> UnixMillis {
+        self.state().seen
     }
 
     /// The samples in memory from `from` to `to`, both included, in the order of their arrival.
-    pub(in crate::features::hosts) fn window(&self, from: UnixMillis, to: UnixMillis) -> Vec<Arc<Sample>> {
-        let points = self.points();
-        points.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
+    pub(in super::super) fn window(&self, from: UnixMillis, to: UnixMillis) -> Vec<Arc<Sample>> {
+        let state = self.state();
+        state.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
     }
 
-    /// What is not in Redis yet.
-    pub(in crate::features::hosts) fn waiting(&self) -> Vec<Arc<Sample>> {
+    /// The samples that are not in Redis yet.
+    pub(in super::super) fn waiting(&self) -> Vec<Arc<Sample>> {
         self.unsettled(u64::MAX)
     }
 
-    /// What arrived before `until` and is not in Redis.
+    /// The samples that arrived before number `until` and are not in Redis.
     fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
-        let points = self.points();
-        let begin = points.arrived - points.samples.len() as u64;
-        let samples = points.samples.iter().zip(begin..);
-        samples.filter(|(_, at)| (points.settled..until).contains(at)).map(|(sample, _)| Arc::clone(sample)).collect()
+        let state = self.state();
+        let begin = state.arrived - state.samples.len() as u64;
+        let samples = state.samples.iter().zip(begin..);
+        samples.filter(|(_, at)| (state.settled..until).contains(at)).map(|(sample, _)| Arc::clone(sample)).collect()
     }
 
-    /// Notes that what arrived before `until` is in Redis or given up; answers how many samples that are.
+    /// Records that the samples before number `until` are in Redis or dropped; returns how many were not before.
     fn settle(&self, until: u64, keep: usize) -> u64 {
-        let mut points = self.points();
-        let settled = until.saturating_sub(points.settled);
-        points.settled = points.settled.max(until);
-        points.trim(keep);
+        let mut state = self.state();
+        let settled = until.saturating_sub(state.settled);
+        state.settled = state.settled.max(until);
+        state.trim(keep);
         settled
     }
 
-    /// The newest sample, if it was not published since it came.
-    pub(in crate::features::hosts) fn take_unpublished(&self) -> Option<NewestSample> {
-        let is_unpublished = std::mem::take(&mut self.points().is_unpublished);
+    /// The newest sample, unless it has been published since it arrived.
+    pub(in super::super) fn take_unpublished(&self) -> Option<Newest> {
+        let is_unpublished = std::mem::take(&mut self.state().is_unpublished);
         if is_unpublished { self.newest() } else { None }
     }
 
-    /// After a publication that failed.
-    pub(in crate::features::hosts) fn publish_again(&self) {
-        self.points().is_unpublished = true;
+    /// Marks the newest sample as unpublished again, after a failed publication.
+    pub(in super::super) fn publish_again(&self) {
+        self.state().is_unpublished = true;
     }
 
     fn is_idle(&self) -> bool {
-        let points = self.points();
-        points.settled == points.arrived
+        let state = self.state();
+        state.settled == state.arrived
     }
 
-    fn points(&self) -> MutexGuard<'_, Points> {
-        self.points.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, HostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Points {
-    /// Forgets the oldest samples beyond `keep`, except those that are not settled.
+impl HostState {
+    /// Removes the oldest settled samples until at most `keep` samples remain.
     fn trim(&mut self, keep: usize) {
         while self.samples.len() > keep && self.arrived - (self.samples.len() as u64) < self.settled {
             self.samples.pop_front();
@@ -130,28 +131,28 @@ impl Points {
     }
 }
 
-/// Samples of one host that wait for Redis: those that arrived before `until`.
+/// Samples of a host that wait for Redis: those that arrived before number `until`.
 #[derive(Clone, Debug)]
-struct Waiting {
+struct PendingSamples {
     host: Arc<Host>,
     until: u64,
 }
 
-/// Samples of one host on their way to Redis.
+/// Samples of one host that the batch writer is writing to Redis.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Load {
+pub(in super::super) struct HostBatch {
     pub host: Arc<Host>,
     pub samples: Vec<Arc<Sample>>,
     until: u64,
 }
 
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Memory {
+pub(in super::super) struct Memory {
     hosts: RwLock<HashMap<HostId, Arc<Host>>>,
-    /// In the order of arrival, so that the oldest can be given up first.
-    waiting: Mutex<VecDeque<Waiting>>,
+    /// In the order of arrival, so that the oldest can be dropped first.
+    waiting: Mutex<VecDeque<PendingSamples>>,
     unstored: AtomicU64,
-    /// Rings when half of what may wait for Redis does.
+    /// Notified when half of `hosts.unstored_samples` wait for Redis.
     pub pressure: Notify,
     keep: usize,
     max_hosts: usize,
@@ -160,7 +161,7 @@ pub(in crate::features::hosts) struct Memory {
 }
 
 impl Memory {
-    pub(in crate::features::hosts) fn new(config: &HostsConfig, metrics: HostMetrics) -> Self {
+    pub(in super::super) fn new(config: &HostsConfig, metrics: HostMetrics) -> Self {
         Self {
             hosts: RwLock::default(),
             waiting: Mutex::default(),
@@ -173,19 +174,19 @@ impl Memory {
         }
     }
 
-    pub(in crate::features::hosts) fn get(&self, id: &HostId) -> Option<Arc<Host>> {
+    pub(in super::super) fn get(&self, id: &HostId) -> Option<Arc<Host>> {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(in crate::features::hosts) fn all(&self) -> Vec<Arc<Host>> {
+    pub(in super::super) fn all(&self) -> Vec<Arc<Host>> {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Takes a host in, or answers the one that was quicker; the host that was silent for longest makes room.
+    /// Adds a host, or returns the one of the same name. At the limit, the host that has been silent for longest is removed.
     ///
     /// # Errors
-    /// [`HostsError::TooManyHosts`] when all of them have samples that are not in Redis.
-    pub(in crate::features::hosts) fn admit(&self, host: Host) -> Result<Arc<Host>, HostsError> {
+    /// [`HostsError::TooManyHosts`] if every host has samples that are not in Redis.
+    pub(in super::super) fn insert(&self, host: Host) -> Result<Arc<Host>, HostsError> {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = hosts.get(&host.id) {
             return Ok(Arc::clone(known));
@@ -201,16 +202,16 @@ impl Memory {
         Ok(host)
     }
 
-    pub(in crate::features::hosts) fn remove(&self, id: &HostId) {
+    pub(in super::super) fn remove(&self, id: &HostId) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.remove(id) {
-            self.give_up(&host);
+            self.discard(&host);
         }
         self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
     }
 
-    /// Takes samples in. When too many wait for Redis, the oldest are given up.
-    pub(in crate::features::hosts) fn record(
+    /// Adds samples. If too many wait for Redis, the oldest are dropped.
+    pub(in super::super) fn record(
         &self,
         host: &Arc<Host>,
         samples: Vec<Sample>,
@@ -219,25 +220,25 @@ impl Memory {
     ) {
         let count = samples.len() as u64;
         let until = {
-            let mut points = host.points();
+            let mut state = host.state();
             for sample in samples {
                 let sample = Arc::new(sample);
-                if points.newest.as_ref().is_none_or(|newest| newest.id() < sample.id()) {
-                    points.newest = Some(Arc::clone(&sample));
+                if state.newest.as_ref().is_none_or(|newest| newest.id() < sample.id()) {
+                    state.newest = Some(Arc::clone(&sample));
                 }
-                points.samples.push_back(sample);
-                points.arrived += 1;
+                state.samples.push_back(sample);
+                state.arrived += 1;
             }
             if let Some(agent) = agent {
-                points.agent = Some(Arc::new(agent));
+                state.agent = Some(Arc::new(agent));
             }
-            (points.seen, points.is_unpublished) = (now, true);
-            points.trim(self.keep);
-            points.arrived
+            (state.seen, state.is_unpublished) = (now, true);
+            state.trim(self.keep);
+            state.arrived
         };
         let before = self.unstored.fetch_add(count, Ordering::Relaxed);
         self.metrics.unstored.add(i64::try_from(count).unwrap_or(i64::MAX));
-        self.queue().push_back(Waiting { host: Arc::clone(host), until });
+        self.queue().push_back(PendingSamples { host: Arc::clone(host), until });
         let half = self.max_unstored / 2;
         if before < half && before + count >= half {
             self.pressure.notify_one();
@@ -246,62 +247,66 @@ impl Memory {
     }
 
     fn drop_oldest(&self) -> bool {
-        let Some(Waiting { host, until }) = self.queue().pop_front() else { return false };
+        let Some(PendingSamples { host, until }) = self.queue().pop_front() else { return false };
         let dropped = self.settle(&host, until);
         self.metrics.dropped.inc_by(dropped);
         true
     }
 
-    /// The oldest waiting samples, at least `limit` of them if there are so many; they go on waiting until
-    /// [`Memory::stored`].
-    pub(in crate::features::hosts) fn next_loads(&self, limit: usize) -> Vec<Load> {
-        let mut loads: Vec<Load> = Vec::new();
-        let mut places: HashMap<HostId, usize> = HashMap::new();
+    /// The oldest waiting samples, at least `limit` of them if that many wait. They keep counting as waiting until
+    /// [`Memory::mark_stored`].
+    pub(in super::super) fn next_batches(&self, limit: usize) -> Vec<HostBatch> {
+        let mut batches: Vec<HostBatch> = Vec::new();
+        let mut positions: HashMap<HostId, usize> = HashMap::new();
         let mut count = 0;
         while count < limit {
-            let Some(Waiting { host, until }) = self.queue().pop_front() else { break };
+            let Some(PendingSamples { host, until }) = self.queue().pop_front() else { break };
             let samples = host.unsettled(until);
-            match places.get(&host.id).and_then(|&at| loads.get_mut(at)).filter(|load| Arc::ptr_eq(&load.host, &host)) {
-                Some(load) => {
-                    count += samples.len().saturating_sub(load.samples.len());
-                    (load.samples, load.until) = (samples, until);
+            match positions
+                .get(&host.id)
+                .and_then(|&at| batches.get_mut(at))
+                .filter(|batch| Arc::ptr_eq(&batch.host, &host))
+            {
+                Some(batch) => {
+                    count += samples.len().saturating_sub(batch.samples.len());
+                    (batch.samples, batch.until) = (samples, until);
                 }
                 None if samples.is_empty() => {}
                 None => {
                     count += samples.len();
-                    places.insert(host.id.clone(), loads.len());
-                    loads.push(Load { host, samples, until });
+                    positions.insert(host.id.clone(), batches.len());
+                    batches.push(HostBatch { host, samples, until });
                 }
             }
         }
-        loads
+        batches
     }
 
-    /// These samples are in Redis.
-    pub(in crate::features::hosts) fn stored(&self, load: &Load) -> u64 {
-        self.settle(&load.host, load.until)
+    /// Records that the samples of a batch are in Redis.
+    pub(in super::super) fn mark_stored(&self, batch: &HostBatch) -> u64 {
+        self.settle(&batch.host, batch.until)
     }
 
-    /// These are not: they are the next ones again.
-    pub(in crate::features::hosts) fn wait_again(&self, loads: Vec<Load>) {
+    /// Puts batches that failed back to the front of the queue.
+    pub(in super::super) fn requeue(&self, batches: Vec<HostBatch>) {
         let mut queue = self.queue();
-        for Load { host, until, .. } in loads.into_iter().rev() {
-            queue.push_front(Waiting { host, until });
+        for HostBatch { host, until, .. } in batches.into_iter().rev() {
+            queue.push_front(PendingSamples { host, until });
         }
     }
 
-    /// Everything that waits of a host is given up.
-    pub(in crate::features::hosts) fn give_up(&self, host: &Arc<Host>) -> u64 {
-        let until = host.points().arrived;
+    /// Drops all waiting samples of a host.
+    pub(in super::super) fn discard(&self, host: &Arc<Host>) -> u64 {
+        let until = host.state().arrived;
         self.settle(host, until)
     }
 
-    pub(in crate::features::hosts) fn unstored(&self) -> u64 {
+    pub(in super::super) fn unstored(&self) -> u64 {
         self.unstored.load(Ordering::Relaxed)
     }
 
-    /// Whether so many further samples would have others dropped.
-    pub(in crate::features::hosts) fn is_full(&self, count: usize) -> bool {
+    /// Whether `count` more samples would exceed the limit, so that the oldest would be dropped.
+    pub(in super::super) fn is_full(&self, count: usize) -> bool {
         let unstored = self.unstored();
         unstored > 0 && unstored + count as u64 > self.max_unstored
     }
@@ -313,7 +318,7 @@ impl Memory {
         settled
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<PendingSamples>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

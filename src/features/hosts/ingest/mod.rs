@@ -1,6 +1,6 @@
-//! From a request to Redis: accepted samples wait in memory, on disk if configured, and are written in batches.
+//! Samples on their way to Redis: kept in memory, written in batches, and on request spooled to disk first.
 
-pub(super) mod flush_request;
+pub(super) mod accept;
+pub(super) mod flush;
 pub(super) mod memory;
 pub(super) mod spool;
-pub(super) mod writer;

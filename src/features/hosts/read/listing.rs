@@ -1,20 +1,21 @@
-//! Lists of hosts, from the indexes and from memory.
+//! Lists of hosts, from the indexes in Redis and from memory.
 
 use std::collections::BTreeMap;
 
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::model::{HostEntry, HostId, Latest, LatestPage, Source};
-use crate::features::hosts::service::HostService;
+use super::super::error::HostsError;
+use super::super::model::{HostEntry, HostId, Latest, LatestPage, Source};
+use super::super::service::HostService;
+use super::super::tenancy::AccessScope;
 use crate::http::reply::Page;
 use crate::redis::{Effect, Key, RedisFault};
 
 impl HostService {
-    /// A page of hosts behind `after`, in the order of their names; while Redis is away, of those in memory.
+    /// A page of hosts after `after`, in the order of their names. While Redis is unavailable, only hosts in memory are
+    /// listed.
     ///
     /// # Errors
-    /// [`HostsError::Redis`] when Redis answers, but not with an index.
-    pub(in crate::features::hosts) async fn list(
+    /// [`HostsError::Redis`] if an index key holds another type.
+    pub(in super::super) async fn list(
         &self,
         scope: &AccessScope,
         after: Option<&HostId>,
@@ -31,8 +32,8 @@ impl HostService {
     /// The newest samples of a page of hosts.
     ///
     /// # Errors
-    /// As [`HostService::list`].
-    pub(in crate::features::hosts) async fn latest_of_all(
+    /// [`HostsError::Redis`] if an index key holds another type.
+    pub(in super::super) async fn latest_page(
         &self,
         scope: &AccessScope,
         after: Option<&HostId>,
@@ -43,7 +44,7 @@ impl HostService {
         ids.truncate(limit);
         let next_cursor = ids.last().filter(|_| !is_last).map(ToString::to_string);
         let (published, source) = match source {
-            Source::Redis => match self.published_all(&ids).await {
+            Source::Redis => match self.published_many(&ids).await {
                 Ok(published) => (published, Source::Redis),
                 Err(_) => (BTreeMap::new(), Source::Memory),
             },
@@ -64,7 +65,7 @@ impl HostService {
         Ok(LatestPage { items, next_cursor, source })
     }
 
-    /// Up to `limit` names behind `after`.
+    /// Up to `limit` host names after `after`.
     async fn names(
         &self,
         scope: &AccessScope,
@@ -96,11 +97,11 @@ impl HostService {
         Ok((names, source))
     }
 
-    /// Up to `limit` names of an index behind `after`.
+    /// Up to `limit` host names of an index after `after`.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(in crate::features::hosts) async fn indexed(
+    pub(in super::super) async fn indexed(
         &self,
         index: &Key,
         after: Option<&HostId>,

@@ -1,7 +1,7 @@
-//! Reads of samples and hosts: ranges, the newest, summaries, lists, exports.
+//! Reads of samples: the newest, ranges, lists of hosts, summaries, and export formats.
 
-pub(super) mod current;
 pub(super) mod export;
-pub(super) mod listing;
+pub(super) mod latest;
+mod listing;
 pub(super) mod range;
 pub(super) mod summary;

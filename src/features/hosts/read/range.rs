@@ -1,38 +1,38 @@
-//! Windows of samples, page by page.
+//! Samples of a time window, page by page.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::super::error::HostsError;
+use super::super::model::{HostId, RangeAnswer};
+use super::super::sample::{MAX_AHEAD, SampleId};
+use super::super::service::HostService;
+use super::super::store::history::Order;
+use super::super::tenancy::AccessScope;
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::model::{HostId, RangeAnswer};
-use crate::features::hosts::sample::SampleId;
-use crate::features::hosts::service::{HostService, signed};
-use crate::features::hosts::store::history::Order;
 use crate::http::times::QueryTime;
 
 /// The longest window, milliseconds: 90 days.
 const MAX_SPAN: i64 = 90 * 24 * 3_600_000;
-/// The window when its beginning is not given, milliseconds: a day.
+/// The length of the window if no start is given, milliseconds: a day.
 const DEFAULT_SPAN: i64 = 24 * 3_600_000;
 
-/// What is asked for.
+/// The requested window, or the cursor that contains it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::features::hosts) struct RangeRequest {
+pub(in super::super) struct RangeRequest {
     pub start: Option<QueryTime>,
     pub end: Option<QueryTime>,
     pub cursor: Option<Cursor>,
 }
 
-/// Where the next page begins: relative times are resolved once, for all pages.
+/// The start of the next page. It includes the window, so that relative times are resolved once for all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::hosts) struct Cursor {
+pub(in super::super) struct Cursor {
     from: UnixMillis,
     to: UnixMillis,
-    /// The last sample of the page before.
+    /// The last sample of the previous page.
     after: SampleId,
 }
 
@@ -55,7 +55,7 @@ impl FromStr for Cursor {
             Some(&[from, to, timestamp, seq]) if from <= timestamp && timestamp <= to && to <= MAX_TIMESTAMP => {
                 Ok(Self { from, to, after: SampleId { timestamp, seq: seq.unsigned_abs() } })
             }
-            _ => Err("is no cursor of ours: send next_cursor of the page before"),
+            _ => Err("must be the next_cursor of a previous page"),
         }
     }
 }
@@ -67,11 +67,11 @@ impl<'de> Deserialize<'de> for Cursor {
 }
 
 impl HostService {
-    /// A page of the window's samples, ascending.
+    /// A page of the window's samples, oldest first.
     ///
     /// # Errors
-    /// [`HostsError::Query`] for a window that is none or too long, [`HostsError::NotFound`], [`HostsError::Redis`].
-    pub(in crate::features::hosts) async fn range(
+    /// [`HostsError::Query`] for a window that is empty or too long, [`HostsError::NotFound`], [`HostsError::Redis`].
+    pub(in super::super) async fn range(
         &self,
         scope: &AccessScope,
         id: &HostId,
@@ -84,8 +84,8 @@ impl HostService {
         };
         let after = request.cursor.map(|cursor| cursor.after);
         let begin = after.map_or(from, |after| after.timestamp);
-        let host = self.host_of_reader(scope, id).await?;
-        // Samples of the cursor's own millisecond come again.
+        let host = self.host_for_reading(scope, id).await?;
+        // Samples of the cursor's own millisecond are read again.
         let mut wanted = limit + 1;
         let (mut metrics, source) = loop {
             let (mut metrics, source) = self.samples(host.as_deref(), id, begin..=to, Order::Ascending, wanted).await?;
@@ -104,20 +104,20 @@ impl HostService {
         Ok(RangeAnswer { count: metrics.len(), metrics, truncated, next_cursor, source })
     }
 
-    /// The window that is asked for, both ends included.
-    pub(in crate::features::hosts) fn window(
+    /// The requested window, both ends included.
+    pub(in super::super) fn window(
         &self,
         start: Option<QueryTime>,
         end: Option<QueryTime>,
     ) -> Result<(UnixMillis, UnixMillis), HostsError> {
         let now = self.clock.now();
-        let to = end.map_or(now + signed(self.config.max_ahead.as_millis()), |end| end.resolve(now));
+        let to = end.map_or(now + MAX_AHEAD, |end| end.resolve(now));
         let from = start.map_or((to.min(now) - DEFAULT_SPAN).max(0), |start| start.resolve(now));
         let refuse = |name, rule: &str| Err(HostsError::Query { name, rule: rule.to_owned() });
         if from > to {
             return refuse("startTime", "must not be after endTime");
         }
-        if to - from > MAX_SPAN + signed(self.config.max_ahead.as_millis()) {
+        if to - from > MAX_SPAN + MAX_AHEAD {
             return refuse("startTime", "must not be more than 90 days before endTime");
         }
         Ok((from, to))

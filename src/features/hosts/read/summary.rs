@@ -1,4 +1,4 @@
-//! What is said of a host's samples by the hour and by the day: from rollups, and for what is not rolled up from samples.
+//! Summaries of a host's samples by hour and by day, from rollups where they are up to date and from samples otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -6,26 +6,27 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
+use super::super::error::HostsError;
+use super::super::fields::FIELDS;
+use super::super::ingest::memory::Host;
+use super::super::model::HostId;
+use super::super::sample::MAX_AHEAD;
+use super::super::service::HostService;
+use super::super::store::chunk::{DAY, HOUR};
+use super::super::store::history::{Order, distinct};
+use super::super::store::rollup::{Collector, Rollup, Summary};
+use super::super::tenancy::AccessScope;
 use crate::clock::UnixMillis;
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::fields::FIELDS;
-use crate::features::hosts::ingest::memory::Host;
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::service::{HostService, signed};
-use crate::features::hosts::store::chunk::{DAY, HOUR};
-use crate::features::hosts::store::history::{Order, distinct};
-use crate::features::hosts::store::rollup::{Collector, Rollup, Summary};
 use crate::http::times::QueryTime;
 use crate::redis::{Effect, RedisFault};
 
-/// Buckets of one answer: three months of hours.
+/// Buckets of one response: three months of hours.
 const MAX_BUCKETS: i64 = 2_232;
 
-/// How long a bucket is, in UTC.
+/// The length of a bucket; hours and days are those of UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[schema(as = HostSummaryBucketLength)]
-pub(in crate::features::hosts) enum Bucket {
+pub(in super::super) enum Bucket {
     #[default]
     #[serde(rename = "1h")]
     Hour,
@@ -35,7 +36,7 @@ pub(in crate::features::hosts) enum Bucket {
 
 impl Bucket {
     /// Milliseconds.
-    pub(in crate::features::hosts) const fn length(self) -> i64 {
+    pub(in super::super) const fn length(self) -> i64 {
         match self {
             Self::Hour => HOUR,
             Self::Day => DAY,
@@ -47,7 +48,7 @@ impl Bucket {
         timestamp - timestamp.rem_euclid(self.length())
     }
 
-    /// The window when its beginning is not given, milliseconds.
+    /// The length of the window if no start is given, milliseconds.
     const fn default_span(self) -> i64 {
         match self {
             Self::Hour => DAY,
@@ -56,9 +57,9 @@ impl Bucket {
     }
 }
 
-/// Fields by name: `cpu.usage`, or `cpu` for all below it.
+/// Indexes of fields, parsed from names: `cpu.usage`, or `cpu` for all fields below it.
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct FieldList(BTreeSet<usize>);
+pub(in super::super) struct FieldList(BTreeSet<usize>);
 
 impl Default for FieldList {
     fn default() -> Self {
@@ -76,7 +77,7 @@ impl<'de> Deserialize<'de> for FieldList {
             let meant: Vec<usize> = meant.collect();
             if meant.is_empty() {
                 return Err(de::Error::custom(format!(
-                    "`{name}` is no field: write `cpu`, `memory.used` and the like"
+                    "must be names of fields, such as `cpu` or `memory.used`, got `{name}`"
                 )));
             }
             places.extend(meant);
@@ -85,9 +86,9 @@ impl<'de> Deserialize<'de> for FieldList {
     }
 }
 
-/// What is asked for.
+/// The window and the fields of a summary.
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct SummaryRequest {
+pub(in super::super) struct SummaryRequest {
     pub bucket: Bucket,
     pub start: Option<QueryTime>,
     pub end: Option<QueryTime>,
@@ -97,36 +98,36 @@ pub(in crate::features::hosts) struct SummaryRequest {
 /// The samples of one hour or one day.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostSummaryBucket)]
-pub(in crate::features::hosts) struct SummaryBucket {
+pub(in super::super) struct SummaryBucket {
     /// Its first millisecond, Unix.
     #[schema(example = 1_767_225_600_000_u64)]
     pub start: UnixMillis,
-    /// How many samples it has.
+    /// The number of samples.
     #[schema(example = 720)]
     pub count: u32,
-    /// By field.
+    /// The summary of each field.
     #[schema(value_type = BTreeMap<String, Summary>)]
     pub fields: BTreeMap<&'static str, Summary>,
 }
 
-/// A host's samples by the hour or by the day.
+/// Summaries of a host's samples by hour or by day.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = HostSummary)]
-pub(in crate::features::hosts) struct SummaryAnswer {
+pub(in super::super) struct SummaryAnswer {
     #[schema(value_type = String, example = "web-1")]
     pub host: HostId,
     pub bucket: Bucket,
-    /// Oldest first; those without samples are left out.
+    /// Oldest first; buckets without samples are left out.
     pub buckets: Vec<SummaryBucket>,
 }
 
 impl HostService {
-    /// The buckets that the window touches, each of all its samples.
+    /// Summarizes every bucket that overlaps the window, always over all samples of the bucket.
     ///
     /// # Errors
-    /// [`HostsError::Query`] for a window that is none or has too many buckets, [`HostsError::NotFound`],
+    /// [`HostsError::Query`] for a window that is empty or has too many buckets, [`HostsError::NotFound`],
     /// [`HostsError::Redis`].
-    pub(in crate::features::hosts) async fn summary(
+    pub(in super::super) async fn summary(
         &self,
         scope: &AccessScope,
         id: &HostId,
@@ -134,7 +135,7 @@ impl HostService {
     ) -> Result<SummaryAnswer, HostsError> {
         let SummaryRequest { bucket, start, end, fields } = request;
         let now = self.clock.now();
-        let to = end.map_or(now + signed(self.config.max_ahead.as_millis()), |end| end.resolve(now));
+        let to = end.map_or(now + MAX_AHEAD, |end| end.resolve(now));
         let from = start.map_or((to.min(now) - bucket.default_span()).max(0), |start| start.resolve(now));
         let refuse = |name, rule: String| Err(HostsError::Query { name, rule });
         if from > to {
@@ -143,9 +144,9 @@ impl HostService {
         let (first, last) = (bucket.start_of(from), bucket.start_of(to));
         let count = (last - first) / bucket.length() + 1;
         if count > MAX_BUCKETS {
-            return refuse("startTime", format!("makes {count} buckets; at most {MAX_BUCKETS} are answered"));
+            return refuse("startTime", format!("must select at most {MAX_BUCKETS} buckets, got {count}"));
         }
-        let host = self.host_of_reader(scope, id).await?;
+        let host = self.host_for_reading(scope, id).await?;
         let rollups = self.rollups(host.as_deref(), id, bucket, &[first..=last]).await?;
         let named = |rollup: &Rollup| {
             let field = |(at, name): (usize, &'static str)| Some((name, *rollup.field(at)?));
@@ -156,11 +157,12 @@ impl HostService {
         Ok(SummaryAnswer { host: id.clone(), bucket, buckets: rollups.values().map(shape).collect() })
     }
 
-    /// The rollups of buckets that begin in one of the windows, by their start; what is not rolled up is reckoned from samples.
+    /// The rollups of the buckets that start in one of the windows, by start. Missing and outdated ones are computed from
+    /// samples.
     ///
     /// # Errors
     /// [`HostsError::Redis`], [`HostsError::Unreadable`].
-    pub(in crate::features::hosts) async fn rollups(
+    pub(in super::super) async fn rollups(
         &self,
         host: Option<&Host>,
         id: &HostId,
@@ -168,7 +170,7 @@ impl HostService {
         windows: &[RangeInclusive<UnixMillis>],
     ) -> Result<BTreeMap<UnixMillis, Rollup>, HostsError> {
         let keys = self.keys.history(id);
-        // In the order in which samples travel: whatever moves on meanwhile is met again further down.
+        // In the order in which samples move, from memory to rollups, so that none is missed.
         let waiting = host.map(Host::waiting).unwrap_or_default();
         let mut open: BTreeSet<UnixMillis> = waiting.iter().map(|sample| bucket.start_of(sample.timestamp)).collect();
         open.extend(self.marks(&keys.hours).await?.keys().map(|&hour| bucket.start_of(hour)));
@@ -195,17 +197,17 @@ impl HostService {
             }
         }
         for start in open.into_iter().filter(|start| windows.iter().any(|window| window.contains(start))) {
-            let Some(reckoned) = self.reckon(host, id, bucket, start).await? else { continue };
-            // Of a bucket whose samples are trimmed, the rollup knows more.
-            if rollups.get(&start).is_none_or(|kept| kept.count <= reckoned.count) {
-                rollups.insert(start, reckoned);
+            let Some(computed) = self.compute_rollup(host, id, bucket, start).await? else { continue };
+            // If some of the samples were trimmed, the stored rollup has more of them.
+            if rollups.get(&start).is_none_or(|kept| kept.count <= computed.count) {
+                rollups.insert(start, computed);
             }
         }
         Ok(rollups)
     }
 
-    /// What samples in memory and in Redis say of a bucket.
-    async fn reckon(
+    /// Computes the rollup of a bucket from samples in memory and in Redis.
+    async fn compute_rollup(
         &self,
         host: Option<&Host>,
         id: &HostId,

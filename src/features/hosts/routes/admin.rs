@@ -1,4 +1,4 @@
-//! What administrators do.
+//! Administration: flushing samples and deleting hosts.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use axum::extract::State;
 
 use super::super::model::{Flushed, HostPath};
 use super::super::service::HostService;
+use super::super::tenancy::AccessScope;
 use super::OrganisationQuery;
-use crate::features::hosts::access_scope::AccessScope;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
-/// Write everything that waits in this replica to Redis now.
+/// Write all waiting samples of this replica to Redis now.
 ///
-/// What cannot be written goes on waiting.
+/// Samples that cannot be written keep waiting.
 #[utoipa::path(post, path = "/hosts/flush", tag = "hosts", operation_id = "flush_host_metrics",
-    responses((status = 200, description = "It is written", body = Flushed)))]
+    responses((status = 200, description = "The samples are in Redis", body = Flushed)))]
 pub(in super::super) async fn flush_host_metrics(
     State(hosts): State<HostService>,
     NoQuery: NoQuery,
@@ -26,13 +26,13 @@ pub(in super::super) async fn flush_host_metrics(
     Ok(Json(hosts.flush().await?))
 }
 
-/// Delete everything that is kept of a host.
+/// Delete all data of a host.
 ///
-/// The host belongs to nobody then. What another replica holds in memory may still be written; agents should be stopped
-/// first.
+/// Afterwards the host has no owner. Another replica may still write samples that it holds in memory; stop the host's
+/// agents first.
 #[utoipa::path(delete, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "delete_host_metrics",
     params(HostPath, OrganisationQuery),
-    responses((status = 204, description = "It is gone")))]
+    responses((status = 204, description = "The host is deleted")))]
 pub(in super::super) async fn delete_host_metrics(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -1,4 +1,4 @@
-//! What is said of samples.
+//! Summaries and anomalies.
 
 use std::sync::Arc;
 
@@ -7,52 +7,50 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::analysis::anomaly::AnomalyAnswer;
+use super::super::analysis::gauge::Gauge;
 use super::super::model::HostPath;
+use super::super::read::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
 use super::super::service::HostService;
-use super::within;
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::analysis::anomaly::AnomalyAnswer;
-use crate::features::hosts::analysis::forecast::ForecastAnswer;
-use crate::features::hosts::analysis::gauge::Gauge;
-use crate::features::hosts::read::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
+use super::super::tenancy::AccessScope;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
 
-/// The window of a summary, and what of it is wanted.
+/// The window and the fields of a summary.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct SummaryQuery {
-    /// How long a bucket is; hours and days are those of UTC.
+    /// The length of a bucket; hours and days are those of UTC.
     #[param(value_type = String, required = false, pattern = "^(1h|1d)$", default = "1h")]
     #[serde(default)]
     bucket: Bucket,
-    /// The oldest time; 24 hours ago when absent, 30 days for days. Its bucket is answered as a whole.
+    /// The oldest time; by default 24 hours ago, or 30 days ago for daily buckets. Its bucket is always complete.
     #[param(inline, example = "-24h")]
     start_time: Option<QueryTime>,
-    /// The newest time; now, or what agents whose clocks are ahead have sent, when absent. Its bucket is answered as a whole.
+    /// The newest time; by default 5 minutes from now, to include agents whose clocks are ahead. Its bucket is always complete.
     #[param(inline, example = "now")]
     end_time: Option<QueryTime>,
-    /// Names of fields with commas between; a part such as `cpu` means all of it. All when absent.
+    /// Names of fields, separated by commas; a prefix such as `cpu` selects all fields below it. By default all fields.
     #[param(value_type = String, required = false, example = "cpu.usage,memory",
         pattern = "^(cpu|memory|disk|network)(\\.[A-Za-z0-9.]+)?(,(cpu|memory|disk|network)(\\.[A-Za-z0-9.]+)?)*$")]
     #[serde(default)]
     fields: FieldList,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// Average, extremes and percentiles of a host's samples by the hour or by the day.
+/// Get the average, extremes and percentiles of a host's samples by hour or by day.
 ///
-/// Every bucket is of all its samples, also of late ones, and percentiles are exact. Samples that another replica has taken
-/// are among them after its next batch. Redis away: 503, since memory has the last minutes only.
+/// Every bucket covers all its samples, including late ones, and percentiles are exact. Samples that another replica
+/// accepted are included after its next batch. While Redis is unavailable, the response is 503: memory has only the most
+/// recent samples.
 #[utoipa::path(get, path = "/hosts/{id}/metrics/summary", tag = "hosts", operation_id = "get_host_metrics_summary",
     params(HostPath, SummaryQuery),
-    responses(
-        (status = 200, description = "The buckets that have samples, oldest first; at most 2,232", body = SummaryAnswer)))]
+    responses((status = 200, description = "The buckets with samples, oldest first; at most 2,232", body = SummaryAnswer)))]
 pub(in super::super) async fn get_summary(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -65,30 +63,29 @@ pub(in super::super) async fn get_summary(
     Ok(Json(hosts.summary(&scope, &id, request).await?))
 }
 
-/// A field that goes up and down.
+/// The field to check.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct AnomalyQuery {
-    /// The field; network counters, which only grow, are none.
+    /// A field that rises and falls; network counters only grow and are not allowed.
     #[param(value_type = String, example = "cpu.usage",
         pattern = "^(cpu\\.(usage|cores|loadAvg\\.(1|5|15))|(memory|disk)\\.(total|used|free|usagePercent))$")]
     field: Gauge,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// Whether a host's newest value is beyond the usual band of its hour of day.
+/// Check whether a host's newest value is outside the usual band of its hour of day.
 ///
-/// What is usual is said by the same hour (UTC) of the last 28 days: from the median of its smallest values to the median of
-/// its largest, widened by 4 robust standard deviations (median absolute deviation x 1.4826) of these. Fewer than 7 such
-/// hours are not enough history, and the verdict says so. The numbers are settings.
+/// The band is computed from the same hour (UTC) of the last 28 days: from the median of the hourly minima to the median of
+/// the hourly maxima, widened by 4 robust standard deviations (median absolute deviation x 1.4826) of these. With fewer than
+/// 7 such hours, the verdict is `not_enough_history`.
 #[utoipa::path(get, path = "/hosts/{id}/metrics/anomaly", tag = "hosts", operation_id = "get_host_metrics_anomaly",
     params(HostPath, AnomalyQuery),
-    responses(
-        (status = 200, description = "The value, the band and the verdict", body = AnomalyAnswer)))]
+    responses((status = 200, description = "The value, the band and the verdict", body = AnomalyAnswer)))]
 pub(in super::super) async fn get_anomaly(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -97,46 +94,4 @@ pub(in super::super) async fn get_anomaly(
 ) -> Result<Json<AnomalyAnswer>, Problem> {
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
     Ok(Json(hosts.anomaly(&scope, &id, field).await?))
-}
-
-const DEFAULT_HORIZON: usize = 24;
-/// A week: what lies further ahead is a guess.
-const MAX_HORIZON: usize = 168;
-
-/// A field that goes up and down, and how far to look ahead.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in super::super) struct ForecastQuery {
-    /// The field; network counters, which only grow, are none.
-    #[param(value_type = String, example = "disk.usagePercent",
-        pattern = "^(cpu\\.(usage|cores|loadAvg\\.(1|5|15))|(memory|disk)\\.(total|used|free|usagePercent))$")]
-    field: Gauge,
-    /// Hours.
-    #[param(value_type = u64, required = false, minimum = 1, maximum = 168, default = 24)]
-    horizon: Option<usize>,
-    /// The organisation; it must be the credential's.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
-    org_id: Option<String>,
-}
-
-/// What the hourly averages of a field will be, if they go on as they did.
-///
-/// From the hours of the last 28 days: their trend goes on by exponential smoothing (ETS), the course of a day and, from
-/// three weeks on, of a week repeats (MSTL). Hours without samples are filled linearly. Fewer than 48 hours with samples are
-/// not enough history: the forecast is empty.
-#[utoipa::path(get, path = "/hosts/{id}/metrics/forecast", tag = "hosts", operation_id = "get_host_metrics_forecast",
-    params(HostPath, ForecastQuery),
-    responses(
-        (status = 200, description = "The hours to come, each with its bounds", body = ForecastAnswer)))]
-pub(in super::super) async fn get_forecast(
-    State(hosts): State<HostService>,
-    Extension(caller): Extension<Arc<Principal>>,
-    Path(HostPath { id }): Path<HostPath>,
-    Query(ForecastQuery { field, horizon, org_id }): Query<ForecastQuery>,
-) -> Result<Json<ForecastAnswer>, Problem> {
-    let scope = AccessScope::of(&caller, org_id.as_deref())?;
-    let horizon = within("horizon", horizon, DEFAULT_HORIZON, MAX_HORIZON)?;
-    Ok(Json(hosts.forecast(&scope, &id, field, horizon).await?))
 }

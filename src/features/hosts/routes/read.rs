@@ -1,4 +1,4 @@
-//! Samples on their way out.
+//! Reading samples and listing hosts.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, RangeAnswer, Recent};
+use super::super::read::export::Format;
+use super::super::read::range::{Cursor, RangeRequest};
 use super::super::service::HostService;
+use super::super::tenancy::AccessScope;
 use super::{OrganisationQuery, within};
-use crate::features::hosts::access_scope::AccessScope;
-use crate::features::hosts::read::export::Format;
-use crate::features::hosts::read::range::{Cursor, RangeRequest};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
 use crate::http::times::QueryTime;
 
-/// The newest sample of a host.
+/// Get the newest sample of a host.
 #[utoipa::path(get, path = "/hosts/{id}/metrics/latest", tag = "hosts", operation_id = "get_latest_host_metrics",
     params(HostPath, OrganisationQuery),
     responses(
-        (status = 200, description = "The newest sample that any replica has taken, at most 5 s old news", body = Latest)))]
+        (status = 200, description = "The newest sample that any replica has accepted, at most 5 seconds stale", body = Latest)))]
 pub(in super::super) async fn get_latest(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -39,29 +39,29 @@ pub(in super::super) async fn get_latest(
 const DEFAULT_RECENT: usize = 100;
 const MAX_RECENT: usize = 1_000;
 
-/// How many of the newest samples are wanted.
+/// The number and the format of the newest samples.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct RecentQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     count: Option<usize>,
-    /// `json`, `csv` or `influx`; else as `Accept` says.
+    /// `json`, `csv` or `influx`; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// The newest samples of a host, newest first.
+/// Get the newest samples of a host, newest first.
 ///
-/// Samples that another replica has taken are among them after its next batch.
+/// Samples that another replica accepted are included after its next batch.
 #[utoipa::path(get, path = "/hosts/{id}/metrics/recent", tag = "hosts", operation_id = "get_recent_host_metrics",
     params(HostPath, RecentQuery),
     responses(
-        (status = 200, description = "The newest samples; `source` says whether Redis could be asked", content(
+        (status = 200, description = "The newest samples; `source` is `memory` if Redis is unavailable", content(
             (Recent = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_recent(
     State(hosts): State<HostService>,
@@ -72,7 +72,7 @@ pub(in super::super) async fn get_recent(
 ) -> Result<Response, Problem> {
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
     let count = within("count", count, DEFAULT_RECENT, MAX_RECENT)?;
-    let format = of_windows(format, &headers)?;
+    let format = history_format(format, &headers)?;
     let recent = hosts.recent(&scope, &id, count).await?;
     let samples = recent.metrics.iter().map(|sample| (&id, &**sample));
     Ok(format.answer(samples, None, &recent))
@@ -81,36 +81,36 @@ pub(in super::super) async fn get_recent(
 const DEFAULT_RANGE: usize = 1_000;
 const MAX_RANGE: usize = 10_000;
 
-/// The window and the page of a range.
+/// The window and the page of samples.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct RangeQuery {
-    /// The oldest time, included; 24 hours ago when absent.
+    /// The oldest time, inclusive; by default 24 hours ago.
     #[param(inline, example = "-24h")]
     start_time: Option<QueryTime>,
-    /// The newest time, included; now, or what agents whose clocks are ahead have sent, when absent.
+    /// The newest time, inclusive; by default 5 minutes from now, to include agents whose clocks are ahead.
     #[param(inline, example = "now")]
     end_time: Option<QueryTime>,
-    /// The most samples of a page.
+    /// The maximum number of samples in a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 10_000, default = 1_000)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before, which holds the window as well.
+    /// The `next_cursor` of the previous page; it includes the window.
     #[param(value_type = String, required = false, pattern = "^[0-9a-f]+(-[0-9a-f]+){3}$")]
     cursor: Option<Cursor>,
-    /// `json`, `csv` or `influx`; else as `Accept` says.
+    /// `json`, `csv` or `influx`; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// The samples of a window, oldest first.
+/// Get the samples of a time window, oldest first.
 #[utoipa::path(get, path = "/hosts/{id}/metrics/range", tag = "hosts", operation_id = "get_host_metrics_range",
     params(HostPath, RangeQuery),
     responses(
-        (status = 200, description = "A page of samples; `truncated` when there are more", content(
+        (status = 200, description = "A page of samples; `truncated` if there are more", content(
             (RangeAnswer = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn get_range(
     State(hosts): State<HostService>,
@@ -122,7 +122,7 @@ pub(in super::super) async fn get_range(
     let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_RANGE, MAX_RANGE)?;
     let request = RangeRequest { start: query.start_time, end: query.end_time, cursor: query.cursor };
-    let format = of_windows(query.format, &headers)?;
+    let format = history_format(query.format, &headers)?;
     let page = hosts.range(&scope, &id, request, limit).await?;
     let samples = page.metrics.iter().map(|sample| (&id, &**sample));
     Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
@@ -131,26 +131,27 @@ pub(in super::super) async fn get_range(
 const DEFAULT_LIST: usize = 100;
 const MAX_LIST: usize = 1_000;
 
-/// Which hosts are listed.
+/// The page of hosts to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct ListQuery {
-    /// The most hosts of a page.
+    /// The maximum number of hosts in a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
     cursor: Option<HostId>,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// List the organisation's hosts in the order of their names.
+/// List the organisation's hosts, ordered by name.
 #[utoipa::path(get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListQuery),
-    responses((status = 200, description = "A page of hosts; while Redis is away, those in memory", body = Page<HostEntry>)))]
+    responses(
+        (status = 200, description = "A page of hosts; while Redis is unavailable, only hosts in memory", body = Page<HostEntry>)))]
 pub(in super::super) async fn list_hosts(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -161,35 +162,36 @@ pub(in super::super) async fn list_hosts(
     Ok(Json(hosts.list(&scope, query.cursor.as_ref(), limit).await?))
 }
 
-/// Which newest samples are listed, and how.
+/// The page and the format of newest samples.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct LatestQuery {
-    /// The most hosts of a page.
+    /// The maximum number of hosts in a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
     cursor: Option<HostId>,
-    /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; else as `Accept` says.
+    /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
     format: Option<Format>,
-    /// The organisation; it must be the credential's.
+    /// The credential's organisation.
     #[serde(rename = "orgId")]
     #[param(rename = "orgId", required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
-/// Hosts of one scrape; more than one replica keeps in memory by default.
+/// The most hosts of one scrape: the default of `hosts.max_hosts`.
 const MAX_SCRAPED: usize = 10_000;
 
-/// The newest sample of each of the organisation's hosts, in the order of their names.
+/// List the newest sample of each of the organisation's hosts, ordered by name.
 ///
-/// Hosts that were silent for longer than `hosts.current_life` are left out. As Prometheus text, this is a scrape target.
+/// Hosts that have been silent for more than an hour are left out. In the Prometheus format, this is a scrape target.
 #[utoipa::path(get, path = "/hosts/metrics/latest", tag = "hosts", operation_id = "list_latest_host_metrics",
     params(LatestQuery),
-    responses((status = 200, description = "A page of newest samples; forms without a place for it have `Next-Cursor` in a header", content(
+    responses(
+        (status = 200, description = "A page of newest samples; formats other than JSON have the next cursor in the header `Next-Cursor`", content(
             (LatestPage = "application/json"), (String = "text/csv"), (String = "text/plain")))))]
 pub(in super::super) async fn list_latest(
     State(hosts): State<HostService>,
@@ -203,17 +205,18 @@ pub(in super::super) async fn list_latest(
         Format::Prometheus => (None, MAX_SCRAPED),
         _ => (query.cursor.as_ref(), within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?),
     };
-    let page = hosts.latest_of_all(&scope, cursor, limit).await?;
+    let page = hosts.latest_page(&scope, cursor, limit).await?;
     let samples = page.items.iter().map(|latest| (&latest.host, &*latest.metrics));
     Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
 }
 
-/// The form of a window; Prometheus's has no place for past samples.
-fn of_windows(parameter: Option<Format>, headers: &HeaderMap) -> Result<Format, Problem> {
+/// The format of past samples, which the Prometheus format cannot represent.
+fn history_format(parameter: Option<Format>, headers: &HeaderMap) -> Result<Format, Problem> {
     match (parameter, Format::of(parameter, headers)) {
-        (Some(Format::Prometheus), _) => {
-            Err(Problem::query_parameter("format", "`prometheus` is for newest samples: /hosts/metrics/latest"))
-        }
+        (Some(Format::Prometheus), _) => Err(Problem::query_parameter(
+            "format",
+            "must be json, csv or influx here, got prometheus; /hosts/metrics/latest offers prometheus",
+        )),
         (None, Format::Prometheus) => Ok(Format::Json),
         (_, format) => Ok(format),
     }

@@ -1,26 +1,26 @@
-//! The cleanup: one replica at a time packs and rolls up what is over, trims histories, and forgets hosts of which nothing
-//! is kept. Every step may be made twice, and one that failed is made with the next round.
+//! The cleanup: one replica at a time packs and rolls up hours and days that are over, trims histories, and removes hosts
+//! without data from the indexes. Every step may run twice; a step that failed runs again in the next round.
 
 use tokio_util::sync::CancellationToken;
 
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::organisation::Organisation;
-use crate::features::hosts::service::HostService;
-use crate::features::hosts::store::chunk::hour_of;
-use crate::features::hosts::store::keys::HistoryKeys;
-use crate::features::hosts::store::scripts::Cleanup;
+use super::super::error::HostsError;
+use super::super::model::HostId;
+use super::super::service::HostService;
+use super::super::tenancy::Organisation;
+use super::chunk::hour_of;
+use super::keys::HistoryKeys;
+use super::scripts::Cleanup;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
 const NAME: &str = "hosts.cleanup";
 
-/// Hosts between two signs of life of a cleanup.
+/// Hosts between two progress reports of a cleanup.
 const HOSTS: usize = 100;
 
-/// Cleans with the service's start, until it stops.
-pub(in crate::features::hosts) fn plan(hosts: &HostService, tasks: &Tasks) {
-    let (hosts, board) = (hosts.clone(), tasks.clone());
+/// Runs cleanups from the start of the service until it stops.
+pub(in super::super) fn plan(hosts: &HostService, tasks: &Tasks) {
+    let (hosts, reports) = (hosts.clone(), tasks.clone());
     tasks.plan(NAME, move |stop| async move {
         loop {
             tokio::select! {
@@ -28,13 +28,13 @@ pub(in crate::features::hosts) fn plan(hosts: &HostService, tasks: &Tasks) {
                 () = tokio::time::sleep(hosts.config.cleanup_interval.duration()) => {}
             }
             let cleaned = hosts.clean(&stop).await;
-            board.report(NAME, cleaned.map_err(|error| error.to_string()));
+            reports.report(NAME, cleaned.map_err(|error| error.to_string()));
         }
     });
 }
 
 impl HostService {
-    /// One round over all hosts, if it is this replica's turn.
+    /// Cleans up all hosts, if it is this replica's turn.
     async fn clean(&self, stop: &CancellationToken) -> Result<(), HostsError> {
         let key = self.keys.last_cleanup();
         let interval = self.config.cleanup_interval.as_millis();
@@ -50,9 +50,9 @@ impl HostService {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                // One host's trouble is not the others'.
+                // An error of one host must not block the others.
                 if let Err(error) = self.clean_host(id).await {
-                    tracing::warn!(host = id.as_str(), %error, "the history of a host could not be cleaned up");
+                    tracing::warn!(host = id.as_str(), %error, "failed to clean up the history of a host");
                     failure = Some(error);
                 }
             }
@@ -60,17 +60,17 @@ impl HostService {
             if hosts.len() < HOSTS {
                 return failure.map_or(Ok(()), Err);
             }
-            // A sign of life: no other replica starts while this one is at it.
+            // Report progress, so that no other replica starts in the meantime.
             self.redis.call(&Cleanup { key: &key, interval: 1, now: &self.clock.redis_arg() }).await?;
         }
     }
 
     async fn clean_host(&self, id: &HostId) -> Result<(), HostsError> {
         let keys = self.keys.history(id);
-        // Rolled up before it is trimmed.
-        let settled = self.settle_marks(id, &keys).await;
+        // Samples are rolled up before they are trimmed.
+        let settled = self.process_marks(id, &keys).await;
         let oldest = hour_of(self.clock.now().saturating_sub_unsigned(self.config.retention.as_millis()));
-        let oldest_rollup = self.keeping().oldest;
+        let oldest_rollup = self.rollup_retention().oldest;
         for (key, oldest) in [(&keys.chunks, oldest), (&keys.hourly, oldest_rollup), (&keys.daily, oldest_rollup)] {
             let mut trim = redis::cmd("ZREMRANGEBYSCORE");
             trim.arg(key).arg("-inf").arg(format!("({oldest}"));
@@ -80,7 +80,7 @@ impl HostService {
         self.forget_empty(id, &keys).await
     }
 
-    /// Takes a host out of the indexes when nothing is kept of it, neither here nor in Redis.
+    /// Deletes a host that has data neither in memory nor in Redis.
     async fn forget_empty(&self, id: &HostId, keys: &HistoryKeys) -> Result<(), HostsError> {
         let mut exists = redis::cmd("EXISTS");
         exists.arg(&keys.chunks).arg(&keys.hourly).arg(&keys.daily);
@@ -96,11 +96,11 @@ impl HostService {
         Ok(self.forget(id, &owner).await?)
     }
 
-    /// Deletes a host's keys and its places in the indexes.
+    /// Deletes a host's keys and its index entries.
     ///
     /// # Errors
-    /// [`RedisFault`]; a part may be deleted then.
-    pub(in crate::features::hosts) async fn forget(&self, id: &HostId, owner: &Organisation) -> Result<(), RedisFault> {
+    /// [`RedisFault`]; some keys may be deleted already.
+    pub(in super::super) async fn forget(&self, id: &HostId, owner: &Organisation) -> Result<(), RedisFault> {
         let HistoryKeys { chunks, hours, hourly, daily, days } = self.keys.history(id);
         let mut commands = Vec::new();
         for key in [chunks, hours, hourly, daily, days, self.keys.current(id)] {
@@ -116,12 +116,12 @@ impl HostService {
         let mut delist = redis::cmd("SREM");
         delist.arg(self.keys.hosts()).arg(id.as_str());
         commands.push(delist);
-        // The owner goes last: until then a deletion that failed on its way can be asked for again.
-        let mut drop_samples = redis::cmd("DEL");
-        drop_samples.arg(self.keys.owner(id));
+        // The owner is deleted last, so that a deletion that failed halfway can be requested again.
+        let mut delete_owner = redis::cmd("DEL");
+        delete_owner.arg(self.keys.owner(id));
         for answer in self.redis.query_all(&commands, Effect::Write).await? {
             answer?;
         }
-        self.redis.query::<u64>(&drop_samples, Effect::Write).await.map(|_| ())
+        self.redis.query::<u64>(&delete_owner, Effect::Write).await.map(|_| ())
     }
 }

@@ -1,50 +1,48 @@
-//! What Redis keeps of a host: chunks, read by the hour.
+//! Reads the history of a host from Redis: chunks of samples, hour by hour.
 //!
-//! Chunks of one hour may overlap, and a batch that was written twice is there twice, until the hour is packed, which may
-//! be now; so an hour is always fetched as a whole, and of equal samples one is taken. Chunks are unpacked one by one, and
-//! no more of them than are needed.
+//! Until an hour is packed, its chunks may overlap, and a batch that was written twice is stored twice. An hour may be packed
+//! at any time, so it is always fetched as a whole, and duplicates are removed. Chunks are decoded one by one, and only as
+//! many as needed.
 
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
 
+use super::super::error::HostsError;
+use super::super::model::HostId;
+use super::super::sample::{Sample, SampleId};
+use super::chunk::{self, HOUR, Head, hour_of};
+use super::keys::HostKeys;
 use crate::clock::UnixMillis;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::sample::{Sample, SampleId};
-use crate::features::hosts::store::chunk;
-use crate::features::hosts::store::chunk::{HOUR, Head, hour_of};
-use crate::features::hosts::store::keys::HostKeys;
 use crate::redis::{Effect, Key, Redis};
 
-/// Chunks of the first fetch of a page, and of the largest: an open hour of an ordinary host has 120 of them, one that is
-/// packed has one.
+/// The number of chunks in the first fetch of a page, and in the largest one. The current hour of an ordinary host has up to
+/// 120 chunks, a packed hour has one.
 const FIRST_CHUNKS: usize = 16;
 const MOST_CHUNKS: usize = 256;
 
-/// From which end a window is read.
+/// The end of the window from which it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::hosts) enum Order {
+pub(in super::super) enum Order {
     Ascending,
     Descending,
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct History {
+pub(in super::super) struct History {
     redis: Redis,
     keys: HostKeys,
 }
 
 impl History {
-    pub(in crate::features::hosts) fn new(redis: Redis, keys: HostKeys) -> Self {
+    pub(in super::super) fn new(redis: Redis, keys: HostKeys) -> Self {
         Self { redis, keys }
     }
 
-    /// The samples of the window, from its beginning or its end on, until there are at least `limit` of them; sorted
-    /// and distinct.
+    /// At least `limit` samples of the window, or all of them, counted from its start or end; sorted and without duplicates.
     ///
     /// # Errors
-    /// [`HostsError::Redis`], or [`HostsError::Unreadable`] when there is something else than chunks.
-    pub(in crate::features::hosts) async fn read(
+    /// [`HostsError::Redis`], or [`HostsError::Unreadable`] if a stored value is not a chunk.
+    pub(in super::super) async fn read(
         &self,
         host: &HostId,
         window: RangeInclusive<UnixMillis>,
@@ -60,7 +58,7 @@ impl History {
             let is_complete = chunks.len() < most;
             most = MOST_CHUNKS.min(2 * most);
             if let (false, Some(last)) = (is_complete, chunks.last()) {
-                // The last hour may have more chunks than came.
+                // The last hour may have more chunks than were fetched.
                 let hour = hour_of(start(host, last)?);
                 let mut whole = Vec::with_capacity(chunks.len());
                 for chunk in chunks {
@@ -91,7 +89,7 @@ impl History {
         Ok(samples)
     }
 
-    /// The chunks that begin in a window.
+    /// The chunks that start in a window.
     async fn chunks(
         &self,
         key: &Key,
@@ -115,8 +113,8 @@ impl History {
     }
 }
 
-/// Adds samples of chunks until there are `limit` of them behind which, seen from the window's beginning or end, no
-/// further chunk has any; or all of them.
+/// Adds the samples of chunks until at least `limit` samples come before all samples of the remaining chunks, in the given
+/// order; otherwise adds all of them.
 fn unpack(
     host: &HostId,
     chunks: &[Vec<u8>],
@@ -164,8 +162,8 @@ fn unreadable(host: &HostId, cause: chunk::ChunkError) -> HostsError {
     HostsError::Unreadable { id: host.clone(), cause }
 }
 
-/// Sorts samples by timestamp and number, and keeps one of equal ones.
-pub(in crate::features::hosts) fn distinct<T: AsRef<Sample>>(samples: &mut Vec<T>) {
+/// Sorts samples by timestamp and sequence number, and removes duplicates.
+pub(in super::super) fn distinct<T: AsRef<Sample>>(samples: &mut Vec<T>) {
     let id = |sample: &T| -> SampleId { sample.as_ref().id() };
     if !samples.is_sorted_by(|before, after| id(before) < id(after)) {
         samples.sort_by_key(id);

@@ -1,48 +1,52 @@
-//! The keys of host metrics. Those of one host's history share a cluster slot; no script needs more than that.
+//! The Redis keys of host metrics. The keys of one host's history share a cluster slot, as the scripts require.
 
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::organisation::Organisation;
+use super::super::model::HostId;
+use super::super::tenancy::Organisation;
 use crate::redis::{Key, KeySpace, Segment};
 
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct HostKeys {
+pub(in super::super) struct HostKeys {
     space: KeySpace,
 }
 
 /// A host's history.
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct HistoryKeys {
+pub(in super::super) struct HistoryKeys {
     /// Sorted set of chunks, scored by their first timestamp. Trimmed to `hosts.retention` by every write; expires a day
     /// after its newest sample would be trimmed.
     pub chunks: Key,
-    /// Hash: first millisecond of an hour that is not packed, and the number of the chunk that was last written to it;
-    /// `chunks` has the number of the last one of all. Expires with the chunks; packing an hour removes its field.
+    /// Hash from the first millisecond of each unpacked hour to the number of the chunk last written to it. The field
+    /// `chunks` has the number of the last chunk of any hour. Expires with the chunks; packing an hour removes its field.
     pub hours: Key,
-    /// Sorted set of rollups of hours, scored by their first millisecond. Trimmed to `hosts.rollup_retention` whenever one
-    /// is written and by the cleanup; expires a day after its newest would be trimmed.
+    /// Sorted set of hourly rollups, scored by their first millisecond. Trimmed to `hosts.rollup_retention` whenever one
+    /// is written and by the cleanup; expires a day after its newest rollup would be trimmed.
     pub hourly: Key,
-    /// The same, of days.
+    /// Sorted set of daily rollups, with the scores and lifetimes of `hourly`.
     pub daily: Key,
-    /// Hash: first millisecond of a day with hours that were packed since it was rolled up, and the number of the last
-    /// chunk of these. Expires with the rollups; rolling a day up removes its field.
+    /// Hash from the first millisecond of each day with hours packed since its rollup to the number of the last chunk of
+    /// these hours. Expires with the rollups; rolling a day up removes its field.
     pub days: Key,
 }
 
-/// The field of `hours` that numbers chunks.
-pub(in crate::features::hosts) const LAST_CHUNK: &str = "chunks";
+/// How long histories and rollups outlive their retention, milliseconds, so that the newest samples of a silent host do
+/// not expire early.
+pub(in super::super) const EXPIRY_MARGIN: u64 = 24 * 3_600_000;
+
+/// The field of `hours` that counts chunks.
+pub(in super::super) const LAST_CHUNK: &str = "chunks";
 
 impl HostKeys {
-    pub(in crate::features::hosts) fn new(space: &KeySpace) -> Self {
+    pub(in super::super) fn new(space: &KeySpace) -> Self {
         Self { space: space.clone() }
     }
 
-    /// `metrics:current:<host>` - string, JSON: the newest sample and its agent. Expires after `hosts.current_life`.
-    pub(in crate::features::hosts) fn current(&self, host: &HostId) -> Key {
+    /// `metrics:current:<host>` - string, JSON: the newest sample and its agent. Expires an hour after it was written.
+    pub(in super::super) fn current(&self, host: &HostId) -> Key {
         self.space.key(format_args!("metrics:current:{host}"))
     }
 
-    /// `metrics:history:<host>` and its companions.
-    pub(in crate::features::hosts) fn history(&self, host: &HostId) -> HistoryKeys {
+    /// `metrics:history:<host>` and the keys that belong to it.
+    pub(in super::super) fn history(&self, host: &HostId) -> HistoryKeys {
         let chunks = self.space.key(format_args!("metrics:history:{host}"));
         HistoryKeys {
             hours: chunks.sibling("metrics:hours"),
@@ -53,28 +57,28 @@ impl HostKeys {
         }
     }
 
-    /// `metrics:owner:<host>` - string, the organisation. Removed when nothing is kept of the host any more.
-    pub(in crate::features::hosts) fn owner(&self, host: &HostId) -> Key {
+    /// `metrics:owner:<host>` - string, the organisation. Removed with the last data of the host.
+    pub(in super::super) fn owner(&self, host: &HostId) -> Key {
         self.space.key(format_args!("metrics:owner:{host}"))
     }
 
-    /// `metrics:hosts` - set of hosts. A host leaves it with its owner.
-    pub(in crate::features::hosts) fn hosts(&self) -> Key {
+    /// `metrics:hosts` - set of all hosts. A host is removed together with its owner.
+    pub(in super::super) fn hosts(&self) -> Key {
         self.space.key("metrics:hosts")
     }
 
-    /// `metrics:last_cleanup` - string, Unix milliseconds: when a cleanup was last known to be at work. Never expires.
-    pub(in crate::features::hosts) fn last_cleanup(&self) -> Key {
+    /// `metrics:last_cleanup` - string, Unix milliseconds: when a cleanup last reported progress. Never expires.
+    pub(in super::super) fn last_cleanup(&self) -> Key {
         self.space.key("metrics:last_cleanup")
     }
 
-    /// `metrics:index` - the same as a sorted set of equal scores, which is read in the order of names.
-    pub(in crate::features::hosts) fn index(&self) -> Key {
+    /// `metrics:index` - sorted set of all hosts with equal scores, which is read in the order of names.
+    pub(in super::super) fn index(&self) -> Key {
         self.space.key("metrics:index")
     }
 
-    /// `metrics:index:<organisation>` - the hosts of one organisation.
-    pub(in crate::features::hosts) fn index_of(&self, organisation: &Organisation) -> Key {
+    /// `metrics:index:<organisation>` - sorted set of the hosts of one organisation.
+    pub(in super::super) fn index_of(&self, organisation: &Organisation) -> Key {
         self.space.key(format_args!("metrics:index:{}", Segment(organisation.as_str())))
     }
 }

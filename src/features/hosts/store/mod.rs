@@ -1,10 +1,9 @@
-//! How samples and rollups are stored in Redis, packed, and cleaned up.
+//! What Redis stores of a host: keys, scripts, byte formats, and the maintenance of histories and rollups.
 
 pub(super) mod chunk;
 pub(super) mod cleanup;
-pub mod dump;
 pub(super) mod history;
 pub(super) mod keys;
-pub(super) mod packing;
+mod packing;
 pub(super) mod rollup;
 pub(super) mod scripts;

@@ -1,41 +1,39 @@
-//! Hours that are over are packed and rolled up, days rolled up.
+//! Packs the hours that are over, and computes the rollups of hours and days.
 //!
-//! Whatever is written to an hour marks it, and what is packed marks its day; a mark goes with the very step that has dealt
-//! with it, and only if it is still the one that was there before the samples were read. So late samples, replicas that
-//! cross each other and processes that die leave marks and never a rollup that is believed and wrong.
+//! A write marks its hour, and packing an hour marks its day. The script that stores a rollup also removes the mark, but
+//! only if the mark has not changed since the samples were read. Late samples, concurrent replicas and crashed processes
+//! therefore leave a mark behind, never a wrong rollup without one.
 
 use std::collections::BTreeMap;
 
+use super::super::error::HostsError;
+use super::super::model::HostId;
+use super::super::service::HostService;
+use super::chunk::{self, DAY, HOUR, day_of};
+use super::history::Order;
+use super::keys::{EXPIRY_MARGIN, HistoryKeys, LAST_CHUNK};
+use super::rollup::{Collector, Rollup};
+use super::scripts::{Pack, Roll, RollupRetention};
 use crate::clock::UnixMillis;
-use crate::features::hosts::error::HostsError;
-use crate::features::hosts::ingest::writer::AFTERLIFE;
-use crate::features::hosts::model::HostId;
-use crate::features::hosts::service::{HostService, signed};
-use crate::features::hosts::store::chunk;
-use crate::features::hosts::store::chunk::{DAY, HOUR, day_of};
-use crate::features::hosts::store::history::Order;
-use crate::features::hosts::store::keys::{HistoryKeys, LAST_CHUNK};
-use crate::features::hosts::store::rollup::{Collector, Rollup};
-use crate::features::hosts::store::scripts::{Keeping, Pack, Roll};
 use crate::redis::{Effect, Key};
+
+/// How long after its end an hour or a day is processed, milliseconds. Most late samples arrive by then; a later one marks
+/// the hour again and costs a second packing.
+const PACK_AFTER: i64 = 5 * 60 * 1_000;
 
 /// Samples of a packed chunk: an hour of one every 5 s is one chunk, of 20 a second eighteen.
 const PACKED_SAMPLES: usize = 4_096;
 
 impl HostService {
-    /// Deals with every hour and every day of a host that is marked and over.
+    /// Packs and rolls up every hour of a host that is marked and over, and rolls up such days.
     ///
     /// # Errors
-    /// [`HostsError::Redis`], [`HostsError::Unreadable`]; what is not done stays marked.
-    pub(in crate::features::hosts) async fn settle_marks(
-        &self,
-        id: &HostId,
-        keys: &HistoryKeys,
-    ) -> Result<(), HostsError> {
-        let done = self.clock.now() - signed(self.config.pack_after.as_millis());
+    /// [`HostsError::Redis`], [`HostsError::Unreadable`]; an hour or day that fails stays marked.
+    pub(in super::super) async fn process_marks(&self, id: &HostId, keys: &HistoryKeys) -> Result<(), HostsError> {
+        let done = self.clock.now() - PACK_AFTER;
         let mut failure = None;
         for (&hour, &number) in self.marks(&keys.hours).await?.range(..=done - HOUR) {
-            // Chunks of one hour that cannot be read are not the others' trouble.
+            // Unreadable chunks of one hour must not block the other hours.
             failure = self.pack_hour(id, keys, hour, number).await.err().or(failure);
         }
         for (&day, &number) in self.marks(&keys.days).await?.range(..=done - DAY) {
@@ -44,11 +42,11 @@ impl HostService {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The hours or days that are marked, and their marks.
+    /// The marked hours or days, and their marks.
     ///
     /// # Errors
     /// [`HostsError::Redis`].
-    pub(in crate::features::hosts) async fn marks(&self, key: &Key) -> Result<BTreeMap<UnixMillis, u64>, HostsError> {
+    pub(in super::super) async fn marks(&self, key: &Key) -> Result<BTreeMap<UnixMillis, u64>, HostsError> {
         let mut read = redis::cmd("HGETALL");
         read.arg(key);
         let fields: Vec<(String, u64)> = self.redis.query(&read, Effect::Read).await?;
@@ -56,8 +54,8 @@ impl HostService {
         Ok(fields.into_iter().filter(|(field, _)| field != LAST_CHUNK).filter_map(mark).collect())
     }
 
-    /// Puts packed chunks and a rollup in the place of all chunks of an hour; one that is written to meanwhile is left for
-    /// later.
+    /// Replaces all chunks of an hour by packed ones, and stores its rollup; does nothing if the hour is written to in the
+    /// meantime.
     async fn pack_hour(
         &self,
         id: &HostId,
@@ -72,18 +70,18 @@ impl HostService {
             if let Some(first) = part.first() {
                 chunks.push((first.timestamp, chunk::pack(part).map_err(unreadable)?));
             }
-            // A chunk takes a few milliseconds: requests of this thread go in between.
+            // Packing takes a few milliseconds per chunk: let requests on this thread run in between.
             tokio::task::yield_now().await;
         }
         let mut collector = Collector::new();
         collector.add(samples.iter());
         let rollup = collector.finish(hour).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        let keeping = self.keeping();
-        self.redis.call(&Pack { keys, hour, number, rollup: &rollup, keeping, chunks: &chunks }).await?;
+        let retention = self.rollup_retention();
+        self.redis.call(&Pack { keys, hour, number, rollup: &rollup, retention, chunks: &chunks }).await?;
         Ok(())
     }
 
-    /// Rolls a day up; one of which an hour is packed meanwhile is left for later.
+    /// Stores the rollup of a day; does nothing if an hour of the day is packed in the meantime.
     async fn roll_day(&self, id: &HostId, keys: &HistoryKeys, day: UnixMillis, number: u64) -> Result<(), HostsError> {
         let mut collector = Collector::new();
         for hour in 0..DAY / HOUR {
@@ -92,12 +90,15 @@ impl HostService {
             collector.add(samples.iter());
         }
         let rollup = collector.finish(day).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        self.redis.call(&Roll { keys, day, number, rollup: &rollup, keeping: self.keeping() }).await?;
+        self.redis.call(&Roll { keys, day, number, rollup: &rollup, retention: self.rollup_retention() }).await?;
         Ok(())
     }
 
-    pub(in crate::features::hosts) fn keeping(&self) -> Keeping {
+    pub(in super::super) fn rollup_retention(&self) -> RollupRetention {
         let retention = self.config.rollup_retention.as_millis();
-        Keeping { oldest: day_of(self.clock.now().saturating_sub_unsigned(retention)), life: retention + AFTERLIFE }
+        RollupRetention {
+            oldest: day_of(self.clock.now().saturating_sub_unsigned(retention)),
+            ttl_ms: retention + EXPIRY_MARGIN,
+        }
     }
 }

@@ -1,23 +1,23 @@
-//! The scripts of `migrations-lua/hosts/`, as typed calls.
+//! Typed calls of the scripts in `migrations-lua/hosts/`.
 
+use super::super::sample::SampleId;
+use super::super::tenancy::Organisation;
+use super::chunk::{HOUR, day_of};
+use super::keys::HistoryKeys;
 use crate::clock::UnixMillis;
-use crate::features::hosts::organisation::Organisation;
-use crate::features::hosts::sample::SampleId;
-use crate::features::hosts::store::chunk::{HOUR, day_of};
-use crate::features::hosts::store::keys::HistoryKeys;
 use crate::lua;
 use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
 
-/// Makes a host its first reporter's.
+/// Makes an organisation the owner of a host that has none.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Claim<'a> {
+pub(in super::super) struct Claim<'a> {
     pub key: &'a Key,
     pub organisation: &'a Organisation,
 }
 
 impl ScriptCall for Claim<'_> {
     type Raw = String;
-    /// Whom it belongs to.
+    /// The owner.
     type Reply = Organisation;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;
@@ -33,9 +33,9 @@ impl ScriptCall for Claim<'_> {
     }
 }
 
-/// A chunk on its way to Redis.
+/// A chunk to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::features::hosts) struct Piece {
+pub(in super::super) struct EncodedChunk {
     /// The hour's first millisecond.
     pub hour: UnixMillis,
     /// The first sample's timestamp.
@@ -45,14 +45,14 @@ pub(in crate::features::hosts) struct Piece {
 
 /// Adds chunks to a history.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Append<'a> {
+pub(in super::super) struct Append<'a> {
     pub keys: &'a HistoryKeys,
-    /// Chunks that begin before are trimmed.
+    /// Chunks that start before this time are trimmed.
     pub oldest: UnixMillis,
-    /// Milliseconds.
-    pub life: u64,
+    /// Until the key expires.
+    pub ttl_ms: u64,
     /// At least one.
-    pub pieces: &'a [Piece],
+    pub chunks: &'a [EncodedChunk],
 }
 
 impl ScriptCall for Append<'_> {
@@ -64,9 +64,9 @@ impl ScriptCall for Append<'_> {
     const SCRIPT: &'static LuaScript = lua!("hosts/append.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.oldest).arg(self.life);
-        for piece in self.pieces {
-            call.arg(piece.hour).arg(piece.start).arg(piece.bytes.as_slice());
+        call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.oldest).arg(self.ttl_ms);
+        for chunk in self.chunks {
+            call.arg(chunk.hour).arg(chunk.start).arg(chunk.bytes.as_slice());
         }
     }
 
@@ -75,15 +75,15 @@ impl ScriptCall for Append<'_> {
     }
 }
 
-/// Shows a newest sample to every replica.
+/// Publishes the newest sample of a host.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Publish {
+pub(in super::super) struct Publish {
     pub key: Key,
     pub id: SampleId,
     /// JSON.
     pub document: Vec<u8>,
-    /// Milliseconds.
-    pub life: u64,
+    /// Until the key expires.
+    pub ttl_ms: u64,
 }
 
 impl ScriptCall for Publish {
@@ -95,7 +95,7 @@ impl ScriptCall for Publish {
     const SCRIPT: &'static LuaScript = lua!("hosts/publish.lua");
 
     fn bind(&self, call: &mut Binding) {
-        call.key(&self.key).arg(self.id.timestamp).arg(self.id.seq).arg(self.document.as_slice()).arg(self.life);
+        call.key(&self.key).arg(self.id.timestamp).arg(self.id.seq).arg(self.document.as_slice()).arg(self.ttl_ms);
     }
 
     fn decode(_: i64) -> Result<(), BadReply> {
@@ -103,33 +103,33 @@ impl ScriptCall for Publish {
     }
 }
 
-/// What is kept of rollups, and for how long.
+/// How long rollups are kept.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::features::hosts) struct Keeping {
-    /// Rollups before are trimmed.
+pub(in super::super) struct RollupRetention {
+    /// Rollups that start before this time are trimmed.
     pub oldest: UnixMillis,
-    /// Milliseconds.
-    pub life: u64,
+    /// Until the key expires.
+    pub ttl_ms: u64,
 }
 
-/// Puts packed chunks in the place of an hour's, and rolls the hour up.
+/// Replaces the chunks of an hour by packed ones, and stores its rollup.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Pack<'a> {
+pub(in super::super) struct Pack<'a> {
     pub keys: &'a HistoryKeys,
     /// The hour's first millisecond.
     pub hour: UnixMillis,
-    /// What the hash said of the hour when it was read.
+    /// The hour's mark when its samples were read.
     pub number: u64,
-    /// Empty when no sample is left of the hour.
+    /// Empty if the hour has no samples.
     pub rollup: &'a [u8],
-    pub keeping: Keeping,
-    /// First timestamps and bytes.
+    pub retention: RollupRetention,
+    /// The first timestamp of each chunk, and its bytes.
     pub chunks: &'a [(UnixMillis, Vec<u8>)],
 }
 
 impl ScriptCall for Pack<'_> {
     type Raw = i64;
-    /// `false`: somebody wrote to the hour meanwhile.
+    /// `false`: another batch wrote to the hour in the meantime.
     type Reply = bool;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
@@ -140,7 +140,7 @@ impl ScriptCall for Pack<'_> {
         let HistoryKeys { chunks, hours, hourly, days, .. } = self.keys;
         call.key(chunks).key(hours).key(hourly).key(days);
         call.arg(self.hour).arg(self.hour + HOUR).arg(self.number).arg(day_of(self.hour)).arg(self.rollup);
-        call.arg(self.keeping.oldest).arg(self.keeping.life);
+        call.arg(self.retention.oldest).arg(self.retention.ttl_ms);
         for (start, bytes) in self.chunks {
             call.arg(*start).arg(bytes.as_slice());
         }
@@ -151,22 +151,22 @@ impl ScriptCall for Pack<'_> {
     }
 }
 
-/// Rolls a day up.
+/// Stores the rollup of a day.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Roll<'a> {
+pub(in super::super) struct Roll<'a> {
     pub keys: &'a HistoryKeys,
     /// The day's first millisecond.
     pub day: UnixMillis,
-    /// What the hash said of the day when it was read.
+    /// The day's mark when its samples were read.
     pub number: u64,
-    /// Empty when no sample is left of the day.
+    /// Empty if the day has no samples.
     pub rollup: &'a [u8],
-    pub keeping: Keeping,
+    pub retention: RollupRetention,
 }
 
 impl ScriptCall for Roll<'_> {
     type Raw = i64;
-    /// `false`: an hour of the day was packed meanwhile.
+    /// `false`: an hour of the day was packed in the meantime.
     type Reply = bool;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
@@ -175,7 +175,7 @@ impl ScriptCall for Roll<'_> {
 
     fn bind(&self, call: &mut Binding) {
         call.key(&self.keys.daily).key(&self.keys.days).arg(self.day).arg(self.number).arg(self.rollup);
-        call.arg(self.keeping.oldest).arg(self.keeping.life);
+        call.arg(self.retention.oldest).arg(self.retention.ttl_ms);
     }
 
     fn decode(raw: i64) -> Result<bool, BadReply> {
@@ -183,9 +183,9 @@ impl ScriptCall for Roll<'_> {
     }
 }
 
-/// Takes the turn to clean up.
+/// Takes the turn to clean up, or reports progress of the cleanup.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Cleanup<'a> {
+pub(in super::super) struct Cleanup<'a> {
     pub key: &'a Key,
     /// Milliseconds.
     pub interval: u64,
@@ -194,7 +194,7 @@ pub(in crate::features::hosts) struct Cleanup<'a> {
 
 impl ScriptCall for Cleanup<'_> {
     type Raw = i64;
-    /// `false`: another replica is at it, or was lately.
+    /// `false`: another replica is cleaning up, or did so within the interval.
     type Reply = bool;
     const KEYS: usize = 1;
     const EFFECT: Effect = Effect::Write;

@@ -1,4 +1,4 @@
-//! The files of the spool.
+//! The segment files of the spool.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -6,24 +6,24 @@ use std::path::PathBuf;
 
 const SUFFIX: &str = "segment";
 
-/// A directory of segments, of which the newest is open.
+/// A directory of segments; the newest is open for writing.
 #[derive(Debug)]
-pub(in crate::features::hosts::ingest::spool) struct Log {
+pub(super) struct Log {
     directory: PathBuf,
-    /// Held while the process lives: two writers would take each other's segments away.
+    /// Held for the lifetime of the process: two writers would delete each other's segments.
     _lock: File,
     open: File,
-    /// The open segment's number; numbers only rise.
+    /// The number of the open segment; numbers only increase.
     number: u64,
     is_empty: bool,
 }
 
 impl Log {
-    /// Opens the directory, makes it where it is missing, and begins a segment; also answers how many bytes there were.
+    /// Opens the directory, creating it if needed, and starts a segment. Also returns the size of the existing segments.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process uses it.
-    pub(in crate::features::hosts::ingest::spool) fn open(directory: PathBuf) -> io::Result<(Self, u64)> {
+    /// The directory cannot be used, or another process uses it.
+    pub(super) fn open(directory: PathBuf) -> io::Result<(Self, u64)> {
         fs::create_dir_all(&directory)?;
         let lock = File::create(directory.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -40,17 +40,17 @@ impl Log {
         Ok((Self { directory, _lock: lock, open, number, is_empty: true }, size))
     }
 
-    pub(in crate::features::hosts::ingest::spool) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, record: &[u8]) -> io::Result<()> {
         self.is_empty = false;
         self.open.write_all(record)
     }
 
-    pub(in crate::features::hosts::ingest::spool) fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         self.open.sync_data()
     }
 
-    /// Closes the segment, unless it is empty, and answers every closed one, oldest first.
-    pub(in crate::features::hosts::ingest::spool) fn close(&mut self) -> io::Result<Vec<PathBuf>> {
+    /// Closes the segment, unless it is empty, and returns all closed ones, oldest first.
+    pub(super) fn close(&mut self) -> io::Result<Vec<PathBuf>> {
         if !self.is_empty {
             self.open.sync_data()?;
             self.number += 1;
@@ -65,12 +65,12 @@ impl Log {
 fn begin(directory: &PathBuf, number: u64) -> io::Result<File> {
     let file =
         OpenOptions::new().append(true).create_new(true).open(directory.join(format!("{number:020}.{SUFFIX}")))?;
-    // A file is there after a crash only once its directory is synced.
+    // A new file survives a crash only once its directory is synced.
     File::open(directory)?.sync_all()?;
     Ok(file)
 }
 
-/// Every segment by its number.
+/// All segments with their numbers, sorted.
 fn segments(directory: &PathBuf) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -1,28 +1,27 @@
-//! One record: samples of a host that came together.
+//! One record of the spool: samples of a host that arrived together.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::features::hosts::model::HostId;
-use crate::features::hosts::organisation::Organisation;
 use crate::features::hosts::sample::Sample;
-use crate::features::hosts::store::chunk;
-use crate::features::hosts::store::chunk::ChunkError;
+use crate::features::hosts::store::chunk::{self, ChunkError};
+use crate::features::hosts::tenancy::Organisation;
 
 /// Bytes before a record's content: its length and its checksum.
 const HEAD: usize = 12;
 
-/// Samples of one host, and whom it belongs to.
+/// Samples of a host and the host's owner, to be written.
 #[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct Record<'a> {
+pub(in crate::features::hosts) struct SpoolRecord<'a> {
     pub host: &'a HostId,
     pub owner: &'a Organisation,
     pub samples: &'a [Sample],
 }
 
-impl Record<'_> {
+impl SpoolRecord<'_> {
     /// # Errors
-    /// [`ChunkError::Count`] when there are no samples, or more than fit.
-    pub(in crate::features::hosts::ingest::spool) fn encode(&self) -> Result<Vec<u8>, ChunkError> {
+    /// [`ChunkError::Count`] if there are no samples, or too many.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, ChunkError> {
         let mut content = Vec::with_capacity(64 + 160 * self.samples.len());
         for text in [self.host.as_str(), self.owner.as_str()] {
             let length = u16::try_from(text.len()).map_err(|_| ChunkError::Count(text.len()))?;
@@ -39,19 +38,28 @@ impl Record<'_> {
     }
 }
 
-/// The content of the first record and the bytes behind it; `None` where no intact record begins.
-pub(in crate::features::hosts::ingest::spool) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The content of the first record and the bytes after it; `None` if no intact record starts here.
+pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<8>()?;
     let (content, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     (xxh3_64(content) == u64::from_be_bytes(*sum)).then_some((content, rest))
 }
 
-/// What a content says; `None` when it is none of ours.
-pub(in crate::features::hosts) fn decode(content: &[u8]) -> Option<(HostId, Organisation, Vec<Sample>)> {
+/// A record that was read from disk.
+#[derive(Debug, PartialEq)]
+pub(in crate::features::hosts) struct OwnedRecord {
+    pub host: HostId,
+    pub owner: Organisation,
+    pub samples: Vec<Sample>,
+}
+
+/// The record with this content; `None` if the format is unknown.
+pub(in crate::features::hosts) fn decode(content: &[u8]) -> Option<OwnedRecord> {
     let (host, rest) = text(content)?;
     let (owner, chunk) = text(rest)?;
-    Some((HostId::new(host).ok()?, Organisation::new(owner), chunk::decode(chunk).ok()?))
+    let (host, owner) = (HostId::new(host).ok()?, Organisation::new(owner));
+    Some(OwnedRecord { host, owner, samples: chunk::decode(chunk).ok()? })
 }
 
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
@@ -65,14 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_survives_and_a_torn_or_damaged_one_is_told() {
+    fn a_record_round_trips_and_a_truncated_or_damaged_one_is_rejected() {
         let (host, owner) = (HostId::new("web-1").expect("a name"), Organisation::new("o"));
         let samples =
             [Sample { timestamp: 9, seq: 2, ..Sample::default() }, Sample { timestamp: 3, ..Sample::default() }];
-        let one = Record { host: &host, owner: &owner, samples: &samples }.encode().expect("a record");
+        let one = SpoolRecord { host: &host, owner: &owner, samples: &samples }.encode().expect("a record");
         let two = [one.clone(), one.clone()].concat();
         let (content, rest) = split(&two).expect("a record");
-        assert_eq!(decode(content), Some((host, owner, samples.to_vec())));
+        assert_eq!(decode(content), Some(OwnedRecord { host, owner, samples: samples.to_vec() }));
         assert_eq!(rest, one);
         for cut in 0..one.len() {
             assert!(split(one.get(..cut).expect("shorter")).is_none(), "{cut}");

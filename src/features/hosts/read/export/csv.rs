@@ -1,13 +1,11 @@
-//! A line for each sample below a header of field names; nothing in it needs quotes.
+//! CSV: a header of field names and a line for each sample. No value needs quotes.
 
+use super::number;
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::model::HostId;
-use crate::features::hosts::read::export::number;
 use crate::features::hosts::sample::Sample;
 
-pub(in crate::features::hosts::read::export) fn text<'a>(
-    samples: impl Iterator<Item = (&'a HostId, &'a Sample)>,
-) -> String {
+pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>) -> String {
     let mut out = "host,timestamp,seq".to_owned();
     for field in FIELDS {
         out.extend([",", field.name]);

@@ -1,16 +1,14 @@
-//! Influx line protocol: measurement `host_metrics`, tag `host`, a field for each number, nanoseconds.
+//! InfluxDB line protocol: measurement `host_metrics`, tag `host`, a field for each number, times in nanoseconds.
 //!
-//! Points of one series and time replace each other there, so a number other than 0 is a tag. Host names have no
-//! character that the protocol would want escaped.
+//! InfluxDB keeps only one point for each series and time, so a `seq` other than 0 is a tag. Host names have no characters
+//! that need escaping.
 
+use super::number;
 use crate::features::hosts::fields::{FIELDS, Kind};
 use crate::features::hosts::model::HostId;
-use crate::features::hosts::read::export::number;
 use crate::features::hosts::sample::Sample;
 
-pub(in crate::features::hosts::read::export) fn text<'a>(
-    samples: impl Iterator<Item = (&'a HostId, &'a Sample)>,
-) -> String {
+pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>) -> String {
     let mut out = String::new();
     let mut integer = itoa::Buffer::new();
     for (host, sample) in samples {

@@ -1,4 +1,4 @@
-//! Samples in the forms of other tools.
+//! Samples in the formats of other tools.
 
 mod csv;
 mod influx;
@@ -14,25 +14,25 @@ use crate::features::hosts::model::HostId;
 use crate::features::hosts::sample::Sample;
 use crate::http::extract::Json;
 
-/// How an answer is written.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HostExportFormat)]
-pub(in crate::features::hosts) enum Format {
+pub(in super::super) enum Format {
     Json,
     Csv,
-    /// Text exposition, 0.0.4: newest samples only.
+    /// Text exposition format 0.0.4, for newest samples only.
     Prometheus,
     /// Line protocol, nanoseconds.
     Influx,
 }
 
-/// Where the page's successor begins, for forms that have no place for it.
+/// The cursor of the next page, for formats that cannot contain it.
 static NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 
 impl Format {
-    /// The form that is asked for: the parameter's, else the first of `Accept` that is known, else JSON.
-    pub(in crate::features::hosts) fn of(parameter: Option<Self>, headers: &HeaderMap) -> Self {
+    /// The requested format: the parameter, else the first known type in `Accept`, else JSON.
+    pub(in super::super) fn of(parameter: Option<Self>, headers: &HeaderMap) -> Self {
         let accepted = || {
             let ranges = headers.get(header::ACCEPT)?.to_str().ok()?.split(',');
             ranges.map(|range| range.split(';').next().unwrap_or_default().trim()).find_map(|media| match media {
@@ -45,8 +45,8 @@ impl Format {
         parameter.or_else(accepted).unwrap_or(Self::Json)
     }
 
-    /// Writes samples in this form; `json` is the answer of the form that is none of these.
-    pub(in crate::features::hosts) fn answer<'a>(
+    /// Writes samples in this format; `json` is the response for the JSON format.
+    pub(in super::super) fn answer<'a>(
         self,
         samples: impl Iterator<Item = (&'a HostId, &'a Sample)>,
         next_cursor: Option<&str>,
@@ -66,7 +66,7 @@ impl Format {
     }
 }
 
-/// A field's number as the shortest text that reads back the same.
+/// Appends a field's number as the shortest text that parses to the same number.
 fn number(out: &mut String, field: &Field, sample: &Sample) {
     let bits = (field.bits)(sample);
     match field.kind {

@@ -1,10 +1,10 @@
-//! Prometheus's text exposition of newest samples: a scrape target.
+//! Newest samples in the Prometheus text exposition format, as a scrape target.
 //!
-//! Lines carry no time of their own: Prometheus would not take late ones, so the age of a sample is a metric.
+//! Lines have no timestamps, because Prometheus rejects old ones; the time of the newest sample is a metric of its own.
 
+use super::number;
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::model::HostId;
-use crate::features::hosts::read::export::number;
 use crate::features::hosts::sample::Sample;
 
 /// Name, kind and help of each field, in the order of [`FIELDS`].
@@ -28,9 +28,7 @@ const METRICS: &[(&str, &str, &str)] = &[
     ("host_network_transmit_packets_total", "counter", "Packets sent."),
 ];
 
-pub(in crate::features::hosts::read::export) fn text<'a>(
-    samples: impl Iterator<Item = (&'a HostId, &'a Sample)>,
-) -> String {
+pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>) -> String {
     let samples: Vec<(&HostId, &Sample)> = samples.collect();
     let mut out = String::new();
     for (field, (name, kind, help)) in FIELDS.iter().zip(METRICS) {

@@ -1,8 +1,8 @@
-//! The bytes of a history: chunks of samples, plain as they are written, or packed once their hour is over.
+//! The binary format of a history: chunks of samples, plain when they are written, packed once their hour is over.
 //!
-//! A chunk holds samples of one hour (UTC), so that everything about an hour is found among the scores of that hour. Its
-//! first byte is its version; in both versions the number of samples (32 bits), then the first and the last timestamp
-//! (64 bits each, signed) follow, all big-endian. Values come back bit for bit. In figures: docs/hosts.md.
+//! A chunk has samples of one hour (UTC), so that all chunks of an hour are among the scores of that hour. The first byte is
+//! the version; in both versions the number of samples (32 bits) and the first and last timestamp (64 bits each, signed)
+//! follow, all big-endian. Decoding restores every bit. See also docs/hosts.md.
 
 mod packed;
 mod plain;
@@ -10,46 +10,46 @@ mod plain;
 use crate::clock::UnixMillis;
 use crate::features::hosts::sample::Sample;
 
-pub(in crate::features::hosts) use crate::features::hosts::store::chunk::packed::pack;
-pub(in crate::features::hosts) use crate::features::hosts::store::chunk::plain::encode;
+pub(in super::super) use packed::pack;
+pub(in super::super) use plain::encode;
 
-/// Milliseconds of an hour, the longest that a chunk may span.
-pub(in crate::features::hosts) const HOUR: i64 = 3_600_000;
+/// Milliseconds of an hour, the longest span of a chunk.
+pub(in super::super) const HOUR: i64 = 3_600_000;
 
 /// Milliseconds of a day (UTC).
-pub(in crate::features::hosts) const DAY: i64 = 24 * HOUR;
+pub(in super::super) const DAY: i64 = 24 * HOUR;
 
 /// The first millisecond of the hour.
-pub(in crate::features::hosts) const fn hour_of(timestamp: UnixMillis) -> UnixMillis {
+pub(in super::super) const fn hour_of(timestamp: UnixMillis) -> UnixMillis {
     timestamp - timestamp.rem_euclid(HOUR)
 }
 
 /// The first millisecond of the day.
-pub(in crate::features::hosts) const fn day_of(timestamp: UnixMillis) -> UnixMillis {
+pub(in super::super) const fn day_of(timestamp: UnixMillis) -> UnixMillis {
     timestamp - timestamp.rem_euclid(DAY)
 }
 
-/// More samples than any chunk of ours has: a damaged count must not ask for memory.
+/// More samples than any chunk has. The limit keeps a damaged count from allocating memory.
 const MAX_SAMPLES: usize = 1 << 16;
 
-/// Bytes that are no chunk of ours.
+/// Why bytes are not a valid chunk.
 #[derive(Debug, thiserror::Error)]
 pub enum ChunkError {
-    #[error("a chunk of version {0:?}, which this service does not read")]
-    Version(Option<u8>),
-    #[error("a chunk that ends early")]
+    #[error("the chunk has the unknown version {0}")]
+    Version(u8),
+    #[error("the chunk ends early")]
     Short,
-    #[error("a chunk that says it has {0} samples")]
+    #[error("the chunk has an invalid number of samples, {0}")]
     Count(usize),
-    #[error("a column of an unknown form {0}")]
+    #[error("a column has the unknown form {0}")]
     Form(u8),
-    #[error("a packed column that cannot be unpacked")]
+    #[error("a packed column cannot be decoded")]
     Codec(#[from] pco::errors::PcoError),
 }
 
-/// What stands before a chunk's samples.
+/// The header of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::hosts) struct Head {
+pub(in super::super) struct Head {
     version: u8,
     pub count: usize,
     pub first: UnixMillis,
@@ -65,11 +65,11 @@ impl Head {
         Ok(())
     }
 
-    /// The head and the bytes behind it.
+    /// The header and the bytes after it.
     fn split(chunk: &[u8]) -> Result<(Self, &[u8]), ChunkError> {
-        let (&version, rest) = chunk.split_first().ok_or(ChunkError::Version(None))?;
+        let (&version, rest) = chunk.split_first().ok_or(ChunkError::Short)?;
         if ![plain::VERSION, packed::VERSION].contains(&version) {
-            return Err(ChunkError::Version(Some(version)));
+            return Err(ChunkError::Version(version));
         }
         let (count, rest) = split::<4>(rest)?;
         let (first, rest) = split::<8>(rest)?;
@@ -83,38 +83,38 @@ impl Head {
     }
 
     /// # Errors
-    /// [`ChunkError`] when the bytes are no chunk.
-    pub(in crate::features::hosts) fn read(chunk: &[u8]) -> Result<Self, ChunkError> {
+    /// [`ChunkError`] if the bytes are not a chunk.
+    pub(in super::super) fn read(chunk: &[u8]) -> Result<Self, ChunkError> {
         Self::split(chunk).map(|(head, _)| head)
     }
 }
 
-/// The chunk's samples in the order in which they are kept: ascending by timestamp and number.
+/// The samples of a chunk, ascending by timestamp and sequence number.
 ///
 /// # Errors
-/// [`ChunkError`] when the bytes are no chunk.
-pub(in crate::features::hosts) fn decode(chunk: &[u8]) -> Result<Vec<Sample>, ChunkError> {
+/// [`ChunkError`] if the bytes are not a chunk.
+pub(in super::super) fn decode(chunk: &[u8]) -> Result<Vec<Sample>, ChunkError> {
     decode_first(chunk).map(|(samples, _)| samples)
 }
 
-/// The samples of the chunk that stands first, and the bytes behind it.
+/// The samples of the first chunk, and the bytes after it.
 ///
 /// # Errors
-/// As [`decode`].
-pub(in crate::features::hosts) fn decode_first(chunks: &[u8]) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
+/// [`ChunkError`] if the bytes do not start with a chunk.
+pub(in super::super) fn decode_first(chunks: &[u8]) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let (head, rest) = Head::split(chunks)?;
     if head.version == plain::VERSION { plain::read(rest, head.count) } else { packed::read(rest, head.count) }
 }
 
-/// The next `N` bytes, and those behind them.
+/// The next `N` bytes, and the rest.
 ///
 /// # Errors
 /// [`ChunkError::Short`].
-pub(in crate::features::hosts) fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
+pub(in super::super) fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
     bytes.split_first_chunk().map(|(head, rest)| (*head, rest)).ok_or(ChunkError::Short)
 }
 
-/// The head of a chunk with these samples.
+/// The header of a chunk with these samples.
 fn head_of(version: u8, samples: &[Sample]) -> Result<Head, ChunkError> {
     match samples {
         [first, .., last] => Ok(Head { version, count: samples.len(), first: first.timestamp, last: last.timestamp }),
@@ -132,7 +132,7 @@ mod tests {
 
     fn space(total: u64) -> impl Strategy<Value = Space> {
         (0..=total, any::<bool>(), any::<f64>()).prop_map(move |(used, derived, odd)| {
-            #[expect(clippy::cast_precision_loss, reason = "as an agent reckons")]
+            #[expect(clippy::cast_precision_loss, reason = "agents compute percentages like this")]
             let percent = 100.0 * used as f64 / total as f64;
             let (free, usage_percent) = if derived { (total - used, percent) } else { (used / 2, odd) };
             Space { total, used, free, usage_percent }
@@ -177,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_are_told_or_give_other_samples_but_nothing_worse(
+        fn damaged_bytes_never_panic_and_truncated_ones_are_rejected(
             samples in proptest::collection::vec(sample(), 1..50),
             is_packed in any::<bool>(),
             at in any::<proptest::sample::Index>(),
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A month of an ordinary machine: numbers drift, percentages are reckoned, counters grow unevenly.
+    /// An hour of an ordinary machine: numbers drift, percentages are derived, counters grow unevenly.
     fn an_hour() -> Vec<Sample> {
         let mut state = 42_u64;
         let mut random = move |below: u64| {

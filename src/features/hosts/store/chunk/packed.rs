@@ -1,34 +1,34 @@
-//! Packed chunks: by column, about a tenth of the plain form.
+//! Packed chunks: stored by column, about a tenth of the plain size.
 //!
-//! Behind the head stand the columns: timestamps, numbers, then every field in the order of [`FIELDS`]. A column is one
-//! byte for its form, its length (32 bits, big-endian), and its numbers as pco packs them (Loncaric, "Pcodec: Better
+//! The header is followed by the columns: timestamps, sequence numbers, then every field in the order of [`FIELDS`]. A column is one
+//! byte for its form, its length (32 bits, big-endian), and its numbers compressed by pco (Loncaric, "Pcodec: Better
 //! Compression for Numerical Sequences", 2025).
 //!
-//! Free space and percentages follow from the total and what is used. Such a column is kept as the difference from what
-//! follows, where that is shorter: 0 for agents that reckon the same way, and exact for all others.
+//! Free space and percentages can be derived from the total and the used space. Such a column stores the differences from
+//! the derived values if that is shorter: they are 0 for agents that compute them in the same way, and exact otherwise.
 
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, FULL_BATCH_N};
 
+use super::{ChunkError, MAX_SAMPLES, head_of, split};
 use crate::features::hosts::fields::{FIELDS, Field, Kind};
 use crate::features::hosts::sample::{Sample, Space};
-use crate::features::hosts::store::chunk::{ChunkError, MAX_SAMPLES, head_of, split};
 
-pub(in crate::features::hosts::store::chunk) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 2;
 
 /// Higher levels take twice the time and save 2 % at most.
 const LEVEL: usize = 4;
 
-/// The column's numbers as they are.
+/// The column has the numbers themselves.
 const AS_IT_IS: u8 = 0;
-/// Their bits' differences from what follows of the fields before.
+/// The column has the differences of the numbers' bits from values derived from earlier fields.
 const FROM_OTHERS: u8 = 1;
 
-/// The chunk of these samples, which are ascending and of one hour.
+/// The packed chunk of these samples, which must be ascending and of one hour.
 ///
 /// # Errors
-/// [`ChunkError`] when there are none or too many, or the codec fails.
+/// [`ChunkError`] if there are none or too many, or compression fails.
 pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, ChunkError> {
     if samples.len() > MAX_SAMPLES {
         return Err(ChunkError::Count(samples.len()));
@@ -65,10 +65,7 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
     Ok(out)
 }
 
-pub(in crate::features::hosts::store::chunk) fn read(
-    rest: &[u8],
-    count: usize,
-) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
+pub(super) fn read(rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let (timestamps, rest) = absolute_column(rest)?;
     let (numbers, mut rest) = absolute_column(rest)?;
     let mut samples: Vec<Sample> = decompress::<i64>(timestamps, count)?
@@ -102,7 +99,7 @@ fn set_all(samples: &mut [Sample], field: &Field, bits: impl Iterator<Item = u64
     }
 }
 
-/// What a field's bits are if they follow from fields before it.
+/// The function that derives a field's bits from earlier fields, if there is one.
 fn expectation(field: &Field) -> Option<fn(&Sample) -> u64> {
     match field.name {
         "memory.free" => Some(|sample| sample.memory.total.wrapping_sub(sample.memory.used)),
@@ -113,7 +110,7 @@ fn expectation(field: &Field) -> Option<fn(&Sample) -> u64> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "an expectation: what it misses is kept beside it")]
+#[expect(clippy::cast_precision_loss, reason = "the chunk stores the difference from this value")]
 fn percent(space: &Space) -> u64 {
     if space.total == 0 {
         return 0; // Not 0 / 0, whose sign differs between processors.
@@ -139,7 +136,7 @@ fn column(rest: &[u8]) -> Result<(Column<'_>, &[u8]), ChunkError> {
     Ok(((form, bytes), rest))
 }
 
-/// A column that may only stand as it is.
+/// A column that must have the numbers themselves.
 fn absolute_column(rest: &[u8]) -> Result<(&[u8], &[u8]), ChunkError> {
     match column(rest)? {
         ((AS_IT_IS, bytes), rest) => Ok((bytes, rest)),

@@ -1,17 +1,17 @@
-//! Plain chunks: a record of 152 bytes for each sample, written as they come.
+//! Plain chunks: a record of 152 bytes for each sample.
 //!
-//! A record is the timestamp, the number, then every field in the order of [`FIELDS`], 64 bits each, big-endian.
+//! A record is the timestamp, the sequence number, then every field in the order of [`FIELDS`], 64 bits each, big-endian.
 
+use super::{ChunkError, MAX_SAMPLES, head_of, split};
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::sample::Sample;
-use crate::features::hosts::store::chunk::{ChunkError, MAX_SAMPLES, head_of, split};
 
-pub(in crate::features::hosts::store::chunk) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-/// The chunk of these samples, which are ascending and of one hour.
+/// The plain chunk of these samples, which must be ascending and of one hour.
 ///
 /// # Errors
-/// [`ChunkError::Count`] when there are none or too many.
+/// [`ChunkError::Count`] if there are none or too many.
 pub(in crate::features::hosts) fn encode(samples: &[Sample]) -> Result<Vec<u8>, ChunkError> {
     if samples.len() > MAX_SAMPLES {
         return Err(ChunkError::Count(samples.len()));
@@ -28,10 +28,7 @@ pub(in crate::features::hosts) fn encode(samples: &[Sample]) -> Result<Vec<u8>, 
     Ok(out)
 }
 
-pub(in crate::features::hosts::store::chunk) fn read(
-    mut rest: &[u8],
-    count: usize,
-) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
+pub(super) fn read(mut rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let mut samples = Vec::with_capacity(count.min(rest.len()));
     let mut next = || -> Result<u64, ChunkError> {
         let (number, tail) = split::<8>(rest)?;

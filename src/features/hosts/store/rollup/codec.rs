@@ -1,12 +1,12 @@
-//! The bytes of a rollup: as small as they get without a codec, since a year of hours is read as fast as it is small.
+//! The binary format of a rollup. It is compact, so that reading a year of hours is fast.
 //!
 //! Version (1 byte), number of samples (32 bits), first millisecond (64 bits, signed), then for each field five numbers, or
-//! one where all five are the same, which a mask tells (32 bits, lowest first). Big-endian, IEEE 754; in figures:
-//! docs/hosts.md.
+//! a single one if all five are equal. A mask of 32 bits before the fields, lowest bit first, marks those with one number.
+//! Numbers are big-endian, IEEE 754. See also docs/hosts.md.
 
+use super::{Rollup, Summary};
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::store::chunk::{ChunkError, split};
-use crate::features::hosts::store::rollup::{Rollup, Summary};
 
 const VERSION: u8 = 1;
 
@@ -30,11 +30,11 @@ impl Rollup {
     }
 
     /// # Errors
-    /// [`ChunkError`] when the bytes are no rollup of ours.
+    /// [`ChunkError`] if the bytes are not a rollup.
     pub(in crate::features::hosts) fn decode(bytes: &[u8]) -> Result<Self, ChunkError> {
-        let (version, rest) = split::<1>(bytes)?;
-        if version != [VERSION] {
-            return Err(ChunkError::Version(version.first().copied()));
+        let ([version], rest) = split::<1>(bytes)?;
+        if version != VERSION {
+            return Err(ChunkError::Version(version));
         }
         let (count, rest) = split::<4>(rest)?;
         let (start, rest) = split::<8>(rest)?;
@@ -58,7 +58,7 @@ impl Rollup {
     }
 }
 
-/// Whether all values are the same, bit for bit.
+/// Whether all values are equal, bit for bit.
 fn is_steady(field: &Summary) -> bool {
     field.min.to_bits() == field.max.to_bits()
 }
@@ -67,9 +67,9 @@ fn is_steady(field: &Summary) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Collector;
     use super::*;
     use crate::features::hosts::sample::{Cpu, Sample};
-    use crate::features::hosts::store::rollup::Collector;
 
     proptest! {
         #[test]

@@ -1,7 +1,7 @@
-//! Rollups: what is said of all samples of an hour or of a day, field by field.
+//! Rollups: statistics over all samples of an hour or a day, for each field.
 //!
-//! They are reckoned from the samples themselves, also those of days, so that percentiles are exact. A percentile between
-//! two ranks is interpolated linearly.
+//! Even daily rollups are computed from the samples themselves, so that percentiles are exact. A percentile between two
+//! ranks is interpolated linearly.
 //!
 //! Source: R. J. Hyndman, Y. Fan, "Sample Quantiles in Statistical Packages", The American Statistician 50 (1996),
 //! definition 7.
@@ -15,10 +15,10 @@ use crate::clock::UnixMillis;
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::sample::Sample;
 
-/// What is said of one field's values.
+/// Statistics of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = HostFieldSummary)]
-pub(in crate::features::hosts) struct Summary {
+pub(in super::super) struct Summary {
     #[schema(example = 37.5)]
     pub avg: f64,
     #[schema(example = 12.25)]
@@ -31,38 +31,38 @@ pub(in crate::features::hosts) struct Summary {
     pub p99: f64,
 }
 
-/// The samples of one hour or one day.
+/// Statistics of one hour or one day.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::features::hosts) struct Rollup {
+pub(in super::super) struct Rollup {
     /// The first millisecond of the hour or the day.
     pub start: UnixMillis,
-    /// How many samples there are.
+    /// The number of samples.
     pub count: u32,
     /// In the order of [`FIELDS`].
     fields: Vec<Summary>,
 }
 
 impl Rollup {
-    /// What is said of a field; `at` is its place in [`FIELDS`].
-    pub(in crate::features::hosts) fn field(&self, at: usize) -> Option<&Summary> {
+    /// The statistics of a field; `at` is its index in [`FIELDS`].
+    pub(in super::super) fn field(&self, at: usize) -> Option<&Summary> {
         self.fields.get(at)
     }
 }
 
 /// Collects the values of an hour or of a day, field by field: 8 bytes each.
 #[derive(Debug)]
-pub(in crate::features::hosts) struct Collector {
+pub(in super::super) struct Collector {
     count: u32,
     columns: Vec<Vec<f64>>,
 }
 
 impl Collector {
-    pub(in crate::features::hosts) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self { count: 0, columns: vec![Vec::new(); FIELDS.len()] }
     }
 
-    /// Takes further samples, which are distinct.
-    pub(in crate::features::hosts) fn add<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>) {
+    /// Adds samples, which must not contain duplicates.
+    pub(in super::super) fn add<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>) {
         for sample in samples {
             self.count += 1;
             for (field, column) in FIELDS.iter().zip(&mut self.columns) {
@@ -71,31 +71,31 @@ impl Collector {
         }
     }
 
-    /// What is said of them; `None` when there are none.
-    pub(in crate::features::hosts) async fn finish(self, start: UnixMillis) -> Option<Rollup> {
+    /// The rollup of the samples; `None` if there are none.
+    pub(in super::super) async fn finish(self, start: UnixMillis) -> Option<Rollup> {
         let mut fields = Vec::with_capacity(FIELDS.len());
         for mut column in self.columns {
             fields.push(summary(&mut column)?);
-            // A day of a fast host takes milliseconds for each field: requests of this thread go in between.
+            // A day of frequent samples takes milliseconds for each field: let requests on this thread run in between.
             tokio::task::yield_now().await;
         }
         Some(Rollup { start, count: self.count, fields })
     }
 }
 
-/// What is said of values, which change their order.
+/// The statistics of these values; reorders them.
 fn summary(values: &mut [f64]) -> Option<Summary> {
     let min = values.iter().copied().min_by(f64::total_cmp)?;
     let max = values.iter().copied().max_by(f64::total_cmp)?;
     #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53")]
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    // The last digits of a sum may be off: a mean never lies outside.
+    // A sum has rounding errors, but a mean must be between minimum and maximum.
     let avg = mean.clamp(min, max);
     Some(Summary { avg, min, max, p95: percentile(95, values)?, p99: percentile(99, values)? })
 }
 
 fn percentile(percent: usize, values: &mut [f64]) -> Option<f64> {
-    // Whole numbers, so that a rank that exists is met exactly.
+    // Integers, so that an existing rank is hit exactly.
     let rank = values.len().checked_sub(1)? * percent;
     let (at, beyond) = (rank / 100, rank % 100);
     let (_, low, above) = values.select_nth_unstable_by(at, f64::total_cmp);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_definition_7() {
-        // As numpy.percentile says.
+        // The results of numpy.percentile.
         let mut values: Vec<f64> = (1..=10).rev().map(f64::from).collect();
         let found = summary(&mut values).expect("values");
         let near = |a: f64, b: f64| (a - b).abs() < 1e-12;

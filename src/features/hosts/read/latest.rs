@@ -1,4 +1,4 @@
-//! NewestSample samples in Redis: how replicas see each other's before the next batch, and what lists are made of.
+//! Newest samples in Redis: each replica publishes those of its hosts, so that the others see them before the next batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,55 +6,50 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::features::hosts::ingest::memory::Host;
-use crate::features::hosts::model::NewestSample;
-use crate::features::hosts::model::{Agent, HostId, Latest, Source};
-use crate::features::hosts::sample::Sample;
-use crate::features::hosts::service::HostService;
-use crate::features::hosts::store::scripts::Publish;
+use super::super::ingest::memory::Host;
+use super::super::model::{Agent, HostId, Latest, Newest, Source};
+use super::super::sample::Sample;
+use super::super::service::HostService;
+use super::super::store::scripts::Publish;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
 const NAME: &str = "hosts.publish";
 
-/// Hosts of one exchange with Redis.
+/// Hosts of one pipeline.
 const HOSTS: usize = 500;
 
-/// `metrics:current:<host>` as it is read.
-#[derive(Debug, Deserialize)]
-pub(in crate::features::hosts) struct Current {
-    pub metrics: Sample,
-    pub agent: Option<Agent>,
+/// How long the newest sample of a silent host stays in Redis, milliseconds. A host that has been silent for longer is
+/// left out of lists; its newest sample is then read from its history.
+const TTL_MS: u64 = 3_600_000;
+
+/// The JSON document of `metrics:current:<host>`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct PublishedSample {
+    pub metrics: Arc<Sample>,
+    pub agent: Option<Arc<Agent>>,
 }
 
-impl Current {
-    pub(in crate::features::hosts) fn into_latest(self, id: &HostId) -> Latest {
-        let (metrics, agent) = (Arc::new(self.metrics), self.agent.map(Arc::new));
-        Latest { host: id.clone(), metrics, agent, source: Source::Redis }
+impl PublishedSample {
+    pub(in super::super) fn into_latest(self, id: &HostId) -> Latest {
+        Latest { host: id.clone(), metrics: self.metrics, agent: self.agent, source: Source::Redis }
     }
 }
 
-/// The same as it is written.
-#[derive(Serialize)]
-struct Document<'a> {
-    metrics: &'a Sample,
-    agent: Option<&'a Agent>,
+/// Publishes every `hosts.publish_interval` from the start of the service, and a last time when it stops.
+pub(in super::super) fn plan(hosts: &HostService, tasks: &Tasks) {
+    let (hosts, reports) = (hosts.clone(), tasks.clone());
+    tasks.plan(NAME, move |stop| async move { run(&hosts, stop, &reports).await });
 }
 
-/// Publishes with the service's start, until it stops.
-pub(in crate::features::hosts) fn plan(hosts: &HostService, tasks: &Tasks) {
-    let (hosts, board) = (hosts.clone(), tasks.clone());
-    tasks.plan(NAME, move |stop| async move { run(&hosts, stop, &board).await });
-}
-
-async fn run(hosts: &HostService, stop: CancellationToken, board: &Tasks) {
+async fn run(hosts: &HostService, stop: CancellationToken, reports: &Tasks) {
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(hosts.config.publish_interval.duration()) => false,
         };
         let published = hosts.publish().await;
-        board.report(NAME, published.map_err(|fault| fault.to_string()));
+        reports.report(NAME, published.map_err(|fault| fault.to_string()));
         if is_last {
             return;
         }
@@ -62,10 +57,10 @@ async fn run(hosts: &HostService, stop: CancellationToken, board: &Tasks) {
 }
 
 impl HostService {
-    /// Shows what is new since the last time.
+    /// Publishes the newest samples that have changed since the last call.
     async fn publish(&self) -> Result<(), RedisFault> {
         let claimed = self.memory.all().into_iter().filter(|host| host.is_claimed());
-        let changed: Vec<(Arc<Host>, NewestSample)> =
+        let changed: Vec<(Arc<Host>, Newest)> =
             claimed.filter_map(|host| host.take_unpublished().map(|newest| (host, newest))).collect();
         let mut changed = changed.as_slice();
         while let Some((part, rest)) =
@@ -82,23 +77,22 @@ impl HostService {
         Ok(())
     }
 
-    async fn publish_some(&self, hosts: &[(Arc<Host>, NewestSample)]) -> Result<(), RedisFault> {
-        let life = self.config.current_life.as_millis();
-        let publication = |(host, newest): &(Arc<Host>, NewestSample)| {
-            let document = Document { metrics: &newest.sample, agent: newest.agent.as_deref() };
-            // Numbers and text always serialise.
+    async fn publish_some(&self, hosts: &[(Arc<Host>, Newest)]) -> Result<(), RedisFault> {
+        let publication = |(host, newest): &(Arc<Host>, Newest)| {
+            let document = PublishedSample { metrics: Arc::clone(&newest.sample), agent: newest.agent.clone() };
+            // Numbers and text always serialize.
             let document = serde_json::to_vec(&document).unwrap_or_default();
-            Publish { key: self.keys.current(&host.id), id: newest.sample.id(), document, life }
+            Publish { key: self.keys.current(&host.id), id: newest.sample.id(), document, ttl_ms: TTL_MS }
         };
         let publications: Vec<Publish> = hosts.iter().map(publication).collect();
         for answer in self.redis.call_all(&publications).await? {
             answer?;
         }
-        self.enlist(hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed())).await
+        self.add_to_indexes(hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed())).await
     }
 
-    /// Enters hosts into the indexes.
-    async fn enlist(&self, hosts: impl Iterator<Item = &Arc<Host>>) -> Result<(), RedisFault> {
+    /// Adds hosts to the indexes.
+    async fn add_to_indexes(&self, hosts: impl Iterator<Item = &Arc<Host>>) -> Result<(), RedisFault> {
         let hosts: Vec<&Arc<Host>> = hosts.collect();
         let mut commands = Vec::with_capacity(3 * hosts.len());
         for host in &hosts {
@@ -123,11 +117,11 @@ impl HostService {
         Ok(())
     }
 
-    /// What was last published of each host that something was published of lately.
+    /// The published samples of these hosts; hosts without one are left out.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(in crate::features::hosts) async fn published_all(
+    pub(in super::super) async fn published_many(
         &self,
         ids: &[HostId],
     ) -> Result<BTreeMap<HostId, Latest>, RedisFault> {
@@ -143,7 +137,7 @@ impl HostService {
         let mut all = BTreeMap::new();
         for (id, answer) in ids.iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             if let redis::Value::BulkString(text) = answer?
-                && let Ok(current) = serde_json::from_slice::<Current>(&text)
+                && let Ok(current) = serde_json::from_slice::<PublishedSample>(&text)
             {
                 all.insert(id.clone(), current.into_latest(id));
             }
@@ -151,11 +145,11 @@ impl HostService {
         Ok(all)
     }
 
-    /// What was last published of a host; what is no document of ours counts as nothing.
+    /// The published sample of a host; `None` if there is none, or if the value is not such a document.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(in crate::features::hosts) async fn published(&self, id: &HostId) -> Result<Option<Current>, RedisFault> {
+    pub(in super::super) async fn published(&self, id: &HostId) -> Result<Option<PublishedSample>, RedisFault> {
         let mut command = redis::cmd("GET");
         command.arg(self.keys.current(id));
         let text: Option<Vec<u8>> = self.redis.query(&command, Effect::Read).await?;

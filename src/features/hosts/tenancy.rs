@@ -1,23 +1,45 @@
-//! Whose hosts a caller reaches. A host belongs to the organisation of the credential that first reported it.
+//! Which hosts a caller can access. A host belongs to the organisation of the credential that first reported it.
 
-use super::organisation::Organisation;
-use crate::features::hosts::error::HostsError;
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::HostsError;
 use crate::http::auth::{ADMIN, Principal};
 
-/// The hosts that a caller may know of.
+/// The organisation that owns a host; empty if its reporter's credential names none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Organisation(Arc<str>);
+
+impl Organisation {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Organisation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The hosts that a caller can access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AccessScope {
     Organisation(Organisation),
-    /// An administrator of no organisation, who did not name one.
+    /// All hosts: for an administrator without an organisation who names none.
     All,
 }
 
 impl AccessScope {
-    /// What a caller reaches who says that this is about `named`.
+    /// The hosts that a caller can access with a request that names the organisation `named`.
     ///
     /// # Errors
-    /// [`HostsError::WrongOrganisation`]: only administrators without an organisation of their own may name one that
-    /// their credential does not.
+    /// [`HostsError::WrongOrganisation`]: only administrators without an organisation may name another one than
+    /// their credential.
     pub(super) fn of(caller: &Principal, named: Option<&str>) -> Result<Self, HostsError> {
         let own = caller.organisation.as_deref();
         match (own, named) {
@@ -35,7 +57,7 @@ impl AccessScope {
         }
     }
 
-    /// Whom a host belongs to that this caller is the first to report.
+    /// The owner of a host that this caller is the first to report.
     pub(super) fn owner(&self) -> Organisation {
         match self {
             Self::Organisation(own) => own.clone(),

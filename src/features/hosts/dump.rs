@@ -1,10 +1,10 @@
-//! Chunks of a history as text, for people who look into Redis.
+//! Prints the chunks of a history as JSON lines, for inspecting Redis by hand.
 
 use std::io::{self, Write};
 
-use crate::features::hosts::store::chunk;
+use super::store::chunk;
 
-/// Why bytes cannot be shown.
+/// Why chunks cannot be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     #[error("at byte {at}: {cause}")]
@@ -13,11 +13,11 @@ pub enum DumpError {
     Output(#[from] io::Error),
 }
 
-/// Writes the samples of chunks, one after the other, as JSON, a line each; line ends between chunks are skipped, since
+/// Writes the samples of consecutive chunks as JSON, one sample per line. Line ends between chunks are skipped, because
 /// `redis-cli` adds them.
 ///
 /// # Errors
-/// [`DumpError`]; what stands before it is written.
+/// [`DumpError`]; the samples before the error are written.
 pub fn write(chunks: &[u8], out: &mut impl Write) -> Result<(), DumpError> {
     let mut rest = chunks;
     loop {

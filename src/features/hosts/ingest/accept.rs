@@ -1,0 +1,118 @@
+//! Accepting samples: checks them against the rules and keeps the valid ones.
+
+use std::sync::atomic::Ordering;
+
+use super::super::error::HostsError;
+use super::super::model::{Agent, Heartbeat, HostId, IngestAnswer, NewSample, RefusedSample};
+use super::super::sample::{Sample, Violation, check_timestamp};
+use super::super::service::{HostService, signed};
+use super::super::tenancy::AccessScope;
+use crate::clock::UnixMillis;
+
+/// A parsed body of samples.
+#[derive(Debug)]
+pub(in super::super) enum SamplesBody {
+    One(NewSample),
+    /// The items of an array, each a sample or the rules that it breaks.
+    Many(Vec<Result<NewSample, Vec<Violation>>>),
+}
+
+impl HostService {
+    /// Keeps the valid samples of a body.
+    ///
+    /// # Errors
+    /// [`HostsError::InvalidSamples`] if no sample is valid or there are too many, and the errors of
+    /// [`HostService::record`].
+    pub(in super::super) async fn ingest(
+        &self,
+        scope: &AccessScope,
+        id: HostId,
+        body: SamplesBody,
+    ) -> Result<IngestAnswer, HostsError> {
+        let (samples, refused) = match body {
+            SamplesBody::One(new) => (vec![self.validate(&new).map_err(HostsError::InvalidSamples)?], Vec::new()),
+            SamplesBody::Many(items) => self.validate_all(items).map_err(HostsError::InvalidSamples)?,
+        };
+        self.metrics.refused.inc_by(refused.len() as u64);
+        let accepted = samples.len();
+        let stored = self.record(scope, id, samples, None).await?;
+        Ok(IngestAnswer { accepted, stored, refused })
+    }
+
+    /// Keeps the sample of a heartbeat, and what its agent reports about itself.
+    ///
+    /// # Errors
+    /// [`HostsError::InvalidSamples`] if the heartbeat is not valid, and the errors of [`HostService::record`].
+    pub(in super::super) async fn ingest_heartbeat(
+        &self,
+        scope: &AccessScope,
+        id: HostId,
+        heartbeat: Heartbeat,
+    ) -> Result<(), HostsError> {
+        let mut violations = heartbeat.violations();
+        let Heartbeat { hostname, agent_version, agent_status, uptime, metrics } = heartbeat;
+        match self.validate(&metrics) {
+            Ok(sample) if violations.is_empty() => {
+                let agent = Agent { hostname, agent_version, agent_status, uptime };
+                self.record(scope, id, vec![sample], Some(agent)).await.map(|_| ())
+            }
+            validated => {
+                let in_heartbeat = |violation: Violation| {
+                    Violation::new(format!("/heartbeat/metrics{}", violation.pointer), violation.detail)
+                };
+                violations.extend(validated.err().unwrap_or_default().into_iter().map(in_heartbeat));
+                Err(HostsError::InvalidSamples(violations))
+            }
+        }
+    }
+
+    /// The valid samples of an array, and the rules that the others break.
+    fn validate_all(
+        &self,
+        items: Vec<Result<NewSample, Vec<Violation>>>,
+    ) -> Result<(Vec<Sample>, Vec<RefusedSample>), Vec<Violation>> {
+        let limit = self.config.request_samples;
+        if items.len() > limit {
+            return Err(vec![Violation::new("", format!("must have at most {limit} samples, got {}", items.len()))]);
+        }
+        let (mut samples, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
+        for (index, item) in items.into_iter().enumerate() {
+            match item.and_then(|new| self.validate(&new)) {
+                Ok(sample) => samples.push(sample),
+                Err(violations) => refused.extend(violations.into_iter().map(|Violation { pointer, detail }| {
+                    RefusedSample { index, pointer: format!("/{index}{pointer}"), detail }
+                })),
+            }
+        }
+        if !samples.is_empty() {
+            return Ok((samples, refused));
+        }
+        if refused.is_empty() {
+            return Err(vec![Violation::new("", "must have at least 1 sample, got 0")]);
+        }
+        let violation = |RefusedSample { pointer, detail, .. }| Violation { pointer, detail };
+        Err(refused.into_iter().map(violation).collect())
+    }
+
+    /// The sample to keep; the service adds the timestamp if the agent did not.
+    ///
+    /// # Errors
+    /// Every rule that the sample breaks.
+    fn validate(&self, new: &NewSample) -> Result<Sample, Vec<Violation>> {
+        let now = self.clock.now();
+        let timestamp = match new.timestamp {
+            Some(timestamp) => UnixMillis::try_from(timestamp).unwrap_or(UnixMillis::MAX),
+            None => now,
+        };
+        let seq = match (new.seq, new.timestamp) {
+            (Some(seq), _) => seq,
+            (None, Some(_)) => 0,
+            (None, None) => self.next_seq.fetch_add(1, Ordering::Relaxed),
+        };
+        let NewSample { cpu, memory, disk, network, .. } = *new;
+        let sample = Sample { timestamp, seq, cpu, memory, disk, network };
+        let mut violations = sample.violations();
+        violations.extend(check_timestamp(timestamp, now, signed(self.config.max_behind.as_millis())));
+        if violations.is_empty() { Ok(sample) } else { Err(violations) }
+    }
+}

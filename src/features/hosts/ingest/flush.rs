@@ -1,0 +1,297 @@
+//! The batch writer: writes all waiting samples to Redis every `hosts.batch_interval`, and earlier if many samples wait,
+//! if an administrator requests a flush, or if the service stops.
+//!
+//! A batch that failed is written again, whatever its first attempt did: reads and packing remove duplicates by timestamp
+//! and sequence number.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::sample::Sample;
+use super::super::service::{FlushRequest, HostService};
+use super::super::store::chunk::{self, hour_of};
+use super::super::store::keys::{EXPIRY_MARGIN, HistoryKeys};
+use super::super::store::scripts::{Append, Claim, EncodedChunk};
+use super::memory::{Host, HostBatch};
+use super::spool::{self, OwnedRecord, Spool};
+use crate::clock::UnixMillis;
+use crate::lifecycle::Tasks;
+use crate::redis::{FaultKind, Outcome, RedisFault};
+
+const NAME: &str = "hosts.write";
+
+/// Samples of one pipeline to Redis, 152 bytes each: few enough for `redis.command_timeout` even on a slow link.
+const WRITE_SAMPLES: usize = 5_000;
+
+/// Samples of one plain chunk: 78 KB, a small value for Redis.
+const PLAIN_SAMPLES: usize = 512;
+
+/// Runs the batch writer from the start of the service until it stops.
+///
+/// Request handlers only ask it for a batch: a request whose client disconnects must not take samples with it.
+pub(in super::super) fn plan(hosts: &HostService, flush_requests: mpsc::Receiver<FlushRequest>, tasks: &Tasks) {
+    let (hosts, reports) = (hosts.clone(), tasks.clone());
+    tasks.plan(NAME, move |stop| async move { run(&hosts, flush_requests, stop, &reports).await });
+}
+
+async fn run(
+    hosts: &HostService,
+    mut flush_requests: mpsc::Receiver<FlushRequest>,
+    stop: CancellationToken,
+    reports: &Tasks,
+) {
+    let mut dropped = 0;
+    // `None` until the spool was first processed: its segments may hold samples that memory never had.
+    let mut drops_at_last_spooling = None;
+    // Samples that a previous process left in the spool are written immediately.
+    let mut is_first = hosts.spool.is_some();
+    loop {
+        let mut flush_request = None;
+        let is_last = tokio::select! {
+            () = stop.cancelled() => true,
+            () = std::future::ready(()), if is_first => false,
+            () = tokio::time::sleep(hosts.config.batch_interval.duration()) => false,
+            () = hosts.memory.pressure.notified() => false,
+            Some(caller) = flush_requests.recv() => {
+                flush_request = Some(caller);
+                false
+            }
+        };
+        is_first = false;
+        let written = match &hosts.spool {
+            Some(spool) => hosts.write_spooled(spool, &mut drops_at_last_spooling).await,
+            None => hosts.write().await,
+        };
+        if let Some(flush_request) = flush_request {
+            // The requester may be gone.
+            let _ = flush_request.send(written.clone());
+        }
+        reports.report(NAME, written.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let dropped_by_now = hosts.metrics.dropped.get();
+        if dropped_by_now > dropped {
+            tracing::error!(samples = dropped_by_now - dropped, "host samples dropped: too many waited for Redis");
+            dropped = dropped_by_now;
+        }
+        if is_last {
+            let lost = hosts.memory.unstored();
+            if lost > 0 {
+                tracing::error!(samples = lost, "host samples lost at shutdown: Redis did not store them");
+            }
+            return;
+        }
+    }
+}
+
+impl HostService {
+    /// Writes all waiting samples; returns their number.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; samples that were not written keep waiting.
+    async fn write(&self) -> Result<u64, RedisFault> {
+        let mut written = 0;
+        // Samples that arrive meanwhile wait for the next round: otherwise a busy service would never finish.
+        let mut rest = self.memory.unstored();
+        while rest > 0 {
+            let batches = self.memory.next_batches(WRITE_SAMPLES);
+            if batches.is_empty() {
+                break;
+            }
+            let settled = self.write_batches(batches).await.inspect_err(|_| self.metrics.failed_writes.inc())?;
+            written += settled;
+            rest = rest.saturating_sub(settled.max(1));
+        }
+        Ok(written)
+    }
+
+    /// Writes batches; those that fail are queued again.
+    async fn write_batches(&self, batches: Vec<HostBatch>) -> Result<u64, RedisFault> {
+        let batches = self.claim_new(batches).await?;
+        let mut encoded: Vec<(HistoryKeys, Vec<EncodedChunk>)> = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            encoded.push((self.keys.history(&batch.host.id), encode_chunks(&batch.samples)));
+        }
+        let retention = self.config.retention.as_millis();
+        let oldest = hour_of(self.clock.now().saturating_sub_unsigned(retention));
+        let calls: Vec<Append<'_>> = encoded
+            .iter()
+            .map(|(keys, chunks)| Append { keys, oldest, ttl_ms: retention + EXPIRY_MARGIN, chunks })
+            .collect();
+        let answers = match self.redis.call_all(&calls).await {
+            Ok(answers) => answers,
+            Err(fault) => {
+                self.memory.requeue(batches);
+                return Err(fault);
+            }
+        };
+        let (mut written, mut again, mut failure) = (0, Vec::new(), None);
+        for (batch, answer) in batches.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => {
+                    let stored = self.memory.mark_stored(&batch);
+                    self.metrics.written.inc_by(stored);
+                    written += stored;
+                }
+                // It would fail forever and delay the samples of all other hosts.
+                Err(fault) if fault.kind == FaultKind::WrongType => {
+                    self.drop_samples(&batch, "the key of the history holds another type");
+                }
+                Err(fault) => {
+                    failure = Some(fault);
+                    again.push(batch);
+                }
+            }
+        }
+        self.memory.requeue(again);
+        failure.map_or(Ok(written), Err)
+    }
+
+    /// Claims new hosts in Redis, and drops the samples of hosts that another organisation owns.
+    async fn claim_new(&self, batches: Vec<HostBatch>) -> Result<Vec<HostBatch>, RedisFault> {
+        let new: Vec<usize> =
+            (0..).zip(&batches).filter(|(_, batch)| !batch.host.is_claimed()).map(|(at, _)| at).collect();
+        if new.is_empty() {
+            return Ok(batches);
+        }
+        let hosts: Vec<_> = new.iter().filter_map(|&at| batches.get(at)).map(|batch| Arc::clone(&batch.host)).collect();
+        let keys: Vec<_> = hosts.iter().map(|host| self.keys.owner(&host.id)).collect();
+        let claims: Vec<Claim<'_>> =
+            hosts.iter().zip(&keys).map(|(host, key)| Claim { key, organisation: &host.owner }).collect();
+        let owners: Result<Vec<_>, RedisFault> = match self.redis.call_all(&claims).await {
+            Ok(owners) => owners.into_iter().collect(),
+            Err(fault) => Err(fault),
+        };
+        let owners = match owners {
+            Ok(owners) => owners,
+            Err(fault) => {
+                self.memory.requeue(batches);
+                return Err(fault);
+            }
+        };
+        let mut foreign = Vec::new();
+        for (host, owner) in hosts.iter().zip(owners) {
+            if owner == host.owner {
+                host.mark_claimed();
+            } else {
+                foreign.push(host.id.clone());
+            }
+        }
+        let (lost, kept): (Vec<HostBatch>, Vec<HostBatch>) =
+            batches.into_iter().partition(|batch| foreign.contains(&batch.host.id));
+        for batch in &lost {
+            self.drop_samples(batch, "another organisation owns the host");
+            self.memory.remove(&batch.host.id);
+        }
+        Ok(kept)
+    }
+
+    /// Writes all waiting samples, then deletes the spool segments whose samples are all in Redis. Samples of a segment that
+    /// memory has dropped, or never had, are written from the segment.
+    async fn write_spooled(&self, spool: &Spool, drops_before: &mut Option<u64>) -> Result<u64, RedisFault> {
+        let drops = self.metrics.dropped.get();
+        let closed = spool.close_segment().await;
+        let mut written = self.write().await?;
+        for segment in closed {
+            if *drops_before != Some(drops) {
+                match self.replay(&segment).await? {
+                    Some(replayed) => written += replayed,
+                    None => continue,
+                }
+            }
+            if let Err(error) = spool.delete(segment).await {
+                tracing::warn!(%error, "failed to delete a spool segment; its samples will be written again");
+            }
+        }
+        *drops_before = Some(drops);
+        Ok(written)
+    }
+
+    /// Writes the samples of a segment; samples that are already in Redis are not duplicated. `None`: it cannot be read.
+    async fn replay(&self, segment: &Path) -> Result<Option<u64>, RedisFault> {
+        let records = match spool::read_segment(segment).await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(%error, segment = %segment.display(), "failed to read a spool segment");
+                return Ok(None);
+            }
+        };
+        // Far fewer than `hosts.unstored_samples`, so that memory drops none of them.
+        let group = WRITE_SAMPLES.min(self.config.unstored_samples / 4);
+        let (mut written, mut waiting) = (0, 0);
+        for content in records {
+            let Some(OwnedRecord { host: id, owner, samples }) = spool::decode(&content) else {
+                tracing::error!(segment = %segment.display(), "spool record skipped: unknown format");
+                continue;
+            };
+            let host = self.memory.get(&id).map_or_else(|| self.memory.insert(Host::new(id, owner, false)), Ok);
+            let host = host.map_err(|_| RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))?;
+            waiting += samples.len();
+            self.memory.record(&host, samples, None, self.clock.now());
+            if waiting >= group {
+                written += self.write().await?;
+                waiting = 0;
+            }
+        }
+        written += self.write().await?;
+        Ok(Some(written))
+    }
+
+    fn drop_samples(&self, batch: &HostBatch, reason: &str) {
+        let lost = self.memory.mark_stored(batch);
+        self.metrics.disowned.inc_by(lost);
+        tracing::error!(host = batch.host.id.as_str(), samples = lost, reason, "host samples dropped");
+    }
+}
+
+/// The samples as sorted chunks of at most one hour each, without duplicates.
+fn encode_chunks(samples: &[Arc<Sample>]) -> Vec<EncodedChunk> {
+    let mut hours: BTreeMap<UnixMillis, Vec<Sample>> = BTreeMap::new();
+    for sample in samples {
+        hours.entry(hour_of(sample.timestamp)).or_default().push(**sample);
+    }
+    let mut chunks = Vec::new();
+    for (hour, mut samples) in hours {
+        samples.sort_by_key(Sample::id);
+        samples.dedup_by_key(|sample| sample.id());
+        for part in samples.chunks(PLAIN_SAMPLES) {
+            // A part is neither empty nor too long.
+            if let (Some(first), Ok(bytes)) = (part.first(), chunk::encode(part)) {
+                chunks.push(EncodedChunk { hour, start: first.timestamp, bytes });
+            }
+        }
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::store::chunk::HOUR;
+    use super::*;
+
+    fn sample(timestamp: UnixMillis, seq: u64) -> Arc<Sample> {
+        Arc::new(Sample { timestamp, seq, ..Sample::default() })
+    }
+
+    #[test]
+    fn a_chunk_never_crosses_an_hour() {
+        let chunks = encode_chunks(&[sample(HOUR, 0), sample(HOUR - 1, 1), sample(HOUR - 1, 0), sample(HOUR, 0)]);
+        let found: Vec<(UnixMillis, UnixMillis, Vec<u64>)> = chunks
+            .iter()
+            .map(|chunk| {
+                let samples = chunk::decode(&chunk.bytes).expect("a chunk");
+                (chunk.hour, chunk.start, samples.iter().map(|sample| sample.seq).collect())
+            })
+            .collect();
+        assert_eq!(found, [(0, HOUR - 1, vec![0, 1]), (HOUR, HOUR, vec![0])]);
+    }
+
+    #[test]
+    fn the_same_samples_make_the_same_chunks() {
+        let samples: Vec<_> = (0..1_500).map(|n| sample(n, 0)).collect();
+        assert_eq!(encode_chunks(&samples), encode_chunks(&samples));
+        assert_eq!(encode_chunks(&samples).len(), 3);
+    }
+}
