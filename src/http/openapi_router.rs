@@ -86,7 +86,7 @@ impl<S: Clone + Send + Sync + 'static> PathRoutes<S> {
 
     /// Adds the handler that `P` describes.
     #[must_use]
-    pub fn on<P, H, T>(mut self, handler: H) -> Self
+    pub fn on<P, H, T>(mut self, handler: &H) -> Self
     where
         P: utoipa::Path + Tags<'static> + SchemaReferences,
         H: Handler<T, S>,
@@ -144,13 +144,13 @@ macro_rules! routes {
     }};
     // `#[utoipa::path]` puts what it knows of `handler` into a type named `__path_handler` beside it.
     (@add $routes:ident, $handler:ident) => {
-        pastey::paste! { $routes.on::<[<__path_ $handler>], _, _>($handler) }
+        pastey::paste! { $routes.on::<[<__path_ $handler>], _, _>(&$handler) }
     };
     (@add $routes:ident, $module:ident::$handler:ident) => {
-        pastey::paste! { $routes.on::<$module::[<__path_ $handler>], _, _>($module::$handler) }
+        pastey::paste! { $routes.on::<$module::[<__path_ $handler>], _, _>(&$module::$handler) }
     };
     (@add $routes:ident, $folder:ident::$module:ident::$handler:ident) => {
-        pastey::paste! { $routes.on::<$folder::$module::[<__path_ $handler>], _, _>($folder::$module::$handler) }
+        pastey::paste! { $routes.on::<$folder::$module::[<__path_ $handler>], _, _>(&$folder::$module::$handler) }
     };
 }
 pub(crate) use routes;

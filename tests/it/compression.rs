@@ -89,8 +89,9 @@ async fn images_and_exports_are_not_compressed() {
     let app = TestApp::spawn().await;
     app.send(Method::PUT, "/cache/image", &[("content-type", "image/png")], vec![0; 4_096]).await.expect(201);
     assert_eq!(get(&app, "/cache/image", "gzip").await.expect(200).header("content-encoding"), None);
-    let lines: String =
+    let lines: Vec<String> =
         (1..=1_000).map(|at| format!("{{\"series\":\"a\",\"timestamp\":{at},\"value\":{at}}}\n")).collect();
+    let lines = lines.concat();
     let ndjson = [("content-type", "application/x-ndjson")];
     app.put("/timeseries/a", serde_json::json!({})).await;
     app.send(Method::POST, "/timeseries/samples", &ndjson, lines).await.expect(200);

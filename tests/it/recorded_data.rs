@@ -267,6 +267,7 @@ fn restore(recording: &Recording) -> RedisServer {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
 async fn data_of_an_earlier_version_is_read_as_that_version_read_it() {
     if let Ok(version) = std::env::var("GTX_TEST_RECORD") {
         return record(&version).await;

@@ -27,10 +27,10 @@ impl Tree {
 
     /// The file that defines what a path names.
     fn resolve(&self, path: &[String]) -> Option<Module> {
-        let length = (1..=path.len()).rev().find(|length| self.files.contains_key(&path[..*length]))?;
+        let length = (1..=path.len()).rev().find(|length| path.get(..*length).is_some_and(|start| self.files.contains_key(start)))?;
         let (module, rest) = path.split_at(length);
         if let Some((name, tail)) = rest.split_first()
-            && let Some(source) = self.exports[module].get(name)
+            && let Some(source) = self.exports.get(module).and_then(|names| names.get(name))
         {
             return self.resolve(&[source, tail].concat());
         }

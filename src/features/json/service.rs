@@ -280,10 +280,10 @@ impl Property {
     fn of(self, node: &Node) -> Option<Node> {
         match (self, node) {
             (Self::Type, node) => Some(Node::String(node.type_name().into())),
+            (Self::Length { of: None | Some(LengthOf::Array) }, Node::Array(items)) => Some(Node::count(items.len())),
             (Self::Length { of: None | Some(LengthOf::String) }, Node::String(text)) => Some(Node::count(text.len())),
-            (Self::Length { of: None | Some(LengthOf::Array) }, Node::Array(_))
-            | (Self::Length { of: None | Some(LengthOf::Object) }, Node::Object(_)) => {
-                node.child_count().map(Node::count)
+            (Self::Length { of: None | Some(LengthOf::Object) }, Node::Object(members)) => {
+                Some(Node::count(members.len()))
             }
             (Self::MemberNames, Node::Object(members)) => {
                 Some(Node::Array(members.iter().map(|(name, _)| Node::String(name.clone())).collect()))

@@ -33,6 +33,7 @@ pub mod migration;
 mod model;
 mod multi;
 mod platform;
+#[cfg(feature = "promql")]
 mod prom;
 mod query;
 mod range;
@@ -99,15 +100,25 @@ pub static FEATURE: Feature = Feature {
             ],
         ]),
         Access::public("GET", "/ping"),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("POST", "/prom/api/v1/query", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query_range", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("POST", "/prom/api/v1/query_range", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/series", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("POST", "/prom/api/v1/series", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/labels", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("POST", "/prom/api/v1/labels", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
         Access::scoped("POST", "/timeseries/query", READ).problems(&[
             problem::CALLER,
@@ -310,9 +321,11 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let streams = config.streams;
+    #[cfg(feature = "promql")]
     let prom = config.prom.clone();
     let timeseries = TimeseriesService::new(deps, config);
-    let prom = timeseries.prom(prom);
+    #[cfg(feature = "promql")]
+    let prom = prom::routes::router(timeseries.prom(prom));
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
@@ -336,13 +349,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(influx::routes::write_v1))
         .routes(routes!(influx::routes::get_ping))
         .with_state(bulk);
-    let prom = OpenApiRouter::new()
-        .routes(routes!(prom::routes::get_prom_query, prom::routes::post_prom_query))
-        .routes(routes!(prom::routes::get_prom_range, prom::routes::post_prom_range))
-        .routes(routes!(prom::routes::get_prom_series, prom::routes::post_prom_series))
-        .routes(routes!(prom::routes::get_prom_labels, prom::routes::post_prom_labels))
-        .routes(routes!(prom::routes::get_prom_values))
-        .routes(routes!(prom::routes::get_prom_build))
-        .with_state(prom);
-    Ok(series.merge(loads).merge(prom))
+    let routes = series.merge(loads);
+    #[cfg(feature = "promql")]
+    let routes = routes.merge(prom);
+    Ok(routes)
 }

@@ -15,6 +15,7 @@ use super::model::{
     Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
     SeriesEntry, SeriesView, Timestamp,
 };
+#[cfg(feature = "promql")]
 use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
@@ -81,6 +82,7 @@ impl TimeseriesService {
     }
 
     /// Prometheus queries over the same series.
+    #[cfg(feature = "promql")]
     pub(super) fn prom(&self, config: PromConfig) -> PromService {
         PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone())
     }

@@ -51,13 +51,11 @@ impl Authenticator {
     /// # Errors
     /// `unauthenticated` (401), without saying which part of the credential was wrong.
     pub fn authenticate(&self, headers: &mut HeaderMap) -> Result<Arc<Principal>, Problem> {
-        match &self.everybody {
-            Some(everybody) => Ok(Arc::clone(everybody)),
-            None => {
-                hide_credentials(headers);
-                self.identify(headers).map_err(|Refused| unauthenticated())
-            }
+        if let Some(everybody) = &self.everybody {
+            return Ok(Arc::clone(everybody));
         }
+        hide_credentials(headers);
+        self.identify(headers).map_err(|Refused| unauthenticated())
     }
 
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refused> {

@@ -93,7 +93,7 @@ async fn report(options: &Options) -> Result<(), AgentError> {
             }
             Err(refused @ AgentError::Refused { .. }) => return Err(refused),
             Err(error) => {
-                eprintln!("gridtokenx-tools: {error}; {} samples are kept for the next attempt", backlog.len())
+                eprintln!("gridtokenx-tools: {error}; {} samples are kept for the next attempt", backlog.len());
             }
         }
     }

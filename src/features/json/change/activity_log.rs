@@ -13,7 +13,7 @@ const DROPPED: &str = "dropped";
 #[derive(Debug)]
 pub(in super::super) struct LogPage<'d> {
     pub entries: Vec<&'d Node>,
-    /// The entry number before which the next page continues; `None` on the last page.
+    /// The number of the entry after the first one of the next page; `None` on the last page.
     pub next: Option<u64>,
 }
 

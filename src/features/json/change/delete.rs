@@ -17,7 +17,12 @@ pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, Cha
     locations.sort_unstable();
     locations.dedup_by(|inner, outer| inner.starts_with(outer));
     remove(&mut document, &locations, 0);
-    let is_gone = document.child_count() == Some(0) && !locations.is_empty();
+    let is_empty = match &document {
+        Node::Array(items) => items.is_empty(),
+        Node::Object(members) => members.is_empty(),
+        _ => false,
+    };
+    let is_gone = is_empty && !locations.is_empty();
     Ok(counted((!is_gone).then_some(document), locations.len()))
 }
 

@@ -59,15 +59,6 @@ impl Node {
         }
     }
 
-    /// The number of items or members; `None` for a scalar.
-    pub(super) fn child_count(&self) -> Option<usize> {
-        match self {
-            Self::Array(items) => Some(items.len()),
-            Self::Object(members) => Some(members.len()),
-            _ => None,
-        }
-    }
-
     pub(super) fn child_mut(&mut self, at: usize) -> Option<&mut Self> {
         match self {
             Self::Array(items) => items.get_mut(at),

@@ -117,7 +117,7 @@ impl<'d> Traversal<'d> {
         out: &mut Found<'d, T>,
     ) -> Result<(), TooManyVisits> {
         self.apply(node, location, selector, out)?;
-        for (at, child) in children(node) {
+        for (at, child) in children(node).enumerate() {
             if matches!(child, Node::Array(_) | Node::Object(_)) {
                 self.descend(child, &location.child(at), selector, out)?;
             }
@@ -140,7 +140,7 @@ impl<'d> Traversal<'d> {
         };
         match (selector, node) {
             (Selector::All, _) => {
-                let count = node.child_count().unwrap_or(0);
+                let count = children(node).len();
                 self.visit(count)?;
                 (0..count).for_each(take);
             }
@@ -160,7 +160,7 @@ impl<'d> Traversal<'d> {
                 positions.for_each(take);
             }
             (Selector::Filter(condition), _) => {
-                for (at, child) in children(node) {
+                for (at, child) in children(node).enumerate() {
                     self.visit(1)?;
                     if condition.holds(child, self)? {
                         take(at);
@@ -173,10 +173,34 @@ impl<'d> Traversal<'d> {
     }
 }
 
-/// The items of an array or the values of an object's members, with their positions.
-fn children(node: &Node) -> impl Iterator<Item = (usize, &Node)> {
-    (0..node.child_count().unwrap_or(0)).filter_map(|at| Some((at, node.child(at)?)))
+/// The items of an array or the values of an object's members.
+fn children(node: &Node) -> impl ExactSizeIterator<Item = &Node> {
+    let count = match node {
+        Node::Array(items) => items.len(),
+        Node::Object(members) => members.len(),
+        _ => 0,
+    };
+    Children { node, range: 0..count }
 }
+
+struct Children<'d> {
+    node: &'d Node,
+    range: std::ops::Range<usize>,
+}
+
+impl<'d> Iterator for Children<'d> {
+    type Item = &'d Node;
+
+    fn next(&mut self) -> Option<&'d Node> {
+        self.node.child(self.range.next()?)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.range.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Children<'_> {}
 
 /// The position of an item. A negative index counts from the end and stops at the first item.
 fn item_position(index: i64, length: usize) -> usize {

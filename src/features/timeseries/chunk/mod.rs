@@ -14,6 +14,7 @@ pub(super) use plain::{RECORD, decode, encode, plain_chunk};
 
 use super::series::Sample;
 use super::window::Window;
+use crate::codec::CodecError;
 
 const SIGN: u64 = 1 << 63;
 
@@ -29,7 +30,16 @@ pub enum ChunkError {
     #[error("a packed chunk with an invalid number of samples, {0}")]
     Count(usize),
     #[error("a packed chunk that cannot be unpacked")]
-    Codec(#[from] pco::errors::PcoError),
+    Codec(CodecError),
+}
+
+impl From<CodecError> for ChunkError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Short => Self::Short,
+            damaged @ CodecError::Damaged(_) => Self::Codec(damaged),
+        }
+    }
 }
 
 /// The first and the last timestamp of a chunk.

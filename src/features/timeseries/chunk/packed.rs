@@ -8,18 +8,12 @@
 //! grid of measured values, stores deviations from the grid separately, takes differences where they are smaller, and encodes
 //! both with adapted bins. It is lossless, negative zeros included.
 
-use pco::data_types::Number;
-use pco::wrapped::{FileCompressor, FileDecompressor};
-use pco::{ChunkConfig, FULL_BATCH_N};
-
 use super::super::series::Sample;
 use super::super::window::Window;
 use super::{ChunkError, Ends, from_ordered, ordered, plain};
+use crate::codec;
 
 pub(super) const VERSION: u8 = 2;
-
-/// Higher levels take twice the time and save at most 2 %.
-const LEVEL: usize = 4;
 
 /// More samples than any setting allows, so that a damaged count does not allocate memory.
 const MAX_SAMPLES: usize = 1 << 20;
@@ -43,12 +37,12 @@ pub fn pack(chunk: &[u8]) -> Result<Option<Vec<u8>>, ChunkError> {
     out.extend_from_slice(&count.to_be_bytes());
     out.extend_from_slice(&step.to_be_bytes());
     if step == 0 {
-        let packed = compress(&times)?;
+        let packed = codec::pack(&times)?;
         let length = u32::try_from(packed.len()).map_err(|_| ChunkError::Count(samples.len()))?;
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&packed);
     }
-    out.extend_from_slice(&compress(&values)?);
+    out.extend_from_slice(&codec::pack(&values)?);
     Ok(Some(out).filter(|out| out.len() < chunk.len()))
 }
 
@@ -65,10 +59,10 @@ pub fn unpack(chunk: &[u8]) -> Result<Vec<u8>, ChunkError> {
 
 /// See [`super::read`]; `rest` are the bytes after the version.
 pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<Ends, ChunkError> {
-    let (first, rest) = split::<8>(rest)?;
-    let (last, rest) = split::<8>(rest)?;
-    let (count, rest) = split::<4>(rest)?;
-    let (step, rest) = split::<8>(rest)?;
+    let (first, rest) = codec::split::<8>(rest)?;
+    let (last, rest) = codec::split::<8>(rest)?;
+    let (count, rest) = codec::split::<4>(rest)?;
+    let (step, rest) = codec::split::<8>(rest)?;
     let ends = (from_ordered(u64::from_be_bytes(first)), from_ordered(u64::from_be_bytes(last)));
     if ends.1 < window.from || ends.0 > window.to {
         return Ok(ends);
@@ -80,13 +74,13 @@ pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result
     let step = i64::from_be_bytes(step);
     let within = |sample: &Sample| sample.timestamp >= window.from && sample.timestamp <= window.to;
     if step > 0 {
-        let values = decompress::<f64>(rest, count)?;
+        let values = codec::unpack::<f64>(rest, count)?;
         let times = (0..).map(|n: i64| ends.0.saturating_add(n.saturating_mul(step)));
         out.extend(times.zip(values).map(|(timestamp, value)| Sample { timestamp, value }).filter(within));
     } else {
-        let (length, rest) = split::<4>(rest)?;
+        let (length, rest) = codec::split::<4>(rest)?;
         let (times, values) = rest.split_at_checked(u32::from_be_bytes(length) as usize).ok_or(ChunkError::Short)?;
-        let (times, values) = (decompress::<i64>(times, count)?, decompress::<f64>(values, count)?);
+        let (times, values) = (codec::unpack::<i64>(times, count)?, codec::unpack::<f64>(values, count)?);
         out.extend(times.into_iter().zip(values).map(|(timestamp, value)| Sample { timestamp, value }).filter(within));
     }
     Ok(ends)
@@ -100,29 +94,6 @@ fn step(times: &[i64]) -> i64 {
     });
     let first = distances.next().unwrap_or(1);
     if distances.all(|distance| distance == first) { first } else { 0 }
-}
-
-fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
-    bytes.split_first_chunk().map(|(head, rest)| (*head, rest)).ok_or(ChunkError::Short)
-}
-
-fn compress<T: Number>(numbers: &[T]) -> Result<Vec<u8>, ChunkError> {
-    let file = FileCompressor::default();
-    let mut chunk = file.chunk_compressor(numbers, &ChunkConfig::default().with_compression_level(LEVEL))?;
-    let out = chunk.write_meta(file.write_header(Vec::new())?)?;
-    Ok(chunk.write_page(0, out)?)
-}
-
-fn decompress<T: Number>(bytes: &[u8], count: usize) -> Result<Vec<T>, ChunkError> {
-    let (file, rest) = FileDecompressor::new(bytes)?;
-    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest)?;
-    let mut numbers = vec![T::default(); count.next_multiple_of(FULL_BATCH_N)];
-    let progress = chunk.page_decompressor(rest, count)?.read(&mut numbers)?;
-    if progress.n_processed != count {
-        return Err(ChunkError::Short);
-    }
-    numbers.truncate(count);
-    Ok(numbers)
 }
 
 #[cfg(test)]

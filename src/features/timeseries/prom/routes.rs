@@ -13,6 +13,19 @@ use super::render;
 use crate::features::timeseries::prom::{Parameters, PromError, PromErrorKind, PromService};
 use crate::http::extract::{Path, collect, media_type};
 use crate::http::openapi_responses;
+use crate::http::openapi_router::{OpenApiRouter, routes};
+
+/// The routes of Prometheus' clients.
+pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(get_prom_query, post_prom_query))
+        .routes(routes!(get_prom_range, post_prom_range))
+        .routes(routes!(get_prom_series, post_prom_series))
+        .routes(routes!(get_prom_labels, post_prom_labels))
+        .routes(routes!(get_prom_values))
+        .routes(routes!(get_prom_build))
+        .with_state(prom)
+}
 
 /// A query at one time.
 #[derive(Debug, IntoParams, ToSchema)]

@@ -8,6 +8,7 @@ mod packed;
 mod plain;
 
 use crate::clock::UnixMillis;
+use crate::codec::CodecError;
 use crate::features::hosts::sample::Sample;
 
 pub(in super::super) use packed::pack;
@@ -44,7 +45,16 @@ pub enum ChunkError {
     #[error("a column has the unknown form {0}")]
     Form(u8),
     #[error("a packed column cannot be decoded")]
-    Codec(#[from] pco::errors::PcoError),
+    Codec(CodecError),
+}
+
+impl From<CodecError> for ChunkError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Short => Self::Short,
+            damaged @ CodecError::Damaged(_) => Self::Codec(damaged),
+        }
+    }
 }
 
 /// The header of a chunk.

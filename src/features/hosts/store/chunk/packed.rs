@@ -7,18 +7,12 @@
 //! Free space and percentages can be derived from the total and the used space. Such a column stores the differences from
 //! the derived values if that is shorter: they are 0 for agents that compute them in the same way, and exact otherwise.
 
-use pco::data_types::Number;
-use pco::wrapped::{FileCompressor, FileDecompressor};
-use pco::{ChunkConfig, FULL_BATCH_N};
-
 use super::{ChunkError, MAX_SAMPLES, head_of, split};
+use crate::codec;
 use crate::features::hosts::fields::{FIELDS, Field, Kind};
 use crate::features::hosts::sample::{Sample, Space};
 
 pub(super) const VERSION: u8 = 2;
-
-/// Higher levels take twice the time and save 2 % at most.
-const LEVEL: usize = 4;
 
 /// The column has the numbers themselves.
 const AS_IT_IS: u8 = 0;
@@ -36,14 +30,14 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
     let mut out = Vec::with_capacity(64 + 32 * samples.len());
     head_of(VERSION, samples)?.write(&mut out)?;
     let timestamps: Vec<i64> = samples.iter().map(|sample| sample.timestamp).collect();
-    write_column(&mut out, AS_IT_IS, &compress(&timestamps)?)?;
+    write_column(&mut out, AS_IT_IS, &codec::pack(&timestamps)?)?;
     let numbers: Vec<u64> = samples.iter().map(|sample| sample.seq).collect();
-    write_column(&mut out, AS_IT_IS, &compress(&numbers)?)?;
+    write_column(&mut out, AS_IT_IS, &codec::pack(&numbers)?)?;
     for field in FIELDS {
         let bits: Vec<u64> = samples.iter().map(field.bits).collect();
         let plain = match field.kind {
-            Kind::Whole => compress(&bits)?,
-            Kind::Float => compress(&bits.iter().copied().map(f64::from_bits).collect::<Vec<f64>>())?,
+            Kind::Whole => codec::pack(&bits)?,
+            Kind::Float => codec::pack(&bits.iter().copied().map(f64::from_bits).collect::<Vec<f64>>())?,
         };
         match expectation(field) {
             Some(expected) => {
@@ -52,7 +46,7 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
                     .zip(&bits)
                     .map(|(sample, bits)| bits.wrapping_sub(expected(sample)).cast_signed())
                     .collect();
-                let relative = compress(&differences)?;
+                let relative = codec::pack(&differences)?;
                 if relative.len() < plain.len() {
                     write_column(&mut out, FROM_OTHERS, &relative)?;
                 } else {
@@ -68,21 +62,21 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
 pub(super) fn read(rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
     let (timestamps, rest) = absolute_column(rest)?;
     let (numbers, mut rest) = absolute_column(rest)?;
-    let mut samples: Vec<Sample> = decompress::<i64>(timestamps, count)?
+    let mut samples: Vec<Sample> = codec::unpack::<i64>(timestamps, count)?
         .into_iter()
-        .zip(decompress::<u64>(numbers, count)?)
+        .zip(codec::unpack::<u64>(numbers, count)?)
         .map(|(timestamp, seq)| Sample { timestamp, seq, ..Sample::default() })
         .collect();
     for field in FIELDS {
         let ((form, bytes), tail) = column(rest)?;
         rest = tail;
         match (form, field.kind, expectation(field)) {
-            (AS_IT_IS, Kind::Whole, _) => set_all(&mut samples, field, decompress::<u64>(bytes, count)?.into_iter()),
+            (AS_IT_IS, Kind::Whole, _) => set_all(&mut samples, field, codec::unpack::<u64>(bytes, count)?.into_iter()),
             (AS_IT_IS, Kind::Float, _) => {
-                set_all(&mut samples, field, decompress::<f64>(bytes, count)?.into_iter().map(f64::to_bits));
+                set_all(&mut samples, field, codec::unpack::<f64>(bytes, count)?.into_iter().map(f64::to_bits));
             }
             (FROM_OTHERS, _, Some(expected)) => {
-                for (sample, difference) in samples.iter_mut().zip(decompress::<i64>(bytes, count)?) {
+                for (sample, difference) in samples.iter_mut().zip(codec::unpack::<i64>(bytes, count)?) {
                     let bits = expected(sample).wrapping_add(difference.cast_unsigned());
                     (field.set)(sample, bits);
                 }
@@ -142,23 +136,4 @@ fn absolute_column(rest: &[u8]) -> Result<(&[u8], &[u8]), ChunkError> {
         ((AS_IT_IS, bytes), rest) => Ok((bytes, rest)),
         ((form, _), _) => Err(ChunkError::Form(form)),
     }
-}
-
-fn compress<T: Number>(numbers: &[T]) -> Result<Vec<u8>, ChunkError> {
-    let file = FileCompressor::default();
-    let mut chunk = file.chunk_compressor(numbers, &ChunkConfig::default().with_compression_level(LEVEL))?;
-    let out = chunk.write_meta(file.write_header(Vec::new())?)?;
-    Ok(chunk.write_page(0, out)?)
-}
-
-fn decompress<T: Number>(bytes: &[u8], count: usize) -> Result<Vec<T>, ChunkError> {
-    let (file, rest) = FileDecompressor::new(bytes)?;
-    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest)?;
-    let mut numbers = vec![T::default(); count.next_multiple_of(FULL_BATCH_N)];
-    let progress = chunk.page_decompressor(rest, count)?.read(&mut numbers)?;
-    if progress.n_processed != count {
-        return Err(ChunkError::Short);
-    }
-    numbers.truncate(count);
-    Ok(numbers)
 }
