@@ -268,8 +268,8 @@ fn encode_chunks(samples: &[Arc<Sample>]) -> Vec<EncodedChunk> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::store::chunk::HOUR;
     use super::*;
+    use crate::features::hosts::store::chunk::HOUR;
 
     fn sample(timestamp: UnixMillis, seq: u64) -> Arc<Sample> {
         Arc::new(Sample { timestamp, seq, ..Sample::default() })
