@@ -27,7 +27,9 @@ impl Tree {
 
     /// The file that defines what a path names.
     fn resolve(&self, path: &[String]) -> Option<Module> {
-        let length = (1..=path.len()).rev().find(|length| path.get(..*length).is_some_and(|start| self.files.contains_key(start)))?;
+        let length = (1..=path.len())
+            .rev()
+            .find(|length| path.get(..*length).is_some_and(|start| self.files.contains_key(start)))?;
         let (module, rest) = path.split_at(length);
         if let Some((name, tail)) = rest.split_first()
             && let Some(source) = self.exports.get(module).and_then(|names| names.get(name))

@@ -99,7 +99,7 @@ pub static FEATURE: Feature = Feature {
                 &error::TOO_MANY_REFUSED,
             ],
         ]),
-        Access::public("GET", "/ping"),
+        Access::public("GET", "/ping").problems(&[&[&problem::INVALID_QUERY]]),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query", READ),
         #[cfg(feature = "promql")]

@@ -163,7 +163,7 @@ impl Change {
         let path = &self.path;
         let changed = match (&self.action, document) {
             (Action::Set(value, condition), document) => set::set(document, path, value, *condition, limit)?,
-            (Action::Merge(change), document) => merge_patch::merge_at(document, path, change, limit)?,
+            (Action::Merge(value), document) => merge_patch::merge_at(document, path, value, limit)?,
             (Action::Delete, document) => delete::delete(document, path)?,
             (_, None) => return Err(ChangeError::NoDocument),
             (Action::Patch(patch), Some(document)) => patch.apply(document, limit)?,
