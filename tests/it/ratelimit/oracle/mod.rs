@@ -18,7 +18,7 @@ use load::Verdict;
 use monitor::Monitor;
 use rates::Rate;
 use replay::{Evidence, Replay};
-use rules::PER_SECOND;
+use rules::{PER_SECOND, Rule};
 use scene::Scene;
 
 use crate::support::{Proxy, RedisServer, eventually};
@@ -111,10 +111,9 @@ async fn the_oracle_finds_what_a_killed_redis_forgot() {
 async fn killed(mut redis: RedisServer, speeds: &[u32], before: impl AsyncFn(&Scene, u32)) -> Vec<Replay> {
     let proxy = Proxy::start(&redis.socket());
     let url = format!("{}{}", proxy.url(), redis.login());
-    // What the processes remember must not cover up what Redis has forgotten.
-    let variables = [("REDIS_URL", url.as_str()), ("GTX__RATELIMIT__BLOCKED_FOR", "1ms")];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let scene = Scene::set(LONG_WINDOW, |_| variables.to_vec()).await;
+    // Refusals from the processes' memory would hide what Redis has forgotten.
+    let rules = Rule::all(LONG_WINDOW).map(Rule::decided_by_redis);
+    let scene = Scene::with_rules(rules, |_| vec![("REDIS_URL".to_owned(), url.clone())]).await;
     let mut monitor = Monitor::start(&redis);
     let mut accounts = Vec::new();
     for speed in speeds {

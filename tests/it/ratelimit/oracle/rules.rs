@@ -12,6 +12,7 @@ pub struct Rule {
     pub name: &'static str,
     strategy: String,
     pub rate: Rate,
+    takes_reservations: bool,
 }
 
 impl Rule {
@@ -21,7 +22,7 @@ impl Rule {
         let interval = 1_000_000 / u64::from(PER_SECOND);
         let limit = length / interval;
         let written = format!("\"{}ms\"", window.as_millis());
-        let rule = |name, strategy, rate| Self { name, strategy, rate };
+        let rule = |name, strategy, rate| Self { name, strategy, rate, takes_reservations: false };
         [
             rule(
                 "sliding",
@@ -46,10 +47,16 @@ impl Rule {
         ]
     }
 
+    /// Makes the limiter take reservations, so that processes never refuse its keys from memory.
+    pub fn decided_by_redis(self) -> Self {
+        Self { takes_reservations: true, ..self }
+    }
+
     /// A limiter of the configuration.
     pub fn limiter(&self) -> String {
+        let reservations = if self.takes_reservations { ", reservations = \"1s\"" } else { "" };
         format!(
-            "{{ name = \"{0}\", key = \"{1}{{key}}\", strategy = {{ {2} }}, without_redis = \"closed\" }}",
+            "{{ name = \"{0}\", key = \"{1}{{key}}\", strategy = {{ {2} }}, without_redis = \"closed\"{reservations} }}",
             self.name,
             self.prefix(),
             self.strategy

@@ -24,7 +24,11 @@ impl Scene {
 
     /// The same with each process's own variables.
     pub async fn set(window: Duration, variables: impl Fn(usize) -> Vec<(String, String)>) -> Self {
-        let rules = Rule::all(window);
+        Self::with_rules(Rule::all(window), variables).await
+    }
+
+    /// Processes with each one's own variables and these limiters.
+    pub async fn with_rules(rules: [Rule; 4], variables: impl Fn(usize) -> Vec<(String, String)>) -> Self {
         let limiters = format!("[{}]", rules.each_ref().map(Rule::limiter).join(", "));
         let start = |nth| {
             let own = variables(nth);
