@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test check lock-check bench instructions openapi demo agent fmt clean-data
+.PHONY: help run build release test test-modules check lock-check bench instructions openapi demo agent fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,12 +28,15 @@ release: ## Build the service for distribution, with its debug information in a 
 
 test: ## Install what the tests need and run all of them
 	@scripts/setup_tests.sh
-	@test -n "$$GTX_TEST_MODULE_REDIS_URL" || \
-		echo "GTX_TEST_MODULE_REDIS_URL is not set: no test runs against a Redis with modules" >&2
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features again, with the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
 		-E 'test(/^(cache|fencing|health|hosts|idempotency|json|locks|ratelimit|timeseries)/)'
+
+test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_REDIS_URL)
+	@scripts/setup_tests.sh
+	GTX_TEST_REQUIRE_MODULES=1 cargo nextest run $(CARGO_FLAGS) --profile ci --run-ignored all --test it \
+		-E 'test(/^(json_backends|migrate_|timeseries_backends|timeseries_golden)/)'
 
 # Everything in the dev profile and with the same flags, so that dependencies are compiled once.
 check: ## Check format, lints, features, API docs, dependency rules, the rules in tests/tidy, shell scripts

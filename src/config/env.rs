@@ -8,8 +8,38 @@ use super::error::ConfigError;
 #[derive(Debug)]
 pub struct Setting {
     pub path: Vec<String>,
-    pub value: Value,
+    pub value: Given,
     pub variable: String,
+}
+
+/// What a variable gives to its field.
+#[derive(Debug, PartialEq)]
+pub enum Given {
+    /// A value whose type the variable's name fixes.
+    Value(Value),
+    /// Text, whose type follows from the field's default.
+    Text(String),
+}
+
+impl Given {
+    /// The value for a field with this default.
+    ///
+    /// Text stays text for a text field, so that `12345` is a valid password. A list may be written `a,b,c` or as TOML. A
+    /// field without a default is text, unless the variable holds a TOML array or table.
+    pub fn typed_like(self, default: Option<&Value>) -> Value {
+        let text = match self {
+            Self::Value(value) => return value,
+            Self::Text(text) => text,
+        };
+        match default {
+            Some(Value::String(_)) => Value::String(text),
+            Some(Value::Array(_)) if !text.starts_with('[') => {
+                Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+            }
+            None if !text.starts_with(['[', '{']) => Value::String(text),
+            _ => parsed(text),
+        }
+    }
 }
 
 const PREFIX: &str = "GTX__";
@@ -61,7 +91,7 @@ pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result
     if let Some(url) = url_from_parts(&lookup) {
         settings.push(Setting {
             path: vec!["redis".to_owned(), "url".to_owned()],
-            value: Value::String(url),
+            value: Given::Value(Value::String(url)),
             variable: "REDIS_HOST".to_owned(),
         });
     }
@@ -69,7 +99,7 @@ pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result
         if let Some(text) = lookup(name) {
             settings.push(Setting {
                 path: field.split('.').map(str::to_owned).collect(),
-                value: unit.value(name, field, text)?,
+                value: Given::Value(unit.value(name, field, text)?),
                 variable: (*name).to_owned(),
             });
         }
@@ -78,7 +108,7 @@ pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result
         if let Some(path) = name.strip_prefix(PREFIX) {
             settings.push(Setting {
                 path: path.split("__").map(str::to_lowercase).collect(),
-                value: typed(text),
+                value: Given::Text(text.clone()),
                 variable: name.clone(),
             });
         }
@@ -113,17 +143,10 @@ impl Unit {
     }
 }
 
-/// Numbers, booleans, arrays and tables in TOML notation; anything else is text.
-fn typed(text: &str) -> Value {
-    let is_number = text.parse::<f64>().is_ok() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-'));
-    let is_typed = is_number || matches!(text, "true" | "false") || text.starts_with(['[', '{']);
-    if is_typed
-        && let Ok(table) = format!("value = {text}").parse::<toml::Table>()
-        && let Some(value) = table.get("value")
-    {
-        return value.clone();
-    }
-    Value::String(text.to_owned())
+/// A value in TOML notation; anything else is text, which the field rejects with its own message.
+fn parsed(text: String) -> Value {
+    let table = format!("value = {text}").parse::<toml::Table>();
+    table.ok().and_then(|mut table| table.remove("value")).unwrap_or(Value::String(text))
 }
 
 #[cfg(test)]
@@ -132,7 +155,11 @@ mod tests {
 
     fn one(name: &str, value: &str) -> Option<(String, Value)> {
         let settings = settings([(name.to_owned(), value.to_owned())]).expect("valid");
-        settings.into_iter().next().map(|setting| (setting.path.join("."), setting.value))
+        let typed = |given: Given| match given {
+            Given::Value(value) => value,
+            Given::Text(text) => parsed(text),
+        };
+        settings.into_iter().next().map(|setting| (setting.path.join("."), typed(setting.value)))
     }
 
     #[test]
@@ -156,7 +183,7 @@ mod tests {
     #[test]
     fn double_underscores_separate_tables() {
         assert_eq!(
-            one("GTX__REDIS__CACHE__URL", "redis://c/0"),
+            one("GTX__REDIS__CACHE__URL", "\"redis://c/0\""),
             Some(("redis.cache.url".into(), Value::String("redis://c/0".into())))
         );
         assert_eq!(one("GTX__HTTP__PORT", "1"), Some(("http.port".into(), Value::Integer(1))));
@@ -164,6 +191,21 @@ mod tests {
             one("GTX__TELEMETRY__SAMPLE_RATIO", "0.5"),
             Some(("telemetry.sample_ratio".into(), Value::Float(0.5)))
         );
+    }
+
+    #[test]
+    fn the_default_decides_what_text_means() {
+        let typed = |text: &str, default: &str| {
+            let default = (!default.is_empty()).then(|| parsed(default.to_owned()));
+            Given::Text(text.to_owned()).typed_like(default.as_ref()).to_string()
+        };
+        assert_eq!(typed("12345", "\"\""), "\"12345\"");
+        assert_eq!(typed("12345", ""), "\"12345\"", "a password without a default");
+        assert_eq!(typed("12345", "1"), "12345");
+        assert_eq!(typed("true", "false"), "true");
+        assert_eq!(typed("a, b,c", "[]"), "[\"a\", \"b\", \"c\"]");
+        assert_eq!(typed("[\"a\"]", "[]"), "[\"a\"]");
+        assert_eq!(typed("[{ id = \"a\" }]", ""), "[{ id = \"a\" }]");
     }
 
     #[test]

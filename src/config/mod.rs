@@ -20,6 +20,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use env::Setting;
 pub use error::{ConfigError, FieldError};
 
 /// The shipped defaults, which document every setting with its unit and its purpose.
@@ -83,8 +84,9 @@ impl Config {
                 .map_err(|error| ConfigError::Unreadable { file: name.clone(), reason: error.to_string() })?;
             config.overlay_text(&text, &name)?;
         }
-        for setting in env::settings(variables)? {
-            config.overlay(&setting.path, setting.value, &setting.variable);
+        for Setting { path, value, variable } in env::settings(variables)? {
+            let value = value.typed_like(config.value_at(&path));
+            config.overlay(&path, value, &variable);
         }
         Ok(config)
     }
@@ -152,7 +154,10 @@ impl Config {
     /// Merges tables key by key; any other value, including an array, replaces the previous one.
     fn overlay(&mut self, path: &[String], value: Value, origin: &str) {
         if let Value::Table(entries) = value {
-            // An empty table must be created all the same, so that an unknown one is rejected.
+            // An empty table is created as well, so that an unknown one is rejected.
+            if entries.is_empty() {
+                self.table_at(path);
+            }
             for (name, entry) in entries {
                 let mut longer = path.to_vec();
                 longer.push(name);
@@ -161,17 +166,27 @@ impl Config {
             return;
         }
         let Some((last, parents)) = path.split_last() else { return };
-        let mut table = &mut self.tree;
-        for name in parents {
+        if let Some(table) = self.table_at(parents) {
+            table.insert(last.clone(), value);
+        }
+        self.origins.insert(path.join("."), origin.to_owned());
+    }
+
+    /// The table at `path`, created if it does not exist; it replaces a value of another type.
+    fn table_at(&mut self, path: &[String]) -> Option<&mut Table> {
+        path.iter().try_fold(&mut self.tree, |table, name| {
             let entry = table.entry(name.clone()).or_insert_with(|| Value::Table(Table::new()));
             if !entry.is_table() {
                 *entry = Value::Table(Table::new());
             }
-            let Value::Table(inner) = entry else { return };
-            table = inner;
-        }
-        table.insert(last.clone(), value);
-        self.origins.insert(path.join("."), origin.to_owned());
+            entry.as_table_mut()
+        })
+    }
+
+    fn value_at(&self, path: &[String]) -> Option<&Value> {
+        let (last, parents) = path.split_last()?;
+        let table = parents.iter().try_fold(&self.tree, |table, name| table.get(name)?.as_table())?;
+        table.get(last)
     }
 
     /// The error of a violated rule, with the source of the value.
@@ -258,5 +273,15 @@ mod tests {
         let config = Config::load(None, variables).expect("loads");
         let error = config.section::<Kettle>().expect_err("300 is no u8").to_string();
         assert!(error.contains("GTX__KETTLE__CUPS"), "{error}");
+    }
+
+    #[test]
+    fn a_password_of_digits_is_text_and_an_empty_unknown_table_is_rejected() {
+        let variables = [("GTX__REDIS__PASSWORD".to_owned(), "12345".to_owned())];
+        let config = Config::load(None, variables).expect("loads");
+        assert!(config.section::<redis::RedisConfig>().is_ok());
+        let config = Config::with_overrides("[kettle]").expect("TOML");
+        let error = config.refuse_unknown_tables(&["redis"]).expect_err("unknown").to_string();
+        assert!(error.contains("unknown table"), "{error}");
     }
 }

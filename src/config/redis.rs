@@ -90,11 +90,8 @@ pub struct RedisConfig {
     pub state: Option<Endpoint>,
     pub key_prefix: String,
     pub pool_size: usize,
-    pub pool_wait: Span,
     pub connect_timeout: Span,
     pub command_timeout: Span,
-    pub reconnect_min: Span,
-    pub reconnect_max: Span,
     pub check_interval: Span,
     pub embedded: EmbeddedConfig,
 }
@@ -105,7 +102,6 @@ pub struct RedisConfig {
 pub struct EmbeddedConfig {
     pub binary: PathBuf,
     pub data_dir: PathBuf,
-    pub start_timeout: Span,
 }
 
 impl Section for RedisConfig {
@@ -114,9 +110,6 @@ impl Section for RedisConfig {
     fn validate(&self) -> Result<(), FieldError> {
         if self.pool_size == 0 {
             return Err(FieldError::new("pool_size", "must be at least 1"));
-        }
-        if self.reconnect_min > self.reconnect_max {
-            return Err(FieldError::new("reconnect_min", "must not exceed reconnect_max"));
         }
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {

@@ -11,6 +11,9 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::config::redis::EmbeddedConfig;
 
+/// How long the server may take to start: loading a large append-only file takes time.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Why the private server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
@@ -56,7 +59,7 @@ impl EmbeddedServer {
     pub async fn start(config: &EmbeddedConfig) -> Result<Self, EmbeddedError> {
         let directory = create_directory(&config.data_dir)?;
         let socket = directory.join("redis.sock");
-        let lock = take_over(&directory, &socket, config.start_timeout.duration()).await?;
+        let lock = take_over(&directory, &socket, START_TIMEOUT).await?;
         let log = directory.join("redis.log");
         let failed = |reason: String| EmbeddedError::NotStarted { binary: config.binary.display().to_string(), reason };
         require_binary(&config.binary).map_err(failed)?;
@@ -81,7 +84,7 @@ impl EmbeddedServer {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let leash = shepherd.stdin.take();
-        let limit = config.start_timeout.duration();
+        let limit = START_TIMEOUT;
         let opened = tokio::time::timeout(limit, wait_for_socket(&socket, &mut shepherd)).await;
         let log = log.display().to_string();
         match opened {

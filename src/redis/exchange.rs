@@ -7,7 +7,7 @@ use redis::{Pipeline, ServerErrorKind, Value};
 use super::connection::Packet;
 use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::{self, Live};
-use super::{Link, Redis};
+use super::{Link, POOL_WAIT, Redis};
 use crate::lifecycle::deadline::until;
 
 /// How often a rejection that may be gone the next moment is tried again.
@@ -35,7 +35,7 @@ impl Redis {
         let mut retries = 0;
         loop {
             let timed = self.0.metrics.begin(packet);
-            let mut live = match link.live(self.0.limits.pool_wait).await {
+            let mut live = match link.live(POOL_WAIT).await {
                 Ok(live) => live,
                 // A rejection by the breaker is final: another attempt would only wait.
                 Err(fault) => {

@@ -38,7 +38,7 @@ pub enum FaultKind {
     Timeout,
     /// The connection broke while the command was running.
     ConnectionLost,
-    /// Every connection of the pool stayed in use for the whole `redis.pool_wait`.
+    /// Every connection of the pool stayed in use for as long as a request may wait.
     PoolExhausted,
     /// LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN: Redis is temporarily not ready.
     NotReady,

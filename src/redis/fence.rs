@@ -7,10 +7,7 @@
 //!
 //! Source: Kleppmann, "How to do distributed locking", 2016 (fencing tokens).
 
-use super::Redis;
-use super::fault::{Effect, RedisFault};
 use super::key::Key;
-use super::script::{BadReply, Binding, LuaScript, ScriptCall};
 use crate::config::fencing::FencingConfig;
 
 /// A lock grant's number: 1 to [`FencingToken::MAX`].
@@ -37,60 +34,17 @@ pub struct Fence {
 }
 
 impl Fence {
+    pub(super) fn new(key: Key, token: FencingToken, life: FencingConfig) -> Self {
+        Self { key, token, life }
+    }
+
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Adds the arguments of `fence.lua`, which follow those of the write.
-    pub(super) fn bind(&self, call: &mut Binding) {
-        call.arg(self.token.0).arg(self.life.outlive.as_millis()).arg(self.life.endless.as_millis());
-    }
-}
-
-impl Redis {
-    /// The fence `key` for a caller with `token`; `key` must share the target's cluster slot.
-    pub fn fence(&self, key: Key, token: FencingToken) -> Fence {
-        Fence { key, token, life: self.0.fencing }
-    }
-
-    /// Checks the token, and remembers it, before the first step of a write that takes several steps.
-    ///
-    /// The step that writes must pass the fence again, since a newer token may arrive in between.
-    ///
-    /// # Errors
-    /// [`FaultKind::StaleFence`](super::FaultKind::StaleFence), or another [`RedisFault`]. Either way nothing was
-    /// written.
-    pub async fn pass(&self, target: &Key, fence: &Fence) -> Result<(), RedisFault> {
-        self.call(&Pass { target, fence }).await.map_err(RedisFault::not_applied)
-    }
-}
-
-/// A guarded write that writes nothing.
-static PASS: LuaScript = LuaScript::new("redis/fence.lua", "");
-
-struct Pass<'a> {
-    target: &'a Key,
-    fence: &'a Fence,
-}
-
-impl ScriptCall for Pass<'_> {
-    type Raw = ();
-    type Reply = ();
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = &PASS;
-
-    fn fence(&self) -> Option<&Fence> {
-        Some(self.fence)
-    }
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.target);
-    }
-
-    fn decode((): ()) -> Result<(), BadReply> {
-        Ok(())
+    /// The arguments of `fence.lua`, which follow those of the write.
+    pub(super) fn arguments(&self) -> [u64; 3] {
+        [self.token.0, self.life.outlive.as_millis(), self.life.endless.as_millis()]
     }
 }
 

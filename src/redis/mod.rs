@@ -18,7 +18,9 @@ mod key;
 mod link;
 mod metrics;
 mod owners;
+mod pass_fence;
 mod report;
+mod role;
 mod roles;
 mod scan;
 mod script;
@@ -46,7 +48,8 @@ pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use owners::owned_elsewhere;
 pub use report::{RoleReport, ScriptState};
-pub use roles::{RedisRoles, Role};
+pub use role::Role;
+pub use roles::RedisRoles;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, LuaScript, ScriptCall};
 pub use subscriber::News;
@@ -62,6 +65,14 @@ use metrics::RoleMetrics;
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
+
+/// How long a request waits for a connection before it is rejected: long enough for a burst, and a tenth of the time that
+/// a command may take.
+const POOL_WAIT: Duration = Duration::from_millis(50);
+/// The bounds of the delay between two attempts to connect. The upper one is below 2 s, so that the service is back within
+/// 2 s of Redis.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// The facade that features use: commands and script calls to the server of one role.
 #[derive(Clone, Debug)]
@@ -89,7 +100,6 @@ struct Inner {
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    pool_wait: Duration,
     connect: Duration,
     command: Duration,
     check_interval: Duration,
@@ -113,18 +123,17 @@ impl Redis {
         metrics: RoleMetrics,
     ) -> Result<Self, EndpointError> {
         let limits = Limits {
-            pool_wait: config.pool_wait.duration(),
             connect: config.connect_timeout.duration(),
             command: config.command_timeout.duration(),
             check_interval: config.check_interval.duration(),
-            backoff: Backoff::new(config.reconnect_min.duration(), config.reconnect_max.duration()),
+            backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX),
         };
         let connector = Connector::new(endpoint, limits.connect, limits.command)?;
         let pool = |size: usize| {
             let limit = connector.limit();
             DeadPool::builder(connector.clone())
                 .max_size(size)
-                .timeouts(Timeouts { wait: Some(limits.pool_wait), create: Some(limit), recycle: None })
+                .timeouts(Timeouts { wait: Some(POOL_WAIT), create: Some(limit), recycle: None })
                 .runtime(Runtime::Tokio1)
                 .build()
                 .map_err(|_| EndpointError::NoRuntime)
@@ -309,10 +318,10 @@ impl Redis {
     /// Takes a dedicated connection, for blocking commands.
     ///
     /// # Errors
-    /// [`FaultKind::PoolExhausted`] after `redis.pool_wait`, or the reason why there is no connection. While the lane is
+    /// [`FaultKind::PoolExhausted`] after [`POOL_WAIT`], or the reason why there is no connection. While the lane is
     /// not connected, no attempt is made: the breaker applies here too.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
-        self.link(link::current_lane()).live(self.0.limits.pool_wait).await?;
+        self.link(link::current_lane()).live(POOL_WAIT).await?;
         // Boxed: the pool's future is large, and few callers need it.
         Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
     }

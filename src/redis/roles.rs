@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use utoipa::ToSchema;
-
 use super::Redis;
 use super::metrics::RedisMetrics;
 use super::report::PROBE;
+use super::role::Role;
 use super::script::LuaScript;
 use super::topology::EndpointError;
 use crate::config::fencing::FencingConfig;
@@ -14,25 +13,6 @@ use crate::config::redis::{Endpoint, RedisConfig, ServerUrl};
 use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
-
-/// A role that Redis plays; each may have a server of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Data that may be evicted or lost.
-    Cache,
-    /// Data that must never be evicted: series, locks, counters, idempotency records.
-    State,
-}
-
-impl Role {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Cache => "cache",
-            Self::State => "state",
-        }
-    }
-}
 
 /// The facades of both roles; the same one twice if no role has a server of its own.
 #[derive(Clone, Debug)]

@@ -165,7 +165,9 @@ impl Binding {
         }
         call.bind(&mut binding);
         if let Some(fence) = fence {
-            fence.bind(&mut binding);
+            for argument in fence.arguments() {
+                binding.arg(argument);
+            }
         }
         debug_assert_eq!(binding.keys, keys, "{}: keys named and keys declared", S::SCRIPT.name);
         binding.command

@@ -48,8 +48,9 @@ const DOCUMENTS: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url, "[json]\nbackend = \"native\"").await;
     let mut written = Vec::new();
     for (path, body) in DOCUMENTS {
@@ -82,8 +83,9 @@ async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn a_document_that_a_migration_missed_is_moved_by_the_next() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url, "").await;
     put(&app, "/json/one", "1.10").await;
     let prefix = app.state().keys().key("").as_str().to_owned();

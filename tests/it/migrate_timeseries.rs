@@ -99,8 +99,9 @@ async fn fill(app: &TestApp) {
 }
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn series_move_with_their_definitions_rollups_and_bits_and_back_again() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url).await;
     fill(&app).await;
     let before = seen(&app).await;
@@ -129,8 +130,9 @@ async fn series_move_with_their_definitions_rollups_and_bits_and_back_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn writes_continue_after_a_migration() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url).await;
     fill(&app).await;
     let prefix = prefix(&app);
@@ -159,8 +161,9 @@ async fn writes_continue_after_a_migration() {
 }
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn the_next_migration_finishes_one_that_was_killed() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url).await;
     let (series, points) = (60, 400);
     for number in 0..series {
@@ -197,8 +200,9 @@ async fn the_next_migration_finishes_one_that_was_killed() {
 }
 
 #[tokio::test]
+#[ignore = "needs a Redis with modules: make test-modules"]
 async fn keys_that_do_not_hold_a_series_are_left() {
-    let Some(url) = module_redis_url() else { return };
+    let url = module_redis_url();
     let app = service(&url).await;
     write(&app, "/timeseries/energy:consumption:MTR-001", vec![sample(1, 1.0)]).await;
     let prefix = prefix(&app);

@@ -1,4 +1,4 @@
-//! A Redis with modules. None is started: whoever runs the tests names one.
+//! A Redis with modules. The harness does not start one: the environment names it.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,11 +7,24 @@ use gridtokenx_redis::redis::Effect;
 
 use super::TestApp;
 
-/// The address of a Redis with modules; without it nothing is tried there, and `make test` says so.
-#[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
-pub fn module_redis_url() -> Option<String> {
-    std::env::var("GTX_TEST_MODULE_REDIS_URL").ok().filter(|url| !url.is_empty())
+/// The address of a Redis with modules, if the environment names one.
+///
+/// `GTX_TEST_REQUIRE_MODULES=1` turns a missing address into a failure.
+#[expect(clippy::disallowed_methods, reason = "the tests' own settings")]
+pub fn optional_module_redis_url() -> Option<String> {
+    let url = std::env::var("GTX_TEST_MODULE_REDIS_URL").ok().filter(|url| !url.is_empty());
+    let is_required = std::env::var("GTX_TEST_REQUIRE_MODULES").is_ok_and(|flag| flag == "1");
+    assert!(url.is_some() || !is_required, "{MISSING}");
+    url
 }
+
+/// The address of the Redis with modules that a test needs.
+pub fn module_redis_url() -> String {
+    optional_module_redis_url().expect(MISSING)
+}
+
+const MISSING: &str = "set GTX_TEST_MODULE_REDIS_URL to a Redis with RedisJSON and RedisTimeSeries, such as a Redis 8 or a \
+                       Redis Stack server of your own";
 
 /// The configuration of a service on that Redis, with keys that no other one has.
 pub fn on_module_redis(url: &str) -> String {

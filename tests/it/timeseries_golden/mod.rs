@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{TestApp, clear, in_repository, module_redis_url, on_module_redis};
+use crate::support::{TestApp, clear, in_repository, on_module_redis, optional_module_redis_url};
 use call::{Caller, Inexpressible};
 use vector::{Answer, Step, scenarios};
 
@@ -47,7 +47,7 @@ async fn replay_with(family: &str, least_equal: usize, config: &str) {
     let builder = || TestApp::builder().config(LIKE_THE_MODULE).config(config);
     let native = builder().spawn().await;
     compare(&native, family, least_equal, async || native.redis().command(&["FLUSHALL"])).await;
-    if let Some(url) = module_redis_url() {
+    if let Some(url) = optional_module_redis_url() {
         let module = builder().config("timeseries.backend = \"module\"").config(&on_module_redis(&url)).spawn().await;
         compare(&module, family, least_equal, async || clear(&module).await).await;
     }

@@ -1,0 +1,54 @@
+//! Passing a fence: creating one for a client's token, and checking it before a write of several steps.
+
+use super::Redis;
+use super::fault::{Effect, RedisFault};
+use super::fence::{Fence, FencingToken};
+use super::key::Key;
+use super::script::{BadReply, Binding, LuaScript, ScriptCall};
+
+impl Redis {
+    /// The fence `key` for a caller with `token`; `key` must share the target's cluster slot.
+    pub fn fence(&self, key: Key, token: FencingToken) -> Fence {
+        Fence::new(key, token, self.0.fencing)
+    }
+
+    /// Checks the token, and remembers it, before the first step of a write that takes several steps.
+    ///
+    /// The step that writes must pass the fence again, since a newer token may arrive in between.
+    ///
+    /// # Errors
+    /// [`FaultKind::StaleFence`](super::FaultKind::StaleFence), or another [`RedisFault`]. Either way nothing was
+    /// written.
+    pub async fn pass(&self, target: &Key, fence: &Fence) -> Result<(), RedisFault> {
+        self.call(&Pass { target, fence }).await.map_err(RedisFault::not_applied)
+    }
+}
+
+/// A guarded write that writes nothing.
+static PASS: LuaScript = LuaScript::new("redis/fence.lua", "");
+
+struct Pass<'a> {
+    target: &'a Key,
+    fence: &'a Fence,
+}
+
+impl ScriptCall for Pass<'_> {
+    type Raw = ();
+    type Reply = ();
+    const KEYS: usize = 1;
+    const EFFECT: Effect = Effect::Write;
+
+    const SCRIPT: &'static LuaScript = &PASS;
+
+    fn fence(&self) -> Option<&Fence> {
+        Some(self.fence)
+    }
+
+    fn bind(&self, call: &mut Binding) {
+        call.key(self.target);
+    }
+
+    fn decode((): ()) -> Result<(), BadReply> {
+        Ok(())
+    }
+}
