@@ -41,8 +41,7 @@ impl Scene {
             let _: String = node.command(&["SET", "locks:node", &format!("{run}:0")]);
         }
         let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-        let config =
-            format!("[locks]\nrecheck = \"50ms\"\nnode_check = \"20ms\"\nnode_timeout = \"2s\"\nnodes = {urls:?}");
+        let config = format!("[locks]\nrecheck = \"50ms\"\nnode_timeout = \"2s\"\nnodes = {urls:?}");
         let app = TestApp::builder().system_clock().config(&config).spawn().await;
         Self { app, nodes }
     }

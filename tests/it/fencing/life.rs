@@ -88,7 +88,7 @@ async fn data_without_an_end_are_guarded_for_a_year_after_the_last_guarded_write
 
 #[tokio::test]
 async fn a_fence_that_ended_is_forgotten() {
-    let brief = "[fencing]\noutlive = \"150ms\"\n[locks]\nmin_ttl = \"100ms\"\nmax_ttl = \"150ms\"\nnamed = []";
+    let brief = "[fencing]\noutlive = \"150ms\"\n[locks]\nmax_ttl = \"150ms\"\nnamed = []";
     let app = TestApp::builder().config(brief).spawn().await;
     put(&app, 20, "/cache/a?ttl_ms=1", "1").await.expect(201);
     eventually("the fence ends", async || highest(&app.redis(), FENCE).is_none()).await;
