@@ -144,7 +144,8 @@ impl PathOperations {
 #[derive(Debug, Default)]
 pub struct RouteTable(PathTree);
 
-/// The paths below one segment. As in axum's router, fixed text comes before a parameter, and a parameter is not empty.
+/// The paths below one segment. As in axum's router, fixed text comes before a parameter,
+/// and a parameter at the end of a path is not empty.
 #[derive(Debug, Default)]
 struct PathTree {
     fixed: Vec<(&'static str, PathTree)>,
@@ -197,7 +198,7 @@ impl PathTree {
         let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
         let (segment, rest) = path.split_at_checked(end)?;
         let fixed = self.fixed.iter().find(|(known, _)| *known == segment).map(|(_, tree)| tree);
-        let parameter = self.parameter.as_deref().filter(|_| !segment.is_empty());
+        let parameter = self.parameter.as_deref().filter(|_| !path.is_empty());
         fixed.and_then(|tree| tree.find_rest(rest)).or_else(|| parameter?.find_rest(rest))
     }
 

@@ -9,9 +9,12 @@ use tower::Service;
 
 const PREFIX: &str = "/api";
 
+/// The one route whose own path begins with the prefix: clients of InfluxDB write to it.
+const OWN_ROUTE: &str = "/api/v2/write";
+
 /// The rest of a path that begins with the legacy prefix.
 pub fn without_legacy_prefix(path: &str) -> Option<&str> {
-    path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/'))
+    path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/') && path.split('?').next() != Some(OWN_ROUTE))
 }
 
 /// Takes the legacy prefix off the path of a request before it reaches the routes.
@@ -56,12 +59,15 @@ mod tests {
             ("/api/cache/a%2Fb?ttl_ms=5", "/cache/a%2Fb?ttl_ms=5"),
             ("http://host:8080/api/health", "http://host:8080/health"),
             ("/api/api/x", "/api/x"),
+            ("/api/api/v2/write?db=a", "/api/v2/write?db=a"),
         ] {
             let mut uri: Uri = before.parse().expect("a URI");
             strip(&mut uri);
             assert_eq!(uri, after, "{before}");
         }
-        for other in ["/api", "/api-docs/openapi.json", "/apis/x", "/cache/api/x"] {
+        for other in
+            ["/api", "/api/v2/write", "/api/v2/write?db=a", "/api-docs/openapi.json", "/apis/x", "/cache/api/x"]
+        {
             assert_eq!(without_legacy_prefix(other), None, "{other}");
         }
     }

@@ -39,7 +39,7 @@ pub fn start_wheel(tasks: &Tasks) {
             () = stop.cancelled() => {}
             () = wheel.run() => {}
         }
-        // Deadlines that are set from now on use the runtime's timers.
+        // Deadlines that are set after this use the runtime's timers.
         WHEEL.set(None);
     });
 }

@@ -45,7 +45,7 @@ impl RedisMetrics {
             ),
             connects: metrics.counter(
                 "redis_connects_total",
-                "Shared connections made; more than there are at once were made anew",
+                "Shared connections made; a count above the number of lanes means reconnections",
                 &["role"],
             ),
         }

@@ -15,6 +15,7 @@ mod exchange;
 mod fault;
 mod fence;
 mod key;
+mod limits;
 mod link;
 mod metrics;
 mod owners;
@@ -60,19 +61,12 @@ use crate::config::redis::{Endpoint, RedisConfig, Topology};
 use crate::lifecycle::Tasks;
 use crate::lifecycle::deadline::until;
 use connection::{Channel, Packet};
+use limits::{Limits, POOL_WAIT, RECONNECT_MAX, RECONNECT_MIN};
 use link::{Link, LinkState};
 use metrics::RoleMetrics;
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
-
-/// How long a request waits for a connection before it is rejected: long enough for a burst, and a tenth of the time that
-/// a command may take.
-const POOL_WAIT: Duration = Duration::from_millis(50);
-/// The bounds of the delay between two attempts to connect. The upper one is below 2 s, so that the service is back within
-/// 2 s of Redis.
-const RECONNECT_MIN: Duration = Duration::from_millis(50);
-const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// The facade that features use: commands and script calls to the server of one role.
 #[derive(Clone, Debug)]
@@ -96,14 +90,6 @@ struct Inner {
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
     metrics: RoleMetrics,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    connect: Duration,
-    command: Duration,
-    check_interval: Duration,
-    backoff: Backoff,
 }
 
 impl Redis {

@@ -1,7 +1,7 @@
 //! The metrics registry and the metrics of HTTP itself.
 //!
 //! Names follow the platform's dashboards. The first request of a route creates the handles of its metrics and later
-//! ones reuse them, so a request only adds to atomics, and a route that nobody calls has no samples.
+//! ones reuse them, so a request only adds to atomics, and a route that is never called has no samples.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -167,11 +167,13 @@ async fn calls_that_time_out_late_do_not_cost_the_next_connection() {
     app.proxy().strand();
     // Their time runs out one after the other; only the first may have the connection made anew.
     let late = join_all((0..10).map(|nth| async move {
+        // The requests must arrive one after the other while the server is stalled.
         tokio::time::sleep(Duration::from_millis(nth * 20)).await;
         get(redis, "a").await.expect_err("stranded")
     }));
     let id = async || redis.query::<i64>(redis::cmd("CLIENT").arg("ID"), Effect::Read).await;
     let first = async {
+        // The test is about a command that has just missed its timeout.
         tokio::time::sleep(COMMAND_TIMEOUT + Duration::from_millis(10)).await;
         eventually("calls are answered", async || id().await.is_ok()).await;
         id().await.expect("an id")

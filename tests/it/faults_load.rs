@@ -30,6 +30,7 @@ async fn under_load(callers: usize, call: impl AsyncFn(usize), disturb: impl Fut
 }
 
 async fn pause(ms: u64) {
+    // The load is paced: its schedule is what is tested.
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 

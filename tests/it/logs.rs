@@ -18,7 +18,7 @@ fn a_json_line_is_flat_dated_and_names_its_request() {
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "debug")]);
     service.send("GET", "/nowhere", "x-request-id: order-17\r\n");
     let line = json(&service.line_with("order-17"));
-    assert_eq!(line["message"], "refused", "{line}");
+    assert_eq!(line["message"], "request rejected", "{line}");
     assert_eq!(line["level"], "DEBUG", "{line}");
     assert_eq!(line["request_id"], "order-17", "{line}");
     assert_eq!(line["code"], "not-found", "{line}");
@@ -36,7 +36,7 @@ fn a_traced_requests_lines_name_its_trace_in_either_format() {
     let debug = ("LOG_LEVEL", "gridtokenx_redis::http=debug");
     let mut service = ServiceProcess::start_on(&redis, &[collector, debug]);
     service.send("GET", "/nowhere", TRACEPARENT);
-    let line = json(&service.line_with("refused"));
+    let line = json(&service.line_with("request rejected"));
     assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "{line}");
     let span = line["span_id"].as_str().expect("a span id");
     assert!(span.len() == 16 && span != "00f067aa0ba902b7", "the service's own span: {line}");
@@ -44,7 +44,7 @@ fn a_traced_requests_lines_name_its_trace_in_either_format() {
 
     let mut service = ServiceProcess::start_on(&redis, &[collector, debug, ("LOG_FORMAT", "pretty")]);
     service.send("GET", "/nowhere", TRACEPARENT);
-    let line = service.line_with("refused");
+    let line = service.line_with("request rejected");
     assert!(line.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id="), "{line}");
     assert!(!line.contains('\u{1b}'), "no colours for a pipe: {line}");
 }

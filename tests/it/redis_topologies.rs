@@ -140,6 +140,7 @@ async fn a_killed_node_connection_never_applies_a_write_twice() {
                 for node in &cluster.nodes {
                     let _ = node.try_command::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]);
                 }
+                // Polls a blocking connection; `eventually` needs a runtime.
                 std::thread::sleep(Duration::from_millis(2));
             }
         })

@@ -45,7 +45,7 @@ async fn a_redis_that_lets_no_script_run_is_refused_at_the_start_in_a_clear_sent
     for (redis, sentence) in [
         (renamed, "SCRIPT or EVALSHA is disabled on the server"),
         (unloadable, "SCRIPT or EVALSHA is disabled on the server"),
-        (forbidden, "our Redis user may not use SCRIPT or EVALSHA"),
+        (forbidden, "the service's Redis user may not use SCRIPT or EVALSHA"),
     ] {
         let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
         let (status, _) = service.ended_within(SOON);

@@ -101,6 +101,7 @@ async fn a_client_that_sends_its_header_byte_by_byte_is_cut_off() {
             if writer.write_all(&[*byte]).await.is_err() {
                 return;
             }
+            // The client sends slowly on purpose.
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };

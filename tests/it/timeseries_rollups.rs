@@ -210,8 +210,7 @@ async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_anot
     let changed = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
     assert_eq!((&expected[0]["value"], &changed[0]["value"]), (&json!(24.0), &json!(34.0)));
     filled(&first, "/timeseries/a").await;
-    // This is the state after the process stopped between a late write and the filling: the change is noted, and the values
-    // are missing.
+    // The state after a crash between a late write and the filling: the change is noted, the values are missing.
     first.redis().command::<i64>(&["HDEL", "ts:rollups:{ts:a}", "sum:1d@0"]);
     first.redis().command::<i64>(&["HSET", "ts:a", "unrolled", "0:1799999999,"]);
     let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;

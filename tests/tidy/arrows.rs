@@ -1,5 +1,7 @@
 //! Which room may know which: the arrows of the house, read from the paths that its source names.
 
+use std::collections::BTreeSet;
+
 use gridtokenx_redis::features::FEATURES;
 
 use crate::assert_none;
@@ -173,9 +175,12 @@ fn routes_ask_the_service_and_not_redis() {
             breaches.push(format!("{}: uses Redis", file.path));
         }
         let code = code(&file);
-        for part in [".config", ".metrics", ".redis"] {
-            if contains_field(&code, part) {
-                breaches.push(format!("{}: reads `{part}` of the service", file.path));
+        let services: BTreeSet<&str> = code.split("State(").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+        for service in services {
+            for field in ["config", "metrics", "redis"] {
+                if contains_field(&code, &format!("{service}.{field}")) {
+                    breaches.push(format!("{}: reads `{service}.{field}`", file.path));
+                }
             }
         }
         for service in code.split("\nimpl ").skip(1).filter_map(|rest| rest.split([' ', '<']).next()) {

@@ -7,8 +7,8 @@ use crate::tree::{File, files};
 
 /// Type names so general that a second type of the name would confuse: each may be defined once in the crate.
 const DEFINED_ONCE: &[&str] = &[
-    "Access", "Answer", "Backend", "Batch", "Bucket", "Decision", "Hold", "Look", "Place", "Request", "Stored",
-    "Terms", "Verdict", "Wish",
+    "Access", "Answer", "Backend", "Batch", "Decision", "Hold", "Look", "Place", "Request", "Stored", "Terms",
+    "Verdict", "Wish",
 ];
 
 /// Words and phrases that are not idiomatic, with what to write instead. Matched as whole words, in lower case.
@@ -30,7 +30,6 @@ const AVOIDED: &[(&str, &str)] = &[
     ("mended", "fixed"),
     ("in clear", "in plain text"),
     ("redis is away", "Redis is unavailable"),
-    ("for good", "permanently"),
     ("must not stand", "must not occur, must not be repeated"),
     ("stands there", "exists"),
     ("stands under", "is stored under"),
@@ -43,7 +42,6 @@ const AVOIDED: &[(&str, &str)] = &[
     ("in the same moment", "at the same time"),
     ("of one's own", "a dedicated ..."),
     ("from now on", "from this point"),
-    ("is no valid", "is not a valid"),
     ("is no time", "is not a valid time"),
     ("at a sitting", "-"),
     ("new life", "a new TTL"),

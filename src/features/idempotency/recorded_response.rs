@@ -40,9 +40,13 @@ impl RecordedResponse {
 
     /// The response again; `None` if its body was not recorded.
     pub(super) fn replay(self) -> Option<Response> {
-        let mut response = Response::new(Body::from(self.body?));
+        let body = self.body?;
+        let length = HeaderValue::from(body.len());
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
+        // The router, which sets it for the first response, is not asked again.
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
         response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));
         Some(response)
     }

@@ -196,7 +196,7 @@ pub(super) struct ExtendRequest {
     /// The grant's token.
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")]
     pub token: Token,
-    /// The length of the lease from now on, in milliseconds. A lease that already lasts longer is left unchanged. Only
+    /// The new length of the lease in milliseconds, counted from this call. A lease that already lasts longer is left unchanged. Only
     /// named locks have a default.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]

@@ -86,7 +86,7 @@ impl Section for TimeseriesConfig {
             }
             Err(FieldError::new(field, format!("must be from {low} to {high}")))
         };
-        // Upper bounds keep one script call short: Redis serves nobody else meanwhile.
+        // Upper bounds keep one script call short: Redis serves no other client in the meantime.
         within("chunk_samples", self.chunk_samples, 16, 4_096)?;
         within("batch_samples", self.batch_samples, 1, 4_096)?;
         within("request_samples", self.request_samples, 1, MAX_REQUEST_SAMPLES)?;

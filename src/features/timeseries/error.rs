@@ -1,4 +1,4 @@
-//! What can go wrong with a series, and how callers see it.
+//! Errors of the time series and the problems that they become.
 
 use super::aggregate::GapTooLong;
 use super::chunk::ChunkError;
@@ -9,27 +9,27 @@ use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
-    SERIES_NOT_FOUND = "series-not-found", NOT_FOUND, "There is no such series",
-        "Create it with PUT /timeseries/{key}; only series of a configured family are created by their first sample. A series is gone when nobody wrote to it for its whole retention.";
+    SERIES_NOT_FOUND = "series-not-found", NOT_FOUND, "The series does not exist",
+        "Create it with PUT /timeseries/{key}; only series of a configured family are created by their first sample. A series expires if it receives no sample for its whole retention.";
     SERIES_EMPTY = "series-empty", NOT_FOUND, "The series has no samples",
-        "It exists; its newest sample appears with the first one that is written.";
+        "The series exists. Write a sample first.";
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
         "GET shows its definition; PATCH changes it.";
     ROLLUP_NOT_FOUND = "rollup-not-found", NOT_FOUND, "The series has no such rollup",
         "GET /timeseries/{key}/rollups lists them; the last part of the path is the id.";
     ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
-        "Delete it and add it again: it is then filled from the samples that there are.";
-    TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has as many rollups as it may",
-        "Delete one that nobody asks for; timeseries.rollups says how many there may be.";
-    RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "One request would have to read or to answer too much",
-        "Ask for a shorter window, or for shorter buckets where one has too many samples and for longer ones where too many are empty. The detail says which limit it is; they are scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
+        "Delete the rollup and add it again: it is then filled from the stored samples.";
+    TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has reached its limit of rollups",
+        "Delete one that is no longer used; timeseries.rollups is the limit.";
+    RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The request would read or return too much",
+        "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit; the limits are the settings scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
-        "The errors list names the lines. The others need not be sent again, but may be.";
+        "errors names the lines. The other lines need not be sent again, but can be.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
-        "The detail says how many samples were stored before. Mend the stream and send all of it again: samples that are there already are stored once.";
+        "The detail says how many samples were stored. Fix the stream and send all of it again: samples that are already stored are not duplicated.";
 }
 
-/// Why a call on a series failed.
+/// Why an operation on a series failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimeseriesError {
     #[error("a query parameter is not valid")]

@@ -34,7 +34,7 @@ impl Export {
     /// Reads the first page of at most `limit` points.
     ///
     /// # Errors
-    /// As [`RangeReader::page`].
+    /// Those of [`RangeReader::page`].
     pub(super) async fn begin(
         reader: RangeReader,
         key: SeriesKey,
@@ -73,7 +73,7 @@ impl Rest {
     /// Reads the next piece, and says what is left behind it.
     ///
     /// # Errors
-    /// As [`RangeReader::page`].
+    /// Those of [`RangeReader::page`].
     pub(super) async fn read(self, reader: &RangeReader) -> Result<(RangePage, Option<Self>), TimeseriesError> {
         let plan = RangePlan { limit: self.limit.min(PIECE_POINTS), ..self.plan.clone() };
         let page = reader.page(self.key.clone(), plan).await?;
@@ -95,7 +95,7 @@ fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_la
     }
 }
 
-/// Notes that an answer ends in the middle; nobody else can be told.
+/// Logs that a response ended in the middle: the client can no longer receive an error.
 pub(super) fn broke_off(error: &TimeseriesError) {
     tracing::warn!(error = error as &dyn std::error::Error, "an export broke off");
 }

@@ -8,7 +8,7 @@
 //! - The timestamp is a sample's identity, its value never is: equal values at different times are all kept, and the
 //!   same sample sent twice is stored once.
 //! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
-//!   series as a whole expires when nobody writes to it for its retention.
+//!   series as a whole expires if it receives no sample for its retention.
 //! - A rollup is a cache that knows what it does not know: see `rollup/`. It never changes an answer, only its time, but for
 //!   buckets that outlive their samples.
 //! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.

@@ -8,8 +8,11 @@ use serde_json::Value;
 use super::{WEB, flush, send};
 use crate::support::{RedisServer, START, ServiceProcess, TestApp};
 
-fn command(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
+const SERVICE: &str = env!("CARGO_BIN_EXE_gridtokenx-redis");
+const TOOLS: &str = env!("CARGO_BIN_EXE_gridtokenx-tools");
+
+fn command(binary: &str, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(binary)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -25,8 +28,9 @@ fn an_agent_sends_what_it_sees_of_this_machine() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[]);
     let url = format!("http://{}", service.address());
-    let agent =
-        |host: &str| command(&["agent", "--url", &url, "--host", host, "--interval", "200ms", "--count", "2"], b"");
+    let agent = |host: &str| {
+        command(TOOLS, &["agent", "--url", &url, "--host", host, "--interval", "200ms", "--count", "2"], b"")
+    };
     let output = agent("here");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (status, body) = service.get("/hosts/here/metrics/recent");
@@ -53,14 +57,14 @@ async fn chunks_are_shown_as_samples() {
     // As redis-cli writes them.
     let mut text = chunks.join(&b'\n');
     text.push(b'\n');
-    let output = command(&["show-chunks"], &text);
+    let output = command(SERVICE, &["show-chunks"], &text);
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     let times: Vec<i64> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["timestamp"].as_i64().expect("a time") - START)
         .collect();
     assert_eq!(times, [0, 1_000, 2_000]);
-    let broken = command(&["show-chunks"], b"hello");
+    let broken = command(SERVICE, &["show-chunks"], b"hello");
     assert!(!broken.status.success());
     assert!(
         String::from_utf8_lossy(&broken.stderr).contains("at byte 0: the chunk has the unknown version 104"),

@@ -42,6 +42,7 @@ impl Ledger {
         let (goal, deadline) = (self.count() + by, Instant::now() + Duration::from_secs(30));
         while self.count() < goal {
             assert!(Instant::now() < deadline, "agents get no answers");
+            // Polls a blocking connection; `eventually` needs a runtime.
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -57,6 +58,7 @@ impl Ledger {
                 self.send(&mut wire, host);
             }
             round += 1;
+            // Agents send at a fixed rate.
             std::thread::sleep(REST.saturating_sub(begun.elapsed()));
         }
     }
@@ -225,6 +227,7 @@ fn without_a_spool_a_killed_replica_loses_at_most_what_it_called_in_memory_since
     // A round that ended this late began after the last of them.
     while written(&mut stage) < now + 400 {
         assert!(Instant::now() < deadline, "no batch is written");
+        // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(Duration::from_millis(20));
     }
     stage.kill(1);

@@ -280,6 +280,7 @@ fn killed_replicas_leave_no_hour_out() {
         let answer = Wire::new(service.address().port()).ask(&question).expect("an answer");
         assert_eq!(answer.status, 202);
         assert_eq!(service.send("POST", "/hosts/flush", "").0, 200);
+        // Replicas must meet at different points of a round.
         std::thread::sleep(Duration::from_millis(17 * u64::try_from(round).expect("small")));
         for mut killed in [service, two] {
             killed.signal("KILL");
@@ -291,6 +292,7 @@ fn killed_replicas_leave_no_hour_out() {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while redis.command::<usize>(&["HLEN", HOURS]) > 1 {
         assert!(std::time::Instant::now() < deadline, "hours are left out");
+        // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(Duration::from_millis(10));
     }
     let (status, body) = service.get(&format!("{SUMMARY}?startTime=-4d&endTime=now"));

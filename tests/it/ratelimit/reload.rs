@@ -68,6 +68,7 @@ fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it never happened");
+        // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }

@@ -120,6 +120,7 @@ impl ServiceProcess {
         let deadline = Instant::now() + PATIENCE;
         while self.get("/health/ready").0 != 200 {
             assert!(Instant::now() < deadline, "never ready: {}", self.output());
+            // Polls a process; `eventually` needs a runtime.
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -160,6 +161,7 @@ impl ServiceProcess {
                 return (status, started.elapsed());
             }
             assert!(started.elapsed() < limit, "still running after {limit:?}: {}", self.output());
+            // Polls a process; `eventually` needs a runtime.
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -120,6 +120,7 @@ async fn pass(client: UnixStream, server: UnixStream, number: u64, mut weather: 
             return;
         }
         if now.mood == Mood::Trickle {
+            // The proxy polls for the end of a stall.
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -49,6 +49,7 @@ impl Wire {
     /// Asks and hangs up after a while.
     pub fn abandon(&mut self, question: &Question<'_>, after: Duration) {
         if let Ok(_stream) = self.send(question) {
+            // The client is slow on purpose.
             std::thread::sleep(after);
         }
     }

@@ -177,7 +177,7 @@ mod tests {
     fn a_broken_row_is_named() {
         for (text, message) in [
             ("", "is empty"),
-            ("a,b,c\n", "line 1: the header is `a,b,c`"),
+            ("a,b,c\n", "line 1: the header must be"),
             ("series,timestamp,value\na,0,1\na,0\n", "line 3: 2 columns"),
             ("series,timestamp,value\na,yesterday,1\n", "line 2: `yesterday`"),
             ("series,timestamp,value\na,0,NaN\n", "line 2: `NaN` is not a number"),

@@ -166,7 +166,7 @@ impl Change {
             (Action::Merge(value), document) => merge_patch::merge_at(document, path, value, limit)?,
             (Action::Delete, document) => delete::delete(document, path)?,
             (_, None) => return Err(ChangeError::NoDocument),
-            (Action::Patch(patch), Some(document)) => patch.apply(document, limit)?,
+            (Action::Patch(operations), Some(document)) => operations.apply(document, limit)?,
             (Action::Append(values), Some(document)) => array::append(document, path, values, limit)?,
             (Action::Insert { index, values }, Some(document)) => array::insert(document, path, *index, values, limit)?,
             (Action::Pop { index }, Some(document)) => array::pop(document, path, *index)?,

@@ -24,7 +24,7 @@ pub(in crate::features::timeseries) enum Fill {
     Linear,
 }
 
-/// The same once the aggregation is known.
+/// The fill of empty buckets for a known aggregation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) enum Gap {
     LeftOut,

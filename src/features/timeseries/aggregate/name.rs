@@ -28,7 +28,7 @@ pub(in crate::features::timeseries) enum Aggregation {
     Percentile(Percentile),
     /// How far a counter went on.
     Increase,
-    /// The same per second.
+    /// The increase per second.
     Rate,
     /// Open, high, low, close and volume.
     Ohlcv,

@@ -1,6 +1,6 @@
 //! The keys of series that line protocol writes: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte order.
 //!
-//! A key says all that its series is called by, so that whoever writes it first creates the same series. The label
+//! A key contains the complete name of its series, so that every client's first write creates the same series. The label
 //! `__name__`, which is the metric's name in Prometheus, is `<measurement>_<field>`.
 
 use std::borrow::Cow;

@@ -84,7 +84,7 @@ fn timestamp(text: &str, precision: Precision) -> Result<UnixMillis, String> {
     let timestamp = millis.and_then(|ms| Timestamp::new(ms).ok());
     timestamp
         .map(|timestamp| timestamp.0)
-        .ok_or_else(|| format!("timestamp: `{}` is no time since 1970", shortened(text)))
+        .ok_or_else(|| format!("timestamp: `{}` is not a time after 1970", shortened(text)))
 }
 
 /// What of a line is not read yet.

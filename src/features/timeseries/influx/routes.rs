@@ -25,15 +25,15 @@ pub(in crate::features::timeseries) struct WriteV2 {
     /// The unit of the timestamps; ns when absent.
     #[param(inline)]
     precision: Option<Precision>,
-    /// Not heeded: the credential says whose samples these are.
+    /// Ignored: the credential identifies the owner of the samples.
     #[serde(rename = "org")]
     #[param(rename = "org")]
     _org: Option<String>,
-    /// Not heeded.
+    /// Ignored.
     #[serde(rename = "orgID")]
     #[param(rename = "orgID")]
     _org_id: Option<String>,
-    /// Not heeded: how long samples are kept is the family's business.
+    /// Ignored: the family's retention applies.
     #[serde(rename = "bucket")]
     #[param(rename = "bucket")]
     _bucket: Option<String>,
@@ -47,15 +47,15 @@ pub(in crate::features::timeseries) struct WriteV1 {
     /// The unit of the timestamps; ns when absent.
     #[param(inline)]
     precision: Option<Precision>,
-    /// Not heeded.
+    /// Ignored.
     #[serde(rename = "db")]
     #[param(rename = "db")]
     _db: Option<String>,
-    /// Not heeded: how long samples are kept is the family's business.
+    /// Ignored: the family's retention applies.
     #[serde(rename = "rp")]
     #[param(rename = "rp")]
     _rp: Option<String>,
-    /// Not heeded.
+    /// Ignored.
     #[serde(rename = "consistency")]
     #[param(rename = "consistency")]
     _consistency: Option<String>,

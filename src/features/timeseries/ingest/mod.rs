@@ -123,7 +123,7 @@ impl Ingest {
     /// Loads the samples of a JSON body, which was read as a whole.
     ///
     /// # Errors
-    /// As [`Ingest::stream`].
+    /// Those of [`Ingest::stream`].
     pub(super) async fn samples(mut self, samples: Vec<NewSeriesSample>) -> Result<StreamAnswer, Problem> {
         for (sample, number) in samples.into_iter().zip(1..) {
             let timestamp = sample.timestamp.map(|timestamp| timestamp.0);

@@ -45,7 +45,7 @@ impl ManyExport {
     /// Reads the first piece. Of every series at most `limit` points are written, and at most `series_limit` series.
     ///
     /// # Errors
-    /// As [`ManyReader::page`].
+    /// Those of [`ManyReader::page`].
     pub(in crate::features::timeseries) async fn begin(
         reader: ManyReader,
         mut plan: ManyPlan,

@@ -86,7 +86,7 @@ impl ManyReader {
             let page = match range {
                 Ok(Some(page)) => page,
                 Ok(None) => continue,
-                // What is complete is answered; the next page begins with this series and may read anew.
+                // The complete series are returned; the next page starts with this series and a new read budget.
                 Err(error) if error.is_too_much() && last.is_some() => {
                     next_cursor = last;
                     break;

@@ -105,7 +105,7 @@ fn between(
     let mut results = Vec::new();
     for series in left {
         let signature = matching.signature(&series.metric);
-        // Taken out, so that a second one finds nobody.
+        // Removed, so that a second match finds none.
         let Some(partner) = partners.get_mut(&signature) else { continue };
         if partner.points.is_empty() {
             return Err(many("left"));

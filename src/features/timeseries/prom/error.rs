@@ -11,7 +11,7 @@ pub(in crate::features::timeseries) enum PromErrorKind {
     BadData,
     /// The query cannot be evaluated here: 422.
     Execution,
-    /// Redis is away: 503.
+    /// Redis is unavailable: 503.
     Unavailable,
     /// Redis did not answer in time: 504.
     Timeout,

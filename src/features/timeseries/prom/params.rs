@@ -6,7 +6,7 @@ use super::super::series::MAX_TIMESTAMP;
 use super::error::PromError;
 use crate::clock::UnixMillis;
 
-/// What clients of Prometheus send; another name is a mistake. `timeout` and `stats` are not heeded.
+/// The parameters that Prometheus clients send; other names are rejected. `timeout` and `stats` are ignored.
 const KNOWN: [&str; 10] =
     ["query", "time", "start", "end", "step", "match[]", "limit", "lookback_delta", "timeout", "stats"];
 
@@ -41,7 +41,8 @@ impl Parameters {
             Ok(seconds) => millis(seconds),
             Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
         };
-        let wrong = || PromError::bad(name, &format!("`{text}` is no time since 1970: write Unix seconds or RFC 3339"));
+        let wrong =
+            || PromError::bad(name, &format!("`{text}` is not a time after 1970: write Unix seconds or RFC 3339"));
         millis.filter(|ms| (0..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
     }
 

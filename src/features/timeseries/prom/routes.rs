@@ -41,7 +41,7 @@ pub(in crate::features::timeseries) struct PromQuery {
     /// How old the newest sample may be that still is the value of now, such as 5m.
     #[schema(example = "5m")]
     lookback_delta: Option<String>,
-    /// Not heeded.
+    /// Ignored.
     #[schema(example = "10s")]
     timeout: Option<String>,
 }
@@ -68,7 +68,7 @@ pub(in crate::features::timeseries) struct PromRangeQuery {
     /// How old the newest sample may be that still is the value of now, such as 5m.
     #[schema(example = "5m")]
     lookback_delta: Option<String>,
-    /// Not heeded.
+    /// Ignored.
     #[schema(example = "10s")]
     timeout: Option<String>,
 }
@@ -83,10 +83,10 @@ pub(in crate::features::timeseries) struct PromMatch {
     #[schema(example = json!(["{kind=\"generation\"}"]))]
     #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
     selectors: Option<Vec<String>>,
-    /// Not heeded: series are listed as long as they live.
+    /// Ignored: all existing series are listed.
     #[schema(example = "1767225600")]
     start: Option<String>,
-    /// Not heeded.
+    /// Ignored.
     #[schema(example = "1767229200")]
     end: Option<String>,
     /// The most items; all when absent or 0.
@@ -126,7 +126,7 @@ pub(in crate::features::timeseries) struct PromFailure {
     error: String,
 }
 
-/// Of all of these operations; what the edge refuses has the house's form.
+/// The errors of all these operations. The middleware's own rejections are problems as everywhere else.
 #[derive(Debug, ToSchema)]
 pub(in crate::features::timeseries) struct PromFailures;
 
@@ -136,7 +136,7 @@ impl IntoResponses for PromFailures {
             ("400", "bad_data: a parameter is wrong"),
             ("422", "execution: the query cannot be evaluated here"),
             ("500", "internal"),
-            ("503", "unavailable: Redis is away; `overloaded`"),
+            ("503", "unavailable: Redis is unavailable; `overloaded`"),
             ("504", "timeout: Redis did not answer; `deadline-exceeded`"),
         ];
         let json = |name: &str| Content::new(Some(Ref::from_schema_name(name)));

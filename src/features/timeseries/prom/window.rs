@@ -42,7 +42,7 @@ impl WindowFunction {
         })
     }
 
-    /// The samples in (`end` - `range`, `end`]; `rank` is heeded by quantiles alone.
+    /// The samples in (`end` - `range`, `end`]; only quantiles use `rank`.
     #[expect(clippy::cast_precision_loss, reason = "a number of samples in memory")]
     pub(super) fn of(self, samples: &[Sample], range: i64, end: UnixMillis, rank: f64) -> Option<f64> {
         let (first, last) = (samples.first()?, samples.last()?);

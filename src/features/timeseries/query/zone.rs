@@ -20,7 +20,7 @@ impl FromStr for Zone {
             return Ok(Self(zone));
         }
         let name: String = name.chars().take(64).collect();
-        Err(format!("`{name}` is no time zone: send a name of the IANA database such as Asia/Bangkok"))
+        Err(format!("`{name}` is not a time zone: send a name of the IANA database such as Asia/Bangkok"))
     }
 }
 

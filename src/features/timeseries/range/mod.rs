@@ -97,7 +97,7 @@ impl RangeReader {
         Budget::new(self.scan_samples)
     }
 
-    /// The same for requests with a limit of their own.
+    /// Plans a range with the caller's limit of points.
     pub(super) fn budget_of(&self, limit: usize) -> Budget {
         Budget::new(limit.min(self.scan_samples))
     }
@@ -129,7 +129,7 @@ impl RangeReader {
     /// One page, within a budget that other series share.
     ///
     /// # Errors
-    /// As [`RangeReader::page`].
+    /// Those of [`RangeReader::page`].
     pub(super) async fn page_within(
         &self,
         budget: &Budget,

@@ -30,7 +30,7 @@ pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
     out
 }
 
-/// What stands before all points.
+/// The text before the first point.
 pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
     match form {
         Form::Json => {
@@ -83,7 +83,7 @@ pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first:
     }
 }
 
-/// What stands behind all points.
+/// The text after the last point.
 pub(super) fn tail(out: &mut Vec<u8>, form: Form, next_cursor: Option<&str>) {
     if form == Form::Json {
         out.extend_from_slice(b"],\"next_cursor\":");

@@ -56,7 +56,7 @@ pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec
     out
 }
 
-/// What stands above the lines of [`lines`].
+/// The header above the lines of [`lines`].
 pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form, candles: bool) {
     if form == Form::Csv {
         out.extend_from_slice(b"series,");

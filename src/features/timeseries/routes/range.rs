@@ -139,7 +139,7 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
 /// Read a whole window as one answer of any length: CSV, NDJSON or JSON, whichever `Accept` asks for.
 ///
 /// There are no pages: without `limit` all points are written, and `cursor` writes what a page has left over. The answer is written as fast as it is taken. If Redis fails in the middle, it breaks off: CSV and NDJSON are
-/// complete when the last chunk of the answer has come, JSON also when its last brace has.
+/// complete when the last chunk of the response has arrived, or for JSON when its last brace has.
 #[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "The window", content(
