@@ -1,18 +1,19 @@
-//! The GridTokenX Redis service: one HTTP door to Redis for the services of an energy trading platform.
+//! The GridTokenX Redis service: an HTTP service in front of Redis for an energy trading platform.
 //!
-//! # The house
+//! # Map of the code
 //!
-//! - [`features`]: the capabilities, one folder and one row of a table each. A feature never imports a feature.
-//! - [`http`]: how requests come in, what they all pass, how answers and errors look.
-//! - [`redis`]: connections, scripts, keys and faults, per role.
-//! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the ground floor; they know no feature.
-//! - [`deps`]: all that a feature may be given. [`app`]: the composition root. [`cli`]: the commands.
+//! - [`features`]: the capabilities, one folder and one row of a table each. A feature never imports another feature.
+//! - [`http`]: connections, the middleware, extractors, problems, the API document.
+//! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
+//! - [`codec`] and [`random`]: packed columns of numbers; random tokens.
+//! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.
+//! - [`deps`]: everything that a feature may depend on. [`app`] assembles the service. [`cli`] holds the commands.
 //!
-//! # One request's journey
+//! # The path of a request
 //!
-//! [`http::server`] accepts it on a worker thread, [`http::middleware`] admits it, the feature's `routes.rs` extracts its
-//! parts, `service.rs` decides, `keys.rs` and `scripts.rs` speak to [`redis`], and a failure climbs back as
-//! `RedisFault -> feature error -> Problem`, which the edge writes and logs once.
+//! [`http::server`] accepts the connection on a worker thread and [`http::middleware`] admits the request. The feature's
+//! `routes.rs` extracts its parts, `service.rs` decides, and `keys.rs` and `scripts.rs` talk to [`redis`]. A failure
+//! returns as `RedisFault -> feature error -> Problem`, which the middleware writes and logs once.
 
 pub mod app;
 pub mod cli;

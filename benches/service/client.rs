@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// What stands before a body.
+/// The head of a response.
 struct Head {
     status: u16,
     /// Absent when the body comes in chunks that have their own lengths.

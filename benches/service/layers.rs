@@ -24,7 +24,7 @@ use crate::wrk::{self, Question, Run};
 
 const SECONDS: u32 = 3;
 const LIVE: &str = "/health/live";
-/// Nobody listens there: what is measured is the decision and the queue.
+/// No collector listens there: the decision and the queue are measured.
 const TRACED: &str = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n";
 
 pub fn run(bench: &Bench, report: &mut Report) {

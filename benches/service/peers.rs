@@ -63,7 +63,7 @@ impl Bench {
         self.service_with(transport, "")
     }
 
-    /// The same with more configuration, TOML.
+    /// Starts the service with additional configuration in TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let scopes = ["cache", "timeseries", "locks", "json", "users", "hosts"]
@@ -191,7 +191,7 @@ impl Drop for Process {
 }
 
 /// Lists a process in `pids`, so that the calling script can end it should this one be killed. Its start time stands
-/// beside its number, which may be somebody else's by then.
+/// beside its number, which may belong to another process by then.
 fn note(pid: u32, output: &Path) {
     let started = start_ticks(pid);
     let list = OpenOptions::new().create(true).append(true).open(output.join("pids"));
@@ -217,7 +217,7 @@ pub fn loopback(port: u16) -> SocketAddr {
 pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "{what} did not start in time");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -11,7 +11,7 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     (stat[11] + stat[12]) as f64 / clock_ticks_per_second() as f64
 }
 
-/// The same of this process and the children that it has waited for.
+/// CPU seconds of this process and of the children that it has waited for.
 #[expect(clippy::cast_precision_loss, reason = "ticks of minutes")]
 pub fn own_cpu_seconds() -> f64 {
     let stat = stat(std::process::id());

@@ -17,7 +17,7 @@ pub struct Run {
     pub p99_us: f64,
     /// CPU seconds of the peer for 100,000 requests.
     pub peer_cpu: f64,
-    /// The same of Redis.
+    /// CPU seconds of Redis per 100,000 requests.
     pub redis_cpu: f64,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Question<'a> {
         Self { path, header, json: Some(json), turns: None }
     }
 
-    /// The same body to every `<before><number><after>` in turns.
+    /// Sends one body to every `<before><number><after>` in turns.
     pub fn in_turns(
         method: &'a str,
         [before, after]: [&'a str; 2],

@@ -3,7 +3,7 @@
 -- ARGV[1] expected  empty: anything; else the SHA-1 (hex) of the bytes that must stand there
 -- Returns 1 when deleted, 0 when nothing stood there, -1 when something else did.   O(1)
 assert(#KEYS == 3 and #ARGV == 1, 'delete: 3 keys, 1 argument')
--- STRLEN refuses what is no string, so that nobody else's hash or list is deleted.
+-- STRLEN fails for other types, so that a hash or list of another program is not deleted.
 local exists = redis.call('STRLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1
 if exists and ARGV[1] ~= '' and redis.sha1hex(redis.call('GET', KEYS[1])) ~= ARGV[1] then
   return -1

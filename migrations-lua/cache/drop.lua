@@ -1,4 +1,4 @@
--- Drop a value that a reader found invalidated, unless it was written anew meanwhile.
+-- Drop a value that a reader found invalidated, unless it was written again in the meantime.
 -- KEYS[1] value   KEYS[2] stale copy
 -- ARGV[1] expected  the SHA-1 (hex) of the invalid bytes
 -- Returns 1 when dropped, else 0.   O(1)

@@ -2,7 +2,7 @@
 -- KEYS[1] value   KEYS[2] lease   KEYS[3] stale copy
 -- ARGV[1] bytes     the stored form
 -- ARGV[2] ttl       integer, milliseconds; 0: no expiry
--- ARGV[3] keep      1: a value that stands there passes its remaining life on; else 0
+-- ARGV[3] keep      1: keep the remaining TTL of the existing value; else 0
 -- ARGV[4] stale     integer, milliseconds by which the copy outlives the value; 0: no copy
 -- ARGV[5] expected  empty: anything; 'absent': nothing; else the SHA-1 (hex) of the bytes that must stand there
 -- ARGV[6] lease     the token that the lease must have; empty: no lease is needed
@@ -13,7 +13,7 @@ assert(ttl and stale, 'put: ttl and stale are integers')
 if ARGV[6] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[6] then
   return { 'lease-lost', 0 }
 end
--- STRLEN refuses what is no string, so that nobody else's hash or list is overwritten.
+-- STRLEN fails for other types, so that a hash or list of another program is not overwritten.
 local exists = redis.call('STRLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1
 if ARGV[5] == 'absent' then
   if exists then

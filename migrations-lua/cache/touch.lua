@@ -1,4 +1,4 @@
--- Give a value, and its stale copy, a new life from now on.
+-- Set the TTL of a value and of its stale copy.
 -- KEYS[1] value   KEYS[2] stale copy
 -- ARGV[1] ttl       integer, milliseconds, > 0
 -- ARGV[2] stale     integer, milliseconds by which the copy outlives the value; 0: no copy

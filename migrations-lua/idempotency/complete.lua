@@ -1,7 +1,7 @@
 -- Keep the answer of an attempt that succeeded.
 -- KEYS[1] record  hash, see claim.lua
 -- ARGV[1] owner   string, names the attempt      ARGV[2] retention  integer, milliseconds, > 0
--- ARGV[3] request string, digest of what stands beside the body
+-- ARGV[3] request string, digest of query and content type
 -- ARGV[4] body    string, digest of the body; empty when the route did not read all of it
 -- ARGV[5] status  integer                        ARGV[6] headers    string
 -- ARGV[7] answer  string, the answer's body; absent when it is too large to keep

@@ -28,7 +28,7 @@ fn sample(number: usize, timestamp: Option<usize>) -> String {
     let disk = 200_000_000_000 + number * 40_960;
     let traffic = number * 1_234_567;
     let timestamp = timestamp.map_or_else(String::new, |timestamp| format!("\"timestamp\":{timestamp},"));
-    #[expect(clippy::cast_precision_loss, reason = "as an agent reckons")]
+    #[expect(clippy::cast_precision_loss, reason = "as an agent calculates it")]
     let percent = |part: usize, whole: usize| part as f64 / whole as f64 * 100.0;
     format!(
         "{{{timestamp}\"cpu\":{{\"usage\":{}.{:02},\"cores\":8,\"loadAvg\":[0.{:02},0.58,0.61]}},\

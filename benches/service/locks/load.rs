@@ -1,4 +1,4 @@
-//! Load by pairs: 64 connections, each of which acquires a lock that nobody else wants, releases it and takes the next.
+//! Load by pairs: 64 connections, each of which acquires an uncontended lock, releases it and takes the next.
 //!
 //! One thread for all of them, and buffers that are used again: the loader shares its cores with what it measures.
 
