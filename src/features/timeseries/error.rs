@@ -4,7 +4,7 @@ use super::aggregate::GapTooLong;
 use super::chunk::ChunkError;
 use super::query::Violation;
 use super::series::SeriesKey;
-use crate::http::problem::{self, Problem};
+use crate::http::problem::{self, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
@@ -28,6 +28,24 @@ problems! { PROBLEMS:
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored. Fix the stream and send all of it again: samples that are already stored are not duplicated.";
 }
+
+/// The problems of an operation on one existing series.
+pub(super) static SERIES: &[&ProblemKind] =
+    &[&SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_PATH, &problem::INVALID_QUERY];
+/// The problems of an operation on the series of the market's volume, which no path parameter names.
+pub(super) static MARKET_VOLUME: &[&ProblemKind] = &[&SERIES_NOT_FOUND, &problem::WRONG_TYPE, &problem::INVALID_QUERY];
+/// The problems of an operation that reads a window, in addition to [`SERIES`].
+pub(super) static WINDOW: &[&ProblemKind] = &[&RANGE_TOO_WIDE];
+/// The problems of a load into series that a path parameter names.
+pub(super) static NAMED: &[&ProblemKind] = &[&problem::INVALID_PATH, &problem::INVALID_QUERY];
+/// The problems of a load in line protocol.
+pub(super) static LINES: &[&ProblemKind] = &[
+    &LINES_REFUSED,
+    &problem::BODY_INCOMPLETE,
+    &problem::UNSUPPORTED_MEDIA_TYPE,
+    &problem::INVALID_QUERY,
+    &TOO_MANY_REFUSED,
+];
 
 /// Why an operation on a series failed.
 #[derive(Debug, thiserror::Error)]

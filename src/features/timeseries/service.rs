@@ -4,7 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::backend::{SampleBatch, Store};
-use super::config::{PromConfig, TimeseriesConfig};
+#[cfg(feature = "promql")]
+use super::config::PromConfig;
+use super::config::TimeseriesConfig;
 use super::error::TimeseriesError;
 use super::export::Export;
 use super::families::Families;

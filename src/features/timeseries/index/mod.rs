@@ -91,6 +91,7 @@ impl SeriesIndex {
     ///
     /// # Errors
     /// [`RedisFault`].
+    #[cfg(feature = "promql")]
     pub(super) async fn named(&self, series: Vec<SeriesKey>) -> Result<Vec<SeriesEntry>, RedisFault> {
         Ok(self.look_up(series).await?.0)
     }

@@ -97,6 +97,7 @@ impl LabelFilter {
     }
 
     /// Series with one of the given values of each label; `None`: no label is given.
+    #[cfg(feature = "promql")]
     pub(in crate::features::timeseries) fn of_values(labels: Vec<(&str, Vec<String>)>) -> Option<Self> {
         let matcher = |(name, values): (&str, _)| Matcher { name: name.to_owned(), test: Test::OneOf(values) };
         (!labels.is_empty()).then(|| Self(labels.into_iter().map(matcher).collect()))

@@ -16,7 +16,9 @@ pub(super) use filter::SampleFilter;
 pub(super) use stats::Stats;
 
 use buckets::{Bounds, BucketPage};
-use scan::{Ended, Scan};
+#[cfg(feature = "promql")]
+use scan::Ended;
+use scan::Scan;
 
 use super::aggregate::{Aggregation, Point};
 use super::backend::Store;
@@ -24,7 +26,9 @@ use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
 use super::rollup::RollupView;
-use super::series::{Sample, SeriesKey};
+#[cfg(feature = "promql")]
+use super::series::Sample;
+use super::series::SeriesKey;
 use super::window::{Order, Window};
 
 /// A checked range query.
@@ -97,7 +101,8 @@ impl RangeReader {
         Budget::new(self.scan_samples)
     }
 
-    /// Plans a range with the caller's limit of points.
+    /// What one request with a limit of its own may read, samples.
+    #[cfg(feature = "promql")]
     pub(super) fn budget_of(&self, limit: usize) -> Budget {
         Budget::new(limit.min(self.scan_samples))
     }
@@ -106,6 +111,7 @@ impl RangeReader {
     ///
     /// # Errors
     /// [`TimeseriesError::TooWide`].
+    #[cfg(feature = "promql")]
     pub(super) async fn samples(
         &self,
         budget: &Budget,
