@@ -178,7 +178,7 @@ mod tests {
         for (text, message) in [
             ("", "is empty"),
             ("a,b,c\n", "line 1: the header must be"),
-            ("series,timestamp,value\na,0,1\na,0\n", "line 3: 2 columns"),
+            ("series,timestamp,value\na,0,1\na,0\n", "line 3: a row must have 3 columns, got 2"),
             ("series,timestamp,value\na,yesterday,1\n", "line 2: `yesterday`"),
             ("series,timestamp,value\na,0,NaN\n", "line 2: `NaN` is not a number"),
             ("series,timestamp,value\n\"a\",0,1\n", "line 2: a name must not"),
