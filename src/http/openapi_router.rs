@@ -33,7 +33,7 @@ impl Operation {
     }
 }
 
-/// The handlers of one path, by method; [`routes!`] creates it.
+/// The handlers of one path, by method; `routes!` creates it.
 #[derive(Clone, Debug)]
 pub struct PathRoutes<S> {
     handlers: MethodRouter<S>,

@@ -304,7 +304,7 @@ impl Redis {
     /// Takes a dedicated connection, for blocking commands.
     ///
     /// # Errors
-    /// [`FaultKind::PoolExhausted`] after [`POOL_WAIT`], or the reason why there is no connection. While the lane is
+    /// [`FaultKind::PoolExhausted`] after 50 ms, or the reason why there is no connection. While the lane is
     /// not connected, no attempt is made: the breaker applies here too.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
         self.link(link::current_lane()).live(POOL_WAIT).await?;

@@ -1,7 +1,7 @@
 //! Rate limits: exact, shared by all replicas, and several in one call.
 //!
 //! Files, in reading order:
-//! - `model.rs`: the JSON types and [`model::LimitKey`]; `routes/`: one file per group of routes.
+//! - `model.rs`: the JSON types and `LimitKey`; `routes/`: one file per group of routes.
 //! - `strategy/`: how calls are counted. `gcra.rs` and `calendar.rs` hold the arithmetic, `rule.rs` prepares a strategy's
 //!   numbers for the script and interprets the script's reply.
 //! - `limiter.rs`: named rules and the table of the rules in force; `config.rs`: their configuration.

@@ -1,4 +1,4 @@
-//! `[timeseries]`: families, limits, sizes.
+//! `[timeseries]`: families of series, limits and sizes.
 
 use serde::Deserialize;
 
@@ -7,22 +7,22 @@ use crate::config::value::{ByteSize, Span};
 use crate::config::{FieldError, Section};
 use crate::redis::BackendPreference;
 
-/// The most samples that an ordinary request may be configured to bring; the document says so.
+/// The upper bound of `request_samples`, which the OpenAPI document states.
 pub(super) const MAX_REQUEST_SAMPLES: usize = 10_000;
 
-/// The most points that a page may be configured to have; the document says so.
+/// The upper bound of `max_points`, which the OpenAPI document states.
 pub(super) const MAX_PAGE_POINTS: usize = 100_000;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeseriesConfig {
     pub backend: BackendPreference,
-    /// Whether a write creates a series that no family covers.
+    /// Whether a write creates a missing series that belongs to no family.
     pub create_unknown: bool,
-    /// Of series that no family covers and that do not say; 0 keeps everything.
+    /// The retention of series that belong to no family and do not define one; 0 keeps all samples.
     pub retention: Span,
     pub duplicate_policy: DuplicatePolicy,
-    /// How long a series outlives its last write at least, however short its retention.
+    /// How long a series is kept after its last write at least, even if its retention is shorter.
     pub min_life: Span,
     pub chunk_samples: usize,
     pub batch_samples: usize,
@@ -45,7 +45,7 @@ pub(super) struct TimeseriesConfig {
     pub prom: PromConfig,
 }
 
-/// `[timeseries.prom]`: what queries of Prometheus' clients may take.
+/// `[timeseries.prom]`: limits of `PromQL` queries.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PromConfig {
@@ -58,20 +58,20 @@ pub(super) struct PromConfig {
     pub window_samples: usize,
 }
 
-/// Series that are created by their first sample.
+/// A family: series that their first sample creates.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FamilyConfig {
-    /// A whole key, or the start of keys and `*`.
+    /// A complete key, or a key prefix that ends with `*`.
     pub prefix: String,
     pub retention: Span,
     pub duplicate_policy: DuplicatePolicy,
-    /// Of the series that a first sample creates.
+    /// The labels of the series that a first sample creates.
     #[serde(default)]
     pub labels: Labels,
-    /// The label whose value is the part of the key behind `prefix`.
+    /// The label that receives the part of the key after `prefix`.
     pub rest_label: Option<String>,
-    /// Whether the part of the key behind `prefix` is a measurement, a field and tags, as line protocol writes them.
+    /// Whether the part of the key after `prefix` consists of a measurement, a field and tags, as line protocol writes them.
     #[serde(default)]
     pub tagged: bool,
 }
@@ -84,9 +84,9 @@ impl Section for TimeseriesConfig {
             if (low..=high).contains(&value) {
                 return Ok(());
             }
-            Err(FieldError::new(field, format!("must be from {low} to {high}")))
+            Err(FieldError::new(field, format!("must be between {low} and {high}, got {value}")))
         };
-        // Upper bounds keep one script call short: Redis serves no other client in the meantime.
+        // The upper bounds keep script calls short: Redis serves no other client while a script runs.
         within("chunk_samples", self.chunk_samples, 16, 4_096)?;
         within("batch_samples", self.batch_samples, 1, 4_096)?;
         within("request_samples", self.request_samples, 1, MAX_REQUEST_SAMPLES)?;
@@ -108,13 +108,13 @@ impl Section for TimeseriesConfig {
             if span.as_millis() <= MAX_RETENTION_MS {
                 return Ok(());
             }
-            Err(FieldError::new(field, "must not be longer than 100 years"))
+            Err(FieldError::new(field, "must be at most 100 years"))
         };
         short("retention", self.retention)?;
         short("min_life", self.min_life)?;
         let PromConfig { lookback, max_query, series, samples, steps, points, window_samples } = &self.prom;
         short("prom.lookback", *lookback)?;
-        // The parser's and the evaluation's stacks grow with the levels of a query.
+        // The parser and the evaluation recurse into a query, so its length bounds their stacks.
         within("prom.max_query", max_query.as_usize(), 64, 4_096)?;
         within("prom.series", *series, 1, 1 << 20)?;
         within("prom.samples", *samples, 1, 1 << 26)?;
@@ -125,19 +125,19 @@ impl Section for TimeseriesConfig {
             short("families", family.retention)?;
             let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);
             if stem.is_empty() || stem.contains('*') {
-                let rule = format!("`{}`: a prefix is a whole key, or the start of keys and one `*`", family.prefix);
+                let rule = format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
             let is_open = family.prefix.ends_with('*');
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();
             if family.tagged && (!is_open || family.rest_label.is_some() || family.labels.iter().next().is_some()) {
                 let rule =
-                    format!("`{}`: tagged goes with a prefix that ends with *, and without labels", family.prefix);
+                    format!("`{}`: tagged requires a prefix that ends with `*`, and no labels", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
             if family.rest_label.as_deref().is_some_and(|label| !is_open || !is_label(label)) {
                 let rule =
-                    format!("`{}`: rest_label names a label, and goes with a prefix that ends with *", family.prefix);
+                    format!("`{}`: rest_label must be a label name, and requires a prefix that ends with `*`", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
         }

@@ -1,4 +1,4 @@
-//! Where the next page of a range begins.
+//! The cursor of a range: where its next page begins.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use super::series::MAX_TIMESTAMP;
 use super::window::{Order, Window};
 use crate::clock::UnixMillis;
 
-/// A place in a range: relative times are resolved once, for all pages.
+/// The start of a page in a range. It contains the absolute window, so that relative times are resolved once for all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// From which end the window is read.
+    /// The direction in which the window is read.
     pub order: Order,
     /// The whole window.
     pub window: Window,
@@ -23,9 +23,9 @@ pub(super) struct Cursor {
 /// The first point of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The sample, or a time in a bucket that has samples.
+    /// The timestamp of the sample, or a time in a bucket that has samples.
     pub at: UnixMillis,
-    /// So many buckets behind that one.
+    /// The number of buckets between that bucket and the first point.
     pub skip: usize,
 }
 
@@ -44,7 +44,7 @@ impl FromStr for Cursor {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).ok_or("is no cursor of ours: send next_cursor of the page before")
+        parse(text).ok_or("is not a valid cursor: send next_cursor of the previous page")
     }
 }
 

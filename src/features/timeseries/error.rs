@@ -1,4 +1,4 @@
-//! Errors of the time series and the problems that they become.
+//! The errors of time series operations, and the problems that clients receive.
 
 use super::aggregate::GapTooLong;
 use super::chunk::ChunkError;
@@ -10,21 +10,21 @@ use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
     SERIES_NOT_FOUND = "series-not-found", NOT_FOUND, "The series does not exist",
-        "Create it with PUT /timeseries/{key}; only series of a configured family are created by their first sample. A series expires if it receives no sample for its whole retention.";
+        "Create it with PUT /timeseries/{key}. A first sample creates only series of a configured family. A series expires if it receives no sample for its whole retention.";
     SERIES_EMPTY = "series-empty", NOT_FOUND, "The series has no samples",
-        "The series exists. Write a sample first.";
+        "The series exists, but has no samples yet. Write a sample first.";
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
-        "GET shows its definition; PATCH changes it.";
+        "GET returns its definition; PATCH changes it.";
     ROLLUP_NOT_FOUND = "rollup-not-found", NOT_FOUND, "The series has no such rollup",
-        "GET /timeseries/{key}/rollups lists them; the last part of the path is the id.";
+        "GET /timeseries/{key}/rollups lists the rollups; the last segment of the path must be the id of one of them.";
     ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
-        "Delete the rollup and add it again: it is then filled from the stored samples.";
+        "Delete the rollup and add it again. It is then filled from the stored samples.";
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has reached its limit of rollups",
-        "Delete one that is no longer used; timeseries.rollups is the limit.";
+        "Delete a rollup that is no longer used. The limit is the setting timeseries.rollups.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The request would read or return too much",
         "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit; the limits are the settings scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
-        "errors names the lines. The other lines need not be sent again, but can be.";
+        "errors lists the refused lines. The other lines are stored and need not be sent again; sending them again is safe.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored. Fix the stream and send all of it again: samples that are already stored are not duplicated.";
 }
@@ -50,44 +50,44 @@ pub(super) static LINES: &[&ProblemKind] = &[
 /// Why an operation on a series failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimeseriesError {
-    #[error("a query parameter is not valid")]
+    #[error("invalid query parameter")]
     InvalidQuery(Violation),
-    #[error("a field of the body is not valid")]
+    #[error("invalid field in the body")]
     InvalidBody(Violation),
-    #[error("there is no series `{0}`")]
+    #[error("the series `{0}` does not exist")]
     NotFound(SeriesKey),
-    #[error("`{0}` has no samples")]
+    #[error("the series `{0}` has no samples")]
     Empty(SeriesKey),
-    #[error("`{0}` exists with another definition")]
+    #[error("the series `{0}` exists with another definition")]
     Exists(SeriesKey),
-    #[error("`{key}` has no rollup `{id}`")]
+    #[error("the series `{key}` has no rollup `{id}`")]
     NoRollup { key: SeriesKey, id: String },
-    #[error("`{key}` has the rollup `{id}` with another retention")]
+    #[error("the rollup `{id}` of the series `{key}` exists with another retention")]
     RollupExists { key: SeriesKey, id: String },
-    #[error("a series has {limit} rollups at most")]
+    #[error("a series can have at most {limit} rollups")]
     TooManyRollups { limit: usize },
-    #[error("more than {limit} samples would have to be read")]
+    #[error("the request would read more than {limit} samples")]
     TooWide { limit: usize },
-    #[error("a bucket has more than the {limit} samples of which a percentile is taken")]
+    #[error("a bucket has more than {limit} samples, the limit for percentiles")]
     BucketTooLarge { limit: usize },
-    #[error("too many buckets without samples lie between {} and {}: ask for longer ones, or without `empty` and `fill`", .0.from, .0.to)]
+    #[error("there are too many empty buckets between {} and {}: request longer buckets, or omit `empty` and `fill`", .0.from, .0.to)]
     GapTooLong(GapTooLong),
-    #[error("the groups would have more than {limit} series")]
+    #[error("the groups have more than {limit} series")]
     TooManySeries { limit: usize },
-    #[error("the groups would have more than {limit} points")]
+    #[error("the groups have more than {limit} points")]
     TooManyPoints { limit: usize },
-    #[error("what Redis holds cannot be read")]
+    #[error("the stored data of the series is corrupt")]
     Corrupt(#[from] ChunkError),
-    /// A read, or a change that may be made again without harm.
-    #[error("could not reach the series")]
+    /// Redis failed during a read, or during a change that is safe to repeat.
+    #[error("Redis failed")]
     Redis(#[from] RedisFault),
-    /// Samples were on their way; some may be stored.
-    #[error("could not store all samples")]
+    /// Redis failed during a write of samples; some of them may be stored.
+    #[error("not all samples were stored")]
     Interrupted { fault: RedisFault, stored: Progress },
 }
 
 impl TimeseriesError {
-    /// A fault in the middle of a write, with what was stored before.
+    /// Creates the error of a write that failed after Redis had confirmed `accepted` samples.
     pub(super) fn interrupted(fault: RedisFault, accepted: usize) -> Self {
         if accepted == 0 && fault.outcome == Outcome::NotApplied {
             return Self::Redis(fault);
@@ -96,7 +96,7 @@ impl TimeseriesError {
         Self::Interrupted { fault, stored: Progress { accepted } }
     }
 
-    /// The failure of a later step: what the caller asked for is done.
+    /// Marks the requested change as applied, if only a later step failed.
     pub(super) fn applied(mut self) -> Self {
         if let Self::Redis(fault) = &mut self {
             fault.outcome = Outcome::Applied;
@@ -104,7 +104,7 @@ impl TimeseriesError {
         self
     }
 
-    /// Whether one request has read all that it may.
+    /// Whether the request reached its limit of samples.
     pub(super) fn is_too_much(&self) -> bool {
         matches!(self, Self::TooWide { .. })
     }
@@ -116,25 +116,25 @@ impl From<GapTooLong> for TimeseriesError {
     }
 }
 
-/// How far a write came.
+/// The number of samples that a write has stored so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Samples that Redis confirmed, whether they changed their series or were there already.
+    /// Samples that Redis confirmed, including those that were already stored.
     pub accepted: u64,
 }
 
 impl Progress {
-    /// For a problem's detail.
+    /// The sentence for the detail of a problem.
     pub(super) fn advice(self) -> String {
         format!(
-            "{} samples were stored for certain; sending all of them again is safe under every duplicate policy but `sum`",
+            "at least {} samples were stored; sending all of them again is safe under every duplicate policy except `sum`",
             self.accepted
         )
     }
 
-    /// What became of a request that failed after this; `last` is what became of its last step.
+    /// The outcome of a request whose last step failed with the outcome `last`.
     pub(super) fn outcome(self, last: Outcome) -> Outcome {
-        // Some samples are stored and others are not: neither of the certain outcomes would be true.
+        // Some samples are stored and others may not be, so neither `applied` nor `not_applied` would be true.
         if self.accepted > 0 { Outcome::Unknown } else { last }
     }
 }

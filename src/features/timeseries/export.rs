@@ -1,4 +1,5 @@
-//! A window as one answer, page by page: of any length, in the memory of one page, as fast as its reader takes it.
+//! Exports a window as one streamed response. The export reads page by page, so memory holds one page, and it follows the
+//! speed of the client.
 
 use axum::body::Bytes;
 use futures_util::stream::{self, Stream};
@@ -8,33 +9,33 @@ use super::range::{RangePage, RangePlan, RangeReader};
 use super::render::{self, Form};
 use super::series::SeriesKey;
 
-/// Points of a piece: a few milliseconds of work, and less than a megabyte of text.
+/// The points of one piece of the response: a few milliseconds of work and less than a megabyte of text.
 const PIECE_POINTS: usize = 16_384;
 
-/// A window on its way out.
+/// An export in progress.
 #[derive(Debug)]
 pub(super) struct Export {
     reader: RangeReader,
     form: Form,
     rest: Option<Rest>,
-    /// What is ready: the first page is read before the answer begins, so that its problems can be told.
+    /// The text of the first page. It is read before the response begins, so that the client can receive its problems.
     ready: Option<Vec<u8>>,
 }
 
-/// What is left of a window.
+/// The part of a window that the export has not read yet.
 #[derive(Debug)]
 pub(super) struct Rest {
     key: SeriesKey,
     plan: RangePlan,
-    /// How many points may still be written.
+    /// How many further points the export may write.
     limit: usize,
 }
 
 impl Export {
-    /// Reads the first page of at most `limit` points.
+    /// Starts an export of at most `limit` points and reads its first page.
     ///
     /// # Errors
-    /// Those of [`RangeReader::page`].
+    /// The errors of [`RangeReader::page`].
     pub(super) async fn begin(
         reader: RangeReader,
         key: SeriesKey,
@@ -49,7 +50,7 @@ impl Export {
         Ok(Self { reader, form, rest, ready: Some(text) })
     }
 
-    /// The text, piece by piece. A fault in the middle ends it, so that its reader sees that it is not complete.
+    /// Returns the text as a stream. A fault ends the stream with an error, so the client sees that it is incomplete.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, TimeseriesError>> {
         stream::try_unfold(self, async |mut export| {
             if let Some(ready) = export.ready.take() {
@@ -70,10 +71,10 @@ impl Rest {
         Self { key, plan, limit }
     }
 
-    /// Reads the next piece, and says what is left behind it.
+    /// Reads the next page and returns it with the part of the window after it.
     ///
     /// # Errors
-    /// Those of [`RangeReader::page`].
+    /// The errors of [`RangeReader::page`].
     pub(super) async fn read(self, reader: &RangeReader) -> Result<(RangePage, Option<Self>), TimeseriesError> {
         let plan = RangePlan { limit: self.limit.min(PIECE_POINTS), ..self.plan.clone() };
         let page = reader.page(self.key.clone(), plan).await?;
@@ -87,7 +88,7 @@ impl Rest {
     }
 }
 
-/// Writes a page, and ends the text behind the last one.
+/// Writes a page and, after the last page, the end of the text.
 fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_last: bool) {
     render::points(text, form, &page.points, is_first);
     if is_last {
@@ -97,5 +98,5 @@ fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_la
 
 /// Logs that a response ended in the middle: the client can no longer receive an error.
 pub(super) fn broke_off(error: &TimeseriesError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "an export broke off");
+    tracing::warn!(error = error as &dyn std::error::Error, "export aborted");
 }

@@ -1,4 +1,4 @@
-//! What the time series count, with handles prepared once.
+//! The metrics of the time series, with their handles prepared at start.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct TimeseriesMetrics {
     /// Samples that changed their series.
     pub stored: IntCounter,
-    /// Samples that were accepted and changed nothing: they were there already.
+    /// Samples that were accepted without a change, for example because they were already stored.
     pub unchanged: IntCounter,
     pub refused: IntCounter,
-    /// Sealed chunks that were packed ...
+    /// Sealed chunks that were packed.
     pub packed: IntCounter,
-    /// ... and unpacked again for a write or a deletion.
+    /// Packed chunks that were unpacked for a write or a deletion.
     pub unpacked: IntCounter,
     scripts: Arc<[(&'static str, Histogram)]>,
 }
 
 impl TimeseriesMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let samples = metrics.counter("timeseries_samples_total", "Samples by what became of them", &["result"]);
-        let chunks = metrics.counter("timeseries_chunks_total", "Changes of the form of sealed chunks", &["change"]);
+        let samples = metrics.counter("timeseries_samples_total", "Samples by result", &["result"]);
+        let chunks = metrics.counter("timeseries_chunks_total", "Sealed chunks that were packed or unpacked", &["change"]);
         let scripts = metrics.histogram(
             "timeseries_script_duration_seconds",
-            "Time of one exchange with Redis, by script; appends of one exchange count as one",
+            "Duration of a script call; the appends of one pipeline count as one call",
             &["script"],
         );
         Self {
@@ -45,14 +45,14 @@ impl TimeseriesMetrics {
         }
     }
 
-    /// Counts what became of samples.
+    /// Counts samples by result.
     pub(super) fn count(&self, stored: usize, unchanged: usize, refused: usize) {
         for (counter, number) in [(&self.stored, stored), (&self.unchanged, unchanged), (&self.refused, refused)] {
             counter.inc_by(u64::try_from(number).unwrap_or(u64::MAX));
         }
     }
 
-    /// Observes the time until the answer is dropped.
+    /// Starts a timer that observes the time until it is dropped.
     pub(super) fn time(&self, script: &LuaScript) -> Option<HistogramTimer> {
         let (_, histogram) = self.scripts.iter().find(|(name, _)| *name == script.name)?;
         Some(histogram.start_timer())

@@ -1,23 +1,23 @@
-//! The keys of series that line protocol writes: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte order.
+//! The keys of the series that line protocol creates: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte order.
 //!
-//! A key contains the complete name of its series, so that every client's first write creates the same series. The label
-//! `__name__`, which is the metric's name in Prometheus, is `<measurement>_<field>`.
+//! A key contains the complete identity of its series, so that the first write of any client creates the same series. The
+//! label `__name__`, which is the name of the metric in Prometheus, is `<measurement>_<field>`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::features::timeseries::series::{Labels, valid_label_name, valid_label_value};
 
-/// What all of these keys begin with.
+/// The prefix of these keys.
 pub(in crate::features::timeseries) const STEM: &str = "influx:";
 
-/// The label that has the metric's name.
+/// The label that contains the name of the metric.
 pub(in crate::features::timeseries) const NAME_LABEL: &str = "__name__";
 
-/// The tags of a line, by name.
+/// The tags of a line, sorted by name.
 pub(in crate::features::timeseries) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// The key without its field: all fields of a line share it.
+/// The parts of the key that all fields of a line share.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct TaggedKey<'a> {
     measurement: &'a str,
@@ -27,39 +27,39 @@ pub(in crate::features::timeseries) struct TaggedKey<'a> {
 
 impl<'a> TaggedKey<'a> {
     /// # Errors
-    /// The rule of keys or of labels that the names break.
+    /// The rule of keys or labels that a name violates.
     pub(in crate::features::timeseries) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
         if !valid_label_value(measurement) {
-            return Err("a measurement has no commas, parentheses and control characters".to_owned());
+            return Err("a measurement must not contain commas, parentheses or control characters".to_owned());
         }
         let mut text = String::new();
         for (name, value) in tags {
             if name == NAME_LABEL || !valid_label_name(name) {
-                return Err(format!("tag `{name}`: a name has letters, digits and `_.-` and is not {NAME_LABEL}"));
+                return Err(format!("tag `{name}`: a name must consist of letters, digits and `_.-`, and must not be {NAME_LABEL}"));
             }
             if !valid_label_value(value) {
-                return Err(format!("tag `{name}`: a value has no commas, parentheses and control characters"));
+                return Err(format!("tag `{name}`: a value must not contain commas, parentheses or control characters"));
             }
             text.extend([",", name, "=", value]);
         }
         if tags.len() >= Labels::MAX_COUNT {
-            return Err(format!("a line has at most {} tags", Labels::MAX_COUNT - 1));
+            return Err(format!("a line must have at most {} tags, got {}", Labels::MAX_COUNT - 1, tags.len()));
         }
         Ok(Self { measurement, tags: text })
     }
 
     /// # Errors
-    /// The rule that the field's name breaks.
+    /// The rule that the name of the field violates.
     pub(in crate::features::timeseries) fn of_field(&self, field: &str) -> Result<String, String> {
         let name = format!("{}_{field}", self.measurement);
         if field.is_empty() || field.contains(':') || !valid_label_value(&name) {
-            return Err(format!("field `{field}`: a name has no colons, commas, parentheses and control characters"));
+            return Err(format!("field `{field}`: a name must not contain colons, commas, parentheses or control characters"));
         }
         Ok(format!("{STEM}{}:{field}{}", self.measurement, self.tags))
     }
 }
 
-/// The labels that a key says behind its stem; `None` when it is not of this form.
+/// Parses the labels from the part of a key after its prefix; `None` if it does not have this form.
 pub(in crate::features::timeseries) fn labels_of(rest: &str) -> Option<Labels> {
     let mut parts = rest.split(',');
     let (measurement, field) = parts.next()?.rsplit_once(':')?;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// Two lines share a key only if they share measurement, field and tags.
+        /// Two lines have the same key only if they have the same measurement, field and tags.
         #[test]
         fn a_key_tells_what_it_is_made_of(
             measurement in "[a-z:=._]{1,5}", field in "[a-z=._]{1,5}",

@@ -1,7 +1,9 @@
-//! Lines of InfluxDB's line protocol: `measurement,tag=value field=1.5,other=2i 1767225600000000000`.
+//! Parses lines of InfluxDB's line protocol: `measurement,tag=value field=1.5,other=2i 1767225600000000000`.
 //!
-//! Source: the line protocol page of the documentation of InfluxDB 2. Numbers and booleans (1 and 0) are stored. Text has
-//! no place in a series: a line with a text field is refused as a whole, like every line that cannot be read.
+//! Numbers and booleans (1 and 0) are stored. A series cannot store text, so a line with a text field is refused, like any
+//! invalid line.
+//!
+//! Source: the page "Line protocol" in the documentation of InfluxDB 2.
 
 use std::borrow::Cow;
 
@@ -10,7 +12,7 @@ use crate::features::timeseries::influx::influx_key::{TaggedKey, Tags};
 use crate::features::timeseries::ingest::row::{Row, shortened};
 use crate::features::timeseries::model::Timestamp;
 
-/// The unit of a load's timestamps. Samples are kept by the millisecond: of several in one, the duplicate policy chooses.
+/// The unit of timestamps. Series store milliseconds: the duplicate policy decides between samples of one millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::features::timeseries) enum Precision {
@@ -34,10 +36,10 @@ impl Precision {
     }
 }
 
-/// The samples of a line, one of each field; none of a comment.
+/// Parses a line into one sample per field; a comment has none.
 ///
 /// # Errors
-/// What is wrong with the line.
+/// The reason why the line is invalid.
 pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -> Result<Vec<Row<'static>>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?.trim_start();
     if text.starts_with('#') {
@@ -53,12 +55,12 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
         }
         let value = rest.name(b",= ")?;
         if let Some(twice) = tags.insert(name, value) {
-            return Err(format!("a tag is there twice, with `{}`", shortened(&twice)));
+            return Err(format!("a tag is repeated; its first value is `{}`", shortened(&twice)));
         }
     }
     let key = TaggedKey::new(&measurement, &tags)?;
     if !rest.skip_spaces() {
-        return Err("there is no field".to_owned());
+        return Err("the line has no field".to_owned());
     }
     let mut fields = Vec::new();
     loop {
@@ -66,7 +68,7 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
         if !rest.skip(b'=') {
             return Err(format!("field `{}` has no value", shortened(&name)));
         }
-        let value = rest.value().map_err(|rule| format!("field `{}`: {rule}", shortened(&name)))?;
+        let value = rest.value().map_err(|rule| format!("field `{}` {rule}", shortened(&name)))?;
         fields.push((key.of_field(&name)?, value));
         if !rest.skip(b',') {
             break;
@@ -84,10 +86,10 @@ fn timestamp(text: &str, precision: Precision) -> Result<UnixMillis, String> {
     let timestamp = millis.and_then(|ms| Timestamp::new(ms).ok());
     timestamp
         .map(|timestamp| timestamp.0)
-        .ok_or_else(|| format!("timestamp: `{}` is not a time after 1970", shortened(text)))
+        .ok_or_else(|| format!("timestamp `{}` is not a valid time after 1970", shortened(text)))
 }
 
-/// What of a line is not read yet.
+/// The part of a line that is not parsed yet.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -106,7 +108,7 @@ impl<'a> Rest<'a> {
         found
     }
 
-    /// The text up to the first of `ends`. A backslash keeps one of them in the text; before anything else it is text.
+    /// Reads a name up to the first byte in `ends`. A backslash escapes such a byte; before any other it is part of the name.
     fn name(&mut self, ends: &[u8]) -> Result<Cow<'a, str>, String> {
         let bytes = self.0.as_bytes();
         let (mut end, mut escapes) = (0, Vec::new());
@@ -121,7 +123,7 @@ impl<'a> Rest<'a> {
                 end += 1;
             }
         }
-        // All of the ends are ASCII, so the text is cut between characters.
+        // All bytes in `ends` are ASCII, so the text is split between characters.
         let (text, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
         self.0 = rest;
         if text.is_empty() {
@@ -140,15 +142,15 @@ impl<'a> Rest<'a> {
         Ok(Cow::Owned(plain))
     }
 
-    /// A field's value.
+    /// Reads the value of a field.
     fn value(&mut self) -> Result<f64, String> {
         if self.0.starts_with('"') {
-            return Err("text is not stored, only numbers and booleans".to_owned());
+            return Err("must be a number or a boolean, got text".to_owned());
         }
         let end = self.0.find([',', ' ']).unwrap_or(self.0.len());
         let (text, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
         self.0 = rest;
-        number(text).ok_or_else(|| format!("`{}` is neither a finite number nor a boolean", shortened(text)))
+        number(text).ok_or_else(|| format!("must be a finite number or a boolean, got `{}`", shortened(text)))
     }
 }
 
@@ -164,13 +166,13 @@ fn number(text: &str) -> Option<f64> {
     if let Some(integer) = text.strip_suffix('u') {
         return exact(i128::from(integer.parse::<u64>().ok()?));
     }
-    // Words such as `inf` are numbers of the language, not of the protocol.
+    // Rust parses words such as `inf` as numbers, the protocol does not allow them.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     text.parse().ok().filter(|value: &f64| plain && value.is_finite())
 }
 
-/// An integer that a double holds to the last digit.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "what is lost is looked for")]
+/// Parses an integer that a double represents exactly.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the round trip detects any loss")]
 fn exact(integer: i128) -> Option<f64> {
     let value = integer as f64;
     (value as i128 == integer).then_some(value)
@@ -279,7 +281,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is written by the rules is read back, whatever its names contain.
+        /// Lines that follow the rules are read back, with any names.
         #[test]
         fn a_written_line_is_read(
             measurement in "[a-zé= ]{1,6}", field in "[a-zé= ]{1,6}",
@@ -297,7 +299,7 @@ mod tests {
             prop_assert_eq!((row.series.as_ref(), row.timestamp, row.value.to_bits()), (key.as_str(), Some(time * 1_000), value.to_bits()));
         }
 
-        /// Nothing makes the reader panic.
+        /// No input makes the parser panic.
         #[test]
         fn any_bytes_are_read_or_refused(line in proptest::collection::vec(any::<u8>(), 0..80)) {
             let rows = read(&line, Precision::Ns);

@@ -1,4 +1,4 @@
-//! What clients of InfluxDB call: versions 1 and 2 write the same lines to different addresses.
+//! The HTTP operations that clients of InfluxDB call. Clients of versions 1 and 2 write the same lines to different paths.
 
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
@@ -17,12 +17,12 @@ use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 use crate::redis::{FencingToken, Outcome};
 
-/// What a client of version 2 says beside its lines.
+/// The query parameters that clients of version 2 send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct WriteV2 {
-    /// The unit of the timestamps; ns when absent.
+    /// The unit of the timestamps; ns if absent.
     #[param(inline)]
     precision: Option<Precision>,
     /// Ignored: the credential identifies the owner of the samples.
@@ -33,25 +33,25 @@ pub(in crate::features::timeseries) struct WriteV2 {
     #[serde(rename = "orgID")]
     #[param(rename = "orgID")]
     _org_id: Option<String>,
-    /// Ignored: the family's retention applies.
+    /// Ignored: the retention of the family applies.
     #[serde(rename = "bucket")]
     #[param(rename = "bucket")]
     _bucket: Option<String>,
 }
 
-/// What a client of version 1 says beside its lines.
+/// The query parameters that clients of version 1 send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct WriteV1 {
-    /// The unit of the timestamps; ns when absent.
+    /// The unit of the timestamps; ns if absent.
     #[param(inline)]
     precision: Option<Precision>,
     /// Ignored.
     #[serde(rename = "db")]
     #[param(rename = "db")]
     _db: Option<String>,
-    /// Ignored: the family's retention applies.
+    /// Ignored: the retention of the family applies.
     #[serde(rename = "rp")]
     #[param(rename = "rp")]
     _rp: Option<String>,
@@ -61,14 +61,14 @@ pub(in crate::features::timeseries) struct WriteV1 {
     _consistency: Option<String>,
 }
 
-/// Write line protocol, as clients of InfluxDB 2 do.
+/// Write line protocol with a client of InfluxDB 2.
 ///
-/// Each field is a sample of the series `influx:{measurement}:{field},{tag}={value}...`. Lines that are refused do not keep
-/// the others from being stored; sending the same lines again stores them once. The body may be packed with gzip; its
-/// Content-Type is not looked at.
+/// Each field becomes a sample of the series `influx:{measurement}:{field},{tag}={value}...`. If some lines are refused,
+/// the others are still stored. Sending the same lines again stores them once. The body can be compressed with gzip; its
+/// Content-Type is ignored.
 #[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses((status = 204, description = "All lines are stored")))]
+    responses((status = 204, description = "All lines were stored")))]
 pub(in crate::features::timeseries) async fn write_v2(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV2>,
@@ -78,12 +78,12 @@ pub(in crate::features::timeseries) async fn write_v2(
     write(&bulk, body, query.precision, token).await
 }
 
-/// Write line protocol, as clients of InfluxDB 1 do.
+/// Write line protocol with a client of InfluxDB 1.
 ///
-/// It is `/api/v2/write` with other parameters.
+/// The operation differs from `/api/v2/write` in its query parameters only.
 #[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses((status = 204, description = "All lines are stored")))]
+    responses((status = 204, description = "All lines were stored")))]
 pub(in crate::features::timeseries) async fn write_v1(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV1>,
@@ -105,7 +105,7 @@ async fn write(
     if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
 }
 
-/// Where clients of InfluxDB look for the reason.
+/// The header in which clients of InfluxDB expect the reason of a failure.
 const REASON: HeaderName = HeaderName::from_static("x-influxdb-error");
 
 fn refused(answer: &StreamAnswer) -> Problem {
@@ -118,7 +118,7 @@ fn refused(answer: &StreamAnswer) -> Problem {
         first.unwrap_or_default()
     );
     let mut problem = Problem::new(&LINES_REFUSED).outcome(stored.outcome(Outcome::NotApplied));
-    // Text that no header can carry is in the body alone.
+    // A header cannot contain every text; the body always has it.
     if let Ok(reason) = HeaderValue::from_str(&detail) {
         problem = problem.header(REASON, reason);
     }
@@ -129,15 +129,15 @@ fn refused(answer: &StreamAnswer) -> Problem {
         .fold(problem, |problem, refused| problem.violation(Location::Body, refused.line.to_string(), &refused.detail))
 }
 
-/// The version whose way of writing is spoken here.
+/// The version of InfluxDB whose write protocol the service supports.
 const VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-influxdb-version"), HeaderValue::from_static("v2.7.0"));
 
-/// Tell a client of InfluxDB that the service is there.
+/// Tell a client of InfluxDB that the service is running.
 #[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping",
     responses(
-        (status = 204, description = "It is; Redis is not asked", headers(
-            ("x-influxdb-version" = String, description = "The version of InfluxDB whose way of writing is spoken here")))))]
+        (status = 204, description = "The service is running; Redis is not checked", headers(
+            ("x-influxdb-version" = String, description = "The version of InfluxDB whose write protocol the service supports")))))]
 pub(in crate::features::timeseries) async fn get_ping(NoQuery: NoQuery) -> Response {
     ([VERSION], NoContent).into_response()
 }

@@ -1,4 +1,5 @@
-//! The formats of the lines of a stream. They are parsed by hand, since a load has millions of lines.
+//! The line formats of a stream: NDJSON, CSV and line protocol. The parsers avoid allocations, since a load can have
+//! millions of lines.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::line as influx_line;
 use crate::features::timeseries::influx::line::Precision;
 
-/// What a line has.
+/// The samples of a line.
 #[derive(Debug)]
 pub(super) enum Rows<'a> {
     None,
@@ -19,19 +20,19 @@ pub(super) enum Rows<'a> {
     Several(Vec<Row<'static>>),
 }
 
-/// How the lines of a stream are written.
+/// The line format of a stream, with its state.
 #[derive(Debug)]
 pub(super) enum LineFormat {
-    /// One JSON object a line: `{"series", "timestamp"?, "value"}`.
+    /// One JSON object per line: `{"series", "timestamp"?, "value"}`.
     Ndjson,
-    /// Comma separated, the first line names the columns.
+    /// Comma-separated values; the first line names the columns.
     Csv(Option<Columns>),
-    /// Line protocol.
+    /// InfluxDB line protocol.
     Influx(Precision),
 }
 
 impl LineFormat {
-    /// Reads a line.
+    /// Parses a line.
     ///
     /// # Errors
     /// [`LineError::Header`] ends the stream, [`LineError::Row`] refuses the line.
@@ -52,7 +53,7 @@ impl LineFormat {
     }
 
     /// # Errors
-    /// The rule that the stream violates if it ended before its header.
+    /// The rule that the stream violates if it ends before its header.
     pub(super) fn finish(&self) -> Result<(), String> {
         match self {
             Self::Csv(None) => Err(header_rule("the body is empty")),
@@ -88,10 +89,10 @@ fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
     Ok(Row { series: row.series, timestamp: row.timestamp.map(|timestamp| timestamp.0), value: row.value })
 }
 
-/// The most columns that a line may have.
+/// The maximum number of columns.
 const MAX_COLUMNS: usize = 3;
 
-/// Where a CSV line has what.
+/// The positions of the columns in a CSV line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Columns {
     series: usize,
@@ -111,10 +112,10 @@ impl Columns {
                 "series" => &mut series,
                 "timestamp" => &mut timestamp,
                 "value" => &mut value,
-                other => return Err(format!("`{}` is unknown", shortened(other))),
+                other => return Err(format!("column `{}` is unknown", shortened(other))),
             };
             if column.replace(at).is_some() {
-                return Err(format!("`{}` is there twice", name.trim()));
+                return Err(format!("column `{}` is repeated", name.trim()));
             }
         }
         let series = series.ok_or("`series` is missing")?;
@@ -126,7 +127,7 @@ impl Columns {
         let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
         let fields = split(text)?;
         if fields.len() != self.count {
-            return Err(format!("the line has {} fields, the header {}", fields.len(), self.count));
+            return Err(format!("the line must have {} fields like the header, got {}", self.count, fields.len()));
         }
         let mut columns = fields.into_iter().map(Some).collect::<Vec<_>>();
         let mut take = |at: usize| columns.get_mut(at).and_then(Option::take).unwrap_or_default();
@@ -143,7 +144,7 @@ impl Columns {
 fn number(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
-        _ => Err(format!("value: `{}` is no finite number", shortened(text))),
+        _ => Err(format!("value must be a finite number, got `{}`", shortened(text))),
     }
 }
 
@@ -152,15 +153,15 @@ fn timestamp(text: &str) -> Result<UnixMillis, String> {
     number
         .and_then(|ms| Timestamp::new(ms).ok())
         .map(|timestamp| timestamp.0)
-        .ok_or_else(|| format!("timestamp: `{}` is no integer from 0 to 2^53 - 1", shortened(text)))
+        .ok_or_else(|| format!("timestamp must be an integer between 0 and 2^53 - 1, got `{}`", shortened(text)))
 }
 
-/// The fields of a line.
+/// Splits a line into its fields.
 fn split(text: &str) -> Result<Vec<Cow<'_, str>>, String> {
     if !text.contains('"') {
         return Ok(text.split(',').take(MAX_COLUMNS + 1).map(Cow::Borrowed).collect());
     }
-    // The reader takes an open quote for closed at the end of the input.
+    // The CSV reader treats an open quote as closed at the end of the input.
     if !text.bytes().filter(|byte| *byte == b'"').count().is_multiple_of(2) {
         return Err("a quote is not closed".to_owned());
     }
@@ -182,7 +183,7 @@ fn split(text: &str) -> Result<Vec<Cow<'_, str>>, String> {
             ReadRecordResult::InputEmpty => {}
             ReadRecordResult::Record | ReadRecordResult::End => break,
             ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                return Err(format!("the line has more than {MAX_COLUMNS} fields"));
+                return Err(format!("the line must have at most {MAX_COLUMNS} fields"));
             }
         }
     }

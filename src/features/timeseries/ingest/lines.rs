@@ -1,23 +1,23 @@
-//! Lines of a body that comes in pieces.
+//! Splits a body that arrives in pieces into lines.
 
 use axum::body::Bytes;
 
-/// A line without its end, or the fact that it was too long to be kept.
+/// A line without its line break, or the error that it was too long.
 pub(super) type Line<'a> = Result<&'a [u8], TooLong>;
 
-/// The line was longer than the limit; it was skipped.
+/// The line was longer than the limit and was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Cuts pieces into lines. A line within one piece is not copied; one across pieces is put together, up to the limit.
+/// Splits pieces into lines. A line within one piece is not copied; a line across pieces is assembled, up to the limit.
 #[derive(Debug)]
 pub(super) struct Lines {
     limit: usize,
     piece: Bytes,
-    /// The line that was given out last, or the beginning of one whose end has not come.
+    /// The line that was returned last.
     line: Bytes,
     begun: Vec<u8>,
-    /// The line is too long already: all up to its end is skipped.
+    /// Whether the current line is too long: the rest of it is skipped.
     skipping: bool,
     number: u64,
 }
@@ -27,12 +27,12 @@ impl Lines {
         Self { limit, piece: Bytes::new(), line: Bytes::new(), begun: Vec::new(), skipping: false, number: 0 }
     }
 
-    /// Adds the next piece; all lines of the one before were taken.
+    /// Adds the next piece. The caller has taken all lines of the previous piece.
     pub(super) fn push(&mut self, piece: Bytes) {
         self.piece = piece;
     }
 
-    /// The next complete line and its number, from 1.
+    /// Returns the next complete line and its number, from 1.
     pub(super) fn next(&mut self) -> Option<(u64, Line<'_>)> {
         let Some(end) = memchr::memchr(b'\n', &self.piece) else {
             self.keep_beginning();
@@ -53,7 +53,7 @@ impl Lines {
         Some((self.number, Ok(without_end(&self.line))))
     }
 
-    /// The last line, if it has no end.
+    /// Returns the last line, if it does not end with a line break.
     pub(super) fn finish(&mut self) -> Option<(u64, Line<'_>)> {
         self.number += 1;
         if self.skipping {

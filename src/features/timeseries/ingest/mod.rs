@@ -1,8 +1,11 @@
-//! Loading samples of many series: a stream of any length in bounded memory.
+//! Loads samples of many series: a stream of any length in bounded memory.
 //!
-//! Lines gather per series until `timeseries.buffer_samples` of them are there, then travel as batches. A line that
-//! cannot be read refuses its sample, not the stream. What a broken stream has stored stays; sent again, it is stored
-//! once under every duplicate policy but `sum`.
+//! Samples are buffered by series, up to `timeseries.buffer_samples`, and then written in batches. An invalid line is
+//! refused; the load continues. If the stream breaks off, the samples that were written remain stored. Sending it again
+//! stores its samples once, under every duplicate policy except `sum`.
+//!
+//! Files, in reading order: `lines.rs` splits the body into lines, `line_format.rs` parses them into the samples of
+//! `row.rs`, and this file buffers and writes them.
 
 mod line_format;
 mod lines;
@@ -30,7 +33,7 @@ use row::Row;
 
 pub(super) use crate::features::timeseries::influx::line::Precision;
 
-/// The form of a stream's lines.
+/// The line format of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StreamKind {
     Ndjson,
@@ -38,7 +41,7 @@ pub(super) enum StreamKind {
     LineProtocol(Precision),
 }
 
-/// A load under way.
+/// A load in progress.
 #[derive(Debug)]
 pub(super) struct Ingest {
     token: Option<FencingToken>,
@@ -48,7 +51,7 @@ pub(super) struct Ingest {
     config: Arc<TimeseriesConfig>,
     clock: Clock,
     pending: HashMap<SeriesKey, Vec<Pending>>,
-    /// Of what is pending, in samples; a series counts as several.
+    /// The size of the buffer in samples; each series counts as [`SERIES_WEIGHT`] samples more.
     weight: usize,
     unreadable: usize,
     answer: StreamAnswer,
@@ -60,7 +63,7 @@ struct Pending {
     line: u64,
 }
 
-/// What a series costs beside its samples, in samples: its entry and its first allocation.
+/// The memory of a buffered series beyond its samples (its entry and first allocation), in samples.
 const SERIES_WEIGHT: usize = 8;
 
 impl Ingest {
@@ -87,11 +90,11 @@ impl Ingest {
         }
     }
 
-    /// Loads the lines of a body; `idle` is the longest pause in it.
+    /// Loads the lines of a body; `idle` is the longest allowed pause in it.
     ///
     /// # Errors
-    /// `body-incomplete`, `invalid-body` for a wrong CSV header, `too-many-refused`, or a fault of Redis; the detail
-    /// says how many samples were stored before.
+    /// `body-incomplete`, `invalid-body` for an invalid CSV header, `too-many-refused`, or a fault of Redis. The detail says
+    /// how many samples were stored before.
     pub(super) async fn stream(
         mut self,
         mut body: BodyStream,
@@ -110,7 +113,7 @@ impl Ingest {
                 self.line(&mut format, number, line)?;
                 self.flush_if_full().await?;
             }
-            // A fast sender must not keep this thread from its other requests.
+            // A fast sender must not block the other requests on this thread.
             tokio::task::yield_now().await;
         }
         if let Some((number, line)) = lines.finish() {
@@ -120,10 +123,10 @@ impl Ingest {
         self.finish().await
     }
 
-    /// Loads the samples of a JSON body, which was read as a whole.
+    /// Loads the samples of a JSON body, which is already parsed.
     ///
     /// # Errors
-    /// Those of [`Ingest::stream`].
+    /// The errors of [`Ingest::stream`].
     pub(super) async fn samples(mut self, samples: Vec<NewSeriesSample>) -> Result<StreamAnswer, Problem> {
         for (sample, number) in samples.into_iter().zip(1..) {
             let timestamp = sample.timestamp.map(|timestamp| timestamp.0);
@@ -142,7 +145,7 @@ impl Ingest {
     fn line(&mut self, format: &mut LineFormat, number: u64, line: lines::Line<'_>) -> Result<(), Problem> {
         let Ok(text) = line else {
             let limit = self.config.max_line.bytes();
-            return self.unreadable(number, format!("the line is longer than {limit} bytes"));
+            return self.unreadable(number, format!("the line must have at most {limit} bytes"));
         };
         match format.read(text) {
             Ok(Rows::None) => Ok(()),
@@ -171,7 +174,7 @@ impl Ingest {
         }
     }
 
-    /// Refuses a line that cannot be read; too many of them end the stream.
+    /// Refuses an invalid line. Too many of them end the load.
     fn unreadable(&mut self, line: u64, reason: String) -> Result<(), Problem> {
         self.unreadable += 1;
         self.metrics.count(0, 0, 1);
@@ -181,7 +184,7 @@ impl Ingest {
         }
         let stored = self.progress();
         let first = self.answer.refused.first().map(|refused| format!("; line {}: {}", refused.line, refused.detail));
-        let detail = format!("{} lines{}; {}", self.unreadable, first.unwrap_or_default(), stored.advice());
+        let detail = format!("{} lines are invalid{}; {}", self.unreadable, first.unwrap_or_default(), stored.advice());
         Err(Problem::new(&TOO_MANY_REFUSED).detail(detail).outcome(stored.outcome(Outcome::NotApplied)))
     }
 
@@ -199,11 +202,12 @@ impl Ingest {
         self.flush().await
     }
 
-    /// Stores what is pending: a round takes one batch of every series, so that batches of a series keep their order.
+    /// Writes the buffered samples. Each round takes one batch of every series, so that the batches of a series keep their
+    /// order.
     async fn flush(&mut self) -> Result<(), Problem> {
         self.weight = 0;
         let mut series: Vec<(SeriesKey, Vec<Pending>)> = std::mem::take(&mut self.pending).into_iter().collect();
-        // Stable: samples of one timestamp keep their order, which the duplicate policies depend on.
+        // The sort is stable: samples with one timestamp keep their order, on which the duplicate policies depend.
         for (_, rows) in &mut series {
             rows.sort_by_key(|row| row.sample.timestamp);
         }
@@ -245,7 +249,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Enters a batch's outcome into the answer; the fault that ends the load, if there was one.
+    /// Adds the outcome of a batch to the answer. Returns the fault, if there was one that ends the load.
     fn settle(&mut self, key: &SeriesKey, rows: &[Pending], outcome: BatchOutcome) -> Option<RedisFault> {
         let code = match &outcome.fault {
             Some(fault) if fault.kind == FaultKind::WrongType => Some(RefusalCode::WrongType),
@@ -274,10 +278,10 @@ impl Ingest {
         Progress { accepted: self.answer.accepted }
     }
 
-    /// The problem of a body that broke off.
+    /// Adds the number of stored samples to the problem of an incomplete body.
     fn stopped(&self, problem: Problem) -> Problem {
         let stored = self.progress();
-        let detail = format!("the body ended early or did not keep coming; {}", stored.advice());
+        let detail = format!("the body ended early or paused for too long; {}", stored.advice());
         problem.detail(detail).outcome(stored.outcome(Outcome::NotApplied))
     }
 }

@@ -1,20 +1,20 @@
-//! The sample of one line.
+//! A parsed sample, before its series is looked up.
 
 use std::borrow::Cow;
 
 use crate::clock::UnixMillis;
 
-/// A line's sample.
+/// A sample that a line contains.
 #[derive(Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Row<'a> {
     pub series: Cow<'a, str>,
-    /// The service's time when absent.
+    /// The current time of the service if absent.
     pub timestamp: Option<UnixMillis>,
     /// Finite.
     pub value: f64,
 }
 
-/// Enough of a client's text to recognise it.
+/// Shortens a client's text for an error message.
 pub(in crate::features::timeseries) fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }

@@ -1,6 +1,8 @@
-//! The doors of the time series: series and their samples here, windows of them in [`range`], the
-//! platform's own series in [`platform`], clients of InfluxDB in [`influx`], those of Prometheus
-//! in [`prom`].
+//! The HTTP operations of the time series.
+//!
+//! This file has the operations on series and their samples. [`range`] has the reads of windows, [`rollups`] the operations
+//! on rollups, and [`platform`] the operations on the platform's own series. The routes of InfluxDB and Prometheus clients
+//! are in `influx/routes.rs` and `prom/routes.rs`.
 
 mod platform;
 mod range;
@@ -36,9 +38,11 @@ use crate::http::problem::{self, Problem};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::redis::Outcome;
 
-/// List the series, all of them or those with given labels.
+/// List series.
+///
+/// Without `prefix` and `filter`, the list contains all series.
 #[utoipa::path(get, path = "/timeseries", tag = "timeseries", operation_id = "list_series", params(ListQuery),
-    responses((status = 200, description = "Series in byte order of their keys; a page may be short", body = Page<SeriesEntry>)))]
+    responses((status = 200, description = "Series in byte order of their keys; a page can have fewer items than `limit`", body = Page<SeriesEntry>)))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<ListQuery>,
@@ -48,11 +52,11 @@ pub(super) async fn list_series(
 
 /// Create a series.
 ///
-/// Only series of no configured family need this; the others are created by their first sample.
+/// This is only needed for series that belong to no configured family: the first sample creates all others.
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
-    responses((status = 200, description = "It was there with the same definition", body = SeriesView),
-        (status = 201, description = "It is created", body = SeriesView, links(
+    responses((status = 200, description = "The series already existed with this definition", body = SeriesView),
+        (status = 201, description = "The series was created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
             ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
             ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key"))))))))]
@@ -72,7 +76,7 @@ pub(super) async fn put_series(
 /// Change the definition of a series.
 #[utoipa::path(patch, path = "/timeseries/{key}", tag = "timeseries", operation_id = "patch_series", params(SeriesPath),
     request_body = Alteration,
-    responses((status = 200, description = "The series as it is now", body = SeriesView)))]
+    responses((status = 200, description = "The changed series", body = SeriesView)))]
 pub(super) async fn patch_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -94,9 +98,9 @@ pub(super) async fn get_series(
     Ok(Json(timeseries.describe(key).await?))
 }
 
-/// Delete a series with all its samples.
+/// Delete a series and all its samples.
 #[utoipa::path(delete, path = "/timeseries/{key}", tag = "timeseries", operation_id = "delete_series", params(SeriesPath),
-    responses((status = 204, description = "It is gone")))]
+    responses((status = 204, description = "The series was deleted")))]
 pub(super) async fn delete_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -109,11 +113,11 @@ pub(super) async fn delete_series(
 
 /// Add samples to one series.
 ///
-/// Sending the same samples again stores them once, under every duplicate policy but `sum`; `on_duplicate` takes the
-/// place of the series' own. When the request fails, the problem's detail says how many samples are stored for certain.
+/// Sending the same samples again stores them once, under every duplicate policy except `sum`. `on_duplicate` overrides
+/// the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
-    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer, links(
+    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer, links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
             ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
@@ -130,7 +134,7 @@ pub(super) async fn post_samples(
 /// Delete the samples of a window.
 #[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
     params(SeriesPath, DeletionQuery),
-    responses((status = 200, description = "How many samples are gone", body = DeletedSamples)))]
+    responses((status = 200, description = "How many samples were deleted", body = DeletedSamples)))]
 pub(super) async fn delete_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -140,7 +144,7 @@ pub(super) async fn delete_samples(
     Ok(Json(timeseries.delete_samples(key, &query, token).await?))
 }
 
-/// The newest sample of a series.
+/// Read the newest sample of a series.
 #[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
     params(SeriesPath),
     responses((status = 200, description = "The newest sample", body = SampleView)))]
@@ -152,11 +156,11 @@ pub(super) async fn get_latest(
     Ok(Json(timeseries.latest(key).await?))
 }
 
-/// What loading needs beside the service.
+/// The state of the routes that load samples of many series.
 #[derive(Clone, Debug)]
 pub(super) struct BulkState {
     pub(super) timeseries: TimeseriesService,
-    /// Each load holds up to `timeseries.buffer_samples`.
+    /// One permit for each load in progress: a load buffers up to `timeseries.buffer_samples`.
     streams: Arc<Semaphore>,
     pub(super) idle: Duration,
     body_limit: usize,
@@ -172,24 +176,24 @@ impl BulkState {
         }
     }
 
-    /// A place among the loads under way.
+    /// Acquires one of the `timeseries.streams` slots for a load.
     ///
     /// # Errors
     /// `overloaded` (503).
     pub(super) fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.streams.try_acquire().map_err(|_| {
-            let detail = "as many loads are under way as timeseries.streams allows";
+            let detail = "the limit of concurrent loads is reached (timeseries.streams)";
             let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
             overloaded.retry_after(Duration::from_secs(1))
         })
     }
 
-    /// A JSON body as a whole; the deadline of this route is too long to leave its pauses to it.
+    /// Collects a JSON body. The deadline of this route is long, so each pause in the body has its own limit.
     async fn collect(&self, mut body: BodyStream) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         while let Some(piece) = body.next(self.idle).await? {
             if bytes.len() + piece.len() > self.body_limit {
-                let advice = format!("the limit of JSON is {} bytes; the other forms have none", self.body_limit);
+                let advice = format!("a JSON body must have at most {} bytes; the other formats have no limit", self.body_limit);
                 return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
             }
             bytes.extend_from_slice(&piece);
@@ -203,27 +207,29 @@ const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 const LINE_PROTOCOL: &str = "text/plain";
 
-/// How a load is written.
+/// The query parameters of a load.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LoadQuery {
-    /// The unit of line protocol's timestamps; ns when absent. Other forms have milliseconds.
+    /// The unit of the timestamps in line protocol; ns if absent. The other formats have milliseconds.
     #[param(inline)]
     precision: Option<Precision>,
 }
 
 /// Load samples of many series.
 ///
-/// NDJSON, CSV and line protocol are streamed: a body may be of any length, and may be packed with gzip. A line that cannot be read refuses its sample, not the
-/// stream. CSV starts with a header line that names the columns `series`, `value` and optionally `timestamp`.
-/// Sending the same stream again stores its samples once, under every duplicate policy but `sum`. When a load fails, the
-/// problem's detail says how many samples are stored for certain.
+/// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
+/// line is refused; the load continues with the next line. CSV starts with a header line that names the columns `series`,
+/// `value` and optionally `timestamp`.
+///
+/// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails, the
+/// problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
     params(LoadQuery),
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
-    responses((status = 200, description = "What became of the samples, with the first refused ones", body = StreamAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples", body = StreamAnswer)))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,
@@ -240,9 +246,9 @@ pub(super) async fn post_many_samples(
         other => return Err(unsupported(other, &[JSON, NDJSON, CSV, LINE_PROTOCOL])),
     };
     if precision.is_some() && !matches!(kind, Some(StreamKind::LineProtocol(_))) {
-        return Err(Problem::query_parameter("precision", format!("goes with {LINE_PROTOCOL}, line protocol")));
+        return Err(Problem::query_parameter("precision", format!("must only be sent with line protocol ({LINE_PROTOCOL})")));
     }
-    let _place = bulk.acquire_slot()?;
+    let _slot = bulk.acquire_slot()?;
     let ingest = bulk.timeseries.ingest(token);
     let answer = if let Some(kind) = kind {
         ingest.stream(body, kind, bulk.idle).await?

@@ -1,4 +1,4 @@
-//! The platform's own series by name.
+//! The HTTP operations on the platform's own series: meter readings, prices, market volume and settlements.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -17,16 +17,16 @@ use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
 
-/// The path of a meter.
+/// The path parameters of a meter.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct MeterPath {
-    /// The meter: a UUID, a number such as MTR-001, or a serial.
+    /// The meter: a UUID, a meter number such as MTR-001, or a serial number.
     #[param(min_length = 1, max_length = 493, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "MTR-001")]
     id: String,
 }
 
-/// The path of a symbol.
+/// The path parameters of a symbol.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct SymbolPath {
@@ -34,11 +34,11 @@ pub(in crate::features::timeseries) struct SymbolPath {
     symbol: String,
 }
 
-/// The path of settlements.
+/// The path parameters of settlements.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct SettlementPath {
-    /// What is settled.
+    /// The type of the settlements.
     #[serde(rename = "type")]
     #[param(
         rename = "type",
@@ -50,23 +50,23 @@ pub(in crate::features::timeseries) struct SettlementPath {
     kind: String,
 }
 
-/// Which energy is read.
+/// The query parameter that selects generated or consumed energy.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct EnergyQuery {
-    /// Both when absent. CSV and `cursor` go with it.
+    /// The kind of energy; both if absent. Required for CSV and for `cursor`.
     #[param(inline)]
     kind: Option<Energy>,
 }
 
-/// What a meter has read, as the document describes it; `render` writes it.
+/// The readings of a meter: the schema of the JSON that `render` writes.
 #[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct MeterReadings {
     #[schema(example = "MTR-001")]
     meter_id: String,
-    /// Absent when it was not asked for, null when the meter has none.
+    /// Absent if it was not requested; null if the meter has no such series.
     #[schema(required = false)]
     energy_generated: Option<Range>,
     #[schema(required = false)]
@@ -75,11 +75,11 @@ pub(in crate::features::timeseries) struct MeterReadings {
 
 /// Store readings of a meter.
 ///
-/// They are the series `energy:generation:{id}` and `energy:consumption:{id}`. Sending the same readings again stores them
-/// once.
+/// The readings become samples of the series `energy:generation:{id}` and `energy:consumption:{id}`. Sending the same
+/// readings again stores them once.
 #[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
     params(MeterPath), request_body = NewReadings,
-    responses((status = 200, description = "What became of the readings, with the first refused ones", body = WriteAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples", body = WriteAnswer)))]
 pub(in crate::features::timeseries) async fn post_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -90,10 +90,10 @@ pub(in crate::features::timeseries) async fn post_readings(
     Ok(Json(timeseries.write_readings(&id, &readings, token).await?))
 }
 
-/// Read what a meter has generated and consumed.
+/// Read the generated and the consumed energy of a meter.
 #[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "get_readings",
     params(MeterPath, EnergyQuery, RangeQuery),
-    responses((status = 200, description = "A page of each energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of each kind of energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
@@ -111,7 +111,7 @@ pub(in crate::features::timeseries) async fn get_readings(
     Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&readings)).into_response())
 }
 
-/// The parameters of this route, and those of a range: both are complete types that refuse what they do not know.
+/// Parses the parameters of this route and those of a range. Both types reject unknown parameters, so each gets its own.
 fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
     let (mut own, mut others) = (String::new(), String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -122,12 +122,13 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
     Ok((parse_query(&own)?, parse_query(&others)?))
 }
 
-/// Store prices of a symbol, and what was traded at them.
+/// Store prices of a symbol, and the volumes that were traded at them.
 ///
-/// They are the series `market:price:{symbol}` and `market:volume:{symbol}`. Sending the same prices again stores them once.
+/// The prices become samples of the series `market:price:{symbol}`, and the volumes of `market:volume:{symbol}`. Sending
+/// the same prices again stores them once.
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
-    responses((status = 200, description = "What became of the prices, with the first refused ones", body = WriteAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples", body = WriteAnswer)))]
 pub(in crate::features::timeseries) async fn post_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -138,9 +139,9 @@ pub(in crate::features::timeseries) async fn post_prices(
     Ok(Json(timeseries.write_prices(&symbol, &prices, token).await?))
 }
 
-/// Read prices of a symbol: as they were, in buckets, or as candles.
+/// Read prices of a symbol: raw, aggregated in buckets, or as candles.
 ///
-/// Candles have the volumes of `market:volume:{symbol}`, unless `volume_key` names another series.
+/// The volumes of candles come from `market:volume:{symbol}`, unless `volume_key` names another series.
 #[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
     params(SymbolPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
@@ -153,10 +154,10 @@ pub(in crate::features::timeseries) async fn get_prices(
     Ok(page_response(&timeseries.prices(&symbol, query).await?, &headers))
 }
 
-/// Store the volume of the whole market: the series `trading:volume:daily`.
+/// Store the volume of the whole market, in the series `trading:volume:daily`.
 #[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
     request_body = NewSamples,
-    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
+    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer)))]
 pub(in crate::features::timeseries) async fn post_market_volume(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
@@ -177,10 +178,10 @@ pub(in crate::features::timeseries) async fn get_market_volume(
     Ok(page_response(&timeseries.range(market_volume()?, &query).await?, &headers))
 }
 
-/// Store settlements: the series `settlement:{type}`.
+/// Store settlements, in the series `settlement:{type}`.
 #[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
     params(SettlementPath), request_body = NewSamples,
-    responses((status = 200, description = "What became of the samples, with one entry per refused one", body = SamplesAnswer)))]
+    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer)))]
 pub(in crate::features::timeseries) async fn post_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,

@@ -1,4 +1,4 @@
-//! Reads of windows.
+//! The HTTP operations that read windows: pages, exports, statistics, and queries over many series.
 
 use std::collections::BTreeMap;
 
@@ -16,29 +16,29 @@ use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
-/// A page of a range as the document describes it; `render` writes it.
+/// A page of a range: the schema of the JSON that `render` writes.
 #[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct Range {
     #[schema(example = "energy:consumption:MTR-001")]
     key: String,
-    /// The window of all pages, Unix milliseconds, both included.
+    /// The start of the window of all pages, in Unix milliseconds, inclusive; `to` is its inclusive end.
     from: i64,
     to: i64,
     samples: Vec<RangePoint>,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
+    /// The value of `cursor` for the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// A sample, or a bucket by its timestamp.
+/// A sample, or a bucket with the timestamp that represents it.
 #[derive(Debug, utoipa::ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) enum RangePoint {
     #[schema(title = "Value")]
     Value {
         timestamp: i64,
-        /// Null in a bucket without samples, and where the sum of a bucket is out of range.
+        /// Null if the bucket has no samples, or if its sum overflows.
         #[schema(required = true)]
         value: Option<f64>,
     },
@@ -53,7 +53,7 @@ pub(in crate::features::timeseries) enum RangePoint {
         low: Option<f64>,
         #[schema(required = true)]
         close: Option<f64>,
-        /// Null without `volume_key`.
+        /// Null unless `volume_key` names the series of volumes.
         #[schema(required = true)]
         volume: Option<f64>,
     },
@@ -61,10 +61,10 @@ pub(in crate::features::timeseries) enum RangePoint {
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 
-/// Read a window: raw samples, or aggregates of buckets.
+/// Read a window: raw samples or aggregated buckets.
 ///
-/// With `Accept: text/csv` the answer is CSV with a header line, and the header `Next-Cursor` says where the next page
-/// begins.
+/// With `Accept: text/csv` the response is CSV with a header line, and the HTTP header `Next-Cursor` contains the cursor
+/// of the next page.
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
@@ -77,7 +77,7 @@ pub(in crate::features::timeseries) async fn get_range(
     Ok(page_response(&timeseries.range(key, &query).await?, &headers))
 }
 
-/// A page as JSON or CSV, whichever the caller asks for.
+/// The response of a page: JSON or CSV, according to the Accept header.
 pub(super) fn page_response(page: &RangePage, headers: &HeaderMap) -> Response {
     let form = accepted(headers, &[Form::Json, Form::Csv]);
     let mut response =
@@ -97,8 +97,8 @@ fn media_type(form: Form) -> HeaderValue {
     })
 }
 
-/// The offer that the caller likes best: by weight, then by how exactly it is named; the first one of equals, and where
-/// none is named at all.
+/// Chooses the offered form that the Accept header prefers: by weight, then by how specific the matching media range is.
+/// The first offer wins a tie, and is the default if none is acceptable.
 pub(super) fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
     let mut best = (Form::Json, (0.0, 0));
     for &offer in offers {
@@ -110,7 +110,7 @@ pub(super) fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
     best.0
 }
 
-/// The weight of the range that names a form most exactly, and how exactly that is.
+/// The weight of the most specific media range that matches a form, and how specific it is.
 fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
     let (own, family) = match form {
         Form::Json => ("application/json", "application/*"),
@@ -136,10 +136,11 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
     found
 }
 
-/// Read a whole window as one answer of any length: CSV, NDJSON or JSON, whichever `Accept` asks for.
+/// Export a complete window as CSV, NDJSON or JSON, according to `Accept`.
 ///
-/// There are no pages: without `limit` all points are written, and `cursor` writes what a page has left over. The answer is written as fast as it is taken. If Redis fails in the middle, it breaks off: CSV and NDJSON are
-/// complete when the last chunk of the response has arrived, or for JSON when its last brace has.
+/// The response has no pages and can have any length. Without `limit` it contains all points; `cursor` exports the rest
+/// after a page. The response is streamed at the speed of the client, and ends early if Redis fails. CSV and NDJSON are
+/// complete if the last chunk of the response has arrived, and JSON if its closing brace has.
 #[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "The window", content(
@@ -153,14 +154,14 @@ pub(in crate::features::timeseries) async fn export_series(
     let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
     let export = timeseries.export(key, &query, form).await?;
     let content_type = [(header::CONTENT_TYPE, media_type(form))];
-    // Compression would take longer than reading the samples does.
+    // Compression would take longer than reading the samples.
     Ok((Extension(Uncompressed), content_type, Body::from_stream(export.into_stream())).into_response())
 }
 
-/// Statistics of a window.
+/// Read statistics of a window.
 #[utoipa::path(get, path = "/timeseries/{key}/stats", tag = "timeseries", operation_id = "get_series_stats",
     params(SeriesPath, WindowQuery),
-    responses((status = 200, description = "The statistics; null where there are no samples", body = Stats)))]
+    responses((status = 200, description = "The statistics; null if the window has no samples", body = Stats)))]
 pub(in crate::features::timeseries) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -169,45 +170,46 @@ pub(in crate::features::timeseries) async fn get_stats(
     Ok(Json(timeseries.stats(key, &query).await?))
 }
 
-/// Ranges of many series as the document describes them; `render` writes them.
+/// Ranges of many series: the schema of the JSON that `render` writes.
 #[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct ManyRanges {
     items: Vec<ItemRange>,
-    /// Ask with `cursor` set to this for the next page; null on the last one.
+    /// The value of `cursor` for the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
 /// The range of a series, or of a group.
 #[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct ItemRange {
-    /// The series, or `label=value` of a group.
+    /// The key of the series, or `label=value` of a group.
     #[schema(example = "zone=1")]
     key: String,
     labels: BTreeMap<String, Option<String>>,
     samples: Vec<RangePoint>,
     /// Whether the window has more points than `limit`.
     truncated: bool,
-    /// Of a group: how its points were reduced.
+    /// How the points of the group were reduced; absent for a single series.
     #[schema(required = false)]
     reducer: Option<Reducer>,
-    /// Of a group: its series.
+    /// The series of the group; absent for a single series.
     #[schema(required = false)]
     sources: Option<Vec<String>>,
 }
 
-/// Read windows of many series, each by itself or reduced by groups.
+/// Read windows of many series, one by one or reduced by groups.
 ///
-/// Series come in byte order of their keys, also those without samples in the window. A page ends early when its answer
-/// would grow too long. With `group_by`, series are aggregated first, and their points with one timestamp are reduced
-/// then; null points do not count.
+/// The items are in byte order of their keys and include series without samples in the window. A page ends early if its
+/// response would become too large. With `group_by`, each series is aggregated first; then the points of a group that
+/// have the same timestamp are reduced to one. Null points are ignored.
 ///
-/// With `Accept: application/x-ndjson` or `text/csv` there are no pages: all series are written, each point in a line of
-/// its own that names its series. The answer is written as fast as it is taken, and breaks off if Redis fails in the middle.
+/// With `Accept: application/x-ndjson` or `text/csv` there are no pages: the response contains all series, one line per
+/// point, and each line names its series. The response is streamed at the speed of the client, and ends early if Redis
+/// fails.
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
-    responses((status = 200, description = "A page of series, or all groups; all series as lines", content(
+    responses((status = 200, description = "A page of series, or all groups. As NDJSON or CSV: all points, one per line", content(
             (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,

@@ -1,4 +1,4 @@
-//! Rollups of a series.
+//! The HTTP operations on the rollups of a series.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,28 +14,28 @@ use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, NoContent, Page};
 
-/// The path of a rollup.
+/// The path parameters of a rollup.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct RollupPath {
-    /// The series.
+    /// The key of the series.
     #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
             example = "energy:consumption:MTR-001")]
     key: SeriesKey,
-    /// The rollup's `id`.
+    /// The `id` of the rollup.
     #[param(example = "sum:1d:Asia.Bangkok", min_length = 1, max_length = 128)]
     rollup: String,
 }
 
 /// Add a rollup to a series.
 ///
-/// It is filled from all samples that there are, and follows every later write and deletion. Ranges with its buckets and
-/// aggregation are answered from it by themselves, and so are ranges with longer buckets that it divides, for `min`, `max`,
-/// `first` and `last`. Sending the same one again changes nothing.
+/// The rollup is filled from the stored samples and follows every later write and deletion. Ranges with its buckets and
+/// its aggregation use it automatically. For `min`, `max`, `first` and `last`, so do ranges with longer buckets that
+/// consist of whole buckets of the rollup. Sending the same rollup again changes nothing.
 #[utoipa::path(post, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "post_rollup",
     params(SeriesPath), request_body = NewRollup,
-    responses((status = 200, description = "It was there", body = RollupEntry),
-        (status = 201, description = "It is added", body = RollupEntry)))]
+    responses((status = 200, description = "The rollup already existed", body = RollupEntry),
+        (status = 201, description = "The rollup was added", body = RollupEntry)))]
 pub(in crate::features::timeseries) async fn post_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -52,7 +52,7 @@ pub(in crate::features::timeseries) async fn post_rollup(
 /// List the rollups of a series.
 #[utoipa::path(get, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "list_rollups",
     params(SeriesPath),
-    responses((status = 200, description = "All of them, on one page", body = Page<RollupEntry>)))]
+    responses((status = 200, description = "All rollups of the series, on one page", body = Page<RollupEntry>)))]
 pub(in crate::features::timeseries) async fn list_rollups(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -61,10 +61,12 @@ pub(in crate::features::timeseries) async fn list_rollups(
     Ok(Json(Page { items: timeseries.rollups().list(&key).await?, next_cursor: None }))
 }
 
-/// Drop a rollup with its buckets; the samples stay.
+/// Delete a rollup and its buckets.
+///
+/// The samples of the series are kept.
 #[utoipa::path(delete, path = "/timeseries/{key}/rollups/{rollup}", tag = "timeseries", operation_id = "delete_rollup",
     params(RollupPath),
-    responses((status = 204, description = "It is gone")))]
+    responses((status = 204, description = "The rollup was deleted")))]
 pub(in crate::features::timeseries) async fn delete_rollup(
     State(timeseries): State<TimeseriesService>,
     Path(RollupPath { key, rollup }): Path<RollupPath>,
