@@ -10,20 +10,16 @@
 //!
 //! Decisions:
 //! - A JSON body is stored exactly as it was sent, so that the platform's other services can read it. Everything else
-//!   is
-//!   stored in an envelope.
+//!   is stored in an envelope.
 //! - A read is a pipelined GET and PTTL, not a script. Writes are scripts whose keys share the value's slot.
 //! - The service checks conditions and tags. Scripts enforce its decision by compare-and-swap on the exact bytes, so
-//!   they
-//!   need to know neither entity tags nor generations.
+//!   they need to know neither entity tags nor generations.
 //! - To reads, conditions, take, touch and increment, a value with an invalidated tag does not exist. Only an
-//!   unconditional
-//!   PUT over one returns 204 instead of 201, since checking first would cost a round trip.
+//!   unconditional PUT over one returns 204 instead of 201, since checking first would cost a round trip.
 //! - `touch_ms` and `lease_ms` of a GET need only the permission to read: they extend a session and coordinate a
 //!   rebuild.
 //! - A fencing token is checked before conditions and remembered whatever their result: it proves that the previous
-//!   holder's
-//!   lock is over. This costs a conditional write with a token one round trip more.
+//!   holder's lock is over. This costs a conditional write with a token one round trip more.
 //! - Deleting a value that does not exist succeeds: a repeated DELETE must not fail.
 
 mod batch;

@@ -10,8 +10,7 @@
 //! - A repetition receives that response with `Idempotency-Replayed: true`. A different query, content type or body is
 //!   422.
 //! - While an attempt runs, others receive 409. The claim is a lease that the attempt renews, so that a lost caller,
-//!   deadline
-//!   or process does not block the key for long.
+//!   deadline or process does not block the key for long.
 //! - Errors are not recorded. Nothing was changed or the outcome is unknown, and in both cases a retry should run.
 //! - A response that its route marks as `Unrecorded` is not recorded either, because its content must not be kept in
 //!   Redis.
