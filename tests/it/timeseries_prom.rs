@@ -227,7 +227,7 @@ async fn series_and_labels_are_listed() {
     }
     assert_eq!(data("/prom/api/v1/status/buildinfo").await["version"], "3.0.0");
     refused(&app.get("/prom/api/v1/series").await, 400, "bad_data", "match[]");
-    refused(&app.get("/prom/api/v1/series?match[]=1%2B1").await, 400, "bad_data", "no selector");
+    refused(&app.get("/prom/api/v1/series?match[]=1%2B1").await, 400, "bad_data", "must be a selector");
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn what_is_not_answered_is_named() {
         ("\"text\"", "text"),
         (&format!("{}net_bytes", "-".repeat(200)), "levels"),
         (&format!("{}1{}", "(".repeat(200), ")".repeat(200)), "levels"),
-        (r#"rate({host=~"a|b|c"}[1m]) + on () net_bytes"#, "same one"),
+        (r#"rate({host=~"a|b|c"}[1m]) + on () net_bytes"#, "same series"),
     ] {
         refused(&ask(&app, query, S).await, 422, "execution", part);
     }

@@ -71,7 +71,8 @@ pub(super) struct FamilyConfig {
     pub labels: Labels,
     /// The label that receives the part of the key after `prefix`.
     pub rest_label: Option<String>,
-    /// Whether the part of the key after `prefix` consists of a measurement, a field and tags, as line protocol writes them.
+    /// Whether the part of the key after `prefix` consists of a measurement, a field and tags, as line protocol writes
+    /// them.
     #[serde(default)]
     pub tagged: bool,
 }
@@ -125,19 +126,21 @@ impl Section for TimeseriesConfig {
             short("families", family.retention)?;
             let stem = family.prefix.strip_suffix('*').unwrap_or(&family.prefix);
             if stem.is_empty() || stem.contains('*') {
-                let rule = format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
+                let rule =
+                    format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
             let is_open = family.prefix.ends_with('*');
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();
             if family.tagged && (!is_open || family.rest_label.is_some() || family.labels.iter().next().is_some()) {
-                let rule =
-                    format!("`{}`: tagged requires a prefix that ends with `*`, and no labels", family.prefix);
+                let rule = format!("`{}`: tagged requires a prefix that ends with `*`, and no labels", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
             if family.rest_label.as_deref().is_some_and(|label| !is_open || !is_label(label)) {
-                let rule =
-                    format!("`{}`: rest_label must be a label name, and requires a prefix that ends with `*`", family.prefix);
+                let rule = format!(
+                    "`{}`: rest_label must be a label name, and requires a prefix that ends with `*`",
+                    family.prefix
+                );
                 return Err(FieldError::new("families", rule));
             }
         }

@@ -10,7 +10,8 @@ use super::series::MAX_TIMESTAMP;
 use super::window::{Order, Window};
 use crate::clock::UnixMillis;
 
-/// The start of a page in a range. It contains the absolute window, so that relative times are resolved once for all pages.
+/// The start of a page in a range. It contains the absolute window, so that relative times are resolved once for all
+/// pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
     /// The direction in which the window is read.

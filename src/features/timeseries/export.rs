@@ -1,5 +1,5 @@
-//! Exports a window as one streamed response. The export reads page by page, so memory holds one page, and it follows the
-//! speed of the client.
+//! Exports a window as one streamed response. The export reads page by page, so memory holds one page, and it follows
+//! the speed of the client.
 
 use axum::body::Bytes;
 use futures_util::stream::{self, Stream};
@@ -10,21 +10,21 @@ use super::render::{self, Form};
 use super::series::SeriesKey;
 
 /// The points of one piece of the response: a few milliseconds of work and less than a megabyte of text.
-const PIECE_POINTS: usize = 16_384;
+const PAGE_POINTS: usize = 16_384;
 
 /// An export in progress.
 #[derive(Debug)]
 pub(super) struct Export {
     reader: RangeReader,
     form: Form,
-    rest: Option<Rest>,
+    rest: Option<RemainingWindow>,
     /// The text of the first page. It is read before the response begins, so that the client can receive its problems.
     ready: Option<Vec<u8>>,
 }
 
 /// The part of a window that the export has not read yet.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct RemainingWindow {
     key: SeriesKey,
     plan: RangePlan,
     /// How many further points the export may write.
@@ -43,7 +43,7 @@ impl Export {
         limit: usize,
         form: Form,
     ) -> Result<Self, TimeseriesError> {
-        let (page, rest) = Rest::new(key, plan, limit).read(&reader).await?;
+        let (page, rest) = RemainingWindow::new(key, plan, limit).read(&reader).await?;
         let mut text = Vec::new();
         render::head(&mut text, form, &page);
         write(&mut text, form, &page, true, rest.is_none());
@@ -57,7 +57,7 @@ impl Export {
                 return Ok(Some((Bytes::from(ready), export)));
             }
             let Some(rest) = export.rest.take() else { return Ok(None) };
-            let (page, rest) = rest.read(&export.reader).await.inspect_err(broke_off)?;
+            let (page, rest) = rest.read(&export.reader).await.inspect_err(log_aborted)?;
             let mut text = Vec::new();
             write(&mut text, export.form, &page, false, rest.is_none());
             export.rest = rest;
@@ -66,7 +66,7 @@ impl Export {
     }
 }
 
-impl Rest {
+impl RemainingWindow {
     pub(super) fn new(key: SeriesKey, plan: RangePlan, limit: usize) -> Self {
         Self { key, plan, limit }
     }
@@ -76,7 +76,7 @@ impl Rest {
     /// # Errors
     /// The errors of [`RangeReader::page`].
     pub(super) async fn read(self, reader: &RangeReader) -> Result<(RangePage, Option<Self>), TimeseriesError> {
-        let plan = RangePlan { limit: self.limit.min(PIECE_POINTS), ..self.plan.clone() };
+        let plan = RangePlan { limit: self.limit.min(PAGE_POINTS), ..self.plan.clone() };
         let page = reader.page(self.key.clone(), plan).await?;
         let limit = self.limit - page.points.len();
         let rest = page.next.filter(|_| limit > 0).map(|cursor| Self {
@@ -97,6 +97,6 @@ fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_la
 }
 
 /// Logs that a response ended in the middle: the client can no longer receive an error.
-pub(super) fn broke_off(error: &TimeseriesError) {
+pub(super) fn log_aborted(error: &TimeseriesError) {
     tracing::warn!(error = error as &dyn std::error::Error, "export aborted");
 }

@@ -25,7 +25,8 @@ pub(super) struct TimeseriesMetrics {
 impl TimeseriesMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let samples = metrics.counter("timeseries_samples_total", "Samples by result", &["result"]);
-        let chunks = metrics.counter("timeseries_chunks_total", "Sealed chunks that were packed or unpacked", &["change"]);
+        let chunks =
+            metrics.counter("timeseries_chunks_total", "Sealed chunks that were packed or unpacked", &["change"]);
         let scripts = metrics.histogram(
             "timeseries_script_duration_seconds",
             "Duration of a script call; the appends of one pipeline count as one call",

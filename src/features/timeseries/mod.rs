@@ -1,19 +1,38 @@
-//! Time series: numbers by time, kept for as long as their family says.
+//! Time series: numeric samples by time, kept for the retention of their series.
 //!
-//! Keys: see `keys.rs`. A series is an open head chunk that grows by appending and sealed chunks behind it; see
-//! `backend/chunk.rs` for the bytes. Redis down: every call answers 503 or 504, closed; nothing is kept in memory. After a
-//! timeout the outcome of a write is unknown, and sending it again is safe under every duplicate policy but `sum`.
+//! Files, in reading order:
+//! - `series.rs`, `window.rs`, `model.rs`: keys, samples and definitions of series; ranges of time; wire types.
+//! - `routes/`: the HTTP operations. `query/`: their parameters.
+//! - `service.rs`: the operations on series. `families.rs`: series that their first sample creates.
+//! - `ingest/`: loads of many samples, as NDJSON, CSV or line protocol.
+//! - `range/` with `cursor.rs`: windows of one series. `multi/`: windows of many series. `export.rs`: windows of any
+//!   length as a stream. `render/`: their JSON, NDJSON and CSV.
+//! - `aggregate/`: buckets of samples, as pure functions.
+//! - `rollup/` with `rollup_rule.rs` and `rollup_state.rs`: stored buckets of a series.
+//! - `index/`: finds series by name and by label.
+//! - `backend/`: storage of samples in Redis. `chunk/`: the stored bytes. `scripts/` and `keys.rs`: the script calls
+//!   and the Redis keys. `description.rs` and `refusal.rs`: a stored series, and samples that it refuses.
+//!   `migration.rs`: moves the series to the other storage backend.
+//! - `influx/`: routes and line protocol of InfluxDB clients. `prom/`: routes and queries of Prometheus clients.
+//!   `platform/`: the platform's own series.
+//! - `config.rs`, `error.rs`, `metrics.rs`.
+//!
+//! Keys: see `keys.rs`. A series is an open head chunk, to which samples are appended, and sealed chunks of older
+//! samples.
+//!
+//! Without Redis: every call fails with 503 or 504, and no sample is kept in memory. After a timeout the outcome of a
+//! write is unknown; sending the write again is safe under every duplicate policy except `sum`.
 //!
 //! Decisions:
-//! - The timestamp is a sample's identity, its value never is: equal values at different times are all kept, and the
-//!   same sample sent twice is stored once.
-//! - Retention counts back from a series' newest sample, not from the clock, so that loading an old year works; the
-//!   series as a whole expires if it receives no sample for its retention.
-//! - A rollup is a cache that knows what it does not know: see `rollup/`. It never changes an answer, only its time, but for
-//!   buckets that outlive their samples.
-//! - What is past retention is hidden by reads at once; its memory is freed by later writes, a bounded part at a time.
-//! - A fencing token is judged by every batch: a load whose lock is lost on the way keeps what was stored before.
-//! - Everything but keeping the samples lives above `backend`, so that another backend answers the same JSON.
+//! - A sample is identified by its timestamp, never by its value. Equal values at different times are all kept, and a
+//!   sample that is sent twice is stored once.
+//! - Retention counts back from the newest sample of a series, not from the clock, so that loading data of a past year
+//!   works. The series itself expires if it receives no sample for its retention.
+//! - A rollup is a cache that records which of its buckets are up to date, see `rollup/`. It changes how fast a query
+//!   is answered, not the answer, except for buckets that are kept longer than their samples.
+//! - Reads hide samples past their retention immediately. Later writes free the memory, a bounded part at a time.
+//! - Every batch checks the fencing token. A load that loses its lock keeps the samples that it stored before.
+//! - Only `backend/` and below depend on how samples are stored, so both storage backends give the same answers.
 
 mod aggregate;
 mod backend;

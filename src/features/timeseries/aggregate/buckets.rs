@@ -1,4 +1,4 @@
-//! Ascending samples to buckets, in one pass.
+//! Aggregates ascending samples into buckets, in one pass.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use super::kernel::Kernel;
 use super::point::{Bucket, Slot};
 use crate::clock::UnixMillis;
 
-/// Buckets that are complete, as many as are wanted.
+/// The complete buckets of a pass, up to the requested number.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Slots {
     pub list: VecDeque<Slot>,
     most: usize,
     end: End,
-    /// Whether there were more.
+    /// Whether the pass found more buckets than requested.
     pub more: bool,
 }
 
-/// Which ones are kept when there are more than wanted.
+/// Which buckets are kept if there are more than requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum End {
     Oldest,
@@ -31,12 +31,12 @@ impl Slots {
         Self { list: VecDeque::new(), most, end, more: false }
     }
 
-    /// Whether no further bucket would be kept.
+    /// Whether the requested number is reached, so that further buckets would not be kept.
     pub(in crate::features::timeseries) fn is_full(&self) -> bool {
         self.end == End::Oldest && self.list.len() >= self.most
     }
 
-    /// Adds a bucket behind all others.
+    /// Appends a bucket that is newer than all others.
     pub(in crate::features::timeseries) fn push(&mut self, slot: Slot) {
         if self.is_full() {
             self.more = true;
@@ -50,42 +50,43 @@ impl Slots {
     }
 }
 
-/// Turns samples into buckets; which aggregation it is was decided once, not for every sample.
+/// Aggregates samples into buckets. One implementation per aggregation, so that the choice is made once per query and
+/// not for every sample.
 pub(in crate::features::timeseries) trait Fold: Send {
-    /// Adds ascending samples; it may stop when no further bucket is wanted.
+    /// Adds ascending samples. It ignores the rest when enough buckets are complete.
     fn feed(&mut self, samples: &[Sample], out: &mut Slots);
 
-    /// Completes the last bucket; `after` is the oldest sample behind the segment.
+    /// Completes the last bucket; `after` is the oldest sample after the segment.
     fn finish(&mut self, after: Option<Sample>, out: &mut Slots);
 
-    /// The start of the bucket that is not complete yet.
+    /// The start of the incomplete bucket.
     fn open_start(&self) -> Option<UnixMillis>;
 
-    /// How many samples it keeps in memory.
+    /// How many samples the incomplete bucket keeps in memory.
     fn kept(&self) -> usize;
 }
 
-/// What the buckets of one pass have in common.
+/// The parameters of one pass over samples.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Pass {
     pub grid: Grid,
-    /// The whole window of the query.
+    /// The complete window of the query.
     pub window: Window,
-    /// The part of it that this pass goes over.
+    /// The part of the window that this pass reads.
     pub segment: Window,
-    /// Whether buckets without samples between two samples are shown with what the kernel says about them.
+    /// Whether the result includes empty buckets between two samples, with the number that the kernel derives for them.
     pub bridges: bool,
 }
 
-/// The pass of one kernel; buckets without samples appear only where the kernel bridges them.
+/// A pass with one kernel. Empty buckets appear only if the kernel bridges them.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     kernel: K,
     pass: Pass,
     open: Option<Bucket>,
-    /// The newest sample so far.
+    /// The newest sample that was added.
     last: Option<Sample>,
-    /// The end of the newest bucket that is dealt with.
+    /// The end of the newest bucket in the result.
     reached: UnixMillis,
 }
 
@@ -101,7 +102,7 @@ impl<K: Kernel> Buckets<K> {
         self.reached = bucket.end;
     }
 
-    /// Shows the buckets without samples before `until`, up to the next sample.
+    /// Adds the empty buckets before `until`; `after` is the next sample.
     fn bridge(&mut self, until: UnixMillis, after: Sample, out: &mut Slots) {
         let Some(before) = self.last.filter(|_| self.pass.bridges) else { return };
         while self.reached < until && !out.is_full() {
@@ -158,7 +159,7 @@ impl<K: Kernel> Fold for Buckets<K> {
     }
 }
 
-/// How many of the ascending samples lie before `end`: doubling steps, then bisection, since most buckets are short.
+/// How many of the ascending samples are before `end`: an exponential search, since most buckets are short.
 fn before(samples: &[Sample], end: UnixMillis) -> usize {
     let is_inside = |sample: &Sample| sample.timestamp < end;
     let mut step = 1;

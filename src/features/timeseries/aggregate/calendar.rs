@@ -1,8 +1,8 @@
-//! Buckets of whole days and months in a time zone.
+//! Buckets of whole days, weeks and months in a time zone.
 //!
-//! Boundaries are local times: midnight, unless another anchor is given. A day is as long as it is there: 23, 24.5 or 25
-//! hours when clocks change. A boundary that the zone skips is the moment after the gap, and one that it has twice is
-//! the first of both, as RFC 5545 has it.
+//! Boundaries are local times: midnight, unless another anchor is given. A day has the length that it has in the zone,
+//! for example 23, 24.5 or 25 hours when clocks change. If the zone skips a boundary, the boundary is the moment after
+//! the gap; if a boundary occurs twice, the first one counts, as in RFC 5545.
 
 use jiff::civil::{self, DateTime};
 use jiff::tz::TimeZone;
@@ -11,16 +11,16 @@ use jiff::{Span, Timestamp};
 use super::point::Bucket;
 use crate::clock::UnixMillis;
 
-/// The length of a calendar bucket; at least one unit.
+/// The length of a calendar bucket: at least one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum Stride {
     Days(i32),
-    /// From Monday on.
+    /// Weeks start on Monday.
     Weeks(i32),
     Months(i32),
 }
 
-/// Boundaries at every whole stride from an anchor.
+/// A calendar with a boundary at every multiple of a stride from an anchor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Calendar {
     zone: TimeZone,
@@ -29,7 +29,8 @@ pub(in crate::features::timeseries) struct Calendar {
 }
 
 impl Calendar {
-    /// Strides count from `anchor`, or from the beginning of 1970 in `zone`: the year, or the week it lies in.
+    /// Strides count from `anchor`. Without one they count from 1 January 1970 in `zone`, and weeks from the Monday
+    /// before.
     pub(in crate::features::timeseries) fn new(zone: TimeZone, stride: Stride, anchor: Option<UnixMillis>) -> Self {
         const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
         const MONDAY: DateTime = civil::date(1969, 12, 29).at(0, 0, 0, 0);
@@ -38,13 +39,13 @@ impl Calendar {
         Self { zone, anchor, stride }
     }
 
-    /// The bucket that a time falls into.
+    /// The bucket that contains a time.
     pub(in crate::features::timeseries) fn bucket(&self, time: UnixMillis) -> Bucket {
         let index = self.index(time);
         Bucket { start: self.boundary(index), end: self.boundary(index + 1) }
     }
 
-    /// Whether the other's buckets are made of whole buckets of this one.
+    /// Whether each bucket of `other` consists of whole buckets of this calendar.
     pub(super) fn divides(&self, other: &Self) -> bool {
         self.zone == other.zone
             && match (self.stride, other.stride) {
@@ -56,12 +57,12 @@ impl Calendar {
             }
     }
 
-    /// The start of the bucket that lies `count` buckets before the one of `time`.
+    /// The start of the bucket that is `count` buckets before the one that contains `time`.
     pub(in crate::features::timeseries) fn before(&self, time: UnixMillis, count: i64) -> UnixMillis {
         self.boundary(self.index(time).saturating_sub(count))
     }
 
-    /// How many boundaries lie from `start`, which is one, to `end`.
+    /// How many buckets there are from the boundary `start` to `end`.
     pub(in crate::features::timeseries) fn count(&self, start: UnixMillis, end: UnixMillis) -> i64 {
         self.index(end) - self.index(start)
     }
@@ -75,7 +76,8 @@ impl Calendar {
             Stride::Months(months) => (months_between(self.anchor, local), i64::from(months)),
         };
         let mut index = distance.div_euclid(stride);
-        // Off by one where the time of day or the day of the month is before the anchor's, or where clocks change.
+        // The estimate is off by one if the time of day or the day of the month is before the anchor's, or if clocks
+        // change.
         while self.boundary(index) > time {
             index -= 1;
         }
@@ -85,7 +87,7 @@ impl Calendar {
         index
     }
 
-    /// The moment of a boundary; the ends of the calendar are behind and before all times.
+    /// The time of a boundary. A boundary outside the calendar's range is before or after all times.
     fn boundary(&self, index: i64) -> UnixMillis {
         let beyond = if index < 0 { UnixMillis::MIN } else { UnixMillis::MAX };
         let moment = || {
@@ -101,7 +103,7 @@ impl Calendar {
     }
 }
 
-/// The calendar ends with the year 9999; later times fall into its last bucket.
+/// Converts a time. The calendar ends with the year 9999; later times are in its last bucket.
 fn timestamp(time: UnixMillis) -> Timestamp {
     let end = if time < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_millisecond(time).unwrap_or(end)
@@ -190,7 +192,7 @@ mod tests {
     fn a_boundary_in_a_gap_or_a_fold_is_passed_once() {
         let berlin = Calendar::new(zone("Europe/Berlin"), Stride::Days(1), Some(at("2026-01-01T02:30:00+01:00")));
         assert_eq!(berlin.bucket(at("2026-03-29T12:00:00Z")).start, at("2026-03-29T03:30:00+02:00"));
-        // 02:10 of winter time, when 02:30 of summer time has passed.
+        // 02:10 in winter time is after 02:30 in summer time.
         assert_eq!(berlin.bucket(at("2026-10-25T02:10:00+01:00")).start, at("2026-10-25T02:30:00+02:00"));
         // Samoa had no 30 December 2011.
         let apia = Calendar::new(zone("Pacific/Apia"), Stride::Days(1), None);

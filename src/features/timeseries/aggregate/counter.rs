@@ -1,12 +1,13 @@
-//! How far a counter went on: cumulative meters that wrap around, and that start again when they are replaced.
+//! The increase of a counter: a cumulative meter that can wrap around, and that restarts at 0 if it is replaced.
 //!
-//! The counter is a line through its samples. A bucket's increase is what the line rises from the bucket's beginning to
-//! its end, so that days add up to their month whatever times the samples have, and a reading at midnight ends one day
-//! and begins the next. Before the first sample and behind the last one nothing is known, and nothing counts.
+//! The counter is interpolated linearly between its samples. The increase of a bucket is the rise of this line from the
+//! start of the bucket to its end. So the days of a month add up to the month, whatever timestamps the samples have,
+//! and a reading at midnight ends one day and starts the next. Before the first and after the last sample there is no
+//! increase.
 //!
-//! Where a value is smaller than the one before, the counter was reset and has counted up from 0. With `wrap`, a step
-//! over the end of the register is taken for a wrap when that makes it at most half of the register long: a replaced
-//! meter would have had to run through more than that.
+//! If a value is smaller than the previous one, the counter was reset and has counted up from 0. With `wrap`, such a
+//! step is treated as a wrap instead if the increase over the end of the register is at most half of the register. A
+//! larger increase more likely comes from a replaced meter.
 
 use super::super::series::Sample;
 use super::super::window::Window;
@@ -23,11 +24,11 @@ pub(super) struct Counter {
     edges: Edges,
     before: Option<Sample>,
     last: Option<Sample>,
-    /// What was counted before the last reset or wrap in this bucket.
+    /// The increase before the last reset or wrap in this bucket.
     total: Sum,
-    /// The value from which the counter counts since then.
+    /// The value of the counter at the start of the bucket, or after the last reset or wrap.
     base: f64,
-    /// When counting began.
+    /// The time from which the increase counts.
     since: i64,
 }
 
@@ -37,7 +38,7 @@ impl Counter {
         Self { per_second, wrap, edges, before: None, last: None, total: Sum::default(), base: 0.0, since: 0 }
     }
 
-    /// How far the counter went from one sample to the next.
+    /// The increase from one sample to the next.
     fn step(&self, from: f64, to: f64) -> f64 {
         if to >= from {
             return to - from;
@@ -54,7 +55,7 @@ impl Counter {
 }
 
 impl Kernel for Counter {
-    /// A window that includes the last millisecond of a bucket includes its end.
+    /// If a window includes the last millisecond of a bucket, the bucket counts up to its end.
     fn edges(bucket: Bucket, window: Window) -> Edges {
         let end = if window.to >= bucket.end - 1 { bucket.end } else { window.to };
         Edges { start: bucket.start.max(window.from), end }

@@ -1,4 +1,4 @@
-//! Buckets without samples between buckets with some.
+//! Fills the empty buckets between buckets that have samples.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,29 +9,29 @@ use super::name::Aggregation;
 use super::point::{Bucket, Number, Slot};
 use crate::clock::UnixMillis;
 
-/// What is shown for buckets without samples.
+/// The value of empty buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::features::timeseries) enum Fill {
-    /// Nothing: they are left out.
+    /// Empty buckets are omitted.
     #[default]
     None,
-    /// Null.
+    /// Empty buckets are null.
     Null,
-    /// What the bucket before has.
+    /// Empty buckets have the value of the previous bucket.
     Previous,
-    /// The line from the bucket before to the one behind.
+    /// Empty buckets are interpolated linearly between the previous and the next bucket.
     Linear,
 }
 
-/// The fill of empty buckets for a known aggregation.
+/// How a query fills empty buckets, given its aggregation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) enum Gap {
     LeftOut,
     Number(Number),
     Previous,
     Linear,
-    /// The kernel knows a number for them; see [`super::Pass::bridges`].
+    /// The kernel derives a number for them; see [`super::Pass::bridges`].
     Bridged,
 }
 
@@ -46,8 +46,8 @@ impl Gap {
         }
     }
 
-    /// What an aggregation itself says about a bucket without samples: a sum and a count are 0, a last value and a
-    /// price stay as they were, and an average weighted by time goes on along its line.
+    /// The natural value of an empty bucket: 0 for a sum or a count, the previous value for a last value or a price,
+    /// and the interpolated line for a time-weighted average.
     pub(in crate::features::timeseries) fn natural(aggregation: Aggregation) -> Self {
         match aggregation {
             Aggregation::Sum => Self::Number(Number::Float(0.0)),
@@ -58,7 +58,7 @@ impl Gap {
         }
     }
 
-    /// Whether buckets without samples are shown between those that have some.
+    /// Whether this module adds the empty buckets, once the others are complete.
     pub(in crate::features::timeseries) fn is_filled(self) -> bool {
         !matches!(self, Self::LeftOut | Self::Bridged)
     }
@@ -68,27 +68,27 @@ impl Gap {
             (Self::Previous, Number::Candle(candle)) => Number::Candle(candle.flat()),
             (Self::Number(_), Number::Candle(candle)) => Number::Candle(candle.unknown()),
             (Self::Previous, number) | (Self::Number(number), _) => number,
-            (Self::Linear, _) => Number::Float(on_the_line(bucket, before, after)),
+            (Self::Linear, _) => Number::Float(interpolated(bucket, before, after)),
             (Self::LeftOut | Self::Bridged, _) => Number::NONE,
         }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "times are below 2^53, and so are their distances")]
-fn on_the_line(bucket: Bucket, before: &Slot, after: &Slot) -> f64 {
+#[expect(clippy::cast_precision_loss, reason = "times and their distances are below 2^53")]
+fn interpolated(bucket: Bucket, before: &Slot, after: &Slot) -> f64 {
     let (from, to) = (before.number.float(), after.number.float());
     let done = (bucket.start - before.bucket.start) as f64 / (after.bucket.start - before.bucket.start) as f64;
     from + (to - from) * done
 }
 
-/// A gap has more buckets than one answer may have.
+/// The error that a gap has more buckets than a response may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct GapTooLong {
     pub from: UnixMillis,
     pub to: UnixMillis,
 }
 
-/// A bucket of an answer with its place: so many buckets from one that has samples.
+/// A bucket of a response, with its position: its distance in buckets from the last bucket that has samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Placed {
     pub slot: Slot,
@@ -99,7 +99,7 @@ pub(in crate::features::timeseries) struct Placed {
 /// Fills the gaps between ascending buckets, `wanted` buckets in all, in the given order.
 ///
 /// # Errors
-/// [`GapTooLong`] when one of them has more than `most` buckets.
+/// [`GapTooLong`] if a gap has more than `most` buckets.
 pub(in crate::features::timeseries) fn fill<'a>(
     slots: impl DoubleEndedIterator<Item = &'a Slot>,
     grid: &mut Grid,

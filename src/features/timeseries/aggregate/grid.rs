@@ -1,29 +1,30 @@
-//! Where buckets begin.
+//! The grid of a query: where its buckets start.
 
 use super::calendar::Calendar;
 use super::point::Bucket;
 use crate::clock::UnixMillis;
 
-/// A rule that gives every time its bucket.
+/// A rule that assigns a bucket to every time.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) enum Grid {
-    /// One bucket for all.
+    /// A single bucket.
     Whole(Bucket),
-    /// At every whole `width` (milliseconds, at least 1) from `anchor` (Unix milliseconds, of any sign).
+    /// A bucket starts at every multiple of `width` (milliseconds, at least 1) from `anchor` (Unix milliseconds, of any
+    /// sign).
     Elapsed { width: i64, anchor: UnixMillis },
-    /// At every whole `width` from local midnight; the last bucket of a day ends with it.
+    /// A bucket starts at every multiple of `width` from local midnight. The last bucket of a day ends with the day.
     WithinDay { days: Calendar, width: i64, day: Bucket },
-    /// Whole days or months.
+    /// Buckets are whole days, weeks or months.
     Calendar(Calendar),
 }
 
 impl Grid {
-    /// Parts of a day in the calendar's zone; `width` divides 24 hours.
+    /// Buckets within the days of a zone; `width` divides 24 hours.
     pub(in crate::features::timeseries) fn within_day(days: Calendar, width: i64) -> Self {
         Self::WithinDay { days, width, day: Bucket { start: 0, end: 0 } }
     }
 
-    /// Whether both give every time the same bucket; two grids of one bucket for all are never compared.
+    /// Whether both grids assign the same bucket to every time. A grid with a single bucket equals none.
     pub(in crate::features::timeseries) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Elapsed { width, .. }, Self::Elapsed { width: others, .. }) => {
@@ -37,7 +38,7 @@ impl Grid {
         }
     }
 
-    /// Whether the other's buckets are made of whole buckets of this one.
+    /// Whether each bucket of `other` consists of whole buckets of this grid.
     pub(in crate::features::timeseries) fn divides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Whole(_), _) => false,
@@ -54,7 +55,7 @@ impl Grid {
         }
     }
 
-    /// The bucket that a time falls into.
+    /// The bucket that contains a time.
     pub(in crate::features::timeseries) fn bucket(&mut self, time: UnixMillis) -> Bucket {
         match self {
             Self::Whole(bucket) => *bucket,
@@ -63,7 +64,7 @@ impl Grid {
                 Bucket { start, end: start + *width }
             }
             Self::WithinDay { days, width, day } => {
-                // Most times fall into the same day as the one before.
+                // Most times are in the same day as the previous one.
                 if !(day.start..day.end).contains(&time) {
                     *day = days.bucket(time);
                 }
@@ -74,12 +75,12 @@ impl Grid {
         }
     }
 
-    /// The start of a bucket that lies at least about `count` buckets before the one of `time`.
+    /// The start of a bucket that is about `count` buckets before the one that contains `time`, or a little earlier.
     pub(in crate::features::timeseries) fn before(&mut self, time: UnixMillis, count: i64) -> UnixMillis {
         match self {
             Self::Whole(bucket) => bucket.start,
             Self::Elapsed { width, .. } | Self::WithinDay { width, .. } => {
-                // No sample is older than 0.
+                // No sample has a timestamp below 0.
                 let earlier = time.saturating_sub(width.saturating_mul(count));
                 self.bucket(earlier.max(0)).start
             }
@@ -87,7 +88,7 @@ impl Grid {
         }
     }
 
-    /// About how many buckets lie from `start` to `end`, both boundaries.
+    /// About how many buckets there are between the boundaries `start` and `end`.
     pub(in crate::features::timeseries) fn count(&self, start: UnixMillis, end: UnixMillis) -> i64 {
         match self {
             Self::Whole(_) => 0,
@@ -121,7 +122,7 @@ mod tests {
             let days = Calendar::new(TimeZone::get(name).expect("a zone"), Stride::Days(1), None);
             Grid::within_day(days, width)
         };
-        // India is five and a half hours ahead.
+        // India is five and a half hours ahead of UTC.
         assert_eq!(grid("Asia/Kolkata", HOUR).bucket(0), Bucket { start: -HOUR / 2, end: HOUR / 2 });
         // The day has 23 hours, so its last quarter has five.
         let midnight = 1_774_738_800_000;

@@ -1,11 +1,11 @@
-//! How the samples of one bucket become its number.
+//! Kernels: the computation of a bucket's number from its samples.
 
 use super::super::series::Sample;
 use super::super::window::Window;
 use super::point::{Bucket, Number};
 use crate::clock::UnixMillis;
 
-/// The part of a bucket that lies in the window, for kernels that weigh by time.
+/// The part of a bucket that is in the window, for kernels that weight by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edges {
     pub start: UnixMillis,
@@ -13,35 +13,35 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// Milliseconds, not below 0.
+    /// Unix milliseconds, at least 0.
     pub(super) fn length(self) -> f64 {
         milliseconds(self.end - self.start)
     }
 }
 
-/// A length of time as a number.
-#[expect(clippy::cast_precision_loss, reason = "times are below 2^53, and so are their distances")]
+/// Converts a duration in milliseconds to a float.
+#[expect(clippy::cast_precision_loss, reason = "times and their distances are below 2^53")]
 pub(super) fn milliseconds(length: i64) -> f64 {
     length as f64
 }
 
-/// The state of the bucket that is being filled. One kernel serves all buckets of a query, one after the other.
+/// The state of the open bucket. One kernel computes all buckets of a query, one after the other.
 pub(super) trait Kernel: Send {
-    /// The part of a bucket, which has a time in common with the window, that counts.
+    /// The part of a bucket that counts. The bucket and the window overlap.
     fn edges(bucket: Bucket, window: Window) -> Edges {
         Edges { start: bucket.start.max(window.from), end: bucket.end.min(window.to) }
     }
 
-    /// Begins a bucket; `before` is the newest sample before it.
+    /// Opens a bucket; `before` is the newest sample before it.
     fn open(&mut self, edges: Edges, before: Option<Sample>);
 
-    /// Adds samples of the bucket, ascending.
+    /// Adds ascending samples of the bucket.
     fn add(&mut self, samples: &[Sample]);
 
-    /// Ends the bucket, which has a sample at least; `after` is the oldest sample behind it.
+    /// Closes the bucket, which has at least one sample; `after` is the oldest sample after it.
     fn close(&mut self, after: Option<Sample>) -> Number;
 
-    /// The number of a bucket without samples between two samples.
+    /// The number of an empty bucket between two samples.
     fn bridge(&self, _edges: Edges, _before: Sample, _after: Sample) -> Number {
         Number::NONE
     }
@@ -52,16 +52,16 @@ pub(super) trait Kernel: Send {
     }
 }
 
-/// What becomes of values, whenever they were measured.
+/// An aggregation of values that ignores their timestamps.
 pub(super) trait Values: Default + Send {
-    /// Adds the next value in time.
+    /// Adds the next value, in the order of time.
     fn add(&mut self, value: f64);
 
-    /// Of one value at least.
+    /// The result for the added values, at least one.
     fn number(&self) -> Number;
 }
 
-/// A kernel that looks at values only.
+/// A kernel that uses values only.
 #[derive(Debug, Default)]
 pub(super) struct Plain<V>(V);
 

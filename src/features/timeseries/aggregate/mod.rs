@@ -1,7 +1,11 @@
-//! Aggregation: pure functions over ascending samples, whatever keeps them.
+//! Aggregation: pure functions over ascending samples, independent of the storage.
 //!
-//! [`grid`] says which bucket a time falls into, a kernel ([`kernel`], with one file per family of aggregations) what
-//! the samples of a bucket become, [`buckets`] goes over the samples once, and [`fill`] shows what lies between buckets.
+//! Files, in reading order:
+//! - `name.rs`: the names of aggregations. `point.rs`: points, buckets and candles.
+//! - `grid.rs`, `calendar.rs`: which bucket contains a time.
+//! - `kernel.rs`: what computes a bucket's number. The kernels are in `values.rs`, `variance.rs`, `percentile.rs`,
+//!   `twa.rs` and `counter.rs`, with `summation.rs` and `interpolate.rs` as their arithmetic.
+//! - `buckets.rs`: one pass over the samples. `fill.rs`: the empty buckets.
 
 mod buckets;
 mod calendar;
@@ -38,8 +42,8 @@ use twa::Twa;
 
 /// Prepares a pass over samples.
 ///
-/// `before` is the newest sample before the segment, for aggregations that need it; `wrap` is where a counter's register
-/// starts again at 0.
+/// `before` is the newest sample before the segment, for aggregations that need it. `wrap` is the value at which the
+/// register of a counter restarts at 0.
 pub(super) fn fold(aggregation: Aggregation, wrap: Option<f64>, pass: Pass, before: Option<Sample>) -> Box<dyn Fold> {
     fn of(kernel: impl Kernel + 'static, pass: Pass, before: Option<Sample>) -> Box<dyn Fold> {
         Box::new(Buckets::new(kernel, pass, before))

@@ -10,31 +10,31 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::percentile::Percentile;
 
-/// What a bucket's samples become.
+/// The aggregation of the samples in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum Aggregation {
     Avg,
     Sum,
     Min,
     Max,
-    /// The largest value less the smallest.
+    /// The largest value minus the smallest.
     Range,
     Count,
     First,
     Last,
     Spread(Spread),
-    /// The average weighted by time: each stretch between two samples counts by its length.
+    /// The time-weighted average.
     Twa,
     Percentile(Percentile),
-    /// How far a counter went on.
+    /// The increase of a counter.
     Increase,
-    /// The increase per second.
+    /// The increase of a counter per second.
     Rate,
     /// Open, high, low, close and volume.
     Ohlcv,
 }
 
-/// How far values lie from their mean.
+/// A standard deviation or a variance, of a population or of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum Spread {
     StdP,
@@ -43,7 +43,7 @@ pub(in crate::features::timeseries) enum Spread {
     VarS,
 }
 
-/// Every name but those of percentiles.
+/// All names except those of percentiles.
 const NAMES: &[(&str, Aggregation)] = &[
     ("avg", Aggregation::Avg),
     ("sum", Aggregation::Sum),
@@ -65,20 +65,20 @@ const NAMES: &[(&str, Aggregation)] = &[
 ];
 
 impl Aggregation {
-    /// Of the document, and what [`Aggregation::from_str`] reads.
+    /// The pattern in the OpenAPI document; [`Aggregation::from_str`] accepts the same texts.
     const PATTERN: &str = "^(avg|sum|min|max|range|count|first|last|std_p|std_s|var_p|var_s|twa|median|increase|rate|ohlcv|p[0-9]{1,2}([.][0-9]{1,3})?)$";
 
-    /// Its name; percentiles have none of their own.
+    /// The name of the aggregation; `None` for percentiles other than the median.
     pub(in crate::features::timeseries) fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(_, aggregation)| *aggregation == self).map(|(name, _)| *name)
     }
 
-    /// Whether the samples beside a bucket matter.
+    /// Whether the aggregation uses the samples next to a bucket.
     pub(in crate::features::timeseries) fn needs_neighbours(self) -> bool {
         matches!(self, Self::Twa | Self::Increase | Self::Rate)
     }
 
-    /// Whether it follows a counter, so that every bucket between two samples has an answer.
+    /// Whether the aggregation follows a counter, so that every bucket between two samples has a result.
     pub(in crate::features::timeseries) fn is_counter(self) -> bool {
         matches!(self, Self::Increase | Self::Rate)
     }
@@ -93,7 +93,7 @@ impl FromStr for Aggregation {
     }
 }
 
-/// `p95`, `p99.9`: two digits and three behind the point at most.
+/// Parses `p95`, `p99.9`: at most two digits before and three after the decimal point.
 fn percentile(text: &str) -> Option<Aggregation> {
     let digits = |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.strip_prefix('p')?;
@@ -110,7 +110,7 @@ pub(in crate::features::timeseries) struct UnknownAggregation;
 
 impl fmt::Display for UnknownAggregation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is no aggregation: ")?;
+        f.write_str("is not an aggregation: use ")?;
         for (name, _) in NAMES {
             write!(f, "{name}, ")?;
         }

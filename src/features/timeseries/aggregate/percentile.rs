@@ -1,7 +1,7 @@
-//! Percentiles, exact: the values of a bucket are kept until it is complete.
+//! Exact percentiles: the values of a bucket are kept in memory until it is complete.
 //!
-//! Between two ranks the answer is interpolated linearly, so that the median of an even number of values is the mean of
-//! the middle two.
+//! The result is interpolated linearly between two ranks, so the median of an even number of values is the mean of the
+//! middle two.
 //!
 //! Source: R. J. Hyndman, Y. Fan, "Sample Quantiles in Statistical Packages", The American Statistician 50 (1996),
 //! definition 7.
@@ -10,7 +10,7 @@ use super::super::series::Sample;
 use super::kernel::{Edges, Kernel};
 use super::point::Number;
 
-/// Which percentile, in thousandths of a percent, below 100,000.
+/// A percentile in thousandths of a percent, below 100,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Percentile(u32);
 
@@ -21,10 +21,10 @@ impl Percentile {
         Self(thousandths)
     }
 
-    /// The percentile of values, which change their order; `None` when there are none.
+    /// The percentile of values; `None` if there are none. Reorders the values.
     pub(in crate::features::timeseries) fn of(self, values: &mut [f64]) -> Option<f64> {
         const WHOLE: usize = 100_000;
-        // Whole numbers, so that a rank that exists is met exactly.
+        // Integers, so that the rank of an existing value is exact.
         let rank = values.len().checked_sub(1)? * usize::try_from(self.0).ok()?;
         let (at, beyond) = (rank / WHOLE, rank % WHOLE);
         let (_, low, above) = values.select_nth_unstable_by(at, f64::total_cmp);

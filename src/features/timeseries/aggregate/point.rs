@@ -1,12 +1,12 @@
-//! What aggregation answers.
+//! The results of aggregation: buckets, numbers and points.
 
 use super::super::series::Sample;
 use crate::clock::UnixMillis;
 
-/// A stretch of time, its end not included.
+/// A range of time, without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Bucket {
-    /// It may be before 1970.
+    /// Unix milliseconds; a bucket can start before 1970.
     pub start: UnixMillis,
     pub end: UnixMillis,
 }
@@ -14,17 +14,17 @@ pub(in crate::features::timeseries) struct Bucket {
 /// The number of a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) enum Number {
-    /// Not finite where a sum is out of range, or where there is none; shown as null.
+    /// Not finite if a sum overflows or if there is no value; null in responses.
     Float(f64),
     Count(u64),
     Candle(Candle),
 }
 
 impl Number {
-    /// The number of a bucket about which nothing is known.
+    /// The number of a bucket without a value.
     pub(in crate::features::timeseries) const NONE: Self = Self::Float(f64::NAN);
 
-    /// As a float; a candle is its closing price.
+    /// The number as a float; the closing price of a candle.
     #[expect(clippy::cast_precision_loss, reason = "no bucket has 2^53 samples")]
     pub(in crate::features::timeseries) fn float(self) -> f64 {
         match self {
@@ -35,32 +35,32 @@ impl Number {
     }
 }
 
-/// The prices of a bucket, and what was traded in it.
+/// The prices and the traded volume of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Candle {
     pub open: f64,
     pub high: f64,
     pub low: f64,
     pub close: f64,
-    /// Absent when no series of volumes was named.
+    /// Absent if the query does not name a series of volumes.
     pub volume: Option<f64>,
 }
 
 impl Candle {
-    /// A bucket without a trade, at the price of the one before.
+    /// The candle of an empty bucket, at the closing price of this one.
     pub(in crate::features::timeseries) fn flat(self) -> Self {
         let price = self.close;
         Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
     }
 
-    /// A bucket about which nothing is known.
+    /// The candle of a bucket without a value.
     pub(in crate::features::timeseries) fn unknown(self) -> Self {
         let price = f64::NAN;
         Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
     }
 }
 
-/// A point of an answer: a sample, or a bucket by its timestamp.
+/// A point of a response: a sample, or a bucket with the timestamp that represents it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Point {
     pub timestamp: UnixMillis,

@@ -1,4 +1,4 @@
-//! Sums and moments of many numbers without the rounding errors that plain loops gather.
+//! Sums and moments of many numbers, without the rounding errors that plain loops accumulate.
 
 /// A compensated sum: its error does not grow with the number of terms.
 ///
@@ -18,7 +18,7 @@ impl Sum {
         self.compensation += lost;
     }
 
-    /// Not finite when the sum is out of range.
+    /// The sum; not finite if it overflows.
     pub(in crate::features::timeseries) fn value(self) -> f64 {
         self.sum + self.compensation
     }
@@ -43,12 +43,12 @@ impl Moments {
         self.squares += delta * (value - self.mean);
     }
 
-    /// The variance of a population: the mean of the squared distances from the mean.
+    /// The variance of a population: the mean squared distance from the mean.
     pub(in crate::features::timeseries) fn var_p(self) -> f64 {
         self.squares / self.count
     }
 
-    /// The variance of a population of which these values are a sample; 0 of a single value.
+    /// The sample variance; 0 for a single value.
     pub(in crate::features::timeseries) fn var_s(self) -> f64 {
         if self.count > 1.0 { self.squares / (self.count - 1.0) } else { 0.0 }
     }

@@ -1,7 +1,8 @@
-//! The average weighted by time: the area below the lines that connect the samples, by the time that they cover.
+//! The time-weighted average: the area below the lines that connect the samples, divided by the time that they cover.
 //!
-//! The lines to the samples beside a bucket count as far as they lie in it. Where there is no such sample, the time
-//! before the first or behind the last one does not count. A bucket that covers no time has its last value.
+//! The lines to the samples before and after a bucket count as far as they are in the bucket. Without such a sample,
+//! the time before the first or after the last sample does not count. If no time is covered, the average is the last
+//! value.
 //!
 //! Source: the semantics of RedisTimeSeries' `twa`.
 
@@ -14,11 +15,11 @@ use crate::features::timeseries::aggregate::interpolate::value_at;
 #[derive(Debug, Default)]
 pub(super) struct Twa {
     end: i64,
-    /// The newest point of the line so far.
+    /// The newest point of the line.
     last: Option<Sample>,
     area: Sum,
     covered: f64,
-    /// The line's first point, when it lies before the bucket's first sample.
+    /// The start of the bucket and the sample before it, until the first sample of the bucket is known.
     before: Option<(i64, Sample)>,
 }
 

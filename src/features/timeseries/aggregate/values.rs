@@ -1,4 +1,4 @@
-//! Aggregations that look at values only.
+//! Aggregations that use values only.
 
 use super::kernel::Values;
 use super::point::{Candle, Number};
@@ -44,7 +44,7 @@ impl Values for Avg {
     }
 }
 
-/// The mean of `count` values with that sum; not a number when there are none.
+/// The mean of `count` values with the given sum; NaN if `count` is 0.
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 samples")]
 pub(in crate::features::timeseries) fn mean(sum: Sum, count: u64) -> f64 {
     sum.value() / count as f64

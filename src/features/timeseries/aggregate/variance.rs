@@ -1,4 +1,4 @@
-//! How far values lie from their mean.
+//! Variances and standard deviations.
 
 use crate::features::timeseries::aggregate::kernel::{Edges, Kernel};
 use crate::features::timeseries::aggregate::name::Spread;
@@ -6,7 +6,7 @@ use crate::features::timeseries::aggregate::point::Number;
 use crate::features::timeseries::aggregate::summation::Moments;
 use crate::features::timeseries::series::Sample;
 
-/// Variances and standard deviations.
+/// The kernel of variances and standard deviations.
 #[derive(Debug)]
 pub(super) struct SpreadKernel {
     spread: Spread,

@@ -1,7 +1,8 @@
-//! The keys of the series that line protocol creates: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte order.
+//! The keys of the series that line protocol creates: `influx:<measurement>:<field>,<tag>=<value>...`, tags in byte
+//! order.
 //!
-//! A key contains the complete identity of its series, so that the first write of any client creates the same series. The
-//! label `__name__`, which is the name of the metric in Prometheus, is `<measurement>_<field>`.
+//! A key contains the complete identity of its series, so that the first write of any client creates the same series.
+//! The label `__name__`, which is the name of the metric in Prometheus, is `<measurement>_<field>`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,10 +36,14 @@ impl<'a> TaggedKey<'a> {
         let mut text = String::new();
         for (name, value) in tags {
             if name == NAME_LABEL || !valid_label_name(name) {
-                return Err(format!("tag `{name}`: a name must consist of letters, digits and `_.-`, and must not be {NAME_LABEL}"));
+                return Err(format!(
+                    "tag `{name}`: a name must consist of letters, digits and `_.-`, and must not be {NAME_LABEL}"
+                ));
             }
             if !valid_label_value(value) {
-                return Err(format!("tag `{name}`: a value must not contain commas, parentheses or control characters"));
+                return Err(format!(
+                    "tag `{name}`: a value must not contain commas, parentheses or control characters"
+                ));
             }
             text.extend([",", name, "=", value]);
         }
@@ -53,7 +58,9 @@ impl<'a> TaggedKey<'a> {
     pub(in crate::features::timeseries) fn of_field(&self, field: &str) -> Result<String, String> {
         let name = format!("{}_{field}", self.measurement);
         if field.is_empty() || field.contains(':') || !valid_label_value(&name) {
-            return Err(format!("field `{field}`: a name must not contain colons, commas, parentheses or control characters"));
+            return Err(format!(
+                "field `{field}`: a name must not contain colons, commas, parentheses or control characters"
+            ));
         }
         Ok(format!("{STEM}{}:{field}{}", self.measurement, self.tags))
     }

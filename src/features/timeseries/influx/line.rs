@@ -1,7 +1,7 @@
 //! Parses lines of InfluxDB's line protocol: `measurement,tag=value field=1.5,other=2i 1767225600000000000`.
 //!
-//! Numbers and booleans (1 and 0) are stored. A series cannot store text, so a line with a text field is refused, like any
-//! invalid line.
+//! Numbers and booleans (1 and 0) are stored. A series cannot store text, so a line with a text field is refused, like
+//! any invalid line.
 //!
 //! Source: the page "Line protocol" in the documentation of InfluxDB 2.
 
@@ -45,7 +45,7 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
     if text.starts_with('#') {
         return Ok(Vec::new());
     }
-    let mut rest = Rest(text);
+    let mut rest = Remaining(text);
     let measurement = rest.name(b", ")?;
     let mut tags = Tags::new();
     while rest.skip(b',') {
@@ -90,9 +90,9 @@ fn timestamp(text: &str, precision: Precision) -> Result<UnixMillis, String> {
 }
 
 /// The part of a line that is not parsed yet.
-struct Rest<'a>(&'a str);
+struct Remaining<'a>(&'a str);
 
-impl<'a> Rest<'a> {
+impl<'a> Remaining<'a> {
     fn skip(&mut self, sign: u8) -> bool {
         let found = self.0.as_bytes().first() == Some(&sign);
         if found {
@@ -102,13 +102,14 @@ impl<'a> Rest<'a> {
     }
 
     fn skip_spaces(&mut self) -> bool {
-        let behind = self.0.trim_start_matches(' ');
-        let found = behind.len() < self.0.len();
-        self.0 = behind;
+        let rest = self.0.trim_start_matches(' ');
+        let found = rest.len() < self.0.len();
+        self.0 = rest;
         found
     }
 
-    /// Reads a name up to the first byte in `ends`. A backslash escapes such a byte; before any other it is part of the name.
+    /// Reads a name up to the first byte in `ends`. A backslash escapes such a byte; before any other it is part of the
+    /// name.
     fn name(&mut self, ends: &[u8]) -> Result<Cow<'a, str>, String> {
         let bytes = self.0.as_bytes();
         let (mut end, mut escapes) = (0, Vec::new());

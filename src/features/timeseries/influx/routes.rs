@@ -1,4 +1,5 @@
-//! The HTTP operations that clients of InfluxDB call. Clients of versions 1 and 2 write the same lines to different paths.
+//! The HTTP operations that clients of InfluxDB call. Clients of versions 1 and 2 write the same lines to different
+//! paths.
 
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
@@ -63,9 +64,9 @@ pub(in crate::features::timeseries) struct WriteV1 {
 
 /// Write line protocol with a client of InfluxDB 2.
 ///
-/// Each field becomes a sample of the series `influx:{measurement}:{field},{tag}={value}...`. If some lines are refused,
-/// the others are still stored. Sending the same lines again stores them once. The body can be compressed with gzip; its
-/// Content-Type is ignored.
+/// Each field becomes a sample of the series `influx:{measurement}:{field},{tag}={value}...`. If some lines are
+/// refused, the others are still stored. Sending the same lines again stores them once. The body can be compressed with
+/// gzip; its Content-Type is ignored.
 #[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
     responses((status = 204, description = "All lines were stored")))]

@@ -93,8 +93,8 @@ impl Ingest {
     /// Loads the lines of a body; `idle` is the longest allowed pause in it.
     ///
     /// # Errors
-    /// `body-incomplete`, `invalid-body` for an invalid CSV header, `too-many-refused`, or a fault of Redis. The detail says
-    /// how many samples were stored before.
+    /// `body-incomplete`, `invalid-body` for an invalid CSV header, `too-many-refused`, or a fault of Redis. The detail
+    /// says how many samples were stored before.
     pub(super) async fn stream(
         mut self,
         mut body: BodyStream,
@@ -170,7 +170,7 @@ impl Ingest {
                 self.pending.insert(key, vec![pending]);
                 Ok(())
             }
-            Err(rule) => self.unreadable(line, format!("series: {rule}")),
+            Err(rule) => self.unreadable(line, format!("series {rule}")),
         }
     }
 
@@ -202,8 +202,8 @@ impl Ingest {
         self.flush().await
     }
 
-    /// Writes the buffered samples. Each round takes one batch of every series, so that the batches of a series keep their
-    /// order.
+    /// Writes the buffered samples. Each round takes one batch of every series, so that the batches of a series keep
+    /// their order.
     async fn flush(&mut self) -> Result<(), Problem> {
         self.weight = 0;
         let mut series: Vec<(SeriesKey, Vec<Pending>)> = std::mem::take(&mut self.pending).into_iter().collect();

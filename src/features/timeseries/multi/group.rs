@@ -1,4 +1,4 @@
-//! Points of several series at one timestamp, as one.
+//! Groups: reduces the points of several series that have the same timestamp to one.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,18 @@ use crate::features::timeseries::query::Reducer;
 use crate::features::timeseries::series::SeriesKey;
 use crate::features::timeseries::window::Order;
 
-/// The series with one value of a label.
+/// A group: the series that have the same value of a label.
 #[derive(Debug, Default)]
 pub(in crate::features::timeseries::multi) struct Group {
     pub sources: Vec<SeriesKey>,
     points: BTreeMap<UnixMillis, Reduced>,
-    /// Whether a series has more points than were added.
+    /// Whether a series of the group has more points than were added.
     truncated: bool,
 }
 
 impl Group {
-    /// Adds a series, and whether it has more points than these; how many timestamps are new.
+    /// Adds a series; `more` says whether it has more points than these. Returns how many timestamps are new to the
+    /// group.
     pub(in crate::features::timeseries::multi) fn add(
         &mut self,
         key: SeriesKey,
@@ -34,7 +35,7 @@ impl Group {
         self.points.len() - before
     }
 
-    /// The first points in the asked order, and whether there are more.
+    /// The first points in the requested order, and whether there are more.
     pub(in crate::features::timeseries::multi) fn reduce(
         &self,
         reducer: Reducer,
@@ -51,7 +52,7 @@ impl Group {
     }
 }
 
-/// The numbers of one timestamp so far; null ones do not count.
+/// The numbers at one timestamp. Null numbers are ignored.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reduced {
     count: u64,

@@ -1,4 +1,5 @@
-//! Ranges of many series: each as it is, or reduced by groups.
+//! Reads ranges of many series, one by one or reduced by groups. `group.rs` reduces a group; `export.rs` streams all
+//! series as NDJSON or CSV.
 
 mod export;
 mod group;
@@ -18,8 +19,8 @@ use crate::features::timeseries::query::{Grouping, ManyCursor, ManyPlan, Reducer
 use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
 use crate::features::timeseries::series::{Labels, SeriesKey};
 
-/// Series that are read at once: enough to hide the way to Redis and back.
-const AT_ONCE: usize = 16;
+/// How many series are read concurrently: enough to hide the latency of Redis.
+const CONCURRENT_READS: usize = 16;
 
 /// A page of ranges.
 #[derive(Debug)]
@@ -31,14 +32,14 @@ pub(super) struct ManyPage {
 /// The range of a series, or of a group.
 #[derive(Debug)]
 pub(super) struct ManyItem {
-    /// The series, or `label=value`.
+    /// The key of the series, or `label=value` of the group.
     pub key: String,
-    /// Null where the series does not have a label that was asked for.
+    /// The requested labels; `None` for those that the series does not have.
     pub labels: BTreeMap<String, Option<String>>,
     pub points: Vec<Point>,
     /// Whether the window has more points than the limit.
     pub truncated: bool,
-    /// How a group came about.
+    /// The reducer and the series of a group.
     pub reduced: Option<(Reducer, Vec<SeriesKey>)>,
 }
 
@@ -46,9 +47,9 @@ pub(super) struct ManyItem {
 pub(super) struct ManyReader {
     reader: RangeReader,
     index: SeriesIndex,
-    /// Points of one answer, after which a page ends.
+    /// The maximum number of points of a page.
     max_points: usize,
-    /// Series and timestamps that a query with groups may read.
+    /// The maximum number of series in the groups of a query.
     group_series: usize,
     group_points: usize,
 }
@@ -64,10 +65,11 @@ impl ManyReader {
         }
     }
 
-    /// One page of series, or all groups.
+    /// Reads one page of series, or all groups.
     ///
     /// # Errors
-    /// [`TimeseriesError::TooWide`] and the like, [`TimeseriesError::TooManySeries`] for groups.
+    /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::TooManySeries`] and
+    /// [`TimeseriesError::TooManyPoints`].
     pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
         match plan.group.clone() {
             Some(grouping) => self.groups(&plan, &grouping).await,
@@ -117,7 +119,10 @@ impl ManyReader {
         let (mut series, mut points) = (0, 0);
         let mut cursor: Option<String> = None;
         loop {
-            let found = self.index.page_by_label(&plan.filter, "", cursor.as_deref(), AT_ONCE * AT_ONCE).await?;
+            let found = self
+                .index
+                .page_by_label(&plan.filter, "", cursor.as_deref(), CONCURRENT_READS * CONCURRENT_READS)
+                .await?;
             let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
@@ -158,7 +163,7 @@ impl ManyReader {
         Ok(ManyPage { items: items.collect(), next: None })
     }
 
-    /// Reads the series some at a time, in their order; one that is gone meanwhile has no range.
+    /// Reads series concurrently and returns them in their order. A series that no longer exists has no range.
     fn read<'a>(
         &'a self,
         plan: &'a RangePlan,
@@ -172,7 +177,7 @@ impl ManyReader {
             };
             (entry, page)
         };
-        Box::pin(stream::iter(entries).map(read).buffered(AT_ONCE))
+        Box::pin(stream::iter(entries).map(read).buffered(CONCURRENT_READS))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The platform's own series by the names that its services use. They are families of the configuration.
+//! The platform's own series, by the names that its services use: meter readings, prices, market volume and
+//! settlements. The configuration defines each of them as a family.
 
 pub(super) mod model;
 
@@ -16,7 +17,7 @@ use crate::http::problem::Problem;
 use crate::redis::FencingToken;
 use model::{NewPrice, NewReading, Quantity, WriteAnswer, WriteRefusal};
 
-/// Which energy of a meter.
+/// Generated or consumed energy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Energy {
@@ -25,7 +26,7 @@ pub(super) enum Energy {
 }
 
 impl Energy {
-    /// `energy:generation:<meter>`, `energy:consumption:<meter>`.
+    /// The key of the series: `energy:generation:<meter>` or `energy:consumption:<meter>`.
     fn series(self, meter: &str) -> Result<SeriesKey, Problem> {
         match self {
             Self::Generation => named("id", "energy:generation:", meter),
@@ -34,32 +35,33 @@ impl Energy {
     }
 }
 
-/// `market:price:<symbol>`.
+/// The key of a symbol's prices: `market:price:<symbol>`.
 fn price(symbol: &str) -> Result<SeriesKey, Problem> {
     named("symbol", "market:price:", symbol)
 }
 
-/// `market:volume:<symbol>`.
+/// The key of a symbol's volumes: `market:volume:<symbol>`.
 fn volume(symbol: &str) -> Result<SeriesKey, Problem> {
     named("symbol", "market:volume:", symbol)
 }
 
-/// `trading:volume:daily`: the volume of the whole market.
+/// The key of the volume of the whole market: `trading:volume:daily`.
 pub(super) fn market_volume() -> Result<SeriesKey, Problem> {
     named("", "trading:volume:daily", "")
 }
 
-/// `settlement:<type>`.
+/// The key of settlements: `settlement:<type>`.
 pub(super) fn settlement(kind: &str) -> Result<SeriesKey, Problem> {
     named("type", "settlement:", kind)
 }
 
-/// A series with a part of the path in its name.
+/// Builds a key from a prefix and a path parameter.
 fn named(parameter: &str, prefix: &str, name: &str) -> Result<SeriesKey, Problem> {
     SeriesKey::new(&format!("{prefix}{name}")).map_err(|rule| Problem::path_segment(parameter, rule))
 }
 
-/// What was read of a meter; an energy is absent when it was not asked for, and `None` when the meter has none of it.
+/// The readings of a meter. A kind of energy is absent if it was not requested, and `None` if the meter has no such
+/// series.
 #[derive(Debug)]
 pub(super) struct Readings {
     pub meter: String,
@@ -67,10 +69,11 @@ pub(super) struct Readings {
 }
 
 impl TimeseriesService {
-    /// Stores what a meter has read.
+    /// Stores readings of a meter.
     ///
     /// # Errors
-    /// `invalid-path`, `invalid-body` when there are none or too many or one has no energy; else as a load.
+    /// `invalid-path`; `invalid-body` if there are no readings or too many, or if a reading has no energy; the errors
+    /// of a load.
     pub(super) async fn write_readings(
         &self,
         meter: &str,
@@ -83,7 +86,7 @@ impl TimeseriesService {
         for (index, reading) in readings.iter().enumerate() {
             let NewReading { timestamp, energy_generated, energy_consumed } = *reading;
             if energy_generated.is_none() && energy_consumed.is_none() {
-                let rule = "has neither `energy_generated` nor `energy_consumed`";
+                let rule = "must have `energy_generated` or `energy_consumed`";
                 return Err(Problem::body_field(&format!("/readings/{index}"), rule));
             }
             samples.add(index, &generation, timestamp, energy_generated);
@@ -92,11 +95,11 @@ impl TimeseriesService {
         samples.write(self, token).await
     }
 
-    /// Reads the energies of a meter: one, or both.
+    /// Reads one or both kinds of energy of a meter.
     ///
     /// # Errors
-    /// `invalid-path`, `invalid-query`, [`TimeseriesError::NotFound`] when the meter has none of what was asked for, and
-    /// as [`TimeseriesService::range`].
+    /// `invalid-path`; `invalid-query`; [`TimeseriesError::NotFound`] if the meter has no series of the requested kind;
+    /// the errors of [`TimeseriesService::range`].
     pub(super) async fn readings(
         &self,
         meter: String,
@@ -104,13 +107,13 @@ impl TimeseriesService {
         query: &RangeQuery,
     ) -> Result<Readings, Problem> {
         if energy.is_none() && query.cursor.is_some() {
-            let rule = "goes with `kind`: each energy has pages of its own";
+            let rule = "must not be sent without `kind`: each kind of energy has separate pages";
             return Err(Violation::new("cursor", rule).of_query());
         }
         let plan = self.plan(query).map_err(Violation::of_query)?;
-        let asked = energy.map_or_else(|| vec![Energy::Generation, Energy::Consumption], |energy| vec![energy]);
-        let mut energies = Vec::with_capacity(asked.len());
-        for energy in asked {
+        let requested = energy.map_or_else(|| vec![Energy::Generation, Energy::Consumption], |energy| vec![energy]);
+        let mut energies = Vec::with_capacity(requested.len());
+        for energy in requested {
             energies.push((energy, self.page_if_there(energy.series(&meter)?, plan.clone()).await?));
         }
         if energies.iter().all(|(_, page)| page.is_none()) {
@@ -120,10 +123,10 @@ impl TimeseriesService {
         Ok(Readings { meter, energies })
     }
 
-    /// Stores prices, and volumes beside them.
+    /// Stores prices and the volumes that were traded at them.
     ///
     /// # Errors
-    /// `invalid-path`, `invalid-body` when there are none or too many; else as a load.
+    /// `invalid-path`; `invalid-body` if there are no prices or too many; the errors of a load.
     pub(super) async fn write_prices(
         &self,
         symbol: &str,
@@ -140,10 +143,10 @@ impl TimeseriesService {
         samples.write(self, token).await
     }
 
-    /// Reads prices; candles have the symbol's own volumes, unless others are asked for.
+    /// Reads prices. Candles have the symbol's own volumes, unless the query names another series.
     ///
     /// # Errors
-    /// `invalid-path`, and as [`TimeseriesService::range`].
+    /// `invalid-path`, and the errors of [`TimeseriesService::range`].
     pub(super) async fn prices(&self, symbol: &str, mut query: RangeQuery) -> Result<RangePage, Problem> {
         let (price, volume) = (price(symbol)?, volume(symbol)?);
         if query.agg == Some(Aggregation::Ohlcv) && query.volume_key.is_none() && self.is_there(&volume).await? {
@@ -160,7 +163,7 @@ impl TimeseriesService {
     }
 }
 
-/// Samples of several series, each with its place in the list of the request.
+/// Samples of several series, each with the index of its item in the request.
 #[derive(Debug)]
 struct Samples {
     now: Timestamp,
@@ -175,7 +178,7 @@ impl Samples {
 
     fn add(&mut self, index: usize, series: &SeriesKey, timestamp: Option<Timestamp>, value: Option<Quantity>) {
         if let Some(Quantity(value)) = value {
-            // All that is written at one time has one timestamp.
+            // All items of a request without a timestamp get the same one.
             let timestamp = Some(timestamp.unwrap_or(self.now));
             self.list.push(NewSeriesSample { series: series.to_string(), timestamp, value });
             self.indexes.push(index);

@@ -1,4 +1,4 @@
-//! What travels for the platform's own series.
+//! The bodies and answers of the routes for the platform's own series.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
@@ -13,23 +13,27 @@ pub(in crate::features::timeseries) struct Quantity(pub f64);
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = f64::deserialize(deserializer)?;
-        if number >= 0.0 { Ok(Self(number)) } else { Err(de::Error::custom("must not be negative")) }
+        if number >= 0.0 {
+            Ok(Self(number))
+        } else {
+            Err(de::Error::custom(format!("must be at least 0, got {number}")))
+        }
     }
 }
 
-/// What a meter has read since its reading before.
+/// The energy of a meter since its previous reading.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::features::timeseries) struct NewReading {
-    /// Unix milliseconds; the service's time when absent.
+    /// Unix milliseconds; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
-    /// kWh.
+    /// Energy in kWh.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = f64, required = false, minimum = 0, example = 0.392)]
     pub energy_generated: Option<Quantity>,
-    /// kWh.
+    /// Energy in kWh.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = f64, required = false, minimum = 0, example = 0.578)]
     pub energy_consumed: Option<Quantity>,
@@ -40,22 +44,22 @@ pub(in crate::features::timeseries) struct NewReading {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"readings": [{"timestamp": 1_767_225_600_000_u64, "energy_generated": 0.392, "energy_consumed": 0.578}]}))]
 pub(in crate::features::timeseries) struct NewReadings {
-    /// Each has one of both energies at least.
+    /// Each reading must have at least one of `energy_generated` and `energy_consumed`.
     #[schema(min_items = 1, max_items = 10_000)]
     pub readings: Vec<NewReading>,
 }
 
-/// A price, and how much was traded at it.
+/// A price, and the volume that was traded at it.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::features::timeseries) struct NewPrice {
-    /// Unix milliseconds; the service's time when absent.
+    /// Unix milliseconds; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
     #[schema(example = 4.25)]
     pub price: f64,
-    /// What is traded at this price and time, in units of the symbol.
+    /// The volume traded at this price and time, in units of the symbol.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = f64, required = false, minimum = 0, example = 12.5)]
     pub volume: Option<Quantity>,
@@ -81,12 +85,12 @@ pub(in crate::features::timeseries) struct WriteRefusal {
     pub detail: String,
 }
 
-/// What became of the samples of several series; a reading and a price may have two.
+/// The result of a write to several series. A reading or a price can have two samples.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::features::timeseries) struct WriteAnswer {
-    /// Samples that their series hold now, or that their duplicate policies settled.
+    /// Samples that are stored, or that the duplicate policy of their series resolved.
     pub accepted: u64,
-    /// Those of them that changed their series; the others were there already.
+    /// The accepted samples that changed their series; the others were already stored.
     pub stored: u64,
     pub refused_total: u64,
     /// The first refused samples, at most `timeseries.max_refused`.

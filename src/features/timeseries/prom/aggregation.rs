@@ -1,4 +1,4 @@
-//! Aggregations over series.
+//! Aggregation operators, such as `sum by (zone)`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::super::aggregate::Sum;
 use super::quantile::quantile;
 use super::value::{Metric, Series, nameless};
 
-/// What the values of a group's series at one step become.
+/// An operator that aggregates the values of a group of series at each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
     Sum,
@@ -14,7 +14,7 @@ pub(super) enum Operator {
     Min,
     Max,
     Count,
-    /// Has a parameter: the rank.
+    /// Has the rank as its parameter.
     Quantile,
 }
 
@@ -31,12 +31,12 @@ impl Operator {
         })
     }
 
-    /// `None` of no values.
+    /// The result for the values of one step; `None` if there are none.
     #[expect(clippy::cast_precision_loss, reason = "a number of series in memory")]
     fn of(self, values: &mut [f64], rank: f64) -> Option<f64> {
         let first = *values.first()?;
         let count = values.len() as f64;
-        // A number takes the place of what is none.
+        // The minimum and the maximum ignore NaN.
         let best = |better: fn(f64, f64) -> f64| values.iter().copied().fold(first, better);
         let mut sum = Sum::default();
         Some(match self {
@@ -44,7 +44,7 @@ impl Operator {
                 for value in values.iter() {
                     sum.add(*value);
                 }
-                // Infinite terms leave no compensation behind.
+                // Infinite terms make the compensation NaN, so they need a plain sum.
                 let total = if sum.value().is_nan() { values.iter().sum() } else { sum.value() };
                 if self == Self::Sum { total } else { total / count }
             }
@@ -56,7 +56,7 @@ impl Operator {
     }
 }
 
-/// The labels that stay when series are aggregated.
+/// The labels that aggregated series keep.
 #[derive(Debug)]
 pub(super) enum By {
     Only(Vec<String>),

@@ -1,11 +1,11 @@
-//! Arithmetic between numbers and series.
+//! Binary operators: arithmetic between numbers and series.
 
 use std::collections::HashMap;
 
 use super::error::PromError;
 use super::value::{Metric, Series, Value, nameless};
 
-/// An operator between two numbers.
+/// An arithmetic operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
     Add,
@@ -41,7 +41,7 @@ impl Operator {
     }
 }
 
-/// The labels by which series of both sides find each other.
+/// The labels by which the series of both sides are matched.
 #[derive(Debug)]
 pub(super) enum Matching {
     On(Vec<String>),
@@ -49,7 +49,7 @@ pub(super) enum Matching {
 }
 
 impl Matching {
-    /// What both sides have in common, which is also what the result is called.
+    /// The labels that both sides have in common, which are also the labels of the result.
     fn signature(&self, metric: &Metric) -> Metric {
         let mut common = match self {
             Self::On(_) => metric.clone(),
@@ -64,7 +64,7 @@ impl Matching {
 }
 
 /// # Errors
-/// `execution` when several series of a side match the same one.
+/// `execution` if several series of one side match the same series.
 pub(super) fn arithmetic(
     operator: Operator,
     matching: &Matching,
@@ -99,30 +99,30 @@ fn between(
     let mut partners: HashMap<Metric, &Series> = HashMap::new();
     for series in right {
         if partners.insert(matching.signature(&series.metric), series).is_some() {
-            return Err(many("right"));
+            return Err(ambiguous("right"));
         }
     }
     let mut results = Vec::new();
     for series in left {
         let signature = matching.signature(&series.metric);
-        // Removed, so that a second match finds none.
+        // A matched partner is replaced below, so an empty one means a second match.
         let Some(partner) = partners.get_mut(&signature) else { continue };
         if partner.points.is_empty() {
-            return Err(many("left"));
+            return Err(ambiguous("left"));
         }
         let points = series.points.iter().zip(&partner.points);
         let points = points.map(|(left, right)| Some(operator.of((*left)?, (*right)?))).collect();
-        *partner = &TAKEN;
+        *partner = &MATCHED;
         results.push(Series { metric: signature, points });
     }
     Ok(results)
 }
 
-/// In the place of a series that has its partner.
-static TAKEN: Series = Series { metric: Metric::new(), points: Vec::new() };
+/// The replacement of a series that is already matched.
+static MATCHED: Series = Series { metric: Metric::new(), points: Vec::new() };
 
-fn many(side: &str) -> PromError {
+fn ambiguous(side: &str) -> PromError {
     PromError::execution(format!(
-        "several series of the {side} side match the same one: name more labels with `on`, or aggregate before"
+        "several series on the {side} side match the same series: add labels to `on`, or aggregate first"
     ))
 }

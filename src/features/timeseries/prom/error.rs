@@ -1,10 +1,10 @@
-//! Why a query was not answered, in the words of Prometheus.
+//! Errors of queries, in the form of Prometheus.
 
 use super::super::error::TimeseriesError;
 use crate::http::problem::Problem;
 use crate::redis::RedisFault;
 
-/// The `errorType` of an answer.
+/// The `errorType` of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum PromErrorKind {
     /// A parameter is wrong: 400.
@@ -15,7 +15,7 @@ pub(in crate::features::timeseries) enum PromErrorKind {
     Unavailable,
     /// Redis did not answer in time: 504.
     Timeout,
-    /// A defect: 500.
+    /// A bug in the service: 500.
     Internal,
 }
 
@@ -31,7 +31,7 @@ impl PromErrorKind {
     }
 }
 
-/// A kind, and a text for people.
+/// An error with its kind and a text for people.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(in crate::features::timeseries) struct PromError {
@@ -44,17 +44,17 @@ impl PromError {
         Self { kind, text: text.into() }
     }
 
-    /// A parameter that breaks a rule.
+    /// A parameter that violates a rule.
     pub(super) fn bad(parameter: &str, rule: &str) -> Self {
-        Self::new(PromErrorKind::BadData, format!("{parameter}: {rule}"))
+        Self::new(PromErrorKind::BadData, format!("{parameter} {rule}"))
     }
 
-    /// Something of the language that is not answered here.
+    /// A part of the language that the service does not support.
     pub(super) fn unsupported(what: &str) -> Self {
         Self::new(PromErrorKind::Execution, format!("{what} is not supported"))
     }
 
-    /// A query that cannot be evaluated, or asks for too much.
+    /// A query that cannot be evaluated, or that exceeds a limit.
     pub(super) fn execution(text: impl Into<String>) -> Self {
         Self::new(PromErrorKind::Execution, text)
     }
@@ -70,7 +70,7 @@ impl From<RedisFault> for PromError {
     }
 }
 
-/// The house's own problem decides on the status.
+/// The status of the corresponding problem determines the kind.
 impl From<TimeseriesError> for PromError {
     fn from(error: TimeseriesError) -> Self {
         let text = error.to_string();
@@ -82,7 +82,7 @@ impl From<TimeseriesError> for PromError {
             _ => PromErrorKind::Execution,
         };
         if kind != PromErrorKind::Execution {
-            tracing::warn!(error = %text, code = problem.kind().slug, "a Prometheus query failed");
+            tracing::warn!(error = %text, code = problem.kind().slug, "Prometheus query failed");
         }
         Self::new(kind, format!("{}: {text}", problem.kind().slug))
     }

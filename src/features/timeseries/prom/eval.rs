@@ -1,4 +1,4 @@
-//! Evaluates a checked query for all of its steps.
+//! Evaluates a plan for all steps of a query.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use super::select::{Selected, SelectedSeries};
 use super::value::{Metric, Series, Value, nameless};
 use super::window::WindowFunction;
 
-/// What an evaluation may take.
+/// The limits of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Series times steps of any part.
+    /// The maximum number of series times steps of any part of the query.
     pub points: usize,
-    /// Samples that ranges have at all steps together.
+    /// The maximum number of samples in the ranges of all steps together.
     pub window_samples: usize,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Evaluation<'a> {
     steps: Steps,
     selected: &'a [Selected],
     points: usize,
-    /// What is left of [`Bounds::window_samples`].
+    /// The rest of [`Bounds::window_samples`].
     window_samples: usize,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// # Errors
-    /// `execution`: series that do not fit together, or too many of them.
+    /// `execution` if series cannot be combined, or if a limit is exceeded.
     pub(super) fn run(mut self, root: &Node) -> Result<Value, PromError> {
         self.value(root)
     }
@@ -52,7 +52,9 @@ impl<'a> Evaluation<'a> {
                 let rank = self.rank(rank.as_deref())?;
                 match self.value(of)? {
                     Value::Vector(series) => Value::Vector(aggregate(*operator, by, &series, &rank)),
-                    Value::Scalar(_) => return Err(PromError::execution("a number cannot be aggregated, only series")),
+                    Value::Scalar(_) => {
+                        return Err(PromError::execution("only series can be aggregated, not a number"));
+                    }
                 }
             }
             Node::Binary { operator, matching, left, right } => {
@@ -72,12 +74,12 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// The parameter of a function at each step; any number where it has none.
+    /// The parameter of a function at each step; 0 if it has none.
     fn rank(&mut self, node: Option<&Node>) -> Result<Vec<f64>, PromError> {
         match node.map(|node| self.value(node)).transpose()? {
             None => Ok(vec![0.0; self.steps.count]),
             Some(Value::Scalar(numbers)) => Ok(numbers),
-            Some(Value::Vector(_)) => Err(PromError::execution("the parameter of a quantile is a number")),
+            Some(Value::Vector(_)) => Err(PromError::execution("the parameter of a quantile must be a number")),
         }
     }
 
@@ -95,7 +97,7 @@ impl<'a> Evaluation<'a> {
         let mut results = Vec::with_capacity(selected.series.len());
         for series in &selected.series {
             let points = self.windows_of(function, rank, selected, series)?;
-            // The last of several values is one of the metric's own.
+            // The last value is a value of the metric, so it keeps the metric's name.
             let metric = series.metric.clone();
             let metric = if function == WindowFunction::Last { metric } else { nameless(metric) };
             results.push(Series { metric, points });
@@ -118,7 +120,7 @@ impl<'a> Evaluation<'a> {
             let samples = selected.window(series, time);
             self.window_samples = self.window_samples.checked_sub(samples.len()).ok_or_else(|| {
                 PromError::execution(
-                    "the ranges of all steps have too many samples: ask for shorter ranges or longer steps",
+                    "the ranges of all steps have too many samples: use shorter ranges or longer steps",
                 )
             })?;
             points.push(function.of(samples, selected.range, time - selected.offset, *rank));
@@ -127,10 +129,10 @@ impl<'a> Evaluation<'a> {
     }
 
     fn selected(&self, selection: usize) -> Result<&'a Selected, PromError> {
-        let selected = self.selected.get(selection).ok_or_else(|| PromError::internal("a selection was not read"))?;
+        let selected = self.selected.get(selection).ok_or_else(|| PromError::internal("a selection is missing"))?;
         if selected.series.len().saturating_mul(self.steps.count) > self.points {
             return Err(PromError::execution(format!(
-                "more than {} points: select fewer series, or ask for longer steps",
+                "the query has more than {} points: select fewer series, or use longer steps",
                 self.points
             )));
         }
@@ -138,7 +140,7 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Series whose names were dropped must still differ.
+/// Checks that series differ after their metric names were dropped.
 fn unambiguous(value: Value) -> Result<Value, PromError> {
     if let Value::Vector(series) = &value {
         let metrics: BTreeSet<&Metric> = series.iter().map(|series| &series.metric).collect();

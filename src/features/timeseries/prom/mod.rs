@@ -1,10 +1,15 @@
-//! A part of Prometheus' query language over the series, for Grafana.
+//! A subset of Prometheus' query language over the series, for Grafana.
 //!
-//! A query is parsed and checked ([`plan`]), what it selects is read ([`select`]), and then it is evaluated for all steps
-//! at once ([`eval`]). Everything that is not answered is refused by name before anything is read.
+//! Files, in reading order:
+//! - `routes.rs`, `params.rs`: the HTTP operations and their parameters.
+//! - `plan.rs`: validates a parsed query. An unsupported part is rejected by name before anything is read.
+//! - `select.rs`: finds the selected series and reads their samples.
+//! - `eval.rs`: evaluates the query for all steps, with `window.rs` (functions over ranges), `aggregation.rs` and
+//!   `binary.rs` (operators), `quantile.rs`, and the values of `value.rs`.
+//! - `render.rs`, `error.rs`: responses and errors in the form of Prometheus.
 //!
-//! Meaning: that of Prometheus 3, from its documentation "Querying basics", "Operators" and "Functions". A range is open
-//! at its older end and closed at its newer one. A series' metric name is its label `__name__`, else its key.
+//! The semantics are those of Prometheus 3, from its documentation "Querying basics", "Operators" and "Functions". A
+//! range excludes its start and includes its end. The metric name of a series is its label `__name__`, or else its key.
 
 mod aggregation;
 mod binary;
@@ -36,7 +41,7 @@ use eval::Evaluation;
 use plan::Plan;
 use select::Selector;
 
-/// Answers queries of Prometheus' clients.
+/// Answers queries of Prometheus clients.
 #[derive(Clone, Debug)]
 pub(super) struct PromService {
     selector: Selector,
@@ -50,7 +55,7 @@ impl PromService {
         Self { selector: Selector::new(reader, index, Arc::clone(&config)), config, clock }
     }
 
-    /// A query at one time.
+    /// Evaluates a query at one time.
     ///
     /// # Errors
     /// [`PromError`].
@@ -59,7 +64,7 @@ impl PromService {
         Ok((self.evaluate(parameters, steps).await?, steps))
     }
 
-    /// A query at every step of a window.
+    /// Evaluates a query at every step of a window.
     ///
     /// # Errors
     /// [`PromError`].
@@ -77,20 +82,20 @@ impl PromService {
         let plan = Plan::new(&self.parse(query)?, lookback)?;
         let selected = self.selector.read(&plan.selections, steps).await?;
         let bounds = eval::Bounds { points: self.config.points, window_samples: self.config.window_samples };
-        // Up to a second of work, which no other request may wait for.
+        // Up to a second of work, which must not block other requests.
         let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected, bounds).run(&plan.root));
-        evaluated.await.map_err(|_| PromError::internal("the evaluation did not end"))?
+        evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
     }
 
     fn parse(&self, query: &str) -> Result<parser::Expr, PromError> {
         let most = self.config.max_query.as_usize();
         if query.len() > most {
-            return Err(PromError::bad("query", &format!("is longer than {most} bytes")));
+            return Err(PromError::bad("query", &format!("must have at most {most} bytes, got {}", query.len())));
         }
-        parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("query: {error}")))
+        parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("invalid query: {error}")))
     }
 
-    /// The metrics that one of the selectors `match[]` finds.
+    /// Lists the metrics that match one of the selectors `match[]`.
     ///
     /// # Errors
     /// [`PromError`].
@@ -103,7 +108,7 @@ impl PromService {
         Ok(metrics)
     }
 
-    /// The names of labels that series have, all of them or those that `match[]` finds.
+    /// Lists the label names of all series, or of those that match `match[]`.
     ///
     /// # Errors
     /// [`PromError`].
@@ -113,7 +118,7 @@ impl PromService {
         Ok(names.into_iter().take(parameters.limit()?).cloned().collect())
     }
 
-    /// The values of a label, of all series or of those that `match[]` finds.
+    /// Lists the values of a label over all series, or over those that match `match[]`.
     ///
     /// # Errors
     /// [`PromError`].
@@ -123,7 +128,8 @@ impl PromService {
         Ok(values.into_iter().take(parameters.limit()?).cloned().collect())
     }
 
-    /// Without selectors all series. `start` and `end` are checked and not used: series are listed as long as they live.
+    /// The metrics that match a selector; all without selectors. `start` and `end` are validated but not used: all
+    /// existing series are listed.
     async fn matching(&self, parameters: &Parameters) -> Result<Vec<Metric>, PromError> {
         parameters.time("start")?;
         parameters.time("end")?;
@@ -134,7 +140,7 @@ impl PromService {
         }
         for text in selectors {
             let parser::Expr::VectorSelector(selector) = self.parse(text)? else {
-                return Err(PromError::bad("match[]", &format!("`{text}` is no selector")));
+                return Err(PromError::bad("match[]", &format!("must be a selector, got `{text}`")));
             };
             let matchers = plan::matchers(&selector)?;
             metrics.extend(self.selector.find(&matchers).await?.into_iter().map(|(metric, _)| metric));

@@ -1,4 +1,4 @@
-//! Parameters, which come in the query and, with POST, in a form.
+//! The parameters of requests, from the query string and, with POST, from a form.
 
 use promql_parser::util::parse_duration;
 
@@ -10,7 +10,7 @@ use crate::clock::UnixMillis;
 const KNOWN: [&str; 10] =
     ["query", "time", "start", "end", "step", "match[]", "limit", "lookback_delta", "timeout", "stats"];
 
-/// Names and values, in their order.
+/// Names and values, in the order of the request.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Parameters(Vec<(String, String)>);
 
@@ -19,7 +19,7 @@ impl Parameters {
     /// `bad_data` naming an unknown parameter.
     pub(in crate::features::timeseries) fn new(pairs: Vec<(String, String)>) -> Result<Self, PromError> {
         match pairs.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
-            Some((name, _)) => Err(PromError::bad(name, "is no parameter")),
+            Some((name, _)) => Err(PromError::bad(name, "is not a known parameter")),
             None => Ok(Self(pairs)),
         }
     }
@@ -31,10 +31,10 @@ impl Parameters {
     pub(super) fn one(&self, name: &str) -> Result<Option<&str>, PromError> {
         let mut values = self.all(name);
         let first = values.next().filter(|value| !value.is_empty());
-        if values.next().is_some() { Err(PromError::bad(name, "is there twice")) } else { Ok(first) }
+        if values.next().is_some() { Err(PromError::bad(name, "must not be repeated")) } else { Ok(first) }
     }
 
-    /// Unix seconds with a fraction, or RFC 3339.
+    /// A time: Unix seconds with an optional fraction, or RFC 3339.
     pub(super) fn time(&self, name: &str) -> Result<Option<UnixMillis>, PromError> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let millis = match text.parse::<f64>() {
@@ -42,43 +42,46 @@ impl Parameters {
             Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
         };
         let wrong =
-            || PromError::bad(name, &format!("`{text}` is not a time after 1970: write Unix seconds or RFC 3339"));
+            || PromError::bad(name, &format!("must be a time after 1970, as Unix seconds or RFC 3339, got `{text}`"));
         millis.filter(|ms| (0..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
     }
 
-    /// Seconds with a fraction, or a length such as `1h30m`; milliseconds.
+    /// A duration in milliseconds, given as seconds with an optional fraction or as text such as `1h30m`.
     pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, PromError> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let length = match text.parse::<f64>() {
             Ok(seconds) => millis(seconds),
             Err(_) => parse_duration(text).ok().and_then(|length| i64::try_from(length.as_millis()).ok()),
         };
-        let wrong = || PromError::bad(name, &format!("`{text}` is no length of a millisecond or more"));
+        let wrong = || PromError::bad(name, &format!("must be a duration of at least 1 ms, got `{text}`"));
         length.filter(|ms| (1..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
     }
 
-    /// How many items an answer may have.
+    /// The maximum number of items in the response.
     pub(super) fn limit(&self) -> Result<usize, PromError> {
         match self.one("limit")?.map(str::parse) {
-            // 0 is no limit.
+            // 0 means no limit.
             None | Some(Ok(0)) => Ok(usize::MAX),
             Some(Ok(limit)) => Ok(limit),
-            Some(Err(_)) => Err(PromError::bad("limit", "is no whole number")),
+            Some(Err(_)) => Err(PromError::bad("limit", "must be a non-negative integer")),
         }
     }
 
-    /// The steps of a range query, `most` at most.
+    /// The steps of a range query, at most `most`.
     pub(super) fn steps(&self, most: usize) -> Result<Steps, PromError> {
         let (start, end, step) = (self.time("start")?, self.time("end")?, self.duration("step")?);
         let start = start.ok_or_else(|| PromError::bad("start", "is missing"))?;
         let end = end.ok_or_else(|| PromError::bad("end", "is missing"))?;
         let step = step.ok_or_else(|| PromError::bad("step", "is missing"))?;
         if end < start {
-            return Err(PromError::bad("end", "is before `start`"));
+            return Err(PromError::bad("end", "must not be before `start`"));
         }
         let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
         if count > most {
-            return Err(PromError::bad("step", &format!("makes more than {most} points of a series")));
+            return Err(PromError::bad(
+                "step",
+                &format!("must result in at most {most} points per series, got {count}"),
+            ));
         }
         Ok(Steps { start, step, count })
     }
@@ -89,7 +92,7 @@ fn millis(seconds: f64) -> Option<i64> {
     seconds.is_finite().then(|| (seconds * 1_000.0).round() as i64)
 }
 
-/// The times for which a query is evaluated.
+/// The times at which a query is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Steps {
     pub start: UnixMillis,

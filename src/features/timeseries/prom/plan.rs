@@ -1,4 +1,4 @@
-//! A query, checked: only what can be evaluated is left.
+//! The plan of a query: a validated syntax tree with supported parts only.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use super::error::PromError;
 use super::window::WindowFunction;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
-/// The most levels of a query. Far more than people write, few enough for the stack.
+/// The maximum depth of a query: far more than people write, few enough for the stack.
 const MAX_DEPTH: usize = 100;
 
-/// A query and what it selects.
+/// A validated query with its selections.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub root: Node,
     pub selections: Vec<Selection>,
-    /// How old a sample may be to be the value of now, milliseconds.
+    /// The maximum age in milliseconds at which the newest sample is still the current value.
     lookback: i64,
 }
 
-/// Series and the stretch of them that each step looks at.
+/// The selected series, and the range of them that each step reads.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub matchers: Vec<Matcher>,
-    /// Milliseconds that end with the step.
+    /// The length of the range in milliseconds; the range ends at the step.
     pub range: i64,
-    /// Milliseconds by which all steps are earlier.
+    /// The milliseconds by which all steps are moved to the past.
     pub offset: i64,
 }
 
-/// A part of a query. Selections are told by their place in the list.
+/// A node of the syntax tree. Selections are indexes in the list of the plan.
 #[derive(Debug)]
 pub(super) enum Node {
     Number(f64),
@@ -50,7 +50,7 @@ pub(super) enum Node {
 
 impl Plan {
     /// # Errors
-    /// `execution` naming what is not supported.
+    /// `execution` that names an unsupported part.
     pub(super) fn new(query: &Expr, lookback: i64) -> Result<Self, PromError> {
         let mut plan = Self { root: Node::Number(0.0), selections: Vec::new(), lookback };
         plan.root = plan.node(query, 0)?;
@@ -60,7 +60,7 @@ impl Plan {
     fn node(&mut self, expr: &Expr, depth: usize) -> Result<Node, PromError> {
         let depth = depth + 1;
         if depth > MAX_DEPTH {
-            return Err(PromError::execution(format!("the query has more than {MAX_DEPTH} levels")));
+            return Err(PromError::execution(format!("the query must have at most {MAX_DEPTH} nested levels")));
         }
         match expr {
             Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),
@@ -140,7 +140,7 @@ impl Plan {
 fn matching(modifier: Option<&BinModifier>) -> Result<Matching, PromError> {
     let Some(modifier) = modifier else { return Ok(Matching::Ignoring(Vec::new())) };
     if modifier.card != VectorMatchCardinality::OneToOne {
-        return Err(PromError::unsupported("matching of many to one (`group_left`, `group_right`)"));
+        return Err(PromError::unsupported("many-to-one matching (`group_left`, `group_right`)"));
     }
     if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
         return Err(PromError::unsupported("the modifier `fill`"));
@@ -152,14 +152,14 @@ fn matching(modifier: Option<&BinModifier>) -> Result<Matching, PromError> {
     })
 }
 
-/// The conditions of a selector, with that on the metric's name.
+/// The conditions of a selector, including the one on the metric name.
 ///
 /// # Errors
-/// `execution`: alternatives are not supported.
+/// `execution` if the selector uses `or`, which is not supported.
 pub(super) fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, PromError> {
     let Matchers { matchers, or_matchers } = &selector.matchers;
     if !or_matchers.is_empty() {
-        return Err(PromError::unsupported("`or` between conditions on labels"));
+        return Err(PromError::unsupported("`or` between label matchers"));
     }
     let name = selector.name.iter().map(|name| Matcher::new(MatchOp::Equal, NAME_LABEL, name));
     Ok(name.chain(matchers.iter().cloned()).collect())
@@ -169,5 +169,5 @@ fn millis(length: Duration) -> Result<i64, PromError> {
     i64::try_from(length.as_millis())
         .ok()
         .filter(|ms| *ms <= super::super::series::MAX_TIMESTAMP)
-        .ok_or_else(|| PromError::execution("a length of time is too long"))
+        .ok_or_else(|| PromError::execution("a duration is too long"))
 }

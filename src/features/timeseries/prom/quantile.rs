@@ -1,12 +1,12 @@
-//! Quantiles as Prometheus has them.
+//! Quantiles, as Prometheus defines them.
 
-/// The value below which the part `rank` of the values lies, on the line between two of them; sorts the values. Outside of
-/// 0 to 1 it is an infinity, and of no values NaN.
+/// The quantile of values, interpolated linearly; sorts the values. Infinite for ranks outside of 0 to 1, NaN without
+/// values.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a position in memory"
+    reason = "an index in memory"
 )]
 pub(super) fn quantile(rank: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || rank.is_nan() {

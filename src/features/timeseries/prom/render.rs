@@ -1,4 +1,4 @@
-//! Answers in the form of Prometheus: `{"status": "success", "data": ...}`, numbers as text.
+//! Responses in the form of Prometheus: `{"status": "success", "data": ...}`, with numbers as text.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::clock::UnixMillis;
 use crate::features::timeseries::prom::{PromError, Steps, Value};
 use crate::features::timeseries::render::json_value;
 
-/// An answer with any data.
+/// A response with any data.
 pub(in crate::features::timeseries) fn prom_data(data: &impl Serialize) -> Vec<u8> {
     let mut out = BEGIN.to_vec();
     json_value(&mut out, data);
@@ -23,7 +23,7 @@ pub(in crate::features::timeseries) fn prom_error(error: &PromError) -> Vec<u8> 
     out
 }
 
-/// The value at one time.
+/// The response of a query at one time.
 pub(in crate::features::timeseries) fn prom_instant(value: &Value, steps: Steps) -> Vec<u8> {
     let (mut out, time) = (BEGIN.to_vec(), steps.start);
     match value {
@@ -49,7 +49,7 @@ pub(in crate::features::timeseries) fn prom_instant(value: &Value, steps: Steps)
     out
 }
 
-/// The values at all steps; a number is a series without labels.
+/// The response of a query at all steps. A number becomes a series without labels.
 pub(in crate::features::timeseries) fn prom_range(value: &Value, steps: Steps) -> Vec<u8> {
     let mut out = BEGIN.to_vec();
     out.extend_from_slice(br#"{"resultType":"matrix","result":["#);

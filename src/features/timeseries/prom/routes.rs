@@ -1,4 +1,4 @@
-//! What clients of Prometheus call. Answers and errors have its form, not the house's.
+//! The HTTP operations that Prometheus clients call. Responses and errors have the form of Prometheus.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::http::extract::{Path, collect, media_type};
 use crate::http::openapi_responses;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 
-/// The routes of Prometheus' clients.
+/// The routes for Prometheus clients.
 pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(get_prom_query, post_prom_query))
@@ -27,18 +27,18 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
         .with_state(prom)
 }
 
-/// A query at one time.
+/// The parameters of a query at one time.
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+#[expect(dead_code, reason = "the schema of what `params` reads")]
 pub(in crate::features::timeseries) struct PromQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
-    /// Unix seconds or RFC 3339; now when absent.
+    /// Unix seconds or RFC 3339; the current time if absent.
     #[schema(example = "1767225600")]
     time: Option<String>,
-    /// How old the newest sample may be that still is the value of now, such as 5m.
+    /// The maximum age at which the newest sample is still the current value, such as 5m.
     #[schema(example = "5m")]
     lookback_delta: Option<String>,
     /// Ignored.
@@ -46,10 +46,10 @@ pub(in crate::features::timeseries) struct PromQuery {
     timeout: Option<String>,
 }
 
-/// A query at every step of a window.
+/// The parameters of a query at every step of a window.
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+#[expect(dead_code, reason = "the schema of what `params` reads")]
 pub(in crate::features::timeseries) struct PromRangeQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
@@ -61,11 +61,11 @@ pub(in crate::features::timeseries) struct PromRangeQuery {
     #[schema(example = "1767229200")]
     #[param(example = "1767229200")]
     end: String,
-    /// Seconds, or a length such as 1m.
+    /// Seconds, or a duration such as 1m.
     #[schema(example = "60")]
     #[param(example = "60")]
     step: String,
-    /// How old the newest sample may be that still is the value of now, such as 5m.
+    /// The maximum age at which the newest sample is still the current value, such as 5m.
     #[schema(example = "5m")]
     lookback_delta: Option<String>,
     /// Ignored.
@@ -73,12 +73,12 @@ pub(in crate::features::timeseries) struct PromRangeQuery {
     timeout: Option<String>,
 }
 
-/// Which series are meant.
+/// The parameters that select series.
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document's form of what prom/params.rs reads")]
+#[expect(dead_code, reason = "the schema of what `params` reads")]
 pub(in crate::features::timeseries) struct PromMatch {
-    /// Selectors such as `{kind="generation"}`; a series is meant that one of them finds. `/series` needs one.
+    /// Selectors such as `{kind="generation"}`. A series must match at least one. `/series` requires this parameter.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
     #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
@@ -89,34 +89,34 @@ pub(in crate::features::timeseries) struct PromMatch {
     /// Ignored.
     #[schema(example = "1767229200")]
     end: Option<String>,
-    /// The most items; all when absent or 0.
+    /// The maximum number of items; all if absent or 0.
     #[schema(example = 100)]
     limit: Option<u64>,
 }
 
-/// Whose label is asked for.
+/// The path parameters of a label.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct LabelPath {
-    /// A label, or `__name__` for the names of metrics.
+    /// The name of a label, or `__name__` for metric names.
     #[param(min_length = 1, max_length = 64, example = "kind")]
     name: String,
 }
 
-/// An answer.
+/// A successful response.
 #[derive(Debug, ToSchema)]
 #[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [1_767_225_600, "2"]}}))]
-#[expect(dead_code, reason = "the document's form of what render/prom.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct PromAnswer {
     /// `success`
     status: String,
-    /// What Prometheus answers to the same request.
+    /// The data in the form that Prometheus uses for this request.
     data: serde_json::Value,
 }
 
-/// A refusal, or a failure.
+/// An error response.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the document's form of what render/prom.rs writes")]
+#[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct PromFailure {
     /// `error`
     status: String,
@@ -126,18 +126,18 @@ pub(in crate::features::timeseries) struct PromFailure {
     error: String,
 }
 
-/// The errors of all these operations. The middleware's own rejections are problems as everywhere else.
+/// The errors of all these operations. The middleware rejects requests with problems, as for all other operations.
 #[derive(Debug, ToSchema)]
 pub(in crate::features::timeseries) struct PromFailures;
 
 impl IntoResponses for PromFailures {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         const OWN: [(&str, &str); 5] = [
-            ("400", "bad_data: a parameter is wrong"),
-            ("422", "execution: the query cannot be evaluated here"),
-            ("500", "internal"),
+            ("400", "bad_data: a parameter is invalid"),
+            ("422", "execution: the query cannot be evaluated"),
+            ("500", "internal: the service has a bug"),
             ("503", "unavailable: Redis is unavailable; `overloaded`"),
-            ("504", "timeout: Redis did not answer; `deadline-exceeded`"),
+            ("504", "timeout: Redis did not answer in time; `deadline-exceeded`"),
         ];
         let json = |name: &str| Content::new(Some(Ref::from_schema_name(name)));
         let own = OWN.iter().map(|(status, description)| {
@@ -176,16 +176,16 @@ fn json(body: Vec<u8>) -> impl IntoResponse {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The parameters of the query, and with POST those of the form.
+/// The parameters of the query string, and with POST also those of the form.
 async fn parameters(request: Request) -> Result<Parameters, PromError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     if request.method() == Method::POST {
         let is_form = media_type(request.headers()).is_none_or(|media_type| media_type == FORM);
-        let wrong = |text: &str| PromError { kind: PromErrorKind::BadData, text: format!("body: {text}") };
-        let body = collect(request).await.map_err(|problem| wrong(problem.kind().title))?;
+        let wrong = |text: &str| PromError { kind: PromErrorKind::BadData, text: format!("body {text}") };
+        let body = collect(request).await.map_err(|problem| wrong(&format!("is invalid: {}", problem.kind().title)))?;
         if !is_form && !body.is_empty() {
-            return Err(wrong("must be a form"));
+            return Err(wrong(&format!("must be {FORM}")));
         }
         pairs.extend(form_urlencoded::parse(&body).into_owned());
     }
@@ -196,8 +196,8 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
 #[utoipa::path(get, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "get_prom_query", params(PromQuery),
     responses(
         PromFailures,
-        (status = 200, description = "A number, or series with a value each", body = PromAnswer),
-        (status = 400, description = "bad_data: a parameter is wrong", body = PromFailure)))]
+        (status = 200, description = "A number, or series with one value each", body = PromAnswer),
+        (status = 400, description = "bad_data: a parameter is invalid", body = PromFailure)))]
 pub(in crate::features::timeseries) async fn get_prom_query(
     State(prom): State<PromService>,
     request: Request,
@@ -209,7 +209,7 @@ pub(in crate::features::timeseries) async fn get_prom_query(
 /// Evaluate a query at one time, with its parameters in a form.
 #[utoipa::path(post, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "post_prom_query",
     request_body(content = PromQuery, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "A number, or series with a value each", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "A number, or series with one value each", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn post_prom_query(
     prom: State<PromService>,
     request: Request,
@@ -242,7 +242,7 @@ pub(in crate::features::timeseries) async fn post_prom_range(
 
 /// Find series.
 #[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
-    responses(PromFailures, (status = 200, description = "The labels of each", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn get_prom_series(
     State(prom): State<PromService>,
     request: Request,
@@ -253,7 +253,7 @@ pub(in crate::features::timeseries) async fn get_prom_series(
 /// Find series, with the selectors in a form.
 #[utoipa::path(post, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "post_prom_series",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "The labels of each", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn post_prom_series(
     prom: State<PromService>,
     request: Request,
@@ -261,9 +261,9 @@ pub(in crate::features::timeseries) async fn post_prom_series(
     get_prom_series(prom, request).await
 }
 
-/// List the names of labels.
+/// List label names.
 #[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
-    responses(PromFailures, (status = 200, description = "Names in byte order", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn get_prom_labels(
     State(prom): State<PromService>,
     request: Request,
@@ -271,10 +271,10 @@ pub(in crate::features::timeseries) async fn get_prom_labels(
     Ok(data(&prom.label_names(&parameters(request).await?).await?))
 }
 
-/// List the names of labels, with the selectors in a form.
+/// List label names, with the selectors in a form.
 #[utoipa::path(post, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "post_prom_labels",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "Names in byte order", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn post_prom_labels(
     prom: State<PromService>,
     request: Request,
@@ -285,7 +285,7 @@ pub(in crate::features::timeseries) async fn post_prom_labels(
 /// List the values of a label.
 #[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "timeseries", operation_id = "get_prom_values",
     params(LabelPath, PromMatch),
-    responses(PromFailures, (status = 200, description = "Values in byte order", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "Label values in byte order", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn get_prom_values(
     State(prom): State<PromService>,
     Path(LabelPath { name }): Path<LabelPath>,
@@ -294,12 +294,12 @@ pub(in crate::features::timeseries) async fn get_prom_values(
     Ok(data(&prom.label_values(&name, &parameters(request).await?).await?))
 }
 
-/// The version of Prometheus whose meaning queries have.
+/// The version of Prometheus whose semantics the queries have.
 const VERSION: &str = "3.0.0";
 
-/// Tell which version's queries are understood.
+/// Read the version of the query language.
 #[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "timeseries", operation_id = "get_prom_build",
-    responses(PromFailures, (status = 200, description = "`version` is that of Prometheus", body = PromAnswer)))]
+    responses(PromFailures, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
 pub(in crate::features::timeseries) async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     #[derive(Serialize)]
     struct Build {

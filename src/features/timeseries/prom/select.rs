@@ -1,4 +1,4 @@
-//! Finds the series that a query means, and reads what its steps look at.
+//! Finds the series that a query selects, and reads the samples that its steps use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::value::Metric;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
-/// Series that are read at once: enough to hide the way to Redis and back.
-const AT_ONCE: usize = 16;
+/// How many series are read concurrently: enough to hide the latency of Redis.
+const CONCURRENT_READS: usize = 16;
 
-/// Series of one page of a list.
+/// How many series a page of the index has.
 const PAGE: usize = 500;
 
 #[derive(Clone, Debug)]
@@ -33,10 +33,10 @@ pub(super) struct Selector {
     config: Arc<PromConfig>,
 }
 
-/// What a selection has found.
+/// The series of a selection.
 #[derive(Debug)]
 pub(super) struct Selected {
-    /// Both as in [`Selection`].
+    /// The range and the offset of the [`Selection`].
     pub range: i64,
     pub offset: i64,
     pub series: Vec<SelectedSeries>,
@@ -45,12 +45,12 @@ pub(super) struct Selected {
 #[derive(Debug)]
 pub(super) struct SelectedSeries {
     pub metric: Metric,
-    /// In the order of time, all that any step looks at.
+    /// The samples that any step uses, ascending.
     samples: Vec<Sample>,
 }
 
 impl Selected {
-    /// The samples that the step at `time` looks at, from behind the beginning of the range to its end.
+    /// The samples in the range of the step at `time`: the range excludes its start and includes its end.
     pub(super) fn window<'a>(&self, series: &'a SelectedSeries, time: UnixMillis) -> &'a [Sample] {
         let end = time - self.offset;
         let from = series.samples.partition_point(|sample| sample.timestamp <= end - self.range);
@@ -67,7 +67,7 @@ impl Selector {
     /// Reads all selections of a query.
     ///
     /// # Errors
-    /// `execution` when there are too many series or samples, or a fault of Redis.
+    /// `execution` if there are too many series or samples; a fault of Redis.
     pub(super) async fn read(&self, selections: &[Selection], steps: Steps) -> Result<Vec<Selected>, PromError> {
         let budget = self.reader.budget_of(self.config.samples);
         let mut all = Vec::with_capacity(selections.len());
@@ -85,17 +85,18 @@ impl Selector {
                 };
                 Ok(SelectedSeries { metric, samples })
             };
-            let series: Vec<SelectedSeries> = stream::iter(found).map(read).buffered(AT_ONCE).try_collect().await?;
+            let series: Vec<SelectedSeries> =
+                stream::iter(found).map(read).buffered(CONCURRENT_READS).try_collect().await?;
             let series = series.into_iter().filter(|series| !series.samples.is_empty()).collect();
             all.push(Selected { range: *range, offset: *offset, series });
         }
         Ok(all)
     }
 
-    /// The series that meet all conditions, by their metrics.
+    /// Finds the series that match all conditions, sorted by their metrics.
     ///
     /// # Errors
-    /// `execution` when too many series would have to be looked at, or a fault of Redis.
+    /// `execution` if too many series would have to be checked; a fault of Redis.
     pub(super) async fn find(&self, matchers: &[Matcher]) -> Result<Vec<(Metric, SeriesKey)>, PromError> {
         let mut found = BTreeMap::new();
         let mut add = |entries: Vec<SeriesEntry>| {
@@ -114,7 +115,7 @@ impl Selector {
         match (LabelFilter::of_values(by_label), by_name) {
             (Some(filter), _) => add(self.listed(Some(&filter)).await?),
             (None, Some((_, metrics))) => {
-                // A series without the label is called by its key.
+                // The metric name of a series without the label is its key.
                 let keys = metrics.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
                 add(self.index.named(keys).await?);
                 if let Some(filter) = LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
@@ -126,7 +127,7 @@ impl Selector {
         Ok(found.into_iter().collect())
     }
 
-    /// All series, or those with certain labels.
+    /// Lists all series, or those that match a filter.
     async fn listed(&self, filter: Option<&LabelFilter>) -> Result<Vec<SeriesEntry>, PromError> {
         let (mut entries, mut cursor): (Vec<SeriesEntry>, Option<String>) = (Vec::new(), None);
         loop {
@@ -137,7 +138,7 @@ impl Selector {
             entries.extend(page.items);
             if entries.len() > self.config.series {
                 return Err(PromError::execution(format!(
-                    "more than {} series would have to be looked at: select by a label's value",
+                    "the query would check more than {} series: select by the value of a label",
                     self.config.series
                 )));
             }
@@ -155,7 +156,7 @@ fn metric_of(entry: &SeriesEntry) -> Metric {
     metric
 }
 
-/// The values that a condition names: one, or `a|b|c` as Grafana writes a choice; `None` when it names none.
+/// The values that a condition names: one, or `a|b|c` as Grafana writes alternatives; `None` if it names none.
 fn values(matcher: &Matcher) -> Option<Vec<String>> {
     let values: Vec<String> = match &matcher.op {
         MatchOp::Equal => vec![matcher.value.clone()],
@@ -166,6 +167,6 @@ fn values(matcher: &Matcher) -> Option<Vec<String>> {
         }
         _ => return None,
     };
-    // Without the label the value is empty.
+    // An empty value also matches series without the label.
     if values.iter().any(String::is_empty) { None } else { Some(values) }
 }

@@ -1,27 +1,27 @@
-//! What a part of a query is while it is evaluated.
+//! The values of an evaluation: numbers and series.
 
 use std::collections::BTreeMap;
 
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
-/// Names and values of a series; the metric's name is the label `__name__`.
+/// The labels of a series, including the metric name as the label `__name__`.
 pub(in crate::features::timeseries) type Metric = BTreeMap<String, String>;
 
-/// A number for each step, where there is one. NaN is a number here.
+/// A series with an optional number for each step. NaN counts as a number.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Series {
     pub metric: Metric,
     pub points: Vec<Option<f64>>,
 }
 
-/// The values of a part of a query at all steps.
+/// The value of a part of a query at all steps.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::features::timeseries) enum Value {
     Scalar(Vec<f64>),
     Vector(Vec<Series>),
 }
 
-/// What is calculated from a metric is not that metric any more.
+/// Drops the metric name: a value that is computed from a metric is no longer that metric.
 pub(super) fn nameless(mut metric: Metric) -> Metric {
     metric.remove(NAME_LABEL);
     metric

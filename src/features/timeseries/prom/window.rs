@@ -1,11 +1,11 @@
-//! Functions of the samples in a range.
+//! Functions over the samples in a range, such as `rate`.
 
 use super::super::aggregate::{Moments, Sum};
 use super::super::series::Sample;
 use super::quantile::quantile;
 use crate::clock::UnixMillis;
 
-/// What the samples of a range become.
+/// A function over the samples in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WindowFunction {
     Rate,
@@ -19,7 +19,7 @@ pub(super) enum WindowFunction {
     Stddev,
     Stdvar,
     Present,
-    /// Has a parameter: the rank.
+    /// Has the rank as its parameter.
     Quantile,
 }
 
@@ -42,7 +42,7 @@ impl WindowFunction {
         })
     }
 
-    /// The samples in (`end` - `range`, `end`]; only quantiles use `rank`.
+    /// The result for the samples in (`end` - `range`, `end`]. Only quantiles use `rank`.
     #[expect(clippy::cast_precision_loss, reason = "a number of samples in memory")]
     pub(super) fn of(self, samples: &[Sample], range: i64, end: UnixMillis, rank: f64) -> Option<f64> {
         let (first, last) = (samples.first()?, samples.last()?);
@@ -76,14 +76,14 @@ fn moments(values: impl Iterator<Item = f64>) -> Moments {
     moments
 }
 
-/// What a counter has risen by in a range, as far as its samples let one believe.
+/// The increase of a counter in a range, extrapolated from its samples to the ends of the range.
 ///
-/// The rise between the first and the last sample, with a reset to 0 wherever a value falls, is carried on to an end of the
-/// range if the next sample would be expected no nearer than there (the mean distance and a tenth), else by half of the mean
-/// distance; but not to before the counter's 0.
+/// The increase between the first and the last sample counts a smaller value as a reset to 0. It is extrapolated to an
+/// end of the range if that end is less than 1.1 mean distances away from the outermost sample, and else by half of the
+/// mean distance. At the start it is not extrapolated to a time at which the counter would have been below 0.
 ///
 /// Source: Prometheus' documentation of `rate`, and the behaviour of its version 3.
-#[expect(clippy::cast_precision_loss, reason = "lengths of time below 2^53 ms")]
+#[expect(clippy::cast_precision_loss, reason = "durations are below 2^53 ms")]
 fn extrapolated(samples: &[Sample], first: Sample, last: Sample, range: i64, end: UnixMillis) -> Option<f64> {
     let gaps = samples.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
     let mut rise = last.value - first.value;
@@ -123,9 +123,9 @@ mod tests {
         let steady = [(15_000, 130.0), (30_000, 160.0), (45_000, 190.0), (60_000, 220.0)];
         assert_eq!(of(WindowFunction::Increase, &steady, 60_000, 60_000), Some(120.0));
         assert_eq!(of(WindowFunction::Rate, &steady, 60_000, 60_000), Some(2.0));
-        // The next sample was expected long ago: only half a distance is believed at the end, 7.5 of 60 s.
+        // The next sample was expected long ago, so only half a distance is extrapolated at the end: 7.5 s of 60 s.
         assert_eq!(of(WindowFunction::Increase, &steady, 105_000, 105_000), Some(90.0 * 1.5));
-        // It cannot have been below 0: 5 of 10 a distance is half a distance, 5 s.
+        // The counter cannot have been below 0: a rise of 5 is half a distance, 5 s.
         assert_eq!(of(WindowFunction::Increase, &[(10_000, 5.0), (20_000, 15.0)], 20_000, 20_000), Some(15.0));
         assert_eq!(of(WindowFunction::Rate, &[(10_000, 5.0)], 20_000, 20_000), None);
     }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_fall_is_a_reset() {
         let reset = [(10_000, 50.0), (20_000, 60.0), (30_000, 5.0), (40_000, 15.0)];
-        // 10 to the reset, 15 behind it; a third of 30 s more before the first sample.
+        // 10 before the reset and 15 after it; a third of 30 s more before the first sample.
         assert_eq!(of(WindowFunction::Increase, &reset, 40_000, 40_000), Some(25.0 * (40.0 / 30.0)));
     }
 

@@ -1,4 +1,4 @@
-//! Where the buckets of a query begin.
+//! The `align` parameter: where the buckets of a query start.
 
 use std::str::FromStr;
 
@@ -8,16 +8,16 @@ use super::super::series::MAX_TIMESTAMP;
 use crate::clock::UnixMillis;
 use crate::http::times::{QueryTime, text_or_integer};
 
-/// A time at which a bucket begins.
+/// A time at which a bucket starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum Align {
-    /// The beginning of the window.
+    /// The start of the window.
     Start,
-    /// Its end.
+    /// The end of the window.
     End,
     /// Unix milliseconds, of any sign.
     At(UnixMillis),
-    /// RFC 3339, `now`, or so long ago.
+    /// RFC 3339, `now`, or a time relative to now.
     Time(QueryTime),
 }
 
@@ -30,8 +30,8 @@ impl FromStr for Align {
             "end" => Ok(Self::End),
             _ => match text.parse::<i64>() {
                 Ok(ms) if (-MAX_TIMESTAMP..=MAX_TIMESTAMP).contains(&ms) && !text.starts_with('+') => Ok(Self::At(ms)),
-                Ok(_) => Err(format!("`{text}`: must be from -{MAX_TIMESTAMP} to {MAX_TIMESTAMP}")),
-                Err(_) => text.parse().map(Self::Time).map_err(|error| format!("{error}, `start` or `end`")),
+                Ok(_) => Err(format!("must be between -{MAX_TIMESTAMP} and {MAX_TIMESTAMP}, got {text}")),
+                Err(_) => text.parse().map(Self::Time).map_err(|error| format!("{error}, or `start` or `end`")),
             },
         }
     }

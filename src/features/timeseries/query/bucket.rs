@@ -1,4 +1,4 @@
-//! The length of a bucket in a query.
+//! The `bucket` parameter: the length of the buckets of a query.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use super::{Violation, Zone};
 use crate::clock::UnixMillis;
 use crate::config::value::Span;
 
-/// `15m`, `1h`: elapsed time; `1d`, `2w`, `1mo`, `1y`: the calendar's days, weeks, months and years.
+/// A bucket length: `15m` and `1h` are elapsed time; `1d`, `2w`, `1mo` and `1y` are calendar units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) enum BucketLength {
     /// Milliseconds, at least 1.
@@ -19,13 +19,14 @@ pub(in crate::features::timeseries) enum BucketLength {
 }
 
 impl BucketLength {
-    /// The most units of the calendar: more than 9,999 of any have no use.
+    /// The maximum number of calendar units. The calendar ends with the year 9999, so longer buckets have no use.
     const MAX_UNITS: i32 = 9_999;
 
-    /// Where such buckets begin: at `anchor` (Unix milliseconds), or where people begin them in the zone.
+    /// The grid of such buckets. They start at `anchor` (Unix milliseconds), or else at the usual boundaries of the
+    /// zone, such as midnight or the first of the month.
     ///
     /// # Errors
-    /// [`Violation`] when the buckets are no whole part of a local day.
+    /// [`Violation`] if the buckets do not divide a local day.
     pub(in crate::features::timeseries) fn grid(
         self,
         zone: Option<&Zone>,
@@ -38,13 +39,13 @@ impl BucketLength {
         Ok(match (self, zone) {
             (Self::Elapsed(width), Some(Zone(zone))) if anchor.is_none() => {
                 if DAY % width != 0 {
-                    let rule = "with `tz`, a bucket of hours or less is a whole part of a day: 24 hours without a rest";
+                    let rule = "must divide 24 hours if it is elapsed time and `tz` is given";
                     return Err(Violation::new("bucket", rule));
                 }
                 Grid::within_day(Calendar::new(zone.clone(), Stride::Days(1), None), width)
             }
             (Self::Elapsed(width), _) => elapsed(width, 0),
-            // In UTC, every day is as long as the next.
+            // All days have the same length in UTC.
             (Self::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
             (Self::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
             (Self::Calendar(stride), zone) => {
@@ -70,18 +71,16 @@ impl FromStr for BucketLength {
                 let span: Span = text.parse()?;
                 return match i64::try_from(span.as_millis()) {
                     Ok(ms @ 1..=MAX_TIMESTAMP) => Ok(Self::Elapsed(ms)),
-                    _ => Err(format!("`{text}`: a bucket is at least 1 ms and at most {MAX_TIMESTAMP} ms long")),
+                    _ => Err(format!("must be between 1 and {MAX_TIMESTAMP} ms, got `{text}`")),
                 };
             }
             _ => {
-                return Err(format!(
-                    "`{text}` is no length of a bucket: write a whole number and one of ms, s, m, h, d, w, mo, y"
-                ));
+                return Err(format!("must be an integer and a unit (ms, s, m, h, d, w, mo or y), got `{text}`"));
             }
         };
         match number.parse() {
             Ok(count @ 1..=Self::MAX_UNITS) => Ok(Self::Calendar(stride(count))),
-            _ => Err(format!("`{text}`: a bucket has from 1 to {} days, weeks, months or years", Self::MAX_UNITS)),
+            _ => Err(format!("must be between 1 and {} days, weeks, months or years, got `{text}`", Self::MAX_UNITS)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which series are meant, by their labels.
+//! Filters: conditions that select series by their labels.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::super::series::Labels;
 
-/// One condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (not there), `zone!=` (there).
+/// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (absent) or `zone!=` (present).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Matcher {
     name: String,
@@ -15,9 +15,9 @@ pub(in crate::features::timeseries) struct Matcher {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Test {
-    /// One of these values.
+    /// The label has one of these values.
     OneOf(Vec<String>),
-    /// Another value, or none.
+    /// The label has another value or is absent.
     NoneOf(Vec<String>),
     Absent,
     Present,
@@ -40,13 +40,13 @@ impl FromStr for Matcher {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{text}` is no condition: write label=value, label!=value, label=(a,b), label= or label!=");
+            || format!("must be label=value, label!=value, label=(a,b), label!=(a,b), label= or label!=, got `{text}`");
         let (name, value) = text.split_once('=').ok_or_else(wrong)?;
         let (name, negated) = name.strip_suffix('!').map_or((name, false), |name| (name, true));
         if name.is_empty() {
             return Err(wrong());
         }
-        let condition = match (values(value).ok_or_else(wrong)?, negated) {
+        let condition = match (values(value).map_err(|()| wrong())?, negated) {
             (None, false) => Test::Absent,
             (None, true) => Test::Present,
             (Some(values), false) => Test::OneOf(values),
@@ -56,18 +56,20 @@ impl FromStr for Matcher {
     }
 }
 
-/// The values behind the sign, none when there is no text; `None` when a list is not closed or has an empty value.
-#[expect(clippy::option_option, reason = "wrong, empty, and some")]
-fn values(text: &str) -> Option<Option<Vec<String>>> {
+/// Parses the values after the sign; `None` without text.
+///
+/// # Errors
+/// If a list is not closed or has an empty value.
+fn values(text: &str) -> Result<Option<Vec<String>>, ()> {
     let Some(list) = text.strip_prefix('(') else {
-        return Some((!text.is_empty()).then(|| vec![text.to_owned()]));
+        return Ok((!text.is_empty()).then(|| vec![text.to_owned()]));
     };
-    let list = list.strip_suffix(')')?;
+    let list = list.strip_suffix(')').ok_or(())?;
     if list.is_empty() {
-        return Some(Some(Vec::new()));
+        return Ok(Some(Vec::new()));
     }
     let values: Vec<String> = list.split(',').map(str::to_owned).collect();
-    if values.iter().any(|value| value.is_empty() || value.contains(['(', ')'])) { None } else { Some(Some(values)) }
+    if values.iter().any(|value| value.is_empty() || value.contains(['(', ')'])) { Err(()) } else { Ok(Some(values)) }
 }
 
 impl<'de> Deserialize<'de> for Matcher {
@@ -76,27 +78,27 @@ impl<'de> Deserialize<'de> for Matcher {
     }
 }
 
-/// Conditions that all hold; one of them at least names values that a label has, so that the list of labels can be used.
+/// Conditions that a series must meet. At least one names the values of a label, so that the label index can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct LabelFilter(Vec<Matcher>);
 
 impl LabelFilter {
-    /// The most conditions.
+    /// The maximum number of conditions.
     pub(in crate::features::timeseries) const MAX: usize = 32;
 
     /// # Errors
-    /// The rule that the conditions break.
+    /// The rule that the conditions violate.
     pub(in crate::features::timeseries) fn new(matchers: Vec<Matcher>) -> Result<Self, String> {
         if matchers.len() > Self::MAX {
-            return Err(format!("has more than {} conditions", Self::MAX));
+            return Err(format!("must have at most {} conditions, got {}", Self::MAX, matchers.len()));
         }
         if !matchers.iter().any(|matcher| matches!(matcher.test, Test::OneOf(_))) {
-            return Err("needs a condition label=value or label=(a,b)".to_owned());
+            return Err("must have at least one condition label=value or label=(a,b)".to_owned());
         }
         Ok(Self(matchers))
     }
 
-    /// Series with one of the given values of each label; `None`: no label is given.
+    /// A filter for series that have one of the given values of each label; `None` if no label is given.
     #[cfg(feature = "promql")]
     pub(in crate::features::timeseries) fn of_values(labels: Vec<(&str, Vec<String>)>) -> Option<Self> {
         let matcher = |(name, values): (&str, _)| Matcher { name: name.to_owned(), test: Test::OneOf(values) };
@@ -107,7 +109,8 @@ impl LabelFilter {
         self.0.iter().all(|matcher| matcher.matches(labels))
     }
 
-    /// The conditions that name the values of a label, at least one; each of them finds all series that are meant.
+    /// The conditions that name the values of a label, at least one. Each of them matches all series that the filter
+    /// selects.
     pub(in crate::features::timeseries) fn named(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.0.iter().filter_map(|matcher| match &matcher.test {
             Test::OneOf(values) => Some((matcher.name.as_str(), values.as_slice())),

@@ -1,4 +1,4 @@
-//! Which series a list shows.
+//! The query parameters of the list of series.
 
 use std::fmt;
 
@@ -7,20 +7,21 @@ use utoipa::IntoParams;
 
 use super::{LabelFilter, Matcher, Violation};
 
-/// Which series a list shows.
+/// The query parameters of the list of series.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct ListQuery {
-    /// The start of the keys.
+    /// The prefix of the keys.
     #[param(example = "energy:")]
     pub prefix: Option<String>,
-    /// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (not there) or `zone!=` (there).
-    /// It may be given several times; all of them hold, and one at least is `zone=1` or `zone=(1,2)`.
+    /// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (absent) or `zone!=`
+    /// (present). It can be repeated; series must meet all conditions, and at least one must be like `zone=1` or
+    /// `zone=(1,2)`.
     #[param(value_type = Option<Vec<String>>, max_items = 32)]
     pub filter: Vec<Matcher>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Series of a page; 100 when absent.
+    /// The maximum number of series in a page; 100 if absent.
     #[param(minimum = 1, maximum = 1_000)]
     pub limit: Option<usize>,
 }
@@ -30,19 +31,19 @@ impl ListQuery {
     pub(in crate::features::timeseries) const MAX_LIMIT: usize = 1_000;
 
     /// # Errors
-    /// [`Violation`] when the limit is out of range.
+    /// [`Violation`] if the limit is out of range.
     pub(in crate::features::timeseries) fn checked_limit(&self) -> Result<usize, Violation> {
         let limit = self.limit.unwrap_or(Self::DEFAULT_LIMIT);
         if (1..=Self::MAX_LIMIT).contains(&limit) {
             return Ok(limit);
         }
-        Err(Violation::new("limit", format!("must be from 1 to {}", Self::MAX_LIMIT)))
+        Err(Violation::new("limit", format!("must be between 1 and {}, got {limit}", Self::MAX_LIMIT)))
     }
 
-    /// `None`: all series.
+    /// The conditions; `None` for all series.
     ///
     /// # Errors
-    /// [`Violation`] when the conditions do not name a value.
+    /// [`Violation`] if no condition names a value.
     pub(in crate::features::timeseries) fn label_filter(&self) -> Result<Option<LabelFilter>, Violation> {
         if self.filter.is_empty() {
             return Ok(None);
@@ -52,7 +53,7 @@ impl ListQuery {
     }
 }
 
-/// By hand, because `filter` may be given several times and everything else may not.
+/// Implemented by hand, because only `filter` may be repeated.
 impl<'de> Deserialize<'de> for ListQuery {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Parameters)

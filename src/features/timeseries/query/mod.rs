@@ -1,4 +1,7 @@
-//! The parameters of reads.
+//! The parameters of reads: their parsing and validation.
+//!
+//! Files, in reading order: `list.rs` and `labels.rs` (lists and filters), `range.rs` (a window of one series) with
+//! `bucket.rs`, `zone.rs` and `align.rs` (its buckets), and `multi.rs` (windows of many series).
 
 mod align;
 mod bucket;
@@ -25,7 +28,7 @@ use crate::clock::UnixMillis;
 use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
 
-/// A parameter that breaks a rule, whether it came in a query or in a body.
+/// A parameter that violates a rule. Some parameters occur in queries and in bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     name: &'static str,
@@ -37,69 +40,69 @@ impl Violation {
         Self { name, rule: rule.into() }
     }
 
-    /// `invalid-query`.
+    /// The problem `invalid-query`, if the parameter is in the query.
     pub(super) fn of_query(self) -> Problem {
         Problem::query_parameter(self.name, self.rule)
     }
 
-    /// `invalid-body`.
+    /// The problem `invalid-body`, if the parameter is in the body.
     pub(super) fn of_body(self) -> Problem {
         Problem::body_field(&format!("/{}", self.name), self.rule)
     }
 }
 
-/// The path of a series.
+/// The path parameters of a series.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct SeriesPath {
-    /// The series: 1 to 512 bytes without control characters.
+    /// The key of the series: 1 to 512 bytes without control characters.
     #[param(value_type = String, min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
             example = "energy:consumption:MTR-001")]
     pub key: SeriesKey,
 }
 
-/// The window of statistics.
+/// The query parameters of statistics.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WindowQuery {
-    /// The oldest time of the window, included; the beginning when absent.
+    /// The start of the window, inclusive; no lower limit if absent.
     #[param(inline, example = "-24h")]
     pub from: Option<QueryTime>,
-    /// The newest time of the window, included; the end when absent.
+    /// The end of the window, inclusive; no upper limit if absent.
     #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
 }
 
 impl WindowQuery {
     /// # Errors
-    /// [`Violation`] when the window ends before it begins.
+    /// [`Violation`] if the window ends before it starts.
     pub(super) fn window(&self, now: UnixMillis) -> Result<Window, Violation> {
         let from = self.from.map_or(0, |from| from.resolve(now));
         let to = self.to.map_or(MAX_TIMESTAMP, |to| to.resolve(now));
         if from > to {
-            return Err(Violation::new("from", "must not be after `to`"));
+            return Err(Violation::new("from", format!("must not be after `to` ({to}), got {from}")));
         }
         Ok(Window { from, to })
     }
 }
 
-/// The window of a deletion: it must be said, so that a lost parameter does not empty a series.
+/// The query parameters of a deletion. Both are required, so that a missing parameter does not empty a series.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeletionQuery {
-    /// The oldest time of the window, included.
+    /// The start of the window, inclusive.
     #[param(inline, example = "-24h")]
     pub from: QueryTime,
-    /// The newest time of the window, included.
+    /// The end of the window, inclusive.
     #[param(inline, example = "now")]
     pub to: QueryTime,
 }
 
 impl DeletionQuery {
     /// # Errors
-    /// [`Violation`] when the window ends before it begins.
+    /// [`Violation`] if the window ends before it starts.
     pub(super) fn window(&self, now: UnixMillis) -> Result<Window, Violation> {
         WindowQuery { from: Some(self.from), to: Some(self.to) }.window(now)
     }

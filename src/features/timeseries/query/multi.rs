@@ -1,4 +1,4 @@
-//! Ranges of many series.
+//! The body of a query over many series.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use crate::features::timeseries::series::{MAX_TIMESTAMP, SeriesKey};
 use crate::features::timeseries::window::{Order, Window};
 use crate::http::times::QueryTime;
 
-/// What the points of a group's series at one timestamp become.
+/// How the points of a group that have the same timestamp are reduced to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::features::timeseries) enum Reducer {
@@ -51,14 +51,15 @@ impl Reducer {
     }
 }
 
-/// Ranges of all series with the given labels, or of groups of them. What the parameters of a range mean is told there.
+/// A query for the ranges of all series with the given labels, or of groups of them. The parameters that are not
+/// described here have the meaning that they have for the range of one series.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SeriesQuery, example = json!({"filter": ["zone=(1,2)"], "from": "-24h", "agg": "sum", "bucket": "1h",
                                            "group_by": "zone", "reduce": "sum"}))]
 pub(in crate::features::timeseries) struct ManyQuery {
-    /// Conditions on labels, which all hold: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (not there) or
-    /// `zone!=` (there). One at least is `zone=1` or `zone=(1,2)`.
+    /// Conditions on labels: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (absent) or `zone!=` (present).
+    /// Series must meet all conditions, and at least one must be like `zone=1` or `zone=(1,2)`.
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 32)]
     filter: Vec<Matcher>,
     #[schema(value_type = Option<QueryTime>, required = false)]
@@ -83,35 +84,35 @@ pub(in crate::features::timeseries) struct ManyQuery {
     #[schema(exclusive_minimum = 0)]
     wrap: Option<f64>,
     order: Option<Order>,
-    /// Points of a series, or of a group once it is reduced; when absent, 10,000 in JSON and all in lines.
+    /// The maximum number of points of a series or a reduced group. If absent: 10,000 in JSON, all in NDJSON and CSV.
     #[schema(minimum = 1, maximum = 100_000)]
     pub limit: Option<usize>,
-    /// The labels that are shown, null where a series does not have them; all of its labels when absent.
+    /// The labels to return, null for those that a series does not have; all labels of the series if absent.
     #[schema(max_items = 32)]
     labels: Option<Vec<String>>,
-    /// The label whose values make groups; series without it are left out. Goes with `reduce`.
+    /// The label whose values form the groups; series without it are omitted. Requires `reduce`.
     group_by: Option<String>,
-    /// What the points of a group's series at one timestamp become.
+    /// How the points of a group that have the same timestamp are reduced to one.
     reduce: Option<Reducer>,
-    /// Series of a page; when absent, 100 in JSON and all in lines. Groups are not paged.
+    /// The maximum number of series in a page. If absent: 100 in JSON, all in NDJSON and CSV. Groups have no pages.
     #[schema(minimum = 1, maximum = 1_000)]
     pub series_limit: Option<usize>,
-    /// `next_cursor` of the page before; it stands for that request's `from` and `to`.
+    /// `next_cursor` of the previous page. It replaces `from` and `to`.
     #[schema(value_type = Option<String>, required = false)]
     cursor: Option<ManyCursor>,
 }
 
-/// A checked query.
+/// A validated query over many series.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct ManyPlan {
     pub filter: LabelFilter,
-    /// Of every series.
+    /// The range of every series.
     pub range: RangePlan,
-    /// All when absent.
+    /// The labels to return; all if absent.
     pub labels: Option<Vec<String>>,
     pub group: Option<Grouping>,
     pub series_limit: usize,
-    /// The last series of the page before.
+    /// The last series of the previous page.
     pub after: Option<SeriesKey>,
 }
 
@@ -134,7 +135,7 @@ impl ManyQuery {
         let (window, after) = self.cursor.map_or((None, None), |cursor| (Some(cursor.window), Some(cursor.after)));
         let at = |time: UnixMillis| Some(QueryTime::At(time));
         let times = match self.filter_by_ts.as_deref() {
-            Some([]) => return Err(Violation::new("filter_by_ts", "must have a timestamp")),
+            Some([]) => return Err(Violation::new("filter_by_ts", "must have at least one timestamp")),
             times => times.map(|times| times.iter().map(|time| time.0).collect()),
         };
         let range = RangeQuery {
@@ -158,34 +159,40 @@ impl ManyQuery {
         let range = range.plan(now, default, max)?;
         let group = match (self.group_by, self.reduce) {
             (Some(_), Some(_)) if self.agg == Some(Aggregation::Ohlcv) => {
-                return Err(Violation::new("reduce", "candles of several series cannot be reduced"));
+                return Err(Violation::new(
+                    "reduce",
+                    "must not be sent with `agg=ohlcv`: candles of several series cannot be reduced",
+                ));
             }
             (Some(label), Some(reducer)) => Some(Grouping { label, reducer }),
-            (Some(_), None) => return Err(Violation::new("reduce", "is needed with `group_by`")),
-            (None, Some(_)) => return Err(Violation::new("group_by", "is needed with `reduce`")),
+            (Some(_), None) => return Err(Violation::new("reduce", "is required with `group_by`")),
+            (None, Some(_)) => return Err(Violation::new("group_by", "is required with `reduce`")),
             (None, None) => None,
         };
         let most = ListQuery::MAX_LIMIT;
         let series_limit = self.series_limit.unwrap_or(ListQuery::DEFAULT_LIMIT);
         if !(1..=most).contains(&series_limit) {
-            return Err(Violation::new("series_limit", format!("must be from 1 to {most}")));
+            return Err(Violation::new("series_limit", format!("must be between 1 and {most}, got {series_limit}")));
         }
         if group.is_some() && (self.series_limit.is_some() || after.is_some()) {
             let name = if after.is_some() { "cursor" } else { "series_limit" };
-            return Err(Violation::new(name, "means nothing with `group_by`: groups are not paged"));
+            return Err(Violation::new(name, "must not be sent with `group_by`: groups have no pages"));
         }
-        if self.labels.as_ref().is_some_and(|labels| labels.len() > LabelFilter::MAX) {
-            return Err(Violation::new("labels", format!("has more than {} labels", LabelFilter::MAX)));
+        if let Some(labels) = &self.labels
+            && labels.len() > LabelFilter::MAX
+        {
+            let rule = format!("must have at most {} labels, got {}", LabelFilter::MAX, labels.len());
+            return Err(Violation::new("labels", rule));
         }
         Ok(ManyPlan { filter, range, labels: self.labels, group, series_limit, after })
     }
 }
 
-/// Where the next page of series begins, and the window of all pages.
+/// The cursor of a query over many series: where the next page starts, and the window of all pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct ManyCursor {
     pub window: Window,
-    /// The last series of the page before.
+    /// The last series of the previous page.
     pub after: SeriesKey,
 }
 
@@ -199,7 +206,7 @@ impl FromStr for ManyCursor {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "is no cursor of ours: send next_cursor of the page before";
+        const WRONG: &str = "is not a valid cursor: send next_cursor of the previous page";
         let mut parts = text.splitn(3, '-');
         let mut time = || {
             let time = i64::from_str_radix(parts.next()?, 16).ok()?;

@@ -1,4 +1,4 @@
-//! What a range shows, and which part of it.
+//! The query parameters of a range.
 
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
@@ -13,65 +13,66 @@ use super::{Align, BucketLength, Violation, WindowQuery, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
 
-/// What a range shows, and which part of it.
+/// The query parameters of a range.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct RangeQuery {
-    /// The oldest time of the window, included; the beginning when absent.
+    /// The start of the window, inclusive; no lower limit if absent.
     #[param(inline, example = "-24h")]
     pub from: Option<QueryTime>,
-    /// The newest time of the window, included; the end when absent.
+    /// The end of the window, inclusive; no upper limit if absent.
     #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
-    /// What the samples of a bucket become; raw samples when absent. Without `bucket` the whole window is one.
+    /// The aggregation of the samples in each bucket; raw samples if absent. Without `bucket` the whole window is one
+    /// bucket.
     #[param(inline)]
     pub agg: Option<Aggregation>,
-    /// The length of a bucket: elapsed time (15m, 6h), or days, weeks from Monday on, months and years (1d, 1w, 3mo,
-    /// 1y). Goes with `agg`.
+    /// The length of a bucket: elapsed time (15m, 6h), or days, weeks that start on Monday, months and years (1d, 1w,
+    /// 3mo, 1y). Requires `agg`.
     #[param(value_type = Option<String>, pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
     pub bucket: Option<BucketLength>,
-    /// The zone of days, weeks, months and years, by its name in the IANA database; UTC when absent. With it, a bucket of
-    /// hours or less is a whole part of the local day.
+    /// The time zone of days, weeks, months and years, by its name in the IANA database; UTC if absent. With `tz`, a
+    /// bucket of elapsed time must divide 24 hours, and starts again at local midnight.
     #[param(value_type = Option<String>, example = "Asia/Bangkok", max_length = 64)]
     pub tz: Option<Zone>,
-    /// A time at which a bucket begins: `start` or `end` of the window, Unix milliseconds, or any other form of time.
+    /// A time at which a bucket starts: `start` or `end` of the window, Unix milliseconds, or any other form of time.
     #[param(value_type = Option<String>, pattern = "^(start|end|now|-?[0-9]{1,15}|-[0-9]{1,9}(ms|s|m|h|d|w)|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
     pub align: Option<Align>,
-    /// Which time of a bucket is its timestamp; `start` when absent.
+    /// The time of a bucket that is its timestamp; `start` if absent.
     #[param(inline)]
     pub bucket_timestamp: Option<BucketTimestamp>,
-    /// Whether buckets without samples between others are shown: 0 for a sum or count, the value before for `last` and
+    /// Whether to include empty buckets between others: 0 for a sum or count, the previous value for `last` and
     /// `ohlcv`, the line between the samples for `twa`, null for all others.
     pub empty: Option<bool>,
-    /// What is shown for buckets without samples between others, instead of `empty`; they are left out when absent.
+    /// The value of empty buckets between others, instead of `empty`; they are omitted if absent.
     #[param(inline)]
     pub fill: Option<Fill>,
-    /// Only samples at these timestamps, at most 128 with commas between them.
+    /// Only samples at these timestamps: at most 128, separated by commas.
     #[param(value_type = Option<String>, pattern = "^[0-9]{1,16}(,[0-9]{1,16}){0,127}$")]
     pub filter_by_ts: Option<TimestampList>,
-    /// Only samples with at least this value.
+    /// Only samples whose value is at least this.
     pub min_value: Option<f64>,
-    /// Only samples with at most this value.
+    /// Only samples whose value is at most this.
     pub max_value: Option<f64>,
-    /// The value at which a counter's register starts again at 0. Goes with `increase` and `rate`.
+    /// The value at which the register of a counter restarts at 0. Requires `increase` or `rate`.
     #[param(exclusive_minimum = 0, example = 100_000.0)]
     pub wrap: Option<f64>,
-    /// The series whose sums are the volumes of `ohlcv`.
+    /// The series whose sums are the volumes of the candles. Requires `ohlcv`.
     #[param(value_type = Option<String>, min_length = 1, max_length = 512)]
     pub volume_key: Option<SeriesKey>,
-    /// `asc`, oldest first, when absent.
+    /// `asc` (oldest first) if absent.
     #[param(inline)]
     pub order: Option<Order>,
-    /// Points of a page; 10,000 when absent.
+    /// The maximum number of points in a page; 10,000 if absent.
     #[param(minimum = 1, maximum = 100_000)]
     pub limit: Option<usize>,
-    /// `next_cursor` of the page before; it stands for that request's `from`, `to` and `order`.
+    /// `next_cursor` of the previous page. It replaces `from`, `to` and `order`.
     #[param(value_type = Option<String>, pattern = "^[ad][0-9a-f]{1,14}-[0-9a-f]{1,14}-[0-9a-f]{1,14}-[0-9a-f]{1,14}$")]
     pub cursor: Option<Cursor>,
 }
 
-/// Timestamps with commas between them.
+/// A list of timestamps, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct TimestampList(Vec<UnixMillis>);
 
@@ -95,7 +96,7 @@ impl<'de> Deserialize<'de> for TimestampList {
         let times: Option<Vec<UnixMillis>> = text.split(',').take(Self::MAX + 1).map(time).collect();
         match times {
             Some(times) => Ok(Self(times)),
-            None => Err(de::Error::custom("is no list of Unix milliseconds with commas between them")),
+            None => Err(de::Error::custom("must be a list of Unix milliseconds, separated by commas")),
         }
     }
 }
@@ -111,15 +112,17 @@ impl RangeQuery {
     ) -> Result<RangePlan, Violation> {
         let limit = self.limit.unwrap_or(default);
         if !(1..=max).contains(&limit) {
-            return Err(Violation::new("limit", format!("must be from 1 to {max}")));
+            return Err(Violation::new("limit", format!("must be between 1 and {max}, got {limit}")));
         }
         for (name, bound) in [("min_value", self.min_value), ("max_value", self.max_value)] {
-            if bound.is_some_and(|bound| !bound.is_finite()) {
-                return Err(Violation::new(name, "must be a finite number"));
+            if let Some(bound) = bound
+                && !bound.is_finite()
+            {
+                return Err(Violation::new(name, format!("must be a finite number, got {bound}")));
             }
         }
         if self.filter_by_ts.as_ref().is_some_and(|times| times.0.len() > TimestampList::MAX) {
-            return Err(Violation::new("filter_by_ts", format!("has more than {} timestamps", TimestampList::MAX)));
+            return Err(Violation::new("filter_by_ts", format!("must have at most {} timestamps", TimestampList::MAX)));
         }
         let (window, order) = match self.cursor {
             Some(cursor) => (cursor.window, cursor.order),
@@ -150,23 +153,25 @@ impl RangeQuery {
             ("fill", self.fill.is_some()),
         ];
         if let Some((name, _)) = without_bucket.iter().find(|(_, given)| *given && self.bucket.is_none()) {
-            return Err(Violation::new(name, "means nothing without `bucket`"));
+            return Err(Violation::new(name, "must not be sent without `bucket`"));
         }
         let aggregation = match (self.agg, self.bucket) {
             (Some(aggregation), _) => Some(aggregation),
-            (None, Some(_)) => return Err(Violation::new("agg", "is needed with `bucket`")),
+            (None, Some(_)) => return Err(Violation::new("agg", "is required with `bucket`")),
             (None, None) => None,
         };
         let is_counter = aggregation.is_some_and(Aggregation::is_counter);
         match self.wrap {
-            Some(_) if !is_counter => return Err(Violation::new("wrap", "goes with `increase` and `rate`")),
+            Some(_) if !is_counter => {
+                return Err(Violation::new("wrap", "must only be sent with `agg=increase` or `agg=rate`"));
+            }
             Some(wrap) if !(wrap > 0.0 && wrap.is_finite()) => {
-                return Err(Violation::new("wrap", "must be a finite number above 0"));
+                return Err(Violation::new("wrap", format!("must be a finite number above 0, got {wrap}")));
             }
             _ => {}
         }
         if self.volume_key.is_some() && aggregation != Some(Aggregation::Ohlcv) {
-            return Err(Violation::new("volume_key", "goes with `ohlcv`"));
+            return Err(Violation::new("volume_key", "must only be sent with `agg=ohlcv`"));
         }
         let Some(aggregation) = aggregation else { return Ok(None) };
         let grid = match self.bucket {
@@ -174,9 +179,14 @@ impl RangeQuery {
             None => Grid::Whole(Bucket { start: window.from, end: window.to + 1 }),
         };
         let gap = match (self.empty, self.fill) {
-            (Some(_), Some(_)) => return Err(Violation::new("fill", "says what `empty` says: send one of them")),
+            (Some(_), Some(_)) => {
+                return Err(Violation::new("fill", "must not be sent with `empty`: send one of them"));
+            }
             (_, Some(Fill::Linear)) if aggregation == Aggregation::Ohlcv => {
-                return Err(Violation::new("fill", "candles are not filled along a line"));
+                return Err(Violation::new(
+                    "fill",
+                    "must not be `linear` with `agg=ohlcv`: candles cannot be interpolated",
+                ));
             }
             (Some(true), None) => Gap::natural(aggregation),
             (_, fill) => Gap::filled(fill.unwrap_or_default(), aggregation),

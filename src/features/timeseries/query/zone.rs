@@ -1,11 +1,11 @@
-//! The time zone of a query.
+//! The `tz` parameter: the time zone of a query.
 
 use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, de};
 
-/// A zone of the IANA database: the system's, or the one that is compiled in where the system has none.
+/// A zone of the IANA database. The database is the system's, or the compiled-in one if the system has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Zone(pub TimeZone);
 
@@ -13,14 +13,14 @@ impl FromStr for Zone {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        // The longest name of the database has about 30 characters.
+        // The longest name in the database has about 30 characters.
         if name.len() <= 64
             && let Ok(zone) = TimeZone::get(name)
         {
             return Ok(Self(zone));
         }
         let name: String = name.chars().take(64).collect();
-        Err(format!("`{name}` is not a time zone: send a name of the IANA database such as Asia/Bangkok"))
+        Err(format!("must be a zone of the IANA database such as Asia/Bangkok, got `{name}`"))
     }
 }
 

@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::aggregate::{Bucket, Point, Slot};
 
-/// Which time of a bucket is its timestamp.
+/// The time of a bucket that is its timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(as = Stamp)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::features::timeseries) enum BucketTimestamp {
     #[default]
     Start,
-    /// The middle.
+    /// The middle of the bucket.
     Mid,
     /// The start of the next bucket.
     End,
@@ -24,7 +24,8 @@ impl BucketTimestamp {
         Point { timestamp: self.of(slot.bucket), number: slot.number }
     }
 
-    /// The timestamp of a bucket. Timestamps start at 0: an earlier bucket is shown there with its length unchanged.
+    /// The timestamp of a bucket. Timestamps start at 0, so a bucket that starts earlier is moved to 0 with its length
+    /// unchanged.
     fn of(self, bucket: Bucket) -> UnixMillis {
         let Bucket { start, end } = bucket;
         start.max(0)

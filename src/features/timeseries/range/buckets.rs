@@ -1,4 +1,4 @@
-//! Pages of buckets.
+//! Reads pages of buckets.
 
 use std::collections::VecDeque;
 
@@ -11,65 +11,65 @@ use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 use crate::clock::UnixMillis;
 
-/// How samples become buckets.
+/// How samples are aggregated into buckets.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct BucketPlan {
     pub grid: Grid,
     pub aggregation: Aggregation,
-    /// The value at which a counter's register starts again at 0.
+    /// The value at which the register of a counter restarts at 0.
     pub wrap: Option<f64>,
     pub gap: Gap,
 }
 
-/// What one page may be.
+/// The limits of one page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub limit: usize,
     /// The longest gap that is filled, in buckets.
     pub gap_buckets: usize,
-    /// The most samples of a bucket that are kept in memory.
+    /// The maximum number of samples of a bucket that are kept in memory.
     pub kept_samples: usize,
 }
 
-/// A page that is being put together.
+/// The inputs of one page.
 #[derive(Debug)]
 pub(super) struct BucketPage<'a, 'b> {
     pub scan: &'a Scan<'b>,
     pub plan: BucketPlan,
-    /// The whole window of the query.
+    /// The complete window of the query.
     pub window: Window,
     pub bounds: Bounds,
     pub place: Option<Place>,
-    /// What has buckets of the query ready.
+    /// A rollup with stored buckets for the query.
     pub rollup: Option<RollupView<'a>>,
 }
 
-/// Buckets in the asked order, and where the next page begins.
+/// Buckets in the requested order, and the start of the next page.
 pub(super) type Buckets = (Vec<Slot>, Option<Place>);
 
-/// The first number of buckets that are read backwards at a time; it doubles.
+/// How many buckets a backward read covers first; the number doubles with each step.
 const FIRST_SPAN: usize = 16;
 
 impl BucketPage<'_, '_> {
     pub(super) async fn read(mut self, order: Order) -> Result<Buckets, TimeseriesError> {
         let skip = self.place.map_or(0, |place| place.skip);
-        // One more than asked for tells whether there is a next page.
+        // One more bucket than requested shows whether there is a next page.
         let wanted = skip + self.bounds.limit + 1;
-        let (slots, cut) = match order {
+        let (slots, early_end) = match order {
             Order::Asc => self.oldest(wanted).await?,
             Order::Desc => self.newest(wanted).await?,
         };
         let BucketPlan { grid, gap, .. } = &mut self.plan;
         let placed = fill(slots.iter(), grid, *gap, order, wanted, self.bounds.gap_buckets)?;
-        let next = match (placed.get(wanted - 1), cut) {
+        let next = match (placed.get(wanted - 1), early_end) {
             (Some(beyond), _) => Some(self.place_of(beyond, 0)),
-            (None, Cut::No) => None,
-            (None, Cut::At(start)) => Some(Place { at: start.max(self.window.from), skip: 0 }),
-            (None, Cut::Behind) => placed.last().map(|last| self.place_of(last, 1)),
+            (None, EarlyEnd::No) => None,
+            (None, EarlyEnd::At(start)) => Some(Place { at: start.max(self.window.from), skip: 0 }),
+            (None, EarlyEnd::AfterLast) => placed.last().map(|last| self.place_of(last, 1)),
         };
         let page: Vec<Slot> = placed.iter().skip(skip).take(self.bounds.limit).map(|placed| placed.slot).collect();
-        if page.is_empty() && cut != Cut::No {
-            // The next page would be no longer than this one.
+        if page.is_empty() && early_end != EarlyEnd::No {
+            // The next page would be empty too.
             return Err(self.scan.too_wide());
         }
         Ok((page, next))
@@ -79,26 +79,26 @@ impl BucketPage<'_, '_> {
         Place { at: placed.origin.max(self.window.from), skip: placed.distance + behind }
     }
 
-    /// The first buckets of what is left of the window, ascending.
-    async fn oldest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, Cut), TimeseriesError> {
+    /// Reads the oldest buckets of the remaining window, ascending.
+    async fn oldest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, EarlyEnd), TimeseriesError> {
         let from = self.place.map_or(self.window.from, |place| place.at);
         let segment = Window { from, to: self.window.to };
         let mut slots = Slots::new(End::Oldest, wanted);
         let spent = self.pass(segment, &mut slots).await?;
-        let cut = match spent {
-            None => Cut::No,
-            // What lies between the last bucket and the next one is not filled yet.
-            Some(_) if self.plan.gap.is_filled() => Cut::Behind,
-            Some(open) => Cut::At(open),
+        let early_end = match spent {
+            None => EarlyEnd::No,
+            // The gap between the last bucket and the next one is not filled yet.
+            Some(_) if self.plan.gap.is_filled() => EarlyEnd::AfterLast,
+            Some(open) => EarlyEnd::At(open),
         };
-        Ok((slots.list, cut))
+        Ok((slots.list, early_end))
     }
 
-    /// The last buckets of what is left of the window, ascending.
+    /// Reads the newest buckets of the remaining window, ascending.
     ///
-    /// A sum depends on the order of its terms. So parts of the window are read, the newest part first, but each of
-    /// them forwards: a page has the same numbers in both orders.
-    async fn newest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, Cut), TimeseriesError> {
+    /// Rounding makes a sum depend on the order of its terms. So the window is read in parts, the newest part first,
+    /// but each part forwards: a page has the same numbers in both orders.
+    async fn newest(&mut self, wanted: usize) -> Result<(VecDeque<Slot>, EarlyEnd), TimeseriesError> {
         let mut found = VecDeque::new();
         let mut end = match self.place {
             Some(place) => self.plan.grid.bucket(place.at).end.min(self.window.to + 1),
@@ -106,8 +106,8 @@ impl BucketPage<'_, '_> {
         };
         let mut span = FIRST_SPAN;
         loop {
-            let Some(newest) = self.newest_before(end).await? else { return Ok((found, Cut::No)) };
-            // Parts of the window without samples cost nothing.
+            let Some(newest) = self.newest_before(end).await? else { return Ok((found, EarlyEnd::No)) };
+            // Skip parts of the window without samples.
             if !self.bridges() || (found.is_empty() && self.scan.oldest_after(end - 1).await?.is_none()) {
                 end = end.min(self.plan.grid.bucket(newest.timestamp).end);
             }
@@ -117,22 +117,22 @@ impl BucketPage<'_, '_> {
             let mut slots = Slots::new(End::Newest, wanted - found.len());
             let spent = self.pass(Window { from, to: end - 1 }, &mut slots).await?;
             if spent.is_some() {
-                return if found.is_empty() { Err(self.scan.too_wide()) } else { Ok((found, Cut::Behind)) };
+                return if found.is_empty() { Err(self.scan.too_wide()) } else { Ok((found, EarlyEnd::AfterLast)) };
             }
             for slot in slots.list.into_iter().rev() {
                 found.push_front(slot);
             }
             if found.len() >= wanted || from <= self.window.from {
-                return Ok((found, Cut::No));
+                return Ok((found, EarlyEnd::No));
             }
             (end, span) = (from, span * 2);
         }
     }
 
-    /// The newest sample before `end` that the rest of the page can come from.
+    /// The newest sample before `end` that can contribute to the rest of the page.
     async fn newest_before(&mut self, end: UnixMillis) -> Result<Option<Sample>, TimeseriesError> {
         let newest = self.scan.newest_before(end).await?;
-        // A bucket without samples may lie between one before the window and one in it.
+        // An empty bucket can lie between a sample before the window and one in it.
         let newest = newest.filter(|sample| self.bridges() || sample.timestamp >= self.window.from);
         match &self.rollup {
             Some(rollup) if newest.is_none() => {
@@ -147,7 +147,8 @@ impl BucketPage<'_, '_> {
         self.plan.gap == Gap::Bridged
     }
 
-    /// Goes over a segment once. Where the request has read all that it may before the end: the bucket it was in.
+    /// Aggregates a segment in one pass. If the budget of the request is exhausted before its end, returns the start of
+    /// the incomplete bucket.
     async fn pass(&mut self, segment: Window, slots: &mut Slots) -> Result<Option<UnixMillis>, TimeseriesError> {
         let BucketPlan { mut grid, aggregation, wrap, .. } = self.plan.clone();
         let neighbours = aggregation.needs_neighbours();
@@ -197,11 +198,11 @@ impl BucketPage<'_, '_> {
     }
 }
 
-/// Adds finished buckets.
+/// Adds the stored buckets of a rollup.
 fn ready(grid: &mut Grid, aggregation: Aggregation, values: &[Sample], slots: &mut Slots) {
     for bucket in values {
         let number = match aggregation {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a count")]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value is a count")]
             Aggregation::Count => Number::Count(bucket.value as u64),
             _ => Number::Float(bucket.value),
         };
@@ -209,12 +210,12 @@ fn ready(grid: &mut Grid, aggregation: Aggregation, values: &[Sample], slots: &m
     }
 }
 
-/// Whether a page ends before the window and before its limit.
+/// Whether a page ends early, before the window and before its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
+enum EarlyEnd {
     No,
-    /// The next page begins with the bucket of this time.
+    /// The next page starts with the bucket that contains this time.
     At(UnixMillis),
-    /// The next page begins behind the last bucket.
-    Behind,
+    /// The next page starts after the last bucket.
+    AfterLast,
 }

@@ -1,10 +1,10 @@
-//! How much one request may read.
+//! The budget of a request: how many samples it may read.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::error::TimeseriesError;
 
-/// The samples that a request may read, also where it reads several series at once.
+/// The samples that a request may still read. Concurrent reads of several series share it.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Budget {
     limit: usize,
@@ -16,15 +16,15 @@ impl Budget {
         Self { limit, left: AtomicUsize::new(limit) }
     }
 
-    /// Takes as many of `wanted` samples as are left.
+    /// Takes up to `wanted` samples from the budget and returns how many were left.
     pub(super) fn take(&self, wanted: usize) -> usize {
         let rest = |left: usize| Some(left.saturating_sub(wanted));
-        // The closure always has an answer.
+        // The closure always returns `Some`.
         let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).unwrap_or_default();
         before.min(wanted)
     }
 
-    /// More samples than the request may read were needed.
+    /// The error that the request needs more samples than it may read.
     pub(super) fn exceeded(&self) -> TimeseriesError {
         TimeseriesError::TooWide { limit: self.limit }
     }

@@ -1,21 +1,21 @@
-//! Which samples of a window count.
+//! The filter of a read: which samples of a window count.
 
 use super::super::series::Sample;
 use super::super::window::Window;
 use crate::clock::UnixMillis;
 
-/// Filters act before aggregation, as if the other samples were not there.
+/// A filter of samples by timestamp and value. It applies before aggregation, as if the other samples did not exist.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct SampleFilter {
-    /// Ascending and distinct; all when absent.
+    /// Ascending and distinct; all timestamps if absent.
     times: Option<Vec<UnixMillis>>,
-    /// Both included.
+    /// The range of values, both ends inclusive.
     min: f64,
     max: f64,
 }
 
 impl SampleFilter {
-    /// Samples at one of `times`, if there are any, with values from `min` to `max`.
+    /// A filter for samples at one of `times` with values from `min` to `max`. An absent bound does not filter.
     pub(in crate::features::timeseries) fn new(
         times: Option<&[UnixMillis]>,
         min: Option<f64>,
@@ -40,7 +40,7 @@ impl SampleFilter {
         at_its_time && (self.min..=self.max).contains(&sample.value)
     }
 
-    /// The part of a window in which samples may pass; `None`: there is none.
+    /// The part of a window that can have matching samples; `None` if there is none.
     pub(super) fn narrow(&self, window: Window) -> Option<Window> {
         let Some(times) = &self.times else { return Some(window) };
         let from = times.iter().find(|time| **time >= window.from)?;

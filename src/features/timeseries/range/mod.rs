@@ -1,4 +1,8 @@
-//! Reading a window: pages of samples or buckets, and statistics, a stretch at a time.
+//! Reads windows of one series: pages of samples or buckets, and statistics.
+//!
+//! Files, in reading order: `filter.rs` and `budget.rs` (which and how many samples a read uses), `scan.rs` (reads a
+//! window in steps), `raw.rs` (pages of samples), `buckets.rs` with `bucket_timestamp.rs` and `volume.rs` (pages of
+//! buckets and candles), and `stats.rs`.
 
 mod bucket_timestamp;
 mod buckets;
@@ -31,7 +35,7 @@ use super::series::Sample;
 use super::series::SeriesKey;
 use super::window::{Order, Window};
 
-/// A checked range query.
+/// A validated range query.
 #[derive(Clone, Debug)]
 pub(super) struct RangePlan {
     pub window: Window,
@@ -40,10 +44,10 @@ pub(super) struct RangePlan {
     /// The first point of the page; absent on the first page.
     pub place: Option<Place>,
     pub filter: SampleFilter,
-    /// Raw samples when absent.
+    /// Raw samples if absent.
     pub buckets: Option<BucketPlan>,
     pub stamp: BucketTimestamp,
-    /// The series of a candle's volumes.
+    /// The series of the volumes of candles.
     pub volume_key: Option<SeriesKey>,
 }
 
@@ -65,15 +69,15 @@ pub(super) struct RangePage {
     pub next: Option<Cursor>,
 }
 
-/// Reads windows; a window of any length takes little memory, since only its points stay.
+/// Reads windows. A window can have any length: memory holds only the points of a page.
 #[derive(Clone, Debug)]
 pub(super) struct RangeReader {
     backend: Store,
-    /// Samples that one request may read.
+    /// The maximum number of samples that one request may read.
     scan_samples: usize,
-    /// Samples of one bucket that are kept for a percentile.
+    /// The maximum number of samples of one bucket that are kept for a percentile.
     percentile_samples: usize,
-    /// Buckets without samples between two with some.
+    /// The maximum number of empty buckets in a gap.
     max_points: usize,
 }
 
@@ -87,27 +91,27 @@ impl RangeReader {
         }
     }
 
-    /// One page. A stretch is read in one atomic step; between two of them the series may change.
+    /// Reads one page. Each step of the scan is atomic; the series can change between two steps.
     ///
     /// # Errors
-    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] and [`TimeseriesError::BucketTooLarge`] where a single
-    /// bucket has too many samples, [`TimeseriesError::GapTooLong`] where a gap has too many buckets.
+    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::BucketTooLarge`] if a single
+    /// bucket has too many samples; [`TimeseriesError::GapTooLong`] if a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
         self.page_within(&self.budget(), key, plan).await
     }
 
-    /// What one request may read.
+    /// The budget of one request.
     pub(super) fn budget(&self) -> Budget {
         Budget::new(self.scan_samples)
     }
 
-    /// What one request with a limit of its own may read, samples.
+    /// The budget of a request with a lower limit, in samples.
     #[cfg(feature = "promql")]
     pub(super) fn budget_of(&self, limit: usize) -> Budget {
         Budget::new(limit.min(self.scan_samples))
     }
 
-    /// All samples of a window; none of a series that is gone.
+    /// Reads all samples of a window; none if the series does not exist.
     ///
     /// # Errors
     /// [`TimeseriesError::TooWide`].
@@ -132,10 +136,10 @@ impl RangeReader {
         }
     }
 
-    /// One page, within a budget that other series share.
+    /// Reads one page, within a budget that reads of other series share.
     ///
     /// # Errors
-    /// Those of [`RangeReader::page`].
+    /// The errors of [`RangeReader::page`].
     pub(super) async fn page_within(
         &self,
         budget: &Budget,

@@ -1,4 +1,4 @@
-//! Samples as they are.
+//! Reads pages of raw samples.
 
 use super::super::aggregate::Point;
 use super::super::cursor::Place;
@@ -7,7 +7,7 @@ use super::super::series::Sample;
 use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 
-/// A page of samples, and where the next one begins. It may be short where a filter leaves out most of what was read.
+/// Reads a page of samples, with the start of the next page. The page can be short if a filter omits most samples.
 pub(super) async fn page(
     scan: &Scan<'_>,
     window: Window,
@@ -21,7 +21,7 @@ pub(super) async fn page(
         (Some(place), Order::Desc) => Window { from: window.from, to: place.at },
     };
     let mut points: Vec<Point> = Vec::new();
-    // One more than asked for tells whether there is a next page.
+    // One more sample than requested shows whether there is a next page.
     let take = |samples: &[Sample]| {
         points.extend(samples.iter().take(limit + 1 - points.len()).copied().map(Point::from));
         points.len() <= limit

@@ -1,4 +1,4 @@
-//! Reading a window stretch by stretch, within what one request may read.
+//! Scans a window in steps, within the budget of the request.
 
 use super::super::backend::{SamplePage, Store};
 use super::super::error::TimeseriesError;
@@ -8,14 +8,14 @@ use super::budget::Budget;
 use super::filter::SampleFilter;
 use crate::clock::UnixMillis;
 
-/// How a pass over a window ended.
+/// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// All of it was read.
+    /// The scan reached the end of the window.
     Done,
-    /// No more was wanted.
+    /// The consumer needs no more samples.
     Enough,
-    /// The request has read as many samples as it may; the last one of them.
+    /// The budget is exhausted. Contains the timestamp of the last sample that was read.
     Spent(Option<UnixMillis>),
 }
 
@@ -33,12 +33,12 @@ impl<'a> Scan<'a> {
         Self { backend, key, filter, budget }
     }
 
-    /// More samples than the request may read were needed.
+    /// The error that the request needs more samples than it may read.
     pub(super) fn too_wide(&self) -> TimeseriesError {
         self.budget.exceeded()
     }
 
-    /// Gives the samples of a window to `take`, from the end that `order` names, until it says that it has enough.
+    /// Passes the samples of a window to `take`, in the given order, until `take` returns false.
     pub(super) async fn read(
         &self,
         window: Window,
@@ -46,7 +46,7 @@ impl<'a> Scan<'a> {
         wanted: usize,
         mut take: impl FnMut(&[Sample]) -> bool,
     ) -> Result<Ended, TimeseriesError> {
-        // Reading a stretch is also how it is learnt that there is no such series.
+        // If the filter excludes the whole window, one read is still needed to detect a series that does not exist.
         let mut reached = None;
         let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
         while let Some(window) = rest {

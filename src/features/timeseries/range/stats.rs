@@ -1,4 +1,4 @@
-//! The statistics of a window.
+//! Statistics of a window.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,12 +12,12 @@ use super::filter::SampleFilter;
 use super::scan::{Ended, Scan};
 use crate::clock::UnixMillis;
 
-/// A window's statistics; null where there are no samples, or where a sum is out of range.
+/// Statistics of a window. Values are null if there are no samples, and sums if they overflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::features::timeseries) struct Stats {
     #[schema(value_type = String)]
     pub key: SeriesKey,
-    /// The window, Unix milliseconds, both included.
+    /// The start of the window in Unix milliseconds, inclusive; `to` is its inclusive end.
     #[schema(value_type = i64)]
     pub from: UnixMillis,
     #[schema(value_type = i64)]
@@ -27,20 +27,20 @@ pub(in crate::features::timeseries) struct Stats {
     pub min: Option<f64>,
     pub max: Option<f64>,
     pub avg: Option<f64>,
-    /// Of the population: the root of the mean squared distance from the mean.
+    /// The population standard deviation.
     pub std_dev: Option<f64>,
-    /// The values of the oldest and the newest sample.
+    /// The value of the oldest sample; `last` is the value of the newest.
     pub first: Option<f64>,
     pub last: Option<f64>,
     #[schema(value_type = Option<i64>)]
     pub first_timestamp: Option<UnixMillis>,
     #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
-    /// Null also where the window has more than `timeseries.percentile_samples` samples.
+    /// Null also if the window has more than `timeseries.percentile_samples` samples.
     pub percentiles: Option<Percentiles>,
 }
 
-/// Exact, and interpolated linearly between two ranks.
+/// Exact percentiles, interpolated linearly between two ranks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::features::timeseries) struct Percentiles {
     pub p50: f64,
@@ -50,7 +50,7 @@ pub(in crate::features::timeseries) struct Percentiles {
 }
 
 impl Percentiles {
-    /// `None`: there are no values.
+    /// The percentiles of values; `None` if there are none.
     fn of(values: &mut [f64]) -> Option<Self> {
         let mut of = |thousandths| Percentile::of_thousandths(thousandths).of(values);
         Some(Self { p50: of(50_000)?, p90: of(90_000)?, p95: of(95_000)?, p99: of(99_000)? })

@@ -1,4 +1,4 @@
-//! The volumes of candles, from a series of their own.
+//! Adds volumes to candles, from a second series.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::super::series::Sample;
 use super::super::window::{Order, Window};
 use super::scan::{Ended, Scan};
 
-/// Gives every candle the sum of the volumes of its bucket; 0 where there are none.
+/// Sets the volume of every candle to the sum of the volumes in its bucket, 0 if there are none.
 pub(super) async fn add(
     volumes: &Scan<'_>,
     grid: Grid,

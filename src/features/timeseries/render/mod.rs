@@ -1,5 +1,5 @@
-//! Ranges as text. A page has up to 100,000 points, so it is written by hand into one buffer: a generic serialiser takes
-//! several times as long.
+//! Writes ranges as JSON, NDJSON and CSV. A page has up to 100,000 points, so it is written directly into one buffer: a
+//! generic serializer takes several times as long.
 
 mod multi;
 
@@ -10,18 +10,18 @@ use serde::Serialize;
 use super::aggregate::{Candle, Number, Point};
 use super::range::RangePage;
 
-/// How a range is written.
+/// The format of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// `{key, from, to, samples: [{timestamp, value}], next_cursor}`.
     Json,
-    /// `{timestamp, value}`, a line each.
+    /// `{timestamp, value}`, one line per point.
     Ndjson,
-    /// `timestamp,value`, a line each below a header; a number is empty where JSON says null.
+    /// `timestamp,value`, one line per point below a header line. A number is empty where JSON has null.
     Csv,
 }
 
-/// A page as a whole. Points that are candles have `open`, `high`, `low`, `close` and `volume` instead of `value`.
+/// Writes a complete page. Candles have `open`, `high`, `low`, `close` and `volume` instead of `value`.
 pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
     let mut out = Vec::new();
     head(&mut out, form, page);
@@ -30,7 +30,7 @@ pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
     out
 }
 
-/// The text before the first point.
+/// Writes the text before the first point.
 pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
     match form {
         Form::Json => {
@@ -50,11 +50,11 @@ pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
     }
 }
 
-/// More than most points need: the fixed text, 13 digits of time, a number of full precision.
+/// The bytes reserved per point, enough for most: the fixed text, a timestamp of 13 digits, a number of full precision.
 const JSON_POINT: usize = 56;
 const CSV_POINT: usize = 32;
 
-/// Points, the first ones or further ones.
+/// Writes points. `are_first` says whether they are the first points of the text.
 pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first: bool) {
     let mut integer = itoa::Buffer::new();
     match form {
@@ -83,7 +83,7 @@ pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first:
     }
 }
 
-/// The text after the last point.
+/// Writes the text after the last point.
 pub(super) fn tail(out: &mut Vec<u8>, form: Form, next_cursor: Option<&str>) {
     if form == Form::Json {
         out.extend_from_slice(b"],\"next_cursor\":");
@@ -92,12 +92,12 @@ pub(super) fn tail(out: &mut Vec<u8>, form: Form, next_cursor: Option<&str>) {
     }
 }
 
-/// Text, lists and maps of it always serialise.
+/// Writes a value as JSON. Strings, lists and maps of strings never fail to serialize.
 pub(super) fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 
-/// A point as an object whose text begins with `start`.
+/// Writes a point as an object whose text begins with `start`.
 fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, start: &[u8], point: &Point) {
     out.extend_from_slice(start);
     out.extend_from_slice(b"\"timestamp\":");
@@ -129,7 +129,7 @@ fn columns(candle: Candle) -> [f64; 5] {
     [candle.open, candle.high, candle.low, candle.close, candle.volume.unwrap_or(f64::NAN)]
 }
 
-/// The columns of a point, and the end of their line.
+/// The CSV columns of a point, with the line break.
 fn csv_columns(candles: bool) -> String {
     let columns = if candles { CANDLE.join(",") } else { "value".to_owned() };
     format!("timestamp,{columns}\n")
@@ -153,7 +153,7 @@ fn csv_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
     out.push(b'\n');
 }
 
-/// Writes the shortest text that parses back to the same bits; the given one when there is none.
+/// Writes the shortest text that parses back to the same float, or `otherwise` if the number is not finite.
 fn float_or(out: &mut Vec<u8>, value: f64, otherwise: &[u8]) {
     if value.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());

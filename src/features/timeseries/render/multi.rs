@@ -1,4 +1,4 @@
-//! Several ranges as one answer.
+//! Writes several ranges as one response.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::features::timeseries::render::{
     CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points,
 };
 
-/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`, the last two fields only of groups.
+/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last two fields.
 pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"items\":[");
@@ -38,7 +38,7 @@ pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> 
     out
 }
 
-/// `{meter_id, energy_generated: {key, ...}, energy_consumed: {key, ...}}`, as many of them as were asked for.
+/// `{meter_id, energy_generated: {key, ...}, energy_consumed: {key, ...}}`, with the requested kinds of energy.
 pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec<u8> {
     let mut out = b"{\"meter_id\":".to_vec();
     json_value(&mut out, &readings.meter);
@@ -56,7 +56,7 @@ pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec
     out
 }
 
-/// The header above the lines of [`lines`].
+/// Writes the header line above the lines of [`lines`].
 pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form, candles: bool) {
     if form == Form::Csv {
         out.extend_from_slice(b"series,");
@@ -64,7 +64,7 @@ pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form,
     }
 }
 
-/// Points of one series or group, a line each that names it: CSV, else an object of JSON.
+/// Writes points of one series or group, one line per point with the name of the series: CSV, or else a JSON object.
 pub(in crate::features::timeseries) fn lines(out: &mut Vec<u8>, form: Form, key: &str, points: &[Point]) {
     let mut integer = itoa::Buffer::new();
     if form == Form::Csv {
@@ -87,7 +87,7 @@ pub(in crate::features::timeseries) fn lines(out: &mut Vec<u8>, form: Form, key:
     }
 }
 
-/// A field as RFC 4180 has it: in quotes where it has commas, quotes or line breaks in it.
+/// A CSV field according to RFC 4180: in quotes if it contains commas, quotes or line breaks.
 fn csv_field(text: &str) -> Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\"")).into()

@@ -1,8 +1,8 @@
 //! The HTTP operations of the time series.
 //!
-//! This file has the operations on series and their samples. [`range`] has the reads of windows, [`rollups`] the operations
-//! on rollups, and [`platform`] the operations on the platform's own series. The routes of InfluxDB and Prometheus clients
-//! are in `influx/routes.rs` and `prom/routes.rs`.
+//! This file has the operations on series and their samples, `range.rs` the reads of windows, `rollups.rs` the
+//! operations on rollups, and `platform.rs` the operations on the platform's own series. The operations for InfluxDB
+//! and Prometheus clients are in `influx/routes.rs` and `prom/routes.rs`.
 
 mod platform;
 mod range;
@@ -193,7 +193,8 @@ impl BulkState {
         let mut bytes = Vec::new();
         while let Some(piece) = body.next(self.idle).await? {
             if bytes.len() + piece.len() > self.body_limit {
-                let advice = format!("a JSON body must have at most {} bytes; the other formats have no limit", self.body_limit);
+                let advice =
+                    format!("a JSON body must have at most {} bytes; the other formats have no limit", self.body_limit);
                 return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
             }
             bytes.extend_from_slice(&piece);
@@ -220,11 +221,11 @@ pub(super) struct LoadQuery {
 /// Load samples of many series.
 ///
 /// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
-/// line is refused; the load continues with the next line. CSV starts with a header line that names the columns `series`,
-/// `value` and optionally `timestamp`.
+/// line is refused; the load continues with the next line. CSV starts with a header line that names the columns
+/// `series`, `value` and optionally `timestamp`.
 ///
-/// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails, the
-/// problem's detail says how many samples at least were stored.
+/// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails,
+/// the problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/samples", tag = "timeseries", operation_id = "post_many_samples",
     params(LoadQuery),
     request_body(content(
@@ -246,7 +247,10 @@ pub(super) async fn post_many_samples(
         other => return Err(unsupported(other, &[JSON, NDJSON, CSV, LINE_PROTOCOL])),
     };
     if precision.is_some() && !matches!(kind, Some(StreamKind::LineProtocol(_))) {
-        return Err(Problem::query_parameter("precision", format!("must only be sent with line protocol ({LINE_PROTOCOL})")));
+        return Err(Problem::query_parameter(
+            "precision",
+            format!("must only be sent with line protocol ({LINE_PROTOCOL})"),
+        ));
     }
     let _slot = bulk.acquire_slot()?;
     let ingest = bulk.timeseries.ingest(token);

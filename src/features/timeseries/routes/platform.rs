@@ -111,7 +111,8 @@ pub(in crate::features::timeseries) async fn get_readings(
     Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&readings)).into_response())
 }
 
-/// Parses the parameters of this route and those of a range. Both types reject unknown parameters, so each gets its own.
+/// Parses the parameters of this route and those of a range. Both types reject unknown parameters, so each gets its
+/// own.
 fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
     let (mut own, mut others) = (String::new(), String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -124,8 +125,8 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 
 /// Store prices of a symbol, and the volumes that were traded at them.
 ///
-/// The prices become samples of the series `market:price:{symbol}`, and the volumes of `market:volume:{symbol}`. Sending
-/// the same prices again stores them once.
+/// The prices become samples of the series `market:price:{symbol}`, and the volumes of `market:volume:{symbol}`.
+/// Sending the same prices again stores them once.
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
     responses((status = 200, description = "The result, with the first refused samples", body = WriteAnswer)))]

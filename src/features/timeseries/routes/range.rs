@@ -63,8 +63,8 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 
 /// Read a window: raw samples or aggregated buckets.
 ///
-/// With `Accept: text/csv` the response is CSV with a header line, and the HTTP header `Next-Cursor` contains the cursor
-/// of the next page.
+/// With `Accept: text/csv` the response is CSV with a header line, and the HTTP header `Next-Cursor` contains the
+/// cursor of the next page.
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
@@ -97,8 +97,8 @@ fn media_type(form: Form) -> HeaderValue {
     })
 }
 
-/// Chooses the offered form that the Accept header prefers: by weight, then by how specific the matching media range is.
-/// The first offer wins a tie, and is the default if none is acceptable.
+/// Chooses the offered form that the Accept header prefers: by weight, then by how specific the matching media range
+/// is. The first offer wins a tie, and is the default if none is acceptable.
 pub(super) fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
     let mut best = (Form::Json, (0.0, 0));
     for &offer in offers {
