@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
-use crate::config::value::{ByteSize, Span};
+use crate::config::value::Span;
 use crate::config::{FieldError, Section};
 use crate::redis::BackendPreference;
 
@@ -38,8 +38,6 @@ pub(super) struct TimeseriesConfig {
     pub rollup_samples: usize,
     pub streams: usize,
     pub buffer_samples: usize,
-    pub exchange_batches: usize,
-    pub max_line: ByteSize,
     pub max_refused: usize,
     pub families: Vec<FamilyConfig>,
     pub prom: PromConfig,
@@ -50,7 +48,6 @@ pub(super) struct TimeseriesConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct PromConfig {
     pub lookback: Span,
-    pub max_query: ByteSize,
     pub series: usize,
     pub samples: usize,
     pub steps: usize,
@@ -65,6 +62,7 @@ pub(super) struct FamilyConfig {
     /// A complete key, or a key prefix that ends with `*`.
     pub prefix: String,
     pub retention: Span,
+    #[serde(default)]
     pub duplicate_policy: DuplicatePolicy,
     /// The labels of the series that a first sample creates.
     #[serde(default)]
@@ -102,8 +100,6 @@ impl Section for TimeseriesConfig {
         within("rollup_samples", self.rollup_samples, 1, 1 << 24)?;
         within("streams", self.streams, 1, 1_024)?;
         within("buffer_samples", self.buffer_samples, 1, 1 << 20)?;
-        within("exchange_batches", self.exchange_batches, 1, 1_024)?;
-        within("max_line", self.max_line.as_usize(), 64, 1 << 20)?;
         within("max_refused", self.max_refused, 0, 100_000)?;
         let short = |field: &'static str, span: Span| {
             if span.as_millis() <= MAX_RETENTION_MS {
@@ -113,10 +109,9 @@ impl Section for TimeseriesConfig {
         };
         short("retention", self.retention)?;
         short("min_life", self.min_life)?;
-        let PromConfig { lookback, max_query, series, samples, steps, points, window_samples } = &self.prom;
+        let PromConfig { lookback, series, samples, steps, points, window_samples } = &self.prom;
         short("prom.lookback", *lookback)?;
         // The parser and the evaluation recurse into a query, so its length bounds their stacks.
-        within("prom.max_query", max_query.as_usize(), 64, 4_096)?;
         within("prom.series", *series, 1, 1 << 20)?;
         within("prom.samples", *samples, 1, 1 << 26)?;
         within("prom.steps", *steps, 1, 1 << 20)?;

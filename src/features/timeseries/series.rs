@@ -81,7 +81,7 @@ pub(super) struct Sample {
 }
 
 /// What happens to a sample whose timestamp already exists in the series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DuplicatePolicy {
     /// A different value is refused.
@@ -89,6 +89,7 @@ pub(super) enum DuplicatePolicy {
     /// The existing value is kept.
     First,
     /// The new value replaces the existing one, so a batch can be sent again.
+    #[default]
     Last,
     /// The smaller value is kept.
     Min,

@@ -9,6 +9,9 @@ use super::super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use super::store::Store;
 use crate::redis::{Backend, Fence, FencingToken, RedisFault, ScriptCall};
 
+/// Batches of different series in one exchange with Redis, which must fit into `redis.command_timeout`.
+const EXCHANGE_BATCHES: usize = 64;
+
 /// The most samples of one exchange: out of order they take Redis about 20 ms.
 const EXCHANGE_SAMPLES: usize = 16_384;
 
@@ -84,7 +87,7 @@ impl Store {
         let mut rest = batches;
         let mut open = outcomes.as_mut_slice();
         while !rest.is_empty() {
-            let fitting = self.fitting(rest);
+            let fitting = fitting(rest);
             let (now, later) = rest.split_at(fitting);
             let (outcomes, later_outcomes) = std::mem::take(&mut open).split_at_mut(fitting);
             self.exchange(layout, now, token, outcomes).await;
@@ -106,16 +109,6 @@ impl Store {
             }
         }
         outcomes
-    }
-
-    /// How many of the batches fit into one exchange; at least one.
-    fn fitting(&self, batches: &[SampleBatch<'_>]) -> usize {
-        let mut samples = 0;
-        let fits = |batch: &&SampleBatch<'_>| {
-            samples += batch.samples.len();
-            samples <= EXCHANGE_SAMPLES
-        };
-        batches.iter().take(self.exchange_batches).take_while(fits).count().max(1)
     }
 
     /// Sends batches until each is settled: one call changes a bounded number of chunks, and the next call continues.
@@ -194,4 +187,14 @@ fn fail(batches: Vec<OpenBatch<'_>>, fault: &RedisFault) {
     for open in batches {
         open.outcome.fault = Some(fault.clone());
     }
+}
+
+/// How many of the batches fit into one exchange; at least one.
+fn fitting(batches: &[SampleBatch<'_>]) -> usize {
+    let mut samples = 0;
+    let fits = |batch: &&SampleBatch<'_>| {
+        samples += batch.samples.len();
+        samples <= EXCHANGE_SAMPLES
+    };
+    batches.iter().take(EXCHANGE_BATCHES).take_while(fits).count().max(1)
 }

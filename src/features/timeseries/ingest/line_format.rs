@@ -227,7 +227,7 @@ mod tests {
             ("series,timestamp", "`value` is missing"),
             ("value", "`series` is missing"),
             ("series,value,unit", "`unit` is unknown"),
-            ("series,value,series", "twice"),
+            ("series,value,series", "repeated"),
             ("\"series,value", "not closed"),
         ] {
             let error = Columns::named(header.as_bytes()).expect_err(header);
@@ -238,19 +238,19 @@ mod tests {
     #[test]
     fn a_wrong_line_is_told() {
         for (line, part) in [
-            ("a,5", "2 fields"),
-            ("a,5,1,2,3", "4 fields"),
-            ("a,5,x", "value: `x`"),
-            ("a,5,", "value: ``"),
-            ("a,5,NaN", "no finite"),
-            ("a,5,inf", "no finite"),
-            ("a,5,1e999", "no finite"),
-            ("a,-1,1", "timestamp: `-1`"),
-            ("a,1.5,1", "timestamp: `1.5`"),
+            ("a,5", "got 2"),
+            ("a,5,1,2,3", "got 4"),
+            ("a,5,x", "got `x`"),
+            ("a,5,", "got ``"),
+            ("a,5,NaN", "must be a finite number"),
+            ("a,5,inf", "must be a finite number"),
+            ("a,5,1e999", "must be a finite number"),
+            ("a,-1,1", "timestamp must be an integer between 0 and 2^53 - 1, got `-1`"),
+            ("a,1.5,1", "got `1.5`"),
             ("a,9007199254740992,1", "timestamp"),
             ("\"a,5,1", "not closed"),
-            ("\"a\",5,1,2", "4 fields"),
-            ("\"a\",5,1,2,3", "more than 3 fields"),
+            ("\"a\",5,1,2", "got 4"),
+            ("\"a\",5,1,2,3", "at most 3 fields"),
         ] {
             let error = read("series,timestamp,value", line).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");

@@ -33,6 +33,9 @@ use row::Row;
 
 pub(super) use crate::features::timeseries::influx::line::Precision;
 
+/// The longest line of a load, bytes: no sample needs more, and a line is held in memory.
+const MAX_LINE: usize = 4_096;
+
 /// The line format of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StreamKind {
@@ -106,7 +109,7 @@ impl Ingest {
             StreamKind::Csv => LineFormat::Csv(None),
             StreamKind::LineProtocol(precision) => LineFormat::Influx(precision),
         };
-        let mut lines = Lines::new(self.config.max_line.as_usize());
+        let mut lines = Lines::new(MAX_LINE);
         while let Some(piece) = body.next(idle).await.map_err(|problem| self.stopped(problem))? {
             lines.push(piece);
             while let Some((number, line)) = lines.next() {
@@ -144,7 +147,7 @@ impl Ingest {
 
     fn line(&mut self, format: &mut LineFormat, number: u64, line: lines::Line<'_>) -> Result<(), Problem> {
         let Ok(text) = line else {
-            let limit = self.config.max_line.bytes();
+            let limit = MAX_LINE;
             return self.unreadable(number, format!("the line must have at most {limit} bytes"));
         };
         match format.read(text) {

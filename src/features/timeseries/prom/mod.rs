@@ -41,6 +41,9 @@ use eval::Evaluation;
 use plan::Plan;
 use select::Selector;
 
+/// The longest query, bytes: queries of dashboards are shorter, and parsing takes time.
+const MAX_QUERY: usize = 4_096;
+
 /// Answers queries of Prometheus clients.
 #[derive(Clone, Debug)]
 pub(super) struct PromService {
@@ -79,20 +82,12 @@ impl PromService {
             None => i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX),
         };
         let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
-        let plan = Plan::new(&self.parse(query)?, lookback)?;
+        let plan = Plan::new(&parse(query)?, lookback)?;
         let selected = self.selector.read(&plan.selections, steps).await?;
         let bounds = eval::Bounds { points: self.config.points, window_samples: self.config.window_samples };
         // Up to a second of work, which must not block other requests.
         let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected, bounds).run(&plan.root));
         evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
-    }
-
-    fn parse(&self, query: &str) -> Result<parser::Expr, PromError> {
-        let most = self.config.max_query.as_usize();
-        if query.len() > most {
-            return Err(PromError::bad("query", &format!("must have at most {most} bytes, got {}", query.len())));
-        }
-        parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("invalid query: {error}")))
     }
 
     /// Lists the metrics that match one of the selectors `match[]`.
@@ -139,7 +134,7 @@ impl PromService {
             metrics.extend(self.selector.find(&[]).await?.into_iter().map(|(metric, _)| metric));
         }
         for text in selectors {
-            let parser::Expr::VectorSelector(selector) = self.parse(text)? else {
+            let parser::Expr::VectorSelector(selector) = parse(text)? else {
                 return Err(PromError::bad("match[]", &format!("must be a selector, got `{text}`")));
             };
             let matchers = plan::matchers(&selector)?;
@@ -147,4 +142,11 @@ impl PromService {
         }
         Ok(metrics.into_iter().collect())
     }
+}
+
+fn parse(query: &str) -> Result<parser::Expr, PromError> {
+    if query.len() > MAX_QUERY {
+        return Err(PromError::bad("query", &format!("must have at most {MAX_QUERY} bytes, got {}", query.len())));
+    }
+    parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("invalid query: {error}")))
 }
