@@ -1,9 +1,9 @@
--- Let one caller rebuild a missing value.
+-- Grant one client the lease to rebuild a missing value.
 -- KEYS[1] value   KEYS[2] lease   KEYS[3] stale copy
--- ARGV[1] token     the caller's, random
+-- ARGV[1] token     random, generated for the client
 -- ARGV[2] lease     integer, milliseconds, > 0
--- Returns {'granted', 0, ''}, {'exists', 0, ''} when a value exists after all, or
---   {'held', remaining ms of the lease, bytes of the stale copy or ''}.   O(1)
+-- Returns {'granted', 0, ''}, {'exists', 0, ''} if the value exists by now, or
+--   {'held', remaining ms of the lease, bytes of the stale copy, or ''}.   O(1)
 assert(#KEYS == 3 and #ARGV == 2, 'lease: 3 keys, 2 arguments')
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { 'exists', 0, '' }

@@ -1,19 +1,19 @@
--- Store a value if its conditions hold, with its life and its stale copy; frees the lease.
+-- Store a value with its TTL and its stale copy if the conditions hold, and release the lease.
 -- KEYS[1] value   KEYS[2] lease   KEYS[3] stale copy
--- ARGV[1] bytes     the stored form
+-- ARGV[1] bytes     the stored bytes
 -- ARGV[2] ttl       integer, milliseconds; 0: no expiry
 -- ARGV[3] keep      1: keep the remaining TTL of the existing value; else 0
--- ARGV[4] stale     integer, milliseconds by which the copy outlives the value; 0: no copy
--- ARGV[5] expected  empty: anything; 'absent': nothing; else the SHA-1 (hex) of the bytes that must stand there
--- ARGV[6] lease     the token that the lease must have; empty: no lease is needed
--- Returns {'created' | 'replaced', remaining life in ms or -1}, {'changed', 0} or {'lease-lost', 0}.   O(1)
+-- ARGV[4] stale     integer, milliseconds that the copy is kept longer than the value; 0: no copy
+-- ARGV[5] expected  empty: any state; 'absent': no value; otherwise the SHA-1 (hex) of the stored bytes
+-- ARGV[6] lease     the token that the lease must have; empty: no lease is required
+-- Returns {'created' | 'replaced', remaining TTL in ms or -1}, {'changed', 0} or {'lease-lost', 0}.   O(1)
 assert(#KEYS == 3 and #ARGV == 6, 'put: 3 keys, 6 arguments')
 local ttl, stale = tonumber(ARGV[2]), tonumber(ARGV[4])
 assert(ttl and stale, 'put: ttl and stale are integers')
 if ARGV[6] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[6] then
   return { 'lease-lost', 0 }
 end
--- STRLEN fails for other types, so that a hash or list of another program is not overwritten.
+-- STRLEN fails for other types, so the script never overwrites a hash or list of another program.
 local exists = redis.call('STRLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1
 if ARGV[5] == 'absent' then
   if exists then

@@ -1,7 +1,7 @@
--- Read a value and delete it in one step, for tokens that may be used once.
+-- Read and delete a value in one step, for tokens that may be used once.
 -- KEYS[1] value   KEYS[2] lease   KEYS[3] stale copy
--- ARGV[1] expected  empty: any value without tags; else the SHA-1 (hex) of the bytes that must stand there
--- Returns {'taken', bytes}, {'absent', ''}, {'tagged', ''} when the tags must be checked first, or {'changed', ''}.   O(1)
+-- ARGV[1] expected  empty: any value without tags; otherwise the SHA-1 (hex) of the stored bytes
+-- Returns {'taken', bytes}, {'absent', ''}, {'tagged', ''} if the tags must be checked first, or {'changed', ''}.   O(1)
 assert(#KEYS == 3 and #ARGV == 1, 'take: 3 keys, 1 argument')
 local value = redis.call('GET', KEYS[1])
 if not value then

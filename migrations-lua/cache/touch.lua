@@ -1,9 +1,9 @@
 -- Set the TTL of a value and of its stale copy.
 -- KEYS[1] value   KEYS[2] stale copy
 -- ARGV[1] ttl       integer, milliseconds, > 0
--- ARGV[2] stale     integer, milliseconds by which the copy outlives the value; 0: no copy
--- ARGV[3] expected  empty: any value without tags; else the SHA-1 (hex) of the bytes that must stand there
--- Returns 'touched', 'absent', 'tagged' when the tags must be checked first, or 'changed'.   O(1)
+-- ARGV[2] stale     integer, milliseconds that the copy is kept longer than the value; 0: no copy
+-- ARGV[3] expected  empty: any value without tags; otherwise the SHA-1 (hex) of the stored bytes
+-- Returns 'touched', 'absent', 'tagged' if the tags must be checked first, or 'changed'.   O(1)
 assert(#KEYS == 2 and #ARGV == 3, 'touch: 2 keys, 3 arguments')
 local ttl, stale = tonumber(ARGV[1]), tonumber(ARGV[2])
 assert(ttl and ttl > 0 and stale, 'touch: ttl and stale are integers')

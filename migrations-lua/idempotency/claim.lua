@@ -1,8 +1,8 @@
--- Take a record for one attempt, or say what an earlier attempt left in it.
--- KEYS[1] record  hash: {owner} while an attempt runs; {request, body, status, headers[, answer]} once it succeeded
--- ARGV[1] owner   string, names this attempt     ARGV[2] lease  integer, milliseconds, > 0
--- Returns {0, 0, {}} when taken, {1, remaining_ms, {}} while another attempt runs, {2, 0, fields} when one succeeded,
--- fields in the order above; without `answer` where the answer was too large to keep.   O(1)
+-- Claim a record for one attempt, or return the state of an earlier attempt.
+-- KEYS[1] record  hash: {owner} while an attempt runs; {request, body, status, headers[, answer]} after success
+-- ARGV[1] owner   string, identifies this attempt     ARGV[2] lease  integer, milliseconds, > 0
+-- Returns {0, 0, {}} if claimed, {1, remaining_ms, {}} while another attempt runs, {2, 0, fields} if one succeeded, with
+-- the fields in the order above; `answer` is absent if the response body was too large to keep.   O(1)
 assert(#KEYS == 1 and #ARGV == 2, "claim: 1 key, 2 arguments")
 local kept = redis.call('HMGET', KEYS[1], 'request', 'body', 'status', 'headers', 'answer')
 if kept[3] then

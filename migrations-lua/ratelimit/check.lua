@@ -1,4 +1,4 @@
--- Decide whether limits allow their costs, and take all costs or none; or only peek; or reserve one cost.
+-- Decide whether limits allow their costs, and take all costs or none; or only peek, or reserve one cost.
 -- KEYS[1..] the state of each check, in order; for a limiter with reservations followed by their hash (see settle.lua)
 -- ARGV[1]   now, Unix ms, or empty for Redis's own clock    ARGV[2]  "take", "peek" to change nothing, or "reserve"
 -- ARGV[3..] with "reserve": the reservation's id, its duration in microseconds, the maximum of reservations of a key
@@ -9,8 +9,8 @@
 --   calendar  cost, limit, start, end                        the window that the service considers current
 --   sliding   cost, limit, length
 --   backoff   cost, limit, window, factor in thousandths, longest penalty in ms, decay, highest level
--- Returns {1 granted | 0 refused, then per check, before it: 0 the cost does not fit, 1 it fits, 2 it fits and there was no
---          state;   flow: debt, its parts;   fixed, calendar: used, time to the window's end;
+-- Returns {1 granted | 0 refused, then for each check, as of before the call: 0 the cost does not fit, 1 it fits, 2 it fits
+--          and there was no state;   flow: debt, its parts;   fixed, calendar: used, time to the window's end;
 --          sliding: used, time until no entry counts, until the oldest does not, until this cost fits;
 --          backoff: used, time to the window's end, to the penalty's end}
 --         Nothing was decided: {2, now} now is outside a calendar window; {3, n} reservations of the n-th check are
@@ -32,7 +32,7 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] * 1000
 end
--- Redis's own clock advances while an injected clock does not: states then live ten minutes longer than they count.
+-- Redis's clock advances while an injected clock stands still, so states are then kept ten minutes longer than they count.
 local margin = ARGV[1] == '' and 0 or 600000
 local take, reserve = ARGV[2] ~= 'peek', ARGV[2] == 'reserve'
 local granted, reply, at, place, nth = true, {1}, reserve and 6 or 3, 0, 0

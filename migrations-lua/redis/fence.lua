@@ -1,11 +1,11 @@
--- Run a write only if its target has seen no newer token of the lock that guards it, and remember the token.
--- The text of the write's own script stands inside of `write` below and sees its own KEYS and ARGV.
+-- Run a write only if its target has seen no newer token of the lock that guards it, and store the token.
+-- The text of the write's script is inserted into the function `write` below and sees its own KEYS and ARGV.
 -- KEYS[1] fence     integer text, the highest token seen     KEYS[2 ..] the keys of the write, in the fence's slot
 -- ARGV[.. n - 3]    the arguments of the write               ARGV[n - 2] token  integer, 1 .. 2^53 - 1
--- ARGV[n - 1] outlive  integer, ms that the fence outlives the longest-lived key of the write
--- ARGV[n] endless   integer, ms that it lives when one of these keys has no end
--- Returns what the write returns, or the error STALEFENCE <highest> when it was not run. A write that fails leaves the
--- fence as it was; one that finds its own condition broken does not: its token was seen.   O(keys) beside the write
+-- ARGV[n - 1] outlive  integer, ms that the fence is kept longer than the longest-lived key of the write
+-- ARGV[n] endless   integer, ms that the fence is kept if one of these keys does not expire
+-- Returns the reply of the write, or the error STALEFENCE <highest> if it was not run. A write that fails leaves the
+-- fence unchanged. A write whose own condition is not met stores the token nevertheless.   O(keys) beside the write
 local function write(KEYS, ARGV)
 --- the write
 end
@@ -21,7 +21,7 @@ local keys = {unpack(KEYS, 2)}
 local reply = write(keys, {unpack(ARGV, 1, #ARGV - 3)})
 if type(reply) == 'table' and reply.err then return reply end
 
--- Never shorter than before: an earlier write may have known of keys that this one does not.
+-- The TTL is never shortened: an earlier write may have had keys that this one does not have.
 local life = redis.call('PTTL', fence)
 for _, key in ipairs(keys) do
   local left = redis.call('PTTL', key)
