@@ -1,4 +1,4 @@
-//! The service against real servers: one file per room of the house.
+//! Tests of the service against real servers, one file or folder per capability.
 
 #![expect(
     clippy::expect_used,

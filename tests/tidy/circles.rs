@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::arrows::{code, expand, module_path, named_paths};
 use crate::assert_none;
+use crate::imports::{code, expand, module_path, named_paths};
 use crate::tree::{File, files};
 
 type Module = Vec<String>;
@@ -53,17 +53,17 @@ impl Tree {
 fn files_do_not_import_each_other_in_a_circle() {
     let tree = Tree::new(files("src", &[".rs"]));
     let imports = tree.imports();
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for (module, sources) in &imports {
         for source in sources {
             if reaches(&imports, source, module) {
-                breaches.push(format!("{} imports {}", tree.files[*module].path, tree.files[source].path));
+                violations.push(format!("{} imports {}", tree.files[*module].path, tree.files[source].path));
             }
         }
     }
     assert_none(
-        &breaches,
-        "These imports close a circle. Move what both files need into a file below both, named after what it holds.",
+        &violations,
+        "These imports form a circle. Move the code that both files need to a file in a lower layer, named after its content.",
     );
 }
 

@@ -10,7 +10,7 @@ const SETTINGS_PER_COMMENT: u32 = 2;
 
 #[test]
 fn every_setting_is_explained_above_it() {
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     let mut covered = 0;
     let text = read("config/default.toml");
     let mut last_table = "";
@@ -26,18 +26,18 @@ fn every_setting_is_explained_above_it() {
             }
             setting if setting.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '"') => {
                 if covered == 0 {
-                    breaches.push(format!("config/default.toml:{}: {setting}", number + 1));
+                    violations.push(format!("config/default.toml:{}: {setting}", number + 1));
                 }
                 covered = covered.saturating_sub(1);
             }
             _inside_a_list => {}
         }
     }
-    assert_none(&breaches, "Put a comment above the setting: what it bounds, its unit, why this default.");
+    assert_none(&violations, "Put a comment above the setting: its purpose, its unit, and the reason for the default.");
 }
 
 #[test]
-fn the_configuration_page_knows_every_table_and_variable() {
+fn the_configuration_page_names_every_table_and_variable() {
     let page = read("docs/configuration.md");
     let defaults = read("config/default.toml");
     let tables = defaults.lines().filter(|line| line.starts_with('[')).map(|line| format!("`{}`", line.trim()));
@@ -45,13 +45,13 @@ fn the_configuration_page_knows_every_table_and_variable() {
     let platform = source.split_once("const PLATFORM").and_then(|(_, rest)| rest.split_once("];")).expect("the list");
     let variables =
         platform.0.split("(\"").skip(1).filter_map(|row| row.split('"').next()).map(|name| format!("`{name}`"));
-    let breaches: Vec<String> = tables.chain(variables).filter(|name| !page.contains(name)).collect();
-    assert_none(&breaches, "Describe it in docs/configuration.md.");
+    let violations: Vec<String> = tables.chain(variables).filter(|name| !page.contains(name)).collect();
+    assert_none(&violations, "Describe it in docs/configuration.md.");
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
-    let mut breaches = Vec::new();
+fn links_in_documents_work() {
+    let mut violations = Vec::new();
     for document in files("", &[".md"]) {
         for target in links(&document.text) {
             let is_elsewhere =
@@ -59,19 +59,19 @@ fn links_in_documents_lead_somewhere() {
             let path = target.split('#').next().unwrap_or_default();
             let folder = Path::new(&document.path).parent().unwrap_or(Path::new(""));
             if !is_elsewhere && !root().join(folder).join(path).exists() {
-                breaches.push(format!("{}: {target}", document.path));
+                violations.push(format!("{}: {target}", document.path));
             }
         }
     }
-    assert_none(&breaches, "Mend the link, relative to the document it stands in.");
+    assert_none(&violations, "Fix the link; it is relative to its document.");
 }
 
 #[test]
 fn files_named_by_the_image_and_by_compose_exist() {
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     let mut require = |by: &str, path: &str| {
         if !root().join(path).exists() {
-            breaches.push(format!("{by}: {path}"));
+            violations.push(format!("{by}: {path}"));
         }
     };
     for line in read("Dockerfile").lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from=")) {
@@ -87,7 +87,7 @@ fn files_named_by_the_image_and_by_compose_exist() {
             require("docker-compose.yml", path.split(':').next().unwrap_or_default());
         }
     }
-    assert_none(&breaches, "Name the file as it is called now.");
+    assert_none(&violations, "Use the current name of the file.");
 }
 
 /// The targets of `[text](target)`, outside code blocks.

@@ -1,21 +1,21 @@
-//! The house rules, checked against the source tree. Needs no Redis.
+//! Rules of the project, checked on the source tree. They need no Redis.
 //!
-//! Each test lists every breach it finds and says what to do. A rule with exceptions keeps them here, in a list with a
-//! reason, so that a new one is seen in review.
+//! Each test lists every violation and says what to do. Exceptions are rows of a list in the test, each with a reason, so
+//! that reviewers see a new one.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, also outside of #[test] functions")]
 
-mod arrows;
 mod circles;
 mod documents;
+mod imports;
 mod routes;
 mod scripts;
 mod size_and_names;
 mod tree;
 mod vocabulary;
 
-/// Fails with every breach and with the way out.
+/// Fails with every violation and with advice.
 #[track_caller]
-fn assert_none(breaches: &[String], what_to_do: &str) {
-    assert!(breaches.is_empty(), "\n  {}\n\n{what_to_do}\n", breaches.join("\n  "));
+fn assert_none(violations: &[String], what_to_do: &str) {
+    assert!(violations.is_empty(), "\n  {}\n\n{what_to_do}\n", violations.join("\n  "));
 }

@@ -24,40 +24,43 @@ fn every_route_has_a_test_that_names_it() {
     assert_none(
         &untested.cloned().collect::<Vec<_>>(),
         "Write a test in tests/it/ that calls the route and spells its path in full, such as \"/cache/a/touch\": \
-         so `git grep` finds the door from both sides.",
+         so that `git grep` finds the test.",
     );
 }
 
 #[test]
 fn every_problem_of_a_feature_has_a_test_that_names_it() {
     let tests = tests();
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for feature in FEATURES {
         for kind in feature.problems {
             if !tests.contains(&format!("\"{}\"", kind.slug)) {
-                breaches.push(format!("{}: `{}`", feature.name, kind.slug));
+                violations.push(format!("{}: `{}`", feature.name, kind.slug));
             }
         }
     }
-    assert_none(&breaches, "Write a test in tests/it/ that provokes the problem and expects its code.");
+    assert_none(&violations, "Write a test in tests/it/ that provokes the problem and expects its code.");
 }
 
 #[test]
-fn problem_kinds_have_names_of_their_own() {
+fn problem_slugs_are_unique() {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for kind in gridtokenx_redis::app::problem_kinds() {
         if let Some(other) = seen.insert(kind.slug, kind.title) {
-            breaches.push(format!("`{}`: \"{}\" and \"{other}\"", kind.slug, kind.title));
+            violations.push(format!("`{}`: \"{}\" and \"{other}\"", kind.slug, kind.title));
         }
         if !kind.slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
-            breaches.push(format!("`{}`: not lower-case words with hyphens", kind.slug));
+            violations.push(format!("`{}`: not lower-case words with hyphens", kind.slug));
         }
         if !kind.status.is_client_error() && !kind.status.is_server_error() {
-            breaches.push(format!("`{}`: {} is no error", kind.slug, kind.status));
+            violations.push(format!("`{}`: {} is no error", kind.slug, kind.status));
         }
     }
-    assert_none(&breaches, "A slug is the address of one page and the `code` that callers match: rename one of them.");
+    assert_none(
+        &violations,
+        "A slug is the address of one page and the `code` that callers match: rename one of them.",
+    );
 }
 
 /// Whether some string of `text` is `path` with something in place of its parameters.

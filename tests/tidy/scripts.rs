@@ -11,18 +11,18 @@ const OF_THE_REDIS_LAYER: &[&str] = &["redis/fence.lua", "redis/probe.lua"];
 #[test]
 fn every_script_belongs_to_a_feature_and_has_its_folder() {
     let listed: BTreeSet<&str> = gridtokenx_redis::app::scripts().iter().map(|script| script.name).collect();
-    let breaches: Vec<String> = files("migrations-lua", &[".lua"])
+    let violations: Vec<String> = files("migrations-lua", &[".lua"])
         .iter()
         .map(|file| file.path.trim_start_matches("migrations-lua/"))
         .filter(|name| !listed.contains(name) && !OF_THE_REDIS_LAYER.contains(name))
         .map(|name| format!("migrations-lua/{name}"))
         .collect();
-    assert_none(&breaches, "List the script in FEATURE.scripts of its feature, or delete it: it is never loaded.");
+    assert_none(&violations, "List the script in FEATURE.scripts of its feature, or delete it: it is never loaded.");
 }
 
 #[test]
 fn every_script_states_its_contract() {
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for file in files("migrations-lua", &[".lua"]) {
         let header: Vec<&str> = file.text.lines().take_while(|line| line.starts_with("--")).collect();
         let purpose = header.first().is_some_and(|line| line.len() > 10 && !line.contains("KEYS["));
@@ -37,25 +37,25 @@ fn every_script_states_its_contract() {
             ),
         ] {
             if !present {
-                breaches.push(format!("{}: lacks {missing}", file.path));
+                violations.push(format!("{}: lacks {missing}", file.path));
             }
         }
     }
-    assert_none(&breaches, "The header is the script's contract: migrations-lua/README.md shows the form.");
+    assert_none(&violations, "The header is the script's contract: migrations-lua/README.md shows the form.");
 }
 
 #[test]
-fn scripts_keep_away_from_commands_that_walk_the_key_space() {
+fn scripts_do_not_scan_the_key_space() {
     let forbidden = ["KEYS", "SCAN", "FLUSHALL", "FLUSHDB", "RANDOMKEY", "SELECT"];
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for file in files("migrations-lua", &[".lua"]) {
         for command in forbidden {
             for quote in ['\'', '"'] {
                 if file.text.to_uppercase().contains(&format!("CALL({quote}{command}{quote}")) {
-                    breaches.push(format!("{}: calls {command}", file.path));
+                    violations.push(format!("{}: calls {command}", file.path));
                 }
             }
         }
     }
-    assert_none(&breaches, "Other services own keys in the same Redis: keep an index of your own instead.");
+    assert_none(&violations, "Other services own keys in the same Redis: keep an index of your own instead.");
 }

@@ -67,17 +67,17 @@ fn texts() -> Vec<File> {
 
 #[test]
 fn texts_use_the_words_of_the_field() {
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for file in texts() {
         for (number, line) in file.text.lines().enumerate() {
             let line = line.to_lowercase();
             for (word, instead) in AVOIDED.iter().filter(|(word, _)| has_word(&line, word)) {
-                breaches.push(format!("{}:{}: \"{word}\": write {instead}", file.path, number + 1));
+                violations.push(format!("{}:{}: \"{word}\": write {instead}", file.path, number + 1));
             }
         }
     }
     assert_none(
-        &breaches,
+        &violations,
         "Write what a native engineer would write. The list is AVOIDED in tests/tidy/vocabulary.rs.",
     );
 }
@@ -90,7 +90,7 @@ fn has_word(line: &str, word: &str) -> bool {
 
 #[test]
 fn a_docstring_makes_sense_when_read_alone() {
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for file in files("src", &[".rs"]) {
         let mut previous = "";
         for (number, line) in file.text.lines().enumerate() {
@@ -100,12 +100,12 @@ fn a_docstring_makes_sense_when_read_alone() {
             if let Some(docstring) = docstring.filter(|_| is_first || previous == "///" || previous == "/// # Errors")
                 && OPENINGS.iter().any(|opening| docstring.starts_with(opening))
             {
-                breaches.push(format!("{}:{}: {text}", file.path, number + 1));
+                violations.push(format!("{}:{}: {text}", file.path, number + 1));
             }
             previous = text;
         }
     }
-    assert_none(&breaches, "Say what it is or does, instead of pointing at the docstring before it.");
+    assert_none(&violations, "Say what it is or does, instead of pointing at the docstring before it.");
 }
 
 #[test]
@@ -120,12 +120,12 @@ fn general_type_names_are_defined_once() {
             }
         }
     }
-    let breaches: Vec<String> = definitions
+    let violations: Vec<String> = definitions
         .iter()
         .filter(|(_, paths)| paths.len() > 1)
         .map(|(name, paths)| format!("{name}: {}", paths.join(", ")))
         .collect();
-    assert_none(&breaches, "One word has one meaning across the crate: say which place, which answer, which request.");
+    assert_none(&violations, "One word has one meaning across the crate: use a more specific name.");
 }
 
 /// The name in `pub(super) struct Name<T> {` and the like.

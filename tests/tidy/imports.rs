@@ -1,4 +1,4 @@
-//! Which room may know which: the arrows of the house, read from the paths that its source names.
+//! Which modules a module may import, checked on the paths that its source names.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use gridtokenx_redis::features::FEATURES;
 use crate::assert_none;
 use crate::tree::{File, files};
 
-/// A room, by the start of its module path, and what it may name, by the start of the path named.
+/// A module and the paths that it and its submodules may import.
 ///
-/// The first row that fits a file counts. A room may always name itself.
-const ARROWS: &[(&str, &[&str])] = &[
+/// The first matching row applies. A module may always import from itself.
+const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["gridtokenx_redis::cli"]),
     ("lib", &[]),
-    // A binary of its own: it uses the library as its clients do, and of its own crate the functions of its main.rs.
+    // The second binary: it uses the service over HTTP, and functions of its own main.rs.
     ("bin", &["fail", "root_cause"]),
     (
         "cli",
@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config::SectionCheck",
             "config::fencing",
             "config::http",
+            "config::longest_prefix",
             "config::redis::ServerUrl",
             "config::value",
             "deps",
@@ -59,11 +60,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http::fencing",
             "http::idempotent_operation",
             "http::integer",
-            "http::idempotent_operation",
             "http::problem",
             "http::reply",
             "http::times",
-            "http::integer",
             "lifecycle",
             "lua",
             "problems",
@@ -96,55 +95,55 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &[]),
 ];
 
-/// Features that name another feature, as (from, to): none so far.
+/// Features that import another feature, as (from, to): none so far.
 const FEATURE_TO_FEATURE: &[(&str, &str)] = &[];
 
-/// Features whose subject is HTTP itself: what they keep are requests and answers.
+/// Features whose subject is HTTP itself: they store requests and responses.
 const ABOUT_HTTP: &[&str] = &["src/features/idempotency/"];
 
 #[test]
-fn rooms_name_only_the_rooms_they_may() {
-    let mut breaches = Vec::new();
+fn modules_import_only_allowed_modules() {
+    let mut violations = Vec::new();
     for file in files("src", &[".rs"]) {
         let module = module_path(&file.path);
         for path in named_paths(&file, &module) {
-            if !may_name(&module, &path) {
-                breaches.push(format!("{}: names crate::{path}", file.path));
+            if !may_import(&module, &path) {
+                violations.push(format!("{}: imports crate::{path}", file.path));
             }
         }
     }
     assert_none(
-        &breaches,
-        "Move what two rooms need down a floor, or hand it over in Deps. If the arrow is right, add it to ARROWS in \
-         tests/tidy/arrows.rs.",
+        &violations,
+        "Move code that two modules need to a lower layer, or pass it in Deps. If the import is right, add it to \
+         ALLOWED_IMPORTS in tests/tidy/imports.rs.",
     );
 }
 
 #[test]
-fn a_feature_knows_no_other_feature() {
-    let mut breaches = Vec::new();
+fn a_feature_imports_no_other_feature() {
+    let mut violations = Vec::new();
     for file in files("src/features", &[".rs"]) {
         let module = module_path(&file.path);
         let Some(own) = module.split("::").nth(1) else { continue };
         for path in named_paths(&file, &module) {
             let other = path.strip_prefix("features::").and_then(|rest| rest.split("::").next()).unwrap_or(own);
-            // `feature` is no capability: it holds the type that describes one.
+            // `feature` is not a feature: it defines the type that describes one.
             let is_module = other.starts_with(|letter: char| letter.is_ascii_lowercase()) && other != "feature";
             if is_module && other != own && !FEATURE_TO_FEATURE.contains(&(own, other)) {
-                breaches.push(format!("{}: names the feature `{other}`", file.path));
+                violations.push(format!("{}: imports the feature `{other}`", file.path));
             }
         }
     }
     assert_none(
-        &breaches,
-        "What two features need belongs into redis/, http/ or Deps. An exception is a row of FEATURE_TO_FEATURE.",
+        &violations,
+        "Code that two features need belongs in redis/, http/ or Deps. An exception is a row of FEATURE_TO_FEATURE.",
     );
 }
 
 #[test]
 fn the_web_framework_stays_in_routes_and_models() {
     let inner = ["service.rs", "scripts.rs", "keys.rs", "config.rs"];
-    let breaches: Vec<String> = files("src/features", &inner)
+    let violations: Vec<String> = files("src/features", &inner)
         .iter()
         .filter(|file| !ABOUT_HTTP.iter().any(|folder| file.path.starts_with(folder)))
         .flat_map(|file| {
@@ -152,10 +151,13 @@ fn the_web_framework_stays_in_routes_and_models() {
         })
         .map(|(file, name)| format!("{}: uses {name}", file.path))
         .collect();
-    assert_none(&breaches, "Shape requests and answers in routes.rs, so that the service can be read without HTTP.");
+    assert_none(
+        &violations,
+        "Parse requests and build responses in routes.rs, so that the service does not depend on HTTP.",
+    );
 }
 
-/// The files of a feature that hold its handlers: `routes.rs`, or those in a folder `routes/`.
+/// The files with handlers: `routes.rs`, and the files in a folder `routes/`.
 fn route_files() -> Vec<File> {
     files("src/features", &[".rs"]).into_iter().filter(|file| is_route_file(&file.path)).collect()
 }
@@ -165,34 +167,34 @@ fn is_route_file(path: &str) -> bool {
 }
 
 #[test]
-fn routes_ask_the_service_and_not_redis() {
+fn routes_call_the_service_and_not_redis() {
     let files = route_files();
     assert!(files.len() > FEATURES.len(), "the route files are found");
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for file in files {
         let named = named_paths(&file, &module_path(&file.path));
         if named.iter().any(|path| path.starts_with("redis::Redis") && !path.starts_with("redis::RedisFault")) {
-            breaches.push(format!("{}: uses Redis", file.path));
+            violations.push(format!("{}: uses Redis", file.path));
         }
         let code = code(&file);
         let services: BTreeSet<&str> = code.split("State(").skip(1).filter_map(|rest| rest.split(')').next()).collect();
         for service in services {
             for field in ["config", "metrics", "redis"] {
                 if contains_field(&code, &format!("{service}.{field}")) {
-                    breaches.push(format!("{}: reads `{service}.{field}`", file.path));
+                    violations.push(format!("{}: reads `{service}.{field}`", file.path));
                 }
             }
         }
         for service in code.split("\nimpl ").skip(1).filter_map(|rest| rest.split([' ', '<']).next()) {
             if service.ends_with("Service") {
-                breaches.push(format!("{}: implements {service}", file.path));
+                violations.push(format!("{}: implements {service}", file.path));
             }
         }
     }
     assert_none(
-        &breaches,
-        "A handler extracts, makes one call of its service and shapes the answer. Methods of the service live in \
-         service.rs, or in a file beside it that is named after the operation.",
+        &violations,
+        "A handler extracts its input, calls the service once and builds the response. Methods of the service belong in \
+         service.rs, or in a file next to it that is named after the operation.",
     );
 }
 
@@ -204,18 +206,18 @@ fn contains_field(code: &str, field: &str) -> bool {
     })
 }
 
-/// Files outside of `routes` and `error.rs` that make problems all the same, each with its reason.
+/// Files other than routes and `error.rs` that create problems, each with its reason.
 const PROBLEMS_BELOW_ROUTES: &[(&str, &str)] = &[
     ("src/features/locks/websocket.rs", "it is the handler of a route"),
-    ("src/features/ratelimit/guard.rs", "a layer responds itself"),
-    ("src/features/timeseries/ingest/mod.rs", "the problem that ends a stream says how much of it was stored"),
+    ("src/features/ratelimit/guard.rs", "a layer returns its own responses"),
+    ("src/features/timeseries/ingest/mod.rs", "the problem that ends a load states how much of it was stored"),
     ("src/features/timeseries/platform/mod.rs", "it names parts of paths and bodies that only its routes have"),
     ("src/features/timeseries/query/mod.rs", "it names the query parameter that violates a rule"),
 ];
 
 #[test]
-fn problems_are_made_by_routes_and_error_types() {
-    let breaches: Vec<String> = files("src/features", &[".rs"])
+fn only_routes_and_error_types_create_problems() {
+    let violations: Vec<String> = files("src/features", &[".rs"])
         .iter()
         .filter(|file| !is_route_file(&file.path) && !file.path.ends_with("/error.rs"))
         .filter(|file| !ABOUT_HTTP.iter().any(|folder| file.path.starts_with(folder)))
@@ -224,15 +226,15 @@ fn problems_are_made_by_routes_and_error_types() {
         .map(|file| file.path.clone())
         .collect();
     assert_none(
-        &breaches,
+        &violations,
         "Return the feature's own error type; `From<..> for Problem` in error.rs gives it a status. An exception is a \
          row of PROBLEMS_BELOW_ROUTES.",
     );
 }
 
-fn may_name(module: &str, path: &str) -> bool {
-    let Some((room, allowed)) = ARROWS.iter().find(|(room, _)| starts_with(module, room)) else { return false };
-    starts_with(path, room) || allowed.iter().any(|start| starts_with(path, start))
+fn may_import(module: &str, path: &str) -> bool {
+    let Some((own, allowed)) = ALLOWED_IMPORTS.iter().find(|(own, _)| starts_with(module, own)) else { return false };
+    starts_with(path, own) || allowed.iter().any(|start| starts_with(path, start))
 }
 
 /// Whether `path` is `start` or below it.
@@ -246,7 +248,7 @@ pub fn module_path(file: &str) -> String {
     path.trim_end_matches("/mod").replace('/', "::")
 }
 
-/// The file without its comments and without its unit tests, which may name anything.
+/// The file without its comments and without its unit tests, which may import anything.
 pub fn code(file: &File) -> String {
     let text = file.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -316,5 +318,5 @@ fn paths_are_read_as_the_compiler_reads_them() {
     assert_eq!(named("use super::service::Cache;"), ["features::cache::service::Cache"]);
     assert_eq!(named("use super::super::{Feature, locks::Lock};"), ["features::Feature", "features::locks::Lock"]);
     assert_eq!(named("// crate::app\n#[cfg(test)]\nmod tests {}"), Vec::<String>::new());
-    assert!(!may_name("config::http", "redis::Key") && may_name("redis::link", "lifecycle::Tasks"));
+    assert!(!may_import("config::http", "redis::Key") && may_import("redis::link", "lifecycle::Tasks"));
 }
