@@ -10,6 +10,7 @@ mod error;
 pub mod fencing;
 pub mod http;
 pub mod log;
+mod longest_prefix;
 pub mod redis;
 pub mod value;
 
@@ -22,6 +23,7 @@ use toml::{Table, Value};
 
 use env::Setting;
 pub use error::{ConfigError, FieldError};
+pub use longest_prefix::longest_prefix;
 
 /// The shipped defaults, which document every setting with its unit and its purpose.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");

@@ -103,7 +103,7 @@ fn compress(mut response: Response, accepted: HeaderValue) -> Response {
     let is_worthwhile =
         SizeAbove::new(MIN_SIZE).and(NotForContentType::IMAGES).and(NotForContentType::SSE).and(is_compressible);
     if !is_worthwhile.should_compress(&response) {
-        // A 304 has the `Vary` of the 200 that it stands for (RFC 9110, section 15.4.5).
+        // A 304 has the `Vary` of the 200 that it replaces (RFC 9110, section 15.4.5).
         if response.status() == StatusCode::NOT_MODIFIED {
             response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }

@@ -4,7 +4,7 @@
 //! it assigns the request id, sheds load, checks credentials, starts the deadline and catches panics. On the way out it
 //! writes problem bodies, records metrics and logs requests that were slow or failed.
 //!
-//! It stands in front of the routers instead of in a layer of them, because a layer costs every request a boxed service
+//! It runs in front of the routers instead of in a layer of them, because a layer costs every request a boxed service
 //! and a boxed future. It looks the operation up in the [`RouteTable`] itself; a path without an operation reaches only
 //! the pages, so no route can be called without its access row.
 

@@ -15,6 +15,7 @@
 
 use super::config::{CacheConfig, Policy};
 use super::model::{CacheKey, Tag};
+use crate::config::longest_prefix;
 use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
@@ -23,7 +24,6 @@ use crate::redis::{Key, KeySpace, Segment};
 #[derive(Clone, Debug)]
 pub(super) struct CacheKeys {
     space: KeySpace,
-    /// Longest prefix first.
     policies: Vec<Policy>,
     default_ttl: Span,
     index: Key,
@@ -64,14 +64,13 @@ impl EntryKeys {
 
 impl CacheKeys {
     pub(super) fn new(space: &KeySpace, config: &CacheConfig) -> Self {
-        let mut policies = config.policies.clone();
-        policies.sort_by_key(|policy| std::cmp::Reverse(policy.prefix.len()));
+        let policies = config.policies.clone();
         Self { space: space.clone(), policies, default_ttl: config.default_ttl, index: space.key("cache:{index}") }
     }
 
     pub(super) fn entry(&self, key: &CacheKey) -> EntryKeys {
         let text = key.as_str();
-        match self.policies.iter().find(|policy| text.starts_with(&policy.prefix)) {
+        match longest_prefix(&self.policies, text, |policy| &policy.prefix) {
             Some(policy) if policy.platform => {
                 EntryKeys { value: self.space.key(Segment(text)), ttl: policy.ttl, stale: policy.stale }
             }

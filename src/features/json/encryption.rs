@@ -79,12 +79,14 @@ impl FieldEncryption {
 
     /// Whether some values of the document are stored encrypted.
     pub(super) fn encrypts(&self, key: &DocumentKey) -> bool {
-        !self.paths(key).is_empty()
+        self.paths(key).next().is_some()
     }
 
-    fn paths(&self, key: &DocumentKey) -> &[Path] {
-        let mut collections = self.collections.iter();
-        collections.find(|(prefix, _)| key.as_str().starts_with(prefix)).map_or(&[], |(_, paths)| paths)
+    /// The paths of every collection that contains the document: a collection inside another one adds to the other's
+    /// paths, so it never exposes what that one protects.
+    fn paths(&self, key: &DocumentKey) -> impl DoubleEndedIterator<Item = &Path> {
+        let collections = self.collections.iter().filter(|(prefix, _)| key.as_str().starts_with(prefix));
+        collections.flat_map(|(_, paths)| paths)
     }
 
     /// Turns a stored document into what its reader may see: decrypted, or with every encrypted path encrypted, even if
@@ -105,7 +107,7 @@ impl FieldEncryption {
     /// Decrypts the encrypted values of a document.
     pub(super) fn decrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
         // From the last path to the first: a value that was encrypted inside another one appears after that one.
-        for path in self.paths(key).iter().rev() {
+        for path in self.paths(key).rev() {
             for_each_value_at(path, document, |node| {
                 if let Some(text) = encrypted_text(node) {
                     *node = self.decrypt_value(key, path, text)?.0;
@@ -160,7 +162,7 @@ impl FieldEncryption {
         document: &mut Node,
         act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
     ) -> Result<(), EncryptionError> {
-        self.paths(key).iter().try_for_each(|path| for_each_value_at(path, document, |node| act(path, node)))
+        self.paths(key).try_for_each(|path| for_each_value_at(path, document, |node| act(path, node)))
     }
 
     /// The value of an encrypted string, and whether the newest key encrypted it.
@@ -331,6 +333,24 @@ mod tests {
         assert_eq!(document, encrypted);
         encryption.present(&key("a:1"), &mut document, true).expect("decrypted");
         assert_eq!(document.to_text(), PLAIN);
+    }
+
+    #[test]
+    fn a_collection_inside_another_one_adds_to_its_encrypted_paths() {
+        let outer = "[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\"]\n";
+        let inner = "[[json.collections]]\nprefix = \"a:b:\"\nencrypted = [\"$.name\"]\n";
+        for collections in [[outer, inner], [inner, outer]] {
+            let overrides = format!("json.encryption.keys = [{ONE}]\n{}", collections.concat());
+            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
+            let encryption = FieldEncryption::new(&config).expect("usable keys");
+            let mut document = node(PLAIN);
+            encryption.encrypt(&key("a:b:1"), &mut document).expect("encrypted");
+            assert!(!document.to_text().contains("example.org") && !document.to_text().contains("Ada"), "{document:?}");
+            encryption.decrypt(&key("a:b:1"), &mut document).expect("decrypted");
+            assert_eq!(document.to_text(), PLAIN);
+            encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+            assert!(!document.to_text().contains("example.org") && document.to_text().contains("Ada"), "{document:?}");
+        }
     }
 
     #[test]

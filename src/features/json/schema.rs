@@ -5,7 +5,7 @@
 use super::config::{CollectionConfig, JsonConfig, JsonType};
 use super::document::{Node, Pointer};
 use super::model::DocumentKey;
-use crate::config::FieldError;
+use crate::config::{FieldError, longest_prefix};
 
 /// The number of broken rules that one answer reports.
 const MAX_REPORTED: usize = 20;
@@ -45,7 +45,7 @@ impl Schemas {
     /// # Errors
     /// The rules that the document breaks, at most twenty.
     pub(super) fn check(&self, key: &DocumentKey, document: &Node) -> Result<(), Vec<BrokenRule>> {
-        let Some(rules) = self.0.iter().find(|rules| key.as_str().starts_with(&rules.prefix)) else { return Ok(()) };
+        let Some(rules) = longest_prefix(&self.0, key.as_str(), |rules| &rules.prefix) else { return Ok(()) };
         let broken = rules.broken_by(document);
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }

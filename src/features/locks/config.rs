@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::ServerUrl;
 use crate::config::value::{ByteSize, Span};
-use crate::config::{Config, ConfigError, FieldError, Section};
+use crate::config::{Config, ConfigError, FieldError, Section, longest_prefix};
 use crate::http::access::LONGEST_WAIT;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -69,7 +69,7 @@ const MIN_FENCE_TTL: Duration = Duration::from_secs(2 * 3_600);
 impl LocksConfig {
     /// The entry for a resource's name.
     pub(super) fn named(&self, resource: &str) -> Option<&NamedLock> {
-        self.named.iter().filter(|lock| resource.starts_with(&lock.prefix)).max_by_key(|lock| lock.prefix.len())
+        longest_prefix(&self.named, resource, |lock| &lock.prefix)
     }
 
     /// The longest lease of a resource.

@@ -1,7 +1,7 @@
 //! The conditions of filters.
 //!
 //! Values of different types are never equal or ordered: only `!=` holds between them, and between any value and a path
-//! that selects nothing. A path that selects several values stands for the first one. A literal by itself is true, even
+//! that selects nothing. A path that selects several values yields the first one. A literal by itself is true, even
 //! `false`. `=~` searches a string for a regular expression; an invalid expression matches nothing.
 
 use std::cmp::Ordering;

@@ -1,7 +1,7 @@
 //! JSON paths in `RedisJSON`'s dialect.
 //!
 //! A path that is `$`, or starts with `$.` or `$[`, selects a list of values. Every other path has the legacy form:
-//! `.a.b`, `a.b` and `["a"]` select what `$.a.b` and `$["a"]` select, but stand for one value, the first.
+//! `.a.b`, `a.b` and `["a"]` select what `$.a.b` and `$["a"]` select, but only the first value of it.
 //!
 //! | part | selects |
 //! |---|---|
@@ -88,7 +88,7 @@ impl Path {
         Ok(Self { text: text.to_owned(), is_legacy, segments })
     }
 
-    /// The path `["name"]`, which stands for one member of the document.
+    /// The path `["name"]`, which selects one member of the document.
     pub(super) fn of_member(name: &str) -> Self {
         let mut text = b"[".to_vec();
         super::document::write_string(name, &mut text);
@@ -102,7 +102,7 @@ impl Path {
         &self.text
     }
 
-    /// Whether the path has the legacy form and so stands for one value instead of a list.
+    /// Whether the path has the legacy form and so selects one value instead of a list.
     pub(super) fn is_legacy(&self) -> bool {
         self.is_legacy
     }
