@@ -273,7 +273,7 @@ mod tests {
     fn the_environment_wins_and_is_named() {
         let variables = [("GTX__KETTLE__CUPS".to_owned(), "300".to_owned())];
         let config = Config::load(None, variables).expect("loads");
-        let error = config.section::<Kettle>().expect_err("300 is no u8").to_string();
+        let error = config.section::<Kettle>().expect_err("300 does not fit in u8").to_string();
         assert!(error.contains("GTX__KETTLE__CUPS"), "{error}");
     }
 

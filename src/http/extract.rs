@@ -104,7 +104,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             ErrorKind::InvalidUtf8InPathParam { key } => Problem::path_segment(key, "is not UTF-8"),
             ErrorKind::DeserializeError { key, message, .. } => Problem::path_segment(key, message),
             ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
-                Problem::path_segment(key, format!("`{value}` is no {expected_type}"))
+                Problem::path_segment(key, format!("must be a value of the type {expected_type}, got `{value}`"))
             }
             // The message of a newtype does not contain the name of the parameter.
             ErrorKind::Message(message) => Problem::path_segment(&only_parameter(parts).await, message),
@@ -167,9 +167,23 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     serde_path_to_error::deserialize(parameters()).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
-        let name = field_in_message(&message).unwrap_or(&path);
-        Problem::query_parameter(name.trim_start_matches('.'), &message)
+        let name = field_in_message(&message).unwrap_or(&path).trim_start_matches('.');
+        let Some(rule) = rule_of_parse_error(&message) else { return Problem::query_parameter(name, &message) };
+        let given = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
+        Problem::query_parameter(name, format!("{rule}, got `{}`", given.unwrap_or_default().1))
     })
+}
+
+/// The rule that a number or truth value violates. The standard library's messages do not state it.
+fn rule_of_parse_error(message: &str) -> Option<&'static str> {
+    match message {
+        "invalid digit found in string" | "cannot parse integer from empty string" => Some("must be a whole number"),
+        "number too large to fit in target type" => Some("must be a smaller number"),
+        "number too small to fit in target type" => Some("must be a larger number"),
+        "invalid float literal" | "cannot parse float from empty string" => Some("must be a number"),
+        "provided string was not `true` or `false`" => Some("must be `true` or `false`"),
+        _ => None,
+    }
 }
 
 /// The whole body as bytes, within the limit of the route.

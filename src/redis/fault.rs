@@ -296,7 +296,7 @@ mod tests {
         let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("a reply");
         let error = match reply {
             Value::ServerError(error) => error.into(),
-            other => panic!("{other:?} is no error"),
+            other => panic!("{other:?} is not an error"),
         };
         RedisFault::classify(error, Effect::Write)
     }

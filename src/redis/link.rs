@@ -228,18 +228,18 @@ struct Journal {
 
 impl Journal {
     fn connected(&mut self) {
-        tracing::info!(redis = self.servers, lane = self.lane, "connected to redis");
+        tracing::info!(redis = self.servers, lane = self.lane, "connected to Redis");
         self.last = None;
     }
 
     fn lost(&self) {
-        tracing::warn!(redis = self.servers, lane = self.lane, "lost the connection to redis");
+        tracing::warn!(redis = self.servers, lane = self.lane, "lost the connection to Redis");
     }
 
     fn failed(&mut self, fault: &RedisFault) {
         let cause = fault.with_causes();
         if self.last.as_ref() != Some(&cause) {
-            tracing::warn!(redis = self.servers, lane = self.lane, cause, "cannot connect to redis");
+            tracing::warn!(redis = self.servers, lane = self.lane, cause, "cannot connect to Redis");
             self.last = Some(cause);
         }
     }

@@ -135,8 +135,9 @@ async fn a_request_to_hold_names_its_broken_rule() {
     for (query, pointer, rule) in [
         ("", "/ttl_ms", "is missing"),
         ("ttl_ms=0", "/ttl_ms", "between 100 and 60000"),
-        ("ttl_ms=-1", "/ttl_ms", "invalid digit"),
-        ("ttl_ms=1s", "/ttl_ms", "invalid digit"),
+        ("ttl_ms=-1", "/ttl_ms", "must be a whole number, got `-1`"),
+        ("ttl_ms=1s", "/ttl_ms", "must be a whole number, got `1s`"),
+        ("ttl_ms=99999999999999999999", "/ttl_ms", "must be a smaller number"),
         ("ttl_ms=60001", "/ttl_ms", "between 100 and 60000"),
         ("ttl_ms=1000&wait_ms=30001", "/wait_ms", "at most 30000"),
         ("ttl_ms=1000&owner=", "/owner", "not be empty"),
@@ -225,7 +226,7 @@ async fn a_list_refuses_wrong_pages() {
     for (query, pointer, rule) in [
         ("limit=0", "/limit", "between 1 and 500"),
         ("limit=501", "/limit", "between 1 and 500"),
-        ("limit=-1", "/limit", "invalid digit"),
+        ("limit=-1", "/limit", "must be a whole number"),
         ("cursor=x", "/cursor", "next_cursor of a page"),
         ("cursor=1-", "/cursor", "next_cursor of a page"),
         ("page=2", "/page", "unknown field"),

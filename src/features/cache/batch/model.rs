@@ -75,7 +75,8 @@ impl TryFrom<SetForm> for SetItem {
         let (default_type, body) = match (form.value, form.value_base64) {
             (Some(json), None) => (ContentType::Json, Box::<str>::from(json).into_string().into_bytes()),
             (None, Some(text)) => {
-                let bytes = BASE64.decode(text).map_err(|error| format!("value_base64 is no base64: {error}"))?;
+                let bytes =
+                    BASE64.decode(text).map_err(|error| format!("value_base64 is not valid base64: {error}"))?;
                 (ContentType::binary(), bytes)
             }
             _ => return Err("needs either value or value_base64".to_owned()),
