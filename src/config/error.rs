@@ -14,6 +14,15 @@ impl FieldError {
     pub fn new(field: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         Self { field: field.into(), reason: reason.into() }
     }
+
+    /// Rejects the first field that is 0; each field comes with whether it is.
+    ///
+    /// # Errors
+    /// That the field must be greater than 0.
+    pub fn reject_zero<const N: usize>(fields: [(&'static str, bool); N]) -> Result<(), Self> {
+        let zero = fields.into_iter().find(|(_, is_zero)| *is_zero);
+        zero.map_or(Ok(()), |(field, _)| Err(Self::new(field, "must be greater than 0")))
+    }
 }
 
 /// Why the service cannot start with this configuration.

@@ -22,9 +22,7 @@ impl Section for FencingConfig {
     const NAME: &'static str = "fencing";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if self.outlive.duration().is_zero() {
-            return Err(FieldError::new("outlive", "must not be 0"));
-        }
+        FieldError::reject_zero([("outlive", self.outlive.as_millis() == 0)])?;
         if self.endless < self.outlive {
             return Err(FieldError::new("endless", "must not be shorter than outlive"));
         }

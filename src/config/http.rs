@@ -31,12 +31,10 @@ impl Section for HttpConfig {
     const NAME: &'static str = "http";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if self.max_connections == 0 {
-            return Err(FieldError::new("max_connections", "must be at least 1"));
-        }
-        if self.max_requests == 0 {
-            return Err(FieldError::new("max_requests", "must be at least 1"));
-        }
+        FieldError::reject_zero([
+            ("max_connections", self.max_connections == 0),
+            ("max_requests", self.max_requests == 0),
+        ])?;
         if self.streaming_deadline < self.request_deadline {
             return Err(FieldError::new("streaming_deadline", "must not be shorter than request_deadline"));
         }

@@ -108,9 +108,7 @@ impl Section for RedisConfig {
     const NAME: &'static str = "redis";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if self.pool_size == 0 {
-            return Err(FieldError::new("pool_size", "must be at least 1"));
-        }
+        FieldError::reject_zero([("pool_size", self.pool_size == 0)])?;
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {
             if let Some(endpoint) = endpoint {

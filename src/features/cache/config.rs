@@ -44,18 +44,14 @@ impl Section for CacheConfig {
     const NAME: &'static str = "cache";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for (field, span) in
-            [("default_ttl", self.default_ttl), ("max_ttl", self.max_ttl), ("sweep_interval", self.sweep_interval)]
-        {
-            if span.as_millis() == 0 {
-                return Err(FieldError::new(field, "must not be 0"));
-            }
-        }
+        FieldError::reject_zero([
+            ("default_ttl", self.default_ttl.as_millis() == 0),
+            ("max_ttl", self.max_ttl.as_millis() == 0),
+            ("sweep_interval", self.sweep_interval.as_millis() == 0),
+            ("batch_limit", self.batch_limit == 0),
+        ])?;
         if self.default_ttl > self.max_ttl {
             return Err(FieldError::new("default_ttl", "must not exceed max_ttl"));
-        }
-        if self.batch_limit == 0 {
-            return Err(FieldError::new("batch_limit", "must be at least 1"));
         }
         for (at, policy) in self.policies.iter().enumerate() {
             policy.validate(self.max_ttl).map_err(|reason| FieldError::new("policies", reason))?;

@@ -29,25 +29,15 @@ impl Section for HostsConfig {
     const NAME: &'static str = "hosts";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for (field, number) in [
-            ("recent_samples", self.recent_samples),
-            ("max_hosts", self.max_hosts),
-            ("request_samples", self.request_samples),
-            ("unstored_samples", self.unstored_samples),
-        ] {
-            if number == 0 {
-                return Err(FieldError::new(field, "must be at least 1"));
-            }
-        }
-        for (field, span) in [
-            ("batch_interval", self.batch_interval),
-            ("publish_interval", self.publish_interval),
-            ("cleanup_interval", self.cleanup_interval),
-        ] {
-            if span.as_millis() == 0 {
-                return Err(FieldError::new(field, "must be longer than 0ms"));
-            }
-        }
+        FieldError::reject_zero([
+            ("recent_samples", self.recent_samples == 0),
+            ("max_hosts", self.max_hosts == 0),
+            ("request_samples", self.request_samples == 0),
+            ("unstored_samples", self.unstored_samples == 0),
+            ("batch_interval", self.batch_interval.as_millis() == 0),
+            ("publish_interval", self.publish_interval.as_millis() == 0),
+            ("cleanup_interval", self.cleanup_interval.as_millis() == 0),
+        ])?;
         // A sample older than the retention would be accepted and trimmed by the same write.
         if self.retention < self.max_behind {
             return Err(FieldError::new("retention", "must not be shorter than max_behind"));

@@ -92,15 +92,11 @@ impl Section for JsonConfig {
     const NAME: &'static str = "json";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for (field, is_zero) in [
+        FieldError::reject_zero([
             ("document_limit", self.document_limit.as_usize() == 0),
             ("activity_limit", self.activity_limit == 0),
             ("max_ttl", self.max_ttl.as_millis() == 0),
-        ] {
-            if is_zero {
-                return Err(FieldError::new(field, "must be greater than 0"));
-            }
-        }
+        ])?;
         for (at, collection) in self.collections.iter().enumerate() {
             let prefix = &collection.prefix;
             check_prefix(prefix).map_err(|reason| FieldError::new("collections", reason))?;

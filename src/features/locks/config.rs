@@ -114,16 +114,12 @@ impl Section for LocksConfig {
         if self.max_wait.duration() > LONGEST_WAIT {
             return Err(FieldError::new("max_wait", "must be at most 30s"));
         }
-        for (field, span) in [("node_timeout", self.node_timeout), ("recheck", self.recheck)] {
-            if span.duration().is_zero() {
-                return Err(FieldError::new(field, "must not be 0"));
-            }
-        }
-        for (field, count) in [("queue_limit", self.queue_limit), ("waiters", self.waiters)] {
-            if count == 0 {
-                return Err(FieldError::new(field, "must be at least 1"));
-            }
-        }
+        FieldError::reject_zero([
+            ("node_timeout", self.node_timeout.as_millis() == 0),
+            ("recheck", self.recheck.as_millis() == 0),
+            ("queue_limit", self.queue_limit == 0),
+            ("waiters", self.waiters == 0),
+        ])?;
         if !matches!(self.nodes.len(), 0 | 1 | 3 | 5) {
             let rule = "must have 0, 1, 3 or 5 entries: an even number tolerates no more failures";
             return Err(FieldError::new("nodes", rule));

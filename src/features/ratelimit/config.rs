@@ -142,12 +142,10 @@ impl Section for RatelimitConfig {
                 format!("must be between 1 and {MAX_SLIDING_LIMIT}, got {}", self.sliding_limit),
             ));
         }
-        if self.instances == 0 {
-            return Err(FieldError::new("instances", "must be at least 1"));
-        }
-        if self.open_timeout.duration().is_zero() {
-            return Err(FieldError::new("open_timeout", "must be longer than 0"));
-        }
+        FieldError::reject_zero([
+            ("instances", self.instances == 0),
+            ("open_timeout", self.open_timeout.as_millis() == 0),
+        ])?;
         for (field, count, max) in [
             ("local_keys", self.local_keys, MAX_KEYS),
             ("index_limit", self.index_limit, MAX_KEYS),
