@@ -1,10 +1,10 @@
 //! Several commands and script calls in one round trip.
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
+use super::Redis;
 use super::fault::{Effect, RedisFault};
-use super::script::{Binding, ScriptCall, Text};
-use super::{Redis, decode, positions_of_noscript};
+use super::script::{Decoder, IntoCall, OldScriptCall, Text, old_decoder};
 
 /// Commands and script calls that are sent in one round trip. A batch is not a transaction.
 #[derive(Debug)]
@@ -34,11 +34,13 @@ impl Batch {
         self.scripts.push(None);
     }
 
-    /// Adds a script call; [`Answers::call`] returns its reply.
-    pub fn call<S: ScriptCall>(&mut self, call: &S) {
-        self.note(S::EFFECT);
-        self.commands.add_command(Binding::by_hash(call));
-        self.scripts.push(Some(S::SCRIPT.text(call.fence())));
+    /// Adds a script call and returns the decoder of its reply, for [`Answers::reply`].
+    pub fn call<C: IntoCall>(&mut self, call: C) -> Decoder<C::Raw, C::Reply> {
+        let call = call.into_call();
+        self.note(call.decoder.effect);
+        self.commands.add_command(call.command);
+        self.scripts.push(Some(call.text));
+        call.decoder
     }
 
     /// Sets the write that runs after all other commands, even in a cluster; [`Answers::last`] returns its reply.
@@ -82,12 +84,17 @@ impl Answers {
         self.rest.next().unwrap_or_else(|| Err(RedisFault::bad_reply(MissingAnswer, self.effect)))
     }
 
-    /// The next reply, which must be that of a call of `S`.
+    /// The next reply, which must be that of the call with this decoder.
     ///
     /// # Errors
     /// The call's [`RedisFault`].
-    pub fn call<S: ScriptCall>(&mut self) -> Result<S::Reply, RedisFault> {
-        self.value().and_then(decode::<S>)
+    pub fn reply<Raw: FromRedisValue, Reply>(&mut self, decoder: &Decoder<Raw, Reply>) -> Result<Reply, RedisFault> {
+        self.value().and_then(|value| decoder.decode(value))
+    }
+
+    /// Replaced by [`Answers::reply`].
+    pub fn call<S: OldScriptCall>(&mut self) -> Result<S::Reply, RedisFault> {
+        self.reply(&old_decoder::<S>())
     }
 
     /// The result of the command given to [`Batch::last`].
@@ -119,7 +126,8 @@ impl Redis {
     /// [`Batch::last`] again: that write must be safe to repeat.
     ///
     /// # Errors
-    /// [`RedisFault`] if the round trip as a whole failed.
+    /// [`RedisFault`] if the round trip as a whole failed. If only the repetition failed, the other calls have run: the
+    /// repeated calls and [`Batch::last`] have the fault.
     pub async fn run(&self, mut batch: Batch) -> Result<Answers, RedisFault> {
         let effect = batch.effect;
         let (mut answers, mut last) = self.run_once(&mut batch).await?;
@@ -127,7 +135,10 @@ impl Redis {
         if !missing.is_empty() {
             let mut again = batch.by_text(&missing);
             let repeated;
-            (repeated, last) = self.run_once(&mut again).await?;
+            (repeated, last) = match self.run_once(&mut again).await {
+                Ok(answers) => answers,
+                Err(fault) => (vec![Err(fault.clone()); missing.len()], Err(fault)),
+            };
             for (at, answer) in missing.into_iter().zip(repeated) {
                 if let Some(slot) = answers.get_mut(at) {
                     *slot = answer;
@@ -158,4 +169,12 @@ impl Redis {
         let last = answers.split_off(count.min(answers.len())).pop().map_or(Ok(()), |answer| answer.map(|_| ()));
         Ok((answers, last))
     }
+}
+
+fn positions_of_noscript(answers: &[Result<Value, RedisFault>]) -> Vec<usize> {
+    let lost = |(at, answer): (usize, &Result<Value, RedisFault>)| match answer {
+        Err(fault) if fault.is_noscript() => Some(at),
+        _ => None,
+    };
+    answers.iter().enumerate().filter_map(lost).collect()
 }

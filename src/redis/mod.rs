@@ -52,7 +52,7 @@ pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use scan::PrefixScan;
-pub use script::{BadReply, Binding, LuaScript, ScriptCall};
+pub use script::{BadReply, Binding, Decoder, IntoCall, LuaScript, OldBinding, OldScriptCall, ScriptCall, flag};
 pub use subscriber::News;
 pub use topology::EndpointError;
 
@@ -239,18 +239,18 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
-    pub async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
+    pub async fn call<C: IntoCall>(&self, call: C) -> Result<C::Reply, RedisFault> {
+        let ScriptCall { command, text, decoder } = call.into_call();
         let deadline = self.deadline();
-        let by_hash = Binding::by_hash(call);
-        let value = match self.exchange(Packet::Command(&by_hash), S::EFFECT, deadline).await {
+        let value = match self.exchange(Packet::Command(&command), decoder.effect, deadline).await {
             // One command that loads and runs it: a SCRIPT FLUSH could come between two commands.
             Err(fault) if fault.is_noscript() => {
-                let by_text = Binding::by_text(call);
-                self.exchange(Packet::Command(&by_text), S::EFFECT, deadline).await?
+                let by_text = text.call_by_text(&command);
+                self.exchange(Packet::Command(&by_text), decoder.effect, deadline).await?
             }
             answered => answered?,
         };
-        decode::<S>(value)
+        decoder.decode(value)
     }
 
     /// Calls a script, but gives up when this thread's lane has received no reply at all for as long as `patience`. A
@@ -258,11 +258,9 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened; giving up is a timeout.
-    pub async fn call_if_responsive<S: ScriptCall>(
-        &self,
-        patience: Duration,
-        call: &S,
-    ) -> Result<S::Reply, RedisFault> {
+    pub async fn call_if_responsive<C: IntoCall>(&self, patience: Duration, call: C) -> Result<C::Reply, RedisFault> {
+        let call = call.into_call();
+        let effect = call.decoder.effect;
         let mut answer = pin!(self.call(call));
         let mut wait = patience;
         loop {
@@ -272,33 +270,23 @@ impl Redis {
             let idle = self.link(link::current_lane()).idle_for();
             match patience.checked_sub(idle) {
                 Some(rest) if !rest.is_zero() => wait = rest,
-                _ => return Err(RedisFault::timeout(S::EFFECT)),
+                _ => return Err(RedisFault::timeout(effect)),
             }
         }
     }
 
-    /// Makes several calls of one script in one round trip; each has its own result.
+    /// Makes several calls in one round trip; each has its own result.
     ///
     /// # Errors
     /// [`RedisFault`] when the exchange as a whole failed.
-    pub async fn call_all<S: ScriptCall>(&self, calls: &[S]) -> Result<Vec<Result<S::Reply, RedisFault>>, RedisFault> {
-        let commands: Vec<Cmd> = calls.iter().map(Binding::by_hash).collect();
-        let mut answers = self.query_all(&commands, S::EFFECT).await?;
-        let missing = positions_of_noscript(&answers);
-        if !missing.is_empty() {
-            let by_text: Vec<Cmd> = missing.iter().filter_map(|&at| calls.get(at).map(Binding::by_text)).collect();
-            // The other calls have run: a failure now only concerns those that have not.
-            let again = match self.query_all(&by_text, S::EFFECT).await {
-                Ok(again) => again,
-                Err(fault) => vec![Err(fault); missing.len()],
-            };
-            for (at, answer) in missing.into_iter().zip(again) {
-                if let Some(slot) = answers.get_mut(at) {
-                    *slot = answer;
-                }
-            }
-        }
-        Ok(answers.into_iter().map(|answer| answer.and_then(decode::<S>)).collect())
+    pub async fn call_all<C: IntoCall>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> Result<Vec<Result<C::Reply, RedisFault>>, RedisFault> {
+        let mut batch = Batch::new();
+        let decoders: Vec<_> = calls.into_iter().map(|call| batch.call(call)).collect();
+        let mut answers = self.run(batch).await?;
+        Ok(decoders.iter().map(|decoder| answers.reply(decoder)).collect())
     }
 
     /// Takes a dedicated connection, for blocking commands.
@@ -375,17 +363,4 @@ impl Redis {
     fn link(&self, lane: usize) -> &Link {
         lane.checked_sub(1).and_then(|at| self.0.lanes.get(at)).unwrap_or(&self.0.shared)
     }
-}
-
-fn decode<S: ScriptCall>(value: Value) -> Result<S::Reply, RedisFault> {
-    let raw = S::Raw::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, S::EFFECT))?;
-    S::decode(raw).map_err(|error| RedisFault::bad_reply(error, S::EFFECT))
-}
-
-fn positions_of_noscript(answers: &[Result<Value, RedisFault>]) -> Vec<usize> {
-    let lost = |(at, answer): (usize, &Result<Value, RedisFault>)| match answer {
-        Err(fault) if fault.is_noscript() => Some(at),
-        _ => None,
-    };
-    answers.iter().enumerate().filter_map(lost).collect()
 }

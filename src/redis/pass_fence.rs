@@ -1,10 +1,10 @@
 //! Passing a fence: creating one for a client's token, and checking it before a write of several steps.
 
 use super::Redis;
-use super::fault::{Effect, RedisFault};
+use super::fault::RedisFault;
 use super::fence::{Fence, FencingToken};
 use super::key::Key;
-use super::script::{BadReply, Binding, LuaScript, ScriptCall};
+use super::script::LuaScript;
 
 impl Redis {
     /// The fence `key` for a caller with `token`; `key` must share the target's cluster slot.
@@ -20,35 +20,11 @@ impl Redis {
     /// [`FaultKind::StaleFence`](super::FaultKind::StaleFence), or another [`RedisFault`]. Either way nothing was
     /// written.
     pub async fn pass(&self, target: &Key, fence: &Fence) -> Result<(), RedisFault> {
-        self.call(&Pass { target, fence }).await.map_err(RedisFault::not_applied)
+        self.call(PASS.guarded_write(Some(fence), &[target]).returns(|()| Ok(())))
+            .await
+            .map_err(RedisFault::not_applied)
     }
 }
 
 /// A guarded write that writes nothing.
 static PASS: LuaScript = LuaScript::new("redis/fence.lua", "");
-
-struct Pass<'a> {
-    target: &'a Key,
-    fence: &'a Fence,
-}
-
-impl ScriptCall for Pass<'_> {
-    type Raw = ();
-    type Reply = ();
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = &PASS;
-
-    fn fence(&self) -> Option<&Fence> {
-        Some(self.fence)
-    }
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.target);
-    }
-
-    fn decode((): ()) -> Result<(), BadReply> {
-        Ok(())
-    }
-}

@@ -1,11 +1,14 @@
 //! Lua scripts: embedded text and typed calls by hash.
+//!
+//! A feature declares its scripts with [`lua_scripts!`](crate::lua_scripts), which also lists them for loading, and has
+//! one function per script that builds a [`ScriptCall`].
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use redis::{Cmd, FromRedisValue, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, ToRedisArgs, Value};
 
-use super::fault::Effect;
+use super::fault::{Effect, RedisFault};
 use super::fence::Fence;
 use super::key::Key;
 
@@ -21,7 +24,7 @@ pub struct LuaScript {
 
 /// A script's source and the SHA-1 under which Redis knows it.
 #[derive(Debug)]
-pub(super) struct Text {
+pub struct Text {
     source: Cow<'static, str>,
     sha: OnceLock<String>,
 }
@@ -32,6 +35,21 @@ const FENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migration
 const INSIDE: &str = "--- the write";
 
 impl LuaScript {
+    /// Starts a call that reads. All keys share a cluster slot.
+    pub fn read(&'static self, keys: &[&Key]) -> Binding {
+        Binding::new(self, Effect::Read, None, keys)
+    }
+
+    /// Starts a call that writes. All keys share a cluster slot.
+    pub fn write(&'static self, keys: &[&Key]) -> Binding {
+        Binding::new(self, Effect::Write, None, keys)
+    }
+
+    /// Starts a call that writes if it passes the fence. With one, the script runs inside `redis/fence.lua`.
+    pub fn guarded_write(&'static self, fence: Option<&Fence>, keys: &[&Key]) -> Binding {
+        Binding::new(self, Effect::Write, fence, keys)
+    }
+
     pub const fn new(name: &'static str, source: &'static str) -> Self {
         Self { name, plain: Text::new(Cow::Borrowed(source)), guarded: OnceLock::new() }
     }
@@ -80,7 +98,203 @@ impl Text {
     }
 }
 
-/// Embeds `migrations-lua/<path>` and returns a `&'static LuaScript`.
+/// Declares the scripts of a feature, and `SCRIPTS`, the list of them. A path is relative to `migrations-lua/`.
+#[macro_export]
+macro_rules! lua_scripts {
+    ($($name:ident = $path:literal;)+) => {
+        $(static $name: $crate::redis::LuaScript = $crate::redis::LuaScript::new(
+            $path,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $path)),
+        );)+
+
+        /// Every script, in the order in which they are loaded.
+        pub(crate) const SCRIPTS: &[&$crate::redis::LuaScript] = &[$(&$name),+];
+    };
+}
+
+/// A reply that the decoder of its call does not understand.
+#[derive(Debug, thiserror::Error)]
+#[error("the script replied {0}")]
+pub struct BadReply(String);
+
+impl BadReply {
+    pub fn new(reply: impl std::fmt::Debug) -> Self {
+        Self(format!("{reply:?}"))
+    }
+}
+
+/// Decodes a reply of 0 or 1.
+///
+/// # Errors
+/// [`BadReply`] for any other number.
+pub fn flag(reply: i64) -> Result<bool, BadReply> {
+    match reply {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(BadReply::new(other)),
+    }
+}
+
+/// A call of one script: its keys, its arguments, and the decoder of its reply.
+#[derive(Debug)]
+pub struct ScriptCall<Raw, Reply> {
+    /// The call by hash.
+    pub(super) command: Cmd,
+    pub(super) text: &'static Text,
+    pub(super) decoder: Decoder<Raw, Reply>,
+}
+
+impl<Raw, Reply> ScriptCall<Raw, Reply> {
+    pub fn script(&self) -> &'static LuaScript {
+        self.decoder.script
+    }
+}
+
+/// Turns the reply that Redis sends, `Raw`, into the result of a call.
+#[derive(Debug)]
+pub struct Decoder<Raw, Reply> {
+    pub(super) effect: Effect,
+    script: &'static LuaScript,
+    decode: fn(Raw) -> Result<Reply, BadReply>,
+}
+
+impl<Raw: FromRedisValue, Reply> Decoder<Raw, Reply> {
+    pub(super) fn decode(&self, value: Value) -> Result<Reply, RedisFault> {
+        let raw = Raw::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, self.effect))?;
+        (self.decode)(raw).map_err(|BadReply(reply)| {
+            RedisFault::bad_reply(UnknownReply { script: self.script.name, reply }, self.effect)
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("script {script} replied {reply}")]
+struct UnknownReply {
+    script: &'static str,
+    reply: String,
+}
+
+/// Collects the arguments of a call, in the order of the script's header.
+#[derive(Debug)]
+#[must_use = "`returns` completes the call"]
+pub struct Binding {
+    command: Cmd,
+    script: &'static LuaScript,
+    text: &'static Text,
+    effect: Effect,
+    /// The arguments of `redis/fence.lua`, which follow those of the script.
+    fence: Option<[u64; 3]>,
+}
+
+impl Binding {
+    fn new(script: &'static LuaScript, effect: Effect, fence: Option<&Fence>, keys: &[&Key]) -> Self {
+        let text = script.text(fence);
+        let mut command = Cmd::with_capacity(20, 256);
+        command.arg("EVALSHA").arg(text.sha()).arg(keys.len() + usize::from(fence.is_some()));
+        if let Some(fence) = fence {
+            command.arg(fence.key().as_str());
+        }
+        for key in keys {
+            command.arg(key.as_str());
+        }
+        Self { command, script, text, effect, fence: fence.map(Fence::arguments) }
+    }
+
+    pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Completes the call. `decode` fails if it does not understand the script's reply.
+    pub fn returns<Raw, Reply>(mut self, decode: fn(Raw) -> Result<Reply, BadReply>) -> ScriptCall<Raw, Reply> {
+        for argument in self.fence.iter().flatten() {
+            self.command.arg(argument);
+        }
+        let decoder = Decoder { effect: self.effect, script: self.script, decode };
+        ScriptCall { command: self.command, text: self.text, decoder }
+    }
+}
+
+/// Replaced step by step by [`ScriptCall`].
+pub trait OldScriptCall {
+    type Raw: FromRedisValue;
+    type Reply;
+    const KEYS: usize;
+    const EFFECT: Effect;
+    const SCRIPT: &'static LuaScript;
+
+    fn fence(&self) -> Option<&Fence> {
+        None
+    }
+
+    fn keys(&self) -> usize {
+        Self::KEYS
+    }
+
+    fn bind(&self, call: &mut OldBinding);
+
+    /// # Errors
+    /// [`BadReply`] if script and wrapper disagree.
+    fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply>;
+}
+
+#[derive(Debug)]
+pub struct OldBinding {
+    command: Cmd,
+}
+
+impl OldBinding {
+    pub fn key(&mut self, key: &Key) -> &mut Self {
+        self.command.arg(key.as_str());
+        self
+    }
+
+    pub fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+}
+
+/// Both forms of a call.
+pub trait IntoCall {
+    type Raw: FromRedisValue;
+    type Reply;
+    fn into_call(self) -> ScriptCall<Self::Raw, Self::Reply>;
+}
+
+impl<Raw: FromRedisValue, Reply> IntoCall for ScriptCall<Raw, Reply> {
+    type Raw = Raw;
+    type Reply = Reply;
+    fn into_call(self) -> Self {
+        self
+    }
+}
+
+impl<S: OldScriptCall> IntoCall for &S {
+    type Raw = S::Raw;
+    type Reply = S::Reply;
+    fn into_call(self) -> ScriptCall<S::Raw, S::Reply> {
+        let text = S::SCRIPT.text(self.fence());
+        let mut command = Cmd::with_capacity(20, 256);
+        command.arg("EVALSHA").arg(text.sha()).arg(self.keys() + usize::from(self.fence().is_some()));
+        if let Some(fence) = self.fence() {
+            command.arg(fence.key().as_str());
+        }
+        let mut binding = OldBinding { command };
+        self.bind(&mut binding);
+        for argument in self.fence().map(Fence::arguments).iter().flatten() {
+            binding.arg(argument);
+        }
+        let decoder = old_decoder::<S>();
+        ScriptCall { command: binding.command, text, decoder }
+    }
+}
+
+pub(super) fn old_decoder<S: OldScriptCall>() -> Decoder<S::Raw, S::Reply> {
+    Decoder { effect: S::EFFECT, script: S::SCRIPT, decode: S::decode }
+}
+
+/// Replaced by `lua_scripts!`.
 #[macro_export]
 macro_rules! lua {
     ($path:literal) => {{
@@ -90,97 +304,4 @@ macro_rules! lua {
         );
         &SCRIPT
     }};
-}
-
-/// A reply that the script's wrapper does not understand.
-#[derive(Debug, thiserror::Error)]
-#[error("script {script} replied {answer}")]
-pub struct BadReply {
-    script: &'static str,
-    answer: String,
-}
-
-impl BadReply {
-    pub fn new(script: &LuaScript, answer: impl std::fmt::Debug) -> Self {
-        Self { script: script.name, answer: format!("{answer:?}") }
-    }
-}
-
-/// A call of one script, with its keys and arguments.
-pub trait ScriptCall {
-    /// The reply as Redis sends it.
-    type Raw: FromRedisValue;
-    /// The decoded reply.
-    type Reply;
-    /// The number of keys; all of them share a cluster slot.
-    const KEYS: usize;
-    const EFFECT: Effect;
-
-    const SCRIPT: &'static LuaScript;
-
-    /// The fence that the call must pass. With one, the script runs inside `redis/fence.lua`.
-    fn fence(&self) -> Option<&Fence> {
-        None
-    }
-
-    /// The number of keys of this call, if it differs between calls.
-    fn keys(&self) -> usize {
-        Self::KEYS
-    }
-
-    /// Adds [`ScriptCall::keys`] keys, then the arguments, in the order of the script's header.
-    fn bind(&self, call: &mut Binding);
-
-    /// # Errors
-    /// [`BadReply`] if script and wrapper disagree.
-    fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply>;
-}
-
-/// Collects the keys and arguments of a call.
-#[derive(Debug)]
-pub struct Binding {
-    command: Cmd,
-    keys: usize,
-}
-
-impl Binding {
-    /// The call by hash.
-    pub(super) fn by_hash<S: ScriptCall>(call: &S) -> Cmd {
-        Self::bind("EVALSHA", S::SCRIPT.text(call.fence()).sha(), call)
-    }
-
-    /// The call by text, which also loads the script.
-    pub(super) fn by_text<S: ScriptCall>(call: &S) -> Cmd {
-        Self::bind("EVAL", &S::SCRIPT.text(call.fence()).source, call)
-    }
-
-    fn bind<S: ScriptCall>(name: &str, script: &str, call: &S) -> Cmd {
-        let fence = call.fence();
-        let keys = call.keys() + usize::from(fence.is_some());
-        let mut command = Cmd::with_capacity(20, 256);
-        command.arg(name).arg(script).arg(keys);
-        let mut binding = Self { command, keys: 0 };
-        if let Some(fence) = fence {
-            binding.key(fence.key());
-        }
-        call.bind(&mut binding);
-        if let Some(fence) = fence {
-            for argument in fence.arguments() {
-                binding.arg(argument);
-            }
-        }
-        debug_assert_eq!(binding.keys, keys, "{}: keys named and keys declared", S::SCRIPT.name);
-        binding.command
-    }
-
-    pub fn key(&mut self, key: &Key) -> &mut Self {
-        self.keys += 1;
-        self.command.arg(key.as_str());
-        self
-    }
-
-    pub fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
-        self.command.arg(argument);
-        self
-    }
 }

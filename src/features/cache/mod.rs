@@ -48,7 +48,7 @@ use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
     BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
 };
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
 use service::CacheService;

@@ -53,7 +53,7 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::HostsConfig;
 use error::{HOST, INGEST, LIST, QUERY};
 use ingest::flush;

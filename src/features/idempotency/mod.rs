@@ -37,7 +37,6 @@ use crate::config::SectionCheck;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::openapi_router::OpenApiRouter;
-use crate::redis::ScriptCall;
 use config::IdempotencyConfig;
 pub use guard::IdempotencyLayer;
 use service::IdempotencyService;
@@ -47,7 +46,7 @@ pub static FEATURE: Feature = Feature {
     mount: |_| Ok(OpenApiRouter::new()),
     access: &[],
     problems: error::PROBLEMS,
-    scripts: &[scripts::Claim::SCRIPT, scripts::Renew::SCRIPT, scripts::Complete::SCRIPT, scripts::Release::SCRIPT],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<IdempotencyConfig>()),
 };
 

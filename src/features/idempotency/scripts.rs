@@ -7,14 +7,14 @@ use axum::body::Bytes;
 use super::fingerprint::Hash;
 use super::recorded_response::RecordedResponse;
 use crate::config::value::Span;
-use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::lua_scripts;
+use crate::redis::{BadReply, Key, ScriptCall, flag};
 
-#[derive(Debug)]
-pub(super) struct Claim<'a> {
-    pub record: &'a Key,
-    pub owner: &'a str,
-    pub lease: Span,
+lua_scripts! {
+    CLAIM = "idempotency/claim.lua";
+    RENEW = "idempotency/renew.lua";
+    COMPLETE = "idempotency/complete.lua";
+    RELEASE = "idempotency/release.lua";
 }
 
 /// The result of a claim.
@@ -38,26 +38,14 @@ pub(super) struct Recording {
     pub answer: RecordedResponse,
 }
 
-impl ScriptCall for Claim<'_> {
-    type Raw = (i64, u64, Vec<Vec<u8>>);
-    type Reply = Claimed;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("idempotency/claim.lua");
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
-    }
-
-    fn decode(raw: Self::Raw) -> Result<Claimed, BadReply> {
-        match (raw.0, raw.2.as_slice()) {
-            (0, []) => Ok(Claimed::Taken),
-            (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
-            (2, fields) => done(fields).map(Claimed::Recorded).ok_or_else(|| BadReply::new(Self::SCRIPT, fields.len())),
-            (code, fields) => Err(BadReply::new(Self::SCRIPT, (code, fields.len()))),
-        }
-    }
+/// Claims a record for the duration of `lease`.
+pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claimed> {
+    CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).returns(|raw| match (raw.0, raw.2.as_slice()) {
+        (0, []) => Ok(Claimed::Taken),
+        (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
+        (2, fields) => done(fields).map(Claimed::Recorded).ok_or_else(|| BadReply::new(fields.len())),
+        (code, fields) => Err(BadReply::new((code, fields.len()))),
+    })
 }
 
 fn done(fields: &[Vec<u8>]) -> Option<Recording> {
@@ -70,93 +58,31 @@ fn done(fields: &[Vec<u8>]) -> Option<Recording> {
     })
 }
 
-#[derive(Debug)]
-pub(super) struct Renew<'a> {
-    pub record: &'a Key,
-    pub owner: &'a str,
-    pub lease: Span,
+/// Extends a claim. Returns whether the record still belongs to `owner`, as the following calls do.
+pub(super) fn renew(record: &Key, owner: &str, lease: Span) -> ScriptCall<i64, bool> {
+    RENEW.write(&[record]).arg(owner).arg(lease.as_millis()).returns(flag)
 }
 
-impl ScriptCall for Renew<'_> {
-    type Raw = i64;
-    type Reply = bool;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("idempotency/renew.lua");
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.record).arg(self.owner).arg(self.lease.as_millis());
-    }
-
-    fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(Self::SCRIPT, raw)
-    }
+pub(super) fn complete(
+    record: &Key,
+    owner: &str,
+    retention: Span,
+    request: &Hash,
+    body: Option<&Hash>,
+    answer: &RecordedResponse,
+) -> ScriptCall<i64, bool> {
+    COMPLETE
+        .write(&[record])
+        .arg(owner)
+        .arg(retention.as_millis())
+        .arg(&request[..])
+        .arg(body.map_or(&[][..], |hash| &hash[..]))
+        .arg(answer.status.as_u16())
+        .arg(answer.header_lines())
+        .arg(answer.body.as_deref())
+        .returns(flag)
 }
 
-#[derive(Debug)]
-pub(super) struct Complete<'a> {
-    pub record: &'a Key,
-    pub owner: &'a str,
-    pub retention: Span,
-    pub request: &'a Hash,
-    pub body: Option<&'a Hash>,
-    pub answer: &'a RecordedResponse,
-}
-
-impl ScriptCall for Complete<'_> {
-    type Raw = i64;
-    type Reply = bool;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("idempotency/complete.lua");
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.record)
-            .arg(self.owner)
-            .arg(self.retention.as_millis())
-            .arg(&self.request[..])
-            .arg(self.body.map_or(&[][..], |hash| &hash[..]))
-            .arg(self.answer.status.as_u16())
-            .arg(self.answer.header_lines());
-        if let Some(body) = &self.answer.body {
-            call.arg(&body[..]);
-        }
-    }
-
-    fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(Self::SCRIPT, raw)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Release<'a> {
-    pub record: &'a Key,
-    pub owner: &'a str,
-}
-
-impl ScriptCall for Release<'_> {
-    type Raw = i64;
-    type Reply = bool;
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("idempotency/release.lua");
-
-    fn bind(&self, call: &mut Binding) {
-        call.key(self.record).arg(self.owner);
-    }
-
-    fn decode(raw: i64) -> Result<bool, BadReply> {
-        was_ours(Self::SCRIPT, raw)
-    }
-}
-
-/// Whether the record still belonged to the attempt.
-fn was_ours(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
-    match raw {
-        0 | 1 => Ok(raw == 1),
-        other => Err(BadReply::new(script, other)),
-    }
+pub(super) fn release(record: &Key, owner: &str) -> ScriptCall<i64, bool> {
+    RELEASE.write(&[record]).arg(owner).returns(flag)
 }

@@ -7,7 +7,7 @@ use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
 use super::recorded_response::RecordedResponse;
-use super::scripts::{Claim, Claimed, Complete, Recording, Release, Renew};
+use super::scripts::{self, Claimed, Recording};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
 
@@ -51,8 +51,8 @@ impl IdempotencyService {
         let record = keys::record(self.redis.keys(), operation);
         let owner = getrandom::u64()?;
         let attempt = Attempt { record, owner: format!("{owner:016x}") };
-        let call = Claim { record: &attempt.record, owner: &attempt.owner, lease: self.config.pending_lease };
-        match self.redis.call(&call).await? {
+        let call = scripts::claim(&attempt.record, &attempt.owner, self.config.pending_lease);
+        match self.redis.call(call).await? {
             Claimed::Taken => Ok(ClaimResult::New(attempt)),
             Claimed::Running { remaining } => Err(IdempotencyError::InProgress { remaining }),
             Claimed::Recorded(done) => Ok(ClaimResult::Recorded(done)),
@@ -67,8 +67,7 @@ impl IdempotencyService {
         let lease = self.config.pending_lease;
         loop {
             tokio::time::sleep(lease.duration() / 3).await;
-            if let Err(fault) = self.redis.call(&Renew { record: &attempt.record, owner: &attempt.owner, lease }).await
-            {
+            if let Err(fault) = self.redis.call(scripts::renew(&attempt.record, &attempt.owner, lease)).await {
                 tracing::debug!(%fault, "claim not renewed");
             }
         }
@@ -82,21 +81,15 @@ impl IdempotencyService {
         body: Option<&Hash>,
         answer: &RecordedResponse,
     ) {
-        let call = Complete {
-            record: &attempt.record,
-            owner: &attempt.owner,
-            retention: self.config.retention,
-            request,
-            body,
-            answer,
-        };
-        log_update(&attempt.record, "the response is not recorded", self.redis.call(&call).await);
+        let Attempt { record, owner } = attempt;
+        let call = scripts::complete(record, owner, self.config.retention, request, body, answer);
+        log_update(record, "the response is not recorded", self.redis.call(call).await);
     }
 
     /// Releases the claim so that the next attempt can run. Best effort, since the claim expires by itself.
     pub(super) async fn release(&self, attempt: &Attempt) {
-        let call = Release { record: &attempt.record, owner: &attempt.owner };
-        log_update(&attempt.record, "the key stays claimed until the claim expires", self.redis.call(&call).await);
+        let call = scripts::release(&attempt.record, &attempt.owner);
+        log_update(&attempt.record, "the key stays claimed until the claim expires", self.redis.call(call).await);
     }
 }
 

@@ -53,7 +53,7 @@ use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::JsonConfig;
 use encryption::FieldEncryption;
 use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, WRITE_PROBLEMS};

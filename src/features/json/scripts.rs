@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::keys::KeySet;
 use super::stored::{ReadReply, StoredDocument, Version};
 use crate::lua;
-use crate::redis::{Backend, BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use crate::redis::{Backend, BadReply, Effect, Fence, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// How long the version of a deleted or expired document is kept, milliseconds (7 days).
 ///
@@ -50,7 +50,7 @@ pub(super) struct Read<'a> {
     pub answer_key: &'a Key,
 }
 
-impl ScriptCall for Read<'_> {
+impl OldScriptCall for Read<'_> {
     type Raw = (Vec<u8>, String, i64, Vec<u8>);
     type Reply = ReadReply;
     const KEYS: usize = 4;
@@ -58,13 +58,13 @@ impl ScriptCall for Read<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("json/read.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(text).key(self.answer_key);
     }
 
     fn decode((text, version, ttl, answer): Self::Raw) -> Result<ReadReply, BadReply> {
-        let version = version.parse().map_err(|_| BadReply::new(Self::SCRIPT, &version))?;
+        let version = version.parse().map_err(|_| BadReply::new(&version))?;
         let stored = StoredDocument { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
         let document = (!stored.text.is_empty()).then_some(stored);
         Ok(ReadReply { document, answer: (!answer.is_empty()).then_some(answer) })
@@ -105,7 +105,7 @@ pub(super) enum Written {
     Repeated(Vec<u8>),
 }
 
-impl ScriptCall for Write<'_> {
+impl OldScriptCall for Write<'_> {
     type Raw = (String, Vec<u8>, i64);
     type Reply = Written;
     const KEYS: usize = 4;
@@ -117,7 +117,7 @@ impl ScriptCall for Write<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(self.answer_key).key(text);
         match self.expected {
@@ -155,7 +155,7 @@ impl ScriptCall for Write<'_> {
             "repeated" => return Ok(Written::Repeated(bytes)),
             _ => None,
         };
-        written.ok_or_else(|| BadReply::new(Self::SCRIPT, (status, bytes, ttl)))
+        written.ok_or_else(|| BadReply::new((status, bytes, ttl)))
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) enum Converted {
     NotADocument,
 }
 
-impl ScriptCall for Convert<'_> {
+impl OldScriptCall for Convert<'_> {
     type Raw = String;
     type Reply = Converted;
     const KEYS: usize = 2;
@@ -181,7 +181,7 @@ impl ScriptCall for Convert<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("json/convert.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.document).key(&self.keys.text).arg(self.to.name());
     }
 
@@ -190,7 +190,7 @@ impl ScriptCall for Convert<'_> {
             "moved" => Ok(Converted::Moved),
             "there" | "absent" => Ok(Converted::Unchanged),
             "other" => Ok(Converted::NotADocument),
-            _ => Err(BadReply::new(Self::SCRIPT, raw)),
+            _ => Err(BadReply::new(raw)),
         }
     }
 }
@@ -204,7 +204,7 @@ pub(super) struct Touch<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-impl ScriptCall for Touch<'_> {
+impl OldScriptCall for Touch<'_> {
     type Raw = i64;
     /// Whether the document exists.
     type Reply = bool;
@@ -217,7 +217,7 @@ impl ScriptCall for Touch<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let KeySet { document, version, text } = self.keys;
         call.key(document).key(version).key(text);
         call.arg(self.ttl.unwrap_or(0)).arg(VERSION_RETENTION).arg(self.backend.name());
@@ -227,7 +227,7 @@ impl ScriptCall for Touch<'_> {
         match raw {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }

@@ -51,7 +51,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::LocksConfig;
 use service::LockService;
 

@@ -6,7 +6,7 @@ use super::acquire::{AcquireOutcome, AcquireSpec, QueueEntry, WaitMode};
 use super::keys::LockKeys;
 use super::model::{Token, Votes, millis};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// How long the first waiter has a free lock to itself before the next one may claim it.
 ///
@@ -33,14 +33,14 @@ pub(super) struct Acquire<'a> {
     pub common: &'a CommonArguments,
 }
 
-impl ScriptCall for Acquire<'_> {
+impl OldScriptCall for Acquire<'_> {
     type Raw = Vec<redis::Value>;
     type Reply = AcquireOutcome;
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/acquire.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let (ticket, arrival, wait) = match self.wait_mode {
             WaitMode::NoWait => ("", 0, Duration::ZERO),
             WaitMode::Join { name, wait } => (name.as_str(), 0, *wait),
@@ -81,7 +81,7 @@ impl ScriptCall for Acquire<'_> {
             [kind, _] if integer(kind) == Some(3) => Some(AcquireOutcome::QueueFull),
             _ => None,
         };
-        outcome.ok_or_else(|| BadReply::new(Self::SCRIPT, raw))
+        outcome.ok_or_else(|| BadReply::new(raw))
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) struct Release<'a> {
     pub common: &'a CommonArguments,
 }
 
-impl ScriptCall for Release<'_> {
+impl OldScriptCall for Release<'_> {
     type Raw = (u8, String);
     /// [`Extension::ends_us`] of the released lease.
     type Reply = Ownership<Option<u64>>;
@@ -111,7 +111,7 @@ impl ScriptCall for Release<'_> {
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/release.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.lease)
             .key(&self.keys.holder)
             .key(&self.keys.queue)
@@ -128,7 +128,7 @@ impl ScriptCall for Release<'_> {
             (1, ends_us) => Ok(Ownership::Held(ends_us.parse().ok())),
             (0, _) => Ok(Ownership::Free),
             (2, _) => Ok(Ownership::Other),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -153,14 +153,14 @@ pub(super) struct Extension {
     pub votes: Votes,
 }
 
-impl ScriptCall for Extend<'_> {
+impl OldScriptCall for Extend<'_> {
     type Raw = (u8, u64, String, String);
     type Reply = Ownership<Extension>;
     const KEYS: usize = 2;
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/extend.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.lease)
             .key(&self.keys.holder)
             .arg(self.token.as_str())
@@ -178,7 +178,7 @@ impl ScriptCall for Extend<'_> {
             })),
             (0, ..) => Ok(Ownership::Free),
             (2, ..) => Ok(Ownership::Other),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -200,14 +200,14 @@ pub(super) struct ForcedRelease {
     pub ends_us: Option<u64>,
 }
 
-impl ScriptCall for ForceRelease<'_> {
+impl OldScriptCall for ForceRelease<'_> {
     type Raw = (u8, u64, String, String);
     type Reply = ForcedRelease;
     const KEYS: usize = 5;
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/force_release.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_keys(call, self.keys)
             .arg(&self.common.now)
             .arg(millis(self.common.fence_ttl))
@@ -243,14 +243,14 @@ pub(super) struct Holder {
     pub metadata: String,
 }
 
-impl ScriptCall for Inspect<'_> {
+impl OldScriptCall for Inspect<'_> {
     type Raw = (u8, i64, u64, String, String, String, String);
     type Reply = Inspection;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Read;
     const SCRIPT: &'static LuaScript = lua!("locks/inspect.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.lease).key(&self.keys.fence).key(&self.keys.holder).key(&self.keys.queue);
     }
 
@@ -267,7 +267,7 @@ impl ScriptCall for Inspect<'_> {
     }
 }
 
-fn bind_keys<'a>(call: &'a mut Binding, keys: &LockKeys) -> &'a mut Binding {
+fn bind_keys<'a>(call: &'a mut OldBinding, keys: &LockKeys) -> &'a mut OldBinding {
     call.key(&keys.lease).key(&keys.fence).key(&keys.holder).key(&keys.queue).key(&keys.turn)
 }
 

@@ -9,7 +9,7 @@ use super::model::WithoutRedis;
 use super::scripts::{CheckOutcome, Mode, PeekCosts, TakeCosts};
 use super::service::LimitService;
 use super::strategy::rule::Algorithm;
-use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
+use crate::redis::{BadReply, Effect, FaultKind, OldScriptCall, Outcome, RedisFault};
 
 /// Whether all costs may be taken, and the decision for each check.
 type Decisions = (bool, Vec<Decision>);
@@ -158,7 +158,7 @@ impl LimitService {
         Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
     }
 
-    pub(super) async fn call<S: ScriptCall>(
+    pub(super) async fn call<S: OldScriptCall>(
         &self,
         patience: Option<Duration>,
         call: &S,
@@ -185,5 +185,5 @@ impl LimitService {
 
 /// The script replied with fewer numbers than the checks have.
 fn incomplete(effect: Effect) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(TakeCosts::SCRIPT, "too few numbers"), effect)
+    RedisFault::bad_reply(BadReply::new("too few numbers"), effect)
 }

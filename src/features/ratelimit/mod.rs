@@ -57,7 +57,7 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, NOT_FOUND, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::RatelimitConfig;
 use error::{BODY_ROUTE, FROM_MEMORY, KEY_ROUTE, LIMITER_ROUTE};
 pub use guard::CallerLimitLayer;

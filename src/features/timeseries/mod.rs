@@ -73,7 +73,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
-use crate::redis::ScriptCall;
+use crate::redis::OldScriptCall;
 use config::TimeseriesConfig;
 use error::{
     LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SERIES, SERIES_EMPTY, SERIES_EXISTS,

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use gridtokenx_redis::redis::{BadReply, Binding, Effect, Key, LuaScript, Outcome, Redis, RedisFault, ScriptCall};
+use gridtokenx_redis::redis::{
+    BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall, Outcome, Redis, RedisFault,
+};
 
 pub async fn get(redis: &Redis, key: &str) -> Result<Option<String>, RedisFault> {
     redis.query(redis::cmd("GET").arg(redis.keys().key(key)), Effect::Read).await
@@ -73,7 +75,7 @@ impl Stamp {
     }
 }
 
-impl ScriptCall for Stamp {
+impl OldScriptCall for Stamp {
     type Raw = (String, String);
     type Reply = (String, String);
     const KEYS: usize = 1;
@@ -81,7 +83,7 @@ impl ScriptCall for Stamp {
 
     const SCRIPT: &'static LuaScript = &STAMP;
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.key).arg(&self.value);
     }
 

@@ -3,7 +3,7 @@
 use super::super::keys::EntryKeys;
 use super::super::model::Counter;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, Key, LuaScript, OldBinding, OldScriptCall};
 
 pub(in super::super) struct Increment<'a> {
     pub entry: &'a EntryKeys,
@@ -23,7 +23,7 @@ pub(in super::super) enum IncrementReply {
     NotANumber,
 }
 
-impl ScriptCall for Increment<'_> {
+impl OldScriptCall for Increment<'_> {
     type Raw = (String, String);
     type Reply = IncrementReply;
     const KEYS: usize = 4;
@@ -35,17 +35,17 @@ impl ScriptCall for Increment<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).key(self.answer);
         call.arg(self.by).arg(self.ttl.unwrap_or(0)).arg(self.answer_ttl);
     }
 
     fn decode((status, answer): Self::Raw) -> Result<IncrementReply, BadReply> {
         match status.as_str() {
-            "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(Self::SCRIPT, answer)),
+            "done" => counter(&answer).map(IncrementReply::Done).ok_or_else(|| BadReply::new(answer)),
             "tagged" => Ok(IncrementReply::CheckTags),
             "not-a-number" => Ok(IncrementReply::NotANumber),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::super::keys::EntryKeys;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, LuaScript, OldBinding, OldScriptCall};
 
 pub(in super::super) struct Lease<'a> {
     pub entry: &'a EntryKeys,
@@ -24,7 +24,7 @@ pub(in super::super) enum LeaseReply {
     },
 }
 
-impl ScriptCall for Lease<'_> {
+impl OldScriptCall for Lease<'_> {
     type Raw = (String, u64, Value);
     type Reply = LeaseReply;
     const KEYS: usize = 3;
@@ -32,7 +32,7 @@ impl ScriptCall for Lease<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("cache/lease.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy());
         call.arg(self.token).arg(self.ttl);
     }
@@ -44,7 +44,7 @@ impl ScriptCall for Lease<'_> {
             ("held", remaining, Value::BulkString(bytes)) => {
                 Ok(LeaseReply::Held { remaining, stale: Some(bytes).filter(|bytes| !bytes.is_empty()) })
             }
-            (other, ..) => Err(BadReply::new(Self::SCRIPT, other)),
+            (other, ..) => Err(BadReply::new(other)),
         }
     }
 }

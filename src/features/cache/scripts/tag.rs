@@ -2,7 +2,7 @@
 
 use super::super::stored_value::Generation;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, Key, LuaScript, OldBinding, OldScriptCall};
 
 pub(in super::super) struct TagOpen<'a> {
     pub tag: &'a Key,
@@ -10,7 +10,7 @@ pub(in super::super) struct TagOpen<'a> {
     pub ttl: u64,
 }
 
-impl ScriptCall for TagOpen<'_> {
+impl OldScriptCall for TagOpen<'_> {
     type Raw = String;
     type Reply = Generation;
     const KEYS: usize = 1;
@@ -18,12 +18,12 @@ impl ScriptCall for TagOpen<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("cache/tag_open.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.tag).arg(self.ttl);
     }
 
     fn decode(raw: String) -> Result<Generation, BadReply> {
-        raw.parse().map_err(|_| BadReply::new(Self::SCRIPT, raw))
+        raw.parse().map_err(|_| BadReply::new(raw))
     }
 }
 
@@ -32,7 +32,7 @@ pub(in super::super) struct TagRaise<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-impl ScriptCall for TagRaise<'_> {
+impl OldScriptCall for TagRaise<'_> {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 1;
@@ -44,7 +44,7 @@ impl ScriptCall for TagRaise<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.tag);
     }
 

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::super::keys::EntryKeys;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, LuaScript, OldBinding, OldScriptCall};
 
 /// What must be stored for a write to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(in super::super) enum PutReply {
     LeaseLost,
 }
 
-impl ScriptCall for Put<'_> {
+impl OldScriptCall for Put<'_> {
     type Raw = (String, i64);
     type Reply = PutReply;
     const KEYS: usize = 3;
@@ -59,7 +59,7 @@ impl ScriptCall for Put<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy());
         call.arg(self.bytes).arg(self.ttl.unwrap_or(0)).arg(u8::from(self.keep_ttl));
         call.arg(stale_ms(self.entry)).arg(self.expected.arg()).arg(self.lease);
@@ -71,7 +71,7 @@ impl ScriptCall for Put<'_> {
             ("replaced", left) => Ok(PutReply::Stored { created: false, ttl: u64::try_from(left).ok() }),
             ("changed", _) => Ok(PutReply::Changed),
             ("lease-lost", _) => Ok(PutReply::LeaseLost),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -94,7 +94,7 @@ pub(in super::super) enum DeleteReply {
     Changed,
 }
 
-impl ScriptCall for Delete<'_> {
+impl OldScriptCall for Delete<'_> {
     type Raw = i64;
     type Reply = DeleteReply;
     const KEYS: usize = 3;
@@ -106,7 +106,7 @@ impl ScriptCall for Delete<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).arg(self.expected.arg());
     }
 
@@ -115,7 +115,7 @@ impl ScriptCall for Delete<'_> {
             1 => Ok(DeleteReply::Deleted),
             0 => Ok(DeleteReply::Absent),
             -1 => Ok(DeleteReply::Changed),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -126,7 +126,7 @@ pub(in super::super) struct Drop<'a> {
     pub digest: &'a str,
 }
 
-impl ScriptCall for Drop<'_> {
+impl OldScriptCall for Drop<'_> {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 2;
@@ -134,7 +134,7 @@ impl ScriptCall for Drop<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("cache/drop.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.stale_copy()).arg(self.digest);
     }
 
@@ -156,7 +156,7 @@ pub(in super::super) enum TakeReply {
     CheckTags,
 }
 
-impl ScriptCall for Take<'_> {
+impl OldScriptCall for Take<'_> {
     type Raw = (String, Value);
     type Reply = TakeReply;
     const KEYS: usize = 3;
@@ -168,7 +168,7 @@ impl ScriptCall for Take<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.lease()).key(&self.entry.stale_copy()).arg(self.expected.arg());
     }
 
@@ -177,7 +177,7 @@ impl ScriptCall for Take<'_> {
             ("taken", Value::BulkString(bytes)) => Ok(TakeReply::Taken(bytes)),
             ("absent", _) => Ok(TakeReply::Absent),
             ("tagged" | "changed", _) => Ok(TakeReply::CheckTags),
-            (other, _) => Err(BadReply::new(Self::SCRIPT, other)),
+            (other, _) => Err(BadReply::new(other)),
         }
     }
 }
@@ -197,7 +197,7 @@ pub(in super::super) enum TouchReply {
     CheckTags,
 }
 
-impl ScriptCall for Touch<'_> {
+impl OldScriptCall for Touch<'_> {
     type Raw = String;
     type Reply = TouchReply;
     const KEYS: usize = 2;
@@ -209,7 +209,7 @@ impl ScriptCall for Touch<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.entry.value).key(&self.entry.stale_copy());
         call.arg(self.ttl).arg(stale_ms(self.entry)).arg(self.expected.arg());
     }
@@ -219,7 +219,7 @@ impl ScriptCall for Touch<'_> {
             "touched" => Ok(TouchReply::Touched),
             "absent" => Ok(TouchReply::Absent),
             "tagged" | "changed" => Ok(TouchReply::CheckTags),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }

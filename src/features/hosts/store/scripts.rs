@@ -6,7 +6,7 @@ use super::chunk::{HOUR, day_of};
 use super::keys::HistoryKeys;
 use crate::clock::UnixMillis;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// Makes an organisation the owner of a host that has none.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(in super::super) struct Claim<'a> {
     pub organisation: &'a Organisation,
 }
 
-impl ScriptCall for Claim<'_> {
+impl OldScriptCall for Claim<'_> {
     type Raw = String;
     /// The owner.
     type Reply = Organisation;
@@ -24,7 +24,7 @@ impl ScriptCall for Claim<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/claim.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.key).arg(self.organisation.as_str());
     }
 
@@ -55,7 +55,7 @@ pub(in super::super) struct Append<'a> {
     pub chunks: &'a [EncodedChunk],
 }
 
-impl ScriptCall for Append<'_> {
+impl OldScriptCall for Append<'_> {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 2;
@@ -63,7 +63,7 @@ impl ScriptCall for Append<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/append.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.chunks).key(&self.keys.hours).arg(self.oldest).arg(self.ttl_ms);
         for chunk in self.chunks {
             call.arg(chunk.hour).arg(chunk.start).arg(chunk.bytes.as_slice());
@@ -86,7 +86,7 @@ pub(in super::super) struct Publish {
     pub ttl_ms: u64,
 }
 
-impl ScriptCall for Publish {
+impl OldScriptCall for Publish {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 1;
@@ -94,7 +94,7 @@ impl ScriptCall for Publish {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/publish.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.key).arg(self.id.timestamp).arg(self.id.seq).arg(self.document.as_slice()).arg(self.ttl_ms);
     }
 
@@ -127,7 +127,7 @@ pub(in super::super) struct Pack<'a> {
     pub chunks: &'a [(UnixMillis, Vec<u8>)],
 }
 
-impl ScriptCall for Pack<'_> {
+impl OldScriptCall for Pack<'_> {
     type Raw = i64;
     /// `false`: another batch wrote to the hour in the meantime.
     type Reply = bool;
@@ -136,7 +136,7 @@ impl ScriptCall for Pack<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/pack.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let HistoryKeys { chunks, hours, hourly, days, .. } = self.keys;
         call.key(chunks).key(hours).key(hourly).key(days);
         call.arg(self.hour).arg(self.hour + HOUR).arg(self.number).arg(day_of(self.hour)).arg(self.rollup);
@@ -164,7 +164,7 @@ pub(in super::super) struct Roll<'a> {
     pub retention: RollupRetention,
 }
 
-impl ScriptCall for Roll<'_> {
+impl OldScriptCall for Roll<'_> {
     type Raw = i64;
     /// `false`: an hour of the day was packed in the meantime.
     type Reply = bool;
@@ -173,7 +173,7 @@ impl ScriptCall for Roll<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/roll.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.daily).key(&self.keys.days).arg(self.day).arg(self.number).arg(self.rollup);
         call.arg(self.retention.oldest).arg(self.retention.ttl_ms);
     }
@@ -192,7 +192,7 @@ pub(in super::super) struct Cleanup<'a> {
     pub now: &'a str,
 }
 
-impl ScriptCall for Cleanup<'_> {
+impl OldScriptCall for Cleanup<'_> {
     type Raw = i64;
     /// `false`: another replica is cleaning up, or did so within the interval.
     type Reply = bool;
@@ -201,7 +201,7 @@ impl ScriptCall for Cleanup<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("hosts/cleanup.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.key).arg(self.interval).arg(self.now);
     }
 
@@ -214,6 +214,6 @@ fn decode_flag(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
     match raw {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(BadReply::new(script, other)),
+        other => Err(BadReply::new(other)),
     }
 }

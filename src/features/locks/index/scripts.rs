@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::model::{Resource, millis};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// A change of the index. `ends_us` is the end of the lease under which the index lists, or listed, the resource.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(in super::super) struct UpdateIndex<'a> {
     pub(super) changes: &'a [IndexChange],
 }
 
-impl ScriptCall for UpdateIndex<'_> {
+impl OldScriptCall for UpdateIndex<'_> {
     type Raw = u64;
     /// How many leases had expired when their resource was granted again.
     type Reply = u64;
@@ -30,7 +30,7 @@ impl ScriptCall for UpdateIndex<'_> {
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/update_index.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.index).arg(self.limit).arg(millis(self.ttl));
         for change in self.changes {
             let began_us = match change {
@@ -60,7 +60,7 @@ pub(in super::super) struct SweepIndex<'a> {
     pub limit: u64,
 }
 
-impl ScriptCall for SweepIndex<'_> {
+impl OldScriptCall for SweepIndex<'_> {
     type Raw = u64;
     /// How many leases were removed.
     type Reply = u64;
@@ -68,7 +68,7 @@ impl ScriptCall for SweepIndex<'_> {
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/sweep_index.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.index).arg(self.now).arg(millis(self.grace)).arg(self.limit);
     }
 

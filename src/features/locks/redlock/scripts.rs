@@ -7,7 +7,7 @@ use super::super::keys::LockKeys;
 use super::super::model::{Token, millis};
 use super::super::scripts::{CommonArguments, remaining_time};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// The conditions under which a node may vote.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(in super::super) struct RegisterNode<'a> {
     pub eligibility: Eligibility,
 }
 
-impl ScriptCall for RegisterNode<'_> {
+impl OldScriptCall for RegisterNode<'_> {
     type Raw = u64;
     /// The rest of the quarantine; zero if the node votes.
     type Reply = Duration;
@@ -34,7 +34,7 @@ impl ScriptCall for RegisterNode<'_> {
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/register_node.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.record)
             .arg(self.now)
             .arg(millis(self.eligibility.quarantine))
@@ -72,14 +72,14 @@ pub(in super::super) enum VoteReply {
     Superseded,
 }
 
-impl ScriptCall for Vote<'_> {
+impl OldScriptCall for Vote<'_> {
     type Raw = (u8, i64);
     type Reply = VoteReply;
     const KEYS: usize = 4;
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/vote.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.lease)
             .key(&self.keys.fence)
             .key(&self.keys.holder)
@@ -97,13 +97,13 @@ impl ScriptCall for Vote<'_> {
 
     fn decode(raw: Self::Raw) -> Result<VoteReply, BadReply> {
         match raw {
-            (1, fence) => u64::try_from(fence)
-                .map(|fence| VoteReply::Granted { fence })
-                .map_err(|_| BadReply::new(Self::SCRIPT, raw)),
+            (1, fence) => {
+                u64::try_from(fence).map(|fence| VoteReply::Granted { fence }).map_err(|_| BadReply::new(raw))
+            }
             (0, ms) => Ok(VoteReply::Held { remaining: remaining_time(ms) }),
             (2, _) => Ok(VoteReply::Quarantined),
             (3, _) => Ok(VoteReply::Superseded),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -116,7 +116,7 @@ pub(in super::super) struct RaiseFence<'a> {
     pub common: &'a CommonArguments,
 }
 
-impl ScriptCall for RaiseFence<'_> {
+impl OldScriptCall for RaiseFence<'_> {
     type Raw = u8;
     /// Whether the node holds the lease with that fence now.
     type Reply = bool;
@@ -124,7 +124,7 @@ impl ScriptCall for RaiseFence<'_> {
     const EFFECT: Effect = Effect::Write;
     const SCRIPT: &'static LuaScript = lua!("locks/raise_fence.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.lease)
             .key(&self.keys.fence)
             .key(&self.keys.holder)

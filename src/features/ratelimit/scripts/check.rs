@@ -7,7 +7,7 @@ use super::super::keys::reservations;
 use super::super::strategy::calendar::Window;
 use super::super::strategy::rule::Algorithm;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, KeySpace, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, KeySpace, LuaScript, OldBinding, OldScriptCall};
 
 /// Whether a decision takes the costs that it grants.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ impl Mode<'_> {
     }
 }
 
-impl ScriptCall for TakeCosts<'_> {
+impl OldScriptCall for TakeCosts<'_> {
     type Raw = Vec<u64>;
     type Reply = CheckOutcome;
     const KEYS: usize = 1;
@@ -86,7 +86,7 @@ impl ScriptCall for TakeCosts<'_> {
         self.checks.len() + self.checks.iter().filter(|check| check.limiter.reservations.is_some()).count()
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         for check in self.checks {
             let state = check.limiter.pattern.state(self.keys, &check.key);
             call.key(&state);
@@ -116,12 +116,12 @@ impl ScriptCall for TakeCosts<'_> {
                 Ok(CheckOutcome::Overdue { at })
             }
             [4, _] => Ok(CheckOutcome::TooManyReservations),
-            _ => Err(BadReply::new(Self::SCRIPT, raw)),
+            _ => Err(BadReply::new(raw)),
         }
     }
 }
 
-impl ScriptCall for PeekCosts<'_> {
+impl OldScriptCall for PeekCosts<'_> {
     type Raw = Vec<u64>;
     type Reply = CheckOutcome;
     const KEYS: usize = 1;
@@ -133,7 +133,7 @@ impl ScriptCall for PeekCosts<'_> {
         self.0.keys()
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         self.0.bind(call);
     }
 
@@ -143,7 +143,7 @@ impl ScriptCall for PeekCosts<'_> {
 }
 
 /// Adds the flags of a check, its strategy and the strategy's numbers.
-fn bind_check(check: &ResolvedCheck, call: &mut Binding) {
+fn bind_check(check: &ResolvedCheck, call: &mut OldBinding) {
     let (cost, limiter) = (check.cost, &check.limiter);
     let (refuses_all, has_reservations) = (!limiter.shadow, limiter.reservations.is_some());
     call.arg(u8::from(refuses_all) + 2 * u8::from(has_reservations));

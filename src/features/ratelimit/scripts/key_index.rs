@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::model::LimitKey;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// Adds keys to a limiter's index, as long as it has room.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(in super::super) struct IndexKeys<'a> {
     pub keys: &'a [&'a LimitKey],
 }
 
-impl ScriptCall for IndexKeys<'_> {
+impl OldScriptCall for IndexKeys<'_> {
     type Raw = u64;
     /// The number of keys in the index.
     type Reply = u64;
@@ -26,7 +26,7 @@ impl ScriptCall for IndexKeys<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("ratelimit/index_keys.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.index).arg(self.max).arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
         for key in self.keys {
             call.arg(key.as_str());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// Writes or deletes an override, or only changes the version.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(in super::super) enum SetOverrideOutcome {
     TooMany,
 }
 
-impl ScriptCall for SetOverride<'_> {
+impl OldScriptCall for SetOverride<'_> {
     type Raw = (u8, UnixMillis);
     type Reply = SetOverrideOutcome;
     const KEYS: usize = 1;
@@ -39,7 +39,7 @@ impl ScriptCall for SetOverride<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("ratelimit/set_override.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         call.key(self.key).arg(&self.now).arg(self.field).arg(self.stored).arg(ttl).arg(self.max);
     }
@@ -48,7 +48,7 @@ impl ScriptCall for SetOverride<'_> {
         match raw {
             (1, ends) => Ok(SetOverrideOutcome::Done { ends: (ends > 0).then_some(ends) }),
             (0, _) => Ok(SetOverrideOutcome::TooMany),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -81,7 +81,7 @@ pub(in super::super) struct OverrideRow {
     pub stored: String,
 }
 
-impl ScriptCall for ReadOverrides<'_> {
+impl OldScriptCall for ReadOverrides<'_> {
     type Raw = Vec<String>;
     type Reply = OverrideRows;
     const KEYS: usize = 1;
@@ -89,14 +89,14 @@ impl ScriptCall for ReadOverrides<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("ratelimit/read_overrides.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.key).arg(&self.now);
     }
 
     fn decode(raw: Self::Raw) -> Result<OverrideRows, BadReply> {
         let mut texts = raw.into_iter();
         let now = texts.next().unwrap_or_default();
-        let now = now.parse().map_err(|_| BadReply::new(Self::SCRIPT, now))?;
+        let now = now.parse().map_err(|_| BadReply::new(now))?;
         let mut all = OverrideRows { now, ..OverrideRows::default() };
         while let (Some(field), Some(value)) = (texts.next(), texts.next()) {
             if field.is_empty() {
@@ -105,9 +105,9 @@ impl ScriptCall for ReadOverrides<'_> {
             }
             let parts = field.split_once(' ').zip(value.split_once(' '));
             let Some(((limiter, key), (ends, stored))) = parts else {
-                return Err(BadReply::new(Self::SCRIPT, field));
+                return Err(BadReply::new(field));
             };
-            let ends: UnixMillis = ends.parse().map_err(|_| BadReply::new(Self::SCRIPT, ends))?;
+            let ends: UnixMillis = ends.parse().map_err(|_| BadReply::new(ends))?;
             all.rows.push(OverrideRow {
                 limiter: limiter.to_owned(),
                 key: key.to_owned(),

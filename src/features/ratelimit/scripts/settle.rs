@@ -3,7 +3,7 @@
 use crate::features::ratelimit::strategy::calendar::Window;
 use crate::features::ratelimit::strategy::rule::Algorithm;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// Returns all overdue reservations, and settles one if `secret` names it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(in super::super) enum SettleOutcome {
     OutsideWindow { now: u64 },
 }
 
-impl ScriptCall for Settle<'_> {
+impl OldScriptCall for Settle<'_> {
     type Raw = (u8, u64);
     type Reply = SettleOutcome;
     const KEYS: usize = 2;
@@ -34,7 +34,7 @@ impl ScriptCall for Settle<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("ratelimit/settle.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.state).key(self.reservations).arg(&self.now).arg(self.secret);
         match self.algorithm {
             Algorithm::Gcra(gcra) => {
@@ -59,7 +59,7 @@ impl ScriptCall for Settle<'_> {
         match raw {
             (0 | 1, count) => Ok(SettleOutcome::Done { count }),
             (2, now) => Ok(SettleOutcome::OutsideWindow { now }),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::refusal::RefusedSample;
 use super::super::scripts::{Append, Appended};
 use super::super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use super::store::Store;
-use crate::redis::{Backend, Fence, FencingToken, RedisFault, ScriptCall};
+use crate::redis::{Backend, Fence, FencingToken, OldScriptCall, RedisFault};
 
 /// Batches of different series in one exchange with Redis, which must fit into `redis.command_timeout`.
 const EXCHANGE_BATCHES: usize = 64;

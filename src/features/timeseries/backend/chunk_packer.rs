@@ -14,7 +14,7 @@ use super::super::metrics::TimeseriesMetrics;
 use super::super::scripts::{ReadPlainChunks, ReplaceChunk};
 use super::pending_series::PendingSeries;
 use crate::lifecycle::Tasks;
-use crate::redis::{BadReply, Effect, Redis, RedisFault, ScriptCall};
+use crate::redis::{BadReply, Effect, OldScriptCall, Redis, RedisFault};
 
 const NAME: &str = "timeseries.pack";
 
@@ -145,5 +145,5 @@ impl ChunkPacker {
 }
 
 fn unreadable(error: chunk::ChunkError) -> RedisFault {
-    RedisFault::bad_reply(BadReply::new(ReplaceChunk::SCRIPT, error), Effect::Read)
+    RedisFault::bad_reply(BadReply::new(error), Effect::Read)
 }

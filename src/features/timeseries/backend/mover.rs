@@ -210,7 +210,7 @@ impl Mover {
                     now: "",
                     fence: None,
                 };
-                let appended = self.write(copy, |batch| batch.call(&append)).await?.call::<Append<'_>>()?;
+                let appended = self.write(copy, |batch| drop(batch.call(&append))).await?.call::<Append<'_>>()?;
                 copied.stored += appended.map_or(0, |appended| count(appended.stored));
             }
             self.store.packer.pack_all(slice::from_ref(copy)).await?;

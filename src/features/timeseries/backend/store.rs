@@ -21,7 +21,9 @@ use super::chunk_packer::ChunkPacker;
 use super::pending_series::PendingSeries;
 use crate::clock::Clock;
 use crate::lifecycle::{ComponentHealth, Tasks};
-use crate::redis::{Backend, BackendRecord, Fence, FencingToken, Outcome, Redis, RedisFault, ScriptCall, StoredKind};
+use crate::redis::{
+    Backend, BackendRecord, Fence, FencingToken, OldScriptCall, Outcome, Redis, RedisFault, StoredKind,
+};
 
 static SERIES: StoredKind = StoredKind {
     feature: "timeseries",
@@ -123,7 +125,7 @@ impl Store {
         token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
-    async fn call<S: ScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
+    async fn call<S: OldScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
         let _timer = self.metrics.time(S::SCRIPT);
         self.redis.call(call).await
     }

@@ -14,7 +14,7 @@ use super::model::SeriesEntry;
 use super::scripts::{Describe, IndexSeries, MarkIndexed, UnindexSeries, decode_definition};
 use super::series::SeriesKey;
 use crate::http::reply::Page;
-use crate::redis::{Effect, Key, Redis, RedisFault, ScriptCall};
+use crate::redis::{Effect, Key, OldScriptCall, Redis, RedisFault};
 
 /// How many random names a registration checks, so that the names of expired series do not accumulate. Two would be enough to
 /// keep them below one half.

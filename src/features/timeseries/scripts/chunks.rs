@@ -3,7 +3,7 @@
 use super::super::keys::SeriesKeys;
 use super::decode_flag;
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, LuaScript, OldBinding, OldScriptCall};
 
 /// Reads sealed chunks that are not packed yet.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct ReadPlainChunks<'a> {
     pub limit: usize,
 }
 
-impl ScriptCall for ReadPlainChunks<'_> {
+impl OldScriptCall for ReadPlainChunks<'_> {
     type Raw = Vec<Vec<u8>>;
     type Reply = Vec<Vec<u8>>;
     const KEYS: usize = 2;
@@ -21,7 +21,7 @@ impl ScriptCall for ReadPlainChunks<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/plain_chunks.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.limit);
     }
 
@@ -42,7 +42,7 @@ pub struct ReplaceChunk<'a> {
     pub other: &'a [u8],
 }
 
-impl ScriptCall for ReplaceChunk<'_> {
+impl OldScriptCall for ReplaceChunk<'_> {
     type Raw = i64;
     /// `false` if the chunk has changed.
     type Reply = bool;
@@ -51,7 +51,7 @@ impl ScriptCall for ReplaceChunk<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/replace_chunk.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let digest = sha1_smol::Sha1::from(self.current).digest().to_string();
         call.key(&self.keys.hash).key(&self.keys.chunks).arg(self.start).arg(digest).arg(self.other);
     }

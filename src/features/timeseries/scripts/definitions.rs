@@ -8,7 +8,7 @@ use super::super::model::Alteration;
 use super::super::series::{Definition, DuplicatePolicy};
 use super::{NO_SERIES, bind_definition, bind_samples, bind_series, decode_flag, labels_json};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, LuaScript, OldBinding, OldScriptCall};
 
 /// Creates a series.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum CreateOutcome {
     Different,
 }
 
-impl ScriptCall for Create<'_> {
+impl OldScriptCall for Create<'_> {
     type Raw = i64;
     type Reply = CreateOutcome;
     const KEYS: usize = 4;
@@ -42,7 +42,7 @@ impl ScriptCall for Create<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_definition(bind_series(call, self.keys), self.definition)
             .arg(self.min_life_ms)
             .arg(self.now)
@@ -54,7 +54,7 @@ impl ScriptCall for Create<'_> {
             0 => Ok(CreateOutcome::Different),
             1 => Ok(CreateOutcome::New),
             2 => Ok(CreateOutcome::Same),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -68,7 +68,7 @@ pub struct Alter<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-impl ScriptCall for Alter<'_> {
+impl OldScriptCall for Alter<'_> {
     type Raw = i64;
     /// Whether the series exists.
     type Reply = bool;
@@ -81,7 +81,7 @@ impl ScriptCall for Alter<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let Alteration { retention_ms, duplicate_policy, labels } = self.change;
         bind_series(call, self.keys)
             .arg(retention_ms.map(|retention| retention.0.to_string()).unwrap_or_default())
@@ -100,7 +100,7 @@ impl ScriptCall for Alter<'_> {
 #[derive(Debug)]
 pub struct Describe<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for Describe<'_> {
+impl OldScriptCall for Describe<'_> {
     type Raw = Vec<Value>;
     /// `None` if the series does not exist. The bytes are the packed chunk of which a part has expired: all of its samples
     /// are counted, and `ends` begins with the oldest timestamp within retention. They are empty if there is no such chunk.
@@ -110,7 +110,7 @@ impl ScriptCall for Describe<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/describe.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_samples(call, self.0).arg(self.0.layout.name());
     }
 
@@ -130,13 +130,13 @@ impl ScriptCall for Describe<'_> {
         else {
             return match raw.as_slice() {
                 [Int(NO_SERIES)] => Ok(None),
-                other => Err(BadReply::new(Self::SCRIPT, other)),
+                other => Err(BadReply::new(other)),
             };
         };
         let (ends, partly_expired) = match ends {
             [] => (None, Vec::new()),
             [Int(first), Int(last), BulkString(chunk)] => (Some((*first, *last)), chunk.clone()),
-            other => return Err(BadReply::new(Self::SCRIPT, other)),
+            other => return Err(BadReply::new(other)),
         };
         let definition = decode_definition(Self::SCRIPT, *retention_ms, policy, labels)?;
         let (count, chunks, bytes) = (count.unsigned_abs(), chunks.unsigned_abs(), bytes.unsigned_abs());
@@ -152,8 +152,8 @@ pub fn decode_definition(
     labels: &[u8],
 ) -> Result<Definition, BadReply> {
     let policy = String::from_utf8_lossy(policy);
-    let duplicate_policy = DuplicatePolicy::from_name(&policy).ok_or_else(|| BadReply::new(script, policy))?;
-    let labels = serde_json::from_slice(labels).map_err(|error| BadReply::new(script, error))?;
+    let duplicate_policy = DuplicatePolicy::from_name(&policy).ok_or_else(|| BadReply::new(policy))?;
+    let labels = serde_json::from_slice(labels).map_err(|error| BadReply::new(error))?;
     Ok(Definition { retention_ms: retention_ms.unsigned_abs(), duplicate_policy, labels })
 }
 
@@ -164,7 +164,7 @@ pub struct Delete<'a> {
     pub fence: Option<&'a Fence>,
 }
 
-impl ScriptCall for Delete<'_> {
+impl OldScriptCall for Delete<'_> {
     type Raw = i64;
     /// Whether the series existed.
     type Reply = bool;
@@ -177,7 +177,7 @@ impl ScriptCall for Delete<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_series(call, self.keys).arg(self.keys.layout.name());
     }
 

@@ -4,7 +4,7 @@ use super::super::keys::IndexKeys;
 use super::super::series::{Labels, SeriesKey};
 use super::{decode_flag, labels_json};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Key, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall};
 
 /// Adds a series to the index under its name and labels.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct IndexSeries<'a> {
     pub labels: &'a Labels,
 }
 
-impl ScriptCall for IndexSeries<'_> {
+impl OldScriptCall for IndexSeries<'_> {
     type Raw = i64;
     type Reply = ();
     const KEYS: usize = 3;
@@ -22,12 +22,12 @@ impl ScriptCall for IndexSeries<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/index_series.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_index(call, self.index).arg(self.series.as_str()).arg(labels_json(self.labels));
     }
 
     fn decode(raw: i64) -> Result<(), BadReply> {
-        if raw == 1 { Ok(()) } else { Err(BadReply::new(Self::SCRIPT, raw)) }
+        if raw == 1 { Ok(()) } else { Err(BadReply::new(raw)) }
     }
 }
 
@@ -38,7 +38,7 @@ pub struct UnindexSeries<'a> {
     pub series: &'a SeriesKey,
 }
 
-impl ScriptCall for UnindexSeries<'_> {
+impl OldScriptCall for UnindexSeries<'_> {
     type Raw = i64;
     /// Whether the index had it.
     type Reply = bool;
@@ -47,7 +47,7 @@ impl ScriptCall for UnindexSeries<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/unindex_series.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_index(call, self.index).arg(self.series.as_str());
     }
 
@@ -56,7 +56,7 @@ impl ScriptCall for UnindexSeries<'_> {
     }
 }
 
-fn bind_index<'a>(call: &'a mut Binding, index: &IndexKeys) -> &'a mut Binding {
+fn bind_index<'a>(call: &'a mut OldBinding, index: &IndexKeys) -> &'a mut OldBinding {
     call.key(&index.names).key(&index.labels).key(&index.postings)
 }
 
@@ -68,7 +68,7 @@ pub struct MarkIndexed<'a> {
     pub labels: &'a Labels,
 }
 
-impl ScriptCall for MarkIndexed<'_> {
+impl OldScriptCall for MarkIndexed<'_> {
     type Raw = i64;
     /// Whether the series exists and has these labels.
     type Reply = bool;
@@ -77,7 +77,7 @@ impl ScriptCall for MarkIndexed<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/mark_indexed.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         call.key(self.series).arg(labels_json(self.labels));
     }
 

@@ -11,7 +11,7 @@ mod samples;
 
 use super::keys::SeriesKeys;
 use super::series::{Definition, Labels};
-use crate::redis::{BadReply, Binding, LuaScript};
+use crate::redis::{BadReply, LuaScript, OldBinding};
 
 pub(super) use chunks::{ReadPlainChunks, ReplaceChunk};
 pub(super) use definitions::{Alter, Create, CreateOutcome, Delete, Describe, decode_definition};
@@ -22,20 +22,20 @@ pub(super) use samples::{Append, Appended, DeleteRange, LatestSample, Read, Read
 /// What every script returns for a series that does not exist.
 const NO_SERIES: i64 = -1;
 
-fn bind_head<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+fn bind_head<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
     call.key(&keys.hash).key(&keys.head)
 }
 
-fn bind_samples<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+fn bind_samples<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
     bind_head(call, keys).key(&keys.chunks)
 }
 
 /// Binds all keys that expire together.
-fn bind_series<'a>(call: &'a mut Binding, keys: &SeriesKeys) -> &'a mut Binding {
+fn bind_series<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
     bind_samples(call, keys).key(&keys.blocks)
 }
 
-fn bind_definition<'a>(call: &'a mut Binding, definition: &Definition) -> &'a mut Binding {
+fn bind_definition<'a>(call: &'a mut OldBinding, definition: &Definition) -> &'a mut OldBinding {
     call.arg(definition.retention_ms).arg(definition.duplicate_policy.name()).arg(labels_json(&definition.labels))
 }
 
@@ -49,6 +49,6 @@ fn decode_flag(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
     match raw {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(BadReply::new(script, other)),
+        other => Err(BadReply::new(other)),
     }
 }

@@ -6,7 +6,7 @@ use super::super::keys::SeriesKeys;
 use super::super::rollup_state::RollupState;
 use super::{NO_SERIES, bind_head, bind_series, decode_flag};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, LuaScript, OldBinding, OldScriptCall};
 
 /// Replaces the list of rollups that was read.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub enum DefineOutcome {
     NoSeries,
 }
 
-impl ScriptCall for DefineRollups<'_> {
+impl OldScriptCall for DefineRollups<'_> {
     type Raw = i64;
     type Reply = DefineOutcome;
     const KEYS: usize = 4;
@@ -43,7 +43,7 @@ impl ScriptCall for DefineRollups<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let dropped = self.dropped.unwrap_or_default();
         bind_series(call, self.keys).arg(self.current).arg(self.other).arg(self.outlive_ms).arg(dropped);
     }
@@ -53,7 +53,7 @@ impl ScriptCall for DefineRollups<'_> {
             1 => Ok(DefineOutcome::Done),
             0 => Ok(DefineOutcome::Conflict),
             NO_SERIES => Ok(DefineOutcome::NoSeries),
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -62,7 +62,7 @@ impl ScriptCall for DefineRollups<'_> {
 #[derive(Debug)]
 pub struct ReadRollups<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for ReadRollups<'_> {
+impl OldScriptCall for ReadRollups<'_> {
     type Raw = Vec<Value>;
     /// `None` if the series does not exist; an empty state if it has no rollups.
     type Reply = Option<RollupState>;
@@ -71,7 +71,7 @@ impl ScriptCall for ReadRollups<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_state.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_head(call, self.0).arg(self.0.layout.name());
     }
 
@@ -92,7 +92,7 @@ impl ScriptCall for ReadRollups<'_> {
             return match raw.as_slice() {
                 [Int(NO_SERIES)] => Ok(None),
                 [Int(0)] => Ok(Some(RollupState::default())),
-                other => Err(BadReply::new(Self::SCRIPT, other)),
+                other => Err(BadReply::new(other)),
             };
         };
         let (list, unrolled) = (String::from_utf8_lossy(list), String::from_utf8_lossy(unrolled));
@@ -104,7 +104,7 @@ impl ScriptCall for ReadRollups<'_> {
             trimmed_until: *trimmed,
             retention_ms: retention_ms.unsigned_abs(),
             newest: Some(*newest).filter(|newest| *newest >= 0),
-            ..state.map_err(|error| BadReply::new(Self::SCRIPT, error))?
+            ..state.map_err(|error| BadReply::new(error))?
         }))
     }
 }
@@ -113,7 +113,7 @@ impl ScriptCall for ReadRollups<'_> {
 #[derive(Debug)]
 pub struct AdvanceRollups<'a>(pub &'a SeriesKeys);
 
-impl ScriptCall for AdvanceRollups<'_> {
+impl OldScriptCall for AdvanceRollups<'_> {
     type Raw = i64;
     /// Whether there is more to fill.
     type Reply = bool;
@@ -122,7 +122,7 @@ impl ScriptCall for AdvanceRollups<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_advance.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_head(call, self.0).arg(self.0.layout.name());
     }
 
@@ -146,7 +146,7 @@ pub struct CommitRollups<'a> {
     pub fields: &'a [(String, Vec<u8>)],
 }
 
-impl ScriptCall for CommitRollups<'_> {
+impl OldScriptCall for CommitRollups<'_> {
     type Raw = i64;
     /// `false` if another replica stored buckets since the samples were read.
     type Reply = bool;
@@ -155,7 +155,7 @@ impl ScriptCall for CommitRollups<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/rollup_commit.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let from = self.from.map(|from| from.to_string()).unwrap_or_default();
         call.key(&self.keys.hash).key(&self.keys.blocks);
         call.arg(self.revision).arg(self.done).arg(self.rest).arg(from);

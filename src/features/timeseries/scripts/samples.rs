@@ -9,7 +9,7 @@ use super::super::series::{Definition, DuplicatePolicy, Sample};
 use super::super::window::{Order, Window};
 use super::{NO_SERIES, bind_definition, bind_head, bind_samples, bind_series, decode_flag};
 use crate::lua;
-use crate::redis::{BadReply, Binding, Effect, Fence, LuaScript, ScriptCall};
+use crate::redis::{BadReply, Effect, Fence, LuaScript, OldBinding, OldScriptCall};
 
 /// Adds a batch to a series.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Appended {
     pub stale: bool,
 }
 
-impl ScriptCall for Append<'_> {
+impl OldScriptCall for Append<'_> {
     type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
     /// `None` if the series does not exist.
     type Reply = Option<Appended>;
@@ -58,7 +58,7 @@ impl ScriptCall for Append<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let mut batch = Vec::with_capacity(self.samples.len() * chunk::RECORD);
         for sample in self.samples {
             chunk::encode(*sample, &mut batch);
@@ -78,7 +78,7 @@ impl ScriptCall for Append<'_> {
     }
 
     fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
-        let bad = || BadReply::new(Self::SCRIPT, &raw);
+        let bad = || BadReply::new(&raw);
         let size = |number: i64| usize::try_from(number).map_err(|_| bad());
         let (consumed, stored, listed, plain, packed, refused, stale) = &raw;
         if *consumed == NO_SERIES {
@@ -129,7 +129,7 @@ pub struct WindowChunks {
     pub chunks: Vec<Vec<u8>>,
 }
 
-impl ScriptCall for Read<'_> {
+impl OldScriptCall for Read<'_> {
     type Raw = Vec<Value>;
     /// `None` if the series does not exist.
     type Reply = Option<WindowChunks>;
@@ -138,7 +138,7 @@ impl ScriptCall for Read<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/read.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         let order = match self.order {
             Order::Asc => "asc",
             Order::Desc => "desc",
@@ -159,12 +159,12 @@ impl ScriptCall for Read<'_> {
                 let chunks = values
                     .map(|value| match value {
                         Value::BulkString(bytes) => Ok(bytes),
-                        other => Err(BadReply::new(Self::SCRIPT, other)),
+                        other => Err(BadReply::new(other)),
                     })
                     .collect::<Result<_, _>>()?;
                 Ok(Some(WindowChunks { done: done == 1, floor, chunks }))
             }
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -182,7 +182,7 @@ pub enum LatestSample {
     Found(Sample),
 }
 
-impl ScriptCall for ReadLatest<'_> {
+impl OldScriptCall for ReadLatest<'_> {
     type Raw = Vec<Value>;
     type Reply = LatestSample;
     const KEYS: usize = 2;
@@ -190,7 +190,7 @@ impl ScriptCall for ReadLatest<'_> {
 
     const SCRIPT: &'static LuaScript = lua!("timeseries/latest.lua");
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_head(call, self.0).arg(self.0.layout.name());
     }
 
@@ -199,9 +199,9 @@ impl ScriptCall for ReadLatest<'_> {
             [Value::Int(NO_SERIES)] => Ok(LatestSample::NoSeries),
             [Value::Int(0)] => Ok(LatestSample::Empty),
             [Value::Int(1), Value::BulkString(record)] => {
-                chunk::decode(record).map(LatestSample::Found).map_err(|error| BadReply::new(Self::SCRIPT, error))
+                chunk::decode(record).map(LatestSample::Found).map_err(|error| BadReply::new(error))
             }
-            other => Err(BadReply::new(Self::SCRIPT, other)),
+            other => Err(BadReply::new(other)),
         }
     }
 }
@@ -225,7 +225,7 @@ pub struct Deletion {
     pub packed: Vec<u8>,
 }
 
-impl ScriptCall for DeleteRange<'_> {
+impl OldScriptCall for DeleteRange<'_> {
     type Raw = (i64, i64, Vec<u8>);
     /// `None` if the series does not exist.
     type Reply = Option<Deletion>;
@@ -238,7 +238,7 @@ impl ScriptCall for DeleteRange<'_> {
         self.fence
     }
 
-    fn bind(&self, call: &mut Binding) {
+    fn bind(&self, call: &mut OldBinding) {
         bind_samples(call, self.keys)
             .arg(self.window.from)
             .arg(self.window.to)
