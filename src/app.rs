@@ -20,14 +20,11 @@ use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Shared};
-use crate::features::idempotency::{self, IdempotencyLayer};
-use crate::features::ratelimit::{self, CallerLimitLayer};
-use crate::features::{FEATURES, StartError};
+use crate::features::{FEATURES, StartError, idempotency, ratelimit};
 use crate::http::access::{Access, RouteTable};
 use crate::http::auth::Authenticator;
-use crate::http::compression::{CompressionLayer, CompressionService, DecompressionLayer, DecompressionService};
 use crate::http::documentation::Gzipped;
-use crate::http::legacy_prefix::LegacyPrefix;
+use crate::http::layer::Next;
 use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::Operation;
 use crate::http::problem::{self, Problem, ProblemKind};
@@ -144,15 +141,8 @@ impl App {
     }
 }
 
-/// Every route behind the guards and the middleware.
-pub type HttpService = Either<Cors<Compressed>, Compressed>;
-
-type Compressed = CompressionService<MiddlewareService<Guarded>>;
-
-/// The routes behind the layers that limit callers, decompress bodies and repeat recorded responses.
-type Guarded = <CallerLimitLayer as Layer<DecompressionService<Repeatable>>>::Service;
-
-type Repeatable = <IdempotencyLayer as Layer<LegacyPrefix<Router>>>::Service;
+/// Every route behind the layers and the middleware.
+pub type HttpService = Either<Cors<MiddlewareService>, MiddlewareService>;
 
 /// Puts `routes`, which are also served under `/api`, and `pages` behind the middleware; `rows` state who may call what.
 ///
@@ -168,11 +158,10 @@ pub fn behind_middleware(
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let traces = deps.traces.requests();
     let http: HttpConfig = deps.config.section()?;
-    let middleware = Middleware::new(&http, table, authenticator, deps.metrics.http.clone(), traces);
-    let guards = (ratelimit::guard(deps)?, DecompressionLayer, idempotency::guard(deps)?);
-    let api = guards.layer(LegacyPrefix(routes.fallback(no_such_route)));
-    let service = MiddlewareService::new(middleware, api, pages.fallback(no_such_route));
-    Ok((option_layer(cors::layer(&http.cors_origins)), CompressionLayer).layer(service))
+    let api = Next::new(routes.fallback(no_such_route), [ratelimit::layer(deps)?, idempotency::layer(deps)?]);
+    let pages = pages.fallback(no_such_route);
+    let middleware = Middleware::new(api, pages, &http, table, authenticator, deps.metrics.http.clone(), traces);
+    Ok(option_layer(cors::layer(&http.cors_origins)).layer(MiddlewareService::new(middleware)))
 }
 
 /// The API document, without anything running.

@@ -1,24 +1,20 @@
-//! Content codings (RFC 9110, section 8.4): compressed answers and compressed request bodies.
+//! Content codings (RFC 9110, section 8.4): compressed responses and compressed request bodies.
 //!
-//! Both layers look at one header of a request. Only answers that are worth compressing, for clients that accept a
-//! coding, enter tower-http's layer, so that all others cost neither an allocation nor a boxed body.
+//! Only responses that are worth compressing, for clients that accept a coding, enter tower-http's layer, so that all
+//! others cost neither an allocation nor a boxed body.
 //!
-//! Answers keep their `ETag` when they are compressed. It identifies the content before compression, and no answer is
-//! served in ranges, so a client may send it back in `If-Match` and `If-None-Match` whatever coding it received.
+//! Responses keep their `ETag` when they are compressed. It identifies the content before compression, and no response
+//! is served in ranges, so a client may send it back in `If-Match` and `If-None-Match` whatever coding it received.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::ready;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use futures_util::future::{Either, Ready, ready};
-use pin_project_lite::pin_project;
-use tower::{Layer, Service, service_fn};
+use tower::{Service, service_fn};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -26,70 +22,16 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use super::gzip_body;
 use super::problem::{self, Problem};
 
-/// Smaller answers are sent as they are, bytes: they fit into one packet, so compressing them saves nothing.
+/// Smaller responses are sent as they are, bytes: they fit into one packet, so compressing them saves nothing.
 const MIN_SIZE: u64 = 1_024;
 
-/// A response extension: the answer is sent as it is, even if the client accepts a coding. For streams whose parts must
+/// A response extension: the response is sent as it is, even if the client accepts a coding. For streams whose parts must
 /// arrive as they are written, and for content that takes longer to compress than to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Uncompressed;
 
-/// Compresses answers for clients that accept gzip, Brotli or Zstandard.
-#[derive(Clone, Copy, Debug)]
-pub struct CompressionLayer;
-
-impl<S> Layer<S> for CompressionLayer {
-    type Service = CompressionService<S>;
-
-    fn layer(&self, inner: S) -> CompressionService<S> {
-        CompressionService { inner }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct CompressionService<S> {
-    inner: S,
-}
-
-impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for CompressionService<S> {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = CompressionFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let accepted = accepted_codings(request.headers());
-        CompressionFuture { inner: self.inner.call(request), accepted }
-    }
-}
-
-pin_project! {
-    /// The answer of the inner service, compressed if the client accepts it.
-    pub struct CompressionFuture<F> {
-        #[pin]
-        inner: F,
-        accepted: Option<HeaderValue>,
-    }
-}
-
-impl<F: Future<Output = Result<Response, Infallible>>> Future for CompressionFuture<F> {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(response) = std::task::ready!(this.inner.poll(cx));
-        Poll::Ready(Ok(match this.accepted.take() {
-            None => response,
-            Some(accepted) => compress(response, accepted),
-        }))
-    }
-}
-
 /// The value of `Accept-Encoding`; a list in several headers is one list (RFC 9110, section 5.3).
-fn accepted_codings(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn accepted_codings(headers: &HeaderMap) -> Option<HeaderValue> {
     let first = headers.get(header::ACCEPT_ENCODING)?;
     let mut others = headers.get_all(header::ACCEPT_ENCODING).iter().skip(1).peekable();
     if others.peek().is_none() {
@@ -99,7 +41,8 @@ fn accepted_codings(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&list).ok()
 }
 
-fn compress(mut response: Response, accepted: HeaderValue) -> Response {
+/// Compresses a response for a client that accepts gzip, Brotli or Zstandard.
+pub fn compress(mut response: Response, accepted: HeaderValue) -> Response {
     let is_worthwhile =
         SizeAbove::new(MIN_SIZE).and(NotForContentType::IMAGES).and(NotForContentType::SSE).and(is_compressible);
     if !is_worthwhile.should_compress(&response) {
@@ -132,61 +75,33 @@ fn is_compressible(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extens
     extensions.get::<Uncompressed>().is_none()
 }
 
-/// Decompresses request bodies, but those of GET, which no handler reads. Extractors read the decompressed bytes, so the limits of body sizes apply to those.
+/// Decompresses the body of a request, except that of GET, which no handler reads. Extractors read the decompressed bytes,
+/// so the limits of body sizes apply to those.
 ///
 /// Only gzip is read. It needs 32 KiB of memory, while Brotli and Zstandard let the client choose up to many megabytes.
-#[derive(Clone, Copy, Debug)]
-pub struct DecompressionLayer;
-
-impl<S> Layer<S> for DecompressionLayer {
-    type Service = DecompressionService<S>;
-
-    fn layer(&self, inner: S) -> DecompressionService<S> {
-        DecompressionService { inner }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct DecompressionService<S> {
-    inner: S,
-}
-
-impl<S> Service<Request> for DecompressionService<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        if *request.method() == Method::GET {
-            return Either::Left(self.inner.call(request));
-        }
-        match request.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-            None => {}
-            // The names of codings are case-insensitive (RFC 9110, section 8.4.1).
-            Some(coding) if coding.eq_ignore_ascii_case(b"identity") => {}
-            Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => {
-                request.headers_mut().remove(header::CONTENT_ENCODING);
-                request.headers_mut().remove(header::CONTENT_LENGTH);
-                request = request.map(gzip_body::decompress);
-            }
-            Some(other) => return Either::Right(ready(Ok(unknown_coding(other)))),
-        }
-        Either::Left(self.inner.call(request))
-    }
-}
-
+///
+/// # Errors
 /// `unsupported-media-type` (415), with the codings that the service reads (RFC 9110, section 12.5.3).
-fn unknown_coding(given: &[u8]) -> Response {
-    let given = String::from_utf8_lossy(given);
-    Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
-        .detail(format!("Content-Encoding must be gzip or identity, got `{given}`"))
-        .header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
-        .into_response()
+pub fn decompress(request: &mut Request) -> Result<(), Problem> {
+    if *request.method() == Method::GET {
+        return Ok(());
+    }
+    match request.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None => Ok(()),
+        // The names of codings are case-insensitive (RFC 9110, section 8.4.1).
+        Some(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => {
+            request.headers_mut().remove(header::CONTENT_ENCODING);
+            request.headers_mut().remove(header::CONTENT_LENGTH);
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = gzip_body::decompress(body);
+            Ok(())
+        }
+        Some(other) => {
+            let given = String::from_utf8_lossy(other);
+            Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
+                .detail(format!("Content-Encoding must be gzip or identity, got `{given}`"))
+                .header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")))
+        }
+    }
 }

@@ -11,9 +11,19 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{self, Problem};
 
-/// The largest body that an extractor collects; the middleware sets it for every unsafe method.
+/// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimit(pub usize);
+
+/// The body limit of a request without a [`BodyLimit`]: the default of `http.body_limit`, which then needs no extension.
+pub const DEFAULT_BODY_LIMIT: usize = 1 << 20;
+
+impl BodyLimit {
+    /// The limit of a request, bytes.
+    pub fn of(request: &Request) -> usize {
+        request.extensions().get().map_or(DEFAULT_BODY_LIMIT, |Self(limit)| *limit)
+    }
+}
 
 /// How deeply a JSON body may be nested.
 pub const MAX_JSON_DEPTH: usize = 64;
@@ -203,12 +213,9 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 /// # Errors
 /// `body-too-large` (413) or `body-incomplete` (400).
 pub async fn collect(request: Request) -> Result<Bytes, Problem> {
-    let limit = request.extensions().get::<BodyLimit>().map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
+    let limit = BodyLimit::of(&request);
     collect_within(request.into_body(), limit).await
 }
-
-/// The limit of requests that did not pass the middleware, as in unit tests.
-const DEFAULT_BODY_LIMIT: usize = 1 << 20;
 
 async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(&problem::BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes"));

@@ -1,11 +1,7 @@
 //! Serves the routes a second time under `/api`, for older clients.
 
-use std::task::{Context, Poll};
-
-use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
-use tower::Service;
 
 const PREFIX: &str = "/api";
 
@@ -17,30 +13,10 @@ pub fn without_legacy_prefix(path: &str) -> Option<&str> {
     path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/') && path.split('?').next() != Some(OWN_ROUTE))
 }
 
-/// Takes the legacy prefix off the path of a request before it reaches the routes.
+/// Takes the legacy prefix off the path of a request.
 ///
 /// A nested router would do the same, but would cost every request, with or without the prefix.
-#[derive(Clone, Debug)]
-pub struct LegacyPrefix<S>(pub S);
-
-impl<S: Service<Request>> Service<Request> for LegacyPrefix<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request) -> S::Future {
-        if without_legacy_prefix(request.uri().path()).is_some() {
-            strip(request.uri_mut());
-        }
-        self.0.call(request)
-    }
-}
-
-fn strip(uri: &mut Uri) {
+pub fn strip(uri: &mut Uri) {
     let rest = uri.path_and_query().and_then(|whole| without_legacy_prefix(whole.as_str()));
     let Some(Ok(rest)) = rest.map(PathAndQuery::try_from) else { return };
     let mut parts = std::mem::take(uri).into_parts();

@@ -5,8 +5,9 @@
 //! writes problem bodies, records metrics and logs requests that were slow or failed.
 //!
 //! It runs in front of the routers instead of in a layer of them, because a layer costs every request a boxed service
-//! and a boxed future. It looks the operation up in the [`RouteTable`] itself; a path without an operation reaches only
-//! the pages, so no route can be called without its access row.
+//! and a boxed future. It also decodes and encodes bodies, and removes the legacy prefix from paths. It looks the
+//! operation up in the [`RouteTable`] itself; a path without an operation reaches only the pages, so no route can be
+//! called without its access row.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,26 +24,28 @@ use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::access::{Budget, Fencing, Guard, LONGEST_WAIT, RouteInfo, RouteTable};
 use super::auth::{Authenticator, Principal};
-use super::extract::BodyLimit;
-use super::fencing;
+use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
+use super::layer::{Next, NextFuture};
 use super::problem::{self, Problem};
 use super::request_id::{self, RequestId};
+use super::{compression, fencing, legacy_prefix};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
 use crate::telemetry::metrics::HttpMetrics;
 use crate::telemetry::traces::{RequestSpan, RequestTraces};
 
-/// What all clones of a [`MiddlewareService`] share.
+/// The parts of the middleware, and what it protects.
 #[derive(Debug)]
 pub struct Middleware {
+    api: Next,
+    pages: Router,
     table: RouteTable,
     authenticator: Authenticator,
     metrics: HttpMetrics,
@@ -56,7 +59,10 @@ pub struct Middleware {
 }
 
 impl Middleware {
+    /// `api` serves the paths of the route table and `pages` all others.
     pub fn new(
+        api: Next,
+        pages: Router,
         config: &HttpConfig,
         table: RouteTable,
         authenticator: Authenticator,
@@ -64,6 +70,8 @@ impl Middleware {
         traces: RequestTraces,
     ) -> Self {
         Self {
+            api,
+            pages,
             table,
             authenticator,
             metrics,
@@ -92,40 +100,31 @@ impl Middleware {
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;
         }
-        Ok(())
+        compression::decompress(request)
     }
 }
 
 /// The service behind every connection: the middleware in front of the API's routes and the pages for people.
 #[derive(Clone, Debug)]
-pub struct MiddlewareService<A> {
-    middleware: Arc<Middleware>,
-    api: A,
-    pages: Router,
-}
+pub struct MiddlewareService(Arc<Middleware>);
 
-impl<A> MiddlewareService<A> {
-    /// `api` serves the paths of the route table and `pages` all others. Both must always be ready, as axum's routers
-    /// are.
-    pub fn new(middleware: Middleware, api: A, pages: Router) -> Self {
-        Self { middleware: Arc::new(middleware), api, pages }
+impl MiddlewareService {
+    pub fn new(middleware: Middleware) -> Self {
+        Self(Arc::new(middleware))
     }
 }
 
-impl<A> Service<Request> for MiddlewareService<A>
-where
-    A: Service<Request, Response = Response, Error = Infallible>,
-{
+impl Service<Request> for MiddlewareService {
     type Response = Response;
     type Error = Infallible;
-    type Future = MiddlewareFuture<Either<A::Future, RouteFuture<Infallible>>>;
+    type Future = MiddlewareFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.api.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let middleware = &self.middleware;
+    fn call(&mut self, mut request: Request) -> MiddlewareFuture {
+        let middleware = &self.0;
         let operations = middleware.table.at(request.uri().path());
         let is_api = operations.is_some();
         let route = operations.and_then(|operations| operations.get(request.method())).cloned();
@@ -140,6 +139,7 @@ where
             path: request.uri().path_and_query().cloned(),
             id,
             span,
+            accepted_codings: compression::accepted_codings(request.headers()),
             answered: false,
             route,
         };
@@ -152,11 +152,16 @@ where
                 Budget::Streaming => (middleware.streaming_deadline, usize::MAX),
             };
             // No handler of a safe method reads a body.
-            if !context.method.is_safe() {
+            if body_limit != DEFAULT_BODY_LIMIT && !context.method.is_safe() {
                 request.extensions_mut().insert(BodyLimit(body_limit));
             }
-            let call =
-                || if is_api { Either::Left(self.api.call(request)) } else { Either::Right(self.pages.call(request)) };
+            let call = || {
+                if is_api {
+                    legacy_prefix::strip(request.uri_mut());
+                    return middleware.api.call(request);
+                }
+                Either::Left(middleware.pages.clone().call(request))
+            };
             match catch_unwind(AssertUnwindSafe(call)) {
                 Ok(inner) => State::Running { inner, deadline: deadline(context.started + limit) },
                 Err(_) => State::Rejected { problem: Some(panicked(&context)) },
@@ -168,26 +173,26 @@ where
 
 pin_project! {
     /// One request on its way through the middleware.
-    pub struct MiddlewareFuture<F> {
+    pub struct MiddlewareFuture {
         #[pin]
-        state: State<F>,
+        state: State,
         context: RequestContext,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<F> {
+    enum State {
         Rejected { problem: Option<Problem> },
         Running {
             #[pin]
-            inner: F,
+            inner: NextFuture,
             deadline: Deadline,
         },
     }
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for MiddlewareFuture<F> {
+impl Future for MiddlewareFuture {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -221,6 +226,8 @@ struct RequestContext {
     path: Option<PathAndQuery>,
     id: RequestId,
     span: Option<RequestSpan>,
+    /// The value of `Accept-Encoding`.
+    accepted_codings: Option<HeaderValue>,
     answered: bool,
 }
 
@@ -246,7 +253,10 @@ impl RequestContext {
                 elapsed_ms = elapsed.as_millis(), request_id = self.id.as_str(), "slow request",
             );
         }
-        response
+        match self.accepted_codings.take() {
+            None => response,
+            Some(accepted) => compression::compress(response, accepted),
+        }
     }
 
     /// Writes the body of a problem that a handler returned, and of the router's plain rejection of a method.

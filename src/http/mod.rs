@@ -16,6 +16,7 @@ mod gzip_body;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;
+pub mod layer;
 pub mod legacy_prefix;
 pub mod middleware;
 pub mod openapi;

@@ -1,19 +1,15 @@
 //! The layer around all routes.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::{BoxFuture, Either};
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use tower::{Layer, Service};
 
 use super::error::IdempotencyError;
 use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
@@ -24,6 +20,7 @@ use super::service::{Attempt, ClaimResult, IdempotencyService};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::Unrecorded;
+use crate::http::layer::{Next, RequestLayer};
 use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
 use crate::redis::Outcome;
 
@@ -33,71 +30,36 @@ static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY: usize = 255;
 
 /// Makes POST and PATCH requests with an `Idempotency-Key` repeatable.
-#[derive(Clone, Debug)]
-pub struct IdempotencyLayer(Arc<Guard>);
-
 #[derive(Debug)]
-struct Guard {
-    service: IdempotencyService,
-    body_idle_timeout: Duration,
+pub(super) struct IdempotencyLayer {
+    pub service: IdempotencyService,
+    pub body_idle_timeout: Duration,
 }
 
-impl IdempotencyLayer {
-    pub(super) fn new(service: IdempotencyService, body_idle_timeout: Duration) -> Self {
-        Self(Arc::new(Guard { service, body_idle_timeout }))
-    }
-}
-
-impl<S> Layer<S> for IdempotencyLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: Arc::clone(&self.0), inner }
-    }
-}
-
-/// The routes inside the layer; a request without the header passes straight through.
-#[derive(Clone, Debug)]
-pub struct Guarded<S> {
-    guard: Arc<Guard>,
-    inner: S,
-}
-
-impl<S> Service<Request> for Guarded<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+impl RequestLayer for IdempotencyLayer {
+    fn acts_on(&self, request: &Request) -> bool {
+        repeatable(request).is_some()
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let Some(caller) = repeatable(&request) else { return Either::Left(self.inner.call(request)) };
-        let guard = Arc::clone(&self.guard);
-        // The service that is ready handles this request; its clone is for the next one.
-        let ready = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, ready);
-        Either::Right(Box::pin(async move {
-            let answered = guard.answer(&caller, request, |request| inner.call(request)).await;
-            Ok(answered.unwrap_or_else(IntoResponse::into_response))
-        }))
+    fn respond(self: Arc<Self>, request: Request, next: Next) -> BoxFuture<'static, Response> {
+        Box::pin(async move {
+            let Some(caller) = repeatable(&request).cloned() else { return next.run(request).await };
+            let answered = self.answer(&caller, request, |request| next.run(request)).await;
+            answered.unwrap_or_else(IntoResponse::into_response)
+        })
     }
 }
 
 /// The caller of a request with a key on a guarded route; on other routes a key has no owner.
-fn repeatable(request: &Request) -> Option<Arc<Principal>> {
+fn repeatable(request: &Request) -> Option<&Arc<Principal>> {
     let by_method = *request.method() == Method::POST || *request.method() == Method::PATCH;
     if by_method && request.headers().contains_key(&HEADER) {
-        return request.extensions().get::<Arc<Principal>>().cloned();
+        return request.extensions().get();
     }
     None
 }
 
-impl Guard {
+impl IdempotencyLayer {
     async fn answer<F>(
         &self,
         caller: &Principal,
@@ -105,7 +67,7 @@ impl Guard {
         run: impl FnOnce(Request) -> F,
     ) -> Result<Response, Problem>
     where
-        F: Future<Output = Result<Response, Infallible>>,
+        F: Future<Output = Response>,
     {
         let key = idempotency_key(request.headers())?;
         let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
@@ -124,9 +86,9 @@ impl Guard {
     }
 
     /// Runs the handler and renews the claim meanwhile.
-    async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Response>) -> Response {
         tokio::select! {
-            Ok(response) = handler => response,
+            response = handler => response,
             never = self.service.renew(attempt) => match never {},
         }
     }
@@ -171,7 +133,7 @@ impl Guard {
 
     /// Hashes a body up to the route's limit, without keeping it.
     async fn body_hash(&self, request: Request) -> Result<Option<Hash>, Problem> {
-        let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
+        let limit = BodyLimit::of(&request);
         let (mut body, hash) = HashedBody::new(request.into_body());
         let mut length = 0_usize;
         loop {

@@ -33,12 +33,15 @@ mod scripts;
 mod service;
 
 use super::feature::{Feature, StartError};
+use std::sync::Arc;
+
 use crate::config::SectionCheck;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
+use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::OpenApiRouter;
 use config::IdempotencyConfig;
-pub use guard::IdempotencyLayer;
+use guard::IdempotencyLayer;
 use service::IdempotencyService;
 
 pub static FEATURE: Feature = Feature {
@@ -50,12 +53,12 @@ pub static FEATURE: Feature = Feature {
     section: Some(SectionCheck::of::<IdempotencyConfig>()),
 };
 
-/// The guard, for use around all routes inside the middleware.
+/// The layer that makes requests repeatable.
 ///
 /// # Errors
 /// An invalid configuration.
-pub fn guard(deps: &Deps) -> Result<IdempotencyLayer, StartError> {
+pub fn layer(deps: &Deps) -> Result<Arc<dyn RequestLayer>, StartError> {
     let http: HttpConfig = deps.config.section()?;
     let service = IdempotencyService::new(deps.redis.state.clone(), deps.config.section()?);
-    Ok(IdempotencyLayer::new(service, http.body_idle_timeout.duration()))
+    Ok(Arc::new(IdempotencyLayer { service, body_idle_timeout: http.body_idle_timeout.duration() }))
 }

@@ -3,75 +3,40 @@
 //! A caller is the principal that the outermost middleware verified, by API key or token. Without credentials all callers
 //! are one. Public routes, such as health, are not limited. `ratelimit.guard` names the limiter; a reload may change it.
 
-use std::convert::Infallible;
-use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::{BoxFuture, Either};
-use tower::{Layer, Service};
+use futures_util::future::BoxFuture;
 
 use super::check::ResolvedCheck;
 use super::error::{InvalidCheck, LimitError};
 use super::model::LimitKey;
 use super::service::LimitService;
 use crate::http::auth::Principal;
+use crate::http::layer::{Next, RequestLayer};
 use crate::http::problem::Problem;
 
-/// Refuses callers that exceed the limit.
-#[derive(Clone, Debug)]
-pub struct CallerLimitLayer(LimitService);
+/// Refuses callers that exceed the limit. If no limiter is configured, requests pass through.
+#[derive(Debug)]
+pub(super) struct CallerLimitLayer(pub LimitService);
 
-impl CallerLimitLayer {
-    pub(super) const fn new(limits: LimitService) -> Self {
-        Self(limits)
-    }
-}
-
-impl<S> Layer<S> for CallerLimitLayer {
-    type Service = CallerLimit<S>;
-
-    fn layer(&self, inner: S) -> CallerLimit<S> {
-        CallerLimit { limits: self.0.clone(), inner }
-    }
-}
-
-/// A route whose callers are limited. If no limiter is configured, requests pass through.
-#[derive(Clone, Debug)]
-pub struct CallerLimit<S> {
-    limits: LimitService,
-    inner: S,
-}
-
-impl<S> Service<Request> for CallerLimit<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+impl RequestLayer for CallerLimitLayer {
+    fn acts_on(&self, request: &Request) -> bool {
+        self.0.limiters.load().guard.is_some() && request.extensions().get::<Arc<Principal>>().is_some()
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let caller = request.extensions().get::<Arc<Principal>>();
-        let Some(check) = caller.and_then(|caller| self.limits.caller_check(caller)) else {
-            return Either::Left(self.inner.call(request));
-        };
-        let limits = self.limits.clone();
-        // `poll_ready` prepared the service that `self` holds; its clone serves the next request.
-        let ready = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, ready);
-        Either::Right(Box::pin(async move {
-            match limits.admit(check).await {
-                Ok(()) => inner.call(request).await,
-                Err(error) => Ok(Problem::from(error).into_response()),
+    fn respond(self: Arc<Self>, request: Request, next: Next) -> BoxFuture<'static, Response> {
+        Box::pin(async move {
+            let check = request.extensions().get::<Arc<Principal>>().and_then(|caller| self.0.caller_check(caller));
+            match check {
+                Some(check) => match self.0.admit(check).await {
+                    Ok(()) => next.run(request).await,
+                    Err(error) => Problem::from(error).into_response(),
+                },
+                None => next.run(request).await,
             }
-        }))
+        })
     }
 }
 

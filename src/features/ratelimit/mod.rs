@@ -50,17 +50,20 @@ mod service;
 mod strategy;
 mod without_redis;
 
+use std::sync::Arc;
+
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
+use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, NOT_FOUND, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use crate::redis::OldScriptCall;
 use config::RatelimitConfig;
 use error::{BODY_ROUTE, FROM_MEMORY, KEY_ROUTE, LIMITER_ROUTE};
-pub use guard::CallerLimitLayer;
+use guard::CallerLimitLayer;
 use service::LimitService;
 
 const CHECK: &str = "ratelimit:check";
@@ -160,12 +163,12 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .with_state(limits))
 }
 
-/// The layer that limits the callers of this service. It goes around routes, inside the outermost middleware.
+/// The layer that limits the callers of this service.
 ///
 /// # Errors
 /// If the configuration is invalid.
-pub fn guard(deps: &Deps) -> Result<CallerLimitLayer, StartError> {
-    service(deps).map(CallerLimitLayer::new)
+pub fn layer(deps: &Deps) -> Result<Arc<dyn RequestLayer>, StartError> {
+    Ok(Arc::new(CallerLimitLayer(service(deps)?)))
 }
 
 /// Returns the one service that the routes and the guard share.
