@@ -32,29 +32,27 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let trimmed = text.trim();
-        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = trimmed.split_at(digits);
-        let factor: u64 = match unit.trim() {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 604_800_000,
-            _ => {
-                return Err(format!(
-                    "`{text}` is not a duration: write a whole number and one of ms, s, m, h, d, w, such as \"500ms\""
-                ));
-            }
-        };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|count| count.checked_mul(factor))
-            .map(Self::from_millis)
-            .ok_or_else(|| format!("`{text}` is not a duration: its number is missing or too large"))
+        with_unit(
+            text,
+            &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)],
+        )
+        .map(Self::from_millis)
+        .map_err(|units| {
+            format!("`{text}` is not a duration: write a whole number and one of {units}, such as \"500ms\"")
+        })
     }
+}
+
+/// Parses a whole number and its unit, and multiplies it by the factor of the unit.
+///
+/// # Errors
+/// The names of the units.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let factor = units.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, factor)| *factor);
+    let value = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    value.ok_or_else(|| units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
 }
 
 impl fmt::Display for Span {
@@ -101,26 +99,9 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let trimmed = text.trim();
-        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = trimmed.split_at(digits);
-        let factor: u64 = match unit.trim() {
-            "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => {
-                return Err(format!(
-                    "`{text}` is not a size: write a whole number and one of B, KiB, MiB, GiB, such as \"1MiB\""
-                ));
-            }
-        };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|count| count.checked_mul(factor))
-            .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a size: its number is missing or too large"))
+        with_unit(text, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]).map(Self).map_err(|units| {
+            format!("`{text}` is not a size: write a whole number and one of {units}, such as \"1MiB\"")
+        })
     }
 }
 

@@ -8,7 +8,6 @@
 mod collector;
 mod queue;
 mod request;
-mod traceparent;
 
 use std::time::Duration;
 

@@ -4,13 +4,12 @@ use std::cell::Cell;
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{Span as _, SpanId, SpanKind, Status, TraceContextExt, TraceId, Tracer};
 use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-
-use super::traceparent::{self, Parent};
 
 /// Decides for each request whether it is traced.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +33,11 @@ impl RequestTraces {
     /// Starts a span if the request is sampled: the flag of its `traceparent` decides, or else `telemetry.sample_ratio`.
     pub fn start(&self, request: &Request, route: Option<&'static str>, id: &str) -> Option<RequestSpan> {
         let Sampling { tracer, ratio } = self.0.as_ref()?;
-        let parent = request.headers().get("traceparent").and_then(traceparent::parse);
-        let sampled = parent.map_or_else(|| random_fraction() < *ratio, |parent| parent.sampled);
-        sampled.then(|| RequestSpan::start(tracer, parent, request, route, id))
+        let propagator = TraceContextPropagator::new();
+        let above = propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
+        let caller = above.span().span_context().clone();
+        let sampled = if caller.is_valid() { caller.is_sampled() } else { random_fraction() < *ratio };
+        sampled.then(|| RequestSpan::start(tracer, above, request, route, id))
     }
 }
 
@@ -48,7 +49,7 @@ pub struct RequestSpan {
 impl RequestSpan {
     fn start(
         tracer: &SdkTracer,
-        parent: Option<Parent>,
+        above: Context,
         request: &Request,
         route: Option<&'static str>,
         id: &str,
@@ -61,7 +62,6 @@ impl RequestSpan {
             KeyValue::new("request_id", id.to_owned()),
         ];
         attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
-        let above = parent.map_or_else(Context::new, |parent| remote(parent, request));
         let span = tracer
             .span_builder(route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")))
             .with_kind(SpanKind::Server)
@@ -131,13 +131,6 @@ pub fn current_ids() -> Option<TraceIds> {
         let ids = span.span_context();
         ids.is_valid().then(|| TraceIds { trace: ids.trace_id(), span: ids.span_id() })
     })
-}
-
-/// The context of the client's span, with its `tracestate`.
-fn remote(parent: Parent, request: &Request) -> Context {
-    let state = request.headers().get("tracestate").and_then(|header| header.to_str().ok()?.parse::<TraceState>().ok());
-    let caller = SpanContext::new(parent.trace, parent.span, TraceFlags::SAMPLED, true, state.unwrap_or_default());
-    Context::new().with_remote_span_context(caller)
 }
 
 /// The name of a standard method. Others are not named, since clients could invent any number of them.
