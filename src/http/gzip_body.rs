@@ -3,76 +3,28 @@
 //! tower-http decompresses request bodies too, but version 0.7 reads only the first member of a gzip stream (RFC 1952,
 //! section 2.2) and ignores the rest, so writes of clients that send several members would lose data without an error.
 
-use std::io::{self, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::io;
 
-use axum::body::{Body, Bytes};
-use flate2::write::MultiGzDecoder;
-use http_body::Frame;
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::body::Body;
+use futures_util::TryStreamExt;
+use tokio_util::io::{ReaderStream, StreamReader};
 
-/// Compressed bytes that are decompressed at a time. They become at most a thousand times as many: 4 MiB.
-const PIECE: usize = 4_096;
+/// Decompressed bytes that are read at a time.
+const PIECE: usize = 64 << 10;
 
 /// Decompresses a body while it is read.
 pub fn decompress(body: Body) -> Body {
-    Body::new(GzipBody { body, decoder: MultiGzDecoder::new(Vec::new()), compressed: Bytes::new(), is_complete: false })
-}
-
-struct GzipBody {
-    body: Body,
-    decoder: MultiGzDecoder<Vec<u8>>,
-    /// The received bytes that are not decompressed yet.
-    compressed: Bytes,
-    is_complete: bool,
-}
-
-impl http_body::Body for GzipBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        loop {
-            match self.decompress_received() {
-                Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                Ok(None) if self.is_complete => return Poll::Ready(None),
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Some(Err(axum::Error::new(error)))),
-            }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()? {
-                // Trailers carry nothing that the service reads.
-                Some(frame) => self.compressed = frame.into_data().unwrap_or_default(),
-                None => self.is_complete = true,
-            }
-        }
-    }
-}
-
-impl GzipBody {
-    /// The next piece of the received bytes, `None` if all of them are decompressed.
-    fn decompress_received(&mut self) -> io::Result<Option<Bytes>> {
-        while !self.compressed.is_empty() {
-            let piece = self.compressed.split_to(self.compressed.len().min(PIECE));
-            self.decoder.write_all(&piece)?;
-            if let Some(bytes) = self.decompressed() {
-                return Ok(Some(bytes));
-            }
-        }
-        if self.is_complete {
-            // Fails if the last member is incomplete.
-            self.decoder.try_finish()?;
-        }
-        Ok(self.decompressed())
-    }
-
-    fn decompressed(&mut self) -> Option<Bytes> {
-        let bytes = std::mem::take(self.decoder.get_mut());
-        (!bytes.is_empty()).then(|| Bytes::from(bytes))
-    }
+    let mut decoder = GzipDecoder::new(StreamReader::new(body.into_data_stream().map_err(io::Error::other)));
+    decoder.multiple_members(true);
+    Body::from_stream(ReaderStream::with_capacity(decoder, PIECE))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use axum::body::Bytes;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use http_body_util::BodyExt;
@@ -86,7 +38,7 @@ mod tests {
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
             let piece = frame?.into_data().expect("no trailers");
-            assert!(!piece.is_empty() && piece.len() <= 8 << 20, "{}", piece.len());
+            assert!(!piece.is_empty() && piece.len() <= PIECE, "{}", piece.len());
             read.extend_from_slice(&piece);
         }
         Ok(read)

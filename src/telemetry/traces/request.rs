@@ -47,13 +47,7 @@ pub struct RequestSpan {
 }
 
 impl RequestSpan {
-    fn start(
-        tracer: &SdkTracer,
-        above: Context,
-        request: &Request,
-        route: Option<&'static str>,
-        id: &str,
-    ) -> Self {
+    fn start(tracer: &SdkTracer, above: Context, request: &Request, route: Option<&'static str>, id: &str) -> Self {
         let method = method_name(request.method());
         let mut attributes = vec![
             KeyValue::new("http.request.method", method),
