@@ -21,13 +21,13 @@ use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Shared};
 use crate::features::{FEATURES, StartError, idempotency, ratelimit};
-use crate::http::access::{Access, RouteTable};
+use crate::http::access::Access;
 use crate::http::auth::Authenticator;
 use crate::http::documentation::Gzipped;
-use crate::http::layer::Next;
 use crate::http::middleware::{Middleware, MiddlewareService};
-use crate::http::openapi_router::Operation;
+use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
+use crate::http::route_table::RouteTable;
 use crate::http::{cors, documentation, fencing, openapi, openapi_responses};
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
@@ -111,9 +111,9 @@ impl App {
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
         let deps = Deps { config, configs, redis, clock, tasks, component_health, metrics, traces, phase, shared };
-        let (routes, operations) = api(&deps)?;
-        let pages = documentation::pages(document_text(&operations)?);
-        Ok(Self { router: behind_middleware(&deps, access_table(), routes, pages)?, deps, http })
+        let api = api(&deps)?;
+        let pages = documentation::pages(document_text(&api)?);
+        Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
     }
 
     /// Connects lane 0 and starts the features' background work, on the current runtime.
@@ -144,23 +144,24 @@ impl App {
 /// Every route behind the layers and the middleware.
 pub type HttpService = Either<Cors<MiddlewareService>, MiddlewareService>;
 
-/// Puts `routes`, which are also served under `/api`, and `pages` behind the middleware; `rows` state who may call what.
+/// Puts the operations of `api`, which are also served under `/api`, and `pages` behind the middleware; `rows` state who
+/// may call what.
 ///
 /// # Errors
 /// A wrong configuration.
 pub fn behind_middleware(
     deps: &Deps,
-    rows: Vec<Access>,
-    routes: Router,
+    rows: &[Access],
+    api: OpenApiRouter,
     pages: Router,
 ) -> Result<HttpService, StartError> {
-    let table = RouteTable::new(rows, &deps.metrics.http);
-    let authenticator = authenticator(&deps.config, deps.clock.clone())?;
-    let traces = deps.traces.requests();
     let http: HttpConfig = deps.config.section()?;
-    let api = Next::new(routes.fallback(no_such_route), [ratelimit::layer(deps)?, idempotency::layer(deps)?]);
+    let table = RouteTable::new(rows, api.into_operations(), &deps.metrics.http);
+    let layers = [ratelimit::layer(deps)?, idempotency::layer(deps)?];
     let pages = pages.fallback(no_such_route);
-    let middleware = Middleware::new(api, pages, &http, table, authenticator, deps.metrics.http.clone(), traces);
+    let authenticator = authenticator(&deps.config, deps.clock.clone())?;
+    let (metrics, traces) = (deps.metrics.http.clone(), deps.traces.requests());
+    let middleware = Middleware::new(&http, table, layers.into(), pages, authenticator, metrics, traces);
     Ok(option_layer(cors::layer(&http.cors_origins)).layer(MiddlewareService::new(middleware)))
 }
 
@@ -182,7 +183,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         configs: watch::Sender::new(config.clone()),
         config,
     };
-    api(&deps).map(|(_, operations)| describe(&operations))
+    api(&deps).map(|api| describe(&api))
 }
 
 /// Passes a new configuration to the features that follow it; the others keep the one that they started with.
@@ -207,24 +208,23 @@ fn unconnected(mut config: RedisConfig) -> RedisConfig {
     config
 }
 
-/// The routes and operations of every feature.
+/// The operations of every feature.
 ///
 /// # Errors
 /// A feature that cannot be built, or an operation without an access row.
-fn api(deps: &Deps) -> Result<(Router, Vec<Operation>), StartError> {
+fn api(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let mut api = documentation::problem_pages(problem_kinds());
     for feature in FEATURES {
-        api = api.merge((feature.mount)(deps)?);
+        api = api.routes((feature.mount)(deps)?);
     }
-    let (routes, operations) = api.into_parts();
-    openapi::check_access(&operations, &access_table())?;
-    Ok((routes, operations))
+    openapi::check_access(&api, &access_table())?;
+    Ok(api)
 }
 
-/// The API document of `operations`.
-fn describe(operations: &[Operation]) -> OpenApi {
+/// The API document of the operations.
+fn describe(api: &OpenApiRouter) -> OpenApi {
     let mut document = openapi::base();
-    for operation in operations {
+    for operation in api.operations() {
         operation.describe(&mut document);
     }
     let rows = access_table();
@@ -237,11 +237,11 @@ fn describe(operations: &[Operation]) -> OpenApi {
 
 /// The API document that the service serves: the checked-in one, which describes a build with the default features.
 /// A build without one of them describes itself.
-fn document_text(operations: &[Operation]) -> Result<Gzipped, serde_json::Error> {
+fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
     if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
         return Ok(documentation::checked_in());
     }
-    openapi::text(&describe(operations)).map(|text| documentation::compressed(&text))
+    openapi::text(&describe(api)).map(|text| documentation::compressed(&text))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -8,8 +8,11 @@ use axum::http::{Method, Request, StatusCode};
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::log::TelemetryConfig;
-use gridtokenx_redis::http::access::{Access, RouteTable};
+use gridtokenx_redis::http::access::Access;
+use gridtokenx_redis::http::openapi_router::OpenApiRouter;
+use gridtokenx_redis::http::reply::NoContent;
 use gridtokenx_redis::http::request_id::RequestId;
+use gridtokenx_redis::http::route_table::RouteTable;
 use gridtokenx_redis::lifecycle::Tasks;
 use gridtokenx_redis::lifecycle::deadline::{deadline, start_wheel};
 use gridtokenx_redis::telemetry::metrics::Metrics;
@@ -80,7 +83,8 @@ fn alone(report: &mut Report, request: f64) {
     row("request id", nanoseconds(|| drop(black_box(RequestId::of(plain.headers())))));
 
     let metrics = Metrics::new();
-    let table = RouteTable::new([Access::public("GET", LIVE)], &metrics.http);
+    let api = OpenApiRouter::new().on("GET", LIVE, async || NoContent);
+    let table = RouteTable::new(&[Access::public("GET", LIVE)], api.into_operations(), &metrics.http);
     let find = || table.at(LIVE).and_then(|operations| operations.get(&Method::GET));
     row("route's row", nanoseconds(|| drop(black_box(find().cloned()))));
     let route = find().expect("a row");

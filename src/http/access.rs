@@ -4,14 +4,9 @@
 //! and the OpenAPI document shows it as `security`. The service does not start with an operation that has no row (see
 //! `app.rs`).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Method;
-
-use super::legacy_prefix::without_legacy_prefix;
 use super::problem::ProblemKind;
-use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
 
 /// What a caller must present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,100 +108,5 @@ impl Access {
     pub const fn fenced_by_item(mut self) -> Self {
         self.fencing = Fencing::Items;
         self
-    }
-}
-
-/// What the middleware needs to know about one operation.
-#[derive(Debug)]
-pub struct RouteInfo {
-    pub guard: Guard,
-    pub budget: Budget,
-    pub fencing: Fencing,
-    pub path: &'static str,
-    pub metrics: RouteMetrics,
-}
-
-/// The operations of one path.
-#[derive(Debug, Default)]
-pub struct PathOperations(Vec<(Method, Arc<RouteInfo>)>);
-
-impl PathOperations {
-    /// The operation of a method. HEAD falls back to GET, because the router serves HEAD with the handler of GET.
-    pub fn get(&self, method: &Method) -> Option<&Arc<RouteInfo>> {
-        let find = |wanted: &Method| self.0.iter().find(|(known, _)| known == wanted).map(|(_, info)| info);
-        find(method).or_else(|| if *method == Method::HEAD { find(&Method::GET) } else { None })
-    }
-}
-
-/// The access rows by path: a tree whose levels are the segments of paths.
-///
-/// It only matches, where the router also collects parameters; that makes it several times cheaper.
-#[derive(Debug, Default)]
-pub struct RouteTable(PathTree);
-
-/// The paths below one segment. As in axum's router, fixed text comes before a parameter,
-/// and a parameter at the end of a path is not empty.
-#[derive(Debug, Default)]
-struct PathTree {
-    fixed: Vec<(&'static str, PathTree)>,
-    parameter: Option<Box<PathTree>>,
-    /// What the path that ends here offers.
-    operations: Option<PathOperations>,
-}
-
-impl RouteTable {
-    pub fn new(rows: impl IntoIterator<Item = Access>, metrics: &HttpMetrics) -> Self {
-        let mut root = PathTree::default();
-        for row in rows {
-            // Methods are written in source: an invalid one would match no request.
-            let Ok(method) = Method::from_bytes(row.method.as_bytes()) else { continue };
-            let info = RouteInfo {
-                guard: row.guard,
-                budget: row.budget,
-                fencing: row.fencing,
-                path: row.path,
-                metrics: metrics.route(row.method, row.path),
-            };
-            let segments = row.path.trim_start_matches('/').split('/');
-            let end = segments.fold(&mut root, PathTree::below);
-            end.operations.get_or_insert_default().0.push((method, Arc::new(info)));
-        }
-        Self(root)
-    }
-
-    /// The operations at the path of a request, with or without the legacy prefix.
-    pub fn at(&self, path: &str) -> Option<&PathOperations> {
-        self.0.find(without_legacy_prefix(path).unwrap_or(path).strip_prefix('/')?)
-    }
-}
-
-impl PathTree {
-    /// The tree below a segment of a route, which is made if it is new.
-    #[expect(clippy::indexing_slicing, reason = "the element was found or made just before")]
-    fn below(&mut self, segment: &'static str) -> &mut Self {
-        if segment.starts_with('{') {
-            return self.parameter.get_or_insert_default();
-        }
-        let at = self.fixed.iter().position(|(known, _)| *known == segment).unwrap_or(self.fixed.len());
-        if at == self.fixed.len() {
-            self.fixed.push((segment, Self::default()));
-        }
-        &mut self.fixed[at].1
-    }
-
-    fn find(&self, path: &str) -> Option<&PathOperations> {
-        let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
-        let (segment, rest) = path.split_at_checked(end)?;
-        let fixed = self.fixed.iter().find(|(known, _)| *known == segment).map(|(_, tree)| tree);
-        let parameter = self.parameter.as_deref().filter(|_| !path.is_empty());
-        fixed.and_then(|tree| tree.find_rest(rest)).or_else(|| parameter?.find_rest(rest))
-    }
-
-    /// `rest` is empty at the end of the path, and otherwise begins with a slash.
-    fn find_rest(&self, rest: &str) -> Option<&PathOperations> {
-        match rest.strip_prefix('/') {
-            Some(path) => self.find(path),
-            None => self.operations.as_ref(),
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use flate2::Compression;
@@ -106,12 +106,8 @@ async fn swagger_ui_page(State(config): SwaggerConfig, headers: HeaderMap) -> Re
     swagger_ui("index.html", config, &headers)
 }
 
-async fn swagger_ui_file(
-    State(config): SwaggerConfig,
-    Path(file): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    swagger_ui(&file, config, &headers)
+async fn swagger_ui_file(State(config): SwaggerConfig, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    swagger_ui(uri.path().strip_prefix("/swagger-ui/").unwrap_or_default(), config, &headers)
 }
 
 /// A file of Swagger UI. Only its configuration is not compressed.

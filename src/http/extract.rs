@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
 
 /// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
@@ -88,49 +89,6 @@ fn json_problem(pointer: &str, error: &serde_json::Error) -> Problem {
             error.line(),
             error.column()
         )),
-    }
-}
-
-/// Path parameters.
-#[derive(Clone, Copy, Debug)]
-pub struct Path<T>(pub T);
-
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
-    type Rejection = Problem;
-
-    #[expect(clippy::disallowed_types, reason = "the one place that wraps axum's extractor")]
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        use axum::extract::path::ErrorKind;
-        use axum::extract::rejection::PathRejection;
-
-        let rejection = match axum::extract::Path::<T>::from_request_parts(parts, state).await {
-            Ok(axum::extract::Path(value)) => return Ok(Self(value)),
-            Err(rejection) => rejection,
-        };
-        let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
-            return Err(Problem::new(&problem::INTERNAL).caused_by(rejection));
-        };
-        Err(match failure.kind() {
-            ErrorKind::InvalidUtf8InPathParam { key } => Problem::path_segment(key, "is not UTF-8"),
-            ErrorKind::DeserializeError { key, message, .. } => Problem::path_segment(key, message),
-            ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
-                Problem::path_segment(key, format!("must be a value of the type {expected_type}, got `{value}`"))
-            }
-            // The message of a newtype does not contain the name of the parameter.
-            ErrorKind::Message(message) => Problem::path_segment(&only_parameter(parts).await, message),
-            other => Problem::path_segment("", other),
-        })
-    }
-}
-
-/// The name of the only parameter of the path; empty if there are several.
-async fn only_parameter(parts: &mut Parts) -> String {
-    let Ok(parameters) = axum::extract::RawPathParams::from_request_parts(parts, &()).await else {
-        return String::new();
-    };
-    match parameters.iter().collect::<Vec<_>>().as_slice() {
-        [(name, _)] => (*name).to_owned(),
-        _ => String::new(),
     }
 }
 

@@ -10,7 +10,7 @@
 //! called without its access row.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,21 +19,23 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::Either;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-use super::access::{Budget, Fencing, Guard, LONGEST_WAIT, RouteInfo, RouteTable};
+use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
 use super::auth::{Authenticator, Principal};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
-use super::layer::{Next, NextFuture};
+use super::layer::{self, Layers};
+use super::path_parameters::RoutePath;
 use super::problem::{self, Problem};
 use super::request_id::{self, RequestId};
+use super::route_table::{Route, RouteTable};
 use super::{compression, fencing, legacy_prefix};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
@@ -44,9 +46,9 @@ use crate::telemetry::traces::{RequestSpan, RequestTraces};
 /// The parts of the middleware, and what it protects.
 #[derive(Debug)]
 pub struct Middleware {
-    api: Next,
-    pages: Router,
     table: RouteTable,
+    layers: Layers,
+    pages: Router,
     authenticator: Authenticator,
     metrics: HttpMetrics,
     traces: RequestTraces,
@@ -59,20 +61,20 @@ pub struct Middleware {
 }
 
 impl Middleware {
-    /// `api` serves the paths of the route table and `pages` all others.
+    /// `table` serves its paths, through `layers`, and `pages` all others.
     pub fn new(
-        api: Next,
-        pages: Router,
         config: &HttpConfig,
         table: RouteTable,
+        layers: Layers,
+        pages: Router,
         authenticator: Authenticator,
         metrics: HttpMetrics,
         traces: RequestTraces,
     ) -> Self {
         Self {
-            api,
-            pages,
             table,
+            layers,
+            pages,
             authenticator,
             metrics,
             traces,
@@ -86,13 +88,13 @@ impl Middleware {
     }
 
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
-    fn admit(&self, request: &mut Request, route: Option<&RouteInfo>, in_flight: usize) -> Result<(), Problem> {
+    fn admit(&self, request: &mut Request, route: Option<&Route>, in_flight: usize) -> Result<(), Problem> {
         if in_flight > self.max_requests {
             return Err(Problem::new(&problem::OVERLOADED)
                 .outcome(Outcome::NotApplied)
                 .retry_after(Duration::from_secs(1)));
         }
-        if let Some(RouteInfo { guard: Guard::Scope(scope), .. }) = route {
+        if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
             principal.require(scope)?;
             request.extensions_mut().insert(principal);
@@ -125,9 +127,8 @@ impl Service<Request> for MiddlewareService {
 
     fn call(&mut self, mut request: Request) -> MiddlewareFuture {
         let middleware = &self.0;
-        let operations = middleware.table.at(request.uri().path());
-        let is_api = operations.is_some();
-        let route = operations.and_then(|operations| operations.get(request.method())).cloned();
+        let routes = middleware.table.at(request.uri().path());
+        let route = routes.and_then(|routes| routes.get(request.method())).cloned();
         let id = RequestId::of(request.headers());
         let span = middleware.traces.start(&request, route.as_deref().map(|route| route.path), id.as_str());
         let in_flight = middleware.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
@@ -155,17 +156,24 @@ impl Service<Request> for MiddlewareService {
             if body_limit != DEFAULT_BODY_LIMIT && !context.method.is_safe() {
                 request.extensions_mut().insert(BodyLimit(body_limit));
             }
-            let call = || {
-                if is_api {
+            let inner = match (&context.route, routes) {
+                (Some(route), _) => {
                     legacy_prefix::strip(request.uri_mut());
-                    return middleware.api.call(request);
+                    if route.has_parameters {
+                        request.extensions_mut().insert(RoutePath(route.path));
+                    }
+                    layer::call(&middleware.layers, 0, &route.handler, request)
                 }
-                Either::Left(middleware.pages.clone().call(request))
+                (None, Some(routes)) => {
+                    let problem = Problem::new(&problem::METHOD_NOT_ALLOWED).header(header::ALLOW, routes.allow());
+                    Box::pin(ready(problem.into_response()))
+                }
+                (None, None) => {
+                    let pages = middleware.pages.clone();
+                    Box::pin(pages.oneshot(request).map(|response| response.unwrap_or_else(|never| match never {})))
+                }
             };
-            match catch_unwind(AssertUnwindSafe(call)) {
-                Ok(inner) => State::Running { inner, deadline: deadline(context.started + limit) },
-                Err(_) => State::Rejected { problem: Some(panicked(&context)) },
-            }
+            State::Running { inner, deadline: deadline(context.started + limit) }
         };
         MiddlewareFuture { state, context }
     }
@@ -185,8 +193,7 @@ pin_project! {
     enum State {
         Rejected { problem: Option<Problem> },
         Running {
-            #[pin]
-            inner: NextFuture,
+            inner: BoxFuture<'static, Response>,
             deadline: Deadline,
         },
     }
@@ -203,14 +210,16 @@ impl Future for MiddlewareFuture {
             StateProjection::Rejected { problem } => {
                 problem.take().map(IntoResponse::into_response).unwrap_or_default()
             }
-            StateProjection::Running { inner, deadline } => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
-                Ok(Poll::Ready(Ok(response))) => response,
-                Ok(Poll::Pending) => {
-                    ready!(Pin::new(deadline).poll(cx));
-                    deadline_exceeded(&context.method).into_response()
+            StateProjection::Running { inner, deadline } => {
+                match catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx))) {
+                    Ok(Poll::Ready(response)) => response,
+                    Ok(Poll::Pending) => {
+                        ready!(Pin::new(deadline).poll(cx));
+                        deadline_exceeded(&context.method).into_response()
+                    }
+                    Err(_) => panicked(context).into_response(),
                 }
-                Err(_) => panicked(context).into_response(),
-            },
+            }
         };
         Poll::Ready(Ok(context.finish(response)))
     }
@@ -219,7 +228,7 @@ impl Future for MiddlewareFuture {
 /// What the middleware keeps of a request until it responds.
 struct RequestContext {
     middleware: Arc<Middleware>,
-    route: Option<Arc<RouteInfo>>,
+    route: Option<Arc<Route>>,
     started: Instant,
     method: Method,
     /// As the client sent it, with a legacy prefix.
@@ -235,6 +244,9 @@ impl RequestContext {
     fn finish(&mut self, response: Response) -> Response {
         self.answered = true;
         let mut response = self.complete(response);
+        if self.method == Method::HEAD {
+            remove_body(&mut response);
+        }
         response.headers_mut().insert(request_id::HEADER.clone(), self.id.header());
         let elapsed = self.started.elapsed();
         let status = response.status();
@@ -259,7 +271,7 @@ impl RequestContext {
         }
     }
 
-    /// Writes the body of a problem that a handler returned, and of the router's plain rejection of a method.
+    /// Writes the body of a problem that a handler returned, and of a page's plain rejection of a method.
     fn complete(&self, mut response: Response) -> Response {
         let problem = match response.extensions_mut().remove::<Arc<Problem>>() {
             Some(problem) => problem,
@@ -273,13 +285,7 @@ impl RequestContext {
             None => return response,
         };
         self.log(&problem);
-        let mut response = problem.render(self.path(), self.id.as_str());
-        if self.method == Method::HEAD {
-            let length = http_body::Body::size_hint(response.body()).lower();
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            *response.body_mut() = Body::empty();
-        }
-        response
+        problem.render(self.path(), self.id.as_str())
     }
 
     /// Logs a problem with its cause, which the caller does not see. No other place logs problems.
@@ -322,6 +328,14 @@ impl Drop for RequestContext {
                 span.fail("aborted");
             }
         }
+    }
+}
+
+/// Leaves the head of a response, with the length of the body that GET would return (RFC 9110, section 9.3.2).
+fn remove_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
 }
 

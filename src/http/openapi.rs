@@ -9,7 +9,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Guard};
-use super::openapi_router::Operation;
+use super::openapi_router::{OpenApiRouter, Operation};
 use super::problem::ProblemBody;
 
 /// The document before any feature adds to it.
@@ -50,16 +50,16 @@ pub fn base() -> OpenApi {
 ///
 /// # Errors
 /// The operations and rows that are left over; both are mistakes in source.
-pub fn check_access(operations: &[Operation], rows: &[Access]) -> Result<(), String> {
+pub fn check_access(api: &OpenApiRouter, rows: &[Access]) -> Result<(), String> {
     let claims = |row: &Access, operation: &Operation| row.method == operation.method && row.path == operation.path;
-    let unguarded: Vec<String> = operations
-        .iter()
+    let unguarded: Vec<String> = api
+        .operations()
         .filter(|operation| !rows.iter().any(|row| claims(row, operation)))
         .map(|operation| format!("{} {}", operation.method, operation.path))
         .collect();
     let unclaimed: Vec<String> = rows
         .iter()
-        .filter(|row| !operations.iter().any(|operation| claims(row, operation)))
+        .filter(|row| !api.operations().any(|operation| claims(row, operation)))
         .map(|row| format!("{} {}", row.method, row.path))
         .collect();
     if unguarded.is_empty() && unclaimed.is_empty() {

@@ -1,22 +1,30 @@
-//! A router that knows how to describe its operations, and describes them only on request.
+//! The handlers of the API and their descriptions.
 //!
 //! The service serves the checked-in API document, so building the descriptions of all operations at start would be
-//! wasted time and memory. A route therefore carries a function that describes it; the `openapi` command calls it.
+//! wasted time and memory. An operation therefore carries a function that describes it; the `openapi` command calls it.
 
-use axum::Router;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::Request;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, MethodRouter};
+use axum::response::Response;
+use futures_util::future::BoxFuture;
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::{Components, OpenApi};
 // The traits that `#[utoipa::path]` implements; utoipa's own routers use them in the same way.
 use utoipa::__dev::{SchemaReferences, Tags};
 
-/// The routes of a feature and their operations.
-#[derive(Clone, Debug)]
+/// A handler with its state.
+pub type BoundHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// The operations of a feature, whose handlers need a state `S`.
 pub struct OpenApiRouter<S = ()> {
-    router: Router<S>,
-    operations: Vec<Operation>,
+    operations: Vec<(Operation, Bind<S>)>,
 }
+
+/// Gives a handler its state.
+type Bind<S> = Box<dyn FnOnce(S) -> BoundHandler>;
 
 /// One operation of the API.
 #[derive(Clone, Debug)]
@@ -33,43 +41,75 @@ impl Operation {
     }
 }
 
-/// The handlers of one path, by method; `routes!` creates it.
-#[derive(Clone, Debug)]
-pub struct PathRoutes<S> {
-    handlers: MethodRouter<S>,
-    operations: Vec<Operation>,
-}
-
 impl<S: Clone + Send + Sync + 'static> OpenApiRouter<S> {
     pub fn new() -> Self {
-        Self { router: Router::new(), operations: Vec::new() }
+        Self { operations: Vec::new() }
     }
 
-    /// Adds the handlers of one path.
+    /// Adds an operation without a description.
     #[must_use]
-    pub fn routes(mut self, routes: PathRoutes<S>) -> Self {
-        if let Some(Operation { path, .. }) = routes.operations.first() {
-            self.router = self.router.route(path, routes.handlers);
+    pub fn on<H, T>(self, method: &'static str, path: &str, handler: H) -> Self
+    where
+        H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync,
+        T: 'static,
+    {
+        self.add(Operation { method, path: path.to_owned(), describe: |_| {} }, handler)
+    }
+
+    /// Adds the operation that `P` describes.
+    #[must_use]
+    pub fn described<P, H, T>(mut self, handler: &H) -> Self
+    where
+        P: utoipa::Path + Tags<'static> + SchemaReferences,
+        H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync,
+        T: 'static,
+    {
+        for method in P::methods() {
+            let operation = Operation { method: name(&method), path: P::path(), describe: describe::<P> };
+            self = self.add(operation, handler.clone());
         }
-        self.operations.extend(routes.operations);
         self
     }
 
-    /// Adds the routes of `other`.
+    fn add<H, T>(mut self, operation: Operation, handler: H) -> Self
+    where
+        H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync,
+        T: 'static,
+    {
+        let bind = move |state: S| -> BoundHandler {
+            // The handler's future is boxed as it is; a router of axum would box and wrap it again.
+            Arc::new(move |request| handler.clone().call(request, state.clone()))
+        };
+        self.operations.push((operation, Box::new(bind)));
+        self
+    }
+
+    /// Adds the operations of `other`.
     #[must_use]
-    pub fn merge(mut self, other: Self) -> Self {
+    pub fn routes(mut self, other: Self) -> Self {
         self.operations.extend(other.operations);
-        Self { router: self.router.merge(other.router), operations: self.operations }
+        self
+    }
+
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().map(|(operation, _)| operation)
     }
 
     /// Gives the handlers their state.
     pub fn with_state<S2>(self, state: S) -> OpenApiRouter<S2> {
-        OpenApiRouter { router: self.router.with_state(state), operations: self.operations }
+        let bound = self.operations.into_iter().map(|(operation, bind)| {
+            let handler = bind(state.clone());
+            let bound: Bind<S2> = Box::new(move |_| handler);
+            (operation, bound)
+        });
+        OpenApiRouter { operations: bound.collect() }
     }
+}
 
-    /// The router that serves, and the operations to describe.
-    pub fn into_parts(self) -> (Router<S>, Vec<Operation>) {
-        (self.router, self.operations)
+impl OpenApiRouter {
+    /// The operations with their handlers.
+    pub fn into_operations(self) -> Vec<(Operation, BoundHandler)> {
+        self.operations.into_iter().map(|(operation, bind)| (operation, bind(()))).collect()
     }
 }
 
@@ -79,31 +119,9 @@ impl<S: Clone + Send + Sync + 'static> Default for OpenApiRouter<S> {
     }
 }
 
-impl<S: Clone + Send + Sync + 'static> PathRoutes<S> {
-    pub fn new() -> Self {
-        Self { handlers: MethodRouter::new(), operations: Vec::new() }
-    }
-
-    /// Adds the handler that `P` describes.
-    #[must_use]
-    pub fn on<P, H, T>(mut self, handler: &H) -> Self
-    where
-        P: utoipa::Path + Tags<'static> + SchemaReferences,
-        H: Handler<T, S>,
-        T: 'static,
-    {
-        for method in P::methods() {
-            let (filter, method) = filter(&method);
-            self.handlers = self.handlers.on(filter, handler.clone());
-            self.operations.push(Operation { method, path: P::path(), describe: describe::<P> });
-        }
-        self
-    }
-}
-
-impl<S: Clone + Send + Sync + 'static> Default for PathRoutes<S> {
-    fn default() -> Self {
-        Self::new()
+impl<S> fmt::Debug for OpenApiRouter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.operations.iter().map(|(operation, _)| operation)).finish()
     }
 }
 
@@ -122,35 +140,35 @@ fn describe<P: utoipa::Path + Tags<'static> + SchemaReferences>(document: &mut O
     }
 }
 
-fn filter(method: &HttpMethod) -> (MethodFilter, &'static str) {
+const fn name(method: &HttpMethod) -> &'static str {
     match method {
-        HttpMethod::Get => (MethodFilter::GET, "GET"),
-        HttpMethod::Post => (MethodFilter::POST, "POST"),
-        HttpMethod::Put => (MethodFilter::PUT, "PUT"),
-        HttpMethod::Delete => (MethodFilter::DELETE, "DELETE"),
-        HttpMethod::Options => (MethodFilter::OPTIONS, "OPTIONS"),
-        HttpMethod::Head => (MethodFilter::HEAD, "HEAD"),
-        HttpMethod::Patch => (MethodFilter::PATCH, "PATCH"),
-        HttpMethod::Trace => (MethodFilter::TRACE, "TRACE"),
+        HttpMethod::Get => "GET",
+        HttpMethod::Post => "POST",
+        HttpMethod::Put => "PUT",
+        HttpMethod::Delete => "DELETE",
+        HttpMethod::Options => "OPTIONS",
+        HttpMethod::Head => "HEAD",
+        HttpMethod::Patch => "PATCH",
+        HttpMethod::Trace => "TRACE",
     }
 }
 
-/// The [`PathRoutes`] of handlers with a `#[utoipa::path]`; all of them have the same path.
+/// The [`OpenApiRouter`] of handlers with a `#[utoipa::path]`.
 macro_rules! routes {
     ($($($part:ident)::+),+ $(,)?) => {{
-        let routes = $crate::http::openapi_router::PathRoutes::new();
+        let routes = $crate::http::openapi_router::OpenApiRouter::new();
         $(let routes = $crate::http::openapi_router::routes!(@add routes, $($part)::+);)+
         routes
     }};
     // `#[utoipa::path]` puts what it knows of `handler` into a type named `__path_handler` beside it.
     (@add $routes:ident, $handler:ident) => {
-        pastey::paste! { $routes.on::<[<__path_ $handler>], _, _>(&$handler) }
+        pastey::paste! { $routes.described::<[<__path_ $handler>], _, _>(&$handler) }
     };
     (@add $routes:ident, $module:ident::$handler:ident) => {
-        pastey::paste! { $routes.on::<$module::[<__path_ $handler>], _, _>(&$module::$handler) }
+        pastey::paste! { $routes.described::<$module::[<__path_ $handler>], _, _>(&$module::$handler) }
     };
     (@add $routes:ident, $folder:ident::$module:ident::$handler:ident) => {
-        pastey::paste! { $routes.on::<$folder::$module::[<__path_ $handler>], _, _>(&$folder::$module::$handler) }
+        pastey::paste! { $routes.described::<$folder::$module::[<__path_ $handler>], _, _>(&$folder::$module::$handler) }
     };
 }
 pub(crate) use routes;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
-use axum::routing::{get, post};
 use gridtokenx_redis::app::{HttpService, access_table, behind_middleware, problem_kinds};
-use gridtokenx_redis::http::access::{Access, RouteTable};
+use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::{Json, Path, Query, RawBody};
 use gridtokenx_redis::http::legacy_prefix::without_legacy_prefix;
+use gridtokenx_redis::http::openapi_router::OpenApiRouter;
 use gridtokenx_redis::http::reply::NoContent;
+use gridtokenx_redis::http::route_table::RouteTable;
 use gridtokenx_redis::telemetry::metrics::Metrics;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,7 +27,19 @@ struct Order {
     amount: u32,
 }
 
-/// Routes that take every kind of input, and some that misbehave, behind the edge.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Number;
+
+impl TryFrom<String> for Number {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse::<u32>().map(|_| Self).map_err(|_| format!("must be a number, got `{text}`"))
+    }
+}
+
+/// Routes that take every kind of input, and some that misbehave, behind the middleware.
 struct Gate {
     app: TestApp,
     service: HttpService,
@@ -49,16 +62,19 @@ impl Gate {
                 NoContent
             }
         };
-        let routes = Router::new()
-            .route("/orders", post(async |_: Json<Order>| NoContent).get(async |_: Query<Order>| NoContent))
-            .route("/orders/{id}", get(async |_: Path<u32>| NoContent))
-            .route("/raw", post(async |_: RawBody| NoContent))
-            .route("/panic", get(panics).post(panics))
-            .route("/wait", get(wait.clone()).post(wait));
+        let api = OpenApiRouter::new()
+            .on("POST", "/orders", async |_: Json<Order>| NoContent)
+            .on("GET", "/orders", async |_: Query<Order>| NoContent)
+            .on("GET", "/orders/{id}", async |_: Path<Number>| NoContent)
+            .on("POST", "/raw", async |_: RawBody| NoContent)
+            .on("GET", "/panic", panics)
+            .on("POST", "/panic", panics)
+            .on("GET", "/wait", wait.clone())
+            .on("POST", "/wait", wait);
         let rows = ["/orders", "/orders/{id}", "/raw", "/panic", "/wait"].map(|path| Access::public("GET", path));
         let writes = ["/orders", "/raw", "/panic", "/wait"].map(|path| Access::public("POST", path));
-        let rows = rows.into_iter().chain(writes).collect();
-        let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
+        let rows: Vec<Access> = rows.into_iter().chain(writes).collect();
+        let guarded = behind_middleware(&app.app().deps, &rows, api, Router::new()).expect("the routes are guarded");
         Self { app, service: guarded, go_on }
     }
 
@@ -299,9 +315,10 @@ fn paths_around(rows: &[Access]) -> Vec<String> {
 }
 
 #[test]
-fn the_route_table_and_the_library_that_axum_routes_with_agree_on_every_path() {
+fn the_route_table_finds_every_path_as_a_router_of_axum_would() {
     let rows = access_table();
-    let table = RouteTable::new(rows.clone(), &Metrics::new().http);
+    let api = rows.iter().fold(OpenApiRouter::new(), |api, row| api.on(row.method, row.path, async || NoContent));
+    let table = RouteTable::new(&rows, api.into_operations(), &Metrics::new().http);
     let mut router = matchit::Router::new();
     for row in &rows {
         // A path with several methods is only inserted once.

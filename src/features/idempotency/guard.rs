@@ -43,8 +43,8 @@ impl RequestLayer for IdempotencyLayer {
 
     fn respond(self: Arc<Self>, request: Request, next: Next) -> BoxFuture<'static, Response> {
         Box::pin(async move {
-            let Some(caller) = repeatable(&request).cloned() else { return next.run(request).await };
-            let answered = self.answer(&caller, request, |request| next.run(request)).await;
+            let Some(caller) = repeatable(&request).cloned() else { return next.call(request).await };
+            let answered = self.answer(&caller, request, |request| next.call(request)).await;
             answered.unwrap_or_else(IntoResponse::into_response)
         })
     }

@@ -31,10 +31,10 @@ impl RequestLayer for CallerLimitLayer {
             let check = request.extensions().get::<Arc<Principal>>().and_then(|caller| self.0.caller_check(caller));
             match check {
                 Some(check) => match self.0.admit(check).await {
-                    Ok(()) => next.run(request).await,
+                    Ok(()) => next.call(request).await,
                     Err(error) => Problem::from(error).into_response(),
                 },
-                None => next.run(request).await,
+                None => next.call(request).await,
             }
         })
     }

@@ -256,8 +256,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(influx::routes::write_v1))
         .routes(routes!(influx::routes::get_ping))
         .with_state(bulk);
-    let routes = series.merge(loads);
+    let routes = series.routes(loads);
     #[cfg(feature = "promql")]
-    let routes = routes.merge(prom);
+    let routes = routes.routes(prom);
     Ok(routes)
 }

@@ -7,11 +7,11 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, Method, StatusCode, header};
-use axum::routing::{get, post};
 use gridtokenx_redis::app::{HttpService, behind_middleware};
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::extract::RawBody;
 use gridtokenx_redis::http::idempotent_operation::Operation;
+use gridtokenx_redis::http::openapi_router::OpenApiRouter;
 use gridtokenx_redis::http::problem::{NOT_FOUND, Problem};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
@@ -82,20 +82,23 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn of(app: TestApp, deeds: &Deeds) -> Self {
-        let routes = Router::new()
-            .route("/count", get(count).post(count).patch(count).put(count))
-            .route("/ignore", post(ignore))
-            .route("/slow", post(slow))
-            .route("/fail", post(fail))
-            .route("/large", post(large))
-            .route("/stream", post(stream))
-            .route("/open", post(ignore))
+        let api = OpenApiRouter::new()
+            .on("GET", "/count", count)
+            .on("POST", "/count", count)
+            .on("PATCH", "/count", count)
+            .on("PUT", "/count", count)
+            .on("POST", "/ignore", ignore)
+            .on("POST", "/slow", slow)
+            .on("POST", "/fail", fail)
+            .on("POST", "/large", large)
+            .on("POST", "/stream", stream)
+            .on("POST", "/open", ignore)
             .with_state(deeds.clone());
         let counting = ["GET", "POST", "PATCH", "PUT"].map(|method| Access::scoped(method, "/count", "cache:write"));
         let others = ["/ignore", "/slow", "/fail", "/large"].map(|path| Access::scoped("POST", path, "cache:write"));
         let special = [Access::scoped("POST", "/stream", "cache:write").streaming(), Access::public("POST", "/open")];
-        let rows = counting.into_iter().chain(others).chain(special).collect();
-        let guarded = behind_middleware(&app.app().deps, rows, routes, Router::new()).expect("the routes are guarded");
+        let rows: Vec<Access> = counting.into_iter().chain(others).chain(special).collect();
+        let guarded = behind_middleware(&app.app().deps, &rows, api, Router::new()).expect("the routes are guarded");
         Self { app, service: guarded }
     }
 

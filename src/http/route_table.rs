@@ -1,0 +1,128 @@
+//! The operations by path and method.
+//!
+//! The middleware needs the row of an operation before it may call the handler, so one search finds both. A router of
+//! axum would search again, and box the request and the response once more.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, Method};
+
+use super::access::{Access, Budget, Fencing, Guard};
+use super::legacy_prefix::without_legacy_prefix;
+use super::openapi_router::{BoundHandler, Operation};
+use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
+
+/// What the middleware needs to know about one operation.
+pub struct Route {
+    pub guard: Guard,
+    pub budget: Budget,
+    pub fencing: Fencing,
+    pub path: &'static str,
+    pub has_parameters: bool,
+    pub metrics: RouteMetrics,
+    pub handler: BoundHandler,
+}
+
+/// The operations of one path.
+#[derive(Default)]
+pub struct PathRoutes(Vec<(Method, Arc<Route>)>);
+
+impl PathRoutes {
+    /// The operation of a method. HEAD falls back to GET.
+    pub fn get(&self, method: &Method) -> Option<&Arc<Route>> {
+        let find = |wanted: &Method| self.0.iter().find(|(known, _)| known == wanted).map(|(_, route)| route);
+        find(method).or_else(|| if *method == Method::HEAD { find(&Method::GET) } else { None })
+    }
+
+    /// The value of `Allow`.
+    pub fn allow(&self) -> HeaderValue {
+        let mut methods: Vec<&str> = self.0.iter().map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        // Names of methods are valid in a header.
+        HeaderValue::from_str(&methods.join(",")).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+/// A tree whose levels are the segments of paths.
+#[derive(Default)]
+pub struct RouteTable(PathTree);
+
+/// The paths below one segment. As in axum's router, fixed text comes before a parameter, and a parameter at the end of a
+/// path is not empty.
+#[derive(Default)]
+struct PathTree {
+    fixed: Vec<(&'static str, PathTree)>,
+    parameter: Option<Box<PathTree>>,
+    /// The operations of the path that ends here.
+    routes: Option<PathRoutes>,
+}
+
+impl RouteTable {
+    /// The table of the operations that have a row; no other one can be called.
+    pub fn new(rows: &[Access], operations: Vec<(Operation, BoundHandler)>, metrics: &HttpMetrics) -> Self {
+        let mut root = PathTree::default();
+        for (operation, handler) in operations {
+            let row = rows.iter().find(|row| row.method == operation.method && row.path == operation.path);
+            // Methods are constants in source: an invalid one would match no request.
+            let (Some(row), Ok(method)) = (row, Method::from_bytes(operation.method.as_bytes())) else { continue };
+            let route = Route {
+                guard: row.guard,
+                budget: row.budget,
+                fencing: row.fencing,
+                path: row.path,
+                has_parameters: row.path.contains('{'),
+                metrics: metrics.route(row.method, row.path),
+                handler,
+            };
+            let segments = row.path.trim_start_matches('/').split('/');
+            let end = segments.fold(&mut root, PathTree::below);
+            end.routes.get_or_insert_default().0.push((method, Arc::new(route)));
+        }
+        Self(root)
+    }
+
+    /// The operations at the path of a request, with or without the legacy prefix.
+    pub fn at(&self, path: &str) -> Option<&PathRoutes> {
+        self.0.find(without_legacy_prefix(path).unwrap_or(path).strip_prefix('/')?)
+    }
+}
+
+impl PathTree {
+    /// The tree below a segment of a route, which is made if it is new.
+    #[expect(clippy::indexing_slicing, reason = "the element was found or made just before")]
+    fn below(&mut self, segment: &'static str) -> &mut Self {
+        if segment.starts_with('{') {
+            return self.parameter.get_or_insert_default();
+        }
+        let at = self.fixed.iter().position(|(known, _)| *known == segment).unwrap_or(self.fixed.len());
+        if at == self.fixed.len() {
+            self.fixed.push((segment, Self::default()));
+        }
+        &mut self.fixed[at].1
+    }
+
+    fn find(&self, path: &str) -> Option<&PathRoutes> {
+        let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
+        let (segment, rest) = path.split_at_checked(end)?;
+        let fixed = self.fixed.iter().find(|(known, _)| *known == segment).map(|(_, tree)| tree);
+        let parameter = self.parameter.as_deref().filter(|_| !path.is_empty());
+        fixed.and_then(|tree| tree.find_rest(rest)).or_else(|| parameter?.find_rest(rest))
+    }
+
+    /// `rest` is empty at the end of the path, and otherwise begins with a slash.
+    fn find_rest(&self, rest: &str) -> Option<&PathRoutes> {
+        match rest.strip_prefix('/') {
+            Some(path) => self.find(path),
+            None => self.routes.as_ref(),
+        }
+    }
+}
+
+impl std::fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RouteTable")
+    }
+}
