@@ -1,7 +1,5 @@
 //! The span of a request, and the spans of the calls that it makes.
 
-use std::cell::Cell;
-
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use opentelemetry::propagation::TextMapPropagator;
@@ -10,6 +8,8 @@ use opentelemetry::{Context, ContextGuard, KeyValue};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
+
+use crate::random;
 
 /// Decides for each request whether it is traced.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ impl RequestTraces {
         let propagator = TraceContextPropagator::new();
         let above = propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
         let caller = above.span().span_context().clone();
-        let sampled = if caller.is_valid() { caller.is_sampled() } else { random_fraction() < *ratio };
+        let sampled = if caller.is_valid() { caller.is_sampled() } else { random::fraction() < *ratio };
         sampled.then(|| RequestSpan::start(tracer, above, request, route, id))
     }
 }
@@ -139,21 +139,4 @@ fn method_name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
     }
-}
-
-thread_local! {
-    static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
-}
-
-/// A number in 0.0..1.0, without a system call.
-///
-/// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
-fn random_fraction() -> f64 {
-    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    STATE.set(state);
-    let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    // 32 bits are precise enough, and a float represents them exactly.
-    let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
-    f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }
