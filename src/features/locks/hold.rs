@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acquire::{AcquireSpec, AcquiredLease};
+use super::acquire::AcquiredLease;
+use super::acquire_spec::AcquireSpec;
 use super::error::LockError;
 use super::model::{LockGrant, millis};
 use super::service::LockService;

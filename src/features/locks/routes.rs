@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
+use super::acquire_spec::AcquireSpec;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
@@ -33,7 +34,7 @@ pub(super) async fn acquire_lock(
     NoQuery: NoQuery,
     Json(request): Json<AcquireRequest>,
 ) -> Result<Created<LockGrant>, Problem> {
-    let spec = locks.acquire_spec(path.resource, request)?;
+    let spec = AcquireSpec::new(&locks.config, path.resource, request)?;
     Ok(Created(locks.acquire(&spec).await?))
 }
 

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::acquire::AcquireSpec;
+use super::acquire_spec::AcquireSpec;
 use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
 use super::hold::HeldLock;
 use super::model::{AcquireRequest, HoldQuery, LockGrant, ResourcePath, millis};
@@ -50,7 +50,7 @@ pub(super) async fn hold_lock(
 ) -> Result<Response, Problem> {
     let HoldQuery { ttl_ms, wait_ms, owner } = query;
     let request = AcquireRequest { ttl_ms, wait_ms, owner, metadata: None };
-    let spec = locks.acquire_spec(path.resource, request).map_err(LockError::into_query_problem)?;
+    let spec = AcquireSpec::new(&locks.config, path.resource, request).map_err(LockError::into_query_problem)?;
     let upgrade = upgrade.map_err(|rejection| {
         Problem::new(&LOCK_UPGRADE_REQUIRED)
             .header(header::UPGRADE, HeaderValue::from_static("websocket"))
