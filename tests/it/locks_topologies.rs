@@ -34,7 +34,7 @@ async fn release(app: &TestApp, path: &str, grant: &Value) -> Reply {
 }
 
 async fn waiters(app: &TestApp, path: &str, count: u64) {
-    eventually("they wait in the queue", async || app.get(path).await.json()["waiters"] == count).await;
+    eventually("the clients wait in the queue", async || app.get(path).await.json()["waiters"] == count).await;
 }
 
 fn fence(grant: &Value) -> u64 {
@@ -50,7 +50,7 @@ async fn a_cluster_keeps_locks_on_all_its_nodes() {
         grants.push(acquire(&app, &path(nth), LONG, 0).await.expect(201).json());
     }
     for node in &cluster.nodes {
-        assert!(node.command::<i64>(&["DBSIZE"]) > 2, "a node got no locks");
+        assert!(node.command::<i64>(&["DBSIZE"]) > 2, "a node has no locks");
         // The service loads the scripts again.
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
@@ -112,7 +112,7 @@ async fn a_release_on_any_node_of_a_cluster_wakes_the_waiters_at_every_replica()
             now
         });
         assert!(first_at - released_at < WOKEN, "{path}: {:?}", first_at - released_at);
-        assert!(fence(&held) < first && first < second, "in the order they came");
+        assert!(fence(&held) < first && first < second, "in order of arrival");
     }))
     .await;
 }
@@ -169,7 +169,7 @@ async fn a_replicated_lock_outlives_its_master() {
     let mut group = SentinelGroup::start().await;
     let app = replica(&group.config()).await;
     let held = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
-    eventually("the replica has it", async || group.replica.command::<u64>(&["EXISTS", "lock:a"]) == 1).await;
+    eventually("the replica has the lock", async || group.replica.command::<u64>(&["EXISTS", "lock:a"]) == 1).await;
     fail_over(&app, &mut group).await;
     acquire(&app, "/locks/a", LONG, 0).await.expect_problem(409, "lock-held");
     let extension = json!({ "token": held["token"], "ttl_ms": LONG });
@@ -201,7 +201,7 @@ async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     };
     let (answers, lost) = tokio::join!(join_all((0..3).map(|_| wait())), async {
         waiters(&app, "/locks/a", 3).await;
-        eventually("the replica has them", async || {
+        eventually("the replica has the queue", async || {
             group.replica.command::<u64>(&["ZCARD", "lock:queue:{lock:a}"]) == 3
         })
         .await;
@@ -211,7 +211,7 @@ async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     });
     for (answer, at) in answers {
         assert!(answer.is(503) || answer.is(504), "{}", answer.text());
-        assert!(at - lost < Duration::from_secs(3), "told after {:?}", at - lost);
+        assert!(at - lost < Duration::from_secs(3), "failed after {:?}", at - lost);
     }
     release(&app, "/locks/a", &held).await.expect(204);
     let grant = acquire(&app, "/locks/a", LONG, 15_000).await.expect(201).json();
@@ -224,7 +224,7 @@ async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     let mut group = SentinelGroup::start().await;
     let app = replica(&group.config()).await;
     // The replica cannot reconnect once its link is cut.
-    let _: String = group.replica.command(&["CONFIG", "SET", "masteruser", "nobody", "masterauth", "wrong"]);
+    let _: String = group.replica.command(&["CONFIG", "SET", "masteruser", "wrong", "masterauth", "wrong"]);
     let _: u64 = group.master.command(&["CLIENT", "KILL", "TYPE", "replica"]);
     eventually("the link is down", async || {
         group.replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:down")
@@ -234,7 +234,7 @@ async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     assert_eq!(first["guarantee"], "single_node_lease", "which does not promise to survive a failover");
     fail_over(&app, &mut group).await;
     let second = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
-    assert!(fence(&second) > fence(&first), "only the fence tells the two holders apart");
+    assert!(fence(&second) > fence(&first), "only the fence distinguishes the two holders");
     let extension = json!({ "token": first["token"], "ttl_ms": LONG });
     app.patch("/locks/a", extension).await.expect_problem(409, "lock-lost");
     release(&app, "/locks/a", &first).await.expect_problem(409, "lock-not-owned");

@@ -60,7 +60,7 @@ async fn hand_over(app: &TestApp) -> (Value, Value, Duration) {
 }
 
 async fn in_queue(app: &TestApp, count: u64) {
-    eventually("they wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
+    eventually("the clients wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_release_wakes_the_waiter() {
 }
 
 #[tokio::test]
-async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
+async fn waiters_at_two_replicas_are_served_in_order_of_arrival() {
     let one = replica().await;
     let other = beside(&one).await;
     let held = hold(&one, LONG).await;
@@ -121,7 +121,8 @@ async fn a_hand_over_costs_at_most_five_commands() {
     });
     let (before, began) = (Mutex::new(0), Mutex::new(None));
     tokio::join!(join_all(waiters), async {
-        eventually("all wait in the queue", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS).await;
+        eventually("all clients wait in the queue", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS)
+            .await;
         *before.lock().expect("the count") = calls();
         began.lock().expect("the time").replace(Instant::now());
         release(&one, &held).await;
@@ -263,8 +264,8 @@ async fn a_new_client_does_not_overtake_waiters() {
     release(&app, &held).await;
     let refused = app.post("/locks/a", json!({ "ttl_ms": LONG })).await;
     let problem = refused.expect_problem(409, "lock-held");
-    assert!(problem["retry_after_ms"].as_u64().expect("a time") <= 50, "the first one's turn: {problem}");
-    eventually("its turn is over", async || app.post("/locks/a", json!({ "ttl_ms": LONG })).await.is(201)).await;
+    assert!(problem["retry_after_ms"].as_u64().expect("a time") <= 50, "it is the first waiter's turn: {problem}");
+    eventually("the turn has ended", async || app.post("/locks/a", json!({ "ttl_ms": LONG })).await.is(201)).await;
 }
 
 #[tokio::test]
@@ -302,7 +303,7 @@ async fn a_lost_subscription_is_restored_and_no_waiter_is_forgotten() {
     let held = hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 18_000), async {
         in_queue(&app, 1).await;
-        eventually("the subscription was there", async || {
+        eventually("the subscription existed", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
         .await;
@@ -328,7 +329,7 @@ async fn a_queue_that_redis_forgot_is_restored() {
     tokio::join!(join_all(waiters), async {
         in_queue(&app, 3).await;
         let _: u64 = app.redis().command(&["DEL", QUEUE]);
-        eventually("the subscription was there", async || {
+        eventually("the subscription existed", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
         .await;

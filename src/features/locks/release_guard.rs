@@ -4,6 +4,7 @@
 //! acquire a lock therefore owns a [`PendingLease`]. When it is dropped, the lease and the queue entry are released.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -44,7 +45,7 @@ pub(super) enum LeaseState {
 /// The lease and the queue entry of one attempt, released when dropped.
 #[derive(Debug)]
 pub(super) struct PendingLease {
-    queue: ReleaseQueue,
+    queue: Arc<ReleaseQueue>,
     pub release: Release,
     /// When Redis was last asked for the lease.
     pub requested: RequestTime,
@@ -80,7 +81,7 @@ impl Drop for PendingLease {
 }
 
 /// Passes the releases of [`PendingLease`]s to a background task.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ReleaseQueue {
     sender: mpsc::Sender<Release>,
     backend: LockBackend,
@@ -94,20 +95,21 @@ impl ReleaseQueue {
         backend: &LockBackend,
         index: &LockIndex,
         metrics: &LockMetrics,
-    ) -> (Self, mpsc::Receiver<Release>) {
+    ) -> (Arc<Self>, mpsc::Receiver<Release>) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self { sender, backend: backend.clone(), index: index.clone(), metrics: metrics.clone() }, receiver)
+        let queue = Self { sender, backend: backend.clone(), index: index.clone(), metrics: metrics.clone() };
+        (Arc::new(queue), receiver)
     }
 
     /// Prepares an attempt to acquire a lease for a token.
-    pub(super) fn pending(&self, spec: &AcquireSpec, token: Token, requested: RequestTime) -> PendingLease {
+    pub(super) fn pending(self: &Arc<Self>, spec: &AcquireSpec, token: Token, requested: RequestTime) -> PendingLease {
         let release =
             Release { resource: spec.resource.clone(), token, ttl: spec.ttl, state: LeaseState::NotHeld, ticket: None };
-        PendingLease { queue: self.clone(), release, requested }
+        PendingLease { queue: Arc::clone(self), release, requested }
     }
 
     /// Runs until `stop`, then finishes the releases that are queued by then; runs as a background task.
-    pub(super) async fn finish_all(self, mut receiver: mpsc::Receiver<Release>, stop: CancellationToken) {
+    pub(super) async fn finish_all(self: Arc<Self>, mut receiver: mpsc::Receiver<Release>, stop: CancellationToken) {
         let mut stopped = pin!(stop.cancelled());
         let releases = stream::poll_fn(|context| {
             if stopped.as_mut().poll(context).is_ready() {

@@ -20,12 +20,12 @@ use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::EndpointError;
 
-/// Grants, extends, releases and lists locks. Acquiring is in `acquire/service.rs`, holding in `hold.rs`.
+/// Grants, extends, releases and lists locks. Acquiring is in `acquire.rs`, holding in `hold.rs`.
 #[derive(Debug)]
 pub(super) struct LockService {
     pub(super) config: LocksConfig,
     pub(super) backend: LockBackend,
-    pub(super) releases: ReleaseQueue,
+    pub(super) releases: Arc<ReleaseQueue>,
     pub(super) index: LockIndex,
     pub(super) waiters: Arc<LocalWaiters>,
     pub(super) metrics: LockMetrics,
@@ -45,7 +45,7 @@ impl LockService {
         let (index, changes) = LockIndex::new(&redis, &deps.clock, &config, &metrics);
         let (releases, pending) = ReleaseQueue::new(&backend, &index, &metrics);
         let waiters = LocalWaiters::new(config.waiters, metrics.waiting.clone());
-        let (writer, worker, receiver) = (index.clone(), releases.clone(), Arc::clone(&waiters));
+        let (writer, worker, receiver) = (index.clone(), Arc::clone(&releases), Arc::clone(&waiters));
         deps.tasks.plan("locks.index", |stop| writer.write_changes(changes, stop));
         deps.tasks.plan("locks.returns", |stop| worker.finish_all(pending, stop));
         deps.tasks.plan("locks.wake", move |stop| async move {
