@@ -149,14 +149,19 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
     let theirs = join_all(peers.iter_mut().map(async |(name, peer)| peer.contend("lock:c", TTL, rounds, name).await));
     let here = join_all((0..ours).map(async |nth| {
         let name = format!("ours-{nth}");
+        // Half of our clients wait in the queue. The others poll, as the peers do: no message announces that a peer
+        // has released the lock.
+        let wait = if nth % 2 == 0 { WAIT } else { 0 };
         let mut intruders = 0;
         for _ in 0..rounds {
             let grant = loop {
-                let reply = scene.acquire("c", TTL, WAIT).await;
+                let reply = scene.acquire("c", TTL, wait).await;
                 if reply.is(201) {
                     break reply.json();
                 }
                 assert!(reply.is(409) || reply.is(503), "{}", reply.text());
+                // The interval of the polling clients.
+                tokio::time::sleep(Duration::from_millis(2)).await;
             };
             intruders += u64::from(!is_alone(scene, &name).await);
             scene.release("c", token(&grant)).await.expect(204);

@@ -10,7 +10,7 @@ use super::acquire_spec::AcquireSpec;
 use super::error::LockError;
 use super::local_waiters::ticket_name;
 use super::metrics::Attempt;
-use super::model::{AcquireAllRequest, LockGrant, Resource, Token, Votes};
+use super::model::{AcquireAllRequest, AcquireRequest, LockGrant, Resource, Token, Votes};
 use super::release_guard::{LeaseState, PendingLease, Release};
 use super::scripts::{AcquireOutcome, Ownership, QueueEntry};
 use super::service::LockService;
@@ -18,13 +18,14 @@ use super::validity::RequestTime;
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
 impl LockService {
-    /// Leases a resource to a new random token, and waits in the queue if the spec says so.
+    /// Leases a resource to a new random token, and waits in the queue if the request says so.
     ///
     /// Cost: one script call. A waiter calls again when it is woken, not in a loop. The lease runs from the moment when
     /// Redis stores it, so the grant's validity is the lease minus that call's round trip and minus 1 % + 2 ms for
     /// clock drift.
     ///
     /// # Errors
+    /// - [`LockError::Invalid`] if a field of the request breaks a rule.
     /// - [`LockError::Held`] if another client holds the lock, or is ahead in the queue, until the wait is over.
     /// - [`LockError::TooManyWaiters`] if the queue is full; [`LockError::Interrupted`] if the replica stops.
     /// - [`LockError::TooLate`] if the round trip took the whole lease.
@@ -32,8 +33,13 @@ impl LockService {
     /// - [`LockError::Redis`] if Redis failed. A lease that may have been granted is released in the background.
     ///
     /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
-    pub(super) async fn acquire(self: &Arc<Self>, spec: &AcquireSpec) -> Result<LockGrant, LockError> {
-        let lease = self.acquire_lease(spec).await?;
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        resource: Resource,
+        request: AcquireRequest,
+    ) -> Result<LockGrant, LockError> {
+        let spec = AcquireSpec::new(&self.config, resource, request)?;
+        let lease = self.acquire_lease(&spec).await?;
         let grant = lease.grant()?;
         lease.pending.keep();
         Ok(grant)
@@ -43,7 +49,7 @@ impl LockService {
     /// clients that want some of the same locks, one always succeeds.
     ///
     /// # Errors
-    /// [`LockError::Invalid`], and those of [`LockService::acquire`]. Every lock that was acquired before the error is
+    /// Those of [`LockService::acquire`]. Every lock that was acquired before the error is
     /// released.
     pub(super) async fn acquire_all(self: &Arc<Self>, request: AcquireAllRequest) -> Result<Vec<LockGrant>, LockError> {
         let specs = AcquireSpec::all(&self.config, request)?;
@@ -69,7 +75,7 @@ impl LockService {
     /// Acquires a lease that is released when it is dropped.
     ///
     /// # Errors
-    /// Those of [`LockService::acquire`], other than [`LockError::TooLate`].
+    /// Those of [`LockService::acquire`], other than [`LockError::Invalid`] and [`LockError::TooLate`].
     pub(super) async fn acquire_lease(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {
         let mut attempt = self.metrics.attempt();
         let acquired = if spec.wait.is_zero() {

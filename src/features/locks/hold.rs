@@ -13,7 +13,7 @@ impl LockService {
     /// Acquires a lock to be extended; released in the background if it is dropped.
     ///
     /// # Errors
-    /// Those of [`LockService::acquire`].
+    /// Those of [`LockService::acquire`], other than [`LockError::Invalid`].
     pub(super) async fn hold(self: &Arc<Self>, spec: &AcquireSpec) -> Result<HeldLock, LockError> {
         let lease = self.acquire_lease(spec).await?;
         let grant = lease.grant()?;

@@ -6,7 +6,6 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
-use super::acquire_spec::AcquireSpec;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
@@ -34,8 +33,7 @@ pub(super) async fn acquire_lock(
     NoQuery: NoQuery,
     Json(request): Json<AcquireRequest>,
 ) -> Result<Created<LockGrant>, Problem> {
-    let spec = AcquireSpec::new(&locks.config, path.resource, request)?;
-    Ok(Created(locks.acquire(&spec).await?))
+    Ok(Created(locks.acquire(path.resource, request).await?))
 }
 
 /// Acquire several locks, all or none.

@@ -111,6 +111,9 @@ pub(super) struct ForcedRelease {
     pub ends_us: Option<u64>,
 }
 
+/// The reply of `inspect.lua`: held, remaining time, waiters, fence, time of the grant, owner, metadata.
+type InspectReply = (u8, i64, u64, String, String, String, String);
+
 /// The state of a lock in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Inspection {
@@ -261,10 +264,7 @@ impl Leases {
             })
     }
 
-    pub(super) fn inspect(
-        &self,
-        resource: &Resource,
-    ) -> ScriptCall<(u8, i64, u64, String, String, String, String), Inspection> {
+    pub(super) fn inspect(&self, resource: &Resource) -> ScriptCall<InspectReply, Inspection> {
         let keys = self.keys(resource);
         INSPECT.read(&[&keys.lease, &keys.fence, &keys.holder, &keys.queue]).returns(
             |(held, remaining, waiters, fence, acquired_at, owner, metadata)| {
