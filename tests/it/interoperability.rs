@@ -41,7 +41,7 @@ impl Scene {
             let _: String = node.command(&["SET", "locks:node", &format!("{run}:0")]);
         }
         let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
-        let config = format!("[locks]\nnode_timeout = \"2s\"\nnodes = {urls:?}");
+        let config = format!("[locks]\nrecheck = \"50ms\"\nnode_timeout = \"2s\"\nnodes = {urls:?}");
         let app = TestApp::builder().system_clock().config(&config).spawn().await;
         Self { app, nodes }
     }
@@ -149,19 +149,14 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
     let theirs = join_all(peers.iter_mut().map(async |(name, peer)| peer.contend("lock:c", TTL, rounds, name).await));
     let here = join_all((0..ours).map(async |nth| {
         let name = format!("ours-{nth}");
-        // Half of our clients wait in the queue. The others poll, as the peers do: no message announces that a peer
-        // has released the lock.
-        let wait = if nth % 2 == 0 { WAIT } else { 0 };
         let mut intruders = 0;
         for _ in 0..rounds {
             let grant = loop {
-                let reply = scene.acquire("c", TTL, wait).await;
+                let reply = scene.acquire("c", TTL, WAIT).await;
                 if reply.is(201) {
                     break reply.json();
                 }
                 assert!(reply.is(409) || reply.is(503), "{}", reply.text());
-                // The interval of the polling clients.
-                tokio::time::sleep(Duration::from_millis(2)).await;
             };
             intruders += u64::from(!is_alone(scene, &name).await);
             scene.release("c", token(&grant)).await.expect(204);
@@ -211,7 +206,8 @@ async fn company_in_the_critical_section_is_noticed_by_everybody() {
 
 #[tokio::test]
 async fn clients_of_every_kind_never_meet_behind_one_lock() {
-    let scene = Scene::single().await;
+    let mut scene = Scene::single().await;
+    scene.app = TestApp::builder().system_clock().config("[locks]\nrecheck = \"5ms\"").beside(&scene.app).spawn().await;
     contend(&scene, &[ALL, ALL].concat(), 4, 30).await;
 }
 

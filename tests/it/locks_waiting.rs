@@ -17,15 +17,15 @@ const LONG: u64 = 60_000;
 const WAITERS: u64 = 100;
 const QUEUE: &str = "lock:queue:{lock:a}";
 
-/// Waiters ask by themselves every second, so a hand-over that takes less than this is the effect of a wake-up.
-const WOKEN: Duration = Duration::from_millis(800);
+/// Waiters ask by themselves every 20 s here, so a hand-over that takes less than this is the effect of a wake-up.
+const WOKEN: Duration = Duration::from_secs(10);
 
 async fn replica() -> TestApp {
-    TestApp::builder().system_clock().spawn().await
+    TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").spawn().await
 }
 
 async fn beside(app: &TestApp) -> TestApp {
-    TestApp::builder().system_clock().beside(app).spawn().await
+    TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").beside(app).spawn().await
 }
 
 async fn hold(app: &TestApp, ttl_ms: u64) -> Value {

@@ -16,6 +16,8 @@ use crate::http::access::LONGEST_WAIT;
 pub(super) struct LocksConfig {
     pub max_ttl: Span,
     pub max_wait: Span,
+    /// How often a waiter asks Redis without being woken.
+    pub recheck: Span,
     /// The most waiters of one lock.
     pub queue_limit: usize,
     /// The most waiters at one replica.
@@ -114,6 +116,7 @@ impl Section for LocksConfig {
         }
         FieldError::reject_zero([
             ("node_timeout", self.node_timeout.as_millis() == 0),
+            ("recheck", self.recheck.as_millis() == 0),
             ("queue_limit", self.queue_limit == 0),
             ("waiters", self.waiters == 0),
         ])?;
@@ -215,7 +218,7 @@ mod tests {
         for (overrides, field) in [
             ("max_ttl = \"50ms\"", "locks.max_ttl"),
             ("max_wait = \"31s\"", "locks.max_wait"),
-            ("node_timeout = \"0s\"", "locks.node_timeout"),
+            ("recheck = \"0s\"", "locks.recheck"),
             ("waiters = 0", "locks.waiters"),
             ("nodes = [\"redis://a\", \"redis://b\"]", "locks.nodes"),
             ("nodes = [\"redis://a\", \"redis://b\", \"redis://a\"]", "locks.nodes"),

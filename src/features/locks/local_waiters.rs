@@ -1,7 +1,7 @@
 //! The clients that wait for locks at this replica, and when each of them should ask Redis again.
 //!
 //! The queue itself is in Redis. A waiter asks when a message announces its turn. In addition, the first local waiter
-//! of each lock asks without a message: when the lease may have ended, and at least every [`RECHECK`].
+//! of each lock asks without a message: when the lease may have ended, and at least every `locks.recheck`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +18,14 @@ use crate::redis::News;
 /// Redis ends leases and turns on whole milliseconds, so a request in the same millisecond would be too early.
 const MARGIN: Duration = Duration::from_millis(1);
 
-/// The longest time in which no waiter of a lock asks Redis, in case a message was lost, another program released the
-/// lock or its key was deleted by hand.
-///
-/// It bounds how late such a release is noticed, at the cost of one script call per lock and replica.
-const RECHECK: Duration = Duration::from_secs(1);
-
 /// All waiters of this replica.
 #[derive(Debug)]
 pub(super) struct LocalWaiters {
     queues: Mutex<LocalQueues>,
     limit: usize,
+    /// The longest time in which no waiter of a lock asks Redis, in case a message was lost, another program released the
+    /// lock or its key was deleted by hand.
+    recheck: Duration,
     waiting: IntGauge,
 }
 
@@ -73,8 +70,8 @@ impl Signal {
 }
 
 impl LocalWaiters {
-    pub(super) fn new(limit: usize, waiting: IntGauge) -> Arc<Self> {
-        Arc::new(Self { queues: Mutex::default(), limit, waiting })
+    pub(super) fn new(limit: usize, recheck: Duration, waiting: IntGauge) -> Arc<Self> {
+        Arc::new(Self { queues: Mutex::default(), limit, recheck, waiting })
     }
 
     /// Joins the local queue of a lease; `name` is part of the waiter's ticket. `None` if this replica has too many
@@ -93,7 +90,7 @@ impl LocalWaiters {
         let queue = queues
             .by_lease
             .entry(lease.to_owned())
-            .or_insert_with(|| LocalQueue { waiting: BTreeMap::new(), next_check: Instant::now() + RECHECK });
+            .or_insert_with(|| LocalQueue { waiting: BTreeMap::new(), next_check: Instant::now() + self.recheck });
         queue.waiting.insert(position, Arc::clone(&signal));
         self.waiting.inc();
         Some(Waiter { waiters: Arc::clone(self), lease: lease.to_owned(), position, signal })
@@ -132,7 +129,7 @@ impl LocalWaiters {
     /// The lease is taken for `time`, so no waiter needs to ask before.
     fn postpone_check(&self, lease: &str, time: Duration) {
         if let Some(queue) = self.lock().by_lease.get_mut(lease) {
-            queue.next_check = Instant::now() + time.min(RECHECK) + MARGIN;
+            queue.next_check = Instant::now() + time.min(self.recheck) + MARGIN;
             queue.wake_first();
         }
     }
