@@ -153,14 +153,14 @@ async fn inspecting_a_lock_shows_its_holder_and_never_its_token() {
     assert_eq!(seen["acquired_at"], START);
     assert_eq!(seen["fencing_token"], grant["fencing_token"]);
     assert_eq!(seen["waiters"], 0);
-    let free = app.get("/locks/nobody:has:it").await.expect(200).json();
-    assert_eq!(free, json!({ "resource": "nobody:has:it", "held": false, "waiters": 0 }));
+    let free = app.get("/locks/free:lock").await.expect(200).json();
+    assert_eq!(free, json!({ "resource": "free:lock", "held": false, "waiters": 0 }));
 }
 
 #[tokio::test]
-async fn the_lock_of_another_program_excludes_us() {
+async fn a_lock_held_by_another_program_is_respected() {
     let app = TestApp::spawn().await;
-    let _: String = app.redis().command(&["SET", "lock:a", "somebody", "NX"]);
+    let _: String = app.redis().command(&["SET", "lock:a", "foreign", "NX"]);
     let problem = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect_problem(409, "lock-held");
     assert_eq!(problem.get("retry_after_ms"), None, "a lease that never expires: {problem}");
     let seen = app.get("/locks/a").await.expect(200).json();
@@ -185,7 +185,7 @@ async fn force_frees_any_lock_and_raises_the_fence() {
 }
 
 #[tokio::test]
-async fn force_is_for_admins() {
+async fn force_requires_the_admin_scope() {
     let key = "ak_00112233445566778899aabbccddeeff";
     let digest =
         gridtokenx_redis::http::auth::api_key::hex(&gridtokenx_redis::http::auth::api_key::digest(key.as_bytes()));
@@ -202,7 +202,7 @@ async fn force_is_for_admins() {
 }
 
 #[tokio::test]
-async fn named_locks_have_defaults_and_limits_of_their_own() {
+async fn named_locks_have_their_own_defaults_and_limits() {
     let app = TestApp::spawn().await;
     let minted = app.post("/locks/mint:SN-1:1767225600000", json!({})).await.expect(201).json();
     assert_eq!(minted["ttl_ms"], 120_000);
@@ -275,6 +275,8 @@ async fn expired_leases_are_removed_from_the_list_and_counted() {
     }
     let listed = async || -> u64 { app.redis().command(&["ZCARD", "locks:index"]) };
     eventually("the list is empty", async || listed().await == 0).await;
-    eventually("their ends are counted", async || app.get("/locks/stats").await.json()["expired"].as_u64() >= Some(3))
-        .await;
+    eventually("the expired leases are counted", async || {
+        app.get("/locks/stats").await.json()["expired"].as_u64() >= Some(3)
+    })
+    .await;
 }

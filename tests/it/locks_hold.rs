@@ -116,7 +116,7 @@ async fn a_waiting_socket_that_closes_leaves_the_queue() {
     let waiting = hold(&mut app, "ttl_ms=1000&wait_ms=20000").await;
     eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
     drop(waiting);
-    eventually("it is gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
+    eventually("its queue entry is gone", async || app.get("/locks/a").await.json()["waiters"] == 0).await;
 }
 
 #[tokio::test]

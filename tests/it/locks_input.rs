@@ -1,4 +1,4 @@
-//! Invalid requests: each rule with a request that breaks it, and nothing is stored.
+//! Invalid requests: every broken rule is reported, and nothing is stored.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -18,8 +18,8 @@ async fn release(app: &TestApp, path: &str, token: &str) -> Reply {
 fn expect_rule(reply: &Reply, code: &str, pointer: &str, rule: &str) {
     let problem = reply.expect_violation(422, code, pointer);
     let errors = problem["errors"].as_array().expect("errors");
-    let said = errors.iter().find(|error| error["pointer"] == pointer).and_then(|error| error["detail"].as_str());
-    assert!(said.is_some_and(|said| said.contains(rule)), "{pointer} should say `{rule}`: {problem}");
+    let detail = errors.iter().find(|error| error["pointer"] == pointer).and_then(|error| error["detail"].as_str());
+    assert!(detail.is_some_and(|detail| detail.contains(rule)), "{pointer} should say `{rule}`: {problem}");
 }
 
 #[track_caller]
@@ -92,7 +92,7 @@ async fn a_request_to_acquire_names_its_broken_rule() {
     }
     app.post("/locks/stats", json!({ "ttl_ms": LONG })).await.expect_problem(405, "method-not-allowed");
     expect_nothing_stored(&app);
-    // Characters, whatever their bytes.
+    // The limit counts characters, not bytes.
     app.post("/locks/a", json!({ "ttl_ms": LONG, "owner": "€".repeat(128) })).await.expect(201);
 }
 
@@ -195,17 +195,17 @@ async fn wrong_tokens_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn an_extension_after_the_end_of_the_lease_comes_too_late() {
+async fn an_expired_lease_cannot_be_extended() {
     let app = TestApp::spawn().await;
     let grant = app.post("/locks/a", json!({ "ttl_ms": 100 })).await.expect(201).json();
     eventually("the lease ends", async || app.get("/locks/a").await.json()["held"] == false).await;
     let extension = json!({ "token": grant["token"], "ttl_ms": LONG });
     app.patch("/locks/a", extension).await.expect_problem(409, "lock-lost");
-    assert_eq!(app.get("/locks/a").await.json()["held"], false, "it is not taken again");
+    assert_eq!(app.get("/locks/a").await.json()["held"], false, "the lock is not acquired again");
 }
 
 #[tokio::test]
-async fn a_waiter_has_nothing_to_release_yet() {
+async fn a_waiter_has_nothing_to_release() {
     let app = TestApp::builder().system_clock().spawn().await;
     let grant = app.post("/locks/a", json!({ "ttl_ms": LONG })).await.expect(201).json();
     let waiters = async || -> Value { app.get("/locks/a").await.json()["waiters"].clone() };
@@ -221,7 +221,7 @@ async fn a_waiter_has_nothing_to_release_yet() {
 }
 
 #[tokio::test]
-async fn a_list_refuses_wrong_pages() {
+async fn an_invalid_page_of_the_list_is_refused() {
     let app = TestApp::spawn().await;
     for (query, pointer, rule) in [
         ("limit=0", "/limit", "between 1 and 500"),

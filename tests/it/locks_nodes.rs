@@ -38,7 +38,7 @@ async fn all_vote(app: &TestApp) {
 async fn new_nodes_end_their_quarantine_before_the_service_is_ready() {
     let nodes = three();
     let app = spawn(&nodes).await;
-    eventually("they are seen", async || states(&ready(&app).await.json()) == ["quarantined"; 3]).await;
+    eventually("the nodes are reported", async || states(&ready(&app).await.json()) == ["quarantined"; 3]).await;
     let waiting = ready(&app).await.expect(503).json();
     assert_eq!(waiting["status"], "unavailable", "{waiting}");
     assert!(reasons(&waiting).contains("0 of 3 lock nodes vote"), "{waiting}");
@@ -62,18 +62,18 @@ async fn a_stopped_minority_degrades_and_a_stopped_majority_ends_readiness() {
     let app = spawn(&nodes).await;
     all_vote(&app).await;
     nodes[0].stall();
-    eventually("its absence is noticed", async || states(&ready(&app).await.json())[0] == "unreachable").await;
+    eventually("the stopped node is reported", async || states(&ready(&app).await.json())[0] == "unreachable").await;
     let degraded = ready(&app).await.expect(200).json();
     assert_eq!(degraded["status"], "degraded", "{degraded}");
     assert!(reasons(&degraded).contains(&format!("lock node unix://{}", nodes[0].socket().display())), "{degraded}");
     nodes[1].kill();
-    eventually("readiness ends", async || ready(&app).await.is(503)).await;
+    eventually("the service is not ready", async || ready(&app).await.is(503)).await;
     let down = ready(&app).await.json();
     assert_eq!(states(&down), ["unreachable", "unreachable", "voting"]);
     assert!(reasons(&down).contains("1 of 3 lock nodes vote"), "{down}");
     app.post("/locks/a", json!({ "ttl_ms": 1_000 })).await.expect_problem(503, "lock-unavailable");
     nodes[0].resume();
-    eventually("readiness is back", async || ready(&app).await.is(200)).await;
+    eventually("the service is ready again", async || ready(&app).await.is(200)).await;
     app.post("/locks/a", json!({ "ttl_ms": 1_000 })).await.expect(201);
 }
 
@@ -98,7 +98,8 @@ async fn a_node_that_may_evict_its_leases_is_reported() {
     let nodes = three();
     let _: String = nodes[2].command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let app = spawn(&nodes).await;
-    eventually("it is found", async || reasons(&ready(&app).await.json()).contains("allkeys-lru")).await;
+    eventually("the eviction policy is reported", async || reasons(&ready(&app).await.json()).contains("allkeys-lru"))
+        .await;
     let found = ready(&app).await.json();
     assert!(reasons(&found).contains(&format!("lock node unix://{}: ", nodes[2].socket().display())), "{found}");
 }

@@ -51,7 +51,7 @@ fn exists(node: &RedisServer) -> bool {
 }
 
 #[tokio::test]
-async fn every_node_keeps_the_lease_and_the_answer_counts_them() {
+async fn every_node_keeps_the_lease_and_the_grant_counts_them() {
     let nodes = nodes(3);
     let app = app_on(&nodes).await;
     let grant = acquire(&app).await;
@@ -60,20 +60,20 @@ async fn every_node_keeps_the_lease_and_the_answer_counts_them() {
     for node in &nodes {
         assert_eq!(node.command::<String>(&["GET", "lock:a"]), grant["token"].as_str().expect("a token"));
         let fence: u64 = node.command(&["GET", "lock:fence:{lock:a}"]);
-        assert_eq!(Some(fence), grant["fencing_token"].as_u64(), "every node knows the highest");
+        assert_eq!(Some(fence), grant["fencing_token"].as_u64(), "every node has the highest token");
     }
     app.post("/locks/a", json!({ "ttl_ms": TTL })).await.expect_problem(409, "lock-held");
     let seen = app.get("/locks/a").await.json();
     assert_eq!((&seen["held"], &seen["fencing_token"]), (&json!(true), &grant["fencing_token"]), "{seen}");
     let listed = async || -> Value { app.get("/locks").await.json()["items"].clone() };
     eventually("it is listed", async || listed().await.to_string().contains("\"a\"")).await;
-    assert!(!listed().await.to_string().contains("fencing_token"), "the state role does not know it");
+    assert!(!listed().await.to_string().contains("fencing_token"), "the state role does not know the fence");
     release(&app, &grant).await;
     assert!(nodes.iter().all(|node| !exists(node)));
 }
 
 #[tokio::test]
-async fn one_node_calls_itself_a_single_node_lease() {
+async fn a_grant_of_one_node_is_a_single_node_lease() {
     let nodes = nodes(1);
     let app = app_on(&nodes).await;
     let grant = acquire(&app).await;
@@ -118,7 +118,7 @@ async fn a_lease_that_a_majority_lost_to_others_is_lost() {
     let app = app_on(&nodes).await;
     let grant = acquire(&app).await;
     for node in &nodes[..2] {
-        let _: String = node.command(&["SET", "lock:a", "somebody", "PX", "5000"]);
+        let _: String = node.command(&["SET", "lock:a", "foreign", "PX", "5000"]);
     }
     extend(&app, &grant).await.expect_problem(409, "lock-lost");
     assert!(!exists(&nodes[2]), "the leases of a minority do not block other clients");
@@ -131,7 +131,7 @@ async fn a_release_counts_when_no_majority_can_still_have_the_lease() {
     let app = app_on(&nodes).await;
     let grant = acquire(&app).await;
     for node in &nodes[..2] {
-        let _: String = node.command(&["SET", "lock:a", "somebody", "PX", "5000"]);
+        let _: String = node.command(&["SET", "lock:a", "foreign", "PX", "5000"]);
     }
     nodes[2].kill();
     release(&app, &grant).await;

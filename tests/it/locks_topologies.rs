@@ -13,8 +13,10 @@ const LONG: u64 = 60_000;
 /// Enough names for slots on all three nodes of a cluster.
 const NAMES: usize = 24;
 
-/// A service that polls only every 20 seconds, so that anything sooner is the effect of a wake-up.
-async fn without_polling(topology: &str) -> TestApp {
+/// Waiters ask by themselves every 20 s here, so a hand-over that takes less than this is the effect of a wake-up.
+const WOKEN: Duration = Duration::from_secs(10);
+
+async fn replica(topology: &str) -> TestApp {
     TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").config(topology).spawn().await
 }
 
@@ -32,7 +34,7 @@ async fn release(app: &TestApp, path: &str, grant: &Value) -> Reply {
 }
 
 async fn waiters(app: &TestApp, path: &str, count: u64) {
-    eventually("they wait in the queue", async || app.get(path).await.json()["waiters"] == count).await;
+    eventually("the clients wait in the queue", async || app.get(path).await.json()["waiters"] == count).await;
 }
 
 fn fence(grant: &Value) -> u64 {
@@ -42,13 +44,13 @@ fn fence(grant: &Value) -> u64 {
 #[tokio::test]
 async fn a_cluster_keeps_locks_on_all_its_nodes() {
     let cluster = Cluster::start().await;
-    let app = without_polling(&cluster.config()).await;
+    let app = replica(&cluster.config()).await;
     let mut grants = Vec::new();
     for nth in 0..NAMES {
         grants.push(acquire(&app, &path(nth), LONG, 0).await.expect(201).json());
     }
     for node in &cluster.nodes {
-        assert!(node.command::<i64>(&["DBSIZE"]) > 2, "a node got no locks");
+        assert!(node.command::<i64>(&["DBSIZE"]) > 2, "a node has no locks");
         // The service loads the scripts again.
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
@@ -73,7 +75,7 @@ async fn a_cluster_keeps_locks_on_all_its_nodes() {
 #[tokio::test]
 async fn several_locks_of_a_cluster_are_acquired_together_or_not_at_all() {
     let cluster = Cluster::start().await;
-    let app = without_polling(&cluster.config()).await;
+    let app = replica(&cluster.config()).await;
     let resources: Vec<String> = (0..16).map(|nth| format!("settlement:{nth}")).collect();
     let request = json!({ "resources": resources, "ttl_ms": LONG });
     let granted = app.post("/locks/acquire-all", request.clone()).await.expect(201).json();
@@ -91,7 +93,7 @@ async fn several_locks_of_a_cluster_are_acquired_together_or_not_at_all() {
 #[tokio::test]
 async fn a_release_on_any_node_of_a_cluster_wakes_the_waiters_at_every_replica() {
     let cluster = Cluster::start().await;
-    let (one, other) = (without_polling(&cluster.config()).await, without_polling(&cluster.config()).await);
+    let (one, other) = (replica(&cluster.config()).await, replica(&cluster.config()).await);
     join_all((0..NAMES).map(async |nth| {
         let path = path(nth);
         let held = acquire(&one, &path, LONG, 0).await.expect(201).json();
@@ -99,14 +101,18 @@ async fn a_release_on_any_node_of_a_cluster_wakes_the_waiters_at_every_replica()
         let pass_on = async |app: &TestApp, before: u64| {
             waiters(&one, &path, before).await;
             let grant = acquire(app, &path, LONG, 15_000).await.expect(201).json();
+            let granted_at = Instant::now();
             release(app, &path, &grant).await.expect(204);
-            fence(&grant)
+            (fence(&grant), granted_at)
         };
-        let (first, second, ()) = tokio::join!(pass_on(&other, 0), pass_on(&one, 1), async {
+        let ((first, first_at), (second, _), released_at) = tokio::join!(pass_on(&other, 0), pass_on(&one, 1), async {
             waiters(&one, &path, 2).await;
+            let now = Instant::now();
             release(&one, &path, &held).await.expect(204);
+            now
         });
-        assert!(fence(&held) < first && first < second, "in the order they came");
+        assert!(first_at - released_at < WOKEN, "{path}: {:?}", first_at - released_at);
+        assert!(fence(&held) < first && first < second, "in order of arrival");
     }))
     .await;
 }
@@ -114,7 +120,7 @@ async fn a_release_on_any_node_of_a_cluster_wakes_the_waiters_at_every_replica()
 #[tokio::test]
 async fn the_end_of_a_lease_on_a_cluster_hands_the_lock_over() {
     let cluster = Cluster::start().await;
-    let app = TestApp::builder().system_clock().config(&cluster.config()).spawn().await;
+    let app = replica(&cluster.config()).await;
     join_all((0..6).map(async |nth| {
         let held = acquire(&app, &path(nth), 300, 0).await.expect(201).json();
         let next = acquire(&app, &path(nth), LONG, 15_000).await.expect(201).json();
@@ -126,7 +132,7 @@ async fn the_end_of_a_lease_on_a_cluster_hands_the_lock_over() {
 #[tokio::test]
 async fn a_held_lock_moves_with_its_slot_and_its_waiter_is_served() {
     let cluster = Cluster::start().await;
-    let app = without_polling(&cluster.config()).await;
+    let app = replica(&cluster.config()).await;
     let held = acquire(&app, "/locks/moving", LONG, 0).await.expect(201).json();
     let extension = json!({ "token": held["token"], "ttl_ms": LONG });
     let (waited, ()) = tokio::join!(acquire(&app, "/locks/moving", LONG, 18_000), async {
@@ -161,27 +167,33 @@ async fn fail_over(app: &TestApp, group: &mut SentinelGroup) {
 #[tokio::test]
 async fn a_replicated_lock_outlives_its_master() {
     let mut group = SentinelGroup::start().await;
-    let app = without_polling(&group.config()).await;
+    let app = replica(&group.config()).await;
     let held = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
-    eventually("the replica has it", async || group.replica.command::<u64>(&["EXISTS", "lock:a"]) == 1).await;
+    eventually("the replica has the lock", async || group.replica.command::<u64>(&["EXISTS", "lock:a"]) == 1).await;
     fail_over(&app, &mut group).await;
     acquire(&app, "/locks/a", LONG, 0).await.expect_problem(409, "lock-held");
     let extension = json!({ "token": held["token"], "ttl_ms": LONG });
     let extended = app.patch("/locks/a", extension).await.expect(200).json();
     assert_eq!(extended["fencing_token"], held["fencing_token"]);
     // The wake-ups come from the new master.
-    let (waited, ()) = tokio::join!(acquire(&app, "/locks/a", LONG, 18_000), async {
+    let wait = async {
+        let grant = acquire(&app, "/locks/a", LONG, 18_000).await.expect(201).json();
+        (grant, Instant::now())
+    };
+    let ((next, granted_at), released_at) = tokio::join!(wait, async {
         waiters(&app, "/locks/a", 1).await;
+        let now = Instant::now();
         release(&app, "/locks/a", &held).await.expect(204);
+        now
     });
-    let next = waited.expect(201).json();
+    assert!(granted_at - released_at < WOKEN, "{:?}", granted_at - released_at);
     assert!(fence(&next) > fence(&held), "{next} after {held}");
 }
 
 #[tokio::test]
 async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     let mut group = SentinelGroup::start().await;
-    let app = TestApp::builder().system_clock().config(&group.config()).spawn().await;
+    let app = replica(&group.config()).await;
     let held = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
     let wait = async || {
         let reply = acquire(&app, "/locks/a", LONG, 20_000).await;
@@ -189,7 +201,7 @@ async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     };
     let (answers, lost) = tokio::join!(join_all((0..3).map(|_| wait())), async {
         waiters(&app, "/locks/a", 3).await;
-        eventually("the replica has them", async || {
+        eventually("the replica has the queue", async || {
             group.replica.command::<u64>(&["ZCARD", "lock:queue:{lock:a}"]) == 3
         })
         .await;
@@ -199,7 +211,7 @@ async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     });
     for (answer, at) in answers {
         assert!(answer.is(503) || answer.is(504), "{}", answer.text());
-        assert!(at - lost < Duration::from_secs(3), "told after {:?}", at - lost);
+        assert!(at - lost < Duration::from_secs(3), "failed after {:?}", at - lost);
     }
     release(&app, "/locks/a", &held).await.expect(204);
     let grant = acquire(&app, "/locks/a", LONG, 15_000).await.expect(201).json();
@@ -210,9 +222,9 @@ async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
 #[tokio::test]
 async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     let mut group = SentinelGroup::start().await;
-    let app = without_polling(&group.config()).await;
+    let app = replica(&group.config()).await;
     // The replica cannot reconnect once its link is cut.
-    let _: String = group.replica.command(&["CONFIG", "SET", "masteruser", "nobody", "masterauth", "wrong"]);
+    let _: String = group.replica.command(&["CONFIG", "SET", "masteruser", "wrong", "masterauth", "wrong"]);
     let _: u64 = group.master.command(&["CLIENT", "KILL", "TYPE", "replica"]);
     eventually("the link is down", async || {
         group.replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:down")
@@ -222,7 +234,7 @@ async fn a_replica_that_missed_the_grant_grants_again_with_a_higher_fence() {
     assert_eq!(first["guarantee"], "single_node_lease", "which does not promise to survive a failover");
     fail_over(&app, &mut group).await;
     let second = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
-    assert!(fence(&second) > fence(&first), "only the fence tells the two holders apart");
+    assert!(fence(&second) > fence(&first), "only the fence distinguishes the two holders");
     let extension = json!({ "token": first["token"], "ttl_ms": LONG });
     app.patch("/locks/a", extension).await.expect_problem(409, "lock-lost");
     release(&app, "/locks/a", &first).await.expect_problem(409, "lock-not-owned");

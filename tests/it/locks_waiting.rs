@@ -17,8 +17,10 @@ const LONG: u64 = 60_000;
 const WAITERS: u64 = 100;
 const QUEUE: &str = "lock:queue:{lock:a}";
 
-/// A service that polls only every 20 seconds, so that anything sooner is the effect of a wake-up.
-async fn without_polling() -> TestApp {
+/// Waiters ask by themselves every 20 s here, so a hand-over that takes less than this is the effect of a wake-up.
+const WOKEN: Duration = Duration::from_secs(10);
+
+async fn replica() -> TestApp {
     TestApp::builder().system_clock().config("[locks]\nrecheck = \"20s\"").spawn().await
 }
 
@@ -39,26 +41,40 @@ async fn release(app: &TestApp, grant: &Value) {
     app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
 }
 
+/// Lets a client wait for a held lock and releases it. Returns the grants of both, and how long the hand-over took.
+async fn hand_over(app: &TestApp) -> (Value, Value, Duration) {
+    let held = hold(app, LONG).await;
+    let ((next, granted_at), released_at) = tokio::join!(
+        async {
+            let grant = wait(app, 15_000).await.expect(201).json();
+            (grant, Instant::now())
+        },
+        async {
+            in_queue(app, 1).await;
+            let now = Instant::now();
+            release(app, &held).await;
+            now
+        }
+    );
+    (held, next, granted_at - released_at)
+}
+
 async fn in_queue(app: &TestApp, count: u64) {
-    eventually("they wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
+    eventually("the clients wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
 }
 
 #[tokio::test]
 async fn a_release_wakes_the_waiter() {
-    let app = without_polling().await;
-    let held = hold(&app, LONG).await;
-    let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
-        in_queue(&app, 1).await;
-        release(&app, &held).await;
-    });
-    let grant = waited.expect(201).json();
+    let app = replica().await;
+    let (held, grant, took) = hand_over(&app).await;
+    assert!(took < WOKEN, "{took:?}");
     assert!(grant["fencing_token"].as_u64() > held["fencing_token"].as_u64());
     assert_eq!(app.get("/locks/a").await.json()["waiters"], 0);
 }
 
 #[tokio::test]
-async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
-    let one = without_polling().await;
+async fn waiters_at_two_replicas_are_served_in_order_of_arrival() {
+    let one = replica().await;
     let other = beside(&one).await;
     let held = hold(&one, LONG).await;
     let served = Mutex::new(Vec::new());
@@ -71,10 +87,14 @@ async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
             release(app, &grant).await;
         }
     });
-    tokio::join!(join_all(waiters), async {
+    let ((), released_at) = tokio::join!(async { drop(join_all(waiters).await) }, async {
         in_queue(&one, 20).await;
+        let now = Instant::now();
         release(&one, &held).await;
+        now
     });
+    // Without wake-ups, the waiters would be served one by one, about two in a second.
+    assert!(released_at.elapsed() < Duration::from_secs(5), "{:?}", released_at.elapsed());
     let served = served.into_inner().expect("the list");
     let order: Vec<u64> = served.iter().map(|(at, _)| *at).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
@@ -82,7 +102,7 @@ async fn waiters_at_two_replicas_are_served_in_the_order_they_came() {
 
 #[tokio::test]
 async fn a_hand_over_costs_at_most_five_commands() {
-    let one = without_polling().await;
+    let one = replica().await;
     let other = beside(&one).await;
     let held = hold(&one, LONG).await;
     // Locks only send script calls here; commands within a script are not counted.
@@ -101,7 +121,8 @@ async fn a_hand_over_costs_at_most_five_commands() {
     });
     let (before, began) = (Mutex::new(0), Mutex::new(None));
     tokio::join!(join_all(waiters), async {
-        eventually("all wait in the queue", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS).await;
+        eventually("all clients wait in the queue", async || one.redis().command::<u64>(&["ZCARD", QUEUE]) == WAITERS)
+            .await;
         *before.lock().expect("the count") = calls();
         began.lock().expect("the time").replace(Instant::now());
         release(&one, &held).await;
@@ -114,7 +135,7 @@ async fn a_hand_over_costs_at_most_five_commands() {
 
 #[tokio::test]
 async fn the_end_of_a_lease_wakes_the_waiter() {
-    let app = TestApp::builder().system_clock().spawn().await;
+    let app = replica().await;
     hold(&app, 300).await;
     let started = Instant::now();
     wait(&app, 15_000).await.expect(201);
@@ -123,7 +144,7 @@ async fn the_end_of_a_lease_wakes_the_waiter() {
 
 #[tokio::test]
 async fn a_key_deleted_by_hand_wakes_the_waiter() {
-    let app = TestApp::builder().system_clock().spawn().await;
+    let app = replica().await;
     hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
         in_queue(&app, 1).await;
@@ -145,7 +166,7 @@ async fn wait_on_a_socket(app: &mut TestApp) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_disconnects_leaves_the_queue_immediately() {
-    let mut app = without_polling().await;
+    let mut app = replica().await;
     let held = hold(&app, LONG).await;
     drop(wait_on_a_socket(&mut app).await);
     in_queue(&app, 0).await;
@@ -155,7 +176,7 @@ async fn a_client_that_disconnects_leaves_the_queue_immediately() {
 
 #[tokio::test]
 async fn a_first_waiter_that_disconnects_delays_the_next_by_less_than_100_ms() {
-    let mut app = without_polling().await;
+    let mut app = replica().await;
     let mut costs = Vec::new();
     // A busy machine may delay one of them.
     for _ in 0..5 {
@@ -182,7 +203,7 @@ async fn a_first_waiter_that_disconnects_delays_the_next_by_less_than_100_ms() {
 
 #[tokio::test]
 async fn waiters_whose_clients_disconnected_hardly_delay_the_next() {
-    let app = without_polling().await;
+    let app = replica().await;
     let held = hold(&app, LONG).await;
     let mut gone: Vec<_> = Vec::new();
     for at in 0..5 {
@@ -212,7 +233,7 @@ async fn waiters_whose_clients_disconnected_hardly_delay_the_next() {
 
 #[tokio::test]
 async fn a_waiter_whose_replica_died_is_skipped_after_its_turn() {
-    let app = without_polling().await;
+    let app = replica().await;
     let held = hold(&app, LONG).await;
     // A replica that was killed leaves a ticket in Redis that would be valid for a minute.
     let deadline = app.clock().now() + 60_000;
@@ -236,20 +257,20 @@ async fn a_waiter_whose_replica_died_is_skipped_after_its_turn() {
 
 #[tokio::test]
 async fn a_new_client_does_not_overtake_waiters() {
-    let app = without_polling().await;
+    let app = replica().await;
     let held = hold(&app, LONG).await;
     let deadline = app.clock().now() + 60_000;
     let _: u64 = app.redis().command(&["ZADD", QUEUE, "1", &format!("{deadline}:first")]);
     release(&app, &held).await;
     let refused = app.post("/locks/a", json!({ "ttl_ms": LONG })).await;
     let problem = refused.expect_problem(409, "lock-held");
-    assert!(problem["retry_after_ms"].as_u64().expect("a time") <= 50, "the first one's turn: {problem}");
-    eventually("its turn is over", async || app.post("/locks/a", json!({ "ttl_ms": LONG })).await.is(201)).await;
+    assert!(problem["retry_after_ms"].as_u64().expect("a time") <= 50, "it is the first waiter's turn: {problem}");
+    eventually("the turn has ended", async || app.post("/locks/a", json!({ "ttl_ms": LONG })).await.is(201)).await;
 }
 
 #[tokio::test]
 async fn a_wait_that_ends_without_the_lock_leaves_the_queue() {
-    let app = without_polling().await;
+    let app = replica().await;
     hold(&app, LONG).await;
     let started = Instant::now();
     let problem = wait(&app, 300).await.expect_problem(409, "lock-held");
@@ -278,22 +299,28 @@ async fn waiters_are_bounded_per_lock_and_per_replica() {
 
 #[tokio::test]
 async fn a_lost_subscription_is_restored_and_no_waiter_is_forgotten() {
-    let app = without_polling().await;
+    let app = replica().await;
     let held = hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 18_000), async {
         in_queue(&app, 1).await;
-        eventually("the subscription was there", async || {
+        eventually("the subscription existed", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
         .await;
         release(&app, &held).await;
     });
-    waited.expect(201);
+    release(&app, &waited.expect(201).json()).await;
+    eventually("the subscription is restored", async || {
+        app.redis().command::<(String, u64)>(&["PUBSUB", "NUMSUB", "locks:wake"]).1 == 1
+    })
+    .await;
+    let (_, _, took) = hand_over(&app).await;
+    assert!(took < WOKEN, "{took:?}");
 }
 
 #[tokio::test]
 async fn a_queue_that_redis_forgot_is_restored() {
-    let app = without_polling().await;
+    let app = replica().await;
     let held = hold(&app, LONG).await;
     let waiters = (0..3).map(|_| async {
         let grant = wait(&app, 18_000).await.expect(201).json();
@@ -302,7 +329,7 @@ async fn a_queue_that_redis_forgot_is_restored() {
     tokio::join!(join_all(waiters), async {
         in_queue(&app, 3).await;
         let _: u64 = app.redis().command(&["DEL", QUEUE]);
-        eventually("the subscription was there", async || {
+        eventually("the subscription existed", async || {
             app.redis().command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]) > 0
         })
         .await;
@@ -328,7 +355,7 @@ async fn a_wait_ends_when_redis_becomes_unavailable() {
 
 #[tokio::test]
 async fn a_replica_that_stops_ends_its_waits() {
-    let app = without_polling().await;
+    let app = replica().await;
     hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 20_000), async {
         in_queue(&app, 1).await;

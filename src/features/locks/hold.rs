@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acquire::{AcquireSpec, AcquiredLease};
+use super::acquire::AcquiredLease;
+use super::acquire_spec::AcquireSpec;
 use super::error::LockError;
 use super::model::{LockGrant, millis};
 use super::service::LockService;
@@ -12,19 +13,12 @@ impl LockService {
     /// Acquires a lock to be extended; released in the background if it is dropped.
     ///
     /// # Errors
-    /// Those of [`LockService::acquire`].
+    /// Those of [`LockService::acquire`], other than [`LockError::Invalid`].
     pub(super) async fn hold(self: &Arc<Self>, spec: &AcquireSpec) -> Result<HeldLock, LockError> {
         let lease = self.acquire_lease(spec).await?;
         let grant = lease.grant()?;
-        let now = Instant::now();
-        Ok(HeldLock {
-            locks: Arc::clone(self),
-            lease,
-            ttl: spec.ttl,
-            valid_until: now + Duration::from_millis(grant.validity_ms),
-            extend_at: now + spec.ttl / 3,
-            grant,
-        })
+        let (valid_until, extend_at) = schedule(&grant, spec.ttl);
+        Ok(HeldLock { locks: Arc::clone(self), lease, grant, ttl: spec.ttl, valid_until, extend_at })
     }
 }
 
@@ -32,17 +26,13 @@ impl LockService {
 pub(super) struct HeldLock {
     locks: Arc<LockService>,
     lease: AcquiredLease,
-    grant: LockGrant,
+    pub grant: LockGrant,
     ttl: Duration,
     valid_until: Instant,
     extend_at: Instant,
 }
 
 impl HeldLock {
-    pub(super) fn grant(&self) -> &LockGrant {
-        &self.grant
-    }
-
     /// Resolves when [`HeldLock::extend`] is due: after every third of the lease, sooner after a failure.
     pub(super) async fn extension_due(&self) {
         tokio::time::sleep_until(self.extend_at.min(self.valid_until).into()).await;
@@ -58,9 +48,7 @@ impl HeldLock {
         let extension = self.locks.extend(resource, token, Some(millis(self.ttl)));
         match tokio::time::timeout_at(self.valid_until.into(), extension).await {
             Ok(Ok(grant)) => {
-                let now = Instant::now();
-                self.valid_until = now + Duration::from_millis(grant.validity_ms);
-                self.extend_at = now + self.ttl / 3;
+                (self.valid_until, self.extend_at) = schedule(&grant, self.ttl);
                 self.grant = grant;
                 Ok(true)
             }
@@ -78,4 +66,10 @@ impl HeldLock {
     pub(super) async fn release(self) {
         self.locks.release_lease(self.lease).await;
     }
+}
+
+/// When a lease ends for its holder, and when its next extension is due.
+fn schedule(grant: &LockGrant, ttl: Duration) -> (Instant, Instant) {
+    let now = Instant::now();
+    (now + Duration::from_millis(grant.validity_ms), now + ttl / 3)
 }

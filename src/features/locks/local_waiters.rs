@@ -1,8 +1,7 @@
 //! The clients that wait for locks at this replica, and when each of them should ask Redis again.
 //!
 //! The queue itself is in Redis. A waiter asks when a message announces its turn. In addition, the first local waiter
-//! of each lock asks without a message: when the lease may have ended, and at least every `locks.recheck`, in case a
-//! message was lost or the key was deleted by hand.
+//! of each lock asks without a message: when the lease may have ended, and at least every `locks.recheck`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +23,8 @@ const MARGIN: Duration = Duration::from_millis(1);
 pub(super) struct LocalWaiters {
     queues: Mutex<LocalQueues>,
     limit: usize,
-    /// The longest time in which no waiter of a lock asks Redis.
+    /// The longest time in which no waiter of a lock asks Redis, in case a message was lost, another program released the
+    /// lock or its key was deleted by hand.
     recheck: Duration,
     waiting: IntGauge,
 }

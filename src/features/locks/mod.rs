@@ -2,17 +2,17 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`: requests and responses; `routes.rs` and `websocket.rs`: the HTTP operations.
-//! - `service.rs`: what a lock guarantees: extend, release, inspect, list. `acquire/`: acquire, immediately or from the
-//!   queue. `hold.rs`: a lock that is extended for a connected client.
+//! - `service.rs`: what a lock guarantees: extend, release, inspect, list. `acquire_spec.rs` and `acquire.rs`: acquire,
+//!   immediately or from the queue. `hold.rs`: a lock that is extended for a connected client.
 //! - `validity.rs`: how long a holder may rely on a lease. `release_guard.rs`: releases what a lost response or a
 //!   disconnected client leaves behind.
-//! - `backend.rs`: which Redis keeps the locks; `leases.rs`: the leases on one Redis; `redlock/`: leases on a majority
-//!   of lock nodes.
+//! - `backend.rs`: which Redis servers keep the locks: that of the state role, or a majority of lock nodes.
+//!   `node_watch.rs`: which of the nodes vote.
 //! - `local_waiters.rs`: wakes the clients that wait at this replica.
-//! - `index/`: the list of held locks.
-//! - `scripts.rs`: the script calls; `keys.rs`: the Redis keys; `config.rs`, `error.rs`, `metrics.rs`.
+//! - `index.rs`: the list of held locks.
+//! - `scripts.rs`: the leases on one Redis, and the script calls; `keys.rs`: the Redis keys; `config.rs`, `error.rs`, `metrics.rs`.
 //!
-//! Keys: see `keys.rs`. Without Redis: every call fails with 503, a waiter within `locks.recheck`. No lock is granted
+//! Keys: see `keys.rs`. Without Redis: every call fails with 503, a waiter within a second. No lock is granted
 //! on a guess, and a lease that may have been granted unnoticed is released in the background.
 //!
 //! Decisions:
@@ -27,17 +27,17 @@
 //! - The list of held locks is updated after the grant, so that a grant is one round trip.
 
 mod acquire;
+mod acquire_spec;
 mod backend;
 mod config;
 mod error;
 mod hold;
 mod index;
 mod keys;
-mod leases;
 mod local_waiters;
 mod metrics;
 mod model;
-mod redlock;
+mod node_watch;
 mod release_guard;
 mod routes;
 mod scripts;
@@ -51,7 +51,6 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
-use crate::redis::OldScriptCall;
 use config::LocksConfig;
 use service::LockService;
 
@@ -82,23 +81,12 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/locks/stats", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::Acquire::SCRIPT,
-        scripts::Release::SCRIPT,
-        scripts::Extend::SCRIPT,
-        scripts::ForceRelease::SCRIPT,
-        scripts::Inspect::SCRIPT,
-        index::scripts::UpdateIndex::SCRIPT,
-        index::scripts::SweepIndex::SCRIPT,
-        redlock::scripts::RegisterNode::SCRIPT,
-        redlock::scripts::Vote::SCRIPT,
-        redlock::scripts::RaiseFence::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck { name: LocksConfig::NAME, check: config::check }),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let locks = LockService::new(deps, deps.config.section()?, FEATURE.scripts)?;
+    let locks = LockService::new(deps, deps.config.section()?)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))

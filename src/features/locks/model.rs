@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
@@ -102,28 +103,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A holder's display name: 1 to 128 characters without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Owner(String);
-
-impl Owner {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Owner {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        check_text(&text)?;
-        let length = text.chars().count();
+/// Reads a holder's display name, if it is given: 1 to 128 characters without control characters.
+fn owner_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let owner = Option::<String>::deserialize(deserializer)?;
+    if let Some(owner) = &owner {
+        check_text(owner).map_err(D::Error::custom)?;
+        let length = owner.chars().count();
         if length > MAX_OWNER {
-            return Err(format!("must have at most {MAX_OWNER} characters, got {length}"));
+            return Err(D::Error::custom(format!("must have at most {MAX_OWNER} characters, got {length}")));
         }
-        Ok(Self(text))
     }
+    Ok(owner)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -150,9 +140,10 @@ pub(super) struct AcquireRequest {
     #[schema(minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
     /// The holder's display name.
+    #[serde(default, deserialize_with = "owner_if_given")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
              example = "settlement-worker-3")]
-    pub owner: Option<Owner>,
+    pub owner: Option<String>,
     /// Shown to every client that inspects the lock; at most `locks.metadata_limit` bytes of JSON.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
@@ -173,9 +164,10 @@ pub(super) struct AcquireAllRequest {
     #[schema(minimum = 100, maximum = 120_000, example = 30_000)]
     pub ttl_ms: u64,
     /// The holder's display name.
+    #[serde(default, deserialize_with = "owner_if_given")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128,
              pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
-    pub owner: Option<Owner>,
+    pub owner: Option<String>,
     /// Shown to every client that inspects the locks; at most `locks.metadata_limit` bytes of JSON.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
@@ -227,6 +219,10 @@ pub(super) struct Votes {
 impl Votes {
     /// The vote of the only Redis.
     pub(super) const SINGLE: Self = Self { granted: 1, total: 1 };
+
+    pub(super) const fn guarantee(self) -> Guarantee {
+        if self.total > 1 { Guarantee::Majority } else { Guarantee::SingleNodeLease }
+    }
 }
 
 /// A lease that the client holds.
@@ -300,9 +296,10 @@ pub(super) struct HoldQuery {
     #[param(required = false, nullable = false, minimum = 0, maximum = 30_000, example = 0)]
     pub wait_ms: Option<u64>,
     /// The holder's display name.
+    #[serde(default, deserialize_with = "owner_if_given")]
     #[param(value_type = Option<String>, required = false, nullable = false, min_length = 1, max_length = 128,
             pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
-    pub owner: Option<Owner>,
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -4,13 +4,14 @@
 //! acquire a lock therefore owns a [`PendingLease`]. When it is dropped, the lease and the queue entry are released.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::acquire::AcquireSpec;
+use super::acquire_spec::AcquireSpec;
 use super::backend::LockBackend;
 use super::index::LockIndex;
 use super::metrics::LockMetrics;
@@ -44,96 +45,71 @@ pub(super) enum LeaseState {
 /// The lease and the queue entry of one attempt, released when dropped.
 #[derive(Debug)]
 pub(super) struct PendingLease {
-    queue: ReleaseQueue,
-    resource: Resource,
-    pub token: Token,
-    ttl: Duration,
-    pub state: LeaseState,
-    /// The ticket of the queue entry.
-    pub ticket: Option<String>,
+    queue: Arc<ReleaseQueue>,
+    pub release: Release,
     /// When Redis was last asked for the lease.
     pub requested: RequestTime,
 }
 
-impl PendingLease {
-    pub(super) fn new(queue: &ReleaseQueue, spec: &AcquireSpec, token: Token, requested: RequestTime) -> Self {
-        Self {
-            queue: queue.clone(),
-            resource: spec.resource.clone(),
-            token,
-            ttl: spec.ttl,
-            state: LeaseState::NotHeld,
-            ticket: None,
-            requested,
-        }
-    }
+/// A lease and a queue entry to release.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    pub resource: Resource,
+    pub token: Token,
+    pub ttl: Duration,
+    pub state: LeaseState,
+    /// The ticket of the queue entry.
+    pub ticket: Option<String>,
+}
 
+impl PendingLease {
     /// Leaves the lease to the client.
     pub(super) fn keep(mut self) {
-        self.state = LeaseState::NotHeld;
+        self.release.state = LeaseState::NotHeld;
     }
 }
 
 impl Drop for PendingLease {
     fn drop(&mut self) {
-        let ticket = self.ticket.take();
-        if self.state == LeaseState::NotHeld && ticket.is_none() {
+        if self.release.state == LeaseState::NotHeld && self.release.ticket.is_none() {
             return;
         }
-        self.queue.push(Release {
-            resource: self.resource.clone(),
-            token: self.token.clone(),
-            ticket,
-            state: self.state,
-            until: Instant::now() + self.ttl,
-        });
+        if self.queue.sender.try_send(self.release.clone()).is_err() {
+            self.queue.metrics.abandoned.inc();
+        }
     }
 }
 
-/// Passes releases to the [`ReleaseWorker`].
-#[derive(Clone, Debug)]
+/// Passes the releases of [`PendingLease`]s to a background task.
+#[derive(Debug)]
 pub(super) struct ReleaseQueue {
     sender: mpsc::Sender<Release>,
-    metrics: LockMetrics,
-}
-
-#[derive(Debug)]
-struct Release {
-    resource: Resource,
-    token: Token,
-    ticket: Option<String>,
-    state: LeaseState,
-    /// The lease has expired by then.
-    until: Instant,
-}
-
-/// Releases what the [`ReleaseQueue`] receives; runs as a background task.
-pub(super) struct ReleaseWorker {
-    receiver: mpsc::Receiver<Release>,
     backend: LockBackend,
     index: LockIndex,
     metrics: LockMetrics,
 }
 
 impl ReleaseQueue {
-    pub(super) fn new(backend: &LockBackend, index: &LockIndex, metrics: &LockMetrics) -> (Self, ReleaseWorker) {
+    /// Returns the queue and the releases that [`ReleaseQueue::finish_all`] finishes.
+    pub(super) fn new(
+        backend: &LockBackend,
+        index: &LockIndex,
+        metrics: &LockMetrics,
+    ) -> (Arc<Self>, mpsc::Receiver<Release>) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        let (backend, index) = (backend.clone(), index.clone());
-        let worker = ReleaseWorker { receiver, backend, index, metrics: metrics.clone() };
-        (Self { sender, metrics: metrics.clone() }, worker)
+        let queue = Self { sender, backend: backend.clone(), index: index.clone(), metrics: metrics.clone() };
+        (Arc::new(queue), receiver)
     }
 
-    fn push(&self, release: Release) {
-        if self.sender.try_send(release).is_err() {
-            self.metrics.abandoned.inc();
-        }
+    /// Prepares an attempt to acquire a lease for a token.
+    pub(super) fn pending(self: &Arc<Self>, spec: &AcquireSpec, token: Token, requested: RequestTime) -> PendingLease {
+        let release =
+            Release { resource: spec.resource.clone(), token, ttl: spec.ttl, state: LeaseState::NotHeld, ticket: None };
+        PendingLease { queue: Arc::clone(self), release, requested }
     }
-}
 
-impl ReleaseWorker {
-    /// Runs until `stop`, then finishes the releases that are queued by then.
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let Self { mut receiver, backend, index, metrics } = self;
+    /// Runs until `stop`, then finishes the releases that are queued by then; runs as a background task.
+    pub(super) async fn finish_all(self: Arc<Self>, mut receiver: mpsc::Receiver<Release>, stop: CancellationToken) {
         let mut stopped = pin!(stop.cancelled());
         let releases = stream::poll_fn(|context| {
             if stopped.as_mut().poll(context).is_ready() {
@@ -141,39 +117,34 @@ impl ReleaseWorker {
             }
             receiver.poll_recv(context)
         });
-        let finish = |release| finish(release, &backend, &index, &metrics, &stop);
-        releases.for_each_concurrent(CONCURRENCY, finish).await;
+        releases.for_each_concurrent(CONCURRENCY, |release| self.finish(release, &stop)).await;
     }
-}
 
-/// Releases by token until Redis says that nothing is left, with one attempt after each of [`PAUSES`].
-async fn finish(
-    release: Release,
-    backend: &LockBackend,
-    index: &LockIndex,
-    metrics: &LockMetrics,
-    stop: &CancellationToken,
-) {
-    let Release { resource, token, ticket, state, until } = release;
-    let mut answered = false;
-    for pause in PAUSES {
-        if !pause.is_zero() {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(pause) => {}
+    /// Releases by token until Redis says that nothing is left, with one attempt after each of [`PAUSES`].
+    async fn finish(&self, release: Release, stop: &CancellationToken) {
+        let Release { resource, token, ttl, state, ticket } = release;
+        // The lease has expired by then.
+        let until = Instant::now() + ttl;
+        let mut answered = false;
+        for pause in PAUSES {
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            match self.backend.release(&resource, &token, ticket.as_deref()).await {
+                Ok(Ownership::Held(ends_us)) => return self.index.released(resource, ends_us),
+                Ok(Ownership::Free | Ownership::Other) if state != LeaseState::Unknown => return,
+                Ok(Ownership::Free | Ownership::Other) => answered = true,
+                Err(_) => answered = false,
+            }
+            if Instant::now() >= until && ticket.is_none() {
+                return;
             }
         }
-        match backend.release(&resource, &token, ticket.as_deref()).await {
-            Ok(Ownership::Held(ends_us)) => return index.released(resource, ends_us),
-            Ok(Ownership::Free | Ownership::Other) if state != LeaseState::Unknown => return,
-            Ok(Ownership::Free | Ownership::Other) => answered = true,
-            Err(_) => answered = false,
+        if !answered {
+            self.metrics.abandoned.inc();
         }
-        if Instant::now() >= until && ticket.is_none() {
-            return;
-        }
-    }
-    if !answered {
-        metrics.abandoned.inc();
     }
 }

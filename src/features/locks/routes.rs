@@ -33,8 +33,7 @@ pub(super) async fn acquire_lock(
     NoQuery: NoQuery,
     Json(request): Json<AcquireRequest>,
 ) -> Result<Created<LockGrant>, Problem> {
-    let spec = locks.acquire_spec(path.resource, request)?;
-    Ok(Created(locks.acquire(&spec).await?))
+    Ok(Created(locks.acquire(path.resource, request).await?))
 }
 
 /// Acquire several locks, all or none.

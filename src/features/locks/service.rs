@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::acquire::extension_ttl;
+use super::acquire_spec::extension_ttl;
 use super::backend::LockBackend;
 use super::config::LocksConfig;
 use super::error::LockError;
@@ -13,19 +13,19 @@ use super::metrics::LockMetrics;
 use super::model::{LockGrant, LockState, LockStats, Resource, Token, millis};
 use super::release_guard::ReleaseQueue;
 use super::scripts::{Inspection, Ownership};
-use super::validity::{GrantedLease, RequestTime};
+use super::validity::RequestTime;
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{EndpointError, LuaScript};
+use crate::redis::EndpointError;
 
-/// Grants, extends, releases and lists locks. Acquiring is in `acquire/service.rs`, holding in `hold.rs`.
+/// Grants, extends, releases and lists locks. Acquiring is in `acquire.rs`, holding in `hold.rs`.
 #[derive(Debug)]
 pub(super) struct LockService {
     pub(super) config: LocksConfig,
     pub(super) backend: LockBackend,
-    pub(super) releases: ReleaseQueue,
+    pub(super) releases: Arc<ReleaseQueue>,
     pub(super) index: LockIndex,
     pub(super) waiters: Arc<LocalWaiters>,
     pub(super) metrics: LockMetrics,
@@ -38,20 +38,16 @@ pub(super) struct LockService {
 impl LockService {
     /// # Errors
     /// [`EndpointError`] if the address of a lock node is not usable.
-    pub(super) fn new(
-        deps: &Deps,
-        config: LocksConfig,
-        scripts: &[&'static LuaScript],
-    ) -> Result<Arc<Self>, EndpointError> {
+    pub(super) fn new(deps: &Deps, config: LocksConfig) -> Result<Arc<Self>, EndpointError> {
         let redis = deps.redis.state.clone();
         let metrics = LockMetrics::new(&deps.metrics);
-        let backend = LockBackend::new(deps, &config, scripts)?;
-        let (index, writer) = LockIndex::new(&redis, &deps.clock, &config, &metrics);
-        let (releases, worker) = ReleaseQueue::new(&backend, &index, &metrics);
+        let backend = LockBackend::new(deps, &config)?;
+        let (index, changes) = LockIndex::new(&redis, &deps.clock, &config, &metrics);
+        let (releases, pending) = ReleaseQueue::new(&backend, &index, &metrics);
         let waiters = LocalWaiters::new(config.waiters, config.recheck.duration(), metrics.waiting.clone());
-        let receiver = Arc::clone(&waiters);
-        deps.tasks.plan("locks.index", |stop| writer.run(stop));
-        deps.tasks.plan("locks.returns", |stop| worker.run(stop));
+        let (writer, worker, receiver) = (index.clone(), Arc::clone(&releases), Arc::clone(&waiters));
+        deps.tasks.plan("locks.index", |stop| writer.write_changes(changes, stop));
+        deps.tasks.plan("locks.returns", |stop| worker.finish_all(pending, stop));
         deps.tasks.plan("locks.wake", move |stop| async move {
             let channel = wake_channel(redis.keys());
             redis.follow(&channel, stop, |news| receiver.receive(&news)).await;
@@ -92,16 +88,7 @@ impl LockService {
         if let Some(ends_us) = extension.ends_us {
             self.index.extended(resource.clone(), ends_us);
         }
-        let lease = GrantedLease {
-            requested,
-            resource,
-            token,
-            fencing_token: extension.fence,
-            ttl: extension.remaining,
-            votes: extension.votes,
-            guarantee: self.backend.guarantee(),
-        };
-        lease.grant()
+        requested.grant(&resource, &token, extension.remaining, extension.fence, extension.votes)
     }
 
     /// Releases a lock.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::LockError;
-use super::model::{Guarantee, LockGrant, Resource, Token, Votes, millis};
+use super::model::{LockGrant, Resource, Token, Votes, millis};
 use crate::clock::{Clock, UnixMillis};
 
 /// When the service asked Redis for a lease. Redis starts the lease later, so counting from here is safe.
@@ -17,40 +17,34 @@ impl RequestTime {
     pub(super) fn now(clock: &Clock) -> Self {
         Self { at: Instant::now(), unix: clock.now() }
     }
-}
 
-/// A lease that Redis granted or extended.
-#[derive(Clone, Debug)]
-pub(super) struct GrantedLease {
-    pub requested: RequestTime,
-    pub resource: Resource,
-    pub token: Token,
-    pub fencing_token: u64,
-    pub ttl: Duration,
-    pub votes: Votes,
-    pub guarantee: Guarantee,
-}
-
-impl GrantedLease {
-    /// The grant. Its validity is the lease minus the time since the request and minus the drift of clocks.
+    /// The grant of a lease that Redis granted or extended for this request. Its validity is the lease minus the time
+    /// since the request and minus the drift of clocks.
     ///
     /// # Errors
     /// [`LockError::TooLate`] if nothing is left of the lease.
-    pub(super) fn grant(&self) -> Result<LockGrant, LockError> {
-        let safe = self.ttl.saturating_sub(drift(self.ttl));
-        let valid = safe.saturating_sub(self.requested.at.elapsed());
+    pub(super) fn grant(
+        self,
+        resource: &Resource,
+        token: &Token,
+        ttl: Duration,
+        fencing_token: u64,
+        votes: Votes,
+    ) -> Result<LockGrant, LockError> {
+        let safe = ttl.saturating_sub(drift(ttl));
+        let valid = safe.saturating_sub(self.at.elapsed());
         if millis(valid) == 0 {
-            return Err(LockError::TooLate { resource: self.resource.clone() });
+            return Err(LockError::TooLate { resource: resource.clone() });
         }
         Ok(LockGrant {
-            resource: self.resource.clone(),
-            token: self.token.clone(),
-            fencing_token: self.fencing_token,
-            ttl_ms: millis(self.ttl),
+            resource: resource.clone(),
+            token: token.clone(),
+            fencing_token,
+            ttl_ms: millis(ttl),
             validity_ms: millis(valid),
-            expires_at: self.requested.unix + UnixMillis::try_from(millis(safe)).unwrap_or(UnixMillis::MAX),
-            guarantee: self.guarantee,
-            nodes: self.votes,
+            expires_at: self.unix + UnixMillis::try_from(millis(safe)).unwrap_or(UnixMillis::MAX),
+            guarantee: votes.guarantee(),
+            nodes: votes,
         })
     }
 }

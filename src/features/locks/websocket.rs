@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::acquire::AcquireSpec;
+use super::acquire_spec::AcquireSpec;
 use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
 use super::hold::HeldLock;
 use super::model::{AcquireRequest, HoldQuery, LockGrant, ResourcePath, millis};
@@ -50,7 +50,7 @@ pub(super) async fn hold_lock(
 ) -> Result<Response, Problem> {
     let HoldQuery { ttl_ms, wait_ms, owner } = query;
     let request = AcquireRequest { ttl_ms, wait_ms, owner, metadata: None };
-    let spec = locks.acquire_spec(path.resource, request).map_err(LockError::into_query_problem)?;
+    let spec = AcquireSpec::new(&locks.config, path.resource, request).map_err(LockError::into_query_problem)?;
     let upgrade = upgrade.map_err(|rejection| {
         Problem::new(&LOCK_UPGRADE_REQUIRED)
             .header(header::UPGRADE, HeaderValue::from_static("websocket"))
@@ -119,27 +119,26 @@ impl HoldConnection {
 
     async fn refuse(&mut self, error: LockError) {
         let detail = error.to_string();
-        let retry_after_ms = match &error {
-            LockError::Held { remaining, .. } => remaining.map(millis),
-            _ => None,
+        let (close_code, retry_after_ms) = match &error {
+            LockError::Held { remaining, .. } => (LOCK_REFUSED, remaining.map(millis)),
+            LockError::Interrupted => (GOING_AWAY, None),
+            _ => (LOCK_REFUSED, None),
         };
-        let interrupted = matches!(error, LockError::Interrupted);
         let code = Problem::from(error).kind().slug;
-        if self.send(&Event::Refused { code, detail, retry_after_ms }).await.is_ok() {
-            self.close(if interrupted { GOING_AWAY } else { LOCK_REFUSED }, code).await;
+        if self.send(&Event::Refused { code, detail, retry_after_ms }).await {
+            self.close(close_code, code).await;
         }
     }
 
     async fn hold(&mut self, locks: &LockService, mut lock: HeldLock) {
-        let end = match self.send(&Event::Acquired(lock.grant())).await {
-            Ok(()) => self.keep(locks, &mut lock).await,
-            Err(disconnected) => disconnected,
+        let end = if self.send(&Event::Acquired(&lock.grant)).await {
+            self.keep(locks, &mut lock).await
+        } else {
+            HoldEnd::Disconnected
         };
-        if let HoldEnd::LockLost = end {
-            // Before the release: the client still works under a lock that it may not have.
-            if self.send(&Event::Lost).await.is_ok() {
-                self.close(LOCK_LOST, "lock-lost").await;
-            }
+        // Before the release: the client still works under a lock that it may not have.
+        if matches!(end, HoldEnd::LockLost) && self.send(&Event::Lost).await {
+            self.close(LOCK_LOST, "lock-lost").await;
         }
         lock.release().await;
         match end {
@@ -171,8 +170,8 @@ impl HoldConnection {
             match lock.extend().await {
                 Ok(true) => {
                     unanswered.get_or_insert_with(Instant::now);
-                    if let Err(disconnected) = self.send(&Event::Extended(lock.grant())).await {
-                        return disconnected;
+                    if !self.send(&Event::Extended(&lock.grant)).await {
+                        return HoldEnd::Disconnected;
                     }
                 }
                 Ok(false) => {}
@@ -190,18 +189,15 @@ impl HoldConnection {
         }
     }
 
-    /// Sends an event, and a ping to detect a client that vanished.
-    async fn send(&mut self, event: &Event<'_>) -> Result<(), HoldEnd> {
+    /// Sends an event, and a ping to detect a client that vanished. Returns whether both were sent.
+    async fn send(&mut self, event: &Event<'_>) -> bool {
         // Strings and numbers always serialise.
         let text = serde_json::to_string(event).unwrap_or_default();
         let sent = async {
             self.socket.send(Message::text(text)).await?;
             self.socket.send(Message::Ping(Vec::new().into())).await
         };
-        match tokio::time::timeout(self.ttl / 3, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(HoldEnd::Disconnected),
-        }
+        matches!(tokio::time::timeout(self.ttl / 3, sent).await, Ok(Ok(())))
     }
 
     /// Sends a close frame. If that fails, the client is gone anyway.

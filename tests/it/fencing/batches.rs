@@ -1,4 +1,4 @@
-//! Requests with many targets: each judges the token by itself.
+//! Requests with several targets: each target checks the token.
 
 use axum::body::{Body, Bytes};
 use axum::http::Method;
@@ -9,7 +9,7 @@ use super::{SERIES, append, highest, put, send};
 use crate::support::{TestApp, eventually};
 
 #[tokio::test]
-async fn a_batch_stores_and_deletes_what_has_seen_no_newer_token() {
+async fn a_batch_changes_only_keys_without_a_newer_fence() {
     let app = TestApp::spawn().await;
     for (path, token) in [("/cache/newer", 30), ("/cache/same", 20), ("/cache/gone", 30), ("/cache/goes", 20)] {
         put(&app, token, path, "1").await.expect(201);
@@ -38,7 +38,7 @@ async fn a_batch_stores_and_deletes_what_has_seen_no_newer_token() {
 }
 
 #[tokio::test]
-async fn a_load_stores_the_series_that_have_seen_no_newer_token() {
+async fn a_bulk_load_changes_only_series_without_a_newer_fence() {
     let app = TestApp::spawn().await;
     append(&app, 30, SERIES, 1).await.expect(200);
     let (newer, fresh) = ("energy:generation:m1", "energy:generation:m2");
@@ -70,7 +70,7 @@ async fn a_load_stores_the_series_that_have_seen_no_newer_token() {
 }
 
 #[tokio::test]
-async fn a_load_whose_lock_is_lost_on_the_way_keeps_what_came_before() {
+async fn a_bulk_load_keeps_what_it_stored_before_its_token_became_stale() {
     let app = TestApp::builder().config("timeseries.buffer_samples = 1").spawn().await;
     let (sender, mut receiver) = mpsc::unbounded_channel::<Result<Bytes, std::io::Error>>();
     let body = Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
@@ -78,10 +78,10 @@ async fn a_load_whose_lock_is_lost_on_the_way_keeps_what_came_before() {
     let load = app.send(Method::POST, "/timeseries/samples", &headers, body);
     let other = async {
         let first = "series,timestamp,value\nenergy:generation:m1,1,1\n";
-        sender.send(Ok(Bytes::from_static(first.as_bytes()))).expect("it is read");
+        sender.send(Ok(Bytes::from_static(first.as_bytes()))).expect("the request reads its body");
         eventually("the first line is stored", async || app.get(SERIES).await.is(200)).await;
         append(&app, 21, SERIES, 2).await.expect(200);
-        sender.send(Ok(Bytes::from_static(b"energy:generation:m1,3,1\n"))).expect("it is read");
+        sender.send(Ok(Bytes::from_static(b"energy:generation:m1,3,1\n"))).expect("the request reads its body");
         drop(sender);
     };
     let (loaded, ()) = tokio::join!(load, other);

@@ -1,4 +1,4 @@
-//! The header itself: one whole number, or the request is refused and nothing is stored.
+//! The header must be one whole number; otherwise, the request is rejected and nothing is stored.
 
 use axum::http::Method;
 
@@ -6,7 +6,7 @@ use super::JSON;
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn what_is_no_token_is_refused_by_name() {
+async fn an_invalid_token_is_rejected_and_stores_nothing() {
     let app = TestApp::spawn().await;
     for bad in ["", "0", "-1", "+1", "1.5", "1e3", "abc", "1, 2", "0x10", "9007199254740992", "18446744073709551616"] {
         let headers = [JSON, ("fencing-token", bad)];
@@ -28,7 +28,7 @@ async fn what_is_no_token_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn two_tokens_are_refused_even_when_they_agree() {
+async fn a_repeated_header_is_rejected() {
     let app = TestApp::spawn().await;
     for other in ["1", "2"] {
         let headers = [JSON, ("fencing-token", "1"), ("fencing-token", other)];
@@ -39,7 +39,7 @@ async fn two_tokens_are_refused_even_when_they_agree() {
 }
 
 #[tokio::test]
-async fn the_largest_numbers_are_told_apart() {
+async fn the_largest_tokens_are_compared_exactly() {
     let app = TestApp::spawn().await;
     for (token, status) in
         [(9_007_199_254_740_990_u64, 201), (9_007_199_254_740_991, 204), (9_007_199_254_740_990, 409)]

@@ -1,4 +1,4 @@
-//! Real locks, several replicas, and what is left of the order when Redis forgets or goes away.
+//! Writes under real locks, with several replicas and with a Redis that loses its data or is unavailable.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ async fn acquire(app: &TestApp, ttl_ms: u64, wait_ms: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn a_holder_that_slept_through_the_end_of_its_lease_does_not_write() {
+async fn a_write_after_the_end_of_the_lease_is_rejected() {
     let app = TestApp::builder().system_clock().spawn().await;
     let first = acquire(&app, 100, 0).await;
     put(&app, first, "/cache/settlement:42", "\"first\"").await.expect(201);
     append(&app, first, SERIES, 1).await.expect(200);
-    // The first holder sleeps; the second waits in line until the lease is over.
+    // The first holder is paused; the second one waits in the queue until the lease has ended.
     let second = acquire(&app, 60_000, 5_000).await;
     assert!(second > first);
     put(&app, second, "/cache/settlement:42", "\"second\"").await.expect(204);
@@ -34,7 +34,7 @@ async fn a_holder_that_slept_through_the_end_of_its_lease_does_not_write() {
 }
 
 #[tokio::test]
-async fn tokens_still_rise_for_what_remembers_them_when_redis_forgets_everything() {
+async fn tokens_rise_after_redis_loses_all_data() {
     let app = TestApp::builder().system_clock().spawn().await;
     let first = acquire(&app, 60_000, 0).await;
     put(&app, first, "/cache/a", "1").await.expect(201);
@@ -51,11 +51,11 @@ async fn writes_through_two_replicas_are_accepted_in_the_order_of_their_tokens()
     let one = TestApp::spawn().await;
     let other = TestApp::builder().beside(&one).spawn().await;
     let writes = (1..=WRITES).map(|number| {
-        // Neighbours meet in changed order, and half of them at the other replica.
+        // Adjacent requests are out of order, and every other one goes to the other replica.
         let token = 1_000 + (number ^ 5);
         let app = if number % 2 == 0 { &one } else { &other };
         async move {
-            // A counter's value is the place of its increment in the order of all.
+            // The counter's value is the position of this increment among all of them.
             let reply = send(app, token, Method::POST, "/cache/order/increment", "{\"by\":1}").await;
             if reply.is(200) {
                 return Some((reply.json()["value"].as_u64().expect("a count"), token));
@@ -70,12 +70,12 @@ async fn writes_through_two_replicas_are_accepted_in_the_order_of_their_tokens()
     assert!(tokens.is_sorted(), "{tokens:?}");
     assert!((1..WRITES).contains(&u64::try_from(tokens.len()).expect("few")), "some were late: {tokens:?}");
     let counted = one.get("/cache/order").await.expect(200).text();
-    assert_eq!(counted, tokens.len().to_string(), "a refused write counted");
+    assert_eq!(counted, tokens.len().to_string(), "a rejected write counted");
     assert_eq!(highest(&one.redis(), "cache:fence:{cache:order}"), tokens.last().copied());
 }
 
 #[tokio::test]
-async fn a_guarded_write_fails_as_others_do_when_redis_is_away() {
+async fn a_guarded_write_fails_like_any_other_while_redis_is_unavailable() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
     app.proxy().stall();
@@ -97,7 +97,8 @@ async fn only_the_write_itself_has_an_unknown_outcome() {
     assert_eq!(timed_out.expect_problem(504, "redis-timeout")["outcome"], "not_applied");
     app.proxy().heal();
     let deadline = Duration::from_secs(2);
-    let back = tokio::time::timeout(deadline, eventually("it is back", async || app.get("/cache/a").await.is(200)));
+    let back =
+        tokio::time::timeout(deadline, eventually("reads work again", async || app.get("/cache/a").await.is(200)));
     back.await.expect("within two seconds");
     assert_eq!(app.get("/cache/a").await.expect(200).text(), "1");
 }

@@ -1,12 +1,12 @@
-//! Writes under a lock's fencing token: what is refused, what a refusal leaves alone, how long a target remembers.
+//! Writes with a lock's fencing token: which are rejected, what a rejected write changes, how long a fence lasts.
 
 mod batches;
+mod expiry;
 mod header;
 mod holders;
-mod life;
-mod order;
-mod places;
+mod precedence;
 mod routes;
+mod topologies;
 
 use std::collections::BTreeMap;
 
@@ -24,18 +24,18 @@ async fn send(app: &TestApp, token: u64, method: Method, path: &str, body: impl 
     app.send(method, path, &[JSON, ("fencing-token", &token)], body).await
 }
 
-/// Stores a value under a token.
+/// Stores a value with a token.
 async fn put(app: &TestApp, token: u64, path: &str, body: &'static str) -> Reply {
     send(app, token, Method::PUT, path, body).await
 }
 
-/// Adds a sample under a token.
+/// Adds a sample with a token.
 async fn append(app: &TestApp, token: u64, path: &str, timestamp: i64) -> Reply {
     let body = format!("{{\"samples\":[{{\"timestamp\":{timestamp},\"value\":1}}]}}");
     send(app, token, Method::POST, &format!("{path}/samples"), body).await
 }
 
-/// Everything that a server holds: each key with its content and the moment of its end.
+/// The content and the expiry time of every key on a server.
 fn snapshot(redis: &RedisServer) -> BTreeMap<String, (Vec<u8>, i64)> {
     let state = |key: &str| (redis.command(&["DUMP", key]), redis.command(&["PEXPIRETIME", key]));
     redis.keys().into_iter().map(|key| (key.clone(), state(&key))).collect()
@@ -46,7 +46,7 @@ fn highest(redis: &RedisServer, fence: &str) -> Option<u64> {
     redis.command(&["GET", fence])
 }
 
-/// What is left of a key's life, milliseconds.
-fn left(redis: &RedisServer, key: &str) -> i64 {
+/// The remaining TTL of a key, milliseconds.
+fn remaining_ttl(redis: &RedisServer, key: &str) -> i64 {
     redis.command(&["PTTL", key])
 }

@@ -1,4 +1,4 @@
-//! Every route: those that keep a fence refuse what is older, the others refuse the header.
+//! Every route: those with a fence reject stale tokens, and the others reject the header.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{JSON, SERIES, append, highest, put, send, snapshot};
 use crate::support::{Reply, TestApp, eventually};
 
-/// One guarded request and what it is answered when its token is not older than the target's.
+/// A guarded request, and the status of its response if its token is not stale.
 struct Write {
     row: (&'static str, &'static str),
     path: &'static str,
@@ -35,8 +35,8 @@ const ABSENT: (&str, &str) = ("if-none-match", "*");
 const OTHER: (&str, &str) = ("if-match", "\"other\"");
 const LEASE: (&str, &str) = ("cache-lease", "00112233445566778899aabbccddeeff");
 
-/// All that change one target. The value is the number 1 with a tag, a stale copy and a life of a minute; the series has
-/// one sample and a rollup.
+/// Every write to a single target. The value is the number 1 with a tag, a stale copy and a TTL of a minute; the series
+/// has one sample and a rollup.
 const WRITES: &[Write] = &[
     write(PUT, "/cache/market:stats:24h?ttl_ms=5000", &[], "2", 204),
     write(PUT, "/cache/market:stats:24h?keep_ttl=true&tags=u", &[], "2", 204),
@@ -86,14 +86,14 @@ const WRITES: &[Write] = &[
 ];
 
 impl Write {
-    async fn under(&self, app: &TestApp, token: &str) -> Reply {
+    async fn send_with(&self, app: &TestApp, token: &str) -> Reply {
         let mut headers = vec![JSON, ("fencing-token", token)];
         headers.extend(self.headers);
         app.send(self.row.0.parse().expect("a method"), self.path, &headers, self.body).await
     }
 }
 
-/// Gives the series a rollup, and waits until nothing is written on its account any more.
+/// Adds a rollup to the series and waits until it is filled.
 async fn add_rollup(app: &TestApp) {
     let path = format!("{SERIES}/rollups");
     send(app, 20, Method::POST, &path, "{\"bucket\":\"1h\",\"agg\":\"max\"}").await.expect(201);
@@ -102,7 +102,7 @@ async fn add_rollup(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn an_older_token_is_refused_and_changes_nothing() {
+async fn a_stale_token_is_rejected_and_changes_nothing() {
     let app = TestApp::spawn().await;
     for (number, write) in WRITES.iter().enumerate() {
         let _: () = app.redis().command(&["FLUSHALL"]);
@@ -115,41 +115,41 @@ async fn an_older_token_is_refused_and_changes_nothing() {
 
         let before = snapshot(&app.redis());
         let case = format!("{number}: {:?} {} {:?}", write.row, write.path, write.headers);
-        let problem = write.under(&app, "19").await.expect_problem(409, "stale-fence");
+        let problem = write.send_with(&app, "19").await.expect_problem(409, "stale-fence");
         assert_eq!(problem["outcome"], "not_applied", "{case}");
         let mut after = snapshot(&app.redis());
-        // A tag is opened before its value is written; one without values means nothing.
+        // A tag is created before its value is written; a tag without values has no effect.
         after.remove("cache:tag:{u}");
         assert_eq!(after, before, "{case}");
 
-        let reply = write.under(&app, "20").await;
+        let reply = write.send_with(&app, "20").await;
         assert!(reply.is(write.status), "{case}: {} {}", reply.status, reply.text());
-        let reply = write.under(&app, "9007199254740991").await;
+        let reply = write.send_with(&app, "9007199254740991").await;
         assert!(!reply.text().contains("stale-fence"), "{case}: {}", reply.text());
-        write.under(&app, "9007199254740990").await.expect_problem(409, "stale-fence");
+        write.send_with(&app, "9007199254740990").await.expect_problem(409, "stale-fence");
     }
 }
 
 #[tokio::test]
-async fn every_route_that_says_so_keeps_a_fence() {
-    let tried: BTreeSet<_> = WRITES.iter().map(|write| write.row).collect();
-    let in_rooms = |row: &Access| ["/cache", "/timeseries"].iter().any(|room| row.path.starts_with(room));
-    let rows: Vec<Access> = access_table().into_iter().filter(in_rooms).collect();
-    let said: BTreeSet<_> =
+async fn every_guarded_route_is_tested() {
+    let tested: BTreeSet<_> = WRITES.iter().map(|write| write.row).collect();
+    let is_guarded = |row: &Access| ["/cache", "/timeseries"].iter().any(|prefix| row.path.starts_with(prefix));
+    let rows: Vec<Access> = access_table().into_iter().filter(is_guarded).collect();
+    let declared: BTreeSet<_> =
         rows.iter().filter(|row| row.fencing == Fencing::Target).map(|row| (row.method, row.path)).collect();
-    assert_eq!(said, tried, "name it among WRITES");
+    assert_eq!(declared, tested, "add the route to WRITES");
     let items: Vec<_> =
         rows.iter().filter(|row| row.fencing == Fencing::Items).map(|row| (row.method, row.path)).collect();
-    assert_eq!(items, [("POST", "/cache/batch"), ("POST", "/timeseries/samples")], "try it in batches.rs");
+    assert_eq!(items, [("POST", "/cache/batch"), ("POST", "/timeseries/samples")], "test the route in batches.rs");
     for row in rows {
         let reads = row.method == "GET" || matches!(row.guard, Guard::Scope(scope) if scope.ends_with(":read"));
-        let heeds = row.fencing != Fencing::None || row.method == "HEAD";
-        assert!(heeds || reads, "{} {} keeps no fence", row.method, row.path);
+        let has_fence = row.fencing != Fencing::None || row.method == "HEAD";
+        assert!(has_fence || reads, "{} {} has no fence", row.method, row.path);
     }
 }
 
 #[tokio::test]
-async fn a_write_that_keeps_no_fence_refuses_the_header_and_a_read_ignores_it() {
+async fn an_unguarded_write_rejects_the_header_and_a_read_ignores_it() {
     let app = TestApp::spawn().await;
     for row in access_table().into_iter().filter(|row| row.fencing == Fencing::None) {
         let parts = row.path.split('/').map(|part| if part.starts_with('{') { "a" } else { part });
@@ -162,12 +162,12 @@ async fn a_write_that_keeps_no_fence_refuses_the_header_and_a_read_ignores_it() 
             reply.expect_violation(422, "invalid-header", "/Fencing-Token");
         }
     }
-    assert_eq!(app.redis().command::<i64>(&["EXISTS", "lock:a"]), 0, "a refused request took a lock");
+    assert_eq!(app.redis().command::<i64>(&["EXISTS", "lock:a"]), 0, "a rejected request acquired a lock");
     app.post("/locks/a", json!({ "ttl_ms": 1_000 })).await.expect(201);
 }
 
 #[tokio::test]
-async fn the_older_mount_keeps_the_same_fences() {
+async fn the_api_prefix_uses_the_same_fences() {
     let app = TestApp::spawn().await;
     put(&app, 2, "/api/cache/a", "1").await.expect(201);
     put(&app, 1, "/cache/a", "2").await.expect_problem(409, "stale-fence");
@@ -175,7 +175,7 @@ async fn the_older_mount_keeps_the_same_fences() {
 }
 
 #[tokio::test]
-async fn a_write_without_the_header_runs_what_it_always_ran() {
+async fn a_write_without_the_header_leaves_fences_unchanged() {
     const FENCES: [&str; 2] = ["cache:fence:{cache:a}", "ts:fence:{energy:generation:m1}"];
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
@@ -186,7 +186,7 @@ async fn a_write_without_the_header_runs_what_it_always_ran() {
     let _: () = app.redis().command(&["CONFIG", "RESETSTAT"]);
     app.put("/cache/a", json!(2)).await.expect(204);
     let stats: String = app.redis().command(&["INFO", "commandstats"]);
-    // Beside these only the test's own questions and the background look at the server run.
+    // Apart from these, only the test's own commands and the background check of the server run.
     let ours = ["evalsha", "get", "pttl", "set", "strlen", "unlink", "zadd"];
     let calls = ours.map(|command| {
         let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));

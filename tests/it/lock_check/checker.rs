@@ -14,7 +14,7 @@ pub enum Violation {
     /// The target accepted a write that was sent after it had accepted one with a higher token.
     StaleWrite { name: String, highest: u64, accepted: u64 },
     /// The target refused a write although no grant had a higher token.
-    RefusedWithoutReason { name: String, refused: u64 },
+    UnjustifiedRefusal { name: String, refused: u64 },
     /// The final value of the target is not the accepted write with the highest token, or a later one.
     LostWrite { name: String, highest: u64, kept: u64 },
 }
@@ -33,7 +33,7 @@ pub fn check(history: &History) -> Vec<Violation> {
         overlaps(name, &grants, &mut violations);
         inversions(name, &grants, &mut violations);
         stale_writes(name, &writes, &mut violations);
-        unreasonable_refusals(name, &grants, &writes, &mut violations);
+        unjustified_refusals(name, &grants, &writes, &mut violations);
         lost_writes(name, history, &writes, &mut violations);
     }
     violations
@@ -93,7 +93,7 @@ fn stale_writes(name: &str, writes: &[&Write], violations: &mut Vec<Violation>) 
     }
 }
 
-fn unreasonable_refusals(name: &str, grants: &[&Grant], writes: &[&Write], violations: &mut Vec<Violation>) {
+fn unjustified_refusals(name: &str, grants: &[&Grant], writes: &[&Write], violations: &mut Vec<Violation>) {
     for write in writes.iter().filter(|write| write.outcome == Outcome::Refused) {
         let refused = write.exchange.fence;
         let has_a_reason = |grant: &&Grant| {
@@ -101,7 +101,7 @@ fn unreasonable_refusals(name: &str, grants: &[&Grant], writes: &[&Write], viola
             fence > refused && sent < write.exchange.received
         };
         if !grants.iter().any(has_a_reason) {
-            violations.push(Violation::RefusedWithoutReason { name: name.to_owned(), refused });
+            violations.push(Violation::UnjustifiedRefusal { name: name.to_owned(), refused });
         }
     }
 }

@@ -77,13 +77,13 @@ impl ClientProcess {
     }
 
     /// Stops the clients; [`ClientProcess::end`] waits for them.
-    pub fn dismiss(&mut self) {
+    pub fn stop(&mut self) {
         drop(self.process.0.stdin.take());
     }
 
     /// Waits until all events are recorded.
     pub fn end(&mut self) {
-        self.dismiss();
+        self.stop();
         if let Some(listener) = self.listener.take() {
             listener.join().expect("the listener ends");
         }

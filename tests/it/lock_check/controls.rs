@@ -23,7 +23,7 @@ struct Protections {
 
 const ALL: Protections = Protections { owner: true, token: true, clock: true };
 
-struct Story {
+struct Scenario {
     protections: Protections,
     locks: RedisServer,
     /// What the lock protects, on a server that is not emptied.
@@ -35,49 +35,49 @@ const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(30);
 
 /// The violations in a scenario with a holder that is paused beyond its lease, and a Redis that forgets.
-fn found(protections: Protections) -> Vec<Violation> {
+fn violations_with(protections: Protections) -> Vec<Violation> {
     let (locks, values) = (RedisServer::start(), RedisServer::start());
-    let mut story = Story { protections, locks, values, history: History::default() };
+    let mut scenario = Scenario { protections, locks, values, history: History::default() };
     // The first client is paused, and the second one gets the lock after the end of its lease.
-    story.acquire_when_free(1, SHORT);
-    story.acquire_when_free(2, LONG);
-    story.write(2);
+    scenario.acquire_when_free(1, SHORT);
+    scenario.acquire_when_free(2, LONG);
+    scenario.write(2);
     // The first client continues, writes and releases, both too late.
-    story.write(1);
-    story.release(1);
-    let is_third_early = story.acquire(3, LONG);
+    scenario.write(1);
+    scenario.release(1);
+    let is_third_early = scenario.acquire(3, LONG);
     // The second client does not notice and continues.
-    story.write(2);
-    story.release(2);
+    scenario.write(2);
+    scenario.release(2);
     if !is_third_early {
-        story.acquire_when_free(3, LONG);
+        scenario.acquire_when_free(3, LONG);
     }
-    story.write(3);
-    story.release(3);
+    scenario.write(3);
+    scenario.release(3);
     // Redis forgets everything while the lock is free.
-    let _: String = story.locks.command(&["FLUSHALL"]);
-    story.acquire_when_free(4, LONG);
-    story.write(4);
-    story.release(4);
-    let kept = story.values.command(&["GET", "guarded"]);
-    story.history.kept.push(("a".to_owned(), kept));
-    check(&story.history)
+    let _: String = scenario.locks.command(&["FLUSHALL"]);
+    scenario.acquire_when_free(4, LONG);
+    scenario.write(4);
+    scenario.release(4);
+    let kept = scenario.values.command(&["GET", "guarded"]);
+    scenario.history.kept.push(("a".to_owned(), kept));
+    check(&scenario.history)
 }
 
 #[test]
-fn a_lock_with_all_protections_is_not_accused() {
-    assert_eq!(found(ALL), []);
+fn a_lock_with_all_protections_has_no_violations() {
+    assert_eq!(violations_with(ALL), []);
 }
 
 #[test]
 fn a_release_without_ownership_check_is_caught() {
-    let found = found(Protections { owner: false, ..ALL });
+    let found = violations_with(Protections { owner: false, ..ALL });
     assert!(matches!(found.as_slice(), [Violation::Overlap { clients: (2, 3), .. }]), "{found:?}");
 }
 
 #[test]
 fn a_paused_holder_whose_token_is_not_checked_is_caught() {
-    let found = found(Protections { token: false, ..ALL });
+    let found = violations_with(Protections { token: false, ..ALL });
     assert!(
         matches!(found.as_slice(), [Violation::StaleWrite { highest, accepted, .. }] if highest > accepted),
         "{found:?}"
@@ -86,7 +86,7 @@ fn a_paused_holder_whose_token_is_not_checked_is_caught() {
 
 #[test]
 fn a_fence_that_only_counts_is_caught_when_redis_forgets() {
-    let found = found(Protections { clock: false, ..ALL });
+    let found = violations_with(Protections { clock: false, ..ALL });
     assert!(matches!(found.as_slice(), [Violation::Inversion { earlier: 3, later: 1, .. }]), "{found:?}");
 }
 
@@ -107,13 +107,13 @@ fn a_target_that_refuses_or_loses_what_it_should_keep_is_caught() {
     assert_eq!(
         check(&history),
         [
-            Violation::RefusedWithoutReason { name: name(), refused: 2 },
+            Violation::UnjustifiedRefusal { name: name(), refused: 2 },
             Violation::LostWrite { name: name(), highest: 2, kept: 1 }
         ]
     );
 }
 
-impl Story {
+impl Scenario {
     /// Whether the lock was granted.
     fn acquire(&mut self, client: usize, ttl: Duration) -> bool {
         let sent = now();

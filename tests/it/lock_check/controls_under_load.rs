@@ -22,7 +22,7 @@ async fn a_load_that_writes_without_tokens_is_caught() {
         stage.clients[at].process.pause();
         // Longer than a lease: only time can end it.
         tokio::time::sleep(Duration::from_millis(TTL + 200)).await;
-        stage.clients[at].process.go_on();
+        stage.clients[at].process.resume();
     })
     .await;
     // The very last write may be a late one.
@@ -51,7 +51,7 @@ async fn a_load_whose_locks_are_freed_by_others_is_caught() {
 async fn caught(mut stage: Stage, name: &str, mut wrong: impl AsyncFnMut(&mut Stage)) -> Verdict {
     let started = Instant::now();
     while check(&History::new(&stage.record.events())).is_empty() {
-        assert!(started.elapsed() < LIMIT, "never seen: {name}");
+        assert!(started.elapsed() < LIMIT, "the checker found nothing: {name}");
         wrong(&mut stage).await;
     }
     let events = stage.end();

@@ -45,15 +45,15 @@ const ALWAYS: [Fault; 8] =
 /// Additional faults for lock nodes. A single Redis must not forget its grants.
 const ON_NODES: [Fault; 3] = [WipeNodes, StopQueue, WipeQueue];
 
-/// Draws every kind of fault once per round, in random order.
-pub struct Deck {
+/// Returns every kind of fault once per round, in random order.
+pub struct FaultSchedule {
     kinds: Vec<Fault>,
     left: Vec<Fault>,
     /// Complete rounds.
     pub rounds: usize,
 }
 
-impl Deck {
+impl FaultSchedule {
     pub fn new(has_nodes: bool) -> Self {
         let mut kinds = ALWAYS.to_vec();
         if has_nodes {
@@ -62,7 +62,7 @@ impl Deck {
         Self { left: kinds.clone(), kinds, rounds: 0 }
     }
 
-    pub fn draw(&mut self, random: &mut Random) -> Fault {
+    pub fn next_fault(&mut self, random: &mut Random) -> Fault {
         let fault = self.left.swap_remove(random.index(self.left.len()));
         if self.left.is_empty() {
             self.left.clone_from(&self.kinds);
@@ -74,23 +74,23 @@ impl Deck {
 
 impl Stage {
     /// Injects a fault for a while, heals it and records it.
-    pub async fn suffer(&mut self, fault: Fault, random: &mut Random) {
-        let struck = now();
-        self.strike(fault, random).await;
-        self.record.push(Event::Suffered { fault, struck, healed: now() });
+    pub async fn inject(&mut self, fault: Fault, random: &mut Random) {
+        let injected = now();
+        self.apply(fault, random).await;
+        self.record.push(Event::FaultInjected { fault, injected, healed: now() });
     }
 
-    async fn strike(&mut self, fault: Fault, random: &mut Random) {
+    async fn apply(&mut self, fault: Fault, random: &mut Random) {
         let pause = Duration::from_millis(50 + random.below(750));
         let service = random.index(self.services.len());
-        let clients = some(self.clients.len(), 3, random);
-        let nodes = some(self.nodes().len(), self.minority(), random);
-        let links = some(self.links.len(), self.links.len(), random);
+        let clients = random_indices(self.clients.len(), 3, random);
+        let nodes = random_indices(self.nodes().len(), self.minority(), random);
+        let links = random_indices(self.links.len(), self.links.len(), random);
         match fault {
             StopService => {
                 self.services[service].process.pause();
                 persist(pause).await;
-                self.services[service].process.go_on();
+                self.services[service].process.resume();
             }
             KillService => self.services[service].replace(),
             StopClients => {
@@ -100,7 +100,7 @@ impl Stage {
                 // Long enough for leases that they were granted just now to end.
                 persist(Duration::from_millis(TTL + 150) + pause / 3).await;
                 for at in &clients {
-                    self.clients[*at].process.go_on();
+                    self.clients[*at].process.resume();
                 }
             }
             KillClients => {
@@ -162,7 +162,7 @@ async fn persist(time: Duration) {
 }
 
 /// Between 1 and `most` different indices below `length`.
-fn some(length: usize, most: usize, random: &mut Random) -> Vec<usize> {
+fn random_indices(length: usize, most: usize, random: &mut Random) -> Vec<usize> {
     let mut all: Vec<usize> = (0..length).collect();
     (0..=random.index(most)).map(|_| all.swap_remove(random.index(all.len()))).collect()
 }

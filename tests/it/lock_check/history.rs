@@ -55,7 +55,7 @@ pub enum Event {
         outcome: Outcome,
     },
     /// A fault was injected and healed.
-    Suffered { fault: Fault, struck: u64, healed: u64 },
+    FaultInjected { fault: Fault, injected: u64, healed: u64 },
     /// The final value of the target: the token of the last write.
     Kept { name: String, fence: u64 },
 }
@@ -119,7 +119,7 @@ impl History {
                     history.writes.push(Write { exchange: exchange.clone(), outcome: *outcome });
                 }
                 Event::Kept { name, fence } => history.kept.push((name.clone(), *fence)),
-                Event::Denied { .. } | Event::Abandoned { .. } | Event::Suffered { .. } => {}
+                Event::Denied { .. } | Event::Abandoned { .. } | Event::FaultInjected { .. } => {}
             }
         }
         history

@@ -1,4 +1,4 @@
-//! Do the locks exclude? Real processes generate a seeded load while they, their Redis servers and their links are
+//! Mutual exclusion under faults. Real processes generate a seeded load while they, their Redis servers and their links are
 //! stopped, killed, emptied and cut. A checker, which is itself tested on broken locks, examines the recorded history.
 //!
 //! `GTX_LOCK_CHECK_SEED` repeats a run's choices (not the scheduler's). `GTX_LOCK_CHECK=long` is the form of
@@ -21,13 +21,13 @@ mod verdict;
 
 use std::time::{Duration, Instant};
 
-use faults::Deck;
+use faults::FaultSchedule;
 use random::Random;
 use stage::Stage;
 use verdict::Verdict;
 
 /// The time limit for each grant: several times what two idle cores need.
-const PATIENCE: Duration = Duration::from_millis(9);
+const TIME_PER_GRANT: Duration = Duration::from_millis(9);
 
 /// The size of a run.
 struct Size {
@@ -44,7 +44,7 @@ struct Size {
 impl Size {
     /// The short form is for every commit; the long form is ten times as long.
     fn of(form: Option<&str>, grants: usize) -> Self {
-        let limit = PATIENCE * u32::try_from(grants).expect("a number of grants");
+        let limit = TIME_PER_GRANT * u32::try_from(grants).expect("a number of grants");
         let short = Self { grants, rounds: 2, limit, least: grants / 5 };
         match form {
             None => short,
@@ -80,13 +80,13 @@ async fn run(nodes: usize, grants: usize) {
     stage.start_clients(true);
     let started = Instant::now();
     let mut random = Random::new(seed);
-    let mut deck = Deck::new(nodes > 0);
-    while (stage.record.grants() < size.grants || deck.rounds < size.rounds) && started.elapsed() < size.limit {
+    let mut schedule = FaultSchedule::new(nodes > 0);
+    while (stage.record.grants() < size.grants || schedule.rounds < size.rounds) && started.elapsed() < size.limit {
         // The load runs undisturbed between two faults.
         tokio::time::sleep(Duration::from_millis(300 + random.below(600))).await;
         if size.rounds > 0 {
-            let fault = deck.draw(&mut random);
-            stage.suffer(fault, &mut random).await;
+            let fault = schedule.next_fault(&mut random);
+            stage.inject(fault, &mut random).await;
         }
     }
     let took = started.elapsed();

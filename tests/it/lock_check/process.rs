@@ -17,7 +17,7 @@ impl Process {
     }
 
     /// SIGCONT.
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -28,7 +28,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).expect("the process is there");
+        kill_process(Pid::from_child(&self.0), signal).expect("the process exists");
     }
 }
 

@@ -118,7 +118,7 @@ impl Stage {
 
     /// Stops the clients and records what the targets hold.
     pub fn end(&mut self) -> Vec<Event> {
-        self.clients.iter_mut().for_each(ClientProcess::dismiss);
+        self.clients.iter_mut().for_each(ClientProcess::stop);
         self.clients.iter_mut().for_each(ClientProcess::end);
         for name in names() {
             let text = self.kept(&name);
@@ -135,7 +135,7 @@ impl Stage {
                 let question = Question { method: "GET", path: guarded(name), header: None, body: String::new() };
                 match Wire::new(service.port).ask(&question) {
                     Ok(answer) if answer.status == 200 => return String::from_utf8(answer.body).expect("a token"),
-                    _ => assert!(Instant::now() < deadline, "no replica says what {name} protects"),
+                    _ => assert!(Instant::now() < deadline, "no replica returns the value that {name} protects"),
                 }
             }
             // A pause between polls, so that the loop does not slow the starting replica down.

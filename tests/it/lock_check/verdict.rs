@@ -29,7 +29,7 @@ impl Verdict {
         let left_at = (!violations.is_empty()).then(|| save(events, &folder, name));
         let mut faults = BTreeMap::new();
         for event in events {
-            if let Event::Suffered { fault, .. } = event {
+            if let Event::FaultInjected { fault, .. } = event {
                 *faults.entry(*fault).or_default() += 1;
             }
         }

@@ -1,72 +1,23 @@
-//! Acquiring a lock: the validated request, the outcome of one attempt, and the operation in `service.rs`.
-
-mod service;
+//! The validated request to acquire a lock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::{LocksConfig, MIN_TTL};
 use super::error::LockError;
-use super::model::{AcquireAllRequest, AcquireRequest, MAX_TOGETHER, Resource, Votes};
-pub(super) use service::AcquiredLease;
+use super::model::{AcquireAllRequest, AcquireRequest, MAX_TOGETHER, Resource};
 
 /// A complete request to acquire one lock, within the limits of `[locks]`.
 #[derive(Clone, Debug)]
 pub(super) struct AcquireSpec {
     pub resource: Resource,
     pub ttl: Duration,
-    /// Zero does not wait.
+    /// How long to wait in the queue; zero does not wait.
     pub wait: Duration,
     /// Empty if the holder has no name.
     pub owner: String,
     /// JSON, or empty.
     pub metadata: String,
-}
-
-/// Whether an attempt that finds the lock held joins the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum WaitMode {
-    NoWait,
-    /// Join the queue with a ticket of this name for `wait` from now.
-    Join {
-        name: String,
-        wait: Duration,
-    },
-    /// Keep an existing entry for `wait` from now.
-    Keep {
-        entry: QueueEntry,
-        wait: Duration,
-    },
-}
-
-/// A position in a lock's queue, as Redis stores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct QueueEntry {
-    /// `<deadline ms>:<name>`.
-    pub ticket: String,
-    /// Unix microseconds, made unique within the queue.
-    pub arrival: u64,
-}
-
-/// The outcome of one attempt to acquire a lock.
-///
-/// `remaining` is the time until the lease, or the turn of the first waiter, ends; `None` if the lease never expires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AcquireOutcome {
-    Granted {
-        fence: u64,
-        /// See [`Extension::ends_us`](super::scripts::Extension::ends_us).
-        ends_us: Option<u64>,
-        votes: Votes,
-    },
-    Held {
-        remaining: Option<Duration>,
-    },
-    Queued {
-        remaining: Option<Duration>,
-        entry: QueueEntry,
-    },
-    QueueFull,
 }
 
 impl AcquireSpec {
@@ -93,8 +44,7 @@ impl AcquireSpec {
             let rule = format!("must have at most {} bytes, got {}", limit.bytes(), metadata.len());
             return Err(invalid("/metadata", rule));
         }
-        let owner = request.owner.map(|owner| owner.as_str().to_owned()).unwrap_or_default();
-        Ok(Self { resource, ttl, wait, owner, metadata })
+        Ok(Self { resource, ttl, wait, owner: request.owner.unwrap_or_default(), metadata })
     }
 
     /// One spec for each resource, sorted by name; none of them waits.

@@ -6,37 +6,26 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::super::error::LockError;
-use super::super::local_waiters::ticket_name;
-use super::super::metrics::Attempt;
-use super::super::model::{AcquireAllRequest, AcquireRequest, LockGrant, Resource, Token, Votes};
-use super::super::release_guard::{LeaseState, PendingLease};
-use super::super::scripts::Ownership;
-use super::super::service::LockService;
-use super::super::validity::{GrantedLease, RequestTime};
-use super::{AcquireOutcome, AcquireSpec, WaitMode};
+use super::acquire_spec::AcquireSpec;
+use super::error::LockError;
+use super::local_waiters::ticket_name;
+use super::metrics::Attempt;
+use super::model::{AcquireAllRequest, AcquireRequest, LockGrant, Resource, Token, Votes};
+use super::release_guard::{LeaseState, PendingLease, Release};
+use super::scripts::{AcquireOutcome, Ownership, QueueEntry};
+use super::service::LockService;
+use super::validity::RequestTime;
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
 impl LockService {
-    /// Completes a request with defaults and checks it against the limits.
-    ///
-    /// # Errors
-    /// [`LockError::Invalid`] naming the field.
-    pub(in super::super) fn acquire_spec(
-        &self,
-        resource: Resource,
-        request: AcquireRequest,
-    ) -> Result<AcquireSpec, LockError> {
-        AcquireSpec::new(&self.config, resource, request)
-    }
-
-    /// Leases a resource to a new random token, and waits in the queue if the spec says so.
+    /// Leases a resource to a new random token, and waits in the queue if the request says so.
     ///
     /// Cost: one script call. A waiter calls again when it is woken, not in a loop. The lease runs from the moment when
     /// Redis stores it, so the grant's validity is the lease minus that call's round trip and minus 1 % + 2 ms for
     /// clock drift.
     ///
     /// # Errors
+    /// - [`LockError::Invalid`] if a field of the request breaks a rule.
     /// - [`LockError::Held`] if another client holds the lock, or is ahead in the queue, until the wait is over.
     /// - [`LockError::TooManyWaiters`] if the queue is full; [`LockError::Interrupted`] if the replica stops.
     /// - [`LockError::TooLate`] if the round trip took the whole lease.
@@ -44,8 +33,13 @@ impl LockService {
     /// - [`LockError::Redis`] if Redis failed. A lease that may have been granted is released in the background.
     ///
     /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
-    pub(in super::super) async fn acquire(self: &Arc<Self>, spec: &AcquireSpec) -> Result<LockGrant, LockError> {
-        let lease = self.acquire_lease(spec).await?;
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        resource: Resource,
+        request: AcquireRequest,
+    ) -> Result<LockGrant, LockError> {
+        let spec = AcquireSpec::new(&self.config, resource, request)?;
+        let lease = self.acquire_lease(&spec).await?;
         let grant = lease.grant()?;
         lease.pending.keep();
         Ok(grant)
@@ -55,12 +49,9 @@ impl LockService {
     /// clients that want some of the same locks, one always succeeds.
     ///
     /// # Errors
-    /// [`LockError::Invalid`], and those of [`LockService::acquire`]. Every lock that was acquired before the error is
+    /// Those of [`LockService::acquire`]. Every lock that was acquired before the error is
     /// released.
-    pub(in super::super) async fn acquire_all(
-        self: &Arc<Self>,
-        request: AcquireAllRequest,
-    ) -> Result<Vec<LockGrant>, LockError> {
+    pub(super) async fn acquire_all(self: &Arc<Self>, request: AcquireAllRequest) -> Result<Vec<LockGrant>, LockError> {
         let specs = AcquireSpec::all(&self.config, request)?;
         let mut leases = Vec::with_capacity(specs.len());
         let acquired = async {
@@ -84,11 +75,8 @@ impl LockService {
     /// Acquires a lease that is released when it is dropped.
     ///
     /// # Errors
-    /// Those of [`LockService::acquire`], other than [`LockError::TooLate`].
-    pub(in super::super) async fn acquire_lease(
-        self: &Arc<Self>,
-        spec: &AcquireSpec,
-    ) -> Result<AcquiredLease, LockError> {
+    /// Those of [`LockService::acquire`], other than [`LockError::Invalid`] and [`LockError::TooLate`].
+    pub(super) async fn acquire_lease(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {
         let mut attempt = self.metrics.attempt();
         let acquired = if spec.wait.is_zero() {
             self.acquire_immediately(spec).await
@@ -100,21 +88,21 @@ impl LockService {
     }
 
     /// Releases a lease; if that fails, the release queue retries in the background.
-    pub(in super::super) async fn release_lease(&self, acquired: AcquiredLease) {
-        let AcquiredLease { mut pending, lease } = acquired;
-        if let Ok(ownership) = self.backend.release(&lease.resource, &lease.token, None).await {
-            pending.state = LeaseState::NotHeld;
+    pub(super) async fn release_lease(&self, mut acquired: AcquiredLease) {
+        let release = &mut acquired.pending.release;
+        if let Ok(ownership) = self.backend.release(&release.resource, &release.token, None).await {
+            release.state = LeaseState::NotHeld;
             if let Ownership::Held(ends_us) = ownership {
                 self.metrics.released.inc();
-                self.index.released(lease.resource, ends_us);
+                self.index.released(release.resource.clone(), ends_us);
             }
         }
     }
 
     async fn acquire_immediately(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {
-        let (pending, outcome) = self.attempt(self.pending_lease(spec)?, spec, WaitMode::NoWait).await?;
+        let (pending, outcome) = self.attempt(self.pending_lease(spec)?, spec, None).await?;
         match outcome {
-            AcquireOutcome::Granted { fence, votes, .. } => Ok(self.acquired(spec, pending, fence, votes)),
+            AcquireOutcome::Granted { fence, votes, .. } => Ok(AcquiredLease { pending, fence, votes }),
             AcquireOutcome::Held { remaining } | AcquireOutcome::Queued { remaining, .. } => Err(held(spec, remaining)),
             AcquireOutcome::QueueFull => Err(LockError::TooManyWaiters),
         }
@@ -126,26 +114,22 @@ impl LockService {
         attempt: &mut Attempt<'_>,
     ) -> Result<AcquiredLease, LockError> {
         let deadline = Instant::now() + spec.wait;
-        let name = ticket_name().map_err(no_randomness)?;
+        let mut spec = spec.clone();
+        let mut entry = QueueEntry { ticket: ticket_name().map_err(no_randomness)?, arrival: 0 };
         let queue = self.backend.queue_name(&spec.resource);
         // Before the first attempt, so that no wake-up is missed.
-        let waiter = self.waiters.join(&queue, &name).ok_or(LockError::TooManyWaiters)?;
-        let mut pending = self.pending_lease(spec)?;
-        let mut entry = None;
+        let waiter = self.waiters.join(&queue, &entry.ticket).ok_or(LockError::TooManyWaiters)?;
+        let mut pending = self.pending_lease(&spec)?;
         loop {
-            let wait = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            let mode = match entry.clone() {
-                None => WaitMode::Join { name: name.clone(), wait },
-                Some(entry) => WaitMode::Keep { entry, wait },
-            };
-            let (again, outcome) = self.attempt(pending, spec, mode).await?;
+            spec.wait = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let (again, outcome) = self.attempt(pending, &spec, Some(&entry)).await?;
             pending = again;
             let remaining = match outcome {
-                AcquireOutcome::Granted { fence, votes, .. } => return Ok(self.acquired(spec, pending, fence, votes)),
+                AcquireOutcome::Granted { fence, votes, .. } => return Ok(AcquiredLease { pending, fence, votes }),
                 AcquireOutcome::QueueFull => return Err(LockError::TooManyWaiters),
                 AcquireOutcome::Held { remaining } => remaining,
                 AcquireOutcome::Queued { remaining, entry: given } => {
-                    entry = Some(given);
+                    entry = given;
                     remaining
                 }
             };
@@ -153,7 +137,7 @@ impl LockService {
             waiter.note_remaining(remaining);
             tokio::select! {
                 () = waiter.woken() => {}
-                () = tokio::time::sleep_until(deadline.into()) => return Err(held(spec, remaining)),
+                () = tokio::time::sleep_until(deadline.into()) => return Err(held(&spec, remaining)),
                 () = self.phase.draining() => return Err(LockError::Interrupted),
             }
         }
@@ -164,13 +148,13 @@ impl LockService {
         self: &Arc<Self>,
         pending: PendingLease,
         spec: &AcquireSpec,
-        mode: WaitMode,
+        entry: Option<&QueueEntry>,
     ) -> Result<(PendingLease, AcquireOutcome), LockError> {
         let (sender, receiver) = oneshot::channel();
-        let (this, spec) = (Arc::clone(self), spec.clone());
+        let (this, spec, entry) = (Arc::clone(self), spec.clone(), entry.cloned());
         self.tasks.spawn_connection(async move {
             // If the receiver is gone, the pending lease is dropped here, after its state is known.
-            let _ = sender.send(this.attempt_to_the_end(pending, &spec, &mode).await);
+            let _ = sender.send(this.attempt_to_the_end(pending, &spec, entry.as_ref()).await);
         });
         receiver.await.unwrap_or_else(|_| Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()))
     }
@@ -179,25 +163,26 @@ impl LockService {
         &self,
         mut pending: PendingLease,
         spec: &AcquireSpec,
-        mode: &WaitMode,
+        entry: Option<&QueueEntry>,
     ) -> Result<(PendingLease, AcquireOutcome), LockError> {
         pending.requested = RequestTime::now(&self.clock);
-        pending.state = LeaseState::Unknown;
-        let outcome = self.backend.acquire(spec, &pending.token, mode).await.inspect_err(|error| {
+        let release = &mut pending.release;
+        release.state = LeaseState::Unknown;
+        let outcome = self.backend.acquire(spec, &release.token, entry).await.inspect_err(|error| {
             if matches!(error, LockError::Redis(fault) if fault.outcome == Outcome::NotApplied) {
-                pending.state = LeaseState::NotHeld;
+                release.state = LeaseState::NotHeld;
             }
         })?;
-        pending.state = LeaseState::NotHeld;
+        release.state = LeaseState::NotHeld;
         match &outcome {
             AcquireOutcome::Granted { ends_us, .. } => {
-                (pending.state, pending.ticket) = (LeaseState::Held, None);
+                (release.state, release.ticket) = (LeaseState::Held, None);
                 if let Some(ends_us) = *ends_us {
                     self.index.granted(spec.resource.clone(), ends_us, spec.ttl);
                 }
             }
             AcquireOutcome::Held { remaining } => self.report_overlong(&spec.resource, *remaining),
-            AcquireOutcome::Queued { entry, .. } => pending.ticket = Some(entry.ticket.clone()),
+            AcquireOutcome::Queued { entry, .. } => release.ticket = Some(entry.ticket.clone()),
             AcquireOutcome::QueueFull => {}
         }
         Ok((pending, outcome))
@@ -205,20 +190,7 @@ impl LockService {
 
     fn pending_lease(&self, spec: &AcquireSpec) -> Result<PendingLease, LockError> {
         let token = Token::random().map_err(no_randomness)?;
-        Ok(PendingLease::new(&self.releases, spec, token, RequestTime::now(&self.clock)))
-    }
-
-    fn acquired(&self, spec: &AcquireSpec, pending: PendingLease, fence: u64, votes: Votes) -> AcquiredLease {
-        let lease = GrantedLease {
-            requested: pending.requested,
-            resource: spec.resource.clone(),
-            token: pending.token.clone(),
-            fencing_token: fence,
-            ttl: spec.ttl,
-            votes,
-            guarantee: self.backend.guarantee(),
-        };
-        AcquiredLease { pending, lease }
+        Ok(self.releases.pending(spec, token, RequestTime::now(&self.clock)))
     }
 
     /// Reports a lease that lasts longer than any that this service grants: a clock jumped back, or another program
@@ -234,9 +206,10 @@ impl LockService {
 
 /// A lease that the service holds for a client; released in the background when dropped.
 #[derive(Debug)]
-pub(in super::super) struct AcquiredLease {
+pub(super) struct AcquiredLease {
     pending: PendingLease,
-    lease: GrantedLease,
+    fence: u64,
+    votes: Votes,
 }
 
 impl AcquiredLease {
@@ -244,8 +217,9 @@ impl AcquiredLease {
     ///
     /// # Errors
     /// [`LockError::TooLate`] if nothing is left of the lease.
-    pub(in super::super) fn grant(&self) -> Result<LockGrant, LockError> {
-        self.lease.grant()
+    pub(super) fn grant(&self) -> Result<LockGrant, LockError> {
+        let Release { resource, token, ttl, .. } = &self.pending.release;
+        self.pending.requested.grant(resource, token, *ttl, self.fence, self.votes)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::node::LockNode;
+use super::scripts::Leases;
 use crate::clock::Clock;
 use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 
@@ -19,32 +19,24 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps the nodes connected and reports their state; runs as a background task.
 pub(super) struct NodeWatch {
-    nodes: Vec<LockNode>,
+    /// With their addresses, which have no credentials.
+    nodes: Vec<(String, Leases)>,
     clock: Clock,
     component_health: ComponentHealth,
 }
 
-/// Whether a node takes part in votes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum NodeState {
-    Voting,
-    /// For this much longer.
-    Quarantined(Duration),
-    Unreachable(String),
-}
-
 impl NodeWatch {
-    pub(super) fn new(nodes: Vec<LockNode>, clock: &Clock, component_health: &ComponentHealth) -> Self {
+    pub(super) fn new(nodes: Vec<(String, Leases)>, clock: &Clock, component_health: &ComponentHealth) -> Self {
         let watch = Self { nodes, clock: clock.clone(), component_health: component_health.clone() };
-        let unknown = watch.nodes.iter().map(|_| NodeState::Unreachable("it was not checked yet".to_owned()));
+        let unknown = watch.nodes.iter().map(|_| Err("it was not checked yet".to_owned()));
         watch.report(&unknown.collect::<Vec<_>>());
         watch
     }
 
     /// Connects the nodes and checks them until `stop`.
     pub(super) async fn run(self, tasks: Tasks, stop: CancellationToken) {
-        for node in &self.nodes {
-            node.leases.redis().attach(0, &tasks);
+        for (_, node) in &self.nodes {
+            node.redis.attach(0, &tasks);
         }
         let mut checks = tokio::time::interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -53,35 +45,37 @@ impl NodeWatch {
                 () = stop.cancelled() => return,
                 _ = checks.tick() => {}
             }
-            let states = join_all(self.nodes.iter().map(check)).await;
+            let states = join_all(self.nodes.iter().map(|(_, node)| quarantine(node))).await;
             self.report(&states);
         }
     }
 
-    fn report(&self, states: &[NodeState]) {
+    /// Reports the rest of each node's quarantine, or why the node does not vote.
+    fn report(&self, states: &[Result<Duration, String>]) {
         let mut component = Component::default();
-        for (LockNode { address, leases, .. }, state) in self.nodes.iter().zip(states) {
+        for ((address, node), state) in self.nodes.iter().zip(states) {
             let (state, rest) = match state {
-                NodeState::Voting => ("voting", None),
-                NodeState::Quarantined(rest) => {
+                Ok(Duration::ZERO) => ("voting", None),
+                Ok(rest) => {
                     component.findings.push(Finding::degraded(format!(
                         "lock node {address} may have forgotten its votes and will not vote for another {rest:.0?}"
                     )));
                     ("quarantined", Some(*rest))
                 }
-                NodeState::Unreachable(cause) => {
+                Err(cause) => {
                     component.findings.push(Finding::degraded(format!("lock node {address} does not vote: {cause}")));
                     ("unreachable", None)
                 }
             };
-            for finding in leases.redis().report().findings {
+            for finding in node.redis.report().findings {
                 let reason = format!("lock node {address}: {}", finding.reason);
                 component.findings.push(Finding { reason, ..finding });
             }
             let until = rest.map(|rest| self.clock.now() + i64::try_from(rest.as_millis()).unwrap_or_default());
             component.members.push(ComponentMember { name: address.clone(), state, until });
         }
-        let (voting, total) = (states.iter().filter(|&state| *state == NodeState::Voting).count(), self.nodes.len());
+        let voting = states.iter().filter(|state| matches!(state, Ok(Duration::ZERO))).count();
+        let total = self.nodes.len();
         if voting <= total / 2 {
             let reason = format!("{voting} of {total} lock nodes vote: no lock can be granted");
             component.findings.push(Finding::down(reason));
@@ -90,14 +84,10 @@ impl NodeWatch {
     }
 }
 
-async fn check(node: &LockNode) -> NodeState {
-    match node.register().await {
-        Ok(rest) if rest.is_zero() => NodeState::Voting,
-        Ok(rest) => NodeState::Quarantined(rest),
-        Err(fault) => {
-            // Why there is no connection says more than a call that was refused for lack of one.
-            let refusal = node.leases.redis().report().refusal;
-            NodeState::Unreachable(refusal.unwrap_or_else(|| fault.to_string()))
-        }
-    }
+/// The rest of a node's quarantine, which is zero if it votes, or why it is unreachable.
+async fn quarantine(node: &Leases) -> Result<Duration, String> {
+    node.redis.call(node.register_node()).await.map_err(|fault| {
+        // Why there is no connection says more than a call that was refused for lack of one.
+        node.redis.report().refusal.unwrap_or_else(|| fault.to_string())
+    })
 }

@@ -1,9 +1,9 @@
-//! How long a target remembers.
+//! How long a fence lasts.
 
 use axum::http::Method;
 use serde_json::json;
 
-use super::{SERIES, append, highest, left, put, send};
+use super::{SERIES, append, highest, put, remaining_ttl, send};
 use crate::support::{TestApp, eventually};
 
 const FENCE: &str = "cache:fence:{cache:a}";
@@ -13,43 +13,43 @@ const HOUR: i64 = 60 * MINUTE;
 const YEAR: i64 = 365 * 24 * HOUR;
 /// `fencing.outlive`, as shipped.
 const OUTLIVE: i64 = 10 * MINUTE;
-/// What a test may take between two looks.
+/// How much time may pass between a write and its check.
 const SLACK: i64 = 20_000;
 
-fn about(found: i64, expected: i64) {
+fn expect_about(found: i64, expected: i64) {
     assert!((expected - SLACK..=expected).contains(&found), "{found} is not about {expected}");
 }
 
 #[tokio::test]
-async fn a_fence_outlives_its_value_by_the_largest_lease() {
+async fn a_fence_outlives_its_value_by_the_configured_time() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a?ttl_ms=60000", "1").await.expect(201);
-    about(left(&app.redis(), FENCE), MINUTE + OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), FENCE), MINUTE + OUTLIVE);
     send(&app, 20, Method::POST, "/cache/a/touch", "{\"ttl_ms\":3600000}").await.expect(204);
-    about(left(&app.redis(), FENCE), HOUR + OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), FENCE), HOUR + OUTLIVE);
     put(&app, 20, "/cache/a?keep_ttl=true", "1").await.expect(204);
-    about(left(&app.redis(), FENCE), HOUR + OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), FENCE), HOUR + OUTLIVE);
     put(&app, 20, "/cache/a?ttl_ms=1000", "1").await.expect(204);
-    about(left(&app.redis(), FENCE), HOUR + OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), FENCE), HOUR + OUTLIVE);
 }
 
 #[tokio::test]
-async fn a_fence_outlives_the_stale_copy_as_well() {
+async fn a_fence_outlives_the_stale_copy() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/market:stats:24h", "1").await.expect(201);
     let redis = app.redis();
-    about(left(&redis, "cache:stale:{market:stats:24h}"), MINUTE);
-    about(left(&redis, "cache:fence:{market:stats:24h}"), MINUTE + OUTLIVE);
+    expect_about(remaining_ttl(&redis, "cache:stale:{market:stats:24h}"), MINUTE);
+    expect_about(remaining_ttl(&redis, "cache:fence:{market:stats:24h}"), MINUTE + OUTLIVE);
 }
 
 #[tokio::test]
-async fn a_value_that_is_gone_is_not_written_by_a_former_holder() {
+async fn a_former_holder_cannot_write_a_value_that_is_gone() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a?ttl_ms=1", "1").await.expect(201);
     eventually("the value expires", async || app.get("/cache/a").await.is(404)).await;
     put(&app, 19, "/cache/a", "2").await.expect_problem(409, "stale-fence");
     app.get("/cache/a").await.expect_problem(404, "cache-miss");
-    about(left(&app.redis(), FENCE), OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), FENCE), OUTLIVE);
 
     put(&app, 21, "/cache/b", "1").await.expect(201);
     send(&app, 21, Method::DELETE, "/cache/b", "").await.expect(204);
@@ -63,7 +63,7 @@ async fn a_value_that_is_gone_is_not_written_by_a_former_holder() {
     app.get(SERIES).await.expect_problem(404, "series-not-found");
 
     send(&app, 20, Method::DELETE, "/cache/tags/t", "").await.expect(204);
-    about(left(&app.redis(), "cache:tag-fence:{t}"), OUTLIVE);
+    expect_about(remaining_ttl(&app.redis(), "cache:tag-fence:{t}"), OUTLIVE);
 }
 
 #[tokio::test]
@@ -71,23 +71,23 @@ async fn a_fence_outlives_its_series() {
     let app = TestApp::spawn().await;
     append(&app, 20, SERIES, 1).await.expect(200);
     let redis = app.redis();
-    // A series lives a sixteenth more than its retention of two years.
-    about(left(&redis, SERIES_FENCE), 2 * YEAR * 17 / 16 + OUTLIVE);
-    assert!(left(&redis, SERIES_FENCE) >= left(&redis, "energy:generation:m1") + OUTLIVE - SLACK);
+    // A series is kept for its retention of two years and a sixteenth more.
+    expect_about(remaining_ttl(&redis, SERIES_FENCE), 2 * YEAR * 17 / 16 + OUTLIVE);
+    assert!(remaining_ttl(&redis, SERIES_FENCE) >= remaining_ttl(&redis, "energy:generation:m1") + OUTLIVE - SLACK);
 }
 
 #[tokio::test]
-async fn data_without_an_end_are_guarded_for_a_year_after_the_last_guarded_write() {
+async fn a_fence_of_data_without_a_ttl_lasts_a_year() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/market:current_epoch", "1").await.expect(201);
-    about(left(&app.redis(), "cache:fence:{market:current_epoch}"), YEAR);
+    expect_about(remaining_ttl(&app.redis(), "cache:fence:{market:current_epoch}"), YEAR);
     let kept = json!({ "retention_ms": 0 }).to_string();
     send(&app, 20, Method::PUT, "/timeseries/kept", kept).await.expect(201);
-    about(left(&app.redis(), "ts:fence:{ts:kept}"), YEAR);
+    expect_about(remaining_ttl(&app.redis(), "ts:fence:{ts:kept}"), YEAR);
 }
 
 #[tokio::test]
-async fn a_fence_that_ended_is_forgotten() {
+async fn an_expired_fence_accepts_older_tokens() {
     let brief = "[fencing]\noutlive = \"150ms\"\n[locks]\nmax_ttl = \"150ms\"\nnamed = []";
     let app = TestApp::builder().config(brief).spawn().await;
     put(&app, 20, "/cache/a?ttl_ms=1", "1").await.expect(201);
@@ -96,7 +96,7 @@ async fn a_fence_that_ended_is_forgotten() {
 }
 
 #[tokio::test]
-async fn every_fence_has_an_end() {
+async fn every_fence_has_a_ttl() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
     put(&app, 20, "/cache/market:current_epoch", "1").await.expect(201);
@@ -108,6 +108,6 @@ async fn every_fence_has_an_end() {
     let fences: Vec<String> = redis.command(&["KEYS", "*fence*"]);
     assert_eq!(fences.len(), 6, "{fences:?}");
     for fence in fences {
-        assert!(left(&redis, &fence) > 0, "{fence}");
+        assert!(remaining_ttl(&redis, &fence) > 0, "{fence}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is judged first, and which requests a fence remembers.
+//! Which check comes first, and which requests raise a fence.
 
 use axum::http::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{Exposition, TestApp};
 const FENCE: &str = "cache:fence:{cache:a}";
 
 #[tokio::test]
-async fn a_broken_condition_leaves_the_value_and_raises_the_fence() {
+async fn a_failed_condition_keeps_the_value_and_raises_the_fence() {
     let app = TestApp::spawn().await;
     app.send(Method::PUT, "/cache/a", &[("content-type", "text/plain")], "text").await.expect(201);
     for (token, method, path, condition, body, status) in [
@@ -22,13 +22,13 @@ async fn a_broken_condition_leaves_the_value_and_raises_the_fence() {
         let headers = [("fencing-token", &*token.to_string()), condition];
         app.send(method, path, &headers, body).await.expect(status);
         assert_eq!(app.get("/cache/a").await.expect(200).text(), "text");
-        assert_eq!(highest(&app.redis(), FENCE), Some(token), "{path}: the newer holder was seen");
+        assert_eq!(highest(&app.redis(), FENCE), Some(token), "{path}: the fence is raised");
         put(&app, token - 1, "/cache/a", "9").await.expect_problem(409, "stale-fence");
     }
 }
 
 #[tokio::test]
-async fn a_former_holder_is_told_so_before_anything_else() {
+async fn a_stale_token_is_rejected_before_conditions_are_checked() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
     let stale = ("fencing-token", "19");
@@ -41,7 +41,7 @@ async fn a_former_holder_is_told_so_before_anything_else() {
         app.send(method, path, &[JSON, stale, condition], "2").await.expect_problem(409, "stale-fence");
     }
     send(&app, 20, Method::DELETE, "/cache/a", "").await.expect(204);
-    // Nothing stands there any more, so a condition alone would have let them pass or called it a miss.
+    // The key is gone, so the condition alone would accept these requests or report a miss.
     for (method, path) in [(Method::DELETE, "/cache/a"), (Method::DELETE, "/cache/a?take=true")] {
         let absent = ("if-none-match", "\"x\"");
         app.send(method, path, &[stale, absent], "").await.expect_problem(409, "stale-fence");
@@ -52,11 +52,11 @@ async fn a_former_holder_is_told_so_before_anything_else() {
 }
 
 #[tokio::test]
-async fn a_request_that_fails_leaves_the_fence_as_it_was() {
+async fn a_failed_request_does_not_change_the_fence() {
     let app = TestApp::spawn().await;
-    // The one fails inside of the script, the other is told by it.
-    let _: () = app.redis().command(&["SADD", "cache:a", "somebody else's"]);
-    let _: () = app.redis().command(&["HSET", "energy:generation:m1", "somebody", "else"]);
+    // The first write fails inside its script; the script of the second one reports the wrong type.
+    let _: () = app.redis().command(&["SADD", "cache:a", "foreign"]);
+    let _: () = app.redis().command(&["HSET", "energy:generation:m1", "foreign", "1"]);
     put(&app, 20, "/cache/a", "1").await.expect_problem(409, "wrong-type");
     append(&app, 20, SERIES, 1).await.expect_problem(409, "wrong-type");
     let refused = send(&app, 20, Method::PUT, "/cache/a?ttl_ms=0", "1").await;
@@ -66,7 +66,7 @@ async fn a_request_that_fails_leaves_the_fence_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_series_that_is_not_there_remembers_who_asked_for_it() {
+async fn a_write_to_a_missing_series_raises_its_fence() {
     let app = TestApp::spawn().await;
     append(&app, 20, "/timeseries/unknown", 1).await.expect_problem(404, "series-not-found");
     let create = send(&app, 19, Method::PUT, "/timeseries/unknown", "{}").await;
@@ -75,7 +75,7 @@ async fn a_series_that_is_not_there_remembers_who_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_given_its_answer_whoever_has_the_lock_by_now() {
+async fn a_repeated_request_is_replayed_even_with_a_stale_token() {
     let app = TestApp::spawn().await;
     let attempt = async |token: &str| {
         let headers = [JSON, ("idempotency-key", "k-1"), ("fencing-token", token)];
@@ -85,7 +85,7 @@ async fn a_repeat_is_given_its_answer_whoever_has_the_lock_by_now() {
     send(&app, 20, Method::POST, "/cache/n/increment", "{\"by\":1}").await.expect(200);
     let repeat = attempt("10").await.expect(200);
     assert_eq!((repeat.text(), repeat.header("idempotency-replayed")), (first.text(), Some("true")));
-    // The record may be lost between the effect and the stored answer; the counter remembers its own.
+    // If the record is lost, the counter itself recognises the repetition.
     let records: Vec<String> = app.redis().command(&["KEYS", "idempotency:*"]);
     assert_eq!(records.len(), 1);
     let _: () = app.redis().command(&["DEL", &records[0]]);
@@ -97,7 +97,7 @@ async fn a_repeat_is_given_its_answer_whoever_has_the_lock_by_now() {
 }
 
 #[tokio::test]
-async fn a_refused_repeat_runs_again_once_the_lock_is_back() {
+async fn a_rejected_request_can_be_repeated_with_a_newer_token() {
     let app = TestApp::spawn().await;
     append(&app, 20, SERIES, 1).await.expect(200);
     for (token, status) in [("19", 409), ("21", 200), ("20", 200)] {
@@ -110,7 +110,7 @@ async fn a_refused_repeat_runs_again_once_the_lock_is_back() {
 }
 
 #[tokio::test]
-async fn a_refusal_counts_as_one_and_not_as_a_failure() {
+async fn a_rejected_write_is_counted_as_refused_and_not_as_an_error() {
     let app = TestApp::spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
     put(&app, 19, "/cache/a", "1").await.expect_problem(409, "stale-fence");
@@ -120,7 +120,7 @@ async fn a_refusal_counts_as_one_and_not_as_a_failure() {
 }
 
 #[tokio::test]
-async fn a_guarded_delete_goes_on_when_redis_is_full() {
+async fn a_guarded_delete_works_when_redis_is_full() {
     let app = TestApp::spawn().await;
     for path in ["/cache/a", "/cache/b"] {
         put(&app, 20, path, "1").await.expect(201);

@@ -1,4 +1,4 @@
-//! Where the fence stands: with its target, on whatever server or node that is.
+//! A fence is stored next to its target, on the same server and cluster node.
 
 use axum::http::Method;
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::{append, highest, put, send};
 use crate::support::{Cluster, RedisServer, TestApp};
 
 #[tokio::test]
-async fn fences_hold_on_every_node_of_a_cluster() {
+async fn every_node_of_a_cluster_keeps_fences() {
     let cluster = Cluster::start().await;
     let app = TestApp::builder().config(&cluster.config()).spawn().await;
     for n in 0..30 {
@@ -26,7 +26,7 @@ async fn fences_hold_on_every_node_of_a_cluster() {
         }
     }
     for node in &cluster.nodes {
-        assert!(!node.command::<Vec<String>>(&["KEYS", "*fence*"]).is_empty(), "a node got no fences");
+        assert!(!node.command::<Vec<String>>(&["KEYS", "*fence*"]).is_empty(), "a node has no fences");
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
     let items: Vec<_> = (0..30).map(|n| json!({ "key": format!("k{n}"), "value": 3 })).collect();
@@ -34,8 +34,8 @@ async fn fences_hold_on_every_node_of_a_cluster() {
         let batch = json!({ "set": items, "delete": ["k1"] }).to_string();
         let done = send(&app, token, Method::POST, "/cache/batch", batch).await.expect(200).json();
         for item in done["set"].as_array().expect("results") {
-            let is_right = item["status"] == status || (item["key"] == "k1" && item["status"] == 201);
-            assert!(is_right, "{token}: {item}");
+            let is_expected = item["status"] == status || (item["key"] == "k1" && item["status"] == 201);
+            assert!(is_expected, "{token}: {item}");
         }
     }
     let samples: Vec<_> =
@@ -47,14 +47,14 @@ async fn fences_hold_on_every_node_of_a_cluster() {
     }
 }
 
-fn apart(cache: &RedisServer, state: &RedisServer) -> String {
+fn on_two_servers(cache: &RedisServer, state: &RedisServer) -> String {
     format!("[redis.cache]\nurl = \"{}\"\n[redis.state]\nurl = \"{}\"\n", cache.url(), state.url())
 }
 
 #[tokio::test]
-async fn each_roles_targets_keep_their_fences_and_the_locks_server_may_forget() {
+async fn each_role_keeps_its_fences_even_if_the_lock_server_loses_its_data() {
     let (cache, state) = (RedisServer::start(), RedisServer::start());
-    let app = TestApp::builder().config(&apart(&cache, &state)).system_clock().spawn().await;
+    let app = TestApp::builder().config(&on_two_servers(&cache, &state)).system_clock().spawn().await;
     let acquire = async || {
         let grant = app.post("/locks/settlement:42", json!({ "ttl_ms": 60_000 })).await.expect(201).json();
         grant["fencing_token"].as_u64().expect("a token")
@@ -74,7 +74,7 @@ async fn each_roles_targets_keep_their_fences_and_the_locks_server_may_forget() 
 }
 
 #[tokio::test]
-async fn a_prefix_stands_before_what_is_guarded() {
+async fn the_key_prefix_applies_to_fences() {
     let app = TestApp::builder().config("redis.key_prefix = \"p:\"").spawn().await;
     put(&app, 20, "/cache/a?tags=t", "1").await.expect(201);
     send(&app, 20, Method::DELETE, "/cache/tags/t", "").await.expect(204);

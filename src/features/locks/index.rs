@@ -2,8 +2,6 @@
 //!
 //! The index may lag by some milliseconds and list locks that are free again, so a listing also inspects each lock.
 
-pub(super) mod scripts;
-
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::config::LocksConfig;
 use super::keys;
 use super::metrics::LockMetrics;
-use super::model::Resource;
+use super::model::{Resource, millis};
+use super::scripts::{IndexChange, sweep_index, update_index};
 use crate::clock::Clock;
 use crate::redis::{Effect, Key, Redis, RedisFault};
-use scripts::{IndexChange, SweepIndex, UpdateIndex};
 
 /// The most locks in the index: 100 bytes each. Beyond it, the locks whose leases end first are not listed.
 const LIMIT: usize = 100_000;
@@ -38,15 +36,10 @@ pub(super) struct LockIndex {
     redis: Redis,
     key: Key,
     clock: Clock,
-    changes: mpsc::Sender<IndexChange>,
-}
-
-/// Writes the index; runs as a background task.
-pub(super) struct IndexWriter {
-    index: LockIndex,
-    changes: mpsc::Receiver<IndexChange>,
+    /// The TTL of the index after its last change.
     ttl: Duration,
     metrics: LockMetrics,
+    changes: mpsc::Sender<IndexChange>,
 }
 
 /// Where the next page begins: the end of a lease, and how many leases with that end were listed already.
@@ -71,33 +64,39 @@ impl std::fmt::Display for IndexCursor {
 }
 
 impl LockIndex {
+    /// Returns the index and the changes that [`LockIndex::write_changes`] writes.
     pub(super) fn new(
         redis: &Redis,
         clock: &Clock,
         config: &LocksConfig,
         metrics: &LockMetrics,
-    ) -> (Self, IndexWriter) {
-        let (sender, changes) = mpsc::channel(BACKLOG);
-        let index =
-            Self { redis: redis.clone(), key: keys::index(redis.keys()), clock: clock.clone(), changes: sender };
-        let ttl = config.longest_lease() + Duration::from_secs(60);
-        let writer = IndexWriter { index: index.clone(), changes, ttl, metrics: metrics.clone() };
-        (index, writer)
+    ) -> (Self, mpsc::Receiver<IndexChange>) {
+        let (changes, receiver) = mpsc::channel(BACKLOG);
+        let index = Self {
+            redis: redis.clone(),
+            key: keys::index(redis.keys()),
+            clock: clock.clone(),
+            ttl: config.longest_lease() + Duration::from_secs(60),
+            metrics: metrics.clone(),
+            changes,
+        };
+        (index, receiver)
     }
 
     /// Lists a lease of length `ttl`.
     pub(super) fn granted(&self, resource: Resource, ends_us: u64, ttl: Duration) {
-        self.record(IndexChange::Granted { resource, ends_us, ttl });
+        let began_us = ends_us.saturating_sub(millis(ttl) * 1_000);
+        self.record(IndexChange { event: "granted", resource, ends_us, began_us });
     }
 
     pub(super) fn extended(&self, resource: Resource, ends_us: u64) {
-        self.record(IndexChange::Extended { resource, ends_us });
+        self.record(IndexChange { event: "extended", resource, ends_us, began_us: 0 });
     }
 
     /// Removes a lease; without an end it was never listed.
     pub(super) fn released(&self, resource: Resource, ends_us: Option<u64>) {
         if let Some(ends_us) = ends_us {
-            self.record(IndexChange::Released { resource, ends_us });
+            self.record(IndexChange { event: "released", resource, ends_us, began_us: 0 });
         }
     }
 
@@ -134,11 +133,9 @@ impl LockIndex {
         count.arg(&self.key).arg(now_us).arg("+inf");
         self.redis.query(&count, Effect::Read).await
     }
-}
 
-impl IndexWriter {
-    /// Writes changes as they come, and removes expired leases, until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Writes changes as they come, and removes expired leases, until `stop`; runs as a background task.
+    pub(super) async fn write_changes(self, mut changes: mpsc::Receiver<IndexChange>, stop: CancellationToken) {
         let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -146,7 +143,7 @@ impl IndexWriter {
             let done = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = sweeps.tick() => self.sweep().await,
-                count = self.changes.recv_many(&mut batch, BATCH) => {
+                count = changes.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
                     }
@@ -155,7 +152,7 @@ impl IndexWriter {
                     if count < BATCH {
                         tokio::time::sleep(COLLECT).await;
                     }
-                    while batch.len() < BATCH && let Ok(change) = self.changes.try_recv() {
+                    while batch.len() < BATCH && let Ok(change) = changes.try_recv() {
                         batch.push(change);
                     }
                     let written = self.write(&batch).await;
@@ -171,17 +168,14 @@ impl IndexWriter {
     }
 
     async fn write(&self, changes: &[IndexChange]) -> Result<(), RedisFault> {
-        let LockIndex { redis, key, .. } = &self.index;
-        let expired = redis.call(&UpdateIndex { index: key, limit: LIMIT, ttl: self.ttl, changes }).await?;
+        let expired = self.redis.call(update_index(&self.key, LIMIT, self.ttl, changes)).await?;
         self.metrics.expired.inc_by(expired);
         Ok(())
     }
 
     async fn sweep(&self) -> Result<(), RedisFault> {
-        let LockIndex { redis, key, clock, .. } = &self.index;
-        let sweep = SweepIndex { index: key, now: &clock.redis_arg(), grace: GRACE, limit: SWEEP_BATCH };
         loop {
-            let expired = redis.call(&sweep).await?;
+            let expired = self.redis.call(sweep_index(&self.key, &self.clock, GRACE, SWEEP_BATCH)).await?;
             self.metrics.expired.inc_by(expired);
             if expired < SWEEP_BATCH {
                 return Ok(());
