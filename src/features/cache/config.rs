@@ -17,10 +17,6 @@ pub(super) struct CacheConfig {
     pub value_limit: ByteSize,
     /// The most items in each list of a batch.
     pub batch_limit: usize,
-    /// How long a client waits for the client that rebuilds, if there is no stale value.
-    pub lease_wait: Span,
-    /// How often a step of the index is checked for expired keys.
-    pub sweep_interval: Span,
     pub policies: Vec<Policy>,
 }
 
@@ -47,7 +43,6 @@ impl Section for CacheConfig {
         FieldError::reject_zero([
             ("default_ttl", self.default_ttl.as_millis() == 0),
             ("max_ttl", self.max_ttl.as_millis() == 0),
-            ("sweep_interval", self.sweep_interval.as_millis() == 0),
             ("batch_limit", self.batch_limit == 0),
         ])?;
         if self.default_ttl > self.max_ttl {

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -20,7 +19,7 @@ use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
 use super::keys;
 use super::recorded_response::RecordedResponse;
 use super::scripts::Recording;
-use super::service::{Attempt, ClaimResult, IdempotencyService};
+use super::service::{Attempt, IdempotencyService};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::Unrecorded;
@@ -32,19 +31,17 @@ static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key, bytes.
 const MAX_KEY: usize = 255;
 
+/// The largest response body that is recorded, bytes. It takes memory for the whole retention, and most responses to a
+/// write are far smaller. The repetition of a request with a larger response is 409, which states that it succeeded.
+const MAX_ANSWER: usize = 64 << 10;
+
 /// Makes POST and PATCH requests with an `Idempotency-Key` repeatable.
 #[derive(Clone, Debug)]
-pub struct IdempotencyLayer(Arc<Guard>);
-
-#[derive(Debug)]
-struct Guard {
-    service: IdempotencyService,
-    body_idle_timeout: Duration,
-}
+pub struct IdempotencyLayer(Arc<IdempotencyService>);
 
 impl IdempotencyLayer {
-    pub(super) fn new(service: IdempotencyService, body_idle_timeout: Duration) -> Self {
-        Self(Arc::new(Guard { service, body_idle_timeout }))
+    pub(super) fn new(service: IdempotencyService) -> Self {
+        Self(Arc::new(service))
     }
 }
 
@@ -52,14 +49,14 @@ impl<S> Layer<S> for IdempotencyLayer {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: Arc::clone(&self.0), inner }
+        Guarded { service: Arc::clone(&self.0), inner }
     }
 }
 
 /// The routes inside the layer; a request without the header passes straight through.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
-    guard: Arc<Guard>,
+    service: Arc<IdempotencyService>,
     inner: S,
 }
 
@@ -77,12 +74,12 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let Some(caller) = repeatable(&request) else { return Either::Left(self.inner.call(request)) };
-        let guard = Arc::clone(&self.guard);
+        let service = Arc::clone(&self.service);
         // The service that is ready handles this request; its clone is for the next one.
         let ready = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, ready);
         Either::Right(Box::pin(async move {
-            let answered = guard.answer(&caller, request, |request| inner.call(request)).await;
+            let answered = service.answer(&caller, request, |request| inner.call(request)).await;
             Ok(answered.unwrap_or_else(IntoResponse::into_response))
         }))
     }
@@ -97,7 +94,7 @@ fn repeatable(request: &Request) -> Option<Arc<Principal>> {
     None
 }
 
-impl Guard {
+impl IdempotencyService {
     async fn answer<F>(
         &self,
         caller: &Principal,
@@ -110,25 +107,19 @@ impl Guard {
         let key = idempotency_key(request.headers())?;
         let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
         let hash = request_hash(request.uri(), request.headers());
-        match self.service.claim(&operation).await? {
-            ClaimResult::Recorded(done) => self.repeat(done, &hash, request).await,
-            ClaimResult::New(attempt) => {
-                request.extensions_mut().insert(operation);
-                let (parts, body) = request.into_parts();
-                let (body, body_hash) = HashedBody::new(body);
-                let request = Request::from_parts(parts, Body::new(body));
-                let response = self.hold(&attempt, run(request)).await;
-                self.settle(&attempt, &hash, &body_hash, response).await
-            }
+        let attempt = self.attempt(&operation)?;
+        if let Some(recording) = self.claim(&attempt).await? {
+            return self.repeat(recording, &hash, request).await;
         }
-    }
-
-    /// Runs the handler and renews the claim meanwhile.
-    async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
-        tokio::select! {
-            Ok(response) = handler => response,
-            never = self.service.renew(attempt) => match never {},
-        }
+        request.extensions_mut().insert(operation);
+        let (parts, body) = request.into_parts();
+        let (body, body_hash) = HashedBody::new(body);
+        let request = Request::from_parts(parts, Body::new(body));
+        let response = tokio::select! {
+            Ok(response) = run(request) => response,
+            never = self.renew(&attempt) => match never {},
+        };
+        self.settle(&attempt, &hash, &body_hash, response).await
     }
 
     /// Records a successful response, or releases the claim so that the request can be retried.
@@ -141,16 +132,16 @@ impl Guard {
     ) -> Result<Response, Problem> {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         if failed || response.extensions().get::<Unrecorded>().is_some() {
-            self.service.release(attempt).await;
+            self.release(attempt).await;
             return Ok(response);
         }
-        match RecordedResponse::of(response, self.service.max_answer()).await {
+        match RecordedResponse::of(response, MAX_ANSWER).await {
             Ok((answer, response)) => {
-                self.service.complete(attempt, request, body.get(), &answer).await;
+                self.complete(attempt, request, body.get(), &answer).await;
                 Ok(response)
             }
             Err(error) => {
-                self.service.release(attempt).await;
+                self.release(attempt).await;
                 Err(Problem::new(&INTERNAL).outcome(Outcome::Unknown).caused_by(error))
             }
         }

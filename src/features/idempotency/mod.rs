@@ -56,6 +56,10 @@ pub static FEATURE: Feature = Feature {
 /// An invalid configuration.
 pub fn guard(deps: &Deps) -> Result<IdempotencyLayer, StartError> {
     let http: HttpConfig = deps.config.section()?;
-    let service = IdempotencyService::new(deps.redis.state.clone(), deps.config.section()?);
-    Ok(IdempotencyLayer::new(service, http.body_idle_timeout.duration()))
+    let config: IdempotencyConfig = deps.config.section()?;
+    Ok(IdempotencyLayer::new(IdempotencyService {
+        redis: deps.redis.state.clone(),
+        retention: config.retention,
+        body_idle_timeout: http.body_idle_timeout.duration(),
+    }))
 }
