@@ -29,14 +29,8 @@ impl CacheService {
     /// Returns the tags with their generations. They must be read before the value is written: an invalidation in
     /// between then affects the new value too.
     ///
-    /// `ttl` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
-    pub(super) async fn open_tags(&self, tags: &Tags, ttl: Option<u64>) -> Result<Vec<(Tag, u64)>, RedisFault> {
-        let ttl = self.tag_ttl(ttl);
-        self.open(tags.iter().map(|tag| (tag, ttl))).await
-    }
-
-    /// Returns the generations of tags, each kept for a TTL of its own, milliseconds.
-    pub(super) async fn open(
+    /// Each tag is kept for a TTL of its own, milliseconds, see [`CacheService::tag_ttl`].
+    pub(super) async fn open_tags(
         &self,
         tags: impl IntoIterator<Item = (&Tag, u64)>,
     ) -> Result<Vec<(Tag, u64)>, RedisFault> {
@@ -104,7 +98,7 @@ impl CacheService {
         extend
     }
 
-    /// How long a tag is kept for a value with this TTL, milliseconds.
+    /// How long a tag is kept for a value with this TTL, milliseconds; without expiry it is kept for `cache.max_ttl`.
     pub(super) fn tag_ttl(&self, ttl: Option<u64>) -> u64 {
         ttl.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
     }

@@ -66,7 +66,8 @@ impl CacheService {
         let entry = self.entry(key, options.token);
         let ttl = effective_ttl(&entry, options.ttl);
         let tag_ttl = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
-        let tags = self.open_tags(&options.tags, tag_ttl).await?;
+        let tag_ttl = self.tag_ttl(tag_ttl);
+        let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl))).await?;
         let value = StoredValue::encode(options.content_type, options.body, &tags);
         let mut expected = match &options.conditions {
             none if none.is_empty() => Expected::Anything,

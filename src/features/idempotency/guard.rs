@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
 use super::error::IdempotencyError;
-use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
+use super::fingerprint::{Hash, HashedBody, request_hash};
 use super::keys;
 use super::recorded_response::RecordedResponse;
 use super::scripts::Recording;
@@ -127,7 +127,7 @@ impl IdempotencyService {
         &self,
         attempt: &Attempt,
         request: &Hash,
-        body: &BodyHash,
+        body: &OnceLock<Hash>,
         response: Response,
     ) -> Result<Response, Problem> {
         let failed = response.status().is_client_error() || response.status().is_server_error();

@@ -113,7 +113,7 @@ impl CacheService {
                 *longest = ttl.max(*longest);
             }
         }
-        Ok(self.open(lives).await?.into_iter().collect())
+        Ok(self.open_tags(lives).await?.into_iter().collect())
     }
 
     /// The value in the replies to GET and PTTL, if its tags are current.
