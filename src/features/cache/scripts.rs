@@ -47,7 +47,15 @@ impl Expected {
 /// The result of a change: `None` if another value than the expected one is stored, or one whose tags must be checked.
 pub(super) type Change<T> = Result<Option<T>, CacheError>;
 
-/// Stores a value. Returns whether it is new, and its remaining TTL in milliseconds (`None`: no expiry).
+/// A value after it was stored.
+pub(super) struct StoredInfo {
+    /// Whether there was no value before.
+    pub created: bool,
+    /// Milliseconds left; `None`: no expiry.
+    pub ttl: Option<u64>,
+}
+
+/// Stores a value.
 ///
 /// `ttl` is in milliseconds (`None`: no expiry). An empty `lease` means that no lease is needed.
 pub(super) fn put(
@@ -57,7 +65,7 @@ pub(super) fn put(
     keep_ttl: bool,
     expected: &Expected,
     lease: &str,
-) -> ScriptCall<(String, i64), Change<(bool, Option<u64>)>> {
+) -> ScriptCall<(String, i64), Change<StoredInfo>> {
     PUT.guarded_write(entry.fence.as_ref(), &[&entry.value, &entry.lease(), &entry.stale_copy()])
         .arg(bytes)
         .arg(ttl.unwrap_or(0))
@@ -66,10 +74,10 @@ pub(super) fn put(
         .arg(expected.arg())
         .arg(lease)
         .returns(|(status, left): (String, i64)| {
-            let left = u64::try_from(left).ok();
+            let ttl = u64::try_from(left).ok();
             match status.as_str() {
-                "created" => Ok(Ok(Some((true, left)))),
-                "replaced" => Ok(Ok(Some((false, left)))),
+                "created" => Ok(Ok(Some(StoredInfo { created: true, ttl }))),
+                "replaced" => Ok(Ok(Some(StoredInfo { created: false, ttl }))),
                 "changed" => Ok(Ok(None)),
                 "lease-lost" => Ok(Err(CacheError::LeaseLost)),
                 _ => Err(BadReply::new(status)),

@@ -12,7 +12,7 @@ use redis::FromRedisValue;
 use super::error::CacheError;
 use super::keys::EntryKeys;
 use super::model::{CacheKey, Counter, Millis, Tags};
-use super::scripts::{self, Change, Expected};
+use super::scripts::{self, Change, Expected, StoredInfo};
 use super::service::{CacheService, Hit, Lookup, command, effective_ttl};
 use super::stored_value::{ContentType, StoredValue};
 use crate::http::conditional::{ETag, Preconditions};
@@ -41,17 +41,8 @@ pub(super) struct PutOptions {
     pub token: Option<FencingToken>,
 }
 
-/// The result of storing a value.
-#[derive(Debug)]
-pub(super) struct StoredInfo {
-    pub created: bool,
-    /// Milliseconds left; `None`: no expiry.
-    pub ttl: Option<u64>,
-    pub etag: ETag,
-}
-
 impl CacheService {
-    /// Stores a value: one round trip if there are no tags and no conditions.
+    /// Stores a value and returns its entity tag: one round trip if there are no tags and no conditions.
     ///
     /// The TTL is the request's, or the policy's; with `keep_ttl`, the remaining TTL of the existing value.
     ///
@@ -59,7 +50,7 @@ impl CacheService {
     /// - [`CacheError::PreconditionFailed`], [`CacheError::LeaseLost`], [`CacheError::Invalid`]: nothing was stored.
     /// - [`CacheError::Contended`] if the value changed [`ATTEMPTS`] times between reading and writing.
     /// - [`CacheError::Redis`], whose outcome says whether the value may have been stored.
-    pub(super) async fn put(&self, key: &CacheKey, options: PutOptions) -> Result<StoredInfo, CacheError> {
+    pub(super) async fn put(&self, key: &CacheKey, options: PutOptions) -> Result<(StoredInfo, ETag), CacheError> {
         if let Some(ttl) = options.ttl {
             self.check_ttl(ttl, Location::Query, "/ttl_ms")?;
         }
@@ -77,9 +68,9 @@ impl CacheService {
         let lease = options.lease.as_deref().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let put = scripts::put(&entry, value.raw(), ttl, options.keep_ttl, &expected, lease);
-            if let Some((created, ttl)) = self.change_and_index(key, put).await? {
-                let created = created || matches!(expected, Expected::Invalid(_));
-                return Ok(StoredInfo { created, ttl, etag: value.etag() });
+            if let Some(mut stored) = self.change_and_index(key, put).await? {
+                stored.created |= matches!(expected, Expected::Invalid(_));
+                return Ok((stored, value.etag()));
             }
             expected = self.check_conditions(&entry, &options.conditions).await?;
         }

@@ -28,14 +28,13 @@ pub(super) struct Recording {
     pub answer: RecordedResponse,
 }
 
+/// `None`: the record is claimed. Otherwise what an earlier attempt recorded.
+pub(super) type Claim = Result<Option<Recording>, IdempotencyError>;
+
 /// Claims a record for the duration of `lease`, or returns what an earlier attempt recorded.
 ///
 /// The reply is [`IdempotencyError::InProgress`] while another attempt runs.
-pub(super) fn claim(
-    record: &Key,
-    owner: &str,
-    lease: Span,
-) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Result<Option<Recording>, IdempotencyError>> {
+pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claim> {
     CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).returns(|raw| match (raw.0, raw.2.as_slice()) {
         (0, []) => Ok(Ok(None)),
         (1, []) => Ok(Err(IdempotencyError::InProgress { remaining: Duration::from_millis(raw.1) })),

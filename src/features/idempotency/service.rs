@@ -7,7 +7,7 @@ use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
 use super::recorded_response::RecordedResponse;
-use super::scripts::{self, Recording};
+use super::scripts::{self, Claim};
 use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
@@ -46,7 +46,7 @@ impl IdempotencyService {
     ///
     /// # Errors
     /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
-    pub(super) async fn claim(&self, attempt: &Attempt) -> Result<Option<Recording>, IdempotencyError> {
+    pub(super) async fn claim(&self, attempt: &Attempt) -> Claim {
         self.redis.call(scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE)).await?
     }
 

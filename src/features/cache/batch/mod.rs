@@ -16,7 +16,7 @@ pub(super) use model::{BatchReply, BatchRequest};
 
 use super::error::CacheError;
 use super::model::{CacheKey, Tag};
-use super::scripts::{self, Change, Expected};
+use super::scripts::{self, Change, Expected, StoredInfo};
 use super::service::{CacheService, Hit, command, effective_ttl, ttl_ms};
 use super::stored_value::StoredValue;
 use super::write::not_indexed;
@@ -165,7 +165,7 @@ impl CacheService {
         &self,
         key: CacheKey,
         etag: ETag,
-        answer: Result<Change<(bool, Option<u64>)>, RedisFault>,
+        answer: Result<Change<StoredInfo>, RedisFault>,
         unlisted_by: Option<&RedisFault>,
     ) -> SetResult {
         let stored = answer.map_err(CacheError::from).flatten().and_then(|stored| match (stored, unlisted_by) {
@@ -174,9 +174,9 @@ impl CacheService {
             (Some(stored), None) => Ok(stored),
         });
         match self.metrics.count("set", stored, |_| "ok") {
-            Ok((created, ttl_ms)) => {
+            Ok(StoredInfo { created, ttl }) => {
                 let status = if created { 201 } else { 204 };
-                SetResult { key, status, etag: Some(etag.to_string()), ttl_ms, error: None }
+                SetResult { key, status, etag: Some(etag.to_string()), ttl_ms: ttl, error: None }
             }
             Err(error) => {
                 let (status, error) = ItemError::of(error);

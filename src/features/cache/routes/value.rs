@@ -160,10 +160,10 @@ pub(in super::super) async fn put_value(
         lease,
         token,
     };
-    let stored = cache.metrics.count("set", cache.put(&key, options).await, |_| "ok")?;
+    let (stored, etag) = cache.metrics.count("set", cache.put(&key, options).await, |_| "ok")?;
     let mut response = if stored.created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, stored.etag.header());
+    headers.insert(header::ETAG, etag.header());
     if let Some(ttl) = stored.ttl {
         headers.insert(TTL_HEADER.clone(), HeaderValue::from(ttl));
     }
@@ -197,8 +197,8 @@ pub(in super::super) async fn delete_value(
     GrantToken(token): GrantToken,
 ) -> Result<Response, Problem> {
     if params.take {
-        let taken = cache.take(&key, &conditions, token).await;
-        return Ok(full_response(&cache.metrics.count("take", taken, Hit::label)?));
+        let hit = cache.take(&key, &conditions, token).await;
+        return Ok(full_response(&cache.metrics.count("take", hit, Hit::label)?));
     }
     cache.metrics.count("delete", cache.delete(&key, &conditions, token).await, |()| "ok")?;
     Ok(NoContent.into_response())
