@@ -123,12 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_key_cannot_be_a_name_of_ours() {
+    fn client_keys_do_not_collide_with_internal_keys() {
         let tag = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
         let tag_fence = keys().tag_fence(&Tag::try_from("t".to_owned()).expect("a tag"));
         let (fence, answer) = (entry("a").fence_key(), entry("a").answer(None));
-        let ours = [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
-        for name in ours {
+        let internal =
+            [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
+        for name in internal {
             let text = name.as_str().trim_start_matches("p:cache:");
             assert_ne!(entry(text).value, name);
             assert!(name.as_str().contains('{') && !entry(text).value.as_str().contains('{'));

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bounded_and_printable() {
+    fn keys_are_bounded_and_printable() {
         for good in ["a", "user:profile:1", "a b/c?d=é", "{x}", &"k".repeat(KEY_LIMIT)] {
             assert!(CacheKey::try_from(good.to_owned()).is_ok(), "{good}");
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_few_distinct_and_sorted() {
+    fn tags_are_limited_distinct_and_sorted() {
         let tags = Tags::parse("b,a,b").expect("valid");
         assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b"]);
         let many: Vec<String> = (0..=TAGS_LIMIT).map(|n| n.to_string()).collect();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_time_is_positive_and_fits_redis() {
+    fn a_ttl_is_positive_and_fits_redis() {
         for bad in [0, 1 << 63, u64::MAX] {
             assert!(Millis::try_from(bad).is_err(), "{bad}");
         }

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn untagged_json_is_stored_as_it_came() {
+    fn untagged_json_is_stored_unchanged() {
         let body = Bytes::from_static(b"{\"a\": 1}");
         let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
         assert_eq!(value.raw(), &body);
@@ -203,12 +203,12 @@ mod tests {
     fn json_that_looks_like_an_envelope_is_wrapped() {
         let body = Bytes::from_static(b"\0gc\x01");
         let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
-        let read = StoredValue::decode(value.raw().clone()).expect("ours");
+        let read = StoredValue::decode(value.raw().clone()).expect("a stored value");
         assert_eq!((read.body(), read.content_type()), (body, &ContentType::Json));
     }
 
     #[test]
-    fn a_broken_envelope_is_nobodys_value() {
+    fn a_truncated_envelope_is_rejected() {
         let whole = StoredValue::encode(ContentType::binary(), Bytes::from_static(b"body"), &[(tag("t"), 7)]);
         for length in 1..whole.body_at {
             assert_eq!(StoredValue::parse(whole.raw().slice(..length)), None, "{length}");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_etag_follows_type_and_body_and_nothing_else() {
+    fn the_etag_depends_on_content_type_and_body_only() {
         let encode = |content_type: &[u8], body: &'static [u8], tags: &[(Tag, u64)]| {
             let content_type = ContentType::parse(content_type).expect("a type");
             StoredValue::encode(content_type, Bytes::from_static(body), tags).etag()
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_comes_back(
+        fn encoded_values_are_decoded_unchanged(
             content_type in "[ -~]{1,255}",
             body in proptest::collection::vec(any::<u8>(), 0..400),
             tags in proptest::collection::vec(("[a-zé ]{1,60}", any::<u64>()), 0..16),
@@ -237,7 +237,7 @@ mod tests {
             let content_type = ContentType::parse(content_type.as_bytes()).expect("a type");
             let tags: Vec<(Tag, u64)> = tags.iter().map(|(text, at)| (tag(text), *at)).collect();
             let written = StoredValue::encode(content_type.clone(), Bytes::from(body.clone()), &tags);
-            let read = StoredValue::decode(written.raw().clone()).expect("ours");
+            let read = StoredValue::decode(written.raw().clone()).expect("a stored value");
             prop_assert_eq!(read.content_type(), &content_type);
             prop_assert_eq!(&read.body()[..], &body[..]);
             prop_assert_eq!(read.tags(), tags);
@@ -245,7 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reader_fail(raw in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn decoding_arbitrary_bytes_does_not_panic(raw in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut enveloped = MAGIC.to_vec();
             enveloped.extend_from_slice(&raw);
             let _ = StoredValue::decode(Bytes::from(enveloped));

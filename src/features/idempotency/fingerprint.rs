@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_has_a_hash_once_it_is_read() {
+    async fn a_body_has_a_hash_once_it_was_read() {
         let (body, hash) = HashedBody::new(Body::from("meter"));
         assert_eq!(hash.get(), None);
         assert_eq!(body.collect().await.expect("a body").to_bytes(), "meter");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn parts_with_the_same_concatenation_have_different_hashes() {
         let hash = |parts: [&str; 2]| -> Hash {
             parts.iter().fold(Sha256::new(), |hash, part| framed(hash, part.as_bytes())).finalize().into()
         };
