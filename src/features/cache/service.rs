@@ -75,24 +75,22 @@ impl CacheService {
     ///   [`CacheError::Rebuilding`].
     /// - [`CacheError::Redis`] if Redis is unavailable, unless `on_error` turns that into a miss.
     pub(super) async fn get(&self, key: &CacheKey, params: GetParams) -> Result<Hit, CacheError> {
-        let read = self.read_or_lease(key, params).await;
-        match self.metrics.count("get", read, Hit::label) {
+        let read = async {
+            if let Some(touch) = params.touch_ms {
+                self.check_ttl(touch, Location::Query, "/touch_ms")?;
+            }
+            let entry = self.keys.entry(key);
+            match params.lease_ms {
+                None => self.read(&entry, params.touch_ms).await?.ok_or(CacheError::Miss),
+                // Boxed like everything that few reads need: a future is moved at the size of its largest branch.
+                Some(lease) => Box::pin(self.read_under_lease(&entry, params.touch_ms, lease)).await,
+            }
+        };
+        match self.metrics.count("get", read.await, Hit::label) {
             Err(CacheError::Redis(fault)) if params.on_error == OnError::Miss && fault.kind != FaultKind::WrongType => {
                 Err(CacheError::Miss)
             }
             other => other,
-        }
-    }
-
-    async fn read_or_lease(&self, key: &CacheKey, params: GetParams) -> Result<Hit, CacheError> {
-        if let Some(touch) = params.touch_ms {
-            self.check_ttl(touch, Location::Query, "/touch_ms")?;
-        }
-        let entry = self.keys.entry(key);
-        match params.lease_ms {
-            None => self.read(&entry, params.touch_ms).await?.ok_or(CacheError::Miss),
-            // Boxed like everything that few reads need: a future is moved at the size of its largest branch.
-            Some(lease) => Box::pin(self.read_under_lease(&entry, params.touch_ms, lease)).await,
         }
     }
 

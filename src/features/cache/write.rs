@@ -51,30 +51,33 @@ impl CacheService {
     /// - [`CacheError::Contended`] if the value changed [`ATTEMPTS`] times between reading and writing.
     /// - [`CacheError::Redis`], whose outcome says whether the value may have been stored.
     pub(super) async fn put(&self, key: &CacheKey, options: PutOptions) -> Result<(StoredInfo, ETag), CacheError> {
-        if let Some(ttl) = options.ttl {
-            self.check_ttl(ttl, Location::Query, "/ttl_ms")?;
-        }
-        let entry = self.entry(key, options.token);
-        let ttl = effective_ttl(&entry, options.ttl);
-        let tag_ttl = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
-        let tag_ttl = self.tag_ttl(tag_ttl);
-        let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl))).await?;
-        let value = StoredValue::encode(options.content_type, options.body, &tags);
-        let mut expected = match &options.conditions {
-            none if none.is_empty() => Expected::Anything,
-            create if create.is_create_only() => Expected::Absent,
-            conditions => self.check_conditions(&entry, conditions).await?,
-        };
-        let lease = options.lease.as_deref().unwrap_or_default();
-        for _ in 0..ATTEMPTS {
-            let put = scripts::put(&entry, value.raw(), ttl, options.keep_ttl, &expected, lease);
-            if let Some(mut stored) = self.change_and_index(key, put).await? {
-                stored.created |= matches!(expected, Expected::Invalid(_));
-                return Ok((stored, value.etag()));
+        let stored = async {
+            if let Some(ttl) = options.ttl {
+                self.check_ttl(ttl, Location::Query, "/ttl_ms")?;
             }
-            expected = self.check_conditions(&entry, &options.conditions).await?;
-        }
-        Err(CacheError::Contended)
+            let entry = self.entry(key, options.token);
+            let ttl = effective_ttl(&entry, options.ttl);
+            let left = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
+            let tag_ttl = self.tag_ttl(left);
+            let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl))).await?;
+            let value = StoredValue::encode(options.content_type, options.body, &tags);
+            let mut expected = match &options.conditions {
+                none if none.is_empty() => Expected::Anything,
+                create if create.is_create_only() => Expected::Absent,
+                conditions => self.check_conditions(&entry, conditions).await?,
+            };
+            let lease = options.lease.as_deref().unwrap_or_default();
+            for _ in 0..ATTEMPTS {
+                let put = scripts::put(&entry, value.raw(), ttl, options.keep_ttl, &expected, lease);
+                if let Some(mut stored) = self.change_and_index(key, put).await? {
+                    stored.created |= matches!(expected, Expected::Invalid(_));
+                    return Ok((stored, value.etag()));
+                }
+                expected = self.check_conditions(&entry, &options.conditions).await?;
+            }
+            Err(CacheError::Contended)
+        };
+        self.metrics.count("set", stored.await, |_| "ok")
     }
 
     /// Deletes a value, its stale copy and its lease. Deleting a value that does not exist succeeds.
@@ -87,18 +90,21 @@ impl CacheService {
         conditions: &Preconditions,
         token: Option<FencingToken>,
     ) -> Result<(), CacheError> {
-        let entry = self.entry(key, token);
-        for _ in 0..ATTEMPTS {
-            let expected = if conditions.is_empty() {
-                Expected::Anything
-            } else {
-                self.check_conditions(&entry, conditions).await?
-            };
-            if expected == Expected::Absent || self.redis.call(scripts::delete(&entry, &expected)).await? {
-                return Ok(());
+        let deleted = async {
+            let entry = self.entry(key, token);
+            for _ in 0..ATTEMPTS {
+                let expected = if conditions.is_empty() {
+                    Expected::Anything
+                } else {
+                    self.check_conditions(&entry, conditions).await?
+                };
+                if expected == Expected::Absent || self.redis.call(scripts::delete(&entry, &expected)).await? {
+                    return Ok(());
+                }
             }
-        }
-        Err(CacheError::Contended)
+            Err(CacheError::Contended)
+        };
+        self.metrics.count("delete", deleted.await, |()| "ok")
     }
 
     /// Reads a value and deletes it in one step: of concurrent clients exactly one receives it.
@@ -111,24 +117,27 @@ impl CacheService {
         conditions: &Preconditions,
         token: Option<FencingToken>,
     ) -> Result<Hit, CacheError> {
-        let entry = self.entry(key, token);
-        if !conditions.is_empty() {
-            self.pass(&entry).await?;
-        }
-        let mut expected = Expected::Anything;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 || !conditions.is_empty() {
-                let current = self.read(&entry, None).await?;
-                if !conditions.allow_write(current.as_ref().map(|hit| hit.value.etag())) {
-                    return Err(CacheError::PreconditionFailed);
+        let hit = async {
+            let entry = self.entry(key, token);
+            if !conditions.is_empty() {
+                self.pass(&entry).await?;
+            }
+            let mut expected = Expected::Anything;
+            for attempt in 0..ATTEMPTS {
+                if attempt > 0 || !conditions.is_empty() {
+                    let current = self.read(&entry, None).await?;
+                    if !conditions.allow_write(current.as_ref().map(|hit| hit.value.etag())) {
+                        return Err(CacheError::PreconditionFailed);
+                    }
+                    expected = Expected::Valid(current.ok_or(CacheError::Miss)?.value.digest());
                 }
-                expected = Expected::Valid(current.ok_or(CacheError::Miss)?.value.digest());
+                if let Some(raw) = self.redis.call(scripts::take(&entry, &expected)).await?? {
+                    return Ok(Hit { value: StoredValue::decode(Bytes::from(raw))?, ttl: None, stale: false });
+                }
             }
-            if let Some(raw) = self.redis.call(scripts::take(&entry, &expected)).await?? {
-                return Ok(Hit { value: StoredValue::decode(Bytes::from(raw))?, ttl: None, stale: false });
-            }
-        }
-        Err(CacheError::Contended)
+            Err(CacheError::Contended)
+        };
+        self.metrics.count("take", hit.await, Hit::label)
     }
 
     /// Sets a value's TTL.
@@ -141,18 +150,21 @@ impl CacheService {
         ttl: Millis,
         token: Option<FencingToken>,
     ) -> Result<(), CacheError> {
-        self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
-        let entry = self.entry(key, token);
-        let mut expected = Expected::Anything;
-        for _ in 0..ATTEMPTS {
-            if let Some(()) = self.redis.call(scripts::touch(&entry, ttl.get(), &expected)).await?? {
-                return Ok(());
+        let touched = async {
+            self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
+            let entry = self.entry(key, token);
+            let mut expected = Expected::Anything;
+            for _ in 0..ATTEMPTS {
+                if let Some(()) = self.redis.call(scripts::touch(&entry, ttl.get(), &expected)).await?? {
+                    return Ok(());
+                }
+                let current = self.read(&entry, None).await?.ok_or(CacheError::Miss)?;
+                self.extend_tags(&current.value.tags(), ttl).await?;
+                expected = Expected::Valid(current.value.digest());
             }
-            let current = self.read(&entry, None).await?.ok_or(CacheError::Miss)?;
-            self.extend_tags(&current.value.tags(), ttl).await?;
-            expected = Expected::Valid(current.value.digest());
-        }
-        Err(CacheError::Contended)
+            Err(CacheError::Contended)
+        };
+        self.metrics.count("touch", touched.await, |()| "ok")
     }
 
     /// Adds to a counter. The call that creates the counter also sets its expiry, in one step.
@@ -170,32 +182,35 @@ impl CacheService {
         operation: Option<&OperationId>,
         token: Option<FencingToken>,
     ) -> Result<Counter, CacheError> {
-        if let Some(ttl) = ttl {
-            self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
-        }
-        let entry = self.entry(key, token);
-        let answer = entry.answer(operation);
-        // What an earlier attempt did remains done, even if another client holds the lock by now.
-        if operation.is_some()
-            && entry.fence.is_some()
-            && let Some(counter) = self.earlier_answer(&answer).await?
-        {
-            return Ok(counter);
-        }
-        let answer_ttl = operation.map_or(0, |_| ANSWER_TTL);
-        for _ in 0..ATTEMPTS {
-            let call = scripts::increment(&entry, by, effective_ttl(&entry, ttl), &answer, answer_ttl);
-            if let Some(counter) = self.change_and_index(key, call).await? {
+        let counter = async {
+            if let Some(ttl) = ttl {
+                self.check_ttl(ttl, Location::Body, "/ttl_ms")?;
+            }
+            let entry = self.entry(key, token);
+            let answer = entry.answer(operation);
+            // What an earlier attempt did remains done, even if another client holds the lock by now.
+            if operation.is_some()
+                && entry.fence.is_some()
+                && let Some(counter) = self.earlier_answer(&answer).await?
+            {
                 return Ok(counter);
             }
-            match self.look(&entry, None).await? {
-                Lookup::Absent => {}
-                Lookup::Invalid(digest) => self.drop_invalid(&entry, &digest).await?,
-                // A value with tags has an envelope, so it is not a number.
-                Lookup::Valid(_) => return Err(CacheError::NotANumber),
+            let answer_ttl = operation.map_or(0, |_| ANSWER_TTL);
+            for _ in 0..ATTEMPTS {
+                let call = scripts::increment(&entry, by, effective_ttl(&entry, ttl), &answer, answer_ttl);
+                if let Some(counter) = self.change_and_index(key, call).await? {
+                    return Ok(counter);
+                }
+                match self.look(&entry, None).await? {
+                    Lookup::Absent => {}
+                    Lookup::Invalid(digest) => self.drop_invalid(&entry, &digest).await?,
+                    // A value with tags has an envelope, so it is not a number.
+                    Lookup::Valid(_) => return Err(CacheError::NotANumber),
+                }
             }
-        }
-        Err(CacheError::Contended)
+            Err(CacheError::Contended)
+        };
+        self.metrics.count("increment", counter.await, |_| "ok")
     }
 
     /// The result of an operation's first attempt, if there was one.

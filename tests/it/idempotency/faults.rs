@@ -8,7 +8,8 @@ use crate::support::{Reply, TestApp, eventually};
 
 /// Ends the claim of the only record now instead of after its ten seconds.
 fn expire_claim(replica: &Replica) {
-    let _: i64 = replica.app.redis().command(&["PEXPIRE", &replica.records()[0], "1"]);
+    let record = replica.records().remove(0);
+    let _: i64 = replica.app.redis().command(&["PEXPIRE", &record, "1"]);
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ pub(in super::super) async fn put_value(
         lease,
         token,
     };
-    let (stored, etag) = cache.metrics.count("set", cache.put(&key, options).await, |_| "ok")?;
+    let (stored, etag) = cache.put(&key, options).await?;
     let mut response = if stored.created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag.header());
@@ -197,10 +197,9 @@ pub(in super::super) async fn delete_value(
     GrantToken(token): GrantToken,
 ) -> Result<Response, Problem> {
     if params.take {
-        let hit = cache.take(&key, &conditions, token).await;
-        return Ok(full_response(&cache.metrics.count("take", hit, Hit::label)?));
+        return Ok(full_response(&cache.take(&key, &conditions, token).await?));
     }
-    cache.metrics.count("delete", cache.delete(&key, &conditions, token).await, |()| "ok")?;
+    cache.delete(&key, &conditions, token).await?;
     Ok(NoContent.into_response())
 }
 
@@ -217,7 +216,7 @@ pub(in super::super) async fn touch_value(
     GrantToken(token): GrantToken,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
-    cache.metrics.count("touch", cache.touch(&key, body.ttl_ms, token).await, |()| "ok")?;
+    cache.touch(&key, body.ttl_ms, token).await?;
     Ok(NoContent)
 }
 
@@ -235,8 +234,7 @@ pub(in super::super) async fn increment_counter(
     GrantToken(token): GrantToken,
     Json(body): Json<IncrementRequest>,
 ) -> Result<Json<Counter>, Problem> {
-    let counter = cache.increment(&key, body.by, body.ttl_ms, operation.as_ref(), token).await;
-    Ok(Json(cache.metrics.count("increment", counter, |_| "ok")?))
+    Ok(Json(cache.increment(&key, body.by, body.ttl_ms, operation.as_ref(), token).await?))
 }
 
 /// 200, 304 or 412, depending on the conditions.
