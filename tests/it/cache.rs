@@ -1,4 +1,4 @@
-//! Single values: what is stored comes back, as long as it should, to whom it should.
+//! Single values: round trips, TTLs, limits, conditions and validation.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ async fn put_text(app: &TestApp, path: &str, text: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_value_comes_back_byte_for_byte_with_its_content_type() {
+async fn a_read_returns_the_stored_bytes_and_content_type() {
     let app = TestApp::spawn().await;
     let every_byte: Vec<u8> = (0..=255).collect();
     for (name, content_type, body) in [
@@ -43,14 +43,14 @@ async fn a_value_comes_back_byte_for_byte_with_its_content_type() {
 }
 
 #[tokio::test]
-async fn a_body_without_a_content_type_is_bytes() {
+async fn a_body_without_a_content_type_is_an_octet_stream() {
     let app = TestApp::spawn().await;
     app.send(Method::PUT, "/cache/a", &[], "x").await.expect(201);
     assert_eq!(app.get("/cache/a").await.expect(200).header("content-type"), Some("application/octet-stream"));
 }
 
 #[tokio::test]
-async fn platform_values_stand_in_redis_as_other_services_read_them() {
+async fn platform_values_are_stored_unwrapped_under_their_bare_keys() {
     let app = TestApp::spawn().await;
     app.put("/cache/user:profile:7", json!({"name": "Ada"})).await.expect(201);
     let raw: String = app.redis().command(&["GET", "user:profile:7"]);
@@ -61,7 +61,7 @@ async fn platform_values_stand_in_redis_as_other_services_read_them() {
 }
 
 #[tokio::test]
-async fn a_callers_key_never_meets_another_room_or_our_own_names() {
+async fn client_keys_do_not_collide_with_internal_keys() {
     let app = TestApp::spawn().await;
     for key in
         ["lock:settlement", "%7Bindex%7D", "tag:%7Bt%7D", "cache:a", "a%2Fb%3Fc%20%25", "gridtokenx:x", "metrics:hosts"]
@@ -69,13 +69,13 @@ async fn a_callers_key_never_meets_another_room_or_our_own_names() {
         app.put(&format!("/cache/{key}"), json!(key)).await.expect(201);
         assert_eq!(app.get(&format!("/cache/{key}")).await.expect(200).json(), json!(key));
     }
-    let names = app.redis().keys();
-    assert!(names.iter().all(|name| name.starts_with("cache:")), "{names:?}");
-    assert_eq!(names.len(), 8, "{names:?}");
+    let keys = app.redis().keys();
+    assert!(keys.iter().all(|key| key.starts_with("cache:")), "{keys:?}");
+    assert_eq!(keys.len(), 8, "{keys:?}");
 }
 
 #[tokio::test]
-async fn the_policy_of_the_longest_prefix_sets_the_life() {
+async fn the_policy_of_the_longest_prefix_sets_the_ttl() {
     let app = TestApp::builder()
         .config("[[cache.policies]]\nprefix = \"s:\"\nttl = \"5m\"\n[[cache.policies]]\nprefix = \"s:long:\"\nttl = \"2h\"\n[[cache.policies]]\nprefix = \"s:ever\"")
         .spawn()
@@ -91,38 +91,38 @@ async fn the_policy_of_the_longest_prefix_sets_the_life() {
 }
 
 #[tokio::test]
-async fn a_value_expires_and_its_life_is_told() {
+async fn a_value_expires_and_reads_return_its_ttl() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?ttl_ms=60000", json!(1)).await.expect(201);
     let left: u64 =
         app.get("/cache/a").await.expect(200).header("cache-ttl-ms").and_then(|ms| ms.parse().ok()).expect("a number");
     assert!((1..=60_000).contains(&left), "{left}");
     app.put("/cache/a?ttl_ms=1", json!(1)).await.expect(204);
-    eventually("it expires", async || app.get("/cache/a").await.is(404)).await;
+    eventually("the value expires", async || app.get("/cache/a").await.is(404)).await;
     app.get("/cache/a").await.expect_problem(404, "cache-miss");
 }
 
 #[tokio::test]
-async fn keep_ttl_passes_the_remaining_life_on() {
+async fn keep_ttl_keeps_the_remaining_ttl() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?ttl_ms=60000", json!(1)).await.expect(201);
     let kept = app.put("/cache/a?keep_ttl=true", json!(2)).await.expect(204);
     let left: u64 = kept.header("cache-ttl-ms").and_then(|ms| ms.parse().ok()).expect("a number");
     assert!((1..=60_000).contains(&left), "{left}");
     let given = app.put("/cache/c?keep_ttl=true&ttl_ms=5000", json!(1)).await.expect(201);
-    assert_eq!(given.header("cache-ttl-ms"), Some("5000"), "nothing to keep: the request decides");
+    assert_eq!(given.header("cache-ttl-ms"), Some("5000"), "without a previous value the request's TTL applies");
     let fresh = app.put("/cache/b?keep_ttl=true", json!(1)).await.expect(201);
-    assert_eq!(fresh.header("cache-ttl-ms"), Some("3600000"), "nothing to keep: the policy decides");
+    assert_eq!(fresh.header("cache-ttl-ms"), Some("3600000"), "without a previous value the policy's TTL applies");
 }
 
 #[tokio::test]
-async fn bad_keys_and_parameters_are_named_and_store_nothing() {
+async fn invalid_keys_and_parameters_are_rejected_and_store_nothing() {
     let app = TestApp::spawn().await;
     let long = "k".repeat(513);
     for key in ["a%0Ab", "%00", "%7F", "%C2%85", "%FF", long.as_str(), "%62atch"] {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
-            let refused = app.send(method, &format!("/cache/{key}"), &[], "").await;
-            refused.expect_violation(422, "invalid-path", "/key");
+            let rejected = app.send(method, &format!("/cache/{key}"), &[], "").await;
+            rejected.expect_violation(422, "invalid-path", "/key");
         }
     }
     let big = 1_u128 << 63;
@@ -148,17 +148,17 @@ async fn bad_keys_and_parameters_are_named_and_store_nothing() {
     for (name, value) in
         [("if-match", "abc"), ("if-none-match", "\"a"), ("cache-lease", "short"), ("content-type", "te\u{e9}xt")]
     {
-        let refused = app.send(Method::PUT, "/cache/a", &[(name, value)], "1").await;
-        refused.expect_violation(422, "invalid-header", &format!("/{name}"));
+        let rejected = app.send(Method::PUT, "/cache/a", &[(name, value)], "1").await;
+        rejected.expect_violation(422, "invalid-header", &format!("/{name}"));
     }
     let long_type = format!("text/{}", "x".repeat(251));
-    let refused = app.send(Method::PUT, "/cache/a", &[("content-type", &long_type)], "1").await;
-    refused.expect_violation(422, "invalid-header", "/content-type");
+    let rejected = app.send(Method::PUT, "/cache/a", &[("content-type", &long_type)], "1").await;
+    rejected.expect_violation(422, "invalid-header", "/content-type");
     assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
+async fn a_body_over_the_limit_is_rejected() {
     let app = TestApp::spawn().await;
     let body = vec![b'x'; 1 << 20];
     app.send(Method::PUT, "/cache/a", &[OCTETS], body.clone()).await.expect(201);
@@ -169,7 +169,7 @@ async fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
 }
 
 #[tokio::test]
-async fn a_caller_that_has_the_value_is_told_so() {
+async fn reads_honour_if_none_match_and_if_match() {
     let app = TestApp::spawn().await;
     let stored = app.put("/cache/a", json!(1)).await.expect(201);
     let etag = stored.header("etag").expect("an etag").to_owned();
@@ -185,7 +185,7 @@ async fn a_caller_that_has_the_value_is_told_so() {
 }
 
 #[tokio::test]
-async fn writes_hold_to_their_conditions() {
+async fn writes_honour_their_conditions() {
     let app = TestApp::spawn().await;
     let json_type = ("content-type", "application/json");
     let put = async |condition: (&str, &str), body: &'static str| {
@@ -212,12 +212,12 @@ async fn writes_hold_to_their_conditions() {
 }
 
 #[tokio::test]
-async fn of_many_creators_one_creates() {
+async fn of_concurrent_create_only_writes_one_succeeds() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     let replies = join_all((0..32).map(|n| {
         let replica = if n % 2 == 0 { &app } else { &other };
-        put_once(replica, n)
+        create_once(replica, n)
     }))
     .await;
     let created: Vec<usize> = (0..32).filter(|&n| replies[n].is(201)).collect();
@@ -226,12 +226,12 @@ async fn of_many_creators_one_creates() {
     assert_eq!(app.get("/cache/once").await.expect(200).text(), created[0].to_string());
 }
 
-async fn put_once(app: &TestApp, n: usize) -> Reply {
+async fn create_once(app: &TestApp, n: usize) -> Reply {
     app.send(Method::PUT, "/cache/once", &[("if-none-match", "*")], n.to_string()).await
 }
 
 #[tokio::test]
-async fn compare_and_swap_loses_no_update() {
+async fn compare_and_swap_does_not_lose_updates() {
     let app = Arc::new(TestApp::spawn().await);
     app.put("/cache/sum", json!(0)).await.expect(201);
     join_all((0..16).map(|_| {
@@ -255,7 +255,7 @@ async fn compare_and_swap_loses_no_update() {
 }
 
 #[tokio::test]
-async fn deleting_is_idempotent_and_a_token_is_taken_once() {
+async fn delete_is_idempotent_and_take_returns_a_value_once() {
     let app = TestApp::spawn().await;
     app.put("/cache/a", json!(1)).await.expect(201);
     app.delete("/cache/a").await.expect(204);
@@ -268,7 +268,7 @@ async fn deleting_is_idempotent_and_a_token_is_taken_once() {
 }
 
 #[tokio::test]
-async fn of_many_takers_one_gets_the_value() {
+async fn of_concurrent_takes_one_returns_the_value() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     for (key, query) in [("plain", ""), ("tagged", "?tags=t")] {
@@ -282,29 +282,29 @@ async fn of_many_takers_one_gets_the_value() {
 }
 
 #[tokio::test]
-async fn a_touched_value_lives_on() {
+async fn touch_extends_the_ttl() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?ttl_ms=60000", json!(1)).await.expect(201);
     app.post("/cache/a/touch", json!({"ttl_ms": 120_000})).await.expect(204);
     let ttl: i64 = app.redis().command(&["PTTL", "cache:a"]);
     assert!((60_001..=120_000).contains(&ttl), "{ttl}");
-    let slid = app.get("/cache/a?touch_ms=300000").await.expect(200);
-    assert_eq!(slid.header("cache-ttl-ms"), Some("300000"));
+    let extended = app.get("/cache/a?touch_ms=300000").await.expect(200);
+    assert_eq!(extended.header("cache-ttl-ms"), Some("300000"));
     let ttl: i64 = app.redis().command(&["PTTL", "cache:a"]);
     assert!((120_001..=300_000).contains(&ttl), "{ttl}");
     app.post("/cache/none/touch", json!({"ttl_ms": 1})).await.expect_problem(404, "cache-miss");
     app.get("/cache/none?touch_ms=1").await.expect_problem(404, "cache-miss");
     for ttl in [json!(0), json!(-1), json!("1"), json!(1.5), json!(31_536_000_001_u64), json!(1_u64 << 63), json!(null)]
     {
-        let refused = app.post("/cache/a/touch", json!({"ttl_ms": ttl})).await;
-        refused.expect_violation(422, "invalid-body", "/ttl_ms");
+        let rejected = app.post("/cache/a/touch", json!({"ttl_ms": ttl})).await;
+        rejected.expect_violation(422, "invalid-body", "/ttl_ms");
     }
     app.post("/cache/a/touch", json!({})).await.expect_violation(422, "invalid-body", "/ttl_ms");
     app.post("/cache/a/touch", json!({"ttl_ms": 1, "tl": 1})).await.expect_violation(422, "invalid-body", "/tl");
 }
 
 #[tokio::test]
-async fn another_services_structure_is_neither_read_nor_overwritten() {
+async fn a_key_of_another_type_is_neither_read_nor_overwritten() {
     let app = TestApp::spawn().await;
     let _: () = app.redis().command(&["HSET", "user:profile:1", "a", "1"]);
     app.get("/cache/user:profile:1").await.expect_problem(409, "wrong-type");

@@ -1,4 +1,4 @@
-//! Counters: no increment lost, no expiry missing.
+//! Counters: atomic increments, expiry, and repeated operations.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{Reply, TestApp};
 
 #[tokio::test]
-async fn the_first_increment_sets_the_expiry_and_later_ones_leave_it() {
+async fn only_the_first_increment_sets_the_expiry() {
     let app = TestApp::spawn().await;
     let first = app.post("/cache/logins:7/increment", json!({"ttl_ms": 60_000})).await.expect(200).json();
     assert_eq!(first, json!({"value": 1, "ttl_ms": 60_000, "created": true}));
@@ -19,11 +19,11 @@ async fn the_first_increment_sets_the_expiry_and_later_ones_leave_it() {
     let read = app.get("/cache/logins:7").await.expect(200);
     assert_eq!((read.text().as_str(), read.header("content-type")), ("5", Some("application/json")));
     let by_policy = app.post("/cache/other/increment", json!({})).await.expect(200).json();
-    assert_eq!(by_policy["ttl_ms"], 3_600_000, "the policy decides");
+    assert_eq!(by_policy["ttl_ms"], 3_600_000, "the policy's TTL applies");
 }
 
 #[tokio::test]
-async fn concurrent_increments_all_count() {
+async fn concurrent_increments_are_all_counted() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     let replies = join_all((0..32).map(|n| {
@@ -42,7 +42,7 @@ async fn concurrent_increments_all_count() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_or_has_no_room_is_refused_and_stays() {
+async fn an_increment_of_a_non_integer_or_past_64_bits_is_rejected() {
     let app = TestApp::spawn().await;
     app.put("/cache/json", json!({"a": 1})).await.expect(201);
     app.put("/cache/float", json!(1.5)).await.expect(201);
@@ -69,7 +69,7 @@ async fn what_is_no_number_or_has_no_room_is_refused_and_stays() {
 }
 
 #[tokio::test]
-async fn every_64_bit_value_is_exact() {
+async fn large_integers_are_exact() {
     let app = TestApp::spawn().await;
     app.put("/cache/n", json!(9_007_199_254_740_992_i64)).await.expect(201);
     let up = app.post("/cache/n/increment", json!({"by": 1})).await.expect(200).json();
@@ -80,7 +80,7 @@ async fn every_64_bit_value_is_exact() {
 }
 
 #[tokio::test]
-async fn an_invalidated_value_does_not_stand_in_a_counters_way() {
+async fn an_increment_replaces_an_invalidated_value() {
     let app = TestApp::spawn().await;
     app.put("/cache/n?tags=t", json!("old")).await.expect(201);
     app.delete("/cache/tags/t").await.expect(204);
@@ -88,7 +88,7 @@ async fn an_invalidated_value_does_not_stand_in_a_counters_way() {
     assert_eq!(first, json!({"value": 1, "ttl_ms": 1_000, "created": true}));
 }
 
-/// One attempt of an operation, as the edge passes it on.
+/// Sends one attempt of an operation with the ID that the middleware would add.
 async fn attempt(app: &TestApp, operation: &str) -> Reply {
     let mut request = Request::post("/cache/n/increment")
         .header("content-type", "application/json")
@@ -99,7 +99,7 @@ async fn attempt(app: &TestApp, operation: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_repeated_operation_gets_its_first_answer_and_adds_once() {
+async fn a_repeated_operation_adds_once_and_returns_its_first_result() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     let attempts = (0..32).map(|n| attempt(if n % 2 == 0 { &app } else { &other }, "caller:1"));

@@ -1,4 +1,4 @@
-//! When Redis is cut, stalled, restarted or full: never a false 404, always an honest outcome.
+//! Redis is disconnected, stalled, restarted or full: no false 404, and a correct outcome.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::support::{TestApp, eventually};
 
 #[tokio::test]
-async fn a_cut_redis_is_503_on_every_route_and_never_404() {
+async fn without_redis_every_route_returns_503() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.put("/cache/a", json!(1)).await.expect(201);
     app.proxy().cut();
-    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
     for reply in [
         app.get("/cache/a").await,
         app.get("/cache/a?lease_ms=1000").await,
@@ -35,12 +35,12 @@ async fn a_cut_redis_is_503_on_every_route_and_never_404() {
     app.send(Method::HEAD, "/cache/a", &[], "").await.expect(503);
     app.get("/cache/a?on_error=miss").await.expect_problem(404, "cache-miss");
     app.proxy().heal();
-    eventually("it is read again", async || app.get("/cache/a").await.is(200)).await;
-    assert_eq!(app.get("/cache/a").await.expect(200).text(), "1", "nothing was applied");
+    eventually("the value is readable again", async || app.get("/cache/a").await.is(200)).await;
+    assert_eq!(app.get("/cache/a").await.expect(200).text(), "1", "no write was applied");
 }
 
 #[tokio::test]
-async fn a_stalled_redis_is_answered_in_time_with_the_outcome() {
+async fn a_stalled_redis_times_out_with_an_outcome() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.put("/cache/a", json!(1)).await.expect(201);
     app.proxy().stall();
@@ -54,11 +54,11 @@ async fn a_stalled_redis_is_answered_in_time_with_the_outcome() {
     assert!(read.is(503) || read.is(504), "{}", read.text());
     assert_eq!(read.json()["outcome"], "not_applied");
     app.proxy().heal();
-    eventually("it is read again", async || app.get("/cache/a").await.is(200)).await;
+    eventually("the value is readable again", async || app.get("/cache/a").await.is(200)).await;
 }
 
 #[tokio::test]
-async fn a_stopped_server_answers_nothing_late_to_the_wrong_caller() {
+async fn late_replies_do_not_reach_other_requests() {
     let app = TestApp::spawn().await;
     app.put("/cache/a", json!("a")).await.expect(201);
     app.put("/cache/b", json!("b")).await.expect(201);
@@ -66,7 +66,7 @@ async fn a_stopped_server_answers_nothing_late_to_the_wrong_caller() {
     let lost = app.get("/cache/a").await;
     assert!(lost.is(504) || lost.is(503), "{}", lost.text());
     app.redis().resume();
-    eventually("reads are back", async || app.get("/cache/b").await.is(200)).await;
+    eventually("reads succeed again", async || app.get("/cache/b").await.is(200)).await;
     for _ in 0..20 {
         assert_eq!(app.get("/cache/b").await.expect(200).json(), json!("b"));
         assert_eq!(app.get("/cache/a").await.expect(200).json(), json!("a"));
@@ -74,7 +74,7 @@ async fn a_stopped_server_answers_nothing_late_to_the_wrong_caller() {
 }
 
 #[tokio::test]
-async fn lost_scripts_are_loaded_again_unnoticed() {
+async fn flushed_scripts_are_loaded_again() {
     let app = TestApp::spawn().await;
     for round in 0..3 {
         let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
@@ -82,7 +82,7 @@ async fn lost_scripts_are_loaded_again_unnoticed() {
         put.expect(201);
         let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
         let counted = app.post("/cache/n/increment", json!({})).await.expect(200).json();
-        assert_eq!(counted["value"], round + 1, "once, not twice");
+        assert_eq!(counted["value"], round + 1, "the increment runs once");
         let _: () = app.redis().command(&["SCRIPT", "FLUSH"]);
         let set = json!([{"key": "b", "value": round}, {"key": "c", "value": round}]);
         let batch =
@@ -97,7 +97,7 @@ async fn lost_scripts_are_loaded_again_unnoticed() {
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_empty_is_an_empty_cache() {
+async fn a_redis_restarted_without_data_is_an_empty_cache() {
     let app = TestApp::builder().redis_options(&["--save", "", "--appendonly", "no"]).spawn().await;
     app.put("/cache/a?tags=t", json!(1)).await.expect(201);
     app.redis().kill();
@@ -110,17 +110,17 @@ async fn a_redis_that_comes_back_empty_is_an_empty_cache() {
 }
 
 #[tokio::test]
-async fn a_full_redis_refuses_writes_and_goes_on_reading() {
+async fn a_full_redis_rejects_writes_and_serves_reads() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?tags=t", json!(1)).await.expect(201);
     app.delete("/cache/tags/u").await.expect(204);
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
-    for refused in [
+    for rejected in [
         app.put("/cache/b", json!(1)).await,
         app.put("/cache/b?tags=t", json!(1)).await,
         app.post("/cache/n/increment", json!({})).await,
     ] {
-        let problem = refused.expect_problem(507, "redis-out-of-memory");
+        let problem = rejected.expect_problem(507, "redis-out-of-memory");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");
     }
     assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(1));
@@ -130,10 +130,10 @@ async fn a_full_redis_refuses_writes_and_goes_on_reading() {
 }
 
 #[tokio::test]
-async fn of_many_writers_with_a_condition_those_who_never_get_through_are_told() {
+async fn conditional_writes_that_never_succeed_are_reported_as_contended() {
     let app = TestApp::spawn().await;
     app.put("/cache/a", json!("first")).await.expect(201);
-    // All of them look before one of them writes, again and again: each round of looks has one winner.
+    // All writers read the value before one of them writes; in each round one writer succeeds.
     let writers = (0..64).map(|n| {
         let body = format!("writer {n}");
         let app = &app;
@@ -150,6 +150,6 @@ async fn of_many_writers_with_a_condition_those_who_never_get_through_are_told()
             contended += 1;
         }
     }
-    assert!(contended > 0 && !stored.is_empty(), "{contended} of 64 were told to try again");
-    assert!(stored.contains(&app.get("/cache/a").await.expect(200).text()), "what was refused is not stored");
+    assert!(contended > 0 && !stored.is_empty(), "{contended} of 64 writes were contended");
+    assert!(stored.contains(&app.get("/cache/a").await.expect(200).text()), "a rejected value is not stored");
 }

@@ -1,11 +1,11 @@
-//! Alive, ready, and why not.
+//! Liveness and readiness.
 
 use crate::support::{TestApp, eventually};
 
 #[tokio::test]
-async fn readiness_lists_the_parts_of_a_healthy_service() {
+async fn readiness_reports_a_healthy_service() {
     let app = TestApp::spawn().await;
-    eventually("the server's condition is known", async || {
+    eventually("the server's role report is complete", async || {
         app.get("/health/ready").await.json()["redis"][0]["eviction_policy"] == "noeviction"
     })
     .await;
@@ -16,20 +16,20 @@ async fn readiness_lists_the_parts_of_a_healthy_service() {
 }
 
 #[tokio::test]
-async fn eviction_on_the_state_role_degrades_the_service_and_names_it() {
+async fn eviction_on_the_state_role_degrades_the_service() {
     let app = TestApp::builder().redis_options(&["--save", "", "--maxmemory-policy", "allkeys-lru"]).spawn().await;
-    eventually("the policy is noticed", async || app.get("/health/ready").await.json()["status"] == "degraded").await;
+    eventually("the service is degraded", async || app.get("/health/ready").await.json()["status"] == "degraded").await;
     let ready = app.get("/health/ready").await.expect(200).json();
     let reason = ready["reasons"][0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("`state`") && reason.contains("allkeys-lru"), "{reason}");
 }
 
 #[tokio::test]
-async fn a_cut_redis_turns_readiness_off_and_liveness_stays() {
+async fn without_redis_the_service_is_live_but_not_ready() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.proxy().cut();
-    eventually("readiness turns 503", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
     app.get("/health/live").await.expect(200);
     app.proxy().heal();
-    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+    eventually("the service is ready again", async || app.get("/health/ready").await.is(200)).await;
 }

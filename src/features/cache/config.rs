@@ -17,10 +17,6 @@ pub(super) struct CacheConfig {
     pub value_limit: ByteSize,
     /// The most items in each list of a batch.
     pub batch_limit: usize,
-    /// How long a client waits for the client that rebuilds, if there is no stale value.
-    pub lease_wait: Span,
-    /// How often a step of the index is checked for expired keys.
-    pub sweep_interval: Span,
     pub policies: Vec<Policy>,
 }
 
@@ -47,7 +43,6 @@ impl Section for CacheConfig {
         FieldError::reject_zero([
             ("default_ttl", self.default_ttl.as_millis() == 0),
             ("max_ttl", self.max_ttl.as_millis() == 0),
-            ("sweep_interval", self.sweep_interval.as_millis() == 0),
             ("batch_limit", self.batch_limit == 0),
         ])?;
         if self.default_ttl > self.max_ttl {
@@ -102,9 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid_and_know_the_platforms_names() {
+    fn the_defaults_are_valid_and_cover_the_platforms_keys() {
         let config = read("").expect("valid");
-        // The document states this number as the maximum of every ttl_ms.
+        // The API document states this number as the maximum of every ttl_ms.
         assert_eq!(config.max_ttl.as_millis(), 31_536_000_000);
         assert_eq!(config.value_limit.bytes(), 1 << 20);
         let ttl_of = |prefix: &str| {
@@ -121,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_prefix_stays_out_of_other_rooms() {
+    fn a_platform_prefix_must_not_include_keys_of_other_capabilities() {
         for prefix in ["lock:", "lo", "lock:settlement", "market:", "cache:", "ts:value:", "iam:"] {
             let error = read(&format!("[[cache.policies]]\nprefix = \"{prefix}\"\nplatform = true")).expect_err(prefix);
             assert!(error.contains("cache.policies") && error.contains(prefix), "{error}");
@@ -132,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_number_names_its_field() {
+    fn an_invalid_setting_is_named() {
         for (overrides, field) in [
             ("cache.default_ttl = \"0s\"", "cache.default_ttl"),
             ("cache.max_ttl = \"1s\"", "cache.default_ttl"),

@@ -3,21 +3,30 @@
 //! A write stores the value first and adds its entry afterwards. The entry of an expired value is removed by the list
 //! or the sweep that finds it; the sweep covers the index in bounded steps.
 
-use std::fmt;
+use std::fmt::Write;
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
 use super::error::CacheError;
 use super::model::{CacheKey, KEY_LIMIT, KeyInfo};
-use super::service::{CacheService, command};
+use super::service::{CacheService, command, ttl_ms};
 use crate::http::reply::Page;
-use crate::redis::{Effect, RedisFault};
+use crate::lifecycle::Tasks;
+use crate::redis::{Effect, FaultKind, RedisFault};
 
 /// The most steps that a list takes for one page when it finds mostly expired keys.
 const STEPS: u32 = 8;
 
 /// The keys that one step of the sweep checks: a fraction of a millisecond for Redis.
 const SWEEP_STEP: usize = 500;
+
+/// The pause between two steps of the sweep: an index of a million keys is covered in about half an hour, and the load
+/// on Redis is not noticeable.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The name of the sweep in `/health/ready`.
+const SWEEP: &str = "cache.sweep";
 
 impl CacheService {
     /// The command that adds a key.
@@ -34,7 +43,7 @@ impl CacheService {
         enter
     }
 
-    /// Lists the keys that start with `prefix`, in byte order, after the position `after`.
+    /// Lists the keys that start with `prefix`, in byte order, after the key `after`.
     ///
     /// A page may be shorter than `limit` and still have a next page. Cost: O(log n + limit).
     ///
@@ -43,26 +52,19 @@ impl CacheService {
     pub(super) async fn list(
         &self,
         prefix: &str,
-        after: Option<Position>,
+        mut after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<Page<KeyInfo>, CacheError> {
         let mut items = Vec::new();
-        let mut after = after;
         for _ in 0..STEPS {
             let wanted = limit - items.len();
-            let candidates = self.candidates(prefix, after.as_ref(), wanted).await?;
+            let candidates = self.candidates(prefix, after.as_deref(), wanted).await?;
             let at_end = candidates.len() < wanted;
             if let Some(last) = candidates.last() {
-                after = Some(Position::after(last));
+                after = Some(last.as_str().into());
             }
-            let mut expired = Vec::new();
-            for (key, found) in self.inspect(candidates).await? {
-                match found {
-                    Found::Alive(info) => items.push(KeyInfo { key, ttl_ms: info.0, size: info.1 }),
-                    Found::Expired => expired.push(key),
-                    Found::Foreign => {}
-                }
-            }
+            let (present, expired) = self.inspect(candidates).await?;
+            items.extend(present);
             self.remove_entries(&expired).await?;
             if at_end {
                 return Ok(Page { items, next_cursor: None });
@@ -71,7 +73,7 @@ impl CacheService {
                 break;
             }
         }
-        Ok(Page { items, next_cursor: after.as_ref().map(Position::to_string) })
+        Ok(Page { items, next_cursor: after.as_deref().map(to_cursor) })
     }
 
     /// Removes expired keys from one section of the index. Returns where the next step starts and whether it should
@@ -79,9 +81,9 @@ impl CacheService {
     ///
     /// # Errors
     /// [`RedisFault`]; the step can be repeated.
-    pub(super) async fn sweep(&self, after: Option<Position>) -> Result<(Option<Position>, bool), RedisFault> {
-        let candidates = self.candidates("", after.as_ref(), SWEEP_STEP).await?;
-        let next = if candidates.len() < SWEEP_STEP { None } else { candidates.last().map(Position::after) };
+    async fn sweep(&self, after: Option<&CacheKey>) -> Result<(Option<CacheKey>, bool), RedisFault> {
+        let candidates = self.candidates("", after.map(|key| key.as_str().as_bytes()), SWEEP_STEP).await?;
+        let next = if candidates.len() < SWEEP_STEP { None } else { candidates.last().cloned() };
         let expired = self.expired(candidates).await?;
         self.remove_entries(&expired).await?;
         // Like Redis's own active expiry: where many keys have expired, there are probably more.
@@ -89,14 +91,9 @@ impl CacheService {
         Ok((next, hurry))
     }
 
-    async fn candidates(
-        &self,
-        prefix: &str,
-        after: Option<&Position>,
-        count: usize,
-    ) -> Result<Vec<CacheKey>, RedisFault> {
+    async fn candidates(&self, prefix: &str, after: Option<&[u8]>, count: usize) -> Result<Vec<CacheKey>, RedisFault> {
         let min = match after {
-            Some(Position(after)) if after.as_slice() >= prefix.as_bytes() => [b"(", after.as_slice()].concat(),
+            Some(after) if after >= prefix.as_bytes() => [b"(", after].concat(),
             _ if prefix.is_empty() => b"-".to_vec(),
             _ => [b"[", prefix.as_bytes()].concat(),
         };
@@ -110,7 +107,8 @@ impl CacheService {
         Ok(members.into_iter().filter_map(key).collect())
     }
 
-    async fn inspect(&self, candidates: Vec<CacheKey>) -> Result<Vec<(CacheKey, Found)>, RedisFault> {
+    /// Returns the keys that have a value, and those whose value has expired.
+    async fn inspect(&self, candidates: Vec<CacheKey>) -> Result<(Vec<KeyInfo>, Vec<CacheKey>), RedisFault> {
         let questions: Vec<Cmd> = candidates
             .iter()
             .flat_map(|key| {
@@ -119,12 +117,22 @@ impl CacheService {
             })
             .collect();
         let mut answers = self.redis.query_all(&questions, Effect::Read).await?.into_iter();
-        let mut found = Vec::with_capacity(candidates.len());
+        let (mut present, mut expired) = (Vec::with_capacity(candidates.len()), Vec::new());
         for key in candidates {
             let (Some(ttl), Some(size)) = (answers.next(), answers.next()) else { break };
-            found.push((key, Found::of(ttl?, size)?));
+            match (ttl?, size) {
+                // Not a string, so not written by the cache.
+                (_, Err(fault)) if fault.kind == FaultKind::WrongType => {}
+                (_, Err(fault)) => return Err(fault),
+                (Value::Int(-2), _) => expired.push(key),
+                (ttl @ Value::Int(_), Ok(Value::Int(size))) => {
+                    let size = u64::try_from(size).unwrap_or_default();
+                    present.push(KeyInfo { key, ttl_ms: ttl_ms(&ttl), size });
+                }
+                _ => {}
+            }
         }
-        Ok(found)
+        Ok((present, expired))
     }
 
     async fn expired(&self, candidates: Vec<CacheKey>) -> Result<Vec<CacheKey>, RedisFault> {
@@ -162,56 +170,41 @@ impl CacheService {
     }
 }
 
-enum Found {
-    /// Milliseconds left (`None`: no expiry) and size in bytes.
-    Alive((Option<u64>, u64)),
-    Expired,
-    /// Not a string, so not written by the cache.
-    Foreign,
-}
-
-impl Found {
-    fn of(ttl: Value, size: Result<Value, RedisFault>) -> Result<Self, RedisFault> {
-        match (ttl, size) {
-            (_, Err(fault)) if fault.kind == crate::redis::FaultKind::WrongType => Ok(Self::Foreign),
-            (_, Err(fault)) => Err(fault),
-            (Value::Int(-2), _) => Ok(Self::Expired),
-            (Value::Int(ttl), Ok(Value::Int(size))) => {
-                Ok(Self::Alive((u64::try_from(ttl).ok(), u64::try_from(size).unwrap_or_default())))
+/// Starts the sweep with the service: one step per [`SWEEP_INTERVAL`], over and over.
+///
+/// Every replica sweeps. Steps are idempotent, and a failed step is repeated.
+pub(super) fn plan_sweep(cache: &CacheService, tasks: &Tasks) {
+    let (cache, board) = (cache.clone(), tasks.clone());
+    tasks.plan(SWEEP, move |stop| async move {
+        let mut after: Option<CacheKey> = None;
+        let mut hurry = false;
+        loop {
+            let pause = if hurry { Duration::ZERO } else { SWEEP_INTERVAL };
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
             }
-            _ => Ok(Self::Foreign),
+            let step = cache.sweep(after.as_ref()).await;
+            board.report(SWEEP, step.as_ref().map(|_| ()).map_err(ToString::to_string));
+            (after, hurry) = step.unwrap_or((after, false));
         }
-    }
+    });
 }
 
-/// A position in the index: after these bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Position(Vec<u8>);
-
-impl Position {
-    fn after(key: &CacheKey) -> Self {
-        Self(key.as_str().as_bytes().to_vec())
-    }
-
-    /// Parses a cursor: an even number of lower-case hexadecimal digits. The position may lie between keys.
-    pub(super) fn parse(cursor: &str) -> Option<Self> {
-        if cursor.is_empty() || cursor.len() > 2 * KEY_LIMIT || !cursor.len().is_multiple_of(2) {
-            return None;
-        }
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let digits: Vec<u8> = cursor.bytes().map(digit).collect::<Option<_>>()?;
-        Some(Self(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()))
-    }
+/// The cursor of the page that follows `key`: hexadecimal digits.
+fn to_cursor(key: &[u8]) -> String {
+    key.iter().fold(String::new(), |mut cursor, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(cursor, "{byte:02x}");
+        cursor
+    })
 }
 
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+/// Parses a cursor: an even number of lower-case hexadecimal digits. The position may lie between keys.
+pub(super) fn parse_cursor(cursor: &str) -> Option<Vec<u8>> {
+    let digits = |at| u8::from_str_radix(cursor.get(at..at + 2)?, 16).ok();
+    let key: Vec<u8> = (0..cursor.len()).step_by(2).map(digits).collect::<Option<_>>()?;
+    // Other spellings of the digits were not written by `to_cursor`.
+    Some(key).filter(|key| (1..=KEY_LIMIT).contains(&key.len()) && to_cursor(key) == cursor)
 }
 
 #[cfg(test)]
@@ -219,13 +212,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
-        for text in ["a", "user:profile:é"] {
-            let entry = Position::after(&CacheKey::try_from(text.to_owned()).expect("a key"));
-            assert_eq!(Position::parse(&entry.to_string()), Some(entry));
+    fn a_cursor_restores_its_position() {
+        for key in ["a", "user:profile:é"] {
+            assert_eq!(parse_cursor(&to_cursor(key.as_bytes())), Some(key.into()));
         }
         for bad in ["", "6", "zz", "AA", "+6", "é1", &"00".repeat(KEY_LIMIT + 1)] {
-            assert_eq!(Position::parse(bad), None, "{bad}");
+            assert_eq!(parse_cursor(bad), None, "{bad}");
         }
     }
 }

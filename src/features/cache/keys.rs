@@ -18,7 +18,7 @@ use super::model::{CacheKey, Tag};
 use crate::config::longest_prefix;
 use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
-use crate::redis::{Key, KeySpace, Segment};
+use crate::redis::{Fence, Key, KeySpace, Segment};
 
 /// Builds keys and applies the policies.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub(super) struct CacheKeys {
     index: Key,
 }
 
-/// The keys and the policy of one value.
+/// The keys, the policy and the fence of one value.
 #[derive(Clone, Debug)]
 pub(super) struct EntryKeys {
     pub value: Key,
@@ -37,6 +37,8 @@ pub(super) struct EntryKeys {
     pub ttl: Option<Span>,
     /// How much longer its stale copy is kept; `None`: there is no copy.
     pub stale: Option<Span>,
+    /// The fence that writes must pass; `None`: the client has no token.
+    pub fence: Option<Fence>,
 }
 
 impl EntryKeys {
@@ -49,7 +51,7 @@ impl EntryKeys {
     }
 
     /// Remembers the tokens of guarded writes.
-    pub(super) fn fence(&self) -> Key {
+    pub(super) fn fence_key(&self) -> Key {
         self.value.sibling("cache:fence")
     }
 
@@ -70,17 +72,14 @@ impl CacheKeys {
 
     pub(super) fn entry(&self, key: &CacheKey) -> EntryKeys {
         let text = key.as_str();
-        match longest_prefix(&self.policies, text, |policy| &policy.prefix) {
-            Some(policy) if policy.platform => {
-                EntryKeys { value: self.space.key(Segment(text)), ttl: policy.ttl, stale: policy.stale }
-            }
-            Some(policy) => EntryKeys { value: self.own(text), ttl: policy.ttl, stale: policy.stale },
-            None => EntryKeys { value: self.own(text), ttl: Some(self.default_ttl), stale: None },
-        }
-    }
-
-    fn own(&self, text: &str) -> Key {
-        self.space.key(format_args!("cache:{}", Segment(text)))
+        let policy = longest_prefix(&self.policies, text, |policy| &policy.prefix);
+        let value = if policy.is_some_and(|policy| policy.platform) {
+            self.space.key(Segment(text))
+        } else {
+            self.space.key(format_args!("cache:{}", Segment(text)))
+        };
+        let (ttl, stale) = policy.map_or((Some(self.default_ttl), None), |policy| (policy.ttl, policy.stale));
+        EntryKeys { value, ttl, stale, fence: None }
     }
 
     pub(super) fn tag(&self, tag: &Tag) -> Key {
@@ -124,12 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_key_cannot_be_a_name_of_ours() {
+    fn client_keys_do_not_collide_with_internal_keys() {
         let tag = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
         let tag_fence = keys().tag_fence(&Tag::try_from("t".to_owned()).expect("a tag"));
-        let (fence, answer) = (entry("a").fence(), entry("a").answer(None));
-        let ours = [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
-        for name in ours {
+        let (fence, answer) = (entry("a").fence_key(), entry("a").answer(None));
+        let internal =
+            [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
+        for name in internal {
             let text = name.as_str().trim_start_matches("p:cache:");
             assert_ne!(entry(text).value, name);
             assert!(name.as_str().contains('{') && !entry(text).value.as_str().contains('{'));

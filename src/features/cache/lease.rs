@@ -12,7 +12,6 @@ use bytes::Bytes;
 
 use super::error::CacheError;
 use super::keys::EntryKeys;
-use super::metrics::Success;
 use super::model::Millis;
 use super::scripts::{self, LeaseReply};
 use super::service::{CacheService, Hit};
@@ -24,6 +23,9 @@ use crate::random;
 const LONGEST_LEASE: u64 = 60_000;
 /// How often the read starts again if values appear and disappear between the read and the lease.
 const ATTEMPTS: u32 = 8;
+/// How long a client waits for the client that rebuilds, if there is no stale value: many rebuilds take less, and a
+/// longer wait would keep the connections of all other clients busy.
+const MAX_WAIT: Duration = Duration::from_millis(250);
 /// A waiting client checks after this time, then after twice as long ...
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// ... up to this.
@@ -34,7 +36,7 @@ impl CacheService {
     ///
     /// # Errors
     /// - [`CacheError::Leased`] for the one client that should rebuild the value.
-    /// - [`CacheError::Rebuilding`] if another client has the lease and no value arrives within `cache.lease_wait`.
+    /// - [`CacheError::Rebuilding`] if another client has the lease and no value arrives within [`MAX_WAIT`].
     pub(super) async fn read_under_lease(
         &self,
         entry: &EntryKeys,
@@ -51,21 +53,18 @@ impl CacheService {
             if let Some(hit) = self.read(entry, touch).await? {
                 return Ok(hit);
             }
-            let asked = self.redis.call(&scripts::Lease { entry, token: &token, ttl: lease.get() }).await;
-            match asked.map_err(CacheError::from).inspect_err(|error| self.metrics.lease.failed(error))? {
-                LeaseReply::Granted => {
-                    self.metrics.lease.succeeded();
+            let waited = match self.redis.call(scripts::lease(entry, &token, lease.get())).await {
+                Ok(LeaseReply::Exists) => continue,
+                Ok(LeaseReply::Granted) => {
+                    self.metrics.increase("lease", "ok");
                     return Err(CacheError::Leased { token });
                 }
-                LeaseReply::Exists => {}
-                LeaseReply::Held { remaining, stale } => {
-                    let waited = self.stale_or_awaited(entry, touch, stale, remaining).await;
-                    return self
-                        .metrics
-                        .lease
-                        .count(waited, |hit| if hit.stale { Success::Stale } else { Success::Hit });
+                Ok(LeaseReply::Held { remaining, stale }) => {
+                    self.stale_or_awaited(entry, touch, stale, remaining).await
                 }
-            }
+                Err(fault) => Err(fault.into()),
+            };
+            return self.metrics.count("lease", waited, Hit::label);
         }
         Err(CacheError::Contended)
     }
@@ -78,13 +77,13 @@ impl CacheService {
         remaining: u64,
     ) -> Result<Hit, CacheError> {
         if let Some(raw) = stale {
-            let value = StoredValue::decode(Bytes::from(raw)).map_err(|_| CacheError::UnknownFormat)?;
+            let value = StoredValue::decode(Bytes::from(raw))?;
             let tags = value.tags();
             if tags.is_empty() || self.are_current(&tags, None).await? {
                 return Ok(Hit { value, ttl: None, stale: true });
             }
         }
-        let deadline = Instant::now() + self.config.lease_wait.duration();
+        let deadline = Instant::now() + MAX_WAIT;
         let mut pause = FIRST_PAUSE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -1,44 +1,16 @@
 //! The metric `cache_operations_total{operation, result}`.
 
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::IntCounterVec;
 
 use super::error::CacheError;
 use crate::redis::FaultKind;
 use crate::telemetry::metrics::Metrics;
 
-/// The counters of every operation, resolved once.
-#[derive(Clone, Debug)]
-pub(super) struct CacheMetrics {
-    pub get: Results,
-    pub set: Results,
-    pub delete: Results,
-    pub take: Results,
-    pub touch: Results,
-    pub increment: Results,
-    pub lease: Results,
-}
+const OPERATIONS: [&str; 7] = ["get", "set", "delete", "take", "touch", "increment", "lease"];
+const RESULTS: [&str; 6] = ["hit", "miss", "stale", "ok", "refused", "error"];
 
-/// The counters of one operation, by result.
 #[derive(Clone, Debug)]
-pub(super) struct Results {
-    hit: IntCounter,
-    miss: IntCounter,
-    stale: IntCounter,
-    ok: IntCounter,
-    refused: IntCounter,
-    error: IntCounter,
-}
-
-/// The result of an operation that did not fail.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Success {
-    /// A value was found.
-    Hit,
-    /// A copy of an expired value was returned.
-    Stale,
-    /// The change was made.
-    Ok,
-}
+pub(super) struct CacheMetrics(IntCounterVec);
 
 impl CacheMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
@@ -47,58 +19,35 @@ impl CacheMetrics {
             "Cache operations by result; refused: a condition, a lease or a fence was not satisfied",
             &["operation", "result"],
         );
-        let of = |operation: &str| Results::new(&total, operation);
-        Self {
-            get: of("get"),
-            set: of("set"),
-            delete: of("delete"),
-            take: of("take"),
-            touch: of("touch"),
-            increment: of("increment"),
-            lease: of("lease"),
+        // Every series starts at 0, so that its first increase is visible.
+        for operation in OPERATIONS {
+            for result in RESULTS {
+                total.with_label_values(&[operation, result]);
+            }
         }
-    }
-}
-
-impl Results {
-    fn new(total: &IntCounterVec, operation: &str) -> Self {
-        let of = |result: &str| total.with_label_values(&[operation, result]);
-        Self {
-            hit: of("hit"),
-            miss: of("miss"),
-            stale: of("stale"),
-            ok: of("ok"),
-            refused: of("refused"),
-            error: of("error"),
-        }
+        Self(total)
     }
 
-    /// Counts a result and returns it.
+    /// Counts the result of an operation and returns it. `success` is the label of a result that is not an error.
     pub(super) fn count<T>(
         &self,
+        operation: &str,
         result: Result<T, CacheError>,
-        success: impl FnOnce(&T) -> Success,
+        success: impl FnOnce(&T) -> &'static str,
     ) -> Result<T, CacheError> {
-        match &result {
-            Ok(value) => match success(value) {
-                Success::Hit => self.hit.inc(),
-                Success::Stale => self.stale.inc(),
-                Success::Ok => self.ok.inc(),
-            },
-            Err(error) => self.failed(error),
-        }
+        self.increase(operation, result.as_ref().map_or_else(failure, success));
         result
     }
 
-    pub(super) fn succeeded(&self) {
-        self.ok.inc();
+    pub(super) fn increase(&self, operation: &str, result: &str) {
+        self.0.with_label_values(&[operation, result]).inc();
     }
+}
 
-    pub(super) fn failed(&self, error: &CacheError) {
-        match error {
-            CacheError::Miss | CacheError::Leased { .. } | CacheError::Rebuilding { .. } => self.miss.inc(),
-            CacheError::Redis(fault) if fault.kind != FaultKind::StaleFence => self.error.inc(),
-            _ => self.refused.inc(),
-        }
+fn failure(error: &CacheError) -> &'static str {
+    match error {
+        CacheError::Miss | CacheError::Leased { .. } | CacheError::Rebuilding { .. } => "miss",
+        CacheError::Redis(fault) if fault.kind != FaultKind::StaleFence => "error",
+        _ => "refused",
     }
 }

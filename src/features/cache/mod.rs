@@ -1,9 +1,8 @@
 //! A cache of arbitrary bodies: a GET returns what was PUT, byte for byte, with its Content-Type.
 //!
-//! Read `service.rs` (reads), `write.rs` (put, delete, take, touch), `counter.rs` (increments), `tags.rs` (invalidation
-//! of many values), `lease.rs` (the stampede guard), `batch/` (many values in one round trip), `index.rs` and
-//! `sweep.rs` (the list of keys), `stored_value.rs` (the bytes in Redis), `scripts/`, `keys.rs` (every key, with type
-//! and TTL).
+//! Read `service.rs` (reads), `write.rs` (put, delete, take, touch, increment), `tags.rs` (invalidation of many values),
+//! `lease.rs` (the stampede guard), `batch/` (many values in one round trip), `index.rs` (the list of keys and its
+//! sweep), `stored_value.rs` (the bytes in Redis), `scripts.rs`, `keys.rs` (every key, with type and TTL).
 //!
 //! Without Redis every call returns 503. That includes reads, since a false 404 would make all clients rebuild their
 //! values at the same time; with `on_error=miss` a client asks for the 404.
@@ -24,7 +23,6 @@
 
 mod batch;
 mod config;
-mod counter;
 mod error;
 mod index;
 mod keys;
@@ -35,9 +33,7 @@ mod routes;
 mod scripts;
 mod service;
 mod stored_value;
-mod sweep;
 mod tags;
-
 mod write;
 
 use super::feature::{Feature, StartError};
@@ -48,7 +44,6 @@ use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
     BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
 };
-use crate::redis::OldScriptCall;
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
 use service::CacheService;
@@ -104,23 +99,13 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, VALUE]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::Put::SCRIPT,
-        scripts::Delete::SCRIPT,
-        scripts::Drop::SCRIPT,
-        scripts::Take::SCRIPT,
-        scripts::Touch::SCRIPT,
-        scripts::Increment::SCRIPT,
-        scripts::Lease::SCRIPT,
-        scripts::TagOpen::SCRIPT,
-        scripts::TagRaise::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<CacheConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let cache = CacheService::new(deps, deps.config.section()?);
-    sweep::plan(&cache, &deps.tasks);
+    index::plan_sweep(&cache, &deps.tasks);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_keys))
         .routes(routes!(routes::get_value, routes::head_value, routes::put_value, routes::delete_value))

@@ -1,10 +1,8 @@
 //! Wire types: keys, tags, TTLs, requests and responses.
 
-use std::fmt;
-
 use serde::de;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::integer;
 
@@ -89,9 +87,14 @@ impl Tags {
     ///
     /// # Errors
     /// The rule that a tag or the list violates.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let tags: Result<Vec<Tag>, String> = text.split(',').map(|tag| Tag::try_from(tag.to_owned())).collect();
         Self::try_from(tags?)
+    }
+
+    /// Deserializes `a,b,c`.
+    pub(super) fn separated_by_commas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).and_then(|text| Self::parse(&text).map_err(de::Error::custom))
     }
 }
 
@@ -151,10 +154,31 @@ impl TryFrom<u64> for Millis {
     }
 }
 
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0)
-    }
+/// How to read a value.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GetParams {
+    /// Set the value's TTL to this many milliseconds, in the same step.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 31_536_000_000_u64)]
+    pub touch_ms: Option<Millis>,
+    /// On a miss, acquire a lease of this many milliseconds to rebuild the value; if another client has it, return a
+    /// stale value or wait briefly.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 60_000)]
+    pub lease_ms: Option<Millis>,
+    /// `miss`: return 404 instead of 503 if Redis is unavailable.
+    #[serde(default)]
+    #[param(inline)]
+    pub on_error: OnError,
+}
+
+/// The response to a read if Redis is unavailable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnError {
+    #[default]
+    Fail,
+    Miss,
 }
 
 /// Body of `POST /cache/{key}/touch`.
@@ -211,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bounded_and_printable() {
+    fn keys_are_bounded_and_printable() {
         for good in ["a", "user:profile:1", "a b/c?d=é", "{x}", &"k".repeat(KEY_LIMIT)] {
             assert!(CacheKey::try_from(good.to_owned()).is_ok(), "{good}");
         }
@@ -221,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_few_distinct_and_sorted() {
+    fn tags_are_limited_distinct_and_sorted() {
         let tags = Tags::parse("b,a,b").expect("valid");
         assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b"]);
         let many: Vec<String> = (0..=TAGS_LIMIT).map(|n| n.to_string()).collect();
@@ -231,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_time_is_positive_and_fits_redis() {
+    fn a_ttl_is_positive_and_fits_redis() {
         for bad in [0, 1 << 63, u64::MAX] {
             assert!(Millis::try_from(bad).is_err(), "{bad}");
         }

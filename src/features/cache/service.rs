@@ -8,14 +8,14 @@ use redis::{Cmd, Pipeline, Value};
 use super::config::CacheConfig;
 use super::error::CacheError;
 use super::keys::{CacheKeys, EntryKeys};
-use super::metrics::{CacheMetrics, Success};
-use super::model::{CacheKey, Millis};
+use super::metrics::CacheMetrics;
+use super::model::{CacheKey, GetParams, Millis, OnError};
 use super::scripts;
 use super::stored_value::StoredValue;
 use crate::config::value::Span;
 use crate::deps::Deps;
 use crate::http::problem::Location;
-use crate::redis::{Effect, FaultKind, Fence, FencingToken, Redis, RedisFault};
+use crate::redis::{Effect, FaultKind, FencingToken, Redis, RedisFault};
 
 #[derive(Clone, Debug)]
 pub(super) struct CacheService(Arc<Inner>);
@@ -36,17 +36,6 @@ impl std::ops::Deref for CacheService {
     }
 }
 
-/// How to read a value.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ReadOptions {
-    /// The TTL that the read sets.
-    pub touch: Option<Millis>,
-    /// On a miss, acquire or await the lease to rebuild the value.
-    pub lease: Option<Millis>,
-    /// Report a miss if Redis is unavailable, as the client asked.
-    pub fault_is_miss: bool,
-}
-
 /// A value that was found.
 #[derive(Debug)]
 pub(super) struct Hit {
@@ -57,13 +46,18 @@ pub(super) struct Hit {
     pub stale: bool,
 }
 
+impl Hit {
+    /// How the metric names the result.
+    pub(super) fn label(&self) -> &'static str {
+        if self.stale { "stale" } else { "hit" }
+    }
+}
+
 /// The state of a key.
 pub(super) enum Lookup {
     Absent,
-    /// A value with an invalidated tag: clients see nothing.
-    Invalid {
-        digest: String,
-    },
+    /// The digest of a value with an invalidated tag: clients see nothing.
+    Invalid(String),
     Valid(Hit),
 }
 
@@ -79,79 +73,73 @@ impl CacheService {
     /// # Errors
     /// - [`CacheError::Miss`] if there is no valid value; with a lease, [`CacheError::Leased`] or
     ///   [`CacheError::Rebuilding`].
-    /// - [`CacheError::Redis`] if Redis is unavailable, unless the options turn that into a miss.
-    pub(super) async fn get(&self, key: &CacheKey, reading: ReadOptions) -> Result<Hit, CacheError> {
-        let read = self.read_or_lease(key, reading).await;
-        let counted = self.metrics.get.count(read, |hit| if hit.stale { Success::Stale } else { Success::Hit });
-        match counted {
-            Err(CacheError::Redis(fault)) if reading.fault_is_miss && fault.kind != FaultKind::WrongType => {
+    /// - [`CacheError::Redis`] if Redis is unavailable, unless `on_error` turns that into a miss.
+    pub(super) async fn get(&self, key: &CacheKey, params: GetParams) -> Result<Hit, CacheError> {
+        let read = async {
+            if let Some(touch) = params.touch_ms {
+                self.check_ttl(touch, Location::Query, "/touch_ms")?;
+            }
+            let entry = self.keys.entry(key);
+            match params.lease_ms {
+                None => self.read(&entry, params.touch_ms).await?.ok_or(CacheError::Miss),
+                // Boxed like everything that few reads need: a future is moved at the size of its largest branch.
+                Some(lease) => Box::pin(self.read_under_lease(&entry, params.touch_ms, lease)).await,
+            }
+        };
+        match self.metrics.count("get", read.await, Hit::label) {
+            Err(CacheError::Redis(fault)) if params.on_error == OnError::Miss && fault.kind != FaultKind::WrongType => {
                 Err(CacheError::Miss)
             }
             other => other,
         }
     }
 
-    async fn read_or_lease(&self, key: &CacheKey, reading: ReadOptions) -> Result<Hit, CacheError> {
-        if let Some(touch) = reading.touch {
-            self.check_ttl(touch, Location::Query, "/touch_ms")?;
-        }
-        let entry = self.keys.entry(key);
-        match reading.lease {
-            None => self.read(&entry, reading.touch).await?.ok_or(CacheError::Miss),
-            // Boxed like everything that few reads need: a future is moved at the size of its largest branch.
-            Some(lease) => Box::pin(self.read_under_lease(&entry, reading.touch, lease)).await,
-        }
+    /// Reads the valid value, if there is one.
+    pub(super) async fn read(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<Option<Hit>, CacheError> {
+        Ok(self.hit(entry, self.look(entry, touch).await?).await)
     }
 
     /// Returns the valid value, if there is one; drops an invalid one.
-    pub(super) async fn read(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<Option<Hit>, CacheError> {
-        match self.look(entry, touch).await? {
-            Lookup::Absent => Ok(None),
-            Lookup::Valid(hit) => Ok(Some(hit)),
-            Lookup::Invalid { digest } => {
-                Box::pin(self.drop_quietly(entry, &digest)).await;
-                Ok(None)
+    ///
+    /// The drop is best effort: clients do not see the value any more, and a server that rejects writes must not turn
+    /// their miss into a failure.
+    pub(super) async fn hit(&self, entry: &EntryKeys, look: Lookup) -> Option<Hit> {
+        match look {
+            Lookup::Absent => None,
+            Lookup::Valid(hit) => Some(hit),
+            Lookup::Invalid(digest) => {
+                if let Err(fault) = Box::pin(self.drop_invalid(entry, &digest)).await {
+                    tracing::debug!(error = %fault, "an invalid value stays until it expires");
+                }
+                None
             }
         }
     }
 
     /// Reads the value of a key and checks its tags.
     pub(super) async fn look(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<Lookup, CacheError> {
-        let Some((raw, ttl)) = self.fetch(entry, touch).await? else {
-            return Ok(Lookup::Absent);
-        };
+        let (raw, ttl) = self.fetch(entry, touch).await?;
         self.validated(raw, ttl, touch).await
     }
 
-    /// Parses a value's bytes and checks its tags.
+    /// Parses the reply to a read and checks the value's tags. `ttl` is in milliseconds.
     pub(super) async fn validated(
         &self,
-        raw: Bytes,
+        raw: Value,
         ttl: Option<u64>,
         touch: Option<Millis>,
     ) -> Result<Lookup, CacheError> {
-        let value = StoredValue::decode(raw).map_err(|_| CacheError::UnknownFormat)?;
+        let Value::BulkString(raw) = raw else { return Ok(Lookup::Absent) };
+        let value = StoredValue::decode(Bytes::from(raw))?;
         let tags = value.tags();
         if !tags.is_empty() && !Box::pin(self.are_current(&tags, touch)).await? {
-            return Ok(Lookup::Invalid { digest: value.digest() });
+            return Ok(Lookup::Invalid(value.digest()));
         }
         Ok(Lookup::Valid(Hit { value, ttl, stale: false }))
     }
 
-    /// Drops an invalid value, best effort: clients do not see it any more, and a server that rejects writes must not
-    /// turn their miss into a failure.
-    pub(super) async fn drop_quietly(&self, entry: &EntryKeys, digest: &str) {
-        if let Err(fault) = self.drop_invalid(entry, digest).await {
-            tracing::debug!(error = %fault, "an invalid value stays until it expires");
-        }
-    }
-
-    /// The bytes of a key and its remaining milliseconds.
-    async fn fetch(
-        &self,
-        entry: &EntryKeys,
-        touch: Option<Millis>,
-    ) -> Result<Option<(Bytes, Option<u64>)>, RedisFault> {
+    /// The reply to a read of a key, and the value's remaining milliseconds.
+    async fn fetch(&self, entry: &EntryKeys, touch: Option<Millis>) -> Result<(Value, Option<u64>), RedisFault> {
         let name = entry.value.as_str();
         let mut commands = Pipeline::with_capacity(2);
         let effect = match touch {
@@ -172,20 +160,14 @@ impl CacheService {
             }
         };
         let mut answers = self.redis.query_together(&commands, effect).await?.into_iter();
-        let Some(Value::BulkString(raw)) = answers.next() else {
-            return Ok(None);
-        };
-        let ttl = match (touch, answers.next()) {
-            (Some(touch), _) => Some(touch.get()),
-            (None, Some(Value::Int(ttl))) => u64::try_from(ttl).ok(),
-            (None, _) => None,
-        };
-        Ok(Some((Bytes::from(raw), ttl)))
+        let raw = answers.next().unwrap_or(Value::Nil);
+        let left = answers.next().unwrap_or(Value::Nil);
+        Ok((raw, touch.map_or_else(|| ttl_ms(&left), |touch| Some(touch.get()))))
     }
 
     pub(super) async fn drop_invalid(&self, entry: &EntryKeys, digest: &str) -> Result<(), RedisFault> {
         // Clients cannot see whether the invalid bytes are already gone.
-        self.redis.call(&scripts::Drop { entry, digest }).await.map_err(RedisFault::not_applied)
+        self.redis.call(scripts::drop_invalid(entry, digest)).await.map_err(RedisFault::not_applied)
     }
 
     /// The largest body of a value, bytes.
@@ -193,9 +175,11 @@ impl CacheService {
         self.config.value_limit.as_usize()
     }
 
-    /// The fence that a client with a token must pass to change the value.
-    pub(super) fn fence(&self, entry: &EntryKeys, token: Option<FencingToken>) -> Option<Fence> {
-        token.map(|token| self.redis.fence(entry.fence(), token))
+    /// The keys of a value to change. With a token, changes must pass the value's fence.
+    pub(super) fn entry(&self, key: &CacheKey, token: Option<FencingToken>) -> EntryKeys {
+        let mut entry = self.keys.entry(key);
+        entry.fence = token.map(|token| self.redis.fence(entry.fence_key(), token));
+        entry
     }
 
     pub(super) fn check_ttl(&self, ttl: Millis, location: Location, pointer: &str) -> Result<(), CacheError> {
@@ -211,6 +195,11 @@ impl CacheService {
 /// The TTL of a new value, milliseconds: the client's, or the policy's; `None`: no expiry.
 pub(super) fn effective_ttl(entry: &EntryKeys, ttl: Option<Millis>) -> Option<u64> {
     ttl.map(Millis::get).or(entry.ttl.map(Span::as_millis))
+}
+
+/// The milliseconds in the reply to PTTL; `None`: no expiry, or no value.
+pub(super) fn ttl_ms(reply: &Value) -> Option<u64> {
+    if let Value::Int(ttl) = reply { u64::try_from(*ttl).ok() } else { None }
 }
 
 pub(super) fn command(name: &str, key: &str) -> Cmd {

@@ -12,9 +12,10 @@
 //! | 1 + n | the content starts here: length of the Content-Type, the Content-Type |
 //! | the rest | the body |
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use super::error::CacheError;
 use super::model::{CONTENT_TYPE_LIMIT, Tag};
 use crate::http::conditional::ETag;
 
@@ -26,9 +27,6 @@ const TAGS_AT: usize = 6;
 pub(super) const JSON: &str = "application/json";
 /// The type of bodies that are sent without a Content-Type.
 pub(super) const BINARY: &str = "application/octet-stream";
-
-/// How often a tag has been invalidated. A number is never reused.
-pub(super) type Generation = u64;
 
 /// A value as Redis stores it, parsed without copying.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,13 +80,9 @@ impl ContentType {
     }
 }
 
-/// The bytes under the key were not written by the cache.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnknownFormat;
-
 impl StoredValue {
     /// Encodes a value for Redis. `tags` include the generations under which the value is valid.
-    pub(super) fn encode(content_type: ContentType, body: Bytes, tags: &[(Tag, Generation)]) -> Self {
+    pub(super) fn encode(content_type: ContentType, body: Bytes, tags: &[(Tag, u64)]) -> Self {
         if content_type == ContentType::Json && tags.is_empty() && body.first() != MAGIC.first() {
             return Self { raw: body, content_type, body_at: 0, tag_count: 0 };
         }
@@ -97,45 +91,46 @@ impl StoredValue {
         let text = content_type.as_bytes();
         let body_at = content_at + 1 + text.len();
         let mut raw = Vec::with_capacity(body_at + body.len());
-        raw.extend_from_slice(MAGIC);
-        raw.extend_from_slice(&u16::try_from(content_at).unwrap_or(u16::MAX).to_be_bytes());
-        raw.push(length_byte(tags.len()));
+        raw.put_slice(MAGIC);
+        raw.put_u16(u16::try_from(content_at).unwrap_or(u16::MAX));
+        raw.put_u8(length_byte(tags.len()));
         for (tag, generation) in tags {
-            raw.push(length_byte(tag.as_str().len()));
-            raw.extend_from_slice(tag.as_str().as_bytes());
-            raw.extend_from_slice(&generation.to_be_bytes());
+            raw.put_u8(length_byte(tag.as_str().len()));
+            raw.put_slice(tag.as_str().as_bytes());
+            raw.put_u64(*generation);
         }
-        raw.push(length_byte(text.len()));
-        raw.extend_from_slice(text);
-        raw.extend_from_slice(&body);
+        raw.put_u8(length_byte(text.len()));
+        raw.put_slice(text);
+        raw.put_slice(&body);
         Self { raw: Bytes::from(raw), content_type, body_at, tag_count: tags.len() }
     }
 
     /// Parses the bytes from Redis.
     ///
     /// # Errors
-    /// [`UnknownFormat`] for an envelope that is damaged or of a later version.
-    pub(super) fn decode(raw: Bytes) -> Result<Self, UnknownFormat> {
+    /// [`CacheError::UnknownFormat`] for an envelope that is damaged or of a later version.
+    pub(super) fn decode(raw: Bytes) -> Result<Self, CacheError> {
+        Self::parse(raw).ok_or(CacheError::UnknownFormat)
+    }
+
+    fn parse(raw: Bytes) -> Option<Self> {
         if raw.first() != MAGIC.first() {
-            return Ok(Self { raw, content_type: ContentType::Json, body_at: 0, tag_count: 0 });
+            return Some(Self { raw, content_type: ContentType::Json, body_at: 0, tag_count: 0 });
         }
-        let mut reader = Reader { bytes: &raw, at: 0 };
-        if reader.take(MAGIC.len()).ok_or(UnknownFormat)? != MAGIC {
-            return Err(UnknownFormat);
-        }
-        let content_at = reader.number::<2>().ok_or(UnknownFormat)?;
-        let tag_count = reader.number::<1>().ok_or(UnknownFormat)?;
+        let mut rest = raw.strip_prefix(MAGIC)?;
+        let content_at = usize::from(rest.try_get_u16().ok()?);
+        let tag_count = usize::from(rest.try_get_u8().ok()?);
         for _ in 0..tag_count {
-            reader.tag().ok_or(UnknownFormat)?;
+            take_tag(&mut rest)?;
         }
-        if reader.at as u64 != content_at {
-            return Err(UnknownFormat);
+        if raw.len() - rest.len() != content_at {
+            return None;
         }
-        let text = reader.text().ok_or(UnknownFormat)?;
+        let text = take_text(&mut rest)?;
         let content_type =
             if text == JSON.as_bytes() { ContentType::Json } else { ContentType::Other(raw.slice_ref(text)) };
-        let body_at = reader.at;
-        Ok(Self { content_type, body_at, tag_count: usize::try_from(tag_count).unwrap_or_default(), raw })
+        let body_at = raw.len() - rest.len();
+        Some(Self { raw, content_type, body_at, tag_count })
     }
 
     pub(super) fn content_type(&self) -> &ContentType {
@@ -152,9 +147,9 @@ impl StoredValue {
     }
 
     /// The tags and the generations under which the value is valid.
-    pub(super) fn tags(&self) -> Vec<(Tag, Generation)> {
-        let mut reader = Reader { bytes: &self.raw, at: TAGS_AT + 1 };
-        (0..self.tag_count).map_while(|_| reader.tag()).collect()
+    pub(super) fn tags(&self) -> Vec<(Tag, u64)> {
+        let mut rest = self.raw.get(TAGS_AT + 1..).unwrap_or_default();
+        (0..self.tag_count).map_while(|_| take_tag(&mut rest)).collect()
     }
 
     /// Derived from Content-Type and body alone: the type seeds the hash of the body (XXH3, 128 bits).
@@ -174,34 +169,16 @@ fn length_byte(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A length byte followed by that many bytes.
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = rest.try_get_u8().ok()?;
+    rest.split_off(..usize::from(length))
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let end = self.at.checked_add(length)?;
-        let taken = self.bytes.get(self.at..end)?;
-        self.at = end;
-        Some(taken)
-    }
-
-    /// A big-endian number of `N` bytes.
-    fn number<const N: usize>(&mut self) -> Option<u64> {
-        Some(self.take(N)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    /// A length byte followed by that many bytes.
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let length = self.number::<1>()?;
-        self.take(usize::try_from(length).ok()?)
-    }
-
-    fn tag(&mut self) -> Option<(Tag, Generation)> {
-        let text = std::str::from_utf8(self.text()?).ok()?.to_owned();
-        Some((Tag::try_from(text).ok()?, self.number::<8>()?))
-    }
+/// A tag followed by its generation.
+fn take_tag(rest: &mut &[u8]) -> Option<(Tag, u64)> {
+    let text = std::str::from_utf8(take_text(rest)?).ok()?.to_owned();
+    Some((Tag::try_from(text).ok()?, rest.try_get_u64().ok()?))
 }
 
 #[cfg(test)]
@@ -215,32 +192,32 @@ mod tests {
     }
 
     #[test]
-    fn untagged_json_is_stored_as_it_came() {
+    fn untagged_json_is_stored_unchanged() {
         let body = Bytes::from_static(b"{\"a\": 1}");
         let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
         assert_eq!(value.raw(), &body);
-        assert_eq!(StoredValue::decode(body), Ok(value));
+        assert_eq!(StoredValue::parse(body), Some(value));
     }
 
     #[test]
     fn json_that_looks_like_an_envelope_is_wrapped() {
         let body = Bytes::from_static(b"\0gc\x01");
         let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
-        let read = StoredValue::decode(value.raw().clone()).expect("ours");
+        let read = StoredValue::decode(value.raw().clone()).expect("a stored value");
         assert_eq!((read.body(), read.content_type()), (body, &ContentType::Json));
     }
 
     #[test]
-    fn a_broken_envelope_is_nobodys_value() {
+    fn a_truncated_envelope_is_rejected() {
         let whole = StoredValue::encode(ContentType::binary(), Bytes::from_static(b"body"), &[(tag("t"), 7)]);
         for length in 1..whole.body_at {
-            assert_eq!(StoredValue::decode(whole.raw().slice(..length)), Err(UnknownFormat), "{length}");
+            assert_eq!(StoredValue::parse(whole.raw().slice(..length)), None, "{length}");
         }
     }
 
     #[test]
-    fn the_etag_follows_type_and_body_and_nothing_else() {
-        let encode = |content_type: &[u8], body: &'static [u8], tags: &[(Tag, Generation)]| {
+    fn the_etag_depends_on_content_type_and_body_only() {
+        let encode = |content_type: &[u8], body: &'static [u8], tags: &[(Tag, u64)]| {
             let content_type = ContentType::parse(content_type).expect("a type");
             StoredValue::encode(content_type, Bytes::from_static(body), tags).etag()
         };
@@ -252,15 +229,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_comes_back(
+        fn encoded_values_are_decoded_unchanged(
             content_type in "[ -~]{1,255}",
             body in proptest::collection::vec(any::<u8>(), 0..400),
             tags in proptest::collection::vec(("[a-zé ]{1,60}", any::<u64>()), 0..16),
         ) {
             let content_type = ContentType::parse(content_type.as_bytes()).expect("a type");
-            let tags: Vec<(Tag, Generation)> = tags.iter().map(|(text, at)| (tag(text), *at)).collect();
+            let tags: Vec<(Tag, u64)> = tags.iter().map(|(text, at)| (tag(text), *at)).collect();
             let written = StoredValue::encode(content_type.clone(), Bytes::from(body.clone()), &tags);
-            let read = StoredValue::decode(written.raw().clone()).expect("ours");
+            let read = StoredValue::decode(written.raw().clone()).expect("a stored value");
             prop_assert_eq!(read.content_type(), &content_type);
             prop_assert_eq!(&read.body()[..], &body[..]);
             prop_assert_eq!(read.tags(), tags);
@@ -268,7 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reader_fail(raw in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn decoding_arbitrary_bytes_does_not_panic(raw in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut enveloped = MAGIC.to_vec();
             enveloped.extend_from_slice(&raw);
             let _ = StoredValue::decode(Bytes::from(enveloped));

@@ -11,7 +11,6 @@ use super::keys::EntryKeys;
 use super::model::{Millis, Tag, Tags};
 use super::scripts;
 use super::service::{CacheService, command};
-use super::stored_value::Generation;
 use crate::redis::{Effect, FencingToken, RedisFault};
 
 /// How much longer a tag is kept than its values, milliseconds: it is written before them.
@@ -23,42 +22,31 @@ impl CacheService {
     /// # Errors
     /// [`CacheError::Redis`], whose outcome says whether the values may be invalid.
     pub(super) async fn invalidate(&self, tag: &Tag, token: Option<FencingToken>) -> Result<(), CacheError> {
-        let key = self.keys.tag(tag);
         let fence = token.map(|token| self.redis.fence(self.keys.tag_fence(tag), token));
-        Ok(self.redis.call(&scripts::TagRaise { tag: &key, fence: fence.as_ref() }).await?)
+        Ok(self.redis.call(scripts::raise_tag(&self.keys.tag(tag), fence.as_ref())).await?)
     }
 
     /// Returns the tags with their generations. They must be read before the value is written: an invalidation in
     /// between then affects the new value too.
     ///
-    /// `ttl` is the value's, milliseconds; the tags of a value without expiry are kept for `cache.max_ttl`.
-    pub(super) async fn open_tags(&self, tags: &Tags, ttl: Option<u64>) -> Result<Vec<(Tag, Generation)>, RedisFault> {
-        let ttl = self.tag_ttl(ttl);
-        self.open(tags.iter().map(|tag| (tag, ttl))).await
-    }
-
-    /// Returns the generations of tags, each kept for a TTL of its own, milliseconds.
-    pub(super) async fn open(
+    /// Each tag is kept for a TTL of its own, milliseconds, see [`CacheService::tag_ttl`].
+    pub(super) async fn open_tags(
         &self,
         tags: impl IntoIterator<Item = (&Tag, u64)>,
-    ) -> Result<Vec<(Tag, Generation)>, RedisFault> {
-        let tags: Vec<_> = tags.into_iter().map(|(tag, ttl)| (tag, self.keys.tag(tag), ttl)).collect();
-        let calls: Vec<_> = tags.iter().map(|(_, key, ttl)| scripts::TagOpen { tag: key, ttl: *ttl }).collect();
+    ) -> Result<Vec<(Tag, u64)>, RedisFault> {
+        let (tags, calls): (Vec<&Tag>, Vec<_>) =
+            tags.into_iter().map(|(tag, ttl)| (tag, scripts::open_tag(&self.keys.tag(tag), ttl))).unzip();
         // Nothing that a client can see is changed before the value itself is written.
-        let answers = self.redis.call_all(&calls).await.map_err(RedisFault::not_applied)?;
-        tags.iter()
+        let answers = self.redis.call_all(calls).await.map_err(RedisFault::not_applied)?;
+        tags.into_iter()
             .zip(answers)
-            .map(|((tag, ..), answer)| Ok(((*tag).clone(), answer.map_err(RedisFault::not_applied)?)))
+            .map(|(tag, answer)| Ok((tag.clone(), answer.map_err(RedisFault::not_applied)?)))
             .collect()
     }
 
     /// Whether all tags of a value still have the generations under which it was written. A read that extends the
     /// value's TTL extends those of its tags.
-    pub(super) async fn are_current(
-        &self,
-        tags: &[(Tag, Generation)],
-        touch: Option<Millis>,
-    ) -> Result<bool, RedisFault> {
+    pub(super) async fn are_current(&self, tags: &[(Tag, u64)], touch: Option<Millis>) -> Result<bool, RedisFault> {
         let keys: Vec<_> = tags.iter().map(|(tag, _)| self.keys.tag(tag)).collect();
         let mut commands: Vec<_> = keys.iter().map(|key| command("GET", key.as_str())).collect();
         let mut effect = Effect::Read;
@@ -80,7 +68,7 @@ impl CacheService {
     }
 
     /// Makes tags outlive a value whose TTL was set.
-    pub(super) async fn extend_tags(&self, tags: &[(Tag, Generation)], ttl: Millis) -> Result<(), RedisFault> {
+    pub(super) async fn extend_tags(&self, tags: &[(Tag, u64)], ttl: Millis) -> Result<(), RedisFault> {
         let commands: Vec<_> = tags.iter().map(|(tag, _)| self.extension(self.keys.tag(tag).as_str(), ttl)).collect();
         // A client cannot see that a tag is kept longer.
         for answer in self.redis.query_all(&commands, Effect::Write).await.map_err(RedisFault::not_applied)? {
@@ -110,7 +98,7 @@ impl CacheService {
         extend
     }
 
-    /// How long a tag is kept for a value with this TTL, milliseconds.
+    /// How long a tag is kept for a value with this TTL, milliseconds; without expiry it is kept for `cache.max_ttl`.
     pub(super) fn tag_ttl(&self, ttl: Option<u64>) -> u64 {
         ttl.unwrap_or_else(|| self.config.max_ttl.as_millis()).saturating_add(MARGIN)
     }

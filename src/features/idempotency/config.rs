@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::value::{ByteSize, Span};
+use crate::config::value::Span;
 use crate::config::{FieldError, Section};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -10,24 +10,17 @@ use crate::config::{FieldError, Section};
 pub(super) struct IdempotencyConfig {
     /// How long a response is kept for repetitions.
     pub retention: Span,
-    /// How long a key stays claimed by an attempt that no longer renews its claim.
-    pub pending_lease: Span,
-    /// The largest response body that is kept.
-    pub max_answer: ByteSize,
 }
 
-/// The claim is renewed at thirds of its length; a busy process would lose a shorter one.
-const MIN_LEASE: Span = Span::from_millis(1_000);
+/// A client needs this long to notice that its first request failed.
+const MIN_RETENTION: Span = Span::from_millis(1_000);
 
 impl Section for IdempotencyConfig {
     const NAME: &'static str = "idempotency";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if self.pending_lease < MIN_LEASE {
-            return Err(FieldError::new("pending_lease", format!("must be at least {MIN_LEASE}")));
-        }
-        if self.retention < self.pending_lease {
-            return Err(FieldError::new("retention", "must not be shorter than pending_lease"));
+        if self.retention < MIN_RETENTION {
+            return Err(FieldError::new("retention", format!("must be at least {MIN_RETENTION}")));
         }
         Ok(())
     }

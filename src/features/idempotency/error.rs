@@ -12,7 +12,7 @@ problems! { PROBLEMS:
     KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request",
         "The key was used with another query, content type or body. Use a new key for a new request.";
     ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request succeeded, but its response was not kept",
-        "The first attempt succeeded. Its response was larger than idempotency.max_answer: read the result instead.";
+        "The first attempt succeeded. Its response was larger than 64 KiB: read the result instead.";
 }
 
 /// The longest delay that a client is asked for: few attempts take as long as their claim.

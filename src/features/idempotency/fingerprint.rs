@@ -23,28 +23,20 @@ pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap) -> Hash {
     framed(framed(Sha256::new(), query), content_type).finalize().into()
 }
 
-/// The hash of a body that was read to its end.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BodyHash(Arc<OnceLock<Hash>>);
-
-impl BodyHash {
-    pub(super) fn get(&self) -> Option<&Hash> {
-        self.0.get()
-    }
-}
-
 /// A body that is hashed while it is read.
 #[derive(Debug)]
 pub(super) struct HashedBody {
     inner: Body,
     hash: Sha256,
-    result: BodyHash,
+    /// Set once the body was read to its end.
+    result: Arc<OnceLock<Hash>>,
 }
 
 impl HashedBody {
-    pub(super) fn new(inner: Body) -> (Self, BodyHash) {
-        let result = BodyHash::default();
-        let body = Self { inner, hash: Sha256::new(), result: result.clone() };
+    /// Returns the body, and its hash once it was read to its end.
+    pub(super) fn new(inner: Body) -> (Self, Arc<OnceLock<Hash>>) {
+        let result = Arc::default();
+        let body = Self { inner, hash: Sha256::new(), result: Arc::clone(&result) };
         // A route without a body does not read this one either.
         if http_body::Body::is_end_stream(&body) {
             body.finish();
@@ -54,7 +46,7 @@ impl HashedBody {
 
     fn finish(&self) {
         // A second end changes nothing.
-        let _ = self.result.0.set(self.hash.clone().finalize().into());
+        let _ = self.result.set(self.hash.clone().finalize().into());
     }
 }
 
@@ -96,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_has_a_hash_once_it_is_read() {
+    async fn a_body_has_a_hash_once_it_was_read() {
         let (body, hash) = HashedBody::new(Body::from("meter"));
         assert_eq!(hash.get(), None);
         assert_eq!(body.collect().await.expect("a body").to_bytes(), "meter");
@@ -105,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn parts_with_the_same_concatenation_have_different_hashes() {
         let hash = |parts: [&str; 2]| -> Hash {
             parts.iter().fold(Sha256::new(), |hash, part| framed(hash, part.as_bytes())).finalize().into()
         };

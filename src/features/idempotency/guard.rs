@@ -1,8 +1,7 @@
 //! The layer around all routes.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -12,11 +11,11 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 
 use super::error::IdempotencyError;
-use super::fingerprint::{BodyHash, Hash, HashedBody, request_hash};
+use super::fingerprint::{Hash, HashedBody, request_hash};
 use super::keys;
 use super::recorded_response::RecordedResponse;
 use super::scripts::Recording;
-use super::service::{Attempt, ClaimResult, IdempotencyService};
+use super::service::{Attempt, IdempotencyService};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::Unrecorded;
@@ -29,14 +28,12 @@ static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key, bytes.
 const MAX_KEY: usize = 255;
 
-/// Makes POST and PATCH requests with an `Idempotency-Key` repeatable.
-#[derive(Debug)]
-pub(super) struct IdempotencyLayer {
-    pub service: IdempotencyService,
-    pub body_idle_timeout: Duration,
-}
+/// The largest response body that is recorded, bytes. It takes memory for the whole retention, and most responses to a
+/// write are far smaller. The repetition of a request with a larger response is 409, which states that it succeeded.
+const MAX_ANSWER: usize = 64 << 10;
 
-impl RequestLayer for IdempotencyLayer {
+/// The layer that makes POST and PATCH requests with an `Idempotency-Key` repeatable.
+impl RequestLayer for IdempotencyService {
     fn acts_on(&self, request: &Request) -> bool {
         repeatable(request).is_some()
     }
@@ -59,7 +56,7 @@ fn repeatable(request: &Request) -> Option<&Arc<Principal>> {
     None
 }
 
-impl IdempotencyLayer {
+impl IdempotencyService {
     async fn answer<F>(
         &self,
         caller: &Principal,
@@ -72,25 +69,19 @@ impl IdempotencyLayer {
         let key = idempotency_key(request.headers())?;
         let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
         let hash = request_hash(request.uri(), request.headers());
-        match self.service.claim(&operation).await? {
-            ClaimResult::Recorded(done) => self.repeat(done, &hash, request).await,
-            ClaimResult::New(attempt) => {
-                request.extensions_mut().insert(operation);
-                let (parts, body) = request.into_parts();
-                let (body, body_hash) = HashedBody::new(body);
-                let request = Request::from_parts(parts, Body::new(body));
-                let response = self.hold(&attempt, run(request)).await;
-                self.settle(&attempt, &hash, &body_hash, response).await
-            }
+        let attempt = self.attempt(&operation)?;
+        if let Some(recording) = self.claim(&attempt).await? {
+            return self.repeat(recording, &hash, request).await;
         }
-    }
-
-    /// Runs the handler and renews the claim meanwhile.
-    async fn hold(&self, attempt: &Attempt, handler: impl Future<Output = Response>) -> Response {
-        tokio::select! {
-            response = handler => response,
-            never = self.service.renew(attempt) => match never {},
-        }
+        request.extensions_mut().insert(operation);
+        let (parts, body) = request.into_parts();
+        let (body, body_hash) = HashedBody::new(body);
+        let request = Request::from_parts(parts, Body::new(body));
+        let response = tokio::select! {
+            response = run(request) => response,
+            never = self.renew(&attempt) => match never {},
+        };
+        self.settle(&attempt, &hash, &body_hash, response).await
     }
 
     /// Records a successful response, or releases the claim so that the request can be retried.
@@ -98,21 +89,21 @@ impl IdempotencyLayer {
         &self,
         attempt: &Attempt,
         request: &Hash,
-        body: &BodyHash,
+        body: &OnceLock<Hash>,
         response: Response,
     ) -> Result<Response, Problem> {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         if failed || response.extensions().get::<Unrecorded>().is_some() {
-            self.service.release(attempt).await;
+            self.release(attempt).await;
             return Ok(response);
         }
-        match RecordedResponse::of(response, self.service.max_answer()).await {
+        match RecordedResponse::of(response, MAX_ANSWER).await {
             Ok((answer, response)) => {
-                self.service.complete(attempt, request, body.get(), &answer).await;
+                self.complete(attempt, request, body.get(), &answer).await;
                 Ok(response)
             }
             Err(error) => {
-                self.service.release(attempt).await;
+                self.release(attempt).await;
                 Err(Problem::new(&INTERNAL).outcome(Outcome::Unknown).caused_by(error))
             }
         }

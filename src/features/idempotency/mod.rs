@@ -32,16 +32,15 @@ mod recorded_response;
 mod scripts;
 mod service;
 
-use super::feature::{Feature, StartError};
 use std::sync::Arc;
 
+use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::OpenApiRouter;
 use config::IdempotencyConfig;
-use guard::IdempotencyLayer;
 use service::IdempotencyService;
 
 pub static FEATURE: Feature = Feature {
@@ -59,6 +58,10 @@ pub static FEATURE: Feature = Feature {
 /// An invalid configuration.
 pub fn layer(deps: &Deps) -> Result<Arc<dyn RequestLayer>, StartError> {
     let http: HttpConfig = deps.config.section()?;
-    let service = IdempotencyService::new(deps.redis.state.clone(), deps.config.section()?);
-    Ok(Arc::new(IdempotencyLayer { service, body_idle_timeout: http.body_idle_timeout.duration() }))
+    let config: IdempotencyConfig = deps.config.section()?;
+    Ok(Arc::new(IdempotencyService {
+        redis: deps.redis.state.clone(),
+        retention: config.retention,
+        body_idle_timeout: http.body_idle_timeout.duration(),
+    }))
 }

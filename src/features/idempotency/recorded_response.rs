@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_survives_its_record() {
+    async fn a_recorded_response_is_restored() {
         let response = Response::builder()
             .status(201)
             .header("content-type", "application/json")
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_the_limit_is_passed_on_and_not_kept() {
+    async fn a_body_over_the_limit_is_returned_but_not_recorded() {
         let (answer, response) = RecordedResponse::of(Response::new(Body::from("abc")), 2).await.expect("a body");
         assert_eq!(answer.body, None);
         assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "abc");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 
+use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::recorded_response::RecordedResponse;
 use crate::config::value::Span;
@@ -17,19 +18,8 @@ lua_scripts! {
     RELEASE = "idempotency/release.lua";
 }
 
-/// The result of a claim.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Claimed {
-    /// The record was free and is now claimed.
-    Taken,
-    /// Another attempt is running; its claim ends after `remaining`.
-    Running { remaining: Duration },
-    /// An earlier attempt succeeded.
-    Recorded(Recording),
-}
-
 /// What a successful attempt recorded.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Recording {
     /// The hash of query and content type.
     pub request: Hash,
@@ -38,12 +28,20 @@ pub(super) struct Recording {
     pub answer: RecordedResponse,
 }
 
-/// Claims a record for the duration of `lease`.
-pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claimed> {
+/// `None`: the record is claimed. Otherwise what an earlier attempt recorded.
+pub(super) type Claim = Result<Option<Recording>, IdempotencyError>;
+
+/// Claims a record for the duration of `lease`, or returns what an earlier attempt recorded.
+///
+/// The reply is [`IdempotencyError::InProgress`] while another attempt runs.
+pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claim> {
     CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).returns(|raw| match (raw.0, raw.2.as_slice()) {
-        (0, []) => Ok(Claimed::Taken),
-        (1, []) => Ok(Claimed::Running { remaining: Duration::from_millis(raw.1) }),
-        (2, fields) => done(fields).map(Claimed::Recorded).ok_or_else(|| BadReply::new(fields.len())),
+        (0, []) => Ok(Ok(None)),
+        (1, []) => Ok(Err(IdempotencyError::InProgress { remaining: Duration::from_millis(raw.1) })),
+        (2, fields) => match done(fields) {
+            Some(recording) => Ok(Ok(Some(recording))),
+            None => Err(BadReply::new(fields.len())),
+        },
         (code, fields) => Err(BadReply::new((code, fields.len()))),
     })
 }

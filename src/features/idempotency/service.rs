@@ -1,20 +1,28 @@
 //! The life of a record, from claim to response.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
-use super::config::IdempotencyConfig;
 use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
 use super::recorded_response::RecordedResponse;
-use super::scripts::{self, Claimed, Recording};
+use super::scripts::{self, Claim};
+use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
 
-#[derive(Clone, Debug)]
+/// How long a key stays claimed by an attempt that no longer renews its claim. A running attempt renews it after every
+/// third, so even a busy process keeps it; a client whose process died waits no longer than this.
+const PENDING_LEASE: Span = Span::from_millis(10_000);
+
+#[derive(Debug)]
 pub(super) struct IdempotencyService {
-    redis: Redis,
-    config: IdempotencyConfig,
+    pub redis: Redis,
+    /// How long a response is kept for repetitions.
+    pub retention: Span,
+    /// The longest pause while a body is read.
+    pub body_idle_timeout: Duration,
 }
 
 /// A record that one attempt has claimed.
@@ -24,39 +32,22 @@ pub(super) struct Attempt {
     owner: String,
 }
 
-/// What happens to a request with a key.
-#[derive(Debug)]
-pub(super) enum ClaimResult {
-    /// It is new: run the handler.
-    New(Attempt),
-    /// It was recorded: return the recorded response if the request is the same.
-    Recorded(Recording),
-}
-
 impl IdempotencyService {
-    pub(super) fn new(redis: Redis, config: IdempotencyConfig) -> Self {
-        Self { redis, config }
+    /// A new attempt, which claims nothing yet.
+    ///
+    /// # Errors
+    /// [`IdempotencyError::NoRandomness`].
+    pub(super) fn attempt(&self, operation: &OperationId) -> Result<Attempt, IdempotencyError> {
+        let owner = getrandom::u64()?;
+        Ok(Attempt { record: keys::record(self.redis.keys(), operation), owner: format!("{owner:016x}") })
     }
 
-    /// The largest response body that is recorded, bytes.
-    pub(super) fn max_answer(&self) -> usize {
-        self.config.max_answer.as_usize()
-    }
-
-    /// Claims the operation's record for `idempotency.pending_lease`, or returns its content. One EVALSHA, O(1).
+    /// Claims the operation's record for [`PENDING_LEASE`], or returns its content. One EVALSHA, O(1).
     ///
     /// # Errors
     /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
-    pub(super) async fn claim(&self, operation: &OperationId) -> Result<ClaimResult, IdempotencyError> {
-        let record = keys::record(self.redis.keys(), operation);
-        let owner = getrandom::u64()?;
-        let attempt = Attempt { record, owner: format!("{owner:016x}") };
-        let call = scripts::claim(&attempt.record, &attempt.owner, self.config.pending_lease);
-        match self.redis.call(call).await? {
-            Claimed::Taken => Ok(ClaimResult::New(attempt)),
-            Claimed::Running { remaining } => Err(IdempotencyError::InProgress { remaining }),
-            Claimed::Recorded(done) => Ok(ClaimResult::Recorded(done)),
-        }
+    pub(super) async fn claim(&self, attempt: &Attempt) -> Claim {
+        self.redis.call(scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE)).await?
     }
 
     /// Renews the claim while it is polled.
@@ -64,10 +55,10 @@ impl IdempotencyService {
     /// A failed renewal does not stop the work: the next one follows after a third of the claim, and only the owner of
     /// the record can complete it.
     pub(super) async fn renew(&self, attempt: &Attempt) -> Infallible {
-        let lease = self.config.pending_lease;
         loop {
-            tokio::time::sleep(lease.duration() / 3).await;
-            if let Err(fault) = self.redis.call(scripts::renew(&attempt.record, &attempt.owner, lease)).await {
+            tokio::time::sleep(PENDING_LEASE.duration() / 3).await;
+            let renewal = scripts::renew(&attempt.record, &attempt.owner, PENDING_LEASE);
+            if let Err(fault) = self.redis.call(renewal).await {
                 tracing::debug!(%fault, "claim not renewed");
             }
         }
@@ -82,7 +73,7 @@ impl IdempotencyService {
         answer: &RecordedResponse,
     ) {
         let Attempt { record, owner } = attempt;
-        let call = scripts::complete(record, owner, self.config.retention, request, body, answer);
+        let call = scripts::complete(record, owner, self.retention, request, body, answer);
         log_update(record, "the response is not recorded", self.redis.call(call).await);
     }
 

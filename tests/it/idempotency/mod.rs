@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what is repeated is answered again, not done again.
+//! `Idempotency-Key`: a repeated request receives the recorded response and does not run again.
 
 mod faults;
 mod repeats;

@@ -1,15 +1,15 @@
-//! What a repeat is and what it gets.
+//! Which requests are repetitions, and what they receive.
 
 use axum::body::{Body, Bytes};
 use axum::http::Method;
 use futures_util::future::join_all;
 use gridtokenx_redis::http::auth::api_key;
 
-use super::replica::{Deeds, Replica, replica, replica_with};
+use super::replica::{Replica, RunLog, replica, replica_with};
 use crate::support::{Reply, TestApp, eventually};
 
-/// A body of many pieces, whose length nobody knows beforehand.
-fn pieces(count: usize) -> Body {
+/// A body of many chunks whose length is not known in advance.
+fn chunked(count: usize) -> Body {
     let chunk = Bytes::from(vec![b'7'; 64 << 10]);
     Body::from_stream(futures_util::stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(chunk.clone()))))
 }
@@ -25,8 +25,8 @@ fn assert_replay(first: &Reply, again: &Reply) {
 }
 
 #[tokio::test]
-async fn a_repeat_gets_the_first_answer_byte_for_byte() {
-    let (replica, deeds) = replica().await;
+async fn a_repetition_receives_the_first_response() {
+    let (replica, runs) = replica().await;
     for method in [Method::POST, Method::PATCH] {
         let send = async || replica.send(method.clone(), "/count?a=1", &[("idempotency-key", "k-1")], "17.5 kWh").await;
         let first = send().await.expect(201);
@@ -35,12 +35,12 @@ async fn a_repeat_gets_the_first_answer_byte_for_byte() {
         assert_replay(&first, &again);
         assert_ne!(again.header("x-request-id"), first.header("x-request-id"));
     }
-    assert_eq!(deeds.count(), 2);
+    assert_eq!(runs.count(), 2);
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_one_request() {
-    let (replica, deeds) = replica().await;
+async fn a_key_cannot_be_reused_for_another_request() {
+    let (replica, runs) = replica().await;
     let json = ("content-type", "application/json");
     let key = ("idempotency-key", "k");
     replica.send(Method::POST, "/count?a=1", &[key, json], "{}").await.expect(201);
@@ -51,16 +51,16 @@ async fn a_key_belongs_to_one_request() {
         ("/count", [key, json], "{}"),
         ("/count?a=1", [key, ("content-type", "text/plain")], "{}"),
     ] {
-        let refused = replica.send(Method::POST, path, &headers, body).await;
-        let problem = refused.expect_problem(422, "idempotency-key-reused");
+        let rejected = replica.send(Method::POST, path, &headers, body).await;
+        let problem = rejected.expect_problem(422, "idempotency-key-reused");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");
     }
-    assert_eq!(deeds.count(), 1);
+    assert_eq!(runs.count(), 1);
     // Another method, another key and no key are other requests.
     replica.send(Method::PATCH, "/count?a=1", &[key, json], "{}").await.expect(201);
     replica.send(Method::POST, "/count?a=1", &[("idempotency-key", "k2"), json], "{}").await.expect(201);
     replica.send(Method::POST, "/count?a=1", &[json], "{}").await.expect(201);
-    assert_eq!(deeds.count(), 4);
+    assert_eq!(runs.count(), 4);
 }
 
 #[tokio::test]
@@ -70,26 +70,26 @@ async fn callers_do_not_share_keys() {
         let digest = api_key::hex(&api_key::digest(keys[at].as_bytes()));
         format!("[[auth.keys]]\nid = \"k{at}\"\nsha256 = \"{digest}\"\nscopes = [\"cache:write\"]\n")
     };
-    let (replica, deeds) = replica_with(&(entry(0) + &entry(1))).await;
+    let (replica, runs) = replica_with(&(entry(0) + &entry(1))).await;
     let send =
         async |key| replica.send(Method::POST, "/count", &[("idempotency-key", "k"), ("x-api-key", key)], "x").await;
     let (first, second) = (send(keys[0]).await.expect(201), send(keys[1]).await.expect(201));
     assert_ne!(first.body, second.body);
     assert_replay(&first, &send(keys[0]).await);
-    assert_eq!(deeds.count(), 2);
+    assert_eq!(runs.count(), 2);
     replica.post("/count", "k", "x").await.expect_problem(401, "unauthenticated");
 }
 
 #[tokio::test]
 async fn only_guarded_posts_and_patches_have_keys() {
-    let (replica, deeds) = replica().await;
+    let (replica, runs) = replica().await;
     for (method, path) in [(Method::GET, "/count"), (Method::PUT, "/count"), (Method::POST, "/open")] {
         for _ in 0..2 {
             let reply = replica.send(method.clone(), path, &[("idempotency-key", "k")], Body::empty()).await;
             assert!(reply.status.is_success() && reply.header("idempotency-replayed").is_none(), "{reply:?}");
         }
     }
-    assert_eq!(deeds.count(), 6);
+    assert_eq!(runs.count(), 6);
     replica.post("/nowhere", "k", "").await.expect_problem(404, "not-found");
     replica
         .send(Method::PATCH, "/slow", &[("idempotency-key", "k")], "")
@@ -99,63 +99,63 @@ async fn only_guarded_posts_and_patches_have_keys() {
 }
 
 #[tokio::test]
-async fn a_malformed_key_is_refused_before_anything_is_done() {
-    let (replica, deeds) = replica().await;
+async fn a_malformed_key_is_rejected() {
+    let (replica, runs) = replica().await;
     for bad in ["", "two words", "tab\t", "é", &"x".repeat(256)] {
         replica.post("/count", bad, "").await.expect_violation(422, "invalid-header", "/Idempotency-Key");
     }
     let twice = [("idempotency-key", "a"), ("idempotency-key", "b")];
     replica.send(Method::POST, "/count", &twice, "").await.expect_problem(422, "invalid-header");
-    assert_eq!(deeds.count(), 0);
+    assert_eq!(runs.count(), 0);
     replica.post("/count", &"x".repeat(255), "").await.expect(201);
     replica.post("/count", "!\"#{}%~", "").await.expect(201);
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_runs() {
-    let deeds = Deeds::default();
-    let one = Replica::of(TestApp::spawn().await, &deeds);
-    let other = Replica::of(TestApp::builder().beside(&one.app).spawn().await, &deeds);
+async fn of_concurrent_requests_one_runs() {
+    let runs = RunLog::default();
+    let one = Replica::new(TestApp::spawn().await, &runs);
+    let other = Replica::new(TestApp::builder().beside(&one.app).spawn().await, &runs);
     let calls = (0..32).map(|at| if at % 2 == 0 { &one } else { &other }.post("/slow", "k", "x"));
     let release = async {
-        // Once the other 31 were refused, nobody but the first is left to wake.
-        eventually("one runs", async || deeds.count() == 1).await;
+        // The other 31 requests are rejected, so only the first run waits for `resume`.
+        eventually("one request runs", async || runs.count() == 1).await;
         let busy = other.post("/slow", "k", "x").await;
         let problem = busy.expect_problem(409, "idempotency-in-progress");
         assert_eq!(busy.header("retry-after"), Some("1"), "{problem}");
-        deeds.go_on.notify_one();
+        runs.resume.notify_one();
     };
     let (replies, ()) = tokio::join!(join_all(calls), release);
     let done = replies.iter().filter(|reply| reply.is(200)).count();
     let busy = replies.iter().filter(|reply| reply.is(409)).count();
     assert!(done >= 1 && done + busy == 32, "{done} done, {busy} busy");
-    assert_eq!(deeds.count(), 1);
+    assert_eq!(runs.count(), 1);
     let again = other.post("/slow", "k", "x").await.expect(200);
     assert_eq!((again.text(), again.header("idempotency-replayed")), ("run 1".to_owned(), Some("true")));
-    assert_eq!(deeds.count(), 1);
+    assert_eq!(runs.count(), 1);
 }
 
 #[tokio::test]
-async fn an_error_is_not_kept() {
-    let (replica, deeds) = replica().await;
+async fn an_error_is_not_recorded() {
+    let (replica, runs) = replica().await;
     for _ in 0..2 {
         replica.post("/fail", "k", "x").await.expect_problem(404, "not-found");
     }
     replica.post("/fail", "k", "another body").await.expect_problem(404, "not-found");
-    assert_eq!(deeds.count(), 3);
+    assert_eq!(runs.count(), 3);
     assert_eq!(replica.records(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_for_the_retention_and_no_longer() {
-    let (replica, deeds) = replica_with("[idempotency]\nretention = \"1s\"\npending_lease = \"1s\"").await;
+async fn a_response_is_kept_for_the_retention() {
+    let (replica, runs) = replica_with("[idempotency]\nretention = \"1s\"").await;
     replica.post("/count", "k", "x").await.expect(201);
     let [record] = &replica.records()[..] else { panic!("one record: {:?}", replica.records()) };
     let left: i64 = replica.app.redis().command(&["PTTL", record]);
     assert!((1..=1_000).contains(&left), "{left}");
     eventually("the key is free again", async || {
         replica.post("/count", "k", "x").await.expect(201);
-        deeds.count() == 2
+        runs.count() == 2
     })
     .await;
 }
@@ -175,34 +175,34 @@ async fn every_record_expires() {
 }
 
 #[tokio::test]
-async fn a_large_answer_is_given_once() {
-    let (replica, deeds) = replica().await;
+async fn a_large_response_is_returned_but_not_recorded() {
+    let (replica, runs) = replica().await;
     assert_eq!(replica.post("/large", "k", "x").await.expect(200).body.len(), (64 << 10) + 1);
     let problem = replica.post("/large", "k", "x").await.expect_problem(409, "idempotency-answer-too-large");
     assert_eq!(problem["outcome"], "applied", "{problem}");
     replica.post("/large", "k", "y").await.expect_problem(409, "idempotency-answer-too-large");
     replica.post("/large?a=1", "k", "x").await.expect_problem(422, "idempotency-key-reused");
-    assert_eq!(deeds.count(), 1);
+    assert_eq!(runs.count(), 1);
 }
 
 #[tokio::test]
-async fn a_streamed_body_is_compared_without_being_kept() {
-    let (replica, deeds) = replica().await;
-    // 8 MiB: eight times what an ordinary route takes.
-    let first = replica.post("/stream", "k", pieces(128)).await.expect(200);
+async fn a_streamed_body_is_compared() {
+    let (replica, runs) = replica().await;
+    // 8 MiB: eight times the limit of an ordinary route.
+    let first = replica.post("/stream", "k", chunked(128)).await.expect(200);
     assert_eq!(first.text(), "run 1: 8388608 bytes");
-    assert_replay(&first, &replica.post("/stream", "k", pieces(128)).await);
+    assert_replay(&first, &replica.post("/stream", "k", chunked(128)).await);
     assert_replay(&first, &replica.post("/stream", "k", vec![b'7'; 8 << 20]).await);
-    replica.post("/stream", "k", pieces(127)).await.expect_problem(422, "idempotency-key-reused");
-    assert_eq!(deeds.count(), 1);
+    replica.post("/stream", "k", chunked(127)).await.expect_problem(422, "idempotency-key-reused");
+    assert_eq!(runs.count(), 1);
 }
 
 #[tokio::test]
 async fn a_body_that_the_route_does_not_read_is_not_compared() {
-    let (replica, deeds) = replica().await;
+    let (replica, runs) = replica().await;
     let first = replica.post("/ignore", "k", "some body").await.expect(204);
     assert_replay(&first, &replica.post("/ignore", "k", "another body").await);
     let empty = replica.post("/ignore", "k2", Body::empty()).await.expect(204);
     assert_replay(&empty, &replica.post("/ignore", "k2", Body::empty()).await);
-    assert_eq!(deeds.count(), 2);
+    assert_eq!(runs.count(), 2);
 }

@@ -1,4 +1,4 @@
-//! Routes that count what they do, behind the edge and the guard of a replica.
+//! Routes that count their runs, behind the middleware and the guard of a replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,55 +18,57 @@ use tokio::sync::Notify;
 
 use crate::support::{Reply, TestApp};
 
-/// What the test's routes have done, over all replicas.
+/// The runs of the test's routes on all replicas.
 #[derive(Clone, Default)]
-pub(super) struct Deeds {
-    runs: Arc<AtomicU32>,
-    pub(super) go_on: Arc<Notify>,
+pub(super) struct RunLog {
+    count: Arc<AtomicU32>,
+    /// Lets a run of `/slow` finish.
+    pub(super) resume: Arc<Notify>,
 }
 
-impl Deeds {
+impl RunLog {
     pub(super) fn count(&self) -> u32 {
-        self.runs.load(Ordering::SeqCst)
+        self.count.load(Ordering::SeqCst)
     }
 
-    pub(super) fn run(&self) -> u32 {
-        self.runs.fetch_add(1, Ordering::SeqCst) + 1
+    /// Adds a run and returns its number.
+    pub(super) fn record(&self) -> u32 {
+        self.count.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
 type Created = (StatusCode, [(HeaderName, &'static str); 2], String);
 
-/// Answers with its number, the operation and the body, so that no two runs answer alike.
-async fn count(State(deeds): State<Deeds>, Operation(operation): Operation, RawBody(body): RawBody) -> Created {
+/// Returns its number, the operation and the body, so that the responses of two runs differ.
+async fn count(State(runs): State<RunLog>, Operation(operation): Operation, RawBody(body): RawBody) -> Created {
     let operation = operation.map(|id| id.as_str().to_owned()).unwrap_or_default();
-    let text = format!("run {} of `{operation}`: {}", deeds.run(), String::from_utf8_lossy(&body));
+    let text = format!("run {} of `{operation}`: {}", runs.record(), String::from_utf8_lossy(&body));
     (StatusCode::CREATED, [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::LOCATION, "/count/1")], text)
 }
 
-async fn ignore(State(deeds): State<Deeds>) -> StatusCode {
-    deeds.run();
+async fn ignore(State(runs): State<RunLog>) -> StatusCode {
+    runs.record();
     StatusCode::NO_CONTENT
 }
 
-async fn slow(State(deeds): State<Deeds>) -> String {
-    let run = deeds.run();
-    deeds.go_on.notified().await;
+async fn slow(State(runs): State<RunLog>) -> String {
+    let run = runs.record();
+    runs.resume.notified().await;
     format!("run {run}")
 }
 
-async fn fail(State(deeds): State<Deeds>) -> Problem {
-    deeds.run();
+async fn fail(State(runs): State<RunLog>) -> Problem {
+    runs.record();
     Problem::new(&NOT_FOUND)
 }
 
-async fn large(State(deeds): State<Deeds>) -> String {
-    deeds.run();
+async fn large(State(runs): State<RunLog>) -> String {
+    runs.record();
     "x".repeat((64 << 10) + 1)
 }
 
-async fn stream(State(deeds): State<Deeds>, body: Body) -> Result<String, StatusCode> {
-    let run = deeds.run();
+async fn stream(State(runs): State<RunLog>, body: Body) -> Result<String, StatusCode> {
+    let run = runs.record();
     let (mut body, mut length) = (body, 0);
     while let Some(frame) = body.frame().await {
         length += frame.map_err(|_| StatusCode::BAD_REQUEST)?.data_ref().map_or(0, Bytes::len);
@@ -74,14 +76,14 @@ async fn stream(State(deeds): State<Deeds>, body: Body) -> Result<String, Status
     Ok(format!("run {run}: {length} bytes"))
 }
 
-/// The routes above behind the edge and the guard of a replica.
+/// The routes above, behind the middleware and the guard of a replica.
 pub(super) struct Replica {
     pub(super) app: TestApp,
     service: HttpService,
 }
 
 impl Replica {
-    pub(super) fn of(app: TestApp, deeds: &Deeds) -> Self {
+    pub(super) fn new(app: TestApp, runs: &RunLog) -> Self {
         let api = OpenApiRouter::new()
             .on("GET", "/count", count)
             .on("POST", "/count", count)
@@ -93,13 +95,13 @@ impl Replica {
             .on("POST", "/large", large)
             .on("POST", "/stream", stream)
             .on("POST", "/open", ignore)
-            .with_state(deeds.clone());
+            .with_state(runs.clone());
         let counting = ["GET", "POST", "PATCH", "PUT"].map(|method| Access::scoped(method, "/count", "cache:write"));
         let others = ["/ignore", "/slow", "/fail", "/large"].map(|path| Access::scoped("POST", path, "cache:write"));
         let special = [Access::scoped("POST", "/stream", "cache:write").streaming(), Access::public("POST", "/open")];
         let rows: Vec<Access> = counting.into_iter().chain(others).chain(special).collect();
-        let guarded = behind_middleware(&app.app().deps, &rows, api, Router::new()).expect("the routes are guarded");
-        Self { app, service: guarded }
+        let service = behind_middleware(&app.app().deps, &rows, api, Router::new()).expect("the routes are guarded");
+        Self { app, service }
     }
 
     pub(super) async fn send(
@@ -121,12 +123,12 @@ impl Replica {
     }
 }
 
-pub(super) async fn replica() -> (Replica, Deeds) {
-    let deeds = Deeds::default();
-    (Replica::of(TestApp::spawn().await, &deeds), deeds)
+pub(super) async fn replica() -> (Replica, RunLog) {
+    let runs = RunLog::default();
+    (Replica::new(TestApp::spawn().await, &runs), runs)
 }
 
-pub(super) async fn replica_with(config: &str) -> (Replica, Deeds) {
-    let deeds = Deeds::default();
-    (Replica::of(TestApp::builder().config(config).spawn().await, &deeds), deeds)
+pub(super) async fn replica_with(config: &str) -> (Replica, RunLog) {
+    let runs = RunLog::default();
+    (Replica::new(TestApp::builder().config(config).spawn().await, &runs), runs)
 }

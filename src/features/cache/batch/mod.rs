@@ -15,23 +15,15 @@ use model::{BASE64, DeleteResult, GetResult, SetItem, SetResult};
 pub(super) use model::{BatchReply, BatchRequest};
 
 use super::error::CacheError;
-use super::keys::EntryKeys;
-use super::metrics::Success;
 use super::model::{CacheKey, Tag};
-use super::scripts::{self, Expected};
-use super::service::{CacheService, Hit, Lookup, command, effective_ttl};
-use super::stored_value::{Generation, StoredValue};
+use super::scripts::{self, Change, Expected, StoredInfo};
+use super::service::{CacheService, Hit, command, effective_ttl, ttl_ms};
+use super::stored_value::StoredValue;
 use super::write::not_indexed;
+use crate::http::conditional::ETag;
 use crate::http::problem::Location;
 use crate::http::reply::ItemError;
-use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
-
-/// A value to store.
-struct PendingPut {
-    entry: EntryKeys,
-    value: StoredValue,
-    ttl: Option<u64>,
-}
+use crate::redis::{Batch, Effect, FencingToken, RedisFault};
 
 impl CacheService {
     /// Reads the state before the batch, then deletes, then stores.
@@ -50,49 +42,42 @@ impl CacheService {
         self.check_batch(&request)?;
         let BatchRequest { get, set, delete } = request;
         let generations = self.open_batch_tags(&set).await?;
-        let (set_keys, pending): (Vec<CacheKey>, Vec<PendingPut>) =
-            set.into_iter().map(|item| self.pending(item, &generations)).unzip();
         let mut batch = Batch::new();
         for key in &get {
             let entry = self.keys.entry(key);
             batch.command(command("GET", entry.value.as_str()), Effect::Read);
             batch.command(command("PTTL", entry.value.as_str()), Effect::Read);
         }
-        for key in &delete {
-            let entry = self.keys.entry(key);
-            let fence = self.fence(&entry, token);
-            batch.call(&scripts::Delete { entry: &entry, expected: &Expected::Anything, fence: fence.as_ref() });
-        }
-        for PendingPut { entry, value, ttl } in &pending {
-            let fence = self.fence(entry, token);
-            batch.call(&scripts::Put {
-                entry,
-                bytes: value.raw(),
-                ttl: *ttl,
-                keep_ttl: false,
-                expected: &Expected::Anything,
-                lease: "",
-                fence: fence.as_ref(),
-            });
+        let deletions: Vec<_> = delete
+            .iter()
+            .map(|key| batch.call(scripts::delete(&self.entry(key, token), &Expected::Anything)))
+            .collect();
+        let mut set_keys = Vec::with_capacity(set.len());
+        let mut writes = Vec::with_capacity(set.len());
+        for item in set {
+            let entry = self.entry(&item.key, token);
+            let tags: Vec<(Tag, u64)> =
+                item.tags.iter().filter_map(|tag| Some((tag.clone(), *generations.get(tag)?))).collect();
+            let value = StoredValue::encode(item.content_type, Bytes::from(item.body), &tags);
+            let ttl = effective_ttl(&entry, item.ttl);
+            let put = scripts::put(&entry, value.raw(), ttl, false, &Expected::Anything, "");
+            writes.push((value.etag(), batch.call(put)));
+            set_keys.push(item.key);
         }
         if !set_keys.is_empty() {
             batch.last(self.index_entries(&set_keys));
         }
         let mut answers = self.redis.run(batch).await?;
-        let read: Vec<_> = get.iter().map(|_| read_answer(&mut answers)).collect();
-        let deleted: Vec<_> = delete.iter().map(|_| answers.call::<scripts::Delete>()).collect();
-        let stored: Vec<_> = pending.iter().map(|_| answers.call::<scripts::Put>()).collect();
+        let read: Vec<_> = get.iter().map(|_| (answers.value(), answers.value())).collect();
+        let deleted: Vec<_> = deletions.iter().map(|decoder| answers.reply(decoder)).collect();
+        let stored: Vec<_> = writes.iter().map(|(etag, decoder)| (*etag, answers.reply(decoder))).collect();
         let listed = answers.last();
-        let checked = join_all(get.iter().zip(read).map(|(key, answer)| self.checked(key, answer))).await;
+        let hits = join_all(get.iter().zip(read).map(|(key, (raw, ttl))| self.batch_hit(key, raw, ttl))).await;
+        let set_result = |(key, (etag, answer))| self.set_result(key, etag, answer, listed.as_ref().err());
         Ok(BatchReply {
-            get: get.into_iter().zip(checked).map(|(key, hit)| self.get_result(key, hit)).collect(),
+            get: get.into_iter().zip(hits).map(|(key, hit)| self.get_result(key, hit)).collect(),
             delete: delete.into_iter().zip(deleted).map(|(key, answer)| self.delete_result(key, answer)).collect(),
-            set: set_keys
-                .into_iter()
-                .zip(pending)
-                .zip(stored)
-                .map(|((key, sent), answer)| self.set_result(key, &sent, answer, listed.as_ref().err()))
-                .collect(),
+            set: set_keys.into_iter().zip(stored).map(set_result).collect(),
         })
     }
 
@@ -119,7 +104,7 @@ impl CacheService {
     }
 
     /// Every tag of the batch once, with the longest TTL of its values.
-    async fn open_batch_tags(&self, set: &[SetItem]) -> Result<BTreeMap<Tag, Generation>, RedisFault> {
+    async fn open_batch_tags(&self, set: &[SetItem]) -> Result<BTreeMap<Tag, u64>, RedisFault> {
         let mut lives: BTreeMap<&Tag, u64> = BTreeMap::new();
         for item in set {
             let ttl = self.tag_ttl(effective_ttl(&self.keys.entry(&item.key), item.ttl));
@@ -128,62 +113,46 @@ impl CacheService {
                 *longest = ttl.max(*longest);
             }
         }
-        Ok(self.open(lives).await?.into_iter().collect())
+        Ok(self.open_tags(lives).await?.into_iter().collect())
     }
 
-    fn pending(&self, item: SetItem, generations: &BTreeMap<Tag, Generation>) -> (CacheKey, PendingPut) {
-        let entry = self.keys.entry(&item.key);
-        let tags: Vec<(Tag, Generation)> =
-            item.tags.iter().filter_map(|tag| Some((tag.clone(), *generations.get(tag)?))).collect();
-        let value = StoredValue::encode(item.content_type, Bytes::from(item.body), &tags);
-        let ttl = effective_ttl(&entry, item.ttl);
-        (item.key, PendingPut { entry, value, ttl })
-    }
-
-    /// The value in a reply, if its tags are current.
-    async fn checked(
+    /// The value in the replies to GET and PTTL, if its tags are current.
+    async fn batch_hit(
         &self,
         key: &CacheKey,
-        answer: Result<Option<(Bytes, Option<u64>)>, RedisFault>,
+        raw: Result<Value, RedisFault>,
+        ttl: Result<Value, RedisFault>,
     ) -> Result<Hit, CacheError> {
-        let Some((raw, ttl)) = answer? else { return Err(CacheError::Miss) };
-        match self.validated(raw, ttl, None).await? {
-            Lookup::Valid(hit) => Ok(hit),
-            Lookup::Absent => Err(CacheError::Miss),
-            Lookup::Invalid { digest } => {
-                self.drop_quietly(&self.keys.entry(key), &digest).await;
-                Err(CacheError::Miss)
-            }
-        }
+        let look = self.validated(raw?, ttl_ms(&ttl?), None).await?;
+        self.hit(&self.keys.entry(key), look).await.ok_or(CacheError::Miss)
     }
 
     fn get_result(&self, key: CacheKey, hit: Result<Hit, CacheError>) -> GetResult {
-        match self.metrics.get.count(hit, |_| Success::Hit) {
+        let (content_type, value, value_base64, etag, ttl_ms) = (None, None, None, None, None);
+        let failed = GetResult { key, status: 0, content_type, value, value_base64, etag, ttl_ms, error: None };
+        match self.metrics.count("get", hit, Hit::label) {
             Ok(Hit { value, ttl, .. }) => {
                 let body = value.body();
                 let json = if value.content_type().is_json() { json(&body) } else { None };
                 GetResult {
-                    key,
                     status: 200,
                     content_type: Some(String::from_utf8_lossy(value.content_type().as_bytes()).into_owned()),
                     value_base64: if json.is_none() { Some(BASE64.encode(&body)) } else { None },
                     value: json,
                     etag: Some(value.etag().to_string()),
                     ttl_ms: ttl,
-                    error: None,
+                    ..failed
                 }
             }
             Err(error) => {
                 let (status, error) = ItemError::of(error);
-                let (content_type, value, value_base64, etag, ttl_ms) = (None, None, None, None, None);
-                GetResult { key, status, content_type, value, value_base64, etag, ttl_ms, error: Some(error) }
+                GetResult { status, error: Some(error), ..failed }
             }
         }
     }
 
-    fn delete_result(&self, key: CacheKey, answer: Result<scripts::DeleteReply, RedisFault>) -> DeleteResult {
-        let answer = answer.map_err(CacheError::from);
-        match self.metrics.delete.count(answer, |_| Success::Ok) {
+    fn delete_result(&self, key: CacheKey, answer: Result<bool, RedisFault>) -> DeleteResult {
+        match self.metrics.count("delete", answer.map_err(CacheError::from), |_| "ok") {
             Ok(_) => DeleteResult { key, status: 204, error: None },
             Err(error) => {
                 let (status, error) = ItemError::of(error);
@@ -195,21 +164,19 @@ impl CacheService {
     fn set_result(
         &self,
         key: CacheKey,
-        sent: &PendingPut,
-        answer: Result<scripts::PutReply, RedisFault>,
+        etag: ETag,
+        answer: Result<Change<StoredInfo>, RedisFault>,
         unlisted_by: Option<&RedisFault>,
     ) -> SetResult {
-        let stored = match (answer, unlisted_by) {
-            (Err(fault), _) => Err(CacheError::from(fault)),
-            (Ok(scripts::PutReply::Stored { .. }), Some(fault)) => Err(not_indexed(fault.clone())),
-            (Ok(scripts::PutReply::Stored { created, ttl }), None) => Ok((created, ttl)),
-            (Ok(scripts::PutReply::LeaseLost), _) => Err(CacheError::LeaseLost),
-            (Ok(scripts::PutReply::Changed), _) => Err(CacheError::Contended),
-        };
-        match self.metrics.set.count(stored, |_| Success::Ok) {
-            Ok((created, ttl_ms)) => {
-                let etag = Some(sent.value.etag().to_string());
-                SetResult { key, status: if created { 201 } else { 204 }, etag, ttl_ms, error: None }
+        let stored = answer.map_err(CacheError::from).flatten().and_then(|stored| match (stored, unlisted_by) {
+            (None, _) => Err(CacheError::Contended),
+            (Some(_), Some(fault)) => Err(not_indexed(fault.clone())),
+            (Some(stored), None) => Ok(stored),
+        });
+        match self.metrics.count("set", stored, |_| "ok") {
+            Ok(StoredInfo { created, ttl }) => {
+                let status = if created { 201 } else { 204 };
+                SetResult { key, status, etag: Some(etag.to_string()), ttl_ms: ttl, error: None }
             }
             Err(error) => {
                 let (status, error) = ItemError::of(error);
@@ -217,17 +184,6 @@ impl CacheService {
             }
         }
     }
-}
-
-/// The replies to one GET and its PTTL.
-fn read_answer(answers: &mut Answers) -> Result<Option<(Bytes, Option<u64>)>, RedisFault> {
-    let (value, ttl) = (answers.value(), answers.value());
-    let Value::BulkString(raw) = value? else { return Ok(None) };
-    let ttl = match ttl? {
-        Value::Int(ttl) => u64::try_from(ttl).ok(),
-        _ => None,
-    };
-    Ok(Some((Bytes::from(raw), ttl)))
 }
 
 /// The text of a body that really is JSON: other programs may store anything under the platform's names.

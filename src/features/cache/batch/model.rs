@@ -28,7 +28,7 @@ pub(in super::super) struct BatchRequest {
     pub get: Vec<CacheKey>,
     /// Applied in order, after the deletions.
     #[serde(default)]
-    #[schema(max_items = 1_000)]
+    #[schema(max_items = 1_000, value_type = Vec<SetItemSchema>)]
     pub set: Vec<SetItem>,
     #[serde(default)]
     #[schema(max_items = 1_000)]
@@ -132,22 +132,6 @@ struct SetBytes {
     ttl_ms: Option<Millis>,
     #[serde(default)]
     tags: Tags,
-}
-
-impl utoipa::PartialSchema for SetItem {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        SetItemSchema::schema()
-    }
-}
-
-impl ToSchema for SetItem {
-    fn name() -> std::borrow::Cow<'static, str> {
-        SetItemSchema::name()
-    }
-
-    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
-        SetItemSchema::schemas(schemas);
-    }
 }
 
 /// One result per item, in the order of the items.

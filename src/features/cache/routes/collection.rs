@@ -1,12 +1,11 @@
 //! Routes of many values: list, batch, invalidation by tag.
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::batch::{BatchReply, BatchRequest};
-use super::super::index::Position;
+use super::super::index::parse_cursor;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
@@ -56,7 +55,7 @@ pub(in super::super) async fn list_keys(
         ));
     }
     let after = params.cursor.as_deref().map(|text| {
-        Position::parse(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a list"))
+        parse_cursor(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a list"))
     });
     Ok(Json(cache.list(&params.prefix, after.transpose()?, limit).await?))
 }
@@ -78,18 +77,6 @@ pub(in super::super) async fn run_batch(
     Ok(Json(cache.run_batch(request, token).await?))
 }
 
-/// The `{tag}` of a path.
-pub(in super::super) struct TagPath(Tag);
-
-impl<S: Send + Sync> FromRequestParts<S> for TagPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await?;
-        Tag::try_from(text).map(Self).map_err(|rule| Problem::path_segment("tag", rule))
-    }
-}
-
 /// Invalidate all values with a tag, in constant time.
 ///
 /// A `Fencing-Token` is checked against the tag, not against its values.
@@ -99,7 +86,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TagPath {
     responses((status = 204, description = "All values that were written with the tag before are invalid")))]
 pub(in super::super) async fn invalidate_tag(
     State(cache): State<CacheService>,
-    TagPath(tag): TagPath,
+    Path(tag): Path<Tag>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
 ) -> Result<NoContent, Problem> {

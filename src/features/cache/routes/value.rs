@@ -8,13 +8,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::error::LEASE_HEADER;
-use super::super::model::{Counter, IncrementRequest, Millis, Tags, TouchRequest};
-use super::super::service::{CacheService, Hit, ReadOptions};
+use super::super::model::{CacheKey, Counter, GetParams, IncrementRequest, Millis, Tags, TouchRequest};
+use super::super::service::{CacheService, Hit};
 use super::super::stored_value::{ContentType, JSON};
 use super::super::write::PutOptions;
-use super::KeyPath;
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{BodyLimit, Json, NoQuery, Query, collect};
+use crate::http::extract::{BodyLimit, Json, NoQuery, Path, Query, collect};
 use crate::http::fencing::GrantToken;
 use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Problem, ProblemBody};
@@ -49,33 +48,6 @@ pub(in super::super) struct LeaseParam {
     cache_lease: (),
 }
 
-/// How to read a value.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in super::super) struct GetParams {
-    /// Set the value's TTL to this many milliseconds, in the same step.
-    #[param(value_type = u64, required = false, minimum = 1, maximum = 31_536_000_000_u64)]
-    touch_ms: Option<Millis>,
-    /// On a miss, acquire a lease of this many milliseconds to rebuild the value; if another client has it, return a
-    /// stale value or wait briefly.
-    #[param(value_type = u64, required = false, minimum = 1, maximum = 60_000)]
-    lease_ms: Option<Millis>,
-    /// `miss`: return 404 instead of 503 if Redis is unavailable.
-    #[serde(default)]
-    #[param(inline)]
-    on_error: OnError,
-}
-
-/// The response to a read if Redis is unavailable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in super::super) enum OnError {
-    #[default]
-    Fail,
-    Miss,
-}
-
 /// Read a value. The body is returned exactly as it was stored.
 #[utoipa::path(get, path = "/cache/{key}", tag = "cache", operation_id = "get_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
@@ -92,14 +64,12 @@ pub(in super::super) enum OnError {
                        ("Retry-After" = u64, description = "With `lease_ms`: another client is rebuilding it; seconds")))))]
 pub(in super::super) async fn get_value(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     Query(params): Query<GetParams>,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    let reading =
-        ReadOptions { touch: params.touch_ms, lease: params.lease_ms, fault_is_miss: params.on_error == OnError::Miss };
     // Boxed: the handler's future is moved several times, and this is most of it.
-    let hit = Box::pin(cache.get(&key, reading)).await?;
+    let hit = Box::pin(cache.get(&key, params)).await?;
     conditional_response(&hit, &conditions)
 }
 
@@ -118,11 +88,11 @@ pub(in super::super) async fn get_value(
               (status = 422, description = "`invalid-path`, `invalid-query`, `invalid-header`")))]
 pub(in super::super) async fn head_value(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     NoQuery: NoQuery,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    let hit = cache.get(&key, ReadOptions::default()).await?;
+    let hit = cache.get(&key, GetParams::default()).await?;
     conditional_response(&hit, &conditions)
 }
 
@@ -140,20 +110,8 @@ pub(in super::super) struct PutParams {
     /// Names for invalidating values together: at most 16, separated by commas, 1 to 128 bytes each.
     #[param(value_type = String, required = false, example = "user:7,profiles",
             pattern = r"^[^\x00-\x1F\x7F-\x9F,]{1,128}(,[^\x00-\x1F\x7F-\x9F,]{1,128}){0,15}$")]
-    tags: Option<TagList>,
-}
-
-/// A comma-separated list of tags.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct TagList(Tags);
-
-impl TryFrom<String> for TagList {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Tags::parse(&text).map(Self)
-    }
+    #[serde(default, deserialize_with = "Tags::separated_by_commas")]
+    tags: Tags,
 }
 
 /// Store a body under a key, with its Content-Type.
@@ -177,7 +135,7 @@ impl TryFrom<String> for TagList {
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent if the value does not expire")))))]
 pub(in super::super) async fn put_value(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     Query(params): Query<PutParams>,
     conditions: Preconditions,
     GrantToken(token): GrantToken,
@@ -192,20 +150,20 @@ pub(in super::super) async fn put_value(
     };
     request.extensions_mut().insert(BodyLimit(cache.value_limit()));
     let body = collect(request).await?;
-    let writing = PutOptions {
+    let options = PutOptions {
         content_type,
         body,
-        tags: params.tags.map(|TagList(tags)| tags).unwrap_or_default(),
+        tags: params.tags,
         ttl: params.ttl_ms,
         keep_ttl: params.keep_ttl,
         conditions,
         lease,
         token,
     };
-    let stored = cache.put(&key, writing).await?;
+    let (stored, etag) = cache.put(&key, options).await?;
     let mut response = if stored.created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, stored.etag.header());
+    headers.insert(header::ETAG, etag.header());
     if let Some(ttl) = stored.ttl {
         headers.insert(TTL_HEADER.clone(), HeaderValue::from(ttl));
     }
@@ -233,7 +191,7 @@ pub(in super::super) struct DeleteParams {
               (status = 204, description = "Deleted, or there was no value")))]
 pub(in super::super) async fn delete_value(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     Query(params): Query<DeleteParams>,
     conditions: Preconditions,
     GrantToken(token): GrantToken,
@@ -253,7 +211,7 @@ pub(in super::super) async fn delete_value(
     responses((status = 204, description = "The TTL is set")))]
 pub(in super::super) async fn touch_value(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<TouchRequest>,
@@ -270,7 +228,7 @@ pub(in super::super) async fn touch_value(
     responses((status = 200, description = "The counter; with an `Idempotency-Key`, the first result for that key", body = Counter)))]
 pub(in super::super) async fn increment_counter(
     State(cache): State<CacheService>,
-    KeyPath(key): KeyPath,
+    Path(key): Path<CacheKey>,
     NoQuery: NoQuery,
     Operation(operation): Operation,
     GrantToken(token): GrantToken,
