@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, Either};
 use tower::{Layer, Service};
 
-use super::check::ResolvedCheck;
-use super::error::{InvalidCheck, LimitError};
+use super::error::LimitError;
+use super::limiter::Limiter;
 use super::model::LimitKey;
 use super::service::LimitService;
 use crate::http::auth::Principal;
@@ -22,10 +22,10 @@ use crate::http::problem::Problem;
 
 /// Refuses callers that exceed the limit.
 #[derive(Clone, Debug)]
-pub struct CallerLimitLayer(LimitService);
+pub struct CallerLimitLayer(Arc<LimitService>);
 
 impl CallerLimitLayer {
-    pub(super) const fn new(limits: LimitService) -> Self {
+    pub(super) const fn new(limits: Arc<LimitService>) -> Self {
         Self(limits)
     }
 }
@@ -34,14 +34,14 @@ impl<S> Layer<S> for CallerLimitLayer {
     type Service = CallerLimit<S>;
 
     fn layer(&self, inner: S) -> CallerLimit<S> {
-        CallerLimit { limits: self.0.clone(), inner }
+        CallerLimit { limits: Arc::clone(&self.0), inner }
     }
 }
 
 /// A route whose callers are limited. If no limiter is configured, requests pass through.
 #[derive(Clone, Debug)]
 pub struct CallerLimit<S> {
-    limits: LimitService,
+    limits: Arc<LimitService>,
     inner: S,
 }
 
@@ -59,15 +59,15 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let caller = request.extensions().get::<Arc<Principal>>();
-        let Some(check) = caller.and_then(|caller| self.limits.caller_check(caller)) else {
+        let Some((limiter, caller)) = self.limits.limiters.load().guard.clone().zip(caller) else {
             return Either::Left(self.inner.call(request));
         };
-        let limits = self.limits.clone();
+        let (limits, key) = (Arc::clone(&self.limits), LimitKey::of_name(&caller.id));
         // `poll_ready` prepared the service that `self` holds; its clone serves the next request.
         let ready = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, ready);
         Either::Right(Box::pin(async move {
-            match limits.admit(check).await {
+            match limits.admit(&limiter, key).await {
                 Ok(()) => inner.call(request).await,
                 Err(error) => Ok(Problem::from(error).into_response()),
             }
@@ -76,14 +76,8 @@ where
 }
 
 impl LimitService {
-    /// The check of a request of this caller; `None` if callers are not limited.
-    fn caller_check(&self, caller: &Principal) -> Option<Result<ResolvedCheck, InvalidCheck>> {
-        let limiter = self.limiters.load().guard.clone()?;
-        Some(self.resolve_key(limiter, LimitKey::of_name(&caller.id), None))
-    }
-
-    async fn admit(&self, check: Result<ResolvedCheck, InvalidCheck>) -> Result<(), LimitError> {
-        let decision = self.check(check.map_err(LimitError::InvalidGuard)?).await?;
-        if decision.allowed { Ok(()) } else { Err(LimitError::Refused(Box::new(decision))) }
+    async fn admit(&self, limiter: &Arc<Limiter>, key: LimitKey) -> Result<(), LimitError> {
+        let check = self.resolve_key(limiter, key, None).map_err(LimitError::InvalidGuard)?;
+        self.enforce(check).await.map(|_| ())
     }
 }

@@ -1,14 +1,14 @@
 //! The Redis keys of rate limits.
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
 
 use super::model::LimitKey;
 use super::strategy::Strategy;
 use crate::redis::{Key, KeySpace, Segment};
 
 /// The pattern of a limiter's keys: a fixed prefix, then the parts that a request's key consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(super) struct KeyPattern {
     text: String,
     prefix: usize,
@@ -70,12 +70,6 @@ impl TryFrom<String> for KeyPattern {
     }
 }
 
-impl<'de> Deserialize<'de> for KeyPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::try_from(String::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
 /// `rate_limit:reserved:{<state>}` - hash, the open reservations of a state; `settle.lua` describes its format. Expires
 /// with the last reservation.
 pub(super) fn reservations(state: &Key) -> Key {
@@ -83,7 +77,7 @@ pub(super) fn reservations(state: &Key) -> Key {
 }
 
 /// `rate_limit:list:<limiter>` - sorted set of the limiter's keys that have a state, as requests spell them, all with score
-/// 0. At most `ratelimit.index_limit` members; swept by every replica; expires after a week without use.
+/// 0. At most 1,000,000 members; swept by every replica; expires after a week without use.
 pub(super) fn index(space: &KeySpace, limiter: &str) -> Key {
     space.key(format_args!("rate_limit:list:{limiter}"))
 }

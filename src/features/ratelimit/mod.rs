@@ -5,8 +5,8 @@
 //! - `strategy/`: how calls are counted. `gcra.rs` and `calendar.rs` hold the arithmetic, `rule.rs` prepares a strategy's
 //!   numbers for the script and interprets the script's reply.
 //! - `limiter.rs`: named rules and the table of the rules in force; `config.rs`: their configuration.
-//! - `check.rs`: a validated check; `resolve.rs` makes it from a request; `decision.rs`: the result.
-//! - `engine.rs`: decides checks by override, from memory, in Redis or without it. `scripts/` holds its script calls.
+//! - `check.rs`: a validated check and its decision; `resolve.rs` makes the check from a request.
+//! - `engine.rs`: decides checks by override, from memory, in Redis or without it. `scripts.rs`: the script calls.
 //! - `without_redis/`: decisions that need no Redis, and the task that probes Redis.
 //! - `service.rs`: what the routes call; `overrides.rs`: administrators' exceptions for single keys; `reservations.rs`:
 //!   reserve a cost now and settle it later; `key_index.rs`: the lists of keys, for resets by prefix.
@@ -30,7 +30,6 @@
 
 mod check;
 mod config;
-mod decision;
 mod engine;
 mod envoy;
 mod error;
@@ -50,6 +49,8 @@ mod service;
 mod strategy;
 mod without_redis;
 
+use std::sync::Arc;
+
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
@@ -57,7 +58,6 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, NOT_FOUND, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
-use crate::redis::OldScriptCall;
 use config::RatelimitConfig;
 use error::{BODY_ROUTE, FROM_MEMORY, KEY_ROUTE, LIMITER_ROUTE};
 pub use guard::CallerLimitLayer;
@@ -132,13 +132,7 @@ pub static FEATURE: Feature = Feature {
         ]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::TakeCosts::SCRIPT,
-        scripts::SetOverride::SCRIPT,
-        scripts::ReadOverrides::SCRIPT,
-        scripts::IndexKeys::SCRIPT,
-        scripts::Settle::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<RatelimitConfig>()),
 };
 
@@ -169,10 +163,10 @@ pub fn guard(deps: &Deps) -> Result<CallerLimitLayer, StartError> {
 }
 
 /// Returns the one service that the routes and the guard share.
-fn service(deps: &Deps) -> Result<LimitService, StartError> {
+fn service(deps: &Deps) -> Result<Arc<LimitService>, StartError> {
     deps.shared.get_or_build(|| {
-        let limits = LimitService::new(deps, &deps.config.section()?)?;
-        let (follower, configs) = (limits.clone(), deps.configs.subscribe());
+        let limits = Arc::new(LimitService::new(deps, &deps.config.section()?)?);
+        let (follower, configs) = (Arc::clone(&limits), deps.configs.subscribe());
         deps.tasks.plan("ratelimit.rules", |stop| follower.follow(configs, stop));
         Ok(limits)
     })

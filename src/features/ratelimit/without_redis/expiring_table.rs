@@ -15,12 +15,11 @@ const SHARDS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct ExpiringTable<T> {
-    shards: Box<[Mutex<Vec<Set<T>>>]>,
+    /// The sets of each shard.
+    shards: Box<[Mutex<Vec<[Slot<T>; WAYS]>>]>,
     sets_per_shard: usize,
     hasher: RandomState,
 }
-
-type Set<T> = [Slot<T>; WAYS];
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot<T> {
@@ -81,7 +80,7 @@ impl<T: Copy + Default> ExpiringTable<T> {
         let Some(shard) = self.shards.get(shard) else { return apply(&mut [], hash) };
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if sets.is_empty() {
-            sets.resize(self.sets_per_shard, Set::default());
+            sets.resize(self.sets_per_shard, <[Slot<T>; WAYS]>::default());
         }
         apply(sets.get_mut(set).map_or(&mut [], |set| set.as_mut_slice()), hash)
     }
