@@ -195,7 +195,7 @@ pub(super) struct OverrideRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// Lifetime of the exception, milliseconds; without it the exception lasts until it is deleted.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given", skip_serializing)]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given", skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
     pub ttl_ms: Option<u64>,
 }

@@ -90,10 +90,12 @@ impl Overrides {
         key: &LimitKey,
         request: OverrideRequest,
     ) -> Result<OverrideView, LimitError> {
+        let ttl_ms = request.ttl_ms;
+        let stored = OverrideRequest { ttl_ms: None, ..request };
         // An action and a strategy consist of names, numbers and text, which always serialise.
-        let stored = serde_json::to_string(&request).unwrap_or_default();
-        let ends_at = self.write(&field(limiter, key), &stored, request.ttl_ms).await?;
-        let OverrideRequest { action, strategy, .. } = request;
+        let text = serde_json::to_string(&stored).unwrap_or_default();
+        let ends_at = self.write(&field(limiter, key), &text, ttl_ms).await?;
+        let OverrideRequest { action, strategy, .. } = stored;
         Ok(OverrideView { key: key.as_str().to_owned(), action, strategy, ends_at })
     }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::exceptions::hourly;
 use super::limits::{check, limiter};
-use crate::support::{TestApp, eventually};
+use crate::support::{TestApp, eventually, in_repository};
 
 #[tokio::test]
 async fn keys_are_reset_by_what_they_begin_with() {
@@ -57,19 +57,31 @@ async fn many_keys_are_reset_in_steps() {
 #[tokio::test]
 async fn keys_whose_state_has_expired_leave_the_list() {
     let brief = limiter("brief", "strategy = { kind = \"gcra\", limit = 1, period = \"100ms\" }");
-    let config = format!("ratelimit.index_limit = 50\n{brief}{}", hourly());
-    let app = TestApp::builder().config(&config).system_clock().spawn().await;
+    let app = TestApp::builder().config(&format!("{brief}{}", hourly())).system_clock().spawn().await;
     check(&app, "hourly", "stays").await;
     for nth in 0..80 {
         check(&app, "brief", &format!("client-{nth}")).await;
     }
     let listed = |limiter: &str| app.redis().command::<u64>(&["ZCARD", &format!("rate_limit:list:{limiter}")]);
     eventually("some are listed", async || listed("brief") > 0).await;
-    assert!(listed("brief") <= 50);
     eventually("none is left", async || listed("brief") == 0).await;
     assert_eq!(listed("hourly"), 1);
     let left: i64 = app.redis().command(&["PTTL", "rate_limit:list:hourly"]);
     assert!(left > 0, "{left}");
+}
+
+#[tokio::test]
+async fn an_index_has_a_maximum_size() {
+    let app = TestApp::spawn().await;
+    let path = in_repository("migrations-lua/ratelimit/index_keys.lua");
+    let script = std::fs::read_to_string(path).expect("the script");
+    let keys: Vec<String> = (0..80).map(|nth| format!("client-{nth}")).collect();
+    let mut call = vec!["EVAL", &script, "1", "rate_limit:list:full", "50", "60000"];
+    call.extend(keys.iter().map(String::as_str));
+    assert_eq!(app.redis().command::<u64>(&call), 50);
+    assert_eq!(app.redis().command::<u64>(&["ZCARD", "rate_limit:list:full"]), 50);
+    let ttl: i64 = app.redis().command(&["PTTL", "rate_limit:list:full"]);
+    assert!((1..=60_000).contains(&ttl), "{ttl}");
 }
 
 #[tokio::test]
