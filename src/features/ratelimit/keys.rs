@@ -15,13 +15,13 @@ pub(super) struct KeyPattern {
 }
 
 impl KeyPattern {
-    /// The shape of what callers limit with a strategy of their own; strategies do not share keys.
+    /// The pattern of limits with a caller's own strategy; strategies do not share keys.
     pub(super) fn inline(strategy: &Strategy) -> Self {
         let prefix = format!("rate_limit:inline:{}:", strategy.kind());
         Self { prefix: prefix.len(), text: format!("{prefix}{{key}}") }
     }
 
-    /// The whole shape, such as `rate_limit:api:{ip}:{endpoint}`.
+    /// The whole pattern, such as `rate_limit:api:{ip}:{endpoint}`.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn state(pattern: &str, key: &str) -> String {
-        let pattern = KeyPattern::try_from(pattern.to_owned()).expect("a shape");
+        let pattern = KeyPattern::try_from(pattern.to_owned()).expect("a pattern");
         let key = LimitKey::try_from(key.to_owned()).expect("a key");
         pattern.state(&KeySpace::new("test:"), &key).as_str().to_owned()
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_group_at_the_beginning_steers_a_slot() {
+    fn only_a_group_at_the_beginning_determines_the_slot() {
         let pattern = "rate_limit:api:{ip}";
         assert_eq!(state(pattern, "{user 7}:a{b}"), "test:rate_limit:api:{user%207}:a%7Bb%7D");
         assert_eq!(state(pattern, "a{b}"), "test:rate_limit:api:a%7Bb%7D");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_has_a_fixed_start_and_named_parts() {
+    fn a_pattern_has_a_fixed_start_and_named_parts() {
         for bad in ["", "rate_limit:api", "{ip}", "a:{}", "a{b}", "a:{b}c", "a:{B}", "a b:{c}", "a:{b}{c}", ":{b}"] {
             assert!(KeyPattern::try_from(bad.to_owned()).is_err(), "{bad}");
         }

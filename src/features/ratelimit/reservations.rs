@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_leads_back_to_what_was_reserved() {
+    fn an_id_is_parsed_as_it_was_written() {
         let key = LimitKey::try_from("{user 7}:ü".to_owned()).expect("a key");
         let id = ReservationId { secret: "0f".repeat(16), limiter: "trading".into(), key };
         assert_eq!(ReservationId::parse(&id.to_string()), Some(id.clone()));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
 
-/// The configuration of a limiter with these settings; without_redis defaults to closed.
+/// The configuration of a limiter with these settings, which is closed by default.
 pub fn limiter(name: &str, settings: &str) -> String {
     let closed = if settings.contains("without_redis") { "" } else { "without_redis = \"closed\"\n" };
     format!("[[ratelimit.limiters]]\nname = \"{name}\"\nkey = \"rate_limit:{name}:{{key}}\"\n{closed}{settings}\n")

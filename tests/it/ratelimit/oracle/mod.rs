@@ -108,7 +108,7 @@ async fn limits_are_exact_when_a_durable_redis_is_killed() {
 async fn the_oracle_detects_the_data_loss_of_a_killed_redis() {
     let redis = RedisServer::with_options(&["--save", "", "--appendonly", "no"]);
     let used_up = async |deployment: &Deployment, _| {
-        eventually("limits are used up", async || deployment.load.is_refused_everywhere()).await
+        eventually("limits are used up", async || deployment.load.is_refused_everywhere()).await;
     };
     for replay in run_with_kills(redis, &SPEEDS[3..], used_up).await {
         // A fixed window may just have ended.
