@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::keys::{self, KeyPattern};
 use super::model::WithoutRedis;
-use super::strategy::Strategy;
 use super::strategy::calendar::Period;
 use super::strategy::rule::Rule;
+use super::strategy::{InvalidField, Strategy};
 use crate::config::value::Span;
 use crate::config::{FieldError, Section};
 
@@ -22,12 +22,8 @@ pub(super) struct RatelimitConfig {
     pub open_timeout: Span,
     /// Keys that a replica counts in memory while Redis is unavailable.
     pub local_keys: usize,
-    /// Keys of each limiter that a reset by prefix can find.
-    pub index_limit: usize,
     /// Open reservations of one key.
     pub open_reservations: usize,
-    /// The highest limit of a sliding window, which stores every call of the window.
-    pub sliding_limit: u64,
     /// The limiter of this service's own callers; empty: none.
     pub guard: String,
     pub limiters: Vec<LimiterConfig>,
@@ -118,9 +114,7 @@ impl From<StrategyConfig> for Strategy {
     }
 }
 
-/// The log of a sliding window with this many calls takes up to 48 MB.
-const MAX_SLIDING_LIMIT: u64 = 1_000_000;
-/// Entries of a table; in memory they take up to about 320 MB.
+/// Keys in memory, which take up to about 320 MB.
 const MAX_KEYS: usize = 10_000_000;
 /// One script call returns all overdue reservations of a key.
 const MAX_RESERVATIONS: usize = 10_000;
@@ -136,73 +130,24 @@ impl Section for RatelimitConfig {
     const NAME: &'static str = "ratelimit";
 
     fn validate(&self) -> Result<(), FieldError> {
-        if !(1..=MAX_SLIDING_LIMIT).contains(&self.sliding_limit) {
-            return Err(FieldError::new(
-                "sliding_limit",
-                format!("must be between 1 and {MAX_SLIDING_LIMIT}, got {}", self.sliding_limit),
-            ));
-        }
         FieldError::reject_zero([
             ("instances", self.instances == 0),
             ("open_timeout", self.open_timeout.as_millis() == 0),
         ])?;
-        for (field, count, max) in [
-            ("local_keys", self.local_keys, MAX_KEYS),
-            ("index_limit", self.index_limit, MAX_KEYS),
-            ("open_reservations", self.open_reservations, MAX_RESERVATIONS),
-        ] {
+        for (field, count, max) in
+            [("local_keys", self.local_keys, MAX_KEYS), ("open_reservations", self.open_reservations, MAX_RESERVATIONS)]
+        {
             if !(1..=max).contains(&count) {
                 return Err(FieldError::new(field, format!("must be between 1 and {max}, got {count}")));
             }
         }
         let mut names = BTreeSet::new();
         for (at, limiter) in self.limiters.iter().enumerate() {
-            let refuse = |field: &str, reason: String| Err(FieldError::new(format!("limiters[{at}].{field}"), reason));
-            if let Err(rule) = check_name(&limiter.name) {
-                return refuse("name", rule);
-            }
-            if !names.insert(&limiter.name) {
-                return refuse("name", format!("must not be repeated, got `{}` twice", limiter.name));
-            }
-            let clashes =
-                |taken: &&&str| taken.starts_with(limiter.key.prefix()) || limiter.key.prefix().starts_with(**taken);
-            if let Some(taken) = keys::RESERVED_PREFIXES.iter().find(clashes) {
-                return refuse("key", format!("must not begin with `{taken}`, which is reserved"));
-            }
-            let overlaps = |other: &&LimiterConfig| {
-                let (one, two) = (limiter.key.prefix(), other.key.prefix());
-                one.starts_with(two) || two.starts_with(one)
-            };
-            if let Some(other) = self.limiters.iter().take(at).find(overlaps) {
-                return refuse(
-                    "key",
-                    format!("must not overlap the keys of `{}`, or their states would mix", other.name),
-                );
-            }
-            let rule = match Rule::new(limiter.strategy.clone().into(), self.sliding_limit) {
-                Ok(rule) => rule,
-                Err(invalid) => return refuse(&format!("strategy.{}", invalid.field), invalid.rule),
-            };
-            if !(1..=rule.limit()).contains(&limiter.cost) {
-                return refuse(
-                    "cost",
-                    format!("must be between 1 and the limit of {}, got {}", rule.limit(), limiter.cost),
-                );
-            }
-            if let Some(hold) = limiter.reservations {
-                if hold.duration().is_zero() || hold.duration() > MAX_HOLD {
-                    return refuse("reservations", "must be longer than 0 and at most 1d".to_owned());
-                }
-                if matches!(limiter.strategy, StrategyConfig::ExponentialBackoff { .. }) {
-                    return refuse(
-                        "reservations",
-                        "must be absent: an exponential back-off takes no reservations".to_owned(),
-                    );
-                }
-            }
-            if !(0.0..=1.0).contains(&limiter.near) {
-                return refuse("near", format!("must be between 0 and 1, got {}", limiter.near));
-            }
+            let others = self.limiters.get(..at).unwrap_or_default();
+            limiter
+                .validate(others)
+                .map_err(|InvalidField { field, rule }| FieldError::new(format!("limiters[{at}].{field}"), rule))?;
+            names.insert(&limiter.name);
         }
         if !self.guard.is_empty() && !names.contains(&self.guard) {
             return Err(FieldError::new("guard", format!("must name a limiter, got `{}`", self.guard)));
@@ -223,13 +168,45 @@ impl Section for RatelimitConfig {
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    if !(1..=MAX_NAME).contains(&name.len()) || !is_plain {
-        return Err(format!("must consist of 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`"));
+impl LimiterConfig {
+    fn validate(&self, others: &[Self]) -> Result<(), InvalidField> {
+        let refuse = |field: &str, rule: String| Err(InvalidField::new(field, rule));
+        let name = &self.name;
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        if !(1..=MAX_NAME).contains(&name.len()) || !is_plain {
+            return refuse("name", format!("must consist of 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`"));
+        }
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return refuse("name", format!("must not be `{name}`, which is reserved"));
+        }
+        if others.iter().any(|other| other.name == *name) {
+            return refuse("name", format!("must not be repeated, got `{name}` twice"));
+        }
+        let prefix = self.key.prefix();
+        let overlaps = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);
+        if let Some(taken) = keys::RESERVED_PREFIXES.iter().find(|taken| overlaps(taken)) {
+            return refuse("key", format!("must not begin with `{taken}`, which is reserved"));
+        }
+        if let Some(other) = others.iter().find(|other| overlaps(other.key.prefix())) {
+            return refuse("key", format!("must not overlap the keys of `{}`, or their states would mix", other.name));
+        }
+        let rule = Rule::new(self.strategy.clone().into())
+            .map_err(|InvalidField { field, rule }| InvalidField { field: format!("strategy.{field}"), rule })?;
+        if !(1..=rule.limit).contains(&self.cost) {
+            return refuse("cost", format!("must be between 1 and the limit of {}, got {}", rule.limit, self.cost));
+        }
+        if let Some(hold) = self.reservations {
+            if hold.duration().is_zero() || hold.duration() > MAX_HOLD {
+                return refuse("reservations", "must be longer than 0 and at most 1d".to_owned());
+            }
+            if matches!(self.strategy, StrategyConfig::ExponentialBackoff { .. }) {
+                let rule = "must be absent: an exponential back-off takes no reservations";
+                return refuse("reservations", rule.to_owned());
+            }
+        }
+        if !(0.0..=1.0).contains(&self.near) {
+            return refuse("near", format!("must be between 0 and 1, got {}", self.near));
+        }
+        Ok(())
     }
-    if RESERVED_NAMES.contains(&name) {
-        return Err(format!("must not be `{name}`, which is reserved"));
-    }
-    Ok(())
 }

@@ -1,22 +1,21 @@
 //! Decides checks: by an override, from memory, in Redis, or without it.
 
+use std::slice;
 use std::time::Duration;
 
-use super::check::ResolvedCheck;
-use super::decision::Decision;
+use redis::FromRedisValue;
+
+use super::check::{Decision, Mode, ResolvedCheck};
 use super::error::{LimitError, is_unavailable};
 use super::model::WithoutRedis;
-use super::scripts::{CheckOutcome, Mode, PeekCosts, TakeCosts};
+use super::scripts::{self, NotDone};
 use super::service::LimitService;
 use super::strategy::rule::Algorithm;
-use crate::redis::{BadReply, Effect, FaultKind, OldScriptCall, Outcome, RedisFault};
-
-/// Whether all costs may be taken, and the decision for each check.
-type Decisions = (bool, Vec<Decision>);
+use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
 
 /// At the boundary of a calendar window the script replies with the time and must be called again. A second boundary
 /// between two calls means that Redis's clock jumped. In addition, each check may have reservations to return first.
-const MAX_ATTEMPTS: usize = 4;
+pub(super) const MAX_ATTEMPTS: usize = 4;
 
 impl LimitService {
     /// Takes a cost if the limit allows it. One EVALSHA, unless the decision is known without it.
@@ -25,19 +24,27 @@ impl LimitService {
     /// [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is unknown, the cost may have been taken.
     pub(super) async fn check(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
         let started = self.clock.elapsed();
-        let is_cacheable = check.forced.is_none() && check.limiter.reservations.is_none();
+        let is_cacheable = check.forced.is_none() && check.limiter.reservations_ms.is_none();
         if is_cacheable && let Some(decision) = self.denials.find(&check) {
-            self.record(started, std::slice::from_ref(&decision));
+            self.record(started, slice::from_ref(&decision));
             return Ok(decision);
         }
-        let query = self.denials.start_query();
-        let (_, mut decisions) = self.decide(std::slice::from_ref(&check), Mode::Take).await?;
-        self.record(started, &decisions);
-        let decision = decisions.pop().ok_or_else(|| incomplete(Effect::Write))?;
+        let generation = self.denials.generation();
+        let decision = self.decide_one(&check, Mode::Take).await?;
+        self.record(started, slice::from_ref(&decision));
         if is_cacheable && !decision.degraded {
-            self.denials.insert(&check, query, &decision);
+            self.denials.insert(&check, started, generation, &decision);
         }
         Ok(decision)
+    }
+
+    /// Takes a cost, or fails if the limit refuses it.
+    ///
+    /// # Errors
+    /// [`LimitError::Refused`], and those of [`LimitService::check`].
+    pub(super) async fn enforce(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
+        let decision = self.check(check).await?;
+        if decision.allowed { Ok(decision) } else { Err(LimitError::Refused(Box::new(decision))) }
     }
 
     /// Takes all costs, or none if one of the limits refuses its cost. One EVALSHA at most.
@@ -46,25 +53,25 @@ impl LimitService {
     /// - [`LimitError::KeysApart`] if the keys are in different slots of a cluster.
     /// - [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is unknown, either all costs were taken or
     ///   none.
-    pub(super) async fn check_all(&self, checks: &[ResolvedCheck]) -> Result<Decisions, LimitError> {
+    pub(super) async fn check_all(&self, checks: &[ResolvedCheck]) -> Result<Vec<Decision>, LimitError> {
         let group = checks.first().and_then(|check| check.key.group()).map(|(group, _)| group);
         let is_together = |check: &ResolvedCheck| group.is_some() && check.key.group().map(|(group, _)| group) == group;
         if checks.len() > 1 && self.redis.is_cluster() && !checks.iter().all(is_together) {
             return Err(LimitError::KeysApart);
         }
         let started = self.clock.elapsed();
-        let (granted, decisions) = self.decide(checks, Mode::Take).await?;
+        let decisions = self.decide(checks, Mode::Take).await?;
         self.record(started, &decisions);
-        Ok((granted, decisions))
+        Ok(decisions)
     }
 
-    /// Returns what a check would decide, without taking the cost. One EVALSHA that writes nothing.
+    /// Decides one check; with [`Mode::Peek`] without taking the cost. One EVALSHA at most.
     ///
     /// # Errors
-    /// [`LimitError::Unavailable`], [`LimitError::Redis`].
-    pub(super) async fn peek(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
-        let (_, mut decisions) = self.decide(std::slice::from_ref(&check), Mode::Peek).await?;
-        decisions.pop().ok_or_else(|| incomplete(Effect::Read).into())
+    /// [`LimitError::TooManyReservations`], [`LimitError::Unavailable`], [`LimitError::Redis`].
+    pub(super) async fn decide_one(&self, check: &ResolvedCheck, mode: Mode<'_>) -> Result<Decision, LimitError> {
+        let decision = self.decide(slice::from_ref(check), mode).await?.pop();
+        decision.ok_or_else(|| incomplete(mode).into())
     }
 
     /// Records decisions, and the time since `started`, in the metrics.
@@ -75,7 +82,7 @@ impl LimitService {
         }
     }
 
-    pub(super) async fn decide(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+    async fn decide(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Vec<Decision>, LimitError> {
         if checks.iter().any(|check| check.forced.is_some()) {
             // Boxed because a future is as large as its largest branch, and overrides are rare.
             return Box::pin(self.decide_with_overrides(checks, mode)).await;
@@ -84,25 +91,28 @@ impl LimitService {
     }
 
     /// Applies overrides, then lets the other limits decide; without taking anything if an override denies the call.
-    async fn decide_with_overrides(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+    async fn decide_with_overrides(
+        &self,
+        checks: &[ResolvedCheck],
+        mode: Mode<'_>,
+    ) -> Result<Vec<Decision>, LimitError> {
         let now = self.clock.elapsed();
         let forced: Vec<Option<Decision>> =
             checks.iter().map(|check| Some(Decision::forced(&check.limiter, check.forced?, now))).collect();
         let is_denied = forced.iter().flatten().any(|decision| !decision.allowed);
         let others: Vec<ResolvedCheck> = checks.iter().filter(|check| check.forced.is_none()).cloned().collect();
-        let (granted, others) = match others.as_slice() {
-            [] => (true, Vec::new()),
+        let others = match others.as_slice() {
+            [] => Vec::new(),
             others => self.decide_by_limits(others, if is_denied { Mode::Peek } else { mode }).await?,
         };
         let mut others = others.into_iter();
-        let decisions = forced.into_iter().filter_map(|decision| decision.or_else(|| others.next())).collect();
-        Ok((granted && !is_denied, decisions))
+        Ok(forced.into_iter().filter_map(|decision| decision.or_else(|| others.next())).collect())
     }
 
     /// Decides in Redis, or in this process if Redis is unavailable and every limiter is open.
-    async fn decide_by_limits(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Decisions, LimitError> {
+    async fn decide_by_limits(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Vec<Decision>, LimitError> {
         // Other replicas could not settle a reservation that only this process knows.
-        let may_be_local = !matches!(mode, Mode::Reserve(_));
+        let may_be_local = !matches!(mode, Mode::Reserve { .. });
         let is_open = may_be_local && checks.iter().all(|check| check.limiter.without_redis == WithoutRedis::Open);
         if is_open && self.probe.is_unresponsive() {
             return Ok(self.local.decide(checks, mode));
@@ -124,45 +134,35 @@ impl LimitService {
         checks: &[ResolvedCheck],
         mode: Mode<'_>,
         patience: Option<Duration>,
-    ) -> Result<Decisions, LimitError> {
+    ) -> Result<Vec<Decision>, LimitError> {
         for _ in 0..MAX_ATTEMPTS + checks.len() {
-            let take = TakeCosts { checks, mode, keys: self.redis.keys(), now: self.clock.redis_arg() };
-            let outcome = match mode {
-                Mode::Take | Mode::Reserve(_) => self.call(patience, &take).await?,
-                Mode::Peek => self.call(patience, &PeekCosts(take)).await?,
-            };
-            match outcome {
-                CheckOutcome::Decided { granted, numbers } => {
-                    let taken = granted && !matches!(mode, Mode::Peek);
-                    let decisions = self.decisions(checks, taken, numbers).ok_or_else(|| incomplete(mode.effect()))?;
-                    return Ok((granted, decisions));
+            let call = scripts::check(checks, mode, self.redis.keys(), &self.clock.redis_arg());
+            match self.call(patience, call).await? {
+                Ok(numbers) => {
+                    return self.decisions(checks, mode, numbers).ok_or_else(|| incomplete(mode).into());
                 }
-                CheckOutcome::Overdue { at } => {
+                Err(NotDone::Overdue { at }) => {
                     if let Some(check) = checks.get(at) {
                         // Boxed because few limiters take reservations, and few reservations are abandoned.
-                        Box::pin(self.return_overdue(patience, check)).await?;
+                        Box::pin(self.settle_within(patience, &check.limiter, &check.key, "", 0)).await?;
                     }
                 }
-                CheckOutcome::TooManyReservations => {
+                Err(NotDone::TooManyReservations) => {
                     return Err(LimitError::TooManyReservations { max: self.open_reservations });
                 }
-                CheckOutcome::OutsideWindow { now } => {
-                    for check in checks {
-                        if let Algorithm::Calendar { calendar, .. } = &check.limiter.rule.algorithm {
-                            calendar.move_to(now).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
-                        }
-                    }
+                Err(NotDone::OutsideWindow { now }) => {
+                    checks.iter().try_for_each(|check| move_to(&check.limiter.rule.algorithm, now))?;
                 }
             }
         }
         Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
     }
 
-    pub(super) async fn call<S: OldScriptCall>(
+    pub(super) async fn call<Raw: FromRedisValue, Reply>(
         &self,
         patience: Option<Duration>,
-        call: &S,
-    ) -> Result<S::Reply, RedisFault> {
+        call: ScriptCall<Raw, Reply>,
+    ) -> Result<Reply, RedisFault> {
         match patience {
             Some(patience) => self.redis.call_if_responsive(patience, call).await,
             None => self.redis.call(call).await,
@@ -170,10 +170,11 @@ impl LimitService {
     }
 
     /// Interprets the script's numbers, and adds each key whose state is new to the index.
-    fn decisions(&self, checks: &[ResolvedCheck], taken: bool, numbers: Vec<u64>) -> Option<Vec<Decision>> {
+    fn decisions(&self, checks: &[ResolvedCheck], mode: Mode<'_>, numbers: Vec<u64>) -> Option<Vec<Decision>> {
         let mut numbers = numbers.into_iter();
+        let taken = numbers.next()? == 1 && !matches!(mode, Mode::Peek);
         let decision = |check: &ResolvedCheck| {
-            let usage = check.limiter.rule.algorithm.usage(&mut numbers, check.cost, taken)?;
+            let usage = check.limiter.rule.usage(&mut numbers, check.cost, taken)?;
             if taken && usage.fits && usage.is_new {
                 self.index.add(&check.limiter, &check.key);
             }
@@ -183,7 +184,14 @@ impl LimitService {
     }
 }
 
+/// Moves a calendar to the window that contains `now`, in Unix microseconds of Redis's clock.
+pub(super) fn move_to(algorithm: &Algorithm, now: u64) -> Result<(), RedisFault> {
+    let Algorithm::Calendar(calendar) = algorithm else { return Ok(()) };
+    calendar.move_to(now).map_err(|error| RedisFault::bad_reply(error, Effect::Read))
+}
+
 /// The script replied with fewer numbers than the checks have.
-fn incomplete(effect: Effect) -> RedisFault {
+fn incomplete(mode: Mode<'_>) -> RedisFault {
+    let effect = if matches!(mode, Mode::Peek) { Effect::Read } else { Effect::Write };
     RedisFault::bad_reply(BadReply::new("too few numbers"), effect)
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::decision::Decision;
+use super::check::Decision;
 use super::headers::fields;
-use super::strategy::InvalidStrategy;
+use super::strategy::InvalidField;
 use crate::http::problem::{
     FORBIDDEN, INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, OVERLOADED, Problem,
     ProblemKind, UNAUTHENTICATED, WRONG_TYPE,
@@ -38,27 +38,7 @@ pub(super) static KEY_ROUTE: &[&ProblemKind] = &[&UNKNOWN_LIMITER, &WRONG_TYPE, 
 pub(super) static FROM_MEMORY: &[&ProblemKind] =
     &[&UNAUTHENTICATED, &FORBIDDEN, &INVALID_QUERY, &INTERNAL, &OVERLOADED];
 
-/// A field of a request that breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {rule}")]
-pub(super) struct InvalidCheck {
-    /// Such as `cost`, or `strategy/window_ms`.
-    pub field: String,
-    /// The rule as the end of a sentence, such as `must be between 1 and 5, got 7`.
-    pub rule: String,
-}
-
-impl InvalidCheck {
-    pub(super) fn new(field: &str, rule: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), rule: rule.into() }
-    }
-
-    /// Makes the field one of the item `at` of a list.
-    pub(super) fn within(mut self, list: &str, at: usize) -> Self {
-        self.field = format!("{list}/{at}/{}", self.field);
-        self
-    }
-
+impl InvalidField {
     /// The problem of a field at this location of the request.
     pub(super) fn at(self, location: Location) -> Problem {
         let kind = match location {
@@ -68,13 +48,6 @@ impl InvalidCheck {
             Location::Header => &INVALID_HEADER,
         };
         Problem::new(kind).detail(&self).violation(location, self.field, self.rule).outcome(Outcome::NotApplied)
-    }
-}
-
-impl From<InvalidStrategy> for InvalidCheck {
-    fn from(InvalidStrategy { field, rule }: InvalidStrategy) -> Self {
-        let unit = if matches!(field, "window" | "period" | "maximum" | "decay") { "_ms" } else { "" };
-        Self { field: format!("strategy/{field}{unit}"), rule }
     }
 }
 
@@ -99,7 +72,7 @@ pub(super) enum LimitError {
     KeysApart,
     /// The limiter's own cost does not fit its limit, which validation of the configuration excludes.
     #[error("the limiter of this service's callers is invalid")]
-    InvalidGuard(#[source] InvalidCheck),
+    InvalidGuard(#[source] InvalidField),
     /// Redis cannot decide now, and the limiter must not be decided without it.
     #[error("the limit cannot be checked now")]
     Unavailable(#[source] RedisFault),

@@ -9,46 +9,37 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 
-use super::check::ResolvedCheck;
-use super::error::{InvalidCheck, LimitError};
+use super::error::LimitError;
+use super::limiter::Limiter;
 use super::model::LimitKey;
 use super::service::LimitService;
 use crate::http::auth::Principal;
 use crate::http::layer::{Next, RequestLayer};
 use crate::http::problem::Problem;
 
-/// Refuses callers that exceed the limit. If no limiter is configured, requests pass through.
-#[derive(Debug)]
-pub(super) struct CallerLimitLayer(pub LimitService);
-
-impl RequestLayer for CallerLimitLayer {
+/// The layer that refuses callers that exceed the limit. If no limiter is configured, requests pass through.
+impl RequestLayer for LimitService {
     fn acts_on(&self, request: &Request) -> bool {
-        self.0.limiters.load().guard.is_some() && request.extensions().get::<Arc<Principal>>().is_some()
+        self.limiters.load().guard.is_some() && request.extensions().get::<Arc<Principal>>().is_some()
     }
 
     fn respond(self: Arc<Self>, request: Request, next: Next) -> BoxFuture<'static, Response> {
         Box::pin(async move {
-            let check = request.extensions().get::<Arc<Principal>>().and_then(|caller| self.0.caller_check(caller));
-            match check {
-                Some(check) => match self.0.admit(check).await {
-                    Ok(()) => next.call(request).await,
-                    Err(error) => Problem::from(error).into_response(),
-                },
-                None => next.call(request).await,
+            let caller = request.extensions().get::<Arc<Principal>>().map(|caller| LimitKey::of_name(&caller.id));
+            let limiter = self.limiters.load().guard.clone();
+            if let Some((limiter, caller)) = limiter.zip(caller)
+                && let Err(error) = self.admit(&limiter, caller).await
+            {
+                return Problem::from(error).into_response();
             }
+            next.call(request).await
         })
     }
 }
 
 impl LimitService {
-    /// The check of a request of this caller; `None` if callers are not limited.
-    fn caller_check(&self, caller: &Principal) -> Option<Result<ResolvedCheck, InvalidCheck>> {
-        let limiter = self.limiters.load().guard.clone()?;
-        Some(self.resolve_key(limiter, LimitKey::of_name(&caller.id), None))
-    }
-
-    async fn admit(&self, check: Result<ResolvedCheck, InvalidCheck>) -> Result<(), LimitError> {
-        let decision = self.check(check.map_err(LimitError::InvalidGuard)?).await?;
-        if decision.allowed { Ok(()) } else { Err(LimitError::Refused(Box::new(decision))) }
+    async fn admit(&self, limiter: &Arc<Limiter>, key: LimitKey) -> Result<(), LimitError> {
+        let check = self.resolve_key(limiter, key, None).map_err(LimitError::InvalidGuard)?;
+        self.enforce(check).await.map(|_| ())
     }
 }

@@ -3,9 +3,9 @@
 //! Source: draft-ietf-httpapi-ratelimit-headers-10. A quota `q` counts for a window `w`; `r` of it remains, and more is
 //! available in `t` seconds.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 
-use super::decision::Decision;
+use super::check::Decision;
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -35,11 +35,6 @@ pub(super) fn fields(decisions: &[Decision]) -> [(HeaderName, HeaderValue); 2] {
 fn push(to: &mut String, text: &[&str], number: u64) {
     to.extend(text.iter().copied());
     to.push_str(itoa::Buffer::new().format(number));
-}
-
-/// Adds both headers.
-pub(super) fn add_headers(headers: &mut HeaderMap, decisions: &[Decision]) {
-    headers.extend(fields(decisions));
 }
 
 /// Rounded up, so that a caller who waits this long is not early.

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, ToRedisArgs, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::error::is_unavailable;
 use super::keys;
 use super::limiter::{Limiter, SharedLimiters};
-use super::model::LimitKey;
-use super::scripts::IndexKeys;
+use super::model::{LimitKey, ResetReply};
+use super::scripts;
+use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, FaultKind, Redis, RedisFault};
 
@@ -31,42 +32,38 @@ const STEP: usize = 500;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The most steps of one sweep.
 const MAX_STEPS_PER_SWEEP: usize = 50;
-/// TTL of an index, which every addition and every sweep resets.
-const INDEX_TTL: Duration = Duration::from_secs(7 * 86_400);
-
-/// A key whose state was created.
-#[derive(Debug)]
-struct NewKey {
-    limiter: Box<str>,
-    key: LimitKey,
-}
+/// TTL of an index, milliseconds, which every addition and every sweep resets: a week.
+const INDEX_TTL_MS: u64 = 7 * 86_400_000;
+/// Keys of each limiter that are indexed, about 110 bytes each in Redis. Keys beyond that are limited like any other, but
+/// resets by prefix do not find them.
+const MAX_KEYS: usize = 1_000_000;
+/// Time for which one request resets keys. It is far below the deadline of requests, whatever a step takes.
+const RESET_TIME: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug)]
 pub(super) struct KeyIndex {
     redis: Redis,
     limiters: SharedLimiters,
-    max_keys: usize,
-    queue: mpsc::Sender<NewKey>,
+    /// The limiter's name and the key of each state that was created.
+    queue: mpsc::Sender<(Box<str>, LimitKey)>,
 }
 
 /// The background task that adds new keys and sweeps the index.
 pub(super) struct KeyIndexWorker {
     index: KeyIndex,
-    queue: mpsc::Receiver<NewKey>,
+    queue: mpsc::Receiver<(Box<str>, LimitKey)>,
     tasks: Tasks,
+    /// The position of the limiter that the next sweep continues with, and the last key that was swept.
+    limiter: usize,
+    after: Option<LimitKey>,
 }
 
 impl KeyIndex {
-    /// An index of at most `max_keys` keys of each limiter.
-    pub(super) fn new(
-        redis: &Redis,
-        limiters: &SharedLimiters,
-        max_keys: usize,
-        tasks: &Tasks,
-    ) -> (Self, KeyIndexWorker) {
+    pub(super) fn new(redis: &Redis, limiters: &SharedLimiters, tasks: &Tasks) -> (Self, KeyIndexWorker) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let index = Self { redis: redis.clone(), limiters: Arc::clone(limiters), max_keys, queue: sender };
-        let worker = KeyIndexWorker { index: index.clone(), queue: receiver, tasks: tasks.clone() };
+        let index = Self { redis: redis.clone(), limiters: Arc::clone(limiters), queue: sender };
+        let tasks = tasks.clone();
+        let worker = KeyIndexWorker { index: index.clone(), queue: receiver, tasks, limiter: 0, after: None };
         (index, worker)
     }
 
@@ -76,87 +73,85 @@ impl KeyIndex {
             return;
         }
         // If the queue is full, the key is limited like any other; resets by prefix do not find it.
-        let _ = self.queue.try_send(NewKey { limiter: limiter.name.clone(), key: key.clone() });
+        let _ = self.queue.try_send((limiter.name.clone(), key.clone()));
     }
 
-    /// Deletes the state and the reservations of a key.
+    /// Resets the keys that begin with `prefix`, after the key `after`, for at most [`RESET_TIME`].
     ///
     /// # Errors
-    /// [`RedisFault`].
-    pub(super) async fn reset(&self, limiter: &Limiter, key: &LimitKey) -> Result<(), RedisFault> {
-        self.unlink(limiter, std::slice::from_ref(key)).await
-    }
-
-    /// Resets the next keys that begin with `prefix`, after the key `after`.
-    ///
-    /// # Errors
-    /// [`RedisFault`]; the step may be repeated.
-    pub(super) async fn reset_step(
+    /// [`RedisFault`]; the keys before the failure are reset, and the call may be repeated.
+    pub(super) async fn reset_all(
         &self,
         limiter: &Limiter,
         prefix: &str,
-        after: Option<&str>,
-    ) -> Result<ResetStep, RedisFault> {
-        let mut found = self.range(limiter, prefix, after).await?;
-        self.unlink(limiter, &found).await?;
-        self.remove(limiter, &found).await?;
-        let count = found.len();
-        Ok(ResetStep { count, last: found.pop().filter(|_| count == STEP) })
+        after: Option<LimitKey>,
+        clock: &Clock,
+    ) -> Result<ResetReply, RedisFault> {
+        let began = clock.elapsed();
+        let mut reply = ResetReply { reset: 0, next_cursor: after };
+        loop {
+            let mut found = self.range(limiter, prefix, reply.next_cursor.as_ref()).await?;
+            self.reset(limiter, &found).await?;
+            self.remove(limiter, &found).await?;
+            let count = found.len();
+            reply = ResetReply { reset: reply.reset + count, next_cursor: found.pop().filter(|_| count == STEP) };
+            if reply.next_cursor.is_none() || clock.elapsed() >= began + RESET_TIME {
+                return Ok(reply);
+            }
+        }
     }
 
-    async fn unlink(&self, limiter: &Limiter, keys: &[LimitKey]) -> Result<(), RedisFault> {
-        let unlink = |key| {
-            let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(key);
-            unlink
-        };
+    /// Deletes the states and the reservations of keys.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn reset(&self, limiter: &Limiter, keys: &[LimitKey]) -> Result<(), RedisFault> {
         let all = keys.iter().flat_map(|key| limiter.pattern.all_keys(self.redis.keys(), key));
-        let unlinks: Vec<Cmd> = all.map(unlink).collect();
+        let unlinks: Vec<Cmd> = all.map(|key| command("UNLINK", key)).collect();
         self.redis.query_all(&unlinks, Effect::Write).await?.into_iter().try_for_each(|reply| reply.map(|_| ()))
     }
 
-    /// Removes the keys without a state from the next part of an index.
-    async fn sweep(&self, limiter: &Limiter, after: Option<&LimitKey>) -> Result<SweepStep, RedisFault> {
-        let mut keys = self.range(limiter, "", after.map(LimitKey::as_str)).await?;
+    /// Removes the keys without a state from the part of an index after the key `after`, which becomes the last key of the
+    /// part, or `None` at the end. Returns whether the next part is likely to contain many such keys.
+    async fn sweep(&self, limiter: &Limiter, after: &mut Option<LimitKey>) -> Result<bool, RedisFault> {
+        let mut keys = self.range(limiter, "", after.take().as_ref()).await?;
         let expired = self.without_state(limiter, &keys).await?;
         self.remove(limiter, &expired).await?;
         if expired.len() < keys.len() {
             // Keys that are always in use are not added again: the sweep keeps their index from expiring.
-            let ttl = u64::try_from(INDEX_TTL.as_millis()).unwrap_or(u64::MAX);
-            let mut refresh = redis::cmd("PEXPIRE");
-            refresh.arg(keys::index(self.redis.keys(), &limiter.name)).arg(ttl);
+            let mut refresh = command("PEXPIRE", keys::index(self.redis.keys(), &limiter.name));
+            refresh.arg(INDEX_TTL_MS);
             self.redis.query::<u64>(&refresh, Effect::Write).await?;
         }
-        let is_last = keys.len() < STEP;
+        let has_more = keys.len() == STEP;
+        *after = keys.pop().filter(|_| has_more);
         // Redis's active expiry applies the same rule: where many keys had expired, more are likely.
-        let is_mostly_expired = !is_last && expired.len() > STEP / 4;
-        Ok(SweepStep { is_mostly_expired, last: keys.pop().filter(|_| !is_last) })
+        Ok(has_more && expired.len() > STEP / 4)
     }
 
     /// The next keys of an index, in the order of their bytes.
-    async fn range(&self, limiter: &Limiter, prefix: &str, after: Option<&str>) -> Result<Vec<LimitKey>, RedisFault> {
+    async fn range(
+        &self,
+        limiter: &Limiter,
+        prefix: &str,
+        after: Option<&LimitKey>,
+    ) -> Result<Vec<LimitKey>, RedisFault> {
         let min = match after {
-            Some(after) => [b"(", after.as_bytes()].concat(),
+            Some(after) => [b"(", after.as_str().as_bytes()].concat(),
             None if prefix.is_empty() => b"-".to_vec(),
             None => [b"[", prefix.as_bytes()].concat(),
         };
         // UTF-8 never contains the byte 0xFF, so every key with the prefix sorts before prefix + 0xFF.
         let max = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
-        let mut range = redis::cmd("ZRANGEBYLEX");
-        range.arg(keys::index(self.redis.keys(), &limiter.name)).arg(min).arg(max).arg("LIMIT").arg(0).arg(STEP);
+        let mut range = command("ZRANGEBYLEX", keys::index(self.redis.keys(), &limiter.name));
+        range.arg(min).arg(max).arg("LIMIT").arg(0).arg(STEP);
         let members: Vec<String> = self.redis.query(&range, Effect::Read).await?;
         Ok(members.into_iter().filter_map(|text| LimitKey::try_from(text).ok()).collect())
     }
 
     async fn without_state(&self, limiter: &Limiter, indexed: &[LimitKey]) -> Result<Vec<LimitKey>, RedisFault> {
-        let commands: Vec<Cmd> = indexed
-            .iter()
-            .map(|key| {
-                let mut exists = redis::cmd("EXISTS");
-                exists.arg(limiter.pattern.state(self.redis.keys(), key));
-                exists
-            })
-            .collect();
+        let state = |key| limiter.pattern.state(self.redis.keys(), key);
+        let commands: Vec<Cmd> = indexed.iter().map(|key| command("EXISTS", state(key))).collect();
         let mut gone = Vec::new();
         for (key, reply) in indexed.iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             if reply? == Value::Int(0) {
@@ -171,8 +166,7 @@ impl KeyIndex {
         if indexed.is_empty() {
             return Ok(());
         }
-        let mut remove = redis::cmd("ZREM");
-        remove.arg(keys::index(self.redis.keys(), &limiter.name));
+        let mut remove = command("ZREM", keys::index(self.redis.keys(), &limiter.name));
         for key in indexed {
             remove.arg(key.as_str());
         }
@@ -185,8 +179,14 @@ impl KeyIndex {
     /// Adds keys and resets the TTL of the index.
     async fn insert(&self, limiter: &str, keys: &[&LimitKey]) -> Result<(), RedisFault> {
         let index = keys::index(self.redis.keys(), limiter);
-        self.redis.call(&IndexKeys { index: &index, max: self.max_keys, ttl: INDEX_TTL, keys }).await.map(|_| ())
+        self.redis.call(scripts::index_keys(&index, MAX_KEYS, INDEX_TTL_MS, keys)).await.map(|_| ())
     }
+}
+
+fn command(name: &str, key: impl ToRedisArgs) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    command
 }
 
 impl KeyIndexWorker {
@@ -195,19 +195,15 @@ impl KeyIndexWorker {
         let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
-        let mut position = SweepPosition::default();
         loop {
             let done = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = sweeps.tick() => match self.insert(&mut batch).await {
-                    Ok(()) => self.sweep(&mut position).await,
+                    Ok(()) => self.sweep().await,
                     failed => failed,
                 },
                 // A batch that could not be added waits for the next tick; later keys wait in the queue.
-                count = self.queue.recv_many(&mut batch, BATCH), if batch.is_empty() => {
-                    if count == 0 {
-                        return;
-                    }
+                _ = self.queue.recv_many(&mut batch, BATCH), if batch.is_empty() => {
                     tokio::time::sleep(BATCH_DELAY).await;
                     while batch.len() < BATCH && let Ok(key) = self.queue.try_recv() {
                         batch.push(key);
@@ -222,10 +218,10 @@ impl KeyIndexWorker {
     }
 
     /// Adds a batch and empties it. If Redis is unavailable the batch stays: adding a key twice is harmless.
-    async fn insert(&self, batch: &mut Vec<NewKey>) -> Result<(), RedisFault> {
+    async fn insert(&self, batch: &mut Vec<(Box<str>, LimitKey)>) -> Result<(), RedisFault> {
         let mut by_limiter: BTreeMap<&str, Vec<&LimitKey>> = BTreeMap::new();
-        for new in batch.iter() {
-            by_limiter.entry(&new.limiter).or_default().push(&new.key);
+        for (limiter, key) in batch.iter() {
+            by_limiter.entry(limiter).or_default().push(key);
         }
         let mut outcome = Ok(());
         for (limiter, keys) in by_limiter {
@@ -241,43 +237,19 @@ impl KeyIndexWorker {
     }
 
     /// Sweeps the next part of the index, limiter by limiter, and more parts if many keys had expired.
-    async fn sweep(&self, position: &mut SweepPosition) -> Result<(), RedisFault> {
+    async fn sweep(&mut self) -> Result<(), RedisFault> {
         let limiters = self.index.limiters.load_full();
         for _ in 0..MAX_STEPS_PER_SWEEP {
             let count = limiters.iter().count().max(1);
-            let Some(limiter) = limiters.iter().nth(position.limiter % count) else { return Ok(()) };
-            let after = position.after.take();
-            let step = self.index.sweep(limiter, after.as_ref()).await;
-            match &step {
-                Ok(SweepStep { last: Some(last), .. }) => position.after = Some(last.clone()),
-                _ => position.limiter = (position.limiter + 1) % count,
+            let Some(limiter) = limiters.iter().nth(self.limiter % count) else { return Ok(()) };
+            let swept = self.index.sweep(limiter, &mut self.after).await;
+            if self.after.is_none() {
+                self.limiter = (self.limiter + 1) % count;
             }
-            if !step?.is_mostly_expired {
+            if !swept? {
                 break;
             }
         }
         Ok(())
     }
-}
-
-/// The result of one step of a reset.
-#[derive(Debug)]
-pub(super) struct ResetStep {
-    pub count: usize,
-    /// The last key of the step; `None` if it was the last step.
-    pub last: Option<LimitKey>,
-}
-
-/// The result of one step of a sweep.
-struct SweepStep {
-    /// The last key of the step; `None` at the end of the index.
-    last: Option<LimitKey>,
-    is_mostly_expired: bool,
-}
-
-/// The position at which the next sweep continues.
-#[derive(Debug, Default)]
-struct SweepPosition {
-    limiter: usize,
-    after: Option<LimitKey>,
 }

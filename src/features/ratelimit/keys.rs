@@ -1,27 +1,27 @@
 //! The Redis keys of rate limits.
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
 
 use super::model::LimitKey;
 use super::strategy::Strategy;
 use crate::redis::{Key, KeySpace, Segment};
 
 /// The pattern of a limiter's keys: a fixed prefix, then the parts that a request's key consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(super) struct KeyPattern {
     text: String,
     prefix: usize,
 }
 
 impl KeyPattern {
-    /// The shape of what callers limit with a strategy of their own; strategies do not share keys.
+    /// The pattern of limits with a caller's own strategy; strategies do not share keys.
     pub(super) fn inline(strategy: &Strategy) -> Self {
         let prefix = format!("rate_limit:inline:{}:", strategy.kind());
         Self { prefix: prefix.len(), text: format!("{prefix}{{key}}") }
     }
 
-    /// The whole shape, such as `rate_limit:api:{ip}:{endpoint}`.
+    /// The whole pattern, such as `rate_limit:api:{ip}:{endpoint}`.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
@@ -70,12 +70,6 @@ impl TryFrom<String> for KeyPattern {
     }
 }
 
-impl<'de> Deserialize<'de> for KeyPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::try_from(String::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
 /// `rate_limit:reserved:{<state>}` - hash, the open reservations of a state; `settle.lua` describes its format. Expires
 /// with the last reservation.
 pub(super) fn reservations(state: &Key) -> Key {
@@ -83,7 +77,7 @@ pub(super) fn reservations(state: &Key) -> Key {
 }
 
 /// `rate_limit:list:<limiter>` - sorted set of the limiter's keys that have a state, as requests spell them, all with score
-/// 0. At most `ratelimit.index_limit` members; swept by every replica; expires after a week without use.
+/// 0. At most 1,000,000 members; swept by every replica; expires after a week without use.
 pub(super) fn index(space: &KeySpace, limiter: &str) -> Key {
     space.key(format_args!("rate_limit:list:{limiter}"))
 }
@@ -103,7 +97,7 @@ mod tests {
     use super::*;
 
     fn state(pattern: &str, key: &str) -> String {
-        let pattern = KeyPattern::try_from(pattern.to_owned()).expect("a shape");
+        let pattern = KeyPattern::try_from(pattern.to_owned()).expect("a pattern");
         let key = LimitKey::try_from(key.to_owned()).expect("a key");
         pattern.state(&KeySpace::new("test:"), &key).as_str().to_owned()
     }
@@ -116,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_group_at_the_beginning_steers_a_slot() {
+    fn only_a_group_at_the_beginning_determines_the_slot() {
         let pattern = "rate_limit:api:{ip}";
         assert_eq!(state(pattern, "{user 7}:a{b}"), "test:rate_limit:api:{user%207}:a%7Bb%7D");
         assert_eq!(state(pattern, "a{b}"), "test:rate_limit:api:a%7Bb%7D");
@@ -124,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_has_a_fixed_start_and_named_parts() {
+    fn a_pattern_has_a_fixed_start_and_named_parts() {
         for bad in ["", "rate_limit:api", "{ip}", "a:{}", "a{b}", "a:{b}c", "a:{B}", "a b:{c}", "a:{b}{c}", ":{b}"] {
             assert!(KeyPattern::try_from(bad.to_owned()).is_err(), "{bad}");
         }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::config::{LimiterConfig, RatelimitConfig};
-use super::envoy::descriptors::DescriptorRules;
+use super::config::{DescriptorConfig, LimiterConfig, RatelimitConfig};
 use super::keys::KeyPattern;
 use super::metrics::{LimitMetrics, LimiterMetrics};
 use super::model::{LimiterStats, LimiterView, WithoutRedis};
 use super::strategy::rule::{Algorithm, Rule};
-use super::strategy::{InvalidStrategy, Strategy};
+use super::strategy::{InvalidField, Strategy};
 use crate::config::value::Span;
 use arc_swap::ArcSwap;
 
@@ -18,7 +16,7 @@ use arc_swap::ArcSwap;
 const INLINE: &str = "inline";
 
 /// A rule with everything that a check needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limiter {
     pub name: Box<str>,
     pub pattern: KeyPattern,
@@ -26,8 +24,8 @@ pub(super) struct Limiter {
     /// The cost of a call that does not state one.
     pub cost: u64,
     pub without_redis: WithoutRedis,
-    /// How long a reservation may stay open; `None` if the limiter takes none.
-    pub reservations: Option<Duration>,
+    /// How long a reservation may stay open, milliseconds; `None` if the limiter takes none.
+    pub reservations_ms: Option<u64>,
     /// Whether it counts and never refuses.
     pub shadow: bool,
     near: f64,
@@ -38,21 +36,17 @@ pub(super) struct Limiter {
 
 impl Limiter {
     /// # Errors
-    /// [`InvalidStrategy`] naming the field.
-    pub(super) fn new(
-        config: LimiterConfig,
-        sliding_limit: u64,
-        metrics: &LimitMetrics,
-    ) -> Result<Self, InvalidStrategy> {
-        let rule = Rule::new(config.strategy.into(), sliding_limit)?;
+    /// [`InvalidField`] of the strategy.
+    pub(super) fn new(config: LimiterConfig, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
+        let rule = Rule::new(config.strategy.into())?;
         Ok(Self {
-            metrics: metrics.limiter(&config.name, rule.strategy().kind()),
+            metrics: metrics.limiter(&config.name, rule.strategy.kind()),
             name: config.name.into(),
             pattern: config.key,
             rule,
             cost: config.cost,
             without_redis: config.without_redis,
-            reservations: config.reservations.map(Span::duration),
+            reservations_ms: config.reservations.map(Span::as_millis),
             shadow: config.shadow,
             near: config.near,
             is_indexed: true,
@@ -62,22 +56,18 @@ impl Limiter {
     /// Makes a limiter for one call, with the caller's strategy.
     ///
     /// # Errors
-    /// [`InvalidStrategy`] naming the field.
-    pub(super) fn inline(
-        strategy: Strategy,
-        sliding_limit: u64,
-        metrics: &LimitMetrics,
-    ) -> Result<Self, InvalidStrategy> {
-        let rule = Rule::new(strategy, sliding_limit)?;
+    /// [`InvalidField`] of the strategy.
+    pub(super) fn inline(strategy: Strategy, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
+        let rule = Rule::new(strategy)?;
         Ok(Self {
-            metrics: metrics.limiter(INLINE, rule.strategy().kind()),
+            metrics: metrics.limiter(INLINE, rule.strategy.kind()),
             name: INLINE.into(),
-            pattern: KeyPattern::inline(rule.strategy()),
+            pattern: KeyPattern::inline(&rule.strategy),
             rule,
             cost: 1,
             // The caller did not say that the limit may be exceeded.
             without_redis: WithoutRedis::Closed,
-            reservations: None,
+            reservations_ms: None,
             shadow: false,
             near: 1.0,
             is_indexed: false,
@@ -89,16 +79,10 @@ impl Limiter {
         // A back-off counts attempts, so there is nothing to settle.
         let is_backoff = matches!(rule.algorithm, Algorithm::Backoff { .. });
         Self {
-            name: self.name.clone(),
-            pattern: self.pattern.clone(),
-            cost: self.cost.min(rule.limit()),
+            cost: self.cost.min(rule.limit),
+            reservations_ms: self.reservations_ms.filter(|_| !is_backoff),
             rule,
-            without_redis: self.without_redis,
-            reservations: self.reservations.filter(|_| !is_backoff),
-            shadow: self.shadow,
-            near: self.near,
-            is_indexed: self.is_indexed,
-            metrics: self.metrics.clone(),
+            ..self.clone()
         }
     }
 
@@ -117,17 +101,25 @@ impl Limiter {
         LimiterView {
             name: self.name.to_string(),
             key: self.pattern.as_str().to_owned(),
-            strategy: self.rule.strategy().clone(),
+            strategy: self.rule.strategy.clone(),
             cost: self.cost,
             without_redis: self.without_redis,
-            reservations_ms: self.reservations.map(|longest| u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)),
+            reservations_ms: self.reservations_ms,
             shadow: self.shadow,
             near: self.near,
         }
     }
 
     pub(super) fn stats(&self) -> LimiterStats {
-        self.metrics.stats(&self.name, self.rule.strategy().kind())
+        LimiterStats {
+            limiter: self.name.to_string(),
+            strategy: self.rule.strategy.kind(),
+            allowed: self.metrics.allowed.get(),
+            refused: self.metrics.refused.get(),
+            near: self.metrics.near.get(),
+            shadow: self.metrics.shadow.get(),
+            degraded: self.metrics.degraded.get(),
+        }
     }
 }
 
@@ -135,11 +127,9 @@ impl Limiter {
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
-    /// The highest limit that a sliding window may have.
-    pub sliding_limit: u64,
     /// The limiter of this service's own callers.
     pub guard: Option<Arc<Limiter>>,
-    pub envoy: DescriptorRules,
+    pub envoy: Vec<DescriptorConfig>,
 }
 
 /// A reload of the configuration replaces the table.
@@ -147,16 +137,15 @@ pub(super) type SharedLimiters = Arc<ArcSwap<Limiters>>;
 
 impl Limiters {
     /// # Errors
-    /// The first [`InvalidStrategy`].
-    pub(super) fn new(config: &RatelimitConfig, metrics: &LimitMetrics) -> Result<Self, InvalidStrategy> {
-        let sliding_limit = config.sliding_limit;
+    /// The first [`InvalidField`] of a strategy.
+    pub(super) fn new(config: &RatelimitConfig, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
         let limiters = config.limiters.iter().map(|limiter| {
-            let limiter = Limiter::new(limiter.clone(), sliding_limit, metrics)?;
+            let limiter = Limiter::new(limiter.clone(), metrics)?;
             Ok((limiter.name.clone(), Arc::new(limiter)))
         });
         let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
         let guard = by_name.get(config.guard.as_str()).cloned();
-        Ok(Self { by_name, sliding_limit, guard, envoy: DescriptorRules::new(&config.envoy) })
+        Ok(Self { by_name, guard, envoy: config.envoy.clone() })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

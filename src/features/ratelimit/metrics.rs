@@ -2,7 +2,6 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::model::LimiterStats;
 use crate::telemetry::metrics::Metrics;
 
 /// From a decision without Redis to the longest wait for Redis, seconds.
@@ -52,20 +51,6 @@ impl LimitMetrics {
             shadow: of("shadow"),
             degraded: of("degraded"),
             latency: self.latency.with_label_values(&[limiter, strategy]),
-        }
-    }
-}
-
-impl LimiterMetrics {
-    pub(super) fn stats(&self, limiter: &str, strategy: &'static str) -> LimiterStats {
-        LimiterStats {
-            limiter: limiter.to_owned(),
-            strategy,
-            allowed: self.allowed.get(),
-            refused: self.refused.get(),
-            near: self.near.get(),
-            shadow: self.shadow.get(),
-            degraded: self.degraded.get(),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! - `strategy/`: how calls are counted. `gcra.rs` and `calendar.rs` hold the arithmetic, `rule.rs` prepares a strategy's
 //!   numbers for the script and interprets the script's reply.
 //! - `limiter.rs`: named rules and the table of the rules in force; `config.rs`: their configuration.
-//! - `check.rs`: a validated check; `resolve.rs` makes it from a request; `decision.rs`: the result.
-//! - `engine.rs`: decides checks by override, from memory, in Redis or without it. `scripts/` holds its script calls.
+//! - `check.rs`: a validated check and its decision; `resolve.rs` makes the check from a request.
+//! - `engine.rs`: decides checks by override, from memory, in Redis or without it. `scripts.rs`: the script calls.
 //! - `without_redis/`: decisions that need no Redis, and the task that probes Redis.
 //! - `service.rs`: what the routes call; `overrides.rs`: administrators' exceptions for single keys; `reservations.rs`:
 //!   reserve a cost now and settle it later; `key_index.rs`: the lists of keys, for resets by prefix.
@@ -30,7 +30,6 @@
 
 mod check;
 mod config;
-mod decision;
 mod engine;
 mod envoy;
 mod error;
@@ -60,10 +59,8 @@ use crate::http::auth::ADMIN;
 use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, NOT_FOUND, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
-use crate::redis::OldScriptCall;
 use config::RatelimitConfig;
 use error::{BODY_ROUTE, FROM_MEMORY, KEY_ROUTE, LIMITER_ROUTE};
-use guard::CallerLimitLayer;
 use service::LimitService;
 
 const CHECK: &str = "ratelimit:check";
@@ -135,13 +132,7 @@ pub static FEATURE: Feature = Feature {
         ]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::TakeCosts::SCRIPT,
-        scripts::SetOverride::SCRIPT,
-        scripts::ReadOverrides::SCRIPT,
-        scripts::IndexKeys::SCRIPT,
-        scripts::Settle::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<RatelimitConfig>()),
 };
 
@@ -168,14 +159,14 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
 /// # Errors
 /// If the configuration is invalid.
 pub fn layer(deps: &Deps) -> Result<Arc<dyn RequestLayer>, StartError> {
-    Ok(Arc::new(CallerLimitLayer(service(deps)?)))
+    Ok(service(deps)?)
 }
 
 /// Returns the one service that the routes and the guard share.
-fn service(deps: &Deps) -> Result<LimitService, StartError> {
+fn service(deps: &Deps) -> Result<Arc<LimitService>, StartError> {
     deps.shared.get_or_build(|| {
-        let limits = LimitService::new(deps, &deps.config.section()?)?;
-        let (follower, configs) = (limits.clone(), deps.configs.subscribe());
+        let limits = Arc::new(LimitService::new(deps, &deps.config.section()?)?);
+        let (follower, configs) = (Arc::clone(&limits), deps.configs.subscribe());
         deps.tasks.plan("ratelimit.rules", |stop| follower.follow(configs, stop));
         Ok(limits)
     })

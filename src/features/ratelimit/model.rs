@@ -80,25 +80,6 @@ pub(super) struct CheckAllRequest {
     pub checks: Vec<CheckRequest>,
 }
 
-/// The decision of one limit.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub(super) struct CheckReply {
-    pub allowed: bool,
-    /// The largest cost that the limit allows.
-    pub limit: u64,
-    /// The cost that is still available after this call.
-    pub remaining: u64,
-    /// Time until the whole limit is available again, milliseconds.
-    pub reset_ms: u64,
-    /// Time until the limit allows the same call, milliseconds; 0 if it was allowed, null if waiting does not help.
-    pub retry_after_ms: Option<u64>,
-    /// Whether the decision was made without Redis.
-    pub degraded: bool,
-    /// The limiter is in shadow mode and would otherwise have refused this call.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub shadow: bool,
-}
-
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "limiter": "trading", "key": "user-7", "cost": 5 }))]
@@ -116,19 +97,6 @@ pub(super) struct ReserveRequest {
     pub hold_ms: Option<u64>,
 }
 
-/// The decision, and the reservation if the cost was taken.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct ReserveReply {
-    #[serde(flatten)]
-    pub decision: CheckReply,
-    /// The id that settles the reservation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<String>,
-    /// Time until an unsettled reservation is returned, milliseconds from now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_ms: Option<u64>,
-}
-
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "cost": 3 }))]
@@ -137,15 +105,6 @@ pub(super) struct SettleRequest {
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
     pub cost: u64,
-}
-
-/// The decisions of one call for several limits.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct CheckAllReply {
-    /// Whether all checks were allowed. If not, no cost was taken.
-    pub allowed: bool,
-    /// In the order of the checks. `allowed` says whether the check would have been allowed alone.
-    pub results: Vec<CheckReply>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -225,16 +184,18 @@ pub(super) enum OverrideAction {
     Limit,
 }
 
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+// Redis stores it as JSON, without its lifetime.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "action": "deny", "ttl_ms": 3_600_000 }))]
 #[schema(as = ExceptionRequest)]
 pub(super) struct OverrideRequest {
     pub action: OverrideAction,
     /// Required with the action `limit`, not allowed otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// Lifetime of the exception, milliseconds; without it the exception lasts until it is deleted.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
+    #[serde(default, deserialize_with = "integer::unsigned_if_given", skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 31_622_400_000_u64)]
     pub ttl_ms: Option<u64>,
 }

@@ -9,22 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 
 use super::check::Forced;
 use super::error::LimitError;
 use super::keys;
 use super::limiter::{Limiter, SharedLimiters};
-use super::model::{LimitKey, OverrideAction, OverrideView};
-use super::scripts::{OverrideRow, ReadOverrides, SetOverride, SetOverrideOutcome};
-use super::strategy::Strategy;
+use super::model::{LimitKey, OverrideAction, OverrideRequest, OverrideView};
+use super::scripts;
 use super::strategy::rule::Rule;
+use super::strategy::{InvalidField, MAX_WINDOW_MS, between};
 use crate::clock::{Clock, UnixMillis};
 use crate::http::reply::Page;
-use crate::redis::{Effect, Key, Redis, RedisFault};
-
-/// The most overrides of a deployment: every replica keeps all of them in memory, and reads all of them after a change.
-const MAX_OVERRIDES: usize = 10_000;
+use crate::redis::{BadReply, Effect, Key, Redis, RedisFault};
 
 #[derive(Debug)]
 pub(super) struct Overrides {
@@ -38,27 +34,11 @@ pub(super) struct Overrides {
 /// An override in force.
 #[derive(Clone, Debug)]
 struct Override {
-    stored: StoredOverride,
-    effect: OverrideEffect,
-    ends_at: Option<UnixMillis>,
-    /// `ends_at` on the process clock.
+    view: OverrideView,
+    /// The end on the process clock.
     ends: Option<Duration>,
-}
-
-/// An override as Redis stores it, in JSON.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct StoredOverride {
-    action: OverrideAction,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    strategy: Option<Strategy>,
-}
-
-/// What an override means for a check.
-#[derive(Clone, Debug)]
-pub(super) enum OverrideEffect {
-    Force(Forced),
-    /// The limiter with another rule.
-    Limit(Arc<Limiter>),
+    /// The limiter with the override's rule; `None` if the override allows or denies the key.
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl Overrides {
@@ -66,16 +46,19 @@ impl Overrides {
         Self { redis: redis.clone(), clock: clock.clone(), limiters: Arc::clone(limiters), copy: ArcSwap::default() }
     }
 
-    /// The override of a limiter's key, unless it has ended.
-    pub(super) fn find(&self, limiter: &Limiter, key: &LimitKey) -> Option<OverrideEffect> {
+    /// The limiter that applies to a key, and the result of its checks if an override decides them.
+    pub(super) fn apply(&self, limiter: &Arc<Limiter>, key: &LimitKey) -> (Arc<Limiter>, Option<Forced>) {
         let copy = self.copy.load();
-        // The usual case: no overrides at all.
-        if copy.is_empty() {
-            return None;
-        }
-        let found = copy.get(&limiter.name)?.get(key.as_str())?;
-        let has_ended = found.ends.is_some_and(|ends| ends <= self.clock.elapsed());
-        (!has_ended).then(|| found.effect.clone())
+        let found = copy.get(&limiter.name).and_then(|keys| keys.get(key.as_str()));
+        let Some(found) = found.filter(|found| !found.has_ended(self.clock.elapsed())) else {
+            return (Arc::clone(limiter), None);
+        };
+        let forced = match found.view.action {
+            OverrideAction::Allow => Some(Forced::Allow),
+            OverrideAction::Deny => Some(Forced::Deny(found.ends)),
+            OverrideAction::Limit => None,
+        };
+        (Arc::clone(found.limiter.as_ref().unwrap_or(limiter)), forced)
     }
 
     /// The overrides of a limiter in this replica's copy, in the order of their keys, after the key `after`.
@@ -87,9 +70,9 @@ impl Overrides {
             .get(&limiter.name)
             .into_iter()
             .flat_map(|keys| keys.range::<str, _>((start, Bound::Unbounded)))
-            .filter(|(_, found)| found.ends.is_none_or(|ends| ends > now))
+            .filter(|(_, found)| !found.has_ended(now))
             .take(limit + 1)
-            .map(|(key, found)| found.stored.view(key, found.ends_at))
+            .map(|(_, found)| found.view.clone())
             .collect();
         let has_more = items.len() > limit;
         items.truncate(limit);
@@ -97,7 +80,7 @@ impl Overrides {
         Page { items, next_cursor }
     }
 
-    /// Overrides the limiter for a key. A `ttl` of zero means until the override is deleted.
+    /// Overrides the limiter for a key.
     ///
     /// # Errors
     /// [`LimitError::TooManyOverrides`], [`LimitError::Redis`].
@@ -105,33 +88,31 @@ impl Overrides {
         &self,
         limiter: &Limiter,
         key: &LimitKey,
-        action: OverrideAction,
-        strategy: Option<Strategy>,
-        ttl: Duration,
+        request: OverrideRequest,
     ) -> Result<OverrideView, LimitError> {
-        let stored = StoredOverride { action, strategy };
+        let ttl_ms = request.ttl_ms;
+        let stored = OverrideRequest { ttl_ms: None, ..request };
         // An action and a strategy consist of names, numbers and text, which always serialise.
         let text = serde_json::to_string(&stored).unwrap_or_default();
-        match self.write(&field(limiter, key), &text, ttl).await? {
-            SetOverrideOutcome::Done { ends } => Ok(stored.view(key.as_str(), ends)),
-            SetOverrideOutcome::TooMany => Err(LimitError::TooManyOverrides { max: MAX_OVERRIDES }),
-        }
+        let ends_at = self.write(&field(limiter, key), &text, ttl_ms).await?;
+        let OverrideRequest { action, strategy, .. } = stored;
+        Ok(OverrideView { key: key.as_str().to_owned(), action, strategy, ends_at })
     }
 
     /// Deletes the override of a key, if there is one.
     ///
     /// # Errors
-    /// [`RedisFault`].
-    pub(super) async fn delete(&self, limiter: &Limiter, key: &LimitKey) -> Result<(), RedisFault> {
-        self.write(&field(limiter, key), "", Duration::ZERO).await.map(|_| ())
+    /// [`LimitError::Redis`].
+    pub(super) async fn delete(&self, limiter: &Limiter, key: &LimitKey) -> Result<(), LimitError> {
+        self.write(&field(limiter, key), "", None).await.map(|_| ())
     }
 
     /// Changes only the version, which makes all replicas forget the denials that they remember.
     ///
     /// # Errors
-    /// [`RedisFault`].
-    pub(super) async fn bump_version(&self) -> Result<(), RedisFault> {
-        self.write("", "", Duration::ZERO).await.map(|_| ())
+    /// [`LimitError::Redis`].
+    pub(super) async fn bump_version(&self) -> Result<(), LimitError> {
+        self.write("", "", None).await.map(|_| ())
     }
 
     /// Reads all overrides into the copy, and returns their version.
@@ -139,20 +120,33 @@ impl Overrides {
     /// # Errors
     /// [`RedisFault`]; the copy stays unchanged.
     pub(super) async fn reload(&self) -> Result<String, RedisFault> {
-        let read = self.redis.call(&ReadOverrides { key: &self.key(), now: self.clock.redis_arg() }).await?;
+        let read = self.redis.call(scripts::read_overrides(&self.key(), &self.clock.redis_arg())).await?;
         let here = self.clock.elapsed();
         let limiters = self.limiters.load();
         let mut copy: HashMap<Box<str>, BTreeMap<String, Override>> = HashMap::new();
-        for OverrideRow { limiter, key, ends_at, stored } in read.rows {
+        for (field, value) in &read.rows {
+            let malformed = || RedisFault::bad_reply(BadReply::new((field, value)), Effect::Read);
+            let (limiter, key) = field.split_once(' ').ok_or_else(malformed)?;
+            let (ends, stored) = value.split_once(' ').ok_or_else(malformed)?;
+            let ends: UnixMillis = ends.parse().map_err(|_| malformed())?;
+            let ends_at = (ends > 0).then_some(ends);
             let left = ends_at.map(|at| at.saturating_sub(read.now));
             // Redis keeps overrides that have ended until another needs the space. Unknown limiters may come back.
-            let (false, Some(base)) = (left.is_some_and(|ms| ms <= 0), limiters.get(&limiter)) else { continue };
+            let (false, Some(base)) = (left.is_some_and(|ms| ms <= 0), limiters.get(limiter)) else { continue };
             let ends = left.map(|ms| here + Duration::from_millis(ms.unsigned_abs()));
-            match Override::new(base, &stored, limiters.sliding_limit, ends_at, ends) {
-                Ok(valid) => {
-                    copy.entry(base.name.clone()).or_default().insert(key, valid);
+            let parsed = serde_json::from_str::<OverrideRequest>(stored).map_err(|error| error.to_string());
+            let valid = parsed.and_then(|request| match validate(&request) {
+                Ok(rule) => Ok((request, rule)),
+                Err(invalid) => Err(invalid.to_string()),
+            });
+            match valid {
+                Ok((OverrideRequest { action, strategy, .. }, rule)) => {
+                    let view = OverrideView { key: key.to_owned(), action, strategy, ends_at };
+                    let limiter = rule.map(|rule| Arc::new(base.with_rule(rule)));
+                    let keys = copy.entry(base.name.clone()).or_default();
+                    keys.insert(key.to_owned(), Override { view, ends, limiter });
                 }
-                Err(reason) => tracing::warn!(%limiter, key, reason, "stored exception ignored: it is invalid"),
+                Err(reason) => tracing::warn!(limiter, key, reason, "stored exception ignored: it is invalid"),
             }
         }
         self.copy.store(Arc::new(copy));
@@ -170,9 +164,9 @@ impl Overrides {
         Ok(version.unwrap_or_default())
     }
 
-    async fn write(&self, field: &str, stored: &str, ttl: Duration) -> Result<SetOverrideOutcome, RedisFault> {
+    async fn write(&self, field: &str, stored: &str, ttl_ms: Option<u64>) -> Result<Option<UnixMillis>, LimitError> {
         let now = self.clock.redis_arg();
-        self.redis.call(&SetOverride { key: &self.key(), now, field, stored, ttl, max: MAX_OVERRIDES }).await
+        self.redis.call(scripts::set_override(&self.key(), &now, field, stored, ttl_ms)).await?
     }
 
     fn key(&self) -> Key {
@@ -181,31 +175,28 @@ impl Overrides {
 }
 
 impl Override {
-    fn new(
-        base: &Arc<Limiter>,
-        stored: &str,
-        sliding_limit: u64,
-        ends_at: Option<UnixMillis>,
-        ends: Option<Duration>,
-    ) -> Result<Self, String> {
-        let stored: StoredOverride = serde_json::from_str(stored).map_err(|error| error.to_string())?;
-        let effect = match (stored.action, &stored.strategy) {
-            (OverrideAction::Allow, _) => OverrideEffect::Force(Forced::Allow),
-            (OverrideAction::Deny, _) => OverrideEffect::Force(Forced::Deny(ends)),
-            (OverrideAction::Limit, Some(strategy)) => {
-                let rule = Rule::new(strategy.clone(), sliding_limit).map_err(|invalid| invalid.to_string())?;
-                OverrideEffect::Limit(Arc::new(base.with_rule(rule)))
-            }
-            (OverrideAction::Limit, None) => return Err("the action limit requires a strategy".to_owned()),
-        };
-        Ok(Self { stored, effect, ends_at, ends })
+    fn has_ended(&self, now: Duration) -> bool {
+        self.ends.is_some_and(|ends| ends <= now)
     }
 }
 
-impl StoredOverride {
-    fn view(&self, key: &str, ends_at: Option<UnixMillis>) -> OverrideView {
-        OverrideView { key: key.to_owned(), action: self.action, strategy: self.strategy.clone(), ends_at }
-    }
+/// Checks the strategy and the lifetime of an override. Returns the rule with the action `limit`.
+///
+/// # Errors
+/// [`InvalidField`].
+pub(super) fn validate(request: &OverrideRequest) -> Result<Option<Rule>, InvalidField> {
+    let rule = match (request.action, &request.strategy) {
+        (OverrideAction::Limit, Some(strategy)) => Some(Rule::new(strategy.clone()).map_err(InvalidField::of_request)?),
+        (OverrideAction::Limit, None) => {
+            return Err(InvalidField::new("strategy", "is required with the action limit"));
+        }
+        (OverrideAction::Allow | OverrideAction::Deny, Some(_)) => {
+            return Err(InvalidField::new("strategy", "is only allowed with the action limit"));
+        }
+        (OverrideAction::Allow | OverrideAction::Deny, None) => None,
+    };
+    request.ttl_ms.map(|ttl_ms| between("ttl_ms", ttl_ms, MAX_WINDOW_MS)).transpose()?;
+    Ok(rule)
 }
 
 /// The hash field of an override. Names of limiters contain no spaces.

@@ -1,7 +1,6 @@
 //! The service behind the routes: its parts, its limiters, and what administrators do. `resolve.rs` turns requests into
 //! checks, `engine.rs` decides them.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,28 +9,24 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::config::RatelimitConfig;
-use super::error::{InvalidCheck, LimitError};
+use super::error::LimitError;
 use super::key_index::KeyIndex;
 use super::limiter::{Limiter, Limiters, SharedLimiters};
 use super::metrics::LimitMetrics;
-use super::model::{LimitKey, LimitStats, LimiterView, OverrideAction, OverrideRequest, OverrideView};
+use super::model::{LimitKey, LimitStats, LimiterView, OverrideRequest, OverrideView, ResetReply};
 use super::overrides::Overrides;
-use super::strategy::rule::Rule;
-use super::strategy::{InvalidStrategy, MAX_WINDOW_MS};
+use super::strategy::InvalidField;
 use super::without_redis::denial_cache::DenialCache;
 use super::without_redis::local_limits::LocalLimits;
 use super::without_redis::redis_probe::RedisProbe;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::deps::Deps;
-use crate::http::reply::Page;
+use crate::features::feature::StartError;
 use crate::redis::Redis;
 
-#[derive(Clone, Debug)]
-pub(super) struct LimitService(Arc<Inner>);
-
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct LimitService {
     pub redis: Redis,
     pub clock: Clock,
     pub limiters: SharedLimiters,
@@ -39,7 +34,7 @@ pub(super) struct Inner {
     pub denials: Arc<DenialCache>,
     pub index: KeyIndex,
     pub local: LocalLimits,
-    pub probe: RedisProbe,
+    pub probe: Arc<RedisProbe>,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
     /// Open reservations that a key may have.
@@ -47,40 +42,21 @@ pub(super) struct Inner {
     since: UnixMillis,
 }
 
-/// Time for which one request resets keys. It is far below the deadline of requests, whatever a step takes.
-const RESET_TIME: Duration = Duration::from_millis(500);
-
-/// The result of a reset by prefix.
-#[derive(Debug)]
-pub(super) struct ResetProgress {
-    pub count: usize,
-    /// The key after which another call continues; `None` if all keys were reset.
-    pub next: Option<LimitKey>,
-}
-
-impl Deref for LimitService {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
-
 impl LimitService {
     /// # Errors
-    /// [`InvalidStrategy`] of the first limiter whose strategy is invalid.
-    pub(super) fn new(deps: &Deps, config: &RatelimitConfig) -> Result<Self, InvalidStrategy> {
+    /// [`InvalidField`] of the first limiter whose strategy is invalid.
+    pub(super) fn new(deps: &Deps, config: &RatelimitConfig) -> Result<Self, InvalidField> {
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let metrics = LimitMetrics::new(&deps.metrics);
         let limiters = Arc::new(ArcSwap::from_pointee(Limiters::new(config, &metrics)?));
         let overrides = Arc::new(Overrides::new(&redis, &clock, &limiters));
         let denials = Arc::new(DenialCache::new(&clock));
-        let probe = RedisProbe::new(&overrides, &denials);
-        let (runner, tasks) = (probe.clone(), deps.tasks.clone());
-        deps.tasks.plan("ratelimit.watch", move |stop| runner.run(tasks, stop));
-        let (index, worker) = KeyIndex::new(&redis, &limiters, config.index_limit, &deps.tasks);
+        let probe = Arc::new(RedisProbe::new(&overrides, &denials));
+        let (runner, tasks) = (Arc::clone(&probe), deps.tasks.clone());
+        deps.tasks.plan("ratelimit.watch", |stop| runner.run(tasks, stop));
+        let (index, worker) = KeyIndex::new(&redis, &limiters, &deps.tasks);
         deps.tasks.plan("ratelimit.index", |stop| worker.run(stop));
-        Ok(Self(Arc::new(Inner {
+        Ok(Self {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
             open_timeout: config.open_timeout.duration(),
             open_reservations: config.open_reservations,
@@ -93,7 +69,7 @@ impl LimitService {
             index,
             probe,
             metrics,
-        })))
+        })
     }
 
     /// Finds a limiter by name.
@@ -115,17 +91,15 @@ impl LimitService {
     }
 
     /// Applies the limiters of each reloaded configuration until `stop`. Other settings need a restart.
-    pub(super) async fn follow(self, mut configs: watch::Receiver<Config>, stop: CancellationToken) {
+    pub(super) async fn follow(self: Arc<Self>, mut configs: watch::Receiver<Config>, stop: CancellationToken) {
         while let Some(Ok(())) = stop.run_until_cancelled(configs.changed()).await {
-            let section = configs.borrow_and_update().section();
-            let read = section.map_err(|error| error.to_string());
-            let limiters =
-                read.and_then(|config| Limiters::new(&config, &self.metrics).map_err(|invalid| invalid.to_string()));
+            let section = configs.borrow_and_update().section::<RatelimitConfig>().map_err(StartError::from);
+            let limiters = section.and_then(|config| Ok(Limiters::new(&config, &self.metrics)?));
             match limiters {
                 Ok(limiters) => self.limiters.store(Arc::new(limiters)),
                 // Unexpected: a reload validates the configuration first.
                 Err(error) => {
-                    tracing::error!(error, "invalid limiters ignored: the previous limiters stay in force");
+                    tracing::error!(%error, "invalid limiters ignored: the previous limiters stay in force");
                     continue;
                 }
             }
@@ -143,13 +117,13 @@ impl LimitService {
     /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`].
     pub(super) async fn reset(&self, limiter: &str, key: &LimitKey, by: &str) -> Result<(), LimitError> {
         let limiter = self.limiter(limiter)?;
-        self.index.reset(&limiter, key).await?;
+        self.index.reset(&limiter, std::slice::from_ref(key)).await?;
         self.overrides.bump_version().await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit reset");
         Ok(self.probe.refresh().await?)
     }
 
-    /// Resets the indexed keys that begin with `prefix`, after the key `after`, for at most [`RESET_TIME`].
+    /// Resets the next indexed keys that begin with `prefix`, after the key `after`, and writes an audit record.
     ///
     /// # Errors
     /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`]; the keys before the failure are reset.
@@ -159,48 +133,13 @@ impl LimitService {
         prefix: &str,
         after: Option<LimitKey>,
         by: &str,
-    ) -> Result<ResetProgress, LimitError> {
+    ) -> Result<ResetReply, LimitError> {
         let limiter = self.limiter(limiter)?;
-        let began = self.clock.elapsed();
-        let mut progress = ResetProgress { count: 0, next: after };
-        loop {
-            let after = progress.next.as_ref().map(LimitKey::as_str);
-            let step = self.index.reset_step(&limiter, prefix, after).await?;
-            progress = ResetProgress { count: progress.count + step.count, next: step.last };
-            if progress.next.is_none() || self.clock.elapsed() >= began + RESET_TIME {
-                break;
-            }
-        }
+        let reply = self.index.reset_all(&limiter, prefix, after, &self.clock).await?;
         self.overrides.bump_version().await?;
-        let count = progress.count;
-        tracing::warn!(target: "audit", limiter = %limiter.name, prefix, count, by, "limits reset");
+        tracing::warn!(target: "audit", limiter = %limiter.name, prefix, count = reply.reset, by, "limits reset");
         self.probe.refresh().await?;
-        Ok(progress)
-    }
-
-    /// Checks the strategy and the lifetime of an override.
-    ///
-    /// # Errors
-    /// [`InvalidCheck`] naming the field.
-    pub(super) fn validate_override(&self, request: &OverrideRequest) -> Result<(), InvalidCheck> {
-        match (request.action, &request.strategy) {
-            (OverrideAction::Limit, Some(strategy)) => {
-                Rule::new(strategy.clone(), self.limiters.load().sliding_limit).map_err(InvalidCheck::from)?;
-            }
-            (OverrideAction::Limit, None) => {
-                return Err(InvalidCheck::new("strategy", "is required with the action limit"));
-            }
-            (OverrideAction::Allow | OverrideAction::Deny, Some(_)) => {
-                return Err(InvalidCheck::new("strategy", "is only allowed with the action limit"));
-            }
-            (OverrideAction::Allow | OverrideAction::Deny, None) => {}
-        }
-        match request.ttl_ms {
-            Some(ttl) if !(1..=MAX_WINDOW_MS).contains(&ttl) => {
-                Err(InvalidCheck::new("ttl_ms", format!("must be between 1 and {MAX_WINDOW_MS}, got {ttl}")))
-            }
-            _ => Ok(()),
-        }
+        Ok(reply)
     }
 
     /// Overrides the limiter for a key at all replicas, and writes an audit record; `by` is the caller's name.
@@ -214,11 +153,9 @@ impl LimitService {
         request: OverrideRequest,
         by: &str,
     ) -> Result<OverrideView, LimitError> {
-        let OverrideRequest { action, strategy, ttl_ms } = request;
-        let ttl = Duration::from_millis(ttl_ms.unwrap_or_default());
-        let view = self.overrides.set(limiter, key, action, strategy, ttl).await?;
+        let view = self.overrides.set(limiter, key, request).await?;
         tracing::warn!(
-            target: "audit", limiter = %limiter.name, key = key.as_str(), ?action, ends_at = view.ends_at, by,
+            target: "audit", limiter = %limiter.name, key = key.as_str(), action = ?view.action, ends_at = view.ends_at, by,
             "limit exception set",
         );
         self.probe.refresh().await?;
@@ -234,18 +171,5 @@ impl LimitService {
         self.overrides.delete(&limiter, key).await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit exception deleted");
         Ok(self.probe.refresh().await?)
-    }
-
-    /// Lists the overrides of a limiter's keys, after the key `after`.
-    ///
-    /// # Errors
-    /// [`LimitError::UnknownLimiter`].
-    pub(super) fn list_overrides(
-        &self,
-        limiter: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<OverrideView>, LimitError> {
-        Ok(self.overrides.list(&*self.limiter(limiter)?, after, limit))
     }
 }

@@ -1,4 +1,4 @@
-//! Envoy's rate-limit call as JSON.
+//! Envoy's rate-limit protocol as JSON.
 
 use gridtokenx_redis::config::Config;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::limits::limiter;
 use crate::support::{Cluster, Reply, TestApp, eventually};
 
-/// Three calls an hour by address; two a minute by address and path, one for logins.
+/// Three calls an hour for each address, two a minute for each address and path, and one login in 90 seconds.
 fn config() -> String {
     let gcra = |limit: u64, period: &str| {
         format!("strategy = {{ kind = \"gcra\", limit = {limit}, period = \"{period}\" }}\nwithout_redis = \"closed\"")
@@ -21,14 +21,14 @@ fn config() -> String {
     format!("{rules}{}", limiters.concat())
 }
 
-/// A call from `address`, to `path` if there is one.
+/// The descriptor of a call from `address`, to `path` if given.
 fn descriptor(address: &str, path: Option<&str>) -> Value {
     let mut entries = vec![json!({ "key": "remote_address", "value": address })];
     entries.extend(path.map(|path| json!({ "key": "path", "value": path })));
     json!({ "entries": entries })
 }
 
-async fn ask(app: &TestApp, descriptors: &[Value]) -> Reply {
+async fn post(app: &TestApp, descriptors: &[Value]) -> Reply {
     app.post("/json", json!({ "domain": "gateway", "descriptors": descriptors })).await
 }
 
@@ -36,7 +36,7 @@ async fn ask(app: &TestApp, descriptors: &[Value]) -> Reply {
 async fn descriptors_are_counted_by_their_limiters() {
     let app = TestApp::builder().config(&config()).spawn().await;
     let both = [descriptor("10.0.0.1", None), descriptor("10.0.0.1", Some("/orders"))];
-    let first = ask(&app, &both).await.expect(200);
+    let first = post(&app, &both).await.expect(200);
     assert_eq!(
         first.json(),
         json!({ "overallCode": "OK", "statuses": [
@@ -47,40 +47,40 @@ async fn descriptors_are_counted_by_their_limiters() {
         ] })
     );
     assert_eq!(first.header("ratelimit"), Some(r#""address";r=2;t=1200, "path";r=1;t=30"#));
-    ask(&app, &both).await.expect(200);
-    let refused = ask(&app, &both).await;
+    post(&app, &both).await.expect(200);
+    let refused = post(&app, &both).await;
     assert!(refused.is(429), "{}", refused.text());
     let answer = refused.json();
     assert_eq!((&answer["overallCode"], &answer["statuses"][0]["code"]), (&json!("OVER_LIMIT"), &json!("OK")));
     assert_eq!(answer["statuses"][1]["code"], "OVER_LIMIT");
     assert_eq!(refused.header("retry-after"), Some("30"));
-    // The refusal took from neither.
-    let alone = ask(&app, &both[..1]).await.expect(200).json();
+    // The refusal took no cost.
+    let alone = post(&app, &both[..1]).await.expect(200).json();
     assert_eq!(alone["statuses"][0]["limitRemaining"], 0, "{alone}");
-    let refused = ask(&app, &both[..1]).await;
+    let refused = post(&app, &both[..1]).await;
     assert!(refused.is(429), "{}", refused.text());
-    // They are ordinary limits.
+    // The limits are those of the other routes.
     assert_eq!(app.get("/ratelimit/path/10.0.0.1:%2Forders").await.expect(200).json()["remaining"], 0);
 }
 
 #[tokio::test]
-async fn the_first_rule_that_fits_counts_and_without_one_there_is_no_limit() {
+async fn the_first_matching_rule_applies_and_other_descriptors_are_not_limited() {
     let app = TestApp::builder().config(&config()).spawn().await;
-    let login = ask(&app, &[descriptor("a", Some("/login"))]).await.expect(200).json();
-    // A minute and a half is no unit of Envoy's.
+    let login = post(&app, &[descriptor("a", Some("/login"))]).await.expect(200).json();
+    // Envoy has no unit of 90 seconds.
     assert_eq!(login["statuses"][0]["currentLimit"], json!({ "name": "login", "requestsPerUnit": 1 }), "{login}");
     let other = json!({ "entries": [{ "key": "generic_key", "value": "slow" }] });
-    let free = ask(&app, std::slice::from_ref(&other)).await.expect(200);
+    let free = post(&app, std::slice::from_ref(&other)).await.expect(200);
     assert_eq!(free.json(), json!({ "overallCode": "OK", "statuses": [{ "code": "OK" }] }));
     assert_eq!(free.header("ratelimit"), None);
-    let mixed = ask(&app, &[other, descriptor("b", Some("/login"))]).await.expect(200).json();
+    let mixed = post(&app, &[other, descriptor("b", Some("/login"))]).await.expect(200).json();
     assert_eq!(mixed["statuses"][1]["limitRemaining"], 0, "{mixed}");
     let elsewhere = json!({ "domain": "mesh", "descriptors": [descriptor("a", Some("/login"))] });
     app.post("/json", elsewhere).await.expect(200);
 }
 
 #[tokio::test]
-async fn calls_may_cost_more_and_have_either_spelling() {
+async fn hits_addend_is_the_cost_in_both_spellings() {
     let app = TestApp::builder().config(&config()).spawn().await;
     for name in ["hits_addend", "hitsAddend"] {
         let mut body = json!({ "domain": "gateway", "descriptors": [descriptor(name, None)] });
@@ -94,13 +94,13 @@ async fn calls_may_cost_more_and_have_either_spelling() {
 }
 
 #[tokio::test]
-async fn it_is_off_until_it_is_configured() {
+async fn the_route_answers_404_until_it_is_configured() {
     let app = TestApp::spawn().await;
-    ask(&app, &[descriptor("a", None)]).await.expect_problem(404, "not-found");
+    post(&app, &[descriptor("a", None)]).await.expect_problem(404, "not-found");
     app.app().reloader().reload(Config::with_overrides(&config()).expect("TOML")).expect("valid");
-    eventually("it is on", async || ask(&app, &[descriptor("a", None)]).await.is(200)).await;
+    eventually("the route is on", async || post(&app, &[descriptor("a", None)]).await.is(200)).await;
     for (bad, field) in [
-        (config().replace("limiter = \"login\"", "limiter = \"nobody\""), "ratelimit.envoy[1].limiter"),
+        (config().replace("limiter = \"login\"", "limiter = \"unknown\""), "ratelimit.envoy[1].limiter"),
         (config().replace("domain = \"gateway\"", "domain = \"\""), "ratelimit.envoy[0].domain"),
         (config().replacen("[{ key = \"remote_address\" }]", "[]", 1), "ratelimit.envoy[0].entries"),
     ] {
@@ -111,7 +111,7 @@ async fn it_is_off_until_it_is_configured() {
 }
 
 #[tokio::test]
-async fn bad_calls_are_refused() {
+async fn invalid_requests_are_rejected() {
     let app = TestApp::builder().config(&config()).spawn().await;
     let one = descriptor("a", None);
     for (body, pointer) in [
@@ -135,20 +135,20 @@ async fn bad_calls_are_refused() {
 }
 
 #[tokio::test]
-async fn without_redis_nothing_passes_a_closed_limiter() {
+async fn closed_limiters_answer_503_without_redis() {
     let app = TestApp::builder().config(&config()).behind_proxy().spawn().await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
     let both = [descriptor("a", None), descriptor("a", Some("/b"))];
-    ask(&app, &both).await.expect_problem(503, "redis-unavailable");
+    post(&app, &both).await.expect_problem(503, "redis-unavailable");
 }
 
 #[tokio::test]
-async fn on_a_cluster_descriptors_need_a_group() {
+async fn descriptors_need_a_group_on_a_cluster() {
     let cluster = Cluster::start().await;
     let app = TestApp::builder().config(&format!("{}{}", config(), cluster.config())).spawn().await;
     let apart = [descriptor("a", None), descriptor("a", Some("/b"))];
-    ask(&app, &apart).await.expect_problem(422, "checks-apart");
+    post(&app, &apart).await.expect_problem(422, "checks-apart");
     let together = [descriptor("{a}", None), descriptor("{a}", Some("/b"))];
-    ask(&app, &together).await.expect(200);
+    post(&app, &together).await.expect(200);
 }

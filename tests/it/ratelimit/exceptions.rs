@@ -1,4 +1,4 @@
-//! What admins do to single keys, and how soon every replica follows.
+//! Administrators' exceptions and resets of single keys, and how soon all replicas follow.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ async fn a_denied_key_is_refused_until_the_denial_ends() {
 }
 
 #[tokio::test]
-async fn a_denial_without_an_end_says_that_waiting_does_not_help() {
+async fn a_denial_without_an_end_has_no_retry_after() {
     let app = TestApp::spawn().await;
     put(&app, KEY, json!({ "action": "deny" })).await;
     let refused = app.post("/ratelimit/enforce", json!({ "limiter": "orders", "key": "u-1" })).await;
@@ -59,7 +59,7 @@ async fn an_allowed_key_passes_and_is_not_counted() {
 }
 
 #[tokio::test]
-async fn a_key_may_have_a_strategy_of_its_own() {
+async fn an_exception_may_change_a_keys_strategy() {
     let app = TestApp::spawn().await;
     let strategy = json!({ "kind": "sliding_window", "limit": 500, "window_ms": 1_000 });
     let own = put(&app, KEY, json!({ "action": "limit", "strategy": strategy })).await;
@@ -68,7 +68,7 @@ async fn a_key_may_have_a_strategy_of_its_own() {
         app.post("/ratelimit/check", json!({ "limiter": "orders", "key": "u-1", "cost": 300 })).await.expect(200);
     assert_eq!(reply.json()["remaining"], 200);
     assert_eq!(reply.header("ratelimit-policy"), Some(r#""orders";q=500;w=1"#));
-    // The cost is weighed against the key's own limit.
+    // The cost must fit the key's own limit.
     let above = app.post("/ratelimit/check", json!({ "limiter": "orders", "key": "u-1", "cost": 501 })).await;
     above.expect_violation(422, "invalid-body", "/cost");
     app.delete(KEY).await.expect(204);
@@ -77,7 +77,7 @@ async fn a_key_may_have_a_strategy_of_its_own() {
 }
 
 #[tokio::test]
-async fn exceptions_hold_among_several_checks() {
+async fn exceptions_apply_to_check_all() {
     let app = TestApp::spawn().await;
     let both = json!({ "checks": [{ "limiter": "orders", "key": "u-1" }, { "limiter": "trading", "key": "u-1" }] });
     put(&app, KEY, json!({ "action": "allow" })).await;
@@ -92,13 +92,13 @@ async fn exceptions_hold_among_several_checks() {
 }
 
 #[tokio::test]
-async fn every_replica_follows_within_a_second() {
+async fn replicas_apply_an_exception_within_a_second() {
     let one = TestApp::builder().system_clock().spawn().await;
     let two = TestApp::builder().system_clock().beside(&one).spawn().await;
     for (action, allowed) in [("deny", false), ("allow", true)] {
         put(&one, KEY, json!({ "action": action })).await;
         let began = Instant::now();
-        eventually("the other replica follows", async || {
+        eventually("the other replica applies the exception", async || {
             check(&two, "orders", "u-1").await == check(&one, "orders", "u-1").await
         })
         .await;
@@ -106,7 +106,7 @@ async fn every_replica_follows_within_a_second() {
         assert_eq!(check(&two, "orders", "u-1").await["allowed"], allowed);
     }
     let three = TestApp::builder().system_clock().beside(&one).spawn().await;
-    eventually("a new replica knows", async || {
+    eventually("a new replica applies the exception", async || {
         let listed = three.get("/ratelimit/limiters/orders/exceptions").await.json();
         listed["items"][0]["action"] == "allow"
     })
@@ -136,16 +136,16 @@ async fn exceptions_are_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn exceptions_are_bounded_and_ended_ones_make_room() {
+async fn an_expired_exception_is_replaced_when_the_maximum_is_reached() {
     let app = TestApp::spawn().await;
-    // There may be 10,000 of them; all but two are written at once.
+    // The maximum is 10,000. The script writes all but two of them in one call.
     let fill = "for n = 1, 9998 do redis.call('HSET', KEYS[1], 'orders filler-' .. n, '0 {\"action\":\"allow\"}') end return 1";
     let _: u64 = app.redis().command(&["EVAL", fill, "1", "rate_limit:exceptions"]);
     let path = |key: &str| format!("/ratelimit/limiters/orders/exceptions/{key}");
     put(&app, &path("a"), json!({ "action": "deny", "ttl_ms": 1_000 })).await;
     put(&app, &path("b"), json!({ "action": "deny" })).await;
     app.put(&path("c"), json!({ "action": "deny" })).await.expect_problem(409, "too-many-exceptions");
-    // One that is there may change.
+    // An existing exception can still be changed.
     put(&app, &path("b"), json!({ "action": "allow" })).await;
     app.clock().advance(Duration::from_secs(1));
     put(&app, &path("c"), json!({ "action": "deny" })).await;
@@ -153,7 +153,7 @@ async fn exceptions_are_bounded_and_ended_ones_make_room() {
 }
 
 #[tokio::test]
-async fn a_bad_exception_is_refused() {
+async fn an_invalid_exception_is_rejected() {
     let app = TestApp::spawn().await;
     let gcra = json!({ "kind": "gcra", "limit": 1, "period_ms": 1 });
     for (body, pointer) in [
@@ -168,17 +168,17 @@ async fn a_bad_exception_is_refused() {
     ] {
         app.put(KEY, body).await.expect_violation(422, "invalid-body", pointer);
     }
-    let unknown = "/ratelimit/limiters/nobody/exceptions";
+    let unknown = "/ratelimit/limiters/unknown/exceptions";
     app.get(unknown).await.expect_problem(404, "unknown-limiter");
     app.put(&format!("{unknown}/k"), json!({ "action": "deny" })).await.expect_problem(404, "unknown-limiter");
     app.delete(&format!("{unknown}/k")).await.expect_problem(404, "unknown-limiter");
-    app.delete("/ratelimit/nobody/k").await.expect_problem(404, "unknown-limiter");
+    app.delete("/ratelimit/unknown/k").await.expect_problem(404, "unknown-limiter");
     let listed = app.get("/ratelimit/limiters/orders/exceptions?limit=0").await;
     listed.expect_violation(422, "invalid-query", "/limit");
 }
 
 #[tokio::test]
-async fn only_admins_reset_and_except() {
+async fn resets_and_exceptions_need_the_admin_scope() {
     let digest = gridtokenx_redis::http::auth::api_key::digest(b"ak_00000000000000000000000000000001");
     let digest = gridtokenx_redis::http::auth::api_key::hex(&digest);
     let scopes = "[\"ratelimit:check\", \"ratelimit:read\", \"ratelimit:inline\"]";
@@ -197,40 +197,43 @@ pub fn hourly() -> String {
     limiter("hourly", "strategy = { kind = \"gcra\", limit = 1, period = \"1h\" }")
 }
 
-/// Uses a key up, and has its refusal remembered.
-async fn block(app: &TestApp) -> Reply {
+/// Uses up the limit of a key, so that the replica caches a refusal.
+async fn use_up(app: &TestApp) -> Reply {
     check(app, "hourly", "k").await;
-    let blocked = app.post("/ratelimit/check", json!({ "limiter": "hourly", "key": "k" })).await.expect(200);
-    assert_eq!(blocked.json()["allowed"], false);
-    blocked
+    let refused = app.post("/ratelimit/check", json!({ "limiter": "hourly", "key": "k" })).await.expect(200);
+    assert_eq!(refused.json()["allowed"], false);
+    refused
 }
 
-/// Has the replica know the last change, so that no later look makes it forget refusals.
-async fn look(app: &TestApp) {
+/// Makes the replica read the latest version of the exceptions, so that no later poll clears its denial cache.
+async fn refresh(app: &TestApp) {
     put(app, "/ratelimit/limiters/hourly/exceptions/other", json!({ "action": "allow" })).await;
     app.delete("/ratelimit/limiters/hourly/exceptions/other").await.expect(204);
 }
 
 #[tokio::test]
-async fn a_reset_key_is_as_new_at_every_replica() {
+async fn a_reset_applies_to_every_replica() {
     let one = TestApp::builder().config(&hourly()).system_clock().spawn().await;
     let two = TestApp::builder().config(&hourly()).system_clock().beside(&one).spawn().await;
     for _ in 0..2 {
-        block(&one).await;
-        block(&two).await;
+        use_up(&one).await;
+        use_up(&two).await;
         two.delete("/ratelimit/hourly/k").await.expect(204);
         assert_eq!(two.get("/ratelimit/hourly/k").await.json()["remaining"], 1);
         let began = Instant::now();
-        eventually("the other replica forgets", async || check(&one, "hourly", "k").await["allowed"] == true).await;
+        eventually("the other replica clears its denial cache", async || {
+            check(&one, "hourly", "k").await["allowed"] == true
+        })
+        .await;
         assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_blocked_key_is_refused_without_redis_until_something_comes_back() {
+async fn a_cached_refusal_is_valid_without_redis_for_up_to_a_minute() {
     let app = TestApp::builder().config(&hourly()).behind_proxy().spawn().await;
-    look(&app).await;
-    let first = block(&app).await;
+    refresh(&app).await;
+    let first = use_up(&app).await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
     let again = app.post("/ratelimit/check", json!({ "limiter": "hourly", "key": "k" })).await.expect(200);
@@ -238,7 +241,7 @@ async fn a_blocked_key_is_refused_without_redis_until_something_comes_back() {
     app.clock().advance(Duration::from_secs(59));
     let later = app.post("/ratelimit/check", json!({ "limiter": "hourly", "key": "k" })).await.expect(200).json();
     assert_eq!(later["retry_after_ms"], 3_541_000, "{later}");
-    // Another key and another cost are not known, and after a minute Redis is asked again.
+    // Other keys are not cached, and after a minute Redis is called again.
     let unknown = app.post("/ratelimit/check", json!({ "limiter": "hourly", "key": "other" })).await;
     unknown.expect_problem(503, "redis-unavailable");
     app.clock().advance(Duration::from_secs(1));
@@ -247,15 +250,15 @@ async fn a_blocked_key_is_refused_without_redis_until_something_comes_back() {
 }
 
 #[tokio::test]
-async fn a_blocked_key_asks_redis_nothing() {
-    // A minute is also the longest time for which a refusal is remembered.
+async fn a_cached_refusal_does_not_call_redis() {
+    // A minute is also the longest time for which a refusal is cached.
     let minute = limiter("hourly", "strategy = { kind = \"gcra\", limit = 1, period = \"1m\" }");
     let app = TestApp::builder().config(&minute).spawn().await;
-    look(&app).await;
-    block(&app).await;
+    refresh(&app).await;
+    use_up(&app).await;
     // A script adds the key to the index as well; wait for that call, so that it is not counted below.
-    let listed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:hourly"]);
-    eventually("the key is listed", async || listed() == 1).await;
+    let indexed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:hourly"]);
+    eventually("the key is indexed", async || indexed() == 1).await;
     let calls = || -> u64 {
         let stats: String = app.redis().command(&["INFO", "commandstats"]);
         let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("calls").to_owned();
@@ -275,12 +278,12 @@ async fn a_blocked_key_asks_redis_nothing() {
         }
         app.clock().advance(Duration::from_millis(if wait > 2 { wait - 2 } else { wait }));
     }
-    // The last time one call was allowed, and one refusal came from Redis.
+    // In the last round one call was allowed, and Redis refused one call.
     assert_eq!(calls(), before + 2);
 }
 
 #[tokio::test]
-async fn waiting_as_long_as_memory_says_is_long_enough() {
+async fn the_retry_after_of_a_cached_refusal_is_long_enough() {
     let strategy = "strategy = { kind = \"gcra\", limit = 1, period = \"300ms\" }";
     let app = TestApp::builder().config(&limiter("quick", strategy)).system_clock().spawn().await;
     for _ in 0..5 {
@@ -291,7 +294,7 @@ async fn waiting_as_long_as_memory_says_is_long_enough() {
             assert_eq!(refused["allowed"], false, "{refused}");
             wait = refused["retry_after_ms"].as_u64().expect("a time");
         }
-        // That this long a wait is enough is what is tried.
+        // The test is about this wait being long enough.
         tokio::time::sleep(Duration::from_millis(wait)).await;
         assert_eq!(app.get("/ratelimit/quick/k").await.json()["allowed"], true);
     }

@@ -1,4 +1,4 @@
-//! Limits while Redis is away, slow or forgetful.
+//! Limits while Redis is unavailable, slow, or has lost its data.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn both() -> String {
     format!("ratelimit.instances = 2\n{open}{closed}")
 }
 
-async fn ask(app: &TestApp, limiter: &str, key: &str) -> Reply {
+async fn request_check(app: &TestApp, limiter: &str, key: &str) -> Reply {
     app.post("/ratelimit/check", json!({ "limiter": limiter, "key": key })).await
 }
 
@@ -30,18 +30,18 @@ fn assert_closed(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn a_closed_limiter_lets_nothing_through_without_redis() {
+async fn a_closed_limiter_answers_503_without_redis() {
     let app = TestApp::builder().config(&both()).behind_proxy().spawn().await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
-    assert_closed(&ask(&app, "closed", "k").await);
+    assert_closed(&request_check(&app, "closed", "k").await);
     assert_closed(&app.post("/ratelimit/enforce", json!({ "limiter": "closed", "key": "k" })).await);
     assert_closed(&app.get("/ratelimit/closed/k").await);
-    // One closed limiter closes the whole call.
+    // A closed limiter fails the whole call.
     let mixed = json!({ "checks": [{ "limiter": "open", "key": "k" }, { "limiter": "closed", "key": "k" }] });
     assert_closed(&app.post("/ratelimit/check-all", mixed).await);
     app.proxy().heal();
-    eventually("limits work again", async || ask(&app, "closed", "k").await.is(200)).await;
+    eventually("checks succeed again", async || request_check(&app, "closed", "k").await.is(200)).await;
     assert_eq!(check(&app, "open", "k").await["remaining"], 7);
 }
 
@@ -76,25 +76,25 @@ async fn an_open_limiter_admits_its_replicas_share_without_redis() {
 }
 
 #[tokio::test]
-async fn open_limiters_do_not_wait_for_a_redis_that_is_stopped() {
+async fn open_limiters_do_not_wait_for_a_stopped_redis() {
     let config = format!("ratelimit.open_timeout = \"5ms\"\n{}", both());
     let app = TestApp::builder().config(&config).system_clock().spawn().await;
     eventually("limits are counted in Redis", async || check(&app, "open", "k").await["degraded"] == false).await;
     app.redis().stall();
     let mut waits: Vec<Duration> = Vec::new();
     for nth in 0..300 {
-        let asked = Instant::now();
+        let started = Instant::now();
         let answer = check(&app, "open", &format!("key-{nth}")).await;
         assert_eq!((&answer["degraded"], &answer["allowed"]), (&json!(true), &json!(true)));
-        waits.push(asked.elapsed());
+        waits.push(started.elapsed());
     }
-    let (finding_out, knowing) = waits.split_at_mut(50);
-    for waits in [finding_out, knowing] {
+    let (before_detection, after_detection) = waits.split_at_mut(50);
+    for waits in [before_detection, after_detection] {
         waits.sort();
-        // A machine that is busy elsewhere may stop us now and then.
+        // A busy machine may delay some of the calls.
         assert!(waits[waits.len() / 4] < Duration::from_millis(10), "{waits:?}");
     }
-    assert_closed(&ask(&app, "closed", "k").await);
+    assert_closed(&request_check(&app, "closed", "k").await);
     app.redis().resume();
     eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;
 }
@@ -120,7 +120,7 @@ async fn at_most_twice_the_limit_is_admitted_around_an_outage() {
 }
 
 #[tokio::test]
-async fn a_redis_that_forgot_its_scripts_or_everything_goes_on_deciding() {
+async fn checks_continue_after_script_flush_and_flushall() {
     let app = TestApp::builder().config(&both()).spawn().await;
     assert_eq!(check(&app, "closed", "k").await["remaining"], 7);
     let _: String = app.redis().command(&["SCRIPT", "FLUSH"]);
@@ -130,39 +130,40 @@ async fn a_redis_that_forgot_its_scripts_or_everything_goes_on_deciding() {
 }
 
 #[tokio::test]
-async fn a_restarted_redis_is_asked_again() {
+async fn checks_continue_after_a_restart_of_redis() {
     let app = TestApp::builder().config(&both()).spawn().await;
     check(&app, "closed", "k").await;
     app.redis().kill();
     eventually("the loss is noticed", async || app.get("/health/ready").await.is(503)).await;
-    assert_closed(&ask(&app, "closed", "k").await);
+    assert_closed(&request_check(&app, "closed", "k").await);
     assert_eq!(check(&app, "open", "k").await["degraded"], true);
     app.redis().boot();
-    eventually("limits work again", async || ask(&app, "closed", "k").await.is(200)).await;
-    eventually("open ones too", async || check(&app, "open", "k").await["degraded"] == false).await;
+    eventually("checks succeed again", async || request_check(&app, "closed", "k").await.is(200)).await;
+    eventually("open limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false)
+        .await;
 }
 
 #[tokio::test]
-async fn a_full_redis_refuses_what_is_closed_and_degrades_what_is_open() {
+async fn a_full_redis_fails_closed_limits_and_degrades_open_limits() {
     let app = TestApp::builder().config(&both()).spawn().await;
     let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
-    ask(&app, "closed", "k").await.expect_problem(507, "redis-out-of-memory");
+    request_check(&app, "closed", "k").await.expect_problem(507, "redis-out-of-memory");
     assert_eq!(check(&app, "open", "k").await["degraded"], true);
-    // Looking writes nothing.
+    // A peek writes nothing.
     app.get("/ratelimit/closed/k").await.expect(200);
     let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(check(&app, "open", "k").await["degraded"], false);
 }
 
 #[tokio::test]
-async fn somebody_elses_value_under_the_key_is_told() {
+async fn a_value_of_another_type_under_the_key_is_reported() {
     let app = TestApp::builder().config(&both()).spawn().await;
     let _: i64 = app.redis().command(&["LPUSH", "rate_limit:open:k", "x"]);
-    ask(&app, "open", "k").await.expect_problem(409, "wrong-type");
+    request_check(&app, "open", "k").await.expect_problem(409, "wrong-type");
 }
 
 #[tokio::test]
-async fn replicas_decide_alike_whatever_their_clocks_say() {
+async fn two_replicas_share_each_limit() {
     let strategy = "strategy = { kind = \"fixed_window\", limit = 50, calendar = \"day\", zone = \"Asia/Bangkok\" }";
     let config = format!("{}{}", both(), limiter("day", &format!("{strategy}\nwithout_redis = \"closed\"")));
     let one = TestApp::builder().config(&config).system_clock().spawn().await;
@@ -192,12 +193,12 @@ async fn a_repeated_call_with_an_idempotency_key_takes_once() {
 }
 
 #[tokio::test]
-async fn however_many_keys_come_while_redis_is_away_memory_is_bounded() {
+async fn memory_is_bounded_while_redis_is_unavailable() {
     let config = format!("ratelimit.local_keys = 1000\n{}", both());
     let app = TestApp::builder().config(&config).behind_proxy().spawn().await;
     app.proxy().cut();
     eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
-    let ask = async |calls: std::ops::Range<u32>| {
+    let check_keys = async |calls: std::ops::Range<u32>| {
         for call in calls {
             let checks: Vec<Value> =
                 (0..100).map(|nth| json!({ "limiter": "open", "key": format!("client-{call}-{nth}") })).collect();
@@ -209,10 +210,10 @@ async fn however_many_keys_come_while_redis_is_away_memory_is_bounded() {
         let metrics = Exposition::parse(&app.get("/metrics").await.expect(200).text());
         metrics.value("process_resident_memory_bytes", &[])
     };
-    ask(0..200).await;
+    check_keys(0..200).await;
     let before = resident().await;
-    // A table that kept 200,000 keys would have grown by 10 MB at least.
-    ask(200..2_200).await;
+    // A table of 200,000 more keys would need at least 10 MB.
+    check_keys(200..2_200).await;
     let grown = resident().await - before;
     assert!(grown < 5e6, "{grown} bytes more for 200,000 keys");
 }

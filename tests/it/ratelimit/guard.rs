@@ -1,4 +1,4 @@
-//! The service holds its own callers to a limit.
+//! The guard, which limits the service's own callers.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -12,7 +12,7 @@ use crate::support::{Reply, TestApp, eventually};
 const ONE: &str = "ak_00000000000000000000000000000001";
 const TWO: &str = "ak_00000000000000000000000000000002";
 
-/// Three calls an hour for each caller, of which there are two.
+/// Three calls an hour for each of two callers.
 fn config(without_redis: &str) -> String {
     let callers = limiter(
         "callers",
@@ -39,7 +39,7 @@ async fn post(app: &TestApp, key: &str, path: &str, body: &Value) -> Reply {
 }
 
 #[tokio::test]
-async fn a_caller_above_the_limit_is_refused_before_anything_runs() {
+async fn a_caller_above_the_limit_is_refused_before_the_handler_runs() {
     let app = TestApp::builder().config(&config("closed")).spawn().await;
     let body = json!({ "limiter": "callers", "key": "k" });
     for _ in 0..3 {
@@ -51,7 +51,7 @@ async fn a_caller_above_the_limit_is_refused_before_anything_runs() {
     assert_eq!(refused.header("retry-after"), Some("1200"));
     assert_eq!(refused.header("ratelimit-policy"), Some(r#""callers";q=3;w=3600"#));
     assert_eq!(refused.header("ratelimit"), Some(r#""callers";r=0;t=1200"#));
-    // Also of routes that are not about limits, but not of those for everybody.
+    // The guard applies to every route except the public ones.
     get(&app, ONE, "/cache/a").await.expect_problem(429, "rate-limited");
     get(&app, ONE, "/health/live").await.expect(200);
     get(&app, TWO, "/cache/a").await.expect(404);
@@ -62,7 +62,7 @@ async fn a_caller_above_the_limit_is_refused_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn a_refused_request_leaves_its_idempotency_key_alone() {
+async fn a_refused_request_does_not_claim_its_idempotency_key() {
     let app = TestApp::builder().config(&config("closed")).spawn().await;
     for _ in 0..3 {
         get(&app, ONE, "/cache/a").await;
@@ -76,7 +76,7 @@ async fn a_refused_request_leaves_its_idempotency_key_alone() {
 }
 
 #[tokio::test]
-async fn callers_without_credentials_are_one_and_by_default_nobody_is_limited() {
+async fn callers_without_credentials_share_one_limit_and_the_guard_is_off_by_default() {
     let app = TestApp::builder().config(&config("closed").replace(&credentials(), "")).spawn().await;
     for _ in 0..3 {
         app.get("/cache/a").await.expect(404);
@@ -91,7 +91,7 @@ async fn callers_without_credentials_are_one_and_by_default_nobody_is_limited() 
 }
 
 #[tokio::test]
-async fn without_redis_the_guard_does_as_its_limiter_says() {
+async fn without_redis_the_guard_follows_its_limiter() {
     for (without_redis, status) in [("open", 200), ("closed", 503)] {
         let app = TestApp::builder().config(&config(without_redis)).behind_proxy().spawn().await;
         app.proxy().cut();
@@ -110,16 +110,16 @@ async fn without_redis_the_guard_does_as_its_limiter_says() {
 }
 
 #[tokio::test]
-async fn the_guard_follows_a_reload() {
+async fn a_reload_changes_the_guard() {
     let app = TestApp::builder().config(&credentials()).spawn().await;
     for _ in 0..5 {
         get(&app, ONE, "/cache/a").await.expect(404);
     }
     app.app().reloader().reload(Config::with_overrides(&config("closed")).expect("TOML")).expect("valid");
-    eventually("the guard is there", async || get(&app, ONE, "/cache/a").await.is(429)).await;
+    eventually("the guard is on", async || get(&app, ONE, "/cache/a").await.is(429)).await;
     app.app().reloader().reload(Config::with_overrides(&credentials()).expect("TOML")).expect("valid");
-    eventually("the guard is gone", async || get(&app, ONE, "/cache/a").await.is(404)).await;
-    let unknown = Config::with_overrides("ratelimit.guard = \"nobody\"").expect("TOML");
+    eventually("the guard is off", async || get(&app, ONE, "/cache/a").await.is(404)).await;
+    let unknown = Config::with_overrides("ratelimit.guard = \"unknown\"").expect("TOML");
     let error = app.app().reloader().reload(unknown).expect_err("refused").to_string();
     assert!(error.contains("ratelimit.guard"), "{error}");
 }

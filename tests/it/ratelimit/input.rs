@@ -1,4 +1,4 @@
-//! Bad input: a 4xx that names the field, and nothing taken.
+//! Invalid input: a 4xx that names the field, and no cost is taken.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 
 use crate::support::TestApp;
 
-fn nothing_is_stored(app: &TestApp) {
+#[track_caller]
+fn assert_nothing_stored(app: &TestApp) {
     assert_eq!(app.redis().keys(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_bad_check_is_refused_and_named() {
+async fn an_invalid_field_of_a_check_is_named() {
     let app = TestApp::spawn().await;
     let long = "k".repeat(10_240);
     for (body, pointer) in [
-        (json!({ "limiter": "nobody", "key": "k" }), "/limiter"),
+        (json!({ "limiter": "unknown", "key": "k" }), "/limiter"),
         (json!({ "key": "k" }), "/limiter"),
         (json!({ "limiter": "api" }), "/key"),
         (json!({ "limiter": "api", "key": "" }), "/key"),
@@ -47,11 +48,11 @@ async fn a_bad_check_is_refused_and_named() {
         reply.expect_problem(400, "invalid-json");
     }
     app.post("/ratelimit/check?limiter=api", json!({})).await.expect_violation(422, "invalid-query", "/limiter");
-    nothing_is_stored(&app);
+    assert_nothing_stored(&app);
 }
 
 #[tokio::test]
-async fn a_bad_strategy_is_refused_and_named() {
+async fn an_invalid_field_of_a_strategy_is_named() {
     let app = TestApp::spawn().await;
     for (strategy, field) in [
         (json!({ "kind": "sliding_window", "limit": 0, "window_ms": 1_000 }), "limit"),
@@ -93,10 +94,10 @@ async fn a_bad_strategy_is_refused_and_named() {
         let reply = app.post("/ratelimit/check", json!({ "strategy": strategy, "key": "k" })).await;
         reply.expect_problem(422, "invalid-body");
     }
-    nothing_is_stored(&app);
+    assert_nothing_stored(&app);
 }
 
-/// A back-off from a second to an hour, with changes.
+/// A back-off from a second to an hour, with these changes.
 fn backoff(changes: &Value) -> Value {
     let mut strategy = json!({ "kind": "exponential_backoff", "limit": 1, "window_ms": 1_000, "factor": 2,
                                "maximum_ms": 3_600_000 });
@@ -107,7 +108,7 @@ fn backoff(changes: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_bad_list_of_checks_is_refused() {
+async fn an_invalid_list_of_checks_is_rejected() {
     let app = TestApp::spawn().await;
     let one = json!({ "limiter": "api", "key": "k" });
     let many: Vec<Value> = (0..101).map(|nth| json!({ "limiter": "api", "key": nth.to_string() })).collect();
@@ -115,18 +116,18 @@ async fn a_bad_list_of_checks_is_refused() {
         let reply = app.post("/ratelimit/check-all", json!({ "checks": checks })).await;
         reply.expect_violation(422, "invalid-body", "/checks");
     }
-    // Twice the same would be weighed against the same state twice.
+    // Both checks would be compared with the same state.
     let twice = app.post("/ratelimit/check-all", json!({ "checks": [one, one] })).await;
     twice.expect_violation(422, "invalid-body", "/checks/1/key");
-    nothing_is_stored(&app);
+    assert_nothing_stored(&app);
     let hundred = json!({ "checks": many[..100] });
     assert_eq!(app.post("/ratelimit/check-all", hundred).await.expect(200).json()["allowed"], true);
 }
 
 #[tokio::test]
-async fn a_bad_look_is_refused() {
+async fn an_invalid_peek_is_rejected() {
     let app = TestApp::spawn().await;
-    app.get("/ratelimit/nobody/k").await.expect_problem(404, "unknown-limiter");
+    app.get("/ratelimit/unknown/k").await.expect_problem(404, "unknown-limiter");
     app.get("/ratelimit/api/a%0Ab").await.expect_violation(422, "invalid-path", "/key");
     app.get(&format!("/ratelimit/api/{}", "k".repeat(513))).await.expect_violation(422, "invalid-path", "/key");
     for cost in ["0", "-1", "101", "x", "1.5"] {
@@ -138,13 +139,13 @@ async fn a_bad_look_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bad_question_of_a_proxy_is_refused() {
+async fn an_invalid_request_of_a_proxy_is_rejected() {
     let app = TestApp::spawn().await;
     for (query, headers, code, pointer) in [
         ("", vec![], "invalid-query", "/limiter"),
         ("?limiter=api", vec![], "invalid-query", "/key"),
         ("?key=k", vec![], "invalid-query", "/limiter"),
-        ("?limiter=nobody&key=k", vec![], "invalid-query", "/limiter"),
+        ("?limiter=unknown&key=k", vec![], "invalid-query", "/limiter"),
         ("?limiter=api&key=k&cost=0", vec![], "invalid-query", "/cost"),
         ("?limiter=api&key=k&burst=1", vec![], "invalid-query", "/burst"),
         ("?limiter=api&key=", vec![], "invalid-query", "/key"),
@@ -161,17 +162,17 @@ async fn a_bad_question_of_a_proxy_is_refused() {
         let reply = app.send(Method::GET, &path, &headers, Body::empty()).await;
         reply.expect_violation(422, code, pointer);
     }
-    nothing_is_stored(&app);
+    assert_nothing_stored(&app);
 }
 
 #[tokio::test]
-async fn what_the_query_says_its_header_does_not() {
+async fn query_parameters_replace_headers_and_the_body() {
     let app = TestApp::spawn().await;
     let body = r#"{"limiter":"orders","key":"body"}"#;
-    // Whatever a client put into them, and however often.
+    // The proxy's client may have sent these.
     let headers = [
         ("content-type", "application/json"),
-        ("x-ratelimit-limiter", "nobody"),
+        ("x-ratelimit-limiter", "unknown"),
         ("x-ratelimit-key", ""),
         ("x-ratelimit-key", "b"),
         ("x-ratelimit-cost", "many"),
@@ -182,7 +183,7 @@ async fn what_the_query_says_its_header_does_not() {
         app.send(method, path, &headers, body).await.expect(204);
     }
     assert_eq!(app.get("/ratelimit/orders/k").await.json()["remaining"], 6);
-    // What the query lacks, its header says, and then it is checked.
+    // A missing parameter is taken from its header, which must then be valid.
     for (path, pointer) in [
         ("/ratelimit/enforce?key=k&cost=1", "/limiter"),
         ("/ratelimit/enforce?limiter=orders&cost=1", "/x-ratelimit-key"),
@@ -191,7 +192,7 @@ async fn what_the_query_says_its_header_does_not() {
         let code = if pointer == "/limiter" { "invalid-query" } else { "invalid-header" };
         app.send(Method::POST, path, &headers, body).await.expect_violation(422, code, pointer);
     }
-    // One word in the query or in a header, and the body counts no more.
+    // A single parameter or header is enough for the body to be ignored.
     let json = ("content-type", "application/json");
     for (path, headers) in [
         ("/ratelimit/enforce?cost=1", vec![json]),

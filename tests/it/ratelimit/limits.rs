@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
 
-/// A limiter in configuration, with its strategy and further settings; closed unless they say otherwise.
+/// The configuration of a limiter with these settings, which is closed by default.
 pub fn limiter(name: &str, settings: &str) -> String {
     let closed = if settings.contains("without_redis") { "" } else { "without_redis = \"closed\"\n" };
     format!("[[ratelimit.limiters]]\nname = \"{name}\"\nkey = \"rate_limit:{name}:{{key}}\"\n{closed}{settings}\n")
@@ -30,7 +30,7 @@ async fn enforce(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Reply {
 }
 
 #[tokio::test]
-async fn a_limit_allows_what_it_says_and_then_says_when() {
+async fn a_used_up_limit_refuses_and_states_the_wait() {
     let app = TestApp::spawn().await;
     for left in (0..10).rev() {
         let answer = check(&app, "orders", "user-7").await;
@@ -51,7 +51,7 @@ async fn a_limit_allows_what_it_says_and_then_says_when() {
 }
 
 #[tokio::test]
-async fn states_have_the_platforms_keys_and_an_end() {
+async fn states_have_the_platforms_keys_and_a_ttl() {
     let app = TestApp::builder().system_clock().spawn().await;
     check(&app, "api", "10.0.0.1:/orders").await;
     check(&app, "meter_verify", "u 1").await;
@@ -65,7 +65,7 @@ async fn states_have_the_platforms_keys_and_an_end() {
 }
 
 #[tokio::test]
-async fn answers_carry_the_fields_of_the_standard() {
+async fn responses_have_the_ratelimit_headers() {
     let app = TestApp::spawn().await;
     let request = json!({ "limiter": "trading", "key": "user-7", "cost": 48 });
     let reply = app.post("/ratelimit/check", request).await.expect(200);
@@ -78,7 +78,7 @@ async fn answers_carry_the_fields_of_the_standard() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_told_by_status() {
+async fn the_status_of_enforce_is_the_decision() {
     let app = TestApp::spawn().await;
     let body = json!({ "limiter": "authentication", "key": "ada", "cost": 4 });
     let passed = app.post("/ratelimit/enforce", body.clone()).await.expect(204);
@@ -93,15 +93,15 @@ async fn a_proxy_is_told_by_status() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_ask_by_query_by_headers_or_both() {
+async fn enforce_accepts_the_query_headers_or_both() {
     let app = TestApp::spawn().await;
     let headers = [("x-ratelimit-limiter", "orders"), ("x-ratelimit-key", "u-1"), ("x-ratelimit-cost", "4")];
     enforce(&app, "/ratelimit/enforce", &headers).await.expect(204);
-    // The proxy's own query counts, whatever headers its client has sent.
+    // The proxy's query takes precedence over headers, which its client may have sent.
     enforce(&app, "/ratelimit/enforce?limiter=orders&key=u-1&cost=3", &[("x-ratelimit-key", "me")]).await.expect(204);
     enforce(&app, "/ratelimit/enforce?limiter=orders&cost=1", &[("x-ratelimit-key", "u-1")]).await.expect(204);
     assert_eq!(app.get("/ratelimit/orders/u-1").await.json()["remaining"], 2);
-    // A proxy that asks with POST passes its client's body on.
+    // A proxy that sends POST forwards its client's body.
     let posted = app.send(Method::POST, "/ratelimit/enforce", &headers, "amount=7").await;
     posted.expect_problem(429, "rate-limited");
     let head = app.send(Method::HEAD, "/ratelimit/enforce?limiter=orders&key=u-2", &[], Body::empty()).await;
@@ -109,27 +109,27 @@ async fn a_proxy_may_ask_by_query_by_headers_or_both() {
 }
 
 #[tokio::test]
-async fn a_look_takes_nothing_and_leaves_nothing() {
+async fn a_peek_takes_and_stores_nothing() {
     let app = TestApp::spawn().await;
-    let everything = app.get("/ratelimit/limiters").await.expect(200).json();
-    for limiter in everything["items"].as_array().expect("a list") {
+    let limiters = app.get("/ratelimit/limiters").await.expect(200).json();
+    for limiter in limiters["items"].as_array().expect("a list") {
         let path = format!("/ratelimit/{}/some-key", limiter["name"].as_str().expect("a name"));
-        let look = app.get(&path).await.expect(200).json();
-        assert_eq!((&look["allowed"], &look["remaining"]), (&json!(true), &look["limit"]), "{limiter}: {look}");
-        assert_eq!((&look["reset_ms"], &look["retry_after_ms"]), (&json!(0), &json!(0)), "{limiter}: {look}");
+        let peeked = app.get(&path).await.expect(200).json();
+        assert_eq!((&peeked["allowed"], &peeked["remaining"]), (&json!(true), &peeked["limit"]), "{limiter}: {peeked}");
+        assert_eq!((&peeked["reset_ms"], &peeked["retry_after_ms"]), (&json!(0), &json!(0)), "{limiter}: {peeked}");
     }
     assert_eq!(states(&app), Vec::<String>::new());
     let taken = app.post("/ratelimit/check", json!({ "limiter": "orders", "key": "a/b", "cost": 7 })).await;
     assert_eq!(taken.expect(200).json()["remaining"], 3);
     for _ in 0..3 {
-        let look = app.get("/ratelimit/orders/a%2Fb?cost=4").await.expect(200).json();
-        assert_eq!(look["allowed"], false, "{look}");
-        assert_eq!((&look["remaining"], &look["retry_after_ms"]), (&json!(3), &json!(60_000)), "{look}");
+        let peeked = app.get("/ratelimit/orders/a%2Fb?cost=4").await.expect(200).json();
+        assert_eq!(peeked["allowed"], false, "{peeked}");
+        assert_eq!((&peeked["remaining"], &peeked["retry_after_ms"]), (&json!(3), &json!(60_000)), "{peeked}");
     }
-    // A look at what would violate a back-off is no violation.
+    // A peek never violates a back-off.
     check(&app, "sensitive", "u").await;
-    let look = app.get("/ratelimit/sensitive/u?cost=3").await.expect(200).json();
-    assert_eq!((&look["allowed"], &look["remaining"]), (&json!(false), &json!(2)), "{look}");
+    let peeked = app.get("/ratelimit/sensitive/u?cost=3").await.expect(200).json();
+    assert_eq!((&peeked["allowed"], &peeked["remaining"]), (&json!(false), &json!(2)), "{peeked}");
     assert_eq!(check(&app, "sensitive", "u").await["allowed"], true);
 }
 
@@ -141,9 +141,9 @@ async fn a_shadow_limiter_counts_and_never_refuses() {
     for _ in 0..2 {
         assert_eq!(check(&app, "s", "k").await.get("shadow"), None);
     }
-    let watched = check(&app, "s", "k").await;
-    assert_eq!((&watched["allowed"], &watched["shadow"]), (&json!(true), &json!(true)), "{watched}");
-    // Beside another limit it does not refuse either, and that one is taken.
+    let shadowed = check(&app, "s", "k").await;
+    assert_eq!((&shadowed["allowed"], &shadowed["shadow"]), (&json!(true), &json!(true)), "{shadowed}");
+    // It does not refuse a call for several limits either, so the other cost is taken.
     let both = json!({ "checks": [{ "limiter": "s", "key": "k" }, { "limiter": "t", "key": "k" }] });
     let answer = app.post("/ratelimit/check-all", both).await.expect(200).json();
     assert_eq!(answer["allowed"], true, "{answer}");
@@ -177,7 +177,7 @@ async fn decisions_are_counted_by_limiter_and_strategy() {
 }
 
 #[tokio::test]
-async fn the_rules_in_force_are_listed() {
+async fn the_limiters_in_force_are_listed() {
     let app = TestApp::spawn().await;
     let listed = app.get("/ratelimit/limiters").await.expect(200).json();
     let names: Vec<&str> =
@@ -192,7 +192,7 @@ async fn the_rules_in_force_are_listed() {
 }
 
 #[tokio::test]
-async fn a_caller_with_the_scope_may_bring_a_strategy() {
+async fn an_inline_strategy_needs_the_scope() {
     let key = |id: &str, scopes: &str| {
         let digest = gridtokenx_redis::http::auth::api_key::digest(format!("ak_{id:0>32}").as_bytes());
         let digest = gridtokenx_redis::http::auth::api_key::hex(&digest);
@@ -216,7 +216,7 @@ async fn a_caller_with_the_scope_may_bring_a_strategy() {
 }
 
 #[tokio::test]
-async fn a_changed_strategy_starts_anew_on_what_the_old_one_left() {
+async fn a_changed_strategy_ignores_the_state_of_the_previous_one() {
     let kinds = [
         "{ kind = \"gcra\", limit = 9, period = \"1m\" }",
         "{ kind = \"sliding_window\", limit = 9, window = \"1m\" }",

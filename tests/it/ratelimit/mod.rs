@@ -1,5 +1,6 @@
-//! Rate limits: strategies, several limits at once, many processes, proxies, faults, bad input.
+//! Rate limits: strategies, several limits at once, several processes, proxies, faults, invalid input.
 
+mod check_all;
 mod envoy;
 mod exceptions;
 mod faults;
@@ -13,5 +14,4 @@ mod reload;
 mod reservations;
 mod resets;
 mod schedules;
-mod stories;
-mod together;
+mod sequences;

@@ -1,4 +1,4 @@
-//! Strategies in a few lines each: what a limit means, without a thought for speed or memory.
+//! Reference models: the definition of each strategy in a few lines, without regard for speed or memory.
 //!
 //! Times are milliseconds. Sums are exact: where a definition divides, both sides are multiplied instead.
 
@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// What a check should answer.
+/// The expected result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub allowed: bool,
@@ -21,16 +21,16 @@ fn thousandths(count: u128) -> f64 {
     count as f64 / 1_000.0
 }
 
-/// A reference: it takes a cost at a moment, or not.
+/// A reference model of a strategy.
 pub trait Model: std::fmt::Debug {
     /// The strategy as a request spells it.
     fn strategy(&self) -> Value;
-    /// What can be taken at once.
-    fn most(&self) -> u128;
+    /// The largest cost of a call.
+    fn max_cost(&self) -> u128;
     fn check(&mut self, now: u128, cost: u128) -> Expected;
 }
 
-/// Every admitted call, and when.
+/// A log of all admitted calls: the time and the cost of each.
 #[derive(Debug)]
 pub struct SlidingWindow {
     pub limit: u128,
@@ -49,7 +49,7 @@ impl Model for SlidingWindow {
         json!({ "kind": "sliding_window", "limit": self.limit, "window_ms": self.window })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.limit
     }
 
@@ -58,19 +58,19 @@ impl Model for SlidingWindow {
         if allowed {
             self.admitted.push((now, cost));
         }
-        // Room only comes when a call leaves the window.
+        // The available cost changes only when a call leaves the window.
         let leaving = self.admitted.iter().map(|(time, _)| time + self.window).filter(|&end| end > now);
         let fits = |at: &u128| self.used(*at) + cost <= self.limit;
         Expected {
             allowed,
             remaining: self.limit - self.used(now),
             reset_ms: leaving.clone().max().map_or(0, |end| end - now),
-            retry_after_ms: if allowed { 0 } else { leaving.filter(fits).min().expect("it fits one day") - now },
+            retry_after_ms: if allowed { 0 } else { leaving.filter(fits).min().expect("it fits eventually") - now },
         }
     }
 }
 
-/// What was taken in the window that holds now.
+/// The cost that was taken in the current window.
 #[derive(Debug)]
 pub struct FixedWindow {
     pub limit: u128,
@@ -84,7 +84,7 @@ impl Model for FixedWindow {
         json!({ "kind": "fixed_window", "limit": self.limit, "window_ms": self.window })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.limit
     }
 
@@ -97,7 +97,7 @@ impl Model for FixedWindow {
     }
 }
 
-/// The same for days or months of a time zone, told by their names.
+/// The cost that was taken in the current day or month of a time zone, which is given by name.
 #[derive(Debug)]
 pub struct CalendarWindow {
     pub limit: u128,
@@ -132,7 +132,7 @@ impl Model for CalendarWindow {
         json!({ "kind": "fixed_window", "limit": self.limit, "calendar": period, "zone": self.name })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.limit
     }
 
@@ -177,7 +177,7 @@ impl Model for TokenBucket {
         json!({ "kind": "token_bucket", "capacity": self.capacity, "refill_per_second": refill })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.capacity
     }
 
@@ -198,7 +198,7 @@ impl Model for TokenBucket {
     }
 }
 
-/// The theoretical arrival time as the standard has it, times the limit.
+/// The theoretical arrival time of the standard, multiplied by the limit.
 #[derive(Debug)]
 pub struct Gcra {
     pub limit: u128,
@@ -213,7 +213,7 @@ impl Model for Gcra {
                 "burst": self.burst })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.burst
     }
 
@@ -246,8 +246,8 @@ pub struct Backoff {
     pub decay: u128,
     pub began: Option<u128>,
     pub used: u128,
-    pub barred_until: u128,
-    /// Violations that are remembered.
+    pub blocked_until: u128,
+    /// Violations that have not been undone by decay.
     pub violations: u128,
 }
 
@@ -258,15 +258,15 @@ impl Model for Backoff {
                 "factor": factor, "maximum_ms": self.maximum, "decay_ms": self.decay })
     }
 
-    fn most(&self) -> u128 {
+    fn max_cost(&self) -> u128 {
         self.limit
     }
 
     fn check(&mut self, now: u128, cost: u128) -> Expected {
-        let barred =
+        let blocked =
             |until: u128| Expected { allowed: false, remaining: 0, reset_ms: until - now, retry_after_ms: until - now };
-        if now < self.barred_until {
-            return barred(self.barred_until);
+        if now < self.blocked_until {
+            return blocked(self.blocked_until);
         }
         if self.began.is_none_or(|began| now >= began + self.window) {
             (self.began, self.used) = (Some(now), 0);
@@ -276,26 +276,26 @@ impl Model for Backoff {
             let left = self.began.unwrap_or(now) + self.window - now;
             return Expected { allowed: true, remaining: self.limit - self.used, reset_ms: left, retry_after_ms: 0 };
         }
-        let forgotten = (now - self.barred_until) / self.decay;
-        let remembered = self.violations.saturating_sub(forgotten);
-        let penalty = (0..remembered).fold(self.window, |penalty, _| self.longer(penalty));
-        // Once the maximum is reached, further violations add nothing to forget.
+        let undone = (now - self.blocked_until) / self.decay;
+        let counted = self.violations.saturating_sub(undone);
+        let penalty = (0..counted).fold(self.window, |penalty, _| self.next_penalty(penalty));
+        // Once the maximum is reached, further violations do not count.
         let most = self.steps();
-        self.violations = (remembered + 1).min(most);
-        (self.began, self.used, self.barred_until) = (None, 0, now + penalty);
-        barred(self.barred_until)
+        self.violations = (counted + 1).min(most);
+        (self.began, self.used, self.blocked_until) = (None, 0, now + penalty);
+        blocked(self.blocked_until)
     }
 }
 
 impl Backoff {
-    fn longer(&self, penalty: u128) -> u128 {
+    fn next_penalty(&self, penalty: u128) -> u128 {
         (penalty * self.factor / 1_000).min(self.maximum)
     }
 
     fn steps(&self) -> u128 {
         let (mut penalty, mut steps) = (self.window, 0);
-        while self.longer(penalty) > penalty {
-            penalty = self.longer(penalty);
+        while self.next_penalty(penalty) > penalty {
+            penalty = self.next_penalty(penalty);
             steps += 1;
         }
         steps

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::{ADMIN_KEY, Reply, TestApp, eventually, free_port, in_repository};
 
-/// One process, which ends with the test.
+/// An nginx process, which ends with the test.
 struct Nginx {
     process: Child,
     address: SocketAddr,
@@ -21,7 +21,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// Asks `service` before it passes calls on to an application that answers 200, and to `/prices/broken` 500.
+    /// Starts nginx, which calls `service` before it forwards a request to an application. The application answers 200, but
+    /// `/prices/broken` with 500.
     ///
     /// A missing nginx is a failure that says how to install it, never a skip.
     async fn before(service: SocketAddr) -> Self {
@@ -43,7 +44,7 @@ impl Nginx {
         );
         let file = directory.path().join("nginx.conf");
         std::fs::write(&file, config).expect("a file");
-        // Debian has it where only root looks.
+        // Debian installs it outside the PATH of users.
         let installed = Path::new("/usr/sbin/nginx");
         let mut command = Command::new(if installed.exists() { installed } else { Path::new("nginx") });
         command.arg("-p").arg(directory.path()).arg("-c").arg(file).args(["-e", "error.log"]);
@@ -78,7 +79,7 @@ fn documented() -> String {
 }
 
 #[tokio::test]
-async fn nginx_passes_what_the_limit_allows() {
+async fn nginx_forwards_requests_that_the_limit_allows() {
     let mut app = TestApp::builder().admin_key().spawn().await;
     let nginx = Nginx::before(app.serve()).await;
     for left in (0..5).rev() {
@@ -88,7 +89,7 @@ async fn nginx_passes_what_the_limit_allows() {
         assert_eq!(passed.header("retry-after"), None);
     }
     app.clock().advance(Duration::from_secs(100));
-    // A client that names another key or limiter is not heard.
+    // A client cannot select another key or limiter.
     for headers in [vec![], vec![("x-ratelimit-key", "me"), ("x-ratelimit-limiter", "api"), ("x-ratelimit-cost", "0")]]
     {
         let refused = nginx.get("/login?key=me&limiter=api", &headers).await.expect(429);
@@ -98,17 +99,17 @@ async fn nginx_passes_what_the_limit_allows() {
     }
     app.clock().advance(Duration::from_secs(200));
     nginx.get("/login", &[]).await.expect(200);
-    // Another limiter and key; and the application's own errors are left alone.
+    // Another location has another limiter and key. The application's own errors are passed on.
     assert_eq!(nginx.get("/prices", &[]).await.expect(200).header("ratelimit"), Some(r#""api";r=99;t=60"#));
     assert_eq!(nginx.get("/prices/broken", &[]).await.expect(500).text(), "broken");
 }
 
 #[tokio::test]
-async fn nginx_without_redis_passes_what_open_limits_allow() {
+async fn nginx_without_redis_forwards_requests_that_open_limits_allow() {
     let mut app = TestApp::builder().admin_key().behind_proxy().spawn().await;
     let nginx = Nginx::before(app.serve()).await;
     app.proxy().cut();
-    eventually("the outage is seen", async || !app.get("/health/ready").await.is(200)).await;
+    eventually("the outage is detected", async || !app.get("/health/ready").await.is(200)).await;
     let refused = nginx.get("/login", &[]).await.expect(503);
     assert!(refused.header("retry-after").is_some());
     for _ in 0..100 {
@@ -116,11 +117,11 @@ async fn nginx_without_redis_passes_what_open_limits_allow() {
     }
     assert_eq!(nginx.get("/prices", &[]).await.expect(429).header("retry-after"), Some("60"));
     app.proxy().heal();
-    eventually("logins pass again", async || nginx.get("/login", &[]).await.is(200)).await;
+    eventually("logins succeed again", async || nginx.get("/login", &[]).await.is(200)).await;
 }
 
 #[tokio::test]
-async fn nginx_without_the_service_passes_what_it_is_told_to() {
+async fn nginx_without_the_service_fails_or_forwards_as_configured() {
     let mut app = TestApp::builder().admin_key().spawn().await;
     let nginx = Nginx::before(app.serve()).await;
     nginx.get("/login", &[]).await.expect(200);

@@ -1,4 +1,4 @@
-//! Limiters change while the service runs.
+//! Reloads of the configuration.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn rule(limit: u64) -> String {
 }
 
 #[tokio::test]
-async fn new_limiters_hold_for_what_was_already_counted() {
+async fn reloaded_limiters_apply_to_existing_states() {
     let service = TestApp::builder().config(&rule(5)).spawn().await;
     for _ in 0..4 {
         check(&service, "l", "k").await;
@@ -21,15 +21,15 @@ async fn new_limiters_hold_for_what_was_already_counted() {
     service.put("/ratelimit/limiters/l/exceptions/denied", json!({ "action": "deny" })).await.expect(200);
     let renamed = rule(10) + &limiter("m", "strategy = { kind = \"gcra\", limit = 1, period = \"1m\" }");
     service.app().reloader().reload(Config::with_overrides(&renamed).expect("TOML")).expect("valid");
-    eventually("the new limit holds", async || check(&service, "l", "fresh").await["limit"] == 10).await;
-    // 48 of 60 seconds are owed; that is 8 of the new units.
+    eventually("the new limit applies", async || check(&service, "l", "fresh").await["limit"] == 10).await;
+    // The debt is 48 of 60 seconds, which is 8 of the new units.
     assert_eq!(service.get("/ratelimit/l/k").await.json()["remaining"], 2);
     assert_eq!(check(&service, "m", "k").await["allowed"], true);
     assert_eq!(check(&service, "l", "denied").await["allowed"], false);
 }
 
 #[tokio::test]
-async fn a_configuration_with_a_mistake_changes_nothing() {
+async fn an_invalid_configuration_changes_nothing() {
     let service = TestApp::builder().config(&rule(5)).spawn().await;
     let bad = Config::with_overrides(&rule(0)).expect("TOML");
     let error = service.app().reloader().reload(bad).expect_err("refused").to_string();
@@ -38,7 +38,7 @@ async fn a_configuration_with_a_mistake_changes_nothing() {
 }
 
 #[test]
-fn a_hangup_has_the_file_read_again() {
+fn sighup_reloads_the_file() {
     let redis = RedisServer::start();
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("service.toml");
@@ -51,15 +51,15 @@ fn a_hangup_has_the_file_read_again() {
         body["items"][0]["strategy"]["limit"].clone()
     };
     assert_eq!(limit(&mut service), 5);
-    for (text, expected, said) in [
+    for (text, expected, logged) in [
         (rule(7), 7, "configuration reloaded"),
         ("[ratelimit".to_owned(), 7, "the previous one stays in effect"),
         (rule(9), 9, "configuration reloaded"),
     ] {
         fs::write(&file, text).expect("a file");
-        let before = service.output().matches(said).count();
+        let before = service.output().matches(logged).count();
         service.signal("HUP");
-        wait_until(|| service.output().matches(said).count() > before);
+        wait_until(|| service.output().matches(logged).count() > before);
         wait_until(|| limit(&mut service) == expected);
     }
 }
@@ -67,7 +67,7 @@ fn a_hangup_has_the_file_read_again() {
 fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !condition() {
-        assert!(std::time::Instant::now() < deadline, "it never happened");
+        assert!(std::time::Instant::now() < deadline, "the condition did not hold in time");
         // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -1,4 +1,4 @@
-//! Reserve now, settle later.
+//! Reservations: reserve a cost, settle it later.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::limits::{check, limiter, states};
 use crate::support::{Cluster, Reply, TestApp, eventually};
 
-/// Limiters of 10 in 100 s, of every strategy that takes reservations.
+/// Limiters of every strategy that takes reservations. The limit is 10, in 100 seconds or a day.
 const KINDS: &[(&str, &str)] = &[
     ("gcra", "{ kind = \"gcra\", limit = 10, period = \"100s\" }"),
     ("bucket", "{ kind = \"token_bucket\", capacity = 10, refill_per_second = 0.1 }"),
@@ -18,14 +18,14 @@ const KINDS: &[(&str, &str)] = &[
     ("sliding", "{ kind = \"sliding_window\", limit = 10, window = \"100s\" }"),
 ];
 
-pub fn all() -> String {
+pub fn limiters() -> String {
     let settings =
         |(name, strategy): &(&str, &str)| limiter(name, &format!("strategy = {strategy}\nreservations = \"30s\""));
     KINDS.iter().map(settings).collect()
 }
 
 async fn app() -> TestApp {
-    TestApp::builder().config(&all()).spawn().await
+    TestApp::builder().config(&limiters()).spawn().await
 }
 
 async fn reserve(app: &TestApp, limiter: &str, cost: u64) -> (Value, String) {
@@ -44,7 +44,7 @@ async fn remaining(app: &TestApp, limiter: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_was_not_used_is_given_back() {
+async fn settling_returns_the_unused_cost() {
     let app = app().await;
     for (name, _) in KINDS {
         check(&app, name, "k").await;
@@ -64,7 +64,7 @@ async fn what_was_not_used_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_was_used_beyond_it_is_debt() {
+async fn cost_beyond_the_reservation_becomes_debt() {
     let app = app().await;
     for (name, _) in KINDS {
         let (_, id) = reserve(&app, name, 4).await;
@@ -72,7 +72,7 @@ async fn what_was_used_beyond_it_is_debt() {
         let (_, id) = reserve(&app, name, 1).await;
         let settled = settle(&app, &id, 16).await.expect(200).json();
         assert_eq!((&settled["allowed"], &settled["remaining"]), (&json!(false), &json!(0)), "{name}: {settled}");
-        // Ten more than the limit are owed.
+        // The debt is ten more than the limit.
         let wait = settled["retry_after_ms"].as_u64().expect("a time");
         let clock = app.clock();
         clock.advance(Duration::from_millis(wait - 1));
@@ -100,14 +100,14 @@ async fn a_repeated_settlement_counts_once() {
 }
 
 #[tokio::test]
-async fn what_is_past_its_time_is_given_back_before_others_are_settled() {
+async fn overdue_reservations_are_returned_before_others_are_settled() {
     let app = app().await;
     for (cost, hold, pause) in [(5, 10_000, 9), (1, 30_000, 21)] {
         let body = json!({ "limiter": "gcra", "key": "k", "cost": cost, "hold_ms": hold });
         let answer = app.post("/ratelimit/reserve", body).await.expect(200).json();
         app.clock().advance(Duration::from_secs(pause));
         if cost == 1 {
-            // Nothing is owed any more since the first one returned 20 s ago: only the ten beyond the second one are.
+            // The first reservation was returned 20 s ago, which left no debt: only the ten units beyond the second one are.
             let settled = settle(&app, answer["reservation"].as_str().expect("an id"), 11).await.expect(200).json();
             assert_eq!((&settled["remaining"], &settled["reset_ms"]), (&json!(0), &json!(100_000)), "{settled}");
         }
@@ -115,34 +115,34 @@ async fn what_is_past_its_time_is_given_back_before_others_are_settled() {
 }
 
 #[tokio::test]
-async fn reservations_are_remembered_as_long_as_their_debt_can_last() {
+async fn reservations_are_kept_as_long_as_their_debt_can_last() {
     let app = app().await;
     reserve(&app, "gcra", 5).await;
     for _ in 0..3 {
         check(&app, "gcra", "k").await;
     }
     let left: i64 = app.redis().command(&["PTTL", "rate_limit:reserved:{rate_limit:gcra:k}"]);
-    // Half a minute, the time in which a full debt is gone, and ten minutes more under a clock that stands still.
+    // 30 s, the time in which a full debt drains, and ten minutes more with a manual clock.
     assert!((725_000..=730_001).contains(&left), "{left}");
     app.clock().advance(Duration::from_secs(55));
-    // 8 units are 80 s of debt; the last 20 s of the reservation's were given back as of its end.
+    // 8 units are 80 s of debt. The last 20 s of the reservation's debt were returned as of its end.
     assert_eq!(app.get("/ratelimit/gcra/k").await.json()["reset_ms"], 5_000);
 }
 
 #[tokio::test]
-async fn an_unsettled_reservation_returns_at_its_end() {
+async fn an_unsettled_reservation_is_returned_at_its_end() {
     let app = app().await;
     for (name, _) in KINDS {
         let (_, id) = reserve(&app, name, 10).await;
         app.clock().advance(Duration::from_millis(29_999));
-        // What comes back within half a minute came back in any case.
+        // Up to two units become available within 30 s without the reservation.
         let before = remaining(&app, name).await;
         assert!(before <= 2, "{name}: {before}");
         app.clock().advance(Duration::from_millis(1));
         assert_eq!(remaining(&app, name).await, 10, "{name}");
         settle(&app, &id, 1).await.expect_problem(404, "unknown-reservation");
         assert_eq!(check(&app, name, "k").await["remaining"], 9, "{name}");
-        // The next limiter begins at the next window.
+        // The next limiter starts in a new window.
         app.clock().advance(Duration::from_secs(86_400));
     }
     let names: Vec<Value> = KINDS.iter().map(|(name, _)| json!({ "limiter": name, "key": "k" })).collect();
@@ -155,11 +155,11 @@ async fn an_unsettled_reservation_returns_at_its_end() {
 }
 
 #[tokio::test]
-async fn what_the_window_has_forgotten_is_not_given_back() {
+async fn a_cost_that_no_longer_counts_is_not_returned() {
     let app = app().await;
     for name in ["fixed", "sliding"] {
         let body = json!({ "limiter": name, "key": "k", "cost": 6, "hold_ms": 20_000 });
-        // The fixed windows are those of 100 s since 1970.
+        // Fixed windows of 100 s are aligned to 1970.
         app.clock().advance(Duration::from_secs(90));
         let first = app.post("/ratelimit/reserve", body.clone()).await.expect(200).json();
         app.clock().advance(Duration::from_secs(15));
@@ -170,12 +170,12 @@ async fn what_the_window_has_forgotten_is_not_given_back() {
         }
         app.clock().advance(Duration::from_secs(200));
     }
-    // A debt that is gone came back by itself.
+    // A drained debt is not returned.
     let (_, id) = reserve(&app, "gcra", 3).await;
     app.clock().advance(Duration::from_secs(25));
     check(&app, "gcra", "k").await;
     settle(&app, &id, 0).await.expect(200);
-    // 3 units are 30 s: 5 s of debt were left of them, and one unit is owed anew.
+    // 3 units are 30 s of debt, of which 5 s were left and are returned. The debt of one new unit is 10 s.
     assert_eq!(app.get("/ratelimit/gcra/k").await.json()["reset_ms"], 10_000);
 }
 
@@ -191,60 +191,63 @@ async fn a_refusal_reserves_nothing() {
         assert_eq!(remaining(&app, name).await, 4, "{name}");
     }
     let stored: u64 = app.redis().command(&["HLEN", "rate_limit:reserved:{rate_limit:gcra:k}"]);
-    assert_eq!(stored, 3, "one reservation and two fields beside it");
+    assert_eq!(stored, 3, "one reservation and the two other fields");
     for key in states(&app) {
         let left: i64 = app.redis().command(&["PTTL", &key]);
-        assert!(left > 0, "{key} has no end");
+        assert!(left > 0, "{key} has no TTL");
     }
 }
 
 #[tokio::test]
-async fn any_replica_settles_also_after_a_restart() {
-    let one = TestApp::builder().config(&all()).system_clock().spawn().await;
-    let two = TestApp::builder().config(&all()).system_clock().beside(&one).spawn().await;
+async fn any_replica_settles_even_after_a_restart() {
+    let one = TestApp::builder().config(&limiters()).system_clock().spawn().await;
+    let two = TestApp::builder().config(&limiters()).system_clock().beside(&one).spawn().await;
     let (_, first) = reserve(&one, "sliding", 4).await;
     let (_, second) = reserve(&one, "sliding", 4).await;
     drop(one);
     assert_eq!(settle(&two, &first, 1).await.expect(200).json()["remaining"], 5);
-    let three = TestApp::builder().config(&all()).system_clock().beside(&two).spawn().await;
+    let three = TestApp::builder().config(&limiters()).system_clock().beside(&two).spawn().await;
     assert_eq!(settle(&three, &second, 0).await.expect(200).json()["remaining"], 9);
     let brief = json!({ "limiter": "sliding", "key": "k", "cost": 9, "hold_ms": 50 });
     three.post("/ratelimit/reserve", brief).await.expect(200);
     drop(three);
-    eventually("it returned, though nobody lives who made it", async || remaining(&two, "sliding").await == 9).await;
+    eventually("the reservation is returned although its replica has ended", async || {
+        remaining(&two, "sliding").await == 9
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_durable_redis_knows_its_reservations_after_a_restart() {
+async fn reservations_survive_a_restart_of_a_durable_redis() {
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
-    let app = TestApp::builder().config(&all()).redis_options(&durable).system_clock().spawn().await;
+    let app = TestApp::builder().config(&limiters()).redis_options(&durable).system_clock().spawn().await;
     let (_, first) = reserve(&app, "sliding", 4).await;
     let (_, second) = reserve(&app, "sliding", 4).await;
     app.redis().kill();
     eventually("the loss is noticed", async || app.get("/health/ready").await.is(503)).await;
     settle(&app, &first, 1).await.expect_problem(503, "redis-unavailable");
     app.redis().boot();
-    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+    eventually("the service is ready again", async || app.get("/health/ready").await.is(200)).await;
     assert_eq!(settle(&app, &first, 1).await.expect(200).json()["remaining"], 5);
     assert_eq!(settle(&app, &second, 0).await.expect(200).json()["remaining"], 9);
 }
 
 #[tokio::test]
 async fn the_shipped_user_may_reserve_settle_and_reset() {
-    let app = TestApp::builder().config(&all()).production_redis().system_clock().spawn().await;
+    let app = TestApp::builder().config(&limiters()).production_redis().system_clock().spawn().await;
     for (name, _) in KINDS {
         let (_, id) = reserve(&app, name, 4).await;
         settle(&app, &id, 1).await.expect(200);
         let path = format!("/ratelimit/{name}?prefix=k");
         let reset = async || app.delete(&path).await.expect(200).json()["reset"].clone();
-        eventually("the key is listed", async || reset().await == 1).await;
+        eventually("the key is indexed", async || reset().await == 1).await;
         assert_eq!(remaining(&app, name).await, 10, "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_key_has_a_bounded_number_of_reservations() {
-    let app = TestApp::builder().config("ratelimit.open_reservations = 2").config(&all()).spawn().await;
+async fn a_key_has_a_maximum_of_open_reservations() {
+    let app = TestApp::builder().config("ratelimit.open_reservations = 2").config(&limiters()).spawn().await;
     let (_, first) = reserve(&app, "gcra", 1).await;
     reserve(&app, "gcra", 1).await;
     let body = json!({ "limiter": "gcra", "key": "k" });
@@ -256,7 +259,7 @@ async fn a_key_has_a_bounded_number_of_reservations() {
 }
 
 #[tokio::test]
-async fn a_reset_takes_reservations_along_and_exceptions_make_none() {
+async fn a_reset_deletes_reservations_and_exceptions_prevent_them() {
     let app = app().await;
     let (_, id) = reserve(&app, "bucket", 7).await;
     app.delete("/ratelimit/bucket/k").await.expect(204);
@@ -277,9 +280,9 @@ async fn a_reset_takes_reservations_along_and_exceptions_make_none() {
 }
 
 #[tokio::test]
-async fn reservations_live_beside_their_limit_on_a_cluster() {
+async fn on_a_cluster_reservations_are_in_the_slot_of_their_state() {
     let cluster = Cluster::start().await;
-    let app = TestApp::builder().config(&format!("{}{}", all(), cluster.config())).spawn().await;
+    let app = TestApp::builder().config(&format!("{}{}", limiters(), cluster.config())).spawn().await;
     for key in ["a", "{g}b", "{user 7}:c"] {
         for (name, _) in KINDS {
             let body = json!({ "limiter": name, "key": key, "cost": 6 });
@@ -307,14 +310,14 @@ async fn without_redis_nothing_is_reserved_or_settled() {
 }
 
 #[tokio::test]
-async fn bad_reservations_are_refused() {
+async fn invalid_reservations_are_rejected() {
     let app = TestApp::builder()
-        .config(&all())
+        .config(&limiters())
         .config(&limiter("none", "strategy = { kind = \"gcra\", limit = 1, period = \"1s\" }"))
         .spawn()
         .await;
     for (body, pointer) in [
-        (json!({ "limiter": "nobody", "key": "k" }), "/limiter"),
+        (json!({ "limiter": "unknown", "key": "k" }), "/limiter"),
         (json!({ "limiter": "none", "key": "k" }), "/limiter"),
         (json!({ "key": "k" }), "/limiter"),
         (json!({ "limiter": "gcra", "key": "" }), "/key"),

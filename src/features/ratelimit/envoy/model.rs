@@ -51,16 +51,17 @@ pub(in crate::features::ratelimit) struct EnvoyReply {
     pub statuses: Vec<DescriptorStatus>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[schema(as = Code)]
 pub(in crate::features::ratelimit) enum LimitCode {
+    #[default]
     Ok,
     OverLimit,
 }
 
 /// The state of a descriptor's limit; only the code if the descriptor is not limited.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Status)]
 pub(in crate::features::ratelimit) struct DescriptorStatus {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
-use super::super::model::{CheckAllReply, CheckAllRequest, CheckReply, CheckRequest, MAX_CHECKS, PeekQuery};
+use super::super::check::{CheckAllReply, Decision, Mode, all_allowed};
+use super::super::headers::fields;
+use super::super::model::{CheckAllRequest, CheckRequest, MAX_CHECKS, PeekQuery};
 use super::super::service::LimitService;
-use super::{KeyPath, allow_inline, with_headers};
+use super::{KeyPath, allow_inline};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::problem::{Location, Problem};
@@ -18,19 +20,18 @@ use crate::http::problem::{Location, Problem};
 /// The decision is data: a refusal is a 200 with `allowed: false` and takes nothing.
 #[utoipa::path(post, path = "/ratelimit/check", tag = "ratelimit", operation_id = "check_limit",
     request_body = CheckRequest,
-    responses((status = 200, description = "The decision", body = CheckReply,
+    responses((status = 200, description = "The decision", body = Decision,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn check_limit(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     Json(request): Json<CheckRequest>,
-) -> Result<Response, Problem> {
+) -> Result<Decision, Problem> {
     allow_inline(&caller, &request)?;
     let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
-    let decision = limits.check(check).await?;
-    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
+    Ok(limits.check(check).await?)
 }
 
 /// Take costs from several limits, all or nothing.
@@ -42,7 +43,7 @@ pub(in super::super) async fn check_limit(
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
                        ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn check_limits(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     Json(CheckAllRequest { checks }): Json<CheckAllRequest>,
@@ -53,9 +54,9 @@ pub(in super::super) async fn check_limits(
     }
     checks.iter().try_for_each(|request| allow_inline(&caller, request))?;
     let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
-    let (allowed, decisions) = limits.check_all(&checks).await?;
-    let results = decisions.iter().map(CheckReply::from).collect();
-    Ok(with_headers(Json(CheckAllReply { allowed, results }), &decisions))
+    let results = limits.check_all(&checks).await?;
+    let headers = fields(&results);
+    Ok((headers, Json(CheckAllReply { allowed: all_allowed(&results), results })).into_response())
 }
 
 /// Look at a limit without taking from it.
@@ -63,16 +64,15 @@ pub(in super::super) async fn check_limits(
 /// The response is that of a check of this cost, except that the cost is not taken.
 #[utoipa::path(get, path = "/ratelimit/{limiter}/{key}", tag = "ratelimit", operation_id = "peek_limit",
     params(KeyPath, PeekQuery),
-    responses((status = 200, description = "The state of the limit", body = CheckReply,
+    responses((status = 200, description = "The state of the limit", body = Decision,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn peek_limit(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     path: KeyPath,
     Query(PeekQuery { cost }): Query<PeekQuery>,
-) -> Result<Response, Problem> {
+) -> Result<Decision, Problem> {
     let limiter = limits.limiter(&path.limiter)?;
-    let check = limits.resolve_key(limiter, path.key, cost).map_err(|invalid| invalid.at(Location::Query))?;
-    let decision = limits.peek(check).await?;
-    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
+    let check = limits.resolve_key(&limiter, path.key, cost).map_err(|invalid| invalid.at(Location::Query))?;
+    Ok(limits.decide_one(&check, Mode::Peek).await?)
 }

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::check::ResolvedCheck;
-use super::super::decision::Decision;
-use super::super::error::LimitError;
+use super::super::headers::fields;
 use super::super::model::{CheckRequest, LimitKey};
 use super::super::service::LimitService;
-use super::{allow_inline, with_headers};
+use super::allow_inline;
 use crate::http::auth::Principal;
-use crate::http::extract::{Json, Query};
+use crate::http::extract::{Json, parse_query};
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 
@@ -43,56 +40,45 @@ pub(in super::super) struct EnforceQuery {
     cost: Option<u64>,
 }
 
-/// The check that a proxy requests, in the query and headers, or else in a JSON body.
-pub(in super::super) struct Enforcement {
-    request: CheckRequest,
-    /// The location that problems report for an invalid field.
-    location: Location,
+/// Decides the check that a proxy requests in the query and headers, or else in a JSON body.
+async fn enforce(limits: &LimitService, caller: &Principal, request: Request) -> Result<Response, Problem> {
+    let query: EnforceQuery = parse_query(request.uri().query().unwrap_or_default())?;
+    // A proxy may forward its client's body, so the body counts only if nothing else states a check.
+    let by_query = query.limiter.is_some() || query.key.is_some() || query.cost.is_some();
+    let by_headers = [&LIMITER, &KEY, &COST].into_iter().any(|name| request.headers().contains_key(name));
+    let (check, location) = if request.method() != Method::POST || by_query || by_headers {
+        (query.with_headers(request.headers())?, Location::Query)
+    } else {
+        let Json(check) = Json::from_request(request, &()).await?;
+        (check, Location::Body)
+    };
+    allow_inline(caller, &check)?;
+    let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
+    let decision = limits.enforce(check).await?;
+    Ok((fields(&[decision]), NoContent).into_response())
 }
 
-impl FromRequest<LimitService> for Enforcement {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, limits: &LimitService) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        let Query(query) = Query::<EnforceQuery>::from_request_parts(&mut parts, limits).await?;
-        // A proxy may forward its client's body, so the body counts only if nothing else states a check.
-        let by_query = query.limiter.is_some() || query.key.is_some() || query.cost.is_some();
-        let by_headers = [&LIMITER, &KEY, &COST].into_iter().any(|name| parts.headers.contains_key(name));
-        if parts.method != Method::POST || by_query || by_headers {
-            return Self::from_parts(query, &parts);
-        }
-        let Json(request) = Json::from_request(Request::from_parts(parts, body), limits).await?;
-        Ok(Self { request, location: Location::Body })
-    }
-}
-
-impl Enforcement {
-    fn from_parts(query: EnforceQuery, parts: &Parts) -> Result<Self, Problem> {
+impl EnforceQuery {
+    /// Takes what the query does not state from the headers.
+    fn with_headers(self, headers: &HeaderMap) -> Result<CheckRequest, Problem> {
         let missing = |name| Problem::query_parameter(name, "is required unless its header is sent");
-        let limiter = match query.limiter {
+        let limiter = match self.limiter {
             Some(limiter) => limiter,
-            None => header(&parts.headers, &LIMITER)?.ok_or_else(|| missing("limiter"))?.to_owned(),
+            None => header(headers, &LIMITER)?.ok_or_else(|| missing("limiter"))?.to_owned(),
         };
-        let key = if let Some(key) = query.key {
+        let key = if let Some(key) = self.key {
             key
         } else {
-            let text = header(&parts.headers, &KEY)?.ok_or_else(|| missing("key"))?;
+            let text = header(headers, &KEY)?.ok_or_else(|| missing("key"))?;
             LimitKey::try_from(text.to_owned()).map_err(|rule| Problem::request_header(KEY.as_str(), rule))?
         };
-        let cost = if query.cost.is_some() {
-            query.cost
+        let cost = if self.cost.is_some() {
+            self.cost
         } else {
             let number = |_| Problem::request_header(COST.as_str(), "must be a whole number");
-            header(&parts.headers, &COST)?.map(|text| text.parse().map_err(number)).transpose()?
+            header(headers, &COST)?.map(|text| text.parse().map_err(number)).transpose()?
         };
-        let request = CheckRequest { limiter: Some(limiter), strategy: None, key, cost };
-        Ok(Self { request, location: Location::Query })
-    }
-
-    fn resolve(self, limits: &LimitService, caller: &Principal) -> Result<ResolvedCheck, Problem> {
-        allow_inline(caller, &self.request)?;
-        limits.resolve(self.request).map_err(|invalid| invalid.at(self.location))
+        Ok(CheckRequest { limiter: Some(limiter), strategy: None, key, cost })
     }
 }
 
@@ -120,12 +106,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn enforce_limit(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
-    enforcement: Enforcement,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let check = enforcement.resolve(&limits, &caller)?;
-    Ok(allowed(limits.check(check).await?)?)
+    enforce(&limits, &caller, request).await
 }
 
 /// Enforce a limit, for proxies that send GET.
@@ -138,18 +123,9 @@ pub(in super::super) async fn enforce_limit(
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn enforce_limit_by_query(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
-    enforcement: Enforcement,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let check = enforcement.resolve(&limits, &caller)?;
-    Ok(allowed(limits.check(check).await?)?)
-}
-
-fn allowed(decision: Decision) -> Result<Response, LimitError> {
-    if decision.allowed {
-        Ok(with_headers(NoContent, &[decision]))
-    } else {
-        Err(LimitError::Refused(Box::new(decision)))
-    }
+    enforce(&limits, &caller, request).await
 }

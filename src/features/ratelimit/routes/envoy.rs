@@ -1,12 +1,14 @@
 //! The route that is compatible with Envoy's rate-limit service.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::super::decision::Decision;
+use super::super::check::{Decision, all_allowed};
 use super::super::envoy::model::{EnvoyReply, EnvoyRequest};
-use super::super::headers::{add_headers, seconds};
+use super::super::headers::{fields, seconds};
 use super::super::service::LimitService;
 use crate::http::extract::{Json, NoQuery};
 use crate::http::problem::{Location, NOT_FOUND, Problem};
@@ -22,7 +24,7 @@ use crate::http::problem::{Location, NOT_FOUND, Problem};
               (status = 429, description = "The call is refused: at least one descriptor is over its limit, and none was counted", body = EnvoyReply,
                headers(("Retry-After" = u64, description = "Seconds until the call is allowed")))))]
 pub(in super::super) async fn check_descriptors(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
     Json(request): Json<EnvoyRequest>,
 ) -> Result<Response, Problem> {
@@ -30,17 +32,18 @@ pub(in super::super) async fn check_descriptors(
         return Err(Problem::new(&NOT_FOUND).detail("ratelimit.envoy is empty: no limiter is assigned to descriptors"));
     }
     let checks = limits.resolve_descriptors(&request).map_err(|invalid| invalid.at(Location::Body))?;
-    let (granted, decisions) = limits.check_descriptors(&checks).await?;
-    let status = if granted { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
-    let mut response = (status, Json(EnvoyReply::new(granted, &decisions))).into_response();
+    let decisions = limits.check_descriptors(&checks).await?;
+    let body = Json(EnvoyReply::new(&decisions));
     let limited: Vec<Decision> = decisions.into_iter().flatten().collect();
+    let is_allowed = all_allowed(&limited);
+    let status = if is_allowed { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
+    let mut response = (status, body).into_response();
     if !limited.is_empty() {
-        add_headers(response.headers_mut(), &limited);
+        response.headers_mut().extend(fields(&limited));
     }
-    let refused = || limited.iter().filter(|decision| !decision.allowed);
+    let waits = limited.iter().filter(|decision| !decision.allowed).map(|decision| decision.retry_after_ms);
     // After the longest wait all limits allow the call, unless one of them denies it without an end.
-    if !granted && refused().all(|decision| decision.retry_after_ms.is_some()) {
-        let wait = refused().filter_map(|decision| decision.retry_after_ms).max().unwrap_or_default();
+    if let Some(wait) = waits.collect::<Option<Vec<u64>>>().and_then(|waits| waits.into_iter().max()) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds(wait).max(1).into());
     }
     Ok(response)

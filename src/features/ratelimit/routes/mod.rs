@@ -23,11 +23,11 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
-use super::decision::Decision;
-use super::headers::add_headers;
+use super::check::Decision;
+use super::headers::fields;
 use super::model::{CheckRequest, LimitKey};
 use crate::http::auth::Principal;
-use crate::http::extract::Path;
+use crate::http::extract::{Json, Path};
 use crate::http::problem::Problem;
 
 /// The scope of callers that may send their own strategies.
@@ -39,11 +39,11 @@ fn allow_inline(caller: &Principal, request: &CheckRequest) -> Result<(), Proble
     if request.strategy.is_some() { caller.require(INLINE) } else { Ok(()) }
 }
 
-/// A response with the `RateLimit` headers of these decisions.
-fn with_headers(response: impl IntoResponse, decisions: &[Decision]) -> Response {
-    let mut response = response.into_response();
-    add_headers(response.headers_mut(), decisions);
-    response
+/// The decision as data, with its `RateLimit` headers.
+impl IntoResponse for Decision {
+    fn into_response(self) -> Response {
+        (fields(std::slice::from_ref(&self)), Json(self)).into_response()
+    }
 }
 
 /// One key of a limiter.

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 
 use super::super::model::{MAX_PAGE, OverrideRequest, OverrideView, OverridesQuery};
+use super::super::overrides;
 use super::super::service::LimitService;
 use super::KeyPath;
 use crate::http::auth::Principal;
@@ -20,14 +21,14 @@ use crate::http::reply::{NoContent, Page};
     operation_id = "put_limit_exception", params(KeyPath), request_body = OverrideRequest,
     responses((status = 200, description = "The exception", body = OverrideView)))]
 pub(in super::super) async fn put_exception(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     path: KeyPath,
     NoQuery: NoQuery,
     Json(request): Json<OverrideRequest>,
 ) -> Result<Json<OverrideView>, Problem> {
     let limiter = limits.limiter(&path.limiter)?;
-    limits.validate_override(&request).map_err(|invalid| invalid.at(Location::Body))?;
+    overrides::validate(&request).map_err(|invalid| invalid.at(Location::Body))?;
     Ok(Json(limits.set_override(&limiter, &path.key, request, &caller.id).await?))
 }
 
@@ -36,7 +37,7 @@ pub(in super::super) async fn put_exception(
     operation_id = "delete_limit_exception", params(KeyPath),
     responses((status = 204, description = "The limiter's own rule applies to the key")))]
 pub(in super::super) async fn delete_exception(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     path: KeyPath,
     NoQuery: NoQuery,
@@ -52,7 +53,7 @@ pub(in super::super) async fn delete_exception(
            OverridesQuery),
     responses((status = 200, description = "A page of exceptions", body = Page<OverrideView>)))]
 pub(in super::super) async fn list_exceptions(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Path(name): Path<String>,
     Query(query): Query<OverridesQuery>,
 ) -> Result<Json<Page<OverrideView>>, Problem> {
@@ -60,5 +61,5 @@ pub(in super::super) async fn list_exceptions(
         let rule = format!("must be between 1 and {MAX_PAGE}, got {}", query.limit);
         return Err(Problem::query_parameter("limit", rule));
     }
-    Ok(Json(limits.list_overrides(&name, query.cursor.as_deref(), query.limit)?))
+    Ok(Json(limits.overrides.list(&*limits.limiter(&name)?, query.cursor.as_deref(), query.limit)))
 }

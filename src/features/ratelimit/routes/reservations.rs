@@ -1,13 +1,17 @@
 //! Routes that reserve a cost and settle it later.
 
-use axum::extract::State;
-use axum::response::Response;
+use std::slice;
+use std::sync::Arc;
 
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::super::check::{Decision, ReserveReply};
 use super::super::error::LimitError;
-use super::super::model::{CheckReply, ReserveReply, ReserveRequest, SettleRequest};
+use super::super::headers::fields;
+use super::super::model::{ReserveRequest, SettleRequest};
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
-use super::with_headers;
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::problem::{Location, Problem};
 
@@ -20,14 +24,13 @@ use crate::http::problem::{Location, Problem};
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn reserve_limit(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
     Json(request): Json<ReserveRequest>,
 ) -> Result<Response, Problem> {
-    let (check, duration) = limits.resolve_reservation(request).map_err(|invalid| invalid.at(Location::Body))?;
-    let (decision, reservation) = limits.reserve(check, duration).await?;
-    let reply = ReserveReply::new(&decision, reservation.as_ref());
-    Ok(with_headers(Json(reply), &[decision]))
+    let (check, hold_ms) = limits.resolve_reservation(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let reply = limits.reserve(check, hold_ms).await?;
+    Ok((fields(slice::from_ref(&reply.decision)), Json(reply)).into_response())
 }
 
 /// Settle a reservation: the unused cost is returned, and cost beyond the reservation becomes debt.
@@ -36,16 +39,15 @@ pub(in super::super) async fn reserve_limit(
     params(("id" = String, Path, description = "The `reservation` of the response that granted it",
             example = "0123456789abcdef0123456789abcdef.dHJhZGluZyB1c2VyLTc")),
     request_body = SettleRequest,
-    responses((status = 200, description = "The new state of the limit", body = CheckReply,
+    responses((status = 200, description = "The new state of the limit", body = Decision,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn settle_reservation(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Path(id): Path<String>,
     NoQuery: NoQuery,
     Json(SettleRequest { cost }): Json<SettleRequest>,
-) -> Result<Response, Problem> {
+) -> Result<Decision, Problem> {
     let id = ReservationId::parse(&id).ok_or(LimitError::UnknownReservation)?;
-    let decision = limits.settle(&id, cost).await?;
-    Ok(with_headers(Json(CheckReply::from(&decision)), &[decision]))
+    Ok(limits.settle(&id, cost).await?)
 }

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 
 use super::super::model::{KEY_LIMIT, ResetQuery, ResetReply};
-use super::super::service::{LimitService, ResetProgress};
+use super::super::service::LimitService;
 use super::KeyPath;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
@@ -20,7 +20,7 @@ use crate::http::reply::NoContent;
     params(KeyPath),
     responses((status = 204, description = "The whole limit is available")))]
 pub(in super::super) async fn reset_limit(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     path: KeyPath,
     NoQuery: NoQuery,
@@ -37,7 +37,7 @@ pub(in super::super) async fn reset_limit(
            ResetQuery),
     responses((status = 200, description = "The number of keys that were reset", body = ResetReply)))]
 pub(in super::super) async fn reset_limits(
-    State(limits): State<LimitService>,
+    State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     Path(name): Path<String>,
     Query(ResetQuery { prefix, cursor }): Query<ResetQuery>,
@@ -46,6 +46,5 @@ pub(in super::super) async fn reset_limits(
         let rule = format!("must be at most {KEY_LIMIT} bytes long, got {}", prefix.len());
         return Err(Problem::query_parameter("prefix", rule));
     }
-    let ResetProgress { count, next } = limits.reset_all(&name, &prefix, cursor, &caller.id).await?;
-    Ok(Json(ResetReply { reset: count, next_cursor: next }))
+    Ok(Json(limits.reset_all(&name, &prefix, cursor, &caller.id).await?))
 }

@@ -4,6 +4,7 @@
 //! outside them, the script decides nothing and returns its time. A service whose clock is wrong therefore makes a second
 //! call, and no wrong decision.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,7 +13,7 @@ use jiff::{Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::InvalidStrategy;
+use super::InvalidField;
 
 /// The unit of a calendar window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -23,19 +24,12 @@ pub(in crate::features::ratelimit) enum Period {
     Month,
 }
 
-/// The half-open interval from `start` to `end`, Unix microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::ratelimit) struct Window {
-    pub start: u64,
-    pub end: u64,
-}
-
-/// The windows of one period and zone, and the current one.
+/// The windows of one period and zone, and the current one. A window is a range of Unix microseconds.
 #[derive(Clone, Debug)]
 pub(in crate::features::ratelimit) struct Calendar {
     period: Period,
     zone: TimeZone,
-    current: Arc<ArcSwap<Window>>,
+    current: Arc<ArcSwap<Range<u64>>>,
 }
 
 impl Calendar {
@@ -43,16 +37,16 @@ impl Calendar {
     ///
     /// # Errors
     /// If the time zone database does not contain the zone.
-    pub(in crate::features::ratelimit) fn new(period: Period, zone: &str) -> Result<Self, InvalidStrategy> {
+    pub(in crate::features::ratelimit) fn new(period: Period, zone: &str) -> Result<Self, InvalidField> {
         let zone = TimeZone::get(zone).map_err(|_| {
-            InvalidStrategy::new("zone", format!("must be an IANA time zone such as Asia/Bangkok, got `{zone}`"))
+            InvalidField::new("zone", format!("must be an IANA time zone such as Asia/Bangkok, got `{zone}`"))
         })?;
-        Ok(Self { period, zone, current: Arc::new(ArcSwap::from_pointee(Window { start: 0, end: 0 })) })
+        Ok(Self { period, zone, current: Arc::new(ArcSwap::from_pointee(0..0)) })
     }
 
     /// The window that contained Redis's time at the last update.
-    pub(in crate::features::ratelimit) fn current(&self) -> Window {
-        **self.current.load()
+    pub(in crate::features::ratelimit) fn current(&self) -> Range<u64> {
+        Range::clone(&self.current.load())
     }
 
     /// Makes the window that contains `now` the current one. `now` is in Unix microseconds of Redis's clock.
@@ -72,13 +66,13 @@ impl Calendar {
         }
     }
 
-    fn window(&self, now: u64) -> Result<Window, jiff::Error> {
+    fn window(&self, now: u64) -> Result<Range<u64>, jiff::Error> {
         let at = Timestamp::from_microsecond(i64::try_from(now).unwrap_or(i64::MAX))?.to_zoned(self.zone.clone());
         let (first, next) = match self.period {
             Period::Day => (at.clone(), at.checked_add(1.day())?),
             Period::Month => (at.first_of_month()?, at.first_of_month()?.checked_add(1.month())?),
         };
-        Ok(Window { start: microseconds(&first.start_of_day()?), end: microseconds(&next.start_of_day()?) })
+        Ok(microseconds(&first.start_of_day()?)..microseconds(&next.start_of_day()?))
     }
 }
 
@@ -91,43 +85,30 @@ fn microseconds(at: &Zoned) -> u64 {
 mod tests {
     use super::*;
 
-    fn window(period: Period, zone: &str, now: &str) -> (String, String) {
-        let calendar = Calendar::new(period, zone).expect("a zone");
-        let now: Timestamp = now.parse().expect("a time");
-        calendar.move_to(u64::try_from(now.as_microsecond()).expect("after 1970")).expect("in the calendar");
-        let text =
-            |us: u64| Timestamp::from_microsecond(i64::try_from(us).expect("small")).expect("a time").to_string();
-        let Window { start, end } = calendar.current();
-        (text(start), text(end))
+    #[test]
+    fn a_window_is_a_day_or_month_of_its_zone() {
+        for (period, zone, now, start, end) in [
+            (Period::Day, "Asia/Bangkok", "2026-03-01T16:59:59Z", "2026-02-28T17:00:00Z", "2026-03-01T17:00:00Z"),
+            (Period::Day, "Asia/Bangkok", "2026-03-01T17:00:00Z", "2026-03-01T17:00:00Z", "2026-03-02T17:00:00Z"),
+            (Period::Month, "Asia/Bangkok", "2024-02-29T16:59:59Z", "2024-01-31T17:00:00Z", "2024-02-29T17:00:00Z"),
+            // Days of 23 and of 25 hours.
+            (Period::Day, "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
+            (Period::Day, "Europe/Berlin", "2026-10-25T12:00:00Z", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"),
+            // In Santiago midnight itself is skipped: the day begins at one o'clock.
+            (Period::Day, "America/Santiago", "2026-09-06T12:00:00Z", "2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"),
+        ] {
+            let us = |text: &str| {
+                let at: Timestamp = text.parse().expect("a time");
+                u64::try_from(at.as_microsecond()).expect("after 1970")
+            };
+            let calendar = Calendar::new(period, zone).expect("a zone");
+            calendar.move_to(us(now)).expect("in the calendar");
+            assert_eq!(calendar.current(), us(start)..us(end), "{zone} at {now}");
+        }
     }
 
     #[test]
-    fn a_day_begins_at_midnight_of_its_zone() {
-        let day = window(Period::Day, "Asia/Bangkok", "2026-03-01T16:59:59Z");
-        assert_eq!(day, ("2026-02-28T17:00:00Z".into(), "2026-03-01T17:00:00Z".into()));
-        let next = window(Period::Day, "Asia/Bangkok", "2026-03-01T17:00:00Z");
-        assert_eq!(next.0, "2026-03-01T17:00:00Z");
-    }
-
-    #[test]
-    fn a_month_ends_with_its_last_day() {
-        let month = window(Period::Month, "Asia/Bangkok", "2024-02-29T16:59:59Z");
-        assert_eq!(month, ("2024-01-31T17:00:00Z".into(), "2024-02-29T17:00:00Z".into()));
-    }
-
-    #[test]
-    fn a_day_of_changing_clocks_has_23_or_25_hours() {
-        let spring = window(Period::Day, "Europe/Berlin", "2026-03-29T12:00:00Z");
-        assert_eq!(spring, ("2026-03-28T23:00:00Z".into(), "2026-03-29T22:00:00Z".into()));
-        let autumn = window(Period::Day, "Europe/Berlin", "2026-10-25T12:00:00Z");
-        assert_eq!(autumn, ("2026-10-24T22:00:00Z".into(), "2026-10-25T23:00:00Z".into()));
-        // In Santiago midnight itself is skipped: the day begins at one o'clock.
-        let chile = window(Period::Day, "America/Santiago", "2026-09-06T12:00:00Z");
-        assert_eq!(chile.0, "2026-09-06T04:00:00Z");
-    }
-
-    #[test]
-    fn a_zone_that_nobody_knows_is_refused() {
+    fn an_unknown_zone_is_rejected() {
         assert_eq!(Calendar::new(Period::Day, "Mars/Olympus").expect_err("no zone").field, "zone");
     }
 }

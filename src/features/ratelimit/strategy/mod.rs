@@ -14,7 +14,10 @@ use crate::features::ratelimit::strategy::calendar::Period;
 use crate::http::integer::buffered;
 
 /// The highest limit of a strategy other than a sliding window.
-pub(in crate::features::ratelimit) const MAX_LIMIT: u64 = 1_000_000_000;
+const MAX_LIMIT: u64 = 1_000_000_000;
+/// The highest limit of a sliding window. Each call of the window is stored: 12 bytes, up to 48 while the log grows, so
+/// that one key takes up to 4.8 MB.
+const MAX_SLIDING_LIMIT: u64 = 100_000;
 /// The longest window, period, penalty and time to fill a bucket, in milliseconds: 366 days.
 pub(in crate::features::ratelimit) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 
@@ -104,17 +107,41 @@ impl Strategy {
     }
 }
 
-/// A field of a strategy that breaks a rule.
+/// A field of a request or of the configuration that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {rule}")]
-pub(in crate::features::ratelimit) struct InvalidStrategy {
-    /// The name without the unit that it has in requests, such as `window`.
-    pub field: &'static str,
+pub(in crate::features::ratelimit) struct InvalidField {
+    /// Such as `cost` or `strategy/window_ms`. In a strategy: the name without the unit that it has in requests, such as
+    /// `window`.
+    pub field: String,
+    /// The rule as the end of a sentence, such as `must be between 1 and 5, got 7`.
     pub rule: String,
 }
 
-impl InvalidStrategy {
-    pub(in crate::features::ratelimit) fn new(field: &'static str, rule: impl Into<String>) -> Self {
-        Self { field, rule: rule.into() }
+impl InvalidField {
+    pub(in crate::features::ratelimit) fn new(field: &str, rule: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), rule: rule.into() }
     }
+
+    /// Turns a field of a strategy into the field of a request with this strategy.
+    pub(in crate::features::ratelimit) fn of_request(self) -> Self {
+        let is_duration = matches!(&*self.field, "window" | "period" | "maximum" | "decay");
+        Self { field: format!("strategy/{}{}", self.field, if is_duration { "_ms" } else { "" }), rule: self.rule }
+    }
+
+    /// Makes the field one of the item `at` of a list.
+    pub(in crate::features::ratelimit) fn within(self, list: &str, at: usize) -> Self {
+        Self { field: format!("{list}/{at}/{}", self.field), ..self }
+    }
+}
+
+/// The number, if it is between 1 and `max`.
+///
+/// # Errors
+/// [`InvalidField`] naming the field.
+pub(in crate::features::ratelimit) fn between(field: &str, number: u64, max: u64) -> Result<u64, InvalidField> {
+    if (1..=max).contains(&number) {
+        return Ok(number);
+    }
+    Err(InvalidField::new(field, format!("must be between 1 and {max}, got {number}")))
 }

@@ -7,8 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::check::ResolvedCheck;
-use super::super::decision::Decision;
+use super::super::check::{Decision, ResolvedCheck, microseconds};
 use super::super::strategy::rule::KeyUsage;
 use super::expiring_table::{Entry, ExpiringTable};
 use crate::clock::Clock;
@@ -23,16 +22,8 @@ pub(in super::super) struct DenialCache {
     keys: ExpiringTable<Denial>,
     /// Denials that were inserted. A service that refuses no call skips the lookup.
     inserted: AtomicU64,
-    /// How often the cache was cleared.
     generation: AtomicU64,
     clock: Clock,
-}
-
-/// The time and the cache's generation before Redis was called.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct QueryStart {
-    at: Duration,
-    generation: u64,
 }
 
 /// A refused cost. Times are on the process clock.
@@ -77,16 +68,23 @@ impl DenialCache {
         })
     }
 
-    /// Must be called before Redis is.
-    pub(in super::super) fn start_query(&self) -> QueryStart {
-        QueryStart { at: self.clock.elapsed(), generation: self.generation.load(Ordering::SeqCst) }
+    /// How often the cache was cleared. Must be read before Redis is called.
+    pub(in super::super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
-    /// Stores a decision of Redis if it is a refusal and nothing is left.
+    /// Stores a decision of Redis if it is a refusal and nothing is left. `started` and `generation` were read before Redis
+    /// was called.
     ///
-    /// Redis decided between the start of the query and now. The denial is kept for its time counted from the start, and
-    /// its times are reported counted from now, so that no call is refused too long or told to retry too early.
-    pub(in super::super) fn insert(&self, check: &ResolvedCheck, query: QueryStart, decision: &Decision) {
+    /// Redis decided between `started` and now. The denial is kept for its time counted from `started`, and its times are
+    /// reported counted from now, so that no call is refused too long or told to retry too early.
+    pub(in super::super) fn insert(
+        &self,
+        check: &ResolvedCheck,
+        started: Duration,
+        generation: u64,
+        decision: &Decision,
+    ) {
         if decision.allowed || decision.remaining > 0 {
             return;
         }
@@ -100,10 +98,10 @@ impl DenialCache {
         };
         // The decision's milliseconds are rounded up.
         let certain = Duration::from_millis(decision.more_ms.saturating_sub(1));
-        let ends = query.at + certain.min(MAX_AGE);
+        let ends = started + certain.min(MAX_AGE);
         self.keys.update(&check.id(), now, |entry| {
             // Under the entry's lock, which `clear` takes after it has increased the generation.
-            if self.generation.load(Ordering::SeqCst) == query.generation {
+            if self.generation() == generation {
                 *entry = Some(Entry { value, ends });
                 self.inserted.fetch_add(1, Ordering::Relaxed);
             }
@@ -117,8 +115,4 @@ impl DenialCache {
             self.keys.clear();
         }
     }
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

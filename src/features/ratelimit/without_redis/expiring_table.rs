@@ -15,12 +15,11 @@ const SHARDS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct ExpiringTable<T> {
-    shards: Box<[Mutex<Vec<Set<T>>>]>,
+    /// The slots of each shard, set by set.
+    shards: Box<[Mutex<Vec<Slot<T>>>]>,
     sets_per_shard: usize,
     hasher: RandomState,
 }
-
-type Set<T> = [Slot<T>; WAYS];
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot<T> {
@@ -79,11 +78,11 @@ impl<T: Copy + Default> ExpiringTable<T> {
         let hash = self.hasher.hash_one(key);
         let (shard, set) = (remainder(hash, SHARDS), remainder(hash / 64, self.sets_per_shard));
         let Some(shard) = self.shards.get(shard) else { return apply(&mut [], hash) };
-        let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if sets.is_empty() {
-            sets.resize(self.sets_per_shard, Set::default());
+        let mut slots = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.is_empty() {
+            slots.resize(self.sets_per_shard * WAYS, Slot::default());
         }
-        apply(sets.get_mut(set).map_or(&mut [], |set| set.as_mut_slice()), hash)
+        apply(slots.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default(), hash)
     }
 }
 
@@ -92,9 +91,9 @@ fn find<T>(set: &[Slot<T>], hash: u64, now: Duration) -> Option<&Entry<T>> {
 }
 
 fn store<T>(set: &mut [Slot<T>], hash: u64, now: Duration, entry: Entry<T>) {
-    let own = set.iter().position(|slot| slot.hash == hash && slot.entry.ends > now);
-    let slot = own.or_else(|| (0..set.len()).min_by_key(|&at| set.get(at).map(|slot| slot.entry.ends)));
-    if let Some(slot) = slot.and_then(|at| set.get_mut(at)) {
+    // The key's own slot, or else the slot that expires first.
+    let order = |slot: &&mut Slot<T>| (slot.hash != hash || slot.entry.ends <= now, slot.entry.ends);
+    if let Some(slot) = set.iter_mut().min_by_key(order) {
         *slot = Slot { hash, entry };
     }
 }
@@ -113,40 +112,40 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn put(slots: &ExpiringTable<u64>, key: u64, value: u64, ends: Duration) {
-        slots.update(&key, at(0), |entry| *entry = Some(Entry { value, ends }));
+    fn put(table: &ExpiringTable<u64>, key: u64, value: u64, ends: Duration) {
+        table.update(&key, at(0), |entry| *entry = Some(Entry { value, ends }));
     }
 
     #[test]
     fn an_entry_lasts_until_its_end() {
-        let slots = ExpiringTable::new(1_000);
-        put(&slots, 7, 1, at(50));
-        assert_eq!(slots.get(&7_u64, at(49)).map(|entry| entry.value), Some(1));
-        assert_eq!(slots.get(&7_u64, at(50)), None);
-        assert_eq!(slots.get(&8_u64, at(0)), None);
-        slots.clear();
-        assert_eq!(slots.get(&7_u64, at(49)), None);
+        let table = ExpiringTable::new(1_000);
+        put(&table, 7, 1, at(50));
+        assert_eq!(table.get(&7_u64, at(49)).map(|entry| entry.value), Some(1));
+        assert_eq!(table.get(&7_u64, at(50)), None);
+        assert_eq!(table.get(&8_u64, at(0)), None);
+        table.clear();
+        assert_eq!(table.get(&7_u64, at(49)), None);
     }
 
     #[test]
-    fn more_keys_than_fit_push_out_the_ones_that_end_first() {
-        let slots = ExpiringTable::new(8_192);
+    fn keys_beyond_the_capacity_replace_those_that_expire_first() {
+        let table = ExpiringTable::new(8_192);
         for key in 0..1_000_000_u64 {
-            put(&slots, key, key, at(key + 1));
+            put(&table, key, key, at(key + 1));
         }
-        let sets: usize = slots.shards.iter().map(|shard| shard.lock().expect("a shard").len()).sum();
-        assert_eq!(sets * WAYS, 8_192);
-        let kept = (0..1_000_000_u64).filter(|key| slots.get(key, at(0)).is_some());
-        assert!(kept.min().is_some_and(|oldest| oldest > 900_000), "late ends stay");
+        let slots: usize = table.shards.iter().map(|shard| shard.lock().expect("a shard").len()).sum();
+        assert_eq!(slots, 8_192);
+        let kept = (0..1_000_000_u64).filter(|key| table.get(key, at(0)).is_some());
+        assert!(kept.min().is_some_and(|oldest| oldest > 900_000), "entries that expire late stay");
     }
 
     #[test]
-    fn as_many_keys_as_fit_are_nearly_all_kept() {
-        let slots = ExpiringTable::new(1 << 16);
+    fn nearly_all_keys_are_kept_up_to_half_the_capacity() {
+        let table = ExpiringTable::new(1 << 16);
         for key in 0..1_u64 << 15 {
-            put(&slots, key, key, at(10));
+            put(&table, key, key, at(10));
         }
-        let kept = (0..1_u64 << 15).filter(|key| slots.get(key, at(0)).is_some()).count();
+        let kept = (0..1_u64 << 15).filter(|key| table.get(key, at(0)).is_some()).count();
         assert!(kept > 32_000, "{kept}");
     }
 }

@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use super::super::check::ResolvedCheck;
-use super::super::decision::Decision;
+use super::super::check::{Decision, Mode, ResolvedCheck, microseconds};
 use super::super::limiter::Limiter;
-use super::super::scripts::Mode;
 use super::super::strategy::rule::KeyUsage;
 use super::expiring_table::{Entry, ExpiringTable};
 use crate::clock::Clock;
@@ -28,11 +26,7 @@ impl LocalLimits {
     }
 
     /// Takes every cost or none, as the script in Redis does.
-    pub(in crate::features::ratelimit) fn decide(
-        &self,
-        checks: &[ResolvedCheck],
-        mode: Mode<'_>,
-    ) -> (bool, Vec<Decision>) {
+    pub(in crate::features::ratelimit) fn decide(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Vec<Decision> {
         let take = !matches!(mode, Mode::Peek);
         let mut usages: Vec<KeyUsage> = checks.iter().map(|check| self.count(check, take)).collect();
         let granted = checks.iter().zip(&usages).all(|(check, usage)| usage.fits || check.limiter.shadow);
@@ -46,18 +40,19 @@ impl LocalLimits {
             let share = self.share(&check.limiter);
             Decision { degraded: true, limit: share, ..Decision::new(&check.limiter, usage) }
         };
-        (granted, checks.iter().zip(usages).map(decision).collect())
+        checks.iter().zip(usages).map(decision).collect()
     }
 
     /// The part of a limit that this replica may admit: at least 1, or small limits would admit nothing.
     fn share(&self, limiter: &Limiter) -> u64 {
-        (limiter.rule.limit() / self.instances).max(1)
+        (limiter.rule.limit / self.instances).max(1)
     }
 
     fn count(&self, check: &ResolvedCheck, take: bool) -> KeyUsage {
         let (now, share) = (self.clock.elapsed(), self.share(&check.limiter));
         self.windows.update(&check.id(), now, |entry| {
-            let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window(check) });
+            let window = Duration::from_millis(check.limiter.rule.window_ms());
+            let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window });
             let fits = used + check.cost <= share;
             let used = if fits && take { used + check.cost } else { used };
             if fits && take {
@@ -79,19 +74,12 @@ impl LocalLimits {
     }
 }
 
-fn window(check: &ResolvedCheck) -> Duration {
-    Duration::from_millis(check.limiter.rule.window_ms())
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::features::ratelimit::check::all_allowed;
     use crate::features::ratelimit::metrics::LimitMetrics;
     use crate::features::ratelimit::model::LimitKey;
     use crate::telemetry::metrics::Metrics;
@@ -102,11 +90,11 @@ mod tests {
         let text =
             format!("name = \"{name}\"\nkey = \"{name}:{{k}}\"\nstrategy = {strategy}\nwithout_redis = \"open\"");
         let config = toml::from_str(&text).expect("a limiter");
-        Arc::new(Limiter::new(config, 1_000, &LimitMetrics::new(&Metrics::new())).expect("a strategy"))
+        Arc::new(Limiter::new(config, &LimitMetrics::new(&Metrics::new())).expect("a strategy"))
     }
 
-    fn ask(limiter: &Arc<Limiter>, key: &str, cost: u64) -> ResolvedCheck {
-        let key = LimitKey::try_from(key.to_owned()).expect("a key");
+    fn check(limiter: &Arc<Limiter>, cost: u64) -> ResolvedCheck {
+        let key = LimitKey::try_from("k".to_owned()).expect("a key");
         ResolvedCheck { limiter: Arc::clone(limiter), key, cost, forced: None }
     }
 
@@ -114,37 +102,34 @@ mod tests {
     fn a_replica_admits_its_share_in_each_window() {
         let clock = Clock::manual(1_000_000);
         let local = LocalLimits::new(100, 2, &clock);
-        let ask = ask(&limiter("a", RULE), "k", 1);
+        let checks = [check(&limiter("a", RULE), 1)];
         for left in (0..4).rev() {
-            let (granted, decisions) = local.decide(std::slice::from_ref(&ask), Mode::Take);
-            let decision = &decisions[0];
-            assert!(granted && decision.allowed && decision.degraded);
+            let decision = &local.decide(&checks, Mode::Take)[0];
+            assert!(decision.allowed && decision.degraded);
             assert_eq!((decision.limit, decision.remaining, decision.reset_ms), (4, left, 60_000));
         }
         clock.advance(Duration::from_secs(59));
-        let (granted, decisions) = local.decide(std::slice::from_ref(&ask), Mode::Take);
-        assert!(!granted && !decisions[0].allowed);
-        assert_eq!(decisions[0].retry_after_ms, Some(1_000));
+        let refused = &local.decide(&checks, Mode::Take)[0];
+        assert_eq!((refused.allowed, refused.retry_after_ms), (false, Some(1_000)));
         clock.advance(Duration::from_secs(1));
-        assert!(local.decide(&[ask], Mode::Take).0);
+        assert!(local.decide(&checks, Mode::Take)[0].allowed);
     }
 
     #[test]
-    fn several_are_taken_together_or_not_at_all() {
+    fn costs_are_taken_together_or_not_at_all() {
         let local = LocalLimits::new(100, 1, &Clock::manual(1_000_000));
         let (a, b) = (limiter("a", RULE), limiter("b", r#"{ kind = "gcra", limit = 3, period = "1m" }"#));
-        let asks = [ask(&a, "k", 2), ask(&b, "k", 2)];
-        assert!(local.decide(&asks, Mode::Take).0);
-        let (granted, decisions) = local.decide(&asks, Mode::Take);
-        assert!(!granted);
-        assert_eq!((decisions[0].remaining, decisions[1].remaining), (6, 1));
-        let (_, decisions) = local.decide(&[ask(&a, "k", 1)], Mode::Peek);
-        assert_eq!(decisions[0].remaining, 6);
+        let checks = [check(&a, 2), check(&b, 2)];
+        assert!(all_allowed(&local.decide(&checks, Mode::Take)));
+        let refused = local.decide(&checks, Mode::Take);
+        assert!(!all_allowed(&refused));
+        assert_eq!((refused[0].remaining, refused[1].remaining), (6, 1));
+        assert_eq!(local.decide(&[check(&a, 1)], Mode::Peek)[0].remaining, 6);
     }
 
     #[test]
-    fn a_share_is_never_nothing() {
+    fn a_share_is_at_least_1() {
         let local = LocalLimits::new(100, 20, &Clock::manual(1_000_000));
-        assert_eq!(local.decide(&[ask(&limiter("a", RULE), "k", 1)], Mode::Take).1[0].limit, 1);
+        assert_eq!(local.decide(&[check(&limiter("a", RULE), 1)], Mode::Take)[0].limit, 1);
     }
 }

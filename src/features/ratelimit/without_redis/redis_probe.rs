@@ -25,11 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const TASK: &str = "ratelimit.watch";
 
-#[derive(Clone, Debug)]
-pub(in super::super) struct RedisProbe(Arc<Shared>);
-
 #[derive(Debug)]
-struct Shared {
+pub(in super::super) struct RedisProbe {
     overrides: Arc<Overrides>,
     denials: Arc<DenialCache>,
     is_unresponsive: AtomicBool,
@@ -40,31 +37,31 @@ struct Shared {
 
 impl RedisProbe {
     pub(in super::super) fn new(overrides: &Arc<Overrides>, denials: &Arc<DenialCache>) -> Self {
-        Self(Arc::new(Shared {
+        Self {
             overrides: Arc::clone(overrides),
             denials: Arc::clone(denials),
             is_unresponsive: AtomicBool::new(false),
             timed_out: Notify::new(),
             version: Mutex::default(),
-        }))
+        }
     }
 
     /// Whether Redis did not reply to the last poll.
     pub(in super::super) fn is_unresponsive(&self) -> bool {
-        self.0.is_unresponsive.load(Ordering::Relaxed)
+        self.is_unresponsive.load(Ordering::Relaxed)
     }
 
     /// Wakes the task, because a call timed out.
     pub(in super::super) fn report_timeout(&self) {
-        self.0.timed_out.notify_one();
+        self.timed_out.notify_one();
     }
 
     fn record(&self, polled: &Result<(), RedisFault>) {
         match polled {
-            Ok(()) if self.0.is_unresponsive.swap(false, Ordering::Relaxed) => {
+            Ok(()) if self.is_unresponsive.swap(false, Ordering::Relaxed) => {
                 tracing::info!("Redis responds again: limits are counted in Redis");
             }
-            Err(fault) if fault.kind == FaultKind::Timeout && !self.0.is_unresponsive.swap(true, Ordering::Relaxed) => {
+            Err(fault) if fault.kind == FaultKind::Timeout && !self.is_unresponsive.swap(true, Ordering::Relaxed) => {
                 tracing::warn!("Redis does not respond: open limits are counted locally");
             }
             // Other faults arrive without delay, so checks can go on calling Redis.
@@ -73,7 +70,7 @@ impl RedisProbe {
     }
 
     /// Polls every [`POLL_INTERVAL`], and after each reported timeout, until `stop`.
-    pub(in super::super) async fn run(self, tasks: Tasks, stop: CancellationToken) {
+    pub(in super::super) async fn run(self: Arc<Self>, tasks: Tasks, stop: CancellationToken) {
         loop {
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
@@ -90,7 +87,7 @@ impl RedisProbe {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = self.0.timed_out.notified() => {}
+                () = self.timed_out.notified() => {}
             }
         }
     }
@@ -100,11 +97,11 @@ impl RedisProbe {
     /// # Errors
     /// [`RedisFault`]; the previous overrides stay in force.
     pub(in super::super) async fn refresh(&self) -> Result<(), RedisFault> {
-        let mut known = self.0.version.lock().await;
-        let version = self.0.overrides.version().await?;
+        let mut known = self.version.lock().await;
+        let version = self.overrides.version().await?;
         if known.as_ref() != Some(&version) {
-            *known = Some(self.0.overrides.reload().await?);
-            self.0.denials.clear();
+            *known = Some(self.overrides.reload().await?);
+            self.denials.clear();
         }
         Ok(())
     }
@@ -114,7 +111,7 @@ impl RedisProbe {
     /// # Errors
     /// [`RedisFault`]; the next poll tries again.
     pub(in super::super) async fn reload(&self) -> Result<(), RedisFault> {
-        self.0.version.lock().await.take();
+        self.version.lock().await.take();
         self.refresh().await
     }
 }

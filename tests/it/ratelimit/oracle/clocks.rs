@@ -1,11 +1,11 @@
-//! Processes whose clocks are wrong, by libfaketime.
+//! Processes with wrong clocks, by libfaketime.
 
 use std::process::Command;
 
-/// The variables that set a process's clock `hours` ahead; its monotonic clock stays right.
+/// The variables that set a process's clock `hours` ahead; its monotonic clock stays correct.
 ///
-/// The `faketime` command knows where its library is; it runs what it is told to as a child, so only its variables are
-/// taken. A missing one is a failure that says how to install it, never a skip.
+/// The `faketime` command knows the path of its library. It would run the process as a child, so only its variables are
+/// used. If the command is missing, the test fails with the command that installs it.
 pub fn ahead_by(hours: usize) -> Vec<(String, String)> {
     let shift = format!("+{}s", hours * 3_600);
     let shown = Command::new("faketime").args(["-m", "-f", &shift, "env"]).output();

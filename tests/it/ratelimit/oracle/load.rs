@@ -1,4 +1,4 @@
-//! Clients that check limits at a rate, and remember what they were told.
+//! Clients that check limits at a rate and record the answers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 use super::rates::Moment;
 use crate::support::eventually;
 
-/// For each process.
+/// Clients of each process.
 const CLIENTS: usize = 32;
 
-/// What a client was told.
+/// The answer to a client's check.
 #[derive(Debug)]
 pub struct Answer {
     pub limiter: &'static str,
-    /// From the question to the answer.
+    /// From the request to the response.
     pub at: Moment,
     pub verdict: Verdict,
 }
@@ -35,9 +35,9 @@ pub struct Answer {
 pub enum Verdict {
     Admitted,
     Refused,
-    /// Redis was away, and nothing was taken.
+    /// Redis was unavailable, and nothing was taken.
     NotApplied,
-    /// Redis went away in the middle.
+    /// Redis failed during the call.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ pub struct Load {
     answers: Mutex<Vec<Answer>>,
 }
 
-/// One rate for a while: calls are due evenly, and whichever client is free makes the next one.
+/// A period with one rate: calls are due at even intervals, and the next free client makes each of them.
 struct Stage {
     began: Instant,
     interval: Duration,
@@ -63,24 +63,24 @@ impl Load {
         Arc::new(Self { processes, limiters, http, answers: Mutex::default() })
     }
 
-    /// Calls each limiter so often in a second until `events` are over.
+    /// Calls each limiter `per_second` times a second until `events` end.
     pub async fn during<T>(self: &Arc<Self>, per_second: u32, events: impl Future<Output = T>) -> T {
         let interval = Duration::from_secs(1) / (per_second * 4);
         let (next, over) = (AtomicU32::new(0), CancellationToken::new());
         let stage = Arc::new(Stage { began: Instant::now(), interval, next, over });
-        let places = (0..CLIENTS).flat_map(|_| self.processes.iter().copied());
+        let processes = (0..CLIENTS).flat_map(|_| self.processes.iter().copied());
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         let clients: Vec<_> =
-            places.map(|process| tokio::spawn(client(Arc::clone(self), Arc::clone(&stage), process))).collect();
+            processes.map(|process| tokio::spawn(client(Arc::clone(self), Arc::clone(&stage), process))).collect();
         let outcome = events.await;
         stage.over.cancel();
         for client in join_all(clients).await {
-            client.expect("a client that ends");
+            client.expect("the client ended");
         }
         outcome
     }
 
-    /// Waits until so many more calls are answered.
+    /// Waits until `more` further calls are answered.
     pub async fn answered(&self, more: usize) {
         let answered = || self.answers.lock().expect("the answers").len();
         let goal = answered() + more;
@@ -94,26 +94,26 @@ impl Load {
         self.limiters.into_iter().all(refused)
     }
 
-    /// What all clients were told.
+    /// The answers that all clients received.
     pub fn answers(&self) -> Vec<Answer> {
         std::mem::take(&mut *self.answers.lock().expect("the answers"))
     }
 
-    /// The answers of all processes to a GET.
+    /// Sends a GET to every process.
     pub async fn get(&self, path: &str) -> Vec<(StatusCode, Value)> {
         let requests = self.processes.iter().map(|process| Request::get(format!("http://{process}{path}")));
-        join_all(requests.map(|request| self.ask(request.body(Body::empty()).expect("a request")))).await
+        join_all(requests.map(|request| self.send(request.body(Body::empty()).expect("a request")))).await
     }
 
     async fn check(&self, process: SocketAddr, limiter: &'static str) -> Answer {
         let request = Request::post(format!("http://{process}/ratelimit/check"))
             .header("content-type", "application/json")
-            .body(Body::from(json!({ "limiter": limiter, "key": "everybody" }).to_string()))
+            .body(Body::from(json!({ "limiter": limiter, "key": "k" }).to_string()))
             .expect("a request");
         let earliest = milliseconds() * 1_000;
-        let (status, answer) = self.ask(request).await;
+        let (status, answer) = self.send(request).await;
         let latest = (milliseconds() + 1) * 1_000;
-        assert_ne!(answer["degraded"], true, "only Redis decides: {answer}");
+        assert_ne!(answer["degraded"], true, "a check was decided without Redis: {answer}");
         let verdict = match (status, answer["allowed"].as_bool(), answer["outcome"].as_str()) {
             (StatusCode::OK, Some(true), _) => Verdict::Admitted,
             (StatusCode::OK, Some(false), _) => Verdict::Refused,
@@ -124,8 +124,8 @@ impl Load {
         Answer { limiter, at: Moment { earliest, latest }, verdict }
     }
 
-    async fn ask(&self, request: Request<Body>) -> (StatusCode, Value) {
-        let answer = self.http.request(request).await.expect("the process lives");
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let answer = self.http.request(request).await.expect("the process answers");
         let status = answer.status();
         let body = answer.into_body().collect().await.expect("a whole answer").to_bytes();
         (status, serde_json::from_slice(&body).expect("JSON"))
@@ -145,7 +145,7 @@ async fn client(load: Arc<Load>, stage: Arc<Stage>, process: SocketAddr) {
     }
 }
 
-/// The machine's clock, by which Redis goes as well.
+/// The machine's clock, which Redis uses as well.
 fn milliseconds() -> u64 {
     u64::try_from(Clock::System.now()).expect("after 1970")
 }

@@ -1,65 +1,65 @@
-//! Redis's own account of its decisions: MONITOR shows each script's commands, and when they ran on Redis's clock.
+//! The decisions as Redis reports them: MONITOR shows each script's commands, and when they ran on Redis's clock.
 
 use std::thread::JoinHandle;
 
 use super::rates::Moment;
 use crate::support::RedisServer;
 
-/// Newer servers read the time that scripts see a moment before they show the script's call, microseconds.
+/// Newer servers read a script's time up to this long before they report the script's call, microseconds.
 const HEAD_START: u64 = 200;
 const LAST: &str = "the-last-command";
 
 /// Follows a Redis from `start` to `stop`, or until the server ends.
 pub struct Monitor {
-    reader: JoinHandle<Account>,
+    reader: JoinHandle<CommandLog>,
 }
 
-/// What was seen.
+/// The commands that MONITOR reported.
 #[derive(Debug, Default)]
-pub struct Account {
+pub struct CommandLog {
     pub decisions: Vec<Decision>,
     /// When the last command ran.
     pub until: u64,
-    /// Whether the last command was one of a decision's.
+    /// Whether the last command belongs to a decision.
     is_deciding: bool,
 }
 
-/// One script that asked for the time.
+/// A call of a script that read the time.
 #[derive(Debug)]
 pub struct Decision {
-    /// The key that it looked at.
+    /// The key that it read.
     pub key: String,
     pub at: Moment,
-    /// Whether it wrote: what is granted is taken, and a refusal takes nothing.
+    /// Whether it wrote: a granted cost is taken, and a refusal takes nothing.
     pub granted: bool,
 }
 
 impl Monitor {
     pub fn start(redis: &RedisServer) -> Self {
         let lines = redis.monitor().take_while(|line| !line.contains(LAST));
-        let mut account = Account::default();
+        let mut log = CommandLog::default();
         Self {
             reader: std::thread::spawn(move || {
-                lines.for_each(|line| account.add(&line));
-                account
+                lines.for_each(|line| log.add(&line));
+                log
             }),
         }
     }
 
-    pub fn stop(self, redis: &RedisServer) -> Account {
+    pub fn stop(self, redis: &RedisServer) -> CommandLog {
         redis.command::<String>(&["ECHO", LAST]);
         self.ended()
     }
 
-    /// Waits for the server's end.
-    pub fn ended(self) -> Account {
+    /// Waits until the server ends.
+    pub fn ended(self) -> CommandLog {
         self.reader.join().expect("the decisions")
     }
 }
 
-impl Account {
+impl CommandLog {
     /// A line is `<seconds>.<microseconds> [<database> <client>] "<command>" "<argument>" ..`; the client of a script's
-    /// commands is `lua`. A script's call comes first, then its commands, and nothing in between.
+    /// commands is `lua`. A script's call comes first, directly followed by its commands.
     fn add(&mut self, line: &str) {
         let (origin, command) = line.split_once("] ").expect("an origin");
         let mut words = command.split('"').skip(1).step_by(2);
@@ -68,7 +68,7 @@ impl Account {
         let (fraction, client) = rest.split_once(" [").expect("a client");
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let at = number(seconds) * 1_000_000 + number(fraction);
-        // Scripts that do not ask for the time decide nothing.
+        // Scripts that do not read the time decide nothing.
         self.is_deciding = client.ends_with(" lua") && (self.is_deciding || name == "TIME");
         if self.is_deciding {
             if name == "TIME" {

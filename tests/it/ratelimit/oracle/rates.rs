@@ -1,8 +1,8 @@
-//! What a limit forbids, judged by bounds on the moments of its decisions.
+//! Finds violations of a limit from bounds on the times of its decisions.
 //!
-//! A breach is only called one when it is one at every moment that the bounds leave open. Each call costs 1.
+//! A violation is reported only if it is one at every time within the bounds. Each call costs 1.
 
-/// Between which two moments of Redis's clock something was decided, Unix microseconds; both included.
+/// Bounds on the time of a decision on Redis's clock, Unix microseconds, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub earliest: u64,
@@ -15,19 +15,19 @@ impl Moment {
     }
 }
 
-/// A limit as its definition has it; lengths of time in microseconds.
+/// The definition of a limit. Durations are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub enum Rate {
-    /// At most `limit` in every stretch of `window`, which holds its beginning and not its end.
+    /// At most `limit` in every interval of `window`, which includes its start and excludes its end.
     Sliding { limit: u64, window: u64 },
-    /// At most `limit` in each `window` counted from 1970.
+    /// At most `limit` in each `window`, aligned to 1970.
     Fixed { limit: u64, window: u64 },
-    /// Each call is a debt of `interval`, debts of `burst` of them fit in.
+    /// Each call adds a debt of `interval`, and the debt is at most `burst` intervals.
     Flow { burst: u64, interval: u64 },
 }
 
 impl Rate {
-    /// A limit of as much more, or less.
+    /// The rate with a limit that is `by` higher.
     pub fn off_by(self, by: i64) -> Self {
         let changed = |limit: u64| limit.checked_add_signed(by).expect("a limit");
         match self {
@@ -37,7 +37,7 @@ impl Rate {
         }
     }
 
-    /// Those of the `admitted` calls, in Redis's order, that did not fit in beside the ones before them.
+    /// The `admitted` calls, in Redis's order, that exceeded the limit after the calls before them.
     pub fn surplus(self, admitted: &[Moment]) -> Vec<Moment> {
         let mut free = 0;
         let mut did_not_fit = |nth: usize, call: &Moment| match self {
@@ -60,7 +60,7 @@ impl Rate {
         numbered.filter(|(nth, call)| did_not_fit(*nth, call)).map(|(_, call)| *call).collect()
     }
 
-    /// Those of the `refused` calls that fitted in beside all that may have been admitted.
+    /// The `refused` calls that would have fit after all calls that may have been admitted.
     pub fn wrongly_refused(self, refused: &[Moment], possibly_admitted: &[Moment]) -> Vec<Moment> {
         let fitted = |call: &&Moment| {
             let before = possibly_admitted.iter().filter(|other| other.earliest <= call.latest);
@@ -89,7 +89,7 @@ fn count<'a>(calls: impl Iterator<Item = &'a Moment>) -> u64 {
 }
 
 #[test]
-fn a_call_is_only_judged_where_every_moment_says_the_same() {
+fn a_violation_is_reported_only_if_it_is_certain() {
     let at = |earliest, latest| Moment { earliest, latest };
     let sliding = Rate::Sliding { limit: 2, window: 100 };
     assert_eq!(sliding.surplus(&[at(0, 0), at(1, 1), at(99, 99)]), [at(99, 99)]);

@@ -1,4 +1,4 @@
-//! The limiters under load, as configuration spells them and as the oracle understands them.
+//! The limiters under load, for the configuration and for the oracle.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// One of each strategy that admits a rate, with limits for this window.
+    /// One limiter of each strategy that admits a rate, with limits for this window.
     pub fn all(window: Duration) -> [Self; 4] {
         let length = u64::try_from(window.as_micros()).expect("short");
         let interval = 1_000_000 / u64::from(PER_SECOND);
@@ -63,7 +63,7 @@ impl Rule {
         )
     }
 
-    /// What its keys begin with.
+    /// The prefix of its keys.
     pub fn prefix(&self) -> String {
         format!("rate_limit:{}:", self.name)
     }

@@ -1,4 +1,4 @@
-//! Several limits at once: all or nothing.
+//! Checks of several limits: all or nothing.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::limits::{check, limiter, states};
 use crate::support::{Cluster, TestApp, eventually};
 
-/// One limiter of each kind, all with a limit of 100 and windows that no test outlives.
-fn five() -> String {
+/// One limiter of each kind, all with a limit of 100 and windows that are longer than any test.
+fn five_limiters() -> String {
     [
         ("gcra", "strategy = { kind = \"gcra\", limit = 100, period = \"12h\" }"),
         ("bucket", "strategy = { kind = \"token_bucket\", capacity = 100, refill_per_second = 0.001 }"),
@@ -31,14 +31,14 @@ async fn remaining(app: &TestApp, limiter: &str, key: &str) -> u64 {
     app.get(&format!("/ratelimit/{limiter}/{key}")).await.expect(200).json()["remaining"].as_u64().expect("a number")
 }
 
-/// Every state and what is stored there.
+/// The key and the value of every state.
 fn contents(app: &TestApp) -> Vec<(String, Option<Vec<u8>>)> {
     states(app).into_iter().map(|key| (key.clone(), app.redis().command(&["GET", &key]))).collect()
 }
 
 #[tokio::test]
-async fn any_mix_of_strategies_is_taken_together() {
-    let app = TestApp::builder().config(&five()).spawn().await;
+async fn a_call_takes_the_costs_of_all_strategies() {
+    let app = TestApp::builder().config(&five_limiters()).spawn().await;
     let answer = app.post("/ratelimit/check-all", checks(&KINDS, "k", &[1, 2, 3, 4, 5])).await.expect(200).json();
     assert_eq!(answer["allowed"], true, "{answer}");
     for (nth, (limiter, left)) in KINDS.iter().zip([99, 98, 97, 96, 95]).enumerate() {
@@ -48,8 +48,8 @@ async fn any_mix_of_strategies_is_taken_together() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_any_of_them_changes_no_key() {
-    let app = TestApp::builder().config(&five()).spawn().await;
+async fn a_refusal_by_one_limit_changes_no_key() {
+    let app = TestApp::builder().config(&five_limiters()).spawn().await;
     for full in KINDS.iter().filter(|kind| **kind != "backoff") {
         let fill = json!({ "limiter": full, "key": full, "cost": 100 });
         app.post("/ratelimit/check", fill).await.expect(200);
@@ -66,8 +66,8 @@ async fn a_refusal_by_any_of_them_changes_no_key() {
 }
 
 #[tokio::test]
-async fn a_violated_back_off_keeps_its_penalty_and_nothing_else_is_taken() {
-    let app = TestApp::builder().config(&five()).spawn().await;
+async fn a_violated_back_off_keeps_its_penalty_and_no_cost_is_taken() {
+    let app = TestApp::builder().config(&five_limiters()).spawn().await;
     app.post("/ratelimit/check", json!({ "limiter": "backoff", "key": "k", "cost": 100 })).await.expect(200);
     let answer = app.post("/ratelimit/check-all", checks(&KINDS, "k", &[1; 5])).await.expect(200).json();
     assert_eq!(answer["results"][4]["retry_after_ms"], 12 * 3_600_000, "{answer}");
@@ -76,7 +76,7 @@ async fn a_violated_back_off_keeps_its_penalty_and_nothing_else_is_taken() {
 }
 
 #[tokio::test]
-async fn five_hundred_at_once_take_exactly_what_was_granted() {
+async fn concurrent_calls_take_exactly_the_granted_costs() {
     let limits = [60, 40, 80];
     let settings: String = limits
         .iter()
@@ -100,16 +100,16 @@ async fn five_hundred_at_once_take_exactly_what_was_granted() {
     });
     let replies = join_all(calls).await;
     let granted = replies.into_iter().filter(|reply| reply.json()["allowed"] == true).count() as u64;
-    assert_eq!(granted, 20, "the scarcest limit allows 40 of 2 each");
+    assert_eq!(granted, 20, "the smallest limit allows 40, and each call costs 2");
     for ((limiter, limit), cost) in ["gcra", "sliding", "fixed"].iter().zip(limits).zip(costs) {
         assert_eq!(remaining(&one, limiter, "k").await, limit - granted * cost, "{limiter}");
     }
 }
 
 #[tokio::test]
-async fn on_a_cluster_one_group_is_decided_together_and_others_are_not() {
+async fn on_a_cluster_all_keys_must_have_the_same_group() {
     let cluster = Cluster::start().await;
-    let app = TestApp::builder().config(&format!("{}{}", five(), cluster.config())).spawn().await;
+    let app = TestApp::builder().config(&format!("{}{}", five_limiters(), cluster.config())).spawn().await;
     for group in 0..8 {
         let key = format!("{{user-{group}}}:orders");
         let answer = app.post("/ratelimit/check-all", checks(&KINDS, &key, &[1; 5])).await.expect(200).json();
@@ -117,7 +117,7 @@ async fn on_a_cluster_one_group_is_decided_together_and_others_are_not() {
         assert_eq!(remaining(&app, "fixed", &key).await, 99);
     }
     let stored = || -> usize { cluster.nodes.iter().map(|node| node.keys().len()).sum() };
-    eventually("forty states and the lists of five limiters are there", async || stored() == 45).await;
+    eventually("forty states and the indexes of five limiters are stored", async || stored() == 45).await;
     for keys in [["a", "b"], ["{g}a", "b"], ["{g}a", "{h}a"]] {
         let apart =
             json!({ "checks": [{ "limiter": "gcra", "key": keys[0] }, { "limiter": "fixed", "key": keys[1] }] });
