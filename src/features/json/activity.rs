@@ -1,6 +1,6 @@
 //! The operations on a user's activity log.
 
-use super::change::{Action, LogPage, empty_log, log_page};
+use super::change::{Action, empty_log, log_page};
 use super::document::{Members, Node, Number};
 use super::error::JsonError;
 use super::model::DocumentKey;
@@ -13,7 +13,7 @@ impl JsonService {
     /// Lists at most `limit` entries as `{"items", "next_cursor"}`, newest first. A log that does not exist is empty.
     ///
     /// # Errors
-    /// [`JsonError::Change`] if the document is not an activity log, and every error of [`JsonService::document`].
+    /// [`JsonError::WrongType`] if the document is not an activity log, and every error of [`JsonService::document`].
     pub(super) async fn list_activity(
         &self,
         key: &DocumentKey,
@@ -25,10 +25,9 @@ impl JsonService {
             Some((log, source)) => (log, Some(source)),
             None => (empty_log(), None),
         };
-        let LogPage { entries, next } = log_page(&log, cursor, limit)?;
-        let items = Node::Array(entries.into_iter().cloned().collect());
+        let (entries, next) = log_page(&log, cursor, limit)?;
         let next = next.map_or(Node::Null, |number| Node::String(number.to_string().into()));
-        Ok((Node::Object(vec![("items".into(), items), ("next_cursor".into(), next)]), source))
+        Ok((Node::Object(vec![("items".into(), Node::Array(entries)), ("next_cursor".into(), next)]), source))
     }
 
     /// Adds an entry, with the current time if it has no `timestamp`.

@@ -45,13 +45,6 @@ pub(super) enum EncryptionError {
     TooComplex(#[from] TooManyVisits),
 }
 
-/// The content of an encrypted string.
-struct Decrypted {
-    plaintext: Vec<u8>,
-    /// Whether the first configured key encrypted it.
-    with_newest_key: bool,
-}
-
 impl std::fmt::Debug for FieldEncryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids: Vec<&str> = self.ciphers.iter().map(|(id, _)| id.as_str()).collect();
@@ -145,7 +138,7 @@ impl FieldEncryption {
     /// [`EncryptionError`] if the service did not encrypt the answer, or its key is no longer configured.
     pub(super) fn decrypt_answer(&self, key: &DocumentKey, encrypted: &[u8]) -> Result<Vec<u8>, EncryptionError> {
         let text = String::from_utf8_lossy(encrypted);
-        self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|answer| answer.plaintext)
+        self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|(answer, _)| answer)
     }
 
     /// Encrypts a value unless it is encrypted already.
@@ -168,7 +161,7 @@ impl FieldEncryption {
     /// The value of an encrypted string, and whether the newest key encrypted it.
     fn decrypt_value(&self, key: &DocumentKey, path: &Path, text: &str) -> Result<(Node, bool), EncryptionError> {
         let what = || format!("`{}`", path.as_str());
-        let Decrypted { plaintext, with_newest_key } = self.decrypt_bytes(key.as_str().as_bytes(), text, what)?;
+        let (plaintext, with_newest_key) = self.decrypt_bytes(key.as_str().as_bytes(), text, what)?;
         let value = Node::parse(&plaintext).map_err(|_| EncryptionError::Forged { what: what() })?;
         Ok((value, with_newest_key))
     }
@@ -184,12 +177,13 @@ impl FieldEncryption {
         Ok(format!("{MARK}{id}:{}", BASE64.encode([&nonce[..], &ciphertext].concat())))
     }
 
+    /// The content of an encrypted string, and whether the newest key encrypted it.
     fn decrypt_bytes(
         &self,
         bound_to: &[u8],
         text: &str,
         what: impl Fn() -> String,
-    ) -> Result<Decrypted, EncryptionError> {
+    ) -> Result<(Vec<u8>, bool), EncryptionError> {
         let forged = || EncryptionError::Forged { what: what() };
         let (id, encoded) = text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')).ok_or_else(forged)?;
         let Some(at) = self.ciphers.iter().position(|(known, _)| known == id) else {
@@ -201,7 +195,7 @@ impl FieldEncryption {
             let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE>()?;
             cipher.decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: bound_to }).ok()
         };
-        plaintext().map(|plaintext| Decrypted { plaintext, with_newest_key: at == 0 }).ok_or_else(forged)
+        plaintext().map(|plaintext| (plaintext, at == 0)).ok_or_else(forged)
     }
 }
 

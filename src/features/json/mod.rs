@@ -48,12 +48,13 @@ mod stored;
 mod update;
 mod writer_queue;
 
+use std::sync::Arc;
+
 use super::feature::{Feature, StartError};
 use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::redis::OldScriptCall;
 use config::JsonConfig;
 use encryption::FieldEncryption;
 use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, WRITE_PROBLEMS};
@@ -111,7 +112,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced().problems(WRITE_PROBLEMS),
     ],
     problems: error::PROBLEMS,
-    scripts: &[scripts::Read::SCRIPT, scripts::Write::SCRIPT, scripts::Touch::SCRIPT, scripts::Convert::SCRIPT],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck { name: JsonConfig::NAME, check: check_config }),
 };
 
@@ -158,5 +159,5 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
             routes::delete_configuration
         ))
         .routes(routes!(routes::get_form, routes::put_form, routes::patch_form, routes::delete_form))
-        .with_state(documents))
+        .with_state(Arc::new(documents)))
 }

@@ -8,25 +8,14 @@ use super::error::JsonError;
 use super::path::Path;
 use crate::http::conditional::ETag;
 
-/// A document's version: it grows with every write and is never used twice.
-pub(super) type Version = u64;
-
 /// The text of a stored document and its metadata.
 #[derive(Clone, Debug)]
 pub(super) struct StoredDocument {
     pub text: Bytes,
-    /// 0 if another program wrote the document.
-    pub version: Version,
+    /// The version grows with every write and is never used twice. 0 if another program wrote the document.
+    pub version: u64,
     /// Milliseconds until the document expires; `None` if it does not expire.
     pub ttl: Option<u64>,
-}
-
-/// The reply to one read.
-#[derive(Debug)]
-pub(super) struct ReadReply {
-    pub document: Option<StoredDocument>,
-    /// The answer that an earlier attempt of the same operation stored.
-    pub answer: Option<Vec<u8>>,
 }
 
 /// A parsed document as this process last read or wrote it.
@@ -35,7 +24,7 @@ pub(super) struct Snapshot {
     /// `None` if no document exists.
     pub document: Option<Node>,
     pub etag: Option<ETag>,
-    pub version: Version,
+    pub version: u64,
     pub ttl: Option<u64>,
 }
 
@@ -67,6 +56,6 @@ impl Snapshot {
 /// The entity tag of a text under a version (XXH3, 128 bits).
 ///
 /// The version makes the tag unique; the text makes it change if another program writes under the service's version.
-pub(super) fn etag(text: &[u8], version: Version) -> ETag {
+pub(super) fn etag(text: &[u8], version: u64) -> ETag {
     ETag(xxh3_128_with_seed(text, version))
 }

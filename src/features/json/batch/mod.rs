@@ -4,6 +4,7 @@ mod model;
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
@@ -12,9 +13,9 @@ use model::{DeleteResult, GetItem, GetResult, SetResult};
 
 use super::change::{Action, ChangeReply, SetCondition};
 use super::error::JsonError;
-use super::model::{DocumentKey, Millis};
-use super::scripts::TtlChange;
-use super::service::{JsonService, Selection};
+use super::model::DocumentKey;
+use super::service::JsonService;
+use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
 use crate::http::reply::ItemError;
 use crate::redis::FencingToken;
@@ -42,8 +43,7 @@ impl JsonService {
         let delete = self.update_each(deletions).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
         let writes = batch.set.into_iter().map(|item| {
             let set = Action::Set(item.value, SetCondition::Always);
-            let ttl = item.ttl_ms.map_or(TtlChange::Keep, |ttl: Millis| TtlChange::Set(ttl.get()));
-            (item.key, Update { ttl, ..options().update(item.path.unwrap_or_default(), set) })
+            (item.key, Update { ttl: item.ttl_ms, ..options().update(item.path.unwrap_or_default(), set) })
         });
         let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
         BatchReply { get, set, delete }
@@ -71,8 +71,8 @@ impl JsonService {
     }
 }
 
-fn read(key: DocumentKey, selection: Result<Selection, JsonError>) -> GetResult {
-    let found = selection.and_then(|Selection { json, source }| {
+fn read(key: DocumentKey, selection: Result<(Bytes, StoredDocument), JsonError>) -> GetResult {
+    let found = selection.and_then(|(json, source)| {
         let value: Box<RawValue> = serde_json::from_slice(&json).map_err(|_| JsonError::NotJson)?;
         Ok((value, source))
     });

@@ -7,7 +7,6 @@
 mod number;
 mod parse;
 mod pointer;
-mod size;
 mod write;
 
 use compact_str::CompactString;
@@ -15,7 +14,6 @@ use compact_str::CompactString;
 pub(super) use number::{Number, compare, number_length};
 pub(super) use parse::{Fault, MAX_DEPTH, ParseError};
 pub(super) use pointer::{Pointer, index, position};
-pub(super) use size::{depth, text_length};
 pub(super) use write::write_string;
 
 /// A JSON value.
@@ -87,9 +85,41 @@ impl Node {
         self.child_mut(self.position_of(name)?)
     }
 
+    /// The number of items or members; 0 for other values.
+    pub(super) fn child_count(&self) -> usize {
+        match self {
+            Self::Array(items) => items.len(),
+            Self::Object(members) => members.len(),
+            _ => 0,
+        }
+    }
+
     /// A number value.
     pub(super) fn count(number: usize) -> Self {
         Self::Number(Number::integer(i128::try_from(number).unwrap_or(i128::MAX)))
+    }
+}
+
+/// The length of the value's compact text, bytes. Escapes are not counted, so it can be up to six times too small.
+pub(super) fn text_length(node: &Node) -> usize {
+    match node {
+        Node::Null => 4,
+        Node::Bool(_) => 5,
+        Node::Number(number) => number.as_str().len(),
+        Node::String(text) => text.len() + 2,
+        Node::Array(items) => items.iter().map(|item| text_length(item) + 1).sum::<usize>() + 2,
+        Node::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + 4 + text_length(value)).sum::<usize>() + 2
+        }
+    }
+}
+
+/// The levels of arrays and objects: 0 for a scalar, 1 for an array of scalars.
+pub(super) fn depth(node: &Node) -> usize {
+    match node {
+        Node::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Node::Object(members) => 1 + members.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

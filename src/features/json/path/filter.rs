@@ -25,7 +25,8 @@ pub(super) enum Condition {
     Any(Vec<Condition>),
     All(Vec<Condition>),
     Exists(Operand),
-    Compares(Operand, Comparison, Operand),
+    /// Holds if the function accepts the order of the two values; `None` if they have no order.
+    Compares(Operand, fn(Option<Ordering>) -> bool, Operand),
     Matches(Operand, Pattern),
 }
 
@@ -36,16 +37,6 @@ pub(super) enum Operand {
     Current(Vec<Segment>),
     /// A path that starts at the document's root.
     Root(Vec<Segment>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Below,
-    AtMost,
-    Above,
-    AtLeast,
 }
 
 #[derive(Clone, Debug)]
@@ -91,9 +82,9 @@ impl Condition {
                 Ok(true)
             }
             Self::Exists(operand) => Ok(operand.value(current, traversal)?.is_some()),
-            Self::Compares(left, comparison, right) => {
+            Self::Compares(left, accepts, right) => {
                 let (left, right) = (left.value(current, traversal)?, right.value(current, traversal)?);
-                comparison.holds(left, right, traversal)
+                Ok(accepts(order(left, right, traversal)?))
             }
             Self::Matches(subject, pattern) => {
                 let Some(Node::String(subject)) = subject.value(current, traversal)? else { return Ok(false) };
@@ -125,41 +116,30 @@ impl Operand {
     }
 }
 
-impl Comparison {
-    fn holds(
-        self,
-        left: Option<&Node>,
-        right: Option<&Node>,
-        traversal: &mut Traversal<'_>,
-    ) -> Result<bool, TooManyVisits> {
-        let (Some(left), Some(right)) = (left, right) else { return Ok(self == Self::NotEqual) };
-        let order = match (left, right) {
-            (Node::Number(left), Node::Number(right)) => Some(compare(left, right)),
-            (Node::String(left), Node::String(right)) => {
-                traversal.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
-                Some(left.cmp(right))
-            }
-            (Node::Bool(left), Node::Bool(right)) => Some(left.cmp(right)),
-            (Node::Null, Node::Null) => Some(Ordering::Equal),
-            (Node::Array(one), Node::Array(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
-            (Node::Object(one), Node::Object(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
-            _ => None,
-        };
-        Ok(match self {
-            Self::Equal => order == Some(Ordering::Equal),
-            Self::NotEqual => order != Some(Ordering::Equal),
-            Self::Below => order == Some(Ordering::Less),
-            Self::AtMost => order.is_some_and(Ordering::is_le),
-            Self::Above => order == Some(Ordering::Greater),
-            Self::AtLeast => order.is_some_and(Ordering::is_ge),
-        })
-    }
-}
-
-/// Arrays and objects can be equal, but have no order.
-fn equal_or_none(left: &Node, right: &Node, traversal: &mut Traversal<'_>) -> Result<Option<Ordering>, TooManyVisits> {
-    traversal.visit(weight(left))?;
-    Ok((left == right).then_some(Ordering::Equal))
+/// The order of two values; `None` if one does not exist or they cannot be ordered.
+fn order(
+    left: Option<&Node>,
+    right: Option<&Node>,
+    traversal: &mut Traversal<'_>,
+) -> Result<Option<Ordering>, TooManyVisits> {
+    let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+    Ok(match (left, right) {
+        (Node::Number(left), Node::Number(right)) => Some(compare(left, right)),
+        (Node::String(left), Node::String(right)) => {
+            traversal.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
+            Some(left.cmp(right))
+        }
+        (Node::Bool(left), Node::Bool(right)) => Some(left.cmp(right)),
+        (Node::Null, Node::Null) => Some(Ordering::Equal),
+        // Arrays and objects can be equal, but have no order.
+        (Node::Array(_), Node::Array(_)) | (Node::Object(_), Node::Object(_))
+            if left.child_count() == right.child_count() =>
+        {
+            traversal.visit(weight(left))?;
+            (left == right).then_some(Ordering::Equal)
+        }
+        _ => None,
+    })
 }
 
 /// The cost of comparing a value with an equal one, in visits.

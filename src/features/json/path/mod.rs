@@ -65,17 +65,6 @@ pub(super) enum PathError {
     TooDeep { limit: usize },
 }
 
-/// The last part of a path that selects at most one value.
-#[derive(Debug)]
-pub(super) enum Leaf<'a> {
-    /// The path selects the whole document.
-    Root,
-    /// A member of the value that `parent` selects.
-    Member { parent: Path, name: &'a CompactString },
-    /// An item of an array.
-    Item,
-}
-
 impl Path {
     /// # Errors
     /// [`PathError`], whose text names the position.
@@ -125,25 +114,29 @@ impl Path {
         self.segments.is_empty()
     }
 
-    /// The place where a value that does not exist yet would be stored; `None` if the path can select several values.
-    pub(super) fn leaf(&self) -> Option<Leaf<'_>> {
+    /// The member that a path to exactly one member names: the path to its parent, and its name.
+    ///
+    /// # Errors
+    /// Why the path cannot name a new member.
+    pub(super) fn new_member(&self) -> Result<(Self, &CompactString), &'static str> {
         let is_single = |segment: &Segment| match &segment.selector {
             _ if segment.descends => false,
             Selector::Names(names) => names.len() == 1,
             Selector::Indexes(indexes) => indexes.len() == 1,
             _ => false,
         };
-        if !self.segments.iter().all(is_single) {
-            return None;
-        }
-        let Some((last, before)) = self.segments.split_last() else { return Some(Leaf::Root) };
-        let parent = Self { text: String::new(), is_legacy: self.is_legacy, segments: before.to_vec() };
-        match &last.selector {
-            Selector::Names(names) => names.first().map(|name| Leaf::Member { parent, name }),
-            _ => Some(Leaf::Item),
+        match self.segments.split_last() {
+            Some((last, before)) if self.segments.iter().all(is_single) => {
+                let Selector::Names(names) = &last.selector else { return Err("the array does not have this item") };
+                let parent = Self { text: String::new(), is_legacy: self.is_legacy, segments: before.to_vec() };
+                names.first().map(|name| (parent, name)).ok_or(NOT_ONE_MEMBER)
+            }
+            _ => Err(NOT_ONE_MEMBER),
         }
     }
 }
+
+const NOT_ONE_MEMBER: &str = "the path selects nothing and does not name exactly one new member";
 
 impl Default for Path {
     fn default() -> Self {
@@ -269,23 +262,19 @@ mod tests {
 
     #[test]
     fn only_a_path_to_one_member_can_create_it() {
-        let leaf = |text: &str| match Path::parse(text).expect(text).leaf() {
-            None => "several".to_owned(),
-            Some(Leaf::Root) => "root".to_owned(),
-            Some(Leaf::Item) => "item".to_owned(),
-            Some(Leaf::Member { parent, name }) => format!("{name} of {}", parent.segments.len()),
-        };
         for (path, expected) in [
-            ("$", "root"),
-            (".", "root"),
-            ("$.a", "a of 0"),
-            (".a[1].b", "b of 2"),
-            ("$.a[1]", "item"),
-            ("$.a[*].b", "several"),
-            ("$..b", "several"),
-            ("$['a','b']", "several"),
+            ("$", Err(NOT_ONE_MEMBER)),
+            (".", Err(NOT_ONE_MEMBER)),
+            ("$.a", Ok((0, "a"))),
+            (".a[1].b", Ok((2, "b"))),
+            ("$.a[1]", Err("the array does not have this item")),
+            ("$.a[*].b", Err(NOT_ONE_MEMBER)),
+            ("$..b", Err(NOT_ONE_MEMBER)),
+            ("$['a','b']", Err(NOT_ONE_MEMBER)),
         ] {
-            assert_eq!(leaf(path), expected, "{path}");
+            let parsed = Path::parse(path).expect(path);
+            let found = parsed.new_member().map(|(parent, name)| (parent.segments.len(), name.as_str()));
+            assert_eq!(found, expected, "{path}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! A recursive-descent parser of paths. White space is allowed between all parts.
 
+use std::cmp::Ordering;
+
 use compact_str::CompactString;
 
 use super::super::document::{Node, Number, number_length};
-use super::filter::{Comparison, Condition, Operand, Pattern};
+use super::filter::{Condition, Operand, Pattern};
 use super::{PathError, Segment, Selector};
 
 /// How deep conditions can nest, in parentheses or in the paths of conditions.
@@ -279,17 +281,17 @@ impl PathParser<'_> {
             return Ok(Condition::Matches(left, Pattern::of(self.operand()?)));
         }
         // Longer tokens first.
-        let comparisons = [
-            ("==", Comparison::Equal),
-            ("!=", Comparison::NotEqual),
-            ("<=", Comparison::AtMost),
-            (">=", Comparison::AtLeast),
-            ("<", Comparison::Below),
-            (">", Comparison::Above),
+        let comparisons: [(&str, fn(Option<Ordering>) -> bool); 6] = [
+            ("==", |order| order == Some(Ordering::Equal)),
+            ("!=", |order| order != Some(Ordering::Equal)),
+            ("<=", |order| order.is_some_and(Ordering::is_le)),
+            (">=", |order| order.is_some_and(Ordering::is_ge)),
+            ("<", |order| order == Some(Ordering::Less)),
+            (">", |order| order == Some(Ordering::Greater)),
         ];
-        for (token, comparison) in comparisons {
+        for (token, accepts) in comparisons {
             if self.take(token) {
-                return Ok(Condition::Compares(left, comparison, self.operand()?));
+                return Ok(Condition::Compares(left, accepts, self.operand()?));
             }
         }
         Ok(Condition::Exists(left))

@@ -70,8 +70,6 @@ pub(super) struct Traversal<'d> {
     left: usize,
 }
 
-type Found<'d, T> = Vec<(&'d Node, T)>;
-
 impl<'d> Traversal<'d> {
     pub(super) fn root(&self) -> &'d Node {
         self.root
@@ -92,7 +90,7 @@ impl<'d> Traversal<'d> {
         &mut self,
         from: (&'d Node, T),
         segments: &'d [Segment],
-    ) -> Result<Found<'d, T>, TooManyVisits> {
+    ) -> Result<Vec<(&'d Node, T)>, TooManyVisits> {
         let mut current = vec![from];
         for Segment { descends, selector } in segments {
             let mut next = Vec::new();
@@ -114,10 +112,10 @@ impl<'d> Traversal<'d> {
         node: &'d Node,
         location: &T,
         selector: &'d Selector,
-        out: &mut Found<'d, T>,
+        out: &mut Vec<(&'d Node, T)>,
     ) -> Result<(), TooManyVisits> {
         self.apply(node, location, selector, out)?;
-        for (at, child) in children(node).enumerate() {
+        for (at, child) in children(node) {
             if matches!(child, Node::Array(_) | Node::Object(_)) {
                 self.descend(child, &location.child(at), selector, out)?;
             }
@@ -130,7 +128,7 @@ impl<'d> Traversal<'d> {
         node: &'d Node,
         location: &T,
         selector: &'d Selector,
-        out: &mut Found<'d, T>,
+        out: &mut Vec<(&'d Node, T)>,
     ) -> Result<(), TooManyVisits> {
         self.visit(1)?;
         let mut take = |at: usize| {
@@ -140,7 +138,7 @@ impl<'d> Traversal<'d> {
         };
         match (selector, node) {
             (Selector::All, _) => {
-                let count = children(node).len();
+                let count = node.child_count();
                 self.visit(count)?;
                 (0..count).for_each(take);
             }
@@ -160,7 +158,7 @@ impl<'d> Traversal<'d> {
                 positions.for_each(take);
             }
             (Selector::Filter(condition), _) => {
-                for (at, child) in children(node).enumerate() {
+                for (at, child) in children(node) {
                     self.visit(1)?;
                     if condition.holds(child, self)? {
                         take(at);
@@ -173,34 +171,10 @@ impl<'d> Traversal<'d> {
     }
 }
 
-/// The items of an array or the values of an object's members.
-fn children(node: &Node) -> impl ExactSizeIterator<Item = &Node> {
-    let count = match node {
-        Node::Array(items) => items.len(),
-        Node::Object(members) => members.len(),
-        _ => 0,
-    };
-    Children { node, range: 0..count }
+/// The items of an array or the values of an object's members, by position.
+fn children(node: &Node) -> impl Iterator<Item = (usize, &Node)> {
+    (0..node.child_count()).filter_map(|at| Some((at, node.child(at)?)))
 }
-
-struct Children<'d> {
-    node: &'d Node,
-    range: std::ops::Range<usize>,
-}
-
-impl<'d> Iterator for Children<'d> {
-    type Item = &'d Node;
-
-    fn next(&mut self) -> Option<&'d Node> {
-        self.node.child(self.range.next()?)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.range.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Children<'_> {}
 
 /// The position of an item. A negative index counts from the end and stops at the first item.
 fn item_position(index: i64, length: usize) -> usize {

@@ -1,5 +1,7 @@
 //! Lists, records and deletes a user's activity.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -7,8 +9,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::document::Node;
-use super::super::keys::Collection;
-use super::super::model::{ActivityPage, DeletedReply, RecordedReply};
+use super::super::keys::ACTIVITY;
+use super::super::model::{ActivityPage, DeletedReply, DocumentKey, RecordedReply};
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
 use super::super::update::WriteOptions;
@@ -38,7 +40,7 @@ pub(in super::super) struct ActivityParams {
     params(UserPath, ActivityParams),
     responses((status = 200, description = "A page of entries; empty if there are none", body = ActivityPage)))]
 pub(in super::super) async fn list_activity(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(UserPath { id }): Path<UserPath>,
     Query(ActivityParams { cursor, limit }): Query<ActivityParams>,
     CanDecrypt(can_decrypt): CanDecrypt,
@@ -47,7 +49,8 @@ pub(in super::super) async fn list_activity(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
     }
-    let (page, source) = documents.list_activity(&Collection::ACTIVITY.key(&id), cursor, limit, can_decrypt).await?;
+    let (page, source) =
+        documents.list_activity(&DocumentKey::in_collection(ACTIVITY, &id), cursor, limit, can_decrypt).await?;
     let mut response = body(&page);
     if let Some(source) = source {
         set_document_headers(source.etag(), source.ttl, response.headers_mut());
@@ -64,13 +67,13 @@ pub(in super::super) async fn list_activity(
     request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
     responses((status = 201, description = "Recorded", body = RecordedReply)))]
 pub(in super::super) async fn record_activity(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(UserPath { id }): Path<UserPath>,
     NoQuery: NoQuery,
     options: WriteOptions,
     Json(entry): Json<Node>,
 ) -> Result<Response, Problem> {
-    let key = Collection::ACTIVITY.key(&id);
+    let key = DocumentKey::in_collection(ACTIVITY, &id);
     let Node::Object(members) = entry else {
         return Err(Problem::body_field("", format!("must be an object, got {}", entry.type_name())));
     };
@@ -85,10 +88,10 @@ pub(in super::super) async fn record_activity(
     params(UserPath, ConditionHeaders),
     responses((status = 200, description = "1 if the log existed, otherwise 0", body = DeletedReply)))]
 pub(in super::super) async fn delete_activity(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(UserPath { id }): Path<UserPath>,
     NoQuery: NoQuery,
     options: WriteOptions,
 ) -> Result<Response, Problem> {
-    delete(&documents, &Collection::ACTIVITY.key(&id), JsonPath::default(), options).await
+    delete(&documents, &DocumentKey::in_collection(ACTIVITY, &id), JsonPath::default(), options).await
 }

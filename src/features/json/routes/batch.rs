@@ -1,5 +1,7 @@
 //! Reads, deletes and stores many documents in one call.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
@@ -24,7 +26,7 @@ const MAX_ITEMS: usize = 100;
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_json_batch(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     CanDecrypt(can_decrypt): CanDecrypt,
@@ -32,7 +34,8 @@ pub(in super::super) async fn run_json_batch(
 ) -> Result<Response, Problem> {
     check(&documents, &batch)?;
     let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
-    let has_secrets = batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encrypts(key));
+    let has_secrets =
+        batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
     let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
     if has_secrets {
         response.extensions_mut().insert(Unrecorded);

@@ -129,7 +129,7 @@ fn updated(updated: &Updated, count_name: &str) -> Response {
 /// Excludes the response from the records of repeated requests if it can contain decrypted values, which the record
 /// would store in plain text. The service itself stores an encrypted answer for the repetition.
 fn without_record(documents: &JsonService, key: &DocumentKey, mut response: Response) -> Response {
-    if documents.encrypts(key) {
+    if documents.encryption.encrypts(key) {
         response.extensions_mut().insert(Unrecorded);
     }
     response

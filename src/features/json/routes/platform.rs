@@ -1,20 +1,22 @@
 //! The platform's configurations, forms and user preferences: the document routes under the platform's own paths.
 
+use std::sync::Arc;
+
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::keys::Collection;
-use super::super::model::{DeletedReply, Identifier, PatchOperation};
-use super::super::path::Path as JsonPath;
+use super::super::change::PatchOperation;
+use super::super::keys::{BLOCKCHAIN, FORMS, MARKET, PREFERENCES, TRADING};
+use super::super::model::{DeletedReply, DocumentKey, Identifier};
 use super::super::service::JsonService;
 use super::super::update::WriteOptions;
 use super::document::{delete, patch, put, read};
 use super::write_options::CanDecrypt;
 use super::{ConditionHeaders, PathParam, Paths, UserPath};
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{Path, Query};
+use crate::http::extract::{NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 /// A kind of configuration.
@@ -25,16 +27,6 @@ pub(in super::super) enum Kind {
     Trading,
     Market,
     Blockchain,
-}
-
-impl Kind {
-    const fn collection(self) -> Collection {
-        match self {
-            Self::Trading => Collection::TRADING,
-            Self::Market => Collection::MARKET,
-            Self::Blockchain => Collection::BLOCKCHAIN,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -48,6 +40,17 @@ pub(in super::super) struct ConfigurationPath {
     id: Identifier,
 }
 
+impl ConfigurationPath {
+    fn key(&self) -> DocumentKey {
+        let collection = match self.kind {
+            Kind::Trading => TRADING,
+            Kind::Market => MARKET,
+            Kind::Blockchain => BLOCKCHAIN,
+        };
+        DocumentKey::in_collection(collection, &self.id)
+    }
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in super::super) struct FormPath {
@@ -56,27 +59,10 @@ pub(in super::super) struct FormPath {
     id: Identifier,
 }
 
-/// The query of a write that always applies to the whole document.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(in super::super) struct WholeDocument {}
-
-impl WholeDocument {
-    #[expect(clippy::unused_self, reason = "the counterpart of PathParam::into_path")]
-    fn into_path(self) -> Option<JsonPath> {
-        None
-    }
-}
-
-impl PathParam {
-    fn into_path(self) -> Option<JsonPath> {
-        self.path
-    }
-}
-
-/// Defines the four operations on one kind of document. `$target` is the query of PUT and PATCH.
+/// Defines the four operations on one kind of document. `$query` is the query of PUT and PATCH, with or without a path.
 macro_rules! platform_document {
-    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr, $target:ident,
+    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr,
+     |$query:pat_param, $query_type:ty| $target:expr, ($($documented:ident)?),
      body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
         #[utoipa::path(get, path = $route, tag = "json",
             summary = concat!("Read ", $noun, ", or the values that paths select."),
@@ -84,7 +70,7 @@ macro_rules! platform_document {
             responses((status = 200, description = "The document, or the selected values", body = serde_json::Value),
                       (status = 304, description = "The caller has this version")))]
         pub(in super::super) async fn $get(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
             paths: Paths,
             CanDecrypt(can_decrypt): CanDecrypt,
@@ -95,34 +81,33 @@ macro_rules! platform_document {
 
         #[utoipa::path(put, path = $route, tag = "json",
             summary = concat!("Store ", $noun, "."),
-            params($path, $target, ConditionHeaders),
+            params($path, $($documented,)? ConditionHeaders),
             request_body(content = $($body)+, description = $body_text, example = json!($example)),
             responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
         pub(in super::super) async fn $put(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
-            Query(target): Query<$target>,
+            $query: $query_type,
             options: WriteOptions,
             request: HttpRequest,
         ) -> Result<Response, Problem> {
-            let path = target.into_path().unwrap_or_default();
-            put(&documents, &$key, path, |update| update, options, request).await
+            put(&documents, &$key, $target.unwrap_or_default(), None, None, options, request).await
         }
 
         #[utoipa::path(patch, path = $route, tag = "json",
             summary = concat!("Change ", $noun, " by a merge patch or a JSON Patch."),
-            params($path, $target, ConditionHeaders),
+            params($path, $($documented,)? ConditionHeaders),
             request_body(content((serde_json::Value = "application/merge-patch+json", example = json!($patch_example)),
                                  (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
             responses((status = 201, description = "Created"), (status = 204, description = "Changed")))]
         pub(in super::super) async fn $patch(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
-            Query(target): Query<$target>,
+            $query: $query_type,
             options: WriteOptions,
             request: HttpRequest,
         ) -> Result<Response, Problem> {
-            patch(&documents, &$key, target.into_path(), options, request).await
+            patch(&documents, &$key, $target, options, request).await
         }
 
         #[utoipa::path(delete, path = $route, tag = "json",
@@ -130,7 +115,7 @@ macro_rules! platform_document {
             params($path, PathParam, ConditionHeaders),
             responses((status = 200, description = "The number of deleted values", body = DeletedReply)))]
         pub(in super::super) async fn $delete(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
             Query(PathParam { path }): Query<PathParam>,
             options: WriteOptions,
@@ -142,7 +127,7 @@ macro_rules! platform_document {
 
 platform_document! {
     "a configuration", "/config/{kind}/{id}",
-    |of: ConfigurationPath| of.kind.collection().key(&of.id), PathParam,
+    |of: ConfigurationPath| of.key(), |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
     patch_example: {"symbol": "GRID", "base_currency": "THBC"},
@@ -150,7 +135,8 @@ platform_document! {
 }
 
 platform_document! {
-    "the data of a form", "/forms/{id}", |of: FormPath| Collection::FORMS.key(&of.id), PathParam,
+    "the data of a form", "/forms/{id}", |of: FormPath| DocumentKey::in_collection(FORMS, &of.id),
+    |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
     patch_example: {"answers": {"owner": "Ada L."}},
@@ -159,7 +145,8 @@ platform_document! {
 
 platform_document! {
     "a user's preferences", "/users/{id}/preferences",
-    |of: UserPath| Collection::PREFERENCES.key(&of.id), WholeDocument,
+    |of: UserPath| DocumentKey::in_collection(PREFERENCES, &of.id),
+    |NoQuery, NoQuery| None, (),
     body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
     example: {"language": "th", "theme": "dark"},
     patch_example: {"theme": "light", "font": null},

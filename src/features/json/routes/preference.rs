@@ -1,16 +1,18 @@
 //! One preference of a user: a member of the user's preferences, by its name.
 
+use std::sync::Arc;
+
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::document::{Members, Node};
-use super::super::keys::Collection;
+use super::super::keys::PREFERENCES;
 use super::super::model::{DeletedReply, DocumentKey, Identifier};
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
-use super::super::update::{Update, WriteOptions};
+use super::super::update::WriteOptions;
 use super::ConditionHeaders;
 use super::document::{delete, put, read};
 use super::write_options::CanDecrypt;
@@ -31,7 +33,7 @@ pub(in super::super) struct PreferencePath {
 
 impl PreferencePath {
     fn key(&self) -> DocumentKey {
-        Collection::PREFERENCES.key(&self.id)
+        DocumentKey::in_collection(PREFERENCES, &self.id)
     }
 
     fn path(&self) -> JsonPath {
@@ -45,7 +47,7 @@ impl PreferencePath {
     responses((status = 200, description = "The value of the preference", body = serde_json::Value),
               (status = 304, description = "The caller has this version of the preferences")))]
 pub(in super::super) async fn get_preference(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(preference): Path<PreferencePath>,
     NoQuery: NoQuery,
     CanDecrypt(can_decrypt): CanDecrypt,
@@ -60,14 +62,14 @@ pub(in super::super) async fn get_preference(
     request_body(content = serde_json::Value, description = "Any JSON value", example = json!("th")),
     responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
 pub(in super::super) async fn put_preference(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(preference): Path<PreferencePath>,
     NoQuery: NoQuery,
     options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    let in_new_document = |update| Update { initial: Some(Node::Object(Members::new())), ..update };
-    put(&documents, &preference.key(), preference.path(), in_new_document, options, request).await
+    let empty = Node::Object(Members::new());
+    put(&documents, &preference.key(), preference.path(), Some(empty), None, options, request).await
 }
 
 /// Delete one preference of a user.
@@ -75,7 +77,7 @@ pub(in super::super) async fn put_preference(
     params(PreferencePath, ConditionHeaders),
     responses((status = 200, description = "1 if the preference existed, otherwise 0", body = DeletedReply)))]
 pub(in super::super) async fn delete_preference(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(preference): Path<PreferencePath>,
     NoQuery: NoQuery,
     options: WriteOptions,

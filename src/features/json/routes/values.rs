@@ -1,5 +1,7 @@
 //! Changes arrays, numbers, strings and booleans inside documents.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 
@@ -24,7 +26,7 @@ macro_rules! value_operations {
             responses((status = 200, description = $description, body = $reply,
                        headers(("ETag" = String, description = "The version of the document; never used twice")))))]
         pub(in super::super) async fn $name(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path(KeyPath { key }): Path<KeyPath>,
             NoQuery: NoQuery,
             options: WriteOptions,
