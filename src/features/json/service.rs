@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::backend::{self, DOCUMENTS};
 use super::change::SizeLimit;
 use super::config::JsonConfig;
-use super::document::{Node, write_string};
+use super::document::{Node, write_separated, write_string};
 use super::encryption::FieldEncryption;
 use super::error::JsonError;
 use super::keys::{JsonKeys, KeySet};
@@ -226,14 +226,7 @@ fn write_selected(document: &Node, path: &Path, as_list: bool, out: &mut Vec<u8>
         values.first().ok_or_else(|| path_missing(path))?.write(out);
         return Ok(());
     }
-    out.push(b'[');
-    for (at, value) in values.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        value.write(out);
-    }
-    out.push(b']');
+    write_separated([b'[', b']'], values, out, Node::write);
     Ok(())
 }
 

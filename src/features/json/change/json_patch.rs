@@ -141,7 +141,7 @@ impl Operation {
             Self::Add { path, value } => add(document, path, value.clone()),
             Self::Remove { path } => remove(document, path).map(|_| ()),
             Self::Replace { path, value } => {
-                *target(document, path)? = value.clone();
+                *path.find_mut(document).ok_or(NO_VALUE)? = value.clone();
                 Ok(())
             }
             Self::Move { from, path } if from.contains(path) => Err("a value cannot be moved into itself"),
@@ -160,15 +160,6 @@ impl Operation {
             },
         }
     }
-}
-
-fn target<'d>(document: &'d mut Node, path: &Pointer) -> Result<&'d mut Node, &'static str> {
-    if path.levels() == 0 {
-        return Ok(document);
-    }
-    let (parent, name) = path.parent(document).ok_or(NO_VALUE)?;
-    let at = position(parent, name).ok_or(NO_VALUE)?;
-    parent.child_mut(at).ok_or(NO_VALUE)
 }
 
 fn add(document: &mut Node, path: &Pointer, value: Node) -> Result<(), &'static str> {

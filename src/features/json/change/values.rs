@@ -1,7 +1,7 @@
 //! Changes of the arrays, numbers, strings and booleans that a path selects.
 
 use super::{ChangeReply, Changed, SizeLimit};
-use crate::features::json::document::{Location, Node, Number, text_length};
+use crate::features::json::document::{Location, Node, Number, distance, nearest, text_length};
 use crate::features::json::error::JsonError;
 use crate::features::json::path::Path;
 
@@ -133,15 +133,6 @@ pub(super) fn inner_first(locations: &[Location]) -> Vec<(usize, &Location)> {
     let mut order: Vec<_> = locations.iter().enumerate().collect();
     order.sort_by(|(_, one), (_, two)| two.cmp(one));
     order
-}
-
-/// The position of an index. A negative index counts from the end and stops at the first item.
-fn nearest(index: i64, length: usize) -> usize {
-    usize::try_from(index).unwrap_or_else(|_| length.saturating_sub(distance(index)))
-}
-
-fn distance(index: i64) -> usize {
-    usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)
 }
 
 fn combine(

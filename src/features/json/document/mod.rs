@@ -14,7 +14,7 @@ use compact_str::CompactString;
 pub(super) use number::{Number, compare, number_length};
 pub(super) use parse::{Fault, MAX_DEPTH, ParseError};
 pub(super) use pointer::{Pointer, index, position};
-pub(super) use write::write_string;
+pub(super) use write::{write_separated, write_string};
 
 /// A JSON value.
 #[derive(Clone, Debug)]
@@ -121,6 +121,16 @@ pub(super) fn depth(node: &Node) -> usize {
         Node::Object(members) => 1 + members.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
         _ => 0,
     }
+}
+
+/// The position of an item. A negative index counts from the end and stops at the first item.
+pub(super) fn nearest(index: i64, length: usize) -> usize {
+    usize::try_from(index).unwrap_or_else(|_| length.saturating_sub(distance(index)))
+}
+
+/// The distance of an index from 0.
+pub(super) fn distance(index: i64) -> usize {
+    usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)
 }
 
 /// Structural equality: numbers compare by value, and the order of members does not matter.

@@ -44,9 +44,7 @@ impl Number {
 
     /// The value if the text is an integer of 64 bits, signed or unsigned. `-0` is not an integer.
     pub(in super::super) fn as_integer(&self) -> Option<i128> {
-        let bytes = self.0.as_bytes();
-        let whole = bytes.len() <= 20 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
-        if !whole || bytes == b"-0" {
+        if self.0.len() > 20 || self.0 == "-0" {
             return None;
         }
         let number: i128 = self.0.parse().ok()?;

@@ -11,28 +11,12 @@ impl Node {
             Self::Bool(false) => out.extend_from_slice(b"false"),
             Self::Number(number) => out.extend_from_slice(number.as_str().as_bytes()),
             Self::String(text) => write_string(text, out),
-            Self::Array(items) => {
-                out.push(b'[');
-                for (at, item) in items.iter().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    item.write(out);
-                }
-                out.push(b']');
-            }
-            Self::Object(members) => {
-                out.push(b'{');
-                for (at, (name, value)) in members.iter().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    write_string(name, out);
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
+            Self::Array(items) => write_separated([b'[', b']'], items, out, Self::write),
+            Self::Object(members) => write_separated([b'{', b'}'], members, out, |(name, value), out| {
+                write_string(name, out);
+                out.push(b':');
+                value.write(out);
+            }),
         }
     }
 
@@ -46,6 +30,23 @@ impl Node {
     pub(in super::super) fn to_text(&self) -> String {
         String::from_utf8(self.to_bytes()).expect("UTF-8")
     }
+}
+
+/// Appends the items between brackets, separated by commas.
+pub(in super::super) fn write_separated<T>(
+    [open, close]: [u8; 2],
+    items: impl IntoIterator<Item = T>,
+    out: &mut Vec<u8>,
+    write: impl Fn(T, &mut Vec<u8>),
+) {
+    out.push(open);
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(close);
 }
 
 /// Appends `text` in quotes and escapes only the characters that need it.

@@ -65,21 +65,14 @@ impl Condition {
     /// Whether the condition holds for `current`.
     pub(super) fn holds<'d>(&'d self, current: &'d Node, traversal: &mut Traversal<'d>) -> Result<bool, TooManyVisits> {
         match self {
-            Self::Any(conditions) => {
+            Self::Any(conditions) | Self::All(conditions) => {
+                let decisive = matches!(self, Self::Any(_));
                 for condition in conditions {
-                    if condition.holds(current, traversal)? {
-                        return Ok(true);
+                    if condition.holds(current, traversal)? == decisive {
+                        return Ok(decisive);
                     }
                 }
-                Ok(false)
-            }
-            Self::All(conditions) => {
-                for condition in conditions {
-                    if !condition.holds(current, traversal)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                Ok(!decisive)
             }
             Self::Exists(operand) => Ok(operand.value(current, traversal)?.is_some()),
             Self::Compares(left, accepts, right) => {

@@ -3,7 +3,7 @@
 //! A visit costs about as much as reading one value, some 20 ns. More expensive steps count as several visits, so the
 //! limit bounds the time of any path.
 
-use super::super::document::{Location, Node};
+use super::super::document::{Location, Node, nearest};
 use super::{Path, Segment, Selector};
 
 /// The values of one document that one path may visit: about 20 ms, during which the other requests of the same thread
@@ -92,42 +92,22 @@ impl<'d> Traversal<'d> {
         segments: &'d [Segment],
     ) -> Result<Vec<(&'d Node, T)>, TooManyVisits> {
         let mut current = vec![from];
-        for Segment { descends, selector } in segments {
+        for segment in segments {
             let mut next = Vec::new();
             for (node, location) in current {
-                if *descends {
-                    self.descend(node, &location, selector, &mut next)?;
-                } else {
-                    self.apply(node, &location, selector, &mut next)?;
-                }
+                self.apply(segment, node, &location, &mut next)?;
             }
             current = next;
         }
         Ok(current)
     }
 
-    /// Applies `selector` to a value, then to every value below it.
-    fn descend<T: Recorded>(
-        &mut self,
-        node: &'d Node,
-        location: &T,
-        selector: &'d Selector,
-        out: &mut Vec<(&'d Node, T)>,
-    ) -> Result<(), TooManyVisits> {
-        self.apply(node, location, selector, out)?;
-        for (at, child) in children(node) {
-            if matches!(child, Node::Array(_) | Node::Object(_)) {
-                self.descend(child, &location.child(at), selector, out)?;
-            }
-        }
-        Ok(())
-    }
-
+    /// Applies a segment to a value, and then to every value below it if the segment descends.
     fn apply<T: Recorded>(
         &mut self,
+        segment: &'d Segment,
         node: &'d Node,
         location: &T,
-        selector: &'d Selector,
         out: &mut Vec<(&'d Node, T)>,
     ) -> Result<(), TooManyVisits> {
         self.visit(1)?;
@@ -136,7 +116,7 @@ impl<'d> Traversal<'d> {
                 out.push((child, location.child(at)));
             }
         };
-        match (selector, node) {
+        match (&segment.selector, node) {
             (Selector::All, _) => {
                 let count = node.child_count();
                 self.visit(count)?;
@@ -148,11 +128,11 @@ impl<'d> Traversal<'d> {
             }
             (Selector::Indexes(indexes), Node::Array(items)) => {
                 self.visit(indexes.len())?;
-                indexes.iter().map(|index| item_position(*index, items.len())).for_each(take);
+                indexes.iter().map(|index| nearest(*index, items.len())).for_each(take);
             }
             (Selector::Slice { start, end, step }, Node::Array(items)) => {
-                let from = start.map_or(0, |start| bound(start, items.len()));
-                let to = end.map_or(items.len(), |end| bound(end, items.len()));
+                let from = start.map_or(0, |start| nearest(start, items.len()).min(items.len()));
+                let to = end.map_or(items.len(), |end| nearest(end, items.len()).min(items.len()));
                 let positions = (from..to).step_by(*step);
                 self.visit(positions.len())?;
                 positions.for_each(take);
@@ -167,6 +147,11 @@ impl<'d> Traversal<'d> {
             }
             (Selector::Names(_) | Selector::Indexes(_) | Selector::Slice { .. }, _) => {}
         }
+        if segment.descends {
+            for (at, child) in children(node).filter(|(_, child)| matches!(child, Node::Array(_) | Node::Object(_))) {
+                self.apply(segment, child, &location.child(at), out)?;
+            }
+        }
         Ok(())
     }
 }
@@ -174,17 +159,4 @@ impl<'d> Traversal<'d> {
 /// The items of an array or the values of an object's members, by position.
 fn children(node: &Node) -> impl Iterator<Item = (usize, &Node)> {
     (0..node.child_count()).filter_map(|at| Some((at, node.child(at)?)))
-}
-
-/// The position of an item. A negative index counts from the end and stops at the first item.
-fn item_position(index: i64, length: usize) -> usize {
-    match usize::try_from(index) {
-        Ok(position) => position,
-        Err(_) => length.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
-    }
-}
-
-/// The start or end of a slice, within the array.
-fn bound(index: i64, length: usize) -> usize {
-    item_position(index, length).min(length)
 }
