@@ -254,13 +254,25 @@ mod tests {
     const ONE: &str = "{ id = \"one\", key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
     const TWO: &str = "{ id = \"two\", key = \"ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
 
-    fn encryption_with(keys: &[&str]) -> FieldEncryption {
-        let overrides = format!(
-            "json.encryption.keys = [{}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\", \"$.cards[*].number\"]",
-            keys.join(", "),
-        );
+    /// Encryption with `keys` of collections, each with a prefix and its encrypted paths.
+    fn encryption_of(keys: &[&str], collections: &[(&str, &str)]) -> FieldEncryption {
+        let collections = collections
+            .iter()
+            .map(|(prefix, paths)| format!("[[json.collections]]\nprefix = \"{prefix}\"\nencrypted = [{paths}]\n"));
+        let overrides = format!("json.encryption.keys = [{}]\n{}", keys.join(", "), collections.collect::<String>());
         let config: JsonConfig = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
         FieldEncryption::new(&config).expect("usable keys")
+    }
+
+    fn encryption_with(keys: &[&str]) -> FieldEncryption {
+        encryption_of(keys, &[("a:", "\"$.email\", \"$.cards[*].number\"")])
+    }
+
+    /// The document of the key `id` in its encrypted form.
+    fn encrypted(encryption: &FieldEncryption, id: &str, text: &str) -> Node {
+        let mut document = node(text);
+        encryption.encrypt(&key(id), &mut document).expect("encrypted");
+        document
     }
 
     fn key(text: &str) -> DocumentKey {
@@ -276,8 +288,7 @@ mod tests {
     #[test]
     fn only_the_values_at_encrypted_paths_are_encrypted_and_they_decrypt_unchanged() {
         let encryption = encryption_with(&[ONE]);
-        let mut document = node(PLAIN);
-        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let mut document = encrypted(&encryption, "a:1", PLAIN);
         let stored = document.to_text();
         assert!(stored.starts_with(r#"{"name":"Ada","email":"sealed:one:"#), "{stored}");
         assert!(!stored.contains("example.org") && !stored.contains("1.50") && !stored.contains("null"), "{stored}");
@@ -292,8 +303,7 @@ mod tests {
     #[test]
     fn an_encrypted_value_is_bound_to_its_document_and_cannot_be_altered() {
         let encryption = encryption_with(&[ONE]);
-        let mut document = node(PLAIN);
-        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let mut document = encrypted(&encryption, "a:1", PLAIN);
         let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
         assert!(matches!(encryption.decrypt(&key("a:2"), &mut document.clone()), Err(EncryptionError::Forged { .. })));
         assert_eq!(encryption.encrypt(&key("a:2"), &mut document.clone()), Err(forged.clone()));
@@ -305,8 +315,7 @@ mod tests {
 
     #[test]
     fn the_first_key_encrypts_and_older_keys_still_decrypt() {
-        let mut document = node(PLAIN);
-        encryption_with(&[ONE]).encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let mut document = encrypted(&encryption_with(&[ONE]), "a:1", PLAIN);
         let rotated = encryption_with(&[TWO, ONE]);
         rotated.decrypt(&key("a:1"), &mut document.clone()).expect("decrypted with the old key");
         rotated.encrypt(&key("a:1"), &mut document).expect("encrypted");
@@ -331,14 +340,10 @@ mod tests {
 
     #[test]
     fn a_collection_inside_another_one_adds_to_its_encrypted_paths() {
-        let outer = "[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\"]\n";
-        let inner = "[[json.collections]]\nprefix = \"a:b:\"\nencrypted = [\"$.name\"]\n";
+        let (outer, inner) = (("a:", "\"$.email\""), ("a:b:", "\"$.name\""));
         for collections in [[outer, inner], [inner, outer]] {
-            let overrides = format!("json.encryption.keys = [{ONE}]\n{}", collections.concat());
-            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
-            let encryption = FieldEncryption::new(&config).expect("usable keys");
-            let mut document = node(PLAIN);
-            encryption.encrypt(&key("a:b:1"), &mut document).expect("encrypted");
+            let encryption = encryption_of(&[ONE], &collections);
+            let mut document = encrypted(&encryption, "a:b:1", PLAIN);
             assert!(!document.to_text().contains("example.org") && !document.to_text().contains("Ada"), "{document:?}");
             encryption.decrypt(&key("a:b:1"), &mut document).expect("decrypted");
             assert_eq!(document.to_text(), PLAIN);
@@ -350,12 +355,8 @@ mod tests {
     #[test]
     fn an_encrypted_value_may_contain_another_one() {
         for paths in ["\"$.a\", \"$.a.b\"", "\"$.a.b\", \"$.a\"", "\"$..b\", \"$\""] {
-            let overrides =
-                format!("json.encryption.keys = [{ONE}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [{paths}]");
-            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
-            let encryption = FieldEncryption::new(&config).expect("usable keys");
-            let mut document = node(r#"{"a":{"b":{"b":1},"c":2}}"#);
-            encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+            let encryption = encryption_of(&[ONE], &[("a:", paths)]);
+            let mut document = encrypted(&encryption, "a:1", r#"{"a":{"b":{"b":1},"c":2}}"#);
             encryption.decrypt(&key("a:1"), &mut document).expect("decrypted");
             assert_eq!(document.to_text(), r#"{"a":{"b":{"b":1},"c":2}}"#, "{paths}");
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::backend::{self, DOCUMENTS};
-use super::change::SizeLimit;
+use super::change::{SizeLimit, empty_log, log_page};
 use super::config::JsonConfig;
 use super::document::{Node, write_separated, write_string};
 use super::encryption::FieldEncryption;
@@ -103,19 +103,28 @@ impl JsonService {
         self.metrics.count("read", read.await)
     }
 
-    /// Reads a whole document; `None` if it does not exist.
-    pub(super) async fn document(
+    /// Lists at most `limit` entries of an activity log as `{"items", "next_cursor"}`, newest first. A log that does not
+    /// exist is empty.
+    ///
+    /// # Errors
+    /// [`JsonError::WrongType`] if the document is not an activity log, and every error of [`JsonService::read`].
+    pub(super) async fn list_activity(
         &self,
         key: &DocumentKey,
+        cursor: Option<u64>,
+        limit: usize,
         can_decrypt: bool,
-    ) -> Result<Option<(Node, StoredDocument)>, JsonError> {
+    ) -> Result<(Node, Option<StoredDocument>), JsonError> {
         let read = async {
             match self.fetch(key).await? {
-                Some(source) => Ok(Some((self.parse(key, &source, None, can_decrypt)?, source))),
-                None => Ok(None),
+                Some(source) => Ok((self.parse(key, &source, None, can_decrypt)?, Some(source))),
+                None => Ok((empty_log(), None)),
             }
         };
-        self.metrics.count("read", read.await)
+        let (log, source) = self.metrics.count("read", read.await)?;
+        let (entries, next) = log_page(&log, cursor, limit)?;
+        let next = next.map_or(Node::Null, |number| Node::String(number.to_string().into()));
+        Ok((Node::Object(vec![("items".into(), Node::Array(entries)), ("next_cursor".into(), next)]), source))
     }
 
     /// Reads a property of the selected values: one result per value, null if the value does not have it. Values of the

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::backend;
-use super::change::{Action, ChangeReply, Changed, SetCondition};
-use super::document::{Node, write_string};
+use super::change::{Action, ChangeReply, Changed, SetCondition, empty_log};
+use super::document::{Members, Node, Number, write_string};
 use super::error::JsonError;
 use super::keys::KeySet;
 use super::model::{DocumentKey, Millis};
@@ -97,6 +97,20 @@ impl JsonService {
             None => self.compare_and_swap(key, update).await,
         };
         self.metrics.count("write", result)
+    }
+
+    /// Adds an entry, with the current time if it has no `timestamp`.
+    pub(super) async fn record_activity(
+        &self,
+        key: &DocumentKey,
+        mut entry: Members,
+        options: WriteOptions,
+    ) -> Result<Updated, JsonError> {
+        if !entry.iter().any(|(name, _)| name == "timestamp") {
+            entry.push(("timestamp".into(), Node::Number(Number::integer(self.clock.now().into()))));
+        }
+        let action = Action::Record { entry: Node::Object(entry), limit: self.config.activity_limit };
+        self.update(key, &Update { initial: Some(empty_log()), ..options.update(Path::default(), action) }).await
     }
 
     /// Replaces or deletes a document without reading it. A value that is not a document is not overwritten.

@@ -27,6 +27,9 @@ pub(super) use select::TooManyVisits;
 /// The longest path, bytes. The API document states this limit.
 const MAX_LENGTH: usize = 1_024;
 
+/// How deep conditions can nest, in parentheses or in the paths of conditions.
+const MAX_NESTING: usize = 16;
+
 /// A parsed path. The default selects the whole document.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -56,13 +59,13 @@ enum Selector {
 /// Why a text is not a valid path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PathError {
-    #[error("must have at most {limit} bytes, got {length}")]
-    TooLong { length: usize, limit: usize },
+    #[error("must have at most {MAX_LENGTH} bytes, got {0}")]
+    TooLong(usize),
     /// `at` counts bytes from 0.
     #[error("must be a JSON path: expected {expected} at position {at}")]
     Syntax { expected: &'static str, at: usize },
-    #[error("must not nest filters more than {limit} levels deep")]
-    TooDeep { limit: usize },
+    #[error("must not nest filters more than {MAX_NESTING} levels deep")]
+    TooDeep,
 }
 
 impl Path {
@@ -70,7 +73,7 @@ impl Path {
     /// [`PathError`], whose text names the position.
     pub(super) fn parse(text: &str) -> Result<Self, PathError> {
         if text.len() > MAX_LENGTH {
-            return Err(PathError::TooLong { length: text.len(), limit: MAX_LENGTH });
+            return Err(PathError::TooLong(text.len()));
         }
         let is_legacy = text != "$" && !text.starts_with("$.") && !text.starts_with("$[");
         let segments = if is_legacy { parser::legacy(text)? } else { parser::after_root(text, 1)? };
@@ -169,7 +172,6 @@ mod tests {
     use super::super::document::Node;
     use super::*;
 
-    const LIMIT: usize = MAX_LENGTH;
     const TEXT: &[u8] = br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#;
 
     fn select(path: &str, document: &str) -> String {
@@ -245,11 +247,11 @@ mod tests {
                 other => panic!("{text}: {other}"),
             }
         }
-        let long = format!("$.{}", "a".repeat(LIMIT));
-        assert_eq!(Path::parse(&long).expect_err("long"), PathError::TooLong { length: LIMIT + 2, limit: LIMIT });
+        let long = format!("$.{}", "a".repeat(MAX_LENGTH));
+        assert_eq!(Path::parse(&long).expect_err("long"), PathError::TooLong(MAX_LENGTH + 2));
         let deep = format!("$[?(@{}", "[?(@".repeat(20));
-        assert!(matches!(Path::parse(&deep), Err(PathError::TooDeep { .. })));
-        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60))), Err(PathError::TooDeep { .. })));
+        assert!(matches!(Path::parse(&deep), Err(PathError::TooDeep)));
+        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60))), Err(PathError::TooDeep)));
     }
 
     #[test]

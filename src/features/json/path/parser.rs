@@ -6,10 +6,7 @@ use compact_str::CompactString;
 
 use super::super::document::{Node, Number, number_length};
 use super::filter::{Condition, Operand, Pattern};
-use super::{PathError, Segment, Selector};
-
-/// How deep conditions can nest, in parentheses or in the paths of conditions.
-const MAX_NESTING: usize = 16;
+use super::{MAX_NESTING, PathError, Segment, Selector};
 
 /// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
 pub(super) fn legacy(text: &str) -> Result<Vec<Segment>, PathError> {
@@ -244,7 +241,7 @@ impl PathParser<'_> {
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, PathError>) -> Result<T, PathError> {
         if self.nesting == MAX_NESTING {
-            return Err(PathError::TooDeep { limit: MAX_NESTING });
+            return Err(PathError::TooDeep);
         }
         self.nesting += 1;
         let result = read(self);
@@ -299,13 +296,9 @@ impl PathParser<'_> {
 
     fn operand(&mut self) -> Result<Operand, PathError> {
         match self.peek() {
-            Some(b'@') => {
+            Some(start @ (b'@' | b'$')) => {
                 self.at += 1;
-                self.nested(Self::segments).map(Operand::Current)
-            }
-            Some(b'$') => {
-                self.at += 1;
-                self.nested(Self::segments).map(Operand::Root)
+                self.nested(Self::segments).map(if start == b'@' { Operand::Current } else { Operand::Root })
             }
             Some(b'\'' | b'"') => self.quoted().map(|text| Operand::Literal(Node::String(text))),
             Some(b'-' | b'0'..=b'9') => {

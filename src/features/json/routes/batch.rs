@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::batch::{BatchReply, BatchRequest};
 use super::super::service::JsonService;
-use super::MAX_PATHS;
-use super::write_options::CanDecrypt;
+use super::{CanDecrypt, MAX_PATHS};
 use crate::http::extract::{Json, NoQuery};
 use crate::http::fencing::GrantToken;
 use crate::http::idempotent_operation::Unrecorded;

@@ -17,8 +17,9 @@ use super::super::path::Path as JsonPath;
 use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
 use super::super::update::{Update, WriteOptions};
-use super::write_options::CanDecrypt;
-use super::{ConditionHeaders, KeyPath, PathParam, Paths, json, set_document_headers, updated, without_record};
+use super::{
+    CanDecrypt, ConditionHeaders, KeyPath, PathParam, Paths, json, set_document_headers, updated, without_record,
+};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
