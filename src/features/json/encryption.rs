@@ -57,7 +57,7 @@ impl FieldEncryption {
     /// [`FieldError`] for a key or path that cannot be used.
     pub(super) fn new(config: &JsonConfig) -> Result<Self, FieldError> {
         let ciphers = config.encryption.keys.iter().map(cipher).collect::<Result<_, String>>();
-        let collections = config.collections.iter().filter(|collection| !collection.encrypted.is_empty());
+        let collections = config.collections.iter();
         let collections = collections
             .map(|collection| {
                 let paths = collection.encrypted.iter().map(|text| encrypted_path(text)).collect::<Result<_, _>>()?;
@@ -93,22 +93,19 @@ impl FieldEncryption {
         if can_decrypt {
             self.decrypt(key, document)
         } else {
-            self.for_each_value(key, document, |_, node| self.encrypt_value(key, node))
+            for_each_value(self.paths(key), document, |_, node| self.encrypt_value(key, node))
         }
     }
 
     /// Decrypts the encrypted values of a document.
     pub(super) fn decrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
         // From the last path to the first: a value that was encrypted inside another one appears after that one.
-        for path in self.paths(key).rev() {
-            for_each_value_at(path, document, |node| {
-                if let Some(text) = encrypted_text(node) {
-                    *node = self.decrypt_value(key, path, text)?.0;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        for_each_value(self.paths(key).rev(), document, |path, node| {
+            if let Some(text) = encrypted_text(node) {
+                *node = self.decrypt_value(key, path, text)?.0;
+            }
+            Ok(())
+        })
     }
 
     /// Encrypts the plain values at the document's encrypted paths, and encrypts again, with the newest key, the values
@@ -117,7 +114,7 @@ impl FieldEncryption {
     /// # Errors
     /// [`EncryptionError::Forged`] for a value that looks encrypted and does not decrypt: it would be encrypted twice.
     pub(super) fn encrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
-        self.for_each_value(key, document, |path, node| {
+        for_each_value(self.paths(key), document, |path, node| {
             if let Some(text) = encrypted_text(node) {
                 let (value, with_newest_key) = self.decrypt_value(key, path, text)?;
                 if with_newest_key {
@@ -129,15 +126,21 @@ impl FieldEncryption {
         })
     }
 
-    /// Encrypts the answer that is stored for a repeated request.
-    pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: &[u8]) -> Result<Vec<u8>, EncryptionError> {
-        self.encrypt_bytes(&answers_of(key), answer).map(String::into_bytes)
+    /// Encrypts the answer that is stored for a repeated request, if values of the document are encrypted.
+    pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: Vec<u8>) -> Result<Vec<u8>, EncryptionError> {
+        if !self.encrypts(key) {
+            return Ok(answer);
+        }
+        self.encrypt_bytes(&answers_of(key), &answer).map(String::into_bytes)
     }
 
     /// # Errors
     /// [`EncryptionError`] if the service did not encrypt the answer, or its key is no longer configured.
-    pub(super) fn decrypt_answer(&self, key: &DocumentKey, encrypted: &[u8]) -> Result<Vec<u8>, EncryptionError> {
-        let text = String::from_utf8_lossy(encrypted);
+    pub(super) fn decrypt_answer(&self, key: &DocumentKey, stored: Vec<u8>) -> Result<Vec<u8>, EncryptionError> {
+        if !self.encrypts(key) {
+            return Ok(stored);
+        }
+        let text = String::from_utf8_lossy(&stored);
         self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|(answer, _)| answer)
     }
 
@@ -147,15 +150,6 @@ impl FieldEncryption {
             *node = Node::String(self.encrypt_bytes(key.as_str().as_bytes(), &node.to_bytes())?.into());
         }
         Ok(())
-    }
-
-    fn for_each_value(
-        &self,
-        key: &DocumentKey,
-        document: &mut Node,
-        act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
-    ) -> Result<(), EncryptionError> {
-        self.paths(key).try_for_each(|path| for_each_value_at(path, document, |node| act(path, node)))
     }
 
     /// The value of an encrypted string, and whether the newest key encrypted it.
@@ -199,15 +193,17 @@ impl FieldEncryption {
     }
 }
 
-fn for_each_value_at(
-    path: &Path,
+fn for_each_value<'p>(
+    paths: impl Iterator<Item = &'p Path>,
     document: &mut Node,
-    act: impl Fn(&mut Node) -> Result<(), EncryptionError>,
+    act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
 ) -> Result<(), EncryptionError> {
-    for location in path.locate(document)? {
-        // A location inside a value that has just been encrypted no longer exists.
-        if let Some(node) = document.at_mut(&location) {
-            act(node)?;
+    for path in paths {
+        for location in path.locate(document)? {
+            // A location inside a value that has just been encrypted no longer exists.
+            if let Some(node) = document.at_mut(&location) {
+                act(path, node)?;
+            }
         }
     }
     Ok(())
@@ -303,7 +299,7 @@ mod tests {
     #[test]
     fn an_encrypted_value_is_bound_to_its_document_and_cannot_be_altered() {
         let encryption = encryption_with(&[ONE]);
-        let mut document = encrypted(&encryption, "a:1", PLAIN);
+        let document = encrypted(&encryption, "a:1", PLAIN);
         let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
         assert!(matches!(encryption.decrypt(&key("a:2"), &mut document.clone()), Err(EncryptionError::Forged { .. })));
         assert_eq!(encryption.encrypt(&key("a:2"), &mut document.clone()), Err(forged.clone()));
@@ -365,8 +361,8 @@ mod tests {
     #[test]
     fn a_stored_answer_does_not_decrypt_as_a_value() {
         let encryption = encryption_with(&[ONE]);
-        let encrypted = encryption.encrypt_answer(&key("a:1"), b"[1]").expect("encrypted");
-        assert_eq!(encryption.decrypt_answer(&key("a:1"), &encrypted).as_deref(), Ok(&b"[1]"[..]));
+        let encrypted = encryption.encrypt_answer(&key("a:1"), b"[1]".to_vec()).expect("encrypted");
+        assert_eq!(encryption.decrypt_answer(&key("a:1"), encrypted.clone()).as_deref(), Ok(&b"[1]"[..]));
         let mut document = node(&format!("{{\"email\":\"{}\"}}", String::from_utf8_lossy(&encrypted)));
         let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
         assert_eq!(encryption.decrypt(&key("a:1"), &mut document), Err(forged));

@@ -17,7 +17,7 @@ use super::model::{DocumentKey, Millis};
 use super::path::Path;
 use super::schema::Schemas;
 use super::scripts;
-use super::stored::{Snapshot, StoredDocument};
+use super::stored::StoredDocument;
 use super::writer_queue::WriterQueues;
 use crate::clock::Clock;
 use crate::config::FieldError;
@@ -34,7 +34,7 @@ pub(super) struct JsonService {
     pub size_limit: SizeLimit,
     pub schemas: Schemas,
     pub encryption: FieldEncryption,
-    pub writers: WriterQueues<Snapshot>,
+    pub writers: WriterQueues,
     pub metrics: JsonMetrics,
     pub clock: Clock,
     /// How long a change is retried: the time of a request, minus the time that Redis may take for the last write.

@@ -44,7 +44,7 @@ impl StoredDocument {
 }
 
 impl Snapshot {
-    const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
+    pub(super) const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
 
     pub(super) fn of(stored: Option<&StoredDocument>) -> Result<Self, JsonError> {
         let Some(stored) = stored else { return Ok(Self::ABSENT) };

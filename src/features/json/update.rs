@@ -140,7 +140,7 @@ impl JsonService {
             Written::Absent => without_document(0),
             Written::Changed => Err(JsonError::PreconditionFailed),
             Written::Foreign => self.compare_and_swap(key, update).await,
-            Written::Repeated(answer) => self.repeated(key, &answer),
+            Written::Repeated(answer) => self.repeated(key, answer),
         }
     }
 
@@ -163,7 +163,7 @@ impl JsonService {
                     let backend = self.backend_record.backend().await?;
                     let (document, answer) = backend::read(backend, &self.redis, &keys, operation).await?;
                     if let Some(answer) = answer {
-                        return self.repeated(key, &answer);
+                        return self.repeated(key, answer);
                     }
                     (Snapshot::of(document.as_ref())?, true)
                 }
@@ -187,7 +187,7 @@ impl JsonService {
                     return Ok(Updated { reply, etag, ttl });
                 }
                 Written::Deleted => return Ok(Updated { reply, etag: None, ttl: None }),
-                Written::Repeated(answer) => return self.repeated(key, &answer),
+                Written::Repeated(answer) => return self.repeated(key, answer),
                 Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
                     let pause = backoff.pause();
@@ -255,10 +255,10 @@ impl JsonService {
     ) -> Result<Written, JsonError> {
         let operation = update.options.operation.as_ref();
         let has_secrets = self.encryption.encrypts(key);
-        let mut answer = reply.filter(|_| operation.is_some()).map(ChangeReply::to_bytes);
-        if let Some(plain) = answer.as_mut().filter(|_| has_secrets) {
-            *plain = self.encryption.encrypt_answer(key, plain)?;
-        }
+        let answer = match reply {
+            Some(reply) if operation.is_some() => Some(self.encryption.encrypt_answer(key, reply.to_bytes())?),
+            _ => None,
+        };
         let fence = self.fence(keys, update.options.token);
         let event = self.config.publish_changes.then(|| event(key, update, has_secrets));
         let write = Write {
@@ -276,12 +276,8 @@ impl JsonService {
     }
 
     /// The result of an operation that ran before.
-    fn repeated(&self, key: &DocumentKey, answer: &[u8]) -> Result<Updated, JsonError> {
-        let reply = if self.encryption.encrypts(key) {
-            ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?)
-        } else {
-            ChangeReply::from_bytes(answer)
-        };
+    fn repeated(&self, key: &DocumentKey, answer: Vec<u8>) -> Result<Updated, JsonError> {
+        let reply = ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?);
         Ok(Updated { reply: reply.ok_or(JsonError::NotJson)?, etag: None, ttl: None })
     }
 }

@@ -3,6 +3,7 @@
 //! The log keeps entries in the order of their arrival, as other services append them. `dropped` counts the entries
 //! that the limit removed, so every entry has a number that does not change; pages continue from such a number.
 
+use super::set::merge;
 use super::{ChangeReply, Changed, SizeLimit};
 use crate::features::json::document::{Node, Number, text_length};
 use crate::features::json::error::JsonError;
@@ -23,12 +24,7 @@ pub(super) fn record(
     limit: SizeLimit,
 ) -> Result<Changed, JsonError> {
     limit.check_added(1, text_length(entry))?;
-    let found = document.type_name();
-    let entries = match document.member_mut(ENTRIES) {
-        Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
-        None => return Err(not_a_log("$", "an activity log", found)),
-    };
+    let Some(Node::Array(entries)) = document.member_mut(ENTRIES) else { return Err(not_a_log(&document)) };
     entries.push(entry.clone());
     let surplus = entries.len().saturating_sub(max_entries);
     entries.drain(..surplus);
@@ -36,14 +32,7 @@ pub(super) fn record(
     if surplus > 0 {
         let dropped = dropped(&document).saturating_add(surplus as u64);
         let counted = Node::Number(Number::integer(dropped.into()));
-        match document.position_of(DROPPED).and_then(|at| document.child_mut(at)) {
-            Some(member) => *member = counted,
-            None => {
-                if let Node::Object(members) = &mut document {
-                    members.push((DROPPED.into(), counted));
-                }
-            }
-        }
+        merge(&mut document, &Node::Object(vec![(DROPPED.into(), counted)]));
     }
     Ok(Changed { document: Some(document), reply: ChangeReply::Count(count), is_different: true })
 }
@@ -55,11 +44,7 @@ pub(in super::super) fn page(
     before: Option<u64>,
     limit: usize,
 ) -> Result<(Vec<Node>, Option<u64>), JsonError> {
-    let entries = match document.member(ENTRIES) {
-        Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
-        None => return Err(not_a_log("$", "an activity log", document.type_name())),
-    };
+    let Some(Node::Array(entries)) = document.member(ENTRIES) else { return Err(not_a_log(document)) };
     let first = dropped(document);
     let end = before.map_or(entries.len(), |number| {
         usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX).min(entries.len())
@@ -76,8 +61,12 @@ fn dropped(document: &Node) -> u64 {
     }
 }
 
-fn not_a_log(path: &str, expected: &'static str, found: &'static str) -> JsonError {
-    JsonError::WrongType { path: path.to_owned(), expected, found }
+fn not_a_log(document: &Node) -> JsonError {
+    let (path, expected, found) = match document.member(ENTRIES) {
+        Some(other) => ("$.activities", "an array", other),
+        None => ("$", "an activity log", document),
+    };
+    JsonError::WrongType { path: path.to_owned(), expected, found: found.type_name() }
 }
 
 #[cfg(test)]

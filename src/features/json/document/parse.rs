@@ -263,6 +263,12 @@ impl<'a> JsonParser<'a> {
     }
 }
 
+/// The character that the escape sequence at the start of a text represents, and the length of the sequence.
+pub(in super::super) fn unescape(text: &str) -> Option<(char, usize)> {
+    let mut parser = JsonParser { text, at: 0 };
+    parser.escape().ok().map(|character| (character, parser.at))
+}
+
 fn nested(depth: usize) -> Result<usize, Fault> {
     if depth == MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(depth + 1) }
 }

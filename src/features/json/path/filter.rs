@@ -27,7 +27,9 @@ pub(super) enum Condition {
     Exists(Operand),
     /// Holds if the function accepts the order of the two values; `None` if they have no order.
     Compares(Operand, fn(Option<Ordering>) -> bool, Operand),
-    Matches(Operand, Pattern),
+    /// Searches the first value for the expression in the second one. An expression that is written in the path is
+    /// compiled; `None` if it is invalid or read from the document.
+    Matches(Operand, Operand, Option<Regex>),
 }
 
 #[derive(Clone, Debug)]
@@ -39,25 +41,7 @@ pub(super) enum Operand {
     Root(Vec<Segment>),
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Pattern {
-    /// Written in the path; `None` if the expression is invalid.
-    Fixed(Option<Regex>),
-    /// Read from the document.
-    Found(Operand),
-}
-
-impl Pattern {
-    pub(super) fn of(operand: Operand) -> Self {
-        match operand {
-            Operand::Literal(Node::String(text)) => Self::Fixed(compile(&text)),
-            Operand::Literal(_) => Self::Fixed(None),
-            path => Self::Found(path),
-        }
-    }
-}
-
-fn compile(text: &str) -> Option<Regex> {
+pub(super) fn compile(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build().ok()
 }
 
@@ -79,13 +63,14 @@ impl Condition {
                 let (left, right) = (left.value(current, traversal)?, right.value(current, traversal)?);
                 Ok(accepts(order(left, right, traversal)?))
             }
-            Self::Matches(subject, pattern) => {
+            Self::Matches(subject, pattern, compiled) => {
                 let Some(Node::String(subject)) = subject.value(current, traversal)? else { return Ok(false) };
                 traversal.visit(subject.len() / BYTES_SEARCHED)?;
-                match pattern {
-                    Pattern::Fixed(regex) => Ok(regex.as_ref().is_some_and(|regex| regex.is_match(subject))),
-                    Pattern::Found(operand) => {
-                        let Some(Node::String(text)) = operand.value(current, traversal)? else { return Ok(false) };
+                match (compiled, pattern) {
+                    (Some(regex), _) => Ok(regex.is_match(subject)),
+                    (None, Operand::Literal(_)) => Ok(false),
+                    (None, path) => {
+                        let Some(Node::String(text)) = path.value(current, traversal)? else { return Ok(false) };
                         traversal.visit(REGEX_COMPILING + text.len())?;
                         Ok(compile(text).is_some_and(|regex| regex.is_match(subject)))
                     }
@@ -104,7 +89,7 @@ impl Operand {
         match self {
             Self::Literal(node) => Ok(Some(node)),
             Self::Current(segments) => traversal.first(current, segments),
-            Self::Root(segments) => traversal.first(traversal.root(), segments),
+            Self::Root(segments) => traversal.first(traversal.root, segments),
         }
     }
 }

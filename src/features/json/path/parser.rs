@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use compact_str::CompactString;
 
-use super::super::document::{Node, Number, number_length};
-use super::filter::{Condition, Operand, Pattern};
+use super::super::document::{Node, Number, number_length, unescape};
+use super::filter::{Condition, Operand, compile};
 use super::{MAX_NESTING, PathError, Segment, Selector};
 
 /// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
@@ -210,7 +210,10 @@ impl PathParser<'_> {
             self.at += plain;
             match next {
                 Some(b'\\') => {
-                    let (character, length) = self.escape().ok_or_else(|| self.wrong("a JSON escape"))?;
+                    let escape = self.rest();
+                    let quote = escape.starts_with("\\'").then_some(('\'', 2));
+                    let (character, length) =
+                        quote.or_else(|| unescape(escape)).ok_or_else(|| self.wrong("a JSON escape"))?;
                     text.push(character);
                     self.at += length;
                 }
@@ -221,22 +224,6 @@ impl PathParser<'_> {
                 None => return Err(self.wrong("a closing quote")),
             }
         }
-    }
-
-    /// The character that the next escape sequence represents, and the length of the sequence.
-    fn escape(&self) -> Option<(char, usize)> {
-        let rest = self.rest();
-        if rest.starts_with("\\'") {
-            return Some(('\'', 2));
-        }
-        let longest = if rest.starts_with("\\u") { [6, 12].as_slice() } else { &[2] };
-        longest.iter().find_map(|length| {
-            let quoted = format!("\"{}\"", rest.get(..*length)?);
-            match Node::parse(quoted.as_bytes()) {
-                Ok(Node::String(text)) => text.chars().next().map(|character| (character, *length)),
-                _ => None,
-            }
-        })
     }
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, PathError>) -> Result<T, PathError> {
@@ -275,7 +262,9 @@ impl PathParser<'_> {
         }
         let left = self.operand()?;
         if self.take("=~") {
-            return Ok(Condition::Matches(left, Pattern::of(self.operand()?)));
+            let pattern = self.operand()?;
+            let compiled = if let Operand::Literal(Node::String(text)) = &pattern { compile(text) } else { None };
+            return Ok(Condition::Matches(left, pattern, compiled));
         }
         // Longer tokens first.
         let comparisons: [(&str, fn(Option<Ordering>) -> bool); 6] = [

@@ -65,16 +65,12 @@ impl Recorded for Location {
 
 /// One application of a path.
 pub(super) struct Traversal<'d> {
-    root: &'d Node,
+    pub(super) root: &'d Node,
     limit: usize,
     left: usize,
 }
 
 impl<'d> Traversal<'d> {
-    pub(super) fn root(&self) -> &'d Node {
-        self.root
-    }
-
     /// Counts `visits`.
     pub(super) fn visit(&mut self, visits: usize) -> Result<(), TooManyVisits> {
         self.left = self.left.checked_sub(visits).ok_or(TooManyVisits { limit: self.limit })?;

@@ -1,4 +1,4 @@
-//! Reads, stores, patches and deletes documents and the values at paths in them.
+//! Reads, stores, patches and deletes documents and the values at paths in them, one by one or in a batch.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::batch::{BatchReply, BatchRequest};
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
@@ -18,13 +19,15 @@ use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
 use super::super::update::{Update, WriteOptions};
 use super::{
-    CanDecrypt, ConditionHeaders, KeyPath, PathParam, Paths, json, set_document_headers, updated, without_record,
+    CanDecrypt, ConditionHeaders, KeyPath, MAX_PATHS, PathParam, Paths, json, set_document_headers, updated,
+    without_record,
 };
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
 use crate::http::fencing::GrantToken;
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
@@ -233,4 +236,53 @@ pub(super) async fn delete(
 async fn collect_document(documents: &JsonService, mut request: HttpRequest) -> Result<Bytes, Problem> {
     request.extensions_mut().insert(BodyLimit(documents.size_limit.0));
     collect(request).await
+}
+
+/// The items of each list of a batch. The API document states this limit.
+const MAX_ITEMS: usize = 100;
+
+/// Read, delete and store many documents in one call.
+///
+/// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
+/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
+/// checked for every document that is stored or deleted.
+#[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
+    request_body = BatchRequest,
+    responses((status = 200, description = "One result per item", body = BatchReply)))]
+pub(in super::super) async fn run_json_batch(
+    State(documents): State<Arc<JsonService>>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    CanDecrypt(can_decrypt): CanDecrypt,
+    Json(batch): Json<BatchRequest>,
+) -> Result<Response, Problem> {
+    check_batch(&documents, &batch)?;
+    let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let has_secrets =
+        batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
+    let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
+    if has_secrets {
+        response.extensions_mut().insert(Unrecorded);
+    }
+    Ok(response)
+}
+
+/// Checks the rules that a whole batch must follow before any item runs.
+fn check_batch(documents: &JsonService, batch: &BatchRequest) -> Result<(), Problem> {
+    for (list, items) in [("/get", batch.get.len()), ("/set", batch.set.len()), ("/delete", batch.delete.len())] {
+        if items > MAX_ITEMS {
+            return Err(Problem::body_field(list, format!("must have at most {MAX_ITEMS} items, got {items}")));
+        }
+    }
+    for (at, item) in batch.get.iter().enumerate() {
+        if item.paths.len() > MAX_PATHS {
+            let rule = format!("must have at most {MAX_PATHS} paths, got {}", item.paths.len());
+            return Err(Problem::body_field(&format!("/get/{at}/paths"), rule));
+        }
+    }
+    for (at, item) in batch.set.iter().enumerate() {
+        let invalid = |rule| Problem::body_field(&format!("/set/{at}/ttl_ms"), rule);
+        documents.check_ttl(item.ttl_ms).map_err(invalid)?;
+    }
+    Ok(())
 }

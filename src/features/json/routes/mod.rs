@@ -1,13 +1,11 @@
-//! The documents' routes: [`document`] for documents and parts of them, [`values`] for properties and changes of single
-//! values, [`batch`] for many documents; [`platform`] for the platform's own documents. This file holds the parameters
-//! and replies that they share.
+//! The documents' routes: [`document`] for documents, parts of them and batches, [`values`] for properties and changes of
+//! single values, [`platform`] for the platform's own documents. This file holds the parameters and replies that they
+//! share.
 
-mod batch;
 mod document;
 mod platform;
 mod values;
 
-pub(super) use batch::*;
 pub(super) use document::*;
 pub(super) use platform::*;
 pub(super) use values::*;
