@@ -13,7 +13,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::keys::KeySet;
 use super::scripts;
-use super::stored::StoredDocument;
+use super::stored::{ReadReply, StoredDocument};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Backend, Effect, Key, Redis, RedisFault, StoredKind};
 
@@ -29,7 +29,7 @@ pub(super) async fn read(
     redis: &Redis,
     keys: &KeySet,
     operation: Option<&OperationId>,
-) -> Result<(Option<StoredDocument>, Option<Vec<u8>>), RedisFault> {
+) -> Result<ReadReply, RedisFault> {
     if backend == Backend::Module {
         return redis.call(scripts::read(keys, operation)).await;
     }
@@ -44,7 +44,7 @@ pub(super) async fn read(
     }
     let mut replies = redis.query_together(&commands, Effect::Read).await?.into_iter();
     let document = stored(&mut replies);
-    Ok((document, replies.next().and_then(text)))
+    Ok(ReadReply { document, answer: replies.next().and_then(text) })
 }
 
 /// The document that the first three replies describe. An empty string is not a document.

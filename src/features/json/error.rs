@@ -112,14 +112,6 @@ pub(super) enum JsonError {
     Redis(#[from] RedisFault),
 }
 
-impl JsonError {
-    /// Whether the error is independent of the document's content, so that reading the document again cannot resolve
-    /// it.
-    pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Redis(_) | Self::Contended)
-    }
-}
-
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         let kind = match &error {

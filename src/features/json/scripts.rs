@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::keys::KeySet;
-use super::stored::StoredDocument;
+use super::stored::{ReadReply, StoredDocument};
 use crate::http::idempotent_operation::OperationId;
 use crate::lua_scripts;
 use crate::redis::{Backend, BadReply, Fence, Key, ScriptCall, flag};
@@ -36,16 +36,17 @@ pub(super) enum Expected {
     Version(u64),
 }
 
-/// Reads a document from the module, and the answer that an earlier attempt of `operation` stored.
+/// Reads a document from the module, and the stored answer of `operation`.
 pub(super) fn read(
     keys: &KeySet,
     operation: Option<&OperationId>,
-) -> ScriptCall<(Vec<u8>, String, i64, Vec<u8>), (Option<StoredDocument>, Option<Vec<u8>>)> {
+) -> ScriptCall<(Vec<u8>, String, i64, Vec<u8>), ReadReply> {
     let answer_key = keys.answer(operation);
     READ.read(&[&keys.document, &keys.version, &keys.text, &answer_key]).returns(|(text, version, ttl, answer)| {
         let version = version.parse().map_err(|_| BadReply::new(&version))?;
         let stored = StoredDocument { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
-        Ok((Some(stored).filter(|stored| !stored.text.is_empty()), Some(answer).filter(|answer| !answer.is_empty())))
+        let document = (!stored.text.is_empty()).then_some(stored);
+        Ok(ReadReply { document, answer: (!answer.is_empty()).then_some(answer) })
     })
 }
 

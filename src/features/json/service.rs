@@ -179,7 +179,7 @@ impl JsonService {
 
     async fn fetch(&self, key: &DocumentKey) -> Result<Option<StoredDocument>, RedisFault> {
         let backend = self.backend_record.backend().await?;
-        Ok(backend::read(backend, &self.redis, &self.keys.of(key), None).await?.0)
+        Ok(backend::read(backend, &self.redis, &self.keys.of(key), None).await?.document)
     }
 
     /// The document as its reader may see it. A document without encrypted values is parsed only as far as `path`

@@ -18,6 +18,14 @@ pub(super) struct StoredDocument {
     pub ttl: Option<u64>,
 }
 
+/// The reply to one read.
+#[derive(Debug)]
+pub(super) struct ReadReply {
+    pub document: Option<StoredDocument>,
+    /// The answer that an earlier attempt of the same operation stored.
+    pub answer: Option<Vec<u8>>,
+}
+
 /// A parsed document as this process last read or wrote it.
 #[derive(Debug)]
 pub(super) struct Snapshot {

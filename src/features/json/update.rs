@@ -157,22 +157,21 @@ impl JsonService {
         loop {
             // A snapshot of the previous writer is enough to try a change, but not to reject it. A repeated operation may
             // no longer apply to the document that it changed, so its answer is looked up first.
-            let (snapshot, is_fresh) = match (operation, turn.take_snapshot()) {
-                (None, Some(snapshot)) => (snapshot, false),
-                _ => {
-                    let backend = self.backend_record.backend().await?;
-                    let (document, answer) = backend::read(backend, &self.redis, &keys, operation).await?;
-                    if let Some(answer) = answer {
-                        return self.repeated(key, answer);
-                    }
-                    (Snapshot::of(document.as_ref())?, true)
+            let (snapshot, is_fresh) = if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
+                (snapshot, false)
+            } else {
+                let backend = self.backend_record.backend().await?;
+                let read = backend::read(backend, &self.redis, &keys, operation).await?;
+                if let Some(answer) = read.answer {
+                    return self.repeated(key, answer);
                 }
+                (Snapshot::of(read.document.as_ref())?, true)
             };
             let expected = snapshot.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(snapshot.version));
             let (current_etag, current_ttl) = (snapshot.etag, snapshot.ttl);
             let (Changed { document, reply, is_different }, text) = match self.apply(key, update, snapshot) {
                 Ok(result) => result,
-                Err(error) if is_fresh || error.is_final() => return Err(error),
+                Err(error) if is_fresh => return Err(error),
                 Err(_) => continue,
             };
             match (is_different, is_fresh) {

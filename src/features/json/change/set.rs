@@ -55,7 +55,7 @@ fn create(mut document: Node, path: &Path, value: &Node) -> Result<Changed, Json
     let mut created = false;
     for location in parent.locate(&document)? {
         if let Some(Node::Object(members)) = document.at_mut(&location) {
-            members.push((name.clone(), value.clone()));
+            members.push((name.into(), value.clone()));
             created = true;
         }
     }

@@ -25,12 +25,14 @@ pub(super) enum Condition {
     Any(Vec<Condition>),
     All(Vec<Condition>),
     Exists(Operand),
-    /// Holds if the function accepts the order of the two values; `None` if they have no order.
-    Compares(Operand, fn(Option<Ordering>) -> bool, Operand),
+    Compares(Operand, Comparison, Operand),
     /// Searches the first value for the expression in the second one. An expression that is written in the path is
     /// compiled; `None` if it is invalid or read from the document.
     Matches(Operand, Operand, Option<Regex>),
 }
+
+/// Accepts the order of two values; `None` if they have no order.
+pub(super) type Comparison = fn(Option<Ordering>) -> bool;
 
 #[derive(Clone, Debug)]
 pub(super) enum Operand {

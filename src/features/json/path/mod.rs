@@ -121,18 +121,14 @@ impl Path {
     ///
     /// # Errors
     /// Why the path cannot name a new member.
-    pub(super) fn new_member(&self) -> Result<(Self, &CompactString), &'static str> {
-        let is_single = |segment: &Segment| match &segment.selector {
-            _ if segment.descends => false,
-            Selector::Names(names) => names.len() == 1,
-            Selector::Indexes(indexes) => indexes.len() == 1,
-            _ => false,
+    pub(super) fn new_member(&self) -> Result<(Self, &str), &'static str> {
+        let is_index = |segment: &Segment| {
+            !segment.descends && matches!(&segment.selector, Selector::Indexes(indexes) if indexes.len() == 1)
         };
         match self.segments.split_last() {
-            Some((last, before)) if self.segments.iter().all(is_single) => {
-                let Selector::Names(names) = &last.selector else { return Err("the array does not have this item") };
+            Some((last, before)) if self.segments.iter().all(|part| part.name().is_some() || is_index(part)) => {
                 let parent = Self { text: String::new(), is_legacy: self.is_legacy, segments: before.to_vec() };
-                names.first().map(|name| (parent, name)).ok_or(NOT_ONE_MEMBER)
+                last.name().map(|name| (parent, name)).ok_or("the array does not have this item")
             }
             _ => Err(NOT_ONE_MEMBER),
         }
@@ -275,7 +271,7 @@ mod tests {
             ("$['a','b']", Err(NOT_ONE_MEMBER)),
         ] {
             let parsed = Path::parse(path).expect(path);
-            let found = parsed.new_member().map(|(parent, name)| (parent.segments.len(), name.as_str()));
+            let found = parsed.new_member().map(|(parent, name)| (parent.segments.len(), name));
             assert_eq!(found, expected, "{path}");
         }
     }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use compact_str::CompactString;
 
 use super::super::document::{Node, Number, number_length, unescape};
-use super::filter::{Condition, Operand, compile};
+use super::filter::{Comparison, Condition, Operand, compile};
 use super::{MAX_NESTING, PathError, Segment, Selector};
 
 /// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
@@ -267,7 +267,7 @@ impl PathParser<'_> {
             return Ok(Condition::Matches(left, pattern, compiled));
         }
         // Longer tokens first.
-        let comparisons: [(&str, fn(Option<Ordering>) -> bool); 6] = [
+        let comparisons: [(&str, Comparison); 6] = [
             ("==", |order| order == Some(Ordering::Equal)),
             ("!=", |order| order != Some(Ordering::Equal)),
             ("<=", |order| order.is_some_and(Ordering::is_le)),
