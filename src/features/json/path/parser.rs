@@ -211,9 +211,9 @@ impl PathParser<'_> {
             match next {
                 Some(b'\\') => {
                     let escape = self.rest();
-                    let quote = escape.starts_with("\\'").then_some(('\'', 2));
+                    let apostrophe = escape.starts_with("\\'").then_some(('\'', 2));
                     let (character, length) =
-                        quote.or_else(|| unescape(escape)).ok_or_else(|| self.wrong("a JSON escape"))?;
+                        apostrophe.or_else(|| unescape(escape)).ok_or_else(|| self.wrong("a JSON escape"))?;
                     text.push(character);
                     self.at += length;
                 }
