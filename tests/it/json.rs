@@ -1,4 +1,4 @@
-//! Documents are stored, read, changed and deleted, whole and at paths; conditions, TTLs, bad input.
+//! Documents are stored, read, changed and deleted, whole and at paths; conditions, TTLs, invalid input.
 
 use axum::http::Method;
 use gridtokenx_redis::redis::News;
@@ -25,7 +25,7 @@ fn etag(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_document_is_one_compact_string_that_others_can_read() {
+async fn a_document_is_stored_as_one_compact_string() {
     let app = TestApp::builder().config("json.backend = \"native\"").spawn().await;
     let created = put(&app, "/json/profile:7", " { \"z\" : 1.50, \"a\" : [ 1 , 2 ] } ").await.expect(201);
     assert_eq!(app.redis().command::<String>(&["GET", "json:profile:7"]), "{\"z\":1.50,\"a\":[1,2]}");
@@ -41,7 +41,7 @@ async fn a_document_is_one_compact_string_that_others_can_read() {
 }
 
 #[tokio::test]
-async fn changes_elsewhere_keep_digits_and_order() {
+async fn a_change_keeps_the_digits_and_order_of_other_values() {
     let app = TestApp::spawn().await;
     let document =
         "{\"big\":123456789012345678901234567890,\"money\":10.10,\"e\":1E+2,\"zero\":-0,\"n\":1,\"list\":[0.1000]}";
@@ -62,7 +62,7 @@ async fn changes_elsewhere_keep_digits_and_order() {
 }
 
 #[tokio::test]
-async fn paths_answer_lists_and_legacy_paths_values() {
+async fn paths_return_lists_and_legacy_paths_return_values() {
     let app = TestApp::spawn().await;
     put(&app, "/json/a", "{\"x\":[1,2,{\"y\":3}],\"y\":4}").await.expect(201);
     for (query, expected) in [
@@ -97,13 +97,13 @@ async fn etags_are_never_used_twice() {
     let count = seen.len();
     seen.sort();
     seen.dedup();
-    assert_eq!(seen.len(), count, "each version has an etag of its own");
+    assert_eq!(seen.len(), count, "each version has its own etag");
     let version: u64 = app.redis().command(&["GET", "json:version:{json:a}"]);
     assert!(version > 1_700_000_000_000_000, "Redis's clock in microseconds: {version}");
 }
 
 #[tokio::test]
-async fn a_version_rises_although_the_clock_was_set_back() {
+async fn a_version_grows_even_if_the_clock_is_set_back() {
     let app = TestApp::spawn().await;
     let far = 4_000_000_000_000_000_u64;
     put(&app, "/json/a", "1").await.expect(201);
@@ -116,7 +116,7 @@ async fn a_version_rises_although_the_clock_was_set_back() {
 }
 
 #[tokio::test]
-async fn conditions_are_about_the_document_and_stars_about_the_path() {
+async fn entity_tags_apply_to_the_document_and_stars_apply_to_the_path() {
     let app = TestApp::spawn().await;
     let created = app.send(Method::PUT, "/json/a", &[JSON, ("if-none-match", "*")], "{\"n\":1}").await.expect(201);
     let first = etag(&created);
@@ -190,7 +190,7 @@ async fn a_ttl_is_set_kept_reset_and_removed() {
     let left = |name: &str| app.redis().command::<i64>(&["PTTL", name]);
     app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await.expect(200);
     put(&app, "/json/a", "{\"n\":5}").await.expect(204);
-    assert!((1..=60_000).contains(&left("json:a")), "a change keeps what is left");
+    assert!((1..=60_000).contains(&left("json:a")), "a change keeps the TTL");
     let week = 7 * 86_400_000;
     assert!((week..=week + 60_000).contains(&left("json:version:{json:a}")), "the version outlives the document");
     app.post("/json/a/touch", json!({ "ttl_ms": 120_000 })).await.expect(204);
@@ -204,11 +204,11 @@ async fn a_ttl_is_set_kept_reset_and_removed() {
     put(&app, "/json/a?ttl_ms=20", "1").await.expect(204);
     eventually("it expires", async || app.get("/json/a").await.is(404)).await;
     app.delete("/json/a").await.expect(200);
-    assert!(left("json:version:{json:a}") > 0, "no key is kept forever");
+    assert!(left("json:version:{json:a}") > 0, "every key expires");
 }
 
 #[tokio::test]
-async fn types_lengths_and_names_are_answered() {
+async fn types_lengths_and_member_names_are_returned() {
     let app = TestApp::spawn().await;
     put(&app, "/json/a", "{\"s\":\"é\",\"l\":[1,2.0],\"o\":{\"b\":1,\"a\":2},\"z\":null}").await.expect(201);
     let results = async |path: &str| app.get(path).await.expect(200).json()["results"].clone();
@@ -247,7 +247,7 @@ async fn a_new_member_needs_a_path_that_names_it() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_and_nothing_is_stored() {
+async fn invalid_input_is_rejected_and_nothing_is_stored() {
     let app = TestApp::builder().config("json.document_limit = \"1KiB\"").spawn().await;
     let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
     for (body, code) in [
@@ -305,7 +305,7 @@ async fn text_length(app: &TestApp, key: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_batch_reads_deletes_and_stores_item_by_item() {
+async fn each_item_of_a_batch_has_its_own_result() {
     let app = TestApp::spawn().await;
     put(&app, "/json/a", "{\"n\":1.50}").await.expect(201);
     put(&app, "/json/b", "[1,2]").await.expect(201);

@@ -1,4 +1,4 @@
-//! Documents as strings and documents as values of RedisJSON: the same answers, byte for byte.
+//! Both storage backends, strings and RedisJSON, return identical replies.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const FAMILIES: [&str; 10] = [
     "json_fuzz",
 ];
 
-/// The same service twice: on strings, and on the module.
+/// Two services, one on each backend.
 struct Pair {
     native: TestApp,
     module: TestApp,
@@ -37,8 +37,8 @@ impl Pair {
         TestApp::builder().config(&on_module_redis(url)).config(config).spawn().await
     }
 
-    /// Sends a request to both and compares the answers, except for the parts that differ with every request.
-    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> [Reply; 2] {
+    /// Sends a request to both services and compares the replies, except for the parts that differ with every request.
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> [Reply; 2] {
         let send = async |app: &TestApp| app.send(method.clone(), path, headers, body.to_owned()).await;
         let (native, module) = (send(&self.native).await, send(&self.module).await);
         assert_eq!(native.status, module.status, "{method} {path} {body}: {} {}", native.text(), module.text());
@@ -51,15 +51,15 @@ impl Pair {
     }
 
     async fn put(&self, path: &str, body: &str) -> [Reply; 2] {
-        self.ask(Method::PUT, path, &[("content-type", "application/json")], body).await
+        self.send(Method::PUT, path, &[("content-type", "application/json")], body).await
     }
 
     async fn post(&self, path: &str, body: &Value) -> [Reply; 2] {
-        self.ask(Method::POST, path, &[("content-type", "application/json")], &body.to_string()).await
+        self.send(Method::POST, path, &[("content-type", "application/json")], &body.to_string()).await
     }
 
     async fn get(&self, path: &str) -> [Reply; 2] {
-        self.ask(Method::GET, path, &[], "").await
+        self.send(Method::GET, path, &[], "").await
     }
 }
 
@@ -69,7 +69,7 @@ fn both(replies: [Reply; 2], status: u16) -> [Reply; 2] {
     replies.map(|reply| reply.expect(status))
 }
 
-/// A body without what identifies a request or a version.
+/// A body without the members that identify a request or a version.
 fn lasting(reply: &Reply) -> String {
     let changing = regex::Regex::new(r#""(etag|request_id|ttl_ms)":("[^"]*\\?"?[^"]*"|\d+)"#).expect("a pattern");
     changing.replace_all(&reply.text(), "\"$1\":0").into_owned()
@@ -82,9 +82,9 @@ fn name(app: &TestApp, key: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn recorded_programs_have_the_same_answers_in_both() {
+async fn recorded_programs_have_equal_replies_on_both_backends() {
     let pair = Pair::spawn("").await;
-    let mut asked = 0;
+    let mut compared = 0;
     for family in FAMILIES {
         for scenario in vectors::load(family) {
             clear(&pair.native).await;
@@ -93,17 +93,17 @@ async fn recorded_programs_have_the_same_answers_in_both() {
             for step in setup.iter().chain(&scenario.steps) {
                 if let Translation::Requests { requests, .. } = translate(step, &mut History::default()) {
                     for request in requests {
-                        pair.ask(request.method, &request.path, &request.headers, &request.body).await;
-                        asked += 1;
+                        pair.send(request.method, &request.path, &request.headers, &request.body).await;
+                        compared += 1;
                     }
                 }
             }
         }
     }
-    assert!(asked > 3_000, "only {asked} requests were compared");
+    assert!(compared > 3_000, "only {compared} requests were compared");
 }
 
-/// Numbers that the module rounds, text that it writes in another way, and neither.
+/// Numbers that the module rounds, text that it formats differently, and values that it does not change.
 const DOCUMENTS: [&str; 7] = [
     r#"{"plain":1,"list":[true,null,"x"],"float":2.5}"#,
     r#"{"long":123456789012345678901234567890,"money":10.10,"exponent":1E2,"zero":-0,"list":[1]}"#,
@@ -116,7 +116,7 @@ const DOCUMENTS: [&str; 7] = [
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn documents_come_back_as_they_were_written_from_both() {
+async fn both_backends_return_documents_as_they_were_written() {
     let pair = Pair::spawn("").await;
     for (number, document) in DOCUMENTS.into_iter().enumerate() {
         let path = format!("/json/d{number}");
@@ -127,7 +127,7 @@ async fn documents_come_back_as_they_were_written_from_both() {
         pair.get(&format!("{path}?path=$..*&path=$.list")).await;
         pair.post(&format!("{path}/array/append"), &json!({ "path": "$..list", "values": [7.50] })).await;
         pair.post(&format!("{path}/number/increment"), &json!({ "path": "$.plain", "by": 1 })).await;
-        pair.ask(Method::PATCH, &path, &[("content-type", "application/merge-patch+json")], "{\"new\":0.10}").await;
+        pair.send(Method::PATCH, &path, &[("content-type", "application/merge-patch+json")], "{\"new\":0.10}").await;
         let [_, module] = pair.get(&path).await;
         let etag = module.header("etag").expect("a version").to_owned();
         let stale = pair.module.send(Method::DELETE, &path, &[("if-match", "\"0\"")], "").await;
@@ -136,19 +136,19 @@ async fn documents_come_back_as_they_were_written_from_both() {
         pair.module.send(Method::PUT, &path, &current, document).await.expect(204);
         pair.native.send(Method::PUT, &path, &current[1..], document).await.expect(204);
         both(pair.get(&path).await, 200);
-        both(pair.ask(Method::DELETE, &path, &[], "").await, 200);
+        both(pair.send(Method::DELETE, &path, &[], "").await, 200);
         both(pair.get(&path).await, 404);
     }
 }
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn ttls_and_conditions_are_the_same_in_both() {
+async fn ttls_and_conditions_work_on_both_backends() {
     let pair = Pair::spawn("").await;
     both(pair.put("/json/a?ttl_ms=60000", "{\"money\":10.10}").await, 201);
     both(pair.put("/json/a?path=$.money", "10.20").await, 204);
     for reply in pair.get("/json/a").await {
-        let left: u64 = reply.header("document-ttl-ms").and_then(|text| text.parse().ok()).expect("a life");
+        let left: u64 = reply.header("document-ttl-ms").and_then(|text| text.parse().ok()).expect("a TTL");
         assert!((50_000..=60_000).contains(&left), "{left}");
     }
     both(pair.post("/json/a/touch", &json!({ "ttl_ms": null })).await, 204);
@@ -160,19 +160,19 @@ async fn ttls_and_conditions_are_the_same_in_both() {
     eventually("the document ends", async || pair.native.get("/json/a").await.is(404)).await;
     both(pair.post("/json/a/touch", &json!({ "ttl_ms": 1 })).await, 404);
     let create = [("if-none-match", "*"), ("content-type", "application/json")];
-    both(pair.ask(Method::PUT, "/json/a", &create, "1").await, 201);
-    both(pair.ask(Method::PUT, "/json/a", &create, "2").await, 412);
+    both(pair.send(Method::PUT, "/json/a", &create, "1").await, 201);
+    both(pair.send(Method::PUT, "/json/a", &create, "2").await, 412);
     let repeated = [("idempotency-key", "one"), ("content-type", "application/json")];
     for _ in 0..2 {
         let body = json!({ "path": "$", "by": 1 }).to_string();
-        both(pair.ask(Method::POST, "/json/a/number/increment", &repeated, &body).await, 200);
+        both(pair.send(Method::POST, "/json/a/number/increment", &repeated, &body).await, 200);
     }
     assert_eq!(both(pair.get("/json/a").await, 200)[0].text(), "2");
 }
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn many_writers_of_one_value_of_the_module_lose_nothing() {
+async fn concurrent_writers_of_a_module_document_lose_no_update() {
     let url = module_redis_url();
     let app = Pair::on_module(&url, "").await;
     app.put("/json/hot", json!({ "n": 0, "money": 0.10, "log": [] })).await.expect(201);
@@ -187,7 +187,7 @@ async fn many_writers_of_one_value_of_the_module_lose_nothing() {
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn other_programs_use_the_modules_commands_on_the_same_documents() {
+async fn other_programs_can_use_the_modules_commands_on_documents() {
     let url = module_redis_url();
     let app = Pair::on_module(&url, "").await;
     app.send(Method::PUT, "/json/a", &[("content-type", "application/json")], "{\"n\":10.10,\"m\":1}")
@@ -212,7 +212,7 @@ async fn other_programs_use_the_modules_commands_on_the_same_documents() {
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn a_redis_with_the_module_is_used_as_such() {
+async fn the_module_is_used_if_redis_has_it() {
     let url = module_redis_url();
     let app = Pair::on_module(&url, "").await;
     app.put("/json/a", json!({})).await.expect(201);
@@ -228,7 +228,7 @@ async fn documents_are(app: &TestApp, state: &str) {
 }
 
 #[tokio::test]
-async fn where_documents_are_is_decided_once_for_every_replica() {
+async fn all_replicas_use_the_recorded_backend() {
     let first = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     first.put("/json/a", json!({ "n": 1 })).await.expect(201);
     documents_are(&first, "native").await;
@@ -244,7 +244,7 @@ async fn where_documents_are_is_decided_once_for_every_replica() {
 }
 
 #[tokio::test]
-async fn the_record_is_written_again_after_redis_lost_its_data() {
+async fn the_backend_record_is_restored_after_redis_loses_its_data() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     documents_are(&app, "native").await;
     let _: String = app.redis().command(&["FLUSHALL"]);
@@ -263,5 +263,5 @@ async fn readiness_reports_a_missing_module() {
     .await;
     app.get("/json/a").await.expect_problem(503, "redis-unavailable");
     app.put("/json/a", json!(1)).await.expect_problem(503, "redis-unavailable");
-    assert_eq!(app.redis().command::<i64>(&["EXISTS", "json:a"]), 0, "nothing falls back to a string");
+    assert_eq!(app.redis().command::<i64>(&["EXISTS", "json:a"]), 0, "no document is stored as a string");
 }

@@ -1,4 +1,4 @@
-//! When Redis is cut, stalled, restarted or full: never a false 404, always an honest outcome.
+//! Redis is disconnected, stalled, restarted or full: the service never answers a false 404 and always states the outcome.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ async fn a_cut_redis_is_503_on_every_route_and_never_404() {
 }
 
 #[tokio::test]
-async fn a_stalled_redis_is_answered_in_time_with_the_outcome() {
+async fn a_stalled_redis_leads_to_a_timely_reply_with_the_outcome() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.put("/json/a", json!({ "n": 1 })).await.expect(201);
     app.proxy().stall();
@@ -61,14 +61,14 @@ async fn a_stalled_redis_is_answered_in_time_with_the_outcome() {
         [app.get("/json/a").await, app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await]
     {
         assert!(reply.is(503) || reply.is(504), "{}", reply.text());
-        assert_eq!(reply.json()["outcome"], "not_applied", "what did not get past its read changed nothing");
+        assert_eq!(reply.json()["outcome"], "not_applied", "a change that stopped at its read is not applied");
     }
     app.proxy().heal();
     eventually("it is read again", async || app.get("/json/a").await.is(200)).await;
 }
 
 #[tokio::test]
-async fn lost_scripts_are_loaded_again_unnoticed() {
+async fn lost_scripts_are_loaded_again() {
     let app = TestApp::spawn().await;
     app.put("/json/n", json!(0)).await.expect(201);
     for round in 1..=3 {
@@ -81,7 +81,7 @@ async fn lost_scripts_are_loaded_again_unnoticed() {
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_empty_has_no_documents_and_no_old_versions() {
+async fn after_a_data_loss_documents_are_missing_and_versions_are_not_reused() {
     let app = TestApp::builder().redis_options(&["--save", "", "--appendonly", "no"]).spawn().await;
     let before = app.put("/json/a", json!(1)).await.expect(201).header("etag").map(str::to_owned);
     app.redis().kill();
@@ -106,7 +106,7 @@ async fn documents_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn a_full_redis_refuses_writes_and_goes_on_reading_and_deleting() {
+async fn a_full_redis_rejects_writes_and_still_reads_and_deletes() {
     let app = TestApp::spawn().await;
     app.put("/json/a", json!({ "n": 1 })).await.expect(201);
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);

@@ -1,4 +1,4 @@
-//! Random programs against a model in memory; and documents that are large, deep and wide.
+//! Random programs are compared with a model in memory; large, deep and wide documents are changed.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::TestApp;
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
-/// Any JSON value, small, with few names so that operations meet.
+/// A small JSON value with few names, so that operations often apply to the same members.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -31,7 +31,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The way to a value: members by name, items by position.
+/// The route to a value: members by name, items by position.
 fn route() -> impl Strategy<Value = Vec<Value>> {
     let step = prop_oneof![3 => "[a-d]".prop_map(Value::from), 1 => (0..3_u8).prop_map(Value::from)];
     proptest::collection::vec(step, 0..4)
@@ -119,7 +119,7 @@ impl Operation {
         }
     }
 
-    /// Makes the change in the model; whether it can be made.
+    /// Makes the change in the model and returns whether it can be made.
     fn apply(&self, root: &mut Value) -> bool {
         let at = self.route();
         if let Self::Set(_, value) = self
@@ -180,7 +180,7 @@ impl Operation {
         true
     }
 
-    /// Makes the change over HTTP; whether it was made.
+    /// Makes the change over HTTP and returns whether it was made.
     async fn send(&self, app: &TestApp) -> bool {
         let at = path(self.route());
         let query = percent_encoding::utf8_percent_encode(&at, percent_encoding::NON_ALPHANUMERIC).to_string();
@@ -205,7 +205,7 @@ impl Operation {
 }
 
 #[tokio::test]
-async fn random_programs_end_as_in_memory() {
+async fn random_programs_produce_the_documents_of_the_model() {
     let app = TestApp::spawn().await;
     let mut runner = TestRunner::deterministic();
     let programs = (value(), proptest::collection::vec(operation(), 1..30));
@@ -233,11 +233,11 @@ async fn random_programs_end_as_in_memory() {
             made += usize::from(possible && before != model);
         }
     }
-    assert!(made > 300, "only {made} operations changed anything");
+    assert!(made > 300, "only {made} operations changed a document");
 }
 
 #[tokio::test]
-async fn large_deep_and_wide_documents_are_changed_in_time() {
+async fn large_deep_and_wide_documents_are_changed_within_the_time_limit() {
     let app = TestApp::builder().config("json.document_limit = \"4MiB\"").spawn().await;
     let items: Vec<Value> = (0..10_000).map(|n| json!({ "n": n, "text": "x".repeat(80) })).collect();
     let large = json!({ "items": items });

@@ -9,7 +9,7 @@ const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 const PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
 
 #[tokio::test]
-async fn preferences_are_kept_as_a_document_and_one_by_one() {
+async fn preferences_are_stored_together_and_one_by_one() {
     let app = TestApp::spawn().await;
     app.put("/users/7/preferences/language", json!("th")).await.expect(201);
     app.put("/users/7/preferences/a%2Fb%20%22c", json!([1])).await.expect(201);
@@ -47,7 +47,7 @@ async fn preferences_are_kept_as_a_document_and_one_by_one() {
 }
 
 #[tokio::test]
-async fn activity_is_bounded_and_listed_newest_first() {
+async fn activity_is_limited_and_listed_newest_first() {
     let app = TestApp::builder().config("json.activity_limit = 5").spawn().await;
     assert_eq!(app.get("/users/7/activity").await.expect(200).json(), json!({ "items": [], "next_cursor": null }));
     for n in 0..7 {
@@ -55,7 +55,7 @@ async fn activity_is_bounded_and_listed_newest_first() {
         assert_eq!(recorded["entries"], (n + 1).min(5));
     }
     let stored: Value = serde_json::from_str(&app.redis().document("user_activity:7")).expect("JSON");
-    assert_eq!(stored["activities"][0]["n"], 2, "in the order in which they came");
+    assert_eq!(stored["activities"][0]["n"], 2, "entries are stored in the order of arrival");
     assert!(stored["activities"][0]["timestamp"].is_i64());
     let numbers = |page: &Value| -> Vec<i64> {
         page["items"].as_array().expect("items").iter().map(|entry| entry["n"].as_i64().expect("n")).collect()
@@ -65,9 +65,9 @@ async fn activity_is_bounded_and_listed_newest_first() {
     app.post("/users/7/activity", json!({ "n": 7, "timestamp": "then" })).await.expect(201);
     let cursor = first["next_cursor"].as_str().expect("a cursor");
     let second = app.get(&format!("/users/7/activity?limit=2&cursor={cursor}")).await.expect(200).json();
-    assert_eq!(numbers(&second), [4, 3], "the page goes on where the first one ended");
+    assert_eq!(numbers(&second), [4, 3], "the second page continues after the first one");
     let cursor = second["next_cursor"].as_str();
-    assert!(cursor.is_none(), "what the bound dropped is not listed: {second}");
+    assert!(cursor.is_none(), "dropped entries are not listed: {second}");
     assert_eq!(app.get("/users/7/activity").await.json()["items"][0]["timestamp"], "then");
     app.post("/users/7/activity", json!([1])).await.expect_problem(422, "invalid-body");
     app.get("/users/7/activity?limit=0").await.expect_violation(422, "invalid-query", "/limit");
@@ -82,7 +82,7 @@ async fn activity_is_bounded_and_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn configurations_have_their_required_members() {
+async fn configurations_must_have_their_required_members() {
     let app = TestApp::spawn().await;
     for (kind, complete, missing) in [
         ("trading", json!({ "market_id": "m", "rules": [] }), "/rules"),
@@ -106,14 +106,14 @@ async fn configurations_have_their_required_members() {
         app.send(Method::PATCH, &path, &[PATCH], raised).await.expect(204);
         assert_eq!(app.get(&format!("{path}?path=.fee")).await.expect(200).json(), json!("0.003"));
         let key = format!("{kind}_config:1");
-        assert!(app.redis().document(&key).contains("0.003"), "under the platform's name");
+        assert!(app.redis().document(&key).contains("0.003"), "the document has the platform's key");
         assert_eq!(app.delete(&path).await.expect(200).json(), json!({ "deleted": 1 }));
     }
     app.get("/config/weather/1").await.expect_problem(422, "invalid-path");
 }
 
 #[tokio::test]
-async fn a_collection_s_schema_is_kept_by_every_change() {
+async fn every_change_is_checked_against_the_schema_of_its_collection() {
     let schema = r#"{"type":"object","properties":{"price":{"type":"string","pattern":"^[0-9]+[.][0-9]{2}$"}}}"#;
     let config = format!("[[json.collections]]\nprefix = \"form_data:\"\nschema = '''{schema}'''");
     let app = TestApp::builder().config(&config).spawn().await;
@@ -135,7 +135,7 @@ async fn a_collection_s_schema_is_kept_by_every_change() {
 }
 
 #[tokio::test]
-async fn each_kind_of_document_has_scopes_of_its_own() {
+async fn each_kind_of_document_has_its_own_scopes() {
     let digest = {
         use gridtokenx_redis::http::auth::api_key;
         api_key::hex(&api_key::digest(ADMIN_KEY.as_bytes()))

@@ -1,4 +1,4 @@
-//! Values that are stored encrypted, and the callers who may see them.
+//! Encrypted values, and the callers that may read them.
 
 use axum::http::Method;
 use gridtokenx_redis::http::auth::api_key;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{ADMIN_KEY, MODULE_TYPE, Reply, TestApp};
 
-/// A caller who may read and write documents, but not see encrypted values.
+/// A caller that may read and write documents, but not read encrypted values.
 const CLERK_KEY: &str = "ak_0123456789abcdef0123456789abcdef";
 
 const FIRST: &str = "{ id = \"2026-01\", key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
@@ -29,31 +29,31 @@ fn config(keys: &[&str]) -> String {
     )
 }
 
-/// A request by one of the two callers.
-async fn ask(app: &TestApp, key: &str, method: Method, path: &str, body: &str) -> Reply {
+/// Sends a request of one of the two callers.
+async fn send(app: &TestApp, key: &str, method: Method, path: &str, body: &str) -> Reply {
     let media_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     app.send(method, path, &[("x-api-key", key), ("content-type", media_type)], body.to_owned()).await
 }
 
 async fn read(app: &TestApp, key: &str, path: &str) -> Value {
-    ask(app, key, Method::GET, path, "").await.expect(200).json()
+    send(app, key, Method::GET, path, "").await.expect(200).json()
 }
 
 const PERSON: &str = r#"{"name":"Ada","email":"ada@example.org","cards":[{"number":1.50}]}"#;
 
 #[tokio::test]
-async fn secrets_are_stored_encrypted_and_shown_to_callers_with_the_scope() {
+async fn callers_with_the_scope_read_encrypted_values_in_plain_text() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
-    ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
+    send(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
     let stored = app.redis().document("person:1");
     assert!(stored.starts_with(r#"{"name":"Ada","email":"sealed:2026-01:"#), "{stored}");
     assert!(!stored.contains("example.org") && !stored.contains("1.5"), "{stored}");
-    let clear = ask(&app, ADMIN_KEY, Method::GET, "/json/person:1", "").await.expect(200);
-    assert_eq!(clear.text(), PERSON, "as it was written");
+    let plain = send(&app, ADMIN_KEY, Method::GET, "/json/person:1", "").await.expect(200);
+    assert_eq!(plain.text(), PERSON, "the text is unchanged");
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.cards%5B0%5D.number").await, json!(1.5));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1/length?path=$.email").await["results"], json!([15]));
     let sealed = read(&app, CLERK_KEY, "/json/person:1").await;
-    assert_eq!(sealed.to_string().len(), stored.len(), "the clerk sees the stored form");
+    assert_eq!(sealed.to_string().len(), stored.len(), "a caller without the scope reads the stored form");
     assert_eq!(
         read(&app, CLERK_KEY, "/json/person:1?path=$%5B?(@=='ada@example.org')%5D").await,
         json!([]),
@@ -64,50 +64,50 @@ async fn secrets_are_stored_encrypted_and_shown_to_callers_with_the_scope() {
         json!(["ada@example.org"])
     );
     let batch = json!({ "get": [{ "key": "person:1", "paths": [".email"] }] }).to_string();
-    let batched = ask(&app, ADMIN_KEY, Method::POST, "/json/batch", &batch).await.expect(200).json();
+    let batched = send(&app, ADMIN_KEY, Method::POST, "/json/batch", &batch).await.expect(200).json();
     assert_eq!(batched["get"][0]["value"], "ada@example.org");
-    let batched = ask(&app, CLERK_KEY, Method::POST, "/json/batch", &batch).await.expect(200).json();
+    let batched = send(&app, CLERK_KEY, Method::POST, "/json/batch", &batch).await.expect(200).json();
     assert_eq!(batched["get"][0]["value"], sealed["email"]);
 }
 
 #[tokio::test]
-async fn a_caller_without_the_scope_can_change_the_rest_and_replace_secrets() {
+async fn a_caller_without_the_scope_can_change_other_values_and_replace_secrets() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
-    ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
-    ask(&app, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
+    send(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
+    send(&app, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
-    // Read, change elsewhere, write back: the encrypted value does not change.
+    // The caller reads, changes another value and writes back: the encrypted value does not change.
     let mut document = read(&app, CLERK_KEY, "/json/person:1").await;
     document["name"] = json!("Countess");
-    ask(&app, CLERK_KEY, Method::PUT, "/json/person:1", &document.to_string()).await.expect(204);
+    send(&app, CLERK_KEY, Method::PUT, "/json/person:1", &document.to_string()).await.expect(204);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
-    ask(&app, CLERK_KEY, Method::PUT, "/json/person:1?path=$.email", "\"new@example.org\"").await.expect(204);
+    send(&app, CLERK_KEY, Method::PUT, "/json/person:1?path=$.email", "\"new@example.org\"").await.expect(204);
     assert!(app.redis().document("person:1").contains("\"email\":\"sealed:"));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("new@example.org"));
     let append = json!({ "path": "$.email", "value": ".au" }).to_string();
-    let refused = ask(&app, CLERK_KEY, Method::POST, "/json/person:1/string/append", &append).await;
+    let refused = send(&app, CLERK_KEY, Method::POST, "/json/person:1/string/append", &append).await;
     assert_eq!(refused.expect_problem(409, "json-sealed")["outcome"], "not_applied");
-    ask(&app, ADMIN_KEY, Method::POST, "/json/person:1/string/append", &append).await.expect(200);
+    send(&app, ADMIN_KEY, Method::POST, "/json/person:1/string/append", &append).await.expect(200);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("new@example.org.au"));
     let elsewhere = read(&app, CLERK_KEY, "/json/person:1").await.to_string();
-    ask(&app, CLERK_KEY, Method::PUT, "/json/person:2", &elsewhere).await.expect_problem(409, "json-sealed");
-    let broken = ask(&app, CLERK_KEY, Method::PUT, "/json/person:1?path=$.email", "\"nothing\"").await;
+    send(&app, CLERK_KEY, Method::PUT, "/json/person:2", &elsewhere).await.expect_problem(409, "json-sealed");
+    let broken = send(&app, CLERK_KEY, Method::PUT, "/json/person:1?path=$.email", "\"nothing\"").await;
     let problem = broken.expect_violation(422, "json-schema-violation", "/email");
     assert!(!problem.to_string().contains("nothing"), "a rule does not repeat the value: {problem}");
-    ask(&app, CLERK_KEY, Method::DELETE, "/json/person:1?path=$.email", "").await.expect(200);
+    send(&app, CLERK_KEY, Method::DELETE, "/json/person:1?path=$.email", "").await.expect(200);
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=$.email").await, json!([]));
 }
 
 #[tokio::test]
 async fn keys_are_rotated_while_documents_stay_readable() {
     let first = TestApp::builder().config(&config(&[FIRST])).spawn().await;
-    ask(&first, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
+    send(&first, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
     let rotated = TestApp::builder().config(&config(&[SECOND, FIRST])).beside(&first).spawn().await;
     assert_eq!(read(&rotated, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
-    ask(&rotated, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
+    send(&rotated, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
     let stored = rotated.redis().document("person:1");
     assert!(stored.contains("sealed:2026-02:") && !stored.contains("sealed:2026-01:"), "{stored}");
-    let unread = ask(&first, ADMIN_KEY, Method::GET, "/json/person:1", "").await;
+    let unread = send(&first, ADMIN_KEY, Method::GET, "/json/person:1", "").await;
     let problem = unread.expect_problem(500, "json-unreadable");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("2026-02")), "{problem}");
     assert_eq!(read(&first, CLERK_KEY, "/json/person:1?path=.name").await, json!("Ada L."));
@@ -128,10 +128,10 @@ fn everything(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn the_answer_for_a_repeated_request_is_stored_encrypted() {
+async fn the_stored_answer_for_a_repeated_request_is_encrypted() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     let person = r#"{"email":"ada@example.org","cards":[{"number":"4711"},{"number":"0815"}]}"#;
-    ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", person).await.expect(201);
+    send(&app, ADMIN_KEY, Method::PUT, "/json/person:1", person).await.expect(201);
     let headers = [("x-api-key", ADMIN_KEY), ("content-type", "application/json"), ("idempotency-key", "pop-1")];
     let body = json!({ "path": "$.cards" }).to_string();
     let pop = || app.send(Method::POST, "/json/person:1/array/pop", &headers, body.clone());
@@ -147,20 +147,20 @@ async fn the_answer_for_a_repeated_request_is_stored_encrypted() {
 }
 
 #[tokio::test]
-async fn plain_values_of_other_programs_are_hidden_and_encrypted_with_the_next_change() {
+async fn plain_values_of_other_programs_are_hidden_and_the_next_change_encrypts_them() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     app.redis().put_document("person:1", PERSON);
-    let seen = ask(&app, CLERK_KEY, Method::GET, "/json/person:1", "").await.expect(200);
+    let seen = send(&app, CLERK_KEY, Method::GET, "/json/person:1", "").await.expect(200);
     assert!(!seen.text().contains("example.org"), "{}", seen.text());
     assert_eq!(read(&app, CLERK_KEY, "/json/person:1?path=$%5B?(@=='ada@example.org')%5D").await, json!([]));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
-    ask(&app, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
+    send(&app, CLERK_KEY, Method::PATCH, "/json/person:1", r#"{"name":"Ada L."}"#).await.expect(204);
     assert!(!everything(&app).contains("example.org"), "{}", everything(&app));
     assert_eq!(read(&app, ADMIN_KEY, "/json/person:1?path=.email").await, json!("ada@example.org"));
 }
 
 #[tokio::test]
-async fn announcements_do_not_quote_the_conditions_of_a_path() {
+async fn announcements_do_not_contain_the_conditions_of_a_path() {
     let app = TestApp::builder().config(&config(&[FIRST])).spawn().await;
     let stop = CancellationToken::new();
     let (sender, mut news) = mpsc::unbounded_channel();
@@ -169,10 +169,10 @@ async fn announcements_do_not_quote_the_conditions_of_a_path() {
     let following = follower.follow(&channel, stop.clone(), move |news| drop(sender.send(news)));
     let changing = async {
         assert!(matches!(news.recv().await, Some(News::Subscribed)));
-        ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
+        send(&app, ADMIN_KEY, Method::PUT, "/json/person:1", PERSON).await.expect(201);
         let found = "/json/person:1?path=$.cards%5B?(@.number==1.5)%5D.number";
-        ask(&app, ADMIN_KEY, Method::PUT, found, "2").await.expect(204);
-        ask(&app, ADMIN_KEY, Method::PUT, "/json/person:1?path=$.email", "\"b@example.org\"").await.expect(204);
+        send(&app, ADMIN_KEY, Method::PUT, found, "2").await.expect(204);
+        send(&app, ADMIN_KEY, Method::PUT, "/json/person:1?path=$.email", "\"b@example.org\"").await.expect(204);
         for path in ["$", "$", "$.email"] {
             let Some(News::Message(payload)) = news.recv().await else { panic!("no message about {path}") };
             let event: Value = serde_json::from_str(&payload).expect("JSON");

@@ -39,7 +39,7 @@ async fn arrays_grow_and_shrink() {
 }
 
 #[tokio::test]
-async fn values_inside_each_other_are_changed_where_they_were_selected() {
+async fn nested_values_are_changed_where_they_were_selected() {
     let app = start(json!([[[1], 2], 3])).await;
     assert_eq!(
         results(&app, "array/insert", json!({ "path": "$..*", "index": 0, "values": ["x"] })).await,
@@ -67,7 +67,7 @@ async fn numbers_strings_and_booleans_change() {
 }
 
 #[tokio::test]
-async fn what_has_nothing_to_change_says_what_it_found() {
+async fn a_change_without_a_matching_value_names_the_type_that_it_found() {
     let app = start(json!({ "n": 1, "s": "x" })).await;
     let before = app.get("/json/a").await.header("etag").map(str::to_owned);
     for (operation, body) in [
@@ -101,7 +101,7 @@ async fn what_has_nothing_to_change_says_what_it_found() {
 }
 
 #[tokio::test]
-async fn of_many_values_none_changes_when_one_cannot() {
+async fn no_value_is_changed_if_one_cannot_be_changed() {
     let app = start(json!({ "a": 1, "b": i64::MAX, "l": [1], "e": [] })).await;
     app.post("/json/a/number/increment", json!({ "path": "$.*", "by": 1 })).await.expect_problem(409, "json-no-number");
     app.post("/json/a/number/multiply", json!({ "path": "$.*", "by": 1e308 }))
@@ -113,7 +113,7 @@ async fn of_many_values_none_changes_when_one_cannot() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_fit_is_refused_by_its_field() {
+async fn an_invalid_body_is_rejected_with_its_field() {
     let app = start(json!({ "l": [1], "n": 1, "s": "x" })).await;
     for (operation, body, pointer) in [
         ("array/append", json!({ "path": "$.l" }), "/values"),
@@ -154,7 +154,7 @@ async fn a_repeated_change_is_made_once() {
         assert_eq!(reply.json(), json!({ "results": [6] }));
         assert_eq!(reply.header("idempotency-replayed"), replayed);
     }
-    // The record of the answer is lost, as when the process ended between the change and it.
+    // The recorded response is lost, as if the process had ended between the change and the record.
     let patch = [("content-type", "application/json-patch+json"), ("idempotency-key", "k-2")];
     let body = json!([{ "op": "test", "path": "/n", "value": 6 }, { "op": "replace", "path": "/n", "value": 7 }]);
     for _ in 0..2 {

@@ -31,7 +31,7 @@ async fn change(app: &TestApp, writer: usize, round: usize) -> String {
             }
         };
         if reply.is(409) {
-            // Nothing was done: the caller tries again.
+            // Nothing was changed, so the caller tries again.
             let problem = reply.expect_problem(409, "json-contended");
             assert_eq!(problem["outcome"], "not_applied", "{problem}");
             continue;
@@ -42,7 +42,7 @@ async fn change(app: &TestApp, writer: usize, round: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_that_change_one_document_lose_nothing() {
+async fn replicas_that_change_one_document_lose_no_update() {
     const WRITERS: usize = 16;
     const ROUNDS: usize = 8;
     let first = TestApp::builder().spawn().await;
@@ -66,7 +66,7 @@ async fn replicas_that_change_one_document_lose_nothing() {
     });
     let etags: Vec<String> = join_all(writers).await.into_iter().flatten().collect();
     let total = WRITERS * replicas.len() * ROUNDS;
-    assert_eq!(etags.iter().collect::<HashSet<_>>().len(), total, "every change made a version of its own");
+    assert_eq!(etags.iter().collect::<HashSet<_>>().len(), total, "every change has its own version");
     let document = replicas[0].get("/json/hot").await.expect(200);
     assert!(etags.contains(&document.header("etag").expect("an etag").to_owned()));
     let document = document.json();
@@ -76,7 +76,7 @@ async fn replicas_that_change_one_document_lose_nothing() {
 }
 
 #[tokio::test]
-async fn of_writers_with_the_same_etag_one_succeeds() {
+async fn one_of_many_writers_with_equal_etags_succeeds() {
     let app = TestApp::spawn().await;
     let etag = app.put("/json/a", json!({ "n": 0 })).await.expect(201).header("etag").expect("an etag").to_owned();
     let writers = (0..32).map(|n| {
@@ -92,7 +92,7 @@ async fn of_writers_with_the_same_etag_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_handed_over_snapshot_is_no_reason_to_reject_a_change() {
+async fn a_stale_snapshot_does_not_reject_a_change() {
     let one = TestApp::spawn().await;
     let two = TestApp::builder().beside(&one).spawn().await;
     one.put("/json/a", json!({ "n": 0, "m": 0 })).await.expect(201);
@@ -138,7 +138,7 @@ async fn a_writer_that_always_collides_receives_409_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_former_holder_of_a_lock_changes_nothing() {
+async fn a_stale_fencing_token_is_rejected() {
     let app = TestApp::spawn().await;
     app.put("/json/a", json!({ "n": 1, "l": [1], "b": true, "s": "x" })).await.expect(201);
     app.send(Method::PUT, "/json/a?path=$.n", &[JSON, ("fencing-token", "7")], "2").await.expect(204);

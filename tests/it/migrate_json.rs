@@ -1,4 +1,4 @@
-//! `migrate json`: documents on their way to RedisJSON and back.
+//! `migrate json` moves documents to RedisJSON and back.
 
 use std::process::Output;
 
@@ -13,20 +13,20 @@ fn migrate(to: &str, url: &str, prefix: &str) -> Output {
 }
 
 #[test]
-fn a_migration_needs_a_redis_that_has_the_module() {
+fn a_migration_without_the_module_is_rejected() {
     let redis = RedisServer::start();
     redis.command::<()>(&["SET", "json:a", "1"]);
     let refused = migrate("module", &redis.url(), "");
     if refused.status.success() {
-        // The machine's Redis has the module: the other tests are about that.
+        // The machine's Redis has the module, which the other tests cover.
         return;
     }
     assert_eq!(refused.status.code(), Some(69), "{}", said(&refused));
     assert!(said(&refused).contains("does not have the command JSON.SET"), "{}", said(&refused));
     assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["json:a"], "nothing was changed");
-    let nowhere = migrate("native", "", "");
-    assert_eq!(nowhere.status.code(), Some(64), "{}", said(&nowhere));
-    assert!(said(&nowhere).contains("redis.url"), "{}", said(&nowhere));
+    let without_url = migrate("native", "", "");
+    assert_eq!(without_url.status.code(), Some(64), "{}", said(&without_url));
+    assert!(said(&without_url).contains("redis.url"), "{}", said(&without_url));
     let wrong = migrate("postgres", &redis.url(), "");
     assert!(!wrong.status.success() && said(&wrong).contains("`module` or `native`"), "{}", said(&wrong));
 }
@@ -49,7 +49,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
+async fn a_migration_keeps_versions_ttls_and_digits_in_both_directions() {
     let url = module_redis_url();
     let app = service(&url, "[json]\nbackend = \"native\"").await;
     let mut written = Vec::new();
@@ -62,12 +62,12 @@ async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
     for (to, kind, first) in [("module", "ReJSON-RL", "5 native, 0 in"), ("native", "string", "1 native, 4 in")] {
         let moved = migrate(to, &url, &prefix);
         assert!(moved.status.success(), "{}", said(&moved));
-        let told = said(&moved);
+        let output = said(&moved);
         let after =
             if to == "module" { "after: 1 native, 4 in the module" } else { "after: 5 native, 0 in the module" };
-        assert!(told.contains(&format!("before: {first} the module")), "{told}");
-        assert!(told.contains("moved: 4\n") && told.contains(after), "{told}");
-        assert_eq!(told.contains("no document"), to == "module", "{told}");
+        assert!(output.contains(&format!("before: {first} the module")), "{output}");
+        assert!(output.contains("moved: 4\n") && output.contains(after), "{output}");
+        assert_eq!(output.contains("no document"), to == "module", "{output}");
         assert_eq!(command::<String>(&app, &["TYPE", &format!("{prefix}json:exact")]).await, kind);
         for (path, body, etag) in &written {
             eventually("the service follows", async || app.get(path).await.is(200)).await;
@@ -75,8 +75,8 @@ async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
             assert_eq!((reply.text().as_str(), reply.header("etag")), (*body, Some(etag.as_str())), "{path}");
             assert_eq!(reply.header("document-ttl-ms").is_some(), path.contains("preferences"), "{path}");
         }
-        let again = said(&migrate(to, &url, &prefix));
-        assert!(again.contains("moved: 0\n"), "{again}");
+        let repeated = said(&migrate(to, &url, &prefix));
+        assert!(repeated.contains("moved: 0\n"), "{repeated}");
     }
     assert_eq!(command::<i64>(&app, &["EXISTS", &format!("json:text:{{{prefix}json:exact}}")]).await, 0);
     assert_eq!(command::<String>(&app, &["GET", &format!("{prefix}json:text")]).await, "hello");
@@ -84,14 +84,14 @@ async fn documents_move_with_versions_ttls_and_digits_and_back_again() {
 
 #[tokio::test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-async fn a_document_that_a_migration_missed_is_moved_by_the_next() {
+async fn the_next_migration_moves_a_document_that_was_missed() {
     let url = module_redis_url();
     let app = service(&url, "").await;
     put(&app, "/json/one", "1.10").await;
     let prefix = app.state().keys().key("").as_str().to_owned();
     let _: String = command(&app, &["SET", &format!("{prefix}json:two"), "2.20"]).await;
-    let told = said(&migrate("module", &url, &prefix));
-    assert!(told.contains("before: 1 native, 1 in the module") && told.contains("moved: 1\n"), "{told}");
+    let output = said(&migrate("module", &url, &prefix));
+    assert!(output.contains("before: 1 native, 1 in the module") && output.contains("moved: 1\n"), "{output}");
     assert_eq!(app.get("/json/one").await.expect(200).text(), "1.10");
     assert_eq!(app.get("/json/two").await.expect(200).text(), "2.20");
 }

@@ -45,13 +45,6 @@ pub(super) enum EncryptionError {
     TooComplex(#[from] TooManyVisits),
 }
 
-/// The content of an encrypted string.
-struct Decrypted {
-    plaintext: Vec<u8>,
-    /// Whether the first configured key encrypted it.
-    with_newest_key: bool,
-}
-
 impl std::fmt::Debug for FieldEncryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids: Vec<&str> = self.ciphers.iter().map(|(id, _)| id.as_str()).collect();
@@ -64,7 +57,7 @@ impl FieldEncryption {
     /// [`FieldError`] for a key or path that cannot be used.
     pub(super) fn new(config: &JsonConfig) -> Result<Self, FieldError> {
         let ciphers = config.encryption.keys.iter().map(cipher).collect::<Result<_, String>>();
-        let collections = config.collections.iter().filter(|collection| !collection.encrypted.is_empty());
+        let collections = config.collections.iter();
         let collections = collections
             .map(|collection| {
                 let paths = collection.encrypted.iter().map(|text| encrypted_path(text)).collect::<Result<_, _>>()?;
@@ -100,22 +93,19 @@ impl FieldEncryption {
         if can_decrypt {
             self.decrypt(key, document)
         } else {
-            self.for_each_value(key, document, |_, node| self.encrypt_value(key, node))
+            for_each_value(self.paths(key), document, |_, node| self.encrypt_value(key, node))
         }
     }
 
     /// Decrypts the encrypted values of a document.
     pub(super) fn decrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
         // From the last path to the first: a value that was encrypted inside another one appears after that one.
-        for path in self.paths(key).rev() {
-            for_each_value_at(path, document, |node| {
-                if let Some(text) = encrypted_text(node) {
-                    *node = self.decrypt_value(key, path, text)?.0;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        for_each_value(self.paths(key).rev(), document, |path, node| {
+            if let Some(text) = encrypted_text(node) {
+                *node = self.decrypt_value(key, path, text)?.0;
+            }
+            Ok(())
+        })
     }
 
     /// Encrypts the plain values at the document's encrypted paths, and encrypts again, with the newest key, the values
@@ -124,7 +114,7 @@ impl FieldEncryption {
     /// # Errors
     /// [`EncryptionError::Forged`] for a value that looks encrypted and does not decrypt: it would be encrypted twice.
     pub(super) fn encrypt(&self, key: &DocumentKey, document: &mut Node) -> Result<(), EncryptionError> {
-        self.for_each_value(key, document, |path, node| {
+        for_each_value(self.paths(key), document, |path, node| {
             if let Some(text) = encrypted_text(node) {
                 let (value, with_newest_key) = self.decrypt_value(key, path, text)?;
                 if with_newest_key {
@@ -136,16 +126,22 @@ impl FieldEncryption {
         })
     }
 
-    /// Encrypts the answer that is stored for a repeated request.
-    pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: &[u8]) -> Result<Vec<u8>, EncryptionError> {
-        self.encrypt_bytes(&answers_of(key), answer).map(String::into_bytes)
+    /// Encrypts the answer that is stored for a repeated request, if values of the document are encrypted.
+    pub(super) fn encrypt_answer(&self, key: &DocumentKey, answer: Vec<u8>) -> Result<Vec<u8>, EncryptionError> {
+        if !self.encrypts(key) {
+            return Ok(answer);
+        }
+        self.encrypt_bytes(&answers_of(key), &answer).map(String::into_bytes)
     }
 
     /// # Errors
     /// [`EncryptionError`] if the service did not encrypt the answer, or its key is no longer configured.
-    pub(super) fn decrypt_answer(&self, key: &DocumentKey, encrypted: &[u8]) -> Result<Vec<u8>, EncryptionError> {
-        let text = String::from_utf8_lossy(encrypted);
-        self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|answer| answer.plaintext)
+    pub(super) fn decrypt_answer(&self, key: &DocumentKey, stored: Vec<u8>) -> Result<Vec<u8>, EncryptionError> {
+        if !self.encrypts(key) {
+            return Ok(stored);
+        }
+        let text = String::from_utf8_lossy(&stored);
+        self.decrypt_bytes(&answers_of(key), &text, || "the stored answer".to_owned()).map(|(answer, _)| answer)
     }
 
     /// Encrypts a value unless it is encrypted already.
@@ -156,19 +152,10 @@ impl FieldEncryption {
         Ok(())
     }
 
-    fn for_each_value(
-        &self,
-        key: &DocumentKey,
-        document: &mut Node,
-        act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
-    ) -> Result<(), EncryptionError> {
-        self.paths(key).try_for_each(|path| for_each_value_at(path, document, |node| act(path, node)))
-    }
-
     /// The value of an encrypted string, and whether the newest key encrypted it.
     fn decrypt_value(&self, key: &DocumentKey, path: &Path, text: &str) -> Result<(Node, bool), EncryptionError> {
         let what = || format!("`{}`", path.as_str());
-        let Decrypted { plaintext, with_newest_key } = self.decrypt_bytes(key.as_str().as_bytes(), text, what)?;
+        let (plaintext, with_newest_key) = self.decrypt_bytes(key.as_str().as_bytes(), text, what)?;
         let value = Node::parse(&plaintext).map_err(|_| EncryptionError::Forged { what: what() })?;
         Ok((value, with_newest_key))
     }
@@ -184,12 +171,13 @@ impl FieldEncryption {
         Ok(format!("{MARK}{id}:{}", BASE64.encode([&nonce[..], &ciphertext].concat())))
     }
 
+    /// The content of an encrypted string, and whether the newest key encrypted it.
     fn decrypt_bytes(
         &self,
         bound_to: &[u8],
         text: &str,
         what: impl Fn() -> String,
-    ) -> Result<Decrypted, EncryptionError> {
+    ) -> Result<(Vec<u8>, bool), EncryptionError> {
         let forged = || EncryptionError::Forged { what: what() };
         let (id, encoded) = text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')).ok_or_else(forged)?;
         let Some(at) = self.ciphers.iter().position(|(known, _)| known == id) else {
@@ -201,19 +189,21 @@ impl FieldEncryption {
             let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE>()?;
             cipher.decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: bound_to }).ok()
         };
-        plaintext().map(|plaintext| Decrypted { plaintext, with_newest_key: at == 0 }).ok_or_else(forged)
+        plaintext().map(|plaintext| (plaintext, at == 0)).ok_or_else(forged)
     }
 }
 
-fn for_each_value_at(
-    path: &Path,
+fn for_each_value<'p>(
+    paths: impl Iterator<Item = &'p Path>,
     document: &mut Node,
-    act: impl Fn(&mut Node) -> Result<(), EncryptionError>,
+    act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
 ) -> Result<(), EncryptionError> {
-    for location in path.locate(document)? {
-        // A location inside a value that has just been encrypted no longer exists.
-        if let Some(node) = document.at_mut(&location) {
-            act(node)?;
+    for path in paths {
+        for location in path.locate(document)? {
+            // A location inside a value that has just been encrypted no longer exists.
+            if let Some(node) = document.at_mut(&location) {
+                act(path, node)?;
+            }
         }
     }
     Ok(())
@@ -260,13 +250,25 @@ mod tests {
     const ONE: &str = "{ id = \"one\", key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
     const TWO: &str = "{ id = \"two\", key = \"ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\" }";
 
-    fn encryption_with(keys: &[&str]) -> FieldEncryption {
-        let overrides = format!(
-            "json.encryption.keys = [{}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\", \"$.cards[*].number\"]",
-            keys.join(", "),
-        );
+    /// Encryption with `keys` of collections, each with a prefix and its encrypted paths.
+    fn encryption_of(keys: &[&str], collections: &[(&str, &str)]) -> FieldEncryption {
+        let collections = collections
+            .iter()
+            .map(|(prefix, paths)| format!("[[json.collections]]\nprefix = \"{prefix}\"\nencrypted = [{paths}]\n"));
+        let overrides = format!("json.encryption.keys = [{}]\n{}", keys.join(", "), collections.collect::<String>());
         let config: JsonConfig = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
         FieldEncryption::new(&config).expect("usable keys")
+    }
+
+    fn encryption_with(keys: &[&str]) -> FieldEncryption {
+        encryption_of(keys, &[("a:", "\"$.email\", \"$.cards[*].number\"")])
+    }
+
+    /// The document of the key `id` in its encrypted form.
+    fn encrypted(encryption: &FieldEncryption, id: &str, text: &str) -> Node {
+        let mut document = node(text);
+        encryption.encrypt(&key(id), &mut document).expect("encrypted");
+        document
     }
 
     fn key(text: &str) -> DocumentKey {
@@ -282,8 +284,7 @@ mod tests {
     #[test]
     fn only_the_values_at_encrypted_paths_are_encrypted_and_they_decrypt_unchanged() {
         let encryption = encryption_with(&[ONE]);
-        let mut document = node(PLAIN);
-        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let mut document = encrypted(&encryption, "a:1", PLAIN);
         let stored = document.to_text();
         assert!(stored.starts_with(r#"{"name":"Ada","email":"sealed:one:"#), "{stored}");
         assert!(!stored.contains("example.org") && !stored.contains("1.50") && !stored.contains("null"), "{stored}");
@@ -298,8 +299,7 @@ mod tests {
     #[test]
     fn an_encrypted_value_is_bound_to_its_document_and_cannot_be_altered() {
         let encryption = encryption_with(&[ONE]);
-        let mut document = node(PLAIN);
-        encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let document = encrypted(&encryption, "a:1", PLAIN);
         let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
         assert!(matches!(encryption.decrypt(&key("a:2"), &mut document.clone()), Err(EncryptionError::Forged { .. })));
         assert_eq!(encryption.encrypt(&key("a:2"), &mut document.clone()), Err(forged.clone()));
@@ -311,8 +311,7 @@ mod tests {
 
     #[test]
     fn the_first_key_encrypts_and_older_keys_still_decrypt() {
-        let mut document = node(PLAIN);
-        encryption_with(&[ONE]).encrypt(&key("a:1"), &mut document).expect("encrypted");
+        let mut document = encrypted(&encryption_with(&[ONE]), "a:1", PLAIN);
         let rotated = encryption_with(&[TWO, ONE]);
         rotated.decrypt(&key("a:1"), &mut document.clone()).expect("decrypted with the old key");
         rotated.encrypt(&key("a:1"), &mut document).expect("encrypted");
@@ -337,14 +336,10 @@ mod tests {
 
     #[test]
     fn a_collection_inside_another_one_adds_to_its_encrypted_paths() {
-        let outer = "[[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.email\"]\n";
-        let inner = "[[json.collections]]\nprefix = \"a:b:\"\nencrypted = [\"$.name\"]\n";
+        let (outer, inner) = (("a:", "\"$.email\""), ("a:b:", "\"$.name\""));
         for collections in [[outer, inner], [inner, outer]] {
-            let overrides = format!("json.encryption.keys = [{ONE}]\n{}", collections.concat());
-            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
-            let encryption = FieldEncryption::new(&config).expect("usable keys");
-            let mut document = node(PLAIN);
-            encryption.encrypt(&key("a:b:1"), &mut document).expect("encrypted");
+            let encryption = encryption_of(&[ONE], &collections);
+            let mut document = encrypted(&encryption, "a:b:1", PLAIN);
             assert!(!document.to_text().contains("example.org") && !document.to_text().contains("Ada"), "{document:?}");
             encryption.decrypt(&key("a:b:1"), &mut document).expect("decrypted");
             assert_eq!(document.to_text(), PLAIN);
@@ -356,12 +351,8 @@ mod tests {
     #[test]
     fn an_encrypted_value_may_contain_another_one() {
         for paths in ["\"$.a\", \"$.a.b\"", "\"$.a.b\", \"$.a\"", "\"$..b\", \"$\""] {
-            let overrides =
-                format!("json.encryption.keys = [{ONE}]\n[[json.collections]]\nprefix = \"a:\"\nencrypted = [{paths}]");
-            let config = Config::with_overrides(&overrides).and_then(|config| config.section()).expect("valid");
-            let encryption = FieldEncryption::new(&config).expect("usable keys");
-            let mut document = node(r#"{"a":{"b":{"b":1},"c":2}}"#);
-            encryption.encrypt(&key("a:1"), &mut document).expect("encrypted");
+            let encryption = encryption_of(&[ONE], &[("a:", paths)]);
+            let mut document = encrypted(&encryption, "a:1", r#"{"a":{"b":{"b":1},"c":2}}"#);
             encryption.decrypt(&key("a:1"), &mut document).expect("decrypted");
             assert_eq!(document.to_text(), r#"{"a":{"b":{"b":1},"c":2}}"#, "{paths}");
         }
@@ -370,8 +361,8 @@ mod tests {
     #[test]
     fn a_stored_answer_does_not_decrypt_as_a_value() {
         let encryption = encryption_with(&[ONE]);
-        let encrypted = encryption.encrypt_answer(&key("a:1"), b"[1]").expect("encrypted");
-        assert_eq!(encryption.decrypt_answer(&key("a:1"), &encrypted).as_deref(), Ok(&b"[1]"[..]));
+        let encrypted = encryption.encrypt_answer(&key("a:1"), b"[1]".to_vec()).expect("encrypted");
+        assert_eq!(encryption.decrypt_answer(&key("a:1"), encrypted.clone()).as_deref(), Ok(&b"[1]"[..]));
         let mut document = node(&format!("{{\"email\":\"{}\"}}", String::from_utf8_lossy(&encrypted)));
         let forged = EncryptionError::Forged { what: "`$.email`".to_owned() };
         assert_eq!(encryption.decrypt(&key("a:1"), &mut document), Err(forged));

@@ -1,7 +1,6 @@
 //! The errors of documents and the problems that callers receive for them.
 
-use super::change::ChangeError;
-use super::document::{Fault, ParseError};
+use super::document::{Fault, MAX_DEPTH, ParseError};
 use super::encryption::EncryptionError;
 use super::path::TooManyVisits;
 use super::schema::BrokenRule;
@@ -75,10 +74,32 @@ pub(super) static BODY_PROBLEMS: &[&[&ProblemKind]] =
 pub(super) static BATCH_PROBLEMS: &[&[&ProblemKind]] =
     &[problem::CALLER, problem::REDIS_WRITE, problem::JSON_BODY, &[&problem::INVALID_QUERY]];
 
+/// Why an operation on a document failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum JsonError {
+    #[error("there is no document under this key")]
+    NoDocument,
+    #[error("`{path}` selects nothing")]
+    PathMissing { path: String },
+    #[error("`{path}` must be {expected}, got {found}")]
+    WrongType { path: String, expected: &'static str, found: &'static str },
+    #[error("{0}")]
+    NotSettable(&'static str),
+    #[error("index must be within the array of {length} items, got {index}")]
+    OutOfBounds { index: i64, length: usize },
+    #[error("the result is {0}")]
+    NoNumber(&'static str),
+    #[error("the condition in If-Match or If-None-Match does not hold")]
+    PreconditionFailed,
+    /// `at` is the position of the operation in the patch.
+    #[error("operation {at}: {reason}")]
+    PatchFailed { at: usize, reason: &'static str },
+    #[error("the document must have at most {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the document must have at most {MAX_DEPTH} levels")]
+    TooDeep,
     #[error(transparent)]
-    Change(#[from] ChangeError),
+    TooComplex(#[from] TooManyVisits),
     #[error("the document would break {} of its collection", if .0.len() == 1 { "a rule" } else { "rules" })]
     Schema(Vec<BrokenRule>),
     #[error("the document changed between every read and write")]
@@ -91,57 +112,36 @@ pub(super) enum JsonError {
     Redis(#[from] RedisFault),
 }
 
-impl From<TooManyVisits> for JsonError {
-    fn from(error: TooManyVisits) -> Self {
-        Self::Change(error.into())
-    }
-}
-
-impl JsonError {
-    pub(super) const NO_DOCUMENT: Self = Self::Change(ChangeError::NoDocument);
-    pub(super) const PRECONDITION_FAILED: Self = Self::Change(ChangeError::PreconditionFailed);
-
-    /// Whether the error is independent of the document's content, so that reading the document again cannot resolve
-    /// it.
-    pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Redis(_) | Self::Contended)
-    }
-}
-
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         let kind = match &error {
             JsonError::Redis(fault) => return Self::from(fault.clone()),
-            JsonError::Schema(broken) => {
-                let problem = Self::new(&JSON_SCHEMA).detail(&error).outcome(Outcome::NotApplied);
-                return broken
-                    .iter()
-                    .fold(problem, |problem, rule| problem.violation(Location::Body, &rule.pointer, &rule.rule));
-            }
+            JsonError::NoDocument => return Self::new(&JSON_MISSING).detail(&error),
+            JsonError::PathMissing { .. } => return Self::new(&JSON_PATH_MISSING).detail(&error),
+            JsonError::WrongType { .. } => &JSON_WRONG_TYPE,
+            JsonError::NotSettable(_) => &JSON_NOT_SETTABLE,
+            JsonError::OutOfBounds { .. } => &JSON_OUT_OF_BOUNDS,
+            JsonError::NoNumber(_) => &JSON_NO_NUMBER,
+            JsonError::PreconditionFailed => &problem::PRECONDITION_FAILED,
+            JsonError::PatchFailed { .. } => &JSON_PATCH_FAILED,
+            JsonError::TooLarge { .. } => &JSON_TOO_LARGE,
+            JsonError::TooDeep => &problem::TOO_DEEP,
+            JsonError::Schema(_) => &JSON_SCHEMA,
             JsonError::Contended => &JSON_CONTENDED,
             JsonError::NotJson => &problem::WRONG_TYPE,
             JsonError::Encryption(EncryptionError::Forged { .. }) => &JSON_SEALED,
             JsonError::Encryption(EncryptionError::UnknownKey { .. }) => &JSON_UNREADABLE,
-            JsonError::Encryption(EncryptionError::TooComplex(_)) => &JSON_PATH_TOO_COMPLEX,
             JsonError::Encryption(EncryptionError::NoEntropy) => &problem::INTERNAL,
-            JsonError::Change(change) => match change {
-                ChangeError::NoDocument => return Self::new(&JSON_MISSING).detail(&error),
-                ChangeError::PathMissing { .. } => return Self::new(&JSON_PATH_MISSING).detail(&error),
-                ChangeError::WrongType { .. } => &JSON_WRONG_TYPE,
-                ChangeError::NotSettable { .. } => &JSON_NOT_SETTABLE,
-                ChangeError::OutOfBounds { .. } => &JSON_OUT_OF_BOUNDS,
-                ChangeError::NoNumber(_) => &JSON_NO_NUMBER,
-                ChangeError::PreconditionFailed => &problem::PRECONDITION_FAILED,
-                ChangeError::PatchFailed { at, reason } => {
-                    let problem = Self::new(&JSON_PATCH_FAILED).detail(&error).outcome(Outcome::NotApplied);
-                    return problem.violation(Location::Body, format!("/{at}"), reason);
-                }
-                ChangeError::TooLarge { .. } => &JSON_TOO_LARGE,
-                ChangeError::TooDeep => &problem::TOO_DEEP,
-                ChangeError::TooComplex(_) => &JSON_PATH_TOO_COMPLEX,
-            },
+            JsonError::TooComplex(_) | JsonError::Encryption(EncryptionError::TooComplex(_)) => &JSON_PATH_TOO_COMPLEX,
         };
-        Self::new(kind).detail(&error).outcome(Outcome::NotApplied)
+        let problem = Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
+        match error {
+            JsonError::PatchFailed { at, reason } => problem.violation(Location::Body, format!("/{at}"), reason),
+            JsonError::Schema(broken) => broken
+                .iter()
+                .fold(problem, |problem, rule| problem.violation(Location::Body, &rule.pointer, &rule.rule)),
+            _ => problem,
+        }
     }
 }
 

@@ -13,38 +13,27 @@
 //! Text from callers is escaped and so contains no braces, but the names of the other keys do: they cannot collide.
 
 use super::config::JsonConfig;
-use super::model::{DocumentKey, Identifier};
+use super::model::DocumentKey;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, KeySpace, Segment};
 
-/// A collection of the platform's own documents, by the prefix of their keys.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Collection(&'static str);
-
-impl Collection {
-    pub(super) const PREFERENCES: Self = Self("user_preferences:");
-    pub(super) const ACTIVITY: Self = Self("user_activity:");
-    pub(super) const TRADING: Self = Self("trading_config:");
-    pub(super) const MARKET: Self = Self("market_config:");
-    pub(super) const BLOCKCHAIN: Self = Self("blockchain_config:");
-    pub(super) const FORMS: Self = Self("form_data:");
-
-    const ALL: [Self; 6] =
-        [Self::PREFERENCES, Self::ACTIVITY, Self::TRADING, Self::MARKET, Self::BLOCKCHAIN, Self::FORMS];
-
-    /// The key of one document of the collection.
-    pub(super) fn key(self, id: &Identifier) -> DocumentKey {
-        DocumentKey::in_collection(self.0, id)
-    }
-}
+/// The prefixes of the platform's own documents.
+pub(super) const PREFERENCES: &str = "user_preferences:";
+pub(super) const ACTIVITY: &str = "user_activity:";
+pub(super) const TRADING: &str = "trading_config:";
+pub(super) const MARKET: &str = "market_config:";
+pub(super) const BLOCKCHAIN: &str = "blockchain_config:";
+pub(super) const FORMS: &str = "form_data:";
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonKeys {
     space: KeySpace,
     /// The key prefixes of all collections.
     prefixes: Vec<String>,
-    changes: Key,
-    backend: Key,
+    /// The channel that announces changes.
+    pub changes: Key,
+    /// The record of the deployment's storage backend.
+    pub backend: Key,
 }
 
 /// The Redis keys of one document.
@@ -76,7 +65,7 @@ impl KeySet {
 
 impl JsonKeys {
     pub(super) fn new(space: &KeySpace, config: &JsonConfig) -> Self {
-        let shipped = Collection::ALL.iter().map(|collection| collection.0.to_owned());
+        let shipped = [PREFERENCES, ACTIVITY, TRADING, MARKET, BLOCKCHAIN, FORMS].map(str::to_owned).into_iter();
         let prefixes = shipped.chain(config.collections.iter().map(|collection| collection.prefix.clone())).collect();
         let (changes, backend) = (space.key("json:changes"), space.key("json:{backend}"));
         Self { space: space.clone(), prefixes, changes, backend }
@@ -101,16 +90,6 @@ impl JsonKeys {
         prefixes.sort_unstable();
         prefixes.dedup();
         prefixes
-    }
-
-    /// The record of the deployment's storage backend.
-    pub(super) fn backend(&self) -> &Key {
-        &self.backend
-    }
-
-    /// The channel that announces changes.
-    pub(super) fn changes(&self) -> &Key {
-        &self.changes
     }
 }
 

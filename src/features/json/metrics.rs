@@ -2,70 +2,47 @@
 
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::change::ChangeError;
 use super::error::JsonError;
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone, Debug)]
 pub(super) struct JsonMetrics {
-    pub read: ResultCounters,
-    pub write: ResultCounters,
+    operations: IntCounterVec,
     /// Writes that found that another replica had changed the document since they read it.
     pub conflicts: IntCounter,
 }
 
-/// The counters of one kind of operation, by result.
-#[derive(Clone, Debug)]
-pub(super) struct ResultCounters {
-    ok: IntCounter,
-    missing: IntCounter,
-    refused: IntCounter,
-    contended: IntCounter,
-    error: IntCounter,
-}
-
 impl JsonMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let total = metrics.counter(
+        let operations = metrics.counter(
             "json_operations_total",
             "Reads and writes of JSON documents by result; refused: the document, a condition or a schema forbade it",
             &["operation", "result"],
         );
+        // Every series exists from the start, with the value 0.
+        for operation in ["read", "write"] {
+            for result in ["ok", "missing", "refused", "contended", "error"] {
+                operations.with_label_values(&[operation, result]);
+            }
+        }
         let conflicts = metrics.counter(
             "json_conflicts_total",
             "Writes of JSON documents that were retried because another replica had changed the document",
             &[],
         );
-        Self {
-            read: ResultCounters::new(&total, "read"),
-            write: ResultCounters::new(&total, "write"),
-            conflicts: conflicts.with_label_values::<&str>(&[]),
-        }
-    }
-}
-
-impl ResultCounters {
-    fn new(total: &IntCounterVec, operation: &str) -> Self {
-        let counter = |result: &str| total.with_label_values(&[operation, result]);
-        Self {
-            ok: counter("ok"),
-            missing: counter("missing"),
-            refused: counter("refused"),
-            contended: counter("contended"),
-            error: counter("error"),
-        }
+        Self { operations, conflicts: conflicts.with_label_values::<&str>(&[]) }
     }
 
-    /// Counts the result of an operation and returns it.
-    pub(super) fn count<T>(&self, result: Result<T, JsonError>) -> Result<T, JsonError> {
-        match &result {
-            Ok(_) => &self.ok,
-            Err(JsonError::Change(ChangeError::NoDocument | ChangeError::PathMissing { .. })) => &self.missing,
-            Err(JsonError::Contended) => &self.contended,
-            Err(JsonError::Redis(_)) => &self.error,
-            Err(_) => &self.refused,
-        }
-        .inc();
+    /// Counts the result of a `read` or `write` and returns it.
+    pub(super) fn count<T>(&self, operation: &str, result: Result<T, JsonError>) -> Result<T, JsonError> {
+        let name = match &result {
+            Ok(_) => "ok",
+            Err(JsonError::NoDocument | JsonError::PathMissing { .. }) => "missing",
+            Err(JsonError::Contended) => "contended",
+            Err(JsonError::Redis(_)) => "error",
+            Err(_) => "refused",
+        };
+        self.operations.with_label_values(&[operation, name]).inc();
         result
     }
 }

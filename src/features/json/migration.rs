@@ -9,7 +9,7 @@ use redis::Cmd;
 use super::backend::DOCUMENTS;
 use super::config::JsonConfig;
 use super::keys::JsonKeys;
-use super::scripts::{Convert, Converted};
+use super::scripts::{self, Converted};
 use crate::config::{Config, ConfigError};
 use crate::redis::{Backend, BackendRecord, Effect, PrefixScan, Redis, RedisFault};
 
@@ -52,7 +52,7 @@ impl Migration {
         let config: JsonConfig = config.section()?;
         let keys = JsonKeys::new(redis.keys(), &config);
         Ok(Self {
-            backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+            backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend.clone(), config.backend),
             keys,
             redis,
         })
@@ -114,9 +114,9 @@ impl Migration {
         progress.left.clear();
         let mut scan = self.scan();
         while let Some(names) = scan.next().await? {
-            let keys: Vec<_> = names.iter().map(|name| self.keys.of_name(name)).collect();
-            let calls: Vec<Convert> = keys.iter().map(|keys| Convert { keys, to }).collect();
-            for (name, converted) in names.into_iter().zip(self.redis.call_all(&calls).await?) {
+            let calls = names.iter().map(|name| scripts::convert(&self.keys.of_name(name), to));
+            let replies = self.redis.call_all(calls).await?;
+            for (name, converted) in names.into_iter().zip(replies) {
                 match converted? {
                     Converted::Moved => progress.moved += 1,
                     Converted::NotADocument => progress.left.push(name),

@@ -4,17 +4,17 @@
 //! - `document/`: a JSON value in memory, with its parser and writer; `path/`: JSON paths
 //! - `change/`: every change as a pure function from document to document
 //! - `model.rs`: wire types; `error.rs`: errors and problems; `config.rs`: settings; `metrics.rs`: counters
-//! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend/`: reads
+//! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend.rs`: reads
 //! - `encryption.rs`: encrypted values; `schema.rs`: the rules of collections
-//! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `activity.rs`, `batch/`: further
-//!   operations; `migration.rs`: moves documents between the backends
+//! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `batch.rs`: many documents;
+//!   `migration.rs`: moves documents between the backends
 //! - `routes/`: HTTP
 //!
 //! Keys: see `keys.rs`. Without Redis, every call answers 503, reads included; the service keeps no copies.
 //!
 //! Decisions:
 //! - A document is one string of compact JSON, which `redis-cli GET` and other services can read; or a `RedisJSON`
-//!   value, if the deployment decided so (`backend/`). Its version is a separate key in the same slot: max(previous +
+//!   value, if the deployment decided so (`backend.rs`). Its version is a separate key in the same slot: max(previous +
 //!   1, Redis's time in microseconds), so it grows even if Redis loses all data. The entity tag follows from version
 //!   and text.
 //! - The service changes a document in memory and stores it by compare-and-swap on the version (`update.rs`). The
@@ -27,7 +27,6 @@
 //! - A fencing token is checked before the conditions and before the document is read.
 //! - A change that selects nothing is answered 404 or 409. It is not a success without effect.
 
-mod activity;
 mod backend;
 mod batch;
 mod change;
@@ -48,12 +47,13 @@ mod stored;
 mod update;
 mod writer_queue;
 
+use std::sync::Arc;
+
 use super::feature::{Feature, StartError};
 use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::redis::OldScriptCall;
 use config::JsonConfig;
 use encryption::FieldEncryption;
 use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, WRITE_PROBLEMS};
@@ -111,7 +111,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/forms/{id}", WRITE_FORMS).fenced().problems(WRITE_PROBLEMS),
     ],
     problems: error::PROBLEMS,
-    scripts: &[scripts::Read::SCRIPT, scripts::Write::SCRIPT, scripts::Touch::SCRIPT, scripts::Convert::SCRIPT],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck { name: JsonConfig::NAME, check: check_config }),
 };
 
@@ -158,5 +158,5 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
             routes::delete_configuration
         ))
         .routes(routes!(routes::get_form, routes::put_form, routes::patch_form, routes::delete_form))
-        .with_state(documents))
+        .with_state(Arc::new(documents)))
 }

@@ -239,36 +239,6 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>,
     Ok(values)
 }
 
-/// One operation of a JSON Patch (RFC 6902).
-#[derive(ToSchema)]
-#[schema(as = JsonPatchOperation)]
-#[expect(dead_code, reason = "described here, read by PatchForm")]
-pub(super) struct PatchOperation {
-    op: PatchVerb,
-    /// A JSON pointer.
-    #[schema(pattern = "^(/([^~]|~0|~1)*)?$", example = "/tags/-")]
-    path: String,
-    /// A JSON pointer; for move and copy.
-    #[schema(pattern = "^(/([^~]|~0|~1)*)?$")]
-    from: Option<String>,
-    /// For add, replace and test.
-    value: Option<serde_json::Value>,
-}
-
-/// The name of a JSON Patch operation.
-#[derive(ToSchema)]
-#[schema(as = JsonPatchVerb)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "described here, read by PatchForm")]
-enum PatchVerb {
-    Add,
-    Remove,
-    Replace,
-    Move,
-    Copy,
-    Test,
-}
-
 /// A page of an activity log, newest entry first.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, written by the routes")]

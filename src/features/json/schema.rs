@@ -22,10 +22,10 @@ struct CollectionRules {
     schema: Option<validator::Validator>,
 }
 
-/// A rule that a document breaks.
+/// A rule that a document or a patch breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BrokenRule {
-    /// A JSON pointer into the document.
+    /// A JSON pointer into the document or patch.
     pub pointer: String,
     pub rule: String,
 }
@@ -61,7 +61,7 @@ impl CollectionRules {
             prefix: config.prefix.clone(),
             required: config.required.clone(),
             types: types.collect::<Result<_, String>>()?,
-            schema: config.schema.as_deref().map(validator::Validator::new).transpose()?,
+            schema: config.schema.as_deref().map(validator::parse).transpose()?,
         })
     }
 
@@ -75,7 +75,7 @@ impl CollectionRules {
             let rule = format!("must have the type {}, got {}", expected.name(), value.type_name());
             Some(BrokenRule { pointer: text.clone(), rule })
         });
-        let invalid = self.schema.iter().flat_map(|schema| schema.broken_by(document));
+        let invalid = self.schema.iter().flat_map(|schema| validator::broken_rules(schema, document));
         missing.chain(mistyped).chain(invalid).take(MAX_REPORTED).collect()
     }
 }
@@ -100,55 +100,48 @@ impl JsonType {
 
 #[cfg(feature = "json-schema")]
 mod validator {
+    pub(super) use jsonschema::Validator;
+
     use super::{BrokenRule, MAX_REPORTED, Node};
 
-    #[derive(Debug)]
-    pub(super) struct Validator(jsonschema::Validator);
+    /// # Errors
+    /// Why the schema cannot be used. References to other addresses are errors, because nothing is fetched.
+    pub(super) fn parse(text: &str) -> Result<Validator, String> {
+        let schema: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| format!("the schema is not valid JSON: {error}"))?;
+        jsonschema::validator_for(&schema).map_err(|error| format!("the schema cannot be used: {error}"))
+    }
 
-    impl Validator {
-        /// # Errors
-        /// Why the schema cannot be used. References to other addresses are errors, because nothing is fetched.
-        pub(super) fn new(text: &str) -> Result<Self, String> {
-            let schema: serde_json::Value =
-                serde_json::from_str(text).map_err(|error| format!("the schema is not valid JSON: {error}"))?;
-            jsonschema::validator_for(&schema).map(Self).map_err(|error| format!("the schema cannot be used: {error}"))
-        }
-
-        pub(super) fn broken_by(&self, document: &Node) -> Vec<BrokenRule> {
-            // The check rounds numbers to 64 bits; the stored text keeps them as they were written.
-            match serde_json::from_slice(&document.to_bytes()) {
-                Ok(value) => self
-                    .0
-                    .iter_errors(&value)
-                    .take(MAX_REPORTED)
-                    // The masked text does not quote the value, which may be stored encrypted.
-                    .map(|error| BrokenRule {
-                        pointer: error.instance_path().to_string(),
-                        rule: error.masked().to_string(),
-                    })
-                    .collect(),
-                Err(error) => vec![BrokenRule { pointer: String::new(), rule: error.to_string() }],
-            }
+    pub(super) fn broken_rules(schema: &Validator, document: &Node) -> Vec<BrokenRule> {
+        // The check rounds numbers to 64 bits; the stored text keeps them as they were written.
+        match serde_json::from_slice(&document.to_bytes()) {
+            Ok(value) => schema
+                .iter_errors(&value)
+                .take(MAX_REPORTED)
+                // The masked text does not quote the value, which may be stored encrypted.
+                .map(|error| BrokenRule {
+                    pointer: error.instance_path().to_string(),
+                    rule: error.masked().to_string(),
+                })
+                .collect(),
+            Err(error) => vec![BrokenRule { pointer: String::new(), rule: error.to_string() }],
         }
     }
 }
 
 #[cfg(not(feature = "json-schema"))]
 mod validator {
+    /// No value of this type exists: a schema cannot be configured.
+    pub(super) use std::convert::Infallible as Validator;
+
     use super::{BrokenRule, Node};
 
-    /// No value of this type exists: a schema cannot be configured.
-    #[derive(Debug)]
-    pub(super) enum Validator {}
+    pub(super) fn parse(_: &str) -> Result<Validator, String> {
+        Err("schema needs the Cargo feature json-schema, which this build does not have".to_owned())
+    }
 
-    impl Validator {
-        pub(super) fn new(_: &str) -> Result<Self, String> {
-            Err("schema needs the Cargo feature json-schema, which this build does not have".to_owned())
-        }
-
-        pub(super) fn broken_by(&self, _: &Node) -> Vec<BrokenRule> {
-            match *self {}
-        }
+    pub(super) fn broken_rules(schema: &Validator, _: &Node) -> Vec<BrokenRule> {
+        match *schema {}
     }
 }
 

@@ -1,11 +1,19 @@
-//! The typed calls of the documents' scripts; each Lua file states its contract.
+//! The calls of the documents' scripts; each Lua file states its contract.
 
 use bytes::Bytes;
 
 use super::keys::KeySet;
-use super::stored::{ReadReply, StoredDocument, Version};
-use crate::lua;
-use crate::redis::{Backend, BadReply, Effect, Fence, Key, LuaScript, OldBinding, OldScriptCall};
+use super::stored::{ReadReply, StoredDocument};
+use crate::http::idempotent_operation::OperationId;
+use crate::lua_scripts;
+use crate::redis::{Backend, BadReply, Fence, Key, ScriptCall, flag};
+
+lua_scripts! {
+    READ = "json/read.lua";
+    WRITE = "json/write.lua";
+    TOUCH = "json/touch.lua";
+    CONVERT = "json/convert.lua";
+}
 
 /// How long the version of a deleted or expired document is kept, milliseconds (7 days).
 ///
@@ -25,72 +33,45 @@ pub(super) enum Expected {
     /// A document that the service wrote.
     Present,
     /// A document of this version; 0 for a document that another program wrote.
-    Version(Version),
+    Version(u64),
 }
 
-/// The effect of a write on the document's TTL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum TtlChange {
-    #[default]
-    Keep,
-    /// Milliseconds from now.
-    Set(u64),
-}
-
-/// The message about a change, without the versions and the closing brace, which the script adds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Announcement<'a> {
-    pub channel: &'a Key,
-    pub event: &'a [u8],
-}
-
-/// Reads a document from the module.
-pub(super) struct Read<'a> {
-    pub keys: &'a KeySet,
-    pub answer_key: &'a Key,
-}
-
-impl OldScriptCall for Read<'_> {
-    type Raw = (Vec<u8>, String, i64, Vec<u8>);
-    type Reply = ReadReply;
-    const KEYS: usize = 4;
-    const EFFECT: Effect = Effect::Read;
-
-    const SCRIPT: &'static LuaScript = lua!("json/read.lua");
-
-    fn bind(&self, call: &mut OldBinding) {
-        let KeySet { document, version, text } = self.keys;
-        call.key(document).key(version).key(text).key(self.answer_key);
-    }
-
-    fn decode((text, version, ttl, answer): Self::Raw) -> Result<ReadReply, BadReply> {
+/// Reads a document from the module, and the stored answer of `operation`.
+pub(super) fn read(
+    keys: &KeySet,
+    operation: Option<&OperationId>,
+) -> ScriptCall<(Vec<u8>, String, i64, Vec<u8>), ReadReply> {
+    let answer_key = keys.answer(operation);
+    READ.read(&[&keys.document, &keys.version, &keys.text, &answer_key]).returns(|(text, version, ttl, answer)| {
         let version = version.parse().map_err(|_| BadReply::new(&version))?;
         let stored = StoredDocument { text: Bytes::from(text), version, ttl: u64::try_from(ttl).ok() };
         let document = (!stored.text.is_empty()).then_some(stored);
         Ok(ReadReply { document, answer: (!answer.is_empty()).then_some(answer) })
-    }
+    })
 }
 
-/// Stores or deletes a document.
+/// A write that stores or deletes a document.
 pub(super) struct Write<'a> {
     pub backend: Backend,
     pub keys: &'a KeySet,
     pub expected: Expected,
     /// `None` deletes the document.
     pub text: Option<&'a [u8]>,
-    pub ttl: TtlChange,
-    pub answer_key: &'a Key,
-    /// The answer to store for a repeated request.
+    /// The new TTL, milliseconds from now; `None` keeps the document's TTL.
+    pub ttl: Option<u64>,
+    pub operation: Option<&'a OperationId>,
+    /// The answer to store for a repetition of the operation.
     pub answer: Option<&'a [u8]>,
-    /// `None` if the change is not announced.
-    pub announcement: Option<Announcement<'a>>,
+    /// The channel that announces the change, and the message without the versions and the closing brace, which the
+    /// script adds. `None` if the change is not announced.
+    pub announcement: Option<(&'a Key, &'a [u8])>,
     pub fence: Option<&'a Fence>,
 }
 
 pub(super) enum Written {
     Stored {
         created: bool,
-        version: Version,
+        version: u64,
         /// Milliseconds until the document expires; `None` if it does not expire.
         ttl: Option<u64>,
     },
@@ -105,64 +86,55 @@ pub(super) enum Written {
     Repeated(Vec<u8>),
 }
 
-impl OldScriptCall for Write<'_> {
-    type Raw = (String, Vec<u8>, i64);
-    type Reply = Written;
-    const KEYS: usize = 4;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("json/write.lua");
-
-    fn fence(&self) -> Option<&Fence> {
-        self.fence
-    }
-
-    fn bind(&self, call: &mut OldBinding) {
+impl Write<'_> {
+    pub(super) fn call(&self) -> ScriptCall<(String, Vec<u8>, i64), Written> {
         let KeySet { document, version, text } = self.keys;
-        call.key(document).key(version).key(self.answer_key).key(text);
-        match self.expected {
-            Expected::Anything => call.arg("any"),
-            Expected::Absent => call.arg("absent"),
-            Expected::Present => call.arg("present"),
-            Expected::Version(version) => call.arg(version),
+        let expected = match self.expected {
+            Expected::Anything => "any".to_owned(),
+            Expected::Absent => "absent".to_owned(),
+            Expected::Present => "present".to_owned(),
+            Expected::Version(version) => version.to_string(),
         };
-        call.arg(self.text.unwrap_or_default());
-        match self.ttl {
-            TtlChange::Keep => call.arg("keep"),
-            TtlChange::Set(ttl) => call.arg(ttl),
-        };
-        let answer_ttl = if self.answer.is_some() { ANSWER_TTL } else { 0 };
-        call.arg(VERSION_RETENTION).arg(self.answer.unwrap_or_default()).arg(answer_ttl);
-        match &self.announcement {
-            Some(Announcement { channel, event }) => call.arg(channel.as_str()).arg(*event),
-            None => call.arg("").arg(""),
-        };
-        call.arg(self.backend.name());
-    }
-
-    fn decode((status, bytes, ttl): Self::Raw) -> Result<Written, BadReply> {
-        let stored = |created: bool| {
-            let version = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());
-            version.map(|version| Written::Stored { created, version, ttl: u64::try_from(ttl).ok() })
-        };
-        let written = match status.as_str() {
-            "created" => stored(true),
-            "replaced" => stored(false),
-            "deleted" => Some(Written::Deleted),
-            "absent" => Some(Written::Absent),
-            "changed" => Some(Written::Changed),
-            "foreign" => Some(Written::Foreign),
-            "repeated" => return Ok(Written::Repeated(bytes)),
-            _ => None,
-        };
-        written.ok_or_else(|| BadReply::new((status, bytes, ttl)))
+        let (channel, event) = self.announcement.map_or(("", &[][..]), |(channel, event)| (channel.as_str(), event));
+        WRITE
+            .guarded_write(self.fence, &[document, version, &self.keys.answer(self.operation), text])
+            .arg(expected)
+            .arg(self.text.unwrap_or_default())
+            .arg(self.ttl.map_or_else(|| "keep".to_owned(), |ttl| ttl.to_string()))
+            .arg(VERSION_RETENTION)
+            .arg(self.answer.unwrap_or_default())
+            .arg(if self.answer.is_some() { ANSWER_TTL } else { 0 })
+            .arg(channel)
+            .arg(event)
+            .arg(self.backend.name())
+            .returns(|(status, bytes, ttl)| {
+                let stored = |created: bool| {
+                    let version = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());
+                    version.map(|version| Written::Stored { created, version, ttl: u64::try_from(ttl).ok() })
+                };
+                let written = match status.as_str() {
+                    "created" => stored(true),
+                    "replaced" => stored(false),
+                    "deleted" => Some(Written::Deleted),
+                    "absent" => Some(Written::Absent),
+                    "changed" => Some(Written::Changed),
+                    "foreign" => Some(Written::Foreign),
+                    "repeated" => return Ok(Written::Repeated(bytes)),
+                    _ => None,
+                };
+                written.ok_or_else(|| BadReply::new((status, bytes, ttl)))
+            })
     }
 }
 
-/// Moves a document to another storage backend.
-pub(super) struct Convert<'a> {
-    pub keys: &'a KeySet,
-    pub to: Backend,
+/// Changes a document's TTL, milliseconds from now; `None` removes it. Returns whether the document exists.
+pub(super) fn touch(backend: Backend, keys: &KeySet, ttl: Option<u64>, fence: Option<&Fence>) -> ScriptCall<i64, bool> {
+    TOUCH
+        .guarded_write(fence, &[&keys.document, &keys.version, &keys.text])
+        .arg(ttl.unwrap_or(0))
+        .arg(VERSION_RETENTION)
+        .arg(backend.name())
+        .returns(flag)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,61 +145,12 @@ pub(super) enum Converted {
     NotADocument,
 }
 
-impl OldScriptCall for Convert<'_> {
-    type Raw = String;
-    type Reply = Converted;
-    const KEYS: usize = 2;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("json/convert.lua");
-
-    fn bind(&self, call: &mut OldBinding) {
-        call.key(&self.keys.document).key(&self.keys.text).arg(self.to.name());
-    }
-
-    fn decode(raw: String) -> Result<Converted, BadReply> {
-        match raw.as_str() {
-            "moved" => Ok(Converted::Moved),
-            "there" | "absent" => Ok(Converted::Unchanged),
-            "other" => Ok(Converted::NotADocument),
-            _ => Err(BadReply::new(raw)),
-        }
-    }
-}
-
-/// Changes a document's TTL.
-pub(super) struct Touch<'a> {
-    pub backend: Backend,
-    pub keys: &'a KeySet,
-    /// Milliseconds from now; `None` removes the TTL.
-    pub ttl: Option<u64>,
-    pub fence: Option<&'a Fence>,
-}
-
-impl OldScriptCall for Touch<'_> {
-    type Raw = i64;
-    /// Whether the document exists.
-    type Reply = bool;
-    const KEYS: usize = 3;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = lua!("json/touch.lua");
-
-    fn fence(&self) -> Option<&Fence> {
-        self.fence
-    }
-
-    fn bind(&self, call: &mut OldBinding) {
-        let KeySet { document, version, text } = self.keys;
-        call.key(document).key(version).key(text);
-        call.arg(self.ttl.unwrap_or(0)).arg(VERSION_RETENTION).arg(self.backend.name());
-    }
-
-    fn decode(raw: i64) -> Result<bool, BadReply> {
-        match raw {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(BadReply::new(other)),
-        }
-    }
+/// Moves a document to another storage backend.
+pub(super) fn convert(keys: &KeySet, to: Backend) -> ScriptCall<String, Converted> {
+    CONVERT.write(&[&keys.document, &keys.text]).arg(to.name()).returns(|reply: String| match reply.as_str() {
+        "moved" => Ok(Converted::Moved),
+        "there" | "absent" => Ok(Converted::Unchanged),
+        "other" => Ok(Converted::NotADocument),
+        _ => Err(BadReply::new(reply)),
+    })
 }

@@ -1,24 +1,23 @@
 //! The service: its shared state, and the operations that read a document or change its TTL.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::backend::{self, DOCUMENTS};
-use super::change::{ChangeError, SizeLimit};
+use super::change::{SizeLimit, empty_log, log_page};
 use super::config::JsonConfig;
-use super::document::{Node, write_string};
+use super::document::{Node, write_separated, write_string};
 use super::encryption::FieldEncryption;
 use super::error::JsonError;
 use super::keys::{JsonKeys, KeySet};
 use super::metrics::JsonMetrics;
-use super::model::{DocumentKey, LengthOf, Millis};
+use super::model::{DocumentKey, Millis};
 use super::path::Path;
 use super::schema::Schemas;
-use super::scripts::Touch;
-use super::stored::{Snapshot, StoredDocument};
+use super::scripts;
+use super::stored::StoredDocument;
 use super::writer_queue::WriterQueues;
 use crate::clock::Clock;
 use crate::config::FieldError;
@@ -26,11 +25,8 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::redis::{BackendRecord, Fence, FencingToken, Redis, RedisFault};
 
-#[derive(Clone, Debug)]
-pub(super) struct JsonService(Arc<Inner>);
-
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct JsonService {
     pub redis: Redis,
     pub backend_record: BackendRecord,
     pub keys: JsonKeys,
@@ -38,38 +34,11 @@ pub(super) struct Inner {
     pub size_limit: SizeLimit,
     pub schemas: Schemas,
     pub encryption: FieldEncryption,
-    pub writers: WriterQueues<Snapshot>,
+    pub writers: WriterQueues,
     pub metrics: JsonMetrics,
     pub clock: Clock,
     /// How long a change is retried: the time of a request, minus the time that Redis may take for the last write.
     pub retry_time: Duration,
-}
-
-impl std::ops::Deref for JsonService {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
-
-/// The selected values of a document.
-#[derive(Debug)]
-pub(super) struct Selection {
-    /// JSON text.
-    pub json: Bytes,
-    pub source: StoredDocument,
-}
-
-/// A property of values that can be read instead of the values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Property {
-    Type,
-    /// The number of items or members, or the bytes of a string. `of` limits it to values of one type.
-    Length {
-        of: Option<LengthOf>,
-    },
-    MemberNames,
 }
 
 impl JsonService {
@@ -77,8 +46,8 @@ impl JsonService {
         let redis = deps.redis.state.clone();
         let deadline = http.request_deadline.duration();
         let keys = JsonKeys::new(redis.keys(), &config);
-        let service = Self(Arc::new(Inner {
-            backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend().clone(), config.backend),
+        let service = Self {
+            backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend.clone(), config.backend),
             keys,
             size_limit: SizeLimit(config.document_limit.as_usize()),
             schemas: Schemas::new(&config)?,
@@ -89,19 +58,9 @@ impl JsonService {
             clock: deps.clock.clone(),
             redis,
             config,
-        }));
+        };
         service.backend_record.plan(&deps.tasks, &deps.component_health);
         Ok(service)
-    }
-
-    /// The largest document, and so the largest body that stores one, bytes.
-    pub(super) fn document_limit(&self) -> usize {
-        self.size_limit.0
-    }
-
-    /// Whether some values of the document are stored encrypted.
-    pub(super) fn encrypts(&self, key: &DocumentKey) -> bool {
-        self.encryption.encrypts(key)
     }
 
     /// # Errors
@@ -114,24 +73,24 @@ impl JsonService {
         }
     }
 
-    /// Reads a document, or the values that `paths` select, in one round trip.
+    /// Reads a document, or the values that `paths` select, as JSON text in one round trip.
     ///
     /// Without a path, the result is the stored text. One `$` path gives the list of its values, and one legacy path
     /// the first value. Several paths give an object from path to value; if one is a `$` path, all values are lists.
     /// Encrypted values are decrypted first if the reader `can_decrypt`.
     ///
     /// # Errors
-    /// [`ChangeError::NoDocument`], [`ChangeError::PathMissing`] for a legacy path without a value,
-    /// [`ChangeError::TooComplex`], [`JsonError::NotJson`], [`JsonError::Redis`].
+    /// [`JsonError::NoDocument`], [`JsonError::PathMissing`] for a legacy path without a value,
+    /// [`JsonError::TooComplex`], [`JsonError::NotJson`], [`JsonError::Redis`].
     pub(super) async fn read(
         &self,
         key: &DocumentKey,
         paths: &[Path],
         can_decrypt: bool,
-    ) -> Result<Selection, JsonError> {
+    ) -> Result<(Bytes, StoredDocument), JsonError> {
         let read = async {
-            let source = self.fetch(key).await?.ok_or(JsonError::NO_DOCUMENT)?;
-            let json = if paths.is_empty() && !self.encrypts(key) {
+            let source = self.fetch(key).await?.ok_or(JsonError::NoDocument)?;
+            let json = if paths.is_empty() && !self.encryption.encrypts(key) {
                 // Checks that the text is JSON, without building the document.
                 let _: &RawValue = serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
                 source.text.clone()
@@ -139,55 +98,66 @@ impl JsonService {
                 let only_path = if let [path] = paths { Some(path) } else { None };
                 Bytes::from(select(&self.parse(key, &source, only_path, can_decrypt)?, paths)?)
             };
-            Ok(Selection { json, source })
+            Ok((json, source))
         };
-        self.metrics.read.count(read.await)
+        self.metrics.count("read", read.await)
     }
 
-    /// Reads a whole document; `None` if it does not exist.
-    pub(super) async fn document(
-        &self,
-        key: &DocumentKey,
-        can_decrypt: bool,
-    ) -> Result<Option<(Node, StoredDocument)>, JsonError> {
-        let read = async {
-            match self.fetch(key).await? {
-                Some(source) => Ok(Some((self.parse(key, &source, None, can_decrypt)?, source))),
-                None => Ok(None),
-            }
-        };
-        self.metrics.read.count(read.await)
-    }
-
-    /// Reads a property of the selected values: one result per value, null if the value does not have it.
+    /// Lists at most `limit` entries of an activity log as `{"items", "next_cursor"}`, newest first. A log that does not
+    /// exist is empty.
     ///
     /// # Errors
-    /// Every error of [`JsonService::read`]; [`ChangeError::WrongType`] if the value of a legacy path does not have the
+    /// [`JsonError::WrongType`] if the document is not an activity log, and every error of [`JsonService::read`].
+    pub(super) async fn list_activity(
+        &self,
+        key: &DocumentKey,
+        cursor: Option<u64>,
+        limit: usize,
+        can_decrypt: bool,
+    ) -> Result<(Node, Option<StoredDocument>), JsonError> {
+        let read = async {
+            match self.fetch(key).await? {
+                Some(source) => Ok((self.parse(key, &source, None, can_decrypt)?, Some(source))),
+                None => Ok((empty_log(), None)),
+            }
+        };
+        let (log, source) = self.metrics.count("read", read.await)?;
+        let (entries, next) = log_page(&log, cursor, limit)?;
+        let next = next.map_or(Node::Null, |number| Node::String(number.to_string().into()));
+        Ok((Node::Object(vec![("items".into(), Node::Array(entries)), ("next_cursor".into(), next)]), source))
+    }
+
+    /// Reads a property of the selected values: one result per value, null if the value does not have it. Values of the
+    /// type `expected` have the property.
+    ///
+    /// # Errors
+    /// Every error of [`JsonService::read`]; [`JsonError::WrongType`] if the value of a legacy path does not have the
     /// property.
     pub(super) async fn inspect(
         &self,
         key: &DocumentKey,
         path: &Path,
-        property: Property,
+        expected: &'static str,
+        property: impl Fn(&Node) -> Option<Node>,
         can_decrypt: bool,
     ) -> Result<(Vec<Node>, StoredDocument), JsonError> {
         let read = async {
-            let source = self.fetch(key).await?.ok_or(JsonError::NO_DOCUMENT)?;
+            let source = self.fetch(key).await?.ok_or(JsonError::NoDocument)?;
             let document = self.parse(key, &source, Some(path), can_decrypt)?;
             let values = path.select(&document)?;
             if !path.is_legacy() {
-                let results = values.into_iter().map(|value| property.of(value).unwrap_or(Node::Null)).collect();
+                let results = values.into_iter().map(|value| property(value).unwrap_or(Node::Null)).collect();
                 return Ok((results, source));
             }
             let first = *values.first().ok_or_else(|| path_missing(path))?;
-            let result = property.of(first).ok_or_else(|| ChangeError::WrongType {
+            let result = property(first).ok_or_else(|| JsonError::WrongType {
                 path: path.as_str().to_owned(),
-                expected: property.expected(),
+                expected,
                 found: first.type_name(),
             })?;
             Ok((vec![result], source))
         };
-        self.metrics.read.count(read.await)
+        self.metrics.count("read", read.await)
     }
 
     /// Changes a document's TTL; `None` removes it.
@@ -201,10 +171,10 @@ impl JsonService {
             let keys = self.keys.of(key);
             let fence = self.fence(&keys, token);
             let backend = self.backend_record.backend().await?;
-            let call = Touch { backend, keys: &keys, ttl: ttl.map(Millis::get), fence: fence.as_ref() };
-            if self.redis.call(&call).await? { Ok(()) } else { Err(JsonError::NO_DOCUMENT) }
+            let call = scripts::touch(backend, &keys, ttl.map(Millis::get), fence.as_ref());
+            if self.redis.call(call).await? { Ok(()) } else { Err(JsonError::NoDocument) }
         };
-        self.metrics.write.count(touch.await)
+        self.metrics.count("write", touch.await)
     }
 
     async fn fetch(&self, key: &DocumentKey) -> Result<Option<StoredDocument>, RedisFault> {
@@ -221,7 +191,7 @@ impl JsonService {
         path: Option<&Path>,
         can_decrypt: bool,
     ) -> Result<Node, JsonError> {
-        let mut document = source.parse(path.filter(|_| !self.encrypts(key)))?;
+        let mut document = source.parse(path.filter(|_| !self.encryption.encrypts(key)))?;
         self.encryption.present(key, &mut document, can_decrypt)?;
         Ok(document)
     }
@@ -265,45 +235,10 @@ fn write_selected(document: &Node, path: &Path, as_list: bool, out: &mut Vec<u8>
         values.first().ok_or_else(|| path_missing(path))?.write(out);
         return Ok(());
     }
-    out.push(b'[');
-    for (at, value) in values.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        value.write(out);
-    }
-    out.push(b']');
+    write_separated([b'[', b']'], values, out, Node::write);
     Ok(())
 }
 
-impl Property {
-    fn of(self, node: &Node) -> Option<Node> {
-        match (self, node) {
-            (Self::Type, node) => Some(Node::String(node.type_name().into())),
-            (Self::Length { of: None | Some(LengthOf::Array) }, Node::Array(items)) => Some(Node::count(items.len())),
-            (Self::Length { of: None | Some(LengthOf::String) }, Node::String(text)) => Some(Node::count(text.len())),
-            (Self::Length { of: None | Some(LengthOf::Object) }, Node::Object(members)) => {
-                Some(Node::count(members.len()))
-            }
-            (Self::MemberNames, Node::Object(members)) => {
-                Some(Node::Array(members.iter().map(|(name, _)| Node::String(name.clone())).collect()))
-            }
-            (Self::Length { .. } | Self::MemberNames, _) => None,
-        }
-    }
-
-    /// The types of values that have the property.
-    fn expected(self) -> &'static str {
-        match self {
-            Self::Type => "a value",
-            Self::Length { of: None } => "an array, an object or a string",
-            Self::Length { of: Some(LengthOf::Array) } => "an array",
-            Self::Length { of: Some(LengthOf::String) } => "a string",
-            Self::Length { of: Some(LengthOf::Object) } | Self::MemberNames => "an object",
-        }
-    }
-}
-
 fn path_missing(path: &Path) -> JsonError {
-    ChangeError::PathMissing { path: path.as_str().to_owned() }.into()
+    JsonError::PathMissing { path: path.as_str().to_owned() }
 }

@@ -8,15 +8,12 @@ use super::error::JsonError;
 use super::path::Path;
 use crate::http::conditional::ETag;
 
-/// A document's version: it grows with every write and is never used twice.
-pub(super) type Version = u64;
-
 /// The text of a stored document and its metadata.
 #[derive(Clone, Debug)]
 pub(super) struct StoredDocument {
     pub text: Bytes,
-    /// 0 if another program wrote the document.
-    pub version: Version,
+    /// The version grows with every write and is never used twice. 0 if another program wrote the document.
+    pub version: u64,
     /// Milliseconds until the document expires; `None` if it does not expire.
     pub ttl: Option<u64>,
 }
@@ -35,7 +32,7 @@ pub(super) struct Snapshot {
     /// `None` if no document exists.
     pub document: Option<Node>,
     pub etag: Option<ETag>,
-    pub version: Version,
+    pub version: u64,
     pub ttl: Option<u64>,
 }
 
@@ -55,7 +52,7 @@ impl StoredDocument {
 }
 
 impl Snapshot {
-    const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
+    pub(super) const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
 
     pub(super) fn of(stored: Option<&StoredDocument>) -> Result<Self, JsonError> {
         let Some(stored) = stored else { return Ok(Self::ABSENT) };
@@ -67,6 +64,6 @@ impl Snapshot {
 /// The entity tag of a text under a version (XXH3, 128 bits).
 ///
 /// The version makes the tag unique; the text makes it change if another program writes under the service's version.
-pub(super) fn etag(text: &[u8], version: Version) -> ETag {
+pub(super) fn etag(text: &[u8], version: u64) -> ETag {
     ETag(xxh3_128_with_seed(text, version))
 }

@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::backend;
-use super::change::{Action, Change, ChangeError, ChangeReply, Changed, SetCondition};
-use super::document::{Node, write_string};
+use super::change::{Action, ChangeReply, Changed, SetCondition, empty_log};
+use super::document::{Members, Node, Number, write_string};
 use super::error::JsonError;
 use super::keys::KeySet;
-use super::model::DocumentKey;
+use super::model::{DocumentKey, Millis};
 use super::path::Path;
-use super::scripts::{Announcement, Expected, TtlChange, Write, Written};
+use super::scripts::{Expected, Write, Written};
 use super::service::JsonService;
 use super::stored::{Snapshot, etag};
-use super::writer_queue::WriterTurn;
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Backoff, FencingToken};
@@ -31,10 +30,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A change of one document, with everything that decides whether and how it is made.
 #[derive(Debug)]
 pub(super) struct Update {
-    pub change: Change,
+    /// The values that change.
+    pub path: Path,
+    pub action: Action,
     /// The document to apply the change to if none exists.
     pub initial: Option<Node>,
-    pub ttl: TtlChange,
+    /// The document's new TTL; `None` keeps its TTL.
+    pub ttl: Option<Millis>,
     pub options: WriteOptions,
 }
 
@@ -59,44 +61,24 @@ pub(super) struct Updated {
     pub ttl: Option<u64>,
 }
 
-/// The state to which a change is applied.
-enum CurrentState {
-    /// Read for this change.
-    Read(Snapshot),
-    /// Handed over by the previous writer: enough to try a change, but not to reject it.
-    HandedOver(Snapshot),
-    /// The operation ran before; the answer that it stored.
-    Repeated(Vec<u8>),
-}
-
-/// A write that does not depend on the document's content.
-struct BlindWrite<'a> {
-    expected: Expected,
-    /// `None` deletes the document.
-    value: Option<&'a Node>,
-}
-
 impl WriteOptions {
     pub(super) fn update(self, path: Path, action: Action) -> Update {
-        Update { change: Change { path, action }, initial: None, ttl: TtlChange::Keep, options: self }
+        Update { path, action, initial: None, ttl: None, options: self }
     }
 }
 
 impl Update {
-    fn as_blind_write(&self) -> Option<BlindWrite<'_>> {
-        if !self.options.conditions.is_empty() || !self.change.path.is_root() {
+    /// The state that the key must have, and the new document, if the update does not depend on the document's content.
+    /// No document deletes the existing one.
+    fn as_blind_write(&self) -> Option<(Expected, Option<&Node>)> {
+        if !self.options.conditions.is_empty() || !self.path.is_root() {
             return None;
         }
-        match &self.change.action {
-            Action::Set(value, condition) => {
-                let expected = match condition {
-                    SetCondition::Always => Expected::Anything,
-                    SetCondition::IfAbsent => Expected::Absent,
-                    SetCondition::IfPresent => Expected::Present,
-                };
-                Some(BlindWrite { expected, value: Some(value) })
-            }
-            Action::Delete => Some(BlindWrite { expected: Expected::Anything, value: None }),
+        match &self.action {
+            Action::Set(value, SetCondition::Always) => Some((Expected::Anything, Some(value))),
+            Action::Set(value, SetCondition::IfAbsent) => Some((Expected::Absent, Some(value))),
+            Action::Set(value, SetCondition::IfPresent) => Some((Expected::Present, Some(value))),
+            Action::Delete => Some((Expected::Anything, None)),
             _ => None,
         }
     }
@@ -106,15 +88,29 @@ impl JsonService {
     /// Applies a change completely, or not at all.
     ///
     /// # Errors
-    /// - [`JsonError::Change`], [`JsonError::Encryption`], [`JsonError::Schema`]: nothing was changed.
-    /// - [`JsonError::Contended`] if other writers were faster for as long as the request may take.
     /// - [`JsonError::Redis`], whose outcome says whether the change may have been made.
+    /// - [`JsonError::Contended`] if other writers were faster for as long as the request may take.
+    /// - Every other [`JsonError`]: nothing was changed.
     pub(super) async fn update(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
         let result = match update.as_blind_write() {
-            Some(write) => self.write_blindly(key, update, write).await,
+            Some((expected, value)) => self.write_blindly(key, update, expected, value).await,
             None => self.compare_and_swap(key, update).await,
         };
-        self.metrics.write.count(result)
+        self.metrics.count("write", result)
+    }
+
+    /// Adds an entry, with the current time if it has no `timestamp`.
+    pub(super) async fn record_activity(
+        &self,
+        key: &DocumentKey,
+        mut entry: Members,
+        options: WriteOptions,
+    ) -> Result<Updated, JsonError> {
+        if !entry.iter().any(|(name, _)| name == "timestamp") {
+            entry.push(("timestamp".into(), Node::Number(Number::integer(self.clock.now().into()))));
+        }
+        let action = Action::Record { entry: Node::Object(entry), limit: self.config.activity_limit };
+        self.update(key, &Update { initial: Some(empty_log()), ..options.update(Path::default(), action) }).await
     }
 
     /// Replaces or deletes a document without reading it. A value that is not a document is not overwritten.
@@ -122,10 +118,10 @@ impl JsonService {
         &self,
         key: &DocumentKey,
         update: &Update,
-        write: BlindWrite<'_>,
+        expected: Expected,
+        value: Option<&Node>,
     ) -> Result<Updated, JsonError> {
-        let keys = self.keys.of(key);
-        let text = match write.value {
+        let text = match value {
             Some(value) if self.encryption.encrypts(key) => {
                 let mut encrypted = value.clone();
                 self.encryption.encrypt(key, &mut encrypted)?;
@@ -134,17 +130,18 @@ impl JsonService {
             Some(value) => Some(self.checked_text(key, value)?),
             None => None,
         };
-        let (reply, etag, ttl) = match self.store(key, &keys, update, write.expected, text.as_deref(), None).await? {
+        let without_document = |count| Ok(Updated { reply: ChangeReply::Count(count), etag: None, ttl: None });
+        match self.store(key, &self.keys.of(key), update, expected, text.as_deref(), None).await? {
             Written::Stored { created, version, ttl } => {
-                (ChangeReply::Stored { created }, text.map(|text| etag(&text, version)), ttl)
+                let etag = text.map(|text| etag(&text, version));
+                Ok(Updated { reply: ChangeReply::Stored { created }, etag, ttl })
             }
-            Written::Deleted => (ChangeReply::Count(1), None, None),
-            Written::Absent => (ChangeReply::Count(0), None, None),
-            Written::Changed => return Err(JsonError::PRECONDITION_FAILED),
-            Written::Foreign => return self.compare_and_swap(key, update).await,
-            Written::Repeated(answer) => return self.repeated(key, &answer),
-        };
-        Ok(Updated { reply, etag, ttl })
+            Written::Deleted => without_document(1),
+            Written::Absent => without_document(0),
+            Written::Changed => Err(JsonError::PreconditionFailed),
+            Written::Foreign => self.compare_and_swap(key, update).await,
+            Written::Repeated(answer) => self.repeated(key, answer),
+        }
     }
 
     async fn compare_and_swap(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
@@ -154,27 +151,33 @@ impl JsonService {
         if let Some(fence) = self.fence(&keys, update.options.token) {
             self.redis.pass(&keys.document, &fence).await?;
         }
+        let operation = update.options.operation.as_ref();
         let mut turn = self.writers.enter(&keys.document, deadline).await.ok_or(JsonError::Contended)?;
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let (snapshot, is_fresh) = match self.current_state(&keys, update, &mut turn).await? {
-                CurrentState::Read(snapshot) => (snapshot, true),
-                CurrentState::HandedOver(snapshot) => (snapshot, false),
-                CurrentState::Repeated(answer) => return self.repeated(key, &answer),
+            // A snapshot of the previous writer is enough to try a change, but not to reject it. A repeated operation may
+            // no longer apply to the document that it changed, so its answer is looked up first.
+            let (snapshot, is_fresh) = if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
+                (snapshot, false)
+            } else {
+                let backend = self.backend_record.backend().await?;
+                let read = backend::read(backend, &self.redis, &keys, operation).await?;
+                if let Some(answer) = read.answer {
+                    return self.repeated(key, answer);
+                }
+                (Snapshot::of(read.document.as_ref())?, true)
             };
             let expected = snapshot.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(snapshot.version));
             let (current_etag, current_ttl) = (snapshot.etag, snapshot.ttl);
-            let (changed, text) = match self.apply(key, update, snapshot) {
+            let (Changed { document, reply, is_different }, text) = match self.apply(key, update, snapshot) {
                 Ok(result) => result,
-                Err(error) if is_fresh || error.is_final() => return Err(error),
+                Err(error) if is_fresh => return Err(error),
                 Err(_) => continue,
             };
-            let Changed { document, reply, is_different } = changed;
-            if !is_different {
-                if is_fresh {
-                    return Ok(Updated { reply, etag: current_etag, ttl: current_ttl });
-                }
-                continue;
+            match (is_different, is_fresh) {
+                (false, true) => return Ok(Updated { reply, etag: current_etag, ttl: current_ttl }),
+                (false, false) => continue,
+                (true, _) => {}
             }
             match self.store(key, &keys, update, expected, text.as_deref(), Some(&reply)).await? {
                 Written::Stored { version, ttl, .. } => {
@@ -183,7 +186,7 @@ impl JsonService {
                     return Ok(Updated { reply, etag, ttl });
                 }
                 Written::Deleted => return Ok(Updated { reply, etag: None, ttl: None }),
-                Written::Repeated(answer) => return self.repeated(key, &answer),
+                Written::Repeated(answer) => return self.repeated(key, answer),
                 Written::Changed | Written::Absent | Written::Foreign => {
                     self.metrics.conflicts.inc();
                     let pause = backoff.pause();
@@ -196,26 +199,6 @@ impl JsonService {
         }
     }
 
-    /// The snapshot of the previous writer, or else the document as Redis holds it.
-    async fn current_state(
-        &self,
-        keys: &KeySet,
-        update: &Update,
-        turn: &mut WriterTurn<'_, Snapshot>,
-    ) -> Result<CurrentState, JsonError> {
-        let operation = update.options.operation.as_ref();
-        // A repeated operation may no longer apply to the document that it changed, so its answer is looked up first.
-        if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
-            return Ok(CurrentState::HandedOver(snapshot));
-        }
-        let backend = self.backend_record.backend().await?;
-        let read = backend::read(backend, &self.redis, keys, operation).await?;
-        match read.answer {
-            Some(answer) => Ok(CurrentState::Repeated(answer)),
-            None => Snapshot::of(read.document.as_ref()).map(CurrentState::Read),
-        }
-    }
-
     /// Checks the conditions and applies the change in memory. Returns the text to store if the document differs.
     fn apply(
         &self,
@@ -224,13 +207,13 @@ impl JsonService {
         snapshot: Snapshot,
     ) -> Result<(Changed, Option<Bytes>), JsonError> {
         if !update.options.conditions.allow_write(snapshot.etag) {
-            return Err(JsonError::PRECONDITION_FAILED);
+            return Err(JsonError::PreconditionFailed);
         }
         let mut document = snapshot.document.or_else(|| update.initial.clone());
         if let Some(document) = &mut document {
             self.encryption.present(key, document, update.options.can_decrypt)?;
         }
-        let mut changed = update.change.apply(document, self.size_limit)?;
+        let mut changed = update.action.apply(document, &update.path, self.size_limit)?;
         let text = match changed.document.as_mut().filter(|_| changed.is_different) {
             Some(document) => {
                 self.encryption.encrypt(key, document)?;
@@ -246,7 +229,7 @@ impl JsonService {
         let text = document.to_bytes();
         let limit = self.size_limit.0;
         if text.len() > limit {
-            return Err(ChangeError::TooLarge { limit }.into());
+            return Err(JsonError::TooLarge { limit });
         }
         // The rules apply to plain values, not to their encrypted form.
         let checked = if self.encryption.encrypts(key) {
@@ -271,33 +254,29 @@ impl JsonService {
     ) -> Result<Written, JsonError> {
         let operation = update.options.operation.as_ref();
         let has_secrets = self.encryption.encrypts(key);
-        let mut answer = reply.filter(|_| operation.is_some()).map(ChangeReply::to_bytes);
-        if let Some(plain) = answer.as_mut().filter(|_| has_secrets) {
-            *plain = self.encryption.encrypt_answer(key, plain)?;
-        }
+        let answer = match reply {
+            Some(reply) if operation.is_some() => Some(self.encryption.encrypt_answer(key, reply.to_bytes())?),
+            _ => None,
+        };
         let fence = self.fence(keys, update.options.token);
-        let event = self.config.publish_changes.then(|| event(key, &update.change, has_secrets));
-        let call = Write {
+        let event = self.config.publish_changes.then(|| event(key, update, has_secrets));
+        let write = Write {
             backend: self.backend_record.backend().await?,
             keys,
             expected,
             text,
-            ttl: update.ttl,
-            answer_key: &keys.answer(operation),
+            ttl: update.ttl.map(Millis::get),
+            operation,
             answer: answer.as_deref(),
-            announcement: event.as_deref().map(|event| Announcement { channel: self.keys.changes(), event }),
+            announcement: event.as_deref().map(|event| (&self.keys.changes, event)),
             fence: fence.as_ref(),
         };
-        Ok(self.redis.call(&call).await?)
+        Ok(self.redis.call(write.call()).await?)
     }
 
     /// The result of an operation that ran before.
-    fn repeated(&self, key: &DocumentKey, answer: &[u8]) -> Result<Updated, JsonError> {
-        let reply = if self.encryption.encrypts(key) {
-            ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?)
-        } else {
-            ChangeReply::from_bytes(answer)
-        };
+    fn repeated(&self, key: &DocumentKey, answer: Vec<u8>) -> Result<Updated, JsonError> {
+        let reply = ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?);
         Ok(Updated { reply: reply.ok_or(JsonError::NotJson)?, etag: None, ttl: None })
     }
 }
@@ -305,13 +284,13 @@ impl JsonService {
 /// The announcement of a change, without the versions and the closing brace, which the script adds.
 ///
 /// The conditions of a path can quote encrypted values. If `has_secrets`, such a path is announced as `$`.
-fn event(key: &DocumentKey, change: &Change, has_secrets: bool) -> Vec<u8> {
+fn event(key: &DocumentKey, update: &Update, has_secrets: bool) -> Vec<u8> {
     let mut event = b"{\"key\":".to_vec();
     write_string(key.as_str(), &mut event);
     event.extend_from_slice(b",\"change\":");
-    write_string(change.action.name(), &mut event);
+    write_string(update.action.name(), &mut event);
     event.extend_from_slice(b",\"path\":");
-    let reveals_values = has_secrets && change.path.has_filter();
-    write_string(if reveals_values { "$" } else { change.path.as_str() }, &mut event);
+    let reveals_values = has_secrets && update.path.has_filter();
+    write_string(if reveals_values { "$" } else { update.path.as_str() }, &mut event);
     event
 }

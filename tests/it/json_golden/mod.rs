@@ -1,8 +1,8 @@
-//! Answers recorded from RedisJSON, asked of the documents over HTTP.
+//! Replays the recorded answers of RedisJSON over HTTP.
 //!
 //! `tests/golden/json_*.json` hold scenarios of commands with the module's answers. Every command that HTTP can express
-//! is translated into a request ([`translate`]), and its answer is held against the recorded one ([`verdict`]). What
-//! cannot be expressed, or is meant to differ, is an entry of [`Reason`]; docs/json.md explains each.
+//! is translated into a request ([`translate`]), and its answer is compared with the recorded one ([`verdict`]). What
+//! cannot be expressed, or intentionally differs, is an entry of [`Reason`]; docs/json.md explains each.
 
 mod reason;
 pub mod translate;
@@ -17,10 +17,10 @@ use vectors::Step;
 
 use crate::support::{TestApp, in_repository};
 
-/// What became of a step.
+/// The result of a step.
 enum Verdict {
     Same,
-    /// It was not asked, or its answer is meant to be another one.
+    /// The step is not replayed, or its answer intentionally differs.
     Excepted(Reason),
     Different(String),
 }
@@ -34,12 +34,12 @@ async fn run(family: &str, at_least: usize) {
         let mut history = translate::History::default();
         for command in &scenario.setup {
             let step = Step::setup(command);
-            if let Verdict::Different(text) = ask(&app, &step, &mut history).await {
+            if let Verdict::Different(text) = replay(&app, &step, &mut history).await {
                 differences.push(format!("{}: setup {}: {text}", scenario.name, step.text()));
             }
         }
         for (number, step) in scenario.steps.iter().enumerate() {
-            match ask(&app, step, &mut history).await {
+            match replay(&app, step, &mut history).await {
                 Verdict::Same => same += 1,
                 Verdict::Excepted(reason) => *excepted.entry(reason).or_default() += 1,
                 Verdict::Different(text) => {
@@ -48,22 +48,22 @@ async fn run(family: &str, at_least: usize) {
             }
         }
     }
-    println!("{family}: {same} answers are the module's, {excepted:?} are not asked or meant to differ");
+    println!("{family}: {same} answers match the module's, {excepted:?} are not replayed or intentionally differ");
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     assert!(same >= at_least, "only {same} steps were compared");
 }
 
-async fn ask(app: &TestApp, step: &Step, history: &mut translate::History) -> Verdict {
+async fn replay(app: &TestApp, step: &Step, history: &mut translate::History) -> Verdict {
     match translate::translate(step, history) {
         Translation::Excepted(reason) => Verdict::Excepted(reason),
         Translation::Redis { command, expected } => verdict::of_redis(app, &command, &expected),
         Translation::HalfApplied { key, operation, by } => half_apply(app, &key, operation, &by).await,
-        Translation::Requests { requests, meant } => {
+        Translation::Requests { requests, difference } => {
             let mut replies = Vec::new();
             for request in requests {
                 replies.push(request.send(app).await);
             }
-            match meant {
+            match difference {
                 None => verdict::of_replies(&replies, step, history),
                 Some(reason) => Verdict::Excepted(reason),
             }
@@ -73,7 +73,7 @@ async fn ask(app: &TestApp, step: &Step, history: &mut translate::History) -> Ve
 
 /// The module changes members up to the first that it cannot change, then fails; here nothing may be changed.
 ///
-/// For the steps that follow, the document is brought to where the module left it.
+/// For the following steps, the document is set to the state in which the module left it.
 async fn half_apply(app: &TestApp, key: &str, operation: &str, by: &str) -> Verdict {
     let whole = Request::calculation(key, operation, "$.*", by).send(app).await;
     if !whole.is(409) {
@@ -90,52 +90,52 @@ async fn half_apply(app: &TestApp, key: &str, operation: &str, by: &str) -> Verd
 }
 
 #[tokio::test]
-async fn values_are_set_as_by_the_module() {
+async fn setting_values_matches_the_module() {
     run("json_set", 400).await;
 }
 
 #[tokio::test]
-async fn values_are_read_as_by_the_module() {
+async fn reading_values_matches_the_module() {
     run("json_get", 400).await;
 }
 
 #[tokio::test]
-async fn filters_select_what_the_module_selects() {
+async fn filters_match_the_module() {
     run("json_filter", 200).await;
 }
 
 #[tokio::test]
-async fn values_are_deleted_as_by_the_module() {
+async fn deleting_values_matches_the_module() {
     run("json_del", 200).await;
 }
 
 #[tokio::test]
-async fn arrays_change_as_in_the_module() {
+async fn changes_of_arrays_match_the_module() {
     run("json_arr", 250).await;
 }
 
 #[tokio::test]
-async fn numbers_change_as_in_the_module() {
+async fn changes_of_numbers_match_the_module() {
     run("json_num", 200).await;
 }
 
 #[tokio::test]
-async fn strings_change_as_in_the_module() {
+async fn changes_of_strings_match_the_module() {
     run("json_str", 80).await;
 }
 
 #[tokio::test]
-async fn types_and_members_are_told_as_by_the_module() {
+async fn types_and_members_match_the_module() {
     run("json_obj_type", 250).await;
 }
 
 #[tokio::test]
-async fn documents_are_merged_and_read_together_as_by_the_module() {
+async fn merging_and_reading_many_documents_matches_the_module() {
     run("json_mget_mset_merge", 150).await;
 }
 
 #[tokio::test]
-async fn random_programs_end_as_in_the_module() {
+async fn random_programs_match_the_module() {
     run("json_fuzz", 700).await;
 }
 

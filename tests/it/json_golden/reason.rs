@@ -1,4 +1,4 @@
-//! The reasons why a recorded step is not replayed, or has a different answer on purpose.
+//! The reasons why a recorded step is not replayed, or intentionally has a different answer.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {

@@ -1,4 +1,4 @@
-//! From commands to requests.
+//! Translates commands into requests.
 
 use axum::http::Method;
 use serde_json::Value;
@@ -9,17 +9,17 @@ use crate::support::{Reply, TestApp};
 
 pub enum Translation {
     Excepted(Reason),
-    /// A command about the key itself, asked of Redis.
+    /// A command about the key itself, which is sent to Redis.
     Redis {
         command: Vec<String>,
         expected: Value,
     },
-    /// `meant`: the answer is a different one on purpose, and the requests keep the documents in step.
+    /// `difference`: the answer intentionally differs, and the requests keep the documents equal.
     Requests {
         requests: Vec<Request>,
-        meant: Option<Reason>,
+        difference: Option<Reason>,
     },
-    /// A change of every member, of which the module makes some before it fails.
+    /// A change of every member; the module changes some of them before it fails.
     HalfApplied {
         key: String,
         operation: &'static str,
@@ -51,12 +51,12 @@ impl Request {
     }
 }
 
-/// What earlier steps of a scenario did that later ones depend on.
+/// The effects of earlier steps of a scenario on later ones.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The module moved members: from then on its lists have another order.
+    /// The module moved members, so its lists have another order.
     pub reordered: bool,
-    /// The key holds a string that is JSON: another type to the module, a document here.
+    /// The key holds a string that is JSON: the module sees another type, the service a document.
     pub native_text: bool,
 }
 
@@ -71,7 +71,7 @@ fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// `/json/{key}` with something behind it, and paths in the query.
+/// `/json/{key}` with a suffix, and paths in the query.
 fn address(key: &str, rest: &str, paths: &[&str]) -> String {
     let query: Vec<String> = paths.iter().map(|path| format!("path={}", encode(path))).collect();
     let mark = if query.is_empty() { "" } else { "?" };
@@ -79,7 +79,7 @@ fn address(key: &str, rest: &str, paths: &[&str]) -> String {
 }
 
 fn requests(request: Request) -> Translation {
-    Translation::Requests { requests: vec![request], meant: None }
+    Translation::Requests { requests: vec![request], difference: None }
 }
 
 fn get(key: &str, rest: &str, paths: &[&str]) -> Translation {
@@ -170,7 +170,7 @@ fn is_format(word: &str) -> bool {
     ["INDENT", "NEWLINE", "SPACE", "FORMAT", "NOESCAPE"].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// Commands that answer one value when no path is given.
+/// Commands that return one value if no path is given.
 fn or_legacy_root<'a>(path: &'a [&'a str]) -> &'a [&'a str] {
     if path.is_empty() { &["."] } else { path }
 }
@@ -192,16 +192,16 @@ fn set(key: &str, path: &str, value: &str, options: &[&str]) -> Translation {
         [option] if option.eq_ignore_ascii_case("XX") => request.headers.push(("if-match", "*")),
         _ => return Translation::Excepted(Reason::CommandLine),
     }
-    // Repeated names are rejected; the document is kept in step with the value that the module read.
+    // Repeated names are rejected; the document is set to the value that the module read.
     if let Some(read) = with_names_twice(value) {
         let refused = Request::new(Method::PUT, address(key, "", &[path])).with(JSON, value);
         request.body = read.to_string();
-        return Translation::Requests { requests: vec![refused, request], meant: Some(Reason::DuplicateNames) };
+        return Translation::Requests { requests: vec![refused, request], difference: Some(Reason::DuplicateNames) };
     }
     requests(request)
 }
 
-/// What `serde_json` makes of a text, as the module does, if it had to drop members for that.
+/// The value that `serde_json`, like the module, reads from a text in which it drops members.
 fn with_names_twice(text: &str) -> Option<Value> {
     let read: Value = serde_json::from_str(text).ok()?;
     // Every `:` outside a string follows a name.
@@ -231,10 +231,10 @@ fn pop(key: &str, path: &[&str]) -> Translation {
         [path, index, ..] if index.parse::<i64>().is_ok() => {
             post(key, "array/pop", &[("path", &quoted(path)), ("index", index)])
         }
-        // The module takes it for -1.
+        // The module reads it as -1.
         [path, ..] => match post(key, "array/pop", &[("path", &quoted(path))]) {
             Translation::Requests { requests, .. } => {
-                Translation::Requests { requests, meant: Some(Reason::UntypedIndex) }
+                Translation::Requests { requests, difference: Some(Reason::UntypedIndex) }
             }
             other => other,
         },

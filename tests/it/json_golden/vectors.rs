@@ -16,10 +16,10 @@ pub struct Scenario {
 #[derive(Debug, Deserialize)]
 pub struct Step {
     pub cmd: Vec<String>,
-    /// Absent when the module answered an error; `Some(Null)` is nil.
+    /// Absent if the module answered an error; `Some(Null)` is nil.
     #[serde(default, deserialize_with = "given")]
     pub reply: Option<Value>,
-    /// The answer of the module's 8.0, where it differs.
+    /// The answer of version 8.0 of the module, if it differs.
     #[serde(default)]
     pub alt: Option<Alternative>,
 }
@@ -35,12 +35,12 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Val
 }
 
 impl Step {
-    /// A command of a setup: it succeeds.
+    /// A command of the setup, which succeeds.
     pub fn setup(command: &[String]) -> Self {
         Self { cmd: command.to_vec(), reply: Some(Value::from("OK")), alt: None }
     }
 
-    /// Every answer that is right: the module's, and that of its other version; `None` stands for an error.
+    /// Every correct answer: the module's, and that of its other version; `None` is an error.
     pub fn answers(&self) -> Vec<Option<&Value>> {
         let mut answers = vec![self.reply.as_ref()];
         answers.extend(self.alt.as_ref().map(|alt| alt.reply.as_ref()));

@@ -1,4 +1,4 @@
-//! Holding answers against each other.
+//! Compares answers.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::translate::History;
 use super::vectors::Step;
 use crate::support::{Reply, TestApp};
 
-/// How far the module's floats may be off: it does not round correctly (16 or 17 digits, one unit).
+/// The tolerance for the module's floats, which it does not round correctly (16 or 17 digits, one unit).
 const TOLERANCE: f64 = 4e-16;
 
 pub fn of_redis(app: &TestApp, command: &[String], expected: &Value) -> Verdict {
@@ -35,7 +35,7 @@ pub fn of_replies(replies: &[Reply], step: &Step, history: &History) -> Verdict 
     Verdict::Different(format!("{} {} instead of {module}", reply.status.as_u16(), reply.text()))
 }
 
-/// Whether a reply says what the module's answer says; `None` is an error.
+/// Whether a reply matches the module's answer; `None` is an error.
 fn agrees(reply: &Reply, step: &Step, answer: Option<&Value>, history: &History) -> bool {
     let command = step.cmd.first().map_or("", String::as_str);
     let path = step.cmd.get(2).map_or(".", String::as_str);
@@ -50,14 +50,14 @@ fn agrees(reply: &Reply, step: &Step, answer: Option<&Value>, history: &History)
         "JSON.DEL" | "JSON.FORGET" => reply.is(200) && reply.json()["deleted"] == *answer,
         "JSON.CLEAR" => reply.is(200) && reply.json()["cleared"] == *answer,
         "JSON.MSET" => reply.is(200) && statuses(reply, "set").iter().all(|status| [201, 204].contains(status)),
-        // A path that is none is refused for all; the module calls it a missing value.
+        // An invalid path is rejected; the module reports a missing value.
         "JSON.MGET" if reply.is(422) => is_nothing(answer),
         "JSON.MGET" => reply.is(200) && same(&values(reply), &each_parsed(answer), history),
         "JSON.GET" => match answer {
             Value::Null => reply.is(404),
             text => reply.is(200) && same(&reply.json(), &parse(text), history),
         },
-        // What could not be changed is told by the status.
+        // The status reports that nothing could be changed.
         _ if is_change(command) && !is_legacy && is_nothing(&unpacked(command, answer)) => {
             reply.is(404) || reply.is(409) || (reply.is(200) && is_nothing(&results(command, reply)))
         }
@@ -67,7 +67,7 @@ fn agrees(reply: &Reply, step: &Step, answer: Option<&Value>, history: &History)
             let found = results(command, reply);
             let items = found.as_array().cloned().unwrap_or_default();
             let expected = unpacked(command, answer);
-            // A change through a legacy path answers for all that it changed, not for one of them.
+            // A change at a legacy path returns all results, not only one.
             items.iter().any(|item| same(item, &expected, history)) && (is_change(command) || items.len() == 1)
         }
         _ => same(&results(command, reply), &unpacked(command, answer), history),
@@ -79,7 +79,7 @@ fn statuses(reply: &Reply, list: &str) -> Vec<u64> {
     items.iter().filter_map(|item| item["status"].as_u64()).collect()
 }
 
-/// What a batch read, null where there was nothing.
+/// The values that a batch read; null for missing ones.
 fn values(reply: &Reply) -> Value {
     let items = reply.json()["get"].as_array().cloned().unwrap_or_default();
     Value::Array(items.into_iter().map(|item| item.get("value").cloned().unwrap_or_default()).collect())
@@ -102,7 +102,7 @@ fn is_nothing(results: &Value) -> bool {
     }
 }
 
-/// The results of a reply, as the command answers them.
+/// The results of a reply in the form of the command's answer.
 fn results(command: &str, reply: &Reply) -> Value {
     let results = reply.json()["results"].clone();
     match (command, results) {
@@ -113,12 +113,12 @@ fn results(command: &str, reply: &Reply) -> Value {
     }
 }
 
-/// A popped null is something else than nothing popped.
+/// A popped null differs from an empty array.
 fn some(value: Value) -> Value {
     Value::Array(vec![value])
 }
 
-/// The module's answer, with the JSON texts in it read.
+/// The module's answer with its JSON texts parsed.
 fn unpacked(command: &str, answer: &Value) -> Value {
     match (command, answer) {
         ("JSON.ARRPOP", Value::Array(items)) => Value::Array(
@@ -137,7 +137,7 @@ fn parse(text: &Value) -> Value {
     text.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| text.clone())
 }
 
-/// Equal but for the module's rounding; once it moved members, but for the order of lists.
+/// Whether the values are equal except for the module's rounding and, once it moved members, the order of lists.
 fn same(one: &Value, two: &Value, history: &History) -> bool {
     match (one, two) {
         (Value::Number(one), Value::Number(two)) => same_number(one, two),

@@ -15,7 +15,7 @@ async fn merged(app: &TestApp, target: &Value, patch: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_examples_of_the_standard_come_out() {
+async fn the_examples_of_the_rfc_are_merged() {
     let app = TestApp::spawn().await;
     for (target, patch, expected) in [
         (json!({ "a": "b" }), json!({ "a": "c" }), json!({ "a": "c" })),
@@ -51,7 +51,7 @@ async fn the_examples_of_the_standard_come_out() {
 }
 
 #[tokio::test]
-async fn a_wide_patch_of_a_wide_object_takes_no_time_to_speak_of() {
+async fn a_wide_patch_of_a_wide_object_is_fast() {
     let app = TestApp::spawn().await;
     let wide = |value: &dyn Fn(u32) -> Value| -> Value {
         Value::Object((0..20_000_u32).map(|n| (format!("k{n}"), value(n))).collect())

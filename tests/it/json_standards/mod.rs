@@ -1,4 +1,4 @@
-//! The documents by the standards: JSON Patch (RFC 6902), merge patch (RFC 7396), `JSONPath` (RFC 9535).
+//! Tests of the standards: JSON Patch (RFC 6902), merge patch (RFC 7396), `JSONPath` (RFC 9535).
 
 mod merge;
 mod patch;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Reply, TestApp};
 
-/// Stores a document, whatever stood there.
+/// Stores a document in place of any earlier one.
 async fn store(app: &TestApp, document: &Value) {
     app.send(Method::PUT, "/json/a", &[("content-type", "application/json")], document.to_string())
         .await

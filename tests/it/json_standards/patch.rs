@@ -1,4 +1,4 @@
-//! JSON Patch: each operation as RFC 6902 defines it, each way in which it can fail, and that it fails whole.
+//! JSON Patch: each operation of RFC 6902, each error, and that a patch is applied completely or not at all.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn apply(app: &TestApp, document: &Value, operations: &Value) -> Reply {
 }
 
 #[tokio::test]
-async fn operations_do_what_they_say() {
+async fn operations_follow_the_rfc() {
     let app = TestApp::spawn().await;
     for (document, operations, expected) in [
         // add: members, items, the end of an array, the whole document
@@ -74,7 +74,7 @@ async fn operations_do_what_they_say() {
         ),
         (json!({ "a": null }), json!([{ "op": "test", "path": "/a", "value": null }]), json!({ "a": null })),
         (json!("é"), json!([{ "op": "test", "path": "", "value": "\u{e9}" }]), json!("é")),
-        // in order, and members that an operation does not define are ignored
+        // operations run in order, and unknown members are ignored
         (
             json!({}),
             json!([{ "op": "add", "path": "/a", "value": 1, "why": "x" }, { "op": "move", "from": "/a", "path": "/b" }, { "op": "test", "path": "/b", "value": 1 }]),
@@ -88,7 +88,7 @@ async fn operations_do_what_they_say() {
 }
 
 #[tokio::test]
-async fn an_operation_that_does_not_fit_undoes_all_before_it() {
+async fn a_failed_operation_discards_the_earlier_ones() {
     let app = TestApp::spawn().await;
     let document = json!({ "a": { "b": 1 }, "l": [1, 2], "s": "x" });
     for operation in [
@@ -123,7 +123,7 @@ async fn an_operation_that_does_not_fit_undoes_all_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_patch_is_refused_by_its_place() {
+async fn an_invalid_patch_is_rejected_with_a_pointer() {
     let app = TestApp::builder().config("json.document_limit = \"16KiB\"").spawn().await;
     let document = json!({ "a": 1 });
     for (operations, pointer) in [

@@ -1,4 +1,4 @@
-//! `JSONPath`: what RFC 9535 says and RedisJSON's dialect agrees with, on the RFC's own examples and beyond.
+//! `JSONPath`: the rules that RFC 9535 and RedisJSON's dialect share, with the examples of the RFC and others.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn bookstore() -> Value {
 }
 
 #[tokio::test]
-async fn the_bookstore_is_searched_as_the_standard_shows() {
+async fn the_bookstore_examples_of_the_rfc_are_answered() {
     let app = TestApp::spawn().await;
     let store_document = bookstore();
     store(&app, &store_document).await;
@@ -47,7 +47,7 @@ async fn the_bookstore_is_searched_as_the_standard_shows() {
         ("$..book[?@.price<10]", json!([books[0], books[2]])),
     ] {
         let mut found = select(&app, path).await;
-        // Members have no order in the standard; its descent may list the bicycle first.
+        // The RFC does not order members; its descent may list the bicycle first.
         if path == "$.store..price" {
             found
                 .as_array_mut()
@@ -63,7 +63,7 @@ async fn the_bookstore_is_searched_as_the_standard_shows() {
 }
 
 #[tokio::test]
-async fn names_are_found_by_every_spelling() {
+async fn names_are_found_in_every_notation() {
     let app = TestApp::spawn().await;
     let document = json!({ "o": { "j j": { "k.k": 3 } }, "'": { "@": 2 }, "☺": "smile", "a": "A", "\"": 1, "\\": 2, "\u{1F914}": 3, "b\tc": 4, "/": 5 });
     store(&app, &document).await;
@@ -86,7 +86,7 @@ async fn names_are_found_by_every_spelling() {
         ("$ ['a']", json!(["A"])),
     ] {
         if path.starts_with("$ ") {
-            // Here the standard and the dialect part: with a blank behind `$` this is a name of the legacy form.
+            // The dialect differs from the RFC: with a space after `$`, this is a legacy name.
             app.get(&format!("/json/a?path={}", encode(path))).await.expect_problem(404, "json-path-missing");
             continue;
         }
@@ -150,7 +150,7 @@ async fn filters_compare_and_combine() {
         ("$.a[?@.b=~'^k.*o$']", json!([{ "b": "kilo" }])),
     ] {
         if path == "$.a[?@.b == $.x]" {
-            // The standard calls two missing values equal; the dialect does not.
+            // Two missing values are equal in the RFC, but not in the dialect.
             assert_eq!(select(&app, path).await, json!([]), "{path}");
             continue;
         }
@@ -159,7 +159,7 @@ async fn filters_compare_and_combine() {
 }
 
 #[tokio::test]
-async fn descent_visits_values_before_what_is_in_them() {
+async fn descent_visits_values_before_their_children() {
     let app = TestApp::spawn().await;
     store(&app, &json!({ "o": { "j": 1, "k": 2 }, "z": [5, 3, [{ "j": 4 }, { "k": 6 }]] })).await;
     for (path, expected) in [
@@ -178,7 +178,7 @@ async fn descent_visits_values_before_what_is_in_them() {
 }
 
 #[tokio::test]
-async fn the_dialect_differs_from_the_standard_as_documented() {
+async fn the_documented_differences_from_the_rfc_exist() {
     let app = TestApp::spawn().await;
     let document =
         json!({ "a": [1, 2, { "b": 3, "é": 4 }], "1": "digit", "x-y:z/": "bare", "\t": "tab", "'": "quote" });
@@ -209,14 +209,14 @@ async fn the_dialect_differs_from_the_standard_as_documented() {
         let refused = app.get(&format!("/json/a?path={}", encode(path))).await;
         refused.expect_violation(422, "invalid-query", "/path");
     }
-    // Names of the older form, which begin or end with a blank.
+    // Legacy names that begin or end with a space.
     for path in ["$ .a", " $", "$ "] {
         app.get(&format!("/json/a?path={}", encode(path))).await.expect_problem(404, "json-path-missing");
     }
 }
 
 #[tokio::test]
-async fn what_the_standard_calls_no_path_is_none_here_either() {
+async fn paths_that_the_rfc_rejects_are_rejected() {
     let app = TestApp::spawn().await;
     store(&app, &json!({ "a": [1] })).await;
     for path in [

@@ -3,19 +3,13 @@
 //! The log keeps entries in the order of their arrival, as other services append them. `dropped` counts the entries
 //! that the limit removed, so every entry has a number that does not change; pages continue from such a number.
 
-use super::{ChangeError, ChangeReply, Changed, SizeLimit};
+use super::set::merge;
+use super::{ChangeReply, Changed, SizeLimit};
 use crate::features::json::document::{Node, Number, text_length};
+use crate::features::json::error::JsonError;
 
 const ENTRIES: &str = "activities";
 const DROPPED: &str = "dropped";
-
-/// A page of a log, newest entry first.
-#[derive(Debug)]
-pub(in super::super) struct LogPage<'d> {
-    pub entries: Vec<&'d Node>,
-    /// The number of the entry after the first one of the next page; `None` on the last page.
-    pub next: Option<u64>,
-}
 
 /// A log without entries.
 pub(in super::super) fn empty() -> Node {
@@ -28,14 +22,9 @@ pub(super) fn record(
     entry: &Node,
     max_entries: usize,
     limit: SizeLimit,
-) -> Result<Changed, ChangeError> {
+) -> Result<Changed, JsonError> {
     limit.check_added(1, text_length(entry))?;
-    let found = document.type_name();
-    let entries = match document.member_mut(ENTRIES) {
-        Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
-        None => return Err(not_a_log("$", "an activity log", found)),
-    };
+    let Some(Node::Array(entries)) = document.member_mut(ENTRIES) else { return Err(not_a_log(&document)) };
     entries.push(entry.clone());
     let surplus = entries.len().saturating_sub(max_entries);
     entries.drain(..surplus);
@@ -43,32 +32,26 @@ pub(super) fn record(
     if surplus > 0 {
         let dropped = dropped(&document).saturating_add(surplus as u64);
         let counted = Node::Number(Number::integer(dropped.into()));
-        match document.position_of(DROPPED).and_then(|at| document.child_mut(at)) {
-            Some(member) => *member = counted,
-            None => {
-                if let Node::Object(members) = &mut document {
-                    members.push((DROPPED.into(), counted));
-                }
-            }
-        }
+        merge(&mut document, &Node::Object(vec![(DROPPED.into(), counted)]));
     }
     Ok(Changed { document: Some(document), reply: ChangeReply::Count(count), is_different: true })
 }
 
-/// The newest entries before the entry with the number `before`, at most `limit`.
-pub(in super::super) fn page(document: &Node, before: Option<u64>, limit: usize) -> Result<LogPage<'_>, ChangeError> {
-    let entries = match document.member(ENTRIES) {
-        Some(Node::Array(entries)) => entries,
-        Some(other) => return Err(not_a_log("$.activities", "an array", other.type_name())),
-        None => return Err(not_a_log("$", "an activity log", document.type_name())),
-    };
+/// The newest entries before the entry with the number `before`, newest first and at most `limit`, and the `before` of
+/// the next page; `None` on the last page.
+pub(in super::super) fn page(
+    document: &Node,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<(Vec<Node>, Option<u64>), JsonError> {
+    let Some(Node::Array(entries)) = document.member(ENTRIES) else { return Err(not_a_log(document)) };
     let first = dropped(document);
     let end = before.map_or(entries.len(), |number| {
         usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX).min(entries.len())
     });
     let start = end.saturating_sub(limit);
-    let shown = entries.get(start..end).unwrap_or_default().iter().rev().collect();
-    Ok(LogPage { entries: shown, next: (start > 0).then(|| first.saturating_add(start as u64)) })
+    let shown = entries.get(start..end).unwrap_or_default().iter().rev().cloned().collect();
+    Ok((shown, (start > 0).then(|| first.saturating_add(start as u64))))
 }
 
 fn dropped(document: &Node) -> u64 {
@@ -78,8 +61,12 @@ fn dropped(document: &Node) -> u64 {
     }
 }
 
-fn not_a_log(path: &str, expected: &'static str, found: &'static str) -> ChangeError {
-    ChangeError::WrongType { path: path.to_owned(), expected, found }
+fn not_a_log(document: &Node) -> JsonError {
+    let (path, expected, found) = match document.member(ENTRIES) {
+        Some(other) => ("$.activities", "an array", other),
+        None => ("$", "an activity log", document),
+    };
+    JsonError::WrongType { path: path.to_owned(), expected, found: found.type_name() }
 }
 
 #[cfg(test)]
@@ -97,14 +84,11 @@ mod tests {
     fn pages_continue_while_entries_are_added_and_dropped() {
         let mut log = (0..5).fold(empty(), |log, entry| recorded(log, entry, 4));
         assert_eq!(log.to_text(), r#"{"activities":[1,2,3,4],"dropped":1}"#);
-        let texts = |page: &LogPage<'_>| page.entries.iter().map(|entry| entry.to_text()).collect::<Vec<_>>();
         let first = page(&log, None, 2).expect("a page");
-        assert_eq!((texts(&first), first.next), (vec!["4".to_owned(), "3".to_owned()], Some(3)));
-        let next = first.next;
+        assert_eq!(first, (vec![Node::count(4), Node::count(3)], Some(3)));
         log = recorded(log, 5, 4);
-        let second = page(&log, next, 2).expect("a page");
-        assert_eq!((texts(&second), second.next), (vec!["2".to_owned()], None));
-        assert_eq!(page(&log, Some(0), 2).expect("a page").entries.len(), 0);
+        assert_eq!(page(&log, first.1, 2).expect("a page"), (vec![Node::count(2)], None));
+        assert_eq!(page(&log, Some(0), 2).expect("a page").0, []);
     }
 
     #[test]
@@ -112,7 +96,7 @@ mod tests {
         for (document, path) in [("[]", "$"), ("{}", "$"), (r#"{"activities":5}"#, "$.activities")] {
             let node = Node::parse(document.as_bytes()).expect("JSON");
             let error = page(&node, None, 1).expect_err(document);
-            assert!(matches!(&error, ChangeError::WrongType { path: found, .. } if found == path), "{error}");
+            assert!(matches!(&error, JsonError::WrongType { path: found, .. } if found == path), "{error}");
             assert!(record(node, &Node::Null, 1, LIMIT).is_err());
         }
     }

@@ -1,14 +1,15 @@
 //! Deletes and clears values.
 
-use super::selected_values::inner_first;
-use super::{ChangeError, ChangeReply, Changed};
+use super::values::inner_first;
+use super::{ChangeReply, Changed};
 use crate::features::json::document::{Location, Node, Number};
+use crate::features::json::error::JsonError;
 use crate::features::json::path::Path;
 
 /// Deletes every selected value. The reply counts the values that were not inside another deleted one.
 ///
 /// A document whose root becomes empty is deleted, as in `RedisJSON`.
-pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, ChangeError> {
+pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, JsonError> {
     let Some(mut document) = document else { return Ok(counted(None, 0)) };
     if path.is_root() {
         return Ok(counted(None, 1));
@@ -17,11 +18,7 @@ pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, Cha
     locations.sort_unstable();
     locations.dedup_by(|inner, outer| inner.starts_with(outer));
     remove(&mut document, &locations, 0);
-    let is_empty = match &document {
-        Node::Array(items) => items.is_empty(),
-        Node::Object(members) => members.is_empty(),
-        _ => false,
-    };
+    let is_empty = matches!(document, Node::Array(_) | Node::Object(_)) && document.child_count() == 0;
     let is_gone = is_empty && !locations.is_empty();
     Ok(counted((!is_gone).then_some(document), locations.len()))
 }
@@ -46,9 +43,6 @@ fn remove(node: &mut Node, locations: &[Location], depth: usize) {
 
 /// Removes the items at sorted positions in one pass.
 fn drop_positions<T>(items: &mut Vec<T>, positions: &[usize]) {
-    if positions.is_empty() {
-        return;
-    }
     let (mut at, mut next) = (0, positions.iter().peekable());
     items.retain(|_| {
         let is_dropped = next.next_if(|position| **position == at).is_some();
@@ -58,20 +52,16 @@ fn drop_positions<T>(items: &mut Vec<T>, positions: &[usize]) {
 }
 
 /// Empties arrays and objects and sets numbers to 0. The reply counts the values that changed.
-pub(super) fn clear(mut document: Node, path: &Path) -> Result<Changed, ChangeError> {
+pub(super) fn clear(mut document: Node, path: &Path) -> Result<Changed, JsonError> {
     let locations = path.locate(&document)?;
     let mut cleared = 0;
-    for at in inner_first(&locations) {
-        let Some(node) = locations.get(at).and_then(|location| document.at_mut(location)) else { continue };
-        let is_changed = match node {
-            Node::Array(items) => !std::mem::take(items).is_empty(),
-            Node::Object(members) => !std::mem::take(members).is_empty(),
-            Node::Number(number) => {
-                let was_zero = number.as_f64() == 0.0;
-                if !was_zero {
-                    *number = Number::integer(0);
-                }
-                !was_zero
+    for (_, location) in inner_first(&locations) {
+        let is_changed = match document.at_mut(location) {
+            Some(Node::Array(items)) => !std::mem::take(items).is_empty(),
+            Some(Node::Object(members)) => !std::mem::take(members).is_empty(),
+            Some(Node::Number(number)) if number.as_f64() != 0.0 => {
+                *number = Number::integer(0);
+                true
             }
             _ => false,
         };

@@ -2,9 +2,12 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use super::{ChangeError, ChangeReply, Changed, SizeLimit};
+use super::{ChangeReply, Changed, SizeLimit};
 use crate::features::json::document::{MAX_DEPTH, Node, Pointer, depth, index, position, text_length};
+use crate::features::json::error::JsonError;
+use crate::features::json::schema::BrokenRule;
 
 /// The operations of one patch. In a large array or object, each one may have to move all values after its own.
 const MAX_OPERATIONS: usize = 256;
@@ -23,24 +26,29 @@ enum Operation {
     Test { path: Pointer, value: Node },
 }
 
-/// A patch as the caller sends it. Unknown members of an operation are ignored (RFC 6902, section 4).
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(in super::super) struct PatchForm(Vec<OperationForm>);
-
-#[derive(Debug, Deserialize)]
-struct OperationForm {
-    op: Op,
+/// One operation of a JSON Patch (RFC 6902).
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = JsonPatchOperation)]
+pub(in super::super) struct PatchOperation {
+    op: PatchVerb,
+    /// A JSON pointer.
+    #[schema(pattern = "^(/([^~]|~0|~1)*)?$", example = "/tags/-")]
     path: String,
+    /// A JSON pointer; for move and copy.
     #[serde(default)]
+    #[schema(pattern = "^(/([^~]|~0|~1)*)?$")]
     from: Option<String>,
+    /// For add, replace and test.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<serde_json::Value>)]
     value: Option<Box<RawValue>>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// The name of a JSON Patch operation.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Op {
+#[schema(as = JsonPatchVerb)]
+enum PatchVerb {
     Add,
     Remove,
     Replace,
@@ -54,91 +62,89 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A broken rule of a patch, and a JSON pointer to the place.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct PatchFault {
-    pub pointer: String,
-    pub rule: String,
-}
-
-impl PatchForm {
-    /// Parses the pointers and values.
-    pub(in super::super) fn read(self) -> Result<Patch, PatchFault> {
-        if self.0.len() > MAX_OPERATIONS {
-            let rule = format!("must have at most {MAX_OPERATIONS} operations, got {}", self.0.len());
-            return Err(PatchFault { pointer: String::new(), rule });
-        }
-        self.0.into_iter().enumerate().map(|(at, form)| form.read(at)).collect::<Result<_, _>>().map(Patch)
-    }
-}
-
-impl OperationForm {
-    fn read(self, at: usize) -> Result<Operation, PatchFault> {
-        let fault = |field: &str, rule: String| PatchFault { pointer: format!("/{at}/{field}"), rule };
-        let pointer = |field: &str, text: &str| Pointer::parse(text).map_err(|rule| fault(field, rule.to_owned()));
+impl PatchOperation {
+    /// Parses the pointers and the value. Unknown and unneeded members are ignored (RFC 6902, section 4).
+    fn parse(self, at: usize) -> Result<Operation, BrokenRule> {
+        let broken = |field: &str, rule: String| BrokenRule { pointer: format!("/{at}/{field}"), rule };
+        let pointer = |field: &str, text: &str| Pointer::parse(text).map_err(|rule| broken(field, rule.to_owned()));
         let path = pointer("path", &self.path)?;
         let from = || match &self.from {
             Some(text) => pointer("from", text),
-            None => Err(fault("from", "is required".to_owned())),
+            None => Err(broken("from", "is required".to_owned())),
         };
         let value = || match &self.value {
-            Some(raw) => Node::parse(raw.get().as_bytes()).map_err(|error| fault("value", error.to_string())),
-            None => Err(fault("value", "is required".to_owned())),
+            Some(raw) => Node::parse(raw.get().as_bytes()).map_err(|error| broken("value", error.to_string())),
+            None => Err(broken("value", "is required".to_owned())),
         };
         Ok(match self.op {
-            Op::Add => Operation::Add { path, value: value()? },
-            Op::Remove => Operation::Remove { path },
-            Op::Replace => Operation::Replace { path, value: value()? },
-            Op::Move => Operation::Move { from: from()?, path },
-            Op::Copy => Operation::Copy { from: from()?, path },
-            Op::Test => Operation::Test { path, value: value()? },
+            PatchVerb::Add => Operation::Add { path, value: value()? },
+            PatchVerb::Remove => Operation::Remove { path },
+            PatchVerb::Replace => Operation::Replace { path, value: value()? },
+            PatchVerb::Move => Operation::Move { from: from()?, path },
+            PatchVerb::Copy => Operation::Copy { from: from()?, path },
+            PatchVerb::Test => Operation::Test { path, value: value()? },
         })
     }
 }
 
 impl Patch {
     /// # Errors
-    /// [`ChangeError::PatchFailed`] with the position of the operation that cannot be applied.
-    pub(super) fn apply(&self, mut document: Node, limit: SizeLimit) -> Result<Changed, ChangeError> {
+    /// The first operation that breaks a rule, or a patch with too many operations.
+    pub(in super::super) fn parse(operations: Vec<PatchOperation>) -> Result<Self, BrokenRule> {
+        if operations.len() > MAX_OPERATIONS {
+            let rule = format!("must have at most {MAX_OPERATIONS} operations, got {}", operations.len());
+            return Err(BrokenRule { pointer: String::new(), rule });
+        }
+        operations.into_iter().enumerate().map(|(at, form)| form.parse(at)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// # Errors
+    /// [`JsonError::PatchFailed`] with the position of the operation that cannot be applied.
+    pub(super) fn apply(&self, mut document: Node, limit: SizeLimit) -> Result<Changed, JsonError> {
         let mut copied = 0;
         let mut is_different = false;
         for (at, operation) in self.0.iter().enumerate() {
-            let failed = |reason: &str| ChangeError::PatchFailed { at, reason: reason.to_owned() };
             if let Operation::Copy { from, .. } = operation {
                 copied += from.find(&document).map_or(0, text_length);
                 limit.check_added(1, copied)?;
             }
-            operation.apply(&mut document).map_err(|reason| match reason {
-                OperationError::Reason(reason) => failed(reason),
-                OperationError::TooDeep => ChangeError::TooDeep,
-            })?;
+            // Keeps the document within 64 levels at all times, so that recursive functions need little stack.
+            if operation.levels_after(&document) > MAX_DEPTH {
+                return Err(JsonError::TooDeep);
+            }
+            operation.apply(&mut document).map_err(|reason| JsonError::PatchFailed { at, reason })?;
             is_different |= !matches!(operation, Operation::Test { .. });
         }
         Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: false }, is_different })
     }
 }
 
-/// Why an operation cannot be applied to the document.
-enum OperationError {
-    Reason(&'static str),
-    TooDeep,
-}
-
-const NO_VALUE: OperationError = OperationError::Reason("there is no value at this path");
+const NO_VALUE: &str = "there is no value at this path";
 
 impl Operation {
-    fn apply(&self, document: &mut Node) -> Result<(), OperationError> {
+    /// The levels from the root to the innermost part of the value that the operation stores; 0 if it stores none.
+    fn levels_after(&self, document: &Node) -> usize {
+        match self {
+            Self::Add { path, value } | Self::Replace { path, value } => path.levels() + depth(value),
+            Self::Move { from, path } if from.contains(path) => 0,
+            Self::Move { from, path } | Self::Copy { from, path } => {
+                from.find(document).map_or(0, |value| path.levels() + depth(value))
+            }
+            Self::Remove { .. } | Self::Test { .. } => 0,
+        }
+    }
+
+    /// # Errors
+    /// Why the operation cannot be applied.
+    fn apply(&self, document: &mut Node) -> Result<(), &'static str> {
         match self {
             Self::Add { path, value } => add(document, path, value.clone()),
             Self::Remove { path } => remove(document, path).map(|_| ()),
             Self::Replace { path, value } => {
-                check_depth(path, value)?;
-                *target(document, path)? = value.clone();
+                *path.find_mut(document).ok_or(NO_VALUE)? = value.clone();
                 Ok(())
             }
-            Self::Move { from, path } if from.contains(path) => {
-                Err(OperationError::Reason("a value cannot be moved into itself"))
-            }
+            Self::Move { from, path } if from.contains(path) => Err("a value cannot be moved into itself"),
             Self::Move { from, path } => {
                 let value = remove(document, from)?;
                 add(document, path, value)
@@ -149,52 +155,37 @@ impl Operation {
             }
             Self::Test { path, value } => match path.find(document) {
                 Some(found) if found == value => Ok(()),
-                Some(_) => Err(OperationError::Reason("the value differs")),
+                Some(_) => Err("the value differs"),
                 None => Err(NO_VALUE),
             },
         }
     }
 }
 
-/// Keeps the document within 64 levels at all times, so that recursive functions need little stack.
-fn check_depth(path: &Pointer, value: &Node) -> Result<(), OperationError> {
-    if path.levels() + depth(value) > MAX_DEPTH { Err(OperationError::TooDeep) } else { Ok(()) }
-}
-
-fn target<'d>(document: &'d mut Node, path: &Pointer) -> Result<&'d mut Node, OperationError> {
-    if path.levels() == 0 {
-        return Ok(document);
-    }
-    let (parent, name) = path.parent(document).ok_or(NO_VALUE)?;
-    let at = position(parent, name).ok_or(NO_VALUE)?;
-    parent.child_mut(at).ok_or(NO_VALUE)
-}
-
-fn add(document: &mut Node, path: &Pointer, value: Node) -> Result<(), OperationError> {
-    check_depth(path, &value)?;
+fn add(document: &mut Node, path: &Pointer, value: Node) -> Result<(), &'static str> {
     if path.levels() == 0 {
         *document = value;
         return Ok(());
     }
-    let (parent, name) = path.parent(document).ok_or(OperationError::Reason("the parent does not exist"))?;
+    let (parent, name) = path.parent(document).ok_or("the parent does not exist")?;
     match parent {
         Node::Array(items) => {
             let at = if name == "-" { Some(items.len()) } else { index(name) };
             let at = at.filter(|at| *at <= items.len());
-            items.insert(at.ok_or(OperationError::Reason("the array does not have this index"))?, value);
+            items.insert(at.ok_or("the array does not have this index")?, value);
         }
         Node::Object(members) => match members.iter_mut().find(|(known, _)| known == name) {
             Some((_, member)) => *member = value,
             None => members.push((name.into(), value)),
         },
-        _ => return Err(OperationError::Reason("the parent is not an array or object")),
+        _ => return Err("the parent is not an array or object"),
     }
     Ok(())
 }
 
-fn remove(document: &mut Node, path: &Pointer) -> Result<Node, OperationError> {
+fn remove(document: &mut Node, path: &Pointer) -> Result<Node, &'static str> {
     if path.levels() == 0 {
-        return Err(OperationError::Reason("a patch cannot remove the whole document"));
+        return Err("a patch cannot remove the whole document");
     }
     let (parent, name) = path.parent(document).ok_or(NO_VALUE)?;
     let at = position(parent, name).ok_or(NO_VALUE)?;
@@ -228,14 +219,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = serde_json::from_slice::<PatchForm>(&bytes).map(|form| form.read().is_ok());
+            let _ = serde_json::from_slice(&bytes).map(|operations| Patch::parse(operations).is_ok());
         }
 
         #[test]
         fn a_patch_results_in_a_document_or_an_error(operations in proptest::collection::vec(operation(), 0..8)) {
             let text = format!("[{}]", operations.join(","));
-            let Ok(form) = serde_json::from_str::<PatchForm>(&text) else { return Ok(()) };
-            let Ok(patch) = form.read() else { return Ok(()) };
+            let Ok(operations) = serde_json::from_str(&text) else { return Ok(()) };
+            let Ok(patch) = Patch::parse(operations) else { return Ok(()) };
             let document = Node::parse(br#"{"a":[1,[2]],"b":{"c":3},"":4}"#).expect("JSON");
             if let Ok(changed) = patch.apply(document, LIMIT) {
                 let node = changed.document.expect("a document");

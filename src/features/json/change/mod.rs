@@ -3,31 +3,22 @@
 //! A change is applied completely or not at all: a function consumes its document and returns none after an error.
 
 mod activity_log;
-mod arithmetic;
-mod array;
 mod delete;
 mod json_patch;
-mod merge_patch;
-mod selected_values;
 mod set;
-mod string_and_boolean;
+mod values;
+
+use std::ops::{Add, Mul};
 
 use compact_str::CompactString;
 
 use super::document::{MAX_DEPTH, Node, Number, depth};
-use super::path::{Path, TooManyVisits};
-pub(super) use activity_log::{LogPage, empty as empty_log, page as log_page};
-pub(super) use json_patch::{Patch, PatchFault, PatchForm};
+use super::error::JsonError;
+use super::path::Path;
+pub(super) use activity_log::{empty as empty_log, page as log_page};
+pub(super) use json_patch::{Patch, PatchOperation};
 
-/// One change of a document.
-#[derive(Clone, Debug)]
-pub(super) struct Change {
-    /// The values that change. A JSON Patch has a path in each operation and applies to the whole document.
-    pub path: Path,
-    pub action: Action,
-}
-
-/// The operation on the selected values.
+/// A change of the values at a path. A JSON Patch has a path in each operation and applies to the whole document.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     Set(Node, SetCondition),
@@ -112,82 +103,55 @@ impl ChangeReply {
     }
 }
 
-/// Why a change was not made.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum ChangeError {
-    #[error("there is no document under this key")]
-    NoDocument,
-    #[error("`{path}` selects nothing")]
-    PathMissing { path: String },
-    #[error("`{path}` must be {expected}, got {found}")]
-    WrongType { path: String, expected: &'static str, found: &'static str },
-    #[error("{reason}")]
-    NotSettable { reason: &'static str },
-    #[error("index must be within the array of {length} items, got {index}")]
-    OutOfBounds { index: i64, length: usize },
-    #[error("the result is {0}")]
-    NoNumber(&'static str),
-    #[error("the condition in If-Match or If-None-Match does not hold")]
-    PreconditionFailed,
-    /// `at` is the position of the operation in the patch.
-    #[error("operation {at}: {reason}")]
-    PatchFailed { at: usize, reason: String },
-    #[error("the document must have at most {limit} bytes")]
-    TooLarge { limit: usize },
-    #[error("the document must have at most {MAX_DEPTH} levels")]
-    TooDeep,
-    #[error(transparent)]
-    TooComplex(#[from] TooManyVisits),
-}
-
 /// The largest document as compact text, bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SizeLimit(pub usize);
 
 impl SizeLimit {
     /// Rejects a change that adds more than the size of a whole document, before it allocates the memory.
-    fn check_added(self, copies: usize, length: usize) -> Result<(), ChangeError> {
+    fn check_added(self, copies: usize, length: usize) -> Result<(), JsonError> {
         match copies.checked_mul(length) {
             Some(added) if added <= self.0 => Ok(()),
-            _ => Err(ChangeError::TooLarge { limit: self.0 }),
+            _ => Err(JsonError::TooLarge { limit: self.0 }),
         }
-    }
-}
-
-impl Change {
-    /// Applies the change to a document; `None` is a document that does not exist.
-    ///
-    /// # Errors
-    /// [`ChangeError`], after which the stored document must not be changed.
-    pub(super) fn apply(&self, document: Option<Node>, limit: SizeLimit) -> Result<Changed, ChangeError> {
-        let path = &self.path;
-        let changed = match (&self.action, document) {
-            (Action::Set(value, condition), document) => set::set(document, path, value, *condition, limit)?,
-            (Action::Merge(value), document) => merge_patch::merge_at(document, path, value, limit)?,
-            (Action::Delete, document) => delete::delete(document, path)?,
-            (_, None) => return Err(ChangeError::NoDocument),
-            (Action::Patch(operations), Some(document)) => operations.apply(document, limit)?,
-            (Action::Append(values), Some(document)) => array::append(document, path, values, limit)?,
-            (Action::Insert { index, values }, Some(document)) => array::insert(document, path, *index, values, limit)?,
-            (Action::Pop { index }, Some(document)) => array::pop(document, path, *index)?,
-            (Action::Trim { start, stop }, Some(document)) => array::trim(document, path, *start, *stop)?,
-            (Action::Increment(by), Some(document)) => arithmetic::increment(document, path, by)?,
-            (Action::Multiply(by), Some(document)) => arithmetic::multiply(document, path, by)?,
-            (Action::AppendText(text), Some(document)) => string_and_boolean::append(document, path, text, limit)?,
-            (Action::Toggle, Some(document)) => string_and_boolean::toggle(document, path)?,
-            (Action::Clear, Some(document)) => delete::clear(document, path)?,
-            (Action::Record { entry, limit: entries }, Some(document)) => {
-                activity_log::record(document, entry, *entries, limit)?
-            }
-        };
-        if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
-            return Err(ChangeError::TooDeep);
-        }
-        Ok(changed)
     }
 }
 
 impl Action {
+    /// Applies the change to a document; `None` is a document that does not exist.
+    ///
+    /// # Errors
+    /// Why the stored document must not be changed.
+    pub(super) fn apply(&self, document: Option<Node>, path: &Path, limit: SizeLimit) -> Result<Changed, JsonError> {
+        let changed = match (self, document) {
+            (Self::Set(value, condition), document) => {
+                set::set(document, path, value, *condition, limit, set::replace)?
+            }
+            (Self::Merge(value), document) => set::set(document, path, value, SetCondition::Always, limit, set::merge)?,
+            (Self::Delete, document) => delete::delete(document, path)?,
+            (_, None) => return Err(JsonError::NoDocument),
+            (Self::Patch(operations), Some(document)) => operations.apply(document, limit)?,
+            (Self::Append(values), Some(document)) => values::insert(document, path, None, values, limit)?,
+            (Self::Insert { index, values }, Some(document)) => {
+                values::insert(document, path, Some(*index), values, limit)?
+            }
+            (Self::Pop { index }, Some(document)) => values::pop(document, path, *index)?,
+            (Self::Trim { start, stop }, Some(document)) => values::trim(document, path, *start, *stop)?,
+            (Self::Increment(by), Some(document)) => values::calculate(document, path, by, i64::checked_add, f64::add)?,
+            (Self::Multiply(by), Some(document)) => values::calculate(document, path, by, i64::checked_mul, f64::mul)?,
+            (Self::AppendText(text), Some(document)) => values::append_text(document, path, text, limit)?,
+            (Self::Toggle, Some(document)) => values::toggle(document, path)?,
+            (Self::Clear, Some(document)) => delete::clear(document, path)?,
+            (Self::Record { entry, limit: entries }, Some(document)) => {
+                activity_log::record(document, entry, *entries, limit)?
+            }
+        };
+        if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
+            return Err(JsonError::TooDeep);
+        }
+        Ok(changed)
+    }
+
     /// The name in announcements.
     pub(super) fn name(&self) -> &'static str {
         match self {

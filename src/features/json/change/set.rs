@@ -1,74 +1,106 @@
-//! Stores a value at a path.
+//! Stores or merges a value at a path.
 
-use super::selected_values::inner_first;
-use super::{ChangeError, ChangeReply, Changed, SetCondition, SizeLimit};
-use crate::features::json::document::{Node, text_length};
-use crate::features::json::path::{Leaf, Path};
+use std::collections::{HashMap, HashSet};
 
-/// Replaces every selected value. If the path selects nothing, creates the member that it names.
+use compact_str::CompactString;
+
+use super::values::inner_first;
+use super::{ChangeReply, Changed, SetCondition, SizeLimit};
+use crate::features::json::document::{Members, Node, text_length};
+use crate::features::json::error::JsonError;
+use crate::features::json::path::Path;
+
+/// Applies `store` to every selected value and `value`: it replaces the value or merges `value` into it. If the path
+/// selects nothing, creates the member that it names with `value` unchanged, as in `RedisJSON`: with the nulls of a
+/// merge patch, which had nothing to delete.
 ///
 /// # Errors
-/// [`ChangeError::PreconditionFailed`] if `condition` does not hold, [`ChangeError::PathMissing`] if the parent does
-/// not exist or is not an object, [`ChangeError::NotSettable`] if the path cannot name a new member.
+/// [`JsonError::PreconditionFailed`] if `condition` does not hold, [`JsonError::PathMissing`] if the parent does not
+/// exist or is not an object, [`JsonError::NotSettable`] if the path cannot name a new member.
 pub(super) fn set(
     document: Option<Node>,
     path: &Path,
     value: &Node,
     condition: SetCondition,
     limit: SizeLimit,
-) -> Result<Changed, ChangeError> {
+    store: fn(&mut Node, &Node),
+) -> Result<Changed, JsonError> {
     let Some(mut document) = document else {
-        return new_document(path, value, condition);
+        return match condition {
+            SetCondition::IfPresent => Err(JsonError::PreconditionFailed),
+            _ if !path.is_root() => Err(JsonError::NotSettable("a new document must be stored without a path")),
+            _ => Ok(stored(value.clone(), true)),
+        };
     };
     let locations = path.locate(&document)?;
     match (locations.is_empty(), condition) {
         (true, SetCondition::IfPresent) | (false, SetCondition::IfAbsent) => {
-            return Err(ChangeError::PreconditionFailed);
+            return Err(JsonError::PreconditionFailed);
         }
         (true, _) => return create(document, path, value),
         (false, _) => {}
     }
     limit.check_added(locations.len(), text_length(value))?;
-    for at in inner_first(&locations) {
-        if let Some(node) = locations.get(at).and_then(|location| document.at_mut(location)) {
-            *node = value.clone();
+    for (_, location) in inner_first(&locations) {
+        if let Some(node) = document.at_mut(location) {
+            store(node, value);
         }
     }
-    Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: false }, is_different: true })
-}
-
-/// Creates a document from the value that is stored at the root.
-pub(super) fn new_document(path: &Path, value: &Node, condition: SetCondition) -> Result<Changed, ChangeError> {
-    if condition == SetCondition::IfPresent {
-        return Err(ChangeError::PreconditionFailed);
-    }
-    if !path.is_root() {
-        return Err(ChangeError::NotSettable { reason: "a new document must be stored without a path" });
-    }
-    Ok(Changed { document: Some(value.clone()), reply: ChangeReply::Stored { created: true }, is_different: true })
+    Ok(stored(document, false))
 }
 
 /// Adds the member that `path` names to its parent objects.
-pub(super) fn create(mut document: Node, path: &Path, value: &Node) -> Result<Changed, ChangeError> {
-    let (parent, name) = match path.leaf() {
-        Some(Leaf::Member { parent, name }) => (parent, name),
-        Some(Leaf::Item) => return Err(ChangeError::NotSettable { reason: "the array does not have this item" }),
-        Some(Leaf::Root) | None => {
-            return Err(ChangeError::NotSettable {
-                reason: "the path selects nothing and does not name exactly one new member",
-            });
-        }
-    };
-    let locations = parent.locate(&document)?;
+fn create(mut document: Node, path: &Path, value: &Node) -> Result<Changed, JsonError> {
+    let (parent, name) = path.new_member().map_err(JsonError::NotSettable)?;
     let mut created = false;
-    for location in &locations {
-        if let Some(Node::Object(members)) = document.at_mut(location) {
-            members.push((name.clone(), value.clone()));
+    for location in parent.locate(&document)? {
+        if let Some(Node::Object(members)) = document.at_mut(&location) {
+            members.push((name.into(), value.clone()));
             created = true;
         }
     }
     if !created {
-        return Err(ChangeError::PathMissing { path: path.as_str().to_owned() });
+        return Err(JsonError::PathMissing { path: path.as_str().to_owned() });
     }
-    Ok(Changed { document: Some(document), reply: ChangeReply::Stored { created: true }, is_different: true })
+    Ok(stored(document, true))
+}
+
+fn stored(document: Node, created: bool) -> Changed {
+    Changed { document: Some(document), reply: ChangeReply::Stored { created }, is_different: true }
+}
+
+pub(super) fn replace(target: &mut Node, value: &Node) {
+    *target = value.clone();
+}
+
+/// Applies a merge patch (RFC 7396, section 2).
+pub(super) fn merge(target: &mut Node, change: &Node) {
+    let Node::Object(changes) = change else {
+        *target = change.clone();
+        return;
+    };
+    if !matches!(target, Node::Object(_)) {
+        *target = Node::Object(Members::new());
+    }
+    let Node::Object(members) = target else { return };
+    let positions: HashMap<CompactString, usize> =
+        members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+    let mut dropped = HashSet::new();
+    for (name, change) in changes {
+        match (positions.get(name).and_then(|at| members.get_mut(*at)), change) {
+            (Some(_), Node::Null) => {
+                dropped.insert(name);
+            }
+            (None, Node::Null) => {}
+            (Some((_, member)), change) => merge(member, change),
+            (None, change) => {
+                let mut member = Node::Null;
+                merge(&mut member, change);
+                members.push((name.clone(), member));
+            }
+        }
+    }
+    if !dropped.is_empty() {
+        members.retain(|(name, _)| !dropped.contains(name));
+    }
 }

@@ -7,16 +7,12 @@
 mod number;
 mod parse;
 mod pointer;
-mod size;
-mod write;
 
 use compact_str::CompactString;
 
 pub(super) use number::{Number, compare, number_length};
-pub(super) use parse::{Fault, MAX_DEPTH, ParseError};
+pub(super) use parse::{Fault, MAX_DEPTH, ParseError, unescape};
 pub(super) use pointer::{Pointer, index, position};
-pub(super) use size::{depth, text_length};
-pub(super) use write::write_string;
 
 /// A JSON value.
 #[derive(Clone, Debug)]
@@ -42,7 +38,7 @@ impl Node {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "boolean",
-            Self::Number(number) if number.is_integer() => "integer",
+            Self::Number(number) if number.as_integer().is_some() => "integer",
             Self::Number(_) => "number",
             Self::String(_) => "string",
             Self::Array(_) => "array",
@@ -87,10 +83,103 @@ impl Node {
         self.child_mut(self.position_of(name)?)
     }
 
+    /// Appends the value's text, without white space.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.extend_from_slice(b"null"),
+            Self::Bool(true) => out.extend_from_slice(b"true"),
+            Self::Bool(false) => out.extend_from_slice(b"false"),
+            Self::Number(number) => out.extend_from_slice(number.as_str().as_bytes()),
+            Self::String(text) => write_string(text, out),
+            Self::Array(items) => write_separated([b'[', b']'], items, out, Self::write),
+            Self::Object(members) => write_separated([b'{', b'}'], members, out, |(name, value), out| {
+                write_string(name, out);
+                out.push(b':');
+                value.write(out);
+            }),
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        self.write(&mut out);
+        out
+    }
+
+    #[cfg(test)]
+    pub(super) fn to_text(&self) -> String {
+        String::from_utf8(self.to_bytes()).expect("UTF-8")
+    }
+
+    /// The number of items or members; 0 for other values.
+    pub(super) fn child_count(&self) -> usize {
+        match self {
+            Self::Array(items) => items.len(),
+            Self::Object(members) => members.len(),
+            _ => 0,
+        }
+    }
+
     /// A number value.
     pub(super) fn count(number: usize) -> Self {
         Self::Number(Number::integer(i128::try_from(number).unwrap_or(i128::MAX)))
     }
+}
+
+/// Appends the items between brackets, separated by commas.
+pub(super) fn write_separated<T>(
+    [open, close]: [u8; 2],
+    items: impl IntoIterator<Item = T>,
+    out: &mut Vec<u8>,
+    write: impl Fn(T, &mut Vec<u8>),
+) {
+    out.push(open);
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(close);
+}
+
+/// Appends `text` in quotes and escapes only the characters that need it.
+pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+    // Writing a string to a vector cannot fail.
+    let _infallible = serde_json::to_writer(out, text);
+}
+
+/// The length of the value's compact text, bytes. Escapes are not counted, so it can be up to six times too small.
+pub(super) fn text_length(node: &Node) -> usize {
+    match node {
+        Node::Null => 4,
+        Node::Bool(_) => 5,
+        Node::Number(number) => number.as_str().len(),
+        Node::String(text) => text.len() + 2,
+        Node::Array(items) => items.iter().map(|item| text_length(item) + 1).sum::<usize>() + 2,
+        Node::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + 4 + text_length(value)).sum::<usize>() + 2
+        }
+    }
+}
+
+/// The levels of arrays and objects: 0 for a scalar, 1 for an array of scalars.
+pub(super) fn depth(node: &Node) -> usize {
+    match node {
+        Node::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Node::Object(members) => 1 + members.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The position of an item. A negative index counts from the end and stops at the first item.
+pub(super) fn nearest(index: i64, length: usize) -> usize {
+    usize::try_from(index).unwrap_or_else(|_| length.saturating_sub(distance(index)))
+}
+
+/// The distance of an index from 0.
+pub(super) fn distance(index: i64) -> usize {
+    usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)
 }
 
 /// Structural equality: numbers compare by value, and the order of members does not matter.
@@ -108,9 +197,6 @@ impl PartialEq for Node {
     }
 }
 
-/// Objects up to this size are compared name by name.
-const FEW: usize = 16;
-
 fn same_members(one: &Members, two: &Members) -> bool {
     if one.len() != two.len() {
         return false;
@@ -118,9 +204,6 @@ fn same_members(one: &Members, two: &Members) -> bool {
     // Usually both have the same order.
     if one.iter().zip(two).all(|(left, right)| left.0 == right.0) {
         return one.iter().zip(two).all(|(left, right)| left.1 == right.1);
-    }
-    if one.len() <= FEW {
-        return one.iter().all(|(name, value)| two.iter().any(|(other, found)| name == other && value == found));
     }
     let by_name: std::collections::HashMap<&str, &Node> =
         two.iter().map(|(name, value)| (name.as_str(), value)).collect();

@@ -44,17 +44,11 @@ impl Number {
 
     /// The value if the text is an integer of 64 bits, signed or unsigned. `-0` is not an integer.
     pub(in super::super) fn as_integer(&self) -> Option<i128> {
-        let bytes = self.0.as_bytes();
-        let whole = bytes.len() <= 20 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
-        if !whole || bytes == b"-0" {
+        if self.0.len() > 20 || self.0 == "-0" {
             return None;
         }
         let number: i128 = self.0.parse().ok()?;
         (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number).then_some(number)
-    }
-
-    pub(in super::super) fn is_integer(&self) -> bool {
-        self.as_integer().is_some()
     }
 }
 
@@ -68,17 +62,15 @@ pub(in super::super) fn compare(one: &Number, two: &Number) -> Ordering {
 
 /// A number as `0.<digits> * 10^scale`. The digits neither start nor end with a zero; the number zero has no digits.
 struct Decimal {
-    negative: bool,
+    /// -1, 0 or 1.
+    sign: i8,
     scale: i64,
     digits: Vec<u8>,
 }
 
 impl Decimal {
     fn of(text: &str) -> Self {
-        let (negative, rest) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
+        let (sign, rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
         let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let written: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
@@ -86,29 +78,18 @@ impl Decimal {
         let end = written.iter().rposition(|digit| *digit != b'0').map_or(leading, |last| last + 1);
         let digits = written.get(leading..end).unwrap_or_default().to_vec();
         if digits.is_empty() {
-            return Self { negative: false, scale: 0, digits };
+            return Self { sign: 0, scale: 0, digits };
         }
         // An exponent beyond 64 bits is negative, since infinite numbers are rejected; the number is practically zero.
         let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(i64::MIN / 2);
         let before_point = i64::try_from(whole.len()).unwrap_or(i64::MAX / 4);
         let scale = exponent.saturating_add(before_point) - i64::try_from(leading).unwrap_or(i64::MAX / 4);
-        Self { negative, scale, digits }
+        Self { sign, scale, digits }
     }
 
     fn compare(&self, other: &Self) -> Ordering {
-        match (self.negative, other.negative) {
-            (false, false) => self.compare_magnitude(other),
-            (true, true) => other.compare_magnitude(self),
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-        }
-    }
-
-    fn compare_magnitude(&self, other: &Self) -> Ordering {
-        match (self.digits.is_empty(), other.digits.is_empty()) {
-            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
-            (one_is_zero, other_is_zero) => other_is_zero.cmp(&one_is_zero),
-        }
+        let magnitude = self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits));
+        self.sign.cmp(&other.sign).then(if self.sign < 0 { magnitude.reverse() } else { magnitude })
     }
 }
 

@@ -130,62 +130,62 @@ impl<'a> JsonParser<'a> {
         Ok(Node::Number(number))
     }
 
-    fn array(&mut self, depth: usize) -> Result<Node, Fault> {
+    /// The items or members up to `close`, separated by commas.
+    fn separated(
+        &mut self,
+        close: u8,
+        expected: &'static str,
+        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.at += 1;
-        let mut items = Vec::new();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(Node::Array(items));
-        }
-        loop {
-            items.push(self.value(depth, &[])?);
-            match self.peek() {
+        let mut next = self.peek();
+        while next != Some(close) {
+            item(self)?;
+            next = self.peek();
+            match next {
                 Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(Node::Array(items));
-                }
-                _ => return syntax("expected `,` or `]`"),
+                Some(byte) if byte == close => {}
+                _ => return syntax(expected),
             }
         }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Node, Fault> {
+        let mut items = Vec::new();
+        self.separated(b']', "expected `,` or `]`", |parser| {
+            items.push(parser.value(depth, &[])?);
+            Ok(())
+        })?;
+        Ok(Node::Array(items))
     }
 
     fn object(&mut self, depth: usize, names: &[&str]) -> Result<Node, Fault> {
-        self.at += 1;
         let mut members = Members::new();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(Node::Object(members));
-        }
         let mut seen = HashSet::new();
-        loop {
-            if self.peek() != Some(b'"') {
+        self.separated(b'}', "expected `,` or `}`", |parser| {
+            if parser.peek() != Some(b'"') {
                 return syntax("expected a name in quotes");
             }
-            let begin = self.at;
-            let name = self.string()?;
+            let begin = parser.at;
+            let name = parser.string()?;
             if is_known(&members, &mut seen, &name) {
-                self.at = begin;
+                parser.at = begin;
                 return Err(Fault::Duplicate(name));
             }
-            if self.peek() != Some(b':') {
+            if parser.peek() != Some(b':') {
                 return syntax("expected `:`");
             }
-            self.at += 1;
+            parser.at += 1;
             match names {
-                [] => members.push((name, self.value(depth, &[])?)),
-                [wanted, further @ ..] if name == *wanted => members.push((name, self.value(depth, further)?)),
-                _ => self.skip_value()?,
+                [] => members.push((name, parser.value(depth, &[])?)),
+                [wanted, further @ ..] if name == *wanted => members.push((name, parser.value(depth, further)?)),
+                _ => parser.skip_value()?,
             }
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(Node::Object(members));
-                }
-                _ => return syntax("expected `,` or `}`"),
-            }
-        }
+            Ok(())
+        })?;
+        Ok(Node::Object(members))
     }
 
     fn skip_value(&mut self) -> Result<(), Fault> {
@@ -245,27 +245,28 @@ impl<'a> JsonParser<'a> {
     /// `\uXXXX`, or two of these that form a surrogate pair.
     fn unicode_escape(&mut self) -> Result<char, Fault> {
         let first = self.four_digits()?;
-        if !(0xD800..0xE000).contains(&first) {
-            return char::from_u32(first).map_or_else(|| syntax("not a Unicode character"), Ok);
-        }
-        let pair = if first < 0xDC00 && self.rest().starts_with("\\u") { Some(self.four_digits()?) } else { None };
-        match pair {
-            Some(second @ 0xDC00..0xE000) => {
-                let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                char::from_u32(code).map_or_else(|| syntax("not a Unicode character"), Ok)
-            }
+        let is_high_surrogate = (0xD800..0xDC00).contains(&first);
+        let second = if is_high_surrogate && self.rest().starts_with("\\u") { Some(self.four_digits()?) } else { None };
+        match char::decode_utf16([first].into_iter().chain(second)).next() {
+            Some(Ok(character)) => Ok(character),
             _ => syntax("expected a complete surrogate pair"),
         }
     }
 
-    fn four_digits(&mut self) -> Result<u32, Fault> {
+    fn four_digits(&mut self) -> Result<u16, Fault> {
         let digits = self.rest().get(2..6).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let Some(code) = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) else {
+        let Some(code) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
             return syntax("expected four hexadecimal digits after `\\u`");
         };
         self.at += 6;
         Ok(code)
     }
+}
+
+/// The character that the escape sequence at the start of a text represents, and the length of the sequence.
+pub(in super::super) fn unescape(text: &str) -> Option<(char, usize)> {
+    let mut parser = JsonParser { text, at: 0 };
+    parser.escape().ok().map(|character| (character, parser.at))
 }
 
 fn nested(depth: usize) -> Result<usize, Fault> {

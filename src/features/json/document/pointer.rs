@@ -33,16 +33,20 @@ impl Pointer {
     /// document, and if the parent does not exist.
     pub(in super::super) fn parent<'d>(&self, document: &'d mut Node) -> Option<(&'d mut Node, &str)> {
         let (last, before) = self.0.split_last()?;
-        let parent = before.iter().try_fold(document, |node, name| {
-            let at = position(node, name)?;
-            node.child_mut(at)
-        })?;
-        Some((parent, last))
+        Some((follow(before, document)?, last))
+    }
+
+    pub(in super::super) fn find_mut<'d>(&self, document: &'d mut Node) -> Option<&'d mut Node> {
+        follow(&self.0, document)
     }
 
     pub(in super::super) fn find<'d>(&self, document: &'d Node) -> Option<&'d Node> {
         self.0.iter().try_fold(document, |node, name| node.child(position(node, name)?))
     }
+}
+
+fn follow<'d>(names: &[CompactString], document: &'d mut Node) -> Option<&'d mut Node> {
+    names.iter().try_fold(document, |node, name| node.child_mut(position(node, name)?))
 }
 
 /// The position of the child that one part of a pointer names.

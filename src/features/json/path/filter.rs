@@ -26,8 +26,13 @@ pub(super) enum Condition {
     All(Vec<Condition>),
     Exists(Operand),
     Compares(Operand, Comparison, Operand),
-    Matches(Operand, Pattern),
+    /// Searches the first value for the expression in the second one. An expression that is written in the path is
+    /// compiled; `None` if it is invalid or read from the document.
+    Matches(Operand, Operand, Option<Regex>),
 }
+
+/// Accepts the order of two values; `None` if they have no order.
+pub(super) type Comparison = fn(Option<Ordering>) -> bool;
 
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
@@ -38,35 +43,7 @@ pub(super) enum Operand {
     Root(Vec<Segment>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Below,
-    AtMost,
-    Above,
-    AtLeast,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Pattern {
-    /// Written in the path; `None` if the expression is invalid.
-    Fixed(Option<Regex>),
-    /// Read from the document.
-    Found(Operand),
-}
-
-impl Pattern {
-    pub(super) fn of(operand: Operand) -> Self {
-        match operand {
-            Operand::Literal(Node::String(text)) => Self::Fixed(compile(&text)),
-            Operand::Literal(_) => Self::Fixed(None),
-            path => Self::Found(path),
-        }
-    }
-}
-
-fn compile(text: &str) -> Option<Regex> {
+pub(super) fn compile(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build().ok()
 }
 
@@ -74,34 +51,28 @@ impl Condition {
     /// Whether the condition holds for `current`.
     pub(super) fn holds<'d>(&'d self, current: &'d Node, traversal: &mut Traversal<'d>) -> Result<bool, TooManyVisits> {
         match self {
-            Self::Any(conditions) => {
+            Self::Any(conditions) | Self::All(conditions) => {
+                let decisive = matches!(self, Self::Any(_));
                 for condition in conditions {
-                    if condition.holds(current, traversal)? {
-                        return Ok(true);
+                    if condition.holds(current, traversal)? == decisive {
+                        return Ok(decisive);
                     }
                 }
-                Ok(false)
-            }
-            Self::All(conditions) => {
-                for condition in conditions {
-                    if !condition.holds(current, traversal)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                Ok(!decisive)
             }
             Self::Exists(operand) => Ok(operand.value(current, traversal)?.is_some()),
-            Self::Compares(left, comparison, right) => {
+            Self::Compares(left, accepts, right) => {
                 let (left, right) = (left.value(current, traversal)?, right.value(current, traversal)?);
-                comparison.holds(left, right, traversal)
+                Ok(accepts(order(left, right, traversal)?))
             }
-            Self::Matches(subject, pattern) => {
+            Self::Matches(subject, pattern, compiled) => {
                 let Some(Node::String(subject)) = subject.value(current, traversal)? else { return Ok(false) };
                 traversal.visit(subject.len() / BYTES_SEARCHED)?;
-                match pattern {
-                    Pattern::Fixed(regex) => Ok(regex.as_ref().is_some_and(|regex| regex.is_match(subject))),
-                    Pattern::Found(operand) => {
-                        let Some(Node::String(text)) = operand.value(current, traversal)? else { return Ok(false) };
+                match (compiled, pattern) {
+                    (Some(regex), _) => Ok(regex.is_match(subject)),
+                    (None, Operand::Literal(_)) => Ok(false),
+                    (None, path) => {
+                        let Some(Node::String(text)) = path.value(current, traversal)? else { return Ok(false) };
                         traversal.visit(REGEX_COMPILING + text.len())?;
                         Ok(compile(text).is_some_and(|regex| regex.is_match(subject)))
                     }
@@ -120,46 +91,35 @@ impl Operand {
         match self {
             Self::Literal(node) => Ok(Some(node)),
             Self::Current(segments) => traversal.first(current, segments),
-            Self::Root(segments) => traversal.first(traversal.root(), segments),
+            Self::Root(segments) => traversal.first(traversal.root, segments),
         }
     }
 }
 
-impl Comparison {
-    fn holds(
-        self,
-        left: Option<&Node>,
-        right: Option<&Node>,
-        traversal: &mut Traversal<'_>,
-    ) -> Result<bool, TooManyVisits> {
-        let (Some(left), Some(right)) = (left, right) else { return Ok(self == Self::NotEqual) };
-        let order = match (left, right) {
-            (Node::Number(left), Node::Number(right)) => Some(compare(left, right)),
-            (Node::String(left), Node::String(right)) => {
-                traversal.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
-                Some(left.cmp(right))
-            }
-            (Node::Bool(left), Node::Bool(right)) => Some(left.cmp(right)),
-            (Node::Null, Node::Null) => Some(Ordering::Equal),
-            (Node::Array(one), Node::Array(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
-            (Node::Object(one), Node::Object(two)) if one.len() == two.len() => equal_or_none(left, right, traversal)?,
-            _ => None,
-        };
-        Ok(match self {
-            Self::Equal => order == Some(Ordering::Equal),
-            Self::NotEqual => order != Some(Ordering::Equal),
-            Self::Below => order == Some(Ordering::Less),
-            Self::AtMost => order.is_some_and(Ordering::is_le),
-            Self::Above => order == Some(Ordering::Greater),
-            Self::AtLeast => order.is_some_and(Ordering::is_ge),
-        })
-    }
-}
-
-/// Arrays and objects can be equal, but have no order.
-fn equal_or_none(left: &Node, right: &Node, traversal: &mut Traversal<'_>) -> Result<Option<Ordering>, TooManyVisits> {
-    traversal.visit(weight(left))?;
-    Ok((left == right).then_some(Ordering::Equal))
+/// The order of two values; `None` if one does not exist or they cannot be ordered.
+fn order(
+    left: Option<&Node>,
+    right: Option<&Node>,
+    traversal: &mut Traversal<'_>,
+) -> Result<Option<Ordering>, TooManyVisits> {
+    let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+    Ok(match (left, right) {
+        (Node::Number(left), Node::Number(right)) => Some(compare(left, right)),
+        (Node::String(left), Node::String(right)) => {
+            traversal.visit(left.len().min(right.len()) / BYTES_COMPARED)?;
+            Some(left.cmp(right))
+        }
+        (Node::Bool(left), Node::Bool(right)) => Some(left.cmp(right)),
+        (Node::Null, Node::Null) => Some(Ordering::Equal),
+        // Arrays and objects can be equal, but have no order.
+        (Node::Array(_), Node::Array(_)) | (Node::Object(_), Node::Object(_))
+            if left.child_count() == right.child_count() =>
+        {
+            traversal.visit(weight(left))?;
+            (left == right).then_some(Ordering::Equal)
+        }
+        _ => None,
+    })
 }
 
 /// The cost of comparing a value with an equal one, in visits.

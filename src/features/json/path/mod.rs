@@ -27,6 +27,9 @@ pub(super) use select::TooManyVisits;
 /// The longest path, bytes. The API document states this limit.
 const MAX_LENGTH: usize = 1_024;
 
+/// How deep conditions can nest, in parentheses or in the paths of conditions.
+const MAX_NESTING: usize = 16;
+
 /// A parsed path. The default selects the whole document.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -56,24 +59,13 @@ enum Selector {
 /// Why a text is not a valid path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PathError {
-    #[error("must have at most {limit} bytes, got {length}")]
-    TooLong { length: usize, limit: usize },
+    #[error("must have at most {MAX_LENGTH} bytes, got {0}")]
+    TooLong(usize),
     /// `at` counts bytes from 0.
     #[error("must be a JSON path: expected {expected} at position {at}")]
     Syntax { expected: &'static str, at: usize },
-    #[error("must not nest filters more than {limit} levels deep")]
-    TooDeep { limit: usize },
-}
-
-/// The last part of a path that selects at most one value.
-#[derive(Debug)]
-pub(super) enum Leaf<'a> {
-    /// The path selects the whole document.
-    Root,
-    /// A member of the value that `parent` selects.
-    Member { parent: Path, name: &'a CompactString },
-    /// An item of an array.
-    Item,
+    #[error("must not nest filters more than {MAX_NESTING} levels deep")]
+    TooDeep,
 }
 
 impl Path {
@@ -81,7 +73,7 @@ impl Path {
     /// [`PathError`], whose text names the position.
     pub(super) fn parse(text: &str) -> Result<Self, PathError> {
         if text.len() > MAX_LENGTH {
-            return Err(PathError::TooLong { length: text.len(), limit: MAX_LENGTH });
+            return Err(PathError::TooLong(text.len()));
         }
         let is_legacy = text != "$" && !text.starts_with("$.") && !text.starts_with("$[");
         let segments = if is_legacy { parser::legacy(text)? } else { parser::after_root(text, 1)? };
@@ -125,25 +117,25 @@ impl Path {
         self.segments.is_empty()
     }
 
-    /// The place where a value that does not exist yet would be stored; `None` if the path can select several values.
-    pub(super) fn leaf(&self) -> Option<Leaf<'_>> {
-        let is_single = |segment: &Segment| match &segment.selector {
-            _ if segment.descends => false,
-            Selector::Names(names) => names.len() == 1,
-            Selector::Indexes(indexes) => indexes.len() == 1,
-            _ => false,
+    /// The member that a path to exactly one member names: the path to its parent, and its name.
+    ///
+    /// # Errors
+    /// Why the path cannot name a new member.
+    pub(super) fn new_member(&self) -> Result<(Self, &str), &'static str> {
+        let is_index = |segment: &Segment| {
+            !segment.descends && matches!(&segment.selector, Selector::Indexes(indexes) if indexes.len() == 1)
         };
-        if !self.segments.iter().all(is_single) {
-            return None;
-        }
-        let Some((last, before)) = self.segments.split_last() else { return Some(Leaf::Root) };
-        let parent = Self { text: String::new(), is_legacy: self.is_legacy, segments: before.to_vec() };
-        match &last.selector {
-            Selector::Names(names) => names.first().map(|name| Leaf::Member { parent, name }),
-            _ => Some(Leaf::Item),
+        match self.segments.split_last() {
+            Some((last, before)) if self.segments.iter().all(|part| part.name().is_some() || is_index(part)) => {
+                let parent = Self { text: String::new(), is_legacy: self.is_legacy, segments: before.to_vec() };
+                last.name().map(|name| (parent, name)).ok_or("the array does not have this item")
+            }
+            _ => Err(NOT_ONE_MEMBER),
         }
     }
 }
+
+const NOT_ONE_MEMBER: &str = "the path selects nothing and does not name exactly one new member";
 
 impl Default for Path {
     fn default() -> Self {
@@ -176,7 +168,6 @@ mod tests {
     use super::super::document::Node;
     use super::*;
 
-    const LIMIT: usize = MAX_LENGTH;
     const TEXT: &[u8] = br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#;
 
     fn select(path: &str, document: &str) -> String {
@@ -252,11 +243,11 @@ mod tests {
                 other => panic!("{text}: {other}"),
             }
         }
-        let long = format!("$.{}", "a".repeat(LIMIT));
-        assert_eq!(Path::parse(&long).expect_err("long"), PathError::TooLong { length: LIMIT + 2, limit: LIMIT });
+        let long = format!("$.{}", "a".repeat(MAX_LENGTH));
+        assert_eq!(Path::parse(&long).expect_err("long"), PathError::TooLong(MAX_LENGTH + 2));
         let deep = format!("$[?(@{}", "[?(@".repeat(20));
-        assert!(matches!(Path::parse(&deep), Err(PathError::TooDeep { .. })));
-        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60))), Err(PathError::TooDeep { .. })));
+        assert!(matches!(Path::parse(&deep), Err(PathError::TooDeep)));
+        assert!(matches!(Path::parse(&format!("$[?{}", "(".repeat(60))), Err(PathError::TooDeep)));
     }
 
     #[test]
@@ -269,23 +260,19 @@ mod tests {
 
     #[test]
     fn only_a_path_to_one_member_can_create_it() {
-        let leaf = |text: &str| match Path::parse(text).expect(text).leaf() {
-            None => "several".to_owned(),
-            Some(Leaf::Root) => "root".to_owned(),
-            Some(Leaf::Item) => "item".to_owned(),
-            Some(Leaf::Member { parent, name }) => format!("{name} of {}", parent.segments.len()),
-        };
         for (path, expected) in [
-            ("$", "root"),
-            (".", "root"),
-            ("$.a", "a of 0"),
-            (".a[1].b", "b of 2"),
-            ("$.a[1]", "item"),
-            ("$.a[*].b", "several"),
-            ("$..b", "several"),
-            ("$['a','b']", "several"),
+            ("$", Err(NOT_ONE_MEMBER)),
+            (".", Err(NOT_ONE_MEMBER)),
+            ("$.a", Ok((0, "a"))),
+            (".a[1].b", Ok((2, "b"))),
+            ("$.a[1]", Err("the array does not have this item")),
+            ("$.a[*].b", Err(NOT_ONE_MEMBER)),
+            ("$..b", Err(NOT_ONE_MEMBER)),
+            ("$['a','b']", Err(NOT_ONE_MEMBER)),
         ] {
-            assert_eq!(leaf(path), expected, "{path}");
+            let parsed = Path::parse(path).expect(path);
+            let found = parsed.new_member().map(|(parent, name)| (parent.segments.len(), name));
+            assert_eq!(found, expected, "{path}");
         }
     }
 

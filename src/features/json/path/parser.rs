@@ -1,13 +1,12 @@
 //! A recursive-descent parser of paths. White space is allowed between all parts.
 
+use std::cmp::Ordering;
+
 use compact_str::CompactString;
 
-use super::super::document::{Node, Number, number_length};
-use super::filter::{Comparison, Condition, Operand, Pattern};
-use super::{PathError, Segment, Selector};
-
-/// How deep conditions can nest, in parentheses or in the paths of conditions.
-const MAX_NESTING: usize = 16;
+use super::super::document::{Node, Number, number_length, unescape};
+use super::filter::{Comparison, Condition, Operand, compile};
+use super::{MAX_NESTING, PathError, Segment, Selector};
 
 /// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
 pub(super) fn legacy(text: &str) -> Result<Vec<Segment>, PathError> {
@@ -211,7 +210,10 @@ impl PathParser<'_> {
             self.at += plain;
             match next {
                 Some(b'\\') => {
-                    let (character, length) = self.escape().ok_or_else(|| self.wrong("a JSON escape"))?;
+                    let escape = self.rest();
+                    let apostrophe = escape.starts_with("\\'").then_some(('\'', 2));
+                    let (character, length) =
+                        apostrophe.or_else(|| unescape(escape)).ok_or_else(|| self.wrong("a JSON escape"))?;
                     text.push(character);
                     self.at += length;
                 }
@@ -224,25 +226,9 @@ impl PathParser<'_> {
         }
     }
 
-    /// The character that the next escape sequence represents, and the length of the sequence.
-    fn escape(&self) -> Option<(char, usize)> {
-        let rest = self.rest();
-        if rest.starts_with("\\'") {
-            return Some(('\'', 2));
-        }
-        let longest = if rest.starts_with("\\u") { [6, 12].as_slice() } else { &[2] };
-        longest.iter().find_map(|length| {
-            let quoted = format!("\"{}\"", rest.get(..*length)?);
-            match Node::parse(quoted.as_bytes()) {
-                Ok(Node::String(text)) => text.chars().next().map(|character| (character, *length)),
-                _ => None,
-            }
-        })
-    }
-
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, PathError>) -> Result<T, PathError> {
         if self.nesting == MAX_NESTING {
-            return Err(PathError::TooDeep { limit: MAX_NESTING });
+            return Err(PathError::TooDeep);
         }
         self.nesting += 1;
         let result = read(self);
@@ -276,20 +262,22 @@ impl PathParser<'_> {
         }
         let left = self.operand()?;
         if self.take("=~") {
-            return Ok(Condition::Matches(left, Pattern::of(self.operand()?)));
+            let pattern = self.operand()?;
+            let compiled = if let Operand::Literal(Node::String(text)) = &pattern { compile(text) } else { None };
+            return Ok(Condition::Matches(left, pattern, compiled));
         }
         // Longer tokens first.
-        let comparisons = [
-            ("==", Comparison::Equal),
-            ("!=", Comparison::NotEqual),
-            ("<=", Comparison::AtMost),
-            (">=", Comparison::AtLeast),
-            ("<", Comparison::Below),
-            (">", Comparison::Above),
+        let comparisons: [(&str, Comparison); 6] = [
+            ("==", |order| order == Some(Ordering::Equal)),
+            ("!=", |order| order != Some(Ordering::Equal)),
+            ("<=", |order| order.is_some_and(Ordering::is_le)),
+            (">=", |order| order.is_some_and(Ordering::is_ge)),
+            ("<", |order| order == Some(Ordering::Less)),
+            (">", |order| order == Some(Ordering::Greater)),
         ];
-        for (token, comparison) in comparisons {
+        for (token, accepts) in comparisons {
             if self.take(token) {
-                return Ok(Condition::Compares(left, comparison, self.operand()?));
+                return Ok(Condition::Compares(left, accepts, self.operand()?));
             }
         }
         Ok(Condition::Exists(left))
@@ -297,13 +285,9 @@ impl PathParser<'_> {
 
     fn operand(&mut self) -> Result<Operand, PathError> {
         match self.peek() {
-            Some(b'@') => {
+            Some(start @ (b'@' | b'$')) => {
                 self.at += 1;
-                self.nested(Self::segments).map(Operand::Current)
-            }
-            Some(b'$') => {
-                self.at += 1;
-                self.nested(Self::segments).map(Operand::Root)
+                self.nested(Self::segments).map(if start == b'@' { Operand::Current } else { Operand::Root })
             }
             Some(b'\'' | b'"') => self.quoted().map(|text| Operand::Literal(Node::String(text))),
             Some(b'-' | b'0'..=b'9') => {

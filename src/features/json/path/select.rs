@@ -3,7 +3,7 @@
 //! A visit costs about as much as reading one value, some 20 ns. More expensive steps count as several visits, so the
 //! limit bounds the time of any path.
 
-use super::super::document::{Location, Node};
+use super::super::document::{Location, Node, nearest};
 use super::{Path, Segment, Selector};
 
 /// The values of one document that one path may visit: about 20 ms, during which the other requests of the same thread
@@ -65,18 +65,12 @@ impl Recorded for Location {
 
 /// One application of a path.
 pub(super) struct Traversal<'d> {
-    root: &'d Node,
+    pub(super) root: &'d Node,
     limit: usize,
     left: usize,
 }
 
-type Found<'d, T> = Vec<(&'d Node, T)>;
-
 impl<'d> Traversal<'d> {
-    pub(super) fn root(&self) -> &'d Node {
-        self.root
-    }
-
     /// Counts `visits`.
     pub(super) fn visit(&mut self, visits: usize) -> Result<(), TooManyVisits> {
         self.left = self.left.checked_sub(visits).ok_or(TooManyVisits { limit: self.limit })?;
@@ -92,45 +86,25 @@ impl<'d> Traversal<'d> {
         &mut self,
         from: (&'d Node, T),
         segments: &'d [Segment],
-    ) -> Result<Found<'d, T>, TooManyVisits> {
+    ) -> Result<Vec<(&'d Node, T)>, TooManyVisits> {
         let mut current = vec![from];
-        for Segment { descends, selector } in segments {
+        for segment in segments {
             let mut next = Vec::new();
             for (node, location) in current {
-                if *descends {
-                    self.descend(node, &location, selector, &mut next)?;
-                } else {
-                    self.apply(node, &location, selector, &mut next)?;
-                }
+                self.apply(segment, node, &location, &mut next)?;
             }
             current = next;
         }
         Ok(current)
     }
 
-    /// Applies `selector` to a value, then to every value below it.
-    fn descend<T: Recorded>(
-        &mut self,
-        node: &'d Node,
-        location: &T,
-        selector: &'d Selector,
-        out: &mut Found<'d, T>,
-    ) -> Result<(), TooManyVisits> {
-        self.apply(node, location, selector, out)?;
-        for (at, child) in children(node).enumerate() {
-            if matches!(child, Node::Array(_) | Node::Object(_)) {
-                self.descend(child, &location.child(at), selector, out)?;
-            }
-        }
-        Ok(())
-    }
-
+    /// Applies a segment to a value, and then to every value below it if the segment descends.
     fn apply<T: Recorded>(
         &mut self,
+        segment: &'d Segment,
         node: &'d Node,
         location: &T,
-        selector: &'d Selector,
-        out: &mut Found<'d, T>,
+        out: &mut Vec<(&'d Node, T)>,
     ) -> Result<(), TooManyVisits> {
         self.visit(1)?;
         let mut take = |at: usize| {
@@ -138,9 +112,9 @@ impl<'d> Traversal<'d> {
                 out.push((child, location.child(at)));
             }
         };
-        match (selector, node) {
+        match (&segment.selector, node) {
             (Selector::All, _) => {
-                let count = children(node).len();
+                let count = node.child_count();
                 self.visit(count)?;
                 (0..count).for_each(take);
             }
@@ -150,17 +124,17 @@ impl<'d> Traversal<'d> {
             }
             (Selector::Indexes(indexes), Node::Array(items)) => {
                 self.visit(indexes.len())?;
-                indexes.iter().map(|index| item_position(*index, items.len())).for_each(take);
+                indexes.iter().map(|index| nearest(*index, items.len())).for_each(take);
             }
             (Selector::Slice { start, end, step }, Node::Array(items)) => {
-                let from = start.map_or(0, |start| bound(start, items.len()));
-                let to = end.map_or(items.len(), |end| bound(end, items.len()));
+                let from = start.map_or(0, |start| nearest(start, items.len()).min(items.len()));
+                let to = end.map_or(items.len(), |end| nearest(end, items.len()).min(items.len()));
                 let positions = (from..to).step_by(*step);
                 self.visit(positions.len())?;
                 positions.for_each(take);
             }
             (Selector::Filter(condition), _) => {
-                for (at, child) in children(node).enumerate() {
+                for (at, child) in children(node) {
                     self.visit(1)?;
                     if condition.holds(child, self)? {
                         take(at);
@@ -169,48 +143,16 @@ impl<'d> Traversal<'d> {
             }
             (Selector::Names(_) | Selector::Indexes(_) | Selector::Slice { .. }, _) => {}
         }
+        if segment.descends {
+            for (at, child) in children(node).filter(|(_, child)| matches!(child, Node::Array(_) | Node::Object(_))) {
+                self.apply(segment, child, &location.child(at), out)?;
+            }
+        }
         Ok(())
     }
 }
 
-/// The items of an array or the values of an object's members.
-fn children(node: &Node) -> impl ExactSizeIterator<Item = &Node> {
-    let count = match node {
-        Node::Array(items) => items.len(),
-        Node::Object(members) => members.len(),
-        _ => 0,
-    };
-    Children { node, range: 0..count }
-}
-
-struct Children<'d> {
-    node: &'d Node,
-    range: std::ops::Range<usize>,
-}
-
-impl<'d> Iterator for Children<'d> {
-    type Item = &'d Node;
-
-    fn next(&mut self) -> Option<&'d Node> {
-        self.node.child(self.range.next()?)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.range.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Children<'_> {}
-
-/// The position of an item. A negative index counts from the end and stops at the first item.
-fn item_position(index: i64, length: usize) -> usize {
-    match usize::try_from(index) {
-        Ok(position) => position,
-        Err(_) => length.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
-    }
-}
-
-/// The start or end of a slice, within the array.
-fn bound(index: i64, length: usize) -> usize {
-    item_position(index, length).min(length)
+/// The items of an array or the values of an object's members, by position.
+fn children(node: &Node) -> impl Iterator<Item = (usize, &Node)> {
+    (0..node.child_count()).filter_map(|at| Some((at, node.child(at)?)))
 }

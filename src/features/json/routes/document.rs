@@ -1,4 +1,6 @@
-//! Reads, stores, patches and deletes documents and the values at paths in them.
+//! Reads, stores, patches and deletes documents and the values at paths in them, one by one or in a batch.
+
+use std::sync::Arc;
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
@@ -7,21 +9,25 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::change::{Action, PatchFault, PatchForm, SetCondition};
+use super::super::batch::{BatchReply, BatchRequest};
+use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
-use super::super::model::{DeletedReply, DocumentKey, Millis, PatchOperation, TouchRequest};
+use super::super::model::{DeletedReply, DocumentKey, Millis, TouchRequest};
 use super::super::path::Path as JsonPath;
-use super::super::scripts::TtlChange;
+use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
 use super::super::update::{Update, WriteOptions};
-use super::write_options::CanDecrypt;
-use super::{ConditionHeaders, KeyPath, PathParam, Paths, json, set_document_headers, updated, without_record};
+use super::{
+    CanDecrypt, ConditionHeaders, KeyPath, MAX_PATHS, PathParam, Paths, json, set_document_headers, updated,
+    without_record,
+};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
 use crate::http::fencing::GrantToken;
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
@@ -39,7 +45,7 @@ const JSON_PATCH: &str = "application/json-patch+json";
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire"))),
               (status = 304, description = "The caller has this version")))]
 pub(in super::super) async fn get_document(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     Paths { path }: Paths,
     CanDecrypt(can_decrypt): CanDecrypt,
@@ -79,15 +85,14 @@ pub(in super::super) struct PutParams {
                headers(("ETag" = String, description = "The version of the document; never used twice"),
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")))))]
 pub(in super::super) async fn put_document(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     Query(PutParams { path, ttl_ms }): Query<PutParams>,
     options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     documents.check_ttl(ttl_ms).map_err(|rule| Problem::query_parameter("ttl_ms", rule))?;
-    let ttl = ttl_ms.map_or(TtlChange::Keep, |ttl| TtlChange::Set(ttl.get()));
-    put(&documents, &key, path.unwrap_or_default(), |change| Update { ttl, ..change }, options, request).await
+    put(&documents, &key, path.unwrap_or_default(), None, ttl_ms, options, request).await
 }
 
 /// Change a document by a merge patch (RFC 7396) or a JSON Patch (RFC 6902), depending on the Content-Type.
@@ -103,7 +108,7 @@ pub(in super::super) async fn put_document(
               (status = 204, description = "Changed",
                headers(("ETag" = String, description = "The version of the document; never used twice")))))]
 pub(in super::super) async fn patch_document(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     Query(PathParam { path }): Query<PathParam>,
     options: WriteOptions,
@@ -120,7 +125,7 @@ pub(in super::super) async fn patch_document(
     responses((status = 200, description = "The number of deleted values, not counting values inside others", body = DeletedReply,
                headers(("ETag" = String, description = "The version of the remaining document")))))]
 pub(in super::super) async fn delete_document(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     Query(PathParam { path }): Query<PathParam>,
     options: WriteOptions,
@@ -133,7 +138,7 @@ pub(in super::super) async fn delete_document(
     params(KeyPath), request_body = TouchRequest,
     responses((status = 204, description = "The document has the new TTL")))]
 pub(in super::super) async fn touch_document(
-    State(documents): State<JsonService>,
+    State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
@@ -152,26 +157,24 @@ pub(super) async fn read(
     can_decrypt: bool,
     conditions: &Preconditions,
 ) -> Result<Response, Problem> {
-    let selection = documents.read(key, paths, can_decrypt).await?;
-    let etag = selection.source.etag();
+    let (text, source) = documents.read(key, paths, can_decrypt).await?;
+    let etag = source.etag();
     if !conditions.matches(Some(etag)) {
-        return Err(JsonError::PRECONDITION_FAILED.into());
+        return Err(JsonError::PreconditionFailed.into());
     }
-    let mut response = if conditions.already_has(Some(etag)) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        json(selection.json)
-    };
-    set_document_headers(etag, selection.source.ttl, response.headers_mut());
+    let mut response =
+        if conditions.already_has(Some(etag)) { StatusCode::NOT_MODIFIED.into_response() } else { json(text) };
+    set_document_headers(etag, source.ttl, response.headers_mut());
     Ok(response)
 }
 
-/// Stores the body at `path`, with an update that `adjust` completes.
+/// Stores the body at `path`. If no document exists, `initial` is the document in which it is stored.
 pub(super) async fn put(
     documents: &JsonService,
     key: &DocumentKey,
     path: JsonPath,
-    adjust: impl FnOnce(Update) -> Update,
+    initial: Option<Node>,
+    ttl: Option<Millis>,
     mut options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
@@ -188,7 +191,7 @@ pub(super) async fn put(
     if condition != SetCondition::Always {
         options.conditions = Preconditions::default();
     }
-    let update = adjust(options.update(path, Action::Set(value, condition)));
+    let update = Update { initial, ttl, ..options.update(path, Action::Set(value, condition)) };
     Ok(updated(&documents.update(key, &update).await?, ""))
 }
 
@@ -209,9 +212,9 @@ pub(super) async fn patch(
             ));
         }
         Some(JSON_PATCH) => {
-            let form: PatchForm = parse_json(&collect_document(documents, request).await?)?;
-            let invalid = |PatchFault { pointer, rule }| Problem::body_field(&pointer, rule);
-            Action::Patch(form.read().map_err(invalid)?)
+            let operations = parse_json(&collect_document(documents, request).await?)?;
+            let invalid = |BrokenRule { pointer, rule }| Problem::body_field(&pointer, rule);
+            Action::Patch(Patch::parse(operations).map_err(invalid)?)
         }
         other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
     };
@@ -231,6 +234,55 @@ pub(super) async fn delete(
 
 /// Collects a body within the size limit of documents.
 async fn collect_document(documents: &JsonService, mut request: HttpRequest) -> Result<Bytes, Problem> {
-    request.extensions_mut().insert(BodyLimit(documents.document_limit()));
+    request.extensions_mut().insert(BodyLimit(documents.size_limit.0));
     collect(request).await
+}
+
+/// The items of each list of a batch. The API document states this limit.
+const MAX_ITEMS: usize = 100;
+
+/// Read, delete and store many documents in one call.
+///
+/// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
+/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
+/// checked for every document that is stored or deleted.
+#[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
+    request_body = BatchRequest,
+    responses((status = 200, description = "One result per item", body = BatchReply)))]
+pub(in super::super) async fn run_json_batch(
+    State(documents): State<Arc<JsonService>>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    CanDecrypt(can_decrypt): CanDecrypt,
+    Json(batch): Json<BatchRequest>,
+) -> Result<Response, Problem> {
+    check_batch(&documents, &batch)?;
+    let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let has_secrets =
+        batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
+    let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
+    if has_secrets {
+        response.extensions_mut().insert(Unrecorded);
+    }
+    Ok(response)
+}
+
+/// Checks the rules that a whole batch must follow before any item runs.
+fn check_batch(documents: &JsonService, batch: &BatchRequest) -> Result<(), Problem> {
+    for (list, items) in [("/get", batch.get.len()), ("/set", batch.set.len()), ("/delete", batch.delete.len())] {
+        if items > MAX_ITEMS {
+            return Err(Problem::body_field(list, format!("must have at most {MAX_ITEMS} items, got {items}")));
+        }
+    }
+    for (at, item) in batch.get.iter().enumerate() {
+        if item.paths.len() > MAX_PATHS {
+            let rule = format!("must have at most {MAX_PATHS} paths, got {}", item.paths.len());
+            return Err(Problem::body_field(&format!("/get/{at}/paths"), rule));
+        }
+    }
+    for (at, item) in batch.set.iter().enumerate() {
+        let invalid = |rule| Problem::body_field(&format!("/set/{at}/ttl_ms"), rule);
+        documents.check_ttl(item.ttl_ms).map_err(invalid)?;
+    }
+    Ok(())
 }

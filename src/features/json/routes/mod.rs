@@ -1,23 +1,17 @@
-//! The documents' routes: [`document`] for documents and parts of them, [`inspect`] for types, lengths and member
-//! names, [`values`] for changes of single values, [`batch`] for many documents; [`platform`], [`preference`] and
-//! [`activity`] for the platform's own documents. This file holds the parameters and replies that they share.
+//! The documents' routes: [`document`] for documents, parts of them and batches, [`values`] for properties and changes of
+//! single values, [`platform`] for the platform's own documents. This file holds the parameters and replies that they
+//! share.
 
-mod activity;
-mod batch;
 mod document;
-mod inspect;
 mod platform;
-mod preference;
 mod values;
-mod write_options;
 
-pub(super) use activity::*;
-pub(super) use batch::*;
 pub(super) use document::*;
-pub(super) use inspect::*;
 pub(super) use platform::*;
-pub(super) use preference::*;
 pub(super) use values::*;
+
+use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -28,13 +22,15 @@ use utoipa::IntoParams;
 
 use super::change::ChangeReply;
 use super::document::Node;
-use super::model::{DocumentKey, Identifier};
+use super::model::DocumentKey;
 use super::path::Path;
 use super::service::JsonService;
-use super::update::Updated;
-use crate::http::conditional::ETag;
+use super::update::{Updated, WriteOptions};
+use crate::http::auth::Principal;
+use crate::http::conditional::{ETag, Preconditions};
 use crate::http::extract::parse_query;
-use crate::http::idempotent_operation::Unrecorded;
+use crate::http::fencing::GrantToken;
+use crate::http::idempotent_operation::{Operation, Unrecorded};
 use crate::http::problem::Problem;
 
 static TTL_HEADER: HeaderName = HeaderName::from_static("document-ttl-ms");
@@ -48,14 +44,6 @@ pub(super) struct KeyPath {
     /// 1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`.
     #[param(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "profile:7")]
     key: DocumentKey,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-pub(super) struct UserPath {
-    /// The user.
-    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "7f0c1d2e")]
-    id: Identifier,
 }
 
 /// The conditions of a request (RFC 9110, section 13).
@@ -112,6 +100,33 @@ pub(super) struct PathParam {
     path: Option<Path>,
 }
 
+/// The scope that allows callers to read and edit encrypted values.
+const SECRETS: &str = "json:secrets";
+
+/// Whether the caller may read encrypted values in plain text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CanDecrypt(bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for CanDecrypt {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Arc<Principal>>().is_some_and(|caller| caller.may(SECRETS))))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WriteOptions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let conditions = Preconditions::from_request_parts(parts, state).await?;
+        let GrantToken(token) = GrantToken::from_request_parts(parts, state).await?;
+        let Ok(CanDecrypt(can_decrypt)) = CanDecrypt::from_request_parts(parts, state).await;
+        let Ok(Operation(operation)) = Operation::from_request_parts(parts, state).await;
+        Ok(Self { conditions, operation, token, can_decrypt })
+    }
+}
+
 /// 201 or 204, or 200 with the results or with a count under the name `count_name`.
 fn updated(updated: &Updated, count_name: &str) -> Response {
     let mut response = match &updated.reply {
@@ -129,7 +144,7 @@ fn updated(updated: &Updated, count_name: &str) -> Response {
 /// Excludes the response from the records of repeated requests if it can contain decrypted values, which the record
 /// would store in plain text. The service itself stores an encrypted answer for the repetition.
 fn without_record(documents: &JsonService, key: &DocumentKey, mut response: Response) -> Response {
-    if documents.encrypts(key) {
+    if documents.encryption.encrypts(key) {
         response.extensions_mut().insert(Unrecorded);
     }
     response

@@ -1,20 +1,24 @@
-//! The platform's configurations, forms and user preferences: the document routes under the platform's own paths.
+//! The platform's own documents under their own paths: configurations, forms, users' preferences and activity.
+
+use std::sync::Arc;
 
 use axum::extract::{Request as HttpRequest, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::keys::Collection;
-use super::super::model::{DeletedReply, Identifier, PatchOperation};
+use super::super::change::PatchOperation;
+use super::super::document::{Members, Node};
+use super::super::keys::{ACTIVITY, BLOCKCHAIN, FORMS, MARKET, PREFERENCES, TRADING};
+use super::super::model::{ActivityPage, DeletedReply, DocumentKey, Identifier, RecordedReply};
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
 use super::super::update::WriteOptions;
 use super::document::{delete, patch, put, read};
-use super::write_options::CanDecrypt;
-use super::{ConditionHeaders, PathParam, Paths, UserPath};
+use super::{CanDecrypt, ConditionHeaders, PathParam, Paths, body, set_document_headers, updated, without_record};
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{Path, Query};
+use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 /// A kind of configuration.
@@ -25,16 +29,6 @@ pub(in super::super) enum Kind {
     Trading,
     Market,
     Blockchain,
-}
-
-impl Kind {
-    const fn collection(self) -> Collection {
-        match self {
-            Self::Trading => Collection::TRADING,
-            Self::Market => Collection::MARKET,
-            Self::Blockchain => Collection::BLOCKCHAIN,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -48,6 +42,17 @@ pub(in super::super) struct ConfigurationPath {
     id: Identifier,
 }
 
+impl ConfigurationPath {
+    fn key(&self) -> DocumentKey {
+        let collection = match self.kind {
+            Kind::Trading => TRADING,
+            Kind::Market => MARKET,
+            Kind::Blockchain => BLOCKCHAIN,
+        };
+        DocumentKey::in_collection(collection, &self.id)
+    }
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in super::super) struct FormPath {
@@ -56,27 +61,18 @@ pub(in super::super) struct FormPath {
     id: Identifier,
 }
 
-/// The query of a write that always applies to the whole document.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(in super::super) struct WholeDocument {}
-
-impl WholeDocument {
-    #[expect(clippy::unused_self, reason = "the counterpart of PathParam::into_path")]
-    fn into_path(self) -> Option<JsonPath> {
-        None
-    }
+#[into_params(parameter_in = Path)]
+pub(in super::super) struct UserPath {
+    /// The user.
+    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "7f0c1d2e")]
+    id: Identifier,
 }
 
-impl PathParam {
-    fn into_path(self) -> Option<JsonPath> {
-        self.path
-    }
-}
-
-/// Defines the four operations on one kind of document. `$target` is the query of PUT and PATCH.
+/// Defines the four operations on one kind of document. `$query` is the query of PUT and PATCH, with or without a path.
 macro_rules! platform_document {
-    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr, $target:ident,
+    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr,
+     |$query:pat_param, $query_type:ty| $target:expr, ($($documented:ident)?),
      body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
         #[utoipa::path(get, path = $route, tag = "json",
             summary = concat!("Read ", $noun, ", or the values that paths select."),
@@ -84,7 +80,7 @@ macro_rules! platform_document {
             responses((status = 200, description = "The document, or the selected values", body = serde_json::Value),
                       (status = 304, description = "The caller has this version")))]
         pub(in super::super) async fn $get(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
             paths: Paths,
             CanDecrypt(can_decrypt): CanDecrypt,
@@ -95,34 +91,33 @@ macro_rules! platform_document {
 
         #[utoipa::path(put, path = $route, tag = "json",
             summary = concat!("Store ", $noun, "."),
-            params($path, $target, ConditionHeaders),
+            params($path, $($documented,)? ConditionHeaders),
             request_body(content = $($body)+, description = $body_text, example = json!($example)),
             responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
         pub(in super::super) async fn $put(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
-            Query(target): Query<$target>,
+            $query: $query_type,
             options: WriteOptions,
             request: HttpRequest,
         ) -> Result<Response, Problem> {
-            let path = target.into_path().unwrap_or_default();
-            put(&documents, &$key, path, |update| update, options, request).await
+            put(&documents, &$key, $target.unwrap_or_default(), None, None, options, request).await
         }
 
         #[utoipa::path(patch, path = $route, tag = "json",
             summary = concat!("Change ", $noun, " by a merge patch or a JSON Patch."),
-            params($path, $target, ConditionHeaders),
+            params($path, $($documented,)? ConditionHeaders),
             request_body(content((serde_json::Value = "application/merge-patch+json", example = json!($patch_example)),
                                  (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
             responses((status = 201, description = "Created"), (status = 204, description = "Changed")))]
         pub(in super::super) async fn $patch(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
-            Query(target): Query<$target>,
+            $query: $query_type,
             options: WriteOptions,
             request: HttpRequest,
         ) -> Result<Response, Problem> {
-            patch(&documents, &$key, target.into_path(), options, request).await
+            patch(&documents, &$key, $target, options, request).await
         }
 
         #[utoipa::path(delete, path = $route, tag = "json",
@@ -130,7 +125,7 @@ macro_rules! platform_document {
             params($path, PathParam, ConditionHeaders),
             responses((status = 200, description = "The number of deleted values", body = DeletedReply)))]
         pub(in super::super) async fn $delete(
-            State(documents): State<JsonService>,
+            State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
             Query(PathParam { path }): Query<PathParam>,
             options: WriteOptions,
@@ -142,7 +137,7 @@ macro_rules! platform_document {
 
 platform_document! {
     "a configuration", "/config/{kind}/{id}",
-    |of: ConfigurationPath| of.kind.collection().key(&of.id), PathParam,
+    |of: ConfigurationPath| of.key(), |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
     patch_example: {"symbol": "GRID", "base_currency": "THBC"},
@@ -150,7 +145,8 @@ platform_document! {
 }
 
 platform_document! {
-    "the data of a form", "/forms/{id}", |of: FormPath| Collection::FORMS.key(&of.id), PathParam,
+    "the data of a form", "/forms/{id}", |of: FormPath| DocumentKey::in_collection(FORMS, &of.id),
+    |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
     patch_example: {"answers": {"owner": "Ada L."}},
@@ -159,9 +155,152 @@ platform_document! {
 
 platform_document! {
     "a user's preferences", "/users/{id}/preferences",
-    |of: UserPath| Collection::PREFERENCES.key(&of.id), WholeDocument,
+    |of: UserPath| DocumentKey::in_collection(PREFERENCES, &of.id),
+    |NoQuery, NoQuery| None, (),
     body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
     example: {"language": "th", "theme": "dark"},
     patch_example: {"theme": "light", "font": null},
     get_preferences, put_preferences, patch_preferences, delete_preferences
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in super::super) struct PreferencePath {
+    /// The user.
+    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "7f0c1d2e")]
+    id: Identifier,
+    /// The preference's name.
+    #[param(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "language")]
+    name: Identifier,
+}
+
+impl PreferencePath {
+    fn key(&self) -> DocumentKey {
+        DocumentKey::in_collection(PREFERENCES, &self.id)
+    }
+
+    fn path(&self) -> JsonPath {
+        JsonPath::of_member(self.name.as_str())
+    }
+}
+
+/// Read one preference of a user.
+#[utoipa::path(get, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "get_preference",
+    params(PreferencePath, ConditionHeaders),
+    responses((status = 200, description = "The value of the preference", body = serde_json::Value),
+              (status = 304, description = "The caller has this version of the preferences")))]
+pub(in super::super) async fn get_preference(
+    State(documents): State<Arc<JsonService>>,
+    Path(preference): Path<PreferencePath>,
+    NoQuery: NoQuery,
+    CanDecrypt(can_decrypt): CanDecrypt,
+    conditions: Preconditions,
+) -> Result<Response, Problem> {
+    read(&documents, &preference.key(), &[preference.path()], can_decrypt, &conditions).await
+}
+
+/// Store one preference of a user.
+#[utoipa::path(put, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "put_preference",
+    params(PreferencePath, ConditionHeaders),
+    request_body(content = serde_json::Value, description = "Any JSON value", example = json!("th")),
+    responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
+pub(in super::super) async fn put_preference(
+    State(documents): State<Arc<JsonService>>,
+    Path(preference): Path<PreferencePath>,
+    NoQuery: NoQuery,
+    options: WriteOptions,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    let empty = Node::Object(Members::new());
+    put(&documents, &preference.key(), preference.path(), Some(empty), None, options, request).await
+}
+
+/// Delete one preference of a user.
+#[utoipa::path(delete, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "delete_preference",
+    params(PreferencePath, ConditionHeaders),
+    responses((status = 200, description = "1 if the preference existed, otherwise 0", body = DeletedReply)))]
+pub(in super::super) async fn delete_preference(
+    State(documents): State<Arc<JsonService>>,
+    Path(preference): Path<PreferencePath>,
+    NoQuery: NoQuery,
+    options: WriteOptions,
+) -> Result<Response, Problem> {
+    delete(&documents, &preference.key(), preference.path(), options).await
+}
+
+/// The entries of an activity log per page. The API document states these numbers.
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in super::super) struct ActivityParams {
+    /// `next_cursor` of the previous page.
+    #[param(value_type = String, required = false, pattern = "^(0|[1-9][0-9]{0,18})$")]
+    cursor: Option<u64>,
+    /// The number of entries per page.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
+    limit: Option<usize>,
+}
+
+/// List a user's activity, newest first.
+#[utoipa::path(get, path = "/users/{id}/activity", tag = "json", operation_id = "list_activity",
+    params(UserPath, ActivityParams),
+    responses((status = 200, description = "A page of entries; empty if there are none", body = ActivityPage)))]
+pub(in super::super) async fn list_activity(
+    State(documents): State<Arc<JsonService>>,
+    Path(UserPath { id }): Path<UserPath>,
+    Query(ActivityParams { cursor, limit }): Query<ActivityParams>,
+    CanDecrypt(can_decrypt): CanDecrypt,
+) -> Result<Response, Problem> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
+    }
+    let (page, source) =
+        documents.list_activity(&DocumentKey::in_collection(ACTIVITY, &id), cursor, limit, can_decrypt).await?;
+    let mut response = body(&page);
+    if let Some(source) = source {
+        set_document_headers(source.etag(), source.ttl, response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// Record an activity of a user.
+///
+/// The service adds a `timestamp` to an entry without one. Beyond `json.activity_limit` entries, the oldest are
+/// dropped.
+#[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
+    params(UserPath, ConditionHeaders),
+    request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
+    responses((status = 201, description = "Recorded", body = RecordedReply)))]
+pub(in super::super) async fn record_activity(
+    State(documents): State<Arc<JsonService>>,
+    Path(UserPath { id }): Path<UserPath>,
+    NoQuery: NoQuery,
+    options: WriteOptions,
+    Json(entry): Json<Node>,
+) -> Result<Response, Problem> {
+    let key = DocumentKey::in_collection(ACTIVITY, &id);
+    let Node::Object(members) = entry else {
+        return Err(Problem::body_field("", format!("must be an object, got {}", entry.type_name())));
+    };
+    let result = documents.record_activity(&key, members, options).await?;
+    let mut response = updated(&result, "entries");
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(without_record(&documents, &key, response))
+}
+
+/// Delete a user's activity log.
+#[utoipa::path(delete, path = "/users/{id}/activity", tag = "json", operation_id = "delete_activity",
+    params(UserPath, ConditionHeaders),
+    responses((status = 200, description = "1 if the log existed, otherwise 0", body = DeletedReply)))]
+pub(in super::super) async fn delete_activity(
+    State(documents): State<Arc<JsonService>>,
+    Path(UserPath { id }): Path<UserPath>,
+    NoQuery: NoQuery,
+    options: WriteOptions,
+) -> Result<Response, Problem> {
+    delete(&documents, &DocumentKey::in_collection(ACTIVITY, &id), JsonPath::default(), options).await
 }

@@ -1,20 +1,40 @@
-//! The native storage backend: documents as strings.
+//! The two storage backends of documents, behind one read.
+//!
+//! Paths, changes, conditions and limits are implemented above this module and are the same for both backends. Here a
+//! document is read whole, and written whole by compare-and-swap:
+//!
+//! - native: a string with the document's text;
+//! - module: a `RedisJSON` value, so that other programs read and index it with the module's own commands. The module
+//!   rounds numbers to 64 bits and formats them its own way. If that changes the text, the service also stores the text
+//!   as written, with a hash of what the module returns; it counts as long as the module returns exactly that.
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 
-use crate::features::json::keys::KeySet;
-use crate::features::json::stored::{ReadReply, StoredDocument};
+use super::keys::KeySet;
+use super::scripts;
+use super::stored::{ReadReply, StoredDocument};
 use crate::http::idempotent_operation::OperationId;
-use crate::redis::{Effect, Key, Redis, RedisFault};
+use crate::redis::{Backend, Effect, Key, Redis, RedisFault, StoredKind};
 
-/// Reads the version before the text. A write between the two then makes the version too old, which no compare-and-swap
-/// accepts; an old text never appears under a new version.
+pub(super) static DOCUMENTS: StoredKind =
+    StoredKind { feature: "json", things: "documents", module: "RedisJSON", command: "JSON.SET", task: "json.backend" };
+
+/// Reads a document, and the stored answer of `operation` if one is given, in one round trip.
+///
+/// # Errors
+/// [`RedisFault`]; its kind is `WrongType` if the key does not hold a document of this backend.
 pub(super) async fn read(
+    backend: Backend,
     redis: &Redis,
     keys: &KeySet,
     operation: Option<&OperationId>,
 ) -> Result<ReadReply, RedisFault> {
+    if backend == Backend::Module {
+        return redis.call(scripts::read(keys, operation)).await;
+    }
+    // The version comes before the text. A write between the two makes the version too old, which no compare-and-swap
+    // accepts; an old text never appears under a new version.
     let mut commands = Pipeline::with_capacity(4);
     commands.add_command(command("GET", &keys.version));
     commands.add_command(command("GET", &keys.document));

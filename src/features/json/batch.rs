@@ -1,23 +1,139 @@
 //! Reads, deletes and stores many documents in one call. Each item has its own result; a batch is not a transaction.
 
-mod model;
-
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-
-pub(super) use model::{BatchReply, BatchRequest};
-use model::{DeleteResult, GetItem, GetResult, SetResult};
+use utoipa::ToSchema;
 
 use super::change::{Action, ChangeReply, SetCondition};
+use super::document::Node;
 use super::error::JsonError;
 use super::model::{DocumentKey, Millis};
-use super::scripts::TtlChange;
-use super::service::{JsonService, Selection};
+use super::path::Path;
+use super::service::JsonService;
+use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
 use crate::http::reply::ItemError;
 use crate::redis::FencingToken;
+
+/// Reads, deletions and writes of many documents, which run in this order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonBatch,
+    example = json!({"get": [{"key": "profile:7", "paths": ["$.name"]}],
+                     "set": [{"key": "profile:8", "value": {"name": "Ada"}, "ttl_ms": 60_000}],
+                     "delete": [{"key": "profile:9"}]}))]
+pub(super) struct BatchRequest {
+    /// Reads of the documents as they are before the batch.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub get: Vec<GetItem>,
+    /// Writes, which run in order after the deletions.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub set: Vec<SetItem>,
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub delete: Vec<DeleteItem>,
+}
+
+/// A read, as in a single GET.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonGetItem)]
+pub(super) struct GetItem {
+    pub key: DocumentKey,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 16)]
+    pub paths: Vec<Path>,
+}
+
+/// A write, as in a single PUT.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonSetItem)]
+pub(super) struct SetItem {
+    pub key: DocumentKey,
+    /// A JSON path; without it, the whole document.
+    #[schema(value_type = Option<String>, max_length = 1_024)]
+    pub path: Option<Path>,
+    /// Any JSON value; its numbers keep their digits.
+    #[schema(value_type = serde_json::Value)]
+    pub value: Node,
+    /// The document's new TTL, milliseconds; without it, the document keeps its TTL.
+    pub ttl_ms: Option<Millis>,
+}
+
+/// A deletion, as in a single DELETE.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = JsonDeleteItem)]
+pub(super) struct DeleteItem {
+    pub key: DocumentKey,
+    /// A JSON path; without it, the whole document.
+    #[schema(value_type = Option<String>, max_length = 1_024)]
+    pub path: Option<Path>,
+}
+
+/// One result per item, in the order of the items.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonBatchReply)]
+pub(super) struct BatchReply {
+    pub get: Vec<GetResult>,
+    pub set: Vec<SetResult>,
+    pub delete: Vec<DeleteResult>,
+}
+
+/// The result of a read.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonGetResult)]
+pub(super) struct GetResult {
+    pub key: DocumentKey,
+    /// 200, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Milliseconds until the document expires; absent if it does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// The result of a write.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonSetResult)]
+pub(super) struct SetResult {
+    pub key: DocumentKey,
+    /// 201, 204, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Milliseconds until the document expires; absent if it does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// The result of a deletion.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JsonDeleteResult)]
+pub(super) struct DeleteResult {
+    pub key: DocumentKey,
+    /// 200, or the status of `error`.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
 
 impl JsonService {
     /// Reads the documents as they are before the batch, then deletes, then stores.
@@ -42,8 +158,7 @@ impl JsonService {
         let delete = self.update_each(deletions).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
         let writes = batch.set.into_iter().map(|item| {
             let set = Action::Set(item.value, SetCondition::Always);
-            let ttl = item.ttl_ms.map_or(TtlChange::Keep, |ttl: Millis| TtlChange::Set(ttl.get()));
-            (item.key, Update { ttl, ..options().update(item.path.unwrap_or_default(), set) })
+            (item.key, Update { ttl: item.ttl_ms, ..options().update(item.path.unwrap_or_default(), set) })
         });
         let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
         BatchReply { get, set, delete }
@@ -71,8 +186,8 @@ impl JsonService {
     }
 }
 
-fn read(key: DocumentKey, selection: Result<Selection, JsonError>) -> GetResult {
-    let found = selection.and_then(|Selection { json, source }| {
+fn read(key: DocumentKey, selection: Result<(Bytes, StoredDocument), JsonError>) -> GetResult {
+    let found = selection.and_then(|(json, source)| {
         let value: Box<RawValue> = serde_json::from_slice(&json).map_err(|_| JsonError::NotJson)?;
         Ok((value, source))
     });
