@@ -15,7 +15,7 @@ use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState}
 use super::sample::Sample;
 use super::store::history::{History, Order, distinct};
 use super::store::keys::HostKeys;
-use super::store::scripts::Claim;
+use super::store::scripts;
 use super::tenancy::{AccessScope, Organisation};
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
 use crate::deps::Deps;
@@ -105,8 +105,7 @@ impl HostService {
             return if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id }) };
         }
         let organisation = scope.owner();
-        let claim = Claim { key: &self.keys.owner(&id), organisation: &organisation };
-        let host = match self.redis.call(&claim).await {
+        let host = match self.redis.call(scripts::claim(&self.keys.owner(&id), &organisation)).await {
             Ok(owner) if scope.covers(&owner) => Host::new(id, owner, true),
             Ok(_) => return Err(HostsError::NotFound { id }),
             Err(fault) if fault.kind == FaultKind::WrongType => return Err(fault.into()),

@@ -10,7 +10,7 @@ use super::super::ingest::memory::Host;
 use super::super::model::{Agent, HostId, Latest, Newest, Source};
 use super::super::sample::Sample;
 use super::super::service::HostService;
-use super::super::store::scripts::Publish;
+use super::super::store::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
@@ -82,10 +82,9 @@ impl HostService {
             let document = PublishedSample { metrics: Arc::clone(&newest.sample), agent: newest.agent.clone() };
             // Numbers and text always serialize.
             let document = serde_json::to_vec(&document).unwrap_or_default();
-            Publish { key: self.keys.current(&host.id), id: newest.sample.id(), document, ttl_ms: TTL_MS }
+            scripts::publish(&self.keys.current(&host.id), newest.sample.id(), &document, TTL_MS)
         };
-        let publications: Vec<Publish> = hosts.iter().map(publication).collect();
-        for answer in self.redis.call_all(&publications).await? {
+        for answer in self.redis.call_all(hosts.iter().map(publication)).await? {
             answer?;
         }
         self.add_to_indexes(hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed())).await

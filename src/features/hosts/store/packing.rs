@@ -13,7 +13,7 @@ use super::chunk::{self, DAY, HOUR, day_of};
 use super::history::Order;
 use super::keys::{EXPIRY_MARGIN, HistoryKeys, LAST_CHUNK};
 use super::rollup::{Collector, Rollup};
-use super::scripts::{Pack, Roll, RollupRetention};
+use super::scripts;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key};
 
@@ -76,8 +76,8 @@ impl HostService {
         let mut collector = Collector::new();
         collector.add(samples.iter());
         let rollup = collector.finish(hour).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        let retention = self.rollup_retention();
-        self.redis.call(&Pack { keys, hour, number, rollup: &rollup, retention, chunks: &chunks }).await?;
+        let (oldest, ttl_ms) = self.rollup_retention();
+        self.redis.call(scripts::pack(keys, hour, number, &rollup, oldest, ttl_ms, &chunks)).await?;
         Ok(())
     }
 
@@ -90,15 +90,14 @@ impl HostService {
             collector.add(samples.iter());
         }
         let rollup = collector.finish(day).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        self.redis.call(&Roll { keys, day, number, rollup: &rollup, retention: self.rollup_retention() }).await?;
+        let (oldest, ttl_ms) = self.rollup_retention();
+        self.redis.call(scripts::roll(keys, day, number, &rollup, oldest, ttl_ms)).await?;
         Ok(())
     }
 
-    pub(in super::super) fn rollup_retention(&self) -> RollupRetention {
+    /// The time before which rollups are trimmed, and the TTL of their keys, milliseconds.
+    pub(in super::super) fn rollup_retention(&self) -> (UnixMillis, u64) {
         let retention = self.config.rollup_retention.as_millis();
-        RollupRetention {
-            oldest: day_of(self.clock.now().saturating_sub_unsigned(retention)),
-            ttl_ms: retention + EXPIRY_MARGIN,
-        }
+        (day_of(self.clock.now().saturating_sub_unsigned(retention)), retention + EXPIRY_MARGIN)
     }
 }
