@@ -1,6 +1,7 @@
 //! The service of host metrics: accepts samples, and answers simple reads from memory and Redis.
 
 use std::ops::RangeInclusive;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,7 +12,7 @@ use super::error::HostsError;
 use super::ingest::memory::{Host, Memory};
 use super::ingest::spool::{Spool, SpoolRecord};
 use super::metrics::HostMetrics;
-use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState};
+use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState, newer};
 use super::sample::Sample;
 use super::store::history::{History, Order, distinct};
 use super::store::keys::HostKeys;
@@ -144,25 +145,19 @@ impl HostService {
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
     pub(super) async fn latest(&self, scope: &AccessScope, id: &HostId) -> Result<Latest, HostsError> {
         let host = self.host_for_reading(scope, id).await?;
-        let known = host.and_then(|host| host.newest());
         let fresh_for = signed(self.config.publish_interval.as_millis());
-        if let Some(newest) = known.as_ref().filter(|newest| self.clock.now() - newest.seen < fresh_for) {
-            return Ok(Latest::from_memory(id, newest));
+        let is_fresh = host.as_ref().is_some_and(|host| self.clock.now() - host.seen() < fresh_for);
+        let in_memory = host.and_then(|host| host.newest());
+        if let Some(newest) = in_memory.clone().filter(|_| is_fresh) {
+            return Ok(newest);
         }
-        match self.published(id).await {
-            Ok(Some(current)) => {
-                let is_newer = known.as_ref().is_none_or(|known| known.sample.id() < current.metrics.id());
-                match known {
-                    Some(known) if !is_newer => Ok(Latest { source: Source::Redis, ..Latest::from_memory(id, &known) }),
-                    _ => Ok(current.into_latest(id)),
-                }
-            }
-            Ok(None) => match known {
-                Some(known) => Ok(Latest { source: Source::Redis, ..Latest::from_memory(id, &known) }),
+        match self.published(slice::from_ref(id)).await {
+            Ok(mut published) => match newer(in_memory, published.remove(id)) {
+                Some(newest) => Ok(Latest { source: Source::Redis, ..newest }),
                 None => self.latest_from_history(id).await,
             },
             Err(fault) if fault.is_of_the_key() => Err(fault.into()),
-            Err(fault) => known.map(|known| Latest::from_memory(id, &known)).ok_or_else(|| fault.into()),
+            Err(fault) => in_memory.ok_or_else(|| fault.into()),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::super::config::HostsConfig;
 use super::super::error::HostsError;
 use super::super::metrics::HostMetrics;
-use super::super::model::{Agent, HostId, Newest};
+use super::super::model::{Agent, HostId, Latest, Source};
 use super::super::sample::Sample;
 use super::super::tenancy::Organisation;
 use crate::clock::UnixMillis;
@@ -63,12 +63,13 @@ impl Host {
         self.is_listed.store(true, Ordering::Relaxed);
     }
 
-    pub(in super::super) fn newest(&self) -> Option<Newest> {
+    pub(in super::super) fn newest(&self) -> Option<Latest> {
         let state = self.state();
-        let sample = state.newest.clone()?;
-        Some(Newest { sample, agent: state.agent.clone(), seen: state.seen })
+        let (metrics, agent) = (state.newest.clone()?, state.agent.clone());
+        Some(Latest { host: self.id.clone(), metrics, agent, source: Source::Memory })
     }
 
+    /// When the host last reported.
     pub(in super::super) fn seen(&self) -> UnixMillis {
         self.state().seen
     }
@@ -102,7 +103,7 @@ impl Host {
     }
 
     /// The newest sample, unless it has been published since it arrived.
-    pub(in super::super) fn take_unpublished(&self) -> Option<Newest> {
+    pub(in super::super) fn take_unpublished(&self) -> Option<Latest> {
         let is_unpublished = std::mem::take(&mut self.state().is_unpublished);
         if is_unpublished { self.newest() } else { None }
     }

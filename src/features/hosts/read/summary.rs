@@ -10,12 +10,12 @@ use super::super::error::HostsError;
 use super::super::fields::FIELDS;
 use super::super::ingest::memory::Host;
 use super::super::model::HostId;
-use super::super::sample::MAX_AHEAD;
 use super::super::service::HostService;
 use super::super::store::chunk::{DAY, HOUR};
 use super::super::store::history::{Order, distinct};
 use super::super::store::rollup::{Collector, Rollup, Summary};
 use super::super::tenancy::AccessScope;
+use super::range::invalid_start;
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
 use crate::redis::{Effect, RedisFault};
@@ -73,26 +73,15 @@ impl<'de> Deserialize<'de> for FieldList {
         for name in String::deserialize(deserializer)?.split(',') {
             let is_meant =
                 |field: &str| field.strip_prefix(name).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'.', ..]));
-            let meant = (0..).zip(FIELDS).filter(|(_, field)| is_meant(field.name)).map(|(at, _)| at);
-            let meant: Vec<usize> = meant.collect();
-            if meant.is_empty() {
-                return Err(de::Error::custom(format!(
-                    "must be names of fields, such as `cpu` or `memory.used`, got `{name}`"
-                )));
+            let mut meant = (0..).zip(FIELDS).filter(|(_, field)| is_meant(field.name)).map(|(at, _)| at).peekable();
+            if meant.peek().is_none() {
+                let rule = format!("must be names of fields, such as `cpu` or `memory.used`, got `{name}`");
+                return Err(de::Error::custom(rule));
             }
             places.extend(meant);
         }
         Ok(Self(places))
     }
-}
-
-/// The window and the fields of a summary.
-#[derive(Clone, Debug)]
-pub(in super::super) struct SummaryRequest {
-    pub bucket: Bucket,
-    pub start: Option<QueryTime>,
-    pub end: Option<QueryTime>,
-    pub fields: FieldList,
 }
 
 /// The samples of one hour or one day.
@@ -131,29 +120,23 @@ impl HostService {
         &self,
         scope: &AccessScope,
         id: &HostId,
-        request: SummaryRequest,
+        bucket: Bucket,
+        start: Option<QueryTime>,
+        end: Option<QueryTime>,
+        fields: &FieldList,
     ) -> Result<SummaryAnswer, HostsError> {
-        let SummaryRequest { bucket, start, end, fields } = request;
-        let now = self.clock.now();
-        let to = end.map_or(now + MAX_AHEAD, |end| end.resolve(now));
-        let from = start.map_or((to.min(now) - bucket.default_span()).max(0), |start| start.resolve(now));
-        let refuse = |name, rule: String| Err(HostsError::Query { name, rule });
-        if from > to {
-            return refuse("startTime", "must not be after endTime".to_owned());
-        }
+        let (from, to) = self.window(start, end, bucket.default_span())?;
         let (first, last) = (bucket.start_of(from), bucket.start_of(to));
         let count = (last - first) / bucket.length() + 1;
         if count > MAX_BUCKETS {
-            return refuse("startTime", format!("must select at most {MAX_BUCKETS} buckets, got {count}"));
+            return Err(invalid_start(format!("must select at most {MAX_BUCKETS} buckets, got {count}")));
         }
         let host = self.host_for_reading(scope, id).await?;
         let rollups = self.rollups(host.as_deref(), id, bucket, &[first..=last]).await?;
-        let named = |rollup: &Rollup| {
-            let field = |(at, name): (usize, &'static str)| Some((name, *rollup.field(at)?));
-            let wanted = (0..).zip(FIELDS).filter(|(at, _)| fields.0.contains(at));
-            wanted.map(|(at, meant)| (at, meant.name)).filter_map(field).collect()
+        let shape = |rollup: &Rollup| {
+            let fields = fields.0.iter().filter_map(|&at| Some((FIELDS.get(at)?.name, *rollup.fields.get(at)?)));
+            SummaryBucket { start: rollup.start, count: rollup.count, fields: fields.collect() }
         };
-        let shape = |rollup: &Rollup| SummaryBucket { start: rollup.start, count: rollup.count, fields: named(rollup) };
         Ok(SummaryAnswer { host: id.clone(), bucket, buckets: rollups.values().map(shape).collect() })
     }
 
