@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::HostsConfig;
 use super::error::HostsError;
 use super::ingest::memory::{Host, Memory};
-use super::ingest::spool::{Spool, SpoolRecord};
+use super::ingest::spool::Spool;
 use super::metrics::HostMetrics;
 use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState, newer};
 use super::sample::Sample;
@@ -96,8 +96,8 @@ impl HostService {
         };
         // Memory first: the samples of a closed segment are then in the batch that follows.
         self.memory.record(&host, samples.clone(), agent, self.clock.now());
-        let record = SpoolRecord { host: &host.id, owner: &host.owner, samples: &samples };
-        Ok(if spool.append(&record).await { StorageState::Spooled } else { StorageState::Memory })
+        let is_spooled = spool.append(&host.id, &host.owner, &samples).await;
+        Ok(if is_spooled { StorageState::Spooled } else { StorageState::Memory })
     }
 
     /// The host; the caller's organisation becomes its owner if it has none.

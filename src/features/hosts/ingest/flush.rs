@@ -19,7 +19,7 @@ use super::super::store::keys::EXPIRY_MARGIN;
 use super::super::store::scripts;
 use super::super::tenancy::Organisation;
 use super::memory::{Host, HostBatch};
-use super::spool::{self, OwnedRecord, Spool};
+use super::spool::{self, Spool, SpoolRecord};
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::redis::{FaultKind, Outcome, RedisFault};
@@ -210,11 +210,7 @@ impl HostService {
         // Far fewer than `hosts.unstored_samples`, so that memory drops none of them.
         let group = WRITE_SAMPLES.min(self.config.unstored_samples / 4);
         let (mut written, mut waiting) = (0, 0);
-        for content in records {
-            let Some(OwnedRecord { host: id, owner, samples }) = spool::decode(&content) else {
-                tracing::error!(segment = %segment.display(), "spool record skipped: unknown format");
-                continue;
-            };
+        for SpoolRecord { host: id, owner, samples } in records {
             let host = self.memory.get(&id).map_or_else(|| self.memory.insert(Host::new(id, owner, false)), Ok);
             let host = host.map_err(|_| RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))?;
             waiting += samples.len();

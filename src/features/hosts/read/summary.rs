@@ -12,8 +12,7 @@ use super::super::ingest::memory::Host;
 use super::super::model::HostId;
 use super::super::service::HostService;
 use super::super::store::chunk::{DAY, HOUR};
-use super::super::store::history::{Order, distinct};
-use super::super::store::rollup::{Collector, Rollup, Summary};
+use super::super::store::rollup::{Rollup, Summary};
 use super::super::tenancy::AccessScope;
 use super::range::invalid_start;
 use crate::clock::UnixMillis;
@@ -36,7 +35,7 @@ pub(in super::super) enum Bucket {
 
 impl Bucket {
     /// Milliseconds.
-    pub(in super::super) const fn length(self) -> i64 {
+    const fn length(self) -> i64 {
         match self {
             Self::Hour => HOUR,
             Self::Day => DAY,
@@ -154,7 +153,7 @@ impl HostService {
     ) -> Result<BTreeMap<UnixMillis, Rollup>, HostsError> {
         let keys = self.keys.history(id);
         // In the order in which samples move, from memory to rollups, so that none is missed.
-        let waiting = host.map(Host::waiting).unwrap_or_default();
+        let waiting = host.map(|host| host.unsettled(u64::MAX)).unwrap_or_default();
         let mut open: BTreeSet<UnixMillis> = waiting.iter().map(|sample| bucket.start_of(sample.timestamp)).collect();
         open.extend(self.marks(&keys.hours).await?.keys().map(|&hour| bucket.start_of(hour)));
         let kept = match bucket {
@@ -174,40 +173,18 @@ impl HostService {
         for answer in self.redis.query_all(&commands, Effect::Read).await? {
             let bad_reply = |error| RedisFault::bad_reply(error, Effect::Read);
             for bytes in redis::from_redis_value::<Vec<Vec<u8>>>(answer?).map_err(bad_reply)? {
-                let unreadable = |cause| HostsError::Unreadable { id: id.clone(), cause };
-                let rollup = Rollup::decode(&bytes).map_err(unreadable)?;
+                let rollup = Rollup::decode(&bytes).map_err(HostsError::unreadable(id))?;
                 rollups.insert(rollup.start, rollup);
             }
         }
         for start in open.into_iter().filter(|start| windows.iter().any(|window| window.contains(start))) {
-            let Some(computed) = self.compute_rollup(host, id, bucket, start).await? else { continue };
+            let Some(computed) = self.compute_rollup(host, id, start, bucket.length()).await? else { continue };
             // If some of the samples were trimmed, the stored rollup has more of them.
             if rollups.get(&start).is_none_or(|kept| kept.count <= computed.count) {
                 rollups.insert(start, computed);
             }
         }
         Ok(rollups)
-    }
-
-    /// Computes the rollup of a bucket from samples in memory and in Redis.
-    async fn compute_rollup(
-        &self,
-        host: Option<&Host>,
-        id: &HostId,
-        bucket: Bucket,
-        start: UnixMillis,
-    ) -> Result<Option<Rollup>, HostsError> {
-        let mut collector = Collector::new();
-        for hour in 0..bucket.length() / HOUR {
-            let begin = start + hour * HOUR;
-            let window = begin..=begin + HOUR - 1;
-            let in_memory = host.map(|host| host.window(*window.start(), *window.end())).unwrap_or_default();
-            let mut samples = self.history.read(id, window, Order::Ascending, usize::MAX).await?;
-            samples.extend(in_memory.iter().map(|sample| **sample));
-            distinct(&mut samples);
-            collector.add(samples.iter());
-        }
-        Ok(collector.finish(start).await)
     }
 }
 

@@ -55,7 +55,7 @@ impl Collector {
     }
 
     /// Adds samples, which must not contain duplicates.
-    pub(in super::super) fn add<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>) {
+    pub(in super::super) fn add(&mut self, samples: &[Sample]) {
         for sample in samples {
             self.count += 1;
             for (field, column) in FIELDS.iter().zip(&mut self.columns) {
