@@ -76,7 +76,7 @@ pub(super) struct NewSample {
     pub network: Network,
 }
 
-/// One sample, or up to `hosts.request_samples` of them.
+/// One sample, or up to 1,000 of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = NewHostSamples, example = json!({

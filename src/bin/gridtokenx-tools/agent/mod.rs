@@ -70,7 +70,7 @@ async fn report(options: &Options) -> Result<(), RequestError> {
             backlog.pop_front();
         }
         backlog.push_back(machine.sample(Clock::System.now()));
-        let samples = Bytes::from(Value::from_iter(backlog.iter().cloned()).to_string());
+        let samples = Bytes::from(backlog.iter().cloned().collect::<Value>().to_string());
         let body = Full::new(samples).map_err(|never| match never {}).boxed_unsync();
         match service.post(&path, "application/json", body, TIMEOUT).await {
             Ok(_) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::ingest::memory::Host;
 use super::super::model::{Agent, HostId, Latest, Source};
 use super::super::sample::Sample;
-use super::super::service::HostService;
+use super::super::service::{HostService, PUBLISH_INTERVAL_MS};
 use super::super::store::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
@@ -30,7 +31,7 @@ struct PublishedSample {
     agent: Option<Arc<Agent>>,
 }
 
-/// Publishes every `hosts.publish_interval` from the start of the service, and a last time when it stops.
+/// Publishes every [`PUBLISH_INTERVAL_MS`] from the start of the service, and a last time when it stops.
 pub(in super::super) fn plan(hosts: &HostService, tasks: &Tasks) {
     let (hosts, reports) = (hosts.clone(), tasks.clone());
     tasks.plan(NAME, move |stop| async move { run(&hosts, stop, &reports).await });
@@ -40,7 +41,7 @@ async fn run(hosts: &HostService, stop: CancellationToken, reports: &Tasks) {
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
-            () = tokio::time::sleep(hosts.config.publish_interval.duration()) => false,
+            () = tokio::time::sleep(Duration::from_millis(PUBLISH_INTERVAL_MS)) => false,
         };
         let published = hosts.publish().await;
         reports.report(NAME, published.map_err(|fault| fault.to_string()));

@@ -166,11 +166,12 @@ pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<Ve
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();
     while let Some((content, tail)) = record::split(rest) {
-        match record::decode(content) {
-            Some(record) => records.push(record),
-            None => tracing::error!(segment = %segment.display(), "spool record skipped: unknown format"),
-        }
         rest = tail;
+        if let Some(record) = record::decode(content) {
+            records.push(record);
+        } else {
+            tracing::error!(segment = %segment.display(), "spool record skipped: unknown format");
+        }
     }
     if !rest.is_empty() {
         tracing::warn!(segment = %segment.display(), bytes = rest.len(), "spool segment ends with an incomplete record");
