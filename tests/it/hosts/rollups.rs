@@ -259,11 +259,12 @@ async fn a_rollup_is_not_replaced_by_one_of_fewer_samples() {
     assert_agrees(&other, &model).await;
 }
 
-/// Waits up to 30 seconds until a condition holds. Polls a blocking connection; `eventually` needs a runtime.
+/// Waits up to 30 seconds until a condition holds.
 fn wait_for(condition: impl Fn() -> bool, failure: &str) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "{failure}");
+        // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(Duration::from_millis(10));
     }
 }
