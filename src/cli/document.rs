@@ -1,13 +1,11 @@
 //! `openapi`: prints, writes or checks the API document.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
-use super::fail;
+use super::Failure;
 use crate::config::Config;
-use crate::lifecycle::exit_code;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -19,23 +17,18 @@ pub(super) struct Options {
     file: Option<PathBuf>,
 }
 
-pub(super) fn run(config: Config, options: &Options) -> ExitCode {
-    let text = match crate::app::document(config).and_then(|document| Ok(crate::http::openapi::text(&document)?)) {
-        Ok(text) => text,
-        Err(error) => return fail(exit_code::FAILURE, &error),
-    };
+pub(super) fn run(config: Config, options: &Options) -> Result<(), Failure> {
+    let document = crate::app::document(config).map_err(Failure::other)?;
+    let text = crate::http::openapi::text(&document).map_err(Failure::other)?;
     let Some(file) = &options.file else {
         print!("{text}");
-        return ExitCode::SUCCESS;
+        return Ok(());
     };
-    if options.check {
-        return match std::fs::read_to_string(file) {
-            Ok(current) if current == text => ExitCode::SUCCESS,
-            _ => fail(exit_code::FAILURE, &format!("{} is out of date: run `make openapi`", file.display())),
-        };
+    if !options.check {
+        return std::fs::write(file, text).map_err(Failure::other);
     }
-    match std::fs::write(file, text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(exit_code::FAILURE, &error),
+    match std::fs::read_to_string(file) {
+        Ok(current) if current == text => Ok(()),
+        _ => Err(Failure::other(format!("{} is out of date: run `make openapi`", file.display()))),
     }
 }

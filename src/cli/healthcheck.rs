@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -10,38 +9,26 @@ use axum::http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tokio::runtime::Builder;
 
-use super::fail;
+use super::{Failure, runtime};
 use crate::config::Config;
 use crate::config::http::HttpConfig;
-use crate::lifecycle::exit_code;
 
 /// The time within which the service must answer.
 const LIMIT: Duration = Duration::from_secs(2);
 /// The most that is printed of the answer, bytes.
 const MAX_REPORT: usize = 64 << 10;
 
-type Failure = Box<dyn Error + Send + Sync>;
-
-pub(super) fn run(config: &Config) -> ExitCode {
-    let http: HttpConfig = match config.section() {
-        Ok(http) => http,
-        Err(error) => return fail(exit_code::CONFIG, &error),
-    };
+pub(super) fn run(config: &Config) -> Result<(), Failure> {
+    let http: HttpConfig = config.section().map_err(Failure::config)?;
     let address = reachable(SocketAddr::new(http.address, http.port));
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(exit_code::FAILURE, &error),
-    };
-    let result = runtime.block_on(async { tokio::time::timeout(LIMIT, readiness(address)).await });
-    let reason = match result {
-        Ok(Ok((StatusCode::OK, _))) => return ExitCode::SUCCESS,
+    let result = runtime()?.block_on(async { tokio::time::timeout(LIMIT, readiness(address)).await });
+    Err(Failure::other(match result {
+        Ok(Ok((StatusCode::OK, _))) => return Ok(()),
         Ok(Ok((status, report))) => format!("{address} answered {status}: {report}"),
         Ok(Err(error)) => format!("{address} did not answer: {}", root_cause(&*error)),
         Err(_) => format!("{address} did not answer within {} s", LIMIT.as_secs()),
-    };
-    fail(exit_code::FAILURE, &reason)
+    }))
 }
 
 /// The address to call: a service that listens on all addresses is called on loopback.
@@ -55,7 +42,7 @@ fn reachable(mut listening: SocketAddr) -> SocketAddr {
 }
 
 /// Status and body of `/health/ready`.
-async fn readiness(address: SocketAddr) -> Result<(StatusCode, String), Failure> {
+async fn readiness(address: SocketAddr) -> Result<(StatusCode, String), Box<dyn Error + Send + Sync>> {
     let uri: Uri = format!("http://{address}/health/ready").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let response = client.get(uri).await?;

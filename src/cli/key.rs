@@ -1,14 +1,11 @@
 //! `key create`: prints a new API key and the configuration block that registers it.
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 use toml::{Table, Value};
 
-use super::fail;
+use super::Failure;
 use crate::config::auth::{Expiry, Scope, check_key_id};
 use crate::http::auth::api_key;
-use crate::lifecycle::exit_code;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -32,18 +29,11 @@ pub(super) struct Options {
     expires: Option<String>,
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::Create(options) = command;
-    match api_key::generate() {
-        Ok(key) => {
-            println!(
-                "# The key; it is not shown again:\n{key}\n\n# For the configuration file:\n{}",
-                block(options, &key)
-            );
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(exit_code::FAILURE, &error),
-    }
+    let key = api_key::generate().map_err(Failure::other)?;
+    println!("# The key; it is not shown again:\n{key}\n\n# For the configuration file:\n{}", block(options, &key));
+    Ok(())
 }
 
 /// The `[[auth.keys]]` entry of `key`.

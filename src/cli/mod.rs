@@ -1,6 +1,5 @@
 //! The commands of the service's binary.
 
-mod chunks;
 mod document;
 mod healthcheck;
 mod key;
@@ -8,12 +7,17 @@ mod migrate;
 mod progress;
 mod serve;
 
+use std::fmt::Display;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
+use crate::app::check_config;
 use crate::config::{Config, env};
+use crate::features::hosts::dump;
 use crate::lifecycle::exit_code;
 
 /// The HTTP service in front of Redis for the services of GridTokenX.
@@ -29,18 +33,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(flatten)]
-    Configured(Configured),
-    /// Create API keys.
-    #[command(subcommand)]
-    Key(key::Command),
-    /// Print the samples of a host's stored chunks, read from standard input, as JSON lines.
-    ShowChunks,
-}
-
-/// The commands that need the configuration.
-#[derive(Debug, Subcommand)]
-enum Configured {
     /// Serve requests (the default).
     Serve,
     /// Print the API document, write it to a file, or check that a file is up to date.
@@ -52,35 +44,52 @@ enum Configured {
     CheckConfig,
     /// Check whether the service on this machine is ready; the exit code is 0 if it is.
     Healthcheck,
+    /// Create API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print the samples of a host's stored chunks, read from standard input, as JSON lines.
+    ShowChunks,
 }
 
 /// Runs the command line.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    let command = match arguments.command {
-        // The first key is created before there is a configuration.
-        Some(Command::Key(command)) => return key::run(&command),
-        Some(Command::ShowChunks) => return chunks::run(),
-        Some(Command::Configured(command)) => command,
-        None => Configured::Serve,
-    };
-    let config = match Config::load(arguments.config.as_deref(), env::variables()) {
-        Ok(config) => config,
-        Err(error) => return fail(exit_code::CONFIG, &error),
-    };
-    match command {
-        Configured::Serve => serve::run(config, arguments.config),
-        Configured::Openapi(options) => document::run(config, &options),
-        Configured::Migrate(command) => migrate::run(&config, &command),
-        Configured::Healthcheck => healthcheck::run(&config),
-        Configured::CheckConfig => match crate::app::check_config(&config) {
-            Ok(()) => {
-                println!("the configuration is valid");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(exit_code::CONFIG, &error),
-        },
+    let Arguments { config, command } = Arguments::parse();
+    match execute(command.unwrap_or(Command::Serve), config) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, reason }) => {
+            eprintln!("gridtokenx-redis: {reason}");
+            ExitCode::from(code)
+        }
     }
+}
+
+/// Executes a command and returns its exit code. `file` is the configuration file.
+fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
+    let config = || Config::load(file.as_deref(), env::variables()).map_err(Failure::config);
+    match command {
+        Command::Serve => {
+            let config = config()?;
+            return serve::run(config, file);
+        }
+        Command::Openapi(options) => document::run(config()?, &options)?,
+        Command::Migrate(command) => migrate::run(&config()?, &command)?,
+        Command::Healthcheck => healthcheck::run(&config()?)?,
+        Command::CheckConfig => {
+            check_config(&config()?).map_err(Failure::config)?;
+            println!("the configuration is valid");
+        }
+        // The first key is created before there is a configuration.
+        Command::Key(command) => key::run(&command)?,
+        Command::ShowChunks => show_chunks()?,
+    }
+    Ok(exit_code::CLEAN)
+}
+
+/// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` prints them.
+fn show_chunks() -> Result<(), Failure> {
+    let mut chunks = Vec::new();
+    io::stdin().lock().read_to_end(&mut chunks).map_err(Failure::other)?;
+    dump::write(&chunks, &mut io::stdout().lock()).map_err(Failure::other)
 }
 
 /// Why a command failed, and its exit code.
@@ -90,13 +99,20 @@ struct Failure {
 }
 
 impl Failure {
-    fn with_code(code: u8) -> impl Fn(&dyn std::fmt::Display) -> Self {
-        move |reason| Self { code, reason: reason.to_string() }
+    fn config(reason: impl Display) -> Self {
+        Self { code: exit_code::CONFIG, reason: reason.to_string() }
+    }
+
+    fn unavailable(reason: impl Display) -> Self {
+        Self { code: exit_code::UNAVAILABLE, reason: reason.to_string() }
+    }
+
+    fn other(reason: impl Display) -> Self {
+        Self { code: exit_code::FAILURE, reason: reason.to_string() }
     }
 }
 
-/// Prints why a command failed.
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("gridtokenx-redis: {error}");
-    ExitCode::from(code)
+/// A runtime on this thread.
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(Failure::other)
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, fail};
+use super::{Failure, runtime};
 use crate::app::{App, Reloader, check_config};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
@@ -24,51 +23,40 @@ use crate::redis::{self, EmbeddedServer, ScriptState};
 use crate::telemetry::logging;
 
 /// Runs the service; `file` is the configuration file, which SIGHUP reads again.
-pub(super) fn run(config: Config, file: Option<PathBuf>) -> ExitCode {
-    if let Err(error) = check_config(&config) {
-        return fail(exit_code::CONFIG, &error);
-    }
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(exit_code::FAILURE, &error),
-    };
-    match runtime.block_on(serve(config, file)) {
-        Ok(code) => ExitCode::from(code),
-        Err(Failure { code, reason }) => fail(code, &reason),
-    }
+pub(super) fn run(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
+    check_config(&config).map_err(Failure::config)?;
+    runtime()?.block_on(serve(config, file))
 }
 
 async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
-    let misconfigured = Failure::with_code(exit_code::CONFIG);
-    let failed = Failure::with_code(exit_code::FAILURE);
-    let auth: AuthConfig = config.section().map_err(|error| misconfigured(&error))?;
-    let log: LogConfig = config.section().map_err(|error| misconfigured(&error))?;
-    let logging = logging::install(&log).map_err(|error| misconfigured(&error))?;
+    let auth: AuthConfig = config.section().map_err(Failure::config)?;
+    let log: LogConfig = config.section().map_err(Failure::config)?;
+    let logging = logging::install(&log).map_err(Failure::config)?;
     let (config, embedded) = with_private_redis(config).await?;
 
-    let http: crate::config::http::HttpConfig = config.section().map_err(|error| misconfigured(&error))?;
+    let http: crate::config::http::HttpConfig = config.section().map_err(Failure::config)?;
     let workers = http.worker_count();
-    let app = App::build(config, Clock::System, workers + 1).map_err(|error| misconfigured(&error))?;
+    let app = App::build(config, Clock::System, workers + 1).map_err(Failure::config)?;
     logging.register(&app.deps.metrics);
     let tasks = app.deps.tasks.clone();
-    let signalled = lifecycle::shutdown_signal(&tasks).map_err(|error| failed(&error))?;
-    let hangups = lifecycle::hangups().map_err(|error| failed(&error))?;
+    let signalled = lifecycle::shutdown_signal(&tasks).map_err(Failure::other)?;
+    let hangups = lifecycle::hangups().map_err(Failure::other)?;
     let reloader = app.reloader();
     tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, stop));
-    let listener = server::bind(app.address())
-        .map_err(|error| Failure { code: exit_code::UNAVAILABLE, reason: format!("{}: {error}", app.address()) })?;
+    let listener =
+        server::bind(app.address()).map_err(|error| Failure::unavailable(format!("{}: {error}", app.address())))?;
     // Port 0 in the configuration means any free port.
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let address = listener.local_addr().map_err(Failure::other)?;
     app.attach();
     require_scripts(&app).await?;
 
     let drain = CancellationToken::new();
-    let mut threads = Vec::new();
+    let mut workers_done = Vec::new();
     let mut senders = Vec::new();
     for lane in 1..=workers {
         let (sender, receiver) = mpsc::unbounded_channel();
         senders.push(sender);
-        threads.push(start_worker(&app, lane, receiver, drain.clone()).map_err(|error| failed(&error))?);
+        workers_done.push(start_worker(&app, lane, receiver, drain.clone()).map_err(Failure::other)?);
     }
     announce(&app, address, &auth, embedded.is_some());
 
@@ -88,7 +76,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
     let begun = Instant::now();
     let limit = app.http.shutdown_deadline.duration();
     let drained = tokio::time::timeout(limit, async {
-        for (_, done) in &mut threads {
+        for done in workers_done {
             // A worker that panicked has dropped its sender, which also ends the wait.
             let _ = done.await;
         }
@@ -122,13 +110,11 @@ async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Sig
 
 /// Starts a private Redis server if the configuration has no address of one.
 async fn with_private_redis(config: Config) -> Result<(Config, Option<EmbeddedServer>), Failure> {
-    let redis: RedisConfig = config.section().map_err(|error| Failure::with_code(exit_code::CONFIG)(&error))?;
+    let redis: RedisConfig = config.section().map_err(Failure::config)?;
     if redis.base().is_named() || (redis.cache.is_some() && redis.state.is_some()) {
         return Ok((config, None));
     }
-    let server = EmbeddedServer::start(&redis.embedded)
-        .await
-        .map_err(|error| Failure::with_code(exit_code::UNAVAILABLE)(&error))?;
+    let server = EmbeddedServer::start(&redis.embedded).await.map_err(Failure::unavailable)?;
     let config = config.with_redis_url(server.url());
     Ok((config, Some(server)))
 }
@@ -146,31 +132,27 @@ async fn require_scripts(app: &App) -> Result<(), Failure> {
         redis.settled().await;
         if let ScriptState::Refused(reason) = redis.report().scripts {
             let roles: Vec<&str> = redis.roles().iter().map(|role| role.label()).collect();
-            return Err(Failure {
-                code: exit_code::UNAVAILABLE,
-                reason: format!(
-                    "redis ({}): {reason}; locks, rate limits and time series need scripts",
-                    roles.join(", ")
-                ),
-            });
+            let roles = roles.join(", ");
+            return Err(Failure::unavailable(format!(
+                "redis ({roles}): {reason}; locks, rate limits and time series need scripts"
+            )));
         }
     }
     Ok(())
 }
 
-type WorkerThread = (thread::JoinHandle<()>, oneshot::Receiver<()>);
-
+/// Starts the thread of a worker. The receiver hears when the worker has drained, or has panicked.
 fn start_worker(
     app: &App,
     lane: usize,
     incoming: mpsc::UnboundedReceiver<(std::net::TcpStream, tokio::sync::OwnedSemaphorePermit)>,
     drain: CancellationToken,
-) -> std::io::Result<WorkerThread> {
+) -> std::io::Result<oneshot::Receiver<()>> {
     let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
     let worker = Worker::new(app.router.clone(), &app.http, app.deps.metrics.http.connections.clone(), drain);
     let (redis, tasks) = (app.deps.redis.clone(), app.deps.tasks.clone());
     let (done, is_done) = oneshot::channel();
-    let handle = thread::Builder::new().name(format!("worker-{lane}")).spawn(move || {
+    thread::Builder::new().name(format!("worker-{lane}")).spawn(move || {
         redis::enter_lane(lane);
         runtime.block_on(async {
             deadline::start_wheel(&tasks);
@@ -181,7 +163,7 @@ fn start_worker(
             tasks.drained().await;
         });
     })?;
-    Ok((handle, is_done))
+    Ok(is_done)
 }
 
 /// Prints the addresses of the service for the user who started it.

@@ -32,11 +32,11 @@ fn a_created_key_is_printed_with_its_configuration() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     let key = printed.lines().find(|line| line.starts_with("ak_")).expect("a key");
     assert!(key.len() == 35 && key[3..].bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
-    assert_eq!(printed.matches(key).count(), 1, "the key is shown once: {printed}");
+    assert_eq!(printed.matches(key).count(), 1, "the key is printed once: {printed}");
 
     let block = &printed[printed.find("[[auth.keys]]").expect("a block")..];
     let config = Config::with_overrides(block).expect("TOML");
-    check_config(&config).expect("the block is accepted as it is");
+    check_config(&config).expect("the printed block is valid");
     let auth: gridtokenx_redis::config::auth::AuthConfig = config.section().expect("valid");
     assert_eq!(auth.keys[0].sha256.0, api_key::digest(key.as_bytes()));
     assert_eq!(auth.keys[0].organisation.as_deref(), Some("the \"first\""));
@@ -58,7 +58,7 @@ fn a_key_is_not_created_from_invalid_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_healthcheck_follows_readiness() {
+async fn the_healthcheck_reports_readiness() {
     let mut app = TestApp::builder().behind_proxy().spawn().await;
     let port = app.serve().port().to_string();
     let check = || run(&["healthcheck"], &[("PORT", &port), ("GTX__HTTP__ADDRESS", "0.0.0.0")]);
@@ -72,7 +72,7 @@ async fn the_healthcheck_follows_readiness() {
 }
 
 #[test]
-fn the_healthcheck_fails_with_a_reason_without_a_service() {
+fn the_healthcheck_fails_with_a_reason_if_no_service_answers() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = unused.local_addr().expect("an address").port().to_string();
     let silent = run(&["healthcheck"], &[("PORT", &port)]);
@@ -85,7 +85,7 @@ fn the_healthcheck_fails_with_a_reason_without_a_service() {
 }
 
 #[test]
-fn an_invalid_secret_is_refused_and_not_printed() {
+fn an_invalid_secret_is_rejected_and_not_printed() {
     let refused = run(&["check-config"], &[("JWT_SECRET", "hunter2")]);
     assert_eq!(refused.status.code(), Some(64));
     let reason = text(&refused.stderr);
@@ -94,7 +94,7 @@ fn an_invalid_secret_is_refused_and_not_printed() {
 }
 
 #[test]
-fn an_open_service_without_credentials_does_not_start() {
+fn a_service_on_a_public_address_without_credentials_does_not_start() {
     let refused = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
     assert_eq!(refused.status.code(), Some(64));
     let reason = text(&refused.stderr);

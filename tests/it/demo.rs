@@ -50,7 +50,7 @@ fn a_year_of_readings_is_read_back_as_sums_even_after_a_restart() {
     for (series, expected) in [("energy:consumption:m-1", consumed), ("energy:generation:m-1", generated)] {
         let (count, sum) = sum_of(&first, series);
         assert_eq!(count, 17_568);
-        assert!((sum - expected).abs() < 1e-6, "{series}: {sum} against {expected}");
+        assert!((sum - expected).abs() < 1e-6, "{series}: expected {expected}, got {sum}");
     }
     service.signal("TERM");
     service.ended_within(std::time::Duration::from_secs(30));

@@ -126,8 +126,7 @@ async fn documents_of_all_nodes_are_changed_and_batched() {
 async fn samples_of_hosts_on_all_nodes_are_written_rolled_up_and_trimmed() {
     const DAY: i64 = 86_400_000;
     let cluster = Cluster::start().await;
-    let config =
-        "hosts.cleanup_interval = \"10ms\"\nhosts.publish_interval = \"10ms\"\nhosts.rollup_retention = \"30d\"";
+    let config = "hosts.cleanup_interval = \"10ms\"\nhosts.rollup_retention = \"30d\"";
     let app = TestApp::builder().config(config).config(&cluster.config()).spawn().await;
     let other = TestApp::builder().config(&cluster.config()).spawn().await;
     for host in 0..40 {

@@ -240,7 +240,7 @@ fn folder(version: &str) -> PathBuf {
 }
 
 async fn record(version: &str) {
-    let app = builder().config("[hosts]\ncleanup_interval = \"50ms\"\npublish_interval = \"20ms\"").spawn().await;
+    let app = builder().config("[hosts]\ncleanup_interval = \"50ms\"").spawn().await;
     let (lock_token, reservation) = write(&app).await;
     let mut responses = BTreeMap::new();
     for path in READS {

@@ -64,7 +64,7 @@ fn latest(bench: &Bench, report: &mut Report) {
 }
 
 fn history(bench: &Bench, report: &mut Report) {
-    let config = "max_behind = \"40d\"\nretention = \"40d\"\nbatch_interval = \"100ms\"\npublish_interval = \"100ms\"\n\
+    let config = "max_behind = \"40d\"\nretention = \"40d\"\nbatch_interval = \"100ms\"\n\
                   cleanup_interval = \"100ms\"";
     let service = service(bench, config);
     // Ends at a midnight that is over.

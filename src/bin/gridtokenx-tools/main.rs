@@ -3,9 +3,9 @@
 //! They are a binary of their own so that the service does not contain what only they need.
 
 mod agent;
+mod client;
 mod demo;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,10 +36,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Agent(options) => agent::run(&options),
+    let command = Arguments::parse().command;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(exit_code::FAILURE, &error),
+    };
+    match command {
+        Command::Agent(options) => runtime.block_on(agent::run(&options)),
         Command::Demo { config, options } => match Config::load(config.as_deref(), env::variables()) {
-            Ok(config) => demo::run(&config, &options),
+            Ok(config) => runtime.block_on(demo::run(&config, &options)),
             Err(error) => fail(exit_code::CONFIG, &error),
         },
     }
@@ -49,9 +54,4 @@ fn main() -> ExitCode {
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("gridtokenx-tools: {error}");
     ExitCode::from(code)
-}
-
-/// The cause at the bottom: HTTP clients wrap the system's error in their own, which say less.
-fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    error.source().map_or(error, root_cause)
 }

@@ -12,12 +12,10 @@ use crate::config::{FieldError, Section};
 pub(super) struct HostsConfig {
     pub recent_samples: usize,
     pub max_hosts: usize,
-    pub request_samples: usize,
     pub max_behind: Span,
     pub batch_interval: Span,
     pub unstored_samples: usize,
     pub retention: Span,
-    pub publish_interval: Span,
     pub cleanup_interval: Span,
     pub rollup_retention: Span,
     /// Empty: no spool.
@@ -32,10 +30,8 @@ impl Section for HostsConfig {
         FieldError::reject_zero([
             ("recent_samples", self.recent_samples == 0),
             ("max_hosts", self.max_hosts == 0),
-            ("request_samples", self.request_samples == 0),
             ("unstored_samples", self.unstored_samples == 0),
             ("batch_interval", self.batch_interval.as_millis() == 0),
-            ("publish_interval", self.publish_interval.as_millis() == 0),
             ("cleanup_interval", self.cleanup_interval.as_millis() == 0),
         ])?;
         // A sample older than the retention would be accepted and trimmed by the same write.

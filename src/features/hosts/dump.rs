@@ -28,12 +28,11 @@ pub fn write(chunks: &[u8], out: &mut impl Write) -> Result<(), DumpError> {
             return Ok(());
         }
         let at = chunks.len() - rest.len();
-        let (samples, tail) =
-            chunk::decode_first(rest).map_err(|error| DumpError::NoChunk { at, cause: error.to_string() })?;
+        let samples =
+            chunk::take_samples(&mut rest).map_err(|error| DumpError::NoChunk { at, cause: error.to_string() })?;
         for sample in samples {
             serde_json::to_writer(&mut *out, &sample).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
         }
-        rest = tail;
     }
 }

@@ -55,6 +55,12 @@ pub(super) enum HostsError {
     Redis(#[from] RedisFault),
 }
 
+impl HostsError {
+    pub(super) fn unreadable(id: &HostId) -> impl Fn(ChunkError) -> Self {
+        move |cause| Self::Unreadable { id: id.clone(), cause }
+    }
+}
+
 impl From<HostsError> for Problem {
     fn from(error: HostsError) -> Self {
         let not_applied = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);

@@ -53,7 +53,6 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
-use crate::redis::OldScriptCall;
 use config::HostsConfig;
 use error::{HOST, INGEST, LIST, QUERY};
 use ingest::flush;
@@ -83,14 +82,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/v2/heartbeat", WRITE).problems(&[CALLER, JSON_BODY, INGEST, LIST]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::Append::SCRIPT,
-        scripts::Claim::SCRIPT,
-        scripts::Cleanup::SCRIPT,
-        scripts::Pack::SCRIPT,
-        scripts::Publish::SCRIPT,
-        scripts::Roll::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<HostsConfig>()),
 };
 

@@ -76,7 +76,7 @@ pub(super) struct NewSample {
     pub network: Network,
 }
 
-/// One sample, or up to `hosts.request_samples` of them.
+/// One sample, or up to 1,000 of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = NewHostSamples, example = json!({
@@ -222,20 +222,11 @@ pub(super) struct HostEntry {
     pub last_seen: Option<UnixMillis>,
 }
 
-/// The newest sample of a host in memory.
-#[derive(Clone, Debug)]
-pub(super) struct Newest {
-    pub sample: Arc<Sample>,
-    pub agent: Option<Arc<Agent>>,
-    /// When the host last reported.
-    pub seen: UnixMillis,
-}
-
-impl Latest {
-    pub(super) fn from_memory(id: &HostId, newest: &Newest) -> Self {
-        let (metrics, agent) = (Arc::clone(&newest.sample), newest.agent.clone());
-        Self { host: id.clone(), metrics, agent, source: Source::Memory }
-    }
+/// The newer of a host's samples in memory and in Redis.
+pub(super) fn newer(in_memory: Option<Latest>, published: Option<Latest>) -> Option<Latest> {
+    let is_newer =
+        |published: &Latest| in_memory.as_ref().is_none_or(|in_memory| in_memory.metrics.id() < published.metrics.id());
+    published.filter(is_newer).or(in_memory)
 }
 
 /// The result of a flush.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -34,29 +34,8 @@ pub(super) struct Cpu {
 
 /// Reads exactly three numbers. `serde_json` itself reports a fourth one as a syntax error that names no field.
 fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Error> {
-    struct Three;
-
-    impl<'de> Visitor<'de> for Three {
-        type Value = [f64; 3];
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("three numbers")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<[f64; 3], A::Error> {
-            let mut loads = [0.0; 3];
-            for (at, load) in loads.iter_mut().enumerate() {
-                *load = items.next_element()?.ok_or_else(|| A::Error::invalid_length(at, &self))?;
-            }
-            let mut count = loads.len();
-            while items.next_element::<IgnoredAny>()?.is_some() {
-                count += 1;
-            }
-            if count == loads.len() { Ok(loads) } else { Err(A::Error::invalid_length(count, &self)) }
-        }
-    }
-
-    deserializer.deserialize_seq(Three)
+    let numbers = Vec::<f64>::deserialize(deserializer)?;
+    numbers.try_into().map_err(|numbers: Vec<f64>| D::Error::invalid_length(numbers.len(), &"three numbers"))
 }
 
 /// Memory or disk.

@@ -1,6 +1,7 @@
 //! The service of host metrics: accepts samples, and answers simple reads from memory and Redis.
 
 use std::ops::RangeInclusive;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -9,13 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::HostsConfig;
 use super::error::HostsError;
 use super::ingest::memory::{Host, Memory};
-use super::ingest::spool::{Spool, SpoolRecord};
+use super::ingest::spool::Spool;
 use super::metrics::HostMetrics;
-use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState};
+use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState, newer};
 use super::sample::Sample;
 use super::store::history::{History, Order, distinct};
 use super::store::keys::HostKeys;
-use super::store::scripts::Claim;
+use super::store::scripts;
 use super::tenancy::{AccessScope, Organisation};
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
 use crate::deps::Deps;
@@ -23,6 +24,11 @@ use crate::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 
 /// A request to write all waiting samples now; the reply is the number of samples written.
 pub(super) type FlushRequest = oneshot::Sender<Result<u64, RedisFault>>;
+
+/// How often a replica publishes the newest samples of its hosts, and for how long it treats its own as the newest without
+/// asking Redis, milliseconds. Together the two delays stay below the 5 seconds that the API promises, and a replica of
+/// thousands of hosts still writes each of them only every other second.
+pub(super) const PUBLISH_INTERVAL_MS: u64 = 2_000;
 
 /// Flush requests that may wait for the batch writer.
 const FLUSH_REQUESTS: usize = 16;
@@ -95,8 +101,8 @@ impl HostService {
         };
         // Memory first: the samples of a closed segment are then in the batch that follows.
         self.memory.record(&host, samples.clone(), agent, self.clock.now());
-        let record = SpoolRecord { host: &host.id, owner: &host.owner, samples: &samples };
-        Ok(if spool.append(&record).await { StorageState::Spooled } else { StorageState::Memory })
+        let is_spooled = spool.append(&host.id, &host.owner, &samples).await;
+        Ok(if is_spooled { StorageState::Spooled } else { StorageState::Memory })
     }
 
     /// The host; the caller's organisation becomes its owner if it has none.
@@ -105,8 +111,7 @@ impl HostService {
             return if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id }) };
         }
         let organisation = scope.owner();
-        let claim = Claim { key: &self.keys.owner(&id), organisation: &organisation };
-        let host = match self.redis.call(&claim).await {
+        let host = match self.redis.call(scripts::claim(&self.keys.owner(&id), &organisation)).await {
             Ok(owner) if scope.covers(&owner) => Host::new(id, owner, true),
             Ok(_) => return Err(HostsError::NotFound { id }),
             Err(fault) if fault.kind == FaultKind::WrongType => return Err(fault.into()),
@@ -138,32 +143,25 @@ impl HostService {
 
     /// The newest sample of a host.
     ///
-    /// Answers from memory alone if the host reported within the last `hosts.publish_interval`: other replicas would not
-    /// show a newer sample much earlier either. Together the two delays stay below 5 seconds by default.
+    /// Answers from memory alone if the host reported within the last [`PUBLISH_INTERVAL_MS`]: other replicas would not show
+    /// a newer sample much earlier either.
     ///
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
     pub(super) async fn latest(&self, scope: &AccessScope, id: &HostId) -> Result<Latest, HostsError> {
         let host = self.host_for_reading(scope, id).await?;
-        let known = host.and_then(|host| host.newest());
-        let fresh_for = signed(self.config.publish_interval.as_millis());
-        if let Some(newest) = known.as_ref().filter(|newest| self.clock.now() - newest.seen < fresh_for) {
-            return Ok(Latest::from_memory(id, newest));
+        let is_fresh = host.as_ref().is_some_and(|host| self.clock.now() - host.seen() < signed(PUBLISH_INTERVAL_MS));
+        let in_memory = host.and_then(|host| host.newest());
+        if let Some(newest) = in_memory.clone().filter(|_| is_fresh) {
+            return Ok(newest);
         }
-        match self.published(id).await {
-            Ok(Some(current)) => {
-                let is_newer = known.as_ref().is_none_or(|known| known.sample.id() < current.metrics.id());
-                match known {
-                    Some(known) if !is_newer => Ok(Latest { source: Source::Redis, ..Latest::from_memory(id, &known) }),
-                    _ => Ok(current.into_latest(id)),
-                }
-            }
-            Ok(None) => match known {
-                Some(known) => Ok(Latest { source: Source::Redis, ..Latest::from_memory(id, &known) }),
+        match self.published(slice::from_ref(id)).await {
+            Ok(mut published) => match newer(in_memory, published.remove(id)) {
+                Some(newest) => Ok(Latest { source: Source::Redis, ..newest }),
                 None => self.latest_from_history(id).await,
             },
             Err(fault) if fault.is_of_the_key() => Err(fault.into()),
-            Err(fault) => known.map(|known| Latest::from_memory(id, &known)).ok_or_else(|| fault.into()),
+            Err(fault) => in_memory.ok_or_else(|| fault.into()),
         }
     }
 

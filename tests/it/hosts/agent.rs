@@ -1,4 +1,4 @@
-//! The commands: the example agent, and the one that shows chunks.
+//! The example agent, and the command `show-chunks`.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -24,7 +24,7 @@ fn command(binary: &str, arguments: &[&str], input: &[u8]) -> Output {
 }
 
 #[test]
-fn an_agent_sends_what_it_sees_of_this_machine() {
+fn the_agent_sends_the_metrics_of_this_machine() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[]);
     let url = format!("http://{}", service.address());
@@ -47,14 +47,14 @@ fn an_agent_sends_what_it_sees_of_this_machine() {
 }
 
 #[tokio::test]
-async fn chunks_are_shown_as_samples() {
+async fn show_chunks_prints_samples() {
     let app = TestApp::spawn().await;
     send(&app, WEB, [0, 1_000]).await;
     flush(&app).await;
     send(&app, WEB, [2_000]).await;
     flush(&app).await;
     let chunks: Vec<Vec<u8>> = app.redis().command(&["ZRANGE", "metrics:history:web-1", "0", "-1"]);
-    // As redis-cli writes them.
+    // The format of redis-cli.
     let mut text = chunks.join(&b'\n');
     text.push(b'\n');
     let output = command(SERVICE, &["show-chunks"], &text);

@@ -1,4 +1,4 @@
-//! What is unusual, and what is to be expected.
+//! Anomalies and forecasts.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::support::{START, TestApp, eventually};
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// Samples of so many days before the start, one each ten minutes: busy by day, idle at night, and never quite the same.
+/// A service with samples of this many days before the start, one every ten minutes: busy by day, idle at night, with small
+/// variations.
 async fn with_history(days: i64) -> TestApp {
     let app = TestApp::builder().config("hosts.max_behind = \"29d\"").spawn().await;
     let samples: Vec<Value> = (1..=days * 144)
@@ -30,7 +31,8 @@ async fn with_history(days: i64) -> TestApp {
     app
 }
 
-async fn judged(app: &TestApp, ms: i64, usage: f64) -> Value {
+/// Sends a sample with this usage and returns the assessment of it.
+async fn anomaly_of(app: &TestApp, ms: i64, usage: f64) -> Value {
     app.clock().advance(Duration::from_millis(u64::try_from(ms - (app.clock().now() - START)).expect("later")));
     let mut newest = sample(ms);
     newest["cpu"]["usage"] = json!(usage);
@@ -39,24 +41,24 @@ async fn judged(app: &TestApp, ms: i64, usage: f64) -> Value {
 }
 
 #[tokio::test]
-async fn a_value_is_judged_by_what_its_hour_of_day_usually_has() {
+async fn a_value_is_compared_with_the_usual_values_of_its_hour_of_day() {
     let app = with_history(10).await;
-    let night = judged(&app, 0, 12.0).await;
+    let night = anomaly_of(&app, 0, 12.0).await;
     assert_eq!((&night["verdict"], &night["hours"], &night["needed"]), (&json!("usual"), &json!(10), &json!(7)));
     assert_eq!((&night["value"], &night["timestamp"]), (&json!(12.0), &json!(START)));
-    // What is usual by day is not at night.
-    let busy = judged(&app, 1_000, 52.0).await;
+    // A usual value by day is unusual at night.
+    let busy = anomaly_of(&app, 1_000, 52.0).await;
     assert_eq!(busy["verdict"], "high");
     let upper = busy["band"]["upper"].as_f64().expect("a bound");
     assert!((14.0..52.0).contains(&upper), "{busy}");
-    assert_eq!(judged(&app, 12 * HOUR, 52.0).await["verdict"], "usual");
-    assert_eq!(judged(&app, 12 * HOUR + 1_000, 11.0).await["verdict"], "low");
+    assert_eq!(anomaly_of(&app, 12 * HOUR, 52.0).await["verdict"], "usual");
+    assert_eq!(anomaly_of(&app, 12 * HOUR + 1_000, 11.0).await["verdict"], "low");
 }
 
 #[tokio::test]
-async fn too_little_history_is_said_plainly() {
+async fn too_little_history_is_reported() {
     let app = with_history(3).await;
-    let answer = judged(&app, 0, 99.0).await;
+    let answer = anomaly_of(&app, 0, 99.0).await;
     assert_eq!(
         answer,
         json!({ "host": "web-1", "field": "cpu.usage", "timestamp": START, "value": 99.0,
@@ -68,7 +70,7 @@ async fn too_little_history_is_said_plainly() {
 }
 
 #[tokio::test]
-async fn a_forecast_has_the_course_of_the_day() {
+async fn a_forecast_repeats_the_daily_season() {
     let app = with_history(14).await;
     let answer = app.get("/hosts/web-1/metrics/forecast?field=cpu.usage&horizon=48").await.expect(200).json();
     assert_eq!(answer["hours"], 14 * 24);
@@ -78,7 +80,7 @@ async fn a_forecast_has_the_course_of_the_day() {
         assert_eq!(hour["start"], START + at * HOUR);
         let expected = if (8..18).contains(&(at % 24)) { 52.0 } else { 12.0 };
         let number = |name: &str| hour[name].as_f64().expect("a number");
-        assert!((number("avg") - expected).abs() < 4.0, "{hour}, not {expected}");
+        assert!((number("avg") - expected).abs() < 4.0, "expected {expected}, got {hour}");
         assert!(
             0.0 <= number("lower") && number("lower") <= number("avg") && number("avg") <= number("upper"),
             "{hour}"
@@ -92,7 +94,7 @@ async fn a_forecast_has_the_course_of_the_day() {
 }
 
 #[tokio::test]
-async fn questions_name_what_is_wrong_and_need_redis() {
+async fn invalid_parameters_are_named_and_analysis_needs_redis() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     send(&app, WEB, [0]).await;
     for route in ["anomaly", "forecast"] {
@@ -115,7 +117,7 @@ async fn questions_name_what_is_wrong_and_need_redis() {
         app.get(&path).await.expect_violation(422, "invalid-query", "/horizon");
     }
     app.proxy().cut();
-    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
     for route in ["anomaly", "forecast"] {
         let path = format!("/hosts/web-1/metrics/{route}?field=cpu.usage");
         app.get(&path).await.expect_problem(503, "redis-unavailable");

@@ -1,4 +1,4 @@
-//! Hours are packed, histories trimmed, silent hosts forgotten, by one replica at a time.
+//! The cleanup packs hours, trims histories and deletes hosts without data, on one replica at a time.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::support::{START, TestApp, TestAppBuilder, eventually};
 const HOUR: i64 = 3_600_000;
 
 fn cleaning() -> TestAppBuilder {
-    TestApp::builder().config("hosts.cleanup_interval = \"50ms\"\nhosts.publish_interval = \"20ms\"")
+    TestApp::builder().config("hosts.cleanup_interval = \"50ms\"")
 }
 
 fn chunks(app: &TestApp) -> u64 {
     app.redis().command(&["ZCARD", "metrics:history:web-1"])
 }
 
-/// Until one more round of cleanups has begun and ended.
+/// Waits until the host is in the index.
 async fn listed(app: &TestApp) {
     eventually("the host is listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1).await;
 }
 
 #[tokio::test]
-async fn an_hour_that_is_over_is_packed_and_packed_again_when_more_comes() {
+async fn an_hour_is_packed_once_it_is_over_and_again_after_late_samples() {
     let app = cleaning().config("hosts.recent_samples = 1").spawn().await;
     for n in 0..10 {
         send(&app, WEB, [n * 1_000, n * 1_000 + 500]).await;
@@ -37,7 +37,7 @@ async fn an_hour_that_is_over_is_packed_and_packed_again_when_more_comes() {
     assert_eq!(times(&app.get("/hosts/web-1/metrics/recent").await.expect(200).json()), all);
     let life: i64 = app.redis().command(&["PTTL", "metrics:history:web-1"]);
     assert!(life > 29 * 24 * HOUR, "{life}");
-    // A late one, and one that is there already.
+    // A late sample, and one that is already stored.
     send(&app, WEB, [250, 500]).await;
     flush(&app).await;
     app.clock().advance(Duration::from_secs(60));
@@ -47,7 +47,7 @@ async fn an_hour_that_is_over_is_packed_and_packed_again_when_more_comes() {
 }
 
 #[tokio::test]
-async fn samples_past_retention_go_with_the_next_write_or_cleanup() {
+async fn expired_samples_are_trimmed_by_the_next_write_or_cleanup() {
     let config = "hosts.retention = \"1d\"\nhosts.max_behind = \"1d\"";
     let app = TestApp::builder().config(config).spawn().await;
     send(&app, WEB, [0]).await;
@@ -57,14 +57,15 @@ async fn samples_past_retention_go_with_the_next_write_or_cleanup() {
     flush(&app).await;
     assert_eq!(chunks(&app), 1);
 
-    let config = format!("{config}\nhosts.cleanup_interval = \"50ms\"\nhosts.publish_interval = \"20ms\"");
+    let config = format!("{config}\nhosts.cleanup_interval = \"50ms\"");
     let other = TestApp::builder().config(&config).beside(&app).spawn().await;
     other.clock().advance(Duration::from_secs(60 * 3_600));
     let now = 60 * HOUR;
     send(&other, "/hosts/web-2/metrics", [now]).await;
-    eventually("both are listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1).await;
+    eventually("the second host is listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1)
+        .await;
     app.redis().command::<u64>(&["ZADD", "metrics:index", "0", "web-1"]);
-    eventually("the old one is trimmed", async || {
+    eventually("the history of the first host is trimmed", async || {
         other.clock().advance(Duration::from_secs(1));
         chunks(&app) == 0
     })
@@ -72,17 +73,17 @@ async fn samples_past_retention_go_with_the_next_write_or_cleanup() {
 }
 
 #[tokio::test]
-async fn a_host_of_which_nothing_is_kept_is_forgotten() {
+async fn a_host_without_data_is_deleted() {
     let app = cleaning().config("hosts.rollup_retention = \"30d\"").config("hosts.max_hosts = 1").spawn().await;
     send(&app, WEB, [0]).await;
     flush(&app).await;
     listed(&app).await;
-    // Another host takes its place in memory.
+    // Another host replaces it in memory.
     send(&app, "/hosts/web-2/metrics", [0]).await;
     flush(&app).await;
     // The published sample of a silent host expires after an hour.
     app.redis().command::<u64>(&["PEXPIRE", "metrics:current:web-1", "1"]);
-    eventually("it is forgotten", async || {
+    eventually("the host is deleted", async || {
         app.clock().advance(Duration::from_secs(24 * 3_600));
         app.redis().command::<u64>(&["EXISTS", "metrics:owner:web-1", "metrics:history:web-1"]) == 0
     })
@@ -92,22 +93,22 @@ async fn a_host_of_which_nothing_is_kept_is_forgotten() {
 }
 
 #[tokio::test]
-async fn replicas_take_turns() {
-    let interval = "hosts.cleanup_interval = \"20ms\"\nhosts.publish_interval = \"20ms\"";
+async fn replicas_take_turns_to_clean_up() {
+    let interval = "hosts.cleanup_interval = \"20ms\"";
     let one = TestApp::builder().config(interval).spawn().await;
     let two = TestApp::builder().config(interval).beside(&one).spawn().await;
     let last = || -> Option<String> { one.redis().command(&["GET", "metrics:last_cleanup"]) };
-    eventually("somebody has cleaned up", async || last() == Some(START.to_string())).await;
-    // Their clocks stand still, so nobody has a turn any more; then only the one whose clock has moved.
+    eventually("one replica has cleaned up", async || last() == Some(START.to_string())).await;
+    // With both clocks stopped, no replica has a turn. Then only the replica whose clock has advanced has one.
     two.clock().advance(Duration::from_millis(20));
-    eventually("the other has its turn", async || last() == Some((START + 20).to_string())).await;
+    eventually("the second replica cleans up", async || last() == Some((START + 20).to_string())).await;
     let rounds =
         async |app: &TestApp| app.get("/health/ready").await.json()["tasks"]["hosts.cleanup"]["last_run"].clone();
-    eventually("the first asks in vain", async || rounds(&one).await == json!(START)).await;
+    eventually("the first replica has no turn", async || rounds(&one).await == json!(START)).await;
     assert_eq!(last(), Some((START + 20).to_string()));
 }
 
-/// A day of 5-second samples, times thirty.
+/// Measures one day of 5-second samples and multiplies by thirty.
 #[tokio::test]
 async fn a_month_of_a_host_takes_less_than_twenty_megabytes() {
     let app = cleaning().spawn().await;
@@ -137,13 +138,13 @@ async fn a_month_of_a_host_takes_less_than_twenty_megabytes() {
     listed(&app).await;
     eventually("all hours are packed", async || {
         app.clock().advance(Duration::from_secs(60));
-        // The count of chunks is all that is left.
+        // Only the count of chunks remains.
         app.redis().command::<u64>(&["HLEN", "metrics:hours:{metrics:history:web-1}"]) == 1
     })
     .await;
     let bytes: u64 = app.redis().command(&["MEMORY", "USAGE", "metrics:history:web-1", "SAMPLES", "0"]);
     println!("a day of 5-second samples: {bytes} bytes");
-    assert!(bytes * 30 <= 20_000_000, "{bytes} bytes a day");
+    assert!(bytes * 30 <= 20_000_000, "{bytes} bytes per day");
     let range = format!("/hosts/web-1/metrics/range?startTime={}&limit=10000", START - 86_400_000);
     let first = app.get(&range).await.expect(200).json();
     assert_eq!(first["metrics"][7], {

@@ -1,4 +1,4 @@
-//! Samples in the forms of other tools.
+//! Samples in the formats of other tools.
 
 use axum::http::Method;
 
@@ -6,7 +6,7 @@ use super::{WEB, send};
 use crate::support::{Exposition, TestApp};
 
 #[tokio::test]
-async fn windows_are_csv_and_line_protocol_page_by_page() {
+async fn ranges_are_exported_page_by_page_as_csv_and_line_protocol() {
     let app = TestApp::spawn().await;
     send(&app, WEB, [0, 1_000, 2_000]).await;
     let csv = app.get("/hosts/web-1/metrics/range?format=csv&limit=2").await.expect(200);

@@ -1,4 +1,4 @@
-//! Redis away: samples are taken, reads say where they come from, and everything is written when it is back.
+//! Redis is unavailable: samples are accepted, reads name their source, and waiting samples are written afterwards.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -6,18 +6,20 @@ use serde_json::{Value, json};
 use super::{WEB, flush, sample, send, times};
 use crate::support::{TestApp, eventually};
 
+/// Cuts the connection to Redis.
 async fn cut(app: &TestApp) {
     app.proxy().cut();
-    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
 }
 
-async fn healed(app: &TestApp) {
+/// Restores the connection to Redis.
+async fn heal(app: &TestApp) {
     app.proxy().heal();
-    eventually("Redis is back", async || app.get("/health/ready").await.is(200)).await;
+    eventually("the service is ready", async || app.get("/health/ready").await.is(200)).await;
 }
 
 #[tokio::test]
-async fn samples_are_taken_without_redis_and_written_when_it_is_back() {
+async fn samples_are_accepted_without_redis_and_written_when_it_is_available() {
     let app = TestApp::builder().behind_proxy().config("hosts.recent_samples = 2").spawn().await;
     send(&app, WEB, [0]).await;
     flush(&app).await;
@@ -27,7 +29,7 @@ async fn samples_are_taken_without_redis_and_written_when_it_is_back() {
     app.post("/hosts/flush", Value::Null).await.expect_problem(503, "redis-unavailable");
 
     let recent = app.get("/hosts/web-1/metrics/recent").await.expect(200).json();
-    // The oldest one is in Redis, so memory need not hold it.
+    // The oldest sample is in Redis and no longer in memory.
     assert_eq!(times(&recent), [4_000, 3_000, 2_000, 1_000]);
     assert_eq!(recent["source"], "memory");
     let range = app.get("/hosts/new/metrics/range").await.expect(200).json();
@@ -41,7 +43,7 @@ async fn samples_are_taken_without_redis_and_written_when_it_is_back() {
     app.get("/hosts/unknown/metrics/latest").await.expect_problem(503, "redis-unavailable");
     app.send(Method::DELETE, "/hosts/unknown/metrics", &[], "").await.expect_problem(503, "redis-unavailable");
 
-    healed(&app).await;
+    heal(&app).await;
     assert_eq!(flush(&app).await, 5);
     let other = TestApp::builder().beside(&app).spawn().await;
     let recent = other.get("/hosts/web-1/metrics/recent").await.expect(200).json();
@@ -50,7 +52,7 @@ async fn samples_are_taken_without_redis_and_written_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_batch_without_an_answer_is_written_again_and_nothing_doubles() {
+async fn a_batch_without_a_reply_is_written_again_without_duplicates() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     send(&app, WEB, [0]).await;
     flush(&app).await;
@@ -58,7 +60,7 @@ async fn a_batch_without_an_answer_is_written_again_and_nothing_doubles() {
     app.proxy().stall();
     assert!(!app.post("/hosts/flush", Value::Null).await.is(200));
     send(&app, WEB, [3_000]).await;
-    healed(&app).await;
+    heal(&app).await;
     assert_eq!(flush(&app).await, 3);
     let other = TestApp::builder().beside(&app).spawn().await;
     let recent = other.get("/hosts/web-1/metrics/recent").await.expect(200).json();
@@ -66,7 +68,7 @@ async fn a_batch_without_an_answer_is_written_again_and_nothing_doubles() {
 }
 
 #[tokio::test]
-async fn the_oldest_are_dropped_and_counted_when_too_many_wait() {
+async fn the_oldest_samples_are_dropped_and_counted_at_the_limit() {
     let app =
         TestApp::builder().behind_proxy().config("hosts.unstored_samples = 10\nhosts.recent_samples = 1").spawn().await;
     cut(&app).await;
@@ -78,7 +80,7 @@ async fn the_oldest_are_dropped_and_counted_when_too_many_wait() {
     let metrics = app.get("/metrics").await.expect(200).text();
     assert!(metrics.contains("host_samples_total{event=\"dropped\"} 15"), "{metrics}");
     assert!(metrics.contains("host_samples_unstored 10"), "{metrics}");
-    healed(&app).await;
+    heal(&app).await;
     flush(&app).await;
     assert!(app.get("/metrics").await.text().contains("host_samples_unstored 0"));
     let recent = app.get("/hosts/web-1/metrics/recent").await.expect(200).json();
@@ -86,7 +88,7 @@ async fn the_oldest_are_dropped_and_counted_when_too_many_wait() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_slow_has_agents_wait_and_nothing_is_dropped() {
+async fn samples_are_refused_and_none_is_dropped_while_redis_is_slow() {
     let config = "hosts.unstored_samples = 10\nredis.command_timeout = \"20s\"";
     let app = TestApp::builder().behind_proxy().config(config).spawn().await;
     send(&app, WEB, [0]).await;
@@ -96,7 +98,7 @@ async fn a_redis_that_is_slow_has_agents_wait_and_nothing_is_dropped() {
     let refused = app.post("/hosts/web-1/metrics", sample(11)).await;
     assert!(refused.expect_problem(503, "overloaded")["retry_after_ms"].is_u64());
     app.proxy().heal();
-    eventually("there is room again", async || app.post("/hosts/web-1/metrics", sample(11)).await.is(202)).await;
+    eventually("samples are accepted again", async || app.post("/hosts/web-1/metrics", sample(11)).await.is(202)).await;
     flush(&app).await;
     let recent = app.get("/hosts/web-1/metrics/recent").await.expect(200).json();
     assert_eq!(times(&recent), (0..=11).rev().collect::<Vec<_>>());
@@ -104,18 +106,18 @@ async fn a_redis_that_is_slow_has_agents_wait_and_nothing_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_host_that_waits_for_redis_keeps_its_place_in_memory() {
+async fn a_host_with_waiting_samples_stays_in_memory() {
     let app = TestApp::builder().behind_proxy().config("hosts.max_hosts = 2").spawn().await;
     cut(&app).await;
     send(&app, "/hosts/a/metrics", [0]).await;
     send(&app, "/hosts/b/metrics", [0]).await;
     app.post("/hosts/c/metrics", sample(0)).await.expect_problem(503, "too-many-hosts");
-    healed(&app).await;
+    heal(&app).await;
     flush(&app).await;
     app.clock().advance(std::time::Duration::from_secs(1));
     send(&app, "/hosts/b/metrics", [1]).await;
     send(&app, "/hosts/c/metrics", [0]).await;
-    // The silent one made room, and is still in Redis.
+    // The silent host was removed from memory and is still in Redis.
     flush(&app).await;
     for host in ["a", "b", "c"] {
         app.get(&format!("/hosts/{host}/metrics/recent")).await.expect(200);
@@ -123,7 +125,7 @@ async fn a_host_that_waits_for_redis_keeps_its_place_in_memory() {
 }
 
 #[tokio::test]
-async fn a_key_of_somebody_elses_is_told_and_does_not_hold_up_others() {
+async fn a_key_of_another_type_is_reported_and_does_not_block_other_hosts() {
     let app = TestApp::spawn().await;
     app.redis().command::<()>(&["SET", "metrics:history:web-1", "x"]);
     send(&app, WEB, [0]).await;
@@ -135,7 +137,7 @@ async fn a_key_of_somebody_elses_is_told_and_does_not_hold_up_others() {
 }
 
 #[tokio::test]
-async fn a_stopping_service_writes_what_waits() {
+async fn a_stopping_service_writes_waiting_samples() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     send(&app, WEB, [0, 1_000]).await;

@@ -1,5 +1,5 @@
-//! Every acknowledged sample comes back once: agents write to two replicas while Redis dies and returns, and replicas are
-//! stopped, killed and started again. What was acknowledged is kept in a ledger, and compared with what is read at last.
+//! Every acknowledged sample is read back once: agents write to two replicas while Redis and the replicas are stopped,
+//! killed and restarted. A ledger records the acknowledged samples, and the test compares it with the samples read at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -15,15 +15,16 @@ use crate::support::wire::{Question, Wire};
 use crate::support::{RedisServer, ServiceProcess};
 
 const HOSTS: u64 = 100;
-/// Samples of one request, and what an agent rests between two: 20 samples a second of each host, if the machine can.
+/// Samples of one request, and the interval between two requests of an agent: 20 samples per second of each host if the
+/// machine is fast enough.
 const SAMPLES: u64 = 5;
-const REST: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 const AGENTS: u64 = 4;
 
-/// A sample's host, number, and how safe it was said to be. Numbers are unique.
+/// A sample's host, its unique number, and the `stored` of its response.
 type Entry = (u64, u64, String);
 
-/// What agents share.
+/// The state that the agents share.
 #[derive(Default)]
 struct Ledger {
     acknowledged: Mutex<Vec<Entry>>,
@@ -37,18 +38,18 @@ impl Ledger {
         self.acknowledged.lock().expect("the ledger").len()
     }
 
-    /// Waits until so many more samples are acknowledged.
-    fn grows(&self, by: usize) {
+    /// Waits until this many more samples are acknowledged.
+    fn wait_for(&self, by: usize) {
         let (goal, deadline) = (self.count() + by, Instant::now() + Duration::from_secs(30));
         while self.count() < goal {
-            assert!(Instant::now() < deadline, "agents get no answers");
+            assert!(Instant::now() < deadline, "the service acknowledges no samples");
             // Polls a blocking connection; `eventually` needs a runtime.
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// One agent's life, for a part of the hosts.
-    fn write(&self, agent: u64) {
+    /// Runs one agent, which sends samples of its share of the hosts until the end of the test.
+    fn run_agent(&self, agent: u64) {
         let mut round = 0;
         while !self.stop.load(Ordering::SeqCst) {
             let begun = Instant::now();
@@ -59,7 +60,7 @@ impl Ledger {
             }
             round += 1;
             // Agents send at a fixed rate.
-            std::thread::sleep(REST.saturating_sub(begun.elapsed()));
+            std::thread::sleep(INTERVAL.saturating_sub(begun.elapsed()));
         }
     }
 
@@ -75,7 +76,7 @@ impl Ledger {
             .collect();
         let path = format!("/hosts/host-{host}/metrics");
         let question = Question { method: "POST", path, header: None, body: Value::Array(samples).to_string() };
-        // Who gets no answer knows nothing.
+        // Without a response the outcome is unknown.
         let Ok(answer) = wire.ask(&question) else { return };
         if answer.status == 202 {
             let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
@@ -87,8 +88,8 @@ impl Ledger {
     }
 }
 
-/// Two replicas, agents, and a Redis that keeps what it has confirmed.
-struct Stage {
+/// Two replicas, agents, and a Redis that syncs every write to disk.
+struct Deployment {
     redis: RedisServer,
     replicas: [Option<ServiceProcess>; 2],
     spools: [TempDir; 2],
@@ -97,22 +98,22 @@ struct Stage {
     agents: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl Stage {
-    fn set(with_spool: bool) -> Self {
+impl Deployment {
+    fn start(with_spool: bool) -> Self {
         let redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         let spools = [0, 1].map(|_| tempfile::tempdir().expect("a directory"));
         let ledger = Arc::new(Ledger::default());
-        let mut stage = Self { redis, replicas: [None, None], spools, with_spool, ledger, agents: Vec::new() };
-        stage.start(0);
-        stage.start(1);
+        let mut deployment = Self { redis, replicas: [None, None], spools, with_spool, ledger, agents: Vec::new() };
+        deployment.start_replica(0);
+        deployment.start_replica(1);
         for agent in 0..AGENTS {
-            let ledger = Arc::clone(&stage.ledger);
-            stage.agents.push(std::thread::spawn(move || ledger.write(agent)));
+            let ledger = Arc::clone(&deployment.ledger);
+            deployment.agents.push(std::thread::spawn(move || ledger.run_agent(agent)));
         }
-        stage
+        deployment
     }
 
-    fn start(&mut self, replica: usize) {
+    fn start_replica(&mut self, replica: usize) {
         let directory = self.spools[replica].path().display().to_string();
         let mut variables = vec![("REDIS_BATCH_WRITE_INTERVAL_MS", "300")];
         if self.with_spool {
@@ -134,11 +135,11 @@ impl Stage {
         self.replicas[replica] = None;
     }
 
-    /// Stops the agents, has everything written, and reads what there is: the numbers of every host, each once.
+    /// Stops the agents, flushes the replicas, and returns the numbers of every host's stored samples. Each must occur once.
     fn read(&mut self) -> BTreeMap<u64, BTreeSet<u64>> {
         self.ledger.stop.store(true, Ordering::SeqCst);
         for agent in self.agents.drain(..) {
-            agent.join().expect("the agent's life");
+            agent.join().expect("the agent does not panic");
         }
         for replica in [0, 1] {
             self.replica(replica).ready();
@@ -164,7 +165,7 @@ impl Stage {
         found
     }
 
-    /// The acknowledged samples that are not among `found`, for which `is_promised` holds.
+    /// The acknowledged samples for which `is_promised` holds and that are not in `found`.
     fn missing(&self, found: &BTreeMap<u64, BTreeSet<u64>>, is_promised: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let acknowledged = self.ledger.acknowledged.lock().expect("the ledger");
         println!("{} samples were acknowledged", acknowledged.len());
@@ -174,66 +175,66 @@ impl Stage {
 }
 
 #[test]
-fn every_acknowledged_sample_comes_back_once_through_outages_and_restarts() {
-    let mut stage = Stage::set(false);
-    let ledger = Arc::clone(&stage.ledger);
-    ledger.grows(2_000);
-    stage.redis.kill();
-    ledger.grows(2_000);
-    stage.redis.boot();
-    ledger.grows(2_000);
-    // Stopped in the middle of it all, and started again.
-    let stopped = stage.replicas[1].take().expect("it runs");
+fn every_acknowledged_sample_is_stored_once_despite_outages_and_restarts() {
+    let mut deployment = Deployment::start(false);
+    let ledger = Arc::clone(&deployment.ledger);
+    ledger.wait_for(2_000);
+    deployment.redis.kill();
+    ledger.wait_for(2_000);
+    deployment.redis.boot();
+    ledger.wait_for(2_000);
+    // A replica is stopped under load and started again.
+    let stopped = deployment.replicas[1].take().expect("it runs");
     let (status, output) = stopped.terminate();
     assert!(status.success(), "{output}");
-    stage.start(1);
-    ledger.grows(2_000);
-    let found = stage.read();
-    assert_eq!(stage.missing(&found, |_| true), []);
+    deployment.start_replica(1);
+    ledger.wait_for(2_000);
+    let found = deployment.read();
+    assert_eq!(deployment.missing(&found, |_| true), []);
 }
 
 #[test]
-fn with_a_spool_a_killed_replica_loses_nothing_that_it_called_spooled() {
-    let mut stage = Stage::set(true);
-    let ledger = Arc::clone(&stage.ledger);
-    ledger.grows(1_000);
-    // Redis is away when the replica dies, so that its spool is all there is.
-    stage.redis.kill();
-    ledger.grows(1_000);
-    stage.kill(1);
-    stage.redis.boot();
-    stage.start(1);
-    ledger.grows(1_000);
-    let found = stage.read();
+fn a_killed_replica_loses_no_spooled_sample() {
+    let mut deployment = Deployment::start(true);
+    let ledger = Arc::clone(&deployment.ledger);
+    ledger.wait_for(1_000);
+    // Redis is unavailable when the replica is killed, so the samples are only in its spool.
+    deployment.redis.kill();
+    ledger.wait_for(1_000);
+    deployment.kill(1);
+    deployment.redis.boot();
+    deployment.start_replica(1);
+    ledger.wait_for(1_000);
+    let found = deployment.read();
     let spooled = |entry: &Entry| entry.2 == "spooled";
     assert!(ledger.acknowledged.lock().expect("the ledger").iter().filter(|entry| spooled(entry)).count() >= 3_000);
-    assert_eq!(stage.missing(&found, spooled), []);
+    assert_eq!(deployment.missing(&found, spooled), []);
 }
 
 #[test]
-fn without_a_spool_a_killed_replica_loses_at_most_what_it_called_in_memory_since_its_last_batch() {
-    let mut stage = Stage::set(false);
-    let ledger = Arc::clone(&stage.ledger);
-    ledger.grows(1_000);
-    // Whatever is acknowledged now is in Redis after two batches.
+fn a_killed_replica_without_a_spool_loses_at_most_the_samples_since_its_last_batch() {
+    let mut deployment = Deployment::start(false);
+    let ledger = Arc::clone(&deployment.ledger);
+    ledger.wait_for(1_000);
+    // The samples that are acknowledged now are in Redis after two batches.
     let before: BTreeSet<u64> = ledger.acknowledged.lock().expect("the ledger").iter().map(|entry| entry.1).collect();
-    let written = |stage: &mut Stage| {
-        let (_, text) = stage.replica(1).get("/health/ready");
+    let written = |deployment: &mut Deployment| {
+        let (_, text) = deployment.replica(1).get("/health/ready");
         let health: Value = serde_json::from_str(&text).expect("JSON");
         health["tasks"]["hosts.write"]["last_run"].as_i64().unwrap_or_default()
     };
     let now = Clock::System.now();
     let deadline = Instant::now() + Duration::from_secs(20);
-    // A round that ended this late began after the last of them.
-    while written(&mut stage) < now + 400 {
+    // A batch that ended this late began after the last of them.
+    while written(&mut deployment) < now + 400 {
         assert!(Instant::now() < deadline, "no batch is written");
         // Polls a blocking connection; `eventually` needs a runtime.
         std::thread::sleep(Duration::from_millis(20));
     }
-    stage.kill(1);
-    stage.start(1);
-    ledger.grows(1_000);
-    let found = stage.read();
+    deployment.kill(1);
+    deployment.start_replica(1);
+    ledger.wait_for(1_000);
+    let found = deployment.read();
     assert!(ledger.acknowledged.lock().expect("the ledger").iter().all(|entry| entry.2 == "memory"));
-    assert_eq!(stage.missing(&found, |entry| before.contains(&entry.1)), []);
+    assert_eq!(deployment.missing(&found, |entry| before.contains(&entry.1)), []);
 }

@@ -21,7 +21,7 @@ use crate::support::{START, TestApp};
 /// The samples of one host.
 pub const WEB: &str = "/hosts/web-1/metrics";
 
-/// A good sample at `START + ms`.
+/// A valid sample at `START + ms`.
 pub fn sample(ms: i64) -> Value {
     json!({
         "timestamp": START + ms,
@@ -32,7 +32,7 @@ pub fn sample(ms: i64) -> Value {
     })
 }
 
-/// Sends samples at these times, milliseconds from the start.
+/// Sends samples with these timestamps, milliseconds from the start.
 pub async fn send(app: &TestApp, path: &str, times: impl IntoIterator<Item = i64>) {
     let samples: Vec<Value> = times.into_iter().map(sample).collect();
     let count = samples.len();
@@ -40,13 +40,13 @@ pub async fn send(app: &TestApp, path: &str, times: impl IntoIterator<Item = i64
     assert_eq!(answer["accepted"], count, "{answer}");
 }
 
-/// The times of an answer's samples, milliseconds from the start.
+/// The timestamps of the samples in a response, milliseconds from the start.
 pub fn times(answer: &Value) -> Vec<i64> {
     let metrics = answer["metrics"].as_array().expect("samples");
     metrics.iter().map(|sample| sample["timestamp"].as_i64().expect("a timestamp") - START).collect()
 }
 
-/// Has everything written to Redis; how many samples that were.
+/// Flushes all waiting samples to Redis and returns their number.
 pub async fn flush(app: &TestApp) -> u64 {
     app.post("/hosts/flush", Value::Null).await.expect(200).json()["written"].as_u64().expect("a number")
 }

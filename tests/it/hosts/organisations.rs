@@ -1,4 +1,4 @@
-//! A host belongs to the organisation that first reported it; nobody else learns that it is there.
+//! A host belongs to the organisation that first reported it and does not exist for any other.
 
 use axum::http::Method;
 use gridtokenx_redis::http::auth::api_key;
@@ -10,7 +10,7 @@ use crate::support::{ADMIN_KEY, Reply, TestApp, TestAppBuilder, eventually};
 const ONE: &str = "ak_11111111111111111111111111111111";
 const TWO: &str = "ak_22222222222222222222222222222222";
 
-/// Keys of two organisations, and an administrator's of none.
+/// A service with keys of two organisations and of an administrator without one.
 fn two_organisations() -> TestAppBuilder {
     let key = |id: &str, key: &str| {
         let digest = api_key::hex(&api_key::digest(key.as_bytes()));
@@ -19,11 +19,7 @@ fn two_organisations() -> TestAppBuilder {
              scopes = [\"hosts:read\", \"hosts:write\"]"
         )
     };
-    TestApp::builder()
-        .config("hosts.publish_interval = \"20ms\"")
-        .config(&key("one", ONE))
-        .config(&key("two", TWO))
-        .admin_key()
+    TestApp::builder().config(&key("one", ONE)).config(&key("two", TWO)).admin_key()
 }
 
 async fn send(app: &TestApp, key: &str, method: Method, path: &str, body: Value) -> Reply {
@@ -36,7 +32,7 @@ async fn get(app: &TestApp, key: &str, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn another_organisation_finds_no_host() {
+async fn another_organisation_receives_404() {
     let app = two_organisations().spawn().await;
     send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
     send(&app, TWO, Method::POST, WEB, sample(1)).await.expect_problem(404, "host-not-found");
@@ -62,7 +58,7 @@ async fn another_organisation_finds_no_host() {
 }
 
 #[tokio::test]
-async fn an_organisation_in_the_request_must_be_the_credentials() {
+async fn the_organisation_in_a_request_must_match_the_credential() {
     let app = two_organisations().spawn().await;
     send(&app, ONE, Method::POST, &format!("{WEB}?orgId=one"), sample(0)).await.expect(202);
     send(&app, ONE, Method::POST, &format!("{WEB}?orgId=two"), sample(0))
@@ -91,7 +87,7 @@ async fn an_organisation_in_the_request_must_be_the_credentials() {
 }
 
 #[tokio::test]
-async fn administrators_alone_flush_and_delete() {
+async fn only_administrators_flush_and_delete() {
     let app = two_organisations().spawn().await;
     send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
     send(&app, ONE, Method::POST, "/hosts/flush", Value::Null).await.expect_problem(403, "forbidden");
@@ -105,21 +101,21 @@ async fn administrators_alone_flush_and_delete() {
     let left: Vec<String> = app.redis().command(&["KEYS", "*metrics:*"]);
     assert_eq!(left, Vec::<String>::new());
     send(&app, ADMIN_KEY, Method::DELETE, WEB, Value::Null).await.expect_problem(404, "host-not-found");
-    // The name is free again.
+    // Any organisation can use the name again.
     send(&app, TWO, Method::POST, WEB, sample(0)).await.expect(202);
 }
 
 #[tokio::test]
-async fn what_came_for_somebody_elses_host_while_redis_was_away_is_given_up() {
+async fn samples_for_another_organisations_host_sent_during_an_outage_are_dropped() {
     let app = two_organisations().behind_proxy().spawn().await;
     let other = two_organisations().beside(&app).spawn().await;
     send(&other, ONE, Method::POST, WEB, sample(0)).await.expect(202);
     app.proxy().cut();
-    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
-    // Nobody can know better now.
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
+    // The owner is unknown while Redis is unavailable.
     send(&app, TWO, Method::POST, WEB, sample(1)).await.expect(202);
     app.proxy().heal();
-    eventually("it is settled", async || {
+    eventually("the samples are dropped", async || {
         send(&app, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.is(200)
             && get(&app, TWO, &format!("{WEB}/latest")).await.is(404)
     })

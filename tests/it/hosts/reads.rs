@@ -1,4 +1,4 @@
-//! What was sent comes back: newest, recent, by window, by page.
+//! Reading samples: the newest, the most recent, and windows page by page.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,7 +19,7 @@ async fn the_newest_sample_is_read_from_memory() {
 }
 
 #[tokio::test]
-async fn recent_samples_come_newest_first_from_memory_and_from_redis() {
+async fn recent_samples_of_memory_and_redis_are_returned_newest_first() {
     let app = TestApp::builder().config("hosts.recent_samples = 3").spawn().await;
     send(&app, WEB, (0..10).map(|n| n * 1_000)).await;
     assert_eq!(flush(&app).await, 10);
@@ -32,7 +32,7 @@ async fn recent_samples_come_newest_first_from_memory_and_from_redis() {
 }
 
 #[tokio::test]
-async fn a_range_comes_page_by_page() {
+async fn a_range_is_read_page_by_page() {
     let app = TestApp::spawn().await;
     send(&app, WEB, [0, 1_000, 2_000, 3_000, 4_000]).await;
     let window = format!("startTime={}&endTime={}", START + 1_000, START + 4_000);
@@ -47,7 +47,7 @@ async fn a_range_comes_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_sample_that_is_sent_twice_is_there_once_and_samples_of_one_millisecond_are_told_apart() {
+async fn a_repeated_sample_is_stored_once_and_seq_distinguishes_samples_of_a_millisecond() {
     let app = TestApp::spawn().await;
     send(&app, WEB, [0, 1_000]).await;
     flush(&app).await;
@@ -63,7 +63,7 @@ async fn a_sample_that_is_sent_twice_is_there_once_and_samples_of_one_millisecon
 }
 
 #[tokio::test]
-async fn samples_without_a_timestamp_are_stamped_and_all_of_them_kept() {
+async fn samples_without_a_timestamp_receive_one_and_are_all_stored() {
     let app = TestApp::spawn().await;
     let mut bare = sample(0);
     bare.as_object_mut().expect("an object").remove("timestamp");
@@ -77,7 +77,7 @@ async fn samples_without_a_timestamp_are_stamped_and_all_of_them_kept() {
 
 #[tokio::test]
 async fn hosts_are_listed_in_the_order_of_their_names() {
-    let app = TestApp::builder().config("hosts.publish_interval = \"20ms\"").spawn().await;
+    let app = TestApp::spawn().await;
     for host in ["c", "a", "d", "b"] {
         send(&app, &format!("/hosts/{host}/metrics"), [0]).await;
     }
@@ -95,7 +95,7 @@ async fn hosts_are_listed_in_the_order_of_their_names() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_of_an_agent_is_a_sample() {
+async fn a_heartbeat_stores_its_sample() {
     let app = TestApp::spawn().await;
     let body = json!({
         "organizationSlug": "grid-one", "hostId": "db-7",
@@ -110,7 +110,7 @@ async fn a_heartbeat_of_an_agent_is_a_sample() {
     assert_eq!(latest["agent"]["agentVersion"], "2.1.0");
 }
 
-/// Batches of random times over six hours, written in parts, against a sorted list.
+/// Compares reads with a sorted list, for batches of random times in six hours of which some are in Redis.
 #[test]
 fn ranges_and_recent_agree_with_a_model() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -124,7 +124,7 @@ fn ranges_and_recent_agree_with_a_model() {
                     TestApp::builder().config("hosts.recent_samples = 5\nhosts.max_behind = \"30d\"").spawn().await;
                 let mut model: Vec<i64> = Vec::new();
                 for (batch, written) in batches {
-                    // Six hours that are over.
+                    // Six hours in the past.
                     send(&app, WEB, batch.iter().map(|time| time - 30_000_000)).await;
                     model.extend(batch);
                     if written {

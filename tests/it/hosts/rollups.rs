@@ -1,4 +1,4 @@
-//! Summaries by the hour and by the day: always of all samples, whatever is rolled up by then and by whom.
+//! Summaries by hour and by day cover all samples, whether they are rolled up or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,15 +20,15 @@ const DAYS: &str = "metrics:days:{metrics:history:web-1}";
 const HOURLY: &str = "metrics:hourly:{metrics:history:web-1}";
 const DAILY: &str = "metrics:daily:{metrics:history:web-1}";
 
-/// Cleans up whenever its clock moves.
+/// A service that cleans up whenever its clock advances.
 fn cleaning() -> TestAppBuilder {
-    TestApp::builder().config("hosts.cleanup_interval = \"10ms\"\nhosts.publish_interval = \"10ms\"")
+    TestApp::builder().config("hosts.cleanup_interval = \"10ms\"")
 }
 
-/// Every sample, by time and number: its processor usage, which decides the rest.
+/// The processor usage of every sample by time and sequence number; it determines the other values.
 type Model = BTreeMap<(i64, u64), f64>;
 
-/// A sample with all of a random number in it; the same number is the same sample.
+/// A sample whose values are determined by `usage`.
 fn noisy(timestamp: i64, seq: u64, usage: f64) -> Value {
     let mut noisy = sample(0);
     (noisy["timestamp"], noisy["seq"], noisy["cpu"]["usage"]) = (json!(timestamp), json!(seq), json!(usage));
@@ -41,7 +41,7 @@ fn bytes_in(usage: f64) -> u64 {
     (usage * 1e9) as u64
 }
 
-/// By definition 7, from a sorted list.
+/// The percentile of a sorted list, by definition 7.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "short lists")]
 fn percentile(sorted: &[f64], p: f64) -> f64 {
     let rank = p * (sorted.len() - 1) as f64;
@@ -62,7 +62,7 @@ fn starts(model: &Model, length: i64) -> BTreeSet<i64> {
     model.keys().map(|(timestamp, _)| timestamp - timestamp.rem_euclid(length)).collect()
 }
 
-/// Compares an answer with the model, bucket by bucket.
+/// Compares a response with the model, bucket by bucket.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
 fn compare(answer: &Value, model: &Model, length: i64) {
     let buckets = answer["buckets"].as_array().expect("buckets");
@@ -78,14 +78,14 @@ fn compare(answer: &Value, model: &Model, length: i64) {
             for (statistic, expected) in ["avg", "min", "max", "p95", "p99"].into_iter().zip(numbers) {
                 let found = bucket["fields"][name][statistic].as_f64().expect("a number");
                 let is_near = (found - expected).abs() <= 1e-12 * expected.abs();
-                assert!(is_near, "{statistic} of {name} from {start}: {found}, not {expected}");
+                assert!(is_near, "{statistic} of {name} from {start}: expected {expected}, got {found}");
             }
         }
     }
 }
 
-/// Both bucket lengths, of everything.
-async fn agree(app: &TestApp, model: &Model) {
+/// Compares the summaries of both bucket lengths with the model.
+async fn assert_agrees(app: &TestApp, model: &Model) {
     let now = app.clock().now();
     for (bucket, length) in [("1h", HOUR), ("1d", DAY)] {
         let path = format!("{SUMMARY}?bucket={bucket}&startTime={}&endTime={now}", START - 20 * DAY);
@@ -95,7 +95,7 @@ async fn agree(app: &TestApp, model: &Model) {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Samples of up to five days ago by one of the replicas: minutes ago, number, usage.
+    /// Send samples of the last five days to a replica: minutes ago, sequence number, usage.
     Send {
         replica: usize,
         samples: Vec<(i64, u64, f64)>,
@@ -103,9 +103,9 @@ enum Step {
     Flush {
         replica: usize,
     },
-    /// Both clocks, by minutes.
+    /// Advance both clocks by minutes.
     Advance(u64),
-    /// The second replica gives way to another one.
+    /// Replace the second replica.
     Replace,
 }
 
@@ -119,9 +119,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Cleanups run all the while, on two replicas that are both always at it.
+/// Cleanups run on two replicas throughout the test.
 #[test]
-fn summaries_agree_with_a_model_at_every_moment() {
+fn summaries_agree_with_a_model_during_cleanups() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut runner = TestRunner::new(Config { cases: 8, max_shrink_iters: 20, ..Config::default() });
     runner
@@ -139,7 +139,7 @@ fn summaries_agree_with_a_model_at_every_moment() {
                             let mut body = Vec::new();
                             for (minutes, seq, usage) in samples {
                                 let timestamp = now - minutes * 60_000 - 7;
-                                // What was sent first counts: agents do not send two samples as one.
+                                // Agents do not send different samples with one timestamp and number.
                                 let usage = *seen[0]
                                     .get(&(timestamp, seq))
                                     .or(seen[1].get(&(timestamp, seq)))
@@ -149,6 +149,9 @@ fn summaries_agree_with_a_model_at_every_moment() {
                             }
                             let app = if replica == 0 { &one } else { &two };
                             app.post(WEB, Value::Array(body)).await.expect(202);
+                            // The cleanup processes only published hosts.
+                            let is_listed = async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 1;
+                            eventually("the host is listed", is_listed).await;
                         }
                         Step::Flush { replica } => {
                             flush(if replica == 0 { &one } else { &two }).await;
@@ -169,11 +172,11 @@ fn summaries_agree_with_a_model_at_every_moment() {
                             two = other;
                         }
                     }
-                    // The other replica's are seen once they are written.
+                    // Samples of the other replica are visible once they are written.
                     let mut known = model.clone();
                     known.extend(seen[0].clone());
                     if !known.is_empty() {
-                        agree(&one, &known).await;
+                        assert_agrees(&one, &known).await;
                     }
                 }
                 flush(&one).await;
@@ -184,9 +187,9 @@ fn summaries_agree_with_a_model_at_every_moment() {
                 if model.is_empty() {
                     return;
                 }
-                rolled_up(&one, &model).await;
-                agree(&one, &model).await;
-                agree(&two, &model).await;
+                wait_for_rollups(&one, &model).await;
+                assert_agrees(&one, &model).await;
+                assert_agrees(&two, &model).await;
             });
             Ok(())
         })
@@ -194,10 +197,10 @@ fn summaries_agree_with_a_model_at_every_moment() {
 }
 
 /// Waits until every hour and every day is rolled up.
-async fn rolled_up(app: &TestApp, model: &Model) {
+async fn wait_for_rollups(app: &TestApp, model: &Model) {
     let length = |key: &str, command: &str| app.redis().command::<usize>(&[command, key]);
     app.clock().advance(Duration::from_secs(25 * 3_600));
-    eventually("everything is rolled up", async || {
+    eventually("all hours and days are rolled up", async || {
         app.clock().advance(Duration::from_millis(10));
         length(HOURS, "HLEN") <= 1 && length(DAYS, "HLEN") == 0
     })
@@ -207,7 +210,7 @@ async fn rolled_up(app: &TestApp, model: &Model) {
 }
 
 #[tokio::test]
-async fn rollups_outlive_the_samples_and_are_trimmed_in_their_turn() {
+async fn rollups_outlive_samples_and_are_trimmed_after_their_own_retention() {
     let config = "hosts.retention = \"7d\"\nhosts.rollup_retention = \"30d\"";
     let app = cleaning().config(config).spawn().await;
     let model: Model =
@@ -215,17 +218,17 @@ async fn rollups_outlive_the_samples_and_are_trimmed_in_their_turn() {
     let body: Vec<Value> = model.iter().map(|(&(timestamp, seq), &usage)| noisy(timestamp, seq, usage)).collect();
     app.post(WEB, Value::Array(body)).await.expect(202);
     flush(&app).await;
-    rolled_up(&app, &model).await;
+    wait_for_rollups(&app, &model).await;
     app.clock().advance(Duration::from_secs(9 * 24 * 3_600));
-    // A replica that holds nothing in memory.
+    // A replica without samples in memory.
     let other = cleaning().config(config).beside(&app).spawn().await;
     eventually("the samples are trimmed", async || {
         app.clock().advance(Duration::from_millis(10));
         app.redis().command::<u64>(&["EXISTS", "metrics:history:web-1"]) == 0
     })
     .await;
-    agree(&other, &model).await;
-    // As long as something is kept, the host is its organisation's.
+    assert_agrees(&other, &model).await;
+    // The host keeps its owner while it has data.
     other.get("/hosts/web-1/metrics/recent").await.expect(200);
     let life: i64 = app.redis().command(&["PTTL", HOURLY]);
     assert!((29 * DAY..=31 * DAY).contains(&life), "{life}");
@@ -238,32 +241,42 @@ async fn rollups_outlive_the_samples_and_are_trimmed_in_their_turn() {
 }
 
 #[tokio::test]
-async fn a_rollup_is_not_replaced_by_what_is_left_of_its_hour() {
+async fn a_rollup_is_not_replaced_by_one_of_fewer_samples() {
     let app = cleaning().config("hosts.retention = \"7d\"").spawn().await;
     let at = START - 6 * DAY;
     let model: Model = [((at, 0), 10.0), ((at + 1, 0), 20.0), ((at + 2, 0), 60.0)].into();
     let body: Vec<Value> = model.iter().map(|(&(timestamp, seq), &usage)| noisy(timestamp, seq, usage)).collect();
     app.post(WEB, Value::Array(body)).await.expect(202);
     flush(&app).await;
-    rolled_up(&app, &model).await;
-    // A replica whose clock is behind writes to an hour that another one has trimmed.
+    wait_for_rollups(&app, &model).await;
+    // A replica whose clock is behind writes to an hour that another replica has trimmed.
     app.redis().command::<u64>(&["DEL", "metrics:history:web-1"]);
     let behind = cleaning().config("hosts.retention = \"7d\"").beside(&app).spawn().await;
     behind.post(WEB, noisy(at + 3, 0, 90.0)).await.expect(202);
     flush(&behind).await;
-    rolled_up(&app, &model).await;
+    wait_for_rollups(&app, &model).await;
     let other = cleaning().beside(&app).spawn().await;
-    agree(&other, &model).await;
+    assert_agrees(&other, &model).await;
 }
 
-/// SIGKILL, again and again, in the middle of whatever it is at.
+/// Waits up to 30 seconds until a condition holds.
+fn wait_for(condition: impl Fn() -> bool, failure: &str) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{failure}");
+        // Polls a blocking connection; `eventually` needs a runtime.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Kills replicas repeatedly at different points of a cleanup.
 #[test]
-fn killed_replicas_leave_no_hour_out() {
+fn killed_replicas_skip_no_hour() {
     let redis = RedisServer::start();
     let now = Clock::System.now();
     let mut model = Model::new();
     for round in 0..6_i64 {
-        let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "5ms"), ("GTX__HOSTS__PUBLISH_INTERVAL", "5ms")];
+        let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "5ms")];
         let mut service = ServiceProcess::start_on(&redis, &variables);
         let two = ServiceProcess::start_on(&redis, &variables);
         let mut body = Vec::new();
@@ -280,21 +293,18 @@ fn killed_replicas_leave_no_hour_out() {
         let answer = Wire::new(service.address().port()).ask(&question).expect("an answer");
         assert_eq!(answer.status, 202);
         assert_eq!(service.send("POST", "/hosts/flush", "").0, 200);
-        // Replicas must meet at different points of a round.
+        // The cleanup processes only published hosts.
+        wait_for(|| redis.command::<u64>(&["SCARD", "metrics:hosts"]) == 1, "the host is not listed");
+        // The signal must arrive at different points of a cleanup.
         std::thread::sleep(Duration::from_millis(17 * u64::try_from(round).expect("small")));
         for mut killed in [service, two] {
             killed.signal("KILL");
             killed.ended_within(Duration::from_secs(5));
         }
     }
-    let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "20ms"), ("GTX__HOSTS__PUBLISH_INTERVAL", "20ms")];
+    let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "20ms")];
     let mut service = ServiceProcess::start_on(&redis, &variables);
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while redis.command::<usize>(&["HLEN", HOURS]) > 1 {
-        assert!(std::time::Instant::now() < deadline, "hours are left out");
-        // Polls a blocking connection; `eventually` needs a runtime.
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(|| redis.command::<usize>(&["HLEN", HOURS]) <= 1, "some hours are not rolled up");
     let (status, body) = service.get(&format!("{SUMMARY}?startTime=-4d&endTime=now"));
     assert_eq!(status, 200, "{body}");
     compare(&serde_json::from_str(&body).expect("JSON"), &model, HOUR);
@@ -302,7 +312,7 @@ fn killed_replicas_leave_no_hour_out() {
 }
 
 #[tokio::test]
-async fn summaries_name_what_is_wrong_and_need_redis() {
+async fn invalid_parameters_are_named_and_summaries_need_redis() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     send(&app, WEB, [0]).await;
     for (query, name) in [
@@ -328,11 +338,11 @@ async fn summaries_name_what_is_wrong_and_need_redis() {
     app.redis().command::<()>(&["SET", HOURLY, "x"]);
     app.get(SUMMARY).await.expect_problem(409, "wrong-type");
     app.proxy().cut();
-    eventually("the cut is noticed", async || app.get("/health/ready").await.is(503)).await;
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
     app.get(SUMMARY).await.expect_problem(503, "redis-unavailable");
 }
 
-/// What docs/hosts.md says of a year.
+/// Checks the size that docs/hosts.md states.
 #[tokio::test]
 async fn a_year_of_rollups_takes_less_than_eight_megabytes() {
     let app = cleaning().config("hosts.max_behind = \"30d\"").spawn().await;
@@ -359,7 +369,7 @@ async fn a_year_of_rollups_takes_less_than_eight_megabytes() {
         app.post(WEB, json!(part)).await.expect(202);
     }
     flush(&app).await;
-    eventually("all is rolled up", async || {
+    eventually("all hours and days are rolled up", async || {
         app.clock().advance(Duration::from_millis(10));
         app.redis().command::<usize>(&["HLEN", HOURS]) <= 1 && app.redis().command::<usize>(&["HLEN", DAYS]) == 0
     })
@@ -369,5 +379,5 @@ async fn a_year_of_rollups_takes_less_than_eight_megabytes() {
     let (hour, day) = (bytes(HOURLY) / count(HOURLY), bytes(DAILY) / count(DAILY));
     let year = hour * 24 * 365 + day * 365;
     println!("an hour {hour} bytes, a day {day}, a year {year}");
-    assert!(year <= 8_000_000, "{year} bytes a year");
+    assert!(year <= 8_000_000, "{year} bytes per year");
 }

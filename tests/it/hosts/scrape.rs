@@ -1,4 +1,4 @@
-//! The configuration of `docs/hosts.md` in a real Prometheus, which scrapes the service.
+//! A real Prometheus scrapes the service with the configuration of `docs/hosts.md`.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::sample;
 use crate::support::{ADMIN_KEY, Reply, TestApp, eventually, free_port, in_repository};
 
-/// One process, which ends with the test.
+/// A Prometheus process, which is stopped at the end of the test.
 struct Prometheus {
     process: Child,
     address: SocketAddr,
@@ -21,13 +21,12 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `service`, with the credential of a file.
-    ///
-    /// A missing Prometheus is a failure that says how to install it, never a skip.
-    async fn beside(service: SocketAddr) -> Self {
+    /// Starts a Prometheus that scrapes `service` with a credential from a file. The test fails if Prometheus is not
+    /// installed.
+    async fn scraping(service: SocketAddr) -> Self {
         let directory = tempfile::Builder::new().prefix("gtx-prometheus-").tempdir().expect("a temporary directory");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let config = documented().replace("127.0.0.1:4040", &service.to_string());
+        let config = documented_config().replace("127.0.0.1:4040", &service.to_string());
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, format!("global: {{ scrape_interval: 100ms }}\n{config}")).expect("a file");
         std::fs::write(directory.path().join("hosts.key"), ADMIN_KEY).expect("a file");
@@ -50,7 +49,7 @@ impl Prometheus {
         let request = Request::get(&url).body(Body::empty()).expect("a request");
         let Ok(response) = client.request(request).await else { return Vec::new() };
         let reply = Reply::read(format!("GET {url}"), response.map(Body::new)).await;
-        // Until it has read its own log of samples, it answers 503.
+        // It answers 503 until it has read its own log of samples.
         if !reply.is(200) {
             return Vec::new();
         }
@@ -71,14 +70,14 @@ impl Drop for Prometheus {
 }
 
 /// The configuration in the documentation.
-fn documented() -> String {
+fn documented_config() -> String {
     let page = std::fs::read_to_string(in_repository("docs/hosts.md")).expect("the page");
     let (_, rest) = page.split_once("```yaml\n").expect("a configuration");
-    rest.split_once("```").expect("its end").0.to_owned()
+    rest.split_once("```").expect("the end of the block").0.to_owned()
 }
 
 #[tokio::test]
-async fn a_real_prometheus_has_the_newest_value_of_every_host() {
+async fn prometheus_scrapes_the_newest_value_of_every_host() {
     let mut app = TestApp::builder().admin_key().spawn().await;
     let send = async |host: &str, usage: f64| {
         let mut sample = sample(0);
@@ -89,12 +88,12 @@ async fn a_real_prometheus_has_the_newest_value_of_every_host() {
     };
     send("web-1", 37.5).await;
     send("db-1", 12.25).await;
-    let prometheus = Prometheus::beside(app.serve()).await;
+    let prometheus = Prometheus::scraping(app.serve()).await;
     let has = async |host: &str, usage: &str| {
         let found = prometheus.query("host_cpu_usage_percent").await;
         found.iter().any(|(labels, value)| labels["host"] == host && labels["job"] == "hosts" && value == usage)
     };
-    eventually("the first value is there", async || has("web-1", "37.5").await && has("db-1", "12.25").await).await;
+    eventually("the first values are scraped", async || has("web-1", "37.5").await && has("db-1", "12.25").await).await;
     assert_eq!(prometheus.query("up").await.iter().map(|(_, up)| up.as_str()).collect::<Vec<_>>(), ["1"]);
     assert_eq!(prometheus.query("host_memory_used_bytes%7Bhost=%22db-1%22%7D").await[0].1, "400");
 }

@@ -3,18 +3,20 @@
 //! It does what every agent should do: its samples carry timestamps, and samples that could not be sent are sent again
 //! with the next one. The service stores a sample once, however often it receives it.
 
-mod client;
 mod machine;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
+use http_body_util::{BodyExt, Full};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use crate::client::{RequestError, Service};
 use crate::fail;
-use client::Service;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::value::Span;
 use gridtokenx_redis::lifecycle::exit_code;
@@ -43,36 +45,19 @@ pub(super) struct Options {
     api_key: Option<String>,
 }
 
-/// Why samples were not sent.
-#[derive(Debug, thiserror::Error)]
-enum AgentError {
-    #[error("`{url}` is not the address of a service: {reason}")]
-    Address { url: String, reason: String },
-    #[error("{url} cannot be reached: {reason}")]
-    Unreachable { url: String, reason: String },
-    /// The service rejected the samples; sending them again would not help.
-    #[error("the service answered {status}: {body}")]
-    Refused { status: u16, body: String },
-    #[error("the service answered {status}")]
-    Later { status: u16 },
-}
-
-pub(super) fn run(options: &Options) -> ExitCode {
+pub(super) async fn run(options: &Options) -> ExitCode {
     if options.interval.duration() < machine::SHORTEST_INTERVAL {
         return fail(exit_code::CONFIG, &"--interval must be at least 200ms");
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(exit_code::FAILURE, &error),
-    };
-    match runtime.block_on(report(options)) {
+    match report(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(exit_code::FAILURE, &error),
     }
 }
 
-async fn report(options: &Options) -> Result<(), AgentError> {
-    let service = Service::new(&options.url, &options.host, options.api_key.as_deref())?;
+async fn report(options: &Options) -> Result<(), RequestError> {
+    let service = Service::new(&options.url, options.api_key.as_deref())?;
+    let path = format!("/hosts/{}/metrics", utf8_percent_encode(&options.host, NON_ALPHANUMERIC));
     let mut machine = Machine::new();
     let mut backlog: VecDeque<Value> = VecDeque::new();
     let mut rounds = tokio::time::interval(options.interval.duration());
@@ -85,13 +70,15 @@ async fn report(options: &Options) -> Result<(), AgentError> {
             backlog.pop_front();
         }
         backlog.push_back(machine.sample(Clock::System.now()));
-        match service.send(backlog.make_contiguous()).await {
-            Ok(()) => {
+        let samples = Bytes::from(backlog.iter().cloned().collect::<Value>().to_string());
+        let body = Full::new(samples).map_err(|never| match never {}).boxed_unsync();
+        match service.post(&path, "application/json", body, TIMEOUT).await {
+            Ok(_) => {
                 sent += backlog.len() as u64;
                 println!("{} sent", backlog.len());
                 backlog.clear();
             }
-            Err(refused @ AgentError::Refused { .. }) => return Err(refused),
+            Err(error) if !error.is_temporary() => return Err(error),
             Err(error) => {
                 eprintln!("gridtokenx-tools: {error}; {} samples are kept for the next attempt", backlog.len());
             }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::DateTime;
@@ -16,30 +16,18 @@ const BY_SERIES: &str = "series,timestamp,value";
 /// One meter, consumption and generation in one row; the time is local.
 const BY_METER: &str = "local_time,consumption_kwh,generation_kwh";
 
-/// A file of readings; every pass opens it again.
-#[derive(Debug)]
-pub(super) struct CsvFile {
-    path: PathBuf,
-    meter: String,
-}
-
 /// How a row becomes readings.
 enum Form {
     BySeries,
     ByMeter { consumption: Arc<str>, generation: Arc<str> },
 }
 
-impl CsvFile {
-    pub(super) fn new(path: &Path, meter: &str) -> Self {
-        Self { path: path.to_owned(), meter: meter.to_owned() }
-    }
-
-    /// Every reading in the order of the file.
-    pub(super) fn readings(&self) -> Result<Readings, DemoError> {
-        let name = self.path.display().to_string();
-        let file = File::open(&self.path)
-            .map_err(|error| DemoError::File { file: name.clone(), reason: error.to_string() })?;
-        read(BufReader::new(file), name, &self.meter)
+/// Every reading of a file, in its order. `meter` names the series of a file in the second format.
+pub(super) fn readings(path: &Path, meter: &str) -> Result<Readings, DemoError> {
+    let name = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => read(BufReader::new(file), name, meter),
+        Err(error) => Err(DemoError::File { file: name, reason: error.to_string() }),
     }
 }
 
@@ -54,14 +42,10 @@ pub(super) fn check_series_name(name: &str) -> Result<String, String> {
 
 fn read(text: impl BufRead + Send + 'static, file: String, meter: &str) -> Result<Readings, DemoError> {
     let mut lines = text.lines();
-    let unreadable = |file: &str, error: &dyn std::fmt::Display| DemoError::File {
-        file: file.to_owned(),
-        reason: error.to_string(),
-    };
     let header = match lines.next() {
         Some(Ok(header)) => header,
-        Some(Err(error)) => return Err(unreadable(&file, &error)),
-        None => return Err(unreadable(&file, &"is empty")),
+        Some(Err(error)) => return Err(DemoError::File { file, reason: error.to_string() }),
+        None => return Err(DemoError::File { file, reason: "is empty".to_owned() }),
     };
     let form = match header.trim_start_matches('\u{feff}').trim_end() {
         BY_SERIES => Form::BySeries,

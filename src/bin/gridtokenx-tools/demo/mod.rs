@@ -3,10 +3,10 @@
 //! It is a client like any other: every service of the platform can do the same with an HTTP library. It streams the
 //! readings, so its memory does not grow with the file.
 
-mod client;
 mod file;
 mod report;
 mod simulation;
+mod timeseries;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,9 +16,8 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::client::{RequestError, Service};
 use crate::fail;
-use client::Service;
-use file::CsvFile;
 use gridtokenx_redis::clock::UnixMillis;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::http::HttpConfig;
@@ -69,14 +68,8 @@ enum DemoError {
     File { file: String, reason: String },
     #[error("{file}, line {line}: {reason}")]
     Row { file: String, line: u64, reason: String },
-    #[error("`{url}` is not the address of a service: {reason}")]
-    Address { url: String, reason: String },
-    #[error("{url} cannot be reached: {reason}; is the service running (`make run`)?")]
-    Unreachable { url: String, reason: String },
-    #[error("{request} took longer than {seconds} s")]
-    TooSlow { request: String, seconds: u64 },
-    #[error("{request} was answered {status}: {body}")]
-    Refused { request: String, status: u16, body: String },
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("the answer to {request} is not valid: {reason}")]
     Answer { request: String, reason: String },
     #[error("{sent} readings were sent to `{series}`, but only {stored} came back")]
@@ -86,24 +79,20 @@ enum DemoError {
 impl DemoError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Row { .. } | Self::Address { .. } => exit_code::CONFIG,
-            Self::Unreachable { .. } => exit_code::UNAVAILABLE,
+            Self::File { .. } | Self::Row { .. } | Self::Request(RequestError::Address { .. }) => exit_code::CONFIG,
+            Self::Request(RequestError::Unreachable { .. }) => exit_code::UNAVAILABLE,
             _ => exit_code::FAILURE,
         }
     }
 }
 
-pub(super) fn run(config: &Config, options: &Options) -> ExitCode {
+pub(super) async fn run(config: &Config, options: &Options) -> ExitCode {
     let base = match (&options.url, config.section::<HttpConfig>()) {
         (Some(url), _) => url.clone(),
         (None, Ok(http)) => http.local_url(),
         (None, Err(error)) => return fail(exit_code::CONFIG, &error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(exit_code::FAILURE, &error),
-    };
-    match runtime.block_on(demonstrate(&base, options)) {
+    match demonstrate(&base, options).await {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS
@@ -114,15 +103,16 @@ pub(super) fn run(config: &Config, options: &Options) -> ExitCode {
 
 async fn demonstrate(base: &str, options: &Options) -> Result<Report, DemoError> {
     let service = Service::new(base, options.api_key.as_deref())?;
-    let source = Source::new(options);
-    let survey = Survey::of(source.readings()?)?;
-    println!("sending {} readings of {} series to {base}", survey.readings(), survey.series.len());
-    let bar = progress(survey.readings());
-    let answer = service.send(source.readings()?, &bar).await?;
+    // The readings are read twice: a malformed file is rejected before anything is stored.
+    let extents = extents(readings(options)?)?;
+    let count = extents.values().map(|extent| u64::from(extent.readings)).sum();
+    println!("sending {count} readings of {} series to {base}", extents.len());
+    let bar = progress(count);
+    let answer = service.send_readings(readings(options)?, &bar).await?;
     bar.finish_and_clear();
     println!("the service answered {answer}");
     let mut report = Report::default();
-    for (series, extent) in &survey.series {
+    for (series, extent) in &extents {
         let sums = service.daily(series, "sum", extent).await?;
         let counts = service.daily(series, "count", extent).await?;
         report.add(series, &sums, &counts);
@@ -143,32 +133,13 @@ fn progress(readings: u64) -> ProgressBar {
     }
 }
 
-/// The source of the readings. It is read twice: to survey them and to send them.
-enum Source {
-    File(CsvFile),
-    Simulation(Simulation),
-}
-
-impl Source {
-    fn new(options: &Options) -> Self {
-        match &options.file {
-            Some(path) => Self::File(CsvFile::new(path, &options.meter)),
-            None => Self::Simulation(Simulation { meters: options.meters, days: options.days, seed: options.seed }),
-        }
+/// The readings of the file, or simulated ones.
+fn readings(options: &Options) -> Result<Readings, DemoError> {
+    let &Options { meters, days, seed, .. } = options;
+    match &options.file {
+        Some(path) => file::readings(path, &options.meter),
+        None => Ok(Box::new(Simulation { meters, days, seed }.readings().map(Ok))),
     }
-
-    fn readings(&self) -> Result<Readings, DemoError> {
-        match self {
-            Self::File(file) => file.readings(),
-            Self::Simulation(simulation) => Ok(Box::new(simulation.readings().map(Ok))),
-        }
-    }
-}
-
-/// The extent of every series, so that a malformed file is rejected before anything is stored.
-#[derive(Debug, Default)]
-struct Survey {
-    series: BTreeMap<Arc<str>, Extent>,
 }
 
 /// The readings of one series.
@@ -179,20 +150,15 @@ struct Extent {
     readings: u32,
 }
 
-impl Survey {
-    fn of(readings: Readings) -> Result<Self, DemoError> {
-        let mut survey = Self::default();
-        for reading in readings {
-            let Reading { series, timestamp, .. } = reading?;
-            let extent = survey.series.entry(series).or_insert(Extent { from: timestamp, to: timestamp, readings: 0 });
-            extent.from = extent.from.min(timestamp);
-            extent.to = extent.to.max(timestamp);
-            extent.readings = extent.readings.saturating_add(1);
-        }
-        Ok(survey)
+/// The extent of every series.
+fn extents(readings: Readings) -> Result<BTreeMap<Arc<str>, Extent>, DemoError> {
+    let mut extents = BTreeMap::new();
+    for reading in readings {
+        let Reading { series, timestamp, .. } = reading?;
+        let extent = extents.entry(series).or_insert(Extent { from: timestamp, to: timestamp, readings: 0 });
+        extent.from = extent.from.min(timestamp);
+        extent.to = extent.to.max(timestamp);
+        extent.readings = extent.readings.saturating_add(1);
     }
-
-    fn readings(&self) -> u64 {
-        self.series.values().map(|extent| u64::from(extent.readings)).sum()
-    }
+    Ok(extents)
 }

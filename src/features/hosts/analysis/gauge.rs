@@ -20,7 +20,7 @@ impl Gauge {
     }
 
     pub(super) fn of_rollup(self, rollup: &Rollup) -> Option<&Summary> {
-        rollup.field(self.index)
+        rollup.fields.get(self.index)
     }
 
     /// The nearest value that the field can have.

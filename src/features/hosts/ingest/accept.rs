@@ -9,6 +9,10 @@ use super::super::service::{HostService, signed};
 use super::super::tenancy::AccessScope;
 use crate::clock::UnixMillis;
 
+/// Samples of one request: more than an hour of an agent's samples at one every 5 s, and half of what `http.body_limit`
+/// allows by default.
+const MAX_SAMPLES: usize = 1_000;
+
 /// A parsed body of samples.
 #[derive(Debug)]
 pub(in super::super) enum SamplesBody {
@@ -71,9 +75,9 @@ impl HostService {
         &self,
         items: Vec<Result<NewSample, Vec<Violation>>>,
     ) -> Result<(Vec<Sample>, Vec<RefusedSample>), Vec<Violation>> {
-        let limit = self.config.request_samples;
-        if items.len() > limit {
-            return Err(vec![Violation::new("", format!("must have at most {limit} samples, got {}", items.len()))]);
+        if items.len() > MAX_SAMPLES {
+            let rule = format!("must have at most {MAX_SAMPLES} samples, got {}", items.len());
+            return Err(vec![Violation::new("", rule)]);
         }
         let (mut samples, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
         for (index, item) in items.into_iter().enumerate() {

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::super::sample::Sample;
 use super::super::service::{FlushRequest, HostService};
 use super::super::store::chunk::{self, hour_of};
-use super::super::store::keys::{EXPIRY_MARGIN, HistoryKeys};
-use super::super::store::scripts::{Append, Claim, EncodedChunk};
+use super::super::store::history::distinct;
+use super::super::store::keys::EXPIRY_MARGIN;
+use super::super::store::scripts;
+use super::super::tenancy::Organisation;
 use super::memory::{Host, HostBatch};
-use super::spool::{self, OwnedRecord, Spool};
+use super::spool::{self, Spool, SpoolRecord};
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
 use crate::redis::{FaultKind, Outcome, RedisFault};
@@ -110,17 +112,13 @@ impl HostService {
     /// Writes batches; those that fail are queued again.
     async fn write_batches(&self, batches: Vec<HostBatch>) -> Result<u64, RedisFault> {
         let batches = self.claim_new(batches).await?;
-        let mut encoded: Vec<(HistoryKeys, Vec<EncodedChunk>)> = Vec::with_capacity(batches.len());
-        for batch in &batches {
-            encoded.push((self.keys.history(&batch.host.id), encode_chunks(&batch.samples)));
-        }
         let retention = self.config.retention.as_millis();
         let oldest = hour_of(self.clock.now().saturating_sub_unsigned(retention));
-        let calls: Vec<Append<'_>> = encoded
-            .iter()
-            .map(|(keys, chunks)| Append { keys, oldest, ttl_ms: retention + EXPIRY_MARGIN, chunks })
-            .collect();
-        let answers = match self.redis.call_all(&calls).await {
+        let append = |batch: &HostBatch| {
+            let keys = self.keys.history(&batch.host.id);
+            scripts::append(&keys, oldest, retention + EXPIRY_MARGIN, &encode_chunks(&batch.samples))
+        };
+        let answers = match self.redis.call_all(batches.iter().map(append)).await {
             Ok(answers) => answers,
             Err(fault) => {
                 self.memory.requeue(batches);
@@ -151,36 +149,27 @@ impl HostService {
 
     /// Claims new hosts in Redis, and drops the samples of hosts that another organisation owns.
     async fn claim_new(&self, batches: Vec<HostBatch>) -> Result<Vec<HostBatch>, RedisFault> {
-        let new: Vec<usize> =
-            (0..).zip(&batches).filter(|(_, batch)| !batch.host.is_claimed()).map(|(at, _)| at).collect();
+        let new: Vec<Arc<Host>> =
+            batches.iter().filter(|batch| !batch.host.is_claimed()).map(|batch| Arc::clone(&batch.host)).collect();
         if new.is_empty() {
             return Ok(batches);
         }
-        let hosts: Vec<_> = new.iter().filter_map(|&at| batches.get(at)).map(|batch| Arc::clone(&batch.host)).collect();
-        let keys: Vec<_> = hosts.iter().map(|host| self.keys.owner(&host.id)).collect();
-        let claims: Vec<Claim<'_>> =
-            hosts.iter().zip(&keys).map(|(host, key)| Claim { key, organisation: &host.owner }).collect();
-        let owners: Result<Vec<_>, RedisFault> = match self.redis.call_all(&claims).await {
-            Ok(owners) => owners.into_iter().collect(),
-            Err(fault) => Err(fault),
-        };
-        let owners = match owners {
+        let claims = new.iter().map(|host| scripts::claim(&self.keys.owner(&host.id), &host.owner));
+        let owners = self.redis.call_all(claims).await.and_then(|owners| owners.into_iter().collect());
+        let owners: Vec<Organisation> = match owners {
             Ok(owners) => owners,
             Err(fault) => {
                 self.memory.requeue(batches);
                 return Err(fault);
             }
         };
-        let mut foreign = Vec::new();
-        for (host, owner) in hosts.iter().zip(owners) {
-            if owner == host.owner {
-                host.mark_claimed();
-            } else {
-                foreign.push(host.id.clone());
-            }
+        let (claimed, foreign): (Vec<_>, Vec<_>) =
+            new.iter().zip(owners).partition(|(host, owner)| *owner == host.owner);
+        for (host, _) in claimed {
+            host.mark_claimed();
         }
-        let (lost, kept): (Vec<HostBatch>, Vec<HostBatch>) =
-            batches.into_iter().partition(|batch| foreign.contains(&batch.host.id));
+        let is_foreign = |batch: &HostBatch| foreign.iter().any(|(host, _)| host.id == batch.host.id);
+        let (lost, kept): (Vec<HostBatch>, Vec<HostBatch>) = batches.into_iter().partition(is_foreign);
         for batch in &lost {
             self.drop_samples(batch, "another organisation owns the host");
             self.memory.remove(&batch.host.id);
@@ -221,11 +210,7 @@ impl HostService {
         // Far fewer than `hosts.unstored_samples`, so that memory drops none of them.
         let group = WRITE_SAMPLES.min(self.config.unstored_samples / 4);
         let (mut written, mut waiting) = (0, 0);
-        for content in records {
-            let Some(OwnedRecord { host: id, owner, samples }) = spool::decode(&content) else {
-                tracing::error!(segment = %segment.display(), "spool record skipped: unknown format");
-                continue;
-            };
+        for SpoolRecord { host: id, owner, samples } in records {
             let host = self.memory.get(&id).map_or_else(|| self.memory.insert(Host::new(id, owner, false)), Ok);
             let host = host.map_err(|_| RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))?;
             waiting += samples.len();
@@ -246,20 +231,19 @@ impl HostService {
     }
 }
 
-/// The samples as sorted chunks of at most one hour each, without duplicates.
-fn encode_chunks(samples: &[Arc<Sample>]) -> Vec<EncodedChunk> {
+/// The samples as sorted chunks of at most one hour each, without duplicates; a chunk follows its first timestamp.
+fn encode_chunks(samples: &[Arc<Sample>]) -> Vec<(UnixMillis, Vec<u8>)> {
     let mut hours: BTreeMap<UnixMillis, Vec<Sample>> = BTreeMap::new();
     for sample in samples {
         hours.entry(hour_of(sample.timestamp)).or_default().push(**sample);
     }
     let mut chunks = Vec::new();
-    for (hour, mut samples) in hours {
-        samples.sort_by_key(Sample::id);
-        samples.dedup_by_key(|sample| sample.id());
+    for mut samples in hours.into_values() {
+        distinct(&mut samples);
         for part in samples.chunks(PLAIN_SAMPLES) {
             // A part is neither empty nor too long.
             if let (Some(first), Ok(bytes)) = (part.first(), chunk::encode(part)) {
-                chunks.push(EncodedChunk { hour, start: first.timestamp, bytes });
+                chunks.push((first.timestamp, bytes));
             }
         }
     }
@@ -278,14 +262,14 @@ mod tests {
     #[test]
     fn a_chunk_never_crosses_an_hour() {
         let chunks = encode_chunks(&[sample(HOUR, 0), sample(HOUR - 1, 1), sample(HOUR - 1, 0), sample(HOUR, 0)]);
-        let found: Vec<(UnixMillis, UnixMillis, Vec<u64>)> = chunks
+        let found: Vec<(UnixMillis, Vec<u64>)> = chunks
             .iter()
-            .map(|chunk| {
-                let samples = chunk::decode(&chunk.bytes).expect("a chunk");
-                (chunk.hour, chunk.start, samples.iter().map(|sample| sample.seq).collect())
+            .map(|(start, bytes)| {
+                let samples = chunk::decode(bytes).expect("a chunk");
+                (*start, samples.iter().map(|sample| sample.seq).collect())
             })
             .collect();
-        assert_eq!(found, [(0, HOUR - 1, vec![0, 1]), (HOUR, HOUR, vec![0])]);
+        assert_eq!(found, [(HOUR - 1, vec![0, 1]), (HOUR, vec![0])]);
     }
 
     #[test]

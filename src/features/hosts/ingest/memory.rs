@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::super::config::HostsConfig;
 use super::super::error::HostsError;
 use super::super::metrics::HostMetrics;
-use super::super::model::{Agent, HostId, Newest};
+use super::super::model::{Agent, HostId, Latest, Source};
 use super::super::sample::Sample;
 use super::super::tenancy::Organisation;
 use crate::clock::UnixMillis;
@@ -63,12 +63,13 @@ impl Host {
         self.is_listed.store(true, Ordering::Relaxed);
     }
 
-    pub(in super::super) fn newest(&self) -> Option<Newest> {
+    pub(in super::super) fn newest(&self) -> Option<Latest> {
         let state = self.state();
-        let sample = state.newest.clone()?;
-        Some(Newest { sample, agent: state.agent.clone(), seen: state.seen })
+        let (metrics, agent) = (state.newest.clone()?, state.agent.clone());
+        Some(Latest { host: self.id.clone(), metrics, agent, source: Source::Memory })
     }
 
+    /// When the host last reported.
     pub(in super::super) fn seen(&self) -> UnixMillis {
         self.state().seen
     }
@@ -79,13 +80,8 @@ impl Host {
         state.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
     }
 
-    /// The samples that are not in Redis yet.
-    pub(in super::super) fn waiting(&self) -> Vec<Arc<Sample>> {
-        self.unsettled(u64::MAX)
-    }
-
     /// The samples that arrived before number `until` and are not in Redis.
-    fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
+    pub(in super::super) fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
         let state = self.state();
         let begin = state.arrived - state.samples.len() as u64;
         let samples = state.samples.iter().zip(begin..);
@@ -102,7 +98,7 @@ impl Host {
     }
 
     /// The newest sample, unless it has been published since it arrived.
-    pub(in super::super) fn take_unpublished(&self) -> Option<Newest> {
+    pub(in super::super) fn take_unpublished(&self) -> Option<Latest> {
         let is_unpublished = std::mem::take(&mut self.state().is_unpublished);
         if is_unpublished { self.newest() } else { None }
     }
@@ -131,13 +127,6 @@ impl HostState {
     }
 }
 
-/// Samples of a host that wait for Redis: those that arrived before number `until`.
-#[derive(Clone, Debug)]
-struct PendingSamples {
-    host: Arc<Host>,
-    until: u64,
-}
-
 /// Samples of one host that the batch writer is writing to Redis.
 #[derive(Debug)]
 pub(in super::super) struct HostBatch {
@@ -149,8 +138,8 @@ pub(in super::super) struct HostBatch {
 #[derive(Debug)]
 pub(in super::super) struct Memory {
     hosts: RwLock<HashMap<HostId, Arc<Host>>>,
-    /// In the order of arrival, so that the oldest can be dropped first.
-    waiting: Mutex<VecDeque<PendingSamples>>,
+    /// The hosts whose samples before a number wait for Redis. In the order of arrival, so that the oldest can be dropped first.
+    waiting: Mutex<VecDeque<(Arc<Host>, u64)>>,
     unstored: AtomicU64,
     /// Notified when half of `hosts.unstored_samples` wait for Redis.
     pub pressure: Notify,
@@ -202,10 +191,12 @@ impl Memory {
         Ok(host)
     }
 
+    /// Removes a host and drops its waiting samples.
     pub(in super::super) fn remove(&self, id: &HostId) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.remove(id) {
-            self.discard(&host);
+            let arrived = host.state().arrived;
+            self.settle(&host, arrived);
         }
         self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
     }
@@ -238,7 +229,7 @@ impl Memory {
         };
         let before = self.unstored.fetch_add(count, Ordering::Relaxed);
         self.metrics.unstored.add(i64::try_from(count).unwrap_or(i64::MAX));
-        self.queue().push_back(PendingSamples { host: Arc::clone(host), until });
+        self.queue().push_back((Arc::clone(host), until));
         let half = self.max_unstored / 2;
         if before < half && before + count >= half {
             self.pressure.notify_one();
@@ -247,7 +238,7 @@ impl Memory {
     }
 
     fn drop_oldest(&self) -> bool {
-        let Some(PendingSamples { host, until }) = self.queue().pop_front() else { return false };
+        let Some((host, until)) = self.queue().pop_front() else { return false };
         let dropped = self.settle(&host, until);
         self.metrics.dropped.inc_by(dropped);
         true
@@ -260,7 +251,7 @@ impl Memory {
         let mut positions: HashMap<HostId, usize> = HashMap::new();
         let mut count = 0;
         while count < limit {
-            let Some(PendingSamples { host, until }) = self.queue().pop_front() else { break };
+            let Some((host, until)) = self.queue().pop_front() else { break };
             let samples = host.unsettled(until);
             match positions
                 .get(&host.id)
@@ -291,14 +282,8 @@ impl Memory {
     pub(in super::super) fn requeue(&self, batches: Vec<HostBatch>) {
         let mut queue = self.queue();
         for HostBatch { host, until, .. } in batches.into_iter().rev() {
-            queue.push_front(PendingSamples { host, until });
+            queue.push_front((host, until));
         }
-    }
-
-    /// Drops all waiting samples of a host.
-    pub(in super::super) fn discard(&self, host: &Arc<Host>) -> u64 {
-        let until = host.state().arrived;
-        self.settle(host, until)
     }
 
     pub(in super::super) fn unstored(&self) -> u64 {
@@ -318,7 +303,7 @@ impl Memory {
         settled
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<PendingSamples>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<(Arc<Host>, u64)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::super::ingest::memory::Host;
-use super::super::model::{Agent, HostId, Latest, Newest, Source};
+use super::super::model::{Agent, HostId, Latest, Source};
 use super::super::sample::Sample;
-use super::super::service::HostService;
-use super::super::store::scripts::Publish;
+use super::super::service::{HostService, PUBLISH_INTERVAL_MS};
+use super::super::store::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
@@ -25,18 +26,12 @@ const TTL_MS: u64 = 3_600_000;
 
 /// The JSON document of `metrics:current:<host>`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in super::super) struct PublishedSample {
-    pub metrics: Arc<Sample>,
-    pub agent: Option<Arc<Agent>>,
+struct PublishedSample {
+    metrics: Arc<Sample>,
+    agent: Option<Arc<Agent>>,
 }
 
-impl PublishedSample {
-    pub(in super::super) fn into_latest(self, id: &HostId) -> Latest {
-        Latest { host: id.clone(), metrics: self.metrics, agent: self.agent, source: Source::Redis }
-    }
-}
-
-/// Publishes every `hosts.publish_interval` from the start of the service, and a last time when it stops.
+/// Publishes every [`PUBLISH_INTERVAL_MS`] from the start of the service, and a last time when it stops.
 pub(in super::super) fn plan(hosts: &HostService, tasks: &Tasks) {
     let (hosts, reports) = (hosts.clone(), tasks.clone());
     tasks.plan(NAME, move |stop| async move { run(&hosts, stop, &reports).await });
@@ -46,7 +41,7 @@ async fn run(hosts: &HostService, stop: CancellationToken, reports: &Tasks) {
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
-            () = tokio::time::sleep(hosts.config.publish_interval.duration()) => false,
+            () = tokio::time::sleep(Duration::from_millis(PUBLISH_INTERVAL_MS)) => false,
         };
         let published = hosts.publish().await;
         reports.report(NAME, published.map_err(|fault| fault.to_string()));
@@ -60,42 +55,33 @@ impl HostService {
     /// Publishes the newest samples that have changed since the last call.
     async fn publish(&self) -> Result<(), RedisFault> {
         let claimed = self.memory.all().into_iter().filter(|host| host.is_claimed());
-        let changed: Vec<(Arc<Host>, Newest)> =
+        let changed: Vec<(Arc<Host>, Latest)> =
             claimed.filter_map(|host| host.take_unpublished().map(|newest| (host, newest))).collect();
-        let mut changed = changed.as_slice();
-        while let Some((part, rest)) =
-            changed.split_at_checked(HOSTS.min(changed.len())).filter(|(part, _)| !part.is_empty())
-        {
+        let mut parts = changed.chunks(HOSTS);
+        while let Some(part) = parts.next() {
             if let Err(fault) = self.publish_some(part).await {
-                for (host, _) in changed {
+                for (host, _) in part.iter().chain(parts.flatten()) {
                     host.publish_again();
                 }
                 return Err(fault);
             }
-            changed = rest;
         }
         Ok(())
     }
 
-    async fn publish_some(&self, hosts: &[(Arc<Host>, Newest)]) -> Result<(), RedisFault> {
-        let publication = |(host, newest): &(Arc<Host>, Newest)| {
-            let document = PublishedSample { metrics: Arc::clone(&newest.sample), agent: newest.agent.clone() };
+    async fn publish_some(&self, hosts: &[(Arc<Host>, Latest)]) -> Result<(), RedisFault> {
+        let publication = |(host, newest): &(Arc<Host>, Latest)| {
+            let document = PublishedSample { metrics: Arc::clone(&newest.metrics), agent: newest.agent.clone() };
             // Numbers and text always serialize.
             let document = serde_json::to_vec(&document).unwrap_or_default();
-            Publish { key: self.keys.current(&host.id), id: newest.sample.id(), document, ttl_ms: TTL_MS }
+            scripts::publish(&self.keys.current(&host.id), newest.metrics.id(), &document, TTL_MS)
         };
-        let publications: Vec<Publish> = hosts.iter().map(publication).collect();
-        for answer in self.redis.call_all(&publications).await? {
+        for answer in self.redis.call_all(hosts.iter().map(publication)).await? {
             answer?;
         }
-        self.add_to_indexes(hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed())).await
-    }
-
-    /// Adds hosts to the indexes.
-    async fn add_to_indexes(&self, hosts: impl Iterator<Item = &Arc<Host>>) -> Result<(), RedisFault> {
-        let hosts: Vec<&Arc<Host>> = hosts.collect();
-        let mut commands = Vec::with_capacity(3 * hosts.len());
-        for host in &hosts {
+        let unlisted: Vec<&Arc<Host>> = hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed()).collect();
+        let mut commands = Vec::with_capacity(3 * unlisted.len());
+        for host in &unlisted {
             let mut set = redis::cmd("SADD");
             set.arg(self.keys.hosts()).arg(host.id.as_str());
             commands.push(set);
@@ -111,20 +97,17 @@ impl HostService {
         for answer in self.redis.query_all(&commands, Effect::Write).await? {
             answer?;
         }
-        for host in hosts {
+        for host in unlisted {
             host.mark_listed();
         }
         Ok(())
     }
 
-    /// The published samples of these hosts; hosts without one are left out.
+    /// The published samples of these hosts; hosts without one, or with a value that is not such a document, are left out.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub(in super::super) async fn published_many(
-        &self,
-        ids: &[HostId],
-    ) -> Result<BTreeMap<HostId, Latest>, RedisFault> {
+    pub(in super::super) async fn published(&self, ids: &[HostId]) -> Result<BTreeMap<HostId, Latest>, RedisFault> {
         let command = |id: &HostId| {
             let mut command = redis::cmd("GET");
             command.arg(self.keys.current(id));
@@ -137,22 +120,11 @@ impl HostService {
         let mut all = BTreeMap::new();
         for (id, answer) in ids.iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             if let redis::Value::BulkString(text) = answer?
-                && let Ok(current) = serde_json::from_slice::<PublishedSample>(&text)
+                && let Ok(PublishedSample { metrics, agent }) = serde_json::from_slice(&text)
             {
-                all.insert(id.clone(), current.into_latest(id));
+                all.insert(id.clone(), Latest { host: id.clone(), metrics, agent, source: Source::Redis });
             }
         }
         Ok(all)
-    }
-
-    /// The published sample of a host; `None` if there is none, or if the value is not such a document.
-    ///
-    /// # Errors
-    /// [`RedisFault`].
-    pub(in super::super) async fn published(&self, id: &HostId) -> Result<Option<PublishedSample>, RedisFault> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.keys.current(id));
-        let text: Option<Vec<u8>> = self.redis.query(&command, Effect::Read).await?;
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::HostsError;
-use super::super::model::{HostEntry, HostId, Latest, LatestPage, Source};
+use super::super::model::{HostEntry, HostId, LatestPage, Source, newer};
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
 use crate::http::reply::Page;
@@ -21,12 +21,9 @@ impl HostService {
         after: Option<&HostId>,
         limit: usize,
     ) -> Result<Page<HostEntry>, HostsError> {
-        let (mut ids, _) = self.names(scope, after, limit + 1).await?;
-        let is_last = ids.len() <= limit;
-        ids.truncate(limit);
-        let next_cursor = ids.last().filter(|_| !is_last).map(ToString::to_string);
+        let (Page { items, next_cursor }, _) = self.names(scope, after, limit).await?;
         let entry = |id: HostId| HostEntry { last_seen: self.memory.get(&id).map(|host| host.seen()), id };
-        Ok(Page { items: ids.into_iter().map(entry).collect(), next_cursor })
+        Ok(Page { items: items.into_iter().map(entry).collect(), next_cursor })
     }
 
     /// The newest samples of a page of hosts.
@@ -39,39 +36,25 @@ impl HostService {
         after: Option<&HostId>,
         limit: usize,
     ) -> Result<LatestPage, HostsError> {
-        let (mut ids, source) = self.names(scope, after, limit + 1).await?;
-        let is_last = ids.len() <= limit;
-        ids.truncate(limit);
-        let next_cursor = ids.last().filter(|_| !is_last).map(ToString::to_string);
-        let (published, source) = match source {
-            Source::Redis => match self.published_many(&ids).await {
-                Ok(published) => (published, Source::Redis),
-                Err(_) => (BTreeMap::new(), Source::Memory),
-            },
-            Source::Memory => (BTreeMap::new(), Source::Memory),
-        };
-        let mut published = published;
-        let mut items = Vec::with_capacity(ids.len());
-        for id in ids {
-            let known = self.memory.get(&id).and_then(|host| host.newest());
-            let current = published.remove(&id);
-            let newest = match (known, current) {
-                (Some(known), Some(current)) if known.sample.id() < current.metrics.id() => Some(current),
-                (Some(known), _) => Some(Latest::from_memory(&id, &known)),
-                (None, current) => current,
-            };
-            items.extend(newest);
+        let (Page { items, next_cursor }, mut source) = self.names(scope, after, limit).await?;
+        let mut published = BTreeMap::new();
+        if source == Source::Redis {
+            match self.published(&items).await {
+                Ok(found) => published = found,
+                Err(_) => source = Source::Memory,
+            }
         }
-        Ok(LatestPage { items, next_cursor, source })
+        let newest = |id: &HostId| newer(self.memory.get(id).and_then(|host| host.newest()), published.remove(id));
+        Ok(LatestPage { items: items.iter().filter_map(newest).collect(), next_cursor, source })
     }
 
-    /// Up to `limit` host names after `after`.
+    /// A page of host names after `after`, and where they come from.
     async fn names(
         &self,
         scope: &AccessScope,
         after: Option<&HostId>,
         limit: usize,
-    ) -> Result<(Vec<HostId>, Source), HostsError> {
+    ) -> Result<(Page<HostId>, Source), HostsError> {
         let index = match scope {
             AccessScope::Organisation(organisation) => self.keys.index_of(organisation),
             AccessScope::All => self.keys.index(),
@@ -83,7 +66,7 @@ impl HostService {
             .filter(|host| scope.covers(&host.owner) && after.is_none_or(|after| *after < host.id))
             .map(|host| host.id.clone())
             .collect();
-        let source = match self.indexed(&index, after, limit).await {
+        let source = match self.indexed(&index, after, limit + 1).await {
             Ok(listed) => {
                 names.extend(listed);
                 Source::Redis
@@ -93,8 +76,10 @@ impl HostService {
         };
         names.sort();
         names.dedup();
+        let is_last = names.len() <= limit;
         names.truncate(limit);
-        Ok((names, source))
+        let next_cursor = names.last().filter(|_| !is_last).map(ToString::to_string);
+        Ok((Page { items: names, next_cursor }, source))
     }
 
     /// Up to `limit` host names of an index after `after`.

@@ -19,14 +19,6 @@ const MAX_SPAN: i64 = 90 * 24 * 3_600_000;
 /// The length of the window if no start is given, milliseconds: a day.
 const DEFAULT_SPAN: i64 = 24 * 3_600_000;
 
-/// The requested window, or the cursor that contains it.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct RangeRequest {
-    pub start: Option<QueryTime>,
-    pub end: Option<QueryTime>,
-    pub cursor: Option<Cursor>,
-}
-
 /// The start of the next page. It includes the window, so that relative times are resolved once for all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Cursor {
@@ -67,7 +59,7 @@ impl<'de> Deserialize<'de> for Cursor {
 }
 
 impl HostService {
-    /// A page of the window's samples, oldest first.
+    /// A page of the samples of a window, or of the window of the cursor, oldest first.
     ///
     /// # Errors
     /// [`HostsError::Query`] for a window that is empty or too long, [`HostsError::NotFound`], [`HostsError::Redis`].
@@ -75,14 +67,21 @@ impl HostService {
         &self,
         scope: &AccessScope,
         id: &HostId,
-        request: RangeRequest,
+        start: Option<QueryTime>,
+        end: Option<QueryTime>,
+        cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<RangeAnswer, HostsError> {
-        let (from, to) = match request.cursor {
+        let (from, to) = match cursor {
             Some(Cursor { from, to, .. }) => (from, to),
-            None => self.window(request.start, request.end)?,
+            None => match self.window(start, end, DEFAULT_SPAN)? {
+                (from, to) if to - from > MAX_SPAN + MAX_AHEAD => {
+                    return Err(invalid_start("must not be more than 90 days before endTime"));
+                }
+                window => window,
+            },
         };
-        let after = request.cursor.map(|cursor| cursor.after);
+        let after = cursor.map(|cursor| cursor.after);
         let begin = after.map_or(from, |after| after.timestamp);
         let host = self.host_for_reading(scope, id).await?;
         // Samples of the cursor's own millisecond are read again.
@@ -104,24 +103,23 @@ impl HostService {
         Ok(RangeAnswer { count: metrics.len(), metrics, truncated, next_cursor, source })
     }
 
-    /// The requested window, both ends included.
-    pub(in super::super) fn window(
+    /// The requested window, both ends included. Without a start it is `default_span` milliseconds long.
+    pub(super) fn window(
         &self,
         start: Option<QueryTime>,
         end: Option<QueryTime>,
+        default_span: i64,
     ) -> Result<(UnixMillis, UnixMillis), HostsError> {
         let now = self.clock.now();
         let to = end.map_or(now + MAX_AHEAD, |end| end.resolve(now));
-        let from = start.map_or((to.min(now) - DEFAULT_SPAN).max(0), |start| start.resolve(now));
-        let refuse = |name, rule: &str| Err(HostsError::Query { name, rule: rule.to_owned() });
-        if from > to {
-            return refuse("startTime", "must not be after endTime");
-        }
-        if to - from > MAX_SPAN + MAX_AHEAD {
-            return refuse("startTime", "must not be more than 90 days before endTime");
-        }
-        Ok((from, to))
+        let from = start.map_or((to.min(now) - default_span).max(0), |start| start.resolve(now));
+        if from > to { Err(invalid_start("must not be after endTime")) } else { Ok((from, to)) }
     }
+}
+
+/// The rule that the parameter `startTime` breaks.
+pub(super) fn invalid_start(rule: impl Into<String>) -> HostsError {
+    HostsError::Query { name: "startTime", rule: rule.into() }
 }
 
 #[cfg(test)]

@@ -10,12 +10,11 @@ use super::super::error::HostsError;
 use super::super::fields::FIELDS;
 use super::super::ingest::memory::Host;
 use super::super::model::HostId;
-use super::super::sample::MAX_AHEAD;
 use super::super::service::HostService;
 use super::super::store::chunk::{DAY, HOUR};
-use super::super::store::history::{Order, distinct};
-use super::super::store::rollup::{Collector, Rollup, Summary};
+use super::super::store::rollup::{Rollup, Summary};
 use super::super::tenancy::AccessScope;
+use super::range::invalid_start;
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
 use crate::redis::{Effect, RedisFault};
@@ -36,7 +35,7 @@ pub(in super::super) enum Bucket {
 
 impl Bucket {
     /// Milliseconds.
-    pub(in super::super) const fn length(self) -> i64 {
+    const fn length(self) -> i64 {
         match self {
             Self::Hour => HOUR,
             Self::Day => DAY,
@@ -73,26 +72,15 @@ impl<'de> Deserialize<'de> for FieldList {
         for name in String::deserialize(deserializer)?.split(',') {
             let is_meant =
                 |field: &str| field.strip_prefix(name).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'.', ..]));
-            let meant = (0..).zip(FIELDS).filter(|(_, field)| is_meant(field.name)).map(|(at, _)| at);
-            let meant: Vec<usize> = meant.collect();
-            if meant.is_empty() {
-                return Err(de::Error::custom(format!(
-                    "must be names of fields, such as `cpu` or `memory.used`, got `{name}`"
-                )));
+            let mut meant = (0..).zip(FIELDS).filter(|(_, field)| is_meant(field.name)).map(|(at, _)| at).peekable();
+            if meant.peek().is_none() {
+                let rule = format!("must be names of fields, such as `cpu` or `memory.used`, got `{name}`");
+                return Err(de::Error::custom(rule));
             }
             places.extend(meant);
         }
         Ok(Self(places))
     }
-}
-
-/// The window and the fields of a summary.
-#[derive(Clone, Debug)]
-pub(in super::super) struct SummaryRequest {
-    pub bucket: Bucket,
-    pub start: Option<QueryTime>,
-    pub end: Option<QueryTime>,
-    pub fields: FieldList,
 }
 
 /// The samples of one hour or one day.
@@ -131,29 +119,23 @@ impl HostService {
         &self,
         scope: &AccessScope,
         id: &HostId,
-        request: SummaryRequest,
+        bucket: Bucket,
+        start: Option<QueryTime>,
+        end: Option<QueryTime>,
+        fields: &FieldList,
     ) -> Result<SummaryAnswer, HostsError> {
-        let SummaryRequest { bucket, start, end, fields } = request;
-        let now = self.clock.now();
-        let to = end.map_or(now + MAX_AHEAD, |end| end.resolve(now));
-        let from = start.map_or((to.min(now) - bucket.default_span()).max(0), |start| start.resolve(now));
-        let refuse = |name, rule: String| Err(HostsError::Query { name, rule });
-        if from > to {
-            return refuse("startTime", "must not be after endTime".to_owned());
-        }
+        let (from, to) = self.window(start, end, bucket.default_span())?;
         let (first, last) = (bucket.start_of(from), bucket.start_of(to));
         let count = (last - first) / bucket.length() + 1;
         if count > MAX_BUCKETS {
-            return refuse("startTime", format!("must select at most {MAX_BUCKETS} buckets, got {count}"));
+            return Err(invalid_start(format!("must select at most {MAX_BUCKETS} buckets, got {count}")));
         }
         let host = self.host_for_reading(scope, id).await?;
         let rollups = self.rollups(host.as_deref(), id, bucket, &[first..=last]).await?;
-        let named = |rollup: &Rollup| {
-            let field = |(at, name): (usize, &'static str)| Some((name, *rollup.field(at)?));
-            let wanted = (0..).zip(FIELDS).filter(|(at, _)| fields.0.contains(at));
-            wanted.map(|(at, meant)| (at, meant.name)).filter_map(field).collect()
+        let shape = |rollup: &Rollup| {
+            let fields = fields.0.iter().filter_map(|&at| Some((FIELDS.get(at)?.name, *rollup.fields.get(at)?)));
+            SummaryBucket { start: rollup.start, count: rollup.count, fields: fields.collect() }
         };
-        let shape = |rollup: &Rollup| SummaryBucket { start: rollup.start, count: rollup.count, fields: named(rollup) };
         Ok(SummaryAnswer { host: id.clone(), bucket, buckets: rollups.values().map(shape).collect() })
     }
 
@@ -171,7 +153,7 @@ impl HostService {
     ) -> Result<BTreeMap<UnixMillis, Rollup>, HostsError> {
         let keys = self.keys.history(id);
         // In the order in which samples move, from memory to rollups, so that none is missed.
-        let waiting = host.map(Host::waiting).unwrap_or_default();
+        let waiting = host.map(|host| host.unsettled(u64::MAX)).unwrap_or_default();
         let mut open: BTreeSet<UnixMillis> = waiting.iter().map(|sample| bucket.start_of(sample.timestamp)).collect();
         open.extend(self.marks(&keys.hours).await?.keys().map(|&hour| bucket.start_of(hour)));
         let kept = match bucket {
@@ -191,40 +173,18 @@ impl HostService {
         for answer in self.redis.query_all(&commands, Effect::Read).await? {
             let bad_reply = |error| RedisFault::bad_reply(error, Effect::Read);
             for bytes in redis::from_redis_value::<Vec<Vec<u8>>>(answer?).map_err(bad_reply)? {
-                let unreadable = |cause| HostsError::Unreadable { id: id.clone(), cause };
-                let rollup = Rollup::decode(&bytes).map_err(unreadable)?;
+                let rollup = Rollup::decode(&bytes).map_err(HostsError::unreadable(id))?;
                 rollups.insert(rollup.start, rollup);
             }
         }
         for start in open.into_iter().filter(|start| windows.iter().any(|window| window.contains(start))) {
-            let Some(computed) = self.compute_rollup(host, id, bucket, start).await? else { continue };
+            let Some(computed) = self.compute_rollup(host, id, start, bucket.length()).await? else { continue };
             // If some of the samples were trimmed, the stored rollup has more of them.
             if rollups.get(&start).is_none_or(|kept| kept.count <= computed.count) {
                 rollups.insert(start, computed);
             }
         }
         Ok(rollups)
-    }
-
-    /// Computes the rollup of a bucket from samples in memory and in Redis.
-    async fn compute_rollup(
-        &self,
-        host: Option<&Host>,
-        id: &HostId,
-        bucket: Bucket,
-        start: UnixMillis,
-    ) -> Result<Option<Rollup>, HostsError> {
-        let mut collector = Collector::new();
-        for hour in 0..bucket.length() / HOUR {
-            let begin = start + hour * HOUR;
-            let window = begin..=begin + HOUR - 1;
-            let in_memory = host.map(|host| host.window(*window.start(), *window.end())).unwrap_or_default();
-            let mut samples = self.history.read(id, window, Order::Ascending, usize::MAX).await?;
-            samples.extend(in_memory.iter().map(|sample| **sample));
-            distinct(&mut samples);
-            collector.add(samples.iter());
-        }
-        Ok(collector.finish(start).await)
     }
 }
 

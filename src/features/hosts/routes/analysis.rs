@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::super::analysis::anomaly::AnomalyAnswer;
 use super::super::analysis::gauge::Gauge;
 use super::super::model::HostPath;
-use super::super::read::summary::{Bucket, FieldList, SummaryAnswer, SummaryRequest};
+use super::super::read::summary::{Bucket, FieldList, SummaryAnswer};
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
 use crate::http::auth::Principal;
@@ -57,24 +57,22 @@ pub(in super::super) async fn get_summary(
     Path(HostPath { id }): Path<HostPath>,
     Query(query): Query<SummaryQuery>,
 ) -> Result<Json<SummaryAnswer>, Problem> {
-    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
-    let SummaryQuery { bucket, start_time, end_time, fields, .. } = query;
-    let request = SummaryRequest { bucket, start: start_time, end: end_time, fields };
-    Ok(Json(hosts.summary(&scope, &id, request).await?))
+    let SummaryQuery { bucket, start_time, end_time, fields, org_id } = query;
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    Ok(Json(hosts.summary(&scope, &id, bucket, start_time, end_time, &fields).await?))
 }
 
 /// The field to check.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct AnomalyQuery {
     /// A field that rises and falls; network counters only grow and are not allowed.
     #[param(value_type = String, example = "cpu.usage",
         pattern = "^(cpu\\.(usage|cores|loadAvg\\.(1|5|15))|(memory|disk)\\.(total|used|free|usagePercent))$")]
     field: Gauge,
     /// The credential's organisation.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 

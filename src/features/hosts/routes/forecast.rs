@@ -23,8 +23,8 @@ const MAX_HORIZON: usize = 168;
 
 /// The field to forecast, and for how long.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct ForecastQuery {
     /// A field that rises and falls; network counters only grow and are not allowed.
     #[param(value_type = String, example = "disk.usagePercent",
@@ -34,8 +34,7 @@ pub(in super::super) struct ForecastQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 168, default = 24)]
     horizon: Option<usize>,
     /// The credential's organisation.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 

@@ -1,20 +1,17 @@
-//! HTTP routes of host metrics: adding samples ([`ingest`]), reading them ([`read`]), analysing them ([`analysis`]), and
-//! administration ([`admin`]).
+//! HTTP routes of host metrics: adding and deleting samples ([`write`](mod@write)), reading them ([`read`]), and analysing them
+//! ([`analysis`]).
 
-mod admin;
 mod analysis;
 #[cfg(feature = "forecast")]
 mod forecast;
-mod ingest;
 mod read;
-mod samples_body;
+mod write;
 
-pub(super) use admin::*;
 pub(super) use analysis::*;
 #[cfg(feature = "forecast")]
 pub(super) use forecast::*;
-pub(super) use ingest::*;
 pub(super) use read::*;
+pub(super) use write::*;
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -23,12 +20,11 @@ use crate::http::problem::Problem;
 
 /// The organisation whose hosts a request concerns.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct OrganisationQuery {
     /// The credential's organisation. Administrators without an organisation may name any.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     pub org_id: Option<String>,
 }
 

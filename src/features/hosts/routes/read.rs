@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::read::export::Format;
-use super::super::read::range::{Cursor, RangeRequest};
+use super::super::read::range::Cursor;
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
 use super::{OrganisationQuery, within};
@@ -41,8 +41,8 @@ const MAX_RECENT: usize = 1_000;
 
 /// The number and the format of the newest samples.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct RecentQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     count: Option<usize>,
@@ -50,8 +50,7 @@ pub(in super::super) struct RecentQuery {
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
     /// The credential's organisation.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
@@ -116,14 +115,13 @@ pub(in super::super) async fn get_range(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Path(HostPath { id }): Path<HostPath>,
-    Query(query): Query<RangeQuery>,
+    Query(RangeQuery { start_time, end_time, limit, cursor, format, org_id }): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
-    let limit = within("limit", query.limit, DEFAULT_RANGE, MAX_RANGE)?;
-    let request = RangeRequest { start: query.start_time, end: query.end_time, cursor: query.cursor };
-    let format = history_format(query.format, &headers)?;
-    let page = hosts.range(&scope, &id, request, limit).await?;
+    let scope = AccessScope::of(&caller, org_id.as_deref())?;
+    let limit = within("limit", limit, DEFAULT_RANGE, MAX_RANGE)?;
+    let format = history_format(format, &headers)?;
+    let page = hosts.range(&scope, &id, start_time, end_time, cursor, limit).await?;
     let samples = page.metrics.iter().map(|sample| (&id, &**sample));
     Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
 }
@@ -133,8 +131,8 @@ const MAX_LIST: usize = 1_000;
 
 /// The page of hosts to list.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct ListQuery {
     /// The maximum number of hosts in a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
@@ -143,8 +141,7 @@ pub(in super::super) struct ListQuery {
     #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
     cursor: Option<HostId>,
     /// The credential's organisation.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 
@@ -164,8 +161,8 @@ pub(in super::super) async fn list_hosts(
 
 /// The page and the format of newest samples.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct LatestQuery {
     /// The maximum number of hosts in a page.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
@@ -177,8 +174,7 @@ pub(in super::super) struct LatestQuery {
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
     format: Option<Format>,
     /// The credential's organisation.
-    #[serde(rename = "orgId")]
-    #[param(rename = "orgId", required = false, example = "grid-one")]
+    #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::super::service::HostService;
 use super::super::tenancy::Organisation;
 use super::chunk::hour_of;
 use super::keys::HistoryKeys;
-use super::scripts::Cleanup;
+use super::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
@@ -38,8 +38,7 @@ impl HostService {
     async fn clean(&self, stop: &CancellationToken) -> Result<(), HostsError> {
         let key = self.keys.last_cleanup();
         let interval = self.config.cleanup_interval.as_millis();
-        let now = self.clock.redis_arg();
-        if !self.redis.call(&Cleanup { key: &key, interval, now: &now }).await? {
+        if !self.redis.call(scripts::cleanup(&key, interval, &self.clock.redis_arg())).await? {
             return Ok(());
         }
         let mut after: Option<HostId> = None;
@@ -61,7 +60,7 @@ impl HostService {
                 return failure.map_or(Ok(()), Err);
             }
             // Report progress, so that no other replica starts in the meantime.
-            self.redis.call(&Cleanup { key: &key, interval: 1, now: &self.clock.redis_arg() }).await?;
+            self.redis.call(scripts::cleanup(&key, 1, &self.clock.redis_arg())).await?;
         }
     }
 
@@ -70,7 +69,7 @@ impl HostService {
         // Samples are rolled up before they are trimmed.
         let settled = self.process_marks(id, &keys).await;
         let oldest = hour_of(self.clock.now().saturating_sub_unsigned(self.config.retention.as_millis()));
-        let oldest_rollup = self.rollup_retention().oldest;
+        let (oldest_rollup, _) = self.rollup_retention();
         for (key, oldest) in [(&keys.chunks, oldest), (&keys.hourly, oldest_rollup), (&keys.daily, oldest_rollup)] {
             let mut trim = redis::cmd("ZREMRANGEBYSCORE");
             trim.arg(key).arg("-inf").arg(format!("({oldest}"));

@@ -67,18 +67,14 @@ impl History {
                     }
                 }
                 chunks = whole;
-                if chunks.is_empty() {
+                let is_alone = chunks.is_empty();
+                if is_alone {
                     let hour_alone = hour.max(from)..=(hour + HOUR - 1).min(to);
                     chunks = self.chunks(&key, hour_alone, order, None).await?;
-                    match order {
-                        Order::Ascending => from = hour + HOUR,
-                        Order::Descending => to = hour - 1,
-                    }
-                } else {
-                    match order {
-                        Order::Ascending => from = hour,
-                        Order::Descending => to = hour + HOUR - 1,
-                    }
+                }
+                match order {
+                    Order::Ascending => from = if is_alone { hour + HOUR } else { hour },
+                    Order::Descending => to = if is_alone { hour - 1 } else { hour + HOUR - 1 },
                 }
             }
             unpack(host, &chunks, &window, order, limit, &mut samples)?;
@@ -97,15 +93,12 @@ impl History {
         order: Order,
         limit: Option<usize>,
     ) -> Result<Vec<Vec<u8>>, HostsError> {
-        let mut command = match order {
-            Order::Ascending => redis::cmd("ZRANGEBYSCORE"),
-            Order::Descending => redis::cmd("ZREVRANGEBYSCORE"),
+        let (name, begin, end) = match order {
+            Order::Ascending => ("ZRANGEBYSCORE", starts.start(), starts.end()),
+            Order::Descending => ("ZREVRANGEBYSCORE", starts.end(), starts.start()),
         };
-        command.arg(key);
-        match order {
-            Order::Ascending => command.arg(*starts.start()).arg(*starts.end()),
-            Order::Descending => command.arg(*starts.end()).arg(*starts.start()),
-        };
+        let mut command = redis::cmd(name);
+        command.arg(key).arg(*begin).arg(*end);
         if let Some(limit) = limit {
             command.arg("LIMIT").arg(0).arg(limit);
         }
@@ -123,10 +116,9 @@ fn unpack(
     limit: usize,
     samples: &mut Vec<Sample>,
 ) -> Result<(), HostsError> {
-    let unreadable = |cause| unreadable(host, cause);
     let mut heads = Vec::with_capacity(chunks.len());
     for chunk in chunks {
-        let head = Head::read(chunk).map_err(unreadable)?;
+        let head = Head::read(chunk).map_err(HostsError::unreadable(host))?;
         if head.first <= *window.end() && head.last >= *window.start() {
             heads.push((head, chunk));
         }
@@ -147,7 +139,7 @@ fn unpack(
                 return Ok(());
             }
         }
-        let unpacked = chunk::decode(chunk).map_err(unreadable)?;
+        let unpacked = chunk::decode(chunk).map_err(HostsError::unreadable(host))?;
         samples.extend(unpacked.into_iter().filter(|sample| window.contains(&sample.timestamp)));
     }
     distinct(samples);
@@ -155,11 +147,7 @@ fn unpack(
 }
 
 fn start(host: &HostId, chunk: &[u8]) -> Result<UnixMillis, HostsError> {
-    Head::read(chunk).map(|head| head.first).map_err(|cause| unreadable(host, cause))
-}
-
-fn unreadable(host: &HostId, cause: chunk::ChunkError) -> HostsError {
-    HostsError::Unreadable { id: host.clone(), cause }
+    Head::read(chunk).map(|head| head.first).map_err(HostsError::unreadable(host))
 }
 
 /// Sorts samples by timestamp and sequence number, and removes duplicates.

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::super::error::HostsError;
+use super::super::ingest::memory::Host;
 use super::super::model::HostId;
 use super::super::service::HostService;
 use super::chunk::{self, DAY, HOUR, day_of};
-use super::history::Order;
+use super::history::{Order, distinct};
 use super::keys::{EXPIRY_MARGIN, HistoryKeys, LAST_CHUNK};
 use super::rollup::{Collector, Rollup};
-use super::scripts::{Pack, Roll, RollupRetention};
+use super::scripts;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key};
 
@@ -64,41 +65,57 @@ impl HostService {
         number: u64,
     ) -> Result<(), HostsError> {
         let samples = self.history.read(id, hour..=hour + HOUR - 1, Order::Ascending, usize::MAX).await?;
-        let unreadable = |cause| HostsError::Unreadable { id: id.clone(), cause };
         let mut chunks = Vec::new();
         for part in samples.chunks(PACKED_SAMPLES) {
             if let Some(first) = part.first() {
-                chunks.push((first.timestamp, chunk::pack(part).map_err(unreadable)?));
+                chunks.push((first.timestamp, chunk::pack(part).map_err(HostsError::unreadable(id))?));
             }
             // Packing takes a few milliseconds per chunk: let requests on this thread run in between.
             tokio::task::yield_now().await;
         }
         let mut collector = Collector::new();
-        collector.add(samples.iter());
+        collector.add(&samples);
         let rollup = collector.finish(hour).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        let retention = self.rollup_retention();
-        self.redis.call(&Pack { keys, hour, number, rollup: &rollup, retention, chunks: &chunks }).await?;
+        let (oldest, ttl_ms) = self.rollup_retention();
+        self.redis.call(scripts::pack(keys, hour, number, &rollup, oldest, ttl_ms, &chunks)).await?;
         Ok(())
     }
 
     /// Stores the rollup of a day; does nothing if an hour of the day is packed in the meantime.
     async fn roll_day(&self, id: &HostId, keys: &HistoryKeys, day: UnixMillis, number: u64) -> Result<(), HostsError> {
-        let mut collector = Collector::new();
-        for hour in 0..DAY / HOUR {
-            let begin = day + hour * HOUR;
-            let samples = self.history.read(id, begin..=begin + HOUR - 1, Order::Ascending, usize::MAX).await?;
-            collector.add(samples.iter());
-        }
-        let rollup = collector.finish(day).await.as_ref().map(Rollup::encode).unwrap_or_default();
-        self.redis.call(&Roll { keys, day, number, rollup: &rollup, retention: self.rollup_retention() }).await?;
+        let rollup = self.compute_rollup(None, id, day, DAY).await?.as_ref().map(Rollup::encode).unwrap_or_default();
+        let (oldest, ttl_ms) = self.rollup_retention();
+        self.redis.call(scripts::roll(keys, day, number, &rollup, oldest, ttl_ms)).await?;
         Ok(())
     }
 
-    pub(in super::super) fn rollup_retention(&self) -> RollupRetention {
-        let retention = self.config.rollup_retention.as_millis();
-        RollupRetention {
-            oldest: day_of(self.clock.now().saturating_sub_unsigned(retention)),
-            ttl_ms: retention + EXPIRY_MARGIN,
+    /// Computes the rollup of an hour or a day, `length` milliseconds long, from samples in memory and in Redis.
+    ///
+    /// # Errors
+    /// [`HostsError::Redis`], [`HostsError::Unreadable`].
+    pub(in super::super) async fn compute_rollup(
+        &self,
+        host: Option<&Host>,
+        id: &HostId,
+        start: UnixMillis,
+        length: i64,
+    ) -> Result<Option<Rollup>, HostsError> {
+        let mut collector = Collector::new();
+        for hour in 0..length / HOUR {
+            let begin = start + hour * HOUR;
+            let end = begin + HOUR - 1;
+            let in_memory = host.map(|host| host.window(begin, end)).unwrap_or_default();
+            let mut samples = self.history.read(id, begin..=end, Order::Ascending, usize::MAX).await?;
+            samples.extend(in_memory.iter().map(|sample| **sample));
+            distinct(&mut samples);
+            collector.add(&samples);
         }
+        Ok(collector.finish(start).await)
+    }
+
+    /// The time before which rollups are trimmed, and the TTL of their keys, milliseconds.
+    pub(in super::super) fn rollup_retention(&self) -> (UnixMillis, u64) {
+        let retention = self.config.rollup_retention.as_millis();
+        (day_of(self.clock.now().saturating_sub_unsigned(retention)), retention + EXPIRY_MARGIN)
     }
 }

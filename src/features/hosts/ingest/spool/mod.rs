@@ -15,9 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(in super::super) use record::{OwnedRecord, SpoolRecord, decode};
+pub(in super::super) use record::SpoolRecord;
 
 use crate::features::hosts::config::HostsConfig;
+use crate::features::hosts::model::HostId;
+use crate::features::hosts::sample::Sample;
+use crate::features::hosts::tenancy::Organisation;
 use crate::lifecycle::{Component, ComponentHealth, Finding, Tasks};
 use log::Log;
 
@@ -67,8 +70,8 @@ impl Spool {
     }
 
     /// Appends a record and returns whether it is on disk; it is not if the spool is full or broken.
-    pub(in super::super) async fn append(&self, record: &SpoolRecord<'_>) -> bool {
-        let Ok(bytes) = record.encode() else { return false };
+    pub(in super::super) async fn append(&self, host: &HostId, owner: &Organisation, samples: &[Sample]) -> bool {
+        let Some(bytes) = record::encode(host, owner, samples) else { return false };
         if self.size.load(Ordering::Relaxed) + bytes.len() as u64 > self.limit {
             return false;
         }
@@ -152,19 +155,23 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> +
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
-/// The intact records of a segment, in order.
+/// The intact records of a segment, in order. Records of an unknown format are skipped.
 ///
 /// A record that was not synced may be incomplete. It was not acknowledged, and no intact record follows it.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<Vec<SpoolRecord>> {
     let bytes = tokio::fs::read(segment).await?;
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();
     while let Some((content, tail)) = record::split(rest) {
-        records.push(content.to_vec());
         rest = tail;
+        if let Some(record) = record::decode(content) {
+            records.push(record);
+        } else {
+            tracing::error!(segment = %segment.display(), "spool record skipped: unknown format");
+        }
     }
     if !rest.is_empty() {
         tracing::warn!(segment = %segment.display(), bytes = rest.len(), "spool segment ends with an incomplete record");

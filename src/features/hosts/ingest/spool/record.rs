@@ -4,38 +4,33 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::features::hosts::model::HostId;
 use crate::features::hosts::sample::Sample;
-use crate::features::hosts::store::chunk::{self, ChunkError};
+use crate::features::hosts::store::chunk;
 use crate::features::hosts::tenancy::Organisation;
 
 /// Bytes before a record's content: its length and its checksum.
 const HEAD: usize = 12;
 
-/// Samples of a host and the host's owner, to be written.
-#[derive(Clone, Debug)]
-pub(in crate::features::hosts) struct SpoolRecord<'a> {
-    pub host: &'a HostId,
-    pub owner: &'a Organisation,
-    pub samples: &'a [Sample],
+/// Samples of a host, and the host's owner.
+#[derive(Debug, PartialEq)]
+pub(in crate::features::hosts) struct SpoolRecord {
+    pub host: HostId,
+    pub owner: Organisation,
+    pub samples: Vec<Sample>,
 }
 
-impl SpoolRecord<'_> {
-    /// # Errors
-    /// [`ChunkError::Count`] if there are no samples, or too many.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ChunkError> {
-        let mut content = Vec::with_capacity(64 + 160 * self.samples.len());
-        for text in [self.host.as_str(), self.owner.as_str()] {
-            let length = u16::try_from(text.len()).map_err(|_| ChunkError::Count(text.len()))?;
-            content.extend_from_slice(&length.to_be_bytes());
-            content.extend_from_slice(text.as_bytes());
-        }
-        content.extend_from_slice(&chunk::encode(self.samples)?);
-        let length = u32::try_from(content.len()).map_err(|_| ChunkError::Count(self.samples.len()))?;
-        let mut record = Vec::with_capacity(HEAD + content.len());
-        record.extend_from_slice(&length.to_be_bytes());
-        record.extend_from_slice(&xxh3_64(&content).to_be_bytes());
-        record.extend_from_slice(&content);
-        Ok(record)
+/// The bytes of a record; `None` if there are no samples, or too many.
+pub(super) fn encode(host: &HostId, owner: &Organisation, samples: &[Sample]) -> Option<Vec<u8>> {
+    let mut content = Vec::with_capacity(64 + 160 * samples.len());
+    for text in [host.as_str(), owner.as_str()] {
+        content.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+        content.extend_from_slice(text.as_bytes());
     }
+    content.extend_from_slice(&chunk::encode(samples).ok()?);
+    let mut record = Vec::with_capacity(HEAD + content.len());
+    record.extend_from_slice(&u32::try_from(content.len()).ok()?.to_be_bytes());
+    record.extend_from_slice(&xxh3_64(&content).to_be_bytes());
+    record.extend_from_slice(&content);
+    Some(record)
 }
 
 /// The content of the first record and the bytes after it; `None` if no intact record starts here.
@@ -46,20 +41,12 @@ pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (xxh3_64(content) == u64::from_be_bytes(*sum)).then_some((content, rest))
 }
 
-/// A record that was read from disk.
-#[derive(Debug, PartialEq)]
-pub(in crate::features::hosts) struct OwnedRecord {
-    pub host: HostId,
-    pub owner: Organisation,
-    pub samples: Vec<Sample>,
-}
-
 /// The record with this content; `None` if the format is unknown.
-pub(in crate::features::hosts) fn decode(content: &[u8]) -> Option<OwnedRecord> {
+pub(super) fn decode(content: &[u8]) -> Option<SpoolRecord> {
     let (host, rest) = text(content)?;
     let (owner, chunk) = text(rest)?;
     let (host, owner) = (HostId::new(host).ok()?, Organisation::new(owner));
-    Some(OwnedRecord { host, owner, samples: chunk::decode(chunk).ok()? })
+    Some(SpoolRecord { host, owner, samples: chunk::decode(chunk).ok()? })
 }
 
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
@@ -77,10 +64,10 @@ mod tests {
         let (host, owner) = (HostId::new("web-1").expect("a name"), Organisation::new("o"));
         let samples =
             [Sample { timestamp: 9, seq: 2, ..Sample::default() }, Sample { timestamp: 3, ..Sample::default() }];
-        let one = SpoolRecord { host: &host, owner: &owner, samples: &samples }.encode().expect("a record");
+        let one = encode(&host, &owner, &samples).expect("a record");
         let two = [one.clone(), one.clone()].concat();
         let (content, rest) = split(&two).expect("a record");
-        assert_eq!(decode(content), Some(OwnedRecord { host, owner, samples: samples.to_vec() }));
+        assert_eq!(decode(content), Some(SpoolRecord { host, owner, samples: samples.to_vec() }));
         assert_eq!(rest, one);
         for cut in 0..one.len() {
             assert!(split(one.get(..cut).expect("shorter")).is_none(), "{cut}");

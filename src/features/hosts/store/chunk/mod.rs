@@ -8,7 +8,7 @@ mod packed;
 mod plain;
 
 use crate::clock::UnixMillis;
-use crate::codec::CodecError;
+use crate::codec::{self, CodecError};
 use crate::features::hosts::sample::Sample;
 
 pub(in super::super) use packed::pack;
@@ -38,23 +38,12 @@ const MAX_SAMPLES: usize = 1 << 16;
 pub enum ChunkError {
     #[error("the chunk has the unknown version {0}")]
     Version(u8),
-    #[error("the chunk ends early")]
-    Short,
     #[error("the chunk has an invalid number of samples, {0}")]
     Count(usize),
     #[error("a column has the unknown form {0}")]
     Form(u8),
-    #[error("a packed column cannot be decoded")]
-    Codec(CodecError),
-}
-
-impl From<CodecError> for ChunkError {
-    fn from(error: CodecError) -> Self {
-        match error {
-            CodecError::Short => Self::Short,
-            damaged @ CodecError::Damaged(_) => Self::Codec(damaged),
-        }
-    }
+    #[error(transparent)]
+    Codec(#[from] CodecError),
 }
 
 /// The header of a chunk.
@@ -67,35 +56,37 @@ pub(in super::super) struct Head {
 }
 
 impl Head {
-    fn write(self, out: &mut Vec<u8>) -> Result<(), ChunkError> {
-        out.push(self.version);
-        out.extend_from_slice(&u32::try_from(self.count).map_err(|_| ChunkError::Count(self.count))?.to_be_bytes());
-        out.extend_from_slice(&self.first.to_be_bytes());
-        out.extend_from_slice(&self.last.to_be_bytes());
-        Ok(())
-    }
-
-    /// The header and the bytes after it.
-    fn split(chunk: &[u8]) -> Result<(Self, &[u8]), ChunkError> {
-        let (&version, rest) = chunk.split_first().ok_or(ChunkError::Short)?;
-        if ![plain::VERSION, packed::VERSION].contains(&version) {
-            return Err(ChunkError::Version(version));
-        }
-        let (count, rest) = split::<4>(rest)?;
-        let (first, rest) = split::<8>(rest)?;
-        let (last, rest) = split::<8>(rest)?;
-        let count = usize::try_from(u32::from_be_bytes(count)).unwrap_or(usize::MAX);
-        if count == 0 || count > MAX_SAMPLES {
-            return Err(ChunkError::Count(count));
-        }
-        let (first, last) = (i64::from_be_bytes(first), i64::from_be_bytes(last));
-        Ok((Self { version, count, first, last }, rest))
+    /// Starts a chunk with these samples: its header, in a buffer of this capacity.
+    fn begin(version: u8, samples: &[Sample], capacity: usize) -> Result<Vec<u8>, ChunkError> {
+        let (Some(first), Some(last), Ok(count), ..=MAX_SAMPLES) =
+            (samples.first(), samples.last(), u32::try_from(samples.len()), samples.len())
+        else {
+            return Err(ChunkError::Count(samples.len()));
+        };
+        let mut out = Vec::with_capacity(capacity);
+        out.push(version);
+        out.extend_from_slice(&count.to_be_bytes());
+        out.extend_from_slice(&first.timestamp.to_be_bytes());
+        out.extend_from_slice(&last.timestamp.to_be_bytes());
+        Ok(out)
     }
 
     /// # Errors
     /// [`ChunkError`] if the bytes are not a chunk.
-    pub(in super::super) fn read(chunk: &[u8]) -> Result<Self, ChunkError> {
-        Self::split(chunk).map(|(head, _)| head)
+    pub(in super::super) fn read(mut chunk: &[u8]) -> Result<Self, ChunkError> {
+        Self::take(&mut chunk)
+    }
+
+    fn take(rest: &mut &[u8]) -> Result<Self, ChunkError> {
+        let [version] = take(rest)?;
+        if ![plain::VERSION, packed::VERSION].contains(&version) {
+            return Err(ChunkError::Version(version));
+        }
+        let count = usize::try_from(u32::from_be_bytes(take(rest)?)).unwrap_or(usize::MAX);
+        if count == 0 || count > MAX_SAMPLES {
+            return Err(ChunkError::Count(count));
+        }
+        Ok(Self { version, count, first: i64::from_be_bytes(take(rest)?), last: i64::from_be_bytes(take(rest)?) })
     }
 }
 
@@ -103,34 +94,27 @@ impl Head {
 ///
 /// # Errors
 /// [`ChunkError`] if the bytes are not a chunk.
-pub(in super::super) fn decode(chunk: &[u8]) -> Result<Vec<Sample>, ChunkError> {
-    decode_first(chunk).map(|(samples, _)| samples)
+pub(in super::super) fn decode(mut chunk: &[u8]) -> Result<Vec<Sample>, ChunkError> {
+    take_samples(&mut chunk)
 }
 
-/// The samples of the first chunk, and the bytes after it.
+/// Takes the first chunk off `rest` and returns its samples.
 ///
 /// # Errors
 /// [`ChunkError`] if the bytes do not start with a chunk.
-pub(in super::super) fn decode_first(chunks: &[u8]) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
-    let (head, rest) = Head::split(chunks)?;
+pub(in super::super) fn take_samples(rest: &mut &[u8]) -> Result<Vec<Sample>, ChunkError> {
+    let head = Head::take(rest)?;
     if head.version == plain::VERSION { plain::read(rest, head.count) } else { packed::read(rest, head.count) }
 }
 
-/// The next `N` bytes, and the rest.
+/// Takes the first `N` bytes off `rest`.
 ///
 /// # Errors
-/// [`ChunkError::Short`].
-pub(in super::super) fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), ChunkError> {
-    bytes.split_first_chunk().map(|(head, rest)| (*head, rest)).ok_or(ChunkError::Short)
-}
-
-/// The header of a chunk with these samples.
-fn head_of(version: u8, samples: &[Sample]) -> Result<Head, ChunkError> {
-    match samples {
-        [first, .., last] => Ok(Head { version, count: samples.len(), first: first.timestamp, last: last.timestamp }),
-        [only] => Ok(Head { version, count: 1, first: only.timestamp, last: only.timestamp }),
-        [] => Err(ChunkError::Count(0)),
-    }
+/// [`CodecError::Short`] if there are fewer.
+pub(in super::super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CodecError> {
+    let (bytes, tail) = codec::split(rest)?;
+    *rest = tail;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 //! Free space and percentages can be derived from the total and the used space. Such a column stores the differences from
 //! the derived values if that is shorter: they are 0 for agents that compute them in the same way, and exact otherwise.
 
-use super::{ChunkError, MAX_SAMPLES, head_of, split};
-use crate::codec;
+use super::{ChunkError, Head, take};
+use crate::codec::{self, CodecError};
 use crate::features::hosts::fields::{FIELDS, Field, Kind};
 use crate::features::hosts::sample::{Sample, Space};
 
@@ -24,11 +24,7 @@ const FROM_OTHERS: u8 = 1;
 /// # Errors
 /// [`ChunkError`] if there are none or too many, or compression fails.
 pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, ChunkError> {
-    if samples.len() > MAX_SAMPLES {
-        return Err(ChunkError::Count(samples.len()));
-    }
-    let mut out = Vec::with_capacity(64 + 32 * samples.len());
-    head_of(VERSION, samples)?.write(&mut out)?;
+    let mut out = Head::begin(VERSION, samples, 64 + 32 * samples.len())?;
     let timestamps: Vec<i64> = samples.iter().map(|sample| sample.timestamp).collect();
     write_column(&mut out, AS_IT_IS, &codec::pack(&timestamps)?)?;
     let numbers: Vec<u64> = samples.iter().map(|sample| sample.seq).collect();
@@ -39,37 +35,28 @@ pub(in crate::features::hosts) fn pack(samples: &[Sample]) -> Result<Vec<u8>, Ch
             Kind::Whole => codec::pack(&bits)?,
             Kind::Float => codec::pack(&bits.iter().copied().map(f64::from_bits).collect::<Vec<f64>>())?,
         };
-        match expectation(field) {
-            Some(expected) => {
-                let differences: Vec<i64> = samples
-                    .iter()
-                    .zip(&bits)
-                    .map(|(sample, bits)| bits.wrapping_sub(expected(sample)).cast_signed())
-                    .collect();
-                let relative = codec::pack(&differences)?;
-                if relative.len() < plain.len() {
-                    write_column(&mut out, FROM_OTHERS, &relative)?;
-                } else {
-                    write_column(&mut out, AS_IT_IS, &plain)?;
-                }
+        if let Some(expected) = expectation(field) {
+            let difference = |(sample, bits): (&Sample, &u64)| bits.wrapping_sub(expected(sample)).cast_signed();
+            let relative = codec::pack(&samples.iter().zip(&bits).map(difference).collect::<Vec<i64>>())?;
+            if relative.len() < plain.len() {
+                write_column(&mut out, FROM_OTHERS, &relative)?;
+                continue;
             }
-            None => write_column(&mut out, AS_IT_IS, &plain)?,
         }
+        write_column(&mut out, AS_IT_IS, &plain)?;
     }
     Ok(out)
 }
 
-pub(super) fn read(rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
-    let (timestamps, rest) = absolute_column(rest)?;
-    let (numbers, mut rest) = absolute_column(rest)?;
+pub(super) fn read(rest: &mut &[u8], count: usize) -> Result<Vec<Sample>, ChunkError> {
+    let (timestamps, numbers) = (absolute_column(rest)?, absolute_column(rest)?);
     let mut samples: Vec<Sample> = codec::unpack::<i64>(timestamps, count)?
         .into_iter()
         .zip(codec::unpack::<u64>(numbers, count)?)
         .map(|(timestamp, seq)| Sample { timestamp, seq, ..Sample::default() })
         .collect();
     for field in FIELDS {
-        let ((form, bytes), tail) = column(rest)?;
-        rest = tail;
+        let (form, bytes) = take_column(rest)?;
         match (form, field.kind, expectation(field)) {
             (AS_IT_IS, Kind::Whole, _) => set_all(&mut samples, field, codec::unpack::<u64>(bytes, count)?.into_iter()),
             (AS_IT_IS, Kind::Float, _) => {
@@ -84,7 +71,7 @@ pub(super) fn read(rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), Ch
             (other, ..) => return Err(ChunkError::Form(other)),
         }
     }
-    Ok((samples, rest))
+    Ok(samples)
 }
 
 fn set_all(samples: &mut [Sample], field: &Field, bits: impl Iterator<Item = u64>) {
@@ -120,20 +107,19 @@ fn write_column(out: &mut Vec<u8>, form: u8, bytes: &[u8]) -> Result<(), ChunkEr
     Ok(())
 }
 
-type Column<'a> = (u8, &'a [u8]);
-
-fn column(rest: &[u8]) -> Result<(Column<'_>, &[u8]), ChunkError> {
-    let ([form], rest) = split::<1>(rest)?;
-    let (length, rest) = split::<4>(rest)?;
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    let (bytes, rest) = rest.split_at_checked(length).ok_or(ChunkError::Short)?;
-    Ok(((form, bytes), rest))
+/// Takes a column off `rest`: its form and its packed numbers.
+fn take_column<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), CodecError> {
+    let [form] = take(rest)?;
+    let length = usize::try_from(u32::from_be_bytes(take(rest)?)).unwrap_or(usize::MAX);
+    let (bytes, tail) = rest.split_at_checked(length).ok_or(CodecError::Short)?;
+    *rest = tail;
+    Ok((form, bytes))
 }
 
-/// A column that must have the numbers themselves.
-fn absolute_column(rest: &[u8]) -> Result<(&[u8], &[u8]), ChunkError> {
-    match column(rest)? {
-        ((AS_IT_IS, bytes), rest) => Ok((bytes, rest)),
-        ((form, _), _) => Err(ChunkError::Form(form)),
+/// Takes a column that must have the numbers themselves.
+fn absolute_column<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ChunkError> {
+    match take_column(rest)? {
+        (AS_IT_IS, bytes) => Ok(bytes),
+        (form, _) => Err(ChunkError::Form(form)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A record is the timestamp, the sequence number, then every field in the order of [`FIELDS`], 64 bits each, big-endian.
 
-use super::{ChunkError, MAX_SAMPLES, head_of, split};
+use super::{ChunkError, Head, take};
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::sample::Sample;
 
@@ -13,11 +13,7 @@ pub(super) const VERSION: u8 = 1;
 /// # Errors
 /// [`ChunkError::Count`] if there are none or too many.
 pub(in crate::features::hosts) fn encode(samples: &[Sample]) -> Result<Vec<u8>, ChunkError> {
-    if samples.len() > MAX_SAMPLES {
-        return Err(ChunkError::Count(samples.len()));
-    }
-    let mut out = Vec::with_capacity(21 + samples.len() * 8 * (2 + FIELDS.len()));
-    head_of(VERSION, samples)?.write(&mut out)?;
+    let mut out = Head::begin(VERSION, samples, 21 + samples.len() * 8 * (2 + FIELDS.len()))?;
     for sample in samples {
         out.extend_from_slice(&sample.timestamp.to_be_bytes());
         out.extend_from_slice(&sample.seq.to_be_bytes());
@@ -28,13 +24,9 @@ pub(in crate::features::hosts) fn encode(samples: &[Sample]) -> Result<Vec<u8>, 
     Ok(out)
 }
 
-pub(super) fn read(mut rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8]), ChunkError> {
+pub(super) fn read(rest: &mut &[u8], count: usize) -> Result<Vec<Sample>, ChunkError> {
     let mut samples = Vec::with_capacity(count.min(rest.len()));
-    let mut next = || -> Result<u64, ChunkError> {
-        let (number, tail) = split::<8>(rest)?;
-        rest = tail;
-        Ok(u64::from_be_bytes(number))
-    };
+    let mut next = || take(rest).map(u64::from_be_bytes);
     for _ in 0..count {
         let mut sample = Sample { timestamp: next()?.cast_signed(), seq: next()?, ..Sample::default() };
         for field in FIELDS {
@@ -42,5 +34,5 @@ pub(super) fn read(mut rest: &[u8], count: usize) -> Result<(Vec<Sample>, &[u8])
         }
         samples.push(sample);
     }
-    Ok((samples, rest))
+    Ok(samples)
 }

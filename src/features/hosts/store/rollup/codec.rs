@@ -6,7 +6,7 @@
 
 use super::{Rollup, Summary};
 use crate::features::hosts::fields::FIELDS;
-use crate::features::hosts::store::chunk::{ChunkError, split};
+use crate::features::hosts::store::chunk::{ChunkError, take};
 
 const VERSION: u8 = 1;
 
@@ -31,20 +31,15 @@ impl Rollup {
 
     /// # Errors
     /// [`ChunkError`] if the bytes are not a rollup.
-    pub(in crate::features::hosts) fn decode(bytes: &[u8]) -> Result<Self, ChunkError> {
-        let ([version], rest) = split::<1>(bytes)?;
+    pub(in crate::features::hosts) fn decode(mut rest: &[u8]) -> Result<Self, ChunkError> {
+        let rest = &mut rest;
+        let [version] = take(rest)?;
         if version != VERSION {
             return Err(ChunkError::Version(version));
         }
-        let (count, rest) = split::<4>(rest)?;
-        let (start, rest) = split::<8>(rest)?;
-        let (steady, mut rest) = split::<4>(rest)?;
-        let steady = u32::from_be_bytes(steady);
-        let mut next = || -> Result<f64, ChunkError> {
-            let (number, tail) = split::<8>(rest)?;
-            rest = tail;
-            Ok(f64::from_be_bytes(number))
-        };
+        let (count, start) = (u32::from_be_bytes(take(rest)?), i64::from_be_bytes(take(rest)?));
+        let steady = u32::from_be_bytes(take(rest)?);
+        let mut next = || take(rest).map(f64::from_be_bytes);
         let mut fields = Vec::with_capacity(FIELDS.len());
         for at in 0..FIELDS.len() {
             let avg = next()?;
@@ -54,7 +49,7 @@ impl Rollup {
                 Summary { avg, min: next()?, max: next()?, p95: next()?, p99: next()? }
             });
         }
-        Ok(Self { start: i64::from_be_bytes(start), count: u32::from_be_bytes(count), fields })
+        Ok(Self { start, count, fields })
     }
 }
 
@@ -79,7 +74,7 @@ mod tests {
                 .map(|&usage| Sample { cpu: Cpu { usage, ..Cpu::default() }, ..Sample::default() })
                 .collect();
             let mut collector = Collector::new();
-            collector.add(samples.iter());
+            collector.add(&samples);
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let rollup = runtime.block_on(collector.finish(7)).expect("samples");
             let bytes = rollup.encode();

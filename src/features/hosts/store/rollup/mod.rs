@@ -39,14 +39,7 @@ pub(in super::super) struct Rollup {
     /// The number of samples.
     pub count: u32,
     /// In the order of [`FIELDS`].
-    fields: Vec<Summary>,
-}
-
-impl Rollup {
-    /// The statistics of a field; `at` is its index in [`FIELDS`].
-    pub(in super::super) fn field(&self, at: usize) -> Option<&Summary> {
-        self.fields.get(at)
-    }
+    pub fields: Vec<Summary>,
 }
 
 /// Collects the values of an hour or of a day, field by field: 8 bytes each.
@@ -62,7 +55,7 @@ impl Collector {
     }
 
     /// Adds samples, which must not contain duplicates.
-    pub(in super::super) fn add<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>) {
+    pub(in super::super) fn add(&mut self, samples: &[Sample]) {
         for sample in samples {
             self.count += 1;
             for (field, column) in FIELDS.iter().zip(&mut self.columns) {

@@ -1,27 +1,18 @@
-//! The HTTP client of the service's time series.
+//! Requests to the service's time series.
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body::Frame;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::header::{self, HeaderValue};
-use hyper::http::uri::InvalidUri;
-use hyper::{Method, Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, StreamBody};
 use indicatif::ProgressBar;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{DemoError, Extent, Readings};
-use crate::root_cause;
+use crate::client::{BoxError, Service};
 use gridtokenx_redis::clock::UnixMillis;
 
 /// The service's own limit for a streamed request is ten minutes.
@@ -33,16 +24,6 @@ const DAY_MS: UnixMillis = 86_400_000;
 
 /// The characters that a path segment and a query may contain unescaped.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
-
-type BoxError = Box<dyn Error + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, BoxError>;
-
-/// A running service, and the credential to call it with.
-pub(super) struct Service {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
-    base: String,
-    api_key: Option<HeaderValue>,
-}
 
 /// One page of `GET /timeseries/{key}/range`, without the fields that the demo does not use.
 #[derive(Deserialize)]
@@ -58,24 +39,8 @@ struct Sample {
 }
 
 impl Service {
-    pub(super) fn new(base: &str, api_key: Option<&str>) -> Result<Self, DemoError> {
-        let address = |reason: String| DemoError::Address { url: base.to_owned(), reason };
-        let uri: Uri = base.parse().map_err(|error: InvalidUri| address(error.to_string()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(address("it must start with http:// or https://".to_owned()));
-        }
-        let api_key = api_key.map(HeaderValue::try_from).transpose();
-        let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| address(error.to_string()))?;
-        Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build()),
-            base: base.trim_end_matches('/').to_owned(),
-            api_key: api_key
-                .map_err(|_| address("the API key contains characters that are not allowed in a header".to_owned()))?,
-        })
-    }
-
     /// Streams readings as CSV and returns the service's answer.
-    pub(super) async fn send(&self, readings: Readings, bar: &ProgressBar) -> Result<String, DemoError> {
+    pub(super) async fn send_readings(&self, readings: Readings, bar: &ProgressBar) -> Result<String, DemoError> {
         let bar = bar.clone();
         // Reading the file blocks this thread, which has nothing else to do.
         let pieces = stream::iter(csv(readings)).map(move |piece| {
@@ -84,7 +49,7 @@ impl Service {
             Ok(Frame::data(Bytes::from(text)))
         });
         let body = BodyExt::boxed_unsync(StreamBody::new(pieces));
-        let answer = self.ask(Method::POST, "/timeseries/samples", body, SEND_LIMIT).await?;
+        let answer = self.post("/timeseries/samples", "text/csv", body, SEND_LIMIT).await?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }
 
@@ -109,7 +74,7 @@ impl Service {
                 // Writing to a String cannot fail.
                 let _ = write!(path, "&cursor={}", utf8_percent_encode(cursor, PLAIN));
             }
-            let answer = self.ask(Method::GET, &path, empty(), READ_LIMIT).await?;
+            let answer = self.get(&path, READ_LIMIT).await?;
             let page: Page = serde_json::from_slice(&answer)
                 .map_err(|error| DemoError::Answer { request: format!("GET {path}"), reason: error.to_string() })?;
             days.extend(page.samples.iter().map(|sample| (sample.timestamp, sample.value)));
@@ -119,40 +84,6 @@ impl Service {
             }
         }
     }
-
-    async fn ask(&self, method: Method, path: &str, body: Body, limit: Duration) -> Result<Bytes, DemoError> {
-        let request = format!("{method} {path}");
-        let mut builder = Request::builder().method(&method).uri(format!("{}{path}", self.base));
-        if method == Method::POST {
-            builder = builder.header(header::CONTENT_TYPE, "text/csv");
-        }
-        if let Some(key) = &self.api_key {
-            builder = builder.header("x-api-key", key);
-        }
-        let prepared = builder
-            .body(body)
-            .map_err(|error| DemoError::Address { url: self.base.clone(), reason: error.to_string() })?;
-        let unreachable = |error: &(dyn Error + 'static)| DemoError::Unreachable {
-            url: self.base.clone(),
-            reason: root_cause(error).to_string(),
-        };
-        let exchange = async {
-            let response = self.client.request(prepared).await.map_err(|error| unreachable(&error))?;
-            let status = response.status();
-            let bytes = response.into_body().collect().await.map_err(|error| unreachable(&error))?.to_bytes();
-            if status.is_success() {
-                return Ok(bytes);
-            }
-            let body = String::from_utf8_lossy(&bytes).into_owned();
-            Err(DemoError::Refused { request: request.clone(), status: status.as_u16(), body })
-        };
-        let answered = tokio::time::timeout(limit, exchange).await;
-        answered.unwrap_or_else(|_| Err(DemoError::TooSlow { request: request.clone(), seconds: limit.as_secs() }))
-    }
-}
-
-fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Pieces of CSV of about [`PIECE`] bytes, each with its number of rows; the first one starts with the header.
@@ -193,12 +124,5 @@ mod tests {
         let text: String = pieces.into_iter().map(|(text, _)| text).collect();
         assert!(text.starts_with("series,timestamp,value\nenergy:generation:m,0,0.1\n"));
         assert_eq!(text.lines().count(), 10_001);
-    }
-
-    #[test]
-    fn an_address_needs_a_scheme() {
-        assert!(Service::new("localhost:4040", None).is_err());
-        assert!(Service::new("http://localhost:4040/", Some("ak_1")).is_ok());
-        assert!(Service::new("http://localhost:4040", Some("two\nlines")).is_err());
     }
 }
