@@ -22,7 +22,7 @@ problems! { PROBLEMS:
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has reached its limit of rollups",
         "Delete a rollup that is no longer used. The limit is the setting timeseries.rollups.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The request would read or return too much",
-        "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit; the limits are the settings scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
+        "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
         "errors lists the refused lines. The other lines are stored and need not be sent again; sending them again is safe.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 
 use crate::features::timeseries::aggregate::Point;
-use crate::features::timeseries::config::TimeseriesConfig;
 use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::index::SeriesIndex;
 use crate::features::timeseries::model::SeriesEntry;
@@ -21,6 +20,13 @@ use crate::features::timeseries::series::{Labels, SeriesKey};
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
+
+/// The maximum number of series in the groups of a query.
+const GROUP_SERIES: usize = 5_000;
+
+/// The maximum number of points of all groups of a query together, about 100 bytes each in memory until the response is
+/// written.
+const GROUP_POINTS: usize = 500_000;
 
 /// A page of ranges.
 #[derive(Debug)]
@@ -49,20 +55,11 @@ pub(super) struct ManyReader {
     index: SeriesIndex,
     /// The maximum number of points of a page.
     max_points: usize,
-    /// The maximum number of series in the groups of a query.
-    group_series: usize,
-    group_points: usize,
 }
 
 impl ManyReader {
-    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: &TimeseriesConfig) -> Self {
-        Self {
-            reader,
-            index,
-            max_points: config.max_points,
-            group_series: config.group_series,
-            group_points: config.group_points,
-        }
+    pub(super) fn new(reader: RangeReader, index: SeriesIndex, max_points: usize) -> Self {
+        Self { reader, index, max_points }
     }
 
     /// Reads one page of series, or all groups.
@@ -126,8 +123,8 @@ impl ManyReader {
             let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
-            if series > self.group_series {
-                return Err(TimeseriesError::TooManySeries { limit: self.group_series });
+            if series > GROUP_SERIES {
+                return Err(TimeseriesError::TooManySeries { limit: GROUP_SERIES });
             }
             let mut ranges = self.read(&plan.range, &budget, entries);
             while let Some((entry, range)) = ranges.next().await {
@@ -135,8 +132,8 @@ impl ManyReader {
                 let value = entry.labels.get(&grouping.label).unwrap_or_default();
                 let group = groups.entry(value.to_owned()).or_default();
                 points += group.add(entry.key, &page.points, page.next.is_some());
-                if points > self.group_points {
-                    return Err(TimeseriesError::TooManyPoints { limit: self.group_points });
+                if points > GROUP_POINTS {
+                    return Err(TimeseriesError::TooManyPoints { limit: GROUP_POINTS });
                 }
             }
             cursor = found.next_cursor;

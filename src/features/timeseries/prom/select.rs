@@ -20,6 +20,9 @@ use super::value::Metric;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
+/// The most series that one selector may examine.
+const SERIES: usize = 5_000;
+
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
 
@@ -136,10 +139,9 @@ impl Selector {
                 None => self.index.page("", cursor.as_deref(), PAGE).await?,
             };
             entries.extend(page.items);
-            if entries.len() > self.config.series {
+            if entries.len() > SERIES {
                 return Err(PromError::execution(format!(
-                    "the query would check more than {} series: select by the value of a label",
-                    self.config.series
+                    "the query would check more than {SERIES} series: select by the value of a label"
                 )));
             }
             cursor = page.next_cursor;

@@ -7,9 +7,9 @@ use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
 use super::super::error::TimeseriesError;
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::{Order, Window};
-use super::RangeReader;
 use super::filter::SampleFilter;
 use super::scan::{Ended, Scan};
+use super::{PERCENTILE_SAMPLES, RangeReader};
 use crate::clock::UnixMillis;
 
 /// Statistics of a window. Values are null if there are no samples, and sums if they overflow.
@@ -36,7 +36,7 @@ pub(in crate::features::timeseries) struct Stats {
     pub first_timestamp: Option<UnixMillis>,
     #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
-    /// Null also if the window has more than `timeseries.percentile_samples` samples.
+    /// Null also if the window has more than 2,200,000 samples.
     pub percentiles: Option<Percentiles>,
 }
 
@@ -80,7 +80,7 @@ impl RangeReader {
             count += samples.len();
             first = first.or(samples.first().copied());
             last = samples.last().copied().or(last);
-            if count > self.percentile_samples {
+            if count > PERCENTILE_SAMPLES {
                 values = None;
             } else if let Some(values) = &mut values {
                 values.extend(samples.iter().map(|sample| sample.value));
