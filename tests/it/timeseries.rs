@@ -32,6 +32,35 @@ pub async fn read(app: &TestApp, series: &str, query: &str, limit: usize) -> Vec
     }
 }
 
+/// Writes any number of samples, in requests of bounded size.
+pub async fn write_many(app: &TestApp, series: &str, samples: impl IntoIterator<Item = (i64, f64)>) {
+    let samples: Vec<Value> = samples.into_iter().map(|(time, value)| sample(time, value)).collect();
+    for batch in samples.chunks(5_000) {
+        write(app, series, batch.to_vec()).await;
+    }
+}
+
+/// The samples after which a load has written what it buffers, at least once.
+pub const BUFFER: i64 = 65_536;
+
+/// Adds sealed chunks with 5,242,880 samples to a series, more than one request may read: one per millisecond from 0.
+pub fn add_five_million_samples(app: &TestApp, series: &str) {
+    let script = "
+        local chunk, value = {'\\1'}, struct.pack('>d', 0.5)
+        for n = 0, 65535 do
+          chunk[n + 2] = struct.pack('>I4I4', 2147483648, ARGV[1] + n) .. value
+        end
+        redis.call('HINCRBY', KEYS[1], 'sealed', 65536)
+        return redis.call('ZADD', KEYS[2], ARGV[1], table.concat(chunk))";
+    for chunk in 0..80 {
+        let (chunks, start) = (format!("ts:chunks:{{{series}}}"), (chunk * 65_536).to_string());
+        app.redis().command::<i64>(&["EVAL", script, "2", series, &chunks, &start]);
+    }
+}
+
+/// Settings under which a slow machine does not appear as a failure.
+pub const PATIENCE: &str = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
+
 pub fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
     samples.iter().map(|&(timestamp, value)| (timestamp, value.to_bits())).collect()
 }

@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, command, eventually, module_redis_url, on_module_redis};
-use crate::timeseries::{sample, write};
+use crate::timeseries::{PATIENCE, sample, write};
 
 const RECORD: &str = "timeseries:{backend}";
 
@@ -64,13 +64,8 @@ async fn a_record_of_a_newer_version_is_not_overwritten() {
 
 /// A service on the Redis with the module, under its own key prefix.
 async fn on_the_module() -> TestApp {
-    // A slow machine must not appear as a difference.
-    let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
-    TestApp::builder().config(&on_module_redis(&module_redis_url())).config(patience).config(ROLLED).spawn().await
+    TestApp::builder().config(&on_module_redis(&module_redis_url())).config(PATIENCE).spawn().await
 }
-
-/// Rollups are filled after a few samples.
-const ROLLED: &str = "timeseries.chunk_samples = 16";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -82,7 +77,7 @@ enum Step {
 }
 
 const QUESTIONS: &[&str] = &[
-    "range?limit=7",
+    "range?limit=700",
     "range?order=desc&limit=3",
     "range?agg=sum&bucket=100ms",
     "range?agg=avg&bucket=70ms&empty=true",
@@ -98,6 +93,9 @@ const QUESTIONS: &[&str] = &[
     "stats?",
 ];
 
+/// The samples of a run: a few random runs are enough for rollups to be filled.
+const RUN: i64 = 32;
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let value = || prop_oneof![Just(0.0), Just(-0.0), Just(1.0), Just(5e-324), -1e6..1e6];
     let time = || prop_oneof![0_i64..300, 0_i64..3_000];
@@ -105,18 +103,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(None),
         proptest::sample::select(&["last", "first", "min", "max", "sum", "block"][..]).prop_map(Some)
     ];
-    let batch = || proptest::collection::vec((time(), value()), 1..40);
+    let run = |(time, value): (i64, f64)| (0..RUN).map(move |at| (time * RUN + at, value));
+    let batch = move || {
+        proptest::collection::vec((time(), value()), 1..40)
+            .prop_map(move |runs| runs.into_iter().flat_map(run).collect())
+    };
     let change = prop_oneof![
         Just(json!({ "duplicate_policy": "max" })),
         Just(json!({ "labels": { "zone": "2" } })),
         Just(json!({ "retention_ms": 0 })),
     ];
-    let ask = (proptest::sample::select(QUESTIONS), 0_i64..3_000, 0_i64..3_000)
+    let ask = (proptest::sample::select(QUESTIONS), 0_i64..3_000 * RUN, 0_i64..3_000 * RUN)
         .prop_map(|(question, from, length)| Step::Ask(question, from, from + length));
     let step = prop_oneof![
         3 => (batch(), policy).prop_map(|(batch, policy)| Step::Write(batch, policy)),
         1 => batch().prop_map(Step::Load),
-        1 => (0_i64..3_000, 0_i64..600).prop_map(|(from, length)| Step::Delete(from, from + length)),
+        1 => (0_i64..3_000 * RUN, 0_i64..600 * RUN).prop_map(|(from, length)| Step::Delete(from, from + length)),
         1 => change.prop_map(Step::Alter),
         4 => ask,
     ];
@@ -192,7 +194,7 @@ async fn same(
         eventually("rollups are filled", filled).await;
     }
     for question in QUESTIONS {
-        let path = format!("{path}/{question}&from=0&to=6000");
+        let path = format!("{path}/{question}&from=0&to=192000");
         prop_assert_eq!(shown(&module.get(&path).await), shown(&native.get(&path).await), "{}", path);
     }
     let query =
@@ -211,9 +213,9 @@ async fn same(
 fn both_backends_answer_the_same_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let module = runtime.block_on(on_the_module());
-    let native = runtime.block_on(TestApp::builder().config(ROLLED).spawn());
+    let native = runtime.block_on(TestApp::spawn());
     let case = std::cell::Cell::new(0);
-    for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000), ("last", 500)] {
+    for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000 * RUN), ("last", 500 * RUN)] {
         let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
         let outcome = TestRunner::new(config).run(&steps(), |steps| {
             case.set(case.get() + 1);

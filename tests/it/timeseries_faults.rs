@@ -52,30 +52,31 @@ async fn the_outcome_of_a_write_without_an_answer_is_unknown_and_it_can_be_sent_
     assert_eq!(read(&app, METER, "", 9).await, bits(&expected));
 }
 
+/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 9.
+const FULL_BUFFER: i64 = 65_527;
+
 #[tokio::test]
 async fn a_stream_that_loses_redis_reports_how_many_samples_were_stored() {
-    let app = TestApp::builder().behind_proxy().config("timeseries.buffer_samples = 1\n").spawn().await;
+    let app = TestApp::builder().behind_proxy().spawn().await;
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Result<String, std::convert::Infallible>>();
     let body = axum::body::Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let line = |time: i64| format!("{{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":{time},\"value\":1}}\n");
+    let lines = |first: i64| (first..first + FULL_BUFFER).map(line).collect::<String>();
     let feed = async {
-        // After the first batch the series is listed; after the second no request is in flight.
-        for time in [1, 2] {
-            sender.send(Ok(line(time))).expect("the body is read");
-            let stored = async || {
-                let latest = app.get(&format!("{METER}/latest")).await;
-                latest.is(200) && latest.json()["timestamp"] == time
-            };
-            eventually("the sample is stored", stored).await;
-        }
+        sender.send(Ok(lines(1))).expect("the body is read");
+        let stored = async || {
+            let latest = app.get(&format!("{METER}/latest")).await;
+            latest.is(200) && latest.json()["timestamp"] == FULL_BUFFER
+        };
+        eventually("the first samples are stored", stored).await;
         app.proxy().stall();
-        sender.send(Ok(line(3))).expect("the body is read");
+        sender.send(Ok(lines(FULL_BUFFER + 1))).expect("the body is read");
     };
     let load = app.send(Method::POST, "/timeseries/samples", &[("content-type", "application/x-ndjson")], body);
     let (reply, ()) = tokio::join!(load, feed);
     let problem = reply.expect_problem(504, "redis-timeout");
     assert_eq!(problem["outcome"], "unknown");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("2 samples were stored")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("65527 samples were stored")), "{problem}");
 }
 
 #[tokio::test]

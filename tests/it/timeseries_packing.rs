@@ -114,14 +114,14 @@ async fn windows_are_deleted_from_packed_chunks() {
 /// One replica packs chunks while the other deletes from them: chunks change between reading and packing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_deletion_leaves_plain_is_packed() {
-    let packing = TestApp::builder().config("timeseries.chunk_samples = 16\n").spawn().await;
-    let deleting = TestApp::builder().beside(&packing).config("timeseries.chunk_samples = 16\n").spawn().await;
+    let packing = TestApp::spawn().await;
+    let deleting = TestApp::builder().beside(&packing).spawn().await;
     for round in 0..30 {
         let series = format!("energy:consumption:{round}");
         let path = format!("/timeseries/{series}");
-        let stored = readings(200);
+        let stored = readings(3_000);
         let delete = async {
-            for (time, _) in stored.iter().step_by(10) {
+            for (time, _) in stored.iter().step_by(150) {
                 deleting.delete(&format!("{path}/samples?from={time}&to={time}")).await;
             }
         };

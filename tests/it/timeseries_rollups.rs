@@ -6,13 +6,13 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, eventually};
-use crate::timeseries::{sample, write};
+use crate::timeseries::{PATIENCE, sample, write, write_many};
 use crate::timeseries_packing::packed;
 
-/// Short chunks, so that a few samples fill many of them.
-const SHORT: &str = "timeseries.chunk_samples = 16\ntimeseries.rollup_samples = 40\n";
-
 const HOUR: i64 = 3_600_000;
+
+/// The time between two samples, so that an hour has 32 of them, and a day more than an open chunk.
+const STEP: i64 = HOUR / 32;
 
 async fn add(app: &TestApp, series: &str, rollup: Value) -> Reply {
     app.post(&format!("{series}/rollups"), rollup).await
@@ -40,16 +40,16 @@ async fn reads(app: &TestApp) -> f64 {
 
 #[tokio::test]
 async fn a_rollup_is_filled_from_old_samples_and_follows_new_ones() {
-    let app = TestApp::builder().config(SHORT).spawn().await;
+    let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
-    let hours = |range: std::ops::Range<i64>| range.map(|n| sample(n * HOUR / 4, 0.1)).collect::<Vec<_>>();
-    write(&app, "/timeseries/a", hours(0..400)).await;
+    let samples = |range: std::ops::Range<i64>| range.map(|n| (n * STEP, 0.1));
+    write_many(&app, "/timeseries/a", samples(0..3_200)).await;
     let added = add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "tz": "Asia/Bangkok" })).await;
     assert_eq!(added.expect(201).json()["id"], "sum:1d:Asia.Bangkok");
     filled(&app, "/timeseries/a").await;
     let fields: Vec<String> = app.redis().command(&["HKEYS", "ts:rollups:{ts:a}"]);
     assert!(fields.contains(&"sum:1d:Asia.Bangkok@0".to_owned()), "{fields:?}");
-    write(&app, "/timeseries/a", hours(400..800)).await;
+    write_many(&app, "/timeseries/a", samples(3_200..6_400)).await;
     filled(&app, "/timeseries/a").await;
     let query = "agg=sum&bucket=1d&tz=Asia/Bangkok";
     let with = range(&app, "/timeseries/a", query).await;
@@ -60,21 +60,28 @@ async fn a_rollup_is_filled_from_old_samples_and_follows_new_ones() {
 
 #[tokio::test]
 async fn a_range_with_a_rollup_reads_few_samples() {
-    let app = TestApp::builder().config(SHORT).config("timeseries.read_chunks = 2").spawn().await;
-    app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
-    write(&app, "/timeseries/a", (0..4_000).map(|n| sample(n * HOUR, 0.1)).collect()).await;
-    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "max" })).await.expect(201);
-    filled(&app, "/timeseries/a").await;
-    for (query, most) in [("agg=max&bucket=1d", 4.0), ("agg=max&bucket=1w", 4.0), ("agg=max&bucket=1d&order=desc", 8.0)]
-    {
+    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let series = "/timeseries/energy:consumption:a";
+    // One step of filling reads 262,144 samples, and one call of Redis 32,768.
+    for start in (0..300_000).step_by(100_000) {
+        let line = |n: i64| format!("energy:consumption:a,{},0.1\n", n * 60_000);
+        let csv = format!("series,timestamp,value\n{}", (start..start + 100_000).map(line).collect::<String>());
+        app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await.expect(200);
+    }
+    add(&app, series, json!({ "bucket": "1d", "agg": "max" })).await.expect(201);
+    filled(&app, series).await;
+    for query in ["agg=max&bucket=1d", "agg=max&bucket=1w", "agg=max&bucket=1d&order=desc"] {
         let before = reads(&app).await;
-        range(&app, "/timeseries/a", query).await;
+        range(&app, series, query).await;
         let used = reads(&app).await - before;
-        assert!(used <= most, "{query}: {used} reads");
+        assert!(used <= 2.0, "{query}: {used} reads");
     }
     let before = reads(&app).await;
-    range(&app, "/timeseries/a", "agg=min&bucket=1d").await;
-    assert!(reads(&app).await - before > 50.0, "without a rollup all samples are read");
+    range(&app, series, "agg=min&bucket=1d").await;
+    assert!(reads(&app).await - before > 9.0, "without a rollup all samples are read");
+    let with = range(&app, series, "agg=max&bucket=1d").await;
+    app.delete(&format!("{series}/rollups/max:1d")).await.expect(204);
+    assert_eq!(with, range(&app, series, "agg=max&bucket=1d").await);
 }
 
 #[tokio::test]
@@ -130,7 +137,7 @@ async fn an_invalid_rollup_is_refused() {
 
 #[tokio::test]
 async fn buckets_outlive_their_samples_for_the_retention_of_the_rollup() {
-    let app = TestApp::builder().config(SHORT).spawn().await;
+    let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 200 * HOUR })).await.expect(201);
     for rollup in [
         json!({ "bucket": "24h", "agg": "sum", "retention_ms": 480 * HOUR }),
@@ -140,18 +147,18 @@ async fn buckets_outlive_their_samples_for_the_retention_of_the_rollup() {
         add(&app, "/timeseries/a", rollup).await.expect(201);
     }
     for day in 0..30 {
-        write(&app, "/timeseries/a", (0..24).map(|n| sample((day * 24 + n) * HOUR, 1.0)).collect()).await;
+        write_many(&app, "/timeseries/a", (0..24 * 32).map(|n| (day * 24 * HOUR + n * STEP, 1.0))).await;
         filled(&app, "/timeseries/a").await;
     }
-    // The newest sample is hour 719: samples are kept from hour 519, sums from hour 239.
+    // The newest sample is just before hour 720: samples are kept from just before hour 520, sums from hour 240.
     let sums = range(&app, "/timeseries/a", "agg=sum&bucket=1d").await;
-    let expected: Vec<Value> = (10..30).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 24.0 })).collect();
+    let expected: Vec<Value> = (10..30).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 768.0 })).collect();
     assert_eq!(sums, json!(expected));
     let mut backwards = range(&app, "/timeseries/a", "agg=sum&bucket=1d&order=desc").await;
     backwards.as_array_mut().expect("points").reverse();
     assert_eq!(backwards, sums);
     let counts = range(&app, "/timeseries/a", "agg=count&bucket=1d").await;
-    assert_eq!((&counts[0]["value"], counts.as_array().map(Vec::len)), (&json!(9), Some(9)));
+    assert_eq!((&counts[0]["value"], counts.as_array().map(Vec::len)), (&json!(257), Some(9)));
     assert_eq!(range(&app, "/timeseries/a", "agg=max&bucket=1d").await.as_array().map(Vec::len), Some(9));
     let left: i64 = app.redis().command(&["PTTL", "ts:a"]);
     assert!(left > 479 * HOUR, "{left}");
@@ -177,9 +184,9 @@ async fn samples_that_expire_in_the_open_chunk_are_rolled_up_before() {
 
 #[tokio::test]
 async fn rollups_are_filled_again_after_a_change_of_retention() {
-    let app = TestApp::builder().config(SHORT).spawn().await;
+    let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
-    write(&app, "/timeseries/a", (0..500).map(|n| sample(n * HOUR, 1.0)).collect()).await;
+    write_many(&app, "/timeseries/a", (0..500 * 32).map(|n| (n * STEP, 1.0))).await;
     add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum" })).await.expect(201);
     filled(&app, "/timeseries/a").await;
     for retention in [100 * HOUR, 400 * HOUR] {
@@ -192,28 +199,28 @@ async fn rollups_are_filled_again_after_a_change_of_retention() {
             .iter()
             .filter_map(|point| point["value"].as_f64())
             .sum();
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let hours = (retention / HOUR + 1) as f64;
-        assert!((total - hours).abs() < 1e-9, "{total}");
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let expected = (retention / STEP + 1) as f64;
+        assert!((total - expected).abs() < 1e-9, "{total}");
     }
 }
 
 #[tokio::test]
 async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_another() {
-    let first = TestApp::builder().config(SHORT).spawn().await;
+    let first = TestApp::spawn().await;
     first.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
-    write(&first, "/timeseries/a", (0..500).map(|n| sample(n * HOUR, 1.0)).collect()).await;
+    write_many(&first, "/timeseries/a", (0..500 * 32).map(|n| (n * STEP, 1.0))).await;
     add(&first, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum" })).await.expect(201);
     filled(&first, "/timeseries/a").await;
     let expected = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
     write(&first, "/timeseries/a", vec![sample(1, 10.0)]).await;
     let changed = range(&first, "/timeseries/a", "agg=sum&bucket=1d").await;
-    assert_eq!((&expected[0]["value"], &changed[0]["value"]), (&json!(24.0), &json!(34.0)));
+    assert_eq!((&expected[0]["value"], &changed[0]["value"]), (&json!(768.0), &json!(778.0)));
     filled(&first, "/timeseries/a").await;
     // The state after a crash between a late write and the filling: the change is noted, the values are missing.
     first.redis().command::<i64>(&["HDEL", "ts:rollups:{ts:a}", "sum:1d@0"]);
     first.redis().command::<i64>(&["HSET", "ts:a", "unrolled", "0:1799999999,"]);
-    let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;
+    let second = TestApp::builder().beside(&first).spawn().await;
     assert_eq!(range(&second, "/timeseries/a", "agg=sum&bucket=1d").await, changed);
     filled(&second, "/timeseries/a").await;
     assert_eq!(range(&second, "/timeseries/a", "agg=sum&bucket=1d").await, changed);
@@ -222,8 +229,8 @@ async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_anot
 
 #[tokio::test]
 async fn two_replicas_fill_one_rollup() {
-    let first = TestApp::builder().config(SHORT).spawn().await;
-    let second = TestApp::builder().config(SHORT).beside(&first).spawn().await;
+    let first = TestApp::spawn().await;
+    let second = TestApp::builder().beside(&first).spawn().await;
     first.put("/timeseries/a", json!({ "retention_ms": 0, "duplicate_policy": "sum" })).await.expect(201);
     for rollup in [json!({ "bucket": "1h", "agg": "sum" }), json!({ "bucket": "1d", "agg": "count" })] {
         add(&first, "/timeseries/a", rollup).await.expect(201);
@@ -231,7 +238,7 @@ async fn two_replicas_fill_one_rollup() {
     // Both write to all buckets repeatedly, so that each changes buckets that the other is about to fill.
     let send = async |app: &TestApp, offset: i64| {
         for round in 0..60 {
-            let batch = (0..40).map(|n| sample((n * 53 + round * 17 + offset) % 1_000 * HOUR / 4, 1.0)).collect();
+            let batch = (0..320).map(|n| sample((n * 53 + round * 17 + offset) % 8_000 * STEP, 1.0)).collect();
             write(app, "/timeseries/a", batch).await;
         }
     };
@@ -244,7 +251,7 @@ async fn two_replicas_fill_one_rollup() {
         .iter()
         .filter_map(|point| point["value"].as_f64())
         .sum();
-    assert!((total - 2.0 * 60.0 * 40.0).abs() < 1e-9, "{total}");
+    assert!((total - 2.0 * 60.0 * 320.0).abs() < 1e-9, "{total}");
     let raw = range(&first, "/timeseries/a", "limit=100000").await;
     let counted: i64 = range(&second, "/timeseries/a", "agg=count&bucket=1d")
         .await
@@ -258,7 +265,7 @@ async fn two_replicas_fill_one_rollup() {
 
 #[tokio::test]
 async fn a_bucket_with_expired_samples_is_not_used_when_a_deletion_makes_them_visible_again() {
-    let app = TestApp::builder().config(SHORT).spawn().await;
+    let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 1_000 })).await.expect(201);
     add(&app, "/timeseries/a", json!({ "bucket": "100ms", "agg": "sum" })).await.expect(201);
     write(&app, "/timeseries/a", vec![sample(1_850, 1.0), sample(2_700, 1.0)]).await;
@@ -302,15 +309,21 @@ const QUESTIONS: &[&str] = &[
     "agg=sum&bucket=100ms&min_value=0",
 ];
 
+/// The samples of a run: a few random runs fill several chunks.
+const RUN: i64 = 16;
+
 fn steps(policy: &str, deletes: bool) -> impl Strategy<Value = Vec<Step>> + use<> {
     let value =
         if policy == "sum" { (-1e3..1e3).boxed() } else { prop_oneof![Just(0.0), Just(-0.0), -1e6..1e6].boxed() };
     let time = prop_oneof![0_i64..400, 0_i64..4_000];
-    let write = proptest::collection::vec((time, value), 1..50).prop_map(Step::Write);
-    let ordered = (0_i64..4_000, 1_usize..80)
+    let write = proptest::collection::vec((time, value), 1..50).prop_map(|runs| {
+        let run = |&(time, value): &(i64, f64)| (0..RUN).map(move |at| (time * RUN + at, value));
+        Step::Write(runs.iter().flat_map(run).collect())
+    });
+    let ordered = (0_i64..4_000 * RUN, 1_usize..1_500)
         .prop_map(|(start, count)| Step::Write((start..).step_by(7).take(count).map(|time| (time, 1.5)).collect()));
-    let delete = (0_i64..4_000, 0_i64..900).prop_map(|(from, length)| Step::Delete(from, from + length));
-    let ask = (proptest::sample::select(QUESTIONS), 0_i64..4_000, 0_i64..4_000)
+    let delete = (0_i64..4_000 * RUN, 0_i64..900 * RUN).prop_map(|(from, length)| Step::Delete(from, from + length));
+    let ask = (proptest::sample::select(QUESTIONS), 0_i64..4_000 * RUN, 0_i64..4_000 * RUN)
         .prop_map(|(question, from, length)| Step::Ask(question, from, from + length));
     let step = prop_oneof![
         3 => write, 3 => ordered, 1 => Just(Step::Pack), 2 => Just(Step::Fill), 4 => ask, u32::from(deletes) => delete
@@ -374,7 +387,7 @@ async fn differ(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &
 
 fn check(policy: &'static str, retention: i64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let app = runtime.block_on(TestApp::builder().config(SHORT).spawn());
+    let app = runtime.block_on(TestApp::spawn());
     let case = std::cell::Cell::new(0);
     let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&steps(policy, true), |steps| {
@@ -391,7 +404,7 @@ fn answers_are_the_same_with_and_without_rollups() {
 
 #[test]
 fn answers_are_the_same_with_and_without_rollups_within_retention() {
-    check("last", 1_000);
+    check("last", 1_000 * RUN);
 }
 
 #[test]

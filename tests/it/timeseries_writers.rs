@@ -13,7 +13,7 @@ use crate::support::{RedisServer, ServiceProcess};
 
 const WRITERS: i64 = 4;
 const BATCHES: i64 = 24;
-const BATCH: i64 = 50;
+const BATCH: i64 = 200;
 const SERIES: &str = "/timeseries/energy:consumption:shared";
 
 /// A writer that sends a batch again until it is acknowledged.
@@ -85,9 +85,7 @@ fn reached(acknowledged: &AtomicUsize, count: usize) {
 #[test]
 fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
     let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
-    let short_chunks = [("GTX__TIMESERIES__CHUNK_SAMPLES", "64")];
-    let mut services: Vec<ServiceProcess> =
-        (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &short_chunks)).collect();
+    let mut services: Vec<ServiceProcess> = (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &[])).collect();
     let addresses: Vec<Mutex<SocketAddr>> = services.iter_mut().map(|service| Mutex::new(service.address())).collect();
     services[0].ready();
     let first = services[0].address();
@@ -112,7 +110,7 @@ fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
             let victim = strike - strike / 3;
             services[victim].signal("KILL");
             services[victim].ended_within(PATIENCE);
-            services[victim] = ServiceProcess::start_on(&redis, &short_chunks);
+            services[victim] = ServiceProcess::start_on(&redis, &[]);
             *addresses[victim].lock().expect("the address") = services[victim].address();
         }
     });
