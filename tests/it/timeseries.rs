@@ -59,7 +59,7 @@ pub fn add_five_million_samples(app: &TestApp, series: &str) {
 }
 
 /// Settings under which a slow machine does not appear as a failure.
-pub const PATIENCE: &str = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
+pub const LONG_DEADLINES: &str = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
 pub fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
     samples.iter().map(|&(timestamp, value)| (timestamp, value.to_bits())).collect()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{BUFFER, METER, PATIENCE, bits, read};
+use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, bits, read};
 
 const BULK: &str = "/timeseries/samples";
 const CSV: &str = "text/csv; charset=utf-8";
@@ -100,7 +100,7 @@ async fn a_bad_line_refuses_its_sample_and_not_the_stream() {
 
 #[tokio::test]
 async fn a_load_out_of_order_and_sent_twice_is_stored_once() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let mut rows: Vec<(usize, i64, f64)> =
         (0..40_usize).flat_map(|meter| (0..1_700).map(move |n| (meter, START + n * 900_000, 0.25))).collect();
     // Neither by series nor by time: every seventh row first, and so on.
@@ -148,7 +148,7 @@ async fn a_wrong_header_or_type_ends_the_load() {
 
 #[tokio::test]
 async fn too_many_bad_lines_end_the_load() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let good = |time: i64| format!("{{\"series\":\"market:price:a\",\"timestamp\":{time},\"value\":1}}\n");
     load(&app, NDJSON, format!("{}{}", good(1), "bad\n".repeat(1_000))).await.expect(200);
     let all_good: String = (1..=BUFFER).map(good).collect();
@@ -163,7 +163,7 @@ async fn too_many_bad_lines_end_the_load() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_says_what_is_stored() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let (sender, body) = open_body();
     let feed = async {
         let line = |time: i64| format!("energy:consumption:MTR-001,{time},0.5\n");

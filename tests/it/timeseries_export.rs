@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{METER, PATIENCE, sample, write};
+use crate::timeseries::{LONG_DEADLINES, METER, sample, write};
 
 const EXPORT: &str = "/timeseries/energy:consumption:MTR-001/export";
 const COUNT: i64 = 50_000;
@@ -193,7 +193,7 @@ async fn lines_of_many_series_are_bounded_and_aggregated_as_asked() {
 
 #[tokio::test]
 async fn mistakes_are_told_before_lines_of_many_series_begin() {
-    let app = TestApp::builder().config(PATIENCE).behind_proxy().spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).behind_proxy().spawn().await;
     with_series(&app).await;
     for (query, pointer) in [
         (json!({ "filter": ["zone=1"], "labels": ["zone"] }), "/labels"),

@@ -36,7 +36,7 @@ async fn every_route_reports_that_redis_is_unavailable_and_works_again_afterward
 }
 
 #[tokio::test]
-async fn the_outcome_of_a_write_without_an_answer_is_unknown_and_it_can_be_sent_again() {
+async fn a_write_without_a_reply_has_an_unknown_outcome_and_can_be_sent_again() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.post(&format!("{METER}/samples"), samples(3)).await.expect(200);
     app.proxy().stall();
@@ -80,7 +80,7 @@ async fn a_stream_that_loses_redis_reports_how_many_samples_were_stored() {
 }
 
 #[tokio::test]
-async fn everything_is_stored_after_a_restart_of_redis() {
+async fn every_sample_survives_a_restart_of_redis() {
     let app = TestApp::builder()
         .redis_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
         .spawn()
@@ -101,7 +101,7 @@ async fn everything_is_stored_after_a_restart_of_redis() {
 }
 
 #[tokio::test]
-async fn a_server_that_forgot_its_scripts_gets_them_again() {
+async fn scripts_are_loaded_again_after_a_script_flush() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(1, 1.0)]).await;
     app.redis().command::<()>(&["SCRIPT", "FLUSH"]);
@@ -113,7 +113,7 @@ async fn a_server_that_forgot_its_scripts_gets_them_again() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_writes_and_serves_reads_and_deletions() {
+async fn a_full_server_rejects_writes_and_serves_reads_and_deletions() {
     let app = TestApp::spawn().await;
     write(&app, METER, (0..1_300).map(|n| sample(n * 10, 0.1)).collect()).await;
     app.redis().command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, TestApp, eventually};
-use crate::timeseries::{PATIENCE, add_five_million_samples, sample, write};
+use crate::timeseries::{LONG_DEADLINES, add_five_million_samples, sample, write};
 
 const QUERY: &str = "/timeseries/query";
 
@@ -177,7 +177,7 @@ async fn a_page_ends_before_its_answer_grows_too_long() {
 
 #[tokio::test]
 async fn a_query_by_groups_has_a_limit_of_series() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let meters: Vec<String> = (0..5_001).map(|n| format!("energy:consumption:{n:04},0,1\n")).collect();
     let load = async |meters: &[String]| {
         let csv = [("content-type", "text/csv")];
@@ -194,7 +194,7 @@ async fn a_query_by_groups_has_a_limit_of_series() {
 
 #[tokio::test]
 async fn a_query_by_groups_has_a_limit_of_points() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let query = json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "limit": 100_000,
                         "group_by": "zone", "reduce": "sum" });
     for number in 1..=6 {
@@ -211,7 +211,7 @@ async fn a_query_by_groups_has_a_limit_of_points() {
 
 #[tokio::test]
 async fn one_query_reads_a_bounded_number_of_samples() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     three_meters(&app).await;
     series(&app, "m:6", json!({ "zone": "6" }), &[(10_000_000, 1.0)]).await;
     add_five_million_samples(&app, "ts:m:6");

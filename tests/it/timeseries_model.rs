@@ -1,4 +1,4 @@
-//! Series compared with a small model: random batches, out of order, under every duplicate policy.
+//! Series behave like a small model: random batches, out of order, under every duplicate policy.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,7 @@ fn steps(with_deletes: bool) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..14)
 }
 
-async fn agrees(app: &TestApp, series: &str, model: &mut Model, steps: &[Step]) -> Result<(), TestCaseError> {
+async fn assert_agrees(app: &TestApp, series: &str, model: &mut Model, steps: &[Step]) -> Result<(), TestCaseError> {
     let definition = json!({ "duplicate_policy": model.policy, "retention_ms": model.retention });
     app.put(series, definition).await.expect(201);
     for step in steps {
@@ -136,7 +136,7 @@ fn check(name: &str, policy: &'static str, retention: i64) {
         case.set(case.get() + 1);
         let series = format!("/timeseries/{name}-{}", case.get());
         let mut model = Model { policy, retention, samples: BTreeMap::new() };
-        runtime.block_on(agrees(&app, &series, &mut model, &steps))
+        runtime.block_on(assert_agrees(&app, &series, &mut model, &steps))
     });
     outcome.unwrap_or_else(|failure| panic!("{policy}, retention {retention}: {failure}"));
 }

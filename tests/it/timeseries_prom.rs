@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
-use crate::timeseries::PATIENCE;
+use crate::timeseries::LONG_DEADLINES;
 
 /// START in seconds.
 const S: i64 = START / 1_000;
@@ -304,7 +304,7 @@ async fn what_is_not_answered_is_named() {
 
 #[tokio::test]
 async fn a_query_takes_no_more_than_it_may() {
-    let app = TestApp::builder().config("timeseries.prom.samples = 6000").config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config("timeseries.prom.samples = 6000").config(LONG_DEADLINES).spawn().await;
     with_counters(&app).await;
     assert_eq!(values(&app, "net_bytes", S + 60).await.len(), 3);
     let write = async |lines: String| {

@@ -5,7 +5,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{START, TestApp};
-use crate::timeseries::{METER, PATIENCE, add_five_million_samples, bits, read, sample, write, write_many};
+use crate::timeseries::{LONG_DEADLINES, METER, add_five_million_samples, bits, read, sample, write, write_many};
 
 /// More readings than one call of Redis reads, with gaps, a few minutes apart and never on a round time.
 fn readings() -> Vec<(i64, f64)> {
@@ -26,7 +26,7 @@ async fn with_readings(app: &TestApp) -> Vec<(i64, f64)> {
 
 #[tokio::test]
 async fn pages_put_together_are_the_whole_range_in_both_orders() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let all = with_readings(&app).await;
     let (from, to) = (all[700].0, all[37_500].0 - 1);
     let mut expected = bits(&all[700..37_500]);
@@ -76,7 +76,7 @@ fn naive(all: &[(i64, f64)], width: i64, align: i64, aggregation: &str) -> Vec<(
 
 #[tokio::test]
 async fn aggregates_agree_with_a_naive_model() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let all = with_readings(&app).await;
     for aggregation in ["avg", "sum", "min", "max", "count", "first", "last"] {
         for (bucket, width, align) in [("15m", 900_000, 0), ("1d", 86_400_000, -25_200_000), ("7h", 25_200_000, 12_345)]
@@ -161,7 +161,7 @@ async fn statistics_say_what_a_window_holds() {
 
 #[tokio::test]
 async fn too_many_samples_for_one_request_are_refused() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     write(&app, METER, vec![sample(10_000_000, 1.0)]).await;
     add_five_million_samples(&app, "energy:consumption:MTR-001");
     app.get(&format!("{METER}/stats")).await.expect_problem(422, "range-too-wide");

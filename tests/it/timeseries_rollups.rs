@@ -1,4 +1,4 @@
-//! Rollups fill in the background, follow every change, and never change an answer.
+//! Rollups fill in the background, follow every change, and never change a result.
 
 use axum::http::Method;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, eventually};
-use crate::timeseries::{PATIENCE, sample, write, write_many};
+use crate::timeseries::{LONG_DEADLINES, sample, write, write_many};
 use crate::timeseries_packing::packed;
 
 const HOUR: i64 = 3_600_000;
@@ -60,7 +60,7 @@ async fn a_rollup_is_filled_from_old_samples_and_follows_new_ones() {
 
 #[tokio::test]
 async fn a_range_with_a_rollup_reads_few_samples() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let series = "/timeseries/energy:consumption:a";
     // One step of filling reads 262,144 samples, and one call of Redis 32,768.
     for start in (0..300_000).step_by(100_000) {
@@ -108,7 +108,7 @@ async fn rollups_are_listed_added_once_and_dropped() {
 }
 
 #[tokio::test]
-async fn an_invalid_rollup_is_refused() {
+async fn an_invalid_rollup_is_rejected() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
     for (body, pointer) in [
@@ -165,7 +165,7 @@ async fn buckets_outlive_their_samples_for_the_retention_of_the_rollup() {
 }
 
 #[tokio::test]
-async fn samples_that_expire_in_the_open_chunk_are_rolled_up_before() {
+async fn samples_are_rolled_up_before_they_expire_in_the_open_chunk() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 96 * HOUR })).await.expect(201);
     add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
@@ -206,7 +206,7 @@ async fn rollups_are_filled_again_after_a_change_of_retention() {
 }
 
 #[tokio::test]
-async fn what_a_stopped_replica_left_is_read_from_the_samples_and_filled_by_another() {
+async fn another_replica_fills_the_rollups_of_a_stopped_replica() {
     let first = TestApp::spawn().await;
     first.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
     write_many(&first, "/timeseries/a", (0..500 * 32).map(|n| (n * STEP, 1.0))).await;
@@ -264,7 +264,7 @@ async fn two_replicas_fill_one_rollup() {
 }
 
 #[tokio::test]
-async fn a_bucket_with_expired_samples_is_not_used_when_a_deletion_makes_them_visible_again() {
+async fn a_deletion_that_makes_expired_samples_visible_again_invalidates_their_bucket() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 1_000 })).await.expect(201);
     add(&app, "/timeseries/a", json!({ "bucket": "100ms", "agg": "sum" })).await.expect(201);
@@ -289,10 +289,10 @@ enum Step {
     Pack,
     /// Waits until the rollups are complete.
     Fill,
-    Ask(&'static str, i64, i64),
+    Query(&'static str, i64, i64),
 }
 
-const QUESTIONS: &[&str] = &[
+const QUERIES: &[&str] = &[
     "agg=sum&bucket=100ms",
     "agg=sum&bucket=100ms&order=desc&limit=3",
     "agg=count&bucket=100ms&empty=true",
@@ -323,25 +323,25 @@ fn steps(policy: &str, deletes: bool) -> impl Strategy<Value = Vec<Step>> + use<
     let ordered = (0_i64..4_000 * RUN, 1_usize..1_500)
         .prop_map(|(start, count)| Step::Write((start..).step_by(7).take(count).map(|time| (time, 1.5)).collect()));
     let delete = (0_i64..4_000 * RUN, 0_i64..900 * RUN).prop_map(|(from, length)| Step::Delete(from, from + length));
-    let ask = (proptest::sample::select(QUESTIONS), 0_i64..4_000 * RUN, 0_i64..4_000 * RUN)
-        .prop_map(|(question, from, length)| Step::Ask(question, from, from + length));
+    let query = (proptest::sample::select(QUERIES), 0_i64..4_000 * RUN, 0_i64..4_000 * RUN)
+        .prop_map(|(query, from, length)| Step::Query(query, from, from + length));
     let step = prop_oneof![
-        3 => write, 3 => ordered, 1 => Just(Step::Pack), 2 => Just(Step::Fill), 4 => ask, u32::from(deletes) => delete
+        3 => write, 3 => ordered, 1 => Just(Step::Pack), 2 => Just(Step::Fill), 4 => query, u32::from(deletes) => delete
     ];
     proptest::collection::vec(step, 4..24)
 }
 
-async fn agree(app: &TestApp, with: &str, without: &str, question: &str) -> Result<(), TestCaseError> {
-    let asked = |series: &str| format!("{series}/range?{question}");
-    let (mut found, mut expected) = (app.get(&asked(with)).await.json(), app.get(&asked(without)).await.json());
+async fn assert_equal_results(app: &TestApp, with: &str, without: &str, query: &str) -> Result<(), TestCaseError> {
+    let path = |series: &str| format!("{series}/range?{query}");
+    let (mut found, mut expected) = (app.get(&path(with)).await.json(), app.get(&path(without)).await.json());
     for page in [&mut found, &mut expected] {
         page.as_object_mut().expect("a page").remove("key");
     }
-    prop_assert_eq!(found, expected, "{}", question);
+    prop_assert_eq!(found, expected, "{}", query);
     Ok(())
 }
 
-async fn differ(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &[Step]) -> Result<(), TestCaseError> {
+async fn run(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &[Step]) -> Result<(), TestCaseError> {
     let (with, without) = (format!("/timeseries/with{case}"), format!("/timeseries/without{case}"));
     for series in [&with, &without] {
         app.put(series, json!({ "duplicate_policy": policy, "retention_ms": retention })).await.expect(201);
@@ -371,14 +371,14 @@ async fn differ(app: &TestApp, case: u32, policy: &str, retention: i64, steps: &
             }
             Step::Pack => packed(app, &with.replace("/timeseries/", "ts:")).await,
             Step::Fill => filled(app, &with).await,
-            Step::Ask(question, from, to) => {
-                agree(app, &with, &without, &format!("{question}&from={from}&to={to}")).await?;
+            Step::Query(query, from, to) => {
+                assert_equal_results(app, &with, &without, &format!("{query}&from={from}&to={to}")).await?;
             }
         }
     }
     for _ in 0..2 {
-        for question in QUESTIONS {
-            agree(app, &with, &without, &format!("{question}&from=0")).await?;
+        for query in QUERIES {
+            assert_equal_results(app, &with, &without, &format!("{query}&from=0")).await?;
         }
         filled(app, &with).await;
     }
@@ -392,22 +392,22 @@ fn check(policy: &'static str, retention: i64) {
     let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&steps(policy, true), |steps| {
         case.set(case.get() + 1);
-        runtime.block_on(differ(&app, case.get(), policy, retention, &steps))
+        runtime.block_on(run(&app, case.get(), policy, retention, &steps))
     });
     outcome.unwrap_or_else(|failure| panic!("{policy}, retention {retention}: {failure}"));
 }
 
 #[test]
-fn answers_are_the_same_with_and_without_rollups() {
+fn results_are_equal_with_and_without_rollups() {
     check("last", 0);
 }
 
 #[test]
-fn answers_are_the_same_with_and_without_rollups_within_retention() {
+fn results_are_equal_with_and_without_rollups_within_retention() {
     check("last", 1_000 * RUN);
 }
 
 #[test]
-fn answers_are_the_same_with_and_without_rollups_under_sum() {
+fn results_are_equal_with_and_without_rollups_under_sum() {
     check("sum", 0);
 }

@@ -68,14 +68,11 @@ pub(super) enum TimeseriesError {
     TooManyRollups { limit: usize },
     #[error("the request would read more than {limit} samples")]
     TooWide { limit: usize },
-    #[error("a bucket has more than {limit} samples, the limit for percentiles")]
-    BucketTooLarge { limit: usize },
     #[error("there are too many empty buckets between {} and {}: request longer buckets, or omit `empty` and `fill`", .0.from, .0.to)]
     GapTooLong(GapTooLong),
-    #[error("the groups have more than {limit} series")]
-    TooManySeries { limit: usize },
-    #[error("the groups have more than {limit} points")]
-    TooManyPoints { limit: usize },
+    /// The request needs more than a limit allows: the series or points of groups, or the samples of one bucket.
+    #[error("{0}")]
+    LimitExceeded(String),
     #[error("the stored data of the series is corrupt")]
     Corrupt(#[from] ChunkError),
     /// Redis failed during a read, or during a change that is safe to repeat.
@@ -148,11 +145,9 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
             TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
             TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,
-            TimeseriesError::TooWide { .. }
-            | TimeseriesError::BucketTooLarge { .. }
-            | TimeseriesError::GapTooLong(_)
-            | TimeseriesError::TooManySeries { .. }
-            | TimeseriesError::TooManyPoints { .. } => &RANGE_TOO_WIDE,
+            TimeseriesError::TooWide { .. } | TimeseriesError::GapTooLong(_) | TimeseriesError::LimitExceeded(_) => {
+                &RANGE_TOO_WIDE
+            }
             TimeseriesError::InvalidQuery(violation) => return violation.clone().of_query(),
             TimeseriesError::InvalidBody(violation) => return violation.clone().of_body(),
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{SERIES, append, highest, put, send};
 use crate::support::{TestApp, eventually};
-use crate::timeseries::PATIENCE;
+use crate::timeseries::LONG_DEADLINES;
 
 #[tokio::test]
 async fn a_batch_stores_and_deletes_what_has_seen_no_newer_token() {
@@ -75,7 +75,7 @@ const FULL_BUFFER: i64 = 65_528;
 
 #[tokio::test]
 async fn a_load_whose_lock_is_lost_on_the_way_keeps_what_came_before() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let (sender, mut receiver) = mpsc::unbounded_channel::<Result<Bytes, std::io::Error>>();
     let body = Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let headers = [("content-type", "text/csv"), ("fencing-token", "20")];

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::TestApp;
-use crate::timeseries::{PATIENCE, sample, write_many};
+use crate::timeseries::{LONG_DEADLINES, sample, write_many};
 use reference::Question;
 
 /// The points of all pages; not a number stands for null.
@@ -119,7 +119,7 @@ async fn compare(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Que
 fn check(aggregation: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // Hundreds of requests one after the other meet a slow moment of the machine that a caller would not notice.
-    let app = runtime.block_on(TestApp::builder().config(PATIENCE).spawn());
+    let app = runtime.block_on(TestApp::builder().config(LONG_DEADLINES).spawn());
     let case = std::cell::Cell::new(0);
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&(samples(), question(aggregation)), |(samples, question)| {
@@ -131,7 +131,7 @@ fn check(aggregation: &'static str) {
 
 #[tokio::test]
 async fn aggregations_over_several_reads_are_right() {
-    let app = TestApp::builder().config(PATIENCE).spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
     // One call of Redis reads 32,768 samples.
     let value = |n: i32| f64::from(n * 7_919 % 1_237) - 600.0;

@@ -84,15 +84,6 @@ impl SeriesIndex {
         Ok(Page { items, next_cursor })
     }
 
-    /// Reads the entries of the given series that exist.
-    ///
-    /// # Errors
-    /// [`RedisFault`].
-    #[cfg(feature = "promql")]
-    pub(super) async fn named(&self, series: Vec<SeriesKey>) -> Result<Vec<SeriesEntry>, RedisFault> {
-        Ok(self.look_up(series).await?.0)
-    }
-
     /// Removes the given series from the index if they no longer exist.
     ///
     /// # Errors
@@ -118,7 +109,13 @@ impl SeriesIndex {
     }
 
     /// Reads the entries of the series that exist. Also returns the series that do not.
-    async fn look_up(&self, series: Vec<SeriesKey>) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn look_up(
+        &self,
+        series: Vec<SeriesKey>,
+    ) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
         let mut commands: Vec<Cmd> = Vec::with_capacity(series.len());
         for key in &series {
             let hash = self.backend.keys(key).await?.hash;

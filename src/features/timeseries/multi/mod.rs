@@ -65,8 +65,7 @@ impl ManyReader {
     /// Reads one page of series, or all groups.
     ///
     /// # Errors
-    /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::TooManySeries`] and
-    /// [`TimeseriesError::TooManyPoints`].
+    /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::LimitExceeded`].
     pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
         match plan.group.clone() {
             Some(grouping) => self.groups(&plan, &grouping).await,
@@ -124,7 +123,7 @@ impl ManyReader {
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
             if series > GROUP_SERIES {
-                return Err(TimeseriesError::TooManySeries { limit: GROUP_SERIES });
+                return Err(TimeseriesError::LimitExceeded(format!("the groups have more than {GROUP_SERIES} series")));
             }
             let mut ranges = self.read(&plan.range, &budget, entries);
             while let Some((entry, range)) = ranges.next().await {
@@ -133,7 +132,9 @@ impl ManyReader {
                 let group = groups.entry(value.to_owned()).or_default();
                 points += group.add(entry.key, &page.points, page.next.is_some());
                 if points > GROUP_POINTS {
-                    return Err(TimeseriesError::TooManyPoints { limit: GROUP_POINTS });
+                    return Err(TimeseriesError::LimitExceeded(format!(
+                        "the groups have more than {GROUP_POINTS} points"
+                    )));
                 }
             }
             cursor = found.next_cursor;

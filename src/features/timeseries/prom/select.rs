@@ -120,7 +120,7 @@ impl Selector {
             (None, Some((_, metrics))) => {
                 // The metric name of a series without the label is its key.
                 let keys = metrics.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-                add(self.index.named(keys).await?);
+                add(self.index.look_up(keys).await?.0);
                 if let Some(filter) = LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
                     add(self.listed(Some(&filter)).await?);
                 }

@@ -91,7 +91,7 @@ impl RangeReader {
     /// Reads one page. Each step of the scan is atomic; the series can change between two steps.
     ///
     /// # Errors
-    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::BucketTooLarge`] if a single
+    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::LimitExceeded`] if a single
     /// bucket has too many samples; [`TimeseriesError::GapTooLong`] if a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
         self.page_within(&self.budget(), key, plan).await

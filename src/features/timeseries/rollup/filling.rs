@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
 use super::super::backend::{SamplePage, Store, pause};
+use super::super::chunk;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
 use super::super::rollup_rule::RollupRule;
@@ -243,7 +244,7 @@ impl Job {
                 if start < from || end > until {
                     let bytes = filler.block(keys, &blocks.field(start)).await?;
                     if !bytes.is_empty() {
-                        blocks::decode(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
+                        chunk::read(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
                     }
                     buckets.retain(|bucket| !(from..until).contains(&bucket.timestamp));
                 }
