@@ -325,7 +325,7 @@ async fn a_query_takes_no_more_than_it_may() {
         "ranges of all steps",
     );
     refused(
-        &ask(&app, "sum(sum_over_time(fan_speed[3h])) + sum(sum_over_time(fan_speed[3h]))", S).await,
+        &ask(&app, "sum(sum_over_time(fan_speed[3h])) + sum(sum_over_time(fan_speed[2h]))", S).await,
         422,
         "execution",
         "6000 samples",
