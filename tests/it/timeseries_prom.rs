@@ -311,13 +311,14 @@ async fn a_query_takes_no_more_than_it_may() {
         app.send(Method::POST, "/write?precision=s", &[], lines).await.expect(204);
     };
     // 90 series of 11,000 points are allowed, 91 are not.
-    let hosts = |from: usize, to: usize| (from..to).map(|n| format!("cpu,host=h{n} idle=1 {S}\n")).collect::<String>();
-    write(hosts(0, 90)).await;
+    let host = |n: i64| format!("cpu,host=h{n} idle=1 {S}\n");
+    write((0..90).map(host).collect()).await;
     ask_range(&app, "cpu_idle", S + 10_999, "1s").await.expect(200);
-    write(hosts(90, 91)).await;
+    write(host(90)).await;
     refused(&ask_range(&app, "cpu_idle", S + 10_999, "1s").await, 422, "execution", "1000000 points");
     // 5,000 samples in each of 11,000 ranges.
-    write((0..5_000).map(|n| format!("fan,host=a speed=1 {}\n", S - n)).collect()).await;
+    let fan = |n: i64| format!("fan,host=a speed=1 {}\n", S - n);
+    write((0..5_000).map(fan).collect()).await;
     refused(
         &ask_range(&app, "sum(count_over_time(fan_speed[1d]))", S + 10_999, "1s").await,
         422,
@@ -330,7 +331,8 @@ async fn a_query_takes_no_more_than_it_may() {
         "execution",
         "6000 samples",
     );
-    write((0..5_000).map(|n| format!("net,host=m{n} bytes=1 {S}\n")).collect()).await;
+    let net = |n: i64| format!("net,host=m{n} bytes=1 {S}\n");
+    write((0..5_000).map(net).collect()).await;
     refused(&ask(&app, "net_bytes", S).await, 422, "execution", "5000 series");
     refused(&app.get("/prom/api/v1/labels").await, 422, "execution", "5000 series");
 }

@@ -68,11 +68,9 @@ async fn a_range_with_a_rollup_reads_few_samples() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let series = "/timeseries/energy:consumption:a";
     // One step of filling reads 262,144 samples, and one call of Redis 32,768.
-    for start in (0..300_000).step_by(100_000) {
-        let line = |n: i64| format!("energy:consumption:a,{},0.1\n", n * 60_000);
-        let csv = format!("series,timestamp,value\n{}", (start..start + 100_000).map(line).collect::<String>());
-        app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await.expect(200);
-    }
+    let line = |n: i64| format!("energy:consumption:a,{},0.1\n", n * 60_000);
+    let csv = format!("series,timestamp,value\n{}", (0..300_000).map(line).collect::<String>());
+    app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await.expect(200);
     add(&app, series, json!({ "bucket": "1d", "agg": "max" })).await.expect(201);
     filled(&app, series).await;
     for query in ["agg=max&bucket=1d", "agg=max&bucket=1w", "agg=max&bucket=1d&order=desc"] {

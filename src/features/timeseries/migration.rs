@@ -187,7 +187,7 @@ impl Migration {
         let space = self.store.redis().keys();
         let families = self.store.families().stems().map(|stem| space.key(Segment(stem)));
         let starts = families.chain([space.key("ts:")]).map(|start| start.as_str().to_owned()).collect::<Vec<_>>();
-        PrefixScan::new(&self.store.redis(), &starts)
+        PrefixScan::new(self.store.redis(), &starts)
     }
 
     /// The layout of the value under each name; `None` if it has neither. Skips names without a value.

@@ -205,13 +205,10 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
-    let streams = config.streams;
+    let timeseries = TimeseriesService::new(deps, &config);
     #[cfg(feature = "promql")]
-    let prom = config.prom.clone();
-    let timeseries = TimeseriesService::new(deps, config);
-    #[cfg(feature = "promql")]
-    let prom = prom::routes::router(timeseries.prom(prom));
-    let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
+    let prom = prom::routes::router(timeseries.prom(config.prom));
+    let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, config.streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
         .routes(routes!(routes::query_series))

@@ -58,8 +58,8 @@ impl Deref for TimeseriesService {
 }
 
 impl TimeseriesService {
-    pub(super) fn new(deps: &Deps, config: TimeseriesConfig) -> Self {
-        let families = Arc::new(Families::new(&config));
+    pub(super) fn new(deps: &Deps, config: &TimeseriesConfig) -> Self {
+        let families = Arc::new(Families::new(config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
         let backend = Store::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), config.backend);
@@ -111,7 +111,7 @@ impl TimeseriesService {
         let definition = Definition {
             retention_ms: creation.retention_ms.map_or(defaults.retention_ms, |retention| retention.0),
             duplicate_policy: creation.duplicate_policy.unwrap_or(defaults.duplicate_policy),
-            labels: creation.labels.unwrap_or_else(|| defaults.labels),
+            labels: creation.labels.unwrap_or(defaults.labels),
         };
         let Some(is_new) = self.backend.create(&key, &definition, token).await? else {
             return Err(TimeseriesError::Exists(key));

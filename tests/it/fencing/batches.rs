@@ -81,7 +81,8 @@ async fn a_load_whose_lock_is_lost_on_the_way_keeps_what_came_before() {
     let headers = [("content-type", "text/csv"), ("fencing-token", "20")];
     let load = app.send(Method::POST, "/timeseries/samples", &headers, body);
     let other = async {
-        let lines: String = (1..=FULL_BUFFER).map(|time| format!("energy:generation:m1,{time},1\n")).collect();
+        let line = |time: i64| format!("energy:generation:m1,{time},1\n");
+        let lines: String = (1..=FULL_BUFFER).map(line).collect();
         let first = format!("series,timestamp,value\n{lines}");
         sender.send(Ok(Bytes::from(first))).expect("it is read");
         let stored = async || app.get(&format!("{SERIES}/latest")).await.json()["timestamp"] == FULL_BUFFER;

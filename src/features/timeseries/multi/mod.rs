@@ -76,7 +76,7 @@ impl ManyReader {
     async fn series(&self, plan: &ManyPlan) -> Result<ManyPage, TimeseriesError> {
         let after = plan.after.as_ref().map(SeriesKey::as_str);
         let found = self.index.page_by_label(&plan.filter, "", after, plan.series_limit).await?;
-        let budget = self.reader.budget();
+        let budget = Budget::of_request();
         let mut ranges = self.read(&plan.range, &budget, found.items);
         let (mut items, mut points, mut last) = (Vec::new(), 0, None);
         let mut next_cursor = found.next_cursor.and_then(|key| SeriesKey::new(&key).ok());
@@ -110,7 +110,7 @@ impl ManyReader {
     }
 
     async fn groups(&self, plan: &ManyPlan, grouping: &Grouping) -> Result<ManyPage, TimeseriesError> {
-        let budget = self.reader.budget();
+        let budget = Budget::of_request();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let (mut series, mut points) = (0, 0);
         let mut cursor: Option<String> = None;

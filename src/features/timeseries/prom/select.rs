@@ -10,7 +10,7 @@ use super::super::config::PromConfig;
 use super::super::index::SeriesIndex;
 use super::super::model::SeriesEntry;
 use super::super::query::LabelFilter;
-use super::super::range::RangeReader;
+use super::super::range::{Budget, RangeReader};
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::Window;
 use super::error::PromError;
@@ -72,7 +72,7 @@ impl Selector {
     /// # Errors
     /// `execution` if there are too many series or samples; a fault of Redis.
     pub(super) async fn read(&self, selections: &[Selection], steps: Steps) -> Result<Vec<Selected>, PromError> {
-        let budget = self.reader.budget_of(self.config.samples);
+        let budget = Budget::new(self.config.samples);
         let mut all = Vec::with_capacity(selections.len());
         for selection in selections {
             let Selection { matchers, range, offset } = selection;

@@ -68,9 +68,6 @@ pub(super) struct RangePage {
     pub next: Option<Cursor>,
 }
 
-/// The maximum number of samples that one request may read for aggregation: about as many as the request deadline allows.
-const SCAN_SAMPLES: usize = 5_000_000;
-
 /// The maximum number of samples of one bucket that are kept for a percentile, 8 bytes each in memory. A year of 15-second
 /// samples has 2.1 million.
 const PERCENTILE_SAMPLES: usize = 2_200_000;
@@ -94,18 +91,7 @@ impl RangeReader {
     /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::LimitExceeded`] if a single
     /// bucket has too many samples; [`TimeseriesError::GapTooLong`] if a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
-        self.page_within(&self.budget(), key, plan).await
-    }
-
-    /// The budget of one request.
-    pub(super) fn budget(&self) -> Budget {
-        Budget::new(SCAN_SAMPLES)
-    }
-
-    /// The budget of a request with a lower limit, in samples.
-    #[cfg(feature = "promql")]
-    pub(super) fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(limit.min(SCAN_SAMPLES))
+        self.page_within(&Budget::of_request(), key, plan).await
     }
 
     /// Reads all samples of a window; none if the series does not exist.

@@ -7,6 +7,7 @@ use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
 use super::super::error::TimeseriesError;
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::{Order, Window};
+use super::budget::Budget;
 use super::filter::SampleFilter;
 use super::scan::{Ended, Scan};
 use super::{PERCENTILE_SAMPLES, RangeReader};
@@ -66,7 +67,7 @@ impl RangeReader {
         window: Window,
     ) -> Result<Stats, TimeseriesError> {
         let open = SampleFilter::new(None, None, None);
-        let budget = self.budget();
+        let budget = Budget::of_request();
         let scan = Scan::new(&self.backend, &key, &open, &budget);
         let (mut count, mut sum, mut extent, mut moments) = (0, Sum::default(), Extent::default(), Moments::default());
         let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);

@@ -52,7 +52,6 @@ pub fn describe(keys: &SeriesKeys) -> ScriptCall<Vec<Value>, Option<(Description
     DESCRIBE.read(&[&keys.hash, &keys.head, &keys.chunks]).arg(keys.layout.name()).returns(decode_description)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a decoder owns the reply")]
 fn decode_description(raw: Vec<Value>) -> Result<Option<(Description, Vec<u8>)>, BadReply> {
     use Value::{BulkString, Int};
 

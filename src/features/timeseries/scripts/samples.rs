@@ -64,13 +64,12 @@ pub fn append(
 }
 
 fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
-    let bad = || BadReply::new(&raw);
-    let size = |number: i64| usize::try_from(number).map_err(|_| bad());
-    let (consumed, stored, listed, plain, packed, refused, stale) = &raw;
-    if *consumed == NO_SERIES {
+    let (consumed, stored, listed, plain, packed, refused, stale) = raw;
+    if consumed == NO_SERIES {
         return Ok(None);
     }
-    let (pairs, []) = refused.as_chunks::<2>() else { return Err(bad()) };
+    let size = |number: i64| usize::try_from(number).map_err(BadReply::new);
+    let (pairs, []) = refused.as_chunks::<2>() else { return Err(BadReply::new(refused)) };
     let refused = pairs
         .iter()
         .map(|&[at, reason]| {
@@ -78,19 +77,19 @@ fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
                 1 => RefusalCode::SampleTooOld,
                 2 => RefusalCode::DuplicateSample,
                 3 => RefusalCode::SumOutOfRange,
-                _ => return Err(bad()),
+                other => return Err(BadReply::new(other)),
             };
             Ok((size(at)?, code))
         })
         .collect::<Result<_, _>>()?;
     Ok(Some(Appended {
-        consumed: size(*consumed)?,
-        stored: size(*stored)?,
-        listed: *listed == 1,
+        consumed: size(consumed)?,
+        stored: size(stored)?,
+        listed: listed == 1,
         plain: plain.unsigned_abs(),
-        packed: packed.clone(),
+        packed,
         refused,
-        stale: *stale == 1,
+        stale: stale == 1,
     }))
 }
 
