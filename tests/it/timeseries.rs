@@ -43,18 +43,21 @@ pub async fn write_many(app: &TestApp, series: &str, samples: impl IntoIterator<
 /// The samples after which a load has written what it buffers, at least once.
 pub const BUFFER: i64 = 65_536;
 
-/// Adds sealed chunks with 5,242,880 samples to a series, more than one request may read: one per millisecond from 0.
+/// Adds packed chunks with 5,242,880 samples to a series, more than one request may read: one per millisecond from 0.
 pub fn add_five_million_samples(app: &TestApp, series: &str) {
+    const SAMPLES: u32 = 1 << 20;
+    let values = gridtokenx_redis::codec::pack(&vec![0.5; SAMPLES as usize]).expect("packed values");
     let script = "
-        local chunk, value = {'\\1'}, struct.pack('>d', 0.5)
-        for n = 0, 65535 do
-          chunk[n + 2] = struct.pack('>I4I4', 2147483648, ARGV[1] + n) .. value
-        end
-        redis.call('HINCRBY', KEYS[1], 'sealed', 65536)
-        return redis.call('ZADD', KEYS[2], ARGV[1], table.concat(chunk))";
-    for chunk in 0..80 {
-        let (chunks, start) = (format!("ts:chunks:{{{series}}}"), (chunk * 65_536).to_string());
-        app.redis().command::<i64>(&["EVAL", script, "2", series, &chunks, &start]);
+        local chunk = ARGV[2]:gsub('..', function(byte) return string.char(tonumber(byte, 16)) end)
+        return redis.call('ZADD', KEYS[1], ARGV[1], chunk)";
+    for start in (0..5).map(|chunk| u64::from(chunk * SAMPLES)) {
+        let ordered = |time: u64| (time | 1 << 63).to_be_bytes();
+        let ends = [ordered(start), ordered(start + u64::from(SAMPLES) - 1)].concat();
+        let (count, step) = (SAMPLES.to_be_bytes(), 1_i64.to_be_bytes());
+        let chunk: Vec<u8> = [&[2], &ends[..], &count, &step, &values].concat();
+        let hex: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("ts:chunks:{{{series}}}");
+        app.redis().command::<i64>(&["EVAL", script, "1", &key, &start.to_string(), &hex.concat()]);
     }
 }
 

@@ -94,7 +94,7 @@ const QUERIES: &[&str] = &[
 ];
 
 /// The samples of a run: a few random runs are enough for rollups to be filled.
-const RUN: i64 = 32;
+const RUN: i64 = 24;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let value = || prop_oneof![Just(0.0), Just(-0.0), Just(1.0), Just(5e-324), -1e6..1e6];

@@ -196,10 +196,16 @@ async fn a_query_by_groups_has_a_limit_of_series() {
 async fn a_query_by_groups_has_a_limit_of_points() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let query = json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "limit": 100_000,
-                        "group_by": "zone", "reduce": "sum" });
+                        "group_by": "meter", "reduce": "sum" });
     for number in 1..=6 {
         // 100,000 points of each series, since empty buckets are points.
-        series(&app, &format!("m:{number}"), json!({ "zone": "1" }), &[(0, 1.0), (99_999, 1.0)]).await;
+        series(
+            &app,
+            &format!("m:{number}"),
+            json!({ "zone": "1", "meter": number.to_string() }),
+            &[(0, 1.0), (99_999, 1.0)],
+        )
+        .await;
         if number == 5 {
             app.post(QUERY, query.clone()).await.expect(200);
         }

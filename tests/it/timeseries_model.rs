@@ -74,8 +74,8 @@ impl Model {
     }
 }
 
-/// The samples of a run: a few random runs fill several chunks.
-const RUN: i64 = 32;
+/// The samples of a run: a few random runs fill several chunks, and a batch stays within one script call.
+const RUN: i64 = 16;
 
 fn steps(with_deletes: bool) -> impl Strategy<Value = Vec<Step>> {
     let value = prop_oneof![Just(0.0), Just(-0.0), Just(1.0), Just(2.0), Just(5e-324), -1e6..1e6];
@@ -85,7 +85,7 @@ fn steps(with_deletes: bool) -> impl Strategy<Value = Vec<Step>> {
         let run = |&(time, value): &(i64, f64)| (0..RUN).map(move |at| (time * RUN + at, value));
         Step::Write(runs.iter().flat_map(run).collect())
     });
-    let ordered = (0_i64..2_000 * RUN, 1_usize..2_500)
+    let ordered = (0_i64..2_000 * RUN, 1_usize..1_000)
         .prop_map(|(start, count)| Step::Write((start..).take(count).map(|time| (time, 1.0)).collect()));
     let delete = (0_i64..3_000 * RUN, 0_i64..600 * RUN).prop_map(|(from, length)| Step::Delete(from, from + length));
     let step = prop_oneof![3 => write, 2 => ordered, 2 => Just(Step::Pack), u32::from(with_deletes) => delete];
