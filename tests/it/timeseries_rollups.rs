@@ -73,11 +73,12 @@ async fn a_range_with_a_rollup_reads_few_samples() {
     app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await.expect(200);
     add(&app, series, json!({ "bucket": "1d", "agg": "max" })).await.expect(201);
     filled(&app, series).await;
-    for query in ["agg=max&bucket=1d", "agg=max&bucket=1w", "agg=max&bucket=1d&order=desc"] {
+    for (query, most) in [("agg=max&bucket=1d", 4.0), ("agg=max&bucket=1w", 4.0), ("agg=max&bucket=1d&order=desc", 6.0)]
+    {
         let before = reads(&app).await;
         range(&app, series, query).await;
         let used = reads(&app).await - before;
-        assert!(used <= 4.0, "{query}: {used} reads");
+        assert!(used <= most, "{query}: {used} reads");
     }
     let before = reads(&app).await;
     range(&app, series, "agg=min&bucket=1d").await;
