@@ -32,6 +32,38 @@ pub async fn read(app: &TestApp, series: &str, query: &str, limit: usize) -> Vec
     }
 }
 
+/// Writes any number of samples, in requests of bounded size.
+pub async fn write_many(app: &TestApp, series: &str, samples: impl IntoIterator<Item = (i64, f64)>) {
+    let samples: Vec<Value> = samples.into_iter().map(|(time, value)| sample(time, value)).collect();
+    for batch in samples.chunks(5_000) {
+        write(app, series, batch.to_vec()).await;
+    }
+}
+
+/// The samples after which a load has written what it buffers, at least once.
+pub const BUFFER: i64 = 65_536;
+
+/// Adds packed chunks with 5,242,880 samples to a series, more than one request may read: one per millisecond from 0.
+pub fn add_five_million_samples(app: &TestApp, series: &str) {
+    const SAMPLES: u32 = 1 << 20;
+    let values = gridtokenx_redis::codec::pack(&vec![0.5; SAMPLES as usize]).expect("packed values");
+    let script = "
+        local chunk = ARGV[2]:gsub('..', function(byte) return string.char(tonumber(byte, 16)) end)
+        return redis.call('ZADD', KEYS[1], ARGV[1], chunk)";
+    for start in (0..5).map(|chunk| u64::from(chunk * SAMPLES)) {
+        let ordered = |time: u64| (time | 1 << 63).to_be_bytes();
+        let ends = [ordered(start), ordered(start + u64::from(SAMPLES) - 1)].concat();
+        let (count, step) = (SAMPLES.to_be_bytes(), 1_i64.to_be_bytes());
+        let chunk: Vec<u8> = [&[2], &ends[..], &count, &step, &values].concat();
+        let hex: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("ts:chunks:{{{series}}}");
+        app.redis().command::<i64>(&["EVAL", script, "1", &key, &start.to_string(), &hex.concat()]);
+    }
+}
+
+/// Settings under which a slow machine does not appear as a failure.
+pub const LONG_DEADLINES: &str = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
+
 pub fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
     samples.iter().map(|&(timestamp, value)| (timestamp, value.to_bits())).collect()
 }

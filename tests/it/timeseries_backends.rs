@@ -1,5 +1,5 @@
-//! The backend that stores the series, and that answers do not depend on it: every program of changes and queries is sent to
-//! both backends, if `GTX_TEST_MODULE_REDIS_URL` names a Redis that has the module.
+//! The storage backend of series. Responses do not depend on it: every sequence of changes and queries is sent to both
+//! backends, if `GTX_TEST_MODULE_REDIS_URL` names a Redis that has the module.
 
 use axum::http::Method;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, command, eventually, module_redis_url, on_module_redis};
-use crate::timeseries::{sample, write};
+use crate::timeseries::{LONG_DEADLINES, sample, write};
 
 const RECORD: &str = "timeseries:{backend}";
 
@@ -18,12 +18,12 @@ async fn the_first_replica_decides_and_all_others_follow() {
     assert_eq!(first.redis().command::<String>(&["GET", RECORD]), "native");
     assert_eq!(first.get("/timeseries/energy:consumption:a").await.expect(200).json()["backend"], "native");
     let second = TestApp::builder().config("timeseries.backend = \"module\"").beside(&first).spawn().await;
-    let told = async || {
+    let is_reported = async || {
         let ready = second.get("/health/ready").await.json();
         ready["status"] == "degraded"
             && ready.to_string().contains("timeseries.backend is `module`, but series are kept `native`")
     };
-    eventually("readiness reports that the configured backend is not in use", told).await;
+    eventually("readiness reports that the configured backend is not in use", is_reported).await;
     assert_eq!(second.get("/timeseries/energy:consumption:a/latest").await.expect(200).json()["value"], 1.0);
 }
 
@@ -31,9 +31,9 @@ async fn the_first_replica_decides_and_all_others_follow() {
 async fn series_of_a_missing_module_are_unavailable_and_no_other_backend_is_used() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     app.redis().command::<()>(&["SET", RECORD, "module"]);
-    let told =
+    let is_reported =
         async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
-    eventually("readiness reports that the module is missing", told).await;
+    eventually("readiness reports that the module is missing", is_reported).await;
     let body = json!({ "samples": [sample(1, 1.0)] });
     let refused = app.post("/timeseries/energy:consumption:a/samples", body).await;
     assert_eq!(refused.expect_problem(503, "redis-unavailable")["outcome"], "not_applied");
@@ -45,9 +45,9 @@ async fn series_of_a_missing_module_are_unavailable_and_no_other_backend_is_used
 async fn a_preference_for_a_missing_module_is_not_recorded() {
     let config = "timeseries.backend = \"module\"\nredis.check_interval = \"50ms\"";
     let app = TestApp::builder().config(config).spawn().await;
-    let told =
+    let is_reported =
         async || app.get("/health/ready").await.text().contains("RedisTimeSeries, which this Redis does not have");
-    eventually("readiness reports that the module is missing", told).await;
+    eventually("readiness reports that the module is missing", is_reported).await;
     app.get("/timeseries/energy:consumption:a").await.expect_problem(503, "redis-unavailable");
     assert_eq!(app.redis().command::<i64>(&["EXISTS", RECORD]), 0);
 }
@@ -64,13 +64,8 @@ async fn a_record_of_a_newer_version_is_not_overwritten() {
 
 /// A service on the Redis with the module, under its own key prefix.
 async fn on_the_module() -> TestApp {
-    // A slow machine must not appear as a difference.
-    let patience = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"";
-    TestApp::builder().config(&on_module_redis(&module_redis_url())).config(patience).config(ROLLED).spawn().await
+    TestApp::builder().config(&on_module_redis(&module_redis_url())).config(LONG_DEADLINES).spawn().await
 }
-
-/// Rollups are filled after a few samples.
-const ROLLED: &str = "timeseries.chunk_samples = 16";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -78,11 +73,11 @@ enum Step {
     Load(Vec<(i64, f64)>),
     Delete(i64, i64),
     Alter(Value),
-    Ask(&'static str, i64, i64),
+    Query(&'static str, i64, i64),
 }
 
-const QUESTIONS: &[&str] = &[
-    "range?limit=7",
+const QUERIES: &[&str] = &[
+    "range?limit=700",
     "range?order=desc&limit=3",
     "range?agg=sum&bucket=100ms",
     "range?agg=avg&bucket=70ms&empty=true",
@@ -98,6 +93,9 @@ const QUESTIONS: &[&str] = &[
     "stats?",
 ];
 
+/// The samples of a run: a few random runs are enough for rollups to be filled.
+const RUN: i64 = 24;
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let value = || prop_oneof![Just(0.0), Just(-0.0), Just(1.0), Just(5e-324), -1e6..1e6];
     let time = || prop_oneof![0_i64..300, 0_i64..3_000];
@@ -105,26 +103,30 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(None),
         proptest::sample::select(&["last", "first", "min", "max", "sum", "block"][..]).prop_map(Some)
     ];
-    let batch = || proptest::collection::vec((time(), value()), 1..40);
+    let run = |(time, value): (i64, f64)| (0..RUN).map(move |at| (time * RUN + at, value));
+    let batch = move || {
+        proptest::collection::vec((time(), value()), 1..40)
+            .prop_map(move |runs| runs.into_iter().flat_map(run).collect())
+    };
     let change = prop_oneof![
         Just(json!({ "duplicate_policy": "max" })),
         Just(json!({ "labels": { "zone": "2" } })),
         Just(json!({ "retention_ms": 0 })),
     ];
-    let ask = (proptest::sample::select(QUESTIONS), 0_i64..3_000, 0_i64..3_000)
-        .prop_map(|(question, from, length)| Step::Ask(question, from, from + length));
+    let query = (proptest::sample::select(QUERIES), 0_i64..3_000 * RUN, 0_i64..3_000 * RUN)
+        .prop_map(|(query, from, length)| Step::Query(query, from, from + length));
     let step = prop_oneof![
         3 => (batch(), policy).prop_map(|(batch, policy)| Step::Write(batch, policy)),
         1 => batch().prop_map(Step::Load),
-        1 => (0_i64..3_000, 0_i64..600).prop_map(|(from, length)| Step::Delete(from, from + length)),
+        1 => (0_i64..3_000 * RUN, 0_i64..600 * RUN).prop_map(|(from, length)| Step::Delete(from, from + length)),
         1 => change.prop_map(Step::Alter),
-        4 => ask,
+        4 => query,
     ];
     proptest::collection::vec(step, 3..16)
 }
 
 /// The status and the body, without the fields of a description that depend on the backend.
-fn shown(reply: &Reply) -> (u16, String) {
+fn comparable(reply: &Reply) -> (u16, String) {
     let status = reply.status.as_u16();
     if let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body)
         && let Some(series) = body.as_object_mut()
@@ -138,10 +140,10 @@ fn shown(reply: &Reply) -> (u16, String) {
     (status, reply.text())
 }
 
-async fn run(app: &TestApp, series: &str, step: &Step) -> (u16, String) {
+async fn send(app: &TestApp, series: &str, step: &Step) -> (u16, String) {
     let path = format!("/timeseries/{series}");
     let bodies = |batch: &[(i64, f64)]| batch.iter().map(|&(time, value)| sample(time, value)).collect::<Vec<_>>();
-    shown(&match step {
+    comparable(&match step {
         Step::Write(batch, None) => app.post(&format!("{path}/samples"), json!({ "samples": bodies(batch) })).await,
         Step::Write(batch, policy) => {
             let body = json!({ "samples": bodies(batch), "on_duplicate": policy });
@@ -155,11 +157,11 @@ async fn run(app: &TestApp, series: &str, step: &Step) -> (u16, String) {
         }
         Step::Delete(from, to) => app.delete(&format!("{path}/samples?from={from}&to={to}")).await,
         Step::Alter(change) => app.patch(&path, change.clone()).await,
-        Step::Ask(question, from, to) => app.get(&format!("{path}/{question}&from={from}&to={to}")).await,
+        Step::Query(query, from, to) => app.get(&format!("{path}/{query}&from={from}&to={to}")).await,
     })
 }
 
-async fn same(
+async fn assert_equal_responses(
     native: &TestApp,
     module: &TestApp,
     series: &str,
@@ -174,7 +176,7 @@ async fn same(
         }
     }
     for step in steps {
-        prop_assert_eq!(run(module, series, step).await, run(native, series, step).await, "{:?}", step);
+        prop_assert_eq!(send(module, series, step).await, send(native, series, step).await, "{:?}", step);
     }
     for path in [
         path.clone(),
@@ -182,7 +184,7 @@ async fn same(
         format!("{path}/range?limit=100000"),
         "/timeseries?filter=zone=1".into(),
     ] {
-        prop_assert_eq!(shown(&module.get(&path).await), shown(&native.get(&path).await), "{}", path);
+        prop_assert_eq!(comparable(&module.get(&path).await), comparable(&native.get(&path).await), "{}", path);
     }
     for app in [native, module] {
         let filled = async || {
@@ -191,14 +193,14 @@ async fn same(
         };
         eventually("rollups are filled", filled).await;
     }
-    for question in QUESTIONS {
-        let path = format!("{path}/{question}&from=0&to=6000");
-        prop_assert_eq!(shown(&module.get(&path).await), shown(&native.get(&path).await), "{}", path);
+    for query in QUERIES {
+        let path = format!("{path}/{query}&from=0&to=192000");
+        prop_assert_eq!(comparable(&module.get(&path).await), comparable(&native.get(&path).await), "{}", path);
     }
     let query =
         json!({ "filter": ["zone=(1,2)"], "agg": "sum", "bucket": "100ms", "group_by": "zone", "reduce": "max" });
-    let asked = async |app: &TestApp| shown(&app.post("/timeseries/query", query.clone()).await);
-    prop_assert_eq!(asked(module).await, asked(native).await);
+    let result = async |app: &TestApp| comparable(&app.post("/timeseries/query", query.clone()).await);
+    prop_assert_eq!(result(module).await, result(native).await);
     for app in [native, module] {
         app.delete(&path).await.expect(204);
         app.get(&path).await.expect_problem(404, "series-not-found");
@@ -208,18 +210,18 @@ async fn same(
 
 #[test]
 #[ignore = "needs a Redis with modules: make test-modules"]
-fn both_backends_answer_the_same_bytes() {
+fn both_backends_send_equal_responses() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let module = runtime.block_on(on_the_module());
-    let native = runtime.block_on(TestApp::builder().config(ROLLED).spawn());
+    let native = runtime.block_on(TestApp::spawn());
     let case = std::cell::Cell::new(0);
-    for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000), ("last", 500)] {
+    for (policy, retention) in [("last", 0), ("block", 0), ("sum", 0), ("min", 1_000 * RUN), ("last", 500 * RUN)] {
         let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
         let outcome = TestRunner::new(config).run(&steps(), |steps| {
             case.set(case.get() + 1);
             let definition =
                 json!({ "duplicate_policy": policy, "retention_ms": retention, "labels": { "zone": "1" } });
-            runtime.block_on(same(&native, &module, &format!("s{}", case.get()), &definition, &steps))
+            runtime.block_on(assert_equal_responses(&native, &module, &format!("s{}", case.get()), &definition, &steps))
         });
         outcome.unwrap_or_else(|failure| panic!("{policy}, retention {retention}: {failure}"));
     }

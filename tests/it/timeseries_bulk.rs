@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{METER, bits, read};
+use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, bits, read};
 
 const BULK: &str = "/timeseries/samples";
 const CSV: &str = "text/csv; charset=utf-8";
@@ -100,25 +100,24 @@ async fn a_bad_line_refuses_its_sample_and_not_the_stream() {
 
 #[tokio::test]
 async fn a_load_out_of_order_and_sent_twice_is_stored_once() {
-    let app =
-        TestApp::builder().config("timeseries.buffer_samples = 700\ntimeseries.batch_samples = 100\n").spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let mut rows: Vec<(usize, i64, f64)> =
-        (0..40_usize).flat_map(|meter| (0..150).map(move |n| (meter, START + n * 900_000, 0.25))).collect();
+        (0..40_usize).flat_map(|meter| (0..1_700).map(move |n| (meter, START + n * 900_000, 0.25))).collect();
     // Neither by series nor by time: every seventh row first, and so on.
     rows = (0..7).flat_map(|offset| rows.iter().skip(offset).step_by(7).copied().collect::<Vec<_>>()).collect();
     let line = |(meter, time, value): &(usize, i64, f64)| format!("energy:generation:{meter},{time},{value}\n");
     let text = format!("series,timestamp,value\n{}", rows.iter().map(line).collect::<String>());
     let first = load(&app, CSV, text.clone()).await.expect(200).json();
-    assert_eq!(first, json!({ "accepted": 6_000, "stored": 6_000, "refused_total": 0, "refused": [] }));
+    assert_eq!(first, json!({ "accepted": 68_000, "stored": 68_000, "refused_total": 0, "refused": [] }));
     let second = load(&app, CSV, text).await.expect(200).json();
-    assert_eq!(second, json!({ "accepted": 6_000, "stored": 0, "refused_total": 0, "refused": [] }));
+    assert_eq!(second, json!({ "accepted": 68_000, "stored": 0, "refused_total": 0, "refused": [] }));
     for meter in [0, 39] {
-        let expected: Vec<(i64, f64)> = (0..150).map(|n| (START + n * 900_000, 0.25)).collect();
-        assert_eq!(read(&app, &format!("/timeseries/energy:generation:{meter}"), "", 999).await, bits(&expected));
+        let expected: Vec<(i64, f64)> = (0..1_700).map(|n| (START + n * 900_000, 0.25)).collect();
+        assert_eq!(read(&app, &format!("/timeseries/energy:generation:{meter}"), "", 9_999).await, bits(&expected));
     }
     assert_eq!(app.get("/timeseries?limit=1000").await.json()["items"].as_array().map(Vec::len), Some(40));
     let metrics = app.get("/metrics").await.expect(200).text();
-    for line in ["stored\"} 6000", "unchanged\"} 6000", "refused\"} 0"] {
+    for line in ["stored\"} 68000", "unchanged\"} 68000", "refused\"} 0"] {
         assert!(metrics.contains(&format!("timeseries_samples_total{{result=\"{line}")), "{line}");
     }
 }
@@ -149,30 +148,38 @@ async fn a_wrong_header_or_type_ends_the_load() {
 
 #[tokio::test]
 async fn too_many_bad_lines_end_the_load() {
-    let app = TestApp::builder().config("timeseries.max_refused = 3\ntimeseries.buffer_samples = 1\n").spawn().await;
-    let good = "{\"series\":\"market:price:a\",\"timestamp\":1,\"value\":1}\n";
-    load(&app, NDJSON, format!("{good}{}", "bad\n".repeat(3))).await.expect(200);
-    let problem =
-        load(&app, NDJSON, format!("{good}{}", "bad\n".repeat(4))).await.expect_problem(422, "too-many-refused");
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    let good = |time: i64| format!("{{\"series\":\"market:price:a\",\"timestamp\":{time},\"value\":1}}\n");
+    load(&app, NDJSON, format!("{}{}", good(1), "bad\n".repeat(1_000))).await.expect(200);
+    let all_good: String = (1..=BUFFER).map(good).collect();
+    let problem = load(&app, NDJSON, format!("{all_good}{}", "bad\n".repeat(1_001)))
+        .await
+        .expect_problem(422, "too-many-refused");
     let detail = problem["detail"].as_str().expect("a detail");
-    assert!(detail.contains("line 2") && detail.contains("1 samples were stored"), "{detail}");
+    let stored = &app.get("/timeseries/market:price:a").await.expect(200).json()["count"];
+    assert!(detail.contains("line 65537") && detail.contains(&format!("{stored} samples were stored")), "{detail}");
     assert_eq!(problem["outcome"], "unknown");
 }
 
 #[tokio::test]
 async fn a_body_that_breaks_off_says_what_is_stored() {
-    let app = TestApp::builder().config("timeseries.buffer_samples = 1\n").spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let (sender, body) = open_body();
     let feed = async {
-        let text = "series,timestamp,value\nenergy:consumption:MTR-001,1,0.5\nenergy:consumption:MTR-001,2,0.";
-        sender.send(Ok(Bytes::from_static(text.as_bytes()))).expect("the body is read");
-        eventually("the first line is stored", async || app.get(METER).await.is(200)).await;
+        let line = |time: i64| format!("energy:consumption:MTR-001,{time},0.5\n");
+        let lines: String = (1..=BUFFER).map(line).collect();
+        let text = format!("series,timestamp,value\n{lines}energy:consumption:MTR-001,99999,0.");
+        sender.send(Ok(Bytes::from(text))).expect("the body is read");
+        eventually("the first lines are stored", async || app.get(METER).await.is(200)).await;
         sender.send(Err(std::io::Error::other("cut"))).expect("the body is read");
     };
     let (reply, ()) = tokio::join!(load(&app, CSV, body), feed);
     let problem = reply.expect_problem(400, "body-incomplete");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("1 samples were stored")), "{problem}");
-    assert_eq!(read(&app, METER, "", 9).await, bits(&[(1, 0.5)]), "half a line is no sample");
+    let found = read(&app, METER, "", 100_000).await;
+    let stored = format!("{} samples were stored", found.len());
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(&stored)), "{problem}");
+    let expected: Vec<(i64, f64)> = (1..).map(|time| (time, 0.5)).take(found.len()).collect();
+    assert_eq!(found, bits(&expected), "an incomplete line is not a sample");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{METER, sample, write};
+use crate::timeseries::{LONG_DEADLINES, METER, sample, write};
 
 const EXPORT: &str = "/timeseries/energy:consumption:MTR-001/export";
 const COUNT: i64 = 50_000;
@@ -193,7 +193,7 @@ async fn lines_of_many_series_are_bounded_and_aggregated_as_asked() {
 
 #[tokio::test]
 async fn mistakes_are_told_before_lines_of_many_series_begin() {
-    let app = TestApp::builder().config("timeseries.group_points = 100").behind_proxy().spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).behind_proxy().spawn().await;
     with_series(&app).await;
     for (query, pointer) in [
         (json!({ "filter": ["zone=1"], "labels": ["zone"] }), "/labels"),
@@ -202,7 +202,11 @@ async fn mistakes_are_told_before_lines_of_many_series_begin() {
     ] {
         lines(&app, &query, CSV).await.expect_violation(422, "invalid-body", pointer);
     }
-    let grouped = json!({ "filter": ["zone=1"], "group_by": "zone", "reduce": "sum" });
+    // Empty buckets are points: 540,000.
+    app.put("/timeseries/gaps", json!({ "retention_ms": 0, "labels": { "zone": "2" } })).await.expect(201);
+    write(&app, "/timeseries/gaps", (0..7).map(|n| sample(n * 90_000, 1.0)).collect()).await;
+    let grouped = json!({ "filter": ["zone=2"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "group_by": "zone",
+                          "reduce": "sum" });
     lines(&app, &grouped, CSV).await.expect_problem(422, "range-too-wide");
     app.proxy().cut();
     let all = json!({ "filter": ["zone=1"] });

@@ -1,9 +1,10 @@
 //! Series by their labels: lists, ranges of many, groups, and what becomes of the lists when things go wrong.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, TestApp, eventually};
-use crate::timeseries::{sample, write};
+use crate::timeseries::{LONG_DEADLINES, add_five_million_samples, sample, write};
 
 const QUERY: &str = "/timeseries/query";
 
@@ -160,7 +161,7 @@ async fn groups_are_reduced_after_each_series_is_aggregated() {
 
 #[tokio::test]
 async fn a_page_ends_before_its_answer_grows_too_long() {
-    let app = TestApp::builder().config("timeseries.max_points = 5\ntimeseries.default_points = 5\n").spawn().await;
+    let app = TestApp::builder().config("timeseries.max_points = 5\n").spawn().await;
     three_meters(&app).await;
     let query = json!({ "filter": ["zone=(1,2)"] });
     let first = app.post(QUERY, query.clone()).await.expect(200).json();
@@ -175,20 +176,52 @@ async fn a_page_ends_before_its_answer_grows_too_long() {
 }
 
 #[tokio::test]
-async fn one_query_reads_only_so_much() {
-    let limits = "timeseries.group_series = 2\ntimeseries.group_points = 3\ntimeseries.scan_samples = 4\n";
-    let app = TestApp::builder().config(limits).spawn().await;
+async fn a_query_by_groups_has_a_limit_of_series() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    let meters: Vec<String> = (0..5_001).map(|n| format!("energy:consumption:{n:04},0,1\n")).collect();
+    let load = async |meters: &[String]| {
+        let csv = [("content-type", "text/csv")];
+        let body = format!("series,timestamp,value\n{}", meters.concat());
+        app.send(Method::POST, "/timeseries/samples", &csv, body).await.expect(200);
+    };
+    let grouped = json!({ "filter": ["kind=consumption"], "group_by": "kind", "reduce": "sum" });
+    load(&meters[1..]).await;
+    let page = app.post(QUERY, grouped.clone()).await.expect(200).json();
+    assert_eq!(page["items"][0]["samples"], json!([{ "timestamp": 0, "value": 5_000.0 }]));
+    load(&meters[..1]).await;
+    app.post(QUERY, grouped).await.expect_problem(422, "range-too-wide");
+}
+
+#[tokio::test]
+async fn a_query_by_groups_has_a_limit_of_points() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    let query = json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "limit": 100_000,
+                        "group_by": "meter", "reduce": "sum" });
+    for number in 1..=6 {
+        // 100,000 points of each series, since empty buckets are points.
+        series(
+            &app,
+            &format!("m:{number}"),
+            json!({ "zone": "1", "meter": number.to_string() }),
+            &[(0, 1.0), (99_999, 1.0)],
+        )
+        .await;
+        if number == 5 {
+            app.post(QUERY, query.clone()).await.expect(200);
+        }
+    }
+    app.post(QUERY, query).await.expect_problem(422, "range-too-wide");
+}
+
+#[tokio::test]
+async fn one_query_reads_a_bounded_number_of_samples() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     three_meters(&app).await;
-    let grouped = |filter: &str| json!({ "filter": [filter], "group_by": "zone", "reduce": "sum" });
-    app.post(QUERY, grouped("zone=(1,2)")).await.expect_problem(422, "range-too-wide");
-    app.post(QUERY, grouped("kind=solar")).await.expect(200);
-    series(&app, "m:5", json!({ "zone": "5" }), &[(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]).await;
-    app.post(QUERY, grouped("zone=5")).await.expect_problem(422, "range-too-wide");
-    // Sums of one bucket may read no more than the request may.
-    series(&app, "m:6", json!({ "zone": "6" }), &[(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]).await;
+    series(&app, "m:6", json!({ "zone": "6" }), &[(10_000_000, 1.0)]).await;
+    add_five_million_samples(&app, "ts:m:6");
     let sums = |filter: &str| json!({ "filter": [filter], "agg": "sum" });
     app.post(QUERY, sums("zone=6")).await.expect_problem(422, "range-too-wide");
-    let page = app.post(QUERY, sums("zone=(1,5)")).await.expect(200).json();
+    let page = app.post(QUERY, sums("zone=(1,6)")).await.expect(200).json();
     assert!(page["next_cursor"].is_string(), "{page}");
 }
 
@@ -277,9 +310,12 @@ async fn lists_that_are_behind_answer_what_is_there() {
 
 #[tokio::test]
 async fn a_series_that_expired_leaves_its_lists() {
-    let app = TestApp::builder().config("timeseries.min_life = \"50ms\"\n").spawn().await;
-    let definition = json!({ "retention_ms": 50, "labels": { "zone": "1" } });
-    app.put("/timeseries/m:1", definition).await.expect(201);
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/m:1", json!({ "retention_ms": 50, "labels": { "zone": "1" } })).await.expect(201);
+    // A series expires a day after its last write at the earliest.
+    let left: i64 = app.redis().command(&["PTTL", "ts:m:1"]);
+    assert!((86_000_000..100_000_000).contains(&left), "{left}");
+    app.redis().command::<i64>(&["PEXPIRE", "ts:m:1", "1"]);
     eventually("the series is gone", async || app.get("/timeseries/m:1").await.is(404)).await;
     // Later registrations look at some of the names that are there.
     eventually("its place is free", async || {

@@ -1,4 +1,4 @@
-//! Sealed chunks are packed in the background, which changes nothing but their size.
+//! Sealed chunks are packed in the background. Packing changes only their size.
 
 use serde_json::json;
 
@@ -66,7 +66,7 @@ async fn late_samples_are_merged_into_packed_chunks_under_every_policy() {
         let answer = write(&app, &series, late.iter().map(|&(time, value)| sample(time, value)).collect()).await;
         assert_eq!(answer["refused"].as_array().map(Vec::len), Some(if policy == "block" { 2 } else { 0 }));
         for (time, new) in late {
-            match all.iter_mut().find(|(there, _)| *there == time) {
+            match all.iter_mut().find(|(existing, _)| *existing == time) {
                 None => all.push((time, new)),
                 Some((_, old)) => match policy {
                     "last" => *old = new,
@@ -113,15 +113,15 @@ async fn windows_are_deleted_from_packed_chunks() {
 
 /// One replica packs chunks while the other deletes from them: chunks change between reading and packing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_deletion_leaves_plain_is_packed() {
-    let packing = TestApp::builder().config("timeseries.chunk_samples = 16\n").spawn().await;
-    let deleting = TestApp::builder().beside(&packing).config("timeseries.chunk_samples = 16\n").spawn().await;
+async fn chunks_that_a_deletion_changes_are_packed() {
+    let packing = TestApp::spawn().await;
+    let deleting = TestApp::builder().beside(&packing).spawn().await;
     for round in 0..30 {
         let series = format!("energy:consumption:{round}");
         let path = format!("/timeseries/{series}");
-        let stored = readings(200);
+        let stored = readings(3_000);
         let delete = async {
-            for (time, _) in stored.iter().step_by(10) {
+            for (time, _) in stored.iter().step_by(150) {
                 deleting.delete(&format!("{path}/samples?from={time}&to={time}")).await;
             }
         };
@@ -144,7 +144,7 @@ async fn a_description_counts_the_samples_of_a_packed_chunk_within_retention() {
 }
 
 #[tokio::test]
-async fn expired_packed_chunks_are_trimmed_and_counted_out() {
+async fn expired_packed_chunks_are_trimmed_and_no_longer_counted() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 1_000 * 1_800_000_i64 })).await.expect(201);
     store(&app, "/timeseries/a", &readings(1_900)).await;
@@ -162,7 +162,7 @@ async fn expired_packed_chunks_are_trimmed_and_counted_out() {
 }
 
 #[tokio::test]
-async fn what_a_stopped_replica_left_plain_is_packed_after_the_next_write() {
+async fn plain_chunks_of_a_stopped_replica_are_packed_after_the_next_write() {
     let app = TestApp::spawn().await;
     store(&app, SERIES, &readings(1_500)).await;
     packed(&app, NAME).await;
@@ -188,7 +188,7 @@ async fn what_a_stopped_replica_left_plain_is_packed_after_the_next_write() {
 }
 
 #[tokio::test]
-async fn two_replicas_that_write_into_packed_chunks_lose_nothing() {
+async fn no_sample_is_lost_when_two_replicas_write_into_packed_chunks() {
     let first = TestApp::spawn().await;
     let second = TestApp::builder().beside(&first).spawn().await;
     let mut all = readings(4_000);

@@ -6,6 +6,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
+use crate::timeseries::LONG_DEADLINES;
 
 /// START in seconds.
 const S: i64 = START / 1_000;
@@ -303,27 +304,37 @@ async fn what_is_not_answered_is_named() {
 
 #[tokio::test]
 async fn a_query_takes_no_more_than_it_may() {
-    let limits = "[timeseries.prom]\nseries = 3\nsamples = 63\npoints = 30\nwindow_samples = 40\nsteps = 20";
-    let app = TestApp::builder().config(limits).spawn().await;
+    let app = TestApp::builder().config("timeseries.prom.samples = 6000").config(LONG_DEADLINES).spawn().await;
     with_counters(&app).await;
     assert_eq!(values(&app, "net_bytes", S + 60).await.len(), 3);
-    ask_range(&app, "net_bytes", S + 9, "1s").await.expect(200);
-    refused(&ask_range(&app, "net_bytes", S + 10, "1s").await, 422, "execution", "30 points");
+    let write = async |lines: String| {
+        app.send(Method::POST, "/write?precision=s", &[], lines).await.expect(204);
+    };
+    // 90 series of 11,000 points are allowed, 91 are not.
+    let host = |n: i64| format!("cpu,host=h{n} idle=1 {S}\n");
+    write((0..90).map(host).collect()).await;
+    ask_range(&app, "cpu_idle", S + 10_999, "1s").await.expect(200);
+    write(host(90)).await;
+    refused(&ask_range(&app, "cpu_idle", S + 10_999, "1s").await, 422, "execution", "1000000 points");
+    // 5,000 samples in each of 11,000 ranges.
+    let fan = |n: i64| format!("fan,host=a speed=1 {}\n", S - n);
+    write((0..5_000).map(fan).collect()).await;
     refused(
-        &ask_range(&app, "sum(rate(net_bytes[5m]))", S + 300, "60s").await,
+        &ask_range(&app, "sum(count_over_time(fan_speed[1d]))", S + 10_999, "1s").await,
         422,
         "execution",
         "ranges of all steps",
     );
     refused(
-        &ask(&app, "sum(sum_over_time(net_bytes[1h])) + sum(net_bytes)", S + 300).await,
+        &ask(&app, "sum(sum_over_time(fan_speed[3h])) + sum(sum_over_time(fan_speed[2h]))", S).await,
         422,
         "execution",
-        "63 samples",
+        "6000 samples",
     );
-    app.send(Method::POST, "/write?precision=s", &[], format!("net,host=d bytes=1 {S}")).await.expect(204);
-    refused(&ask(&app, "net_bytes", S).await, 422, "execution", "3 series");
-    refused(&app.get("/prom/api/v1/labels").await, 422, "execution", "3 series");
+    let net = |n: i64| format!("net,host=m{n} bytes=1 {S}\n");
+    write((0..5_000).map(net).collect()).await;
+    refused(&ask(&app, "net_bytes", S).await, 422, "execution", "5000 series");
+    refused(&app.get("/prom/api/v1/labels").await, 422, "execution", "5000 series");
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{START, TestApp};
-use crate::timeseries::{METER, bits, read, sample, write};
+use crate::timeseries::{LONG_DEADLINES, METER, add_five_million_samples, bits, read, sample, write, write_many};
 
-/// Readings with gaps, a few minutes apart and never on a round time.
+/// More readings than one call of Redis reads, with gaps, a few minutes apart and never on a round time.
 fn readings() -> Vec<(i64, f64)> {
     let mut time = START + 1;
-    (0..3_000_i32)
+    (0..40_000_i32)
         .map(|n| {
             time += 60_000 + i64::from(n * 7_919 % 900_000) + if n % 500 == 0 { 40 * 3_600_000 } else { 0 };
             (time, f64::from(n * 31 % 997) / 10.0 - 20.0)
@@ -20,23 +20,21 @@ fn readings() -> Vec<(i64, f64)> {
 
 async fn with_readings(app: &TestApp) -> Vec<(i64, f64)> {
     let all = readings();
-    for batch in all.chunks(1_000) {
-        write(app, METER, batch.iter().map(|&(time, value)| sample(time, value)).collect()).await;
-    }
+    write_many(app, METER, all.iter().copied()).await;
     all
 }
 
 #[tokio::test]
 async fn pages_put_together_are_the_whole_range_in_both_orders() {
-    let app = TestApp::builder().config("timeseries.read_chunks = 2\n").spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let all = with_readings(&app).await;
-    let (from, to) = (all[700].0, all[2_500].0 - 1);
-    let mut expected = bits(&all[700..2_500]);
-    for limit in [1_799, 1_800, 1_801, 100_000, 512, 97] {
+    let (from, to) = (all[700].0, all[37_500].0 - 1);
+    let mut expected = bits(&all[700..37_500]);
+    for limit in [36_799, 36_800, 36_801, 100_000, 512, 997] {
         assert_eq!(read(&app, METER, &format!("&from={from}&to={to}"), limit).await, expected, "{limit}");
     }
     expected.reverse();
-    for limit in [1_800, 100_000, 512, 97] {
+    for limit in [36_800, 100_000, 512, 997] {
         assert_eq!(read(&app, METER, &format!("&from={from}&to={to}&order=desc"), limit).await, expected, "{limit}");
     }
 }
@@ -78,7 +76,7 @@ fn naive(all: &[(i64, f64)], width: i64, align: i64, aggregation: &str) -> Vec<(
 
 #[tokio::test]
 async fn aggregates_agree_with_a_naive_model() {
-    let app = TestApp::builder().config("timeseries.read_chunks = 2\n").spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let all = with_readings(&app).await;
     for aggregation in ["avg", "sum", "min", "max", "count", "first", "last"] {
         for (bucket, width, align) in [("15m", 900_000, 0), ("1d", 86_400_000, -25_200_000), ("7h", 25_200_000, 12_345)]
@@ -91,8 +89,8 @@ async fn aggregates_agree_with_a_naive_model() {
                 assert_eq!(found.0, expected.0, "{query}");
                 assert!((f64::from_bits(found.1) - expected.1).abs() < 1e-9, "{query}: {expected:?}");
             }
-            assert_eq!(read(&app, METER, &query, 13).await, found, "{query}: pages");
-            let mut newest_first = read(&app, METER, &format!("{query}&order=desc"), 17).await;
+            assert_eq!(read(&app, METER, &query, 1_301).await, found, "{query}: pages");
+            let mut newest_first = read(&app, METER, &format!("{query}&order=desc"), 1_709).await;
             newest_first.reverse();
             assert_eq!(newest_first, found, "{query}: newest first");
         }
@@ -163,10 +161,14 @@ async fn statistics_say_what_a_window_holds() {
 
 #[tokio::test]
 async fn too_many_samples_for_one_request_are_refused() {
-    let app = TestApp::builder().config("timeseries.scan_samples = 2000\n").spawn().await;
-    let all = with_readings(&app).await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    write(&app, METER, vec![sample(10_000_000, 1.0)]).await;
+    add_five_million_samples(&app, "energy:consumption:MTR-001");
     app.get(&format!("{METER}/stats")).await.expect_problem(422, "range-too-wide");
-    app.get(&format!("{METER}/stats?to={}", all[1_900].0)).await.expect(200);
+    let stats = app.get(&format!("{METER}/stats?to=4999999")).await.expect(200).json();
+    assert_eq!((&stats["count"], &stats["percentiles"]), (&json!(5_000_000), &Value::Null));
+    let stats = app.get(&format!("{METER}/stats?to=2199999")).await.expect(200).json();
+    assert_eq!((&stats["count"], &stats["percentiles"]["p50"]), (&json!(2_200_000), &json!(0.5)));
     app.get(&format!("{METER}/range?limit=100000")).await.expect(200);
 }
 

@@ -13,10 +13,10 @@ use crate::support::{RedisServer, ServiceProcess};
 
 const WRITERS: i64 = 4;
 const BATCHES: i64 = 24;
-const BATCH: i64 = 50;
+const BATCH: i64 = 200;
 const SERIES: &str = "/timeseries/energy:consumption:shared";
 
-/// A writer that sends a batch again until it is acknowledged.
+/// How long a writer repeats a batch until it is acknowledged.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each writer has every fourth timestamp, in an order that falls into old chunks as often as into the head.
@@ -52,7 +52,7 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
         let samples: Vec<Value> =
             batch(writer, number).iter().map(|(time, value)| json!({ "timestamp": time, "value": value })).collect();
         let body = json!({ "samples": samples }).to_string();
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let address = *address.lock().expect("the address");
             match exchange(address, "POST", &format!("{SERIES}/samples"), &body) {
@@ -65,7 +65,7 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
                 Some(other) => panic!("refused: {other:?}"),
                 None => {}
             }
-            assert!(begun.elapsed() < PATIENCE, "writer {writer} is never acknowledged");
+            assert!(start.elapsed() < PATIENCE, "writer {writer} has no acknowledgement");
             std::thread::yield_now();
         }
         acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -73,21 +73,19 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
 }
 
 /// Waits until `count` batches are acknowledged.
-fn reached(acknowledged: &AtomicUsize, count: usize) {
-    let begun = Instant::now();
+fn wait_for_batches(acknowledged: &AtomicUsize, count: usize) {
+    let start = Instant::now();
     while acknowledged.load(Ordering::Relaxed) < count {
-        assert!(begun.elapsed() < PATIENCE, "the writers make no progress");
+        assert!(start.elapsed() < PATIENCE, "the writers make no progress");
         // The writers are threads of this process that only count: polling every 2 ms leaves them the processors.
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 #[test]
-fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
+fn every_sample_is_stored_once_although_processes_are_killed() {
     let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
-    let short_chunks = [("GTX__TIMESERIES__CHUNK_SAMPLES", "64")];
-    let mut services: Vec<ServiceProcess> =
-        (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &short_chunks)).collect();
+    let mut services: Vec<ServiceProcess> = (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &[])).collect();
     let addresses: Vec<Mutex<SocketAddr>> = services.iter_mut().map(|service| Mutex::new(service.address())).collect();
     services[0].ready();
     let first = services[0].address();
@@ -102,18 +100,18 @@ fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
             scope.spawn(move || write_all(writer, address, acknowledged));
         }
         // Kill each process once, and Redis twice, while the others write.
-        for strike in 0..6 {
-            reached(&acknowledged, (strike + 1) * 12);
-            if strike % 3 == 2 {
+        for kill in 0..6 {
+            wait_for_batches(&acknowledged, (kill + 1) * 12);
+            if kill % 3 == 2 {
                 redis.kill();
                 redis.boot();
                 continue;
             }
-            let victim = strike - strike / 3;
-            services[victim].signal("KILL");
-            services[victim].ended_within(PATIENCE);
-            services[victim] = ServiceProcess::start_on(&redis, &short_chunks);
-            *addresses[victim].lock().expect("the address") = services[victim].address();
+            let killed = kill - kill / 3;
+            services[killed].signal("KILL");
+            services[killed].ended_within(PATIENCE);
+            services[killed] = ServiceProcess::start_on(&redis, &[]);
+            *addresses[killed].lock().expect("the address") = services[killed].address();
         }
     });
 
@@ -131,7 +129,10 @@ fn samples_of_four_processes_are_stored_once_when_any_of_them_is_killed() {
     let expected: BTreeMap<i64, u64> =
         (0..WRITERS * BATCHES * BATCH).map(|slot| (slot * 15_000, value(slot).to_bits())).collect();
     assert_eq!(found.len(), expected.len());
-    assert!(found.iter().map(|(time, value)| (*time, value.to_bits())).eq(expected), "other samples than were sent");
+    assert!(
+        found.iter().map(|(time, value)| (*time, value.to_bits())).eq(expected),
+        "the stored samples differ from those that were sent"
+    );
 
     // The rollup gives the same answer as the samples.
     let sums = |service: &mut ServiceProcess| service.get(&format!("{SERIES}/range?agg=sum&bucket=1h&limit=1000")).1;

@@ -14,7 +14,7 @@ use super::synthetic;
 use crate::peers::Bench;
 use crate::report::Report;
 
-/// As many as `timeseries.chunk_samples`.
+/// As many as a full chunk of the service has.
 const CHUNK: usize = 512;
 const SAMPLES: usize = 200_000;
 /// The service's own.

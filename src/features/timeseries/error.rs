@@ -22,7 +22,7 @@ problems! { PROBLEMS:
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has reached its limit of rollups",
         "Delete a rollup that is no longer used. The limit is the setting timeseries.rollups.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The request would read or return too much",
-        "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit; the limits are the settings scan_samples, percentile_samples, max_points, group_series and group_points of timeseries.";
+        "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
         "errors lists the refused lines. The other lines are stored and need not be sent again; sending them again is safe.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
@@ -68,14 +68,11 @@ pub(super) enum TimeseriesError {
     TooManyRollups { limit: usize },
     #[error("the request would read more than {limit} samples")]
     TooWide { limit: usize },
-    #[error("a bucket has more than {limit} samples, the limit for percentiles")]
-    BucketTooLarge { limit: usize },
     #[error("there are too many empty buckets between {} and {}: request longer buckets, or omit `empty` and `fill`", .0.from, .0.to)]
     GapTooLong(GapTooLong),
-    #[error("the groups have more than {limit} series")]
-    TooManySeries { limit: usize },
-    #[error("the groups have more than {limit} points")]
-    TooManyPoints { limit: usize },
+    /// The request needs more than a limit allows: the series or points of groups, or the samples of one bucket.
+    #[error("{0}")]
+    LimitExceeded(String),
     #[error("the stored data of the series is corrupt")]
     Corrupt(#[from] ChunkError),
     /// Redis failed during a read, or during a change that is safe to repeat.
@@ -148,11 +145,9 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
             TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
             TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,
-            TimeseriesError::TooWide { .. }
-            | TimeseriesError::BucketTooLarge { .. }
-            | TimeseriesError::GapTooLong(_)
-            | TimeseriesError::TooManySeries { .. }
-            | TimeseriesError::TooManyPoints { .. } => &RANGE_TOO_WIDE,
+            TimeseriesError::TooWide { .. } | TimeseriesError::GapTooLong(_) | TimeseriesError::LimitExceeded(_) => {
+                &RANGE_TOO_WIDE
+            }
             TimeseriesError::InvalidQuery(violation) => return violation.clone().of_query(),
             TimeseriesError::InvalidBody(violation) => return violation.clone().of_body(),
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),

@@ -1,7 +1,5 @@
 //! Families: groups of series of the platform. Their first sample creates them, and their keys in Redis have no prefix.
 
-use std::borrow::Cow;
-
 use super::config::{FamilyConfig, TimeseriesConfig};
 use super::series::{Definition, Labels, SeriesKey};
 use crate::features::timeseries::influx::influx_key;
@@ -10,33 +8,21 @@ use crate::features::timeseries::influx::influx_key;
 #[derive(Debug)]
 pub(super) struct Families {
     /// Longest stem first, so that the first match is the most specific one.
-    by_stem: Vec<Family>,
+    by_stem: Vec<FamilyConfig>,
     fallback: Definition,
     create_unknown: bool,
 }
 
-#[derive(Debug)]
-struct Family {
-    stem: String,
-    /// Whether `stem` is the start of longer keys, rather than a whole key.
-    open: bool,
-    definition: Definition,
-    /// The label whose value is the part of the key after the stem.
-    rest_label: Option<String>,
-    /// Whether the part of the key after the stem names all labels.
-    tagged: bool,
-}
-
 impl Families {
     pub(super) fn new(config: &TimeseriesConfig) -> Self {
-        let mut families: Vec<Family> = config.families.iter().map(Family::new).collect();
-        families.sort_by_key(|family| std::cmp::Reverse((family.stem.len(), !family.open)));
+        let mut by_stem = config.families.clone();
+        by_stem.sort_by_key(|family| std::cmp::Reverse((family.stem().len(), !family.is_open())));
         let fallback = Definition {
             retention_ms: config.retention.as_millis(),
             duplicate_policy: config.duplicate_policy,
             labels: Labels::default(),
         };
-        Self { by_stem: families, fallback, create_unknown: config.create_unknown }
+        Self { by_stem, fallback, create_unknown: config.create_unknown }
     }
 
     /// Whether a family covers the key.
@@ -46,60 +32,45 @@ impl Families {
 
     /// The stems of all families, with which their keys begin.
     pub(super) fn stems(&self) -> impl Iterator<Item = &str> {
-        self.by_stem.iter().map(|family| family.stem.as_str())
+        self.by_stem.iter().map(FamilyConfig::stem)
     }
 
     /// The definition of a series whose creation specifies nothing else.
-    pub(super) fn defaults(&self, key: &SeriesKey) -> Cow<'_, Definition> {
-        self.find(key).map_or(Cow::Borrowed(&self.fallback), |family| family.definition_of(key))
+    pub(super) fn defaults(&self, key: &SeriesKey) -> Definition {
+        self.find(key).map_or_else(|| self.fallback.clone(), |family| family.definition_of(key))
     }
 
     /// The definition of the series that a first sample creates; `None` if it may not create one.
-    pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Cow<'_, Definition>> {
-        let fallback = || self.create_unknown.then_some(Cow::Borrowed(&self.fallback));
-        self.find(key).map(|family| family.definition_of(key)).or_else(fallback)
+    pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Definition> {
+        match self.find(key) {
+            Some(family) => Some(family.definition_of(key)),
+            None => self.create_unknown.then(|| self.fallback.clone()),
+        }
     }
 
-    fn find(&self, key: &SeriesKey) -> Option<&Family> {
+    fn find(&self, key: &SeriesKey) -> Option<&FamilyConfig> {
         self.by_stem.iter().find(|family| family.matches(key.as_str()))
     }
 }
 
-impl Family {
-    fn new(config: &FamilyConfig) -> Self {
-        let stem = config.prefix.strip_suffix('*');
-        Self {
-            stem: stem.unwrap_or(&config.prefix).to_owned(),
-            open: stem.is_some(),
-            definition: Definition {
-                retention_ms: config.retention.as_millis(),
-                duplicate_policy: config.duplicate_policy,
-                labels: config.labels.clone(),
-            },
-            rest_label: config.rest_label.clone(),
-            tagged: config.tagged,
-        }
-    }
-
+impl FamilyConfig {
     /// The definition of one of its series. It lacks the label if the end of the key is not a valid label value.
-    fn definition_of(&self, key: &SeriesKey) -> Cow<'_, Definition> {
-        let rest = key.as_str().strip_prefix(&self.stem).unwrap_or_default();
+    fn definition_of(&self, key: &SeriesKey) -> Definition {
+        let rest = key.as_str().strip_prefix(self.stem()).unwrap_or_default();
         let labels = match &self.rest_label {
-            Some(label) => self.definition.labels.with(label, rest),
+            Some(label) => self.labels.with(label, rest),
             None if self.tagged => influx_key::labels_of(rest),
             None => None,
         };
-        match labels {
-            Some(labels) => Cow::Owned(Definition { labels, ..self.definition.clone() }),
-            None => Cow::Borrowed(&self.definition),
+        Definition {
+            retention_ms: self.retention.as_millis(),
+            duplicate_policy: self.duplicate_policy,
+            labels: labels.unwrap_or_else(|| self.labels.clone()),
         }
     }
 
     fn matches(&self, key: &str) -> bool {
-        match key.strip_prefix(&self.stem) {
-            Some(rest) => self.open != rest.is_empty(),
-            None => false,
-        }
+        key.strip_prefix(self.stem()).is_some_and(|rest| self.is_open() != rest.is_empty())
     }
 }
 
@@ -133,7 +104,7 @@ mod tests {
         let labels = |key: &str| {
             let families = families();
             let key = SeriesKey::new(key).expect("a key");
-            let defaults = families.defaults(&key).into_owned().labels;
+            let defaults = families.defaults(&key).labels;
             defaults.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
         };
         assert_eq!(labels("energy:generation:MTR-001"), ["kind=generation", "meter=MTR-001"]);

@@ -6,7 +6,7 @@ use crate::redis::{Backend, Key, KeySpace, Segment};
 
 /// The keys of one series, in one cluster slot. `<series>` is the key itself for series of a family, such as
 /// `energy:consumption:<meter>`, and `ts:<key>` for all others. All keys expire together, a little after the longest of the
-/// series' retention, `timeseries.min_life` and the retention of its rollups has passed since the last write; with a
+/// series' retention, one day and the retention of its rollups has passed since the last write; with a
 /// retention of 0 they do not expire.
 #[derive(Clone, Debug)]
 pub(super) struct SeriesKeys {
@@ -57,6 +57,11 @@ impl SeriesKeys {
         }
     }
 
+    /// The keys that expire together, in the order in which scripts expect them.
+    pub(super) fn all(&self) -> [&Key; 4] {
+        [&self.hash, &self.head, &self.chunks, &self.blocks]
+    }
+
     /// `<series>`, which holds another type in each layout.
     fn series(&self) -> &Key {
         match self.layout {
@@ -90,6 +95,11 @@ impl IndexKeys {
     pub(super) fn new(space: &KeySpace) -> Self {
         let names = space.key("timeseries:index");
         Self { labels: names.sibling("timeseries:labels"), postings: names.sibling("timeseries:postings"), names }
+    }
+
+    /// The keys in the order in which scripts expect them.
+    pub(super) fn all(&self) -> [&Key; 3] {
+        [&self.names, &self.labels, &self.postings]
     }
 }
 

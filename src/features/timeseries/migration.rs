@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use redis::Cmd;
 
-use super::backend::{Moved, Mover};
+use super::backend::{Moved, Store};
 use super::config::TimeseriesConfig;
 use super::error::TimeseriesError;
 use super::families::Families;
 use super::keys::SeriesKeys;
 use super::metrics::TimeseriesMetrics;
 use super::series::SeriesKey;
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::redis::{Backend, Effect, FaultKind, PrefixScan, Redis, RedisFault, Segment, unescape};
 use crate::telemetry::metrics::Metrics;
@@ -25,9 +26,7 @@ const ATTEMPTS: usize = 3;
 /// A migration, ready to run.
 #[derive(Debug)]
 pub struct Migration {
-    redis: Redis,
-    families: Arc<Families>,
-    mover: Mover,
+    store: Store,
 }
 
 /// A number of series, and the points in them.
@@ -84,7 +83,7 @@ impl Migration {
         let config: TimeseriesConfig = config.section()?;
         let families = Arc::new(Families::new(&config));
         let metrics = TimeseriesMetrics::new(&Metrics::new());
-        Ok(Self { mover: Mover::new(redis.clone(), Arc::clone(&families), metrics, &config), families, redis })
+        Ok(Self { store: Store::new(redis, Clock::System, families, metrics, config.backend) })
     }
 
     /// Counts series and points.
@@ -98,7 +97,7 @@ impl Migration {
         while let Some(names) = scan.next().await? {
             for (name, layout) in self.layouts(names).await? {
                 let (Some(layout), Some(key)) = (layout, self.series(&name)) else { continue };
-                let described = self.mover.describe(&key, layout).await;
+                let described = self.store.describe(&self.store.keys_in(layout, &key)).await;
                 let Some(description) = unless_foreign(&name, described)?.flatten() else { continue };
                 let count = match layout {
                     Backend::Native => &mut census.native,
@@ -120,17 +119,17 @@ impl Migration {
         let mut progress = Progress::default();
         // A running service may create series in places that the scan has already passed.
         while self.pass(to, &mut progress, &mut report).await? {}
-        self.mover.store().backend_record().moved_to(to).await?;
+        self.store.backend_record().moved_to(to).await?;
         self.pass(to, &mut progress, &mut report).await?;
         Ok(progress)
     }
 
     /// Checks that the series of this Redis can be moved.
     async fn check(&self) -> Result<(), MigrationError> {
-        if self.redis.is_cluster() {
+        if self.store.redis().is_cluster() {
             return Err(MigrationError::Cluster);
         }
-        if self.mover.store().backend_record().has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
+        if self.store.backend_record().has_module().await? { Ok(()) } else { Err(MigrationError::NoModule) }
     }
 
     /// Moves all series that are not in the layout `to`. Returns whether there were any.
@@ -173,7 +172,7 @@ impl Migration {
         report: &mut impl FnMut(u64),
     ) -> Result<Option<u64>, MigrationError> {
         for _ in 0..ATTEMPTS {
-            let moved = self.mover.transfer(key, to, |copied| report(before + copied)).await;
+            let moved = self.store.transfer(key, to, |copied| report(before + copied)).await;
             match unless_foreign(name, moved)? {
                 Some(Moved::Done(points)) => return Ok(Some(points)),
                 Some(Moved::Changed) => {}
@@ -185,17 +184,17 @@ impl Migration {
 
     /// Scans all names that series may have.
     fn scan(&self) -> PrefixScan<'_> {
-        let space = self.redis.keys();
-        let families = self.families.stems().map(|stem| space.key(Segment(stem)));
+        let space = self.store.redis().keys();
+        let families = self.store.families().stems().map(|stem| space.key(Segment(stem)));
         let starts = families.chain([space.key("ts:")]).map(|start| start.as_str().to_owned()).collect::<Vec<_>>();
-        PrefixScan::new(&self.redis, &starts)
+        PrefixScan::new(self.store.redis(), &starts)
     }
 
     /// The layout of the value under each name; `None` if it has neither. Skips names without a value.
     async fn layouts(&self, names: Vec<String>) -> Result<Vec<(String, Option<Backend>)>, RedisFault> {
         let types: Vec<Cmd> = names.iter().map(|name| redis::cmd("TYPE").arg(name).clone()).collect();
         let mut layouts = Vec::with_capacity(names.len());
-        for (name, answer) in names.into_iter().zip(self.redis.query_all(&types, Effect::Read).await?) {
+        for (name, answer) in names.into_iter().zip(self.store.redis().query_all(&types, Effect::Read).await?) {
             match answer? {
                 redis::Value::SimpleString(kind) if kind == "none" => {}
                 redis::Value::SimpleString(kind) if kind == "hash" => layouts.push((name, Some(Backend::Native))),
@@ -208,9 +207,9 @@ impl Migration {
 
     /// The series whose `<series>` key has this name.
     fn series(&self, name: &str) -> Option<SeriesKey> {
-        let space = self.redis.keys();
+        let space = self.store.redis().keys();
         let bare = name.strip_prefix(space.key("").as_str())?;
-        let keys = |key: &SeriesKey| SeriesKeys::new(space, &self.families, key, Backend::Native);
+        let keys = |key: &SeriesKey| SeriesKeys::new(space, self.store.families(), key, Backend::Native);
         let is_named = |key: &SeriesKey| keys(key).hash.as_str() == name;
         let texts = [bare.strip_prefix("ts:"), Some(bare)].into_iter().flatten();
         texts.filter_map(|text| SeriesKey::new(&unescape(text)).ok()).find(is_named)

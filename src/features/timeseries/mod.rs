@@ -11,8 +11,7 @@
 //! - `rollup/` with `rollup_rule.rs` and `rollup_state.rs`: stored buckets of a series.
 //! - `index/`: finds series by name and by label.
 //! - `backend/`: storage of samples in Redis. `chunk/`: the stored bytes. `scripts/` and `keys.rs`: the script calls
-//!   and the Redis keys. `description.rs` and `refusal.rs`: a stored series, and samples that it refuses.
-//!   `migration.rs`: moves the series to the other storage backend.
+//!   and the Redis keys. `migration.rs`: moves the series to the other storage backend.
 //! - `influx/`: routes and line protocol of InfluxDB clients. `prom/`: routes and queries of Prometheus clients.
 //!   `platform/`: the platform's own series.
 //! - `config.rs`, `error.rs`, `metrics.rs`.
@@ -39,7 +38,6 @@ mod backend;
 mod chunk;
 mod config;
 mod cursor;
-mod description;
 mod error;
 mod export;
 mod families;
@@ -56,7 +54,6 @@ mod platform;
 mod prom;
 mod query;
 mod range;
-mod refusal;
 mod render;
 mod rollup;
 mod rollup_rule;
@@ -73,7 +70,6 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
-use crate::redis::OldScriptCall;
 use config::TimeseriesConfig;
 use error::{
     LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SERIES, SERIES_EMPTY, SERIES_EXISTS,
@@ -203,37 +199,16 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/settlements/{type}", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[
-        scripts::Append::SCRIPT,
-        scripts::Read::SCRIPT,
-        scripts::ReadLatest::SCRIPT,
-        scripts::Create::SCRIPT,
-        scripts::Alter::SCRIPT,
-        scripts::Describe::SCRIPT,
-        scripts::Delete::SCRIPT,
-        scripts::DeleteRange::SCRIPT,
-        scripts::ReadPlainChunks::SCRIPT,
-        scripts::ReplaceChunk::SCRIPT,
-        scripts::DefineRollups::SCRIPT,
-        scripts::ReadRollups::SCRIPT,
-        scripts::AdvanceRollups::SCRIPT,
-        scripts::CommitRollups::SCRIPT,
-        scripts::IndexSeries::SCRIPT,
-        scripts::UnindexSeries::SCRIPT,
-        scripts::MarkIndexed::SCRIPT,
-    ],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<TimeseriesConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
-    let streams = config.streams;
+    let timeseries = TimeseriesService::new(deps, &config);
     #[cfg(feature = "promql")]
-    let prom = config.prom.clone();
-    let timeseries = TimeseriesService::new(deps, config);
-    #[cfg(feature = "promql")]
-    let prom = prom::routes::router(timeseries.prom(prom));
-    let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, streams);
+    let prom = prom::routes::router(timeseries.prom(config.prom));
+    let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, config.streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))
         .routes(routes!(routes::query_series))

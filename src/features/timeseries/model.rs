@@ -4,9 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
-use super::description::Description;
-use super::refusal::RefusalReason;
-use super::series::{Definition, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
+use super::series::{Definition, Description, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
 use crate::http::integer;
 use crate::redis::Backend;
@@ -268,16 +266,6 @@ impl RefusalCode {
     }
 }
 
-impl From<RefusalReason> for RefusalCode {
-    fn from(reason: RefusalReason) -> Self {
-        match reason {
-            RefusalReason::TooOld => Self::SampleTooOld,
-            RefusalReason::Duplicate => Self::DuplicateSample,
-            RefusalReason::SumOutOfRange => Self::SumOutOfRange,
-        }
-    }
-}
-
 /// A refused sample of one series.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SampleRefusal {
@@ -320,7 +308,7 @@ pub(super) struct StreamAnswer {
     /// The accepted samples that changed their series; the others already existed.
     pub stored: u64,
     pub refused_total: u64,
-    /// The first refused samples, at most `timeseries.max_refused`.
+    /// The first refused samples, at most 1,000.
     pub refused: Vec<StreamRefusal>,
 }
 

@@ -47,16 +47,11 @@ pub(super) enum RollupFit {
     SmallerBuckets,
 }
 
-/// A stored rollup that is not valid.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid stored rollup: {0}")]
-pub(super) struct InvalidRule(pub String);
-
 impl RollupRule {
     /// # Errors
-    /// [`InvalidRule`].
-    pub(super) fn new(spec: RollupSpec) -> Result<Self, InvalidRule> {
-        let unknown = || InvalidRule(format!("{spec:?}"));
+    /// The specification, if it is not valid.
+    pub(super) fn new(spec: RollupSpec) -> Result<Self, String> {
+        let unknown = || format!("an invalid rollup: {spec:?}");
         let length: BucketLength = spec.bucket.parse().map_err(|_: String| unknown())?;
         let zone: Option<Zone> = spec.tz.as_deref().map(str::parse).transpose().map_err(|_: String| unknown())?;
         let grid = length.grid(zone.as_ref(), spec.align).map_err(|_| unknown())?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::aggregate::Grid;
-use super::rollup_rule::{InvalidRule, RollupRule, RollupSpec};
+use super::rollup_rule::{RollupRule, RollupSpec};
 use super::window::Window;
 use crate::clock::UnixMillis;
 
@@ -33,10 +33,9 @@ impl RollupState {
     /// Parses the list of rollups and the list of changes, `from:to,from:to,`. The times are zero.
     ///
     /// # Errors
-    /// [`InvalidRule`].
-    pub(super) fn parse(list: String, changed: &str) -> Result<Self, InvalidRule> {
-        let specs: Vec<RollupSpec> =
-            serde_json::from_str(&list).map_err(|error| InvalidRule(format!("{list}: {error}")))?;
+    /// The reason why a list is not valid.
+    pub(super) fn parse(list: String, changed: &str) -> Result<Self, String> {
+        let specs: Vec<RollupSpec> = serde_json::from_str(&list).map_err(|error| format!("{list}: {error}"))?;
         let changed: Option<Vec<Window>> = changed
             .split_terminator(',')
             .map(|window| {
@@ -47,7 +46,7 @@ impl RollupState {
         Ok(Self {
             rules: specs.into_iter().map(RollupRule::new).collect::<Result<_, _>>()?,
             list,
-            changed: changed.ok_or_else(|| InvalidRule("the list of changes".to_owned()))?,
+            changed: changed.ok_or("an invalid list of changes")?,
             ..Self::default()
         })
     }

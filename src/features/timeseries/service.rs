@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::backend::{SampleBatch, Store};
+use super::backend::{BATCH_SAMPLES, SampleBatch, Store};
 #[cfg(feature = "promql")]
 use super::config::PromConfig;
 use super::config::TimeseriesConfig;
@@ -14,8 +14,8 @@ use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
 use super::metrics::TimeseriesMetrics;
 use super::model::{
-    Alteration, Creation, DeletedSamples, NewSamples, RefusalCode, SampleRefusal, SampleView, SamplesAnswer,
-    SeriesEntry, SeriesView, Timestamp,
+    Alteration, Creation, DeletedSamples, NewSamples, SampleRefusal, SampleView, SamplesAnswer, SeriesEntry,
+    SeriesView, Timestamp,
 };
 #[cfg(feature = "promql")]
 use super::prom::PromService;
@@ -23,7 +23,7 @@ use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, W
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
 use super::rollup::{RollupFiller, Rollups};
-use super::scripts::{CreateOutcome, LatestSample};
+use super::scripts::LatestSample;
 use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
@@ -43,7 +43,8 @@ pub(super) struct Inner {
     index: SeriesIndex,
     rollups: Rollups,
     families: Arc<Families>,
-    config: Arc<TimeseriesConfig>,
+    request_samples: usize,
+    max_points: usize,
     metrics: TimeseriesMetrics,
     clock: Clock,
 }
@@ -57,22 +58,24 @@ impl Deref for TimeseriesService {
 }
 
 impl TimeseriesService {
-    pub(super) fn new(deps: &Deps, config: TimeseriesConfig) -> Self {
-        let families = Arc::new(Families::new(&config));
+    pub(super) fn new(deps: &Deps, config: &TimeseriesConfig) -> Self {
+        let families = Arc::new(Families::new(config));
         let metrics = TimeseriesMetrics::new(&deps.metrics);
         let (redis, clock) = (deps.redis.state.clone(), deps.clock.clone());
-        let backend = Store::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), &config);
+        let backend = Store::new(redis.clone(), clock.clone(), Arc::clone(&families), metrics.clone(), config.backend);
         backend.plan(&deps.tasks, &deps.component_health);
-        RollupFiller::new(backend.clone(), config.rollup_samples).plan(&deps.tasks);
-        let (reader, index) = (RangeReader::new(backend.clone(), &config), SeriesIndex::new(redis, backend.clone()));
+        RollupFiller::new(backend.clone()).plan(&deps.tasks);
+        let (reader, index) =
+            (RangeReader::new(backend.clone(), config.max_points), SeriesIndex::new(redis, backend.clone()));
         Self(Arc::new(Inner {
-            many: ManyReader::new(reader.clone(), index.clone(), &config),
+            many: ManyReader::new(reader.clone(), index.clone(), config.max_points),
             rollups: Rollups::new(backend.clone(), config.rollups),
             reader,
             index,
             backend,
             families,
-            config: Arc::new(config),
+            request_samples: config.request_samples,
+            max_points: config.max_points,
             metrics,
             clock,
         }))
@@ -91,14 +94,7 @@ impl TimeseriesService {
 
     /// The import of a stream of samples for several series.
     pub(super) fn ingest(&self, token: Option<FencingToken>) -> Ingest {
-        Ingest::new(
-            token,
-            self.backend.clone(),
-            self.index.clone(),
-            self.metrics.clone(),
-            Arc::clone(&self.config),
-            self.clock.clone(),
-        )
+        Ingest::new(token, self.backend.clone(), self.index.clone(), self.metrics.clone(), self.clock.clone())
     }
 
     /// Creates a series. Returns whether it is new, and its description.
@@ -115,16 +111,15 @@ impl TimeseriesService {
         let definition = Definition {
             retention_ms: creation.retention_ms.map_or(defaults.retention_ms, |retention| retention.0),
             duplicate_policy: creation.duplicate_policy.unwrap_or(defaults.duplicate_policy),
-            labels: creation.labels.unwrap_or_else(|| defaults.into_owned().labels),
+            labels: creation.labels.unwrap_or(defaults.labels),
         };
-        let created = self.backend.create(&key, &definition, token).await?;
-        if created == CreateOutcome::Different {
+        let Some(is_new) = self.backend.create(&key, &definition, token).await? else {
             return Err(TimeseriesError::Exists(key));
-        }
+        };
         let registered = self.index.register(vec![key.clone()]).await;
         registered.map_err(|fault| TimeseriesError::from(fault).applied())?;
         let view = self.describe(key).await.map_err(TimeseriesError::applied)?;
-        Ok((created == CreateOutcome::New, view))
+        Ok((is_new, view))
     }
 
     /// Changes a definition. A shorter retention hides old samples immediately.
@@ -152,8 +147,9 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::NotFound`].
     pub(super) async fn describe(&self, key: SeriesKey) -> Result<SeriesView, TimeseriesError> {
-        match self.backend.describe(&key).await? {
-            Some((layout, description)) => Ok(SeriesView::new(key, layout, description)),
+        let keys = self.backend.keys(&key).await?;
+        match self.backend.describe(&keys).await? {
+            Some(description) => Ok(SeriesView::new(key, keys.layout, description)),
             None => Err(TimeseriesError::NotFound(key)),
         }
     }
@@ -226,7 +222,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::InvalidBody`].
     pub(super) fn check_length(&self, field: &'static str, length: usize) -> Result<(), TimeseriesError> {
-        let max = self.config.request_samples;
+        let max = self.request_samples;
         if (1..=max).contains(&length) {
             return Ok(());
         }
@@ -243,15 +239,14 @@ impl TimeseriesService {
     ) -> Result<SamplesAnswer, TimeseriesError> {
         let mut answer = SamplesAnswer { accepted: 0, stored: 0, refused: Vec::new() };
         let mut listed = true;
-        for rows in rows.chunks(self.config.batch_samples) {
+        for rows in rows.chunks(BATCH_SAMPLES) {
             let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
             let mut outcomes = self.backend.append(&[SampleBatch { key, samples: &samples, policy }], token).await;
             let outcome = outcomes.pop().unwrap_or_default();
             answer.accepted += outcome.settled - outcome.refused.len();
             answer.stored += outcome.stored;
-            answer.refused.extend(outcome.refused.iter().filter_map(|refused| {
-                let (sample, index) = *rows.get(refused.at)?;
-                let code = RefusalCode::from(refused.reason);
+            answer.refused.extend(outcome.refused.iter().filter_map(|&(at, code)| {
+                let (sample, index) = *rows.get(at)?;
                 Some(SampleRefusal { index, timestamp: sample.timestamp, code, detail: code.detail() })
             }));
             if outcome.missing {
@@ -275,7 +270,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::NotFound`], [`TimeseriesError::Empty`].
     pub(super) async fn latest(&self, key: SeriesKey) -> Result<SampleView, TimeseriesError> {
-        match self.backend.latest(&key).await? {
+        match self.backend.latest(&self.backend.keys(&key).await?).await? {
             LatestSample::NoSeries => Err(TimeseriesError::NotFound(key)),
             LatestSample::Empty => Err(TimeseriesError::Empty(key)),
             LatestSample::Found(Sample { timestamp, value }) => Ok(SampleView { timestamp, value }),
@@ -311,7 +306,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`Violation`], which names the parameter.
     pub(super) fn plan(&self, query: &RangeQuery) -> Result<RangePlan, Violation> {
-        query.plan(self.clock.now(), self.config.default_points, self.config.max_points)
+        query.plan(self.clock.now(), self.max_points)
     }
 
     /// Reads the page of a checked range.
@@ -327,7 +322,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::Redis`].
     pub(super) async fn is_there(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
-        Ok(self.backend.describe(key).await?.is_some())
+        Ok(self.backend.describe(&self.backend.keys(key).await?).await?.is_some())
     }
 
     /// The current time.
@@ -340,7 +335,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::InvalidBody`], and the errors of [`ManyReader::page`].
     pub(super) async fn query(&self, query: ManyQuery) -> Result<ManyPage, TimeseriesError> {
-        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        let plan = query.plan(self.clock.now(), self.max_points);
         self.many.page(plan.map_err(TimeseriesError::InvalidBody)?).await
     }
 
@@ -350,7 +345,7 @@ impl TimeseriesService {
     /// [`TimeseriesError::InvalidBody`], and the errors of [`ManyReader::page`].
     pub(super) async fn export_many(&self, query: ManyQuery, form: Form) -> Result<ManyExport, TimeseriesError> {
         let limits = [query.limit, query.series_limit].map(|limit| limit.unwrap_or(usize::MAX));
-        let plan = query.plan(self.clock.now(), self.config.default_points, self.config.max_points);
+        let plan = query.plan(self.clock.now(), self.max_points);
         let plan = plan.map_err(TimeseriesError::InvalidBody)?;
         if plan.labels.is_some() {
             let violation = Violation::new("labels", "is only possible with JSON: lines name their series only");

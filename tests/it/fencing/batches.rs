@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{SERIES, append, highest, put, send};
 use crate::support::{TestApp, eventually};
+use crate::timeseries::LONG_DEADLINES;
 
 #[tokio::test]
 async fn a_batch_changes_only_keys_without_a_newer_fence() {
@@ -69,24 +70,31 @@ async fn a_bulk_load_changes_only_series_without_a_newer_fence() {
     assert_eq!(highest(&app.redis(), "ts:fence:{energy:generation:m2}"), Some(20));
 }
 
+/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 8.
+const FULL_BUFFER: i64 = 65_528;
+
 #[tokio::test]
 async fn a_bulk_load_keeps_what_it_stored_before_its_token_became_stale() {
-    let app = TestApp::builder().config("timeseries.buffer_samples = 1").spawn().await;
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let (sender, mut receiver) = mpsc::unbounded_channel::<Result<Bytes, std::io::Error>>();
     let body = Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let headers = [("content-type", "text/csv"), ("fencing-token", "20")];
     let load = app.send(Method::POST, "/timeseries/samples", &headers, body);
     let other = async {
-        let first = "series,timestamp,value\nenergy:generation:m1,1,1\n";
-        sender.send(Ok(Bytes::from_static(first.as_bytes()))).expect("the request reads its body");
-        eventually("the first line is stored", async || app.get(SERIES).await.is(200)).await;
-        append(&app, 21, SERIES, 2).await.expect(200);
-        sender.send(Ok(Bytes::from_static(b"energy:generation:m1,3,1\n"))).expect("the request reads its body");
+        let line = |time: i64| format!("energy:generation:m1,{time},1\n");
+        let lines: String = (1..=FULL_BUFFER).map(line).collect();
+        let first = format!("series,timestamp,value\n{lines}");
+        sender.send(Ok(Bytes::from(first))).expect("the request reads its body");
+        let stored = async || app.get(&format!("{SERIES}/latest")).await.json()["timestamp"] == FULL_BUFFER;
+        eventually("the first lines are stored", stored).await;
+        append(&app, 21, SERIES, 70_000).await.expect(200);
+        sender.send(Ok(Bytes::from_static(b"energy:generation:m1,80000,1\n"))).expect("the request reads its body");
         drop(sender);
     };
     let (loaded, ()) = tokio::join!(load, other);
     let answer = loaded.expect(200).json();
-    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1), &json!(1)), "{answer}");
-    assert_eq!((&answer["refused"][0]["line"], &answer["refused"][0]["code"]), (&json!(3), &json!("stale-fence")));
-    assert_eq!(app.get(SERIES).await.expect(200).json()["count"], 2);
+    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(FULL_BUFFER), &json!(1)), "{answer}");
+    let refused = &answer["refused"][0];
+    assert_eq!((&refused["line"], &refused["code"]), (&json!(FULL_BUFFER + 2), &json!("stale-fence")));
+    assert_eq!(app.get(SERIES).await.expect(200).json()["count"], FULL_BUFFER + 1);
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::TestApp;
-use crate::timeseries::sample;
+use crate::timeseries::{LONG_DEADLINES, sample, write_many};
 use reference::Question;
 
 /// The points of all pages; not a number stands for null.
@@ -91,6 +91,11 @@ async fn agrees(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Ques
         let samples: Vec<Value> = all.iter().map(|&(time, value)| sample(time, value)).collect();
         app.post(&format!("{series}/samples"), json!({ "samples": samples })).await.expect(200);
     }
+    compare(app, series, all, question).await
+}
+
+/// Compares the answer about a stored series with the reference.
+async fn compare(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Question) -> Result<(), TestCaseError> {
     let query = query(question);
     let (expected, found) = (question.answer(all), points(app, series, &query, 100_000).await);
     let times = |points: &[(i64, f64)]| points.iter().map(|point| point.0).collect::<Vec<_>>();
@@ -110,13 +115,11 @@ async fn agrees(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Ques
     Ok(())
 }
 
-/// Each case is a series of its own on one server, read in short stretches.
+/// Each case is a separate series on one server.
 fn check(aggregation: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // Hundreds of requests one after the other meet a slow moment of the machine that a caller would not notice.
-    let config = "timeseries.chunk_samples = 16\ntimeseries.read_chunks = 2\nredis.command_timeout = \"10s\"\n\
-                  http.request_deadline = \"30s\"\n";
-    let app = runtime.block_on(TestApp::builder().config(config).spawn());
+    let app = runtime.block_on(TestApp::builder().config(LONG_DEADLINES).spawn());
     let case = std::cell::Cell::new(0);
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&(samples(), question(aggregation)), |(samples, question)| {
@@ -124,6 +127,29 @@ fn check(aggregation: &'static str) {
         runtime.block_on(agrees(&app, &format!("/timeseries/a{}", case.get()), &samples, &question))
     });
     outcome.unwrap_or_else(|failure| panic!("{aggregation}: {failure}"));
+}
+
+#[tokio::test]
+async fn aggregations_over_several_reads_are_right() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 0 })).await.expect(201);
+    // One call of Redis reads 32,768 samples.
+    let value = |n: i32| f64::from(n * 7_919 % 1_237) - 600.0;
+    let all: Vec<(i64, f64)> = (0..70_000).map(|n| (i64::from(n) * 7 + i64::from(n % 5), value(n))).collect();
+    write_many(&app, "/timeseries/a", all.iter().copied()).await;
+    for aggregation in [
+        "avg", "sum", "count", "min", "max", "range", "first", "last", "std_p", "median", "p99.9", "twa", "increase",
+        "rate",
+    ] {
+        for (width, gaps, min, max) in
+            [(9_001, "none", f64::NEG_INFINITY, f64::INFINITY), (300_000, "empty", -50.0, 600.0)]
+        {
+            let question =
+                Question { from: 5, to: 480_000, aggregation, width, anchor: 13, gaps, min, max, wrap: None };
+            let outcome = compare(&app, "/timeseries/a", &all, &question).await;
+            outcome.unwrap_or_else(|failure| panic!("{aggregation}: {failure}"));
+        }
+    }
 }
 
 #[test]

@@ -40,11 +40,7 @@ impl Tally {
 }
 
 async fn replay(family: &str, least_equal: usize) {
-    replay_with(family, least_equal, "").await;
-}
-
-async fn replay_with(family: &str, least_equal: usize, config: &str) {
-    let builder = || TestApp::builder().config(LIKE_THE_MODULE).config(config);
+    let builder = || TestApp::builder().config(LIKE_THE_MODULE);
     let native = builder().spawn().await;
     compare(&native, family, least_equal, async || native.redis().command(&["FLUSHALL"])).await;
     if let Some(url) = optional_module_redis_url() {
@@ -189,15 +185,12 @@ async fn random_programs_answer_as_on_the_module() {
     replay("ts_fuzz", 706).await;
 }
 
-/// Chunks so short that the samples of a vector are sealed, and rolled up.
-const SHORT_CHUNKS: &str = "timeseries.chunk_samples = 16\n";
-
 #[tokio::test]
 async fn rollups_hold_what_the_modules_rules_write() {
-    replay_with("ts_rules", 500, SHORT_CHUNKS).await;
+    replay("ts_rules", 500).await;
 }
 
 #[tokio::test]
 async fn rollups_follow_random_programs_as_the_modules_rules_do() {
-    replay_with("ts_rules_fuzz", 500, SHORT_CHUNKS).await;
+    replay("ts_rules_fuzz", 500).await;
 }

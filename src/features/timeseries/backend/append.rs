@@ -1,13 +1,14 @@
 //! Appending batches of samples to several series.
 
-use std::borrow::Cow;
-
 use super::super::keys::SeriesKeys;
-use super::super::refusal::RefusedSample;
-use super::super::scripts::{Append, Appended};
+use super::super::model::RefusalCode;
+use super::super::scripts::{self, Appended};
 use super::super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
 use super::store::Store;
-use crate::redis::{Backend, Fence, FencingToken, OldScriptCall, RedisFault};
+use crate::redis::{Backend, Fence, FencingToken, RedisFault};
+
+/// The most samples of one batch: about a millisecond of Redis's main thread, even if they are out of order.
+pub const BATCH_SAMPLES: usize = 1_000;
 
 /// Batches of different series in one exchange with Redis, which must fit into `redis.command_timeout`.
 const EXCHANGE_BATCHES: usize = 64;
@@ -19,7 +20,7 @@ const EXCHANGE_SAMPLES: usize = 16_384;
 #[derive(Debug)]
 pub struct SampleBatch<'a> {
     pub key: &'a SeriesKey,
-    /// Ascending, equal timestamps in the caller's order; at least one, at most `timeseries.batch_samples`.
+    /// Ascending, equal timestamps in the caller's order; at least one, at most [`BATCH_SAMPLES`].
     pub samples: &'a [Sample],
     /// The policy for timestamps that already exist; `None` uses the policy of the series.
     pub policy: Option<DuplicatePolicy>,
@@ -32,7 +33,8 @@ pub struct BatchOutcome {
     pub settled: usize,
     /// How many of them changed the series; the others already existed or were refused.
     pub stored: usize,
-    pub refused: Vec<RefusedSample>,
+    /// The positions of refused samples in the batch, from 0, and why they were refused.
+    pub refused: Vec<(usize, RefusalCode)>,
     /// The series does not exist and must not be created: nothing was stored.
     pub missing: bool,
     /// Why the remaining samples are not stored, or not certainly stored.
@@ -50,8 +52,7 @@ impl BatchOutcome {
 
     fn add(&mut self, appended: &Appended) {
         let offset = self.settled;
-        let moved = |refused: &RefusedSample| RefusedSample { at: refused.at + offset, ..*refused };
-        self.refused.extend(appended.refused.iter().map(moved));
+        self.refused.extend(appended.refused.iter().map(|(at, code)| (at + offset, *code)));
         self.settled += appended.consumed;
         self.stored += appended.stored;
         self.listed = appended.listed;
@@ -66,7 +67,7 @@ struct OpenBatch<'a> {
     keys: SeriesKeys,
     fence: Option<Fence>,
     /// The series to create if none exists.
-    create: Option<Cow<'a, Definition>>,
+    create: Option<Definition>,
     /// The packed chunk that the next sample falls into; empty if there is none.
     packed: Vec<u8>,
 }
@@ -125,28 +126,17 @@ impl Store {
             .zip(outcomes)
             .map(|(batch, outcome)| {
                 let keys = self.keys_in(layout, batch.key);
-                let (fence, create) = (self.fence(&keys, token), self.families.on_first_write(batch.key));
+                let (fence, create) = (self.fence(&keys, token), self.families().on_first_write(batch.key));
                 OpenBatch { batch, outcome, keys, fence, create, packed: Vec::new() }
             })
             .collect();
         while !open.is_empty() {
-            let calls: Vec<Append<'_>> = open
-                .iter()
-                .map(|open| Append {
-                    keys: &open.keys,
-                    samples: open.batch.samples.get(open.outcome.settled..).unwrap_or_default(),
-                    policy: open.batch.policy,
-                    create: open.create.as_deref(),
-                    chunk_samples: self.chunk_samples,
-                    min_life_ms: self.min_life_ms,
-                    now: &now,
-                    fence: open.fence.as_ref(),
-                })
-                .collect();
-            let timer = self.metrics.time(Append::SCRIPT);
-            let answers = self.redis.call_all(&calls).await;
-            drop(timer);
-            let answers = match answers {
+            let calls = open.iter().map(|open| {
+                let samples = open.batch.samples.get(open.outcome.settled..).unwrap_or_default();
+                let fence = open.fence.as_ref();
+                scripts::append(&open.keys, samples, open.batch.policy, open.create.as_ref(), &now, fence)
+            });
+            let answers = match self.call_all(calls.collect()).await {
                 Ok(answers) => answers,
                 Err(fault) => return fail(open, &fault),
             };

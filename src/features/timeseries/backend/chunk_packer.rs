@@ -4,38 +4,33 @@
 //! another chunk and leaves it. A series lists its plain chunks, and every write to it returns their number, so the chunks
 //! that a stopped replica left are packed after the next write.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::super::chunk;
 use super::super::keys::SeriesKeys;
 use super::super::metrics::TimeseriesMetrics;
-use super::super::scripts::{ReadPlainChunks, ReplaceChunk};
-use super::pending_series::PendingSeries;
+use super::super::scripts;
+use super::pending_series::{PendingSeries, pause};
 use crate::lifecycle::Tasks;
-use crate::redis::{BadReply, Effect, OldScriptCall, Redis, RedisFault};
+use crate::redis::{BadReply, Effect, Redis, RedisFault};
 
 const NAME: &str = "timeseries.pack";
 
-/// The most series of one exchange.
-const SERIES: usize = 16;
-/// The most chunks of each: 16 times 8 plain chunks are one MiB.
+/// The most chunks of each series of one exchange: 16 times 8 plain chunks are one MiB.
 const CHUNKS: usize = 8;
-
-/// The pause after a fault of Redis. No request waits for packing.
-const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct ChunkPacker {
     redis: Redis,
     metrics: TimeseriesMetrics,
-    pending: PendingSeries<SeriesKeys>,
+    pending: Arc<PendingSeries<SeriesKeys>>,
 }
 
 impl ChunkPacker {
     pub(super) fn new(redis: Redis, metrics: TimeseriesMetrics) -> Self {
-        Self { redis, metrics, pending: PendingSeries::default() }
+        Self { redis, metrics, pending: Arc::default() }
     }
 
     /// Queues the series so that its plain chunks are packed soon.
@@ -48,16 +43,13 @@ impl ChunkPacker {
     /// # Errors
     /// [`RedisFault`], even if the bytes are not a packed chunk; some chunks may be plain then.
     pub(super) async fn unpack(&self, chunks: &[(&SeriesKeys, &[u8])]) -> Result<(), RedisFault> {
-        let mut plain = Vec::with_capacity(chunks.len());
-        for (_, packed) in chunks {
-            plain.push(chunk::unpack(packed).map_err(unreadable)?);
-        }
         let mut replacements = Vec::with_capacity(chunks.len());
-        for ((keys, packed), plain) in chunks.iter().zip(&plain) {
+        for (keys, packed) in chunks {
+            let plain = chunk::unpack(packed).map_err(unreadable)?;
             let start = chunk::start(packed).map_err(unreadable)?;
-            replacements.push(ReplaceChunk { keys, start, current: packed, other: plain });
+            replacements.push(scripts::replace_chunk(keys, start, packed, &plain));
         }
-        for replaced in self.redis.call_all(&replacements).await? {
+        for replaced in self.redis.call_all(replacements).await? {
             if replaced? {
                 self.metrics.unpacked.inc();
             }
@@ -72,14 +64,7 @@ impl ChunkPacker {
     }
 
     async fn run(&self, stop: CancellationToken, board: &Tasks) {
-        while !stop.is_cancelled() {
-            let series = self.pending.take(SERIES);
-            if series.is_empty() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.pending.added() => continue,
-                }
-            }
+        while let Some(series) = self.pending.next(&stop).await {
             let packed = self.pack(&series).await;
             board.report(NAME, packed.as_ref().map(|_| ()).map_err(ToString::to_string));
             let failed = packed.is_err();
@@ -87,10 +72,7 @@ impl ChunkPacker {
                 self.note(keys);
             }
             if failed {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                pause(&stop).await;
             }
         }
     }
@@ -106,36 +88,27 @@ impl ChunkPacker {
 
     /// Packs some chunks of each series. Returns the series that have more, or of which a chunk changed during packing.
     async fn pack<'a>(&self, series: &'a [SeriesKeys]) -> Result<Vec<&'a SeriesKeys>, RedisFault> {
-        let reads: Vec<ReadPlainChunks<'_>> =
-            series.iter().map(|keys| ReadPlainChunks { keys, limit: CHUNKS }).collect();
-        let mut forms = Vec::new();
+        let reads = series.iter().map(|keys| scripts::plain_chunks(keys, CHUNKS));
+        let (mut packed, mut replacements) = (Vec::new(), Vec::new());
         let mut unfinished = Vec::new();
-        for (keys, chunks) in series.iter().zip(self.redis.call_all(&reads).await?) {
+        for (keys, chunks) in series.iter().zip(self.redis.call_all(reads).await?) {
             let chunks = chunks?;
             if chunks.len() == CHUNKS {
                 unfinished.push(keys);
             }
             for plain in chunks {
-                let packed = chunk::pack(&plain).map_err(unreadable)?;
-                forms.push((keys, plain, packed));
+                let start = chunk::start(&plain).map_err(unreadable)?;
+                let smaller = chunk::pack(&plain).map_err(unreadable)?;
+                packed.push((keys, smaller.is_some()));
+                replacements.push(scripts::replace_chunk(keys, start, &plain, &smaller.unwrap_or_default()));
                 // A chunk takes about 0.1 ms; other tasks of this worker run in between.
                 tokio::task::yield_now().await;
             }
         }
-        let mut replacements = Vec::with_capacity(forms.len());
-        for (keys, plain, packed) in &forms {
-            let start = chunk::start(plain).map_err(unreadable)?;
-            replacements.push(ReplaceChunk {
-                keys,
-                start,
-                current: plain,
-                other: packed.as_deref().unwrap_or_default(),
-            });
-        }
-        for (replaced, (keys, _, packed)) in self.redis.call_all(&replacements).await?.into_iter().zip(&forms) {
-            match (replaced?, packed) {
-                (true, Some(_)) => self.metrics.packed.inc(),
-                (true, None) => {}
+        for (replaced, (keys, is_packed)) in self.redis.call_all(replacements).await?.into_iter().zip(packed) {
+            match (replaced?, is_packed) {
+                (true, true) => self.metrics.packed.inc(),
+                (true, false) => {}
                 // A deletion changed the chunk: the list of plain chunks is read again.
                 (false, _) => unfinished.push(keys),
             }

@@ -5,26 +5,19 @@
 //! migration leaves expires, and the next migration starts again. Rollups keep their buckets and their state.
 
 use std::slice;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 
-use super::super::config::TimeseriesConfig;
-use super::super::description::Description;
 use super::super::error::TimeseriesError;
-use super::super::families::Families;
 use super::super::keys::SeriesKeys;
-use super::super::metrics::TimeseriesMetrics;
-use super::super::scripts::{Append, LatestSample};
+use super::super::scripts::{self, LatestSample};
 use super::super::series::{Definition, DuplicatePolicy, Labels, Sample, SeriesKey};
 use super::super::window::{Order, Window};
+use super::append::BATCH_SAMPLES;
 use super::store::{SamplePage, Store};
-use crate::clock::{Clock, MAX_TIMESTAMP};
-use crate::redis::{Answers, Backend, Batch, Dedicated, Effect, Key, Redis, RedisFault};
-
-/// The samples of one TS.MADD, which takes the module about 0.5 ms.
-const MADD_SAMPLES: usize = 1_000;
+use crate::clock::MAX_TIMESTAMP;
+use crate::redis::{Answers, Backend, Batch, Dedicated, Effect, Key, RedisFault};
 
 /// The TTL of a copy, which an interrupted migration leaves.
 const COPY_TTL: Duration = Duration::from_secs(86_400);
@@ -34,13 +27,6 @@ const NATIVE_FIELDS: [&str; 3] = ["sealed", "sealed_bytes", "plain"];
 
 /// The fields that only series of the module have in their hash.
 const MODULE_FIELDS: [&str; 1] = ["behind"];
-
-#[derive(Debug)]
-pub struct Mover {
-    redis: Redis,
-    store: Store,
-    batch_samples: usize,
-}
 
 /// The result of moving a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,32 +39,7 @@ pub enum Moved {
     Absent,
 }
 
-/// How many samples were read from a series, and stored in its copy.
-#[derive(Clone, Copy, Debug, Default)]
-struct Copied {
-    read: u64,
-    stored: u64,
-}
-
-impl Mover {
-    pub fn new(redis: Redis, families: Arc<Families>, metrics: TimeseriesMetrics, config: &TimeseriesConfig) -> Self {
-        let store = Store::new(redis.clone(), Clock::System, families, metrics, config);
-        Self { redis, store, batch_samples: config.batch_samples }
-    }
-
-    /// The store of the series, for the record of the layout.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Describes the series in one layout. Returns `None` if it does not exist there.
-    ///
-    /// # Errors
-    /// [`TimeseriesError`]; its fault is of the kind `WrongType` if the key holds something else.
-    pub async fn describe(&self, key: &SeriesKey, layout: Backend) -> Result<Option<Description>, TimeseriesError> {
-        self.store.describe_in(layout, key).await
-    }
-
+impl Store {
     /// Moves a series. Calls `report` after every page with the number of samples copied so far.
     ///
     /// # Errors
@@ -89,29 +50,31 @@ impl Mover {
         to: Backend,
         report: impl FnMut(u64),
     ) -> Result<Moved, TimeseriesError> {
-        let (native, module) = (self.store.keys_in(Backend::Native, key), self.store.keys_in(Backend::Module, key));
+        let (native, module) = (self.keys_in(Backend::Native, key), self.keys_in(Backend::Module, key));
         let copy = native.of_copy();
         let mut connection = self.redis.dedicated().await?;
         self.watch(&mut connection, [&native.hash, &native.head, &native.chunks, &module.hash]).await?;
-        let (hash, Copied { read, stored }) = match to {
+        let original = match to {
             Backend::Module => {
-                let Some(original) = self.store.describe_in(Backend::Native, key).await? else {
-                    return Ok(Moved::Absent);
-                };
-                (&native.hash, self.copy_to_module(key, &copy, &original.definition, report).await?)
+                let Some(description) = self.describe(&native).await? else { return Ok(Moved::Absent) };
+                self.discard(&copy).await?;
+                let mut create = command("TS.CREATE", &copy.head);
+                create.arg("RETENTION").arg(description.definition.retention_ms);
+                create.arg("DUPLICATE_POLICY").arg(description.definition.duplicate_policy.name());
+                self.write(&copy, |batch| batch.command(create, Effect::Write)).await?.1.value()?;
+                &native
             }
             Backend::Native => {
                 // A description would count as a write: TS.INFO opens the series for writing.
-                if self.store.latest_in(Backend::Module, key).await? == LatestSample::NoSeries {
+                if self.latest(&module).await? == LatestSample::NoSeries {
                     return Ok(Moved::Absent);
                 }
-                (&module.hash, self.copy_to_native(key, &copy, report).await?)
+                self.discard(&copy).await?;
+                &module
             }
         };
-        if read != stored {
-            return Ok(Moved::Changed);
-        }
-        let end = self.expiry_of(hash).await?;
+        let Some(moved) = self.copy(original, &copy, report).await? else { return Ok(Moved::Changed) };
+        let end = self.expiry_of(&original.hash).await?;
         let mut swap = Pipeline::new();
         match to {
             Backend::Module => {
@@ -140,7 +103,7 @@ impl Mover {
             }
         }
         let is_done = connection.transaction(&swap, self.redis.command_timeout()).await?;
-        Ok(if is_done { Moved::Done(stored) } else { Moved::Changed })
+        Ok(if is_done { Moved::Done(moved) } else { Moved::Changed })
     }
 
     /// Makes the next transaction of the connection fail if one of the keys is written before it.
@@ -151,73 +114,54 @@ impl Mover {
         connection.query(redis::cmd("WATCH").arg(&keys), Effect::Read, limit).await
     }
 
-    async fn copy_to_module(
+    /// Copies all samples of a series and returns their number, or `None` if a sample was not stored: another client wrote to
+    /// the copy.
+    async fn copy(
         &self,
-        key: &SeriesKey,
+        original: &SeriesKeys,
         copy: &SeriesKeys,
-        definition: &Definition,
         mut report: impl FnMut(u64),
-    ) -> Result<Copied, TimeseriesError> {
-        self.discard(copy).await?;
-        let mut create = command("TS.CREATE", &copy.head);
-        create.arg("RETENTION").arg(definition.retention_ms);
-        create.arg("DUPLICATE_POLICY").arg(definition.duplicate_policy.name());
-        self.write(copy, |batch| batch.command(create, Effect::Write)).await?.value()?;
-        let (mut copied, mut rest) = (Copied::default(), Some(EVERYTHING));
+    ) -> Result<Option<u64>, TimeseriesError> {
+        let (mut read, mut stored, mut rest) = (0, 0, Some(EVERYTHING));
         while let Some(window) = rest {
-            let found = self.store.read_in(Backend::Native, key, window, Order::Asc, usize::MAX).await?;
+            let found = self.read(original, window, Order::Asc, usize::MAX).await?;
             let SamplePage { samples, rest: left } = found.unwrap_or_default();
-            copied.read += count(samples.len());
-            for samples in samples.chunks(MADD_SAMPLES) {
-                let mut add = redis::cmd("TS.MADD");
-                for Sample { timestamp, value } in samples {
-                    // The shortest digits that parse to the same bits.
-                    add.arg(&copy.head).arg(timestamp).arg(format!("{value:e}"));
-                }
-                let added = self.write(copy, |batch| batch.command(add, Effect::Write)).await?.value()?;
-                let added: Vec<i64> =
-                    redis::from_redis_value(added).map_err(|error| RedisFault::bad_reply(error, Effect::Write))?;
-                copied.stored += count(added.len());
+            read += samples.len();
+            for samples in samples.chunks(BATCH_SAMPLES) {
+                stored += match original.layout {
+                    Backend::Native => self.add_to_module(copy, samples).await?,
+                    Backend::Module => self.add_to_native(copy, samples).await?,
+                };
             }
-            report(copied.stored);
+            if original.layout == Backend::Module {
+                self.packer.pack_all(slice::from_ref(copy)).await?;
+            }
+            report(count(stored));
             rest = left;
         }
-        Ok(copied)
+        Ok(Some(count(stored)).filter(|_| read == stored))
     }
 
-    async fn copy_to_native(
-        &self,
-        key: &SeriesKey,
-        copy: &SeriesKeys,
-        mut report: impl FnMut(u64),
-    ) -> Result<Copied, TimeseriesError> {
-        self.discard(copy).await?;
+    /// Appends samples to a copy in the module, which takes it about 0.5 ms.
+    async fn add_to_module(&self, copy: &SeriesKeys, samples: &[Sample]) -> Result<usize, RedisFault> {
+        let mut add = redis::cmd("TS.MADD");
+        for Sample { timestamp, value } in samples {
+            // The shortest digits that parse to the same bits.
+            add.arg(&copy.head).arg(timestamp).arg(format!("{value:e}"));
+        }
+        let added = self.write(copy, |batch| batch.command(add, Effect::Write)).await?.1.value()?;
+        let added: Vec<i64> =
+            redis::from_redis_value(added).map_err(|error| RedisFault::bad_reply(error, Effect::Write))?;
+        Ok(added.len())
+    }
+
+    /// Appends samples to a native copy.
+    async fn add_to_native(&self, copy: &SeriesKeys, samples: &[Sample]) -> Result<usize, RedisFault> {
         let endless =
             Definition { retention_ms: 0, duplicate_policy: DuplicatePolicy::Block, labels: Labels::default() };
-        let (mut copied, mut rest) = (Copied::default(), Some(EVERYTHING));
-        while let Some(window) = rest {
-            let found = self.store.read_in(Backend::Module, key, window, Order::Asc, usize::MAX).await?;
-            let SamplePage { samples, rest: left } = found.unwrap_or_default();
-            copied.read += count(samples.len());
-            for samples in samples.chunks(self.batch_samples) {
-                let append = Append {
-                    keys: copy,
-                    samples,
-                    policy: None,
-                    create: Some(&endless),
-                    chunk_samples: self.store.chunk_samples,
-                    min_life_ms: 0,
-                    now: "",
-                    fence: None,
-                };
-                let appended = self.write(copy, |batch| drop(batch.call(&append))).await?.call::<Append<'_>>()?;
-                copied.stored += appended.map_or(0, |appended| count(appended.stored));
-            }
-            self.store.packer.pack_all(slice::from_ref(copy)).await?;
-            report(copied.stored);
-            rest = left;
-        }
-        Ok(copied)
+        let append = scripts::append(copy, samples, None, Some(&endless), "", None);
+        let (decoder, mut answers) = self.write(copy, |batch| batch.call(append)).await?;
+        Ok(answers.reply(&decoder)?.map_or(0, |appended| appended.stored))
     }
 
     /// Deletes a copy that an interrupted migration left.
@@ -227,13 +171,13 @@ impl Mover {
     }
 
     /// Makes one write to a copy. The same exchange sets the expiry of its keys.
-    async fn write(&self, copy: &SeriesKeys, add: impl FnOnce(&mut Batch)) -> Result<Answers, RedisFault> {
+    async fn write<T>(&self, copy: &SeriesKeys, add: impl FnOnce(&mut Batch) -> T) -> Result<(T, Answers), RedisFault> {
         let mut batch = Batch::new();
-        add(&mut batch);
+        let added = add(&mut batch);
         for key in [&copy.hash, &copy.head, &copy.chunks] {
             batch.command(command("EXPIRE", key).arg(COPY_TTL.as_secs()).clone(), Effect::Write);
         }
-        self.redis.run(batch).await
+        Ok((added, self.redis.run(batch).await?))
     }
 
     /// Reads the fields of a copy that describe its sealed chunks.

@@ -2,27 +2,24 @@
 
 use std::sync::Arc;
 
-use super::super::chunk;
-use super::super::config::TimeseriesConfig;
-use super::super::description::Description;
+use redis::FromRedisValue;
+
+use super::super::chunk::{self, CHUNK_SAMPLES};
 use super::super::error::TimeseriesError;
 use super::super::families::Families;
 use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
 use super::super::rollup_state::RollupState;
-use super::super::scripts::{
-    AdvanceRollups, Alter, Create, CreateOutcome, Delete, DeleteRange, Describe, LatestSample, Read, ReadLatest,
-    ReadRollups,
-};
-use super::super::series::{Definition, Sample, SeriesKey};
+use super::super::scripts::{self, LatestSample};
+use super::super::series::{Definition, Description, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::chunk_packer::ChunkPacker;
 use super::pending_series::PendingSeries;
 use crate::clock::Clock;
 use crate::lifecycle::{ComponentHealth, Tasks};
 use crate::redis::{
-    Backend, BackendRecord, Fence, FencingToken, OldScriptCall, Outcome, Redis, RedisFault, StoredKind,
+    Backend, BackendPreference, BackendRecord, Fence, FencingToken, Outcome, Redis, RedisFault, ScriptCall, StoredKind,
 };
 
 static SERIES: StoredKind = StoredKind {
@@ -35,6 +32,9 @@ static SERIES: StoredKind = StoredKind {
 
 /// The most sealed chunks that one call deletes: 64 of 512 samples take about a millisecond.
 const DELETE_CHUNKS: usize = 64;
+
+/// The most chunks of one read: half a MiB, which takes Redis a fraction of a millisecond.
+const READ_CHUNKS: usize = 64;
 
 /// A page of raw samples.
 #[derive(Debug, Default)]
@@ -50,14 +50,11 @@ pub struct SamplePage {
 pub struct Store {
     pub(super) redis: Redis,
     pub(super) clock: Clock,
-    pub(super) families: Arc<Families>,
-    pub(super) metrics: TimeseriesMetrics,
+    families: Arc<Families>,
+    metrics: TimeseriesMetrics,
     pub(super) packer: ChunkPacker,
-    pub(super) chunk_samples: usize,
-    pub(super) min_life_ms: u64,
-    read_chunks: usize,
     backend_record: BackendRecord,
-    stale_rollups: PendingSeries<SeriesKey>,
+    stale_rollups: Arc<PendingSeries<SeriesKey>>,
 }
 
 impl Store {
@@ -66,15 +63,12 @@ impl Store {
         clock: Clock,
         families: Arc<Families>,
         metrics: TimeseriesMetrics,
-        config: &TimeseriesConfig,
+        preference: BackendPreference,
     ) -> Self {
         Self {
             packer: ChunkPacker::new(redis.clone(), metrics.clone()),
-            backend_record: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), config.backend),
-            stale_rollups: PendingSeries::default(),
-            chunk_samples: config.chunk_samples,
-            min_life_ms: config.min_life.as_millis(),
-            read_chunks: config.read_chunks,
+            backend_record: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), preference),
+            stale_rollups: Arc::default(),
             redis,
             clock,
             families,
@@ -86,6 +80,10 @@ impl Store {
     pub fn plan(&self, tasks: &Tasks, health: &ComponentHealth) {
         self.backend_record.plan(tasks, health);
         self.packer.plan(tasks);
+    }
+
+    pub fn families(&self) -> &Families {
+        &self.families
     }
 
     pub fn redis(&self) -> &Redis {
@@ -116,7 +114,8 @@ impl Store {
         Ok(self.keys_in(self.layout().await?, key))
     }
 
-    pub(super) fn keys_in(&self, layout: Backend, key: &SeriesKey) -> SeriesKeys {
+    /// The keys of a series in one layout.
+    pub fn keys_in(&self, layout: Backend, key: &SeriesKey) -> SeriesKeys {
         SeriesKeys::new(self.redis.keys(), &self.families, key, layout)
     }
 
@@ -125,22 +124,30 @@ impl Store {
         token.map(|token| self.redis.fence(keys.fence(), token))
     }
 
-    async fn call<S: OldScriptCall>(&self, call: &S) -> Result<S::Reply, RedisFault> {
-        let _timer = self.metrics.time(S::SCRIPT);
+    async fn call<Raw: FromRedisValue, Reply>(&self, call: ScriptCall<Raw, Reply>) -> Result<Reply, RedisFault> {
+        let _timer = self.metrics.time(call.script());
         self.redis.call(call).await
     }
 
-    /// Creates the series unless it exists.
+    /// Makes several calls of one script in one round trip.
+    pub(super) async fn call_all<Raw: FromRedisValue, Reply>(
+        &self,
+        calls: Vec<ScriptCall<Raw, Reply>>,
+    ) -> Result<Vec<Result<Reply, RedisFault>>, RedisFault> {
+        let _timer = calls.first().and_then(|call| self.metrics.time(call.script()));
+        self.redis.call_all(calls).await
+    }
+
+    /// Creates the series unless it exists. Returns whether it is new, or `None` if it exists with another definition.
     pub async fn create(
         &self,
         key: &SeriesKey,
         definition: &Definition,
         token: Option<FencingToken>,
-    ) -> Result<CreateOutcome, RedisFault> {
-        let (keys, now) = (self.keys(key).await?, self.clock.redis_arg());
+    ) -> Result<Option<bool>, RedisFault> {
+        let keys = self.keys(key).await?;
         let fence = self.fence(&keys, token);
-        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
-        self.call(&Create { keys: &keys, definition, min_life_ms, now: &now, fence }).await
+        self.call(scripts::create(&keys, definition, &self.clock.redis_arg(), fence.as_ref())).await
     }
 
     /// Changes parts of the definition. Returns `false` if the series does not exist.
@@ -151,32 +158,21 @@ impl Store {
         token: Option<FencingToken>,
     ) -> Result<bool, RedisFault> {
         let keys = self.keys(key).await?;
-        let fence = self.fence(&keys, token);
-        let (min_life_ms, fence) = (self.min_life_ms, fence.as_ref());
-        let exists = self.call(&Alter { keys: &keys, change, min_life_ms, fence }).await?;
+        let exists = self.call(scripts::alter(&keys, change, self.fence(&keys, token).as_ref())).await?;
         if change.retention_ms.is_some() {
             self.note_stale(key);
         }
         Ok(exists)
     }
 
-    /// Describes the series and names its layout. Returns `None` if it does not exist.
-    pub async fn describe(&self, key: &SeriesKey) -> Result<Option<(Backend, Description)>, TimeseriesError> {
-        let layout = self.layout().await?;
-        Ok(self.describe_in(layout, key).await?.map(|description| (layout, description)))
-    }
-
-    /// Describes the series in one layout. Returns `None` if it does not exist there.
+    /// Describes the series. Returns `None` if it does not exist.
     ///
     /// # Errors
     /// [`TimeseriesError`]; its fault is of the kind `WrongType` if the key holds something else.
-    pub(super) async fn describe_in(
-        &self,
-        layout: Backend,
-        key: &SeriesKey,
-    ) -> Result<Option<Description>, TimeseriesError> {
-        let call = Describe(&self.keys_in(layout, key));
-        let Some((mut description, partly_expired)) = self.call(&call).await? else { return Ok(None) };
+    pub async fn describe(&self, keys: &SeriesKeys) -> Result<Option<Description>, TimeseriesError> {
+        let Some((mut description, partly_expired)) = self.call(scripts::describe(keys)).await? else {
+            return Ok(None);
+        };
         if let (Some((floor, last)), false) = (description.ends, partly_expired.is_empty()) {
             let mut samples = Vec::new();
             chunk::read(&partly_expired, Window { from: i64::MIN, to: i64::MAX }, &mut samples)?;
@@ -190,7 +186,7 @@ impl Store {
     /// Deletes the series. Returns `false` if it does not exist.
     pub async fn delete(&self, key: &SeriesKey, token: Option<FencingToken>) -> Result<bool, RedisFault> {
         let keys = self.keys(key).await?;
-        self.call(&Delete { keys: &keys, fence: self.fence(&keys, token).as_ref() }).await
+        self.call(scripts::delete(&keys, self.fence(&keys, token).as_ref())).await
     }
 
     /// Deletes the samples of a window and returns their number, or `None` if the series does not exist.
@@ -219,8 +215,8 @@ impl Store {
     ) -> Result<Option<u64>, RedisFault> {
         let (mut total, mut unpacked) = (0, false);
         loop {
-            let call = DeleteRange { keys, window, limit: DELETE_CHUNKS, fence };
-            let deletion = self.call(&call).await.map_err(|fault| after_deleting(total, fault))?;
+            let call = scripts::delete_range(keys, window, DELETE_CHUNKS, fence);
+            let deletion = self.call(call).await.map_err(|fault| after_deleting(total, fault))?;
             let Some(deletion) = deletion else {
                 // Unless this is the first call, another client deleted the series between two calls.
                 return Ok(Some(total).filter(|total| *total > 0));
@@ -241,45 +237,29 @@ impl Store {
     }
 
     /// Reads the newest sample.
-    pub async fn latest(&self, key: &SeriesKey) -> Result<LatestSample, RedisFault> {
-        self.latest_in(self.layout().await?, key).await
-    }
-
-    pub(super) async fn latest_in(&self, layout: Backend, key: &SeriesKey) -> Result<LatestSample, RedisFault> {
-        self.call(&ReadLatest(&self.keys_in(layout, key))).await
+    pub async fn latest(&self, keys: &SeriesKeys) -> Result<LatestSample, RedisFault> {
+        self.call(scripts::latest(keys)).await
     }
 
     /// Reads the next samples of a window, from the end that `order` names. Returns `None` if the series does not exist.
     ///
     /// A page is read in one atomic step. It may have more than `wanted` samples, and fewer than the window even if that has
-    /// more: it ends after `timeseries.read_chunks` chunks.
+    /// more: it ends after [`READ_CHUNKS`] chunks.
     pub async fn read(
         &self,
-        key: &SeriesKey,
+        keys: &SeriesKeys,
         window: Window,
         order: Order,
         wanted: usize,
     ) -> Result<Option<SamplePage>, TimeseriesError> {
-        self.read_in(self.layout().await?, key, window, order, wanted).await
-    }
-
-    pub(super) async fn read_in(
-        &self,
-        layout: Backend,
-        key: &SeriesKey,
-        window: Window,
-        order: Order,
-        wanted: usize,
-    ) -> Result<Option<SamplePage>, TimeseriesError> {
-        let limit = match layout {
-            Backend::Native => (wanted / self.chunk_samples).saturating_add(2).min(self.read_chunks),
-            Backend::Module => wanted.min(self.read_chunks * self.chunk_samples),
+        let limit = match keys.layout {
+            Backend::Native => (wanted / CHUNK_SAMPLES).saturating_add(2).min(READ_CHUNKS),
+            Backend::Module => wanted.min(READ_CHUNKS * CHUNK_SAMPLES),
         };
-        let call = Read { keys: &self.keys_in(layout, key), window, order, limit };
-        let Some(found) = self.call(&call).await? else { return Ok(None) };
+        let Some(found) = self.call(scripts::read(keys, window, order, limit)).await? else { return Ok(None) };
         let visible = Window { from: window.from.max(found.floor), to: window.to };
-        let mut samples = Vec::with_capacity(match layout {
-            Backend::Native => found.chunks.len() * self.chunk_samples,
+        let mut samples = Vec::with_capacity(match keys.layout {
+            Backend::Native => found.chunks.len() * CHUNK_SAMPLES,
             Backend::Module => found.chunks.iter().map(Vec::len).sum::<usize>() / chunk::RECORD,
         });
         // The end of the last chunk that was read, whether or not it is in the window.
@@ -305,12 +285,12 @@ impl Store {
     /// Reads the state of the rollups of a series, which is empty if it has none. Returns `None` if the series does not
     /// exist.
     pub async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<RollupState>, RedisFault> {
-        self.call(&ReadRollups(keys)).await
+        self.call(scripts::read_rollups(keys)).await
     }
 
     /// Moves forward the time before which the rollups of a series are to be filled.
     pub async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
-        self.call(&AdvanceRollups(keys)).await.map(|_| ())
+        self.call(scripts::advance_rollups(keys)).await.map(|_| ())
     }
 }
 

@@ -10,8 +10,8 @@
 
 use super::super::series::Sample;
 use super::super::window::Window;
-use super::{ChunkError, Ends, from_ordered, ordered, plain};
-use crate::codec;
+use super::{ChunkError, from_ordered, ordered, plain};
+use crate::codec::{self, CodecError};
 
 pub(super) const VERSION: u8 = 2;
 
@@ -58,7 +58,7 @@ pub fn unpack(chunk: &[u8]) -> Result<Vec<u8>, ChunkError> {
 }
 
 /// See [`super::read`]; `rest` are the bytes after the version.
-pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<Ends, ChunkError> {
+pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<(i64, i64), ChunkError> {
     let (first, rest) = codec::split::<8>(rest)?;
     let (last, rest) = codec::split::<8>(rest)?;
     let (count, rest) = codec::split::<4>(rest)?;
@@ -79,7 +79,7 @@ pub(super) fn read(rest: &[u8], window: Window, out: &mut Vec<Sample>) -> Result
         out.extend(times.zip(values).map(|(timestamp, value)| Sample { timestamp, value }).filter(within));
     } else {
         let (length, rest) = codec::split::<4>(rest)?;
-        let (times, values) = rest.split_at_checked(u32::from_be_bytes(length) as usize).ok_or(ChunkError::Short)?;
+        let (times, values) = rest.split_at_checked(u32::from_be_bytes(length) as usize).ok_or(CodecError::Short)?;
         let (times, values) = (codec::unpack::<i64>(times, count)?, codec::unpack::<f64>(values, count)?);
         out.extend(times.into_iter().zip(values).map(|(timestamp, value)| Sample { timestamp, value }).filter(within));
     }

@@ -6,7 +6,7 @@
 
 use super::super::series::Sample;
 use super::super::window::Window;
-use super::{ChunkError, Ends, from_ordered, ordered};
+use super::{ChunkError, from_ordered, ordered};
 
 /// The length of a record.
 pub const RECORD: usize = 16;
@@ -45,7 +45,7 @@ pub fn decode(bytes: &[u8]) -> Result<Sample, ChunkError> {
 }
 
 /// See [`super::read`]; `records` are the bytes after the version.
-pub(super) fn read(records: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<Ends, ChunkError> {
+pub(super) fn read(records: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<(i64, i64), ChunkError> {
     let (records, torn) = records.as_chunks::<RECORD>();
     let ([first, ..], [.., last], []) = (records, records, torn) else { return Err(ChunkError::Torn(torn.len())) };
     let start = records.partition_point(|record| decode_record(record).timestamp < window.from);

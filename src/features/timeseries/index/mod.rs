@@ -11,10 +11,10 @@ use redis::{Cmd, Value};
 use super::backend::Store;
 use super::keys::IndexKeys;
 use super::model::SeriesEntry;
-use super::scripts::{Describe, IndexSeries, MarkIndexed, UnindexSeries, decode_definition};
-use super::series::SeriesKey;
+use super::scripts;
+use super::series::{Definition, SeriesKey};
 use crate::http::reply::Page;
-use crate::redis::{Effect, Key, OldScriptCall, Redis, RedisFault};
+use crate::redis::{Effect, Redis, RedisFault, ScriptCall};
 
 /// How many random names a registration checks, so that the names of expired series do not accumulate. Two would be enough to
 /// keep them below one half.
@@ -43,15 +43,12 @@ impl SeriesIndex {
         }
         let (entries, _) = self.look_up(series).await?;
         self.add(&entries).await?;
-        let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
+        let mut marks = Vec::with_capacity(entries.len());
         for entry in &entries {
-            keys.push(self.backend.keys(&entry.key).await?.hash);
+            let hash = self.backend.keys(&entry.key).await?.hash;
+            marks.push(scripts::mark_indexed(&hash, &entry.labels));
         }
-        let marks: Vec<MarkIndexed<'_>> =
-            keys.iter().zip(&entries).map(|(series, entry)| MarkIndexed { series, labels: &entry.labels }).collect();
-        for marked in self.redis.call_all(&marks).await? {
-            marked?;
-        }
+        self.call_all(marks).await?;
         let probe = redis::cmd("ZRANDMEMBER").arg(&self.keys.names).arg(PROBES).to_owned();
         let names: Vec<String> = self.redis.query(&probe, Effect::Read).await?;
         self.remove_missing(names.iter().filter_map(|name| SeriesKey::new(name).ok()).collect()).await
@@ -87,15 +84,6 @@ impl SeriesIndex {
         Ok(Page { items, next_cursor })
     }
 
-    /// Reads the entries of the given series that exist.
-    ///
-    /// # Errors
-    /// [`RedisFault`].
-    #[cfg(feature = "promql")]
-    pub(super) async fn named(&self, series: Vec<SeriesKey>) -> Result<Vec<SeriesEntry>, RedisFault> {
-        Ok(self.look_up(series).await?.0)
-    }
-
     /// Removes the given series from the index if they no longer exist.
     ///
     /// # Errors
@@ -105,38 +93,34 @@ impl SeriesIndex {
         if missing.is_empty() {
             return Ok(());
         }
-        let calls: Vec<UnindexSeries<'_>> =
-            missing.iter().map(|series| UnindexSeries { index: &self.keys, series }).collect();
-        for removed in self.redis.call_all(&calls).await? {
-            removed?;
-        }
+        self.call_all(missing.iter().map(|series| scripts::unindex_series(&self.keys, series))).await?;
         // A client may have created and registered one of them between the lookup and the removal.
         let (created, _) = self.look_up(missing).await?;
         self.add(&created).await
     }
 
     async fn add(&self, entries: &[SeriesEntry]) -> Result<(), RedisFault> {
-        let calls: Vec<IndexSeries<'_>> = entries
-            .iter()
-            .map(|SeriesEntry { key: series, labels, .. }| IndexSeries { index: &self.keys, series, labels })
-            .collect();
-        if calls.is_empty() {
-            return Ok(());
-        }
-        for added in self.redis.call_all(&calls).await? {
-            added?;
-        }
-        Ok(())
+        let call = |entry: &SeriesEntry| scripts::index_series(&self.keys, &entry.key, &entry.labels);
+        self.call_all(entries.iter().map(call)).await
+    }
+
+    async fn call_all(&self, calls: impl IntoIterator<Item = ScriptCall<i64, bool>>) -> Result<(), RedisFault> {
+        self.redis.call_all(calls).await?.into_iter().try_for_each(|reply| reply.map(|_| ()))
     }
 
     /// Reads the entries of the series that exist. Also returns the series that do not.
-    async fn look_up(&self, series: Vec<SeriesKey>) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
-        if series.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn look_up(
+        &self,
+        series: Vec<SeriesKey>,
+    ) -> Result<(Vec<SeriesEntry>, Vec<SeriesKey>), RedisFault> {
         let mut commands: Vec<Cmd> = Vec::with_capacity(series.len());
         for key in &series {
-            commands.push(self.definition_of(key).await?);
+            let hash = self.backend.keys(key).await?.hash;
+            commands
+                .push(redis::cmd("HMGET").arg(hash).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned());
         }
         let (mut found, mut missing) = (Vec::with_capacity(series.len()), Vec::new());
         for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
@@ -147,27 +131,17 @@ impl SeriesIndex {
         }
         Ok((found, missing))
     }
-
-    async fn definition_of(&self, key: &SeriesKey) -> Result<Cmd, RedisFault> {
-        let hash = self.backend.keys(key).await?.hash;
-        Ok(redis::cmd("HMGET").arg(hash).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned())
-    }
 }
 
 /// Decodes the entry of a series; `None` if the series does not exist.
 fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFault> {
-    let bad = |error| RedisFault::bad_reply(error, Effect::Read);
     let fields: [Option<Vec<u8>>; 3] =
         redis::from_redis_value(fields).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
     let [Some(retention), Some(policy), Some(labels)] = fields else { return Ok(None) };
     let retention = String::from_utf8_lossy(&retention).parse().unwrap_or_default();
-    let definition = decode_definition(Describe::SCRIPT, retention, &policy, &labels).map_err(bad)?;
-    Ok(Some(SeriesEntry {
-        key,
-        retention_ms: definition.retention_ms,
-        duplicate_policy: definition.duplicate_policy,
-        labels: definition.labels,
-    }))
+    let Definition { retention_ms, duplicate_policy, labels } = scripts::decode_definition(retention, &policy, &labels)
+        .map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
+    Ok(Some(SeriesEntry { key, retention_ms, duplicate_policy, labels }))
 }
 
 /// Logs that the index is behind; the samples are stored, and the next write of the series registers it.

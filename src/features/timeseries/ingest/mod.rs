@@ -1,6 +1,6 @@
 //! Loads samples of many series: a stream of any length in bounded memory.
 //!
-//! Samples are buffered by series, up to `timeseries.buffer_samples`, and then written in batches. An invalid line is
+//! Samples are buffered by series, up to [`BUFFER_SAMPLES`], and then written in batches. An invalid line is
 //! refused; the load continues. If the stream breaks off, the samples that were written remain stored. Sending it again
 //! stores its samples once, under every duplicate policy except `sum`.
 //!
@@ -12,12 +12,10 @@ mod lines;
 pub(super) mod row;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::SampleBatch;
-use super::backend::{BatchOutcome, Store};
-use super::config::TimeseriesConfig;
+use super::backend::{BATCH_SAMPLES, BatchOutcome, Store};
 use super::error::{Progress, TOO_MANY_REFUSED, TimeseriesError};
 use super::index::{SeriesIndex, warn_not_registered};
 use super::metrics::TimeseriesMetrics;
@@ -36,6 +34,12 @@ pub(super) use crate::features::timeseries::influx::line::Precision;
 /// The longest line of a load, bytes: no sample needs more, and a line is held in memory.
 const MAX_LINE: usize = 4_096;
 
+/// The most samples that a load buffers, 24 bytes each in memory, before it writes them.
+const BUFFER_SAMPLES: usize = 1 << 16;
+
+/// The most unreadable lines of a load; one more ends it. The response lists at most as many refused samples.
+const MAX_REFUSED: usize = 1_000;
+
 /// The line format of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StreamKind {
@@ -51,7 +55,6 @@ pub(super) struct Ingest {
     backend: Store,
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
-    config: Arc<TimeseriesConfig>,
     clock: Clock,
     pending: HashMap<SeriesKey, Vec<Pending>>,
     /// The size of the buffer in samples; each series counts as [`SERIES_WEIGHT`] samples more.
@@ -75,22 +78,10 @@ impl Ingest {
         backend: Store,
         index: SeriesIndex,
         metrics: TimeseriesMetrics,
-        config: Arc<TimeseriesConfig>,
         clock: Clock,
     ) -> Self {
         let answer = StreamAnswer::default();
-        Self {
-            token,
-            backend,
-            index,
-            metrics,
-            config,
-            clock,
-            pending: HashMap::new(),
-            weight: 0,
-            unreadable: 0,
-            answer,
-        }
+        Self { token, backend, index, metrics, clock, pending: HashMap::new(), weight: 0, unreadable: 0, answer }
     }
 
     /// Loads the lines of a body; `idle` is the longest allowed pause in it.
@@ -182,7 +173,7 @@ impl Ingest {
         self.unreadable += 1;
         self.metrics.count(0, 0, 1);
         self.refuse(line, None, RefusalCode::InvalidSample, reason);
-        if self.unreadable <= self.config.max_refused {
+        if self.unreadable <= MAX_REFUSED {
             return Ok(());
         }
         let stored = self.progress();
@@ -193,13 +184,13 @@ impl Ingest {
 
     fn refuse(&mut self, line: u64, series: Option<SeriesKey>, code: RefusalCode, detail: String) {
         self.answer.refused_total += 1;
-        if self.answer.refused.len() < self.config.max_refused.max(1) {
+        if self.answer.refused.len() < MAX_REFUSED {
             self.answer.refused.push(StreamRefusal { line, series, code, detail });
         }
     }
 
     async fn flush_if_full(&mut self) -> Result<(), Problem> {
-        if self.weight < self.config.buffer_samples {
+        if self.weight < BUFFER_SAMPLES {
             return Ok(());
         }
         self.flush().await
@@ -217,7 +208,7 @@ impl Ingest {
         let samples: Vec<Vec<Sample>> =
             series.iter().map(|(_, rows)| rows.iter().map(|row| row.sample).collect()).collect();
         let longest = samples.iter().map(Vec::len).max().unwrap_or_default();
-        for start in (0..longest).step_by(self.config.batch_samples) {
+        for start in (0..longest).step_by(BATCH_SAMPLES) {
             self.round(&series, &samples, start).await?;
         }
         Ok(())
@@ -231,7 +222,7 @@ impl Ingest {
     ) -> Result<(), Problem> {
         let (mut batches, mut lines) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
         for ((key, rows), samples) in series.iter().zip(samples) {
-            let end = samples.len().min(start + self.config.batch_samples);
+            let end = samples.len().min(start + BATCH_SAMPLES);
             if let (Some(samples @ [_, ..]), Some(rows)) = (samples.get(start..end), rows.get(start..end)) {
                 batches.push(SampleBatch { key, samples, policy: None });
                 lines.push(rows);
@@ -267,7 +258,7 @@ impl Ingest {
         }
         let accepted = outcome.settled - outcome.refused.len();
         let line_of = |at: usize| rows.get(at).map_or(0, |row| row.line);
-        refused.extend(outcome.refused.iter().map(|refused| (line_of(refused.at), refused.reason.into())));
+        refused.extend(outcome.refused.iter().map(|(at, code)| (line_of(*at), *code)));
         self.answer.accepted += u64::try_from(accepted).unwrap_or(u64::MAX);
         self.answer.stored += u64::try_from(outcome.stored).unwrap_or(u64::MAX);
         self.metrics.count(outcome.stored, accepted - outcome.stored, refused.len());

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::features::timeseries::aggregate::Point;
 use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::export::{RemainingWindow, log_aborted};
-use crate::features::timeseries::multi::{CONCURRENT_READS, ManyReader};
+use crate::features::timeseries::multi::{CONCURRENT_READS, GROUP_POINTS, ManyReader};
 use crate::features::timeseries::query::ManyPlan;
 use crate::features::timeseries::render;
 use crate::features::timeseries::render::Form;
@@ -56,7 +56,7 @@ impl ManyExport {
         let (mut pieces, mut series_left) = (VecDeque::new(), series_limit);
         if let Some(grouping) = plan.group.take() {
             // With one point more than allowed the query fails, so no group is truncated silently.
-            plan.range.limit = limit.min(reader.group_points + 1);
+            plan.range.limit = limit.min(GROUP_POINTS + 1);
             let groups = reader.groups(&plan, &grouping).await?.items;
             pieces.extend(groups.into_iter().map(|group| SeriesPage {
                 key: group.key,

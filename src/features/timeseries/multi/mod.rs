@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 
 use crate::features::timeseries::aggregate::Point;
-use crate::features::timeseries::config::TimeseriesConfig;
 use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::index::SeriesIndex;
 use crate::features::timeseries::model::SeriesEntry;
@@ -21,6 +20,13 @@ use crate::features::timeseries::series::{Labels, SeriesKey};
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
+
+/// The maximum number of series in the groups of a query.
+const GROUP_SERIES: usize = 5_000;
+
+/// The maximum number of points of all groups of a query together, about 100 bytes each in memory until the response is
+/// written.
+const GROUP_POINTS: usize = 500_000;
 
 /// A page of ranges.
 #[derive(Debug)]
@@ -49,27 +55,17 @@ pub(super) struct ManyReader {
     index: SeriesIndex,
     /// The maximum number of points of a page.
     max_points: usize,
-    /// The maximum number of series in the groups of a query.
-    group_series: usize,
-    group_points: usize,
 }
 
 impl ManyReader {
-    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: &TimeseriesConfig) -> Self {
-        Self {
-            reader,
-            index,
-            max_points: config.max_points,
-            group_series: config.group_series,
-            group_points: config.group_points,
-        }
+    pub(super) fn new(reader: RangeReader, index: SeriesIndex, max_points: usize) -> Self {
+        Self { reader, index, max_points }
     }
 
     /// Reads one page of series, or all groups.
     ///
     /// # Errors
-    /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::TooManySeries`] and
-    /// [`TimeseriesError::TooManyPoints`].
+    /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::LimitExceeded`].
     pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
         match plan.group.clone() {
             Some(grouping) => self.groups(&plan, &grouping).await,
@@ -80,7 +76,7 @@ impl ManyReader {
     async fn series(&self, plan: &ManyPlan) -> Result<ManyPage, TimeseriesError> {
         let after = plan.after.as_ref().map(SeriesKey::as_str);
         let found = self.index.page_by_label(&plan.filter, "", after, plan.series_limit).await?;
-        let budget = self.reader.budget();
+        let budget = Budget::of_request();
         let mut ranges = self.read(&plan.range, &budget, found.items);
         let (mut items, mut points, mut last) = (Vec::new(), 0, None);
         let mut next_cursor = found.next_cursor.and_then(|key| SeriesKey::new(&key).ok());
@@ -114,7 +110,7 @@ impl ManyReader {
     }
 
     async fn groups(&self, plan: &ManyPlan, grouping: &Grouping) -> Result<ManyPage, TimeseriesError> {
-        let budget = self.reader.budget();
+        let budget = Budget::of_request();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let (mut series, mut points) = (0, 0);
         let mut cursor: Option<String> = None;
@@ -126,8 +122,8 @@ impl ManyReader {
             let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
-            if series > self.group_series {
-                return Err(TimeseriesError::TooManySeries { limit: self.group_series });
+            if series > GROUP_SERIES {
+                return Err(TimeseriesError::LimitExceeded(format!("the groups have more than {GROUP_SERIES} series")));
             }
             let mut ranges = self.read(&plan.range, &budget, entries);
             while let Some((entry, range)) = ranges.next().await {
@@ -135,8 +131,10 @@ impl ManyReader {
                 let value = entry.labels.get(&grouping.label).unwrap_or_default();
                 let group = groups.entry(value.to_owned()).or_default();
                 points += group.add(entry.key, &page.points, page.next.is_some());
-                if points > self.group_points {
-                    return Err(TimeseriesError::TooManyPoints { limit: self.group_points });
+                if points > GROUP_POINTS {
+                    return Err(TimeseriesError::LimitExceeded(format!(
+                        "the groups have more than {GROUP_POINTS} points"
+                    )));
                 }
             }
             cursor = found.next_cursor;

@@ -93,6 +93,6 @@ pub(in crate::features::timeseries) struct WriteAnswer {
     /// The accepted samples that changed their series; the others were already stored.
     pub stored: u64,
     pub refused_total: u64,
-    /// The first refused samples, at most `timeseries.max_refused`.
+    /// The first refused samples, at most 1,000.
     pub refused: Vec<WriteRefusal>,
 }

@@ -11,27 +11,23 @@ use super::select::{Selected, SelectedSeries};
 use super::value::{Metric, Series, Value, nameless};
 use super::window::WindowFunction;
 
-/// The limits of an evaluation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// The maximum number of series times steps of any part of the query.
-    pub points: usize,
-    /// The maximum number of samples in the ranges of all steps together.
-    pub window_samples: usize,
-}
+/// The most points of all series of one part of a query, 16 bytes each in memory.
+const POINTS: usize = 1_000_000;
+
+/// The most samples in the ranges of all steps together, so that the work of a query stays below about half a second.
+const WINDOW_SAMPLES: usize = 50_000_000;
 
 #[derive(Debug)]
 pub(super) struct Evaluation<'a> {
     steps: Steps,
     selected: &'a [Selected],
-    points: usize,
-    /// The rest of [`Bounds::window_samples`].
+    /// The rest of [`WINDOW_SAMPLES`].
     window_samples: usize,
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(steps: Steps, selected: &'a [Selected], bounds: Bounds) -> Self {
-        Self { steps, selected, points: bounds.points, window_samples: bounds.window_samples }
+    pub(super) fn new(steps: Steps, selected: &'a [Selected]) -> Self {
+        Self { steps, selected, window_samples: WINDOW_SAMPLES }
     }
 
     /// # Errors
@@ -130,10 +126,9 @@ impl<'a> Evaluation<'a> {
 
     fn selected(&self, selection: usize) -> Result<&'a Selected, PromError> {
         let selected = self.selected.get(selection).ok_or_else(|| PromError::internal("a selection is missing"))?;
-        if selected.series.len().saturating_mul(self.steps.count) > self.points {
+        if selected.series.len().saturating_mul(self.steps.count) > POINTS {
             return Err(PromError::execution(format!(
-                "the query has more than {} points: select fewer series, or use longer steps",
-                self.points
+                "the query has more than {POINTS} points: select fewer series, or use longer steps"
             )));
         }
         Ok(selected)

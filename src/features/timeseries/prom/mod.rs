@@ -44,6 +44,9 @@ use select::Selector;
 /// The longest query, bytes: queries of dashboards are shorter, and parsing takes time.
 const MAX_QUERY: usize = 4_096;
 
+/// The most points of one series in a response, as in Prometheus.
+const STEPS: usize = 11_000;
+
 /// Answers queries of Prometheus clients.
 #[derive(Clone, Debug)]
 pub(super) struct PromService {
@@ -72,7 +75,7 @@ impl PromService {
     /// # Errors
     /// [`PromError`].
     pub(super) async fn range(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
-        let steps = parameters.steps(self.config.steps)?;
+        let steps = parameters.steps(STEPS)?;
         Ok((self.evaluate(parameters, steps).await?, steps))
     }
 
@@ -84,9 +87,8 @@ impl PromService {
         let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
         let plan = Plan::new(&parse(query)?, lookback)?;
         let selected = self.selector.read(&plan.selections, steps).await?;
-        let bounds = eval::Bounds { points: self.config.points, window_samples: self.config.window_samples };
         // Up to a second of work, which must not block other requests.
-        let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected, bounds).run(&plan.root));
+        let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected).run(&plan.root));
         evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
     }
 

@@ -10,7 +10,7 @@ use super::super::config::PromConfig;
 use super::super::index::SeriesIndex;
 use super::super::model::SeriesEntry;
 use super::super::query::LabelFilter;
-use super::super::range::RangeReader;
+use super::super::range::{Budget, RangeReader};
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::Window;
 use super::error::PromError;
@@ -19,6 +19,9 @@ use super::plan::Selection;
 use super::value::Metric;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
+
+/// The most series that one selector may examine.
+const SERIES: usize = 5_000;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
@@ -69,7 +72,7 @@ impl Selector {
     /// # Errors
     /// `execution` if there are too many series or samples; a fault of Redis.
     pub(super) async fn read(&self, selections: &[Selection], steps: Steps) -> Result<Vec<Selected>, PromError> {
-        let budget = self.reader.budget_of(self.config.samples);
+        let budget = Budget::new(self.config.samples);
         let mut all = Vec::with_capacity(selections.len());
         for selection in selections {
             let Selection { matchers, range, offset } = selection;
@@ -117,7 +120,7 @@ impl Selector {
             (None, Some((_, metrics))) => {
                 // The metric name of a series without the label is its key.
                 let keys = metrics.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-                add(self.index.named(keys).await?);
+                add(self.index.look_up(keys).await?.0);
                 if let Some(filter) = LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
                     add(self.listed(Some(&filter)).await?);
                 }
@@ -136,10 +139,9 @@ impl Selector {
                 None => self.index.page("", cursor.as_deref(), PAGE).await?,
             };
             entries.extend(page.items);
-            if entries.len() > self.config.series {
+            if entries.len() > SERIES {
                 return Err(PromError::execution(format!(
-                    "the query would check more than {} series: select by the value of a label",
-                    self.config.series
+                    "the query would check more than {SERIES} series: select by the value of a label"
                 )));
             }
             cursor = page.next_cursor;

@@ -125,12 +125,7 @@ pub(in crate::features::timeseries) struct Grouping {
 impl ManyQuery {
     /// # Errors
     /// [`Violation`] naming the field.
-    pub(in crate::features::timeseries) fn plan(
-        self,
-        now: UnixMillis,
-        default: usize,
-        max: usize,
-    ) -> Result<ManyPlan, Violation> {
+    pub(in crate::features::timeseries) fn plan(self, now: UnixMillis, max: usize) -> Result<ManyPlan, Violation> {
         let filter = LabelFilter::new(self.filter).map_err(|rule| Violation::new("filter", rule))?;
         let (window, after) = self.cursor.map_or((None, None), |cursor| (Some(cursor.window), Some(cursor.after)));
         let at = |time: UnixMillis| Some(QueryTime::At(time));
@@ -156,7 +151,7 @@ impl ManyQuery {
             limit: self.limit,
             ..RangeQuery::default()
         };
-        let range = range.plan(now, default, max)?;
+        let range = range.plan(now, max)?;
         let group = match (self.group_by, self.reduce) {
             (Some(_), Some(_)) if self.agg == Some(Aggregation::Ohlcv) => {
                 return Err(Violation::new(

@@ -72,6 +72,9 @@ pub(in crate::features::timeseries) struct RangeQuery {
     pub cursor: Option<Cursor>,
 }
 
+/// The number of points in a page if the request has no limit: about half a megabyte of JSON.
+const DEFAULT_POINTS: usize = 10_000;
+
 /// A list of timestamps, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct TimestampList(Vec<UnixMillis>);
@@ -104,13 +107,8 @@ impl<'de> Deserialize<'de> for TimestampList {
 impl RangeQuery {
     /// # Errors
     /// [`Violation`] naming the parameter.
-    pub(in crate::features::timeseries) fn plan(
-        &self,
-        now: UnixMillis,
-        default: usize,
-        max: usize,
-    ) -> Result<RangePlan, Violation> {
-        let limit = self.limit.unwrap_or(default);
+    pub(in crate::features::timeseries) fn plan(&self, now: UnixMillis, max: usize) -> Result<RangePlan, Violation> {
+        let limit = self.limit.unwrap_or(DEFAULT_POINTS.min(max));
         if !(1..=max).contains(&limit) {
             return Err(Violation::new("limit", format!("must be between 1 and {max}, got {limit}")));
         }

@@ -183,7 +183,8 @@ impl BucketPage<'_, '_> {
             };
             let ended = self.scan.read(window, Order::Asc, usize::MAX, take).await?;
             if too_many {
-                return Err(TimeseriesError::BucketTooLarge { limit: kept_samples });
+                let rule = format!("a bucket has more than {kept_samples} samples, the limit for percentiles");
+                return Err(TimeseriesError::LimitExceeded(rule));
             }
             if let Ended::Spent(_) = ended {
                 return Ok(Some(fold.open_start().unwrap_or(window.from)));

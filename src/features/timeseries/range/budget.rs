@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::error::TimeseriesError;
 
+/// The most samples that one request may read for aggregation: about as many as the request deadline allows.
+const REQUEST_SAMPLES: usize = 5_000_000;
+
 /// The samples that a request may still read. Concurrent reads of several series share it.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Budget {
@@ -12,7 +15,14 @@ pub(in crate::features::timeseries) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limit: usize) -> Self {
+    /// The budget of one request.
+    pub(in crate::features::timeseries) fn of_request() -> Self {
+        Self::new(REQUEST_SAMPLES)
+    }
+
+    /// The budget of a request with a lower limit, in samples.
+    pub(in crate::features::timeseries) fn new(limit: usize) -> Self {
+        let limit = limit.min(REQUEST_SAMPLES);
         Self { limit, left: AtomicUsize::new(limit) }
     }
 

@@ -26,7 +26,6 @@ use scan::Scan;
 
 use super::aggregate::{Aggregation, Point};
 use super::backend::Store;
-use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
 use super::rollup::RollupView;
@@ -69,46 +68,30 @@ pub(super) struct RangePage {
     pub next: Option<Cursor>,
 }
 
+/// The maximum number of samples of one bucket that are kept for a percentile, 8 bytes each in memory. A year of 15-second
+/// samples has 2.1 million.
+const PERCENTILE_SAMPLES: usize = 2_200_000;
+
 /// Reads windows. A window can have any length: memory holds only the points of a page.
 #[derive(Clone, Debug)]
 pub(super) struct RangeReader {
     backend: Store,
-    /// The maximum number of samples that one request may read.
-    scan_samples: usize,
-    /// The maximum number of samples of one bucket that are kept for a percentile.
-    percentile_samples: usize,
     /// The maximum number of empty buckets in a gap.
     max_points: usize,
 }
 
 impl RangeReader {
-    pub(super) fn new(backend: Store, config: &TimeseriesConfig) -> Self {
-        Self {
-            backend,
-            scan_samples: config.scan_samples,
-            percentile_samples: config.percentile_samples,
-            max_points: config.max_points,
-        }
+    pub(super) fn new(backend: Store, max_points: usize) -> Self {
+        Self { backend, max_points }
     }
 
     /// Reads one page. Each step of the scan is atomic; the series can change between two steps.
     ///
     /// # Errors
-    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::BucketTooLarge`] if a single
+    /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::LimitExceeded`] if a single
     /// bucket has too many samples; [`TimeseriesError::GapTooLong`] if a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
-        self.page_within(&self.budget(), key, plan).await
-    }
-
-    /// The budget of one request.
-    pub(super) fn budget(&self) -> Budget {
-        Budget::new(self.scan_samples)
-    }
-
-    /// The budget of a request with a lower limit, in samples.
-    #[cfg(feature = "promql")]
-    pub(super) fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(limit.min(self.scan_samples))
+        self.page_within(&Budget::of_request(), key, plan).await
     }
 
     /// Reads all samples of a window; none if the series does not exist.
@@ -152,7 +135,7 @@ impl RangeReader {
         let (points, next) = match buckets {
             None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {
-                let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: self.percentile_samples };
+                let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: PERCENTILE_SAMPLES };
                 let grid = plan.grid.clone();
                 let rollup = if filter.is_open() {
                     RollupView::open(&self.backend, &key, plan.aggregation, &plan.grid).await?

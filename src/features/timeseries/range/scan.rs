@@ -50,7 +50,8 @@ impl<'a> Scan<'a> {
         let mut reached = None;
         let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
         while let Some(window) = rest {
-            let found = self.backend.read(self.key, window, order, wanted).await?;
+            let keys = self.backend.keys(self.key).await?;
+            let found = self.backend.read(&keys, window, order, wanted).await?;
             let Some(SamplePage { mut samples, rest: left }) = found else {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };

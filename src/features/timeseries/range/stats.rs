@@ -7,9 +7,10 @@ use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
 use super::super::error::TimeseriesError;
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::{Order, Window};
-use super::RangeReader;
+use super::budget::Budget;
 use super::filter::SampleFilter;
 use super::scan::{Ended, Scan};
+use super::{PERCENTILE_SAMPLES, RangeReader};
 use crate::clock::UnixMillis;
 
 /// Statistics of a window. Values are null if there are no samples, and sums if they overflow.
@@ -36,7 +37,7 @@ pub(in crate::features::timeseries) struct Stats {
     pub first_timestamp: Option<UnixMillis>,
     #[schema(value_type = Option<i64>)]
     pub last_timestamp: Option<UnixMillis>,
-    /// Null also if the window has more than `timeseries.percentile_samples` samples.
+    /// Null also if the window has more than 2,200,000 samples.
     pub percentiles: Option<Percentiles>,
 }
 
@@ -66,7 +67,7 @@ impl RangeReader {
         window: Window,
     ) -> Result<Stats, TimeseriesError> {
         let open = SampleFilter::new(None, None, None);
-        let budget = self.budget();
+        let budget = Budget::of_request();
         let scan = Scan::new(&self.backend, &key, &open, &budget);
         let (mut count, mut sum, mut extent, mut moments) = (0, Sum::default(), Extent::default(), Moments::default());
         let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
@@ -80,7 +81,7 @@ impl RangeReader {
             count += samples.len();
             first = first.or(samples.first().copied());
             last = samples.last().copied().or(last);
-            if count > self.percentile_samples {
+            if count > PERCENTILE_SAMPLES {
                 values = None;
             } else if let Some(values) = &mut values {
                 values.extend(samples.iter().map(|sample| sample.value));

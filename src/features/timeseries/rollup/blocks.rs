@@ -3,11 +3,9 @@
 //! A block holds the buckets that begin in a range of fixed length. So the start of a bucket determines its block, and
 //! replacing some buckets replaces the blocks that contain them.
 
-use super::super::aggregate::Grid;
 use super::super::chunk::{self, ChunkError};
 use super::super::rollup_rule::RollupRule;
 use super::super::series::Sample;
-use super::super::window::Window;
 use crate::clock::UnixMillis;
 
 /// The approximate number of buckets in a block.
@@ -23,7 +21,10 @@ pub struct Blocks {
 
 impl Blocks {
     pub fn of(rule: &RollupRule) -> Self {
-        Self { id: rule.spec.id(), span: nominal_length(&mut rule.grid.clone()).saturating_mul(BUCKETS) }
+        // All buckets are about equally long.
+        let bucket = rule.grid.clone().bucket(0);
+        let length = bucket.end.saturating_sub(bucket.start).max(1);
+        Self { id: rule.spec.id(), span: length.saturating_mul(BUCKETS) }
     }
 
     /// The start of the block that contains the buckets that begin at `time`.
@@ -49,12 +50,6 @@ impl Blocks {
     }
 }
 
-/// The length of one bucket of the grid; all are about equally long.
-fn nominal_length(grid: &mut Grid) -> i64 {
-    let bucket = grid.bucket(0);
-    bucket.end.saturating_sub(bucket.start).max(1)
-}
-
 /// Encodes a block; no buckets are no bytes.
 ///
 /// # Errors
@@ -67,17 +62,10 @@ pub fn encode(buckets: &[Sample]) -> Result<Vec<u8>, ChunkError> {
     Ok(chunk::pack(&plain)?.unwrap_or(plain))
 }
 
-/// Appends the buckets of a block that begin in a window.
-///
-/// # Errors
-/// [`ChunkError`].
-pub fn decode(bytes: &[u8], window: Window, out: &mut Vec<Sample>) -> Result<(), ChunkError> {
-    chunk::read(bytes, window, out).map(|_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::rollup_rule::RollupSpec;
+    use super::super::super::window::Window;
     use super::*;
 
     fn blocks(bucket: &str) -> Blocks {
@@ -105,7 +93,7 @@ mod tests {
             .map(|(value, timestamp)| Sample { timestamp, value })
             .collect();
         let mut back = Vec::new();
-        decode(&encode(&buckets).expect("bytes"), Window { from: 10, to: 100 }, &mut back).expect("buckets");
+        chunk::read(&encode(&buckets).expect("bytes"), Window { from: 10, to: 100 }, &mut back).expect("buckets");
         let bits = |buckets: &[Sample]| buckets.iter().map(|b| (b.timestamp, b.value.to_bits())).collect::<Vec<_>>();
         assert_eq!(bits(&back), bits(&buckets[1..]));
         assert!(encode(&[]).expect("bytes").is_empty());

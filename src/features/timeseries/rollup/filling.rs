@@ -4,17 +4,16 @@
 //! values, unless another replica has stored some since. Changes that arrive while it reads come later in the list, so their
 //! buckets are computed once more. Several replicas can fill one series: one of them is first, and the others read again.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
-use super::super::backend::{SamplePage, Store};
+use super::super::backend::{SamplePage, Store, pause};
+use super::super::chunk;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
 use super::super::rollup_rule::RollupRule;
 use super::super::rollup_state::RollupState;
-use super::super::scripts::CommitRollups;
+use super::super::scripts;
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::blocks::{self, Blocks};
@@ -24,20 +23,15 @@ use crate::redis::Effect;
 
 const NAME: &str = "timeseries.rollups";
 
-/// The most series of one round; each gets one step, so that a long series does not delay the others.
-const SERIES: usize = 16;
-
 /// The most blocks of a rollup that one step replaces, or trims.
 const BLOCKS: i64 = 2_048;
 
-/// The pause after a fault of Redis. No request waits for the filling.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How many samples one step reads, which takes about 20 ms; more if they do not complete a bucket.
+const STEP_SAMPLES: usize = 1 << 18;
 
 #[derive(Clone, Debug)]
 pub struct RollupFiller {
     backend: Store,
-    /// How many samples one step reads; more if they do not complete a bucket.
-    step_samples: usize,
 }
 
 /// The result of one step, which is to be stored.
@@ -49,8 +43,8 @@ struct Filled {
 }
 
 impl RollupFiller {
-    pub fn new(backend: Store, step_samples: usize) -> Self {
-        Self { backend, step_samples }
+    pub fn new(backend: Store) -> Self {
+        Self { backend }
     }
 
     /// Plans the task that fills rollups while the service runs.
@@ -60,14 +54,7 @@ impl RollupFiller {
     }
 
     async fn run(&self, stop: CancellationToken, board: &Tasks) {
-        while !stop.is_cancelled() {
-            let series = self.backend.stale_rollups().take(SERIES);
-            if series.is_empty() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.backend.stale_rollups().added() => continue,
-                }
-            }
+        while let Some(series) = self.backend.stale_rollups().next(&stop).await {
             let mut outcome = Ok(());
             for key in series {
                 let filled = self.fill(&key).await;
@@ -78,10 +65,7 @@ impl RollupFiller {
             }
             board.report(NAME, outcome.as_ref().map_err(ToString::to_string).copied());
             if outcome.is_err() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                pause(&stop).await;
             }
         }
     }
@@ -92,27 +76,21 @@ impl RollupFiller {
         self.backend.advance_rollups(&keys).await?;
         let Some(state) = self.backend.rollups(&keys).await? else { return Ok(false) };
         let Some(&change) = state.changed.first() else { return Ok(false) };
-        let Some(filled) = self.compute(key, &keys, &state, change).await? else { return Ok(false) };
+        let Some(filled) = self.compute(&keys, &state, change).await? else { return Ok(false) };
         let rest = filled.rest.map(list_entry).unwrap_or_default();
         // Writers may have moved the floor while samples were read: the samples that this hid are before the floor now.
         let Some(now) = self.backend.rollups(&keys).await? else { return Ok(false) };
         let floor = now.floor();
-        let commit = CommitRollups {
-            keys: &keys,
-            revision: state.revision,
-            done: &list_entry(change),
-            rest: &rest,
-            from: Some(floor).filter(|floor| state.begins_before(change.from, *floor)),
-            fields: &filled.fields,
-        };
-        let is_first = self.backend.redis().call(&commit).await?;
+        let from = Some(floor).filter(|floor| state.begins_before(change.from, *floor));
+        let done = list_entry(change);
+        let commit = scripts::commit_rollups(&keys, state.revision, &done, &rest, from, &filled.fields);
+        let is_first = self.backend.redis().call(commit).await?;
         Ok(!is_first || !rest.is_empty() || state.changed.len() > 1)
     }
 
     /// Computes the first buckets of a window. Returns `None` if the series no longer exists.
     async fn compute(
         &self,
-        key: &SeriesKey,
         keys: &SeriesKeys,
         state: &RollupState,
         change: Window,
@@ -122,7 +100,7 @@ impl RollupFiller {
             return Ok(Some(Filled::default()));
         }
         let oldest = self.oldest(keys, &state.rules).await?;
-        let Some(first) = self.backend.read(key, visible, Order::Asc, 1).await? else { return Ok(None) };
+        let Some(first) = self.backend.read(keys, visible, Order::Asc, 1).await? else { return Ok(None) };
         let first = first.samples.first().map(|sample| sample.timestamp);
         // Before this time there is neither a sample nor a bucket.
         let Some(begin) = first.into_iter().chain(oldest.iter().flatten().copied()).min() else {
@@ -137,11 +115,7 @@ impl RollupFiller {
             .zip(oldest)
             .map(|(rule, oldest)| Job::new(rule, oldest, Window { from: begin, to: last }, state))
             .collect();
-        let complete_until = match self.feed(key, &mut jobs, begin).await? {
-            Fed::NoSeries => return Ok(None),
-            Fed::AllSamples => last + 1,
-            Fed::SamplesBefore(time) => time,
-        };
+        let Some(complete_until) = self.feed(keys, &mut jobs, begin, last + 1).await? else { return Ok(None) };
         let rest = Window { from: complete_until, to: change.to };
         let mut fields = Vec::new();
         for job in jobs {
@@ -150,25 +124,32 @@ impl RollupFiller {
         Ok(Some(Filled { fields, rest: Some(rest).filter(|rest| rest.from <= rest.to) }))
     }
 
-    /// Reads the samples of all jobs, or as many as one step may read.
-    async fn feed(&self, key: &SeriesKey, jobs: &mut [Job], begin: UnixMillis) -> Result<Fed, TimeseriesError> {
+    /// Reads the samples of all jobs, or as many as one step may read. Returns the time before which the buckets have all
+    /// their samples, `end` if all were read, or `None` if the series no longer exists.
+    async fn feed(
+        &self,
+        keys: &SeriesKeys,
+        jobs: &mut [Job],
+        begin: UnixMillis,
+        end: UnixMillis,
+    ) -> Result<Option<UnixMillis>, TimeseriesError> {
         let from = jobs.iter().map(|job| job.from).min().unwrap_or_default();
         let to = jobs.iter().map(|job| job.until - 1).max().unwrap_or_default();
         let (mut rest, mut read) = (Some(Window { from, to }).filter(|window| from <= window.to), 0);
         while let Some(window) = rest {
-            let found = self.backend.read(key, window, Order::Asc, usize::MAX).await?;
-            let Some(SamplePage { samples, rest: left }) = found else { return Ok(Fed::NoSeries) };
+            let found = self.backend.read(keys, window, Order::Asc, usize::MAX).await?;
+            let Some(SamplePage { samples, rest: left }) = found else { return Ok(None) };
             for job in &mut *jobs {
                 job.feed(&samples);
             }
             read += samples.len();
-            if let (true, Some(_), Some(reached)) = (read >= self.step_samples, left, samples.last()) {
+            if let (true, Some(_), Some(reached)) = (read >= STEP_SAMPLES, left, samples.last()) {
                 let complete = jobs.iter_mut().map(|job| job.grid.bucket(reached.timestamp).start).min();
                 if let Some(time) = complete.filter(|time| *time > begin) {
                     for job in jobs {
                         job.until = job.until.min(job.grid.bucket(reached.timestamp).start);
                     }
-                    return Ok(Fed::SamplesBefore(time));
+                    return Ok(Some(time));
                 }
             }
             rest = left;
@@ -178,7 +159,7 @@ impl RollupFiller {
         for job in jobs {
             job.fold.finish(None, &mut job.slots);
         }
-        Ok(Fed::AllSamples)
+        Ok(Some(end))
     }
 
     /// The start of the oldest block of each rollup.
@@ -197,14 +178,6 @@ impl RollupFiller {
         let bytes: Option<Vec<u8>> = self.backend.redis().query(&command, Effect::Read).await?;
         Ok(bytes.unwrap_or_default())
     }
-}
-
-/// How far the jobs of a step were fed.
-enum Fed {
-    NoSeries,
-    AllSamples,
-    /// The step has read enough: the buckets before this time have all their samples.
-    SamplesBefore(UnixMillis),
 }
 
 /// The computation of one step for one rollup.
@@ -271,7 +244,7 @@ impl Job {
                 if start < from || end > until {
                     let bytes = filler.block(keys, &blocks.field(start)).await?;
                     if !bytes.is_empty() {
-                        blocks::decode(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
+                        chunk::read(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
                     }
                     buckets.retain(|bucket| !(from..until).contains(&bucket.timestamp));
                 }

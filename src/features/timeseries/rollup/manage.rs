@@ -5,7 +5,7 @@ use super::super::error::TimeseriesError;
 use super::super::query::{BucketLength, Violation, Zone};
 use super::super::rollup_rule::{self, RollupSpec};
 use super::super::rollup_state::RollupState;
-use super::super::scripts::{DefineOutcome, DefineRollups};
+use super::super::scripts;
 use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
 use crate::redis::FencingToken;
@@ -117,19 +117,11 @@ impl Rollups {
         let keys = self.backend.keys(key).await?;
         let fence = self.backend.fence(&keys, token);
         let outlive = specs.iter().filter_map(|spec| spec.retention_ms);
-        let define = DefineRollups {
-            keys: &keys,
-            current: &state.list,
-            other: &list(specs),
-            outlive_ms: outlive.map(|ms| if ms == 0 { MAX_RETENTION_MS } else { ms }).max().unwrap_or(0),
-            dropped,
-            fence: fence.as_ref(),
-        };
-        match self.backend.redis().call(&define).await? {
-            DefineOutcome::Done => Ok(true),
-            DefineOutcome::Conflict => Ok(false),
-            DefineOutcome::NoSeries => Err(TimeseriesError::NotFound(key.clone())),
-        }
+        let outlive_ms = outlive.map(|ms| if ms == 0 { MAX_RETENTION_MS } else { ms }).max().unwrap_or(0);
+        let other = list(specs);
+        let define = scripts::define_rollups(&keys, &state.list, &other, outlive_ms, dropped, fence.as_ref());
+        let is_replaced = self.backend.redis().call(define).await?;
+        is_replaced.ok_or_else(|| TimeseriesError::NotFound(key.clone()))
     }
 }
 

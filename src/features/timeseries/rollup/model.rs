@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::super::aggregate::Aggregation;
 use super::super::model::{Retention, Timestamp, present};
@@ -15,7 +16,7 @@ pub struct NewRollup {
     /// The length of a bucket, as in `GET /timeseries/{key}/range`.
     #[schema(pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
     pub bucket: String,
-    #[schema(inline, value_type = RollupAggregation)]
+    #[schema(schema_with = aggregation_schema)]
     pub agg: Aggregation,
     /// The time zone of days, weeks, months and years; UTC if absent.
     #[serde(default, deserialize_with = "present")]
@@ -32,23 +33,15 @@ pub struct NewRollup {
     pub retention_ms: Option<Retention>,
 }
 
-/// The aggregation of the samples of a bucket: one that depends on these samples only.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the OpenAPI form of the aggregations that manage.rs accepts")]
-pub enum RollupAggregation {
-    Avg,
-    Sum,
-    Min,
-    Max,
-    Range,
-    Count,
-    First,
-    Last,
-    StdP,
-    StdS,
-    VarP,
-    VarS,
+/// The aggregations that `manage.rs` accepts.
+fn aggregation_schema() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("The aggregation of the samples of a bucket: one that depends on these samples only."))
+        .enum_values(Some([
+            "avg", "sum", "min", "max", "range", "count", "first", "last", "std_p", "std_s", "var_p", "var_s",
+        ]))
+        .into()
 }
 
 /// A rollup.

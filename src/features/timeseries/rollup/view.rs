@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::super::aggregate::{Aggregation, Grid};
 use super::super::backend::Store;
+use super::super::chunk;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
 use super::super::rollup_rule::{self, RollupFit, RollupRule};
 use super::super::rollup_state::{RollupState, whole_buckets};
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::Window;
-use super::blocks::{self, Blocks};
+use super::blocks::Blocks;
 use crate::clock::UnixMillis;
 use crate::redis::Effect;
 
@@ -148,7 +149,7 @@ impl<'a> RollupView<'a> {
         let Some((Some(_), found)) = found.split_first() else { return Ok(None) };
         let mut values = Vec::new();
         for bytes in found.iter().flatten() {
-            blocks::decode(bytes, Window { from, to: until - 1 }, &mut values)?;
+            chunk::read(bytes, Window { from, to: until - 1 }, &mut values)?;
         }
         Ok(Some(values))
     }

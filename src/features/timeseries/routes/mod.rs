@@ -160,7 +160,7 @@ pub(super) async fn get_latest(
 #[derive(Clone, Debug)]
 pub(super) struct BulkState {
     pub(super) timeseries: TimeseriesService,
-    /// One permit for each load in progress: a load buffers up to `timeseries.buffer_samples`.
+    /// One permit for each load in progress: a load buffers up to 65,536 samples.
     streams: Arc<Semaphore>,
     pub(super) idle: Duration,
     body_limit: usize,

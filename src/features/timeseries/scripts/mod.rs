@@ -1,41 +1,50 @@
 //! The scripts of `migrations-lua/timeseries/`, as typed calls. The file of a script documents what it does.
 //!
-//! Files: `definitions.rs` (create, change, describe and delete series), `samples.rs` (append, read and delete samples),
-//! `chunks.rs` (change the form of sealed chunks), `rollups.rs`, `index.rs`.
+//! Files: `definitions.rs` (create, change, describe and delete series), `samples.rs` (append, read and delete samples, and
+//! change the form of sealed chunks), `rollups.rs`, `index.rs`.
 
-mod chunks;
 mod definitions;
 mod index;
 mod rollups;
 mod samples;
 
-use super::keys::SeriesKeys;
 use super::series::{Definition, Labels};
-use crate::redis::{BadReply, LuaScript, OldBinding};
+use crate::lua_scripts;
+use crate::redis::Binding;
 
-pub(super) use chunks::{ReadPlainChunks, ReplaceChunk};
-pub(super) use definitions::{Alter, Create, CreateOutcome, Delete, Describe, decode_definition};
-pub(super) use index::{IndexSeries, MarkIndexed, UnindexSeries};
-pub(super) use rollups::{AdvanceRollups, CommitRollups, DefineOutcome, DefineRollups, ReadRollups};
-pub(super) use samples::{Append, Appended, DeleteRange, LatestSample, Read, ReadLatest};
+pub(super) use definitions::{alter, create, decode_definition, delete, describe};
+pub(super) use index::{index_series, mark_indexed, unindex_series};
+pub(super) use rollups::{advance_rollups, commit_rollups, define_rollups, read_rollups};
+pub(super) use samples::{Appended, LatestSample, append, delete_range, latest, plain_chunks, read, replace_chunk};
+
+lua_scripts! {
+    APPEND = "timeseries/append.lua";
+    READ = "timeseries/read.lua";
+    LATEST = "timeseries/latest.lua";
+    CREATE = "timeseries/create.lua";
+    ALTER = "timeseries/alter.lua";
+    DESCRIBE = "timeseries/describe.lua";
+    DELETE = "timeseries/delete.lua";
+    DELETE_RANGE = "timeseries/delete_range.lua";
+    PLAIN_CHUNKS = "timeseries/plain_chunks.lua";
+    REPLACE_CHUNK = "timeseries/replace_chunk.lua";
+    ROLLUP_DEFINE = "timeseries/rollup_define.lua";
+    ROLLUP_STATE = "timeseries/rollup_state.lua";
+    ROLLUP_ADVANCE = "timeseries/rollup_advance.lua";
+    ROLLUP_COMMIT = "timeseries/rollup_commit.lua";
+    INDEX_SERIES = "timeseries/index_series.lua";
+    UNINDEX_SERIES = "timeseries/unindex_series.lua";
+    MARK_INDEXED = "timeseries/mark_indexed.lua";
+}
 
 /// What every script returns for a series that does not exist.
 const NO_SERIES: i64 = -1;
 
-fn bind_head<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
-    call.key(&keys.hash).key(&keys.head)
-}
+/// How long a series is kept after its last write at least, milliseconds: one day, so that a series with a short retention
+/// keeps its definition and labels while its source is briefly silent.
+const MIN_LIFE_MS: u64 = 86_400_000;
 
-fn bind_samples<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
-    bind_head(call, keys).key(&keys.chunks)
-}
-
-/// Binds all keys that expire together.
-fn bind_series<'a>(call: &'a mut OldBinding, keys: &SeriesKeys) -> &'a mut OldBinding {
-    bind_samples(call, keys).key(&keys.blocks)
-}
-
-fn bind_definition<'a>(call: &'a mut OldBinding, definition: &Definition) -> &'a mut OldBinding {
+fn with_definition(call: Binding, definition: &Definition) -> Binding {
     call.arg(definition.retention_ms).arg(definition.duplicate_policy.name()).arg(labels_json(&definition.labels))
 }
 
@@ -43,12 +52,4 @@ fn bind_definition<'a>(call: &'a mut OldBinding, definition: &Definition) -> &'a
 fn labels_json(labels: &Labels) -> String {
     // Maps of strings always serialise.
     serde_json::to_string(labels).unwrap_or_default()
-}
-
-fn decode_flag(script: &LuaScript, raw: i64) -> Result<bool, BadReply> {
-    match raw {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(BadReply::new(other)),
-    }
 }

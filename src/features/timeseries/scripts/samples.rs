@@ -1,31 +1,14 @@
-//! Calls that write, read and delete samples.
+//! Calls that write, read and delete samples, and that change the form of sealed chunks.
 
 use redis::Value;
 
-use super::super::chunk;
+use super::super::chunk::{self, CHUNK_SAMPLES};
 use super::super::keys::SeriesKeys;
-use super::super::refusal::{RefusalReason, RefusedSample};
+use super::super::model::RefusalCode;
 use super::super::series::{Definition, DuplicatePolicy, Sample};
 use super::super::window::{Order, Window};
-use super::{NO_SERIES, bind_definition, bind_head, bind_samples, bind_series, decode_flag};
-use crate::lua;
-use crate::redis::{BadReply, Effect, Fence, LuaScript, OldBinding, OldScriptCall};
-
-/// Adds a batch to a series.
-#[derive(Debug)]
-pub struct Append<'a> {
-    pub keys: &'a SeriesKeys,
-    /// Ascending, equal timestamps in the caller's order.
-    pub samples: &'a [Sample],
-    /// The policy for timestamps that already exist; `None` uses the policy of the series.
-    pub policy: Option<DuplicatePolicy>,
-    /// The definition of the series to create if it does not exist.
-    pub create: Option<&'a Definition>,
-    pub chunk_samples: usize,
-    pub min_life_ms: u64,
-    pub now: &'a str,
-    pub fence: Option<&'a Fence>,
-}
+use super::{APPEND, DELETE_RANGE, LATEST, MIN_LIFE_MS, NO_SERIES, PLAIN_CHUNKS, READ, REPLACE_CHUNK, with_definition};
+use crate::redis::{BadReply, Fence, ScriptCall, flag};
 
 /// The result of appending a batch, or the part of it that one call may append.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,83 +23,74 @@ pub struct Appended {
     pub plain: u64,
     /// The packed chunk that the next sample falls into; empty if there is none.
     pub packed: Vec<u8>,
-    pub refused: Vec<RefusedSample>,
+    /// The positions of refused samples, from 0, and why they were refused.
+    pub refused: Vec<(usize, RefusalCode)>,
     /// Whether rollups have something to fill.
     pub stale: bool,
 }
 
-impl OldScriptCall for Append<'_> {
-    type Raw = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
-    /// `None` if the series does not exist.
-    type Reply = Option<Appended>;
-    const KEYS: usize = 4;
-    const EFFECT: Effect = Effect::Write;
+/// What `append.lua` returns: the fields of [`Appended`], with positions and reasons of refused samples in one list.
+type AppendReply = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/append.lua");
-
-    fn fence(&self) -> Option<&Fence> {
-        self.fence
+/// Adds a batch to a series; `None` if the series does not exist and `create` does not define it.
+///
+/// The samples are ascending, those with equal timestamps in the caller's order. `policy` is for timestamps that already
+/// exist; `None` uses the policy of the series.
+pub fn append(
+    keys: &SeriesKeys,
+    samples: &[Sample],
+    policy: Option<DuplicatePolicy>,
+    create: Option<&Definition>,
+    now: &str,
+    fence: Option<&Fence>,
+) -> ScriptCall<AppendReply, Option<Appended>> {
+    let mut batch = Vec::with_capacity(samples.len() * chunk::RECORD);
+    for sample in samples {
+        chunk::encode(*sample, &mut batch);
     }
-
-    fn bind(&self, call: &mut OldBinding) {
-        let mut batch = Vec::with_capacity(self.samples.len() * chunk::RECORD);
-        for sample in self.samples {
-            chunk::encode(*sample, &mut batch);
-        }
-        let distinct = self.samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
-        bind_series(call, self.keys)
-            .arg(batch.as_slice())
-            .arg(u8::from(distinct))
-            .arg(self.chunk_samples)
-            .arg(self.min_life_ms)
-            .arg(self.now);
-        match self.create {
-            Some(definition) => bind_definition(call, definition),
-            None => call.arg("").arg("").arg(""),
-        };
-        call.arg(self.policy.map(DuplicatePolicy::name).unwrap_or_default()).arg(self.keys.layout.name());
-    }
-
-    fn decode(raw: Self::Raw) -> Result<Option<Appended>, BadReply> {
-        let bad = || BadReply::new(&raw);
-        let size = |number: i64| usize::try_from(number).map_err(|_| bad());
-        let (consumed, stored, listed, plain, packed, refused, stale) = &raw;
-        if *consumed == NO_SERIES {
-            return Ok(None);
-        }
-        let (pairs, []) = refused.as_chunks::<2>() else { return Err(bad()) };
-        let refused = pairs
-            .iter()
-            .map(|&[at, reason]| {
-                let reason = match reason {
-                    1 => RefusalReason::TooOld,
-                    2 => RefusalReason::Duplicate,
-                    3 => RefusalReason::SumOutOfRange,
-                    _ => return Err(bad()),
-                };
-                Ok(RefusedSample { at: size(at)?, reason })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Appended {
-            consumed: size(*consumed)?,
-            stored: size(*stored)?,
-            listed: *listed == 1,
-            plain: plain.unsigned_abs(),
-            packed: packed.clone(),
-            refused,
-            stale: *stale == 1,
-        }))
-    }
+    let distinct = samples.is_sorted_by(|before, after| before.timestamp < after.timestamp);
+    let call = APPEND
+        .guarded_write(fence, &keys.all())
+        .arg(batch.as_slice())
+        .arg(u8::from(distinct))
+        .arg(CHUNK_SAMPLES)
+        .arg(MIN_LIFE_MS)
+        .arg(now);
+    let call = match create {
+        Some(definition) => with_definition(call, definition),
+        None => call.arg("").arg("").arg(""),
+    };
+    call.arg(policy.map(DuplicatePolicy::name).unwrap_or_default()).arg(keys.layout.name()).returns(decode_appended)
 }
 
-/// Reads the chunks that hold a window.
-#[derive(Debug)]
-pub struct Read<'a> {
-    pub keys: &'a SeriesKeys,
-    pub window: Window,
-    pub order: Order,
-    /// The most sealed chunks; in the module the most samples.
-    pub limit: usize,
+fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
+    let (consumed, stored, listed, plain, packed, refused, stale) = raw;
+    if consumed == NO_SERIES {
+        return Ok(None);
+    }
+    let size = |number: i64| usize::try_from(number).map_err(BadReply::new);
+    let (pairs, []) = refused.as_chunks::<2>() else { return Err(BadReply::new(refused)) };
+    let refused = pairs
+        .iter()
+        .map(|&[at, reason]| {
+            let code = match reason {
+                1 => RefusalCode::SampleTooOld,
+                2 => RefusalCode::DuplicateSample,
+                3 => RefusalCode::SumOutOfRange,
+                other => return Err(BadReply::new(other)),
+            };
+            Ok((size(at)?, code))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Appended {
+        consumed: size(consumed)?,
+        stored: size(stored)?,
+        listed: listed == 1,
+        plain: plain.unsigned_abs(),
+        packed,
+        refused,
+        stale: stale == 1,
+    }))
 }
 
 /// Chunks in the requested order; they may hold samples outside the window.
@@ -129,49 +103,43 @@ pub struct WindowChunks {
     pub chunks: Vec<Vec<u8>>,
 }
 
-impl OldScriptCall for Read<'_> {
-    type Raw = Vec<Value>;
-    /// `None` if the series does not exist.
-    type Reply = Option<WindowChunks>;
-    const KEYS: usize = 3;
-    const EFFECT: Effect = Effect::Read;
-
-    const SCRIPT: &'static LuaScript = lua!("timeseries/read.lua");
-
-    fn bind(&self, call: &mut OldBinding) {
-        let order = match self.order {
-            Order::Asc => "asc",
-            Order::Desc => "desc",
-        };
-        bind_samples(call, self.keys)
-            .arg(self.window.from)
-            .arg(self.window.to)
-            .arg(self.limit)
-            .arg(order)
-            .arg(self.keys.layout.name());
-    }
-
-    fn decode(raw: Vec<Value>) -> Result<Option<WindowChunks>, BadReply> {
-        let mut values = raw.into_iter();
-        match (values.next(), values.next()) {
-            (Some(Value::Int(NO_SERIES)), None) => Ok(None),
-            (Some(Value::Int(done)), Some(Value::Int(floor))) => {
-                let chunks = values
-                    .map(|value| match value {
-                        Value::BulkString(bytes) => Ok(bytes),
-                        other => Err(BadReply::new(other)),
-                    })
-                    .collect::<Result<_, _>>()?;
-                Ok(Some(WindowChunks { done: done == 1, floor, chunks }))
-            }
-            other => Err(BadReply::new(other)),
-        }
-    }
+/// Reads the chunks that hold a window; `None` if the series does not exist. `limit` is the most sealed chunks; in the module
+/// the most samples.
+pub fn read(
+    keys: &SeriesKeys,
+    window: Window,
+    order: Order,
+    limit: usize,
+) -> ScriptCall<Vec<Value>, Option<WindowChunks>> {
+    let order = match order {
+        Order::Asc => "asc",
+        Order::Desc => "desc",
+    };
+    READ.read(&[&keys.hash, &keys.head, &keys.chunks])
+        .arg(window.from)
+        .arg(window.to)
+        .arg(limit)
+        .arg(order)
+        .arg(keys.layout.name())
+        .returns(decode_chunks)
 }
 
-/// Reads the newest sample.
-#[derive(Debug)]
-pub struct ReadLatest<'a>(pub &'a SeriesKeys);
+fn decode_chunks(raw: Vec<Value>) -> Result<Option<WindowChunks>, BadReply> {
+    let mut values = raw.into_iter();
+    match (values.next(), values.next()) {
+        (Some(Value::Int(NO_SERIES)), None) => Ok(None),
+        (Some(Value::Int(done)), Some(Value::Int(floor))) => {
+            let chunks = values
+                .map(|value| match value {
+                    Value::BulkString(bytes) => Ok(bytes),
+                    other => Err(BadReply::new(other)),
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(Some(WindowChunks { done: done == 1, floor, chunks }))
+        }
+        other => Err(BadReply::new(other)),
+    }
+}
 
 /// The newest sample of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -182,41 +150,19 @@ pub enum LatestSample {
     Found(Sample),
 }
 
-impl OldScriptCall for ReadLatest<'_> {
-    type Raw = Vec<Value>;
-    type Reply = LatestSample;
-    const KEYS: usize = 2;
-    const EFFECT: Effect = Effect::Read;
-
-    const SCRIPT: &'static LuaScript = lua!("timeseries/latest.lua");
-
-    fn bind(&self, call: &mut OldBinding) {
-        bind_head(call, self.0).arg(self.0.layout.name());
-    }
-
-    fn decode(raw: Vec<Value>) -> Result<LatestSample, BadReply> {
-        match raw.as_slice() {
-            [Value::Int(NO_SERIES)] => Ok(LatestSample::NoSeries),
-            [Value::Int(0)] => Ok(LatestSample::Empty),
-            [Value::Int(1), Value::BulkString(record)] => {
-                chunk::decode(record).map(LatestSample::Found).map_err(|error| BadReply::new(error))
-            }
-            other => Err(BadReply::new(other)),
+/// Reads the newest sample.
+pub fn latest(keys: &SeriesKeys) -> ScriptCall<Vec<Value>, LatestSample> {
+    LATEST.read(&[&keys.hash, &keys.head]).arg(keys.layout.name()).returns(|raw: Vec<Value>| match raw.as_slice() {
+        [Value::Int(NO_SERIES)] => Ok(LatestSample::NoSeries),
+        [Value::Int(0)] => Ok(LatestSample::Empty),
+        [Value::Int(1), Value::BulkString(record)] => {
+            chunk::decode(record).map(LatestSample::Found).map_err(BadReply::new)
         }
-    }
+        other => Err(BadReply::new(other)),
+    })
 }
 
-/// Deletes the samples of a window.
-#[derive(Debug)]
-pub struct DeleteRange<'a> {
-    pub keys: &'a SeriesKeys,
-    pub window: Window,
-    /// The most sealed chunks that one call examines; the module deletes the window in one call.
-    pub limit: usize,
-    pub fence: Option<&'a Fence>,
-}
-
-/// The result of one call.
+/// What one call of [`delete_range`] deleted.
 #[derive(Debug)]
 pub struct Deletion {
     pub done: bool,
@@ -225,31 +171,34 @@ pub struct Deletion {
     pub packed: Vec<u8>,
 }
 
-impl OldScriptCall for DeleteRange<'_> {
-    type Raw = (i64, i64, Vec<u8>);
-    /// `None` if the series does not exist.
-    type Reply = Option<Deletion>;
-    const KEYS: usize = 3;
-    const EFFECT: Effect = Effect::Write;
+/// Deletes the samples of a window; `None` if the series does not exist. `limit` is the most sealed chunks that the call
+/// examines; the module deletes the window in one call.
+pub fn delete_range(
+    keys: &SeriesKeys,
+    window: Window,
+    limit: usize,
+    fence: Option<&Fence>,
+) -> ScriptCall<(i64, i64, Vec<u8>), Option<Deletion>> {
+    DELETE_RANGE
+        .guarded_write(fence, &[&keys.hash, &keys.head, &keys.chunks])
+        .arg(window.from)
+        .arg(window.to)
+        .arg(limit)
+        .arg(keys.layout.name())
+        .returns(|(done, deleted, packed)| match done {
+            NO_SERIES => Ok(None),
+            _ => Ok(Some(Deletion { done: flag(done)?, deleted: i64::unsigned_abs(deleted), packed })),
+        })
+}
 
-    const SCRIPT: &'static LuaScript = lua!("timeseries/delete_range.lua");
+/// Reads up to `limit` sealed chunks that are not packed yet.
+pub fn plain_chunks(keys: &SeriesKeys, limit: usize) -> ScriptCall<Vec<Vec<u8>>, Vec<Vec<u8>>> {
+    PLAIN_CHUNKS.read(&[&keys.hash, &keys.chunks]).arg(limit).returns(Ok)
+}
 
-    fn fence(&self) -> Option<&Fence> {
-        self.fence
-    }
-
-    fn bind(&self, call: &mut OldBinding) {
-        bind_samples(call, self.keys)
-            .arg(self.window.from)
-            .arg(self.window.to)
-            .arg(self.limit)
-            .arg(self.keys.layout.name());
-    }
-
-    fn decode((done, deleted, packed): Self::Raw) -> Result<Self::Reply, BadReply> {
-        if done == NO_SERIES {
-            return Ok(None);
-        }
-        Ok(Some(Deletion { done: decode_flag(Self::SCRIPT, done)?, deleted: deleted.unsigned_abs(), packed }))
-    }
+/// Replaces the sealed chunk `current`, whose first timestamp is `start`, by its other form. Returns `false` if the chunk has
+/// changed. `other` is empty if the chunk stays plain and is not to be packed again.
+pub fn replace_chunk(keys: &SeriesKeys, start: i64, current: &[u8], other: &[u8]) -> ScriptCall<i64, bool> {
+    let digest = sha1_smol::Sha1::from(current).digest().to_string();
+    REPLACE_CHUNK.write(&[&keys.hash, &keys.chunks]).arg(start).arg(digest).arg(other).returns(flag)
 }
