@@ -19,9 +19,8 @@ const ETAG_LENGTH: usize = 34;
 impl ETag {
     fn text(self) -> [u8; ETAG_LENGTH] {
         let mut text = [b'"'; ETAG_LENGTH];
-        if let [_, digits @ .., _] = &mut text {
-            *digits = random::hex_digits(self.0);
-        }
+        let [_, digits @ .., _] = &mut text;
+        *digits = random::hex_digits(self.0);
         text
     }
 

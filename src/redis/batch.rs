@@ -4,7 +4,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::Redis;
 use super::fault::{Effect, RedisFault};
-use super::script::{Decoder, IntoCall, OldScriptCall, Text, old_decoder};
+use super::script::{Decoder, ScriptCall, Text};
 
 /// Commands and script calls that are sent in one round trip. A batch is not a transaction.
 #[derive(Debug)]
@@ -35,8 +35,7 @@ impl Batch {
     }
 
     /// Adds a script call and returns the decoder of its reply, for [`Answers::reply`].
-    pub fn call<C: IntoCall>(&mut self, call: C) -> Decoder<C::Raw, C::Reply> {
-        let call = call.into_call();
+    pub fn call<Raw, Reply>(&mut self, call: ScriptCall<Raw, Reply>) -> Decoder<Raw, Reply> {
         self.note(call.decoder.effect);
         self.commands.add_command(call.command);
         self.scripts.push(Some(call.text));
@@ -90,11 +89,6 @@ impl Answers {
     /// The call's [`RedisFault`].
     pub fn reply<Raw: FromRedisValue, Reply>(&mut self, decoder: &Decoder<Raw, Reply>) -> Result<Reply, RedisFault> {
         self.value().and_then(|value| decoder.decode(value))
-    }
-
-    /// Replaced by [`Answers::reply`].
-    pub fn call<S: OldScriptCall>(&mut self) -> Result<S::Reply, RedisFault> {
-        self.reply(&old_decoder::<S>())
     }
 
     /// The result of the command given to [`Batch::last`].

@@ -52,7 +52,7 @@ pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use scan::PrefixScan;
-pub use script::{BadReply, Binding, Decoder, IntoCall, LuaScript, OldBinding, OldScriptCall, ScriptCall, flag};
+pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
 pub use subscriber::News;
 pub use topology::EndpointError;
 
@@ -239,8 +239,8 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened.
-    pub async fn call<C: IntoCall>(&self, call: C) -> Result<C::Reply, RedisFault> {
-        let ScriptCall { command, text, decoder } = call.into_call();
+    pub async fn call<Raw: FromRedisValue, Reply>(&self, call: ScriptCall<Raw, Reply>) -> Result<Reply, RedisFault> {
+        let ScriptCall { command, text, decoder } = call;
         let deadline = self.deadline();
         let value = match self.exchange(Packet::Command(&command), decoder.effect, deadline).await {
             // One command that loads and runs it: a SCRIPT FLUSH could come between two commands.
@@ -258,8 +258,11 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisFault`], whose outcome says whether a write may have happened; giving up is a timeout.
-    pub async fn call_if_responsive<C: IntoCall>(&self, patience: Duration, call: C) -> Result<C::Reply, RedisFault> {
-        let call = call.into_call();
+    pub async fn call_if_responsive<Raw: FromRedisValue, Reply>(
+        &self,
+        patience: Duration,
+        call: ScriptCall<Raw, Reply>,
+    ) -> Result<Reply, RedisFault> {
         let effect = call.decoder.effect;
         let mut answer = pin!(self.call(call));
         let mut wait = patience;
@@ -279,10 +282,10 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisFault`] when the exchange as a whole failed.
-    pub async fn call_all<C: IntoCall>(
+    pub async fn call_all<Raw: FromRedisValue, Reply>(
         &self,
-        calls: impl IntoIterator<Item = C>,
-    ) -> Result<Vec<Result<C::Reply, RedisFault>>, RedisFault> {
+        calls: impl IntoIterator<Item = ScriptCall<Raw, Reply>>,
+    ) -> Result<Vec<Result<Reply, RedisFault>>, RedisFault> {
         let mut batch = Batch::new();
         let decoders: Vec<_> = calls.into_iter().map(|call| batch.call(call)).collect();
         let mut answers = self.run(batch).await?;

@@ -9,9 +9,12 @@ use super::script::LuaScript;
 use super::{Redis, Role};
 use crate::config::redis::Topology;
 use crate::lifecycle::Finding;
-use crate::lua;
 
-pub(super) static PROBE: &LuaScript = lua!("redis/probe.lua");
+/// Tells whether the server runs scripts.
+pub(super) static PROBE: LuaScript = LuaScript::new(
+    "redis/probe.lua",
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/redis/probe.lua")),
+);
 
 /// The last known condition of a server, or of a group of servers behind one address.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -87,7 +87,7 @@ impl RedisRoles {
 
 /// Every server also gets the script that probes whether scripts run.
 fn with_probe(scripts: &[&'static LuaScript]) -> Vec<&'static LuaScript> {
-    let mut all = vec![PROBE];
+    let mut all = vec![&PROBE];
     all.extend_from_slice(scripts);
     all
 }

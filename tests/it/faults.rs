@@ -31,7 +31,7 @@ async fn expect_refusals(redis: &Redis) {
     for _ in 0..20 {
         let (read, read_took) = timed(get(redis, "a")).await;
         let (written, write_took) = timed(set(redis, "a", "b")).await;
-        let (called, call_took) = timed(redis.call(&Stamp::new(redis, "a"))).await;
+        let (called, call_took) = timed(redis.call(Stamp::new(redis, "a").call())).await;
         let (own, own_took) = timed(redis.dedicated()).await;
         expect_fault(read, FaultKind::Unavailable, Outcome::NotApplied);
         expect_fault(written, FaultKind::Unavailable, Outcome::NotApplied);
@@ -48,7 +48,7 @@ async fn expect_service(redis: &Redis) {
     set(redis, "a", "b").await.expect("a write");
     assert_eq!(get(redis, "a").await.expect("a read").as_deref(), Some("b"));
     let stamp = Stamp::new(redis, "stamped");
-    assert!(stamp.owns(&redis.call(&stamp).await.expect("a script")));
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script")));
     let mut own = redis.dedicated().await.expect("a connection");
     let answer: String = own.query(&redis::cmd("PING"), Effect::Read, SLACK).await.expect("an answer");
     assert_eq!(answer, "PONG");
@@ -145,19 +145,19 @@ async fn a_busy_redis_is_waited_for_and_a_silent_one_given_up() {
     app.proxy().trickle();
     let ask = async |nth: usize| {
         let stamp = Stamp::new(redis, &format!("stamp-{nth}"));
-        stamp.owns(&redis.call_if_responsive(PATIENCE, &stamp).await.expect("an answer in its turn"))
+        stamp.owns(&redis.call_if_responsive(PATIENCE, stamp.call()).await.expect("an answer in its turn"))
     };
     let (own, took) = timed(join_all((0..200).map(ask))).await;
     assert!(own.into_iter().all(|own| own));
     assert!(took > 2 * PATIENCE, "the last ones waited for longer than they would for a silent server: {took:?}");
     app.proxy().stall();
-    let (answer, took) = timed(redis.call_if_responsive(PATIENCE, &Stamp::new(redis, "a"))).await;
+    let (answer, took) = timed(redis.call_if_responsive(PATIENCE, Stamp::new(redis, "a").call())).await;
     expect_fault(answer, FaultKind::Timeout, Outcome::Unknown);
     assert!((PATIENCE..Duration::from_secs(10)).contains(&took), "{took:?}");
     app.proxy().heal();
     // Who gave up has not condemned the connection for everybody else.
     let stamp = Stamp::new(redis, "b");
-    assert!(stamp.owns(&redis.call(&stamp).await.expect("the same connection")));
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("the same connection")));
 }
 
 #[tokio::test]

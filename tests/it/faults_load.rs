@@ -70,8 +70,8 @@ async fn flushed_scripts_are_nobodys_concern() {
     let calls = Cell::new(0);
     let call = async |caller: usize| {
         let stamps: Vec<Stamp> = (0..3).map(|nth| Stamp::new(redis, &format!("stamp-{caller}-{nth}"))).collect();
-        assert!(stamps[0].owns(&redis.call(&stamps[0]).await.expect("a call")));
-        let answers = redis.call_all(&stamps).await.expect("an exchange");
+        assert!(stamps[0].owns(&redis.call(stamps[0].call()).await.expect("a call")));
+        let answers = redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange");
         for (stamp, answer) in stamps.iter().zip(answers) {
             assert!(stamp.owns(&answer.expect("a call")));
         }
@@ -107,7 +107,7 @@ async fn ask(redis: &Redis, key: &str) -> Result<(), RedisFault> {
         assert_eq!(answer, format!("value of {key}"), "another caller's answer");
     }
     let stamp = Stamp::new(redis, key);
-    let answer = redis.call(&stamp).await?;
+    let answer = redis.call(stamp.call()).await?;
     assert!(stamp.owns(&answer), "{key} was answered {answer:?}");
     Ok(())
 }

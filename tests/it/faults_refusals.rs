@@ -16,13 +16,13 @@ fn expect_fault<T: std::fmt::Debug>(answer: Result<T, RedisFault>, kind: FaultKi
 /// Writes are refused in every form, and reads go on.
 async fn expect_writes_refused(redis: &Redis, kind: FaultKind) {
     expect_fault(set(redis, "a", "b").await, kind, Outcome::NotApplied);
-    expect_fault(redis.call(&Stamp::new(redis, "a")).await, kind, Outcome::NotApplied);
+    expect_fault(redis.call(Stamp::new(redis, "a").call()).await, kind, Outcome::NotApplied);
     let commands = [redis::cmd("GET").arg("a").clone(), redis::cmd("SET").arg("a").arg("b").clone()];
     let mut answers = redis.query_all(&commands, Effect::Write).await.expect("an exchange").into_iter();
     assert!(answers.next().expect("an answer").is_ok());
     expect_fault(answers.next().expect("an answer"), kind, Outcome::NotApplied);
     let calls = [Stamp::new(redis, "a"), Stamp::new(redis, "b")];
-    for answer in redis.call_all(&calls).await.expect("an exchange") {
+    for answer in redis.call_all(calls.iter().map(Stamp::call)).await.expect("an exchange") {
         expect_fault(answer, kind, Outcome::NotApplied);
     }
     assert_eq!(get(redis, "a").await.expect("a read"), None);
@@ -74,7 +74,7 @@ async fn a_script_that_hogs_redis_makes_it_busy_and_nothing_worse() {
     eventually("redis is busy", async || get(redis, "a").await.is_err_and(|fault| fault.kind == FaultKind::Busy)).await;
     let started = Instant::now();
     expect_fault(increment(redis, "n").await, FaultKind::Busy, Outcome::NotApplied);
-    expect_fault(redis.call(&Stamp::new(redis, "a")).await, FaultKind::Busy, Outcome::NotApplied);
+    expect_fault(redis.call(Stamp::new(redis, "a").call()).await, FaultKind::Busy, Outcome::NotApplied);
     assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
     let _: () = app.redis().command(&["SCRIPT", "KILL"]);
     hog.join().expect("the thread ends").expect_err("the script was killed");

@@ -12,9 +12,9 @@ async fn the_service_works_as_its_production_user_and_finds_the_server_sound() {
     set(redis, "a", "b").await.expect("a write");
     assert_eq!(get(redis, "a").await.expect("a read").as_deref(), Some("b"));
     let stamp = Stamp::new(redis, "stamped");
-    assert!(stamp.owns(&redis.call(&stamp).await.expect("a script")));
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script")));
     let _: String = app.redis().command(&["SCRIPT", "FLUSH"]);
-    assert!(stamp.owns(&redis.call(&stamp).await.expect("a script that was lost")));
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script that was lost")));
     eventually("the server was looked at", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
     let ready = app.get("/health/ready").await.expect(200).json();
     assert_eq!(ready["status"], "ok", "{ready}");

@@ -31,7 +31,7 @@ async fn the_service_writes_again_after_sentinel_has_replaced_the_master() {
     eventually("the service writes again", async || set(redis, "after", "written").await.is_ok()).await;
     assert_eq!(get(redis, "before-19").await.expect("a read").as_deref(), Some("kept"));
     let stamp = Stamp::new(redis, "stamped");
-    assert!(stamp.owns(&redis.call(&stamp).await.expect("a script")));
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script")));
     assert_eq!(group.replica.command::<String>(&["GET", "after"]), "written");
     eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
 }
@@ -81,18 +81,18 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
         assert!(node.command::<i64>(&["DBSIZE"]) > 5, "a node got no keys");
     }
     let stamps: Vec<Stamp> = names().iter().map(|name| Stamp::new(redis, name)).collect();
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(&stamps).await.expect("an exchange")) {
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange")) {
         assert!(stamp.owns(&answer.expect("a call")));
     }
     // One node forgets its scripts.
     let _: String = cluster.nodes[1].command(&["SCRIPT", "FLUSH"]);
     for stamp in &stamps {
-        assert!(stamp.owns(&redis.call(stamp).await.expect("a call")));
+        assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a call")));
     }
     for node in &cluster.nodes {
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(&stamps).await.expect("an exchange")) {
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange")) {
         assert!(stamp.owns(&answer.expect("a call")));
     }
     let reads: Vec<_> = names().iter().map(|name| redis::cmd("GET").arg(name).clone()).collect();

@@ -73,11 +73,8 @@ impl CacheKeys {
     pub(super) fn entry(&self, key: &CacheKey) -> EntryKeys {
         let text = key.as_str();
         let policy = longest_prefix(&self.policies, text, |policy| &policy.prefix);
-        let value = if policy.is_some_and(|policy| policy.platform) {
-            self.space.key(Segment(text))
-        } else {
-            self.space.key(format_args!("cache:{}", Segment(text)))
-        };
+        let kind = if policy.is_some_and(|policy| policy.platform) { "" } else { "cache:" };
+        let value = self.space.text_key(kind, text);
         let (ttl, stale) = policy.map_or((Some(self.default_ttl), None), |policy| (policy.ttl, policy.stale));
         EntryKeys { value, ttl, stale, fence: None }
     }

@@ -39,7 +39,7 @@ impl KeyPattern {
         let prefix = self.prefix();
         match key.group() {
             Some((group, rest)) => space.key(format_args!("{prefix}{{{}}}{}", Segment(group), Segment(rest))),
-            None => space.key(format_args!("{prefix}{}", Segment(key.as_str()))),
+            None => space.text_key(prefix, key.as_str()),
         }
     }
 

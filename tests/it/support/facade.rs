@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 
-use gridtokenx_redis::redis::{
-    BadReply, Effect, Key, LuaScript, OldBinding, OldScriptCall, Outcome, Redis, RedisFault,
-};
+use gridtokenx_redis::redis::{Effect, Key, LuaScript, Outcome, Redis, RedisFault, ScriptCall};
 
 pub async fn get(redis: &Redis, key: &str) -> Result<Option<String>, RedisFault> {
     redis.query(redis::cmd("GET").arg(redis.keys().key(key)), Effect::Read).await
@@ -69,25 +67,12 @@ impl Stamp {
         Self { key: redis.keys().key(name), value: format!("value of {name}") }
     }
 
+    pub fn call(&self) -> ScriptCall<(String, String), (String, String)> {
+        STAMP.write(&[&self.key]).arg(&self.value).returns(Ok)
+    }
+
     /// Whether the answer belongs to this question.
     pub fn owns(&self, answer: &(String, String)) -> bool {
         answer.0 == self.key.as_str() && answer.1 == self.value
-    }
-}
-
-impl OldScriptCall for Stamp {
-    type Raw = (String, String);
-    type Reply = (String, String);
-    const KEYS: usize = 1;
-    const EFFECT: Effect = Effect::Write;
-
-    const SCRIPT: &'static LuaScript = &STAMP;
-
-    fn bind(&self, call: &mut OldBinding) {
-        call.key(&self.key).arg(&self.value);
-    }
-
-    fn decode(raw: Self::Raw) -> Result<Self::Reply, BadReply> {
-        Ok(raw)
     }
 }
