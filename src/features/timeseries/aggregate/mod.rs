@@ -22,7 +22,7 @@ mod values;
 
 pub(super) use buckets::{End, Fold, Pass, Slots};
 pub(super) use calendar::{Calendar, Stride};
-pub(super) use fill::{Fill, Gap, GapTooLong, Placed, fill};
+pub(super) use fill::{Fill, Gap, Placed, fill};
 pub(super) use grid::Grid;
 pub(super) use name::Aggregation;
 pub(super) use percentile::Percentile;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::features::timeseries::error::{LINES_REFUSED, Progress};
-use crate::features::timeseries::ingest::{Precision, StreamKind};
+use crate::features::timeseries::ingest::{LineFormat, Precision};
 use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
 use crate::features::timeseries::routes::BulkState;
 use crate::http::body::BodyStream;
@@ -101,8 +101,8 @@ async fn write(
     token: Option<FencingToken>,
 ) -> Result<NoContent, Problem> {
     let _place = bulk.acquire_slot()?;
-    let kind = StreamKind::LineProtocol(precision.unwrap_or_default());
-    let answer = bulk.timeseries.ingest(token).stream(body, kind, bulk.idle).await?;
+    let format = LineFormat::LineProtocol(precision.unwrap_or_default());
+    let answer = bulk.timeseries.ingest(token).stream(body, format, bulk.idle).await?;
     if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
 }
 

@@ -2,13 +2,6 @@
 
 use axum::body::Bytes;
 
-/// A line without its line break, or the error that it was too long.
-pub(super) type Line<'a> = Result<&'a [u8], TooLong>;
-
-/// The line was longer than the limit and was skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
-
 /// Splits pieces into lines. A line within one piece is not copied; a line across pieces is assembled, up to the limit.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -32,8 +25,9 @@ impl Lines {
         self.piece = piece;
     }
 
-    /// Returns the next complete line and its number, from 1.
-    pub(super) fn next(&mut self) -> Option<(u64, Line<'_>)> {
+    /// Returns the number of the next complete line, from 1, and its bytes without the line break; `None` if it was
+    /// longer than the limit and was skipped.
+    pub(super) fn next(&mut self) -> Option<(u64, Option<&[u8]>)> {
         let Some(end) = memchr::memchr(b'\n', &self.piece) else {
             self.keep_beginning();
             return None;
@@ -42,7 +36,7 @@ impl Lines {
         self.number += 1;
         if std::mem::take(&mut self.skipping) || self.begun.len() + end > self.limit {
             self.begun.clear();
-            return Some((self.number, Err(TooLong)));
+            return Some((self.number, None));
         }
         self.line = if self.begun.is_empty() {
             tail
@@ -50,20 +44,20 @@ impl Lines {
             self.begun.extend_from_slice(&tail);
             Bytes::from(std::mem::take(&mut self.begun))
         };
-        Some((self.number, Ok(without_end(&self.line))))
+        Some((self.number, Some(without_end(&self.line))))
     }
 
     /// Returns the last line, if it does not end with a line break.
-    pub(super) fn finish(&mut self) -> Option<(u64, Line<'_>)> {
+    pub(super) fn finish(&mut self) -> Option<(u64, Option<&[u8]>)> {
         self.number += 1;
         if self.skipping {
-            return Some((self.number, Err(TooLong)));
+            return Some((self.number, None));
         }
         if self.begun.is_empty() {
             return None;
         }
         self.line = Bytes::from(std::mem::take(&mut self.begun));
-        Some((self.number, Ok(without_end(&self.line))))
+        Some((self.number, Some(without_end(&self.line))))
     }
 
     fn keep_beginning(&mut self) {
@@ -86,7 +80,7 @@ fn without_end(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Result<Vec<u8>, TooLong>)> {
+    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Option<Vec<u8>>)> {
         let mut lines = Lines::new(limit);
         let mut out = Vec::new();
         for piece in pieces {
@@ -119,7 +113,7 @@ mod tests {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
             let lines = all(&pieces, 6);
             let expected =
-                [(1, Ok(b"short".to_vec())), (2, Err(TooLong)), (3, Ok(b"next".to_vec())), (4, Err(TooLong))];
+                [(1, Some(b"short".to_vec())), (2, None), (3, Some(b"next".to_vec())), (4, None)];
             assert_eq!(lines, expected, "{size}");
         }
     }

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::aggregate::{Calendar, Grid, Stride};
+use super::super::error::Violation;
 use super::super::series::MAX_TIMESTAMP;
-use super::{Violation, Zone};
+use super::Zone;
 use crate::clock::UnixMillis;
 use crate::config::value::Span;
 

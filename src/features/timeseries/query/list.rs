@@ -5,7 +5,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use utoipa::IntoParams;
 
-use super::{LabelFilter, Matcher, Violation};
+use super::super::error::Violation;
+use super::{LabelFilter, Matcher};
 
 /// The query parameters of the list of series.
 #[derive(Debug, Default, IntoParams)]

@@ -22,34 +22,11 @@ pub(super) use zone::Zone;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::error::Violation;
 use super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::window::Window;
 use crate::clock::UnixMillis;
-use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
-
-/// A parameter that violates a rule. Some parameters occur in queries and in bodies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    name: &'static str,
-    rule: String,
-}
-
-impl Violation {
-    pub(super) fn new(name: &'static str, rule: impl Into<String>) -> Self {
-        Self { name, rule: rule.into() }
-    }
-
-    /// The problem `invalid-query`, if the parameter is in the query.
-    pub(super) fn of_query(self) -> Problem {
-        Problem::query_parameter(self.name, self.rule)
-    }
-
-    /// The problem `invalid-body`, if the parameter is in the body.
-    pub(super) fn of_body(self) -> Problem {
-        Problem::body_field(&format!("/{}", self.name), self.rule)
-    }
-}
 
 /// The path parameters of a series.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -5,11 +5,12 @@ use utoipa::IntoParams;
 
 use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
 use super::super::cursor::Cursor;
+use super::super::error::Violation;
 use super::super::range::BucketTimestamp;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::super::window::{Order, Window};
-use super::{Align, BucketLength, Violation, WindowQuery, Zone};
+use super::{Align, BucketLength, WindowQuery, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
 
@@ -153,7 +154,7 @@ impl RangeQuery {
             ("fill", self.fill.is_some()),
         ];
         if let Some((name, _)) = without_bucket.iter().find(|(_, given)| *given && self.bucket.is_none()) {
-            return Err(Violation::new(name, "must not be sent without `bucket`"));
+            return Err(Violation::new(*name, "must not be sent without `bucket`"));
         }
         let aggregation = match (self.agg, self.bucket) {
             (Some(aggregation), _) => Some(aggregation),

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use crate::features::timeseries::aggregate::Point;
 use crate::features::timeseries::multi::ManyPage;
-use crate::features::timeseries::platform::{Energy, Readings};
+use crate::features::timeseries::platform::Energy;
+use crate::features::timeseries::range::RangePage;
 use crate::features::timeseries::render::{
-    CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points,
+    CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, points,
 };
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last two fields.
@@ -39,16 +40,16 @@ pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> 
 }
 
 /// `{meter_id, energy_generated: {key, ...}, energy_consumed: {key, ...}}`, with the requested kinds of energy.
-pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec<u8> {
+pub(in crate::features::timeseries) fn json_readings(meter: &str, pages: &[(Energy, Option<RangePage>)]) -> Vec<u8> {
     let mut out = b"{\"meter_id\":".to_vec();
-    json_value(&mut out, &readings.meter);
-    for (energy, range) in &readings.energies {
+    json_value(&mut out, meter);
+    for (energy, page) in pages {
         out.extend_from_slice(match energy {
             Energy::Generation => b",\"energy_generated\":",
             Energy::Consumption => b",\"energy_consumed\":",
         });
-        match range {
-            Some(range) => out.extend(page(Form::Json, range)),
+        match page {
+            Some(page) => out.extend(super::page(Form::Json, page)),
             None => out.extend_from_slice(b"null"),
         }
     }

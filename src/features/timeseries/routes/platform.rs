@@ -101,14 +101,14 @@ pub(in crate::features::timeseries) async fn get_readings(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (EnergyQuery { kind }, query) = energy_query(uri.query().unwrap_or_default())?;
-    let readings = timeseries.readings(id, kind, &query).await?;
+    let pages = timeseries.readings(&id, kind, &query).await?;
     if accepted(&headers, &[Form::Json, Form::Csv]) == Form::Csv
-        && let [(_, Some(page))] = readings.energies.as_slice()
+        && let [(_, Some(page))] = pages.as_slice()
     {
         return Ok(page_response(page, &headers));
     }
     let json = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&readings)).into_response())
+    Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&id, &pages)).into_response())
 }
 
 /// Parses the parameters of this route and those of a range. Both types reject unknown parameters, so each gets its
