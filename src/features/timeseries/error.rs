@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::chunk::ChunkError;
 use super::series::SeriesKey;
-use crate::http::problem::{self, Problem, ProblemKind};
 use crate::clock::UnixMillis;
+use crate::http::problem::{self, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
@@ -87,7 +87,9 @@ pub(super) enum TimeseriesError {
     TooWide { limit: usize },
     #[error("a bucket has more than {limit} samples, the limit for percentiles")]
     BucketTooLarge { limit: usize },
-    #[error("there are too many empty buckets between {from} and {to}: request longer buckets, or omit `empty` and `fill`")]
+    #[error(
+        "there are too many empty buckets between {from} and {to}: request longer buckets, or omit `empty` and `fill`"
+    )]
     GapTooLong { from: UnixMillis, to: UnixMillis },
     #[error("the groups have more than {limit} series")]
     TooManySeries { limit: usize },

@@ -185,7 +185,10 @@ mod tests {
 
     fn samples(line: &str) -> Result<Vec<(String, Option<i64>, f64)>, String> {
         let rows = read(line.as_bytes(), Precision::Ns)?;
-        Ok(rows.into_iter().map(|row| (row.series.into_owned(), row.timestamp.map(|timestamp| timestamp.0), row.value)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.series.into_owned(), row.timestamp.map(|timestamp| timestamp.0), row.value))
+            .collect())
     }
 
     fn one(line: &str) -> (String, Option<i64>, f64) {

@@ -46,7 +46,9 @@ impl LineFormat {
                 *columns = Some(named);
                 Ok(Rows::None)
             }
-            Self::LineProtocol(precision) => influx_line::read(line, *precision).map(Rows::Several).map_err(LineError::Row),
+            Self::LineProtocol(precision) => {
+                influx_line::read(line, *precision).map(Rows::Several).map_err(LineError::Row)
+            }
         }
     }
 

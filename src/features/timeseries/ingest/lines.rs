@@ -112,8 +112,7 @@ mod tests {
         for size in 1..text.len() {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
             let lines = all(&pieces, 6);
-            let expected =
-                [(1, Some(b"short".to_vec())), (2, None), (3, Some(b"next".to_vec())), (4, None)];
+            let expected = [(1, Some(b"short".to_vec())), (2, None), (3, Some(b"next".to_vec())), (4, None)];
             assert_eq!(lines, expected, "{size}");
         }
     }

@@ -42,7 +42,7 @@ impl Parameters {
             Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
         };
         let wrong =
-            || PromError::bad(name, &format!("must be a time after 1970, as Unix seconds or RFC 3339, got `{text}`"));
+            || PromError::bad(name, format!("must be a time after 1970, as Unix seconds or RFC 3339, got `{text}`"));
         millis.filter(|ms| (0..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
     }
 
@@ -53,7 +53,7 @@ impl Parameters {
             Ok(seconds) => millis(seconds),
             Err(_) => parse_duration(text).ok().and_then(|length| i64::try_from(length.as_millis()).ok()),
         };
-        let wrong = || PromError::bad(name, &format!("must be a duration of at least 1 ms, got `{text}`"));
+        let wrong = || PromError::bad(name, format!("must be a duration of at least 1 ms, got `{text}`"));
         length.filter(|ms| (1..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
     }
 
@@ -80,7 +80,7 @@ impl Parameters {
         if count > most {
             return Err(PromError::bad(
                 "step",
-                &format!("must result in at most {most} points per series, got {count}"),
+                format!("must result in at most {most} points per series, got {count}"),
             ));
         }
         Ok(Steps { start, step, count })

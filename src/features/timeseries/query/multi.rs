@@ -10,9 +10,7 @@ use crate::clock::UnixMillis;
 use crate::features::timeseries::aggregate::{Aggregation, Fill};
 use crate::features::timeseries::error::Violation;
 use crate::features::timeseries::model::Timestamp;
-use crate::features::timeseries::query::{
-    Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Zone,
-};
+use crate::features::timeseries::query::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Zone};
 use crate::features::timeseries::range::BucketTimestamp;
 use crate::features::timeseries::range::RangePlan;
 use crate::features::timeseries::series::{MAX_TIMESTAMP, SeriesKey};
