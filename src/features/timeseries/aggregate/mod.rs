@@ -26,7 +26,7 @@ pub(super) use fill::{Fill, Gap, Placed, fill};
 pub(super) use grid::Grid;
 pub(super) use name::Aggregation;
 pub(super) use percentile::Percentile;
-pub(super) use point::{Bucket, Candle, Number, Point, Slot};
+pub(super) use point::{Bucket, Candle, Number, Point, RangePoint, Slot};
 pub(super) use summation::{Moments, Sum};
 pub(super) use values::{Extent, mean};
 

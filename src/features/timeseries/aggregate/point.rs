@@ -67,6 +67,35 @@ pub(in crate::features::timeseries) struct Point {
     pub number: Number,
 }
 
+/// A sample, or a bucket with the timestamp that represents it.
+#[derive(Debug, utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
+pub(in crate::features::timeseries) enum RangePoint {
+    #[schema(title = "Value")]
+    Value {
+        timestamp: i64,
+        /// Null if the bucket has no samples, or if its sum overflows.
+        #[schema(required = true)]
+        value: Option<f64>,
+    },
+    #[schema(title = "Candle")]
+    Candle {
+        timestamp: i64,
+        #[schema(required = true)]
+        open: Option<f64>,
+        #[schema(required = true)]
+        high: Option<f64>,
+        #[schema(required = true)]
+        low: Option<f64>,
+        #[schema(required = true)]
+        close: Option<f64>,
+        /// Null unless `volume_key` names the series of volumes.
+        #[schema(required = true)]
+        volume: Option<f64>,
+    },
+}
+
 impl From<Sample> for Point {
     fn from(sample: Sample) -> Self {
         Self { timestamp: sample.timestamp, number: Number::Float(sample.value) }

@@ -7,40 +7,51 @@ mod group;
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
+use utoipa::ToSchema;
 
-use crate::features::timeseries::aggregate::Point;
+use crate::features::timeseries::aggregate::{Point, RangePoint};
 use crate::features::timeseries::config::TimeseriesConfig;
 use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::index::SeriesIndex;
 use crate::features::timeseries::model::SeriesEntry;
 pub(super) use crate::features::timeseries::multi::export::ManyExport;
 use crate::features::timeseries::multi::group::Group;
-use crate::features::timeseries::query::{Grouping, ManyCursor, ManyPlan, Reducer};
+use crate::features::timeseries::query::{ManyCursor, ManyPlan, Reducer};
 use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
 use crate::features::timeseries::series::{Labels, SeriesKey};
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
 
-/// A page of ranges.
-#[derive(Debug)]
+/// A page of ranges. `render` writes its JSON.
+#[derive(Debug, ToSchema)]
+#[schema(as = ManyRanges, description = "Ranges of many series.")]
 pub(super) struct ManyPage {
     pub items: Vec<ManyItem>,
-    pub next: Option<ManyCursor>,
+    /// The value of `cursor` for the next page; null on the last page.
+    #[schema(value_type = Option<String>)]
+    pub next_cursor: Option<ManyCursor>,
 }
 
 /// The range of a series, or of a group.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
+#[schema(as = ItemRange)]
 pub(super) struct ManyItem {
-    /// The key of the series, or `label=value` of the group.
+    /// The key of the series, or `label=value` of a group.
+    #[schema(example = "zone=1")]
     pub key: String,
-    /// The requested labels; `None` for those that the series does not have.
+    /// The requested labels; null for those that the series does not have.
     pub labels: BTreeMap<String, Option<String>>,
-    pub points: Vec<Point>,
-    /// Whether the window has more points than the limit.
+    #[schema(value_type = Vec<RangePoint>)]
+    pub samples: Vec<Point>,
+    /// Whether the window has more points than `limit`.
     pub truncated: bool,
-    /// The reducer and the series of a group.
-    pub reduced: Option<(Reducer, Vec<SeriesKey>)>,
+    /// How the points of the group were reduced; absent for a single series.
+    #[schema(required = false)]
+    pub reducer: Option<Reducer>,
+    /// The series of the group; absent for a single series.
+    #[schema(value_type = Option<Vec<String>>, required = false)]
+    pub sources: Option<Vec<SeriesKey>>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,8 +82,8 @@ impl ManyReader {
     /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::TooManySeries`] and
     /// [`TimeseriesError::TooManyPoints`].
     pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
-        match plan.group.clone() {
-            Some(grouping) => self.groups(&plan, &grouping).await,
+        match &plan.group {
+            Some((label, reducer)) => self.groups(&plan, label, *reducer).await,
             None => self.series(&plan).await,
         }
     }
@@ -95,7 +106,7 @@ impl ManyReader {
                 }
                 Err(error) => return Err(error),
             };
-            points += page.points.len();
+            points += page.samples.len();
             if points > self.max_points && last.is_some() {
                 next_cursor = last;
                 break;
@@ -103,17 +114,18 @@ impl ManyReader {
             items.push(ManyItem {
                 key: entry.key.to_string(),
                 labels: shown(&entry.labels, plan.labels.as_deref()),
-                truncated: page.next.is_some(),
-                points: page.points,
-                reduced: None,
+                truncated: page.next_cursor.is_some(),
+                samples: page.samples,
+                reducer: None,
+                sources: None,
             });
             last = Some(entry.key);
         }
         let window = plan.range.window;
-        Ok(ManyPage { items, next: next_cursor.map(|after| ManyCursor { window, after }) })
+        Ok(ManyPage { items, next_cursor: next_cursor.map(|after| ManyCursor { window, after }) })
     }
 
-    async fn groups(&self, plan: &ManyPlan, grouping: &Grouping) -> Result<ManyPage, TimeseriesError> {
+    async fn groups(&self, plan: &ManyPlan, label: &str, reducer: Reducer) -> Result<ManyPage, TimeseriesError> {
         let budget = self.reader.budget();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let (mut series, mut points) = (0, 0);
@@ -123,7 +135,7 @@ impl ManyReader {
                 .index
                 .page_by_label(&plan.filter, "", cursor.as_deref(), CONCURRENT_READS * CONCURRENT_READS)
                 .await?;
-            let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
+            let grouped = |entry: &SeriesEntry| entry.labels.get(label).is_some();
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
             if series > self.group_series {
@@ -132,9 +144,9 @@ impl ManyReader {
             let mut ranges = self.read(&plan.range, &budget, entries);
             while let Some((entry, range)) = ranges.next().await {
                 let Some(page) = range? else { continue };
-                let value = entry.labels.get(&grouping.label).unwrap_or_default();
+                let value = entry.labels.get(label).unwrap_or_default();
                 let group = groups.entry(value.to_owned()).or_default();
-                points += group.add(entry.key, &page.points, page.next.is_some());
+                points += group.add(entry.key, &page.samples, page.next_cursor.is_some());
                 if points > self.group_points {
                     return Err(TimeseriesError::TooManyPoints { limit: self.group_points });
                 }
@@ -145,22 +157,22 @@ impl ManyReader {
             }
         }
         let RangePlan { order, limit, .. } = plan.range;
-        let label = &grouping.label;
         let items = groups.into_iter().map(|(value, group)| {
-            let (points, truncated) = group.reduce(grouping.reducer, order, limit);
-            let own = BTreeMap::from([(label.clone(), value.clone())]);
+            let (samples, truncated) = group.reduce(reducer, order, limit);
+            let own = BTreeMap::from([(label.to_owned(), value.clone())]);
             ManyItem {
                 key: format!("{label}={value}"),
                 labels: match &plan.labels {
                     Some(names) => names.iter().map(|name| (name.clone(), own.get(name).cloned())).collect(),
                     None => own.into_iter().map(|(name, value)| (name, Some(value))).collect(),
                 },
-                points,
+                samples,
                 truncated,
-                reduced: Some((grouping.reducer, group.sources)),
+                reducer: Some(reducer),
+                sources: Some(group.sources),
             }
         });
-        Ok(ManyPage { items: items.collect(), next: None })
+        Ok(ManyPage { items: items.collect(), next_cursor: None })
     }
 
     /// Reads series concurrently and returns them in their order. A series that no longer exists has no range.

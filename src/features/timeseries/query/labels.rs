@@ -10,28 +10,25 @@ use super::super::series::Labels;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct Matcher {
     name: String,
-    test: Test,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
-    /// The label has one of these values.
-    OneOf(Vec<String>),
-    /// The label has another value or is absent.
-    NoneOf(Vec<String>),
-    Absent,
-    Present,
+    /// The values of which the label has one; `None` if the label is absent.
+    values: Option<Vec<String>>,
+    /// Whether the condition is `!=`, which is met if the rest is not.
+    negated: bool,
 }
 
 impl Matcher {
     fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.name);
-        match &self.test {
-            Test::OneOf(values) => value.is_some_and(|value| values.iter().any(|known| known == value)),
-            Test::NoneOf(values) => value.is_none_or(|value| values.iter().all(|known| known != value)),
-            Test::Absent => value.is_none(),
-            Test::Present => value.is_some(),
-        }
+        let meets = match &self.values {
+            Some(values) => value.is_some_and(|value| values.iter().any(|known| known == value)),
+            None => value.is_none(),
+        };
+        meets != self.negated
+    }
+
+    /// The values of which the label must have one, if the condition names them.
+    fn named_values(&self) -> Option<&[String]> {
+        self.values.as_deref().filter(|_| !self.negated)
     }
 }
 
@@ -46,13 +43,8 @@ impl FromStr for Matcher {
         if name.is_empty() {
             return Err(wrong());
         }
-        let condition = match (values(value).map_err(|()| wrong())?, negated) {
-            (None, false) => Test::Absent,
-            (None, true) => Test::Present,
-            (Some(values), false) => Test::OneOf(values),
-            (Some(values), true) => Test::NoneOf(values),
-        };
-        Ok(Self { name: name.to_owned(), test: condition })
+        let values = values(value).map_err(|()| wrong())?;
+        Ok(Self { name: name.to_owned(), values, negated })
     }
 }
 
@@ -92,7 +84,7 @@ impl LabelFilter {
         if matchers.len() > Self::MAX {
             return Err(format!("must have at most {} conditions, got {}", Self::MAX, matchers.len()));
         }
-        if !matchers.iter().any(|matcher| matches!(matcher.test, Test::OneOf(_))) {
+        if !matchers.iter().any(|matcher| matcher.named_values().is_some()) {
             return Err("must have at least one condition label=value or label=(a,b)".to_owned());
         }
         Ok(Self(matchers))
@@ -101,7 +93,8 @@ impl LabelFilter {
     /// A filter for series that have one of the given values of each label; `None` if no label is given.
     #[cfg(feature = "promql")]
     pub(in crate::features::timeseries) fn of_values(labels: Vec<(&str, Vec<String>)>) -> Option<Self> {
-        let matcher = |(name, values): (&str, _)| Matcher { name: name.to_owned(), test: Test::OneOf(values) };
+        let matcher =
+            |(name, values): (&str, _)| Matcher { name: name.to_owned(), values: Some(values), negated: false };
         (!labels.is_empty()).then(|| Self(labels.into_iter().map(matcher).collect()))
     }
 
@@ -112,10 +105,7 @@ impl LabelFilter {
     /// The conditions that name the values of a label, at least one. Each of them matches all series that the filter
     /// selects.
     pub(in crate::features::timeseries) fn named(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.0.iter().filter_map(|matcher| match &matcher.test {
-            Test::OneOf(values) => Some((matcher.name.as_str(), values.as_slice())),
-            _ => None,
-        })
+        self.0.iter().filter_map(|matcher| Some((matcher.name.as_str(), matcher.named_values()?)))
     }
 }
 

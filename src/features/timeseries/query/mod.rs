@@ -15,7 +15,7 @@ pub(super) use align::Align;
 pub(super) use bucket::BucketLength;
 pub(super) use labels::{LabelFilter, Matcher};
 pub(super) use list::ListQuery;
-pub(super) use multi::{Grouping, ManyCursor, ManyPlan, ManyQuery, Reducer};
+pub(super) use multi::{ManyCursor, ManyPlan, ManyQuery, Reducer};
 pub(super) use range::RangeQuery;
 pub(super) use zone::Zone;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
@@ -18,7 +18,7 @@ use crate::features::timeseries::window::{Order, Window};
 use crate::http::times::QueryTime;
 
 /// How the points of a group that have the same timestamp are reduced to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::features::timeseries) enum Reducer {
     Avg,
@@ -31,23 +31,6 @@ pub(in crate::features::timeseries) enum Reducer {
     StdS,
     VarP,
     VarS,
-}
-
-impl Reducer {
-    pub(in crate::features::timeseries) const fn name(self) -> &'static str {
-        match self {
-            Self::Avg => "avg",
-            Self::Sum => "sum",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Range => "range",
-            Self::Count => "count",
-            Self::StdP => "std_p",
-            Self::StdS => "std_s",
-            Self::VarP => "var_p",
-            Self::VarS => "var_s",
-        }
-    }
 }
 
 /// A query for the ranges of all series with the given labels, or of groups of them. The parameters that are not
@@ -109,16 +92,11 @@ pub(in crate::features::timeseries) struct ManyPlan {
     pub range: RangePlan,
     /// The labels to return; all if absent.
     pub labels: Option<Vec<String>>,
-    pub group: Option<Grouping>,
+    /// The label whose values form the groups, and how the points of a group are reduced.
+    pub group: Option<(String, Reducer)>,
     pub series_limit: usize,
     /// The last series of the previous page.
     pub after: Option<SeriesKey>,
-}
-
-#[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Grouping {
-    pub label: String,
-    pub reducer: Reducer,
 }
 
 impl ManyQuery {
@@ -163,7 +141,7 @@ impl ManyQuery {
                     "must not be sent with `agg=ohlcv`: candles of several series cannot be reduced",
                 ));
             }
-            (Some(label), Some(reducer)) => Some(Grouping { label, reducer }),
+            (Some(label), Some(reducer)) => Some((label, reducer)),
             (Some(_), None) => return Err(Violation::new("reduce", "is required with `group_by`")),
             (None, Some(_)) => return Err(Violation::new("group_by", "is required with `reduce`")),
             (None, None) => None,

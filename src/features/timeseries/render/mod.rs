@@ -25,8 +25,8 @@ pub(super) enum Form {
 pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
     let mut out = Vec::new();
     head(&mut out, form, page);
-    points(&mut out, form, &page.points, true);
-    tail(&mut out, form, page.next.map(|cursor| cursor.to_string()).as_deref());
+    points(&mut out, form, &page.samples, true);
+    tail(&mut out, form, page.next_cursor.map(|cursor| cursor.to_string()).as_deref());
     out
 }
 
@@ -38,9 +38,9 @@ pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
             json_value(out, page.key.as_str());
             let mut integer = itoa::Buffer::new();
             out.extend_from_slice(b",\"from\":");
-            out.extend_from_slice(integer.format(page.window.from).as_bytes());
+            out.extend_from_slice(integer.format(page.from).as_bytes());
             out.extend_from_slice(b",\"to\":");
-            out.extend_from_slice(integer.format(page.window.to).as_bytes());
+            out.extend_from_slice(integer.format(page.to).as_bytes());
             out.extend_from_slice(b",\"samples\":[");
         }
         Form::Ndjson => {}
@@ -169,11 +169,11 @@ mod tests {
     use super::super::window::{Order, Window};
     use super::*;
 
-    fn range(numbers: &[Number], next: Option<Cursor>) -> RangePage {
-        let points = numbers.iter().zip(1..).map(|(&number, timestamp)| Point { timestamp, number }).collect();
+    fn range(numbers: &[Number], next_cursor: Option<Cursor>) -> RangePage {
+        let samples = numbers.iter().zip(1..).map(|(&number, timestamp)| Point { timestamp, number }).collect();
         let key = SeriesKey::new("a\"b").expect("a key");
         let candles = matches!(numbers, [Number::Candle(_), ..]);
-        RangePage { key, window: Window { from: 0, to: 9 }, points, candles, next }
+        RangePage { key, from: 0, to: 9, samples, next_cursor, candles }
     }
 
     #[test]

@@ -23,18 +23,18 @@ pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> 
         out.extend_from_slice(b",\"labels\":");
         json_value(&mut out, &item.labels);
         out.extend_from_slice(b",\"samples\":[");
-        points(&mut out, Form::Json, &item.points, true);
+        points(&mut out, Form::Json, &item.samples, true);
         out.extend_from_slice(if item.truncated { b"],\"truncated\":true" } else { b"],\"truncated\":false" });
-        if let Some((reducer, sources)) = &item.reduced {
+        if let (Some(reducer), Some(sources)) = (item.reducer, &item.sources) {
             out.extend_from_slice(b",\"reducer\":");
-            json_value(&mut out, reducer.name());
+            json_value(&mut out, &reducer);
             out.extend_from_slice(b",\"sources\":");
             json_value(&mut out, sources);
         }
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"next_cursor\":");
-    json_value(&mut out, &answer.next.as_ref().map(ToString::to_string));
+    json_value(&mut out, &answer.next_cursor.as_ref().map(ToString::to_string));
     out.push(b'}');
     out
 }
