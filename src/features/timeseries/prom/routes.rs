@@ -32,7 +32,7 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromQuery {
+struct PromQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -51,7 +51,7 @@ pub(in crate::features::timeseries) struct PromQuery {
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromRangeQuery {
+struct PromRangeQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -78,7 +78,7 @@ pub(in crate::features::timeseries) struct PromRangeQuery {
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromMatch {
+struct PromMatch {
     /// Selectors such as `{kind="generation"}`. A series must match at least one. `/series` requires this parameter.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
@@ -98,7 +98,7 @@ pub(in crate::features::timeseries) struct PromMatch {
 /// The path parameters of a label.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(in crate::features::timeseries) struct LabelPath {
+struct LabelPath {
     /// The name of a label, or `__name__` for metric names.
     #[param(min_length = 1, max_length = 64, example = "kind")]
     name: String,
@@ -108,7 +108,7 @@ pub(in crate::features::timeseries) struct LabelPath {
 #[derive(Debug, ToSchema)]
 #[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [1_767_225_600, "2"]}}))]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct PromAnswer {
+struct PromAnswer {
     /// `success`
     status: String,
     /// The data in the form that Prometheus uses for this request.
@@ -118,7 +118,7 @@ pub(in crate::features::timeseries) struct PromAnswer {
 /// An error response.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct PromFailure {
+struct PromFailure {
     /// `error`
     status: String,
     /// `bad_data`, `execution`, `unavailable`, `timeout` or `internal`.
@@ -189,10 +189,7 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
         PromFailure,
         (status = 200, description = "A number, or series with one value each", body = PromAnswer),
         (status = 400, description = "bad_data: a parameter is invalid", body = PromFailure)))]
-pub(in crate::features::timeseries) async fn get_prom_query(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn get_prom_query(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     let (value, steps) = prom.instant(&parameters(request).await?).await?;
     Ok(json(render::prom_instant(&value, steps)).into_response())
 }
@@ -201,10 +198,7 @@ pub(in crate::features::timeseries) async fn get_prom_query(
 #[utoipa::path(post, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "post_prom_query",
     request_body(content = PromQuery, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "A number, or series with one value each", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_query(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn post_prom_query(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_query(prom, request).await
 }
 
@@ -212,10 +206,7 @@ pub(in crate::features::timeseries) async fn post_prom_query(
 #[utoipa::path(get, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "get_prom_range",
     params(PromRangeQuery),
     responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_range(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn get_prom_range(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     let (value, steps) = prom.range(&parameters(request).await?).await?;
     Ok(json(render::prom_range(&value, steps)).into_response())
 }
@@ -224,20 +215,14 @@ pub(in crate::features::timeseries) async fn get_prom_range(
 #[utoipa::path(post, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "post_prom_range",
     request_body(content = PromRangeQuery, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_range(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_range(prom, request).await
 }
 
 /// Find series.
 #[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_series(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn get_prom_series(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(data(&prom.series(&parameters(request).await?).await?))
 }
 
@@ -245,20 +230,14 @@ pub(in crate::features::timeseries) async fn get_prom_series(
 #[utoipa::path(post, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "post_prom_series",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_series(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_series(prom, request).await
 }
 
 /// List label names.
 #[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
     responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_labels(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn get_prom_labels(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(data(&prom.label_names(&parameters(request).await?).await?))
 }
 
@@ -266,10 +245,7 @@ pub(in crate::features::timeseries) async fn get_prom_labels(
 #[utoipa::path(post, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "post_prom_labels",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_labels(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn post_prom_labels(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_labels(prom, request).await
 }
 
@@ -277,7 +253,7 @@ pub(in crate::features::timeseries) async fn post_prom_labels(
 #[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "timeseries", operation_id = "get_prom_values",
     params(LabelPath, PromMatch),
     responses(PromFailure, (status = 200, description = "Label values in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_values(
+async fn get_prom_values(
     State(prom): State<PromService>,
     Path(LabelPath { name }): Path<LabelPath>,
     request: Request,
@@ -291,7 +267,7 @@ const VERSION: &str = "3.0.0";
 /// Read the version of the query language.
 #[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "timeseries", operation_id = "get_prom_build",
     responses(PromFailure, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_build(request: Request) -> Result<Response, PromError> {
+async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     parameters(request).await?;
     Ok(data(&serde_json::json!({"version": VERSION})))
 }

@@ -1,23 +1,19 @@
 //! The parameters of reads: their parsing and validation.
 //!
 //! Files, in reading order: `list.rs` and `labels.rs` (lists and filters), `range.rs` (a window of one series) with
-//! `bucket.rs`, `zone.rs` and `align.rs` (its buckets), and `multi.rs` (windows of many series).
+//! `bucket.rs` (its buckets), and `multi.rs` (windows of many series).
 
-mod align;
 mod bucket;
 mod labels;
 mod list;
 mod multi;
 mod range;
-mod zone;
 
-pub(super) use align::Align;
-pub(super) use bucket::BucketLength;
+pub(super) use bucket::{Align, BucketLength, Zone};
 pub(super) use labels::{LabelFilter, Matcher};
 pub(super) use list::ListQuery;
 pub(super) use multi::{ManyCursor, ManyPlan, ManyQuery, Reducer};
 pub(super) use range::RangeQuery;
-pub(super) use zone::Zone;
 
 use serde::Deserialize;
 use utoipa::IntoParams;

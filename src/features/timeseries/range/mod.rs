@@ -1,12 +1,11 @@
 //! Reads windows of one series: pages of samples or buckets, and statistics.
 //!
-//! Files, in reading order: `filter.rs` and `budget.rs` (which and how many samples a read uses), `scan.rs` (reads a
-//! window in steps), `raw.rs` (pages of samples), `buckets.rs` with `bucket_timestamp.rs` and `volume.rs` (pages of
+//! Files, in reading order: `filter.rs` (which samples a read uses), `scan.rs` (reads a window in steps, within a
+//! budget), `raw.rs` (pages of samples), `buckets.rs` with `bucket_timestamp.rs` and `volume.rs` (pages of
 //! buckets and candles), and `stats.rs`.
 
 mod bucket_timestamp;
 mod buckets;
-mod budget;
 mod filter;
 mod raw;
 mod scan;
@@ -15,8 +14,8 @@ mod volume;
 
 pub(super) use bucket_timestamp::BucketTimestamp;
 pub(super) use buckets::BucketPlan;
-pub(super) use budget::Budget;
 pub(super) use filter::SampleFilter;
+pub(super) use scan::Budget;
 pub(super) use stats::Stats;
 
 use buckets::BucketPage;

@@ -56,29 +56,26 @@ const CSV_POINT: usize = 32;
 
 /// Writes points. `are_first` says whether they are the first points of the text.
 pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first: bool) {
+    let start: &[u8] = if form == Form::Csv { b"" } else { b"{" };
+    points_after(out, form, start, points, are_first);
+}
+
+/// Writes points, each of which begins with `start`: the first columns, or the start of an object.
+fn points_after(out: &mut Vec<u8>, form: Form, start: &[u8], points: &[Point], are_first: bool) {
+    let size = if form == Form::Csv { CSV_POINT } else { JSON_POINT };
+    out.reserve(points.len() * (start.len() + size));
     let mut integer = itoa::Buffer::new();
-    match form {
-        Form::Json => {
-            out.reserve(points.len() * JSON_POINT);
-            for (at, point) in points.iter().enumerate() {
-                if at > 0 || !are_first {
-                    out.push(b',');
-                }
-                json_point(out, &mut integer, b"{", point);
-            }
+    for (at, point) in points.iter().enumerate() {
+        if form == Form::Json && (at > 0 || !are_first) {
+            out.push(b',');
         }
-        Form::Ndjson => {
-            out.reserve(points.len() * JSON_POINT);
-            for point in points {
-                json_point(out, &mut integer, b"{", point);
-                out.push(b'\n');
-            }
+        out.extend_from_slice(start);
+        match form {
+            Form::Json | Form::Ndjson => json_point(out, &mut integer, point),
+            Form::Csv => csv_point(out, &mut integer, point),
         }
-        Form::Csv => {
-            out.reserve(points.len() * CSV_POINT);
-            for point in points {
-                csv_point(out, &mut integer, point);
-            }
+        if form != Form::Json {
+            out.push(b'\n');
         }
     }
 }
@@ -97,9 +94,8 @@ pub(super) fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 
-/// Writes a point as an object whose text begins with `start`.
-fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, start: &[u8], point: &Point) {
-    out.extend_from_slice(start);
+/// Writes the rest of an object that is a point.
+fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
     out.extend_from_slice(b"\"timestamp\":");
     out.extend_from_slice(integer.format(point.timestamp).as_bytes());
     match point.number {
@@ -150,7 +146,6 @@ fn csv_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
             }
         }
     }
-    out.push(b'\n');
 }
 
 /// Writes the shortest text that parses back to the same float, or `otherwise` if the number is not finite.

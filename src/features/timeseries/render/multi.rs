@@ -6,9 +6,7 @@ use crate::features::timeseries::aggregate::Point;
 use crate::features::timeseries::multi::ManyPage;
 use crate::features::timeseries::platform::Energy;
 use crate::features::timeseries::range::RangePage;
-use crate::features::timeseries::render::{
-    CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, points,
-};
+use crate::features::timeseries::render::{Form, csv_columns, json_value, points, points_after};
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last two fields.
 pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
@@ -67,25 +65,15 @@ pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form,
 
 /// Writes points of one series or group, one line per point with the name of the series: CSV, or else a JSON object.
 pub(in crate::features::timeseries) fn lines(out: &mut Vec<u8>, form: Form, key: &str, points: &[Point]) {
-    let mut integer = itoa::Buffer::new();
-    if form == Form::Csv {
-        let field = csv_field(key);
-        out.reserve(points.len() * (field.len() + CSV_POINT));
-        for point in points {
-            out.extend_from_slice(field.as_bytes());
-            out.push(b',');
-            csv_point(out, &mut integer, point);
-        }
+    let start = if form == Form::Csv {
+        format!("{},", csv_field(key)).into_bytes()
     } else {
         let mut start = b"{\"series\":".to_vec();
         json_value(&mut start, key);
         start.push(b',');
-        out.reserve(points.len() * (start.len() + JSON_POINT));
-        for point in points {
-            json_point(out, &mut integer, &start, point);
-            out.push(b'\n');
-        }
-    }
+        start
+    };
+    points_after(out, form, &start, points, true);
 }
 
 /// A CSV field according to RFC 4180: in quotes if it contains commas, quotes or line breaks.
