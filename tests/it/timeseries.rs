@@ -56,7 +56,7 @@ async fn a_family_creates_its_series_with_the_first_sample() {
 }
 
 #[tokio::test]
-async fn a_series_of_no_family_is_created_first() {
+async fn a_series_without_a_family_must_be_created_first() {
     let app = TestApp::spawn().await;
     let samples = json!({ "samples": [sample(1, 1.0)] });
     app.post("/timeseries/a/samples", samples.clone()).await.expect_problem(404, "series-not-found");
@@ -89,7 +89,7 @@ async fn equal_values_at_different_times_are_all_kept() {
 }
 
 #[tokio::test]
-async fn values_come_back_bit_for_bit() {
+async fn values_are_read_back_bit_for_bit() {
     let app = TestApp::spawn().await;
     let values = [0.397_999_999_999_999_96, -0.0, 0.0, 5e-324, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1e16, 0.1 + 0.2];
     let samples: Vec<(i64, f64)> = values.iter().zip(0..).map(|(&value, time)| (time, value)).collect();
@@ -98,7 +98,7 @@ async fn values_come_back_bit_for_bit() {
 }
 
 #[tokio::test]
-async fn a_request_may_bring_its_own_duplicate_policy() {
+async fn a_request_can_override_the_duplicate_policy() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(201);
     let send = async |value: f64, policy: Value| {
@@ -147,7 +147,7 @@ async fn chunks_are_sealed_when_they_are_full() {
 }
 
 #[tokio::test]
-async fn a_full_chunk_that_gets_a_sample_more_is_split() {
+async fn a_full_chunk_is_split_by_one_more_sample() {
     let app = TestApp::spawn().await;
     let mut all: Vec<(i64, f64)> = (0..1_200).map(|n| (n * 10, 1.0)).collect();
     write(&app, METER, all.iter().map(|&(time, value)| sample(time, value)).collect()).await;
@@ -162,7 +162,7 @@ async fn a_full_chunk_that_gets_a_sample_more_is_split() {
 }
 
 #[tokio::test]
-async fn samples_before_everything_and_between_chunks_find_their_place() {
+async fn samples_before_and_between_chunks_are_inserted_in_order() {
     let app = TestApp::spawn().await;
     let mut all: Vec<(i64, f64)> = (100..1_300).map(|n| (n * 10, 1.0)).collect();
     write(&app, METER, all.iter().map(|&(time, value)| sample(time, value)).collect()).await;
@@ -229,14 +229,14 @@ async fn a_sum_out_of_range_is_refused() {
 }
 
 #[tokio::test]
-async fn a_sample_without_a_time_gets_the_services() {
+async fn a_sample_without_a_timestamp_gets_the_current_time() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![json!({ "value": 1.5 })]).await;
     assert_eq!(read(&app, METER, "", 9).await, bits(&[(START, 1.5)]));
 }
 
 #[tokio::test]
-async fn retention_hides_trims_and_refuses() {
+async fn retention_hides_trims_and_refuses_old_samples() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 10_000 })).await.expect(201);
     write(&app, "/timeseries/a", (0..2_000).map(|n| sample(n * 10, 1.0)).collect()).await;
@@ -259,7 +259,7 @@ async fn retention_hides_trims_and_refuses() {
 }
 
 #[tokio::test]
-async fn a_series_that_nobody_writes_to_expires_with_all_its_keys() {
+async fn a_series_without_writes_expires_with_all_its_keys() {
     let app = TestApp::spawn().await;
     let ttls = |retention: i64| {
         let redis = app.redis();
@@ -311,7 +311,7 @@ async fn a_window_of_samples_is_deleted() {
 }
 
 #[tokio::test]
-async fn lists_show_what_is_there_in_order() {
+async fn lists_contain_all_series_in_byte_order() {
     let app = TestApp::spawn().await;
     for series in ["b", "a", "ab", "energy:consumption:é"] {
         app.put(&format!("/timeseries/{}", series.replace('é', "%C3%A9")), json!({})).await.expect(201);
@@ -338,7 +338,7 @@ async fn lists_show_what_is_there_in_order() {
 }
 
 #[tokio::test]
-async fn the_index_learns_of_a_series_that_it_lost() {
+async fn the_next_write_adds_a_missing_series_to_the_index() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(1, 1.0)]).await;
     app.redis().command::<()>(&["DEL", "timeseries:index"]);

@@ -55,7 +55,7 @@ async fn series_are_found_by_their_labels() {
 }
 
 #[tokio::test]
-async fn a_series_is_found_under_the_labels_that_it_has_now() {
+async fn a_series_is_found_by_its_current_labels() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
     app.patch("/timeseries/m:1", json!({ "labels": { "zone": "7" } })).await.expect(200);
@@ -75,7 +75,7 @@ async fn a_series_is_found_under_the_labels_that_it_has_now() {
 }
 
 #[tokio::test]
-async fn pages_of_a_label_put_together_are_all_of_it() {
+async fn the_pages_of_a_label_contain_all_its_series() {
     let app = TestApp::spawn().await;
     for n in 0..25 {
         let kind = if n % 3 == 0 { "solar" } else { "grid" };
@@ -103,7 +103,7 @@ async fn pages_of_a_label_put_together_are_all_of_it() {
 }
 
 #[tokio::test]
-async fn ranges_of_many_series_are_read_at_once() {
+async fn ranges_of_many_series_are_read_in_one_request() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
     let query = json!({ "filter": ["zone=(1,2)"], "from": 0, "to": 15, "limit": 1 });
@@ -159,7 +159,7 @@ async fn groups_are_reduced_after_each_series_is_aggregated() {
 }
 
 #[tokio::test]
-async fn a_page_ends_before_its_answer_grows_too_long() {
+async fn a_page_ends_before_its_response_is_too_large() {
     let app = TestApp::builder().config("timeseries.max_points = 5\ntimeseries.default_points = 5\n").spawn().await;
     three_meters(&app).await;
     let query = json!({ "filter": ["zone=(1,2)"] });
@@ -175,7 +175,7 @@ async fn a_page_ends_before_its_answer_grows_too_long() {
 }
 
 #[tokio::test]
-async fn one_query_reads_only_so_much() {
+async fn a_query_reads_a_limited_number_of_samples() {
     let limits = "timeseries.group_series = 2\ntimeseries.group_points = 3\ntimeseries.scan_samples = 4\n";
     let app = TestApp::builder().config(limits).spawn().await;
     three_meters(&app).await;
@@ -193,7 +193,7 @@ async fn one_query_reads_only_so_much() {
 }
 
 #[tokio::test]
-async fn bad_queries_of_many_series_name_their_field() {
+async fn errors_of_queries_for_many_series_name_the_field() {
     let app = TestApp::spawn().await;
     for (change, pointer) in [
         (json!({ "filter": [] }), "/filter"),
@@ -245,7 +245,7 @@ async fn bad_queries_of_many_series_name_their_field() {
 }
 
 #[tokio::test]
-async fn lists_that_lost_a_series_are_mended_by_its_next_write() {
+async fn the_next_write_adds_a_missing_series_to_its_lists() {
     let app = TestApp::spawn().await;
     series(&app, "m:1", json!({ "zone": "1" }), &[]).await;
     // As when the service ended between writing the series and its place on the lists.
@@ -261,7 +261,7 @@ async fn lists_that_lost_a_series_are_mended_by_its_next_write() {
 }
 
 #[tokio::test]
-async fn lists_that_are_behind_answer_what_is_there() {
+async fn stale_lists_return_only_existing_series() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
     // As when the service ended between changing the labels and their lists.
@@ -276,7 +276,7 @@ async fn lists_that_are_behind_answer_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_series_that_expired_leaves_its_lists() {
+async fn an_expired_series_is_removed_from_its_lists() {
     let app = TestApp::builder().config("timeseries.min_life = \"50ms\"\n").spawn().await;
     let definition = json!({ "retention_ms": 50, "labels": { "zone": "1" } });
     app.put("/timeseries/m:1", definition).await.expect(201);
@@ -291,7 +291,7 @@ async fn a_series_that_expired_leaves_its_lists() {
 }
 
 #[tokio::test]
-async fn a_second_replica_finds_what_the_first_has_made() {
+async fn a_second_replica_finds_the_series_of_the_first() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     three_meters(&app).await;
@@ -317,7 +317,7 @@ async fn labels_of_series_on_all_nodes_of_a_cluster_are_found() {
 }
 
 #[tokio::test]
-async fn queries_say_that_redis_is_away() {
+async fn queries_fail_if_redis_is_unavailable() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     three_meters(&app).await;
     app.proxy().cut();

@@ -93,7 +93,7 @@ async fn selectors_find_series_by_name_and_by_labels() {
 }
 
 #[tokio::test]
-async fn functions_look_at_the_range_before_each_step() {
+async fn functions_use_the_range_before_each_step() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     // Four samples lie in the minute before: 15, 30, 45 and 60 s; extrapolated to the whole minute.
@@ -124,7 +124,7 @@ async fn functions_look_at_the_range_before_each_step() {
 }
 
 #[tokio::test]
-async fn series_are_aggregated_and_calculated_with() {
+async fn series_can_be_aggregated_and_combined() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     let one = |metric: &str, value: &str| (metric.to_owned(), value.to_owned());
@@ -160,7 +160,7 @@ async fn series_are_aggregated_and_calculated_with() {
 }
 
 #[tokio::test]
-async fn a_window_is_answered_step_by_step() {
+async fn a_range_query_is_evaluated_at_every_step() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     let answer =
@@ -231,7 +231,7 @@ async fn series_and_labels_are_listed() {
 }
 
 #[tokio::test]
-async fn what_is_not_answered_is_named() {
+async fn unsupported_parts_are_named() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     for (query, part) in [
@@ -302,7 +302,7 @@ async fn what_is_not_answered_is_named() {
 }
 
 #[tokio::test]
-async fn a_query_takes_no_more_than_it_may() {
+async fn a_query_is_rejected_at_its_limits() {
     let limits = "[timeseries.prom]\nseries = 3\nsamples = 63\npoints = 30\nwindow_samples = 40\nsteps = 20";
     let app = TestApp::builder().config(limits).spawn().await;
     with_counters(&app).await;
@@ -327,7 +327,7 @@ async fn a_query_takes_no_more_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_absent_redis_is_told_in_prometheus_own_form() {
+async fn an_unavailable_redis_is_reported_in_the_form_of_prometheus() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.proxy().cut();
     refused(&ask(&app, "net_bytes", S).await, 503, "unavailable", "redis-unavailable");

@@ -147,7 +147,7 @@ fn first_and_last_are_right_in_both_orders() {
 }
 
 #[test]
-fn spreads_are_right() {
+fn variances_and_deviations_are_right() {
     check("std_p");
     check("std_s");
     check("var_p");
