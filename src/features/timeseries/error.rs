@@ -107,7 +107,7 @@ pub(super) enum TimeseriesError {
     #[error("{lines} lines are invalid{first}; {}", .stored.advice())]
     TooManyRefused { lines: usize, first: String, stored: Progress },
     #[error("the body ended early or paused for too long; {}", .stored.advice())]
-    BodyEnded { problem: Problem, stored: Progress },
+    BodyEnded { problem: Box<Problem>, stored: Progress },
 }
 
 impl TimeseriesError {
@@ -185,7 +185,7 @@ impl From<TimeseriesError> for Problem {
             }
             TimeseriesError::BodyEnded { problem, stored } => {
                 let outcome = stored.outcome(Outcome::NotApplied);
-                return problem.clone().detail(&error).outcome(outcome);
+                return Self::clone(problem).detail(&error).outcome(outcome);
             }
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
             TimeseriesError::Redis(fault) => return Self::from(fault.clone()),

@@ -66,8 +66,8 @@ impl Gap {
 
     fn number(self, bucket: Bucket, before: &Slot, after: &Slot) -> Number {
         match (self, before.number) {
-            (Self::Previous, Number::Candle(candle)) => Number::Candle(candle.flat()),
-            (Self::Number(_), Number::Candle(candle)) => Number::Candle(candle.unknown()),
+            (Self::Previous, Number::Candle(candle)) => Number::Candle(candle.empty(candle.close)),
+            (Self::Number(_), Number::Candle(candle)) => Number::Candle(candle.empty(f64::NAN)),
             (Self::Previous, number) | (Self::Number(number), _) => number,
             (Self::Linear, _) => Number::Float(interpolated(bucket, before, after)),
             (Self::LeftOut | Self::Bridged, _) => Number::NONE,

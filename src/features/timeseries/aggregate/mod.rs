@@ -26,16 +26,16 @@ pub(super) use fill::{Fill, Gap, Placed, fill};
 pub(super) use grid::Grid;
 pub(super) use name::Aggregation;
 pub(super) use percentile::Percentile;
-pub(super) use point::{Bucket, Candle, Number, Point, RangePoint, Slot};
+pub(super) use point::{Bucket, BucketTimestamp, Candle, Number, Point, RangePoint, Slot};
 pub(super) use summation::{Moments, Sum};
-pub(super) use values::{Extent, mean};
+pub(super) use values::Summary;
 
 use super::series::Sample;
 use counter::Counter;
 use kernel::Kernel;
 use percentile::PercentileKernel;
 use twa::Twa;
-use values::{Values, add_price};
+use values::{Extent, Values, add_price, mean};
 
 /// Prepares a pass over samples.
 ///

@@ -41,7 +41,7 @@ pub(in crate::features::timeseries) enum Aggregation {
 }
 
 /// All names except those of percentiles.
-const NAMES: &[(&str, Aggregation)] = &[
+const NAMES: [(&str, Aggregation); 17] = [
     ("avg", Aggregation::Avg),
     ("sum", Aggregation::Sum),
     ("min", Aggregation::Min),
@@ -87,8 +87,8 @@ impl FromStr for Aggregation {
     fn from_str(text: &str) -> Result<Self, String> {
         let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, aggregation)| *aggregation);
         named.or_else(|| percentile(text)).ok_or_else(|| {
-            let names: String = NAMES.iter().map(|(name, _)| format!("{name}, ")).collect();
-            format!("`{text}` is not an aggregation: use {names}or a percentile such as p95 or p99.9")
+            let known = NAMES.map(|(name, _)| name).join(", ");
+            format!("`{text}` is not an aggregation: use {known}, or a percentile such as p95 or p99.9")
         })
     }
 }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_document_knows_every_name() {
-        for (name, aggregation) in NAMES {
+        for (name, aggregation) in &NAMES {
             assert!(Aggregation::PATTERN.contains(name), "{name}");
             assert_eq!(name.parse(), Ok(*aggregation));
         }

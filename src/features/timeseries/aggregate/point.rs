@@ -1,5 +1,8 @@
 //! The results of aggregation: buckets, numbers and points.
 
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use super::super::series::Sample;
 use crate::clock::UnixMillis;
 
@@ -47,15 +50,8 @@ pub(in crate::features::timeseries) struct Candle {
 }
 
 impl Candle {
-    /// The candle of an empty bucket, at the closing price of this one.
-    pub(in crate::features::timeseries) fn flat(self) -> Self {
-        let price = self.close;
-        Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
-    }
-
-    /// The candle of a bucket without a value.
-    pub(in crate::features::timeseries) fn unknown(self) -> Self {
-        let price = f64::NAN;
+    /// The candle of an empty bucket, with one price: the closing price of this one, or NaN if it is unknown.
+    pub(in crate::features::timeseries) fn empty(self, price: f64) -> Self {
         Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
     }
 }
@@ -68,7 +64,7 @@ pub(in crate::features::timeseries) struct Point {
 }
 
 /// A sample, or a bucket with the timestamp that represents it.
-#[derive(Debug, utoipa::ToSchema)]
+#[derive(Debug, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
 pub(in crate::features::timeseries) enum RangePoint {
@@ -107,4 +103,35 @@ impl From<Sample> for Point {
 pub(in crate::features::timeseries) struct Slot {
     pub bucket: Bucket,
     pub number: Number,
+}
+
+/// The time of a bucket that is its timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = Stamp)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::features::timeseries) enum BucketTimestamp {
+    #[default]
+    Start,
+    /// The middle of the bucket.
+    Mid,
+    /// The start of the next bucket.
+    End,
+}
+
+impl BucketTimestamp {
+    pub(in crate::features::timeseries) fn point(self, slot: &Slot) -> Point {
+        Point { timestamp: self.of(slot.bucket), number: slot.number }
+    }
+
+    /// The timestamp of a bucket. Timestamps start at 0, so a bucket that starts earlier is moved to 0 with its length
+    /// unchanged.
+    fn of(self, bucket: Bucket) -> UnixMillis {
+        let Bucket { start, end } = bucket;
+        start.max(0)
+            + match self {
+                Self::Start => 0,
+                Self::Mid => (end - start) / 2,
+                Self::End => end - start,
+            }
+    }
 }

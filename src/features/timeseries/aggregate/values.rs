@@ -3,7 +3,7 @@
 use super::super::series::Sample;
 use super::kernel::Kernel;
 use super::point::{Bucket, Candle, Number};
-use super::summation::Sum;
+use super::summation::{Moments, Sum};
 
 /// A kernel that ignores timestamps: `add` adds a value to the state, in the order of time, and `number` turns the
 /// state into the result.
@@ -38,7 +38,7 @@ impl<S: Copy + Send, A: Fn(&mut S, f64) + Send, N: Fn(S) -> Number + Send> Kerne
 
 /// The mean of `count` values with the given sum; NaN if `count` is 0.
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 samples")]
-pub(in crate::features::timeseries) fn mean(sum: Sum, count: u64) -> f64 {
+pub(super) fn mean(sum: Sum, count: u64) -> f64 {
     sum.value() / count as f64
 }
 
@@ -59,6 +59,29 @@ impl Extent {
     pub(in crate::features::timeseries) fn add(&mut self, value: f64) {
         self.min = self.min.min(value);
         self.max = self.max.max(value);
+    }
+}
+
+/// The values that several statistics need, in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::features::timeseries) struct Summary {
+    pub count: u64,
+    pub sum: Sum,
+    pub extent: Extent,
+    pub moments: Moments,
+}
+
+impl Summary {
+    pub(in crate::features::timeseries) fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum.add(value);
+        self.extent.add(value);
+        self.moments.add(value);
+    }
+
+    /// NaN without values.
+    pub(in crate::features::timeseries) fn mean(&self) -> f64 {
+        mean(self.sum, self.count)
     }
 }
 

@@ -119,15 +119,13 @@ impl Columns {
         if fields.len() != self.count {
             return Err(format!("the line must have {} fields like the header, got {}", self.count, fields.len()));
         }
-        let mut columns = fields.into_iter().map(Some).collect::<Vec<_>>();
-        let mut take = |at: usize| columns.get_mut(at).and_then(Option::take).unwrap_or_default();
-        let value = number(&take(self.value))?;
-        let timestamp = match self.timestamp.map(take) {
+        let field = |at: usize| fields.get(at).map(Cow::as_ref).unwrap_or_default();
+        let value = number(field(self.value))?;
+        let timestamp = match self.timestamp.map(field).filter(|text| !text.trim().is_empty()) {
+            Some(text) => Some(timestamp(text)?),
             None => None,
-            Some(text) if text.trim().is_empty() => None,
-            Some(text) => Some(timestamp(&text)?),
         };
-        Ok(Row { series: columns.get_mut(self.series).and_then(Option::take).unwrap_or_default(), timestamp, value })
+        Ok(Row { series: fields.into_iter().nth(self.series).unwrap_or_default(), timestamp, value })
     }
 }
 

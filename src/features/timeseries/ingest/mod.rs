@@ -93,18 +93,19 @@ impl Ingest {
         let mut lines = Lines::new(MAX_LINE);
         loop {
             let piece = body.next(idle).await;
-            let piece = piece.map_err(|problem| TimeseriesError::BodyEnded { problem, stored: self.progress() })?;
+            let piece = piece
+                .map_err(|problem| TimeseriesError::BodyEnded { problem: problem.into(), stored: self.progress() })?;
             let Some(piece) = piece else { break };
-            lines.push(piece);
+            lines.push(&piece);
             while let Some((number, line)) = lines.next() {
-                self.line(&mut format, number, line)?;
+                self.line(&mut format, number, line.as_deref())?;
                 self.flush_if_full().await?;
             }
             // A fast sender must not block the other requests on this thread.
             tokio::task::yield_now().await;
         }
         if let Some((number, line)) = lines.finish() {
-            self.line(&mut format, number, line)?;
+            self.line(&mut format, number, line.as_deref())?;
         }
         format.finish().map_err(invalid_header)?;
         self.finish().await

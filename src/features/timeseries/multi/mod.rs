@@ -18,7 +18,7 @@ pub(super) use crate::features::timeseries::multi::export::ManyExport;
 use crate::features::timeseries::multi::group::Group;
 use crate::features::timeseries::query::{ManyCursor, ManyPlan, Reducer};
 use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
-use crate::features::timeseries::series::{Labels, SeriesKey};
+use crate::features::timeseries::series::SeriesKey;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
@@ -113,7 +113,7 @@ impl ManyReader {
             }
             items.push(ManyItem {
                 key: entry.key.to_string(),
-                labels: shown(&entry.labels, plan.labels.as_deref()),
+                labels: shown(entry.labels.iter(), plan.labels.as_deref()),
                 truncated: page.next_cursor.is_some(),
                 samples: page.samples,
                 reducer: None,
@@ -159,13 +159,9 @@ impl ManyReader {
         let RangePlan { order, limit, .. } = plan.range;
         let items = groups.into_iter().map(|(value, group)| {
             let (samples, truncated) = group.reduce(reducer, order, limit);
-            let own = BTreeMap::from([(label.to_owned(), value.clone())]);
             ManyItem {
                 key: format!("{label}={value}"),
-                labels: match &plan.labels {
-                    Some(names) => names.iter().map(|name| (name.clone(), own.get(name).cloned())).collect(),
-                    None => own.into_iter().map(|(name, value)| (name, Some(value))).collect(),
-                },
+                labels: shown(std::iter::once((label, value.as_str())), plan.labels.as_deref()),
                 samples,
                 truncated,
                 reducer: Some(reducer),
@@ -193,9 +189,14 @@ impl ManyReader {
     }
 }
 
-fn shown(labels: &Labels, names: Option<&[String]>) -> BTreeMap<String, Option<String>> {
-    match names {
-        Some(names) => names.iter().map(|name| (name.clone(), labels.get(name).map(str::to_owned))).collect(),
-        None => labels.iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect(),
-    }
+/// The requested labels of a series or group, or all of them.
+fn shown<'a>(
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    names: Option<&[String]>,
+) -> BTreeMap<String, Option<String>> {
+    let labels = labels.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+    let Some(names) = names else { return labels.collect() };
+    let mut shown: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), None)).collect();
+    shown.extend(labels.filter(|(name, _)| names.contains(name)));
+    shown
 }

@@ -34,14 +34,9 @@ impl Energy {
     }
 }
 
-/// The key of a symbol's prices: `market:price:<symbol>`.
-fn price(symbol: &str) -> Result<SeriesKey, TimeseriesError> {
-    named("symbol", "market:price:", symbol)
-}
-
-/// The key of a symbol's volumes: `market:volume:<symbol>`.
-fn volume(symbol: &str) -> Result<SeriesKey, TimeseriesError> {
-    named("symbol", "market:volume:", symbol)
+/// The keys of a symbol's prices and volumes: `market:price:<symbol>` and `market:volume:<symbol>`.
+fn market(symbol: &str) -> Result<(SeriesKey, SeriesKey), TimeseriesError> {
+    Ok((named("symbol", "market:price:", symbol)?, named("symbol", "market:volume:", symbol)?))
 }
 
 /// The key of the volume of the whole market: `trading:volume:daily`.
@@ -138,16 +133,16 @@ impl TimeseriesService {
         prices: &[NewPrice],
         token: Option<FencingToken>,
     ) -> Result<WriteAnswer, TimeseriesError> {
-        let (price, volume) = (price(symbol)?.to_string(), volume(symbol)?.to_string());
+        let (price, volume) = market(symbol)?;
         self.check_length("prices", prices.len())?;
         // All items without a timestamp get the same one.
         let now = self.now();
         let mut samples = Vec::new();
         for (index, new) in prices.iter().enumerate() {
             let timestamp = Some(new.timestamp.unwrap_or(now));
-            samples.push((index, NewSeriesSample { series: price.clone(), timestamp, value: new.price }));
+            samples.push((index, NewSeriesSample { series: price.to_string(), timestamp, value: new.price }));
             if let Some(Quantity(value)) = new.volume {
-                samples.push((index, NewSeriesSample { series: volume.clone(), timestamp, value }));
+                samples.push((index, NewSeriesSample { series: volume.to_string(), timestamp, value }));
             }
         }
         self.write_items(samples, token).await
@@ -158,7 +153,7 @@ impl TimeseriesService {
     /// # Errors
     /// [`TimeseriesError::InvalidPath`], and the errors of [`TimeseriesService::range`].
     pub(super) async fn prices(&self, symbol: &str, mut query: RangeQuery) -> Result<RangePage, TimeseriesError> {
-        let (price, volume) = (price(symbol)?, volume(symbol)?);
+        let (price, volume) = market(symbol)?;
         if query.agg == Some(Aggregation::Ohlcv) && query.volume_key.is_none() && self.is_there(&volume).await? {
             query.volume_key = Some(volume);
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::aggregate::Sum;
-use super::quantile::quantile;
 use super::value::{LabelSet, Metric, Series};
+use super::window::quantile;
 
 /// The operator that aggregates the values of a group of series at one step: at least one value, and the parameter of
 /// the operator.

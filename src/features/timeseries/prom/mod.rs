@@ -5,7 +5,7 @@
 //! - `plan.rs`: validates a parsed query. An unsupported part is rejected by name before anything is read.
 //! - `select.rs`: finds the selected series and reads their samples.
 //! - `eval.rs`: evaluates the query for all steps, with `window.rs` (functions over ranges), `aggregation.rs` and
-//!   `binary.rs` (operators), `quantile.rs`, and the values of `value.rs`.
+//!   `binary.rs` (operators), and the values of `value.rs`.
 //! - `render.rs`, `error.rs`: responses and errors in the form of Prometheus.
 //!
 //! The semantics are those of Prometheus 3, from its documentation "Querying basics", "Operators" and "Functions". A
@@ -17,7 +17,6 @@ mod error;
 mod eval;
 mod params;
 mod plan;
-mod quantile;
 pub(super) mod render;
 pub(super) mod routes;
 mod select;

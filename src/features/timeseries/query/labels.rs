@@ -1,13 +1,12 @@
 //! Filters: conditions that select series by their labels.
 
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::super::series::Labels;
 
 /// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (absent) or `zone!=` (present).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(in crate::features::timeseries) struct Matcher {
     name: String,
     /// The values of which the label has one; `None` if the label is absent.
@@ -32,10 +31,10 @@ impl Matcher {
     }
 }
 
-impl FromStr for Matcher {
-    type Err = String;
+impl TryFrom<String> for Matcher {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, String> {
         let wrong =
             || format!("must be label=value, label!=value, label=(a,b), label!=(a,b), label= or label!=, got `{text}`");
         let (name, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -62,12 +61,6 @@ fn values(text: &str) -> Result<Option<Vec<String>>, ()> {
     }
     let values: Vec<String> = list.split(',').map(str::to_owned).collect();
     if values.iter().any(|value| value.is_empty() || value.contains(['(', ')'])) { Err(()) } else { Ok(Some(values)) }
-}
-
-impl<'de> Deserialize<'de> for Matcher {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
 }
 
 /// Conditions that a series must meet. At least one names the values of a label, so that the label index can be used.
@@ -141,7 +134,7 @@ mod tests {
             ("room=kitchen,bath", false),
             ("room = kitchen", false),
         ] {
-            let matcher: Matcher = condition.parse().expect(condition);
+            let matcher = Matcher::try_from(condition.to_owned()).expect(condition);
             assert_eq!(matcher.matches(&kitchen), met, "{condition}");
         }
     }
@@ -151,14 +144,15 @@ mod tests {
         for bad in
             ["", "room", "=kitchen", "!=kitchen", "room=(kitchen", "room=(a,,b)", "room=(a,", "room=(,)", "room=((a)"]
         {
-            assert!(bad.parse::<Matcher>().is_err(), "{bad}");
+            assert!(Matcher::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn one_condition_names_a_value() {
         let filter = |conditions: &[&str]| {
-            LabelFilter::new(conditions.iter().map(|condition| condition.parse().expect("a condition")).collect())
+            let matcher = |condition: &&str| Matcher::try_from((*condition).to_owned()).expect(condition);
+            LabelFilter::new(conditions.iter().map(matcher).collect())
         };
         assert!(filter(&["room=kitchen", "kind!=air"]).is_ok());
         assert!(filter(&["room=()"]).is_ok());

@@ -60,6 +60,17 @@ impl WindowQuery {
     }
 }
 
+/// Checks how many items a page may have.
+///
+/// # Errors
+/// [`Violation`] if the number is out of range.
+fn checked_limit(name: &'static str, limit: usize, max: usize) -> Result<usize, Violation> {
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Violation::new(name, format!("must be between 1 and {max}, got {limit}")))
+}
+
 /// The query parameters of a deletion. Both are required, so that a missing parameter does not empty a series.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -1,17 +1,15 @@
 //! The body of a query over many series.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
-use crate::features::timeseries::aggregate::{Aggregation, Fill};
+use crate::features::timeseries::aggregate::{Aggregation, BucketTimestamp, Fill};
 use crate::features::timeseries::error::Violation;
 use crate::features::timeseries::model::Timestamp;
 use crate::features::timeseries::query::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Zone};
-use crate::features::timeseries::range::BucketTimestamp;
 use crate::features::timeseries::range::RangePlan;
 use crate::features::timeseries::series::{MAX_TIMESTAMP, SeriesKey};
 use crate::features::timeseries::window::{Order, Window};
@@ -146,11 +144,8 @@ impl ManyQuery {
             (None, Some(_)) => return Err(Violation::new("group_by", "is required with `reduce`")),
             (None, None) => None,
         };
-        let most = ListQuery::MAX_LIMIT;
         let series_limit = self.series_limit.unwrap_or(ListQuery::DEFAULT_LIMIT);
-        if !(1..=most).contains(&series_limit) {
-            return Err(Violation::new("series_limit", format!("must be between 1 and {most}, got {series_limit}")));
-        }
+        let series_limit = super::checked_limit("series_limit", series_limit, ListQuery::MAX_LIMIT)?;
         if group.is_some() && (self.series_limit.is_some() || after.is_some()) {
             let name = if after.is_some() { "cursor" } else { "series_limit" };
             return Err(Violation::new(name, "must not be sent with `group_by`: groups have no pages"));
@@ -166,7 +161,8 @@ impl ManyQuery {
 }
 
 /// The cursor of a query over many series: where the next page starts, and the window of all pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(in crate::features::timeseries) struct ManyCursor {
     pub window: Window,
     /// The last series of the previous page.
@@ -179,10 +175,10 @@ impl fmt::Display for ManyCursor {
     }
 }
 
-impl FromStr for ManyCursor {
-    type Err = &'static str;
+impl TryFrom<String> for ManyCursor {
+    type Error = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn try_from(text: String) -> Result<Self, Self::Error> {
         const WRONG: &str = "is not a valid cursor: send next_cursor of the previous page";
         let mut parts = text.splitn(3, '-');
         let mut time = || {
@@ -195,12 +191,6 @@ impl FromStr for ManyCursor {
     }
 }
 
-impl<'de> Deserialize<'de> for ManyCursor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,10 +200,10 @@ mod tests {
         for key in ["a", "energy:consumption:MTR-001", "-é-"] {
             let after = SeriesKey::new(key).expect("a key");
             let cursor = ManyCursor { window: Window { from: 0, to: MAX_TIMESTAMP }, after };
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            assert_eq!(ManyCursor::try_from(cursor.to_string()), Ok(cursor));
         }
         for bad in ["", "1-2", "1-2-", "2-1-a", "x-1-a", "-1-1-a", "0-20000000000000-a"] {
-            assert!(bad.parse::<ManyCursor>().is_err(), "{bad}");
+            assert!(ManyCursor::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
-use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
+use super::super::aggregate::{Aggregation, Bucket, BucketTimestamp, Fill, Gap, Grid};
 use super::super::cursor::Cursor;
 use super::super::error::Violation;
-use super::super::range::BucketTimestamp;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::super::window::{Order, Window};
@@ -98,10 +97,7 @@ impl RangeQuery {
         default: usize,
         max: usize,
     ) -> Result<RangePlan, Violation> {
-        let limit = self.limit.unwrap_or(default);
-        if !(1..=max).contains(&limit) {
-            return Err(Violation::new("limit", format!("must be between 1 and {max}, got {limit}")));
-        }
+        let limit = super::checked_limit("limit", self.limit.unwrap_or(default), max)?;
         for (name, bound) in [("min_value", self.min_value), ("max_value", self.max_value)] {
             if let Some(bound) = bound
                 && !bound.is_finite()

@@ -1,10 +1,9 @@
 //! Reads windows of one series: pages of samples or buckets, and statistics.
 //!
 //! Files, in reading order: `filter.rs` (which samples a read uses), `scan.rs` (reads a window in steps, within a
-//! budget), `raw.rs` (pages of samples), `buckets.rs` with `bucket_timestamp.rs` and `volume.rs` (pages of
+//! budget), `raw.rs` (pages of samples), `buckets.rs` with `volume.rs` (pages of
 //! buckets and candles), and `stats.rs`.
 
-mod bucket_timestamp;
 mod buckets;
 mod filter;
 mod raw;
@@ -12,7 +11,6 @@ mod scan;
 mod stats;
 mod volume;
 
-pub(super) use bucket_timestamp::BucketTimestamp;
 pub(super) use buckets::BucketPlan;
 pub(super) use filter::SampleFilter;
 pub(super) use scan::Budget;
@@ -25,7 +23,7 @@ use scan::Scan;
 
 use utoipa::ToSchema;
 
-use super::aggregate::{Aggregation, Point, RangePoint};
+use super::aggregate::{Aggregation, BucketTimestamp, Point, RangePoint};
 use super::backend::Store;
 use super::config::TimeseriesConfig;
 use super::cursor::{Cursor, Place};
