@@ -1,4 +1,4 @@
-//! Series: create, write, read, describe, delete; what they keep and for how long.
+//! Series: creation, writes, reads, descriptions, deletion, and retention.
 
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ async fn a_request_can_override_the_duplicate_policy() {
     send(1.0, json!("newest")).await.expect_violation(422, "invalid-body", "/on_duplicate");
 }
 
-/// Writes what `count` and `step` say and reads it back.
+/// Writes `count` samples in batches of `step` and reads them back.
 async fn grows_in_order(app: &TestApp, series: &str, count: i64, step: usize) {
     let all: Vec<(i64, f64)> =
         (0..count).map(|n| (n * 10, f64::from(i32::try_from(n).expect("small")) / 8.0)).collect();
@@ -166,7 +166,7 @@ async fn samples_before_and_between_chunks_are_inserted_in_order() {
     let app = TestApp::spawn().await;
     let mut all: Vec<(i64, f64)> = (100..1_300).map(|n| (n * 10, 1.0)).collect();
     write(&app, METER, all.iter().map(|&(time, value)| sample(time, value)).collect()).await;
-    // Far more pieces of chunks than one call deals with.
+    // Far more parts of chunks than one call handles.
     let late: Vec<(i64, f64)> = (0..1_300).map(|n| (n * 10 + 3, 0.5)).collect();
     write(&app, METER, late.iter().rev().map(|&(time, value)| sample(time, value)).collect()).await;
     all.extend(late);
@@ -250,7 +250,7 @@ async fn retention_hides_trims_and_refuses_old_samples() {
     let answer = write(&app, "/timeseries/a", vec![sample(9_989, 7.0), sample(9_990, 7.0)]).await;
     assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("sample-too-old")));
 
-    // One sample far ahead leaves nothing else; the memory follows with the next writes.
+    // One sample far ahead hides all others; the next writes free their memory.
     write(&app, "/timeseries/a", vec![sample(1_000_000, 2.0)]).await;
     assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(1_000_000, 2.0)]));
     let described = app.get("/timeseries/a").await.json();
@@ -273,7 +273,7 @@ async fn a_series_without_writes_expires_with_all_its_keys() {
         app.put(&series, json!({ "retention_ms": retention })).await.expect(201);
         write(&app, &series, (0..800).map(|n| sample(n, 1.0)).collect()).await;
         for ttl in ttls(retention) {
-            // The promise, less the moments since the write.
+            // The promised lifetime, less the time since the write.
             assert!((life..=life * 17 / 16).contains(&ttl), "{retention}: {ttl}");
         }
     }
@@ -331,7 +331,7 @@ async fn lists_contain_all_series_in_byte_order() {
     assert_eq!(list("?prefix=energy:consumption:%C3%A9&cursor=a").await.0, ["energy:consumption:é"]);
 
     app.delete("/timeseries/b").await.expect(204);
-    // Expired, as Redis does it: nobody tells the index.
+    // The key expires in Redis without a change of the index.
     app.redis().command::<()>(&["DEL", "ts:ab", "ts:head:{ts:ab}"]);
     assert_eq!(list("?limit=3").await.0, ["a", "energy:consumption:MTR-001"]);
     assert_eq!(app.redis().command::<usize>(&["ZCARD", "timeseries:index"]), 3);

@@ -1,4 +1,4 @@
-//! Loads of many series: JSON, NDJSON and CSV, however the body is cut, and bodies that break off.
+//! Loads of many series: JSON, NDJSON and CSV, bodies split anywhere, and incomplete bodies.
 
 use std::convert::Infallible;
 

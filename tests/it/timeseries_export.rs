@@ -1,4 +1,4 @@
-//! Windows of any length as one answer, of one series and of many.
+//! Exports: windows of any length in one response, of one series and of many.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -124,7 +124,7 @@ async fn with_series(app: &TestApp) {
     app.send(Method::POST, "/write?precision=ms", &[("content-type", "text/plain")], odd).await;
 }
 
-/// What JSON's pages have, as (series, timestamp, value).
+/// The points of all JSON pages, as (series, timestamp, value).
 async fn by_pages(app: &TestApp, query: &Value) -> Vec<(String, i64, f64)> {
     let (mut all, mut page) = (Vec::new(), query.clone());
     loop {

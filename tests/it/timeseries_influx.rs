@@ -1,4 +1,4 @@
-//! Line protocol: what clients of InfluxDB write.
+//! Line protocol, as clients of InfluxDB write it.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -21,7 +21,7 @@ async fn each_field_is_a_series_with_its_tags_as_labels() {
         write(&app, "/api/v2/write?org=o&bucket=b", lines).await.expect(204);
     }
     let import = "/timeseries/influx:power:import,meter=MTR-001,zone=1";
-    // The clock of the test stands at the first sample's time, and the later one counts.
+    // The clock of the test is at the first sample's time; the later sample counts.
     assert_eq!(read(&app, import, "", 9).await, bits(&[(START, 1.0)]));
     let series = app.get(import).await.expect(200).json();
     assert_eq!(series["labels"], json!({ "__name__": "power_import", "meter": "MTR-001", "zone": "1" }));
@@ -75,7 +75,7 @@ async fn an_invalid_line_is_reported_and_the_others_are_stored() {
     );
     assert_eq!(reply.header("x-influxdb-error"), problem["detail"].as_str());
     assert_eq!(read(&app, "/timeseries/influx:m:f", "", 9).await, bits(&[(0, 1.0), (6, 3.0)]));
-    // A line is stored as a whole or not at all.
+    // A line is stored completely or not at all.
     app.get("/timeseries/influx:m:g").await.expect_problem(404, "series-not-found");
     let none = write(&app, "/write", "nonsense").await.expect_problem(400, "lines-refused");
     assert_eq!(none["outcome"], "not_applied");

@@ -1,4 +1,4 @@
-//! Bad input: each kind is refused with its place named, and nothing is stored.
+//! Invalid input: the error names the location, and nothing is stored.
 
 use axum::body::Body;
 use axum::http::Method;

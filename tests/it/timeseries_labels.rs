@@ -1,4 +1,4 @@
-//! Series by their labels: lists, ranges of many, groups, and what becomes of the lists when things go wrong.
+//! Series by their labels: lists, ranges of many series, groups, and the repair of lists after failures.
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ async fn a_series_is_found_by_its_current_labels() {
     assert_eq!(keys(&app, "filter=zone=7").await, Vec::<String>::new());
     app.patch("/timeseries/m:2", json!({ "labels": {} })).await.expect(200);
     app.delete("/timeseries/m:3").await.expect(204);
-    // Nothing is left behind for series that are gone or have no labels any more.
+    // Nothing remains for series that were deleted or no longer have labels.
     for list in ["timeseries:labels:{timeseries:index}", "timeseries:postings:{timeseries:index}"] {
         assert_eq!(app.redis().command::<i64>(&["EXISTS", list]), 0, "{list}");
     }
@@ -151,7 +151,7 @@ async fn groups_are_reduced_after_each_series_is_aggregated() {
     let newest = json!({ "filter": ["kind=(solar,grid)"], "group_by": "zone", "reduce": "count", "order": "desc",
                          "limit": 2, "labels": ["kind", "zone"] });
     let page = app.post(QUERY, newest).await.expect(200).json();
-    // A series without the label is in no group.
+    // A series without the label belongs to no group.
     let expected = json!([{ "key": "zone=1", "labels": { "kind": null, "zone": "1" },
         "samples": [{ "timestamp": 20, "value": 2 }, { "timestamp": 10, "value": 1 }],
         "truncated": true, "reducer": "count", "sources": ["m:1", "m:2"] }]);
@@ -184,7 +184,7 @@ async fn a_query_reads_a_limited_number_of_samples() {
     app.post(QUERY, grouped("kind=solar")).await.expect(200);
     series(&app, "m:5", json!({ "zone": "5" }), &[(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]).await;
     app.post(QUERY, grouped("zone=5")).await.expect_problem(422, "range-too-wide");
-    // Sums of one bucket may read no more than the request may.
+    // Sums of one bucket count towards the limit of the request.
     series(&app, "m:6", json!({ "zone": "6" }), &[(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]).await;
     let sums = |filter: &str| json!({ "filter": [filter], "agg": "sum" });
     app.post(QUERY, sums("zone=6")).await.expect_problem(422, "range-too-wide");
@@ -248,7 +248,7 @@ async fn errors_of_queries_for_many_series_name_the_field() {
 async fn the_next_write_adds_a_missing_series_to_its_lists() {
     let app = TestApp::spawn().await;
     series(&app, "m:1", json!({ "zone": "1" }), &[]).await;
-    // As when the service ended between writing the series and its place on the lists.
+    // As if the service had stopped after writing the series and before adding it to the lists.
     let lists = ["timeseries:index", "timeseries:labels:{timeseries:index}", "timeseries:postings:{timeseries:index}"];
     for list in lists {
         app.redis().command::<i64>(&["DEL", list]);
@@ -264,12 +264,12 @@ async fn the_next_write_adds_a_missing_series_to_its_lists() {
 async fn stale_lists_return_only_existing_series() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
-    // As when the service ended between changing the labels and their lists.
+    // As if the service had stopped after changing the labels and before changing their lists.
     app.redis().command::<i64>(&["HSET", "ts:m:1", "labels", "{\"zone\":\"9\"}"]);
     app.redis().command::<i64>(&["DEL", "ts:m:2"]);
     let page = app.post(QUERY, json!({ "filter": ["zone=(1,2)"] })).await.expect(200).json();
     assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "{page}");
-    // Whoever met the stale places has put them right.
+    // The reads have removed the stale entries.
     assert_eq!(keys(&app, "filter=zone=9").await, ["m:1"]);
     let postings = "timeseries:postings:{timeseries:index}";
     assert_eq!(app.redis().command::<i64>(&["ZCARD", postings]), 2);
@@ -281,7 +281,7 @@ async fn an_expired_series_is_removed_from_its_lists() {
     let definition = json!({ "retention_ms": 50, "labels": { "zone": "1" } });
     app.put("/timeseries/m:1", definition).await.expect(201);
     eventually("the series is gone", async || app.get("/timeseries/m:1").await.is(404)).await;
-    // Later registrations look at some of the names that are there.
+    // Later registrations check some of the existing names.
     eventually("its place is free", async || {
         app.put("/timeseries/other", json!({ "labels": { "zone": "2" } })).await;
         app.redis().command::<i64>(&["ZCARD", "timeseries:postings:{timeseries:index}"]) == 1

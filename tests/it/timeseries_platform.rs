@@ -21,14 +21,14 @@ async fn readings_are_stored_in_the_series_of_the_platform() {
     ] });
     let stored = app.post("/energy/meters/MTR-001/readings", body.clone()).await.expect(200).json();
     assert_eq!(stored, json!({ "accepted": 4, "stored": 4, "refused_total": 0, "refused": [] }));
-    // The last one is of now, where the clock of the test stands.
+    // The last one has the current time of the test's clock.
     assert_eq!(read(&app, "/timeseries/energy:generation:MTR-001", "", 9).await, bits(&[(START, 1.5)]));
     let consumed = bits(&[(START, 0.5), (START + 900_000, 0.75)]);
     assert_eq!(read(&app, "/timeseries/energy:consumption:MTR-001", "", 9).await, consumed);
     let series = app.get("/timeseries/energy:consumption:MTR-001").await.expect(200).json();
     assert_eq!(series["labels"], json!({ "kind": "consumption", "meter": "MTR-001" }));
     assert_eq!(series["retention_ms"], 63_072_000_000_i64);
-    // Sent again, they are there once.
+    // Sending them again stores them once.
     let again = app.post(READINGS, body).await.expect(200).json();
     assert_eq!((&again["accepted"], &again["stored"]), (&json!(4), &json!(2)));
 }

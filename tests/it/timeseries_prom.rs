@@ -81,11 +81,11 @@ async fn selectors_find_series_by_name_and_by_labels() {
     assert_eq!(hosts(r#"net_bytes{host!~"a|b"}"#).await, [c.as_str()]);
     assert_eq!(hosts(r#"{__name__=~"net_.+",host="c"}"#).await, [c.as_str()]);
     assert_eq!(hosts("net_byte").await, [""; 0]);
-    // A series that has no name of its own is called by its key.
+    // The metric name of a series without a name is its key.
     let volume = values(&app, "trading:volume:daily", at).await;
     let kind = r#"{"__name__":"trading:volume:daily","kind":"volume"}"#;
     assert_eq!(volume, [(kind.to_owned(), "5".to_owned())]);
-    // 5 minutes behind its last sample a series has no value any more.
+    // A series has no value 5 minutes after its last sample.
     assert_eq!(values(&app, "trading:volume:daily", S + 299).await.len(), 1);
     assert_eq!(values(&app, "trading:volume:daily", S + 300).await.len(), 0);
     assert_eq!(values(&app, "trading:volume:daily offset 5m", S + 310).await.len(), 1);

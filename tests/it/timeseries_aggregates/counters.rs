@@ -1,4 +1,4 @@
-//! Cumulative meters: what they counted, whatever they did meanwhile.
+//! Cumulative meters: their increase across resets, wraps and gaps.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn days_without_readings_share_the_increase_between_readings() {
     let days = points(&app, METER, "agg=increase&bucket=1d", 100).await;
     let each = (0..4).map(|day| (START + day * DAY, 10.0));
     assert_eq!(days, each.chain([(START + 4 * DAY, 0.0)]).collect::<Vec<_>>());
-    // Nothing was read in this window, but the meter went on.
+    // The window has no reading, but the meter kept counting.
     let window = format!("from={}&to={}", START + DAY, START + 2 * DAY - 1);
     assert_eq!(points(&app, METER, &format!("{window}&agg=increase"), 9).await, [(START + DAY, 10.0)]);
     let rates = points(&app, METER, &format!("{window}&agg=rate&bucket=1d"), 9).await;

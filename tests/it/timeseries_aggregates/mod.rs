@@ -100,7 +100,7 @@ async fn agrees(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Ques
         let close = (found.1 - expected.1).abs() <= 1e-9 * scale || (found.1.is_nan() && expected.1.is_nan());
         prop_assert!(close, "{}: {:?}, expected {:?}", query, found, expected);
     }
-    // Pages put together are the whole, to the last bit, in both orders.
+    // The pages contain all points, bit for bit, in both orders.
     prop_assert_eq!(bits(&points(app, series, &query, 23).await), bits(&found), "pages of {}", &query);
     for limit in [100_000, 17] {
         let mut newest_first = points(app, series, &format!("{query}&order=desc"), limit).await;
@@ -110,7 +110,7 @@ async fn agrees(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Ques
     Ok(())
 }
 
-/// Each case is a series of its own on one server, read in short stretches.
+/// Each case is a separate series on one server, read in short windows.
 fn check(aggregation: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // Hundreds of requests one after the other meet a slow moment of the machine that a caller would not notice.

@@ -25,7 +25,7 @@ use vector::{Answer, Step, scenarios};
 const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n\
                                redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
-/// What became of the steps of a family.
+/// The results of the steps of a family.
 #[derive(Debug, Default)]
 struct Tally {
     equal: usize,
