@@ -81,7 +81,8 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
         assert!(node.command::<i64>(&["DBSIZE"]) > 5, "a node got no keys");
     }
     let stamps: Vec<Stamp> = names().iter().map(|name| Stamp::new(redis, name)).collect();
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange")) {
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange"))
+    {
         assert!(stamp.owns(&answer.expect("a call")));
     }
     // One node forgets its scripts.
@@ -92,7 +93,8 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
     for node in &cluster.nodes {
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange")) {
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange"))
+    {
         assert!(stamp.owns(&answer.expect("a call")));
     }
     let reads: Vec<_> = names().iter().map(|name| redis::cmd("GET").arg(name).clone()).collect();

@@ -1,4 +1,4 @@
-//! Series: create, write, read, describe, delete; what they keep and for how long.
+//! Series: creation, writes, reads, descriptions, deletion, and retention.
 
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ async fn a_family_creates_its_series_with_the_first_sample() {
 }
 
 #[tokio::test]
-async fn a_series_of_no_family_is_created_first() {
+async fn a_series_without_a_family_must_be_created_first() {
     let app = TestApp::spawn().await;
     let samples = json!({ "samples": [sample(1, 1.0)] });
     app.post("/timeseries/a/samples", samples.clone()).await.expect_problem(404, "series-not-found");
@@ -121,7 +121,7 @@ async fn equal_values_at_different_times_are_all_kept() {
 }
 
 #[tokio::test]
-async fn values_come_back_bit_for_bit() {
+async fn values_are_read_back_bit_for_bit() {
     let app = TestApp::spawn().await;
     let values = [0.397_999_999_999_999_96, -0.0, 0.0, 5e-324, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1e16, 0.1 + 0.2];
     let samples: Vec<(i64, f64)> = values.iter().zip(0..).map(|(&value, time)| (time, value)).collect();
@@ -130,7 +130,7 @@ async fn values_come_back_bit_for_bit() {
 }
 
 #[tokio::test]
-async fn a_request_may_bring_its_own_duplicate_policy() {
+async fn a_request_can_override_the_duplicate_policy() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(201);
     let send = async |value: f64, policy: Value| {
@@ -153,7 +153,7 @@ async fn a_request_may_bring_its_own_duplicate_policy() {
     send(1.0, json!("newest")).await.expect_violation(422, "invalid-body", "/on_duplicate");
 }
 
-/// Writes what `count` and `step` say and reads it back.
+/// Writes `count` samples in batches of `step` and reads them back.
 async fn grows_in_order(app: &TestApp, series: &str, count: i64, step: usize) {
     let all: Vec<(i64, f64)> =
         (0..count).map(|n| (n * 10, f64::from(i32::try_from(n).expect("small")) / 8.0)).collect();
@@ -179,7 +179,7 @@ async fn chunks_are_sealed_when_they_are_full() {
 }
 
 #[tokio::test]
-async fn a_full_chunk_that_gets_a_sample_more_is_split() {
+async fn a_full_chunk_is_split_by_one_more_sample() {
     let app = TestApp::spawn().await;
     let mut all: Vec<(i64, f64)> = (0..1_200).map(|n| (n * 10, 1.0)).collect();
     write(&app, METER, all.iter().map(|&(time, value)| sample(time, value)).collect()).await;
@@ -194,11 +194,11 @@ async fn a_full_chunk_that_gets_a_sample_more_is_split() {
 }
 
 #[tokio::test]
-async fn samples_before_everything_and_between_chunks_find_their_place() {
+async fn samples_before_and_between_chunks_are_inserted_in_order() {
     let app = TestApp::spawn().await;
     let mut all: Vec<(i64, f64)> = (100..1_300).map(|n| (n * 10, 1.0)).collect();
     write(&app, METER, all.iter().map(|&(time, value)| sample(time, value)).collect()).await;
-    // Far more pieces of chunks than one call deals with.
+    // Far more parts of chunks than one call handles.
     let late: Vec<(i64, f64)> = (0..1_300).map(|n| (n * 10 + 3, 0.5)).collect();
     write(&app, METER, late.iter().rev().map(|&(time, value)| sample(time, value)).collect()).await;
     all.extend(late);
@@ -261,14 +261,14 @@ async fn a_sum_out_of_range_is_refused() {
 }
 
 #[tokio::test]
-async fn a_sample_without_a_time_gets_the_services() {
+async fn a_sample_without_a_timestamp_gets_the_current_time() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![json!({ "value": 1.5 })]).await;
     assert_eq!(read(&app, METER, "", 9).await, bits(&[(START, 1.5)]));
 }
 
 #[tokio::test]
-async fn retention_hides_trims_and_refuses() {
+async fn retention_hides_trims_and_refuses_old_samples() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({ "retention_ms": 10_000 })).await.expect(201);
     write(&app, "/timeseries/a", (0..2_000).map(|n| sample(n * 10, 1.0)).collect()).await;
@@ -282,7 +282,7 @@ async fn retention_hides_trims_and_refuses() {
     let answer = write(&app, "/timeseries/a", vec![sample(9_989, 7.0), sample(9_990, 7.0)]).await;
     assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("sample-too-old")));
 
-    // One sample far ahead leaves nothing else; the memory follows with the next writes.
+    // One sample far ahead hides all others; the next writes free their memory.
     write(&app, "/timeseries/a", vec![sample(1_000_000, 2.0)]).await;
     assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(1_000_000, 2.0)]));
     let described = app.get("/timeseries/a").await.json();
@@ -291,7 +291,7 @@ async fn retention_hides_trims_and_refuses() {
 }
 
 #[tokio::test]
-async fn a_series_that_nobody_writes_to_expires_with_all_its_keys() {
+async fn a_series_without_writes_expires_with_all_its_keys() {
     let app = TestApp::spawn().await;
     let ttls = |retention: i64| {
         let redis = app.redis();
@@ -305,7 +305,7 @@ async fn a_series_that_nobody_writes_to_expires_with_all_its_keys() {
         app.put(&series, json!({ "retention_ms": retention })).await.expect(201);
         write(&app, &series, (0..800).map(|n| sample(n, 1.0)).collect()).await;
         for ttl in ttls(retention) {
-            // The promise, less the moments since the write.
+            // The promised lifetime, less the time since the write.
             assert!((life..=life * 17 / 16).contains(&ttl), "{retention}: {ttl}");
         }
     }
@@ -343,7 +343,7 @@ async fn a_window_of_samples_is_deleted() {
 }
 
 #[tokio::test]
-async fn lists_show_what_is_there_in_order() {
+async fn lists_contain_all_series_in_byte_order() {
     let app = TestApp::spawn().await;
     for series in ["b", "a", "ab", "energy:consumption:é"] {
         app.put(&format!("/timeseries/{}", series.replace('é', "%C3%A9")), json!({})).await.expect(201);
@@ -363,14 +363,14 @@ async fn lists_show_what_is_there_in_order() {
     assert_eq!(list("?prefix=energy:consumption:%C3%A9&cursor=a").await.0, ["energy:consumption:é"]);
 
     app.delete("/timeseries/b").await.expect(204);
-    // Expired, as Redis does it: nobody tells the index.
+    // The key expires in Redis without a change of the index.
     app.redis().command::<()>(&["DEL", "ts:ab", "ts:head:{ts:ab}"]);
     assert_eq!(list("?limit=3").await.0, ["a", "energy:consumption:MTR-001"]);
     assert_eq!(app.redis().command::<usize>(&["ZCARD", "timeseries:index"]), 3);
 }
 
 #[tokio::test]
-async fn the_index_learns_of_a_series_that_it_lost() {
+async fn the_next_write_adds_a_missing_series_to_the_index() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(1, 1.0)]).await;
     app.redis().command::<()>(&["DEL", "timeseries:index"]);

@@ -1,4 +1,4 @@
-//! Loads of many series: JSON, NDJSON and CSV, however the body is cut, and bodies that break off.
+//! Loads of many series: JSON, NDJSON and CSV, bodies split anywhere, and incomplete bodies.
 
 use std::convert::Infallible;
 
@@ -31,7 +31,7 @@ fn in_pieces(text: &str, size: usize) -> Body {
 }
 
 #[tokio::test]
-async fn three_forms_store_the_same() {
+async fn all_formats_store_the_same_samples() {
     let app = TestApp::spawn().await;
     let csv = "series,timestamp,value\nenergy:consumption:c,1,0.39799999999999996\nenergy:consumption:c,2,-0.0\n";
     let ndjson = "{\"series\":\"energy:consumption:n\",\"timestamp\":1,\"value\":0.39799999999999996}\n\
@@ -51,7 +51,7 @@ async fn three_forms_store_the_same() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_cut_anywhere() {
+async fn a_body_can_be_split_anywhere() {
     let app = TestApp::spawn().await;
     let text = "\u{feff}value,\"series\",timestamp\r\n1.5,market:price:é,10\r\n\r\n\"2.5\",\"market:price:\"\"é\"\"\",20\r\n3e0,market:price:é,30";
     for size in 1..text.len() {
@@ -63,7 +63,7 @@ async fn a_body_may_be_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn a_bad_line_refuses_its_sample_and_not_the_stream() {
+async fn an_invalid_line_is_refused_without_ending_the_stream() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/block", json!({ "duplicate_policy": "block" })).await.expect(201);
     app.redis().command::<()>(&["SET", "market:price:text", "somebody's"]);
@@ -123,7 +123,7 @@ async fn a_load_out_of_order_and_sent_twice_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_header_or_type_ends_the_load() {
+async fn an_invalid_header_or_media_type_ends_the_load() {
     let app = TestApp::spawn().await;
     for header in ["", "\n\n", "series,timestamp\n", "a,b,c\n", "series,value,series\n", "market:price:a,1,2\n"] {
         load(&app, CSV, format!("{header}market:price:a,1,2\n")).await.expect_problem(422, "invalid-body");
@@ -147,7 +147,7 @@ async fn a_wrong_header_or_type_ends_the_load() {
 }
 
 #[tokio::test]
-async fn too_many_bad_lines_end_the_load() {
+async fn too_many_invalid_lines_end_the_load() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let good = |time: i64| format!("{{\"series\":\"market:price:a\",\"timestamp\":{time},\"value\":1}}\n");
     load(&app, NDJSON, format!("{}{}", good(1), "bad\n".repeat(1_000))).await.expect(200);
@@ -162,7 +162,7 @@ async fn too_many_bad_lines_end_the_load() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_says_what_is_stored() {
+async fn an_incomplete_body_reports_how_many_samples_are_stored() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let (sender, body) = open_body();
     let feed = async {
@@ -183,7 +183,7 @@ async fn a_body_that_breaks_off_says_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_not_waited_for() {
+async fn a_body_that_pauses_too_long_is_rejected() {
     let app = TestApp::builder().config("http.body_idle_timeout = \"50ms\"\n").spawn().await;
     for media_type in [CSV, NDJSON, "application/json"] {
         let (sender, body) = open_body();
@@ -195,7 +195,7 @@ async fn a_body_that_stops_coming_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn loads_at_the_same_time_are_bounded() {
+async fn concurrent_loads_are_limited() {
     let app = TestApp::builder().config("timeseries.streams = 1\n").spawn().await;
     let (sender, body) = open_body();
     let first = load(&app, NDJSON, body);

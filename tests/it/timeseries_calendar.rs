@@ -69,7 +69,7 @@ async fn a_year_of_lord_howe_has_a_day_of_23_and_a_half_and_one_of_24_and_a_half
 }
 
 #[tokio::test]
-async fn a_billing_month_begins_on_the_day_that_is_asked_for() {
+async fn a_billing_month_starts_on_the_requested_day() {
     let app = TestApp::spawn().await;
     let readings: Vec<Value> = (0..100).map(|day| sample(FIRST + day * 96 * QUARTER, 1.0)).collect();
     write(&app, METER, readings).await;

@@ -1,4 +1,4 @@
-//! Windows of any length as one answer, of one series and of many.
+//! Exports: windows of any length in one response, of one series and of many.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -24,7 +24,7 @@ async fn export(app: &TestApp, query: &str, accept: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_long_window_is_the_same_in_every_form() {
+async fn a_long_window_is_exported_in_every_format() {
     let app = TestApp::spawn().await;
     with_samples(&app).await;
     let json = export(&app, "", "application/json").await.expect(200);
@@ -50,7 +50,7 @@ async fn a_long_window_is_the_same_in_every_form() {
 }
 
 #[tokio::test]
-async fn parts_buckets_and_orders_are_exported_as_well() {
+async fn exports_respect_limits_buckets_and_order() {
     let app = TestApp::spawn().await;
     with_samples(&app).await;
     let ask = async |query: &str| export(&app, query, "*/*").await.expect(200).json();
@@ -67,7 +67,7 @@ async fn parts_buckets_and_orders_are_exported_as_well() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_before_an_export_begins() {
+async fn invalid_parameters_are_reported_before_an_export_starts() {
     let app = TestApp::spawn().await;
     app.get("/timeseries/none/export").await.expect_problem(404, "series-not-found");
     app.put("/timeseries/a", json!({})).await.expect(201);
@@ -81,7 +81,7 @@ async fn mistakes_are_told_before_an_export_begins() {
 }
 
 #[tokio::test]
-async fn an_export_that_loses_redis_breaks_off() {
+async fn an_export_ends_early_if_redis_fails() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     with_samples(&app).await;
     let request = axum::http::Request::get(EXPORT).body(Body::empty()).expect("a request");
@@ -124,7 +124,7 @@ async fn with_series(app: &TestApp) {
     app.send(Method::POST, "/write?precision=ms", &[("content-type", "text/plain")], odd).await;
 }
 
-/// What JSON's pages have, as (series, timestamp, value).
+/// The points of all JSON pages, as (series, timestamp, value).
 async fn by_pages(app: &TestApp, query: &Value) -> Vec<(String, i64, f64)> {
     let (mut all, mut page) = (Vec::new(), query.clone());
     loop {
@@ -144,7 +144,7 @@ async fn by_pages(app: &TestApp, query: &Value) -> Vec<(String, i64, f64)> {
 }
 
 #[tokio::test]
-async fn many_series_are_the_same_as_lines_and_as_pages() {
+async fn lines_and_pages_of_many_series_have_the_same_points() {
     let app = TestApp::spawn().await;
     with_series(&app).await;
     let query = json!({ "filter": ["zone=1"], "from": 0, "to": 1_000_000 });
@@ -173,7 +173,7 @@ async fn many_series_are_the_same_as_lines_and_as_pages() {
 }
 
 #[tokio::test]
-async fn lines_of_many_series_are_bounded_and_aggregated_as_asked() {
+async fn lines_of_many_series_respect_limits_and_aggregation() {
     let app = TestApp::spawn().await;
     with_series(&app).await;
     let ask = async |query: Value| lines(&app, &query, CSV).await.expect(200).text();
@@ -192,7 +192,7 @@ async fn lines_of_many_series_are_bounded_and_aggregated_as_asked() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_before_lines_of_many_series_begin() {
+async fn invalid_queries_are_reported_before_lines_of_many_series_start() {
     let app = TestApp::builder().config(LONG_DEADLINES).behind_proxy().spawn().await;
     with_series(&app).await;
     for (query, pointer) in [

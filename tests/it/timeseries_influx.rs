@@ -1,4 +1,4 @@
-//! Line protocol: what clients of InfluxDB write.
+//! Line protocol, as clients of InfluxDB write it.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -21,7 +21,7 @@ async fn each_field_is_a_series_with_its_tags_as_labels() {
         write(&app, "/api/v2/write?org=o&bucket=b", lines).await.expect(204);
     }
     let import = "/timeseries/influx:power:import,meter=MTR-001,zone=1";
-    // The clock of the test stands at the first sample's time, and the later one counts.
+    // The clock of the test is at the first sample's time; the later sample counts.
     assert_eq!(read(&app, import, "", 9).await, bits(&[(START, 1.0)]));
     let series = app.get(import).await.expect(200).json();
     assert_eq!(series["labels"], json!({ "__name__": "power_import", "meter": "MTR-001", "zone": "1" }));
@@ -31,7 +31,7 @@ async fn each_field_is_a_series_with_its_tags_as_labels() {
 }
 
 #[tokio::test]
-async fn precisions_and_addresses_of_both_versions_are_known() {
+async fn the_precisions_and_paths_of_both_versions_are_accepted() {
     let app = TestApp::spawn().await;
     for (address, time) in [
         ("/api/v2/write?precision=ns", "1767225600000000000"),
@@ -56,7 +56,7 @@ async fn precisions_and_addresses_of_both_versions_are_known() {
 }
 
 #[tokio::test]
-async fn a_bad_line_is_named_and_the_others_are_stored() {
+async fn an_invalid_line_is_reported_and_the_others_are_stored() {
     let app = TestApp::spawn().await;
     app.redis().command::<()>(&["SET", "influx:taken:f", "somebody's"]);
     let lines = "m f=1 5\nno field\nm f=\"text\",g=1 6\nm f=nan 7\nm f=2 -8\ntaken f=1 5\nm f=9 9223372036854775808\nm,t=a,t=b f=1\nm f=3 6000000";
@@ -75,14 +75,14 @@ async fn a_bad_line_is_named_and_the_others_are_stored() {
     );
     assert_eq!(reply.header("x-influxdb-error"), problem["detail"].as_str());
     assert_eq!(read(&app, "/timeseries/influx:m:f", "", 9).await, bits(&[(0, 1.0), (6, 3.0)]));
-    // A line is stored as a whole or not at all.
+    // A line is stored completely or not at all.
     app.get("/timeseries/influx:m:g").await.expect_problem(404, "series-not-found");
     let none = write(&app, "/write", "nonsense").await.expect_problem(400, "lines-refused");
     assert_eq!(none["outcome"], "not_applied");
 }
 
 #[tokio::test]
-async fn loads_take_line_protocol_as_well() {
+async fn loads_accept_line_protocol() {
     let app = TestApp::spawn().await;
     let text = [("content-type", "text/plain; charset=utf-8")];
     let load = async |query: &str, body: &'static str| {
@@ -97,7 +97,7 @@ async fn loads_take_line_protocol_as_well() {
 }
 
 #[tokio::test]
-async fn what_is_packed_is_unpacked() {
+async fn a_compressed_body_is_decompressed() {
     let app = TestApp::spawn().await;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let lines = (0..5_000).map(|n| format!("m,t={} f={n} {n}", n % 3)).collect::<Vec<_>>().join("\n");
@@ -114,7 +114,7 @@ async fn what_is_packed_is_unpacked() {
 }
 
 #[tokio::test]
-async fn the_service_is_there_also_without_redis() {
+async fn ping_succeeds_without_redis() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.proxy().cut();
     assert_eq!(app.get("/ping").await.expect(204).header("x-influxdb-version"), Some("v2.7.0"));
@@ -122,7 +122,7 @@ async fn the_service_is_there_also_without_redis() {
 }
 
 #[tokio::test]
-async fn the_client_of_influxdb_writes_to_us() {
+async fn the_influxdb_client_can_write() {
     let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
     let url = format!("http://{}", app.serve());
     let script = in_repository("tests/interoperability/influx_client.py").display().to_string();

@@ -1,4 +1,4 @@
-//! Bad input: each kind is refused with its place named, and nothing is stored.
+//! Invalid input: the error names the location, and nothing is stored.
 
 use axum::body::Body;
 use axum::http::Method;
@@ -12,7 +12,7 @@ fn stores_nothing(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn bad_samples_are_refused_as_a_whole() {
+async fn a_request_with_an_invalid_sample_stores_nothing() {
     let app = TestApp::spawn().await;
     let path = format!("{METER}/samples");
     let json = ("content-type", "application/json");
@@ -59,7 +59,7 @@ async fn bad_samples_are_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn bad_definitions_are_refused() {
+async fn invalid_definitions_are_rejected() {
     let app = TestApp::spawn().await;
     for (body, pointer) in [
         (json!({ "retention_ms": -1 }), "/retention_ms"),
@@ -83,7 +83,7 @@ async fn bad_definitions_are_refused() {
 }
 
 #[tokio::test]
-async fn bad_keys_are_refused_on_every_route() {
+async fn invalid_keys_are_rejected_on_every_route() {
     let app = TestApp::spawn().await;
     let long = "x".repeat(513);
     for key in ["a%0Ab", "%00", "a%7F", "%C2%85", "%FF", "%73amples", &long, &"%C3%A9".repeat(257)] {
@@ -99,7 +99,7 @@ async fn bad_keys_are_refused_on_every_route() {
 }
 
 #[tokio::test]
-async fn keys_of_any_other_text_stay_apart() {
+async fn keys_with_any_valid_text_are_separate_series() {
     let app = TestApp::spawn().await;
     let keys = [
         "a%2Fb",
@@ -123,7 +123,7 @@ async fn keys_of_any_other_text_stay_apart() {
 }
 
 #[tokio::test]
-async fn bad_queries_name_their_parameter() {
+async fn errors_of_queries_name_the_parameter() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
     for (query, parameter) in [
@@ -206,7 +206,7 @@ async fn bad_queries_name_their_parameter() {
 }
 
 #[tokio::test]
-async fn a_whole_number_may_be_written_with_a_point() {
+async fn a_timestamp_can_be_written_with_a_decimal_point() {
     let app = TestApp::spawn().await;
     let json = ("content-type", "application/json");
     let put = app.send(Method::PUT, "/timeseries/a", &[json], r#"{"retention_ms":1e9}"#).await.expect(201).json();
@@ -217,7 +217,7 @@ async fn a_whole_number_may_be_written_with_a_point() {
 }
 
 #[tokio::test]
-async fn a_key_that_holds_something_else_is_left_alone() {
+async fn a_key_of_another_type_is_not_changed() {
     let app = TestApp::spawn().await;
     app.redis().command::<()>(&["SET", "energy:consumption:MTR-001", "somebody's"]);
     app.redis().command::<()>(&["HSET", "market:price:GRID", "field", "somebody's"]);
@@ -237,7 +237,7 @@ async fn a_key_that_holds_something_else_is_left_alone() {
 }
 
 #[tokio::test]
-async fn unknown_methods_are_told() {
+async fn unknown_methods_are_rejected() {
     let app = TestApp::spawn().await;
     app.get("/timeseries/samples").await.expect_problem(405, "method-not-allowed");
     app.put(&format!("{METER}/latest"), json!({})).await.expect_problem(405, "method-not-allowed");

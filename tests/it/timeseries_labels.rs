@@ -1,4 +1,4 @@
-//! Series by their labels: lists, ranges of many, groups, and what becomes of the lists when things go wrong.
+//! Series by their labels: lists, ranges of many series, groups, and the repair of lists after failures.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ async fn series_are_found_by_their_labels() {
 }
 
 #[tokio::test]
-async fn a_series_is_found_under_the_labels_that_it_has_now() {
+async fn a_series_is_found_by_its_current_labels() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
     app.patch("/timeseries/m:1", json!({ "labels": { "zone": "7" } })).await.expect(200);
@@ -69,14 +69,14 @@ async fn a_series_is_found_under_the_labels_that_it_has_now() {
     assert_eq!(keys(&app, "filter=zone=7").await, Vec::<String>::new());
     app.patch("/timeseries/m:2", json!({ "labels": {} })).await.expect(200);
     app.delete("/timeseries/m:3").await.expect(204);
-    // Nothing is left behind for series that are gone or have no labels any more.
+    // Nothing remains for series that were deleted or no longer have labels.
     for list in ["timeseries:labels:{timeseries:index}", "timeseries:postings:{timeseries:index}"] {
         assert_eq!(app.redis().command::<i64>(&["EXISTS", list]), 0, "{list}");
     }
 }
 
 #[tokio::test]
-async fn pages_of_a_label_put_together_are_all_of_it() {
+async fn the_pages_of_a_label_contain_all_its_series() {
     let app = TestApp::spawn().await;
     for n in 0..25 {
         let kind = if n % 3 == 0 { "solar" } else { "grid" };
@@ -104,7 +104,7 @@ async fn pages_of_a_label_put_together_are_all_of_it() {
 }
 
 #[tokio::test]
-async fn ranges_of_many_series_are_read_at_once() {
+async fn ranges_of_many_series_are_read_in_one_request() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
     let query = json!({ "filter": ["zone=(1,2)"], "from": 0, "to": 15, "limit": 1 });
@@ -152,7 +152,7 @@ async fn groups_are_reduced_after_each_series_is_aggregated() {
     let newest = json!({ "filter": ["kind=(solar,grid)"], "group_by": "zone", "reduce": "count", "order": "desc",
                          "limit": 2, "labels": ["kind", "zone"] });
     let page = app.post(QUERY, newest).await.expect(200).json();
-    // A series without the label is in no group.
+    // A series without the label belongs to no group.
     let expected = json!([{ "key": "zone=1", "labels": { "kind": null, "zone": "1" },
         "samples": [{ "timestamp": 20, "value": 2 }, { "timestamp": 10, "value": 1 }],
         "truncated": true, "reducer": "count", "sources": ["m:1", "m:2"] }]);
@@ -160,7 +160,7 @@ async fn groups_are_reduced_after_each_series_is_aggregated() {
 }
 
 #[tokio::test]
-async fn a_page_ends_before_its_answer_grows_too_long() {
+async fn a_page_ends_before_its_response_is_too_large() {
     let app = TestApp::builder().config("timeseries.max_points = 5\n").spawn().await;
     three_meters(&app).await;
     let query = json!({ "filter": ["zone=(1,2)"] });
@@ -176,7 +176,7 @@ async fn a_page_ends_before_its_answer_grows_too_long() {
 }
 
 #[tokio::test]
-async fn a_query_by_groups_has_a_limit_of_series() {
+async fn a_query_of_groups_is_rejected_above_the_limit_of_series() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let meters: Vec<String> = (0..5_001).map(|n| format!("energy:consumption:{n:04},0,1\n")).collect();
     let load = async |meters: &[String]| {
@@ -193,7 +193,7 @@ async fn a_query_by_groups_has_a_limit_of_series() {
 }
 
 #[tokio::test]
-async fn a_query_by_groups_has_a_limit_of_points() {
+async fn a_query_of_groups_is_rejected_above_the_limit_of_points() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let query = json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "limit": 100_000,
                         "group_by": "meter", "reduce": "sum" });
@@ -214,7 +214,7 @@ async fn a_query_by_groups_has_a_limit_of_points() {
 }
 
 #[tokio::test]
-async fn one_query_reads_a_bounded_number_of_samples() {
+async fn a_query_reads_a_limited_number_of_samples() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     three_meters(&app).await;
     series(&app, "m:6", json!({ "zone": "6" }), &[(10_000_000, 1.0)]).await;
@@ -226,7 +226,7 @@ async fn one_query_reads_a_bounded_number_of_samples() {
 }
 
 #[tokio::test]
-async fn bad_queries_of_many_series_name_their_field() {
+async fn errors_of_queries_for_many_series_name_the_field() {
     let app = TestApp::spawn().await;
     for (change, pointer) in [
         (json!({ "filter": [] }), "/filter"),
@@ -278,10 +278,10 @@ async fn bad_queries_of_many_series_name_their_field() {
 }
 
 #[tokio::test]
-async fn lists_that_lost_a_series_are_mended_by_its_next_write() {
+async fn the_next_write_adds_a_missing_series_to_its_lists() {
     let app = TestApp::spawn().await;
     series(&app, "m:1", json!({ "zone": "1" }), &[]).await;
-    // As when the service ended between writing the series and its place on the lists.
+    // As if the service had stopped after writing the series and before adding it to the lists.
     let lists = ["timeseries:index", "timeseries:labels:{timeseries:index}", "timeseries:postings:{timeseries:index}"];
     for list in lists {
         app.redis().command::<i64>(&["DEL", list]);
@@ -294,22 +294,22 @@ async fn lists_that_lost_a_series_are_mended_by_its_next_write() {
 }
 
 #[tokio::test]
-async fn lists_that_are_behind_answer_what_is_there() {
+async fn stale_lists_return_only_existing_series() {
     let app = TestApp::spawn().await;
     three_meters(&app).await;
-    // As when the service ended between changing the labels and their lists.
+    // As if the service had stopped after changing the labels and before changing their lists.
     app.redis().command::<i64>(&["HSET", "ts:m:1", "labels", "{\"zone\":\"9\"}"]);
     app.redis().command::<i64>(&["DEL", "ts:m:2"]);
     let page = app.post(QUERY, json!({ "filter": ["zone=(1,2)"] })).await.expect(200).json();
     assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "{page}");
-    // Whoever met the stale places has put them right.
+    // The reads have removed the stale entries.
     assert_eq!(keys(&app, "filter=zone=9").await, ["m:1"]);
     let postings = "timeseries:postings:{timeseries:index}";
     assert_eq!(app.redis().command::<i64>(&["ZCARD", postings]), 2);
 }
 
 #[tokio::test]
-async fn a_series_that_expired_leaves_its_lists() {
+async fn an_expired_series_is_removed_from_its_lists() {
     let app = TestApp::spawn().await;
     app.put("/timeseries/m:1", json!({ "retention_ms": 50, "labels": { "zone": "1" } })).await.expect(201);
     // A series expires a day after its last write at the earliest.
@@ -317,7 +317,7 @@ async fn a_series_that_expired_leaves_its_lists() {
     assert!((86_000_000..100_000_000).contains(&left), "{left}");
     app.redis().command::<i64>(&["PEXPIRE", "ts:m:1", "1"]);
     eventually("the series is gone", async || app.get("/timeseries/m:1").await.is(404)).await;
-    // Later registrations look at some of the names that are there.
+    // Later registrations check some of the existing names.
     eventually("its place is free", async || {
         app.put("/timeseries/other", json!({ "labels": { "zone": "2" } })).await;
         app.redis().command::<i64>(&["ZCARD", "timeseries:postings:{timeseries:index}"]) == 1
@@ -327,7 +327,7 @@ async fn a_series_that_expired_leaves_its_lists() {
 }
 
 #[tokio::test]
-async fn a_second_replica_finds_what_the_first_has_made() {
+async fn a_second_replica_finds_the_series_of_the_first() {
     let app = TestApp::spawn().await;
     let other = TestApp::builder().beside(&app).spawn().await;
     three_meters(&app).await;
@@ -353,7 +353,7 @@ async fn labels_of_series_on_all_nodes_of_a_cluster_are_found() {
 }
 
 #[tokio::test]
-async fn queries_say_that_redis_is_away() {
+async fn queries_fail_if_redis_is_unavailable() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     three_meters(&app).await;
     app.proxy().cut();

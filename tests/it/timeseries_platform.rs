@@ -14,27 +14,27 @@ fn reading(timestamp: i64, generated: f64, consumed: f64) -> Value {
 }
 
 #[tokio::test]
-async fn a_meters_readings_are_the_platforms_series() {
+async fn readings_are_stored_in_the_series_of_the_platform() {
     let app = TestApp::spawn().await;
     let body = json!({ "readings": [
         reading(START, 0.25, 0.5), { "timestamp": START + 900_000, "energy_consumed": 0.75 }, { "energy_generated": 1.5 }
     ] });
     let stored = app.post("/energy/meters/MTR-001/readings", body.clone()).await.expect(200).json();
     assert_eq!(stored, json!({ "accepted": 4, "stored": 4, "refused_total": 0, "refused": [] }));
-    // The last one is of now, where the clock of the test stands.
+    // The last one has the current time of the test's clock.
     assert_eq!(read(&app, "/timeseries/energy:generation:MTR-001", "", 9).await, bits(&[(START, 1.5)]));
     let consumed = bits(&[(START, 0.5), (START + 900_000, 0.75)]);
     assert_eq!(read(&app, "/timeseries/energy:consumption:MTR-001", "", 9).await, consumed);
     let series = app.get("/timeseries/energy:consumption:MTR-001").await.expect(200).json();
     assert_eq!(series["labels"], json!({ "kind": "consumption", "meter": "MTR-001" }));
     assert_eq!(series["retention_ms"], 63_072_000_000_i64);
-    // Sent again, they are there once.
+    // Sending them again stores them once.
     let again = app.post(READINGS, body).await.expect(200).json();
     assert_eq!((&again["accepted"], &again["stored"]), (&json!(4), &json!(2)));
 }
 
 #[tokio::test]
-async fn both_energies_are_read_at_once_or_one_by_pages() {
+async fn both_kinds_of_energy_are_read_together_or_one_in_pages() {
     let app = TestApp::spawn().await;
     let readings: Vec<Value> = (0..4).map(|n| reading(START + n * 900_000, 0.25, 0.5)).collect();
     app.post(READINGS, json!({ "readings": readings })).await.expect(200);
@@ -61,7 +61,7 @@ async fn both_energies_are_read_at_once_or_one_by_pages() {
 }
 
 #[tokio::test]
-async fn a_days_energy_of_all_meters_is_one_query() {
+async fn one_query_sums_the_daily_energy_of_all_meters() {
     let app = TestApp::spawn().await;
     for (meter, generated) in [("a", 0.25), ("b", 0.5)] {
         let readings: Vec<Value> = (0..96).map(|n| reading(START + n * 900_000, generated, 1.0)).collect();
@@ -74,7 +74,7 @@ async fn a_days_energy_of_all_meters_is_one_query() {
 }
 
 #[tokio::test]
-async fn bad_readings_and_prices_name_their_field() {
+async fn errors_of_readings_and_prices_name_the_field() {
     let app = TestApp::spawn().await;
     for (body, pointer) in [
         (json!({ "readings": [] }), "/readings"),
@@ -148,7 +148,7 @@ async fn volumes_and_settlements_are_series_by_name() {
 }
 
 #[tokio::test]
-async fn a_key_of_something_else_refuses_its_samples_only() {
+async fn a_key_of_another_type_refuses_only_its_own_samples() {
     let app = TestApp::spawn().await;
     app.redis().command::<()>(&["SET", "energy:generation:MTR-001", "somebody's"]);
     let body = json!({ "readings": [reading(1, 1.0, 2.0)] });

@@ -82,11 +82,11 @@ async fn selectors_find_series_by_name_and_by_labels() {
     assert_eq!(hosts(r#"net_bytes{host!~"a|b"}"#).await, [c.as_str()]);
     assert_eq!(hosts(r#"{__name__=~"net_.+",host="c"}"#).await, [c.as_str()]);
     assert_eq!(hosts("net_byte").await, [""; 0]);
-    // A series that has no name of its own is called by its key.
+    // The metric name of a series without a name is its key.
     let volume = values(&app, "trading:volume:daily", at).await;
     let kind = r#"{"__name__":"trading:volume:daily","kind":"volume"}"#;
     assert_eq!(volume, [(kind.to_owned(), "5".to_owned())]);
-    // 5 minutes behind its last sample a series has no value any more.
+    // A series has no value 5 minutes after its last sample.
     assert_eq!(values(&app, "trading:volume:daily", S + 299).await.len(), 1);
     assert_eq!(values(&app, "trading:volume:daily", S + 300).await.len(), 0);
     assert_eq!(values(&app, "trading:volume:daily offset 5m", S + 310).await.len(), 1);
@@ -94,7 +94,7 @@ async fn selectors_find_series_by_name_and_by_labels() {
 }
 
 #[tokio::test]
-async fn functions_look_at_the_range_before_each_step() {
+async fn functions_use_the_range_before_each_step() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     // Four samples lie in the minute before: 15, 30, 45 and 60 s; extrapolated to the whole minute.
@@ -125,7 +125,7 @@ async fn functions_look_at_the_range_before_each_step() {
 }
 
 #[tokio::test]
-async fn series_are_aggregated_and_calculated_with() {
+async fn series_can_be_aggregated_and_combined() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     let one = |metric: &str, value: &str| (metric.to_owned(), value.to_owned());
@@ -161,7 +161,7 @@ async fn series_are_aggregated_and_calculated_with() {
 }
 
 #[tokio::test]
-async fn a_window_is_answered_step_by_step() {
+async fn a_range_query_is_evaluated_at_every_step() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     let answer =
@@ -232,7 +232,7 @@ async fn series_and_labels_are_listed() {
 }
 
 #[tokio::test]
-async fn what_is_not_answered_is_named() {
+async fn unsupported_parts_are_named() {
     let app = TestApp::spawn().await;
     with_counters(&app).await;
     for (query, part) in [
@@ -303,7 +303,7 @@ async fn what_is_not_answered_is_named() {
 }
 
 #[tokio::test]
-async fn a_query_takes_no_more_than_it_may() {
+async fn a_query_is_rejected_at_its_limits() {
     let app = TestApp::builder().config("timeseries.prom.samples = 6000").config(LONG_DEADLINES).spawn().await;
     with_counters(&app).await;
     assert_eq!(values(&app, "net_bytes", S + 60).await.len(), 3);
@@ -338,7 +338,7 @@ async fn a_query_takes_no_more_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_absent_redis_is_told_in_prometheus_own_form() {
+async fn an_unavailable_redis_is_reported_in_the_form_of_prometheus() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.proxy().cut();
     refused(&ask(&app, "net_bytes", S).await, 503, "unavailable", "redis-unavailable");

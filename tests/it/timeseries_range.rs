@@ -25,7 +25,7 @@ async fn with_readings(app: &TestApp) -> Vec<(i64, f64)> {
 }
 
 #[tokio::test]
-async fn pages_put_together_are_the_whole_range_in_both_orders() {
+async fn the_pages_contain_the_whole_range_in_both_orders() {
     let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
     let all = with_readings(&app).await;
     let (from, to) = (all[700].0, all[37_500].0 - 1);
@@ -40,7 +40,7 @@ async fn pages_put_together_are_the_whole_range_in_both_orders() {
 }
 
 #[tokio::test]
-async fn the_newest_samples_come_first_when_asked_so() {
+async fn the_newest_samples_come_first_in_descending_order() {
     let app = TestApp::spawn().await;
     let all = with_readings(&app).await;
     let newest = app.get(&format!("{METER}/range?order=desc&limit=3")).await.expect(200).json();
@@ -98,7 +98,7 @@ async fn aggregates_agree_with_a_naive_model() {
 }
 
 #[tokio::test]
-async fn without_a_bucket_the_window_is_aggregated_as_a_whole() {
+async fn without_bucket_the_window_is_one_bucket() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(10, 1.0), sample(20, 2.0), sample(30, 4.0)]).await;
     for (query, expected) in [
@@ -124,7 +124,7 @@ async fn a_count_is_an_integer_and_a_sum_out_of_range_is_null() {
 }
 
 #[tokio::test]
-async fn a_years_sum_is_right_to_the_last_digit() {
+async fn the_sum_of_a_year_is_exact() {
     let app = TestApp::spawn().await;
     let all: Vec<(i64, f64)> = (0..17_568).map(|n| (START + n * 1_800_000, 0.1)).collect();
     for batch in all.chunks(10_000) {
@@ -140,7 +140,7 @@ async fn a_years_sum_is_right_to_the_last_digit() {
 }
 
 #[tokio::test]
-async fn statistics_say_what_a_window_holds() {
+async fn statistics_describe_a_window() {
     let app = TestApp::spawn().await;
     let values = [4.0, 7.0, 13.0, 16.0];
     write(&app, METER, values.iter().zip(0..).map(|(&value, n)| sample(START + n, value)).collect()).await;
@@ -173,7 +173,7 @@ async fn too_many_samples_for_one_request_are_refused() {
 }
 
 #[tokio::test]
-async fn times_are_read_in_every_form() {
+async fn times_are_accepted_in_every_form() {
     let app = TestApp::spawn().await;
     let hours: Vec<(i64, f64)> = (0..48).map(|n| (START - n * 3_600_000, 1.0)).collect();
     write(&app, METER, hours.iter().map(|&(time, value)| sample(time, value)).collect()).await;
@@ -203,7 +203,7 @@ async fn pages_of_a_relative_window_do_not_move_with_the_clock() {
 }
 
 #[tokio::test]
-async fn csv_comes_to_those_who_ask_for_it() {
+async fn csv_is_returned_on_request() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(10, 0.5), sample(20, -0.0), sample(30, 1e21)]).await;
     let path = format!("{METER}/range?limit=2");

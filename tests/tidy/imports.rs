@@ -201,9 +201,6 @@ fn contains_field(code: &str, field: &str) -> bool {
 const PROBLEMS_BELOW_ROUTES: &[(&str, &str)] = &[
     ("src/features/locks/websocket.rs", "it is the handler of a route"),
     ("src/features/ratelimit/guard.rs", "a layer returns its own responses"),
-    ("src/features/timeseries/ingest/mod.rs", "the problem that ends a load states how much of it was stored"),
-    ("src/features/timeseries/platform/mod.rs", "it names parts of paths and bodies that only its routes have"),
-    ("src/features/timeseries/query/mod.rs", "it names the query parameter that violates a rule"),
 ];
 
 #[test]

@@ -1,9 +1,10 @@
 //! The errors of time series operations, and the problems that clients receive.
 
-use super::aggregate::GapTooLong;
+use std::borrow::Cow;
+
 use super::chunk::ChunkError;
-use super::query::Violation;
 use super::series::SeriesKey;
+use crate::clock::UnixMillis;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -47,9 +48,25 @@ pub(super) static LINES: &[&ProblemKind] = &[
     &TOO_MANY_REFUSED,
 ];
 
+/// A parameter that violates a rule. Some parameters occur in queries and in bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    name: Cow<'static, str>,
+    rule: String,
+}
+
+impl Violation {
+    /// `name` is empty for a rule of the whole body.
+    pub(super) fn new(name: impl Into<Cow<'static, str>>, rule: impl Into<String>) -> Self {
+        Self { name: name.into(), rule: rule.into() }
+    }
+}
+
 /// Why an operation on a series failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimeseriesError {
+    #[error("invalid path parameter")]
+    InvalidPath(Violation),
     #[error("invalid query parameter")]
     InvalidQuery(Violation),
     #[error("invalid field in the body")]
@@ -68,8 +85,10 @@ pub(super) enum TimeseriesError {
     TooManyRollups { limit: usize },
     #[error("the request would read more than {limit} samples")]
     TooWide { limit: usize },
-    #[error("there are too many empty buckets between {} and {}: request longer buckets, or omit `empty` and `fill`", .0.from, .0.to)]
-    GapTooLong(GapTooLong),
+    #[error(
+        "there are too many empty buckets between {from} and {to}: request longer buckets, or omit `empty` and `fill`"
+    )]
+    GapTooLong { from: UnixMillis, to: UnixMillis },
     /// The request needs more than a limit allows: the series or points of groups, or the samples of one bucket.
     #[error("{0}")]
     LimitExceeded(String),
@@ -81,6 +100,11 @@ pub(super) enum TimeseriesError {
     /// Redis failed during a write of samples; some of them may be stored.
     #[error("not all samples were stored")]
     Interrupted { fault: RedisFault, stored: Progress },
+    /// `first` describes the first invalid line.
+    #[error("{lines} lines are invalid{first}; {}", .stored.advice())]
+    TooManyRefused { lines: usize, first: String, stored: Progress },
+    #[error("the body ended early or paused for too long; {}", .stored.advice())]
+    BodyEnded { problem: Box<Problem>, stored: Progress },
 }
 
 impl TimeseriesError {
@@ -104,12 +128,6 @@ impl TimeseriesError {
     /// Whether the request reached its limit of samples.
     pub(super) fn is_too_much(&self) -> bool {
         matches!(self, Self::TooWide { .. })
-    }
-}
-
-impl From<GapTooLong> for TimeseriesError {
-    fn from(gap: GapTooLong) -> Self {
-        Self::GapTooLong(gap)
     }
 }
 
@@ -145,11 +163,25 @@ impl From<TimeseriesError> for Problem {
             TimeseriesError::NoRollup { .. } => &ROLLUP_NOT_FOUND,
             TimeseriesError::RollupExists { .. } => &ROLLUP_EXISTS,
             TimeseriesError::TooManyRollups { .. } => &TOO_MANY_ROLLUPS,
-            TimeseriesError::TooWide { .. } | TimeseriesError::GapTooLong(_) | TimeseriesError::LimitExceeded(_) => {
-                &RANGE_TOO_WIDE
+            TimeseriesError::TooWide { .. }
+            | TimeseriesError::GapTooLong { .. }
+            | TimeseriesError::LimitExceeded(_) => &RANGE_TOO_WIDE,
+            TimeseriesError::InvalidPath(Violation { name, rule }) => return Self::path_segment(name, rule),
+            TimeseriesError::InvalidQuery(Violation { name, rule }) => return Self::query_parameter(name, rule),
+            TimeseriesError::InvalidBody(Violation { name, rule }) if name.is_empty() => {
+                return Self::body_field("", rule);
             }
-            TimeseriesError::InvalidQuery(violation) => return violation.clone().of_query(),
-            TimeseriesError::InvalidBody(violation) => return violation.clone().of_body(),
+            TimeseriesError::InvalidBody(Violation { name, rule }) => {
+                return Self::body_field(&format!("/{name}"), rule);
+            }
+            TimeseriesError::TooManyRefused { stored, .. } => {
+                let outcome = stored.outcome(Outcome::NotApplied);
+                return Self::new(&TOO_MANY_REFUSED).detail(&error).outcome(outcome);
+            }
+            TimeseriesError::BodyEnded { problem, stored } => {
+                let outcome = stored.outcome(Outcome::NotApplied);
+                return Self::clone(problem).detail(&error).outcome(outcome);
+            }
             TimeseriesError::Corrupt(_) => return Self::new(&problem::INTERNAL).caused_by(error),
             TimeseriesError::Redis(fault) => return Self::from(fault.clone()),
             TimeseriesError::Interrupted { fault, stored } => {

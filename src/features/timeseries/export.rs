@@ -78,8 +78,8 @@ impl RemainingWindow {
     pub(super) async fn read(self, reader: &RangeReader) -> Result<(RangePage, Option<Self>), TimeseriesError> {
         let plan = RangePlan { limit: self.limit.min(PAGE_POINTS), ..self.plan.clone() };
         let page = reader.page(self.key.clone(), plan).await?;
-        let limit = self.limit - page.points.len();
-        let rest = page.next.filter(|_| limit > 0).map(|cursor| Self {
+        let limit = self.limit - page.samples.len();
+        let rest = page.next_cursor.filter(|_| limit > 0).map(|cursor| Self {
             plan: RangePlan { place: Some(cursor.place), ..self.plan },
             limit,
             ..self
@@ -90,9 +90,9 @@ impl RemainingWindow {
 
 /// Writes a page and, after the last page, the end of the text.
 fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_last: bool) {
-    render::points(text, form, &page.points, is_first);
+    render::points(text, form, &page.samples, is_first);
     if is_last {
-        render::tail(text, form, page.next.map(|cursor| cursor.to_string()).as_deref());
+        render::tail(text, form, page.next_cursor.map(|cursor| cursor.to_string()).as_deref());
     }
 }
 

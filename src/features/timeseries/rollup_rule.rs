@@ -90,8 +90,8 @@ impl RollupRule {
 
 /// Whether an aggregation can have rollups: its value depends only on the samples of the bucket.
 pub(super) fn has_rollups(aggregation: Aggregation) -> bool {
-    use Aggregation::{Avg, Count, First, Last, Max, Min, Range, Spread, Sum};
-    matches!(aggregation, Avg | Sum | Min | Max | Range | Count | First | Last | Spread(_))
+    use Aggregation::{Avg, Count, First, Last, Max, Min, Range, StdP, StdS, Sum, VarP, VarS};
+    matches!(aggregation, Avg | Sum | Min | Max | Range | Count | First | Last | StdP | StdS | VarP | VarS)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::backend::{BATCH_SAMPLES, SampleBatch, Store};
 #[cfg(feature = "promql")]
 use super::config::PromConfig;
 use super::config::TimeseriesConfig;
-use super::error::TimeseriesError;
+use super::error::{TimeseriesError, Violation};
 use super::export::Export;
 use super::families::Families;
 use super::index::{SeriesIndex, warn_not_registered};
@@ -19,7 +19,7 @@ use super::model::{
 };
 #[cfg(feature = "promql")]
 use super::prom::PromService;
-use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, Violation, WindowQuery};
+use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
 use super::rollup::{RollupFiller, Rollups};

@@ -37,7 +37,7 @@ impl RequestTraces {
         let above = propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
         let caller = above.span().span_context().clone();
         let sampled = if caller.is_valid() { caller.is_sampled() } else { random::fraction() < *ratio };
-        sampled.then(|| RequestSpan::start(tracer, above, request, route, id))
+        sampled.then(|| RequestSpan::start(tracer, &above, request, route, id))
     }
 }
 
@@ -47,7 +47,7 @@ pub struct RequestSpan {
 }
 
 impl RequestSpan {
-    fn start(tracer: &SdkTracer, above: Context, request: &Request, route: Option<&'static str>, id: &str) -> Self {
+    fn start(tracer: &SdkTracer, above: &Context, request: &Request, route: Option<&'static str>, id: &str) -> Self {
         let method = method_name(request.method());
         let mut attributes = vec![
             KeyValue::new("http.request.method", method),
@@ -60,7 +60,7 @@ impl RequestSpan {
             .span_builder(route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")))
             .with_kind(SpanKind::Server)
             .with_attributes(attributes)
-            .start_with_context(tracer, &above);
+            .start_with_context(tracer, above);
         Self { context: above.with_span(span).with_value(Recorder(tracer.clone())) }
     }
 

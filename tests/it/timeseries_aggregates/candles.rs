@@ -34,7 +34,7 @@ async fn a_candle_has_prices_and_the_volume_of_its_bucket() {
     let volume = "volume_key=trading:volume:daily";
     let full = ask(&format!("bucket=60ms&{volume}")).await;
     assert_eq!(full["samples"], json!([candle(0, first, Some(30.5)), candle(180, last, Some(1.5))]));
-    // Between trades the price stays where it was; the volume is what was traded.
+    // An empty bucket keeps the price, and has the volume that was traded in it.
     let filled = ask(&format!("bucket=60ms&fill=previous&{volume}")).await;
     let quiet = |time, volume| candle(time, [4.2; 4], Some(volume));
     let expected =

@@ -1,4 +1,4 @@
-//! Cumulative meters: what they counted, whatever they did meanwhile.
+//! Cumulative meters: their increase across resets, wraps and gaps.
 
 use serde_json::json;
 
@@ -35,13 +35,13 @@ async fn a_reading_at_midnight_ends_one_day_and_begins_the_next() {
 }
 
 #[tokio::test]
-async fn days_without_readings_share_what_was_counted_meanwhile() {
+async fn days_without_readings_share_the_increase_between_readings() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(START, 10.0), sample(START + 4 * DAY, 50.0)]).await;
     let days = points(&app, METER, "agg=increase&bucket=1d", 100).await;
     let each = (0..4).map(|day| (START + day * DAY, 10.0));
     assert_eq!(days, each.chain([(START + 4 * DAY, 0.0)]).collect::<Vec<_>>());
-    // Nothing was read in this window, but the meter went on.
+    // The window has no reading, but the meter kept counting.
     let window = format!("from={}&to={}", START + DAY, START + 2 * DAY - 1);
     assert_eq!(points(&app, METER, &format!("{window}&agg=increase"), 9).await, [(START + DAY, 10.0)]);
     let rates = points(&app, METER, &format!("{window}&agg=rate&bucket=1d"), 9).await;
@@ -63,7 +63,7 @@ async fn a_replaced_meter_counts_from_zero_and_a_full_register_wraps() {
 }
 
 #[tokio::test]
-async fn one_reading_says_nothing_about_a_counter() {
+async fn a_single_reading_has_no_increase() {
     let app = TestApp::spawn().await;
     write(&app, METER, vec![sample(START, 10.0)]).await;
     assert_eq!(points(&app, METER, "agg=increase", 9).await, [(0, 0.0)]);

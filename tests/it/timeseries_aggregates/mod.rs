@@ -105,7 +105,7 @@ async fn compare(app: &TestApp, series: &str, all: &[(i64, f64)], question: &Que
         let close = (found.1 - expected.1).abs() <= 1e-9 * scale || (found.1.is_nan() && expected.1.is_nan());
         prop_assert!(close, "{}: {:?}, expected {:?}", query, found, expected);
     }
-    // Pages put together are the whole, to the last bit, in both orders.
+    // The pages contain all points, bit for bit, in both orders.
     prop_assert_eq!(bits(&points(app, series, &query, 23).await), bits(&found), "pages of {}", &query);
     for limit in [100_000, 17] {
         let mut newest_first = points(app, series, &format!("{query}&order=desc"), limit).await;
@@ -173,7 +173,7 @@ fn first_and_last_are_right_in_both_orders() {
 }
 
 #[test]
-fn spreads_are_right() {
+fn variances_and_deviations_are_right() {
     check("std_p");
     check("std_s");
     check("var_p");

@@ -1,6 +1,6 @@
-//! What a range should answer, written down as plainly as possible: every bucket is computed from all samples.
+//! A plain reference for ranges: every bucket is computed from all samples.
 
-/// What is asked of a series.
+/// A query of a series.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub from: i64,

@@ -51,7 +51,7 @@ impl<'a> Caller<'a> {
         if !depends {
             return self.call(command).await;
         }
-        // What is deleted is the same on both sides again.
+        // After a deletion both sides are equal again.
         if let [name, keys @ ..] = command
             && name == "DEL"
         {
@@ -132,7 +132,7 @@ fn target(command: &[String]) -> Target<'_> {
     }
 }
 
-/// Whether a command may change a series.
+/// Whether a command can change a series.
 pub fn changes_something(command: &[String]) -> bool {
     const READS: &[&str] = &[
         "TS.GET",

@@ -1,4 +1,4 @@
-//! Where the service answers otherwise on purpose.
+//! Intended differences between the service and the module.
 
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ use vector::{Answer, Step, scenarios};
 const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n\
                                redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
-/// What became of the steps of a family.
+/// The results of the steps of a family.
 #[derive(Debug, Default)]
 struct Tally {
     equal: usize,
@@ -131,66 +131,66 @@ fn close(expected: f64, found: f64) -> bool {
 }
 
 #[tokio::test]
-async fn single_samples_are_added_as_the_module_adds_them() {
+async fn adding_single_samples_matches_the_module() {
     replay("ts_add", 518).await;
 }
 
 #[tokio::test]
-async fn ranges_are_the_modules_ranges() {
+async fn ranges_match_the_module() {
     replay("ts_range", 260).await;
 }
 
 #[tokio::test]
-async fn aggregations_are_the_modules_aggregations() {
+async fn aggregations_match_the_module() {
     replay("ts_aggregation", 898).await;
 }
 
 #[tokio::test]
-async fn retention_hides_what_the_module_hides() {
+async fn retention_matches_the_module() {
     replay("ts_retention", 134).await;
 }
 
 #[tokio::test]
-async fn windows_are_deleted_as_by_the_module() {
+async fn deleting_windows_matches_the_module() {
     replay("ts_del", 58).await;
 }
 
 #[tokio::test]
-async fn series_are_created_as_by_the_module() {
+async fn creating_series_matches_the_module() {
     replay("ts_create", 90).await;
 }
 
 #[tokio::test]
-async fn series_are_altered_and_described_as_by_the_module() {
+async fn altering_and_describing_series_matches_the_module() {
     replay("ts_alter_info", 48).await;
 }
 
 #[tokio::test]
-async fn ranges_of_many_series_are_the_modules() {
+async fn ranges_of_many_series_match_the_module() {
     replay("ts_mrange", 280).await;
 }
 
 #[tokio::test]
-async fn newest_samples_of_many_series_are_the_modules() {
+async fn newest_samples_of_many_series_match_the_module() {
     replay("ts_get_mget", 146).await;
 }
 
 #[tokio::test]
-async fn what_was_incremented_reads_as_on_the_module() {
+async fn incremented_values_match_the_module() {
     replay("ts_incrby", 68).await;
 }
 
 #[tokio::test]
-async fn random_programs_answer_as_on_the_module() {
+async fn random_programs_match_the_module() {
     replay("ts_fuzz", 706).await;
 }
 
 #[tokio::test]
-async fn rollups_hold_what_the_modules_rules_write() {
+async fn rollups_match_the_rules_of_the_module() {
     replay("ts_rules", 500).await;
 }
 
 #[tokio::test]
-async fn rollups_follow_random_programs_as_the_modules_rules_do() {
+async fn rollups_match_the_rules_of_the_module_in_random_programs() {
     replay("ts_rules_fuzz", 500).await;
 }

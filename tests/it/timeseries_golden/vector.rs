@@ -31,7 +31,7 @@ pub struct Alternative {
     pub error: Option<String>,
 }
 
-/// What a command answers.
+/// The answer to a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Reply(Value),

@@ -50,22 +50,6 @@ impl Slots {
     }
 }
 
-/// Aggregates samples into buckets. One implementation per aggregation, so that the choice is made once per query and
-/// not for every sample.
-pub(in crate::features::timeseries) trait Fold: Send {
-    /// Adds ascending samples. It ignores the rest when enough buckets are complete.
-    fn feed(&mut self, samples: &[Sample], out: &mut Slots);
-
-    /// Completes the last bucket; `after` is the oldest sample after the segment.
-    fn finish(&mut self, after: Option<Sample>, out: &mut Slots);
-
-    /// The start of the incomplete bucket.
-    fn open_start(&self) -> Option<UnixMillis>;
-
-    /// How many samples the incomplete bucket keeps in memory.
-    fn kept(&self) -> usize;
-}
-
 /// The parameters of one pass over samples.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) struct Pass {
@@ -78,10 +62,10 @@ pub(in crate::features::timeseries) struct Pass {
     pub bridges: bool,
 }
 
-/// A pass with one kernel. Empty buckets appear only if the kernel bridges them.
-#[derive(Debug)]
-pub(super) struct Buckets<K> {
-    kernel: K,
+/// A pass over samples. Empty buckets appear only if the kernel bridges them.
+pub(in crate::features::timeseries) struct Fold {
+    /// Chosen once per query, and called for whole slices of samples.
+    kernel: Box<dyn Kernel>,
     pass: Pass,
     open: Option<Bucket>,
     /// The newest sample that was added.
@@ -90,9 +74,9 @@ pub(super) struct Buckets<K> {
     reached: UnixMillis,
 }
 
-impl<K: Kernel> Buckets<K> {
+impl Fold {
     /// `before` is the newest sample before the segment.
-    pub(super) fn new(kernel: K, pass: Pass, before: Option<Sample>) -> Self {
+    pub(super) fn new(kernel: Box<dyn Kernel>, pass: Pass, before: Option<Sample>) -> Self {
         let reached = pass.segment.from;
         Self { kernel, pass, open: None, last: before, reached }
     }
@@ -107,15 +91,14 @@ impl<K: Kernel> Buckets<K> {
         let Some(before) = self.last.filter(|_| self.pass.bridges) else { return };
         while self.reached < until && !out.is_full() {
             let bucket = self.pass.grid.bucket(self.reached);
-            let number = self.kernel.bridge(K::edges(bucket, self.pass.window), before, after);
+            let number = self.kernel.bridge(self.kernel.edges(bucket, self.pass.window), before, after);
             out.push(Slot { bucket, number });
             self.reached = bucket.end;
         }
     }
-}
 
-impl<K: Kernel> Fold for Buckets<K> {
-    fn feed(&mut self, mut samples: &[Sample], out: &mut Slots) {
+    /// Adds ascending samples. It ignores the rest when enough buckets are complete.
+    pub(in crate::features::timeseries) fn feed(&mut self, mut samples: &[Sample], out: &mut Slots) {
         while let Some(&first) = samples.first() {
             let bucket = match self.open {
                 Some(bucket) if first.timestamp < bucket.end => bucket,
@@ -129,7 +112,7 @@ impl<K: Kernel> Fold for Buckets<K> {
                         self.open = None;
                         return;
                     }
-                    self.kernel.open(K::edges(bucket, self.pass.window), self.last);
+                    self.kernel.open(self.kernel.edges(bucket, self.pass.window), self.last);
                     self.open = Some(bucket);
                     bucket
                 }
@@ -141,7 +124,8 @@ impl<K: Kernel> Fold for Buckets<K> {
         }
     }
 
-    fn finish(&mut self, after: Option<Sample>, out: &mut Slots) {
+    /// Completes the last bucket; `after` is the oldest sample after the segment.
+    pub(in crate::features::timeseries) fn finish(&mut self, after: Option<Sample>, out: &mut Slots) {
         if let Some(bucket) = self.open.take() {
             self.close(bucket, after, out);
         }
@@ -150,11 +134,13 @@ impl<K: Kernel> Fold for Buckets<K> {
         }
     }
 
-    fn open_start(&self) -> Option<UnixMillis> {
+    /// The start of the incomplete bucket.
+    pub(in crate::features::timeseries) fn open_start(&self) -> Option<UnixMillis> {
         self.open.map(|bucket| bucket.start)
     }
 
-    fn kept(&self) -> usize {
+    /// How many samples the incomplete bucket keeps in memory.
+    pub(in crate::features::timeseries) fn kept(&self) -> usize {
         self.kernel.kept()
     }
 }

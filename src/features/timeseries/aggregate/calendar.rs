@@ -110,12 +110,7 @@ fn timestamp(time: UnixMillis) -> Timestamp {
 }
 
 fn days_between(from: DateTime, to: DateTime) -> i64 {
-    const MS_PER_DAY: i64 = 86_400_000;
-    let day = |time: DateTime| TimeZone::UTC.to_timestamp(time.date().into()).map(Timestamp::as_millisecond);
-    match (day(from), day(to)) {
-        (Ok(from), Ok(to)) => (to - from).div_euclid(MS_PER_DAY),
-        _ => 0,
-    }
+    i64::from((to.date() - from.date()).get_days())
 }
 
 fn months_between(from: DateTime, to: DateTime) -> i64 {

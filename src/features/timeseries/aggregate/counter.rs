@@ -11,17 +11,16 @@
 
 use super::super::series::Sample;
 use super::super::window::Window;
-use super::kernel::{Edges, Kernel, milliseconds};
+use super::kernel::{Kernel, milliseconds, share};
 use super::point::{Bucket, Number};
 use super::summation::Sum;
-use crate::features::timeseries::aggregate::interpolate::share;
 
 #[derive(Debug)]
 pub(super) struct Counter {
     per_second: bool,
     /// The value at which the register starts again at 0.
     wrap: Option<f64>,
-    edges: Edges,
+    edges: Bucket,
     before: Option<Sample>,
     last: Option<Sample>,
     /// The increase before the last reset or wrap in this bucket.
@@ -34,7 +33,7 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) fn new(per_second: bool, wrap: Option<f64>) -> Self {
-        let edges = Edges { start: 0, end: 0 };
+        let edges = Bucket { start: 0, end: 0 };
         Self { per_second, wrap, edges, before: None, last: None, total: Sum::default(), base: 0.0, since: 0 }
     }
 
@@ -56,12 +55,12 @@ impl Counter {
 
 impl Kernel for Counter {
     /// If a window includes the last millisecond of a bucket, the bucket counts up to its end.
-    fn edges(bucket: Bucket, window: Window) -> Edges {
+    fn edges(&self, bucket: Bucket, window: Window) -> Bucket {
         let end = if window.to >= bucket.end - 1 { bucket.end } else { window.to };
-        Edges { start: bucket.start.max(window.from), end }
+        Bucket { start: bucket.start.max(window.from), end }
     }
 
-    fn open(&mut self, edges: Edges, before: Option<Sample>) {
+    fn open(&mut self, edges: Bucket, before: Option<Sample>) {
         *self = Self { edges, before, ..Self::new(self.per_second, self.wrap) };
     }
 
@@ -102,9 +101,9 @@ impl Kernel for Counter {
         self.answer(increase.value(), self.since, until)
     }
 
-    fn bridge(&self, edges: Edges, before: Sample, after: Sample) -> Number {
+    fn bridge(&self, edges: Bucket, before: Sample, after: Sample) -> Number {
         let whole = milliseconds(after.timestamp - before.timestamp);
-        let increase = self.step(before.value, after.value) * (edges.length() / whole);
+        let increase = self.step(before.value, after.value) * (milliseconds(edges.end - edges.start) / whole);
         self.answer(increase, edges.start, edges.end)
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::super::error::TimeseriesError;
 use super::super::window::Order;
 use super::grid::Grid;
 use super::name::Aggregation;
@@ -65,8 +66,8 @@ impl Gap {
 
     fn number(self, bucket: Bucket, before: &Slot, after: &Slot) -> Number {
         match (self, before.number) {
-            (Self::Previous, Number::Candle(candle)) => Number::Candle(candle.flat()),
-            (Self::Number(_), Number::Candle(candle)) => Number::Candle(candle.unknown()),
+            (Self::Previous, Number::Candle(candle)) => Number::Candle(candle.empty(candle.close)),
+            (Self::Number(_), Number::Candle(candle)) => Number::Candle(candle.empty(f64::NAN)),
             (Self::Previous, number) | (Self::Number(number), _) => number,
             (Self::Linear, _) => Number::Float(interpolated(bucket, before, after)),
             (Self::LeftOut | Self::Bridged, _) => Number::NONE,
@@ -81,13 +82,6 @@ fn interpolated(bucket: Bucket, before: &Slot, after: &Slot) -> f64 {
     from + (to - from) * done
 }
 
-/// The error that a gap has more buckets than a response may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) struct GapTooLong {
-    pub from: UnixMillis,
-    pub to: UnixMillis,
-}
-
 /// A bucket of a response, with its position: its distance in buckets from the last bucket that has samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::features::timeseries) struct Placed {
@@ -99,7 +93,7 @@ pub(in crate::features::timeseries) struct Placed {
 /// Fills the gaps between ascending buckets, `wanted` buckets in all, in the given order.
 ///
 /// # Errors
-/// [`GapTooLong`] if a gap has more than `most` buckets.
+/// [`TimeseriesError::GapTooLong`] if a gap has more than `most` buckets.
 pub(in crate::features::timeseries) fn fill<'a>(
     slots: impl DoubleEndedIterator<Item = &'a Slot>,
     grid: &mut Grid,
@@ -107,7 +101,7 @@ pub(in crate::features::timeseries) fn fill<'a>(
     order: Order,
     wanted: usize,
     most: usize,
-) -> Result<Vec<Placed>, GapTooLong> {
+) -> Result<Vec<Placed>, TimeseriesError> {
     let mut out: Vec<Placed> = Vec::new();
     let mut origin: Option<&Slot> = None;
     let mut slots: Box<dyn Iterator<Item = &'a Slot>> = match order {
@@ -137,14 +131,14 @@ pub(in crate::features::timeseries) fn fill<'a>(
     Ok(out)
 }
 
-fn buckets_between(before: &Slot, after: &Slot, grid: &mut Grid, most: usize) -> Result<Vec<Bucket>, GapTooLong> {
+fn buckets_between(before: &Slot, after: &Slot, grid: &mut Grid, most: usize) -> Result<Vec<Bucket>, TimeseriesError> {
     let (from, to) = (before.bucket.end, after.bucket.start);
     if from >= to {
         return Ok(Vec::new());
     }
     let count = usize::try_from(grid.count(from, to)).unwrap_or(usize::MAX);
     if count > most {
-        return Err(GapTooLong { from, to });
+        return Err(TimeseriesError::GapTooLong { from, to });
     }
     let mut buckets = Vec::with_capacity(count);
     let mut at = from;
@@ -188,6 +182,6 @@ mod tests {
         let mut grid = Grid::Elapsed { width: 10, anchor: 0 };
         let slots = [slot(0, 1.0), slot(1_000_000, 2.0)];
         let found = fill(slots.iter(), &mut grid, Gap::Previous, Order::Asc, 2, 5);
-        assert_eq!(found, Err(GapTooLong { from: 10, to: 1_000_000 }));
+        assert!(matches!(found, Err(TimeseriesError::GapTooLong { from: 10, to: 1_000_000 })), "{found:?}");
     }
 }

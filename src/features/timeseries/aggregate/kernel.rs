@@ -5,35 +5,15 @@ use super::super::window::Window;
 use super::point::{Bucket, Number};
 use crate::clock::UnixMillis;
 
-/// The part of a bucket that is in the window, for kernels that weight by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Edges {
-    pub start: UnixMillis,
-    pub end: UnixMillis,
-}
-
-impl Edges {
-    /// Unix milliseconds, at least 0.
-    pub(super) fn length(self) -> f64 {
-        milliseconds(self.end - self.start)
-    }
-}
-
-/// Converts a duration in milliseconds to a float.
-#[expect(clippy::cast_precision_loss, reason = "times and their distances are below 2^53")]
-pub(super) fn milliseconds(length: i64) -> f64 {
-    length as f64
-}
-
 /// The state of the open bucket. One kernel computes all buckets of a query, one after the other.
-pub(super) trait Kernel: Send {
+pub(in crate::features::timeseries) trait Kernel: Send {
     /// The part of a bucket that counts. The bucket and the window overlap.
-    fn edges(bucket: Bucket, window: Window) -> Edges {
-        Edges { start: bucket.start.max(window.from), end: bucket.end.min(window.to) }
+    fn edges(&self, bucket: Bucket, window: Window) -> Bucket {
+        Bucket { start: bucket.start.max(window.from), end: bucket.end.min(window.to) }
     }
 
-    /// Opens a bucket; `before` is the newest sample before it.
-    fn open(&mut self, edges: Edges, before: Option<Sample>);
+    /// Opens a bucket, of which the part in `edges` counts; `before` is the newest sample before it.
+    fn open(&mut self, edges: Bucket, before: Option<Sample>);
 
     /// Adds ascending samples of the bucket.
     fn add(&mut self, samples: &[Sample]);
@@ -42,7 +22,7 @@ pub(super) trait Kernel: Send {
     fn close(&mut self, after: Option<Sample>) -> Number;
 
     /// The number of an empty bucket between two samples.
-    fn bridge(&self, _edges: Edges, _before: Sample, _after: Sample) -> Number {
+    fn bridge(&self, _edges: Bucket, _before: Sample, _after: Sample) -> Number {
         Number::NONE
     }
 
@@ -52,31 +32,18 @@ pub(super) trait Kernel: Send {
     }
 }
 
-/// An aggregation of values that ignores their timestamps.
-pub(super) trait Values: Default + Send {
-    /// Adds the next value, in the order of time.
-    fn add(&mut self, value: f64);
-
-    /// The result for the added values, at least one.
-    fn number(&self) -> Number;
+/// Converts a duration in milliseconds to a float.
+#[expect(clippy::cast_precision_loss, reason = "times and their distances are below 2^53")]
+pub(super) fn milliseconds(length: i64) -> f64 {
+    length as f64
 }
 
-/// A kernel that uses values only.
-#[derive(Debug, Default)]
-pub(super) struct Plain<V>(V);
+/// The value at `time` on the line between two samples.
+pub(super) fn value_at(time: UnixMillis, before: Sample, after: Sample) -> f64 {
+    before.value + (after.value - before.value) * share(before.timestamp, time, after.timestamp)
+}
 
-impl<V: Values> Kernel for Plain<V> {
-    fn open(&mut self, _: Edges, _: Option<Sample>) {
-        self.0 = V::default();
-    }
-
-    fn add(&mut self, samples: &[Sample]) {
-        for sample in samples {
-            self.0.add(sample.value);
-        }
-    }
-
-    fn close(&mut self, _: Option<Sample>) -> Number {
-        self.0.number()
-    }
+/// The position of `time` between `from` and `to`: 0 at `from`, 1 at `to`.
+pub(super) fn share(from: UnixMillis, time: UnixMillis, to: UnixMillis) -> f64 {
+    milliseconds(time - from) / milliseconds(to - from)
 }

@@ -3,8 +3,8 @@
 //! Files, in reading order:
 //! - `name.rs`: the names of aggregations. `point.rs`: points, buckets and candles.
 //! - `grid.rs`, `calendar.rs`: which bucket contains a time.
-//! - `kernel.rs`: what computes a bucket's number. The kernels are in `values.rs`, `variance.rs`, `percentile.rs`,
-//!   `twa.rs` and `counter.rs`, with `summation.rs` and `interpolate.rs` as their arithmetic.
+//! - `kernel.rs`: what computes a bucket's number. The kernels are in `values.rs`, `percentile.rs`, `twa.rs`
+//!   and `counter.rs`, with `summation.rs` as their arithmetic.
 //! - `buckets.rs`: one pass over the samples. `fill.rs`: the empty buckets.
 
 mod buckets;
@@ -12,7 +12,6 @@ mod calendar;
 mod counter;
 mod fill;
 mod grid;
-mod interpolate;
 mod kernel;
 mod name;
 mod percentile;
@@ -20,51 +19,68 @@ mod point;
 mod summation;
 mod twa;
 mod values;
-mod variance;
 
 pub(super) use buckets::{End, Fold, Pass, Slots};
 pub(super) use calendar::{Calendar, Stride};
-pub(super) use fill::{Fill, Gap, GapTooLong, Placed, fill};
+pub(super) use fill::{Fill, Gap, Placed, fill};
 pub(super) use grid::Grid;
 pub(super) use name::Aggregation;
 pub(super) use percentile::Percentile;
-pub(super) use point::{Bucket, Candle, Number, Point, Slot};
+pub(super) use point::{Bucket, BucketTimestamp, Candle, Number, Point, RangePoint, Slot};
 pub(super) use summation::{Moments, Sum};
-pub(super) use values::{Extent, mean};
+pub(super) use values::Summary;
 
 use super::series::Sample;
-use crate::features::timeseries::aggregate::variance::SpreadKernel;
-use buckets::Buckets;
 use counter::Counter;
-use kernel::{Kernel, Plain};
+use kernel::Kernel;
 use percentile::PercentileKernel;
 use twa::Twa;
+use values::{Extent, Values, add_price, mean};
 
 /// Prepares a pass over samples.
 ///
 /// `before` is the newest sample before the segment, for aggregations that need it. `wrap` is the value at which the
 /// register of a counter restarts at 0.
-pub(super) fn fold(aggregation: Aggregation, wrap: Option<f64>, pass: Pass, before: Option<Sample>) -> Box<dyn Fold> {
-    fn of(kernel: impl Kernel + 'static, pass: Pass, before: Option<Sample>) -> Box<dyn Fold> {
-        Box::new(Buckets::new(kernel, pass, before))
+pub(super) fn fold(aggregation: Aggregation, wrap: Option<f64>, pass: Pass, before: Option<Sample>) -> Fold {
+    fn of<S: Copy + Send + 'static>(
+        initial: S,
+        add: impl Fn(&mut S, f64) + Send + 'static,
+        number: impl Fn(S) -> Number + Send + 'static,
+    ) -> Box<dyn Kernel> {
+        Box::new(Values::new(initial, add, number))
     }
-    fn plain<V: kernel::Values + 'static>(pass: Pass) -> Box<dyn Fold> {
-        of(Plain::<V>::default(), pass, None)
+    fn variance(result: fn(Moments) -> f64) -> Box<dyn Kernel> {
+        of(Moments::default(), Moments::add, move |moments| Number::Float(result(moments)))
     }
-    match aggregation {
-        Aggregation::Avg => plain::<values::Avg>(pass),
-        Aggregation::Sum => plain::<Sum>(pass),
-        Aggregation::Min => plain::<values::Min>(pass),
-        Aggregation::Max => plain::<values::Max>(pass),
-        Aggregation::Range => plain::<values::Range>(pass),
-        Aggregation::Count => plain::<values::Count>(pass),
-        Aggregation::First => plain::<values::First>(pass),
-        Aggregation::Last => plain::<values::Last>(pass),
-        Aggregation::Ohlcv => plain::<values::Ohlc>(pass),
-        Aggregation::Spread(spread) => of(SpreadKernel::new(spread), pass, None),
-        Aggregation::Percentile(percentile) => of(PercentileKernel::new(percentile), pass, None),
-        Aggregation::Twa => of(Twa::default(), pass, before),
-        Aggregation::Increase => of(Counter::new(false, wrap), pass, before),
-        Aggregation::Rate => of(Counter::new(true, wrap), pass, before),
-    }
+    let kernel = match aggregation {
+        Aggregation::Avg => of(
+            (Sum::default(), 0),
+            |(sum, count), value| {
+                sum.add(value);
+                *count += 1;
+            },
+            |(sum, count)| Number::Float(mean(sum, count)),
+        ),
+        Aggregation::Sum => of(Sum::default(), Sum::add, |sum| Number::Float(sum.value())),
+        Aggregation::Min => of(Extent::default(), Extent::add, |extent| Number::Float(extent.min)),
+        Aggregation::Max => of(Extent::default(), Extent::add, |extent| Number::Float(extent.max)),
+        Aggregation::Range => of(Extent::default(), Extent::add, |extent| Number::Float(extent.max - extent.min)),
+        Aggregation::Count => of(0, |count, _| *count += 1, Number::Count),
+        Aggregation::First => of(None, |first, value| *first = first.or(Some(value)), number),
+        Aggregation::Last => of(None, |last, value| *last = Some(value), number),
+        Aggregation::Ohlcv => of(None, add_price, |candle| candle.map_or(Number::NONE, Number::Candle)),
+        Aggregation::StdP => variance(|moments| moments.var_p().sqrt()),
+        Aggregation::StdS => variance(|moments| moments.var_s().sqrt()),
+        Aggregation::VarP => variance(Moments::var_p),
+        Aggregation::VarS => variance(Moments::var_s),
+        Aggregation::Percentile(percentile) => Box::new(PercentileKernel::new(percentile)),
+        Aggregation::Twa => Box::new(Twa::default()),
+        Aggregation::Increase => Box::new(Counter::new(false, wrap)),
+        Aggregation::Rate => Box::new(Counter::new(true, wrap)),
+    };
+    Fold::new(kernel, pass, before.filter(|_| aggregation.needs_neighbours()))
+}
+
+fn number(value: Option<f64>) -> Number {
+    value.map_or(Number::NONE, Number::Float)
 }

@@ -7,8 +7,8 @@
 //! definition 7.
 
 use super::super::series::Sample;
-use super::kernel::{Edges, Kernel};
-use super::point::Number;
+use super::kernel::Kernel;
+use super::point::{Bucket, Number};
 
 /// A percentile in thousandths of a percent, below 100,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl PercentileKernel {
 }
 
 impl Kernel for PercentileKernel {
-    fn open(&mut self, _: Edges, _: Option<Sample>) {
+    fn open(&mut self, _: Bucket, _: Option<Sample>) {
         self.values.clear();
     }
 

@@ -1,5 +1,8 @@
 //! The results of aggregation: buckets, numbers and points.
 
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use super::super::series::Sample;
 use crate::clock::UnixMillis;
 
@@ -47,15 +50,8 @@ pub(in crate::features::timeseries) struct Candle {
 }
 
 impl Candle {
-    /// The candle of an empty bucket, at the closing price of this one.
-    pub(in crate::features::timeseries) fn flat(self) -> Self {
-        let price = self.close;
-        Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
-    }
-
-    /// The candle of a bucket without a value.
-    pub(in crate::features::timeseries) fn unknown(self) -> Self {
-        let price = f64::NAN;
+    /// The candle of an empty bucket, with one price: the closing price of this one, or NaN if it is unknown.
+    pub(in crate::features::timeseries) fn empty(self, price: f64) -> Self {
         Self { open: price, high: price, low: price, close: price, volume: self.volume.map(|_| 0.0) }
     }
 }
@@ -65,6 +61,35 @@ impl Candle {
 pub(in crate::features::timeseries) struct Point {
     pub timestamp: UnixMillis,
     pub number: Number,
+}
+
+/// A sample, or a bucket with the timestamp that represents it.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
+pub(in crate::features::timeseries) enum RangePoint {
+    #[schema(title = "Value")]
+    Value {
+        timestamp: i64,
+        /// Null if the bucket has no samples, or if its sum overflows.
+        #[schema(required = true)]
+        value: Option<f64>,
+    },
+    #[schema(title = "Candle")]
+    Candle {
+        timestamp: i64,
+        #[schema(required = true)]
+        open: Option<f64>,
+        #[schema(required = true)]
+        high: Option<f64>,
+        #[schema(required = true)]
+        low: Option<f64>,
+        #[schema(required = true)]
+        close: Option<f64>,
+        /// Null unless `volume_key` names the series of volumes.
+        #[schema(required = true)]
+        volume: Option<f64>,
+    },
 }
 
 impl From<Sample> for Point {
@@ -78,4 +103,35 @@ impl From<Sample> for Point {
 pub(in crate::features::timeseries) struct Slot {
     pub bucket: Bucket,
     pub number: Number,
+}
+
+/// The time of a bucket that is its timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = Stamp)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::features::timeseries) enum BucketTimestamp {
+    #[default]
+    Start,
+    /// The middle of the bucket.
+    Mid,
+    /// The start of the next bucket.
+    End,
+}
+
+impl BucketTimestamp {
+    pub(in crate::features::timeseries) fn point(self, slot: &Slot) -> Point {
+        Point { timestamp: self.of(slot.bucket), number: slot.number }
+    }
+
+    /// The timestamp of a bucket. Timestamps start at 0, so a bucket that starts earlier is moved to 0 with its length
+    /// unchanged.
+    fn of(self, bucket: Bucket) -> UnixMillis {
+        let Bucket { start, end } = bucket;
+        start.max(0)
+            + match self {
+                Self::Start => 0,
+                Self::Mid => (end - start) / 2,
+                Self::End => end - start,
+            }
+    }
 }

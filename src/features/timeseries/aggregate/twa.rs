@@ -7,10 +7,9 @@
 //! Source: the semantics of RedisTimeSeries' `twa`.
 
 use super::super::series::Sample;
-use super::kernel::{Edges, Kernel, milliseconds};
-use super::point::Number;
+use super::kernel::{Kernel, milliseconds, value_at};
+use super::point::{Bucket, Number};
 use super::summation::Sum;
-use crate::features::timeseries::aggregate::interpolate::value_at;
 
 #[derive(Debug, Default)]
 pub(super) struct Twa {
@@ -35,7 +34,7 @@ impl Twa {
 }
 
 impl Kernel for Twa {
-    fn open(&mut self, edges: Edges, before: Option<Sample>) {
+    fn open(&mut self, edges: Bucket, before: Option<Sample>) {
         *self = Self { end: edges.end, before: before.map(|before| (edges.start, before)), ..Self::default() };
     }
 
@@ -56,7 +55,7 @@ impl Kernel for Twa {
         Number::Float(if self.covered > 0.0 { self.area.value() / self.covered } else { last.value })
     }
 
-    fn bridge(&self, edges: Edges, before: Sample, after: Sample) -> Number {
+    fn bridge(&self, edges: Bucket, before: Sample, after: Sample) -> Number {
         Number::Float(f64::midpoint(value_at(edges.start, before, after), value_at(edges.end, before, after)))
     }
 }

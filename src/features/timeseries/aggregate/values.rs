@@ -1,52 +1,44 @@
 //! Aggregations that use values only.
 
-use super::kernel::Values;
-use super::point::{Candle, Number};
-use super::summation::Sum;
+use super::super::series::Sample;
+use super::kernel::Kernel;
+use super::point::{Bucket, Candle, Number};
+use super::summation::{Moments, Sum};
 
-impl Values for Sum {
-    fn add(&mut self, value: f64) {
-        Self::add(self, value);
-    }
+/// A kernel that ignores timestamps: `add` adds a value to the state, in the order of time, and `number` turns the
+/// state into the result.
+pub(super) struct Values<S, A, N> {
+    initial: S,
+    state: S,
+    add: A,
+    number: N,
+}
 
-    fn number(&self) -> Number {
-        Number::Float(self.value())
+impl<S: Copy, A: Fn(&mut S, f64), N: Fn(S) -> Number> Values<S, A, N> {
+    pub(super) fn new(initial: S, add: A, number: N) -> Self {
+        Self { initial, state: initial, add, number }
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Count(u64);
-
-impl Values for Count {
-    fn add(&mut self, _: f64) {
-        self.0 += 1;
+impl<S: Copy + Send, A: Fn(&mut S, f64) + Send, N: Fn(S) -> Number + Send> Kernel for Values<S, A, N> {
+    fn open(&mut self, _: Bucket, _: Option<Sample>) {
+        self.state = self.initial;
     }
 
-    fn number(&self) -> Number {
-        Number::Count(self.0)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Avg {
-    sum: Sum,
-    count: u64,
-}
-
-impl Values for Avg {
-    fn add(&mut self, value: f64) {
-        self.sum.add(value);
-        self.count += 1;
+    fn add(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            (self.add)(&mut self.state, sample.value);
+        }
     }
 
-    fn number(&self) -> Number {
-        Number::Float(mean(self.sum, self.count))
+    fn close(&mut self, _: Option<Sample>) -> Number {
+        (self.number)(self.state)
     }
 }
 
 /// The mean of `count` values with the given sum; NaN if `count` is 0.
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 samples")]
-pub(in crate::features::timeseries) fn mean(sum: Sum, count: u64) -> f64 {
+pub(super) fn mean(sum: Sum, count: u64) -> f64 {
     sum.value() / count as f64
 }
 
@@ -70,84 +62,34 @@ impl Extent {
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Min(Extent);
+/// The values that several statistics need, in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::features::timeseries) struct Summary {
+    pub count: u64,
+    pub sum: Sum,
+    pub extent: Extent,
+    pub moments: Moments,
+}
 
-impl Values for Min {
-    fn add(&mut self, value: f64) {
-        self.0.add(value);
+impl Summary {
+    pub(in crate::features::timeseries) fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum.add(value);
+        self.extent.add(value);
+        self.moments.add(value);
     }
 
-    fn number(&self) -> Number {
-        Number::Float(self.0.min)
+    /// NaN without values.
+    pub(in crate::features::timeseries) fn mean(&self) -> f64 {
+        mean(self.sum, self.count)
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Max(Extent);
-
-impl Values for Max {
-    fn add(&mut self, value: f64) {
-        self.0.add(value);
-    }
-
-    fn number(&self) -> Number {
-        Number::Float(self.0.max)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Range(Extent);
-
-impl Values for Range {
-    fn add(&mut self, value: f64) {
-        self.0.add(value);
-    }
-
-    fn number(&self) -> Number {
-        Number::Float(self.0.max - self.0.min)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct First(Option<f64>);
-
-impl Values for First {
-    fn add(&mut self, value: f64) {
-        self.0.get_or_insert(value);
-    }
-
-    fn number(&self) -> Number {
-        self.0.map_or(Number::NONE, Number::Float)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Last(f64);
-
-impl Values for Last {
-    fn add(&mut self, value: f64) {
-        self.0 = value;
-    }
-
-    fn number(&self) -> Number {
-        Number::Float(self.0)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Ohlc(Option<Candle>);
-
-impl Values for Ohlc {
-    fn add(&mut self, value: f64) {
-        let new = Candle { open: value, high: value, low: value, close: value, volume: None };
-        let candle = self.0.get_or_insert(new);
-        candle.high = candle.high.max(value);
-        candle.low = candle.low.min(value);
-        candle.close = value;
-    }
-
-    fn number(&self) -> Number {
-        self.0.map_or(Number::NONE, Number::Candle)
-    }
+/// Adds a price to a candle, which the first price creates.
+pub(super) fn add_price(candle: &mut Option<Candle>, price: f64) {
+    let new = Candle { open: price, high: price, low: price, close: price, volume: None };
+    let candle = candle.get_or_insert(new);
+    candle.high = candle.high.max(price);
+    candle.low = candle.low.min(price);
+    candle.close = price;
 }

@@ -16,11 +16,11 @@ pub(in crate::features::timeseries) const STEM: &str = "influx:";
 pub(in crate::features::timeseries) const NAME_LABEL: &str = "__name__";
 
 /// The tags of a line, sorted by name.
-pub(in crate::features::timeseries) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+pub(super) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// The parts of the key that all fields of a line share.
 #[derive(Debug)]
-pub(in crate::features::timeseries) struct TaggedKey<'a> {
+pub(super) struct TaggedKey<'a> {
     measurement: &'a str,
     /// `,<tag>=<value>...`
     tags: String,
@@ -29,7 +29,7 @@ pub(in crate::features::timeseries) struct TaggedKey<'a> {
 impl<'a> TaggedKey<'a> {
     /// # Errors
     /// The rule of keys or labels that a name violates.
-    pub(in crate::features::timeseries) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
+    pub(super) fn new(measurement: &'a str, tags: &Tags<'_>) -> Result<Self, String> {
         if !valid_label_value(measurement) {
             return Err("a measurement must not contain commas, parentheses or control characters".to_owned());
         }
@@ -55,7 +55,7 @@ impl<'a> TaggedKey<'a> {
 
     /// # Errors
     /// The rule that the name of the field violates.
-    pub(in crate::features::timeseries) fn of_field(&self, field: &str) -> Result<String, String> {
+    pub(super) fn of_field(&self, field: &str) -> Result<String, String> {
         let name = format!("{}_{field}", self.measurement);
         if field.is_empty() || field.contains(':') || !valid_label_value(&name) {
             return Err(format!(

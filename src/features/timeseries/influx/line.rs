@@ -81,12 +81,10 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
     Ok(fields.into_iter().map(|(key, value)| Row { series: key.into(), timestamp, value }).collect())
 }
 
-fn timestamp(text: &str, precision: Precision) -> Result<UnixMillis, String> {
+fn timestamp(text: &str, precision: Precision) -> Result<Timestamp, String> {
     let millis = text.parse().ok().and_then(|time| precision.millis(time));
     let timestamp = millis.and_then(|ms| Timestamp::new(ms).ok());
-    timestamp
-        .map(|timestamp| timestamp.0)
-        .ok_or_else(|| format!("timestamp `{}` is not a valid time after 1970", shortened(text)))
+    timestamp.ok_or_else(|| format!("timestamp `{}` is not a valid time after 1970", shortened(text)))
 }
 
 /// The part of a line that is not parsed yet.
@@ -187,7 +185,10 @@ mod tests {
 
     fn samples(line: &str) -> Result<Vec<(String, Option<i64>, f64)>, String> {
         let rows = read(line.as_bytes(), Precision::Ns)?;
-        Ok(rows.into_iter().map(|row| (row.series.into_owned(), row.timestamp, row.value)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.series.into_owned(), row.timestamp.map(|timestamp| timestamp.0), row.value))
+            .collect())
     }
 
     fn one(line: &str) -> (String, Option<i64>, f64) {
@@ -273,7 +274,7 @@ mod tests {
         {
             let rows = read(format!("m f=1 {text}").as_bytes(), precision).expect(text);
             let expected = if precision == Precision::S { 1_000 } else { 1_500 };
-            assert_eq!(rows.first().and_then(|row| row.timestamp), Some(expected), "{precision:?}");
+            assert_eq!(rows.first().and_then(|row| row.timestamp), Some(Timestamp(expected)), "{precision:?}");
         }
     }
 
@@ -297,7 +298,8 @@ mod tests {
             prop_assume!(!measurement.starts_with(' '));
             let rows = read(line.as_bytes(), Precision::S).map_err(TestCaseError::fail)?;
             let [row] = rows.as_slice() else { return Err(TestCaseError::fail("one sample")) };
-            prop_assert_eq!((row.series.as_ref(), row.timestamp, row.value.to_bits()), (key.as_str(), Some(time * 1_000), value.to_bits()));
+            let read = (row.series.as_ref(), row.timestamp, row.value.to_bits());
+            prop_assert_eq!(read, (key.as_str(), Some(Timestamp(time * 1_000)), value.to_bits()));
         }
 
         /// No input makes the parser panic.

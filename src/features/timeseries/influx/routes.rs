@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::features::timeseries::error::{LINES_REFUSED, Progress};
-use crate::features::timeseries::ingest::{Precision, StreamKind};
+use crate::features::timeseries::ingest::{LineFormat, Precision};
 use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
 use crate::features::timeseries::routes::BulkState;
 use crate::http::body::BodyStream;
@@ -22,44 +22,36 @@ use crate::redis::{FencingToken, Outcome};
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "clients send parameters that the service ignores")]
 pub(in crate::features::timeseries) struct WriteV2 {
     /// The unit of the timestamps; ns if absent.
     #[param(inline)]
     precision: Option<Precision>,
     /// Ignored: the credential identifies the owner of the samples.
-    #[serde(rename = "org")]
-    #[param(rename = "org")]
-    _org: Option<String>,
+    org: Option<String>,
     /// Ignored.
     #[serde(rename = "orgID")]
     #[param(rename = "orgID")]
-    _org_id: Option<String>,
+    org_id: Option<String>,
     /// Ignored: the retention of the family applies.
-    #[serde(rename = "bucket")]
-    #[param(rename = "bucket")]
-    _bucket: Option<String>,
+    bucket: Option<String>,
 }
 
 /// The query parameters that clients of version 1 send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "clients send parameters that the service ignores")]
 pub(in crate::features::timeseries) struct WriteV1 {
     /// The unit of the timestamps; ns if absent.
     #[param(inline)]
     precision: Option<Precision>,
     /// Ignored.
-    #[serde(rename = "db")]
-    #[param(rename = "db")]
-    _db: Option<String>,
+    db: Option<String>,
     /// Ignored: the retention of the family applies.
-    #[serde(rename = "rp")]
-    #[param(rename = "rp")]
-    _rp: Option<String>,
+    rp: Option<String>,
     /// Ignored.
-    #[serde(rename = "consistency")]
-    #[param(rename = "consistency")]
-    _consistency: Option<String>,
+    consistency: Option<String>,
 }
 
 /// Write line protocol with a client of InfluxDB 2.
@@ -101,8 +93,8 @@ async fn write(
     token: Option<FencingToken>,
 ) -> Result<NoContent, Problem> {
     let _place = bulk.acquire_slot()?;
-    let kind = StreamKind::LineProtocol(precision.unwrap_or_default());
-    let answer = bulk.timeseries.ingest(token).stream(body, kind, bulk.idle).await?;
+    let format = LineFormat::LineProtocol(precision.unwrap_or_default());
+    let answer = bulk.timeseries.ingest(token).stream(body, format, bulk.idle).await?;
     if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
 }
 

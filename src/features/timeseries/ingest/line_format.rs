@@ -4,11 +4,9 @@
 use std::borrow::Cow;
 
 use csv_core::ReadRecordResult;
-use serde::Deserialize;
 
 use super::super::model::Timestamp;
 use super::row::{Row, shortened};
-use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::line as influx_line;
 use crate::features::timeseries::influx::line::Precision;
 
@@ -22,13 +20,13 @@ pub(super) enum Rows<'a> {
 
 /// The line format of a stream, with its state.
 #[derive(Debug)]
-pub(super) enum LineFormat {
+pub(in crate::features::timeseries) enum LineFormat {
     /// One JSON object per line: `{"series", "timestamp"?, "value"}`.
     Ndjson,
     /// Comma-separated values; the first line names the columns.
     Csv(Option<Columns>),
     /// InfluxDB line protocol.
-    Influx(Precision),
+    LineProtocol(Precision),
 }
 
 impl LineFormat {
@@ -48,7 +46,9 @@ impl LineFormat {
                 *columns = Some(named);
                 Ok(Rows::None)
             }
-            Self::Influx(precision) => influx_line::read(line, *precision).map(Rows::Several).map_err(LineError::Row),
+            Self::LineProtocol(precision) => {
+                influx_line::read(line, *precision).map(Rows::Several).map_err(LineError::Row)
+            }
         }
     }
 
@@ -72,21 +72,11 @@ fn header_rule(rule: &str) -> String {
     format!("the CSV header must name `series`, `value` and optionally `timestamp`: {rule}")
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonRow<'a> {
-    #[serde(borrow)]
-    series: Cow<'a, str>,
-    timestamp: Option<Timestamp>,
-    value: f64,
-}
-
 fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
-    let row: JsonRow<'_> = serde_json::from_slice(line).map_err(|error| {
+    serde_json::from_slice(line).map_err(|error| {
         let text = error.to_string();
         text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| format!("{reason}, column {}", error.column()))
-    })?;
-    Ok(Row { series: row.series, timestamp: row.timestamp.map(|timestamp| timestamp.0), value: row.value })
+    })
 }
 
 /// The maximum number of columns.
@@ -94,7 +84,7 @@ const MAX_COLUMNS: usize = 3;
 
 /// The positions of the columns in a CSV line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Columns {
+pub(in crate::features::timeseries) struct Columns {
     series: usize,
     timestamp: Option<usize>,
     value: usize,
@@ -129,15 +119,13 @@ impl Columns {
         if fields.len() != self.count {
             return Err(format!("the line must have {} fields like the header, got {}", self.count, fields.len()));
         }
-        let mut columns = fields.into_iter().map(Some).collect::<Vec<_>>();
-        let mut take = |at: usize| columns.get_mut(at).and_then(Option::take).unwrap_or_default();
-        let value = number(&take(self.value))?;
-        let timestamp = match self.timestamp.map(take) {
+        let field = |at: usize| fields.get(at).map(Cow::as_ref).unwrap_or_default();
+        let value = number(field(self.value))?;
+        let timestamp = match self.timestamp.map(field).filter(|text| !text.trim().is_empty()) {
+            Some(text) => Some(timestamp(text)?),
             None => None,
-            Some(text) if text.trim().is_empty() => None,
-            Some(text) => Some(timestamp(&text)?),
         };
-        Ok(Row { series: columns.get_mut(self.series).and_then(Option::take).unwrap_or_default(), timestamp, value })
+        Ok(Row { series: fields.into_iter().nth(self.series).unwrap_or_default(), timestamp, value })
     }
 }
 
@@ -148,11 +136,10 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-fn timestamp(text: &str) -> Result<UnixMillis, String> {
+fn timestamp(text: &str) -> Result<Timestamp, String> {
     let number = text.trim().parse::<i64>().ok();
     number
         .and_then(|ms| Timestamp::new(ms).ok())
-        .map(|timestamp| timestamp.0)
         .ok_or_else(|| format!("timestamp must be an integer between 0 and 2^53 - 1, got `{}`", shortened(text)))
 }
 
@@ -205,7 +192,7 @@ mod tests {
     }
 
     fn row(series: &str, timestamp: Option<i64>, value: f64) -> Row<'_> {
-        Row { series: series.into(), timestamp, value }
+        Row { series: series.into(), timestamp: timestamp.map(Timestamp), value }
     }
 
     #[test]

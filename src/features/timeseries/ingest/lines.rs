@@ -1,22 +1,12 @@
 //! Splits a body that arrives in pieces into lines.
 
-use axum::body::Bytes;
+use bytes::{Bytes, BytesMut};
 
-/// A line without its line break, or the error that it was too long.
-pub(super) type Line<'a> = Result<&'a [u8], TooLong>;
-
-/// The line was longer than the limit and was skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
-
-/// Splits pieces into lines. A line within one piece is not copied; a line across pieces is assembled, up to the limit.
+/// Splits pieces into lines, of which it holds at most one that is not complete.
 #[derive(Debug)]
 pub(super) struct Lines {
     limit: usize,
-    piece: Bytes,
-    /// The line that was returned last.
-    line: Bytes,
-    begun: Vec<u8>,
+    buffer: BytesMut,
     /// Whether the current line is too long: the rest of it is skipped.
     skipping: bool,
     number: u64,
@@ -24,80 +14,63 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, piece: Bytes::new(), line: Bytes::new(), begun: Vec::new(), skipping: false, number: 0 }
+        Self { limit, buffer: BytesMut::new(), skipping: false, number: 0 }
     }
 
     /// Adds the next piece. The caller has taken all lines of the previous piece.
-    pub(super) fn push(&mut self, piece: Bytes) {
-        self.piece = piece;
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
     }
 
-    /// Returns the next complete line and its number, from 1.
-    pub(super) fn next(&mut self) -> Option<(u64, Line<'_>)> {
-        let Some(end) = memchr::memchr(b'\n', &self.piece) else {
-            self.keep_beginning();
+    /// Returns the number of the next complete line, from 1, and its bytes without the line break; `None` if it was
+    /// longer than the limit and was skipped.
+    pub(super) fn next(&mut self) -> Option<(u64, Option<Bytes>)> {
+        let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
+            self.skipping |= self.buffer.len() > self.limit;
+            if self.skipping {
+                self.buffer.clear();
+            }
             return None;
         };
-        let tail = self.piece.split_to(end + 1);
+        let line = self.buffer.split_to(end + 1);
         self.number += 1;
-        if std::mem::take(&mut self.skipping) || self.begun.len() + end > self.limit {
-            self.begun.clear();
-            return Some((self.number, Err(TooLong)));
-        }
-        self.line = if self.begun.is_empty() {
-            tail
-        } else {
-            self.begun.extend_from_slice(&tail);
-            Bytes::from(std::mem::take(&mut self.begun))
-        };
-        Some((self.number, Ok(without_end(&self.line))))
+        let is_too_long = std::mem::take(&mut self.skipping) || end > self.limit;
+        Some((self.number, (!is_too_long).then(|| without_end(line))))
     }
 
     /// Returns the last line, if it does not end with a line break.
-    pub(super) fn finish(&mut self) -> Option<(u64, Line<'_>)> {
+    pub(super) fn finish(&mut self) -> Option<(u64, Option<Bytes>)> {
+        let line = std::mem::take(&mut self.buffer);
         self.number += 1;
-        if self.skipping {
-            return Some((self.number, Err(TooLong)));
-        }
-        if self.begun.is_empty() {
-            return None;
-        }
-        self.line = Bytes::from(std::mem::take(&mut self.begun));
-        Some((self.number, Ok(without_end(&self.line))))
-    }
-
-    fn keep_beginning(&mut self) {
-        let rest = std::mem::take(&mut self.piece);
-        if self.skipping || self.begun.len() + rest.len() > self.limit {
-            self.skipping = true;
-            self.begun = Vec::new();
-        } else {
-            self.begun.extend_from_slice(&rest);
+        match (self.skipping, line.is_empty()) {
+            (true, _) => Some((self.number, None)),
+            (false, true) => None,
+            (false, false) => Some((self.number, Some(without_end(line)))),
         }
     }
 }
 
-fn without_end(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
+fn without_end(mut line: BytesMut) -> Bytes {
+    for end in [b'\n', b'\r'] {
+        if line.last() == Some(&end) {
+            line.truncate(line.len() - 1);
+        }
+    }
+    line.freeze()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Result<Vec<u8>, TooLong>)> {
+    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Option<Bytes>)> {
         let mut lines = Lines::new(limit);
         let mut out = Vec::new();
         for piece in pieces {
-            lines.push(Bytes::copy_from_slice(piece));
-            while let Some((number, line)) = lines.next() {
-                out.push((number, line.map(<[u8]>::to_vec)));
-            }
+            lines.push(piece);
+            out.extend(std::iter::from_fn(|| lines.next()));
         }
-        if let Some((number, line)) = lines.finish() {
-            out.push((number, line.map(<[u8]>::to_vec)));
-        }
+        out.extend(lines.finish());
         out
     }
 
@@ -118,8 +91,7 @@ mod tests {
         for size in 1..text.len() {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
             let lines = all(&pieces, 6);
-            let expected =
-                [(1, Ok(b"short".to_vec())), (2, Err(TooLong)), (3, Ok(b"next".to_vec())), (4, Err(TooLong))];
+            let expected = [(1, Some(Bytes::from("short"))), (2, None), (3, Some(Bytes::from("next"))), (4, None)];
             assert_eq!(lines, expected, "{size}");
         }
     }

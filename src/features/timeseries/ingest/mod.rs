@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use super::backend::SampleBatch;
 use super::backend::{BATCH_SAMPLES, BatchOutcome, Store};
-use super::error::{Progress, TOO_MANY_REFUSED, TimeseriesError};
+use super::error::{Progress, TimeseriesError, Violation};
 use super::index::{SeriesIndex, warn_not_registered};
 use super::metrics::TimeseriesMetrics;
 use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal};
 use super::series::{Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::http::body::BodyStream;
-use crate::http::problem::Problem;
-use crate::redis::{FaultKind, FencingToken, Outcome, RedisFault};
-use line_format::{LineError, LineFormat, Rows};
+use crate::redis::{FaultKind, FencingToken, RedisFault};
+pub(super) use line_format::LineFormat;
+use line_format::{LineError, Rows};
 use lines::Lines;
 use row::Row;
 
@@ -40,14 +40,6 @@ const BUFFER_SAMPLES: usize = 1 << 16;
 /// The most unreadable lines of a load; one more ends it. The response lists at most as many refused samples.
 const MAX_REFUSED: usize = 1_000;
 
-/// The line format of a stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum StreamKind {
-    Ndjson,
-    Csv,
-    LineProtocol(Precision),
-}
-
 /// A load in progress.
 #[derive(Debug)]
 pub(super) struct Ingest {
@@ -56,17 +48,12 @@ pub(super) struct Ingest {
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
     clock: Clock,
-    pending: HashMap<SeriesKey, Vec<Pending>>,
+    /// The buffered samples of each series, with their lines.
+    pending: HashMap<SeriesKey, Vec<(Sample, u64)>>,
     /// The size of the buffer in samples; each series counts as [`SERIES_WEIGHT`] samples more.
     weight: usize,
     unreadable: usize,
     answer: StreamAnswer,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    sample: Sample,
-    line: u64,
 }
 
 /// The memory of a buffered series beyond its samples (its entry and first allocation), in samples.
@@ -87,33 +74,32 @@ impl Ingest {
     /// Loads the lines of a body; `idle` is the longest allowed pause in it.
     ///
     /// # Errors
-    /// `body-incomplete`, `invalid-body` for an invalid CSV header, `too-many-refused`, or a fault of Redis. The detail
-    /// says how many samples were stored before.
+    /// [`TimeseriesError::BodyEnded`], [`TimeseriesError::InvalidBody`] for an invalid CSV header,
+    /// [`TimeseriesError::TooManyRefused`], or [`TimeseriesError::Interrupted`].
     pub(super) async fn stream(
         mut self,
         mut body: BodyStream,
-        kind: StreamKind,
+        mut format: LineFormat,
         idle: Duration,
-    ) -> Result<StreamAnswer, Problem> {
-        let mut format = match kind {
-            StreamKind::Ndjson => LineFormat::Ndjson,
-            StreamKind::Csv => LineFormat::Csv(None),
-            StreamKind::LineProtocol(precision) => LineFormat::Influx(precision),
-        };
+    ) -> Result<StreamAnswer, TimeseriesError> {
         let mut lines = Lines::new(MAX_LINE);
-        while let Some(piece) = body.next(idle).await.map_err(|problem| self.stopped(problem))? {
-            lines.push(piece);
+        loop {
+            let piece = body.next(idle).await;
+            let piece = piece
+                .map_err(|problem| TimeseriesError::BodyEnded { problem: problem.into(), stored: self.progress() })?;
+            let Some(piece) = piece else { break };
+            lines.push(&piece);
             while let Some((number, line)) = lines.next() {
-                self.line(&mut format, number, line)?;
+                self.line(&mut format, number, line.as_deref())?;
                 self.flush_if_full().await?;
             }
             // A fast sender must not block the other requests on this thread.
             tokio::task::yield_now().await;
         }
         if let Some((number, line)) = lines.finish() {
-            self.line(&mut format, number, line)?;
+            self.line(&mut format, number, line.as_deref())?;
         }
-        format.finish().map_err(|rule| Problem::body_field("", rule))?;
+        format.finish().map_err(invalid_header)?;
         self.finish().await
     }
 
@@ -121,23 +107,23 @@ impl Ingest {
     ///
     /// # Errors
     /// The errors of [`Ingest::stream`].
-    pub(super) async fn samples(mut self, samples: Vec<NewSeriesSample>) -> Result<StreamAnswer, Problem> {
+    pub(super) async fn samples(mut self, samples: Vec<NewSeriesSample>) -> Result<StreamAnswer, TimeseriesError> {
         for (sample, number) in samples.into_iter().zip(1..) {
-            let timestamp = sample.timestamp.map(|timestamp| timestamp.0);
-            self.add(number, &Row { series: sample.series.into(), timestamp, value: sample.value })?;
+            let NewSeriesSample { series, timestamp, value } = sample;
+            self.add(number, &Row { series: series.into(), timestamp, value })?;
             self.flush_if_full().await?;
         }
         self.finish().await
     }
 
-    async fn finish(mut self) -> Result<StreamAnswer, Problem> {
+    async fn finish(mut self) -> Result<StreamAnswer, TimeseriesError> {
         self.flush().await?;
         self.answer.refused.sort_by_key(|refused| refused.line);
         Ok(self.answer)
     }
 
-    fn line(&mut self, format: &mut LineFormat, number: u64, line: lines::Line<'_>) -> Result<(), Problem> {
-        let Ok(text) = line else {
+    fn line(&mut self, format: &mut LineFormat, number: u64, line: Option<&[u8]>) -> Result<(), TimeseriesError> {
+        let Some(text) = line else {
             let limit = MAX_LINE;
             return self.unreadable(number, format!("the line must have at most {limit} bytes"));
         };
@@ -146,13 +132,13 @@ impl Ingest {
             Ok(Rows::One(row)) => self.add(number, &row),
             Ok(Rows::Several(rows)) => rows.iter().try_for_each(|row| self.add(number, row)),
             Err(LineError::Row(reason)) => self.unreadable(number, reason),
-            Err(LineError::Header(rule)) => Err(Problem::body_field("", rule)),
+            Err(LineError::Header(rule)) => Err(invalid_header(rule)),
         }
     }
 
-    fn add(&mut self, line: u64, row: &Row<'_>) -> Result<(), Problem> {
-        let timestamp = row.timestamp.unwrap_or_else(|| self.clock.now());
-        let pending = Pending { sample: Sample { timestamp, value: row.value }, line };
+    fn add(&mut self, line: u64, row: &Row<'_>) -> Result<(), TimeseriesError> {
+        let timestamp = row.timestamp.map_or_else(|| self.clock.now(), |timestamp| timestamp.0);
+        let pending = (Sample { timestamp, value: row.value }, line);
         if let Some(samples) = self.pending.get_mut(row.series.as_ref()) {
             samples.push(pending);
             self.weight += 1;
@@ -160,7 +146,7 @@ impl Ingest {
         }
         match SeriesKey::new(&row.series) {
             Ok(key) => {
-                self.weight += 1 + SERIES_WEIGHT + row.series.len() / size_of::<Pending>();
+                self.weight += 1 + SERIES_WEIGHT + row.series.len() / size_of::<(Sample, u64)>();
                 self.pending.insert(key, vec![pending]);
                 Ok(())
             }
@@ -169,17 +155,19 @@ impl Ingest {
     }
 
     /// Refuses an invalid line. Too many of them end the load.
-    fn unreadable(&mut self, line: u64, reason: String) -> Result<(), Problem> {
+    fn unreadable(&mut self, line: u64, reason: String) -> Result<(), TimeseriesError> {
         self.unreadable += 1;
         self.metrics.count(0, 0, 1);
         self.refuse(line, None, RefusalCode::InvalidSample, reason);
         if self.unreadable <= MAX_REFUSED {
             return Ok(());
         }
-        let stored = self.progress();
         let first = self.answer.refused.first().map(|refused| format!("; line {}: {}", refused.line, refused.detail));
-        let detail = format!("{} lines are invalid{}; {}", self.unreadable, first.unwrap_or_default(), stored.advice());
-        Err(Problem::new(&TOO_MANY_REFUSED).detail(detail).outcome(stored.outcome(Outcome::NotApplied)))
+        Err(TimeseriesError::TooManyRefused {
+            lines: self.unreadable,
+            first: first.unwrap_or_default(),
+            stored: self.progress(),
+        })
     }
 
     fn refuse(&mut self, line: u64, series: Option<SeriesKey>, code: RefusalCode, detail: String) {
@@ -189,7 +177,7 @@ impl Ingest {
         }
     }
 
-    async fn flush_if_full(&mut self) -> Result<(), Problem> {
+    async fn flush_if_full(&mut self) -> Result<(), TimeseriesError> {
         if self.weight < BUFFER_SAMPLES {
             return Ok(());
         }
@@ -198,15 +186,15 @@ impl Ingest {
 
     /// Writes the buffered samples. Each round takes one batch of every series, so that the batches of a series keep
     /// their order.
-    async fn flush(&mut self) -> Result<(), Problem> {
+    async fn flush(&mut self) -> Result<(), TimeseriesError> {
         self.weight = 0;
-        let mut series: Vec<(SeriesKey, Vec<Pending>)> = std::mem::take(&mut self.pending).into_iter().collect();
+        let mut series: Vec<(SeriesKey, Vec<(Sample, u64)>)> = std::mem::take(&mut self.pending).into_iter().collect();
         // The sort is stable: samples with one timestamp keep their order, on which the duplicate policies depend.
         for (_, rows) in &mut series {
-            rows.sort_by_key(|row| row.sample.timestamp);
+            rows.sort_by_key(|(sample, _)| sample.timestamp);
         }
         let samples: Vec<Vec<Sample>> =
-            series.iter().map(|(_, rows)| rows.iter().map(|row| row.sample).collect()).collect();
+            series.iter().map(|(_, rows)| rows.iter().map(|(sample, _)| *sample).collect()).collect();
         let longest = samples.iter().map(Vec::len).max().unwrap_or_default();
         for start in (0..longest).step_by(BATCH_SAMPLES) {
             self.round(&series, &samples, start).await?;
@@ -216,10 +204,10 @@ impl Ingest {
 
     async fn round(
         &mut self,
-        series: &[(SeriesKey, Vec<Pending>)],
+        series: &[(SeriesKey, Vec<(Sample, u64)>)],
         samples: &[Vec<Sample>],
         start: usize,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), TimeseriesError> {
         let (mut batches, mut lines) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
         for ((key, rows), samples) in series.iter().zip(samples) {
             let end = samples.len().min(start + BATCH_SAMPLES);
@@ -237,14 +225,14 @@ impl Ingest {
             failed = failed.or(self.settle(batch.key, rows, outcome));
         }
         if let Some(fault) = failed {
-            return Err(TimeseriesError::Interrupted { fault, stored: self.progress() }.into());
+            return Err(TimeseriesError::Interrupted { fault, stored: self.progress() });
         }
         self.index.register(unlisted).await.unwrap_or_else(|fault| warn_not_registered(&fault));
         Ok(())
     }
 
     /// Adds the outcome of a batch to the answer. Returns the fault, if there was one that ends the load.
-    fn settle(&mut self, key: &SeriesKey, rows: &[Pending], outcome: BatchOutcome) -> Option<RedisFault> {
+    fn settle(&mut self, key: &SeriesKey, rows: &[(Sample, u64)], outcome: BatchOutcome) -> Option<RedisFault> {
         let code = match &outcome.fault {
             Some(fault) if fault.kind == FaultKind::WrongType => Some(RefusalCode::WrongType),
             Some(fault) if fault.kind == FaultKind::StaleFence => Some(RefusalCode::StaleFence),
@@ -254,10 +242,10 @@ impl Ingest {
         let unsettled = rows.get(outcome.settled..).unwrap_or_default();
         let mut refused: Vec<(u64, RefusalCode)> = Vec::new();
         if let Some(code) = code {
-            refused.extend(unsettled.iter().map(|row| (row.line, code)));
+            refused.extend(unsettled.iter().map(|(_, line)| (*line, code)));
         }
         let accepted = outcome.settled - outcome.refused.len();
-        let line_of = |at: usize| rows.get(at).map_or(0, |row| row.line);
+        let line_of = |at: usize| rows.get(at).map_or(0, |(_, line)| *line);
         refused.extend(outcome.refused.iter().map(|(at, code)| (line_of(*at), *code)));
         self.answer.accepted += u64::try_from(accepted).unwrap_or(u64::MAX);
         self.answer.stored += u64::try_from(outcome.stored).unwrap_or(u64::MAX);
@@ -271,11 +259,8 @@ impl Ingest {
     fn progress(&self) -> Progress {
         Progress { accepted: self.answer.accepted }
     }
+}
 
-    /// Adds the number of stored samples to the problem of an incomplete body.
-    fn stopped(&self, problem: Problem) -> Problem {
-        let stored = self.progress();
-        let detail = format!("the body ended early or paused for too long; {}", stored.advice());
-        problem.detail(detail).outcome(stored.outcome(Outcome::NotApplied))
-    }
+fn invalid_header(rule: String) -> TimeseriesError {
+    TimeseriesError::InvalidBody(Violation::new("", rule))
 }

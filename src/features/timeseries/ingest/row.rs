@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 
-use crate::clock::UnixMillis;
+use serde::Deserialize;
+
+use super::super::model::Timestamp;
 
 /// A sample that a line contains.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::features::timeseries) struct Row<'a> {
+    #[serde(borrow)]
     pub series: Cow<'a, str>,
     /// The current time of the service if absent.
-    pub timestamp: Option<UnixMillis>,
+    pub timestamp: Option<Timestamp>,
     /// Finite.
     pub value: f64,
 }

@@ -54,13 +54,13 @@ impl ManyExport {
         form: Form,
     ) -> Result<Self, TimeseriesError> {
         let (mut pieces, mut series_left) = (VecDeque::new(), series_limit);
-        if let Some(grouping) = plan.group.take() {
+        if let Some((label, reducer)) = plan.group.take() {
             // With one point more than allowed the query fails, so no group is truncated silently.
             plan.range.limit = limit.min(GROUP_POINTS + 1);
-            let groups = reader.groups(&plan, &grouping).await?.items;
+            let groups = reader.groups(&plan, &label, reducer).await?.items;
             pieces.extend(groups.into_iter().map(|group| SeriesPage {
                 key: group.key,
-                points: group.points,
+                points: group.samples,
                 rest: None,
             }));
             series_left = 0;
@@ -93,7 +93,7 @@ impl ManyExport {
             render::lines(text, self.form, &key, &points);
             if let Some(rest) = rest {
                 let (page, rest) = rest.read(&self.reader.reader).await?;
-                self.pieces.push_front(SeriesPage { key, points: page.points, rest });
+                self.pieces.push_front(SeriesPage { key, points: page.samples, rest });
             }
         }
         Ok(())
@@ -116,7 +116,7 @@ impl ManyExport {
         let read = async |key: SeriesKey| {
             let name = key.to_string();
             match RemainingWindow::new(key, self.plan.range.clone(), self.limit).read(&self.reader.reader).await {
-                Ok((page, rest)) => Ok(Some(SeriesPage { key: name, points: page.points, rest })),
+                Ok((page, rest)) => Ok(Some(SeriesPage { key: name, points: page.samples, rest })),
                 Err(TimeseriesError::NotFound(_)) => Ok(None),
                 Err(error) => Err(error),
             }

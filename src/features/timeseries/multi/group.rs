@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::UnixMillis;
-use crate::features::timeseries::aggregate::{Extent, Moments, Number, Point, Sum, mean};
+use crate::features::timeseries::aggregate::{Number, Point, Summary};
 use crate::features::timeseries::query::Reducer;
 use crate::features::timeseries::series::SeriesKey;
 use crate::features::timeseries::window::Order;
@@ -12,7 +12,8 @@ use crate::features::timeseries::window::Order;
 #[derive(Debug, Default)]
 pub(in crate::features::timeseries::multi) struct Group {
     pub sources: Vec<SeriesKey>,
-    points: BTreeMap<UnixMillis, Reduced>,
+    /// The numbers at each timestamp, except null.
+    points: BTreeMap<UnixMillis, Summary>,
     /// Whether a series of the group has more points than were added.
     truncated: bool,
 }
@@ -29,7 +30,11 @@ impl Group {
         self.truncated |= more;
         let before = self.points.len();
         for point in points {
-            self.points.entry(point.timestamp).or_default().add(point.number);
+            let values = self.points.entry(point.timestamp).or_default();
+            let value = point.number.float();
+            if !value.is_nan() {
+                values.add(value);
+            }
         }
         self.sources.push(key);
         self.points.len() - before
@@ -43,7 +48,7 @@ impl Group {
         limit: usize,
     ) -> (Vec<Point>, bool) {
         let point =
-            |(&timestamp, reduced): (&UnixMillis, &Reduced)| Point { timestamp, number: reduced.number(reducer) };
+            |(&timestamp, values): (&UnixMillis, &Summary)| Point { timestamp, number: number(values, reducer) };
         let points = match order {
             Order::Asc => self.points.iter().take(limit).map(point).collect(),
             Order::Desc => self.points.iter().rev().take(limit).map(point).collect(),
@@ -52,43 +57,21 @@ impl Group {
     }
 }
 
-/// The numbers at one timestamp. Null numbers are ignored.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reduced {
-    count: u64,
-    sum: Sum,
-    extent: Extent,
-    moments: Moments,
-}
-
-impl Reduced {
-    fn add(&mut self, number: Number) {
-        let value = number.float();
-        if value.is_nan() {
-            return;
-        }
-        self.count += 1;
-        self.sum.add(value);
-        self.extent.add(value);
-        self.moments.add(value);
-    }
-
-    fn number(&self, reducer: Reducer) -> Number {
-        let float = match reducer {
-            Reducer::Count => return Number::Count(self.count),
-            _ if self.count == 0 => return Number::NONE,
-            Reducer::Avg => mean(self.sum, self.count),
-            Reducer::Sum => self.sum.value(),
-            Reducer::Min => self.extent.min,
-            Reducer::Max => self.extent.max,
-            Reducer::Range => self.extent.max - self.extent.min,
-            Reducer::VarP => self.moments.var_p(),
-            Reducer::StdP => self.moments.var_p().sqrt(),
-            Reducer::VarS => self.moments.var_s(),
-            Reducer::StdS => self.moments.var_s().sqrt(),
-        };
-        Number::Float(float)
-    }
+fn number(values: &Summary, reducer: Reducer) -> Number {
+    let float = match reducer {
+        Reducer::Count => return Number::Count(values.count),
+        _ if values.count == 0 => return Number::NONE,
+        Reducer::Avg => values.mean(),
+        Reducer::Sum => values.sum.value(),
+        Reducer::Min => values.extent.min,
+        Reducer::Max => values.extent.max,
+        Reducer::Range => values.extent.max - values.extent.min,
+        Reducer::VarP => values.moments.var_p(),
+        Reducer::StdP => values.moments.var_p().sqrt(),
+        Reducer::VarS => values.moments.var_s(),
+        Reducer::StdS => values.moments.var_s().sqrt(),
+    };
+    Number::Float(float)
 }
 
 #[cfg(test)]

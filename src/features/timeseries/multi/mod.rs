@@ -7,16 +7,17 @@ mod group;
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
+use utoipa::ToSchema;
 
-use crate::features::timeseries::aggregate::Point;
+use crate::features::timeseries::aggregate::{Point, RangePoint};
 use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::index::SeriesIndex;
 use crate::features::timeseries::model::SeriesEntry;
 pub(super) use crate::features::timeseries::multi::export::ManyExport;
 use crate::features::timeseries::multi::group::Group;
-use crate::features::timeseries::query::{Grouping, ManyCursor, ManyPlan, Reducer};
+use crate::features::timeseries::query::{ManyCursor, ManyPlan, Reducer};
 use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
-use crate::features::timeseries::series::{Labels, SeriesKey};
+use crate::features::timeseries::series::SeriesKey;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
@@ -28,25 +29,35 @@ const GROUP_SERIES: usize = 5_000;
 /// written.
 const GROUP_POINTS: usize = 500_000;
 
-/// A page of ranges.
-#[derive(Debug)]
+/// A page of ranges. `render` writes its JSON.
+#[derive(Debug, ToSchema)]
+#[schema(as = ManyRanges, description = "Ranges of many series.")]
 pub(super) struct ManyPage {
     pub items: Vec<ManyItem>,
-    pub next: Option<ManyCursor>,
+    /// The value of `cursor` for the next page; null on the last page.
+    #[schema(value_type = Option<String>)]
+    pub next_cursor: Option<ManyCursor>,
 }
 
 /// The range of a series, or of a group.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
+#[schema(as = ItemRange)]
 pub(super) struct ManyItem {
-    /// The key of the series, or `label=value` of the group.
+    /// The key of the series, or `label=value` of a group.
+    #[schema(example = "zone=1")]
     pub key: String,
-    /// The requested labels; `None` for those that the series does not have.
+    /// The requested labels; null for those that the series does not have.
     pub labels: BTreeMap<String, Option<String>>,
-    pub points: Vec<Point>,
-    /// Whether the window has more points than the limit.
+    #[schema(value_type = Vec<RangePoint>)]
+    pub samples: Vec<Point>,
+    /// Whether the window has more points than `limit`.
     pub truncated: bool,
-    /// The reducer and the series of a group.
-    pub reduced: Option<(Reducer, Vec<SeriesKey>)>,
+    /// How the points of the group were reduced; absent for a single series.
+    #[schema(required = false)]
+    pub reducer: Option<Reducer>,
+    /// The series of the group; absent for a single series.
+    #[schema(value_type = Option<Vec<String>>, required = false)]
+    pub sources: Option<Vec<SeriesKey>>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,8 +78,8 @@ impl ManyReader {
     /// # Errors
     /// The errors of [`RangeReader::page`]; for groups also [`TimeseriesError::LimitExceeded`].
     pub(super) async fn page(&self, plan: ManyPlan) -> Result<ManyPage, TimeseriesError> {
-        match plan.group.clone() {
-            Some(grouping) => self.groups(&plan, &grouping).await,
+        match &plan.group {
+            Some((label, reducer)) => self.groups(&plan, label, *reducer).await,
             None => self.series(&plan).await,
         }
     }
@@ -91,25 +102,26 @@ impl ManyReader {
                 }
                 Err(error) => return Err(error),
             };
-            points += page.points.len();
+            points += page.samples.len();
             if points > self.max_points && last.is_some() {
                 next_cursor = last;
                 break;
             }
             items.push(ManyItem {
                 key: entry.key.to_string(),
-                labels: shown(&entry.labels, plan.labels.as_deref()),
-                truncated: page.next.is_some(),
-                points: page.points,
-                reduced: None,
+                labels: shown(entry.labels.iter(), plan.labels.as_deref()),
+                truncated: page.next_cursor.is_some(),
+                samples: page.samples,
+                reducer: None,
+                sources: None,
             });
             last = Some(entry.key);
         }
         let window = plan.range.window;
-        Ok(ManyPage { items, next: next_cursor.map(|after| ManyCursor { window, after }) })
+        Ok(ManyPage { items, next_cursor: next_cursor.map(|after| ManyCursor { window, after }) })
     }
 
-    async fn groups(&self, plan: &ManyPlan, grouping: &Grouping) -> Result<ManyPage, TimeseriesError> {
+    async fn groups(&self, plan: &ManyPlan, label: &str, reducer: Reducer) -> Result<ManyPage, TimeseriesError> {
         let budget = Budget::of_request();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let (mut series, mut points) = (0, 0);
@@ -119,7 +131,7 @@ impl ManyReader {
                 .index
                 .page_by_label(&plan.filter, "", cursor.as_deref(), CONCURRENT_READS * CONCURRENT_READS)
                 .await?;
-            let grouped = |entry: &SeriesEntry| entry.labels.get(&grouping.label).is_some();
+            let grouped = |entry: &SeriesEntry| entry.labels.get(label).is_some();
             let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
             series += entries.len();
             if series > GROUP_SERIES {
@@ -128,9 +140,9 @@ impl ManyReader {
             let mut ranges = self.read(&plan.range, &budget, entries);
             while let Some((entry, range)) = ranges.next().await {
                 let Some(page) = range? else { continue };
-                let value = entry.labels.get(&grouping.label).unwrap_or_default();
+                let value = entry.labels.get(label).unwrap_or_default();
                 let group = groups.entry(value.to_owned()).or_default();
-                points += group.add(entry.key, &page.points, page.next.is_some());
+                points += group.add(entry.key, &page.samples, page.next_cursor.is_some());
                 if points > GROUP_POINTS {
                     return Err(TimeseriesError::LimitExceeded(format!(
                         "the groups have more than {GROUP_POINTS} points"
@@ -143,22 +155,18 @@ impl ManyReader {
             }
         }
         let RangePlan { order, limit, .. } = plan.range;
-        let label = &grouping.label;
         let items = groups.into_iter().map(|(value, group)| {
-            let (points, truncated) = group.reduce(grouping.reducer, order, limit);
-            let own = BTreeMap::from([(label.clone(), value.clone())]);
+            let (samples, truncated) = group.reduce(reducer, order, limit);
             ManyItem {
                 key: format!("{label}={value}"),
-                labels: match &plan.labels {
-                    Some(names) => names.iter().map(|name| (name.clone(), own.get(name).cloned())).collect(),
-                    None => own.into_iter().map(|(name, value)| (name, Some(value))).collect(),
-                },
-                points,
+                labels: shown(std::iter::once((label, value.as_str())), plan.labels.as_deref()),
+                samples,
                 truncated,
-                reduced: Some((grouping.reducer, group.sources)),
+                reducer: Some(reducer),
+                sources: Some(group.sources),
             }
         });
-        Ok(ManyPage { items: items.collect(), next: None })
+        Ok(ManyPage { items: items.collect(), next_cursor: None })
     }
 
     /// Reads series concurrently and returns them in their order. A series that no longer exists has no range.
@@ -179,9 +187,14 @@ impl ManyReader {
     }
 }
 
-fn shown(labels: &Labels, names: Option<&[String]>) -> BTreeMap<String, Option<String>> {
-    match names {
-        Some(names) => names.iter().map(|name| (name.clone(), labels.get(name).map(str::to_owned))).collect(),
-        None => labels.iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect(),
-    }
+/// The requested labels of a series or group, or all of them.
+fn shown<'a>(
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    names: Option<&[String]>,
+) -> BTreeMap<String, Option<String>> {
+    let labels = labels.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+    let Some(names) = names else { return labels.collect() };
+    let mut shown: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), None)).collect();
+    shown.extend(labels.filter(|(name, _)| names.contains(name)));
+    shown
 }

@@ -7,13 +7,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::aggregate::Aggregation;
-use super::error::TimeseriesError;
-use super::model::{NewSeriesSample, StreamAnswer, Timestamp};
-use super::query::{RangeQuery, Violation};
-use super::range::{RangePage, RangePlan};
+use super::error::{TimeseriesError, Violation};
+use super::model::{NewSeriesSample, StreamAnswer};
+use super::query::RangeQuery;
+use super::range::RangePage;
 use super::series::SeriesKey;
 use super::service::TimeseriesService;
-use crate::http::problem::Problem;
 use crate::redis::FencingToken;
 use model::{NewPrice, NewReading, Quantity, WriteAnswer, WriteRefusal};
 
@@ -27,7 +26,7 @@ pub(super) enum Energy {
 
 impl Energy {
     /// The key of the series: `energy:generation:<meter>` or `energy:consumption:<meter>`.
-    fn series(self, meter: &str) -> Result<SeriesKey, Problem> {
+    fn series(self, meter: &str) -> Result<SeriesKey, TimeseriesError> {
         match self {
             Self::Generation => named("id", "energy:generation:", meter),
             Self::Consumption => named("id", "energy:consumption:", meter),
@@ -35,162 +34,143 @@ impl Energy {
     }
 }
 
-/// The key of a symbol's prices: `market:price:<symbol>`.
-fn price(symbol: &str) -> Result<SeriesKey, Problem> {
-    named("symbol", "market:price:", symbol)
-}
-
-/// The key of a symbol's volumes: `market:volume:<symbol>`.
-fn volume(symbol: &str) -> Result<SeriesKey, Problem> {
-    named("symbol", "market:volume:", symbol)
+/// The keys of a symbol's prices and volumes: `market:price:<symbol>` and `market:volume:<symbol>`.
+fn market(symbol: &str) -> Result<(SeriesKey, SeriesKey), TimeseriesError> {
+    Ok((named("symbol", "market:price:", symbol)?, named("symbol", "market:volume:", symbol)?))
 }
 
 /// The key of the volume of the whole market: `trading:volume:daily`.
-pub(super) fn market_volume() -> Result<SeriesKey, Problem> {
+pub(super) fn market_volume() -> Result<SeriesKey, TimeseriesError> {
     named("", "trading:volume:daily", "")
 }
 
 /// The key of settlements: `settlement:<type>`.
-pub(super) fn settlement(kind: &str) -> Result<SeriesKey, Problem> {
+pub(super) fn settlement(kind: &str) -> Result<SeriesKey, TimeseriesError> {
     named("type", "settlement:", kind)
 }
 
 /// Builds a key from a prefix and a path parameter.
-fn named(parameter: &str, prefix: &str, name: &str) -> Result<SeriesKey, Problem> {
-    SeriesKey::new(&format!("{prefix}{name}")).map_err(|rule| Problem::path_segment(parameter, rule))
-}
-
-/// The readings of a meter. A kind of energy is absent if it was not requested, and `None` if the meter has no such
-/// series.
-#[derive(Debug)]
-pub(super) struct Readings {
-    pub meter: String,
-    pub energies: Vec<(Energy, Option<RangePage>)>,
+fn named(parameter: &'static str, prefix: &str, name: &str) -> Result<SeriesKey, TimeseriesError> {
+    SeriesKey::new(&format!("{prefix}{name}"))
+        .map_err(|rule| TimeseriesError::InvalidPath(Violation::new(parameter, rule)))
 }
 
 impl TimeseriesService {
     /// Stores readings of a meter.
     ///
     /// # Errors
-    /// `invalid-path`; `invalid-body` if there are no readings or too many, or if a reading has no energy; the errors
-    /// of a load.
+    /// [`TimeseriesError::InvalidPath`]; [`TimeseriesError::InvalidBody`] if there are no readings or too many, or if a
+    /// reading has no energy; the errors of a load.
     pub(super) async fn write_readings(
         &self,
         meter: &str,
         readings: &[NewReading],
         token: Option<FencingToken>,
-    ) -> Result<WriteAnswer, Problem> {
-        let (generation, consumption) = (Energy::Generation.series(meter)?, Energy::Consumption.series(meter)?);
+    ) -> Result<WriteAnswer, TimeseriesError> {
+        let generation = Energy::Generation.series(meter)?.to_string();
+        let consumption = Energy::Consumption.series(meter)?.to_string();
         self.check_length("readings", readings.len())?;
-        let mut samples = Samples::new(self.now());
+        // All items without a timestamp get the same one.
+        let now = self.now();
+        let mut samples = Vec::new();
         for (index, reading) in readings.iter().enumerate() {
             let NewReading { timestamp, energy_generated, energy_consumed } = *reading;
             if energy_generated.is_none() && energy_consumed.is_none() {
                 let rule = "must have `energy_generated` or `energy_consumed`";
-                return Err(Problem::body_field(&format!("/readings/{index}"), rule));
+                return Err(TimeseriesError::InvalidBody(Violation::new(format!("readings/{index}"), rule)));
             }
-            samples.add(index, &generation, timestamp, energy_generated);
-            samples.add(index, &consumption, timestamp, energy_consumed);
+            for (series, energy) in [(&generation, energy_generated), (&consumption, energy_consumed)] {
+                if let Some(Quantity(value)) = energy {
+                    let timestamp = Some(timestamp.unwrap_or(now));
+                    samples.push((index, NewSeriesSample { series: series.clone(), timestamp, value }));
+                }
+            }
         }
-        samples.write(self, token).await
+        self.write_items(samples, token).await
     }
 
-    /// Reads one or both kinds of energy of a meter.
+    /// Reads one or both kinds of energy of a meter: the page of each requested kind, `None` if the meter has no such
+    /// series.
     ///
     /// # Errors
-    /// `invalid-path`; `invalid-query`; [`TimeseriesError::NotFound`] if the meter has no series of the requested kind;
-    /// the errors of [`TimeseriesService::range`].
+    /// [`TimeseriesError::InvalidPath`]; [`TimeseriesError::NotFound`] if the meter has no series of the requested
+    /// kind; the errors of [`TimeseriesService::range`].
     pub(super) async fn readings(
         &self,
-        meter: String,
+        meter: &str,
         energy: Option<Energy>,
         query: &RangeQuery,
-    ) -> Result<Readings, Problem> {
+    ) -> Result<Vec<(Energy, Option<RangePage>)>, TimeseriesError> {
         if energy.is_none() && query.cursor.is_some() {
             let rule = "must not be sent without `kind`: each kind of energy has separate pages";
-            return Err(Violation::new("cursor", rule).of_query());
+            return Err(TimeseriesError::InvalidQuery(Violation::new("cursor", rule)));
         }
-        let plan = self.plan(query).map_err(Violation::of_query)?;
+        let plan = self.plan(query).map_err(TimeseriesError::InvalidQuery)?;
         let requested = energy.map_or_else(|| vec![Energy::Generation, Energy::Consumption], |energy| vec![energy]);
-        let mut energies = Vec::with_capacity(requested.len());
+        let mut pages = Vec::with_capacity(requested.len());
         for energy in requested {
-            energies.push((energy, self.page_if_there(energy.series(&meter)?, plan.clone()).await?));
+            let page = match self.page(energy.series(meter)?, plan.clone()).await {
+                Err(TimeseriesError::NotFound(_)) => None,
+                page => Some(page?),
+            };
+            pages.push((energy, page));
         }
-        if energies.iter().all(|(_, page)| page.is_none()) {
-            let key = energy.unwrap_or(Energy::Generation).series(&meter)?;
-            return Err(TimeseriesError::NotFound(key).into());
+        if pages.iter().all(|(_, page)| page.is_none()) {
+            let key = energy.unwrap_or(Energy::Generation).series(meter)?;
+            return Err(TimeseriesError::NotFound(key));
         }
-        Ok(Readings { meter, energies })
+        Ok(pages)
     }
 
     /// Stores prices and the volumes that were traded at them.
     ///
     /// # Errors
-    /// `invalid-path`; `invalid-body` if there are no prices or too many; the errors of a load.
+    /// [`TimeseriesError::InvalidPath`]; [`TimeseriesError::InvalidBody`] if there are no prices or too many; the
+    /// errors of a load.
     pub(super) async fn write_prices(
         &self,
         symbol: &str,
         prices: &[NewPrice],
         token: Option<FencingToken>,
-    ) -> Result<WriteAnswer, Problem> {
-        let (price, volume) = (price(symbol)?, volume(symbol)?);
+    ) -> Result<WriteAnswer, TimeseriesError> {
+        let (price, volume) = market(symbol)?;
         self.check_length("prices", prices.len())?;
-        let mut samples = Samples::new(self.now());
+        // All items without a timestamp get the same one.
+        let now = self.now();
+        let mut samples = Vec::new();
         for (index, new) in prices.iter().enumerate() {
-            samples.add(index, &price, new.timestamp, Some(Quantity(new.price)));
-            samples.add(index, &volume, new.timestamp, new.volume);
+            let timestamp = Some(new.timestamp.unwrap_or(now));
+            samples.push((index, NewSeriesSample { series: price.to_string(), timestamp, value: new.price }));
+            if let Some(Quantity(value)) = new.volume {
+                samples.push((index, NewSeriesSample { series: volume.to_string(), timestamp, value }));
+            }
         }
-        samples.write(self, token).await
+        self.write_items(samples, token).await
     }
 
     /// Reads prices. Candles have the symbol's own volumes, unless the query names another series.
     ///
     /// # Errors
-    /// `invalid-path`, and the errors of [`TimeseriesService::range`].
-    pub(super) async fn prices(&self, symbol: &str, mut query: RangeQuery) -> Result<RangePage, Problem> {
-        let (price, volume) = (price(symbol)?, volume(symbol)?);
+    /// [`TimeseriesError::InvalidPath`], and the errors of [`TimeseriesService::range`].
+    pub(super) async fn prices(&self, symbol: &str, mut query: RangeQuery) -> Result<RangePage, TimeseriesError> {
+        let (price, volume) = market(symbol)?;
         if query.agg == Some(Aggregation::Ohlcv) && query.volume_key.is_none() && self.is_there(&volume).await? {
             query.volume_key = Some(volume);
         }
-        Ok(self.range(price, &query).await?)
+        self.range(price, &query).await
     }
 
-    async fn page_if_there(&self, key: SeriesKey, plan: RangePlan) -> Result<Option<RangePage>, TimeseriesError> {
-        match self.page(key, plan).await {
-            Err(TimeseriesError::NotFound(_)) => Ok(None),
-            page => page.map(Some),
-        }
-    }
-}
-
-/// Samples of several series, each with the index of its item in the request.
-#[derive(Debug)]
-struct Samples {
-    now: Timestamp,
-    list: Vec<NewSeriesSample>,
-    indexes: Vec<usize>,
-}
-
-impl Samples {
-    fn new(now: Timestamp) -> Self {
-        Self { now, list: Vec::new(), indexes: Vec::new() }
-    }
-
-    fn add(&mut self, index: usize, series: &SeriesKey, timestamp: Option<Timestamp>, value: Option<Quantity>) {
-        if let Some(Quantity(value)) = value {
-            // All items of a request without a timestamp get the same one.
-            let timestamp = Some(timestamp.unwrap_or(self.now));
-            self.list.push(NewSeriesSample { series: series.to_string(), timestamp, value });
-            self.indexes.push(index);
-        }
-    }
-
-    async fn write(self, service: &TimeseriesService, token: Option<FencingToken>) -> Result<WriteAnswer, Problem> {
-        let StreamAnswer { accepted, stored, refused_total, refused } =
-            service.ingest(token).samples(self.list).await?;
+    /// Stores samples, each of which has the index of its item in the request.
+    async fn write_items(
+        &self,
+        samples: Vec<(usize, NewSeriesSample)>,
+        token: Option<FencingToken>,
+    ) -> Result<WriteAnswer, TimeseriesError> {
+        let (indexes, samples): (Vec<usize>, Vec<NewSeriesSample>) = samples.into_iter().unzip();
+        let StreamAnswer { accepted, stored, refused_total, refused } = self.ingest(token).samples(samples).await?;
         let refused = refused.into_iter().filter_map(|refused| {
             let line = usize::try_from(refused.line).ok()?.checked_sub(1)?;
-            let index = *self.indexes.get(line)?;
+            let index = *indexes.get(line)?;
             Some(WriteRefusal { index, series: refused.series?, code: refused.code, detail: refused.detail })
         });
         Ok(WriteAnswer { accepted, stored, refused_total, refused: refused.collect() })

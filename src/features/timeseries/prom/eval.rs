@@ -6,10 +6,10 @@ use super::aggregation::aggregate;
 use super::binary::arithmetic;
 use super::error::PromError;
 use super::params::Steps;
-use super::plan::Node;
-use super::select::{Selected, SelectedSeries};
-use super::value::{Metric, Series, Value, nameless};
-use super::window::WindowFunction;
+use super::plan::{Node, Selection};
+use super::select::SelectedSeries;
+use super::value::{Metric, Series, Value};
+use super::window::SampleRange;
 
 /// The most points of all series of one part of a query, 16 bytes each in memory.
 const POINTS: usize = 1_000_000;
@@ -17,32 +17,35 @@ const POINTS: usize = 1_000_000;
 /// The most samples in the ranges of all steps together, so that the work of a query stays below about half a second.
 const WINDOW_SAMPLES: usize = 50_000_000;
 
+/// The evaluation of a query.
 #[derive(Debug)]
 pub(super) struct Evaluation<'a> {
     steps: Steps,
-    selected: &'a [Selected],
+    selections: &'a [Selection],
+    /// The series of each selection.
+    series: &'a [Vec<SelectedSeries>],
     /// The rest of [`WINDOW_SAMPLES`].
     window_samples: usize,
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(steps: Steps, selected: &'a [Selected]) -> Self {
-        Self { steps, selected, window_samples: WINDOW_SAMPLES }
+    pub(super) fn new(steps: Steps, selections: &'a [Selection], series: &'a [Vec<SelectedSeries>]) -> Self {
+        Self { steps, selections, series, window_samples: WINDOW_SAMPLES }
     }
 
     /// # Errors
     /// `execution` if series cannot be combined, or if a limit is exceeded.
-    pub(super) fn run(mut self, root: &Node) -> Result<Value, PromError> {
-        self.value(root)
-    }
-
-    fn value(&mut self, node: &Node) -> Result<Value, PromError> {
+    pub(super) fn value(&mut self, node: &Node) -> Result<Value, PromError> {
         Ok(match node {
             Node::Number(number) => Value::Scalar(vec![*number; self.steps.count]),
             Node::Latest(selection) => Value::Vector(self.latest(*selection)?),
-            Node::Window { function, rank, selection } => {
+            Node::Window { function, rank, selection, keeps_name } => {
                 let rank = self.rank(rank.as_deref())?;
-                Value::Vector(self.window(*function, &rank, *selection)?)
+                let mut series = self.window(*function, &rank, *selection)?;
+                if !keeps_name {
+                    series = series.into_iter().map(Series::nameless).collect();
+                }
+                Value::Vector(unambiguous(series)?)
             }
             Node::Aggregate { operator, rank, by, of } => {
                 let rank = self.rank(rank.as_deref())?;
@@ -55,16 +58,19 @@ impl<'a> Evaluation<'a> {
             }
             Node::Binary { operator, matching, left, right } => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
-                unambiguous(arithmetic(*operator, matching, left, right)?)?
+                match arithmetic(*operator, matching, left, right)? {
+                    Value::Vector(series) => Value::Vector(unambiguous(series)?),
+                    number @ Value::Scalar(_) => number,
+                }
             }
             Node::Negative(of) => match self.value(of)? {
                 Value::Scalar(numbers) => Value::Scalar(numbers.into_iter().map(|number| -number).collect()),
                 Value::Vector(series) => {
-                    let negative = |series: Series| Series {
-                        points: series.points.into_iter().map(|value| value.map(|value| -value)).collect(),
-                        metric: nameless(series.metric),
+                    let negative = |mut series: Series| {
+                        series.points.iter_mut().flatten().for_each(|value| *value = -*value);
+                        series.nameless()
                     };
-                    unambiguous(Value::Vector(series.into_iter().map(negative).collect()))?
+                    Value::Vector(unambiguous(series.into_iter().map(negative).collect())?)
                 }
             },
         })
@@ -80,68 +86,57 @@ impl<'a> Evaluation<'a> {
     }
 
     fn latest(&self, selection: usize) -> Result<Vec<Series>, PromError> {
-        let selected = self.selected(selection)?;
-        let series = selected.series.iter().map(|series| {
-            let point = |time| selected.window(series, time).last().map(|sample| sample.value);
+        let (selection, series) = self.selected(selection)?;
+        let series = series.iter().map(|series| {
+            let point = |time| series.window(selection, time).last().map(|sample| sample.value);
             Series { metric: series.metric.clone(), points: self.steps.times().map(point).collect() }
         });
         Ok(series.collect())
     }
 
-    fn window(&mut self, function: WindowFunction, rank: &[f64], selection: usize) -> Result<Vec<Series>, PromError> {
-        let selected = self.selected(selection)?;
-        let mut results = Vec::with_capacity(selected.series.len());
-        for series in &selected.series {
-            let points = self.windows_of(function, rank, selected, series)?;
-            // The last value is a value of the metric, so it keeps the metric's name.
-            let metric = series.metric.clone();
-            let metric = if function == WindowFunction::Last { metric } else { nameless(metric) };
-            results.push(Series { metric, points });
-        }
-        match unambiguous(Value::Vector(results))? {
-            Value::Vector(series) => Ok(series),
-            Value::Scalar(_) => Ok(Vec::new()),
-        }
-    }
-
-    fn windows_of(
+    fn window(
         &mut self,
-        function: WindowFunction,
+        function: fn(&SampleRange<'_>) -> Option<f64>,
         rank: &[f64],
-        selected: &Selected,
-        series: &SelectedSeries,
-    ) -> Result<Vec<Option<f64>>, PromError> {
-        let mut points = Vec::with_capacity(self.steps.count);
-        for (time, rank) in self.steps.times().zip(rank) {
-            let samples = selected.window(series, time);
-            self.window_samples = self.window_samples.checked_sub(samples.len()).ok_or_else(|| {
-                PromError::execution(
-                    "the ranges of all steps have too many samples: use shorter ranges or longer steps",
-                )
-            })?;
-            points.push(function.of(samples, selected.range, time - selected.offset, *rank));
+        selection: usize,
+    ) -> Result<Vec<Series>, PromError> {
+        let (selection, selected) = self.selected(selection)?;
+        let mut results = Vec::with_capacity(selected.len());
+        for series in selected {
+            let mut points = Vec::with_capacity(self.steps.count);
+            for (time, &rank) in self.steps.times().zip(rank) {
+                let samples = series.window(selection, time);
+                self.window_samples = self.window_samples.checked_sub(samples.len()).ok_or_else(|| {
+                    PromError::execution(
+                        "the ranges of all steps have too many samples: use shorter ranges or longer steps",
+                    )
+                })?;
+                let range = SampleRange { samples, length: selection.range, end: time - selection.offset, rank };
+                points.push(range.apply(function));
+            }
+            results.push(Series { metric: series.metric.clone(), points });
         }
-        Ok(points)
+        Ok(results)
     }
 
-    fn selected(&self, selection: usize) -> Result<&'a Selected, PromError> {
-        let selected = self.selected.get(selection).ok_or_else(|| PromError::internal("a selection is missing"))?;
-        if selected.series.len().saturating_mul(self.steps.count) > POINTS {
+    fn selected(&self, index: usize) -> Result<(&'a Selection, &'a [SelectedSeries]), PromError> {
+        let (Some(selection), Some(series)) = (self.selections.get(index), self.series.get(index)) else {
+            return Err(PromError::internal("a selection is missing"));
+        };
+        if series.len().saturating_mul(self.steps.count) > POINTS {
             return Err(PromError::execution(format!(
                 "the query has more than {POINTS} points: select fewer series, or use longer steps"
             )));
         }
-        Ok(selected)
+        Ok((selection, series))
     }
 }
 
 /// Checks that series differ after their metric names were dropped.
-fn unambiguous(value: Value) -> Result<Value, PromError> {
-    if let Value::Vector(series) = &value {
-        let metrics: BTreeSet<&Metric> = series.iter().map(|series| &series.metric).collect();
-        if metrics.len() < series.len() {
-            return Err(PromError::execution("vector cannot contain metrics with the same labelset"));
-        }
+fn unambiguous(series: Vec<Series>) -> Result<Vec<Series>, PromError> {
+    let metrics: BTreeSet<&Metric> = series.iter().map(|series| &series.metric).collect();
+    if metrics.len() < series.len() {
+        return Err(PromError::execution("vector cannot contain metrics with the same labelset"));
     }
-    Ok(value)
+    Ok(series)
 }

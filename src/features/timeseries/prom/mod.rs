@@ -5,7 +5,7 @@
 //! - `plan.rs`: validates a parsed query. An unsupported part is rejected by name before anything is read.
 //! - `select.rs`: finds the selected series and reads their samples.
 //! - `eval.rs`: evaluates the query for all steps, with `window.rs` (functions over ranges), `aggregation.rs` and
-//!   `binary.rs` (operators), `quantile.rs`, and the values of `value.rs`.
+//!   `binary.rs` (operators), and the values of `value.rs`.
 //! - `render.rs`, `error.rs`: responses and errors in the form of Prometheus.
 //!
 //! The semantics are those of Prometheus 3, from its documentation "Querying basics", "Operators" and "Functions". A
@@ -17,14 +17,13 @@ mod error;
 mod eval;
 mod params;
 mod plan;
-mod quantile;
 pub(super) mod render;
 pub(super) mod routes;
 mod select;
 mod value;
 mod window;
 
-pub(super) use error::{PromError, PromErrorKind};
+pub(super) use error::PromError;
 pub(super) use params::{Parameters, Steps};
 pub(super) use value::{Metric, Value};
 
@@ -39,7 +38,6 @@ use super::range::RangeReader;
 use crate::clock::Clock;
 use eval::Evaluation;
 use plan::Plan;
-use select::Selector;
 
 /// The longest query, bytes: queries of dashboards are shorter, and parsing takes time.
 const MAX_QUERY: usize = 4_096;
@@ -50,15 +48,15 @@ const STEPS: usize = 11_000;
 /// Answers queries of Prometheus clients.
 #[derive(Clone, Debug)]
 pub(super) struct PromService {
-    selector: Selector,
+    reader: RangeReader,
+    index: SeriesIndex,
     config: Arc<PromConfig>,
     clock: Clock,
 }
 
 impl PromService {
     pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: PromConfig, clock: Clock) -> Self {
-        let config = Arc::new(config);
-        Self { selector: Selector::new(reader, index, Arc::clone(&config)), config, clock }
+        Self { reader, index, config: Arc::new(config), clock }
     }
 
     /// Evaluates a query at one time.
@@ -86,9 +84,10 @@ impl PromService {
         };
         let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
         let plan = Plan::new(&parse(query)?, lookback)?;
-        let selected = self.selector.read(&plan.selections, steps).await?;
+        let series = self.read(&plan.selections, steps).await?;
         // Up to a second of work, which must not block other requests.
-        let evaluated = tokio::task::spawn_blocking(move || Evaluation::new(steps, &selected).run(&plan.root));
+        let evaluated =
+            tokio::task::spawn_blocking(move || Evaluation::new(steps, &plan.selections, &series).value(&plan.root));
         evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
     }
 
@@ -133,14 +132,14 @@ impl PromService {
         let mut metrics = BTreeSet::new();
         let mut selectors = parameters.all("match[]").peekable();
         if selectors.peek().is_none() {
-            metrics.extend(self.selector.find(&[]).await?.into_iter().map(|(metric, _)| metric));
+            metrics.extend(self.find(&[]).await?.into_iter().map(|(metric, _)| metric));
         }
         for text in selectors {
             let parser::Expr::VectorSelector(selector) = parse(text)? else {
-                return Err(PromError::bad("match[]", &format!("must be a selector, got `{text}`")));
+                return Err(PromError::bad("match[]", format!("must be a selector, got `{text}`")));
             };
             let matchers = plan::matchers(&selector)?;
-            metrics.extend(self.selector.find(&matchers).await?.into_iter().map(|(metric, _)| metric));
+            metrics.extend(self.find(&matchers).await?.into_iter().map(|(metric, _)| metric));
         }
         Ok(metrics.into_iter().collect())
     }
@@ -148,7 +147,7 @@ impl PromService {
 
 fn parse(query: &str) -> Result<parser::Expr, PromError> {
     if query.len() > MAX_QUERY {
-        return Err(PromError::bad("query", &format!("must have at most {MAX_QUERY} bytes, got {}", query.len())));
+        return Err(PromError::bad("query", format!("must have at most {MAX_QUERY} bytes, got {}", query.len())));
     }
-    parser::parse(query).map_err(|error| PromError::new(PromErrorKind::BadData, format!("invalid query: {error}")))
+    parser::parse(query).map_err(|error| PromError::bad("invalid query:", &error))
 }

@@ -36,25 +36,28 @@ impl Parameters {
 
     /// A time: Unix seconds with an optional fraction, or RFC 3339.
     pub(super) fn time(&self, name: &str) -> Result<Option<UnixMillis>, PromError> {
-        let Some(text) = self.one(name)? else { return Ok(None) };
-        let millis = match text.parse::<f64>() {
-            Ok(seconds) => millis(seconds),
-            Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
-        };
-        let wrong =
-            || PromError::bad(name, &format!("must be a time after 1970, as Unix seconds or RFC 3339, got `{text}`"));
-        millis.filter(|ms| (0..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
+        let parse = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+        self.millis(name, 0, parse, "must be a time after 1970, as Unix seconds or RFC 3339")
     }
 
     /// A duration in milliseconds, given as seconds with an optional fraction or as text such as `1h30m`.
     pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, PromError> {
+        let parse = |text: &str| parse_duration(text).ok().and_then(|length| i64::try_from(length.as_millis()).ok());
+        self.millis(name, 1, parse, "must be a duration of at least 1 ms")
+    }
+
+    /// Milliseconds from `lowest` on, given as seconds or as text that `parse` understands.
+    fn millis(
+        &self,
+        name: &str,
+        lowest: i64,
+        parse: impl Fn(&str) -> Option<i64>,
+        rule: &str,
+    ) -> Result<Option<i64>, PromError> {
         let Some(text) = self.one(name)? else { return Ok(None) };
-        let length = match text.parse::<f64>() {
-            Ok(seconds) => millis(seconds),
-            Err(_) => parse_duration(text).ok().and_then(|length| i64::try_from(length.as_millis()).ok()),
-        };
-        let wrong = || PromError::bad(name, &format!("must be a duration of at least 1 ms, got `{text}`"));
-        length.filter(|ms| (1..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(wrong)
+        let millis = text.parse().map_or_else(|_| parse(text), millis);
+        let invalid = || PromError::bad(name, format!("{rule}, got `{text}`"));
+        millis.filter(|ms| (lowest..=MAX_TIMESTAMP).contains(ms)).map(Some).ok_or_else(invalid)
     }
 
     /// The maximum number of items in the response.
@@ -80,7 +83,7 @@ impl Parameters {
         if count > most {
             return Err(PromError::bad(
                 "step",
-                &format!("must result in at most {most} points per series, got {count}"),
+                format!("must result in at most {most} points per series, got {count}"),
             ));
         }
         Ok(Steps { start, step, count })

@@ -8,11 +8,10 @@ use promql_parser::parser::{
     VectorSelector,
 };
 
-use super::aggregation::By;
-use super::aggregation::Operator as AggregationOperator;
-use super::binary::{Matching, Operator};
 use super::error::PromError;
-use super::window::WindowFunction;
+use super::value::LabelSet;
+use super::window::SampleRange;
+use super::{aggregation, binary, window};
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
 /// The maximum depth of a query: far more than people write, few enough for the stack.
@@ -42,9 +41,25 @@ pub(super) struct Selection {
 pub(super) enum Node {
     Number(f64),
     Latest(usize),
-    Window { function: WindowFunction, rank: Option<Box<Node>>, selection: usize },
-    Aggregate { operator: AggregationOperator, rank: Option<Box<Node>>, by: By, of: Box<Node> },
-    Binary { operator: Operator, matching: Matching, left: Box<Node>, right: Box<Node> },
+    Window {
+        function: fn(&SampleRange<'_>) -> Option<f64>,
+        rank: Option<Box<Node>>,
+        selection: usize,
+        /// Whether the results are values of the metric, so that they keep its name.
+        keeps_name: bool,
+    },
+    Aggregate {
+        operator: fn(&mut [f64], f64) -> f64,
+        rank: Option<Box<Node>>,
+        by: LabelSet,
+        of: Box<Node>,
+    },
+    Binary {
+        operator: fn(f64, f64) -> f64,
+        matching: LabelSet,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     Negative(Box<Node>),
 }
 
@@ -97,7 +112,7 @@ impl Plan {
     fn call(&mut self, call: &Call, depth: usize) -> Result<Node, PromError> {
         let name = call.func.name;
         let function =
-            WindowFunction::from_name(name).ok_or_else(|| PromError::unsupported(&format!("the function `{name}`")))?;
+            window::function(name).ok_or_else(|| PromError::unsupported(&format!("the function `{name}`")))?;
         let (rank, range) = match call.args.args.as_slice() {
             [range] => (None, range),
             [rank, range] => (Some(self.boxed(rank, depth)?), range),
@@ -111,45 +126,44 @@ impl Plan {
             return Err(PromError::unsupported(&format!("`{name}` of a subquery")));
         };
         let selection = self.select(vs, millis(*range)?)?;
-        Ok(Node::Window { function, rank, selection })
+        Ok(Node::Window { function, rank, selection, keeps_name: name == "last_over_time" })
     }
 
     fn aggregate(&mut self, aggregate: &AggregateExpr, depth: usize) -> Result<Node, PromError> {
         let name = aggregate.op.to_string();
-        let operator = AggregationOperator::from_name(&name)
-            .ok_or_else(|| PromError::unsupported(&format!("the aggregation `{name}`")))?;
+        let operator =
+            aggregation::operator(&name).ok_or_else(|| PromError::unsupported(&format!("the aggregation `{name}`")))?;
         let rank = aggregate.param.as_deref().map(|param| self.boxed(param, depth)).transpose()?;
-        let by = match &aggregate.modifier {
-            None => By::Only(Vec::new()),
-            Some(LabelModifier::Include(labels)) => By::Only(labels.labels.clone()),
-            Some(LabelModifier::Exclude(labels)) => By::Without(labels.labels.clone()),
-        };
+        let by = aggregate.modifier.as_ref().map_or(LabelSet::Only(Vec::new()), label_set);
         Ok(Node::Aggregate { operator, rank, by, of: self.boxed(&aggregate.expr, depth)? })
     }
 
     fn binary(&mut self, binary: &BinaryExpr, depth: usize) -> Result<Node, PromError> {
         let name = binary.op.to_string();
         let operator =
-            Operator::from_name(&name).ok_or_else(|| PromError::unsupported(&format!("the operator `{name}`")))?;
+            binary::operator(&name).ok_or_else(|| PromError::unsupported(&format!("the operator `{name}`")))?;
         let matching = matching(binary.modifier.as_ref())?;
         let (left, right) = (self.boxed(&binary.lhs, depth)?, self.boxed(&binary.rhs, depth)?);
         Ok(Node::Binary { operator, matching, left, right })
     }
 }
 
-fn matching(modifier: Option<&BinModifier>) -> Result<Matching, PromError> {
-    let Some(modifier) = modifier else { return Ok(Matching::Ignoring(Vec::new())) };
+fn matching(modifier: Option<&BinModifier>) -> Result<LabelSet, PromError> {
+    let Some(modifier) = modifier else { return Ok(LabelSet::Without(Vec::new())) };
     if modifier.card != VectorMatchCardinality::OneToOne {
         return Err(PromError::unsupported("many-to-one matching (`group_left`, `group_right`)"));
     }
     if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
         return Err(PromError::unsupported("the modifier `fill`"));
     }
-    Ok(match &modifier.matching {
-        None => Matching::Ignoring(Vec::new()),
-        Some(LabelModifier::Include(labels)) => Matching::On(labels.labels.clone()),
-        Some(LabelModifier::Exclude(labels)) => Matching::Ignoring(labels.labels.clone()),
-    })
+    Ok(modifier.matching.as_ref().map_or(LabelSet::Without(Vec::new()), label_set))
+}
+
+fn label_set(modifier: &LabelModifier) -> LabelSet {
+    match modifier {
+        LabelModifier::Include(labels) => LabelSet::Only(labels.labels.clone()),
+        LabelModifier::Exclude(labels) => LabelSet::Without(labels.labels.clone()),
+    }
 }
 
 /// The conditions of a selector, including the one on the metric name.

@@ -16,7 +16,7 @@ pub(in crate::features::timeseries) fn prom_data(data: &impl Serialize) -> Vec<u
 
 pub(in crate::features::timeseries) fn prom_error(error: &PromError) -> Vec<u8> {
     let mut out = br#"{"status":"error","errorType":"#.to_vec();
-    json_value(&mut out, error.kind.name());
+    json_value(&mut out, error.kind());
     out.extend_from_slice(br#","error":"#);
     json_value(&mut out, &error.text);
     out.push(b'}');

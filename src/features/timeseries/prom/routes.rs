@@ -10,10 +10,11 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::render;
-use crate::features::timeseries::prom::{Parameters, PromError, PromErrorKind, PromService};
+use crate::features::timeseries::prom::{Parameters, PromError, PromService};
 use crate::http::extract::{Path, collect, media_type};
 use crate::http::openapi_responses;
 use crate::http::openapi_router::{OpenApiRouter, routes};
+use crate::http::problem::Problem;
 
 /// The routes for Prometheus clients.
 pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRouter {
@@ -31,7 +32,7 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromQuery {
+struct PromQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -50,7 +51,7 @@ pub(in crate::features::timeseries) struct PromQuery {
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromRangeQuery {
+struct PromRangeQuery {
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -77,7 +78,7 @@ pub(in crate::features::timeseries) struct PromRangeQuery {
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
-pub(in crate::features::timeseries) struct PromMatch {
+struct PromMatch {
     /// Selectors such as `{kind="generation"}`. A series must match at least one. `/series` requires this parameter.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
@@ -97,7 +98,7 @@ pub(in crate::features::timeseries) struct PromMatch {
 /// The path parameters of a label.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(in crate::features::timeseries) struct LabelPath {
+struct LabelPath {
     /// The name of a label, or `__name__` for metric names.
     #[param(min_length = 1, max_length = 64, example = "kind")]
     name: String,
@@ -107,7 +108,7 @@ pub(in crate::features::timeseries) struct LabelPath {
 #[derive(Debug, ToSchema)]
 #[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [1_767_225_600, "2"]}}))]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct PromAnswer {
+struct PromAnswer {
     /// `success`
     status: String,
     /// The data in the form that Prometheus uses for this request.
@@ -117,7 +118,7 @@ pub(in crate::features::timeseries) struct PromAnswer {
 /// An error response.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct PromFailure {
+struct PromFailure {
     /// `error`
     status: String,
     /// `bad_data`, `execution`, `unavailable`, `timeout` or `internal`.
@@ -127,10 +128,7 @@ pub(in crate::features::timeseries) struct PromFailure {
 }
 
 /// The errors of all these operations. The middleware rejects requests with problems, as for all other operations.
-#[derive(Debug, ToSchema)]
-pub(in crate::features::timeseries) struct PromFailures;
-
-impl IntoResponses for PromFailures {
+impl IntoResponses for PromFailure {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         const OWN: [(&str, &str); 5] = [
             ("400", "bad_data: a parameter is invalid"),
@@ -155,15 +153,8 @@ impl IntoResponses for PromFailures {
 
 impl IntoResponse for PromError {
     fn into_response(self) -> Response {
-        let status = match self.kind {
-            PromErrorKind::BadData => StatusCode::BAD_REQUEST,
-            PromErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
-            PromErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            PromErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            PromErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut response = (status, json(render::prom_error(&self))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        let mut response = (self.status, json(render::prom_error(&self))).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -182,10 +173,10 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     if request.method() == Method::POST {
         let is_form = media_type(request.headers()).is_none_or(|media_type| media_type == FORM);
-        let wrong = |text: &str| PromError { kind: PromErrorKind::BadData, text: format!("body {text}") };
-        let body = collect(request).await.map_err(|problem| wrong(&format!("is invalid: {}", problem.kind().title)))?;
+        let invalid = |problem: Problem| PromError::bad("body", format!("is invalid: {}", problem.kind().title));
+        let body = collect(request).await.map_err(invalid)?;
         if !is_form && !body.is_empty() {
-            return Err(wrong(&format!("must be {FORM}")));
+            return Err(PromError::bad("body", format!("must be {FORM}")));
         }
         pairs.extend(form_urlencoded::parse(&body).into_owned());
     }
@@ -195,13 +186,10 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
 /// Evaluate a query at one time.
 #[utoipa::path(get, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "get_prom_query", params(PromQuery),
     responses(
-        PromFailures,
+        PromFailure,
         (status = 200, description = "A number, or series with one value each", body = PromAnswer),
         (status = 400, description = "bad_data: a parameter is invalid", body = PromFailure)))]
-pub(in crate::features::timeseries) async fn get_prom_query(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+async fn get_prom_query(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     let (value, steps) = prom.instant(&parameters(request).await?).await?;
     Ok(json(render::prom_instant(&value, steps)).into_response())
 }
@@ -209,22 +197,16 @@ pub(in crate::features::timeseries) async fn get_prom_query(
 /// Evaluate a query at one time, with its parameters in a form.
 #[utoipa::path(post, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "post_prom_query",
     request_body(content = PromQuery, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "A number, or series with one value each", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_query(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "A number, or series with one value each", body = PromAnswer)))]
+async fn post_prom_query(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_query(prom, request).await
 }
 
 /// Evaluate a query at every step of a window.
 #[utoipa::path(get, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "get_prom_range",
     params(PromRangeQuery),
-    responses(PromFailures, (status = 200, description = "Series with their values", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_range(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
+async fn get_prom_range(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     let (value, steps) = prom.range(&parameters(request).await?).await?;
     Ok(json(render::prom_range(&value, steps)).into_response())
 }
@@ -232,61 +214,46 @@ pub(in crate::features::timeseries) async fn get_prom_range(
 /// Evaluate a query at every step of a window, with its parameters in a form.
 #[utoipa::path(post, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "post_prom_range",
     request_body(content = PromRangeQuery, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "Series with their values", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_range(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
+async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_range(prom, request).await
 }
 
 /// Find series.
 #[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
-    responses(PromFailures, (status = 200, description = "The labels of each series", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_series(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
+async fn get_prom_series(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(data(&prom.series(&parameters(request).await?).await?))
 }
 
 /// Find series, with the selectors in a form.
 #[utoipa::path(post, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "post_prom_series",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "The labels of each series", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_series(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
+async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_series(prom, request).await
 }
 
 /// List label names.
 #[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
-    responses(PromFailures, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_labels(
-    State(prom): State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
+async fn get_prom_labels(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(data(&prom.label_names(&parameters(request).await?).await?))
 }
 
 /// List label names, with the selectors in a form.
 #[utoipa::path(post, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "post_prom_labels",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
-    responses(PromFailures, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn post_prom_labels(
-    prom: State<PromService>,
-    request: Request,
-) -> Result<Response, PromError> {
+    responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
+async fn post_prom_labels(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_labels(prom, request).await
 }
 
 /// List the values of a label.
 #[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "timeseries", operation_id = "get_prom_values",
     params(LabelPath, PromMatch),
-    responses(PromFailures, (status = 200, description = "Label values in byte order", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_values(
+    responses(PromFailure, (status = 200, description = "Label values in byte order", body = PromAnswer)))]
+async fn get_prom_values(
     State(prom): State<PromService>,
     Path(LabelPath { name }): Path<LabelPath>,
     request: Request,
@@ -299,14 +266,10 @@ const VERSION: &str = "3.0.0";
 
 /// Read the version of the query language.
 #[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "timeseries", operation_id = "get_prom_build",
-    responses(PromFailures, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
-pub(in crate::features::timeseries) async fn get_prom_build(request: Request) -> Result<Response, PromError> {
-    #[derive(Serialize)]
-    struct Build {
-        version: &'static str,
-    }
+    responses(PromFailure, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
+async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     parameters(request).await?;
-    Ok(data(&Build { version: VERSION }))
+    Ok(data(&serde_json::json!({"version": VERSION})))
 }
 
 fn data(data: &impl Serialize) -> Response {

@@ -1,18 +1,16 @@
 //! Finds the series that a query selects, and reads the samples that its steps use.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use promql_parser::label::{MatchOp, Matcher};
 
-use super::super::config::PromConfig;
-use super::super::index::SeriesIndex;
 use super::super::model::SeriesEntry;
 use super::super::query::LabelFilter;
-use super::super::range::{Budget, RangeReader};
+use super::super::range::Budget;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::Window;
+use super::PromService;
 use super::error::PromError;
 use super::params::Steps;
 use super::plan::Selection;
@@ -29,22 +27,7 @@ const CONCURRENT_READS: usize = 16;
 /// How many series a page of the index has.
 const PAGE: usize = 500;
 
-#[derive(Clone, Debug)]
-pub(super) struct Selector {
-    reader: RangeReader,
-    index: SeriesIndex,
-    config: Arc<PromConfig>,
-}
-
-/// The series of a selection.
-#[derive(Debug)]
-pub(super) struct Selected {
-    /// The range and the offset of the [`Selection`].
-    pub range: i64,
-    pub offset: i64,
-    pub series: Vec<SelectedSeries>,
-}
-
+/// A selected series.
 #[derive(Debug)]
 pub(super) struct SelectedSeries {
     pub metric: Metric,
@@ -52,26 +35,26 @@ pub(super) struct SelectedSeries {
     samples: Vec<Sample>,
 }
 
-impl Selected {
+impl SelectedSeries {
     /// The samples in the range of the step at `time`: the range excludes its start and includes its end.
-    pub(super) fn window<'a>(&self, series: &'a SelectedSeries, time: UnixMillis) -> &'a [Sample] {
-        let end = time - self.offset;
-        let from = series.samples.partition_point(|sample| sample.timestamp <= end - self.range);
-        let to = series.samples.partition_point(|sample| sample.timestamp <= end);
-        series.samples.get(from..to).unwrap_or_default()
+    pub(super) fn window(&self, selection: &Selection, time: UnixMillis) -> &[Sample] {
+        let end = time - selection.offset;
+        let from = self.samples.partition_point(|sample| sample.timestamp <= end - selection.range);
+        let to = self.samples.partition_point(|sample| sample.timestamp <= end);
+        self.samples.get(from..to).unwrap_or_default()
     }
 }
 
-impl Selector {
-    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: Arc<PromConfig>) -> Self {
-        Self { reader, index, config }
-    }
-
-    /// Reads all selections of a query.
+impl PromService {
+    /// Reads the series of all selections of a query.
     ///
     /// # Errors
     /// `execution` if there are too many series or samples; a fault of Redis.
-    pub(super) async fn read(&self, selections: &[Selection], steps: Steps) -> Result<Vec<Selected>, PromError> {
+    pub(super) async fn read(
+        &self,
+        selections: &[Selection],
+        steps: Steps,
+    ) -> Result<Vec<Vec<SelectedSeries>>, PromError> {
         let budget = Budget::new(self.config.samples);
         let mut all = Vec::with_capacity(selections.len());
         for selection in selections {
@@ -90,8 +73,7 @@ impl Selector {
             };
             let series: Vec<SelectedSeries> =
                 stream::iter(found).map(read).buffered(CONCURRENT_READS).try_collect().await?;
-            let series = series.into_iter().filter(|series| !series.samples.is_empty()).collect();
-            all.push(Selected { range: *range, offset: *offset, series });
+            all.push(series.into_iter().filter(|series| !series.samples.is_empty()).collect());
         }
         Ok(all)
     }

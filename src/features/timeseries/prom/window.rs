@@ -2,66 +2,48 @@
 
 use super::super::aggregate::{Moments, Sum};
 use super::super::series::Sample;
-use super::quantile::quantile;
 use crate::clock::UnixMillis;
 
-/// A function over the samples in a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WindowFunction {
-    Rate,
-    Increase,
-    Avg,
-    Min,
-    Max,
-    Sum,
-    Count,
-    Last,
-    Stddev,
-    Stdvar,
-    Present,
-    /// Has the rank as its parameter.
-    Quantile,
+/// The input of a function: the samples in a range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SampleRange<'a> {
+    pub samples: &'a [Sample],
+    /// The length of the range in milliseconds. The range excludes its start and includes its end.
+    pub length: i64,
+    pub end: UnixMillis,
+    /// The parameter of a quantile.
+    pub rank: f64,
 }
 
-impl WindowFunction {
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "rate" => Self::Rate,
-            "increase" => Self::Increase,
-            "avg_over_time" => Self::Avg,
-            "min_over_time" => Self::Min,
-            "max_over_time" => Self::Max,
-            "sum_over_time" => Self::Sum,
-            "count_over_time" => Self::Count,
-            "last_over_time" => Self::Last,
-            "stddev_over_time" => Self::Stddev,
-            "stdvar_over_time" => Self::Stdvar,
-            "present_over_time" => Self::Present,
-            "quantile_over_time" => Self::Quantile,
-            _ => return None,
-        })
+impl SampleRange<'_> {
+    /// The result of a function; `None` without samples.
+    pub(super) fn apply(&self, function: fn(&Self) -> Option<f64>) -> Option<f64> {
+        if self.samples.is_empty() { None } else { function(self) }
     }
 
-    /// The result for the samples in (`end` - `range`, `end`]. Only quantiles use `rank`.
-    #[expect(clippy::cast_precision_loss, reason = "a number of samples in memory")]
-    pub(super) fn of(self, samples: &[Sample], range: i64, end: UnixMillis, rank: f64) -> Option<f64> {
-        let (first, last) = (samples.first()?, samples.last()?);
-        let values = || samples.iter().map(|sample| sample.value);
-        Some(match self {
-            Self::Rate => extrapolated(samples, *first, *last, range, end)? / (range as f64 / 1_000.0),
-            Self::Increase => extrapolated(samples, *first, *last, range, end)?,
-            Self::Avg => sum(values()) / samples.len() as f64,
-            Self::Min => values().fold(f64::INFINITY, f64::min),
-            Self::Max => values().fold(f64::NEG_INFINITY, f64::max),
-            Self::Sum => sum(values()),
-            Self::Count => samples.len() as f64,
-            Self::Last => last.value,
-            Self::Stddev => moments(values()).var_p().sqrt(),
-            Self::Stdvar => moments(values()).var_p(),
-            Self::Present => 1.0,
-            Self::Quantile => quantile(rank, &mut values().collect::<Vec<_>>()),
-        })
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.samples.iter().map(|sample| sample.value)
     }
+}
+
+/// The function with this name, for ranges with at least one sample.
+#[expect(clippy::cast_precision_loss, reason = "a number of samples in memory")]
+pub(super) fn function(name: &str) -> Option<fn(&SampleRange<'_>) -> Option<f64>> {
+    Some(match name {
+        "rate" => |range| Some(extrapolated(range)? / (range.length as f64 / 1_000.0)),
+        "increase" => extrapolated,
+        "avg_over_time" => |range| Some(sum(range.values()) / range.samples.len() as f64),
+        "min_over_time" => |range| Some(range.values().fold(f64::INFINITY, f64::min)),
+        "max_over_time" => |range| Some(range.values().fold(f64::NEG_INFINITY, f64::max)),
+        "sum_over_time" => |range| Some(sum(range.values())),
+        "count_over_time" => |range| Some(range.samples.len() as f64),
+        "last_over_time" => |range| range.values().last(),
+        "stddev_over_time" => |range| Some(moments(range.values()).var_p().sqrt()),
+        "stdvar_over_time" => |range| Some(moments(range.values()).var_p()),
+        "present_over_time" => |_| Some(1.0),
+        "quantile_over_time" => |range| Some(quantile(range.rank, &mut range.values().collect::<Vec<_>>())),
+        _ => return None,
+    })
 }
 
 fn sum(values: impl Iterator<Item = f64>) -> f64 {
@@ -84,10 +66,11 @@ fn moments(values: impl Iterator<Item = f64>) -> Moments {
 ///
 /// Source: Prometheus' documentation of `rate`, and the behaviour of its version 3.
 #[expect(clippy::cast_precision_loss, reason = "durations are below 2^53 ms")]
-fn extrapolated(samples: &[Sample], first: Sample, last: Sample, range: i64, end: UnixMillis) -> Option<f64> {
-    let gaps = samples.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
+fn extrapolated(range: &SampleRange<'_>) -> Option<f64> {
+    let (first, last) = (range.samples.first()?, range.samples.last()?);
+    let gaps = range.samples.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
     let mut rise = last.value - first.value;
-    for pair in samples.windows(2) {
+    for pair in range.samples.windows(2) {
         if let [before, after] = pair
             && after.value < before.value
         {
@@ -97,63 +80,96 @@ fn extrapolated(samples: &[Sample], first: Sample, last: Sample, range: i64, end
     let covered = (last.timestamp - first.timestamp) as f64;
     let distance = covered / gaps as f64;
     let reach = |space: f64| if space >= distance * 1.1 { distance / 2.0 } else { space };
-    let mut before = reach((first.timestamp - (end - range)) as f64);
-    let after = reach((end - last.timestamp) as f64);
+    let mut before = reach((first.timestamp - (range.end - range.length)) as f64);
+    let after = reach((range.end - last.timestamp) as f64);
     if rise > 0.0 && first.value >= 0.0 {
         before = before.min(covered * (first.value / rise));
     }
     Some(rise * ((covered + before + after) / covered))
 }
 
+/// The quantile of values, interpolated linearly; sorts the values. Infinite for ranks outside of 0 to 1, NaN without
+/// values.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index in memory"
+)]
+pub(super) fn quantile(rank: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || rank.is_nan() {
+        return f64::NAN;
+    }
+    if rank < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if rank > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    let place = rank * (values.len() - 1) as f64;
+    let below = place.floor() as usize;
+    let at = |at: usize| values.get(at.min(values.len() - 1)).copied().unwrap_or(f64::NAN);
+    let weight = place - place.floor();
+    at(below) * (1.0 - weight) + at(below + 1) * weight
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn samples(pairs: &[(i64, f64)]) -> Vec<Sample> {
-        pairs.iter().map(|&(timestamp, value)| Sample { timestamp, value }).collect()
-    }
-
-    fn of(function: WindowFunction, pairs: &[(i64, f64)], range: i64, end: i64) -> Option<f64> {
-        function.of(&samples(pairs), range, end, 0.5)
+    fn of(name: &str, pairs: &[(i64, f64)], length: i64, end: i64) -> Option<f64> {
+        let samples: Vec<Sample> = pairs.iter().map(|&(timestamp, value)| Sample { timestamp, value }).collect();
+        SampleRange { samples: &samples, length, end, rank: 0.5 }.apply(function(name).expect(name))
     }
 
     #[test]
     fn a_rise_is_carried_on_to_the_ends_of_the_range() {
         // Every 15 s by 30 from 100 on: the range (0, 60] has samples at 15, 30, 45 and 60 s.
         let steady = [(15_000, 130.0), (30_000, 160.0), (45_000, 190.0), (60_000, 220.0)];
-        assert_eq!(of(WindowFunction::Increase, &steady, 60_000, 60_000), Some(120.0));
-        assert_eq!(of(WindowFunction::Rate, &steady, 60_000, 60_000), Some(2.0));
+        assert_eq!(of("increase", &steady, 60_000, 60_000), Some(120.0));
+        assert_eq!(of("rate", &steady, 60_000, 60_000), Some(2.0));
         // The next sample was expected long ago, so only half a distance is extrapolated at the end: 7.5 s of 60 s.
-        assert_eq!(of(WindowFunction::Increase, &steady, 105_000, 105_000), Some(90.0 * 1.5));
+        assert_eq!(of("increase", &steady, 105_000, 105_000), Some(90.0 * 1.5));
         // The counter cannot have been below 0: a rise of 5 is half a distance, 5 s.
-        assert_eq!(of(WindowFunction::Increase, &[(10_000, 5.0), (20_000, 15.0)], 20_000, 20_000), Some(15.0));
-        assert_eq!(of(WindowFunction::Rate, &[(10_000, 5.0)], 20_000, 20_000), None);
+        assert_eq!(of("increase", &[(10_000, 5.0), (20_000, 15.0)], 20_000, 20_000), Some(15.0));
+        assert_eq!(of("rate", &[(10_000, 5.0)], 20_000, 20_000), None);
     }
 
     #[test]
     fn a_fall_is_a_reset() {
         let reset = [(10_000, 50.0), (20_000, 60.0), (30_000, 5.0), (40_000, 15.0)];
         // 10 before the reset and 15 after it; a third of 30 s more before the first sample.
-        assert_eq!(of(WindowFunction::Increase, &reset, 40_000, 40_000), Some(25.0 * (40.0 / 30.0)));
+        assert_eq!(of("increase", &reset, 40_000, 40_000), Some(25.0 * (40.0 / 30.0)));
     }
 
     #[test]
     fn values_over_time_are_those_of_the_range() {
         let values = [(1, 4.0), (2, 1.0), (3, 3.0), (4, 2.0)];
         for (function, expected) in [
-            (WindowFunction::Avg, 2.5),
-            (WindowFunction::Min, 1.0),
-            (WindowFunction::Max, 4.0),
-            (WindowFunction::Sum, 10.0),
-            (WindowFunction::Count, 4.0),
-            (WindowFunction::Last, 2.0),
-            (WindowFunction::Stdvar, 1.25),
-            (WindowFunction::Stddev, 1.25_f64.sqrt()),
-            (WindowFunction::Present, 1.0),
-            (WindowFunction::Quantile, 2.5),
+            ("avg_over_time", 2.5),
+            ("min_over_time", 1.0),
+            ("max_over_time", 4.0),
+            ("sum_over_time", 10.0),
+            ("count_over_time", 4.0),
+            ("last_over_time", 2.0),
+            ("stdvar_over_time", 1.25),
+            ("stddev_over_time", 1.25_f64.sqrt()),
+            ("present_over_time", 1.0),
+            ("quantile_over_time", 2.5),
         ] {
-            assert_eq!(of(function, &values, 10, 10), Some(expected), "{function:?}");
-            assert_eq!(of(function, &[], 10, 10), None);
+            assert_eq!(of(function, &values, 10, 10), Some(expected), "{function}");
+            assert_eq!(of(function, &[], 10, 10), None, "{function}");
         }
+    }
+
+    #[test]
+    fn quantiles_lie_between_the_values() {
+        for (rank, expected) in
+            [(0.0, 1.0), (0.25, 1.75), (0.5, 2.5), (1.0, 4.0), (-0.1, f64::NEG_INFINITY), (1.1, f64::INFINITY)]
+        {
+            assert_eq!(quantile(rank, &mut [4.0, 1.0, 3.0, 2.0]).to_bits(), f64::to_bits(expected), "{rank}");
+        }
+        assert!(quantile(f64::NAN, &mut [1.0]).is_nan() && quantile(0.5, &mut []).is_nan());
     }
 }

@@ -1,14 +1,17 @@
-//! The `bucket` parameter: the length of the buckets of a query.
+//! The parameters that define the buckets of a query: `bucket` (their length), `tz` (their time zone) and `align` (where
+//! they start).
 
 use std::str::FromStr;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::aggregate::{Calendar, Grid, Stride};
+use super::super::error::Violation;
 use super::super::series::MAX_TIMESTAMP;
-use super::{Violation, Zone};
 use crate::clock::UnixMillis;
 use crate::config::value::Span;
+use crate::http::times::{QueryTime, text_or_integer};
 
 /// A bucket length: `15m` and `1h` are elapsed time; `1d`, `2w`, `1mo` and `1y` are calendar units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl BucketLength {
             (Self::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
             (Self::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
             (Self::Calendar(stride), zone) => {
-                let zone = zone.map_or(jiff::tz::TimeZone::UTC, |zone| zone.0.clone());
+                let zone = zone.map_or(TimeZone::UTC, |zone| zone.0.clone());
                 Grid::Calendar(Calendar::new(zone, stride, anchor))
             }
         })
@@ -91,6 +94,66 @@ impl<'de> Deserialize<'de> for BucketLength {
     }
 }
 
+/// A zone of the IANA database. The database is the system's, or the compiled-in one if the system has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) struct Zone(pub TimeZone);
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        // The longest name in the database has about 30 characters.
+        if name.len() <= 64
+            && let Ok(zone) = TimeZone::get(name)
+        {
+            return Ok(Self(zone));
+        }
+        let name: String = name.chars().take(64).collect();
+        Err(format!("must be a zone of the IANA database such as Asia/Bangkok, got `{name}`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A time at which a bucket starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::timeseries) enum Align {
+    /// The start of the window.
+    Start,
+    /// The end of the window.
+    End,
+    /// Unix milliseconds, of any sign.
+    At(UnixMillis),
+    /// RFC 3339, `now`, or a time relative to now.
+    Time(QueryTime),
+}
+
+impl FromStr for Align {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "start" => Ok(Self::Start),
+            "end" => Ok(Self::End),
+            _ => match text.parse::<i64>() {
+                Ok(ms) if (-MAX_TIMESTAMP..=MAX_TIMESTAMP).contains(&ms) && !text.starts_with('+') => Ok(Self::At(ms)),
+                Ok(_) => Err(format!("must be between -{MAX_TIMESTAMP} and {MAX_TIMESTAMP}, got {text}")),
+                Err(_) => text.parse().map(Self::Time).map_err(|error| format!("{error}, or `start` or `end`")),
+            },
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Align {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_integer(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +180,35 @@ mod tests {
             ["0s", "0d", "15", "", "-1h", "1.5d", "1M", "1 d", "mo", "10000y", "99999999999d", "9007199254740992ms"]
         {
             assert!(bad.parse::<BucketLength>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn zones_have_names_of_the_database() {
+        for good in ["Asia/Bangkok", "Europe/Berlin", "Australia/Lord_Howe", "UTC"] {
+            assert!(good.parse::<Zone>().is_ok(), "{good}");
+        }
+        for bad in
+            ["", "Asia/Bangkokk", "+07:00", "../../etc/passwd", "/etc/localtime", "posixrules\0", &"x".repeat(999)]
+        {
+            assert!(bad.parse::<Zone>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_alignment_is_an_end_or_a_time() {
+        for (text, align) in [
+            ("start", Align::Start),
+            ("end", Align::End),
+            ("0", Align::At(0)),
+            ("-25200000", Align::At(-25_200_000)),
+            ("-24h", Align::Time(QueryTime::Ago(86_400_000))),
+            ("2026-01-15T00:00:00+07:00", Align::Time(QueryTime::At(1_768_410_000_000))),
+        ] {
+            assert_eq!(text.parse(), Ok(align), "{text}");
+        }
+        for bad in ["", "begin", "1.5", "+5", "9007199254740992", "-9007199254740992", "2026-01-15"] {
+            assert!(bad.parse::<Align>().is_err(), "{bad}");
         }
     }
 }

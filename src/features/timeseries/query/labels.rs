@@ -1,44 +1,40 @@
 //! Filters: conditions that select series by their labels.
 
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::super::series::Labels;
 
 /// A condition on a label: `zone=1`, `zone!=1`, `zone=(1,2)`, `zone!=(1,2)`, `zone=` (absent) or `zone!=` (present).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(in crate::features::timeseries) struct Matcher {
     name: String,
-    test: Test,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
-    /// The label has one of these values.
-    OneOf(Vec<String>),
-    /// The label has another value or is absent.
-    NoneOf(Vec<String>),
-    Absent,
-    Present,
+    /// The values of which the label has one; `None` if the label is absent.
+    values: Option<Vec<String>>,
+    /// Whether the condition is `!=`, which is met if the rest is not.
+    negated: bool,
 }
 
 impl Matcher {
     fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.name);
-        match &self.test {
-            Test::OneOf(values) => value.is_some_and(|value| values.iter().any(|known| known == value)),
-            Test::NoneOf(values) => value.is_none_or(|value| values.iter().all(|known| known != value)),
-            Test::Absent => value.is_none(),
-            Test::Present => value.is_some(),
-        }
+        let meets = match &self.values {
+            Some(values) => value.is_some_and(|value| values.iter().any(|known| known == value)),
+            None => value.is_none(),
+        };
+        meets != self.negated
+    }
+
+    /// The values of which the label must have one, if the condition names them.
+    fn named_values(&self) -> Option<&[String]> {
+        self.values.as_deref().filter(|_| !self.negated)
     }
 }
 
-impl FromStr for Matcher {
-    type Err = String;
+impl TryFrom<String> for Matcher {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, String> {
         let wrong =
             || format!("must be label=value, label!=value, label=(a,b), label!=(a,b), label= or label!=, got `{text}`");
         let (name, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -46,13 +42,8 @@ impl FromStr for Matcher {
         if name.is_empty() {
             return Err(wrong());
         }
-        let condition = match (values(value).map_err(|()| wrong())?, negated) {
-            (None, false) => Test::Absent,
-            (None, true) => Test::Present,
-            (Some(values), false) => Test::OneOf(values),
-            (Some(values), true) => Test::NoneOf(values),
-        };
-        Ok(Self { name: name.to_owned(), test: condition })
+        let values = values(value).map_err(|()| wrong())?;
+        Ok(Self { name: name.to_owned(), values, negated })
     }
 }
 
@@ -72,12 +63,6 @@ fn values(text: &str) -> Result<Option<Vec<String>>, ()> {
     if values.iter().any(|value| value.is_empty() || value.contains(['(', ')'])) { Err(()) } else { Ok(Some(values)) }
 }
 
-impl<'de> Deserialize<'de> for Matcher {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 /// Conditions that a series must meet. At least one names the values of a label, so that the label index can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::features::timeseries) struct LabelFilter(Vec<Matcher>);
@@ -92,7 +77,7 @@ impl LabelFilter {
         if matchers.len() > Self::MAX {
             return Err(format!("must have at most {} conditions, got {}", Self::MAX, matchers.len()));
         }
-        if !matchers.iter().any(|matcher| matches!(matcher.test, Test::OneOf(_))) {
+        if !matchers.iter().any(|matcher| matcher.named_values().is_some()) {
             return Err("must have at least one condition label=value or label=(a,b)".to_owned());
         }
         Ok(Self(matchers))
@@ -101,7 +86,8 @@ impl LabelFilter {
     /// A filter for series that have one of the given values of each label; `None` if no label is given.
     #[cfg(feature = "promql")]
     pub(in crate::features::timeseries) fn of_values(labels: Vec<(&str, Vec<String>)>) -> Option<Self> {
-        let matcher = |(name, values): (&str, _)| Matcher { name: name.to_owned(), test: Test::OneOf(values) };
+        let matcher =
+            |(name, values): (&str, _)| Matcher { name: name.to_owned(), values: Some(values), negated: false };
         (!labels.is_empty()).then(|| Self(labels.into_iter().map(matcher).collect()))
     }
 
@@ -112,10 +98,7 @@ impl LabelFilter {
     /// The conditions that name the values of a label, at least one. Each of them matches all series that the filter
     /// selects.
     pub(in crate::features::timeseries) fn named(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.0.iter().filter_map(|matcher| match &matcher.test {
-            Test::OneOf(values) => Some((matcher.name.as_str(), values.as_slice())),
-            _ => None,
-        })
+        self.0.iter().filter_map(|matcher| Some((matcher.name.as_str(), matcher.named_values()?)))
     }
 }
 
@@ -151,7 +134,7 @@ mod tests {
             ("room=kitchen,bath", false),
             ("room = kitchen", false),
         ] {
-            let matcher: Matcher = condition.parse().expect(condition);
+            let matcher = Matcher::try_from(condition.to_owned()).expect(condition);
             assert_eq!(matcher.matches(&kitchen), met, "{condition}");
         }
     }
@@ -161,14 +144,15 @@ mod tests {
         for bad in
             ["", "room", "=kitchen", "!=kitchen", "room=(kitchen", "room=(a,,b)", "room=(a,", "room=(,)", "room=((a)"]
         {
-            assert!(bad.parse::<Matcher>().is_err(), "{bad}");
+            assert!(Matcher::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn one_condition_names_a_value() {
         let filter = |conditions: &[&str]| {
-            LabelFilter::new(conditions.iter().map(|condition| condition.parse().expect("a condition")).collect())
+            let matcher = |condition: &&str| Matcher::try_from((*condition).to_owned()).expect(condition);
+            LabelFilter::new(conditions.iter().map(matcher).collect())
         };
         assert!(filter(&["room=kitchen", "kind!=air"]).is_ok());
         assert!(filter(&["room=()"]).is_ok());

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use utoipa::IntoParams;
 
-use super::{LabelFilter, Matcher, Violation};
+use super::super::error::Violation;
+use super::{LabelFilter, Matcher};
 
 /// The query parameters of the list of series.
 #[derive(Debug, Default, IntoParams)]
@@ -33,11 +34,7 @@ impl ListQuery {
     /// # Errors
     /// [`Violation`] if the limit is out of range.
     pub(in crate::features::timeseries) fn checked_limit(&self) -> Result<usize, Violation> {
-        let limit = self.limit.unwrap_or(Self::DEFAULT_LIMIT);
-        if (1..=Self::MAX_LIMIT).contains(&limit) {
-            return Ok(limit);
-        }
-        Err(Violation::new("limit", format!("must be between 1 and {}, got {limit}", Self::MAX_LIMIT)))
+        super::checked_limit("limit", self.limit.unwrap_or(Self::DEFAULT_LIMIT), Self::MAX_LIMIT)
     }
 
     /// The conditions; `None` for all series.

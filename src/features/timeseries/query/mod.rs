@@ -1,55 +1,28 @@
 //! The parameters of reads: their parsing and validation.
 //!
 //! Files, in reading order: `list.rs` and `labels.rs` (lists and filters), `range.rs` (a window of one series) with
-//! `bucket.rs`, `zone.rs` and `align.rs` (its buckets), and `multi.rs` (windows of many series).
+//! `bucket.rs` (its buckets), and `multi.rs` (windows of many series).
 
-mod align;
 mod bucket;
 mod labels;
 mod list;
 mod multi;
 mod range;
-mod zone;
 
-pub(super) use align::Align;
-pub(super) use bucket::BucketLength;
+pub(super) use bucket::{Align, BucketLength, Zone};
 pub(super) use labels::{LabelFilter, Matcher};
 pub(super) use list::ListQuery;
-pub(super) use multi::{Grouping, ManyCursor, ManyPlan, ManyQuery, Reducer};
+pub(super) use multi::{ManyCursor, ManyPlan, ManyQuery, Reducer};
 pub(super) use range::RangeQuery;
-pub(super) use zone::Zone;
 
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::error::Violation;
 use super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::window::Window;
 use crate::clock::UnixMillis;
-use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
-
-/// A parameter that violates a rule. Some parameters occur in queries and in bodies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    name: &'static str,
-    rule: String,
-}
-
-impl Violation {
-    pub(super) fn new(name: &'static str, rule: impl Into<String>) -> Self {
-        Self { name, rule: rule.into() }
-    }
-
-    /// The problem `invalid-query`, if the parameter is in the query.
-    pub(super) fn of_query(self) -> Problem {
-        Problem::query_parameter(self.name, self.rule)
-    }
-
-    /// The problem `invalid-body`, if the parameter is in the body.
-    pub(super) fn of_body(self) -> Problem {
-        Problem::body_field(&format!("/{}", self.name), self.rule)
-    }
-}
 
 /// The path parameters of a series.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -85,6 +58,17 @@ impl WindowQuery {
         }
         Ok(Window { from, to })
     }
+}
+
+/// Checks how many items a page may have.
+///
+/// # Errors
+/// [`Violation`] if the number is out of range.
+fn checked_limit(name: &'static str, limit: usize, max: usize) -> Result<usize, Violation> {
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Violation::new(name, format!("must be between 1 and {max}, got {limit}")))
 }
 
 /// The query parameters of a deletion. Both are required, so that a missing parameter does not empty a series.

@@ -1,25 +1,22 @@
 //! The body of a query over many series.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
-use crate::features::timeseries::aggregate::{Aggregation, Fill};
+use crate::features::timeseries::aggregate::{Aggregation, BucketTimestamp, Fill};
+use crate::features::timeseries::error::Violation;
 use crate::features::timeseries::model::Timestamp;
-use crate::features::timeseries::query::{
-    Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Violation, Zone,
-};
-use crate::features::timeseries::range::BucketTimestamp;
+use crate::features::timeseries::query::{Align, BucketLength, LabelFilter, ListQuery, Matcher, RangeQuery, Zone};
 use crate::features::timeseries::range::RangePlan;
 use crate::features::timeseries::series::{MAX_TIMESTAMP, SeriesKey};
 use crate::features::timeseries::window::{Order, Window};
 use crate::http::times::QueryTime;
 
 /// How the points of a group that have the same timestamp are reduced to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::features::timeseries) enum Reducer {
     Avg,
@@ -32,23 +29,6 @@ pub(in crate::features::timeseries) enum Reducer {
     StdS,
     VarP,
     VarS,
-}
-
-impl Reducer {
-    pub(in crate::features::timeseries) const fn name(self) -> &'static str {
-        match self {
-            Self::Avg => "avg",
-            Self::Sum => "sum",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Range => "range",
-            Self::Count => "count",
-            Self::StdP => "std_p",
-            Self::StdS => "std_s",
-            Self::VarP => "var_p",
-            Self::VarS => "var_s",
-        }
-    }
 }
 
 /// A query for the ranges of all series with the given labels, or of groups of them. The parameters that are not
@@ -110,16 +90,11 @@ pub(in crate::features::timeseries) struct ManyPlan {
     pub range: RangePlan,
     /// The labels to return; all if absent.
     pub labels: Option<Vec<String>>,
-    pub group: Option<Grouping>,
+    /// The label whose values form the groups, and how the points of a group are reduced.
+    pub group: Option<(String, Reducer)>,
     pub series_limit: usize,
     /// The last series of the previous page.
     pub after: Option<SeriesKey>,
-}
-
-#[derive(Clone, Debug)]
-pub(in crate::features::timeseries) struct Grouping {
-    pub label: String,
-    pub reducer: Reducer,
 }
 
 impl ManyQuery {
@@ -159,16 +134,13 @@ impl ManyQuery {
                     "must not be sent with `agg=ohlcv`: candles of several series cannot be reduced",
                 ));
             }
-            (Some(label), Some(reducer)) => Some(Grouping { label, reducer }),
+            (Some(label), Some(reducer)) => Some((label, reducer)),
             (Some(_), None) => return Err(Violation::new("reduce", "is required with `group_by`")),
             (None, Some(_)) => return Err(Violation::new("group_by", "is required with `reduce`")),
             (None, None) => None,
         };
-        let most = ListQuery::MAX_LIMIT;
         let series_limit = self.series_limit.unwrap_or(ListQuery::DEFAULT_LIMIT);
-        if !(1..=most).contains(&series_limit) {
-            return Err(Violation::new("series_limit", format!("must be between 1 and {most}, got {series_limit}")));
-        }
+        let series_limit = super::checked_limit("series_limit", series_limit, ListQuery::MAX_LIMIT)?;
         if group.is_some() && (self.series_limit.is_some() || after.is_some()) {
             let name = if after.is_some() { "cursor" } else { "series_limit" };
             return Err(Violation::new(name, "must not be sent with `group_by`: groups have no pages"));
@@ -184,7 +156,8 @@ impl ManyQuery {
 }
 
 /// The cursor of a query over many series: where the next page starts, and the window of all pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(in crate::features::timeseries) struct ManyCursor {
     pub window: Window,
     /// The last series of the previous page.
@@ -197,10 +170,10 @@ impl fmt::Display for ManyCursor {
     }
 }
 
-impl FromStr for ManyCursor {
-    type Err = &'static str;
+impl TryFrom<String> for ManyCursor {
+    type Error = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn try_from(text: String) -> Result<Self, Self::Error> {
         const WRONG: &str = "is not a valid cursor: send next_cursor of the previous page";
         let mut parts = text.splitn(3, '-');
         let mut time = || {
@@ -213,12 +186,6 @@ impl FromStr for ManyCursor {
     }
 }
 
-impl<'de> Deserialize<'de> for ManyCursor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,10 +195,10 @@ mod tests {
         for key in ["a", "energy:consumption:MTR-001", "-é-"] {
             let after = SeriesKey::new(key).expect("a key");
             let cursor = ManyCursor { window: Window { from: 0, to: MAX_TIMESTAMP }, after };
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            assert_eq!(ManyCursor::try_from(cursor.to_string()), Ok(cursor));
         }
         for bad in ["", "1-2", "1-2-", "2-1-a", "x-1-a", "-1-1-a", "0-20000000000000-a"] {
-            assert!(bad.parse::<ManyCursor>().is_err(), "{bad}");
+            assert!(ManyCursor::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
-use super::super::aggregate::{Aggregation, Bucket, Fill, Gap, Grid};
+use super::super::aggregate::{Aggregation, Bucket, BucketTimestamp, Fill, Gap, Grid};
 use super::super::cursor::Cursor;
-use super::super::range::BucketTimestamp;
+use super::super::error::Violation;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
 use super::super::series::{MAX_TIMESTAMP, SeriesKey};
 use super::super::window::{Order, Window};
-use super::{Align, BucketLength, Violation, WindowQuery, Zone};
+use super::{Align, BucketLength, WindowQuery, Zone};
 use crate::clock::UnixMillis;
 use crate::http::times::QueryTime;
 
@@ -50,7 +50,8 @@ pub(in crate::features::timeseries) struct RangeQuery {
     pub fill: Option<Fill>,
     /// Only samples at these timestamps: at most 128, separated by commas.
     #[param(value_type = Option<String>, pattern = "^[0-9]{1,16}(,[0-9]{1,16}){0,127}$")]
-    pub filter_by_ts: Option<TimestampList>,
+    #[serde(default, deserialize_with = "times")]
+    pub filter_by_ts: Option<Vec<UnixMillis>>,
     /// Only samples whose value is at least this.
     pub min_value: Option<f64>,
     /// Only samples whose value is at most this.
@@ -75,43 +76,26 @@ pub(in crate::features::timeseries) struct RangeQuery {
 /// The number of points in a page if the request has no limit: about half a megabyte of JSON.
 const DEFAULT_POINTS: usize = 10_000;
 
-/// A list of timestamps, separated by commas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) struct TimestampList(Vec<UnixMillis>);
+/// The maximum number of timestamps in `filter_by_ts`.
+const MAX_TIMES: usize = 128;
 
-impl TimestampList {
-    const MAX: usize = 128;
-}
-
-impl FromIterator<UnixMillis> for TimestampList {
-    fn from_iter<I: IntoIterator<Item = UnixMillis>>(times: I) -> Self {
-        Self(times.into_iter().collect())
-    }
-}
-
-impl<'de> Deserialize<'de> for TimestampList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = |text: &str| {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse().ok().filter(|time| digits && *time <= MAX_TIMESTAMP)
-        };
-        let times: Option<Vec<UnixMillis>> = text.split(',').take(Self::MAX + 1).map(time).collect();
-        match times {
-            Some(times) => Ok(Self(times)),
-            None => Err(de::Error::custom("must be a list of Unix milliseconds, separated by commas")),
-        }
-    }
+/// Parses timestamps that are separated by commas.
+fn times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<UnixMillis>>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let time = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|time| digits && *time <= MAX_TIMESTAMP)
+    };
+    let times: Option<Vec<UnixMillis>> = text.split(',').take(MAX_TIMES + 1).map(time).collect();
+    let invalid = || de::Error::custom("must be a list of Unix milliseconds, separated by commas");
+    times.map(Some).ok_or_else(invalid)
 }
 
 impl RangeQuery {
     /// # Errors
     /// [`Violation`] naming the parameter.
     pub(in crate::features::timeseries) fn plan(&self, now: UnixMillis, max: usize) -> Result<RangePlan, Violation> {
-        let limit = self.limit.unwrap_or(DEFAULT_POINTS.min(max));
-        if !(1..=max).contains(&limit) {
-            return Err(Violation::new("limit", format!("must be between 1 and {max}, got {limit}")));
-        }
+        let limit = super::checked_limit("limit", self.limit.unwrap_or(DEFAULT_POINTS.min(max)), max)?;
         for (name, bound) in [("min_value", self.min_value), ("max_value", self.max_value)] {
             if let Some(bound) = bound
                 && !bound.is_finite()
@@ -119,8 +103,8 @@ impl RangeQuery {
                 return Err(Violation::new(name, format!("must be a finite number, got {bound}")));
             }
         }
-        if self.filter_by_ts.as_ref().is_some_and(|times| times.0.len() > TimestampList::MAX) {
-            return Err(Violation::new("filter_by_ts", format!("must have at most {} timestamps", TimestampList::MAX)));
+        if self.filter_by_ts.as_ref().is_some_and(|times| times.len() > MAX_TIMES) {
+            return Err(Violation::new("filter_by_ts", format!("must have at most {MAX_TIMES} timestamps")));
         }
         let (window, order) = match self.cursor {
             Some(cursor) => (cursor.window, cursor.order),
@@ -131,11 +115,7 @@ impl RangeQuery {
             order,
             limit,
             place: self.cursor.map(|cursor| cursor.place),
-            filter: SampleFilter::new(
-                self.filter_by_ts.as_ref().map(|times| times.0.as_slice()),
-                self.min_value,
-                self.max_value,
-            ),
+            filter: SampleFilter::new(self.filter_by_ts.as_deref(), self.min_value, self.max_value),
             buckets: self.buckets(window, now)?,
             stamp: self.bucket_timestamp.unwrap_or_default(),
             volume_key: self.volume_key.clone(),
@@ -151,7 +131,7 @@ impl RangeQuery {
             ("fill", self.fill.is_some()),
         ];
         if let Some((name, _)) = without_bucket.iter().find(|(_, given)| *given && self.bucket.is_none()) {
-            return Err(Violation::new(name, "must not be sent without `bucket`"));
+            return Err(Violation::new(*name, "must not be sent without `bucket`"));
         }
         let aggregation = match (self.agg, self.bucket) {
             (Some(aggregation), _) => Some(aggregation),

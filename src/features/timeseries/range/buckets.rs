@@ -21,16 +21,6 @@ pub(in crate::features::timeseries) struct BucketPlan {
     pub gap: Gap,
 }
 
-/// The limits of one page.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub limit: usize,
-    /// The longest gap that is filled, in buckets.
-    pub gap_buckets: usize,
-    /// The maximum number of samples of a bucket that are kept in memory.
-    pub kept_samples: usize,
-}
-
 /// The inputs of one page.
 #[derive(Debug)]
 pub(super) struct BucketPage<'a, 'b> {
@@ -38,36 +28,38 @@ pub(super) struct BucketPage<'a, 'b> {
     pub plan: BucketPlan,
     /// The complete window of the query.
     pub window: Window,
-    pub bounds: Bounds,
+    pub limit: usize,
+    /// The longest gap that is filled, in buckets.
+    pub gap_buckets: usize,
+    /// The maximum number of samples of a bucket that are kept in memory.
+    pub kept_samples: usize,
     pub place: Option<Place>,
     /// A rollup with stored buckets for the query.
     pub rollup: Option<RollupView<'a>>,
 }
 
-/// Buckets in the requested order, and the start of the next page.
-pub(super) type Buckets = (Vec<Slot>, Option<Place>);
-
 /// How many buckets a backward read covers first; the number doubles with each step.
 const FIRST_SPAN: usize = 16;
 
 impl BucketPage<'_, '_> {
-    pub(super) async fn read(mut self, order: Order) -> Result<Buckets, TimeseriesError> {
+    /// Reads the buckets in the requested order, and the start of the next page.
+    pub(super) async fn read(mut self, order: Order) -> Result<(Vec<Slot>, Option<Place>), TimeseriesError> {
         let skip = self.place.map_or(0, |place| place.skip);
         // One more bucket than requested shows whether there is a next page.
-        let wanted = skip + self.bounds.limit + 1;
+        let wanted = skip + self.limit + 1;
         let (slots, early_end) = match order {
             Order::Asc => self.oldest(wanted).await?,
             Order::Desc => self.newest(wanted).await?,
         };
         let BucketPlan { grid, gap, .. } = &mut self.plan;
-        let placed = fill(slots.iter(), grid, *gap, order, wanted, self.bounds.gap_buckets)?;
+        let placed = fill(slots.iter(), grid, *gap, order, wanted, self.gap_buckets)?;
         let next = match (placed.get(wanted - 1), early_end) {
             (Some(beyond), _) => Some(self.place_of(beyond, 0)),
             (None, EarlyEnd::No) => None,
             (None, EarlyEnd::At(start)) => Some(Place { at: start.max(self.window.from), skip: 0 }),
             (None, EarlyEnd::AfterLast) => placed.last().map(|last| self.place_of(last, 1)),
         };
-        let page: Vec<Slot> = placed.iter().skip(skip).take(self.bounds.limit).map(|placed| placed.slot).collect();
+        let page: Vec<Slot> = placed.iter().skip(skip).take(self.limit).map(|placed| placed.slot).collect();
         if page.is_empty() && early_end != EarlyEnd::No {
             // The next page would be empty too.
             return Err(self.scan.too_wide());
@@ -155,7 +147,7 @@ impl BucketPage<'_, '_> {
         let before = if neighbours { self.scan.newest_before(segment.from).await? } else { None };
         let pass = Pass { grid: grid.clone(), window: self.window, segment, bridges: self.bridges() };
         let mut fold = fold(aggregation, wrap, pass, before);
-        let kept_samples = self.bounds.kept_samples;
+        let kept_samples = self.kept_samples;
         let mut rest = segment;
         while rest.from <= rest.to && !slots.is_full() {
             let piece = match &mut self.rollup {

@@ -1,30 +1,29 @@
 //! Reads windows of one series: pages of samples or buckets, and statistics.
 //!
-//! Files, in reading order: `filter.rs` and `budget.rs` (which and how many samples a read uses), `scan.rs` (reads a
-//! window in steps), `raw.rs` (pages of samples), `buckets.rs` with `bucket_timestamp.rs` and `volume.rs` (pages of
+//! Files, in reading order: `filter.rs` (which samples a read uses), `scan.rs` (reads a window in steps, within a
+//! budget), `raw.rs` (pages of samples), `buckets.rs` with `volume.rs` (pages of
 //! buckets and candles), and `stats.rs`.
 
-mod bucket_timestamp;
 mod buckets;
-mod budget;
 mod filter;
 mod raw;
 mod scan;
 mod stats;
 mod volume;
 
-pub(super) use bucket_timestamp::BucketTimestamp;
 pub(super) use buckets::BucketPlan;
-pub(super) use budget::Budget;
 pub(super) use filter::SampleFilter;
+pub(super) use scan::Budget;
 pub(super) use stats::Stats;
 
-use buckets::{Bounds, BucketPage};
+use buckets::BucketPage;
 #[cfg(feature = "promql")]
 use scan::Ended;
 use scan::Scan;
 
-use super::aggregate::{Aggregation, Point};
+use utoipa::ToSchema;
+
+use super::aggregate::{Aggregation, BucketTimestamp, Point, RangePoint};
 use super::backend::Store;
 use super::cursor::{Cursor, Place};
 use super::error::TimeseriesError;
@@ -33,6 +32,7 @@ use super::rollup::RollupView;
 use super::series::Sample;
 use super::series::SeriesKey;
 use super::window::{Order, Window};
+use crate::clock::UnixMillis;
 
 /// A validated range query.
 #[derive(Clone, Debug)]
@@ -57,15 +57,25 @@ impl RangePlan {
     }
 }
 
-/// A page of a range.
-#[derive(Debug)]
+/// A page of a range. `render` writes its JSON.
+#[derive(Debug, ToSchema)]
+#[schema(as = Range, description = "A page of a range.")]
 pub(super) struct RangePage {
+    #[schema(value_type = String, example = "energy:consumption:MTR-001")]
     pub key: SeriesKey,
-    pub window: Window,
-    pub points: Vec<Point>,
+    /// The start of the window of all pages, in Unix milliseconds, inclusive; `to` is its inclusive end.
+    #[schema(value_type = i64)]
+    pub from: UnixMillis,
+    #[schema(value_type = i64)]
+    pub to: UnixMillis,
+    #[schema(value_type = Vec<RangePoint>)]
+    pub samples: Vec<Point>,
+    /// The value of `cursor` for the next page; null on the last page.
+    #[schema(value_type = Option<String>)]
+    pub next_cursor: Option<Cursor>,
     /// Whether the points are candles.
+    #[schema(ignore)]
     pub candles: bool,
-    pub next: Option<Cursor>,
 }
 
 /// The maximum number of samples of one bucket that are kept for a percentile, 8 bytes each in memory. A year of 15-second
@@ -132,17 +142,25 @@ impl RangeReader {
         let candles = plan.has_candles();
         let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
         let scan = Scan::new(&self.backend, &key, &filter, budget);
-        let (points, next) = match buckets {
+        let (samples, next) = match buckets {
             None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {
-                let bounds = Bounds { limit, gap_buckets: self.max_points, kept_samples: PERCENTILE_SAMPLES };
                 let grid = plan.grid.clone();
                 let rollup = if filter.is_open() {
                     RollupView::open(&self.backend, &key, plan.aggregation, &plan.grid).await?
                 } else {
                     None
                 };
-                let page = BucketPage { scan: &scan, plan, window, bounds, place, rollup };
+                let page = BucketPage {
+                    scan: &scan,
+                    plan,
+                    window,
+                    limit,
+                    gap_buckets: self.max_points,
+                    kept_samples: PERCENTILE_SAMPLES,
+                    place,
+                    rollup,
+                };
                 let (mut slots, next) = page.read(order).await?;
                 if let Some(volume_key) = &volume_key {
                     let volumes = Scan::new(&self.backend, volume_key, &filter, budget);
@@ -151,7 +169,7 @@ impl RangeReader {
                 (slots.iter().map(|slot| stamp.point(slot)).collect(), next)
             }
         };
-        let next = next.map(|place| Cursor { order, window, place });
-        Ok(RangePage { key, window, points, candles, next })
+        let next_cursor = next.map(|place| Cursor { order, window, place });
+        Ok(RangePage { key, from: window.from, to: window.to, samples, next_cursor, candles })
     }
 }

@@ -1,10 +1,11 @@
 //! Scans a window in steps, within the budget of the request.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::backend::{SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::{Order, Window};
-use super::budget::Budget;
 use super::filter::SampleFilter;
 use crate::clock::UnixMillis;
 
@@ -17,6 +18,37 @@ pub(super) enum Ended {
     Enough,
     /// The budget is exhausted. Contains the timestamp of the last sample that was read.
     Spent(Option<UnixMillis>),
+}
+
+/// The most samples that one request may read for aggregation: about as many as the request deadline allows.
+const REQUEST_SAMPLES: usize = 5_000_000;
+
+/// The samples that a request may still read. Concurrent reads of several series share it.
+#[derive(Debug)]
+pub(in crate::features::timeseries) struct Budget {
+    limit: usize,
+    left: AtomicUsize,
+}
+
+impl Budget {
+    /// The budget of one request.
+    pub(in crate::features::timeseries) fn of_request() -> Self {
+        Self::new(REQUEST_SAMPLES)
+    }
+
+    /// The budget of a request with a lower limit, in samples.
+    pub(in crate::features::timeseries) fn new(limit: usize) -> Self {
+        let limit = limit.min(REQUEST_SAMPLES);
+        Self { limit, left: AtomicUsize::new(limit) }
+    }
+
+    /// Takes up to `wanted` samples from the budget and returns how many were left.
+    fn take(&self, wanted: usize) -> usize {
+        let rest = |left: usize| Some(left.saturating_sub(wanted));
+        // The closure always returns `Some`.
+        let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).unwrap_or_default();
+        before.min(wanted)
+    }
 }
 
 /// The samples of one series that pass a filter.
@@ -35,7 +67,7 @@ impl<'a> Scan<'a> {
 
     /// The error that the request needs more samples than it may read.
     pub(super) fn too_wide(&self) -> TimeseriesError {
-        self.budget.exceeded()
+        TimeseriesError::TooWide { limit: self.budget.limit }
     }
 
     /// Passes the samples of a window to `take`, in the given order, until `take` returns false.

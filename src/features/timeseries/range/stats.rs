@@ -3,12 +3,12 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::aggregate::{Extent, Moments, Percentile, Sum, mean};
+use super::super::aggregate::{Percentile, Summary};
 use super::super::error::TimeseriesError;
 use super::super::series::{Sample, SeriesKey};
 use super::super::window::{Order, Window};
-use super::budget::Budget;
 use super::filter::SampleFilter;
+use super::scan::Budget;
 use super::scan::{Ended, Scan};
 use super::{PERCENTILE_SAMPLES, RangeReader};
 use crate::clock::UnixMillis;
@@ -69,14 +69,12 @@ impl RangeReader {
         let open = SampleFilter::new(None, None, None);
         let budget = Budget::of_request();
         let scan = Scan::new(&self.backend, &key, &open, &budget);
-        let (mut count, mut sum, mut extent, mut moments) = (0, Sum::default(), Extent::default(), Moments::default());
+        let (mut count, mut summary) = (0, Summary::default());
         let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
         let mut values = Some(Vec::new());
         let take = |samples: &[Sample]| {
             for sample in samples {
-                sum.add(sample.value);
-                extent.add(sample.value);
-                moments.add(sample.value);
+                summary.add(sample.value);
             }
             count += samples.len();
             first = first.or(samples.first().copied());
@@ -91,17 +89,16 @@ impl RangeReader {
         if let Ended::Spent(_) = scan.read(window, Order::Asc, usize::MAX, take).await? {
             return Err(scan.too_wide());
         }
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
         let known = |number: f64| first.map(|_| number);
         Ok(Stats {
             from: window.from,
             to: window.to,
-            count,
-            sum: known(sum.value()),
-            min: known(extent.min),
-            max: known(extent.max),
-            avg: known(mean(sum, count)),
-            std_dev: known(moments.var_p().sqrt()),
+            count: summary.count,
+            sum: known(summary.sum.value()),
+            min: known(summary.extent.min),
+            max: known(summary.extent.max),
+            avg: known(summary.mean()),
+            std_dev: known(summary.moments.var_p().sqrt()),
             first: first.map(|sample| sample.value),
             last: last.map(|sample| sample.value),
             first_timestamp: first.map(|sample| sample.timestamp),

@@ -25,8 +25,8 @@ pub(super) enum Form {
 pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {
     let mut out = Vec::new();
     head(&mut out, form, page);
-    points(&mut out, form, &page.points, true);
-    tail(&mut out, form, page.next.map(|cursor| cursor.to_string()).as_deref());
+    points(&mut out, form, &page.samples, true);
+    tail(&mut out, form, page.next_cursor.map(|cursor| cursor.to_string()).as_deref());
     out
 }
 
@@ -38,9 +38,9 @@ pub(super) fn head(out: &mut Vec<u8>, form: Form, page: &RangePage) {
             json_value(out, page.key.as_str());
             let mut integer = itoa::Buffer::new();
             out.extend_from_slice(b",\"from\":");
-            out.extend_from_slice(integer.format(page.window.from).as_bytes());
+            out.extend_from_slice(integer.format(page.from).as_bytes());
             out.extend_from_slice(b",\"to\":");
-            out.extend_from_slice(integer.format(page.window.to).as_bytes());
+            out.extend_from_slice(integer.format(page.to).as_bytes());
             out.extend_from_slice(b",\"samples\":[");
         }
         Form::Ndjson => {}
@@ -56,29 +56,26 @@ const CSV_POINT: usize = 32;
 
 /// Writes points. `are_first` says whether they are the first points of the text.
 pub(super) fn points(out: &mut Vec<u8>, form: Form, points: &[Point], are_first: bool) {
+    let start: &[u8] = if form == Form::Csv { b"" } else { b"{" };
+    points_after(out, form, start, points, are_first);
+}
+
+/// Writes points, each of which begins with `start`: the first columns, or the start of an object.
+fn points_after(out: &mut Vec<u8>, form: Form, start: &[u8], points: &[Point], are_first: bool) {
+    let size = if form == Form::Csv { CSV_POINT } else { JSON_POINT };
+    out.reserve(points.len() * (start.len() + size));
     let mut integer = itoa::Buffer::new();
-    match form {
-        Form::Json => {
-            out.reserve(points.len() * JSON_POINT);
-            for (at, point) in points.iter().enumerate() {
-                if at > 0 || !are_first {
-                    out.push(b',');
-                }
-                json_point(out, &mut integer, b"{", point);
-            }
+    for (at, point) in points.iter().enumerate() {
+        if form == Form::Json && (at > 0 || !are_first) {
+            out.push(b',');
         }
-        Form::Ndjson => {
-            out.reserve(points.len() * JSON_POINT);
-            for point in points {
-                json_point(out, &mut integer, b"{", point);
-                out.push(b'\n');
-            }
+        out.extend_from_slice(start);
+        match form {
+            Form::Json | Form::Ndjson => json_point(out, &mut integer, point),
+            Form::Csv => csv_point(out, &mut integer, point),
         }
-        Form::Csv => {
-            out.reserve(points.len() * CSV_POINT);
-            for point in points {
-                csv_point(out, &mut integer, point);
-            }
+        if form != Form::Json {
+            out.push(b'\n');
         }
     }
 }
@@ -97,9 +94,8 @@ pub(super) fn json_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     out.extend(serde_json::to_vec(value).unwrap_or_default());
 }
 
-/// Writes a point as an object whose text begins with `start`.
-fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, start: &[u8], point: &Point) {
-    out.extend_from_slice(start);
+/// Writes the rest of an object that is a point.
+fn json_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
     out.extend_from_slice(b"\"timestamp\":");
     out.extend_from_slice(integer.format(point.timestamp).as_bytes());
     match point.number {
@@ -150,7 +146,6 @@ fn csv_point(out: &mut Vec<u8>, integer: &mut itoa::Buffer, point: &Point) {
             }
         }
     }
-    out.push(b'\n');
 }
 
 /// Writes the shortest text that parses back to the same float, or `otherwise` if the number is not finite.
@@ -169,11 +164,11 @@ mod tests {
     use super::super::window::{Order, Window};
     use super::*;
 
-    fn range(numbers: &[Number], next: Option<Cursor>) -> RangePage {
-        let points = numbers.iter().zip(1..).map(|(&number, timestamp)| Point { timestamp, number }).collect();
+    fn range(numbers: &[Number], next_cursor: Option<Cursor>) -> RangePage {
+        let samples = numbers.iter().zip(1..).map(|(&number, timestamp)| Point { timestamp, number }).collect();
         let key = SeriesKey::new("a\"b").expect("a key");
         let candles = matches!(numbers, [Number::Candle(_), ..]);
-        RangePage { key, window: Window { from: 0, to: 9 }, points, candles, next }
+        RangePage { key, from: 0, to: 9, samples, next_cursor, candles }
     }
 
     #[test]

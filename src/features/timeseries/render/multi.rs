@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use crate::features::timeseries::aggregate::Point;
 use crate::features::timeseries::multi::ManyPage;
-use crate::features::timeseries::platform::{Energy, Readings};
-use crate::features::timeseries::render::{
-    CSV_POINT, Form, JSON_POINT, csv_columns, csv_point, json_point, json_value, page, points,
-};
+use crate::features::timeseries::platform::Energy;
+use crate::features::timeseries::range::RangePage;
+use crate::features::timeseries::render::{Form, csv_columns, json_value, points, points_after};
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last two fields.
 pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
@@ -22,33 +21,33 @@ pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> 
         out.extend_from_slice(b",\"labels\":");
         json_value(&mut out, &item.labels);
         out.extend_from_slice(b",\"samples\":[");
-        points(&mut out, Form::Json, &item.points, true);
+        points(&mut out, Form::Json, &item.samples, true);
         out.extend_from_slice(if item.truncated { b"],\"truncated\":true" } else { b"],\"truncated\":false" });
-        if let Some((reducer, sources)) = &item.reduced {
+        if let (Some(reducer), Some(sources)) = (item.reducer, &item.sources) {
             out.extend_from_slice(b",\"reducer\":");
-            json_value(&mut out, reducer.name());
+            json_value(&mut out, &reducer);
             out.extend_from_slice(b",\"sources\":");
             json_value(&mut out, sources);
         }
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"next_cursor\":");
-    json_value(&mut out, &answer.next.as_ref().map(ToString::to_string));
+    json_value(&mut out, &answer.next_cursor.as_ref().map(ToString::to_string));
     out.push(b'}');
     out
 }
 
 /// `{meter_id, energy_generated: {key, ...}, energy_consumed: {key, ...}}`, with the requested kinds of energy.
-pub(in crate::features::timeseries) fn json_readings(readings: &Readings) -> Vec<u8> {
+pub(in crate::features::timeseries) fn json_readings(meter: &str, pages: &[(Energy, Option<RangePage>)]) -> Vec<u8> {
     let mut out = b"{\"meter_id\":".to_vec();
-    json_value(&mut out, &readings.meter);
-    for (energy, range) in &readings.energies {
+    json_value(&mut out, meter);
+    for (energy, page) in pages {
         out.extend_from_slice(match energy {
             Energy::Generation => b",\"energy_generated\":",
             Energy::Consumption => b",\"energy_consumed\":",
         });
-        match range {
-            Some(range) => out.extend(page(Form::Json, range)),
+        match page {
+            Some(page) => out.extend(super::page(Form::Json, page)),
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -66,25 +65,15 @@ pub(in crate::features::timeseries) fn lines_head(out: &mut Vec<u8>, form: Form,
 
 /// Writes points of one series or group, one line per point with the name of the series: CSV, or else a JSON object.
 pub(in crate::features::timeseries) fn lines(out: &mut Vec<u8>, form: Form, key: &str, points: &[Point]) {
-    let mut integer = itoa::Buffer::new();
-    if form == Form::Csv {
-        let field = csv_field(key);
-        out.reserve(points.len() * (field.len() + CSV_POINT));
-        for point in points {
-            out.extend_from_slice(field.as_bytes());
-            out.push(b',');
-            csv_point(out, &mut integer, point);
-        }
+    let start = if form == Form::Csv {
+        format!("{},", csv_field(key)).into_bytes()
     } else {
         let mut start = b"{\"series\":".to_vec();
         json_value(&mut start, key);
         start.push(b',');
-        out.reserve(points.len() * (start.len() + JSON_POINT));
-        for point in points {
-            json_point(out, &mut integer, &start, point);
-            out.push(b'\n');
-        }
-    }
+        start
+    };
+    points_after(out, form, &start, points, true);
 }
 
 /// A CSV field according to RFC 4180: in quotes if it contains commas, quotes or line breaks.

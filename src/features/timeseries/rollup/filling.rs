@@ -190,7 +190,7 @@ struct Job {
     /// The range of the buckets to compute; `until` is excluded.
     from: UnixMillis,
     until: UnixMillis,
-    fold: Box<dyn Fold>,
+    fold: Fold,
     slots: Slots,
 }
 

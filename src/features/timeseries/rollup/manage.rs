@@ -1,8 +1,8 @@
 //! Adding, listing and dropping the rollups of a series.
 
 use super::super::backend::Store;
-use super::super::error::TimeseriesError;
-use super::super::query::{BucketLength, Violation, Zone};
+use super::super::error::{TimeseriesError, Violation};
+use super::super::query::{BucketLength, Zone};
 use super::super::rollup_rule::{self, RollupSpec};
 use super::super::rollup_state::RollupState;
 use super::super::scripts;

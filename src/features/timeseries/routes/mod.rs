@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::ingest::{Precision, StreamKind};
+use super::ingest::{LineFormat, Precision};
 use super::model::{
     Alteration, Creation, CsvSamples, DeletedSamples, LineProtocol, NdjsonSamples, NewSamples, NewSeriesSamples,
     SampleView, SamplesAnswer, SeriesEntry, SeriesView, StreamAnswer,
@@ -239,14 +239,14 @@ pub(super) async fn post_many_samples(
     body: BodyStream,
 ) -> Result<Json<StreamAnswer>, Problem> {
     let media_type = media_type(&headers);
-    let kind = match media_type.as_deref() {
+    let format = match media_type.as_deref() {
         Some(JSON) => None,
-        Some(NDJSON) => Some(StreamKind::Ndjson),
-        Some(CSV) => Some(StreamKind::Csv),
-        Some(LINE_PROTOCOL) => Some(StreamKind::LineProtocol(precision.unwrap_or_default())),
+        Some(NDJSON) => Some(LineFormat::Ndjson),
+        Some(CSV) => Some(LineFormat::Csv(None)),
+        Some(LINE_PROTOCOL) => Some(LineFormat::LineProtocol(precision.unwrap_or_default())),
         other => return Err(unsupported(other, &[JSON, NDJSON, CSV, LINE_PROTOCOL])),
     };
-    if precision.is_some() && !matches!(kind, Some(StreamKind::LineProtocol(_))) {
+    if precision.is_some() && !matches!(format, Some(LineFormat::LineProtocol(_))) {
         return Err(Problem::query_parameter(
             "precision",
             format!("must only be sent with line protocol ({LINE_PROTOCOL})"),
@@ -254,8 +254,8 @@ pub(super) async fn post_many_samples(
     }
     let _slot = bulk.acquire_slot()?;
     let ingest = bulk.timeseries.ingest(token);
-    let answer = if let Some(kind) = kind {
-        ingest.stream(body, kind, bulk.idle).await?
+    let answer = if let Some(format) = format {
+        ingest.stream(body, format, bulk.idle).await?
     } else {
         let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
         ingest.samples(body.samples).await?

@@ -10,9 +10,10 @@ use super::super::model::{NewSamples, SamplesAnswer};
 use super::super::platform::model::{NewPrices, NewReadings, WriteAnswer};
 use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
+use super::super::range::RangePage;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
-use super::range::{Range, accepted, page_response};
+use super::range::{accepted, page_response};
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -60,7 +61,7 @@ pub(in crate::features::timeseries) struct EnergyQuery {
     kind: Option<Energy>,
 }
 
-/// The readings of a meter: the schema of the JSON that `render` writes.
+/// The readings of a meter.
 #[derive(Debug, utoipa::ToSchema)]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
 pub(in crate::features::timeseries) struct MeterReadings {
@@ -68,9 +69,9 @@ pub(in crate::features::timeseries) struct MeterReadings {
     meter_id: String,
     /// Absent if it was not requested; null if the meter has no such series.
     #[schema(required = false)]
-    energy_generated: Option<Range>,
+    energy_generated: Option<RangePage>,
     #[schema(required = false)]
-    energy_consumed: Option<Range>,
+    energy_consumed: Option<RangePage>,
 }
 
 /// Store readings of a meter.
@@ -101,14 +102,14 @@ pub(in crate::features::timeseries) async fn get_readings(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (EnergyQuery { kind }, query) = energy_query(uri.query().unwrap_or_default())?;
-    let readings = timeseries.readings(id, kind, &query).await?;
+    let pages = timeseries.readings(&id, kind, &query).await?;
     if accepted(&headers, &[Form::Json, Form::Csv]) == Form::Csv
-        && let [(_, Some(page))] = readings.energies.as_slice()
+        && let [(_, Some(page))] = pages.as_slice()
     {
         return Ok(page_response(page, &headers));
     }
     let json = HeaderValue::from_static("application/json");
-    Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&readings)).into_response())
+    Ok(([(header::CONTENT_TYPE, json)], render::json_readings(&id, &pages)).into_response())
 }
 
 /// Parses the parameters of this route and those of a range. Both types reject unknown parameters, so each gets its
@@ -145,7 +146,7 @@ pub(in crate::features::timeseries) async fn post_prices(
 /// The volumes of candles come from `market:volume:{symbol}`, unless `volume_key` names another series.
 #[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
     params(SymbolPath, RangeQuery),
-    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
@@ -170,7 +171,7 @@ pub(in crate::features::timeseries) async fn post_market_volume(
 
 /// Read the volume of the whole market.
 #[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
-    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_market_volume(
     State(timeseries): State<TimeseriesService>,
     Query(query): Query<RangeQuery>,
@@ -196,7 +197,7 @@ pub(in crate::features::timeseries) async fn post_settlements(
 /// Read settlements.
 #[utoipa::path(get, path = "/settlements/{type}", tag = "timeseries", operation_id = "get_settlements",
     params(SettlementPath, RangeQuery),
-    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,

@@ -1,63 +1,19 @@
 //! The HTTP operations that read windows: pages, exports, statistics, and queries over many series.
 
-use std::collections::BTreeMap;
-
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::super::query::{ManyQuery, RangeQuery, Reducer, SeriesPath, WindowQuery};
+use super::super::multi::ManyPage;
+use super::super::query::{ManyQuery, RangeQuery, SeriesPath, WindowQuery};
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
-
-/// A page of a range: the schema of the JSON that `render` writes.
-#[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct Range {
-    #[schema(example = "energy:consumption:MTR-001")]
-    key: String,
-    /// The start of the window of all pages, in Unix milliseconds, inclusive; `to` is its inclusive end.
-    from: i64,
-    to: i64,
-    samples: Vec<RangePoint>,
-    /// The value of `cursor` for the next page; null on the last page.
-    next_cursor: Option<String>,
-}
-
-/// A sample, or a bucket with the timestamp that represents it.
-#[derive(Debug, utoipa::ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) enum RangePoint {
-    #[schema(title = "Value")]
-    Value {
-        timestamp: i64,
-        /// Null if the bucket has no samples, or if its sum overflows.
-        #[schema(required = true)]
-        value: Option<f64>,
-    },
-    #[schema(title = "Candle")]
-    Candle {
-        timestamp: i64,
-        #[schema(required = true)]
-        open: Option<f64>,
-        #[schema(required = true)]
-        high: Option<f64>,
-        #[schema(required = true)]
-        low: Option<f64>,
-        #[schema(required = true)]
-        close: Option<f64>,
-        /// Null unless `volume_key` names the series of volumes.
-        #[schema(required = true)]
-        volume: Option<f64>,
-    },
-}
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 
@@ -67,7 +23,7 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 /// cursor of the next page.
 #[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
     params(SeriesPath, RangeQuery),
-    responses((status = 200, description = "A page of the window", content((Range = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_range(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -82,7 +38,7 @@ pub(super) fn page_response(page: &RangePage, headers: &HeaderMap) -> Response {
     let form = accepted(headers, &[Form::Json, Form::Csv]);
     let mut response =
         (StatusCode::OK, [(header::CONTENT_TYPE, media_type(form))], render::page(form, page)).into_response();
-    let cursor = page.next.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok());
+    let cursor = page.next_cursor.and_then(|cursor| HeaderValue::try_from(cursor.to_string()).ok());
     if let (Form::Csv, Some(cursor)) = (form, cursor) {
         response.headers_mut().insert(NEXT_CURSOR, cursor);
     }
@@ -144,7 +100,7 @@ fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
 #[utoipa::path(get, path = "/timeseries/{key}/export", tag = "timeseries", operation_id = "export_series",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "The window", content(
-            (Range = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
+            (RangePage = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn export_series(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -170,34 +126,6 @@ pub(in crate::features::timeseries) async fn get_stats(
     Ok(Json(timeseries.stats(key, &query).await?))
 }
 
-/// Ranges of many series: the schema of the JSON that `render` writes.
-#[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct ManyRanges {
-    items: Vec<ItemRange>,
-    /// The value of `cursor` for the next page; null on the last page.
-    next_cursor: Option<String>,
-}
-
-/// The range of a series, or of a group.
-#[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of what `render` writes")]
-pub(in crate::features::timeseries) struct ItemRange {
-    /// The key of the series, or `label=value` of a group.
-    #[schema(example = "zone=1")]
-    key: String,
-    labels: BTreeMap<String, Option<String>>,
-    samples: Vec<RangePoint>,
-    /// Whether the window has more points than `limit`.
-    truncated: bool,
-    /// How the points of the group were reduced; absent for a single series.
-    #[schema(required = false)]
-    reducer: Option<Reducer>,
-    /// The series of the group; absent for a single series.
-    #[schema(required = false)]
-    sources: Option<Vec<String>>,
-}
-
 /// Read windows of many series, one by one or reduced by groups.
 ///
 /// The items are in byte order of their keys and include series without samples in the window. A page ends early if its
@@ -210,7 +138,7 @@ pub(in crate::features::timeseries) struct ItemRange {
 #[utoipa::path(post, path = "/timeseries/query", tag = "timeseries", operation_id = "query_series",
     request_body = ManyQuery,
     responses((status = 200, description = "A page of series, or all groups. As NDJSON or CSV: all points, one per line", content(
-            (ManyRanges = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
+            (ManyPage = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn query_series(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
