@@ -73,7 +73,6 @@ workers = 1
 request_deadline = "60s"
 streaming_deadline = "60s"
 header_timeout = "60s"
-slow_request = "60s"
 shutdown_deadline = "60s"
 [redis]
 command_timeout = "30s"

@@ -11,23 +11,19 @@ use super::{FieldError, Section};
 pub struct FencingConfig {
     /// How much longer a fence is kept than the data it guards; no lease may be longer.
     pub outlive: Span,
-    /// How long a fence is kept after the last guarded write of data that does not expire.
-    pub endless: Span,
 }
 
-/// A century, far below the largest number of milliseconds that a script can represent.
-const LONGEST: Span = Span::from_millis(100 * 31_557_600_000);
+/// How long a fence is kept after the last guarded write of data that does not expire, so that unused ones do not
+/// accumulate: a year. No holder pauses longer.
+pub const ENDLESS: Span = Span::from_millis(365 * 86_400_000);
 
 impl Section for FencingConfig {
     const NAME: &'static str = "fencing";
 
     fn validate(&self) -> Result<(), FieldError> {
         FieldError::reject_zero([("outlive", self.outlive.as_millis() == 0)])?;
-        if self.endless < self.outlive {
-            return Err(FieldError::new("endless", "must not be shorter than outlive"));
-        }
-        if self.endless > LONGEST {
-            return Err(FieldError::new("endless", "must not be longer than 100 years"));
+        if self.outlive > ENDLESS {
+            return Err(FieldError::new("outlive", format!("must be at most {ENDLESS}")));
         }
         Ok(())
     }
@@ -40,11 +36,7 @@ mod tests {
 
     #[test]
     fn a_wrong_length_names_its_field() {
-        for (overrides, field) in [
-            ("outlive = \"0s\"", "fencing.outlive"),
-            ("outlive = \"2h\"\nendless = \"1h\"", "fencing.endless"),
-            ("endless = \"6000w\"", "fencing.endless"),
-        ] {
+        for (overrides, field) in [("outlive = \"0s\"", "fencing.outlive"), ("outlive = \"366d\"", "fencing.outlive")] {
             let config = Config::with_overrides(&format!("[fencing]\n{overrides}")).expect("TOML");
             let error = config.section::<FencingConfig>().expect_err(overrides).to_string();
             assert!(error.contains(field), "{overrides}: {error}");

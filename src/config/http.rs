@@ -22,7 +22,6 @@ pub struct HttpConfig {
     pub body_idle_timeout: Span,
     pub body_limit: ByteSize,
     pub shutdown_deadline: Span,
-    pub slow_request: Span,
     /// The origins whose pages may call the service from a browser, such as `https://app.example.com`, or `*`.
     pub cors_origins: Vec<String>,
 }

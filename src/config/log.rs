@@ -33,7 +33,6 @@ pub struct TelemetryConfig {
     pub sample_ratio: f64,
     /// How long a finished span may wait until a batch is sent.
     pub export_interval: Span,
-    pub export_timeout: Span,
     pub service_name: String,
 }
 

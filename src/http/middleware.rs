@@ -43,6 +43,9 @@ use crate::redis::Outcome;
 use crate::telemetry::metrics::HttpMetrics;
 use crate::telemetry::traces::{RequestSpan, RequestTraces};
 
+/// Requests that take longer are logged: half of the default deadline, and far more than a healthy request takes.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// The parts of the middleware, and what it protects.
 #[derive(Debug)]
 pub struct Middleware {
@@ -57,7 +60,6 @@ pub struct Middleware {
     request_deadline: Duration,
     streaming_deadline: Duration,
     body_limit: usize,
-    slow_request: Duration,
 }
 
 impl Middleware {
@@ -83,7 +85,6 @@ impl Middleware {
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
             body_limit: config.body_limit.as_usize(),
-            slow_request: config.slow_request.duration(),
         }
     }
 
@@ -258,7 +259,7 @@ impl RequestContext {
             span.end(status);
         }
         // A request that asked to wait is not slow.
-        let is_slow = elapsed >= self.middleware.slow_request && self.budget() != Budget::Waiting;
+        let is_slow = elapsed >= SLOW && self.budget() != Budget::Waiting;
         if is_slow && !status.is_server_error() {
             tracing::warn!(
                 method = %self.method, path = self.path(), status = status.as_u16(),

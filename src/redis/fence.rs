@@ -8,7 +8,7 @@
 //! Source: Kleppmann, "How to do distributed locking", 2016 (fencing tokens).
 
 use super::key::Key;
-use crate::config::fencing::FencingConfig;
+use crate::config::fencing::{ENDLESS, FencingConfig};
 
 /// A lock grant's number: 1 to [`FencingToken::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ impl Fence {
 
     /// The arguments of `fence.lua`, which follow those of the write.
     pub(super) fn arguments(&self) -> [u64; 3] {
-        [self.token.0, self.life.outlive.as_millis(), self.life.endless.as_millis()]
+        [self.token.0, self.life.outlive.as_millis(), ENDLESS.as_millis()]
     }
 }
 

@@ -20,10 +20,7 @@ fn traceparent(flags: &str) -> String {
 }
 
 fn exporting_to(url: &str, sample_ratio: &str) -> String {
-    format!(
-        "[telemetry]\notlp_endpoint = \"{url}\"\nsample_ratio = {sample_ratio}\nexport_interval = \"20ms\"\n\
-         export_timeout = \"1s\""
-    )
+    format!("[telemetry]\notlp_endpoint = \"{url}\"\nsample_ratio = {sample_ratio}\nexport_interval = \"20ms\"")
 }
 
 async fn traced_app(collector: &Collector, sample_ratio: &str) -> TestApp {

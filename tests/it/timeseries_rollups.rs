@@ -90,7 +90,7 @@ async fn a_range_with_a_rollup_reads_few_samples() {
 
 #[tokio::test]
 async fn rollups_are_listed_added_once_and_dropped() {
-    let app = TestApp::builder().config("timeseries.rollups = 2").spawn().await;
+    let app = TestApp::spawn().await;
     app.put("/timeseries/a", json!({})).await.expect(201);
     let daily = json!({ "bucket": "1d", "agg": "sum" });
     let added = add(&app, "/timeseries/a", daily.clone()).await.expect(201).json();
@@ -100,12 +100,15 @@ async fn rollups_are_listed_added_once_and_dropped() {
     let other = json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 });
     add(&app, "/timeseries/a", other).await.expect_problem(409, "rollup-exists");
     add(&app, "/timeseries/a", json!({ "bucket": "1h", "agg": "avg" })).await.expect(201);
-    add(&app, "/timeseries/a", json!({ "bucket": "1h", "agg": "min" })).await.expect_problem(409, "too-many-rollups");
+    for hours in 1..=14 {
+        add(&app, "/timeseries/a", json!({ "bucket": format!("{hours}h"), "agg": "min" })).await.expect(201);
+    }
+    add(&app, "/timeseries/a", json!({ "bucket": "1h", "agg": "max" })).await.expect_problem(409, "too-many-rollups");
     let list = app.get("/timeseries/a/rollups").await.expect(200).json();
     assert_eq!((&list["items"][0]["id"], &list["items"][1]["id"]), (&json!("sum:1d"), &json!("avg:1h")));
     app.delete("/timeseries/a/rollups/sum:1d").await.expect(204);
     app.delete("/timeseries/a/rollups/sum:1d").await.expect_problem(404, "rollup-not-found");
-    assert_eq!(app.get("/timeseries/a/rollups").await.expect(200).json()["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(app.get("/timeseries/a/rollups").await.expect(200).json()["items"].as_array().map(Vec::len), Some(15));
     app.delete("/timeseries/a").await.expect(204);
     app.get("/timeseries/a/rollups").await.expect_problem(404, "series-not-found");
 }

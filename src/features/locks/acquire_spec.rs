@@ -7,6 +7,9 @@ use super::config::{LocksConfig, MIN_TTL};
 use super::error::LockError;
 use super::model::{AcquireAllRequest, AcquireRequest, MAX_TOGETHER, Resource};
 
+/// The largest metadata of a holder, bytes of JSON. Every inspection returns it, so it is no place for data.
+const MAX_METADATA: usize = 1_024;
+
 /// A complete request to acquire one lock, within the limits of `[locks]`.
 #[derive(Clone, Debug)]
 pub(super) struct AcquireSpec {
@@ -39,9 +42,8 @@ impl AcquireSpec {
         }
         // Maps of JSON values always serialise.
         let metadata = request.metadata.map(|map| serde_json::to_string(&map).unwrap_or_default()).unwrap_or_default();
-        let limit = config.metadata_limit;
-        if metadata.len() > limit.as_usize() {
-            let rule = format!("must have at most {} bytes, got {}", limit.bytes(), metadata.len());
+        if metadata.len() > MAX_METADATA {
+            let rule = format!("must have at most {MAX_METADATA} bytes, got {}", metadata.len());
             return Err(invalid("/metadata", rule));
         }
         Ok(Self { resource, ttl, wait, owner: request.owner.unwrap_or_default(), metadata })

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::ServerUrl;
-use crate::config::value::{ByteSize, Span};
+use crate::config::value::Span;
 use crate::config::{Config, ConfigError, FieldError, Section, longest_prefix};
 use crate::http::access::LONGEST_WAIT;
 
@@ -22,7 +22,6 @@ pub(super) struct LocksConfig {
     pub queue_limit: usize,
     /// The most waiters at one replica.
     pub waiters: usize,
-    pub metadata_limit: ByteSize,
     /// Independent masters that keep the locks. If empty, the Redis of the state role keeps them.
     pub nodes: Vec<ServerUrl>,
     pub node_timeout: Span,

@@ -144,7 +144,7 @@ pub(super) struct AcquireRequest {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$",
              example = "settlement-worker-3")]
     pub owner: Option<String>,
-    /// Shown to every client that inspects the lock; at most `locks.metadata_limit` bytes of JSON.
+    /// Shown to every client that inspects the lock; at most 1,024 bytes of JSON.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -168,7 +168,7 @@ pub(super) struct AcquireAllRequest {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128,
              pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "settlement-worker-3")]
     pub owner: Option<String>,
-    /// Shown to every client that inspects the locks; at most `locks.metadata_limit` bytes of JSON.
+    /// Shown to every client that inspects the locks; at most 1,024 bytes of JSON.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
 }

@@ -22,8 +22,6 @@ pub(super) struct RatelimitConfig {
     pub open_timeout: Span,
     /// Keys that a replica counts in memory while Redis is unavailable.
     pub local_keys: usize,
-    /// Open reservations of one key.
-    pub open_reservations: usize,
     /// The limiter of this service's own callers; empty: none.
     pub guard: String,
     pub limiters: Vec<LimiterConfig>,
@@ -116,8 +114,6 @@ impl From<StrategyConfig> for Strategy {
 
 /// Keys in memory, which take up to about 320 MB.
 const MAX_KEYS: usize = 10_000_000;
-/// One script call returns all overdue reservations of a key.
-const MAX_RESERVATIONS: usize = 10_000;
 /// The longest `hold_ms` that a request may state.
 const MAX_HOLD: Duration = Duration::from_secs(86_400);
 /// Names of routes below `/ratelimit/`, and the metrics label of limits without a limiter.
@@ -134,12 +130,11 @@ impl Section for RatelimitConfig {
             ("instances", self.instances == 0),
             ("open_timeout", self.open_timeout.as_millis() == 0),
         ])?;
-        for (field, count, max) in
-            [("local_keys", self.local_keys, MAX_KEYS), ("open_reservations", self.open_reservations, MAX_RESERVATIONS)]
-        {
-            if !(1..=max).contains(&count) {
-                return Err(FieldError::new(field, format!("must be between 1 and {max}, got {count}")));
-            }
+        if !(1..=MAX_KEYS).contains(&self.local_keys) {
+            return Err(FieldError::new(
+                "local_keys",
+                format!("must be between 1 and {MAX_KEYS}, got {}", self.local_keys),
+            ));
         }
         let mut names = BTreeSet::new();
         for (at, limiter) in self.limiters.iter().enumerate() {

@@ -13,6 +13,9 @@ use super::service::LimitService;
 use super::strategy::rule::Algorithm;
 use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
 
+/// The most open reservations of one key, about 100 bytes each in Redis. One script call returns all overdue ones.
+pub(super) const MAX_OPEN: usize = 1_000;
+
 /// At the boundary of a calendar window the script replies with the time and must be called again. A second boundary
 /// between two calls means that Redis's clock jumped. In addition, each check may have reservations to return first.
 pub(super) const MAX_ATTEMPTS: usize = 4;
@@ -148,7 +151,7 @@ impl LimitService {
                     }
                 }
                 Err(NotDone::TooManyReservations) => {
-                    return Err(LimitError::TooManyReservations { max: self.open_reservations });
+                    return Err(LimitError::TooManyReservations { max: MAX_OPEN });
                 }
                 Err(NotDone::OutsideWindow { now }) => {
                     checks.iter().try_for_each(|check| move_to(&check.limiter.rule.algorithm, now))?;

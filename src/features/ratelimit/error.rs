@@ -20,7 +20,7 @@ problems! { PROBLEMS:
     TOO_MANY_EXCEPTIONS = "too-many-exceptions", CONFLICT, "There are too many exceptions",
         "Delete exceptions that are no longer needed, or give them a ttl_ms.";
     TOO_MANY_RESERVATIONS = "too-many-reservations", CONFLICT, "The key has too many open reservations",
-        "Settle some of them, or wait until they expire. Nothing was reserved. The maximum is ratelimit.open_reservations.";
+        "Settle some of them, or wait until they expire. Nothing was reserved. A key may have 1,000.";
     UNKNOWN_RESERVATION = "unknown-reservation", NOT_FOUND, "There is no such reservation",
         "The reservation was already settled, has expired, or never existed.";
     CHECKS_APART = "checks-apart", UNPROCESSABLE_ENTITY, "The keys of the checks are in different cluster slots",

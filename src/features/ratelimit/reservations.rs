@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::check::{Decision, Mode, ReserveReply, ResolvedCheck};
-use super::engine::{MAX_ATTEMPTS, move_to};
+use super::engine::{MAX_ATTEMPTS, MAX_OPEN, move_to};
 use super::error::LimitError;
 use super::limiter::Limiter;
 use super::model::{LimitKey, ReserveRequest};
@@ -83,7 +83,7 @@ impl LimitService {
     /// unknown, there may be a reservation whose id is lost. It is returned at its end.
     pub(super) async fn reserve(&self, check: ResolvedCheck, hold_ms: u64) -> Result<ReserveReply, LimitError> {
         let id = ReservationId { secret: token()?, limiter: check.limiter.name.clone(), key: check.key.clone() };
-        let mode = Mode::Reserve { secret: &id.secret, hold_ms, max_open: self.open_reservations };
+        let mode = Mode::Reserve { secret: &id.secret, hold_ms, max_open: MAX_OPEN };
         let started = self.clock.elapsed();
         let decision = self.decide_one(&check, mode).await?;
         self.record(started, std::slice::from_ref(&decision));

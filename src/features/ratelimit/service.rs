@@ -37,8 +37,6 @@ pub(super) struct LimitService {
     pub probe: Arc<RedisProbe>,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
-    /// Open reservations that a key may have.
-    pub open_reservations: usize,
     since: UnixMillis,
 }
 
@@ -59,7 +57,6 @@ impl LimitService {
         Ok(Self {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
             open_timeout: config.open_timeout.duration(),
-            open_reservations: config.open_reservations,
             since: clock.now(),
             redis,
             clock,

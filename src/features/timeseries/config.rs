@@ -24,7 +24,6 @@ pub(super) struct TimeseriesConfig {
     pub duplicate_policy: DuplicatePolicy,
     pub request_samples: usize,
     pub max_points: usize,
-    pub rollups: usize,
     pub streams: usize,
     pub families: Vec<FamilyConfig>,
     pub prom: PromConfig,
@@ -77,7 +76,6 @@ impl Section for TimeseriesConfig {
         for (field, value, low, high) in [
             ("request_samples", self.request_samples, 1, MAX_REQUEST_SAMPLES),
             ("max_points", self.max_points, 1, MAX_PAGE_POINTS),
-            ("rollups", self.rollups, 0, 64),
             ("streams", self.streams, 1, 1_024),
             ("prom.samples", self.prom.samples, 1, 1 << 26),
         ] {

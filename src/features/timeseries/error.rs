@@ -21,7 +21,7 @@ problems! { PROBLEMS:
     ROLLUP_EXISTS = "rollup-exists", CONFLICT, "The rollup exists with another retention",
         "Delete the rollup and add it again. It is then filled from the stored samples.";
     TOO_MANY_ROLLUPS = "too-many-rollups", CONFLICT, "The series has reached its limit of rollups",
-        "Delete a rollup that is no longer used. The limit is the setting timeseries.rollups.";
+        "Delete a rollup that is no longer used. A series has at most 16.";
     RANGE_TOO_WIDE = "range-too-wide", UNPROCESSABLE_ENTITY, "The request would read or return too much",
         "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",

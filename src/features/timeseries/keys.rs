@@ -40,7 +40,7 @@ impl SeriesKeys {
     }
 
     /// `ts:fence:{<series>}`: integer, the highest fencing token seen. Expires `fencing.outlive` after the series, or
-    /// `fencing.endless` after the last write with a token if the series has no retention.
+    /// a year after the last write with a token if the series has no retention.
     pub(super) fn fence(&self) -> Key {
         self.series().sibling("ts:fence")
     }

@@ -69,7 +69,7 @@ impl TimeseriesService {
             (RangeReader::new(backend.clone(), config.max_points), SeriesIndex::new(redis, backend.clone()));
         Self(Arc::new(Inner {
             many: ManyReader::new(reader.clone(), index.clone(), config.max_points),
-            rollups: Rollups::new(backend.clone(), config.rollups),
+            rollups: Rollups::new(backend.clone()),
             reader,
             index,
             backend,

@@ -23,6 +23,9 @@ use crate::config::log::TelemetryConfig;
 use crate::telemetry::metrics::Metrics;
 use collector::CollectorClient;
 
+/// The longest time for one request to the collector, including the last one at shutdown.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The export of spans; without a collector it does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Traces {
@@ -33,7 +36,6 @@ pub struct Traces {
 struct Exporting {
     provider: SdkTracerProvider,
     sample_ratio: f64,
-    export_timeout: Duration,
 }
 
 /// Why traces cannot be exported as configured.
@@ -54,15 +56,14 @@ impl Traces {
         if config.otlp_endpoint.is_empty() {
             return Ok(Self::default());
         }
-        let export_timeout = config.export_timeout.duration();
         let endpoint = format!("{}/v1/traces", config.otlp_endpoint.trim_end_matches('/'));
-        let client = CollectorClient::new(&endpoint, export_timeout).map_err(TracesError::Authorities)?;
+        let client = CollectorClient::new(&endpoint, EXPORT_TIMEOUT).map_err(TracesError::Authorities)?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_http_client(client)
             .with_endpoint(endpoint)
-            .with_timeout(export_timeout)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
             .map_err(TracesError::Exporter)?;
         let resource = Resource::builder()
@@ -75,7 +76,7 @@ impl Traces {
             .with_resource(resource)
             .with_span_processor(queue::bounded(exporter, config.export_interval.duration(), metrics))
             .build();
-        Ok(Self { exporting: Some(Exporting { provider, sample_ratio: config.sample_ratio, export_timeout }) })
+        Ok(Self { exporting: Some(Exporting { provider, sample_ratio: config.sample_ratio }) })
     }
 
     /// The part that the middleware calls for every request.
@@ -85,10 +86,10 @@ impl Traces {
         })
     }
 
-    /// Exports the queued spans, for at most `limit` and `telemetry.export_timeout`. Afterwards no request is traced.
+    /// Exports the queued spans, for at most `limit` and [`EXPORT_TIMEOUT`]. Afterwards no request is traced.
     pub async fn stop(&self, limit: Duration) {
-        let Some(Exporting { provider, export_timeout, .. }) = self.exporting.clone() else { return };
-        let limit = limit.min(export_timeout);
+        let Some(Exporting { provider, .. }) = self.exporting.clone() else { return };
+        let limit = limit.min(EXPORT_TIMEOUT);
         // The SDK blocks while it waits, and the runtime must still react to a second signal.
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit)).await;
         if !matches!(flushed, Ok(Ok(()))) {

@@ -247,14 +247,18 @@ async fn the_shipped_user_may_reserve_settle_and_reset() {
 
 #[tokio::test]
 async fn a_key_has_a_maximum_of_open_reservations() {
-    let app = TestApp::builder().config("ratelimit.open_reservations = 2").config(&limiters()).spawn().await;
-    let (_, first) = reserve(&app, "gcra", 1).await;
-    reserve(&app, "gcra", 1).await;
-    let body = json!({ "limiter": "gcra", "key": "k" });
+    let strategy = "strategy = { kind = \"fixed_window\", limit = 5000, window = \"1h\" }";
+    let app =
+        TestApp::builder().config(&limiter("large", &format!("{strategy}\nreservations = \"30s\""))).spawn().await;
+    let (_, first) = reserve(&app, "large", 1).await;
+    for _ in 1..1_000 {
+        reserve(&app, "large", 1).await;
+    }
+    let body = json!({ "limiter": "large", "key": "k" });
     app.post("/ratelimit/reserve", body).await.expect_problem(409, "too-many-reservations");
-    assert_eq!(remaining(&app, "gcra").await, 8);
+    assert_eq!(remaining(&app, "large").await, 4_000);
     settle(&app, &first, 1).await.expect(200);
-    let (_, third) = reserve(&app, "gcra", 1).await;
+    let (_, third) = reserve(&app, "large", 1).await;
     settle(&app, &third, 0).await.expect(200);
 }
 

@@ -10,17 +10,18 @@ use super::super::series::{MAX_RETENTION_MS, SeriesKey};
 use super::model::{NewRollup, RollupEntry};
 use crate::redis::FencingToken;
 
+/// The most rollups of one series. Every late sample recomputes a bucket of each.
+const MAX_ROLLUPS: usize = 16;
+
 /// Adds, lists and drops rollups.
 #[derive(Clone, Debug)]
 pub struct Rollups {
     backend: Store,
-    /// The most rollups of one series.
-    limit: usize,
 }
 
 impl Rollups {
-    pub fn new(backend: Store, limit: usize) -> Self {
-        Self { backend, limit }
+    pub fn new(backend: Store) -> Self {
+        Self { backend }
     }
 
     /// Adds a rollup, which is then filled from all existing samples. Returns whether it is new.
@@ -47,8 +48,8 @@ impl Rollups {
                 }
                 continue;
             }
-            if specs.len() >= self.limit {
-                return Err(TimeseriesError::TooManyRollups { limit: self.limit });
+            if specs.len() >= MAX_ROLLUPS {
+                return Err(TimeseriesError::TooManyRollups { limit: MAX_ROLLUPS });
             }
             specs.push(added.clone());
             if self.replace(&key, &state, &specs, None, token).await? {
