@@ -36,11 +36,15 @@ impl PathRoutes {
 
     /// The value of `Allow`.
     pub fn allow(&self) -> HeaderValue {
-        let mut methods: Vec<&str> = self.0.iter().map(|(method, _)| method.as_str()).collect();
-        if methods.contains(&"GET") && !methods.contains(&"HEAD") {
-            methods.push("HEAD");
+        let mut methods: Vec<&str> = Vec::new();
+        for (method, _) in &self.0 {
+            let head = if *method == Method::GET { Some("HEAD") } else { None };
+            for name in std::iter::once(method.as_str()).chain(head) {
+                if !methods.contains(&name) {
+                    methods.push(name);
+                }
+            }
         }
-        methods.sort_unstable();
         // Names of methods are valid in a header.
         HeaderValue::from_str(&methods.join(",")).unwrap_or_else(|_| HeaderValue::from_static(""))
     }

@@ -201,16 +201,13 @@ fn a_stalled_collector_holds_the_stop_up_no_longer_than_its_timeout() {
     let (collector, redis) = (Collector::stalled(), RedisServer::start());
     let mut service = ServiceProcess::start_on(
         &redis,
-        &[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
-            ("GTX__TELEMETRY__EXPORT_TIMEOUT", "500ms"),
-            ("GTX__TELEMETRY__SAMPLE_RATIO", "1.0"),
-        ],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()), ("GTX__TELEMETRY__SAMPLE_RATIO", "1.0")],
     );
     service.get("/health/live");
     let asked = Instant::now();
     let (status, rest) = service.terminate();
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    // The export times out after 5 s.
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(status.success(), "lost spans are no failure of the service: {rest}");
 }
 

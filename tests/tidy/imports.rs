@@ -14,7 +14,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["gridtokenx_redis::cli"]),
     ("lib", &[]),
     // The second binary: it uses the service over HTTP, and functions of its own main.rs.
-    ("bin", &["fail", "root_cause"]),
+    ("bin", &["client", "fail", "root_cause"]),
     (
         "cli",
         &[
