@@ -75,7 +75,7 @@ async fn a_stranger_s_certificate_is_refused_and_the_log_says_why_without_a_secr
     let config = format!(
         "[redis]\nurl = \"rediss://service:hunter2@localhost:{}\"\nca_file = {:?}\n",
         tls.port,
-        tls.stranger(),
+        tls.unrelated_authority(),
     );
     let app = TestApp::builder().config(&config).unready().spawn().await;
     eventually("the certificate is refused", async || journal.text().contains("invalid peer certificate")).await;
