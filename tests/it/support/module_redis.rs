@@ -51,7 +51,7 @@ pub async fn command<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) ->
     app.state().query(&command, Effect::Write).await.expect("a reply")
 }
 
-/// Deletes the keys of this service of the tests and no others.
+/// Deletes all keys of a service under test, and no others.
 pub async fn clear(app: &TestApp) {
     let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
     let ours = format!("*{}*", app.state().keys().key("").as_str());
