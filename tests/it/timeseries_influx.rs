@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_KEY, Reply, START, TestApp, in_repository, run_python_tool, said};
+use crate::support::{ADMIN_KEY, Reply, START, TestApp, in_repository, output_text, run_python_tool};
 use crate::timeseries::{bits, read};
 
 async fn write(app: &TestApp, address: &str, lines: impl Into<Body>) -> Reply {
@@ -127,10 +127,10 @@ async fn the_influxdb_client_can_write() {
     let url = format!("http://{}", app.serve());
     let script = in_repository("tests/interoperability/influx_client.py").display().to_string();
     let output = run_python_tool("python", &[&script, &url, ADMIN_KEY]).await;
-    assert!(output.status.success(), "{}", said(&output));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    assert!(output.status.success(), "{}", output_text(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output_text(&output)));
     let expected = json!({ "ping": true, "version": "v2.7.0", "refused": [400, ["/2", "/3"]], "stranger": 401 });
-    assert_eq!(told, expected, "{}", said(&output));
+    assert_eq!(told, expected, "{}", output_text(&output));
 
     let key = [("x-api-key", ADMIN_KEY)];
     let samples = async |series: &str| {
