@@ -37,6 +37,45 @@ async fn an_invalid_configuration_changes_nothing() {
     assert_eq!(check(&service, "l", "k").await["limit"], 5);
 }
 
+#[tokio::test]
+async fn a_limiter_has_no_keys_where_other_data_are_stored() {
+    let service = TestApp::builder().config(&rule(5)).spawn().await;
+    for prefix in [
+        "lock:",
+        "lock:orders:",
+        "locks:",
+        "cache:",
+        "cache:session:",
+        "json:",
+        "ts:",
+        "ts:x:",
+        "idempotency:",
+        "gtx:",
+        "gridtokenx:",
+        "iam:",
+        "metrics:",
+        "metrics:host:",
+        "user_preferences:",
+        "energy:",
+        "energy:generation:",
+        "market:",
+        "settlement:",
+        "trading:",
+        "orderbook:",
+        "rate_limit:exceptions:",
+        "rate_limit:",
+        "rate_limit:list:",
+    ] {
+        let bad = rule(5).replace("rate_limit:l:", prefix);
+        let error = service.app().reloader().reload(Config::with_overrides(&bad).expect("TOML")).expect_err(prefix);
+        assert!(error.to_string().contains("ratelimit.limiters[0].key"), "{prefix}: {error}");
+    }
+    for prefix in ["rate_limit:a:", "quota:", "platform:limits:"] {
+        let good = rule(5).replace("rate_limit:l:", prefix);
+        service.app().reloader().reload(Config::with_overrides(&good).expect("TOML")).expect(prefix);
+    }
+}
+
 #[test]
 fn sighup_reloads_the_file() {
     let redis = RedisServer::start();
