@@ -93,7 +93,10 @@ impl LimitService {
             let section = configs.borrow_and_update().section::<RatelimitConfig>().map_err(StartError::from);
             let limiters = section.and_then(|config| Ok(Limiters::new(&config, &self.metrics)?));
             match limiters {
-                Ok(limiters) => self.limiters.store(Arc::new(limiters)),
+                Ok(limiters) => {
+                    self.limiters.store(Arc::new(limiters));
+                    self.denials.clear();
+                }
                 // Unexpected: a reload validates the configuration first.
                 Err(error) => {
                     tracing::error!(%error, "invalid limiters ignored: the previous limiters stay in force");

@@ -10,6 +10,7 @@ mod limits;
 mod models;
 mod nginx;
 mod oracle;
+mod refusals;
 mod reload;
 mod reservations;
 mod resets;

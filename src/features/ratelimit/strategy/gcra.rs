@@ -11,7 +11,7 @@
 use super::{InvalidField, MAX_WINDOW_MS};
 
 /// The rate and the capacity of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::features::ratelimit) struct Gcra {
     /// Microseconds in which `denominator` units of cost drain; the two have no common divisor.
     numerator: u64,

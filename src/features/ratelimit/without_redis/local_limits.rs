@@ -50,7 +50,7 @@ impl LocalLimits {
 
     fn count(&self, check: &ResolvedCheck, take: bool) -> KeyUsage {
         let (now, share) = (self.clock.elapsed(), self.share(&check.limiter));
-        self.windows.update(&check.id(), now, |entry| {
+        self.windows.update(&check.state_id(), now, |entry| {
             let window = Duration::from_millis(check.limiter.rule.window_ms());
             let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window });
             let fits = used + check.cost <= share;
@@ -66,7 +66,7 @@ impl LocalLimits {
     }
 
     fn undo(&self, check: &ResolvedCheck) {
-        self.windows.update(&check.id(), self.clock.elapsed(), |entry| {
+        self.windows.update(&check.state_id(), self.clock.elapsed(), |entry| {
             if let Some(entry) = entry {
                 entry.value = entry.value.saturating_sub(check.cost);
             }
