@@ -69,7 +69,7 @@ impl KeyIndex {
 
     /// Queues a key whose state was created.
     pub(super) fn add(&self, limiter: &Limiter, key: &LimitKey) {
-        if !limiter.is_indexed {
+        if limiter.is_inline {
             return;
         }
         // If the queue is full, the key is limited like any other; resets by prefix do not find it.

@@ -14,5 +14,6 @@ mod refusals;
 mod reload;
 mod reservations;
 mod resets;
+mod rule_changes;
 mod schedules;
 mod sequences;
