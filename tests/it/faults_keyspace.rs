@@ -16,6 +16,7 @@ struct Write {
 }
 
 impl Write {
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass literals")]
     fn new(method: Method, path: &str, body: impl ToString) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
         Self { method, path: path.to_owned(), headers, body: body.to_string() }

@@ -86,7 +86,7 @@ impl Traces {
         })
     }
 
-    /// Exports the queued spans, for at most `limit` and [`EXPORT_TIMEOUT`]. Afterwards no request is traced.
+    /// Exports the queued spans, for at most `limit`, and at most 5 s. Afterwards no request is traced.
     pub async fn stop(&self, limit: Duration) {
         let Some(Exporting { provider, .. }) = self.exporting.clone() else { return };
         let limit = limit.min(EXPORT_TIMEOUT);
