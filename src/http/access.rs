@@ -43,6 +43,18 @@ pub enum Fencing {
     Items,
 }
 
+/// What an operation does with an `Idempotency-Key` that its caller repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repetition {
+    /// The repetition receives the recorded response, and the handler does not run.
+    Replay,
+    /// The handler runs again, because the recorded response describes a state that may have ended. It may read that
+    /// response, see [`FirstResponse`](super::idempotent_operation::FirstResponse).
+    Rerun,
+    /// The key is ignored: the operation only reads, so every request is answered from the current state.
+    Ignore,
+}
+
 /// The row of one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -51,6 +63,7 @@ pub struct Access {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    pub repetition: Repetition,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -58,17 +71,22 @@ pub struct Access {
 impl Access {
     /// An operation that needs no credential.
     pub const fn public(method: &'static str, path: &'static str) -> Self {
-        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None, problems: &[] }
+        Self::new(method, path, Guard::Public)
     }
 
     /// An operation for callers that have `scope`.
     pub const fn scoped(method: &'static str, path: &'static str, scope: &'static str) -> Self {
+        Self::new(method, path, Guard::Scope(scope))
+    }
+
+    const fn new(method: &'static str, path: &'static str, guard: Guard) -> Self {
         Self {
             method,
             path,
-            guard: Guard::Scope(scope),
+            guard,
             budget: Budget::Standard,
             fencing: Fencing::None,
+            repetition: Repetition::Replay,
             problems: &[],
         }
     }
@@ -100,6 +118,13 @@ impl Access {
     #[must_use]
     pub const fn fenced(mut self) -> Self {
         self.fencing = Fencing::Target;
+        self
+    }
+
+    /// Declares that a repetition must not receive a recorded response.
+    #[must_use]
+    pub const fn repeated_by(mut self, repetition: Repetition) -> Self {
+        self.repetition = repetition;
         self
     }
 

@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
+use super::access::{Budget, Fencing, Guard, LONGEST_WAIT, Repetition};
 use super::auth::{Authenticator, Principal};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
@@ -160,6 +160,9 @@ impl Service<Request> for MiddlewareService {
             let inner = match (&context.route, routes) {
                 (Some(route), _) => {
                     legacy_prefix::strip(request.uri_mut());
+                    if route.repetition != Repetition::Replay {
+                        request.extensions_mut().insert(route.repetition);
+                    }
                     if route.has_parameters {
                         request.extensions_mut().insert(RoutePath(route.path));
                     }

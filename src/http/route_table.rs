@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, Method};
 
-use super::access::{Access, Budget, Fencing, Guard};
+use super::access::{Access, Budget, Fencing, Guard, Repetition};
 use super::legacy_prefix::without_legacy_prefix;
 use super::openapi_router::{BoundHandler, Operation};
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
@@ -17,6 +17,7 @@ pub struct Route {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    pub repetition: Repetition,
     pub path: &'static str,
     pub has_parameters: bool,
     pub metrics: RouteMetrics,
@@ -72,6 +73,7 @@ impl RouteTable {
                 guard: row.guard,
                 budget: row.budget,
                 fencing: row.fencing,
+                repetition: row.repetition,
                 path: row.path,
                 has_parameters: row.path.contains('{'),
                 metrics: metrics.route(row.method, row.path),

@@ -67,7 +67,7 @@ mod window;
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use config::TimeseriesConfig;
@@ -102,24 +102,24 @@ pub static FEATURE: Feature = Feature {
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query", READ),
+        Access::scoped("POST", "/prom/api/v1/query", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query_range", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query_range", READ),
+        Access::scoped("POST", "/prom/api/v1/query_range", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/series", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/series", READ),
+        Access::scoped("POST", "/prom/api/v1/series", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/labels", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/labels", READ),
+        Access::scoped("POST", "/prom/api/v1/labels", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
-        Access::scoped("POST", "/timeseries/query", READ).problems(&[
+        Access::scoped("POST", "/timeseries/query", READ).repeated_by(Repetition::Ignore).problems(&[
             CALLER,
             REDIS_READ,
             JSON_BODY,

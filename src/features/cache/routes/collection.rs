@@ -1,6 +1,7 @@
 //! Routes of many values: list, batch, invalidation by tag.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -10,6 +11,7 @@ use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::GrantToken;
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::{NoContent, Page};
 
@@ -73,8 +75,13 @@ pub(in super::super) async fn run_batch(
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
-) -> Result<Json<BatchReply>, Problem> {
-    Ok(Json(cache.run_batch(request, token).await?))
+) -> Result<Response, Problem> {
+    let only_reads = request.set.is_empty() && request.delete.is_empty();
+    let mut response = Json(cache.run_batch(request, token).await?).into_response();
+    if only_reads {
+        response.extensions_mut().insert(Unrecorded);
+    }
+    Ok(response)
 }
 
 /// Invalidate all values with a tag, in constant time.

@@ -258,10 +258,11 @@ pub(in super::super) async fn run_json_batch(
 ) -> Result<Response, Problem> {
     check_batch(&documents, &batch)?;
     let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let only_reads = batch.set.is_empty() && batch.delete.is_empty();
     let has_secrets =
         batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
     let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
-    if has_secrets {
+    if has_secrets || only_reads {
         response.extensions_mut().insert(Unrecorded);
     }
     Ok(response)
