@@ -311,6 +311,12 @@ impl Problem {
 /// The path of the pages that explain problems.
 pub const PROBLEM_PAGES: &str = "/problems/";
 
+/// A fencing token that no lock can have granted.
+pub fn ahead_token() -> Problem {
+    let rule = "is more than an hour ahead of Redis's clock, so no lock has granted it";
+    Problem::request_header("Fencing-Token", rule).outcome(Outcome::NotApplied)
+}
+
 /// The middleware completes the response, because it knows the request.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -323,6 +329,9 @@ impl IntoResponse for Problem {
 
 impl From<RedisFault> for Problem {
     fn from(fault: RedisFault) -> Self {
+        if fault.kind == FaultKind::AheadFence {
+            return ahead_token().outcome(fault.outcome);
+        }
         let kind = match fault.kind {
             FaultKind::Unavailable
             | FaultKind::ConnectionLost
@@ -336,6 +345,7 @@ impl From<RedisFault> for Problem {
             FaultKind::Denied => &REDIS_DENIED,
             FaultKind::WrongType => &WRONG_TYPE,
             FaultKind::StaleFence => &STALE_FENCE,
+            FaultKind::AheadFence => &INVALID_HEADER,
             FaultKind::Internal => &INTERNAL,
         };
         let mut problem = Self::new(kind).detail(&fault).outcome(fault.outcome);

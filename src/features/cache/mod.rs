@@ -40,6 +40,7 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
     BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
@@ -97,6 +98,8 @@ pub static FEATURE: Feature = Feature {
             &[&INVALID_QUERY],
         ]),
         Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, VALUE]),
+        Access::scoped("DELETE", "/fences/cache/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, VALUE]),
+        Access::scoped("DELETE", "/fences/cache-tags/{tag}", ADMIN).problems(&[CALLER, REDIS_WRITE, VALUE]),
     ],
     problems: error::PROBLEMS,
     scripts: scripts::SCRIPTS,
@@ -113,5 +116,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::increment_counter))
         .routes(routes!(routes::run_batch))
         .routes(routes!(routes::invalidate_tag))
+        .routes(routes!(routes::reset_value_fence))
+        .routes(routes!(routes::reset_tag_fence))
         .with_state(cache))
 }

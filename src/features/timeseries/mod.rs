@@ -68,6 +68,7 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::{Access, Repetition};
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use config::TimeseriesConfig;
@@ -137,6 +138,7 @@ pub static FEATURE: Feature = Feature {
             JSON_BODY,
             SERIES,
         ]),
+        Access::scoped("DELETE", "/fences/timeseries/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("GET", "/timeseries/{key}", READ).problems(&[CALLER, REDIS_READ, SERIES]),
         Access::scoped("DELETE", "/timeseries/{key}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("POST", "/timeseries/{key}/samples", WRITE).fenced().problems(&[
@@ -214,6 +216,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::query_series))
         .routes(routes!(routes::put_series, routes::patch_series, routes::get_series, routes::delete_series))
         .routes(routes!(routes::post_samples, routes::delete_samples))
+        .routes(routes!(routes::reset_series_fence))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::export_series))

@@ -10,7 +10,7 @@ use super::super::index::parse_cursor;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::fencing::GrantToken;
+use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::{NoContent, Page};
@@ -77,7 +77,10 @@ pub(in super::super) async fn run_batch(
     Json(request): Json<BatchRequest>,
 ) -> Result<Response, Problem> {
     let only_reads = request.set.is_empty() && request.delete.is_empty();
-    let mut response = Json(cache.run_batch(request, token).await?).into_response();
+    let reply = cache.run_batch(request, token).await?;
+    let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
+    reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
+    let mut response = Json(reply).into_response();
     if only_reads {
         response.extensions_mut().insert(Unrecorded);
     }

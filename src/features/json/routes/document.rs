@@ -26,7 +26,7 @@ use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
-use crate::http::fencing::GrantToken;
+use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
@@ -261,7 +261,10 @@ pub(in super::super) async fn run_json_batch(
     let only_reads = batch.set.is_empty() && batch.delete.is_empty();
     let has_secrets =
         batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
-    let mut response = Json(documents.run_batch(batch, token, can_decrypt).await).into_response();
+    let reply = documents.run_batch(batch, token, can_decrypt).await;
+    let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
+    reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
+    let mut response = Json(reply).into_response();
     if has_secrets || only_reads {
         response.extensions_mut().insert(Unrecorded);
     }

@@ -183,6 +183,11 @@ impl Store {
         Ok(Some(description))
     }
 
+    /// Forgets the tokens that the series has seen; `by` is the client's name.
+    pub async fn reset_fence(&self, key: &SeriesKey, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.keys(key).await?.fence(), by).await
+    }
+
     /// Deletes the series. Returns `false` if it does not exist.
     pub async fn delete(&self, key: &SeriesKey, token: Option<FencingToken>) -> Result<bool, RedisFault> {
         let keys = self.keys(key).await?;

@@ -1,13 +1,15 @@
 //! The HTTP operations of the time series.
 //!
 //! This file has the operations on series and their samples, `range.rs` the reads of windows, `rollups.rs` the
-//! operations on rollups, and `platform.rs` the operations on the platform's own series. The operations for InfluxDB
+//! operations on rollups, `fence.rs` that of administrators, and `platform.rs` the operations on the platform's own series. The operations for InfluxDB
 //! and Prometheus clients are in `influx/routes.rs` and `prom/routes.rs`.
 
+mod fence;
 mod platform;
 mod range;
 mod rollups;
 
+pub(super) use fence::*;
 pub(super) use platform::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
