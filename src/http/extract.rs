@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use super::connection::OpenConnection;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
 

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod body;
 pub mod compression;
 pub mod conditional;
+mod connection;
 pub mod cors;
 pub mod documentation;
 pub mod extract;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::header;
 use axum::response::Response;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::connection::OpenConnection;
 use super::header_timer::HeaderTimer;
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
@@ -131,17 +133,16 @@ where
             let worker = self.clone();
             let alive = alive.clone();
             tasks.spawn_connection(async move {
-                worker.connections.inc();
-                worker.serve(stream).await;
-                worker.connections.dec();
-                drop((permit, alive));
+                let connection = OpenConnection::new(permit, worker.connections.clone());
+                worker.serve(stream, connection).await;
+                drop(alive);
             });
         }
         drop(alive);
         let _ = gone.recv().await;
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, open: OpenConnection) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // Head and body share one buffer: for the small responses of this service a copy is cheaper than a vectored write.
         builder.http1().timer(HeaderTimer::default()).header_read_timeout(self.header_timeout).writev(false);
@@ -152,7 +153,7 @@ where
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
-        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used) };
+        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open };
         let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
         let mut first_request = pin!(tokio::time::sleep(self.header_timeout));
@@ -188,6 +189,7 @@ struct ConnectionService<S> {
     service: S,
     /// Whether a request has arrived.
     is_used: Arc<AtomicBool>,
+    open: OpenConnection,
 }
 
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for ConnectionService<S>
@@ -202,6 +204,10 @@ where
         self.is_used.store(true, Ordering::Relaxed);
         // An empty body needs no allocation.
         let body = |incoming: Incoming| if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) };
-        self.service.clone().call(request.map(body))
+        let mut request = request.map(body);
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(self.open.clone());
+        }
+        self.service.clone().call(request)
     }
 }

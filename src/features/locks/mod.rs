@@ -48,6 +48,7 @@ mod validity;
 mod websocket;
 
 use super::feature::{Feature, StartError};
+use crate::config::http::HttpConfig;
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::{Access, Repetition};
@@ -93,7 +94,8 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let locks = LockService::new(deps, deps.config.section()?)?;
+    let http: HttpConfig = deps.config.section()?;
+    let locks = LockService::new(deps, deps.config.section()?, http.cors_origins)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))

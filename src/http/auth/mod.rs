@@ -5,6 +5,7 @@
 //! send. All rejections look alike, whatever was wrong.
 
 pub mod api_key;
+mod origin;
 mod principal;
 mod token;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+pub use origin::check_origin;
 pub use principal::{ADMIN, Principal, Scopes};
 
 use super::problem::{self, Problem};
@@ -66,7 +68,14 @@ impl Authenticator {
             None => None,
         };
         match key {
-            Some(value) => self.keys.find(value.as_bytes(), now).ok_or(Refused),
+            Some(value) => {
+                let by_key = self.keys.find(value.as_bytes(), now).ok_or(Refused)?;
+                // Both credentials must be valid.
+                match by_token.and_then(|token| token.expires) {
+                    Some(expires) => Ok(Arc::new(Principal::clone(&by_key).until(expires))),
+                    None => Ok(by_key),
+                }
+            }
             None => by_token.ok_or(Refused),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::clock::UnixMillis;
 use crate::config::auth::Scope;
 use crate::http::problem::{self, Problem};
 
@@ -38,12 +39,21 @@ pub struct Principal {
     pub id: String,
     /// The organisation whose data the caller may see; it comes from the credential only.
     pub organisation: Option<String>,
+    /// When the credential ends; `None` if it does not. Long-lived connections end with it.
+    pub expires: Option<UnixMillis>,
     scopes: Scopes,
 }
 
 impl Principal {
     pub fn new(id: impl Into<String>, organisation: Option<String>, scopes: Scopes) -> Self {
-        Self { id: id.into(), organisation, scopes }
+        Self { id: id.into(), organisation, expires: None, scopes }
+    }
+
+    /// The caller whose credential ends at `expires`, or earlier.
+    #[must_use]
+    pub fn until(mut self, expires: UnixMillis) -> Self {
+        self.expires = Some(self.expires.map_or(expires, |earlier| earlier.min(expires)));
+        self
     }
 
     /// Any caller, if no credential is required: it has every permission.

@@ -117,7 +117,8 @@ impl Issuer {
         });
         let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
         // An issuer contains no spaces, so two issuers cannot produce the same caller name.
-        Some(Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes))
+        let caller = Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes);
+        Some(caller.until(milliseconds(exp + self.leeway_s)))
     }
 }
 
@@ -183,6 +184,12 @@ fn text(
             .map_err(|error| (file_field, format!("{} cannot be read: {error}", path.display()))),
         (None, None) => Err((inline_field, "is missing".to_owned())),
     }
+}
+
+/// A time that is too far for the type is the last one that it has.
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+fn milliseconds(seconds: f64) -> UnixMillis {
+    (seconds * 1_000.0) as UnixMillis
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 53 bits until the year 287396")]
