@@ -83,4 +83,5 @@ mod timeseries_platform;
 mod timeseries_prom;
 mod timeseries_range;
 mod timeseries_rollups;
+mod timeseries_times;
 mod timeseries_writers;
