@@ -71,6 +71,7 @@ mod timeseries_aggregates;
 mod timeseries_backends;
 mod timeseries_bulk;
 mod timeseries_calendar;
+mod timeseries_counters;
 mod timeseries_export;
 mod timeseries_faults;
 mod timeseries_golden;
