@@ -21,7 +21,8 @@ end
 if ARGV[3] ~= '' then redis.call('HDEL', KEYS[1], 'listed') end
 if in_module and ARGV[2] ~= '' then redis.call('TS.ALTER', KEYS[2], 'DUPLICATE_POLICY', ARGV[2]) end
 if ARGV[1] ~= '' then
-  if in_module then redis.call('TS.ALTER', KEYS[2], 'RETENTION', ARGV[1]) end
+  -- Writes trim the samples, not the module.
+  if in_module and redis.call('HSETNX', KEYS[1], 'trims', 1) == 1 then redis.call('TS.ALTER', KEYS[2], 'RETENTION', 0) end
   local rolled, outlive = unpack(redis.call('HMGET', KEYS[1], 'rolled', 'outlive'))
   if tonumber(rolled or 0) > 0 then
     -- Other samples are visible now, so rollups are filled again.

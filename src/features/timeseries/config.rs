@@ -22,6 +22,8 @@ pub(super) struct TimeseriesConfig {
     /// The retention of series that belong to no family and do not define one; 0 keeps all samples.
     pub retention: Span,
     pub duplicate_policy: DuplicatePolicy,
+    /// How far ahead of the clock samples may be, unless their family sets another limit.
+    pub max_ahead: Span,
     pub request_samples: usize,
     pub max_points: usize,
     pub streams: usize,
@@ -55,6 +57,11 @@ pub(super) struct FamilyConfig {
     /// them.
     #[serde(default)]
     pub tagged: bool,
+    /// How far ahead of the clock samples may be; the value of `[timeseries]` if absent.
+    pub max_ahead: Option<Span>,
+    /// Whether samples may be older than 2000. If not, such a timestamp is taken for one in the wrong unit.
+    #[serde(default)]
+    pub allow_before_2000: bool,
 }
 
 impl FamilyConfig {
@@ -90,9 +97,11 @@ impl Section for TimeseriesConfig {
             Err(FieldError::new(field, "must be at most 100 years"))
         };
         short("retention", self.retention)?;
+        short("max_ahead", self.max_ahead)?;
         short("prom.lookback", self.prom.lookback)?;
         for family in &self.families {
             short("families", family.retention)?;
+            short("families", family.max_ahead.unwrap_or(self.max_ahead))?;
             if family.stem().is_empty() || family.stem().contains('*') {
                 let rule =
                     format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);

@@ -1,8 +1,13 @@
 //! Families: groups of series of the platform. Their first sample creates them, and their keys in Redis have no prefix.
 
 use super::config::{FamilyConfig, TimeseriesConfig};
-use super::series::{Definition, Labels, SeriesKey};
+use super::series::{Definition, Labels, MAX_TIMESTAMP, SeriesKey};
+use crate::clock::UnixMillis;
+use crate::config::value::Span;
 use crate::features::timeseries::influx::influx_key;
+
+/// 2000-01-01T00:00:00Z. A timestamp in seconds is earlier until the year 32000.
+const YEAR_2000: UnixMillis = 946_684_800_000;
 
 /// The configured families, and the definition of series outside of them.
 #[derive(Debug)]
@@ -11,6 +16,21 @@ pub(super) struct Families {
     by_stem: Vec<FamilyConfig>,
     fallback: Definition,
     create_unknown: bool,
+    max_ahead_ms: u64,
+}
+
+/// The times that the samples of a series may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeLimits {
+    /// The oldest timestamp, Unix milliseconds.
+    pub earliest: UnixMillis,
+    /// How far ahead of the clock a timestamp may be, milliseconds.
+    pub max_ahead_ms: u64,
+}
+
+impl TimeLimits {
+    /// Every timestamp is acceptable.
+    pub(super) const NONE: Self = Self { earliest: 0, max_ahead_ms: MAX_TIMESTAMP.unsigned_abs() };
 }
 
 impl Families {
@@ -22,7 +42,8 @@ impl Families {
             duplicate_policy: config.duplicate_policy,
             labels: Labels::default(),
         };
-        Self { by_stem, fallback, create_unknown: config.create_unknown }
+        let max_ahead_ms = config.max_ahead.as_millis();
+        Self { by_stem, fallback, create_unknown: config.create_unknown, max_ahead_ms }
     }
 
     /// Whether a family covers the key.
@@ -46,6 +67,15 @@ impl Families {
             Some(family) => Some(family.definition_of(key)),
             None => self.create_unknown.then(|| self.fallback.clone()),
         }
+    }
+
+    /// The times that samples of the series may have. Whoever defines a series outside of the families may also store times
+    /// before 2000 in it.
+    pub(super) fn time_limits(&self, key: &SeriesKey) -> TimeLimits {
+        let family = self.find(key);
+        let own = family.and_then(|family| family.max_ahead).map(Span::as_millis);
+        let earliest = if family.is_some_and(|family| !family.allow_before_2000) { YEAR_2000 } else { 0 };
+        TimeLimits { earliest, max_ahead_ms: own.unwrap_or(self.max_ahead_ms) }
     }
 
     fn find(&self, key: &SeriesKey) -> Option<&FamilyConfig> {
@@ -114,6 +144,20 @@ mod tests {
         assert_eq!(labels("influx:cpu:idle,host=a"), ["__name__=cpu_idle", "host=a"]);
         assert_eq!(labels("influx:cpu"), [""; 0]);
         assert_eq!(labels("other"), [""; 0]);
+    }
+
+    #[test]
+    fn a_family_limits_the_times_of_its_samples() {
+        let overrides = "timeseries.max_ahead = \"2h\"\ntimeseries.families = [{ prefix = \"forecast:*\", retention = \"9d\", \
+                         max_ahead = \"7d\", allow_before_2000 = true }, { prefix = \"meter:*\", retention = \"9d\" }]";
+        let config = Config::with_overrides(overrides).and_then(|config| config.section()).expect("a valid section");
+        let families = Families::new(&config);
+        for (key, earliest, max_ahead_ms) in
+            [("forecast:a", 0, 604_800_000), ("meter:a", YEAR_2000, 7_200_000), ("other", 0, 7_200_000)]
+        {
+            let limits = families.time_limits(&SeriesKey::new(key).expect("a key"));
+            assert_eq!(limits, TimeLimits { earliest, max_ahead_ms }, "{key}");
+        }
     }
 
     #[test]

@@ -25,8 +25,11 @@
 //! Decisions:
 //! - A sample is identified by its timestamp, never by its value. Equal values at different times are all kept, and a
 //!   sample that is sent twice is stored once.
-//! - Retention counts back from the newest sample of a series, not from the clock, so that loading data of a past year
-//!   works. The series itself expires if it receives no sample for its retention.
+//! - Retention counts back from the newest sample of a series, so that loading data of a past year works, but never from a
+//!   time ahead of the clock, so that one sample with a wrong time does not expire the others. The series itself expires if
+//!   it receives no sample for its retention.
+//! - A sample that is further ahead of the clock than `max_ahead`, or in a family before 2000, is refused. Refused samples
+//!   change nothing.
 //! - A rollup is a cache that records which of its buckets are up to date, see `rollup/`. It changes how fast a query
 //!   is answered, not the answer, except for buckets that are kept longer than their samples.
 //! - Reads hide samples past their retention immediately. Later writes free the memory, a bounded part at a time.

@@ -25,7 +25,8 @@ pub struct RollupState {
     pub trimmed_until: UnixMillis,
     /// The retention of the samples; 0 keeps all.
     pub retention_ms: u64,
-    /// The newest timestamp; `None` for a series without samples.
+    /// The time from which retention counts back: the newest timestamp, unless that is ahead of the clock; `None` for a series
+    /// without samples.
     pub newest: Option<UnixMillis>,
 }
 

@@ -6,7 +6,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
+use super::super::aggregate::{End, Fold, Grid, Pass, Register, Slots, fold};
 use super::super::backend::{SamplePage, Store, pause};
 use super::super::chunk;
 use super::super::error::TimeseriesError;
@@ -210,7 +210,7 @@ impl Job {
             floor: state.floor_of(rule),
             from,
             until,
-            fold: fold(rule.aggregation, None, pass, None),
+            fold: fold(rule.aggregation, Register::default(), pass, None),
             slots: Slots::new(End::Oldest, usize::MAX),
             grid,
         }

@@ -29,8 +29,8 @@ pub fn define_rollups(
 }
 
 /// Reads the state of the rollups of a series, which is empty if it has none; `None` if the series does not exist.
-pub fn read_rollups(keys: &SeriesKeys) -> ScriptCall<Vec<Value>, Option<RollupState>> {
-    ROLLUP_STATE.read(&[&keys.hash, &keys.head]).arg(keys.layout.name()).returns(decode_state)
+pub fn read_rollups(keys: &SeriesKeys, now: &str) -> ScriptCall<Vec<Value>, Option<RollupState>> {
+    ROLLUP_STATE.read(&[&keys.hash, &keys.head]).arg(keys.layout.name()).arg(now).returns(decode_state)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a decoder owns the reply")]
@@ -67,8 +67,8 @@ fn decode_state(raw: Vec<Value>) -> Result<Option<RollupState>, BadReply> {
 }
 
 /// Moves forward the time before which rollups are to be filled. Returns whether there is more to fill.
-pub fn advance_rollups(keys: &SeriesKeys) -> ScriptCall<i64, bool> {
-    ROLLUP_ADVANCE.write(&[&keys.hash, &keys.head]).arg(keys.layout.name()).returns(flag)
+pub fn advance_rollups(keys: &SeriesKeys, now: &str) -> ScriptCall<i64, bool> {
+    ROLLUP_ADVANCE.write(&[&keys.hash, &keys.head]).arg(keys.layout.name()).arg(now).returns(flag)
 }
 
 /// Stores buckets of rollups. Returns `false` if another replica stored buckets since `revision` was read.
