@@ -22,6 +22,7 @@ mod cors;
 mod demo;
 mod documentation;
 mod faults;
+mod faults_keyspace;
 mod faults_load;
 mod faults_refusals;
 mod features_on_cluster;
