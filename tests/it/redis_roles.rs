@@ -33,8 +33,8 @@ async fn one_server_for_both_roles_is_listed_once_with_both() {
 
 #[tokio::test]
 async fn a_cache_may_evict_and_a_state_may_not() {
-    let evicting = || RedisServer::with_options(&["--save", "", "--maxmemory-policy", "allkeys-lru"]);
-    let keeping = || RedisServer::with_options(&["--save", ""]);
+    let evicting = || RedisServer::with_options(&["--save", "900 1", "--maxmemory-policy", "allkeys-lru"]);
+    let keeping = || RedisServer::with_options(&["--save", "900 1"]);
     for (cache, state, status) in [(evicting(), keeping(), "ok"), (keeping(), evicting(), "degraded")] {
         let app = TestApp::builder().config(&apart(&cache, &state)).spawn().await;
         eventually("both servers were looked at", async || {
