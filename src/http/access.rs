@@ -51,6 +51,8 @@ pub struct Access {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    /// Whether the operation tells how the service is: it is served under any load.
+    pub is_probe: bool,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -58,7 +60,15 @@ pub struct Access {
 impl Access {
     /// An operation that needs no credential.
     pub const fn public(method: &'static str, path: &'static str) -> Self {
-        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None, problems: &[] }
+        Self {
+            method,
+            path,
+            guard: Guard::Public,
+            budget: Budget::Standard,
+            fencing: Fencing::None,
+            is_probe: false,
+            problems: &[],
+        }
     }
 
     /// An operation for callers that have `scope`.
@@ -69,6 +79,7 @@ impl Access {
             guard: Guard::Scope(scope),
             budget: Budget::Standard,
             fencing: Fencing::None,
+            is_probe: false,
             problems: &[],
         }
     }
@@ -85,6 +96,13 @@ impl Access {
     #[must_use]
     pub const fn streaming(mut self) -> Self {
         self.budget = Budget::Streaming;
+        self
+    }
+
+    /// Serves the operation under any load; it must be cheap.
+    #[must_use]
+    pub const fn probe(mut self) -> Self {
+        self.is_probe = true;
         self
     }
 

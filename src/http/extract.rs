@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::paced_body::incomplete;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
 
@@ -169,7 +170,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 /// Collects a body within the limit of its route.
 ///
 /// # Errors
-/// `body-too-large` (413) or `body-incomplete` (400).
+/// `body-too-large` (413), `body-incomplete` (400), or `request-timeout` (408).
 pub async fn collect(request: Request) -> Result<Bytes, Problem> {
     let limit = BodyLimit::of(&request);
     collect_within(request.into_body(), limit).await
@@ -185,7 +186,7 @@ async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> 
     let first = match body.frame().await {
         None => return Ok(Bytes::new()),
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-        Some(Err(_)) => return Err(Problem::new(&problem::BODY_INCOMPLETE)),
+        Some(Err(error)) => return Err(incomplete(error)),
     };
     let Some(rest) = limit.checked_sub(first.len()) else { return Err(too_large()) };
     if http_body::Body::is_end_stream(&body) {
@@ -194,7 +195,7 @@ async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> 
     match Limited::new(body, rest).collect().await {
         Ok(collected) => Ok(joined(first, collected.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(&problem::BODY_INCOMPLETE)),
+        Err(error) => Err(incomplete(axum::Error::new(error))),
     }
 }
 

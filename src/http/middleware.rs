@@ -14,7 +14,6 @@ use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -32,10 +31,12 @@ use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
 use super::auth::{Authenticator, Principal};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
+use super::paced_body::{self, AwaitsBody, Pace};
 use super::path_parameters::RoutePath;
 use super::problem::{self, Problem};
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
+use super::slots::{NoSlot, Slot, Slots};
 use super::{compression, fencing, legacy_prefix};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
@@ -55,8 +56,8 @@ pub struct Middleware {
     authenticator: Authenticator,
     metrics: HttpMetrics,
     traces: RequestTraces,
-    in_flight: AtomicUsize,
-    max_requests: usize,
+    slots: Slots,
+    pace: Pace,
     request_deadline: Duration,
     streaming_deadline: Duration,
     body_limit: usize,
@@ -80,8 +81,8 @@ impl Middleware {
             authenticator,
             metrics,
             traces,
-            in_flight: AtomicUsize::new(0),
-            max_requests: config.max_requests,
+            slots: Slots::new(config.max_requests),
+            pace: Pace { idle: config.body_idle_timeout.duration(), rate: config.min_body_rate.bytes() },
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
             body_limit: config.body_limit.as_usize(),
@@ -89,21 +90,32 @@ impl Middleware {
     }
 
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
-    fn admit(&self, request: &mut Request, route: Option<&Route>, in_flight: usize) -> Result<(), Problem> {
-        if in_flight > self.max_requests {
-            return Err(Problem::new(&problem::OVERLOADED)
-                .outcome(Outcome::NotApplied)
-                .retry_after(Duration::from_secs(1)));
-        }
+    fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Option<Slot>, Problem> {
+        let is_counted = !route.is_some_and(|route| route.is_probe);
+        let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
         if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
             principal.require(scope)?;
+            if let Some(slot) = &mut slot {
+                slot.assign(&principal).map_err(overloaded)?;
+            }
             request.extensions_mut().insert(principal);
         }
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;
         }
-        compression::decompress(request)
+        compression::decompress(request)?;
+        Ok(slot)
+    }
+}
+
+fn overloaded(reason: NoSlot) -> Problem {
+    let problem = Problem::new(&problem::OVERLOADED).outcome(Outcome::NotApplied).retry_after(Duration::from_secs(1));
+    match reason {
+        NoSlot::Full => problem,
+        NoSlot::ShareTaken(share) => {
+            problem.detail(format!("this credential has {share} requests in flight, half of http.max_requests"))
+        }
     }
 }
 
@@ -132,9 +144,8 @@ impl Service<Request> for MiddlewareService {
         let route = routes.and_then(|routes| routes.get(request.method())).cloned();
         let id = RequestId::of(request.headers());
         let span = middleware.traces.start(&request, route.as_deref().map(|route| route.path), id.as_str());
-        let in_flight = middleware.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         middleware.metrics.in_flight.inc();
-        let context = RequestContext {
+        let mut context = RequestContext {
             middleware: Arc::clone(middleware),
             started: Instant::now(),
             method: request.method().clone(),
@@ -143,11 +154,20 @@ impl Service<Request> for MiddlewareService {
             span,
             accepted_codings: compression::accepted_codings(request.headers()),
             answered: false,
+            slot: None,
+            awaits_body: None,
             route,
         };
-        let state = if let Err(problem) = middleware.admit(&mut request, context.route.as_deref(), in_flight) {
+        if !http_body::Body::is_end_stream(request.body()) {
+            let (body, awaits_body) = paced_body::paced(std::mem::take(request.body_mut()), middleware.pace);
+            *request.body_mut() = body;
+            context.awaits_body = Some(awaits_body);
+        }
+        let admitted = middleware.admit(&mut request, context.route.as_deref());
+        let state = if let Err(problem) = admitted {
             State::Rejected { problem: Some(problem) }
         } else {
+            context.slot = admitted.unwrap_or_default();
             let (limit, body_limit) = match context.budget() {
                 Budget::Standard => (middleware.request_deadline, middleware.body_limit),
                 Budget::Waiting => (middleware.request_deadline + LONGEST_WAIT, middleware.body_limit),
@@ -216,7 +236,7 @@ impl Future for MiddlewareFuture {
                     Ok(Poll::Ready(response)) => response,
                     Ok(Poll::Pending) => {
                         ready!(Pin::new(deadline).poll(cx));
-                        deadline_exceeded(&context.method).into_response()
+                        context.deadline_exceeded().into_response()
                     }
                     Err(_) => panicked(context).into_response(),
                 }
@@ -239,6 +259,9 @@ struct RequestContext {
     /// The value of `Accept-Encoding`.
     accepted_codings: Option<HeaderValue>,
     answered: bool,
+    /// Its place among the requests in flight.
+    slot: Option<Slot>,
+    awaits_body: Option<AwaitsBody>,
 }
 
 impl RequestContext {
@@ -309,6 +332,18 @@ impl RequestContext {
         );
     }
 
+    /// The problem of a request whose time is over. A safe method changes nothing, and a handler that still waits for the
+    /// body has not begun, unless it processes the body while it arrives.
+    fn deadline_exceeded(&self) -> Problem {
+        let awaits_body = self.awaits_body.as_ref().is_some_and(AwaitsBody::is_waiting);
+        if awaits_body && self.budget() != Budget::Streaming {
+            let slow = Problem::new(&problem::REQUEST_TIMEOUT).detail("the body was not complete at the deadline");
+            return slow.outcome(Outcome::NotApplied);
+        }
+        let outcome = if self.method.is_safe() { Outcome::NotApplied } else { Outcome::Unknown };
+        Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
+    }
+
     /// The budget of the operation; a path without an operation has the standard one.
     fn budget(&self) -> Budget {
         self.route.as_ref().map_or(Budget::Standard, |route| route.budget)
@@ -321,7 +356,6 @@ impl RequestContext {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        self.middleware.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.middleware.metrics.in_flight.dec();
         if !self.answered {
             self.middleware.metrics.aborted.inc();
@@ -350,12 +384,6 @@ fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
         source = inner.source();
     }
     text
-}
-
-/// A safe method changes nothing, so its outcome is known even after the deadline.
-fn deadline_exceeded(method: &Method) -> Problem {
-    let outcome = if method.is_safe() { Outcome::NotApplied } else { Outcome::Unknown };
-    Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
 }
 
 fn panicked(context: &RequestContext) -> Problem {

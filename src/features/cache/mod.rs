@@ -42,7 +42,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
-    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
+    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, REQUEST_TIMEOUT,
 };
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
@@ -64,7 +64,7 @@ pub static FEATURE: Feature = Feature {
             VALUE,
             CONDITIONAL,
             RETRIED,
-            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE],
+            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &REQUEST_TIMEOUT],
         ]),
         Access::scoped("DELETE", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,

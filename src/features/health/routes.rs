@@ -19,6 +19,19 @@ pub(super) async fn get_liveness(State(health): State<HealthService>) -> Json<He
     Json(health.liveness())
 }
 
+/// Check whether a load balancer should send requests: always, unless the service is draining.
+///
+/// While Redis is unavailable, the service still answers, in part without Redis; removing every replica from a load balancer
+/// would only hide that. While the service starts, it accepts no connections.
+#[utoipa::path(get, path = "/health/traffic", tag = "health", operation_id = "get_traffic_health",
+    responses((status = 200, description = "Send requests", body = Health),
+              (status = 503, description = "Send new requests to another replica", body = Health)))]
+pub(super) async fn get_traffic(State(health): State<HealthService>) -> (StatusCode, Json<Health>) {
+    let traffic = health.traffic();
+    let status = if traffic.status == Status::Draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(traffic))
+}
+
 /// Check whether the service can take requests, component by component.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "get_readiness",
     responses((status = 200, description = "Ready; `degraded` includes reasons", body = Readiness),

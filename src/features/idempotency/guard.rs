@@ -20,7 +20,8 @@ use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::Unrecorded;
 use crate::http::layer::{Next, RequestLayer};
-use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
+use crate::http::paced_body::incomplete;
+use crate::http::problem::{BODY_TOO_LARGE, INTERNAL, Problem, REQUEST_TIMEOUT};
 use crate::redis::Outcome;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -131,7 +132,8 @@ impl IdempotencyService {
             match tokio::time::timeout(self.body_idle_timeout, body.frame()).await {
                 Ok(None) => return Ok(hash.get().copied()),
                 Ok(Some(Ok(frame))) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
-                Ok(Some(Err(_))) | Err(_) => return Err(Problem::new(&BODY_INCOMPLETE).outcome(Outcome::NotApplied)),
+                Ok(Some(Err(error))) => return Err(incomplete(error)),
+                Err(_) => return Err(Problem::new(&REQUEST_TIMEOUT).outcome(Outcome::NotApplied)),
             }
             if length > limit {
                 return Err(Problem::new(&BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes")));

@@ -43,6 +43,7 @@ pub(super) static NAMED: &[&ProblemKind] = &[&problem::INVALID_PATH, &problem::I
 pub(super) static LINES: &[&ProblemKind] = &[
     &LINES_REFUSED,
     &problem::BODY_INCOMPLETE,
+    &problem::REQUEST_TIMEOUT,
     &problem::UNSUPPORTED_MEDIA_TYPE,
     &problem::INVALID_QUERY,
     &TOO_MANY_REFUSED,

@@ -9,6 +9,9 @@ use crate::http::problem::{self, Problem};
 /// The scope that includes every other scope.
 pub const ADMIN: &str = "admin";
 
+/// The id of every caller if no credential is required; those of credentials have a colon.
+const ANONYMOUS: &str = "anonymous";
+
 /// The permissions of a credential; all callers with one role share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(Arc<BTreeSet<Box<str>>>);
@@ -48,7 +51,12 @@ impl Principal {
 
     /// Any caller, if no credential is required: it has every permission.
     pub fn anonymous() -> Self {
-        Self::new("anonymous", None, [ADMIN].into_iter().collect())
+        Self::new(ANONYMOUS, None, [ADMIN].into_iter().collect())
+    }
+
+    /// Whether the service requires no credential, so that its callers are not distinguished.
+    pub fn is_anonymous(&self) -> bool {
+        self.id == ANONYMOUS
     }
 
     pub fn may(&self, scope: &str) -> bool {

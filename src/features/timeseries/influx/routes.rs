@@ -1,6 +1,9 @@
 //! The HTTP operations that clients of InfluxDB call. Clients of versions 1 and 2 write the same lines to different
 //! paths.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +14,7 @@ use crate::features::timeseries::error::{LINES_REFUSED, Progress};
 use crate::features::timeseries::ingest::{LineFormat, Precision};
 use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
 use crate::features::timeseries::routes::BulkState;
+use crate::http::auth::Principal;
 use crate::http::body::BodyStream;
 use crate::http::extract::{NoQuery, Query};
 use crate::http::fencing::GrantToken;
@@ -66,9 +70,10 @@ pub(in crate::features::timeseries) async fn write_v2(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV2>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     body: BodyStream,
 ) -> Result<NoContent, Problem> {
-    write(&bulk, body, query.precision, token).await
+    write(&bulk, &caller, body, query.precision, token).await
 }
 
 /// Write line protocol with a client of InfluxDB 1.
@@ -81,18 +86,20 @@ pub(in crate::features::timeseries) async fn write_v1(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV1>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     body: BodyStream,
 ) -> Result<NoContent, Problem> {
-    write(&bulk, body, query.precision, token).await
+    write(&bulk, &caller, body, query.precision, token).await
 }
 
 async fn write(
     bulk: &BulkState,
-    body: BodyStream,
+    caller: &Principal,
+    mut body: BodyStream,
     precision: Option<Precision>,
     token: Option<FencingToken>,
 ) -> Result<NoContent, Problem> {
-    let _place = bulk.acquire_slot()?;
+    let _place = bulk.acquire_slot(caller, &mut body).await?;
     let format = LineFormat::LineProtocol(precision.unwrap_or_default());
     let answer = bulk.timeseries.ingest(token).stream(body, format, bulk.idle).await?;
     if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }

@@ -15,11 +15,11 @@ pub(super) use rollups::*;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ingest::{LineFormat, Precision};
 use super::model::{
@@ -31,11 +31,13 @@ use super::service::TimeseriesService;
 use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
+use crate::http::auth::Principal;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{self, Problem};
 use crate::http::reply::{Created, NoContent, Page};
+use crate::http::slots::{NoSlot, Slot, Slots};
 use crate::redis::Outcome;
 
 /// List series.
@@ -156,12 +158,15 @@ pub(super) async fn get_latest(
     Ok(Json(timeseries.latest(key).await?))
 }
 
+/// The largest body that is loaded without a slot, bytes: a batch of a thousand readings. Its samples take little memory.
+const SMALL_BODY: usize = 64 << 10;
+
 /// The state of the routes that load samples of many series.
 #[derive(Clone, Debug)]
 pub(super) struct BulkState {
     pub(super) timeseries: TimeseriesService,
     /// One permit for each load in progress: a load buffers up to 65,536 samples.
-    streams: Arc<Semaphore>,
+    streams: Slots,
     pub(super) idle: Duration,
     body_limit: usize,
 }
@@ -170,19 +175,30 @@ impl BulkState {
     pub(super) fn new(timeseries: TimeseriesService, http: &HttpConfig, streams: usize) -> Self {
         Self {
             timeseries,
-            streams: Arc::new(Semaphore::new(streams)),
+            streams: Slots::new(streams),
             idle: http.body_idle_timeout.duration(),
             body_limit: http.body_limit.as_usize(),
         }
     }
 
-    /// Acquires one of the `timeseries.streams` slots for a load.
+    /// Acquires one of the `timeseries.streams` slots for a load; a small body needs none.
     ///
     /// # Errors
-    /// `overloaded` (503).
-    pub(super) fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.streams.try_acquire().map_err(|_| {
-            let detail = "the limit of concurrent loads is reached (timeseries.streams)";
+    /// `overloaded` (503), and the problems of a body that does not arrive.
+    pub(super) async fn acquire_slot(
+        &self,
+        caller: &Principal,
+        body: &mut BodyStream,
+    ) -> Result<Option<Slot>, Problem> {
+        if body.ends_within(SMALL_BODY, self.idle).await? {
+            return Ok(None);
+        }
+        let slot = self.streams.take().and_then(|mut slot| slot.assign(caller).map(|()| slot));
+        slot.map(Some).map_err(|reason| {
+            let detail = match reason {
+                NoSlot::Full => "the limit of concurrent loads is reached (timeseries.streams)",
+                NoSlot::ShareTaken(_) => "this credential has half of the concurrent loads (timeseries.streams)",
+            };
             let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
             overloaded.retry_after(Duration::from_secs(1))
         })
@@ -235,8 +251,9 @@ pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     headers: HeaderMap,
-    body: BodyStream,
+    mut body: BodyStream,
 ) -> Result<Json<StreamAnswer>, Problem> {
     let media_type = media_type(&headers);
     let format = match media_type.as_deref() {
@@ -252,7 +269,7 @@ pub(super) async fn post_many_samples(
             format!("must only be sent with line protocol ({LINE_PROTOCOL})"),
         ));
     }
-    let _slot = bulk.acquire_slot()?;
+    let _slot = bulk.acquire_slot(&caller, &mut body).await?;
     let ingest = bulk.timeseries.ingest(token);
     let answer = if let Some(format) = format {
         ingest.stream(body, format, bulk.idle).await?
