@@ -38,17 +38,27 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 type Parameter<'a> = (&'static str, Cow<'a, str>);
 
 /// The names in a route's path, and the text of a request's path in their places.
-fn parameters<'a>(template: &'static str, path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
-    let named = template.split('/').zip(path.split('/')).filter_map(|(segment, text)| {
-        let name = segment.strip_prefix('{')?.strip_suffix('}')?;
-        Some((name, text))
-    });
-    named
-        .map(|(name, text)| match percent_decode_str(text).decode_utf8() {
-            Ok(text) => Ok((name, text)),
-            Err(_) => Err(Problem::path_segment(name, "is not UTF-8")),
-        })
-        .collect()
+fn parameters<'a>(mut template: &'static str, mut path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
+    let mut parameters = Vec::with_capacity(2);
+    while !template.is_empty() {
+        let (segment, text);
+        (segment, template) = first_segment(template);
+        (text, path) = first_segment(path);
+        if let Some(name) = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            match percent_decode_str(text).decode_utf8() {
+                Ok(text) => parameters.push((name, text)),
+                Err(_) => return Err(Problem::path_segment(name, "is not UTF-8")),
+            }
+        }
+    }
+    Ok(parameters)
+}
+
+/// The text before the first slash and the text behind it. Segments are short, so a loop is cheaper than a searcher.
+fn first_segment(path: &str) -> (&str, &str) {
+    let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
+    let (segment, rest) = path.split_at(end);
+    (segment, rest.strip_prefix('/').unwrap_or(rest))
 }
 
 fn wrong_parameter<T: DeserializeOwned>(parameters: &[Parameter<'_>]) -> Problem {
