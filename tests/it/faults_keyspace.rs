@@ -70,7 +70,6 @@ fn seeds() -> Vec<Write> {
         Write::put("/forms/f", json!({ "meter": "MTR-001" })),
         Write::put("/timeseries/energy:consumption:M", json!({ "labels": { "zone": "1" } })),
         Write::post("/timeseries/energy:consumption:M/samples", samples),
-        Write::post("/timeseries/energy:consumption:M/rollups", json!({ "agg": "sum", "bucket": "1d" })),
     ]
 }
 
@@ -146,7 +145,6 @@ fn writes(lock: &str, reservation: &str) -> Vec<Write> {
         ),
         Write::delete(&format!("/timeseries/energy:consumption:M/samples?from={AT}&to={AT}")),
         Write::post("/timeseries/energy:consumption:M/rollups", json!({ "agg": "max", "bucket": "1h" })),
-        Write::delete("/timeseries/energy:consumption:M/rollups/sum:1d"),
         Write::new(Method::POST, "/write", &line).with("content-type", "text/plain"),
         Write::post(
             "/energy/meters/M/readings",

@@ -175,7 +175,7 @@ async fn an_open_limiter_is_decided_without_redis_whatever_redis_says() {
     for denied in [["-evalsha", "+evalsha"], ["-get", "+get"], ["-set", "+set"]] {
         let _: String = app.redis().command(&["ACL", "SETUSER", "default", denied[0]]);
         assert_eq!(check(&app, "open", "k").await["degraded"], true, "{denied:?}");
-        app.post("/ratelimit/enforce", json!({ "limiter": "open", "key": "k" })).await.expect(204);
+        app.post("/ratelimit/enforce", json!({ "limiter": "open", "key": "e" })).await.expect(204);
         let several = app.post("/ratelimit/check-all", all.clone()).await.expect(200).json();
         assert_eq!(several["results"][1]["degraded"], true, "{denied:?}: {several}");
         request_check(&app, "closed", "k").await.expect_problem(503, "redis-denied");

@@ -189,6 +189,7 @@ async fn a_change_that_fails_halfway_does_not_claim_that_nothing_was_applied() {
         let body = if method == Method::PUT { r#"{"action":"deny"}"# } else { "" };
         let problem = app.send(method.clone(), path, &json, body).await.expect_problem(503, "redis-denied");
         assert_eq!(problem["outcome"], outcome, "{method} {path} without {denied}: {problem}");
+        let _: String = app.redis().command(&["ACL", "SETUSER", "default", &format!("+{denied}")]);
         let is_reset = app.redis().command::<u64>(&["EXISTS", "rate_limit:orders:k"]) == 0;
         if method == Method::DELETE && !path.contains("exceptions") {
             assert_eq!(is_reset, outcome != "not_applied", "{method} {path} without {denied}");
