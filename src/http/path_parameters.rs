@@ -10,6 +10,7 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::problem::{self, Problem};
+use super::uri;
 
 /// A request extension: the path of the route as its access row states it, such as `/cache/{key}`.
 #[derive(Clone, Copy, Debug)]
@@ -35,20 +36,34 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-type Parameter<'a> = (&'static str, Cow<'a, str>);
+pub(super) type Parameter<'a> = (&'static str, Cow<'a, str>);
 
 /// The names in a route's path, and the text of a request's path in their places.
-fn parameters<'a>(template: &'static str, path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
+pub(super) fn parameters<'a>(template: &'static str, path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
     let named = template.split('/').zip(path.split('/')).filter_map(|(segment, text)| {
         let name = segment.strip_prefix('{')?.strip_suffix('}')?;
         Some((name, text))
     });
     named
-        .map(|(name, text)| match percent_decode_str(text).decode_utf8() {
-            Ok(text) => Ok((name, text)),
-            Err(_) => Err(Problem::path_segment(name, "is not UTF-8")),
+        .map(|(name, text)| match uri::is_well_encoded(text).then(|| percent_decode_str(text).decode_utf8()) {
+            Some(Ok(text)) => Ok((name, text)),
+            Some(Err(_)) => Err(Problem::path_segment(name, "is not UTF-8")),
+            None => Err(Problem::path_segment(name, "has a `%` that is not followed by two hexadecimal digits")),
         })
         .collect()
+}
+
+/// A template with the values of its parameters.
+pub(super) fn filled(template: &str, parameters: &[Parameter<'_>]) -> String {
+    let mut text = String::new();
+    for piece in template.split_inclusive(['{', '}']) {
+        let value = piece.strip_suffix('}').and_then(|name| parameters.iter().find(|(known, _)| *known == name));
+        match value {
+            Some((_, value)) => text.push_str(value),
+            None => text.push_str(piece.trim_end_matches(['{', '}'])),
+        }
+    }
+    text
 }
 
 fn wrong_parameter<T: DeserializeOwned>(parameters: &[Parameter<'_>]) -> Problem {
@@ -139,7 +154,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_parameter_is_named() {
-        for (path, name) in [("/a/123456/b/2", "/id"), ("/a/1/b/123456", "/key"), ("/a/1/b/%FF", "/key")] {
+        for (path, name) in [
+            ("/a/123456/b/2", "/id"),
+            ("/a/1/b/123456", "/key"),
+            ("/a/1/b/%FF", "/key"),
+            ("/a/%zz/b/2", "/id"),
+            ("/a/1/b/%4", "/key"),
+        ] {
             let problem = read::<Both>(path).await.expect_err("a wrong parameter");
             assert!(problem.contains("invalid-path") && problem.contains(&format!("{name}\"")), "{problem}");
             let problem = read::<(Short, Short)>(path).await.expect_err("a wrong parameter");
