@@ -36,6 +36,11 @@ impl Section for HttpConfig {
             ("max_connections", self.max_connections == 0),
             ("max_requests", self.max_requests == 0),
             ("min_body_rate", self.min_body_rate.bytes() == 0),
+            ("body_limit", self.body_limit.bytes() == 0),
+            ("header_timeout", self.header_timeout.as_millis() == 0),
+            ("request_deadline", self.request_deadline.as_millis() == 0),
+            ("body_idle_timeout", self.body_idle_timeout.as_millis() == 0),
+            ("shutdown_deadline", self.shutdown_deadline.as_millis() == 0),
         ])?;
         if self.streaming_deadline < self.request_deadline {
             return Err(FieldError::new("streaming_deadline", "must not be shorter than request_deadline"));

@@ -9,9 +9,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::json_messages::in_terms_of_json;
 use super::paced_body::incomplete;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
+use super::uri;
 
 /// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +81,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 fn json_problem(pointer: &str, error: &serde_json::Error) -> Problem {
-    let message = without_position(&error.to_string());
+    let message = in_terms_of_json(&without_position(&error.to_string()));
     match error.classify() {
         serde_json::error::Category::Data => {
             let pointer = field_in_message(&message).map_or_else(|| pointer.to_owned(), |field| beside(pointer, field));
@@ -126,6 +128,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
 /// # Errors
 /// `invalid-query` (422) naming the parameter.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    check_encoding(query)?;
     let parameters = || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     // Most requests have no query, and parsing without error paths is cheaper.
     if query.is_empty()
@@ -141,6 +144,21 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         let given = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
         Problem::query_parameter(name, format!("{rule}, got `{}`", given.unwrap_or_default().1))
     })
+}
+
+/// Rejects text that cannot be decoded; the parser would replace it without a word.
+fn check_encoding(query: &str) -> Result<(), Problem> {
+    if !query.contains('%') {
+        return Ok(());
+    }
+    for pair in query.split('&') {
+        let decoded = percent_encoding::percent_decode_str(pair).decode_utf8();
+        if !uri::is_well_encoded(pair) || decoded.is_err() {
+            let name = pair.split('=').next().unwrap_or_default();
+            return Err(Problem::query_parameter(name, "must be percent-encoded UTF-8"));
+        }
+    }
+    Ok(())
 }
 
 /// The rule that a number or truth value violates. The standard library's messages do not state it.
@@ -330,6 +348,14 @@ mod tests {
             let (found, shown) = refusal(text);
             assert_eq!(found, slug, "{text}: {shown}");
             assert!(shown.contains(pointer), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_query_must_be_percent_encoded_utf_8() {
+        for (query, name) in [("ttl_ms=%zz", "/ttl_ms"), ("ttl_ms=1&x=%FF", "/x"), ("ttl_ms=1&x=%4", "/x")] {
+            let problem = parse_query::<Order>(query).expect_err("refused");
+            assert!(format!("{problem:?}").contains(&format!("{name}\"")), "{query}: {problem:?}");
         }
     }
 

@@ -27,8 +27,9 @@ use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
-use super::auth::{Authenticator, Principal};
+use super::access::{Budget, LONGEST_WAIT};
+use super::auth::Authenticator;
+use super::episodes::Episodes;
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
 use super::paced_body::{self, AwaitsBody, Pace};
@@ -36,8 +37,8 @@ use super::path_parameters::RoutePath;
 use super::problem::{self, Problem};
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
-use super::slots::{NoSlot, Slot, Slots};
-use super::{compression, fencing, legacy_prefix};
+use super::slots::{Slot, Slots};
+use super::{compression, documentation, legacy_prefix, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
@@ -53,10 +54,11 @@ pub struct Middleware {
     table: RouteTable,
     layers: Layers,
     pages: Router,
-    authenticator: Authenticator,
+    pub(super) authenticator: Authenticator,
     metrics: HttpMetrics,
     traces: RequestTraces,
-    slots: Slots,
+    pub(super) slots: Slots,
+    episodes: Episodes,
     pace: Pace,
     request_deadline: Duration,
     streaming_deadline: Duration,
@@ -82,39 +84,11 @@ impl Middleware {
             metrics,
             traces,
             slots: Slots::new(config.max_requests),
+            episodes: Episodes::default(),
             pace: Pace { idle: config.body_idle_timeout.duration(), rate: config.min_body_rate.bytes() },
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
             body_limit: config.body_limit.as_usize(),
-        }
-    }
-
-    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
-    fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Option<Slot>, Problem> {
-        let is_counted = !route.is_some_and(|route| route.is_probe);
-        let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
-        if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
-            let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
-            principal.require(scope)?;
-            if let Some(slot) = &mut slot {
-                slot.assign(&principal).map_err(overloaded)?;
-            }
-            request.extensions_mut().insert(principal);
-        }
-        if route.is_some_and(|route| route.fencing == Fencing::None) {
-            fencing::refuse_unheeded(request.method(), request.headers())?;
-        }
-        compression::decompress(request)?;
-        Ok(slot)
-    }
-}
-
-fn overloaded(reason: NoSlot) -> Problem {
-    let problem = Problem::new(&problem::OVERLOADED).outcome(Outcome::NotApplied).retry_after(Duration::from_secs(1));
-    match reason {
-        NoSlot::Full => problem,
-        NoSlot::ShareTaken(share) => {
-            problem.detail(format!("this credential has {share} requests in flight, half of http.max_requests"))
         }
     }
 }
@@ -140,6 +114,8 @@ impl Service<Request> for MiddlewareService {
 
     fn call(&mut self, mut request: Request) -> MiddlewareFuture {
         let middleware = &self.0;
+        let sent_path = request.uri().path_and_query().cloned();
+        uri::normalize(request.uri_mut());
         let routes = middleware.table.at(request.uri().path());
         let route = routes.and_then(|routes| routes.get(request.method())).cloned();
         let id = RequestId::of(request.headers());
@@ -149,7 +125,7 @@ impl Service<Request> for MiddlewareService {
             middleware: Arc::clone(middleware),
             started: Instant::now(),
             method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
+            path: sent_path,
             id,
             span,
             accepted_codings: compression::accepted_codings(request.headers()),
@@ -272,6 +248,7 @@ impl RequestContext {
             remove_body(&mut response);
         }
         response.headers_mut().insert(request_id::HEADER.clone(), self.id.header());
+        documentation::protect_browsers(response.headers_mut());
         let elapsed = self.started.elapsed();
         let status = response.status();
         match &self.route {
@@ -325,10 +302,16 @@ impl RequestContext {
         if let Some(span) = &self.span {
             span.fail(problem.kind().slug);
         }
+        // An internal error has a cause of its own. Others have one cause for many requests.
+        let repeated = match self.middleware.episodes.next(problem.kind().slug, Instant::now()) {
+            _ if status == StatusCode::INTERNAL_SERVER_ERROR => 0,
+            Some(repeated) => repeated,
+            None => return,
+        };
         let cause = problem.cause().map(causes);
         tracing::warn!(
             method = %self.method, path = self.path(), status = status.as_u16(), code = problem.kind().slug,
-            cause, request_id = self.id.as_str(), "request failed",
+            cause, request_id = self.id.as_str(), repeated, "request failed",
         );
     }
 
@@ -340,7 +323,8 @@ impl RequestContext {
             let slow = Problem::new(&problem::REQUEST_TIMEOUT).detail("the body was not complete at the deadline");
             return slow.outcome(Outcome::NotApplied);
         }
-        let outcome = if self.method.is_safe() { Outcome::NotApplied } else { Outcome::Unknown };
+        let changes_state = self.route.as_ref().is_some_and(|route| route.changes_state);
+        let outcome = if self.method.is_safe() && !changes_state { Outcome::NotApplied } else { Outcome::Unknown };
         Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
     }
 

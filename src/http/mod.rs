@@ -4,18 +4,21 @@
 //! types, [`problem`] and [`reply`] build responses, and [`access`] states who may call each operation.
 
 pub mod access;
+mod admission;
 pub mod auth;
 pub mod body;
 pub mod compression;
 pub mod conditional;
 pub mod cors;
 pub mod documentation;
+mod episodes;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;
+mod json_messages;
 pub mod layer;
 pub mod legacy_prefix;
 pub mod middleware;
@@ -31,3 +34,4 @@ pub mod route_table;
 pub mod server;
 pub mod slots;
 pub mod times;
+mod uri;

@@ -47,6 +47,8 @@ problems! { COMMON:
         "errors names the part and the rule that it violates.";
     INVALID_QUERY = "invalid-query", UNPROCESSABLE_ENTITY, "A query parameter is not valid",
         "errors names the parameter. Unknown parameters are rejected, so that a typo does not silently become a default.";
+    BAD_REQUEST = "bad-request", BAD_REQUEST, "The request violates HTTP",
+        "The detail names the rule of RFC 9110 or RFC 9112.";
     INVALID_HEADER = "invalid-header", UNPROCESSABLE_ENTITY, "A header is not valid",
         "errors names the header and the rule that it violates.";
     INVALID_JSON = "invalid-json", BAD_REQUEST, "The body is not valid JSON",

@@ -10,6 +10,7 @@
 mod support;
 
 mod auth;
+mod auth_scopes;
 mod cache;
 mod cache_counters;
 mod cache_faults;
@@ -29,6 +30,7 @@ mod features_on_cluster;
 mod fencing;
 mod health;
 mod hosts;
+mod http_rules;
 mod idempotency;
 mod interoperability;
 mod json;

@@ -56,7 +56,14 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("GET", "/cache", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
-        Access::scoped("GET", "/cache/{key}", READ).problems(&[CALLER, REDIS_WRITE, VALUE, CONDITIONAL, MISS, RETRIED]),
+        Access::scoped("GET", "/cache/{key}", READ).changes_state().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            VALUE,
+            CONDITIONAL,
+            MISS,
+            RETRIED,
+        ]),
         Access::scoped("HEAD", "/cache/{key}", READ).problems(&[CALLER, REDIS_READ, VALUE, CONDITIONAL, MISS]),
         Access::scoped("PUT", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,

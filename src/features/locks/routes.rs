@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
+use super::WRITE;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
@@ -45,9 +46,11 @@ pub(super) async fn acquire_lock(
     responses((status = 201, description = "The client holds all locks", body = LockGrants)))]
 pub(super) async fn acquire_locks(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     Json(request): Json<AcquireAllRequest>,
 ) -> Result<Created<LockGrants>, Problem> {
+    request.resources.iter().try_for_each(|resource| caller.require_key(WRITE, resource.as_str()))?;
     let locks = locks.acquire_all(request).await?;
     let validity_ms = locks.iter().map(|lock| lock.validity_ms).min().unwrap_or_default();
     Ok(Created(LockGrants { locks, validity_ms }))

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::super::headers::fields;
 use super::super::model::{CheckRequest, LimitKey};
 use super::super::service::LimitService;
-use super::allow_inline;
+use super::allow;
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, parse_query};
 use crate::http::problem::{Location, Problem};
@@ -52,7 +52,7 @@ async fn enforce(limits: &LimitService, caller: &Principal, request: Request) ->
         let Json(check) = Json::from_request(request, &()).await?;
         (check, Location::Body)
     };
-    allow_inline(caller, &check)?;
+    allow(caller, &check)?;
     let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
     let decision = limits.enforce(check).await?;
     Ok((fields(&[decision]), NoContent).into_response())

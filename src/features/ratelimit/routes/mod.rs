@@ -23,6 +23,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
+use super::CHECK;
 use super::check::Decision;
 use super::headers::fields;
 use super::model::{CheckRequest, LimitKey};
@@ -34,9 +35,14 @@ use crate::http::problem::Problem;
 pub(super) const INLINE: &str = "ratelimit:inline";
 
 /// # Errors
-/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it.
-fn allow_inline(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
-    if request.strategy.is_some() { caller.require(INLINE) } else { Ok(()) }
+/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it, or if the caller's scope does
+/// not include the key.
+fn allow(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
+    if request.strategy.is_some() {
+        caller.require(INLINE)?;
+    }
+    let limiter = request.limiter.as_deref().unwrap_or_default();
+    caller.require_key(CHECK, &format!("{limiter}:{}", request.key.as_str()))
 }
 
 /// The decision as data, with its `RateLimit` headers.

@@ -21,6 +21,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::READ;
 use super::ingest::{LineFormat, Precision};
 use super::model::{
     Alteration, Creation, CsvSamples, DeletedSamples, LineProtocol, NdjsonSamples, NewSamples, NewSeriesSamples,
@@ -47,9 +48,13 @@ use crate::redis::Outcome;
     responses((status = 200, description = "Series in byte order of their keys; a page can have fewer items than `limit`", body = Page<SeriesEntry>)))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
-    Query(query): Query<ListQuery>,
+    Extension(caller): Extension<Arc<Principal>>,
+    Query(mut query): Query<ListQuery>,
 ) -> Result<Json<Page<SeriesEntry>>, Problem> {
-    Ok(Json(timeseries.list(&query).await?))
+    query.prefix = Some(caller.visible_prefix(READ, query.prefix.as_deref().unwrap_or_default())?);
+    let mut page = timeseries.list(&query).await?;
+    page.items.retain(|item| caller.may_access(READ, item.key.as_str()));
+    Ok(Json(page))
 }
 
 /// Create a series.
