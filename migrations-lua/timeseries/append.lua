@@ -39,19 +39,24 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local function clock()
-  if ARGV[5] ~= '' then return tonumber(ARGV[5]) end
+local now = tonumber(ARGV[5])
+if not now then
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local now = clock()
 
 -- The records from `low` until `high` have an acceptable time. Only those are processed below.
 local total, refused = #batch / RECORD, {}
 local low, high = 0, total
+
+-- `index` counts from `low`.
+local function refuse(index, reason)
+  refused[#refused + 1] = low + index
+  refused[#refused + 1] = reason
+end
+
 while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[11]) do
-  refused[#refused + 1] = low
-  refused[#refused + 1] = TOO_EARLY
+  refuse(0, TOO_EARLY)
   low = low + 1
 end
 while high > low and timestamp(batch, (high - 1) * RECORD + 1) > now + tonumber(ARGV[12]) do high = high - 1 end
@@ -59,10 +64,7 @@ local count = high - low
 batch = batch:sub(low * RECORD + 1, high * RECORD)
 
 local function refuse_ahead()
-  for at = high, total - 1 do
-    refused[#refused + 1] = at
-    refused[#refused + 1] = TOO_NEW
-  end
+  for at = high, total - 1 do refuse(at - low, TOO_NEW) end
 end
 
 local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
@@ -115,12 +117,6 @@ if rolled and retention > 0 and tonumber(definition[7] or 0) > retention then
 end
 
 local stored, recreated = 0, false
-
-local function refuse(index, reason)
-  refused[#refused + 1] = low + index
-  refused[#refused + 1] = reason
-end
-
 -- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of
 -- `from:to,`.
 local marks = {}
@@ -332,8 +328,13 @@ end
 -- A write that is refused as a whole neither trims nor moves the expiry.
 local has_accepted = 2 * (index + low) > #refused
 if has_accepted and retention > 0 and in_module then
-  -- Not with every write, since the module packs the chunk in which it deletes again.
+  -- Not with every write, since the module packs the chunk in which it deletes again. As in a native series, less than a
+  -- chunk of expired samples stays.
+  local expired = nil
   if trim - tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) > retention / 16 then
+    expired = redis.call('TS.RANGE', KEYS[2], 0, exact(trim - 1), 'AGGREGATION', 'count', '9007199254740991')[1]
+  end
+  if expired and tonumber(expired[2].ok) >= capacity then
     redis.call('TS.DEL', KEYS[2], 0, exact(trim - 1))
     redis.call('HSET', KEYS[1], 'trimmed', exact(trim))
     untrimmed = math.max(untrimmed, trim)
@@ -395,10 +396,5 @@ if rolled then
   end
   if unrolled ~= '' or is_overdue or is_due then stale = 1 end
 end
-if index == count then
-  refuse_ahead()
-  index = total
-else
-  index = low + index
-end
-return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}
+if index == count then refuse_ahead() end
+return {index == count and total or low + index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}
