@@ -27,7 +27,7 @@ if ARGV[1] ~= '' then
   if tonumber(rolled or 0) > 0 then
     -- Other samples are visible now, so rollups are filled again.
     redis.call('HSET', KEYS[1], 'unrolled', '0:' .. string.format('%.0f', rolled - 1) .. ',')
-    redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from')
+    redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from', 'needed_from')
     redis.call('HINCRBY', KEYS[1], 'revision', 1)
   end
   local ttl = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(outlive or 0))

@@ -39,19 +39,24 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local function clock()
-  if ARGV[5] ~= '' then return tonumber(ARGV[5]) end
+local now = tonumber(ARGV[5])
+if not now then
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local now = clock()
 
 -- The records from `low` until `high` have an acceptable time. Only those are processed below.
 local total, refused = #batch / RECORD, {}
 local low, high = 0, total
+
+-- `index` counts from `low`.
+local function refuse(index, reason)
+  refused[#refused + 1] = low + index
+  refused[#refused + 1] = reason
+end
+
 while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[11]) do
-  refused[#refused + 1] = low
-  refused[#refused + 1] = TOO_EARLY
+  refuse(0, TOO_EARLY)
   low = low + 1
 end
 while high > low and timestamp(batch, (high - 1) * RECORD + 1) > now + tonumber(ARGV[12]) do high = high - 1 end
@@ -59,14 +64,11 @@ local count = high - low
 batch = batch:sub(low * RECORD + 1, high * RECORD)
 
 local function refuse_ahead()
-  for at = high, total - 1 do
-    refused[#refused + 1] = at
-    refused[#refused + 1] = TOO_NEW
-  end
+  for at = high, total - 1 do refuse(at - low, TOO_NEW) end
 end
 
 local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
-  'outlive')
+  'outlive', 'needed_from', 'untrimmed_from')
 if not definition[1] then
   if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
     return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
@@ -86,7 +88,7 @@ if not definition[1] then
     redis.call('HSET', KEYS[1], 'sealed', 0, 'sealed_bytes', 0)
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
   end
-  definition = {ARGV[6], ARGV[7], false, false, false, false, false}
+  definition = {ARGV[6], ARGV[7], false, false, false, false, false, false, false}
 end
 local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
@@ -103,16 +105,21 @@ local latest = math.max(newest or 0, timestamp(batch, #batch - RECORD + 1))
 local reference = math.min(latest, now)
 local floor = retention > 0 and reference - retention or -1
 
-local stored, recreated = 0, false
-
-local function refuse(index, reason)
-  refused[#refused + 1] = low + index
-  refused[#refused + 1] = reason
+-- A rollup that outlives its samples is filled before they are trimmed. So samples are kept from `needed_from`, which moves
+-- when rollups are filled, and those that no rollup was filled from are accepted even if retention hides them.
+-- `untrimmed_from` is the time from which no sample was ever trimmed.
+local rolled = tonumber(definition[5])
+local untrimmed = tonumber(definition[9]) or retention > 0 and math.max(math.min(newest or 0, now) - retention, 0) or 0
+local oldest, trim = floor, floor
+if rolled and retention > 0 and tonumber(definition[7] or 0) > retention then
+  oldest = math.max(math.min(floor, rolled), untrimmed)
+  trim = math.min(floor, tonumber(definition[8] or 0))
 end
 
+local stored, recreated = 0, false
 -- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of
 -- `from:to,`.
-local rolled, marks = tonumber(definition[5]), {}
+local marks = {}
 
 local function mark(from, to)
   if rolled and from < rolled then marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ',' end
@@ -259,7 +266,7 @@ if in_module then
   while index < count do
     local new = batch:sub(index * RECORD + 1, index * RECORD + RECORD)
     local time, old, kept, reason = timestamp(new, 1), nil, new, nil
-    if time < floor then
+    if time < oldest then
       kept, reason = nil, TOO_OLD
     elseif newest and time <= newest then
       local found = redis.call('TS.RANGE', KEYS[2], exact(time), exact(time))[1]
@@ -280,7 +287,7 @@ if in_module then
   end
   if first then mark(first, last) end
 else
-  if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(batch, 1) > newest) then
+  if ARGV[2] == '1' and timestamp(batch, 1) >= oldest and (not newest or timestamp(batch, 1) > newest) then
     append(batch)
     index, stored = count, count
     mark(timestamp(batch, 1), latest)
@@ -289,7 +296,7 @@ else
   local touched = 0
   while index < count and touched < MAX_TOUCHED do
     local time = timestamp(batch, index * RECORD + 1)
-    if time < floor then
+    if time < oldest then
       refuse(index, TOO_OLD)
       index = index + 1
     else
@@ -321,14 +328,20 @@ end
 -- A write that is refused as a whole neither trims nor moves the expiry.
 local has_accepted = 2 * (index + low) > #refused
 if has_accepted and retention > 0 and in_module then
-  -- Not with every write, since the module packs the chunk in which it deletes again.
-  if floor - tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) > retention / 16 then
-    redis.call('TS.DEL', KEYS[2], 0, exact(floor - 1))
-    redis.call('HSET', KEYS[1], 'trimmed', exact(floor))
+  -- Not with every write, since the module packs the chunk in which it deletes again. As in a native series, less than a
+  -- chunk of expired samples stays.
+  local expired = nil
+  if trim - tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) > retention / 16 then
+    expired = redis.call('TS.RANGE', KEYS[2], 0, exact(trim - 1), 'AGGREGATION', 'count', '9007199254740991')[1]
+  end
+  if expired and tonumber(expired[2].ok) >= capacity then
+    redis.call('TS.DEL', KEYS[2], 0, exact(trim - 1))
+    redis.call('HSET', KEYS[1], 'trimmed', exact(trim))
+    untrimmed = math.max(untrimmed, trim)
   end
 elseif has_accepted and retention > 0 then
-  -- Every chunk that starts before the floor is expired as a whole, except the last of them.
-  local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(floor)) - 1
+  -- Every chunk that starts before this time is expired as a whole, except the last of them.
+  local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(trim)) - 1
   if expired > 0 then
     -- More than a batch can add, so that expired chunks do not accumulate.
     local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
@@ -340,8 +353,12 @@ elseif has_accepted and retention > 0 then
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
     redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
-    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(floor)) end
+    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(trim)) end
+    untrimmed = math.max(untrimmed, trim)
   end
+end
+if has_accepted and rolled and untrimmed ~= tonumber(definition[9]) then
+  redis.call('HSET', KEYS[1], 'untrimmed_from', exact(untrimmed))
 end
 if has_accepted and retention > 0 then
   -- A sixteenth longer than necessary, so that not every write has to move the expiry.
@@ -379,10 +396,5 @@ if rolled then
   end
   if unrolled ~= '' or is_overdue or is_due then stale = 1 end
 end
-if index == count then
-  refuse_ahead()
-  index = total
-else
-  index = low + index
-end
-return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}
+if index == count then refuse_ahead() end
+return {index == count and total or low + index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}

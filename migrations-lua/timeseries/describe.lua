@@ -9,7 +9,7 @@
 -- O(log(chunks) + e * chunk size) for e expired chunks, e <= MAX_EXPIRED; in the module O(expired samples not yet
 -- freed)
 assert(#KEYS == 3 and #ARGV == 2, 'describe: 3 keys, 2 arguments')
-local PACKED, RECORD, MAX_EXPIRED = 2, 16, 128
+local PACKED, RECORD, MAX_EXPIRED = 2, 16, 1024
 local in_module = ARGV[1] == 'module'
 
 local function timestamp(bytes, at)

@@ -86,6 +86,7 @@ mod timeseries_packing;
 mod timeseries_platform;
 mod timeseries_prom;
 mod timeseries_range;
+mod timeseries_rollup_loads;
 mod timeseries_rollups;
 mod timeseries_times;
 mod timeseries_writers;

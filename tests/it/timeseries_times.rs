@@ -9,6 +9,9 @@ use crate::timeseries::{METER, read, sample, write, write_many};
 const QUARTER: i64 = 900_000;
 const DAY: i64 = 86_400_000;
 
+/// The defaults, which the harness widens for other tests.
+const LIMITS: &str = "timeseries.max_ahead = \"1d\"";
+
 /// A reading in microseconds.
 const MICROSECONDS: i64 = START * 1_000;
 
@@ -29,7 +32,7 @@ async fn history(app: &TestApp) {
 
 #[tokio::test]
 async fn a_reading_in_microseconds_is_refused_and_all_others_stay() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(LIMITS).spawn().await;
     history(&app).await;
     let four = (1..5).map(|n| sample(START + n * QUARTER, 2.0));
     let answer = write(&app, "/timeseries/a", std::iter::once(sample(MICROSECONDS, 1.0)).chain(four).collect()).await;
@@ -44,7 +47,7 @@ async fn a_reading_in_microseconds_is_refused_and_all_others_stay() {
 
 #[tokio::test]
 async fn one_line_of_a_load_that_is_too_far_ahead_does_not_hide_the_others() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(LIMITS).spawn().await;
     let time = |n: i64| if n == 500 { MICROSECONDS } else { START - n * QUARTER };
     let line = |n: i64| format!("energy:consumption:MTR-001,{},1\n", time(n));
     let lines = format!("series,timestamp,value\n{}", (0..1_001).map(line).collect::<String>());
@@ -56,7 +59,7 @@ async fn one_line_of_a_load_that_is_too_far_ahead_does_not_hide_the_others() {
 
 #[tokio::test]
 async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(LIMITS).spawn().await;
     for time in [MICROSECONDS, 9_007_199_254_740_991, START / 1_000, 0] {
         let answer = write(&app, METER, vec![sample(time, 1.0)]).await;
         assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!(0), &json!(0)), "{time}");
@@ -79,7 +82,8 @@ async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
 
 #[tokio::test]
 async fn seconds_are_refused_in_a_family_unless_it_allows_times_before_2000() {
-    let config = "timeseries.families = [{ prefix = \"meter:*\", retention = \"10d\" }, \
+    let config = "timeseries.max_ahead = \"1d\"\n\
+                  timeseries.families = [{ prefix = \"meter:*\", retention = \"10d\" }, \
                   { prefix = \"archive:*\", retention = \"0s\", allow_before_2000 = true }]";
     let app = TestApp::builder().config(config).spawn().await;
     let samples = || vec![sample(START / 1_000, 1.0), sample(START, 2.0)];

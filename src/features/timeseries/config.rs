@@ -24,6 +24,8 @@ pub(super) struct TimeseriesConfig {
     pub duplicate_policy: DuplicatePolicy,
     /// How far ahead of the clock samples may be, unless their family sets another limit.
     pub max_ahead: Span,
+    /// Whether samples of families may be older than 2000, unless the family says otherwise.
+    pub allow_before_2000: bool,
     pub request_samples: usize,
     pub max_points: usize,
     pub streams: usize,
@@ -59,9 +61,9 @@ pub(super) struct FamilyConfig {
     pub tagged: bool,
     /// How far ahead of the clock samples may be; the value of `[timeseries]` if absent.
     pub max_ahead: Option<Span>,
-    /// Whether samples may be older than 2000. If not, such a timestamp is taken for one in the wrong unit.
-    #[serde(default)]
-    pub allow_before_2000: bool,
+    /// Whether samples may be older than 2000; the value of `[timeseries]` if absent. If not, such a timestamp is taken for
+    /// one in the wrong unit.
+    pub allow_before_2000: Option<bool>,
 }
 
 impl FamilyConfig {

@@ -17,6 +17,7 @@ pub(super) struct Families {
     fallback: Definition,
     create_unknown: bool,
     max_ahead_ms: u64,
+    allow_before_2000: bool,
 }
 
 /// The times that the samples of a series may have.
@@ -42,8 +43,13 @@ impl Families {
             duplicate_policy: config.duplicate_policy,
             labels: Labels::default(),
         };
-        let max_ahead_ms = config.max_ahead.as_millis();
-        Self { by_stem, fallback, create_unknown: config.create_unknown, max_ahead_ms }
+        Self {
+            by_stem,
+            fallback,
+            create_unknown: config.create_unknown,
+            max_ahead_ms: config.max_ahead.as_millis(),
+            allow_before_2000: config.allow_before_2000,
+        }
     }
 
     /// Whether a family covers the key.
@@ -74,7 +80,8 @@ impl Families {
     pub(super) fn time_limits(&self, key: &SeriesKey) -> TimeLimits {
         let family = self.find(key);
         let own = family.and_then(|family| family.max_ahead).map(Span::as_millis);
-        let earliest = if family.is_some_and(|family| !family.allow_before_2000) { YEAR_2000 } else { 0 };
+        let is_allowed = |family: &FamilyConfig| family.allow_before_2000.unwrap_or(self.allow_before_2000);
+        let earliest = if family.is_none_or(is_allowed) { 0 } else { YEAR_2000 };
         TimeLimits { earliest, max_ahead_ms: own.unwrap_or(self.max_ahead_ms) }
     }
 

@@ -12,7 +12,7 @@ use redis::{Cmd, Pipeline};
 use super::super::error::TimeseriesError;
 use super::super::families::TimeLimits;
 use super::super::keys::SeriesKeys;
-use super::super::scripts::{self, LatestSample};
+use super::super::scripts::{self, LatestSample, Reach};
 use super::super::series::{Definition, DuplicatePolicy, Labels, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::append::BATCH_SAMPLES;
@@ -124,7 +124,7 @@ impl Store {
     ) -> Result<Option<u64>, TimeseriesError> {
         let (mut read, mut stored, mut rest) = (0, 0, Some(EVERYTHING));
         while let Some(window) = rest {
-            let found = self.read(original, window, Order::Asc, usize::MAX).await?;
+            let found = self.read(original, window, Order::Asc, usize::MAX, Reach::Kept).await?;
             let SamplePage { samples, rest: left } = found.unwrap_or_default();
             read += samples.len();
             for samples in samples.chunks(BATCH_SAMPLES) {

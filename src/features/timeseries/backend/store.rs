@@ -12,7 +12,7 @@ use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
 use super::super::rollup_state::RollupState;
-use super::super::scripts::{self, LatestSample};
+use super::super::scripts::{self, LatestSample, Reach};
 use super::super::series::{Definition, Description, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::chunk_packer::ChunkPacker;
@@ -257,12 +257,13 @@ impl Store {
         window: Window,
         order: Order,
         wanted: usize,
+        reach: Reach,
     ) -> Result<Option<SamplePage>, TimeseriesError> {
         let limit = match keys.layout {
             Backend::Native => (wanted / CHUNK_SAMPLES).saturating_add(2).min(READ_CHUNKS),
             Backend::Module => wanted.min(READ_CHUNKS * CHUNK_SAMPLES),
         };
-        let call = scripts::read(keys, window, order, limit, &self.clock.redis_arg());
+        let call = scripts::read(keys, window, order, limit, reach, &self.clock.redis_arg());
         let Some(found) = self.call(call).await? else { return Ok(None) };
         let visible = Window { from: window.from.max(found.floor), to: window.to };
         let mut samples = Vec::with_capacity(match keys.layout {

@@ -15,7 +15,9 @@ use crate::redis::Binding;
 pub(super) use definitions::{alter, create, decode_definition, delete, describe};
 pub(super) use index::{index_series, mark_indexed, unindex_series};
 pub(super) use rollups::{advance_rollups, commit_rollups, define_rollups, read_rollups};
-pub(super) use samples::{Appended, LatestSample, append, delete_range, latest, plain_chunks, read, replace_chunk};
+pub(super) use samples::{
+    Appended, LatestSample, Reach, append, delete_range, latest, plain_chunks, read, replace_chunk,
+};
 
 lua_scripts! {
     APPEND = "timeseries/append.lua";

@@ -106,9 +106,18 @@ fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
 pub struct WindowChunks {
     /// Whether the other end of the window was reached.
     pub done: bool,
-    /// The oldest timestamp within retention.
+    /// The oldest timestamp that may be read.
     pub floor: i64,
     pub chunks: Vec<Vec<u8>>,
+}
+
+/// Which samples a read returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those within retention.
+    Visible,
+    /// Also those that retention hides but that rollups still need.
+    Kept,
 }
 
 /// Reads the chunks that hold a window; `None` if the series does not exist. `limit` is the most sealed chunks; in the module
@@ -118,6 +127,7 @@ pub fn read(
     window: Window,
     order: Order,
     limit: usize,
+    reach: Reach,
     now: &str,
 ) -> ScriptCall<Vec<Value>, Option<WindowChunks>> {
     let order = match order {
@@ -131,6 +141,7 @@ pub fn read(
         .arg(order)
         .arg(keys.layout.name())
         .arg(now)
+        .arg(u8::from(reach == Reach::Kept))
         .returns(decode_chunks)
 }
 
