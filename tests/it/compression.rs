@@ -148,6 +148,32 @@ async fn a_request_body_may_be_compressed_with_gzip() {
 }
 
 #[tokio::test]
+async fn a_body_with_several_codings_is_rejected_and_not_stored() {
+    let app = TestApp::spawn().await;
+    let json = ("content-type", "application/json");
+    for codings in [&["identity", "gzip"][..], &["gzip", "gzip"], &["gzip, gzip"], &["gzip, identity"], &["br"], &[""]]
+    {
+        let mut headers = vec![json];
+        headers.extend(codings.iter().map(|coding| ("content-encoding", *coding)));
+        for (method, path) in [
+            (Method::PUT, "/cache/a"),
+            (Method::PUT, "/json/a"),
+            (Method::POST, "/cache/batch"),
+            (Method::POST, "/json/batch"),
+            (Method::POST, "/timeseries/a/samples"),
+        ] {
+            let reply = app.send(method, path, &headers, gzip(gzip(b"{}").as_slice())).await;
+            reply.expect_problem(415, "unsupported-media-type");
+            assert_eq!(reply.header("accept-encoding"), Some("gzip"), "{path}");
+        }
+    }
+    app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    app.send(Method::PUT, "/cache/a", &[json, ("content-encoding", "x-gzip")], gzip(b"{\"n\":1.10}")).await.expect(201);
+    let stored = app.get("/cache/a").await.expect(200);
+    assert_eq!((stored.text().as_str(), stored.header("content-encoding")), ("{\"n\":1.10}", None));
+}
+
+#[tokio::test]
 async fn limits_apply_to_the_decompressed_body() {
     let app = TestApp::spawn().await;
     let bomb = gzip(&vec![b' '; 64 << 20]);

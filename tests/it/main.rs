@@ -37,6 +37,7 @@ mod json;
 mod json_backends;
 mod json_faults;
 mod json_golden;
+mod json_limits;
 mod json_model;
 mod json_platform;
 mod json_secrets;

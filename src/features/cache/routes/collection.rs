@@ -74,6 +74,9 @@ pub(in super::super) async fn list_keys(
 /// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
 /// transaction: every item has its own result. A `Fencing-Token` is checked against every key that is stored or
 /// deleted.
+///
+/// The reads return at most 8 * `cache.value_limit` bytes together. A value that would exceed this has the status 413 and
+/// the code `cache-batch-too-large`; the later, smaller ones are still returned.
 #[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply)))]
