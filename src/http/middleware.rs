@@ -29,7 +29,7 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
-use super::auth::{Authenticator, Principal};
+use super::auth::{self, Authenticator, Principal};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
 use super::path_parameters::RoutePath;
@@ -95,7 +95,8 @@ impl Middleware {
                 .outcome(Outcome::NotApplied)
                 .retry_after(Duration::from_secs(1)));
         }
-        if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
+        if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
+            auth::accept_key_in_query(path, request);
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
             principal.require(scope)?;
             request.extensions_mut().insert(principal);
