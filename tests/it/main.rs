@@ -82,5 +82,6 @@ mod timeseries_packing;
 mod timeseries_platform;
 mod timeseries_prom;
 mod timeseries_range;
+mod timeseries_refusals;
 mod timeseries_rollups;
 mod timeseries_writers;
