@@ -81,6 +81,7 @@ mod timeseries_model;
 mod timeseries_packing;
 mod timeseries_platform;
 mod timeseries_prom;
+mod timeseries_prom_labels;
 mod timeseries_range;
 mod timeseries_refusals;
 mod timeseries_rollups;
