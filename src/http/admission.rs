@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{Method, header};
 
 use super::access::{Fencing, Guard, Keys};
-use super::auth::Principal;
+use super::auth::{self, Principal};
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
@@ -20,7 +20,8 @@ impl Middleware {
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Option<Slot>, Problem> {
         let is_counted = !route.is_some_and(|route| route.is_probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
-        if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
+        if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
+            auth::accept_key_in_query(path, request);
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
             permit(&principal, scope, route, request.uri().path())?;
             if let Some(slot) = &mut slot {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, bits, read};
+use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, NO_CATCH_ALL, bits, read};
 
 const BULK: &str = "/timeseries/samples";
 const CSV: &str = "text/csv; charset=utf-8";
@@ -65,7 +65,7 @@ async fn a_body_can_be_split_anywhere() {
 
 #[tokio::test]
 async fn an_invalid_line_is_refused_without_ending_the_stream() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     app.put("/timeseries/block", json!({ "duplicate_policy": "block" })).await.expect(201);
     app.redis().command::<()>(&["SET", "market:price:text", "somebody's"]);
     let long = "x".repeat(5_000);

@@ -1,15 +1,24 @@
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 
-use super::model::{Health, Readiness, Status};
+use super::model::{Health, InfluxHealth, Readiness, Status};
 use super::service::HealthService;
 use crate::http::extract::Json;
 
 /// Get the service's status.
+///
+/// Clients of InfluxDB, which identify themselves by their `User-Agent`, receive the form of InfluxDB: `status` is `pass` or
+/// `fail`.
 #[utoipa::path(get, path = "/health", tag = "health", operation_id = "get_health",
     responses((status = 200, description = "The process is running; `status` is its condition", body = Health)))]
-pub(super) async fn get_health(State(health): State<HealthService>) -> Json<Health> {
-    Json(health.health())
+pub(super) async fn get_health(State(health): State<HealthService>, headers: HeaderMap) -> Response {
+    let health = health.health();
+    let agent = headers.get(header::USER_AGENT).map(|agent| agent.as_bytes().to_ascii_lowercase());
+    if agent.is_some_and(|agent| agent.starts_with(b"influxdb")) {
+        return Json(InfluxHealth::from(health)).into_response();
+    }
+    Json(health).into_response()
 }
 
 /// Check whether the process is running. Redis is not asked.

@@ -17,7 +17,7 @@ pub(super) const MAX_PAGE_POINTS: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeseriesConfig {
     pub backend: BackendPreference,
-    /// Whether a write creates a missing series that belongs to no family.
+    /// Whether a write creates a missing series that belongs to no family; the family `*` defines it.
     pub create_unknown: bool,
     /// The retention of series that belong to no family and do not define one; 0 keeps all samples.
     pub retention: Span,
@@ -72,6 +72,11 @@ impl FamilyConfig {
         self.prefix.strip_suffix('*').unwrap_or(&self.prefix)
     }
 
+    /// Whether it defines the series that belong to no other family.
+    pub(super) fn is_catch_all(&self) -> bool {
+        self.prefix == "*"
+    }
+
     /// Whether the stem is the start of longer keys.
     pub(super) fn is_open(&self) -> bool {
         self.prefix.ends_with('*')
@@ -104,7 +109,7 @@ impl Section for TimeseriesConfig {
         for family in &self.families {
             short("families", family.retention)?;
             short("families", family.max_ahead.unwrap_or(self.max_ahead))?;
-            if family.stem().is_empty() || family.stem().contains('*') {
+            if (family.stem().is_empty() && !family.is_catch_all()) || family.stem().contains('*') {
                 let rule =
                     format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
                 return Err(FieldError::new("families", rule));

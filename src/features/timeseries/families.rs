@@ -15,9 +15,18 @@ pub(super) struct Families {
     /// Longest stem first, so that the first match is the most specific one.
     by_stem: Vec<FamilyConfig>,
     fallback: Definition,
-    create_unknown: bool,
+    /// The definition of series that belong to no family and that a first sample creates; `None` if it may not.
+    unknown: Option<CatchAll>,
     max_ahead_ms: u64,
     allow_before_2000: bool,
+}
+
+/// How a first sample defines a series outside of all families.
+#[derive(Debug)]
+enum CatchAll {
+    /// The family `*`. It covers no keys: its series have the prefix `ts:`, and cannot collide with any other key.
+    Family(FamilyConfig),
+    Fallback,
 }
 
 /// The times that the samples of a series may have.
@@ -36,7 +45,9 @@ impl TimeLimits {
 
 impl Families {
     pub(super) fn new(config: &TimeseriesConfig) -> Self {
-        let mut by_stem = config.families.clone();
+        let (mut by_stem, catch_all): (Vec<_>, Vec<_>) =
+            config.families.iter().cloned().partition(|family| !family.is_catch_all());
+        let unknown = catch_all.into_iter().next().map_or(CatchAll::Fallback, CatchAll::Family);
         by_stem.sort_by_key(|family| std::cmp::Reverse((family.stem().len(), !family.is_open())));
         let fallback = Definition {
             retention_ms: config.retention.as_millis(),
@@ -46,7 +57,7 @@ impl Families {
         Self {
             by_stem,
             fallback,
-            create_unknown: config.create_unknown,
+            unknown: config.create_unknown.then_some(unknown),
             max_ahead_ms: config.max_ahead.as_millis(),
             allow_before_2000: config.allow_before_2000,
         }
@@ -69,9 +80,10 @@ impl Families {
 
     /// The definition of the series that a first sample creates; `None` if it may not create one.
     pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Definition> {
-        match self.find(key) {
-            Some(family) => Some(family.definition_of(key)),
-            None => self.create_unknown.then(|| self.fallback.clone()),
+        match (self.find(key), &self.unknown) {
+            (Some(family), _) | (None, Some(CatchAll::Family(family))) => Some(family.definition_of(key)),
+            (None, Some(CatchAll::Fallback)) => Some(self.fallback.clone()),
+            (None, None) => None,
         }
     }
 
@@ -117,7 +129,11 @@ mod tests {
     use crate::config::Config;
 
     fn families() -> Families {
-        let config = Config::with_overrides("").and_then(|config| config.section()).expect("valid defaults");
+        configured("")
+    }
+
+    fn configured(overrides: &str) -> Families {
+        let config = Config::with_overrides(overrides).and_then(|config| config.section()).expect("valid defaults");
         Families::new(&config)
     }
 
@@ -168,9 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_resemble_a_family_do_not_belong_to_it() {
+    fn keys_that_resemble_a_family_belong_to_the_catch_all() {
         for key in ["energy:generation:", "energy:generation", "trading:volume:daily2", "xmarket:price:GRID", "other"] {
-            assert_eq!(retention_days(key), None, "{key}");
+            assert_eq!(retention_days(key), Some(30), "{key}");
+            let key = SeriesKey::new(key).expect("a key");
+            assert!(!families().covers(&key), "its name in Redis keeps the prefix");
+            assert!(configured("timeseries.create_unknown = false").on_first_write(&key).is_none());
         }
+        let families = configured("[[timeseries.families]]\nprefix = \"a:*\"\nretention = \"1d\"");
+        let other = SeriesKey::new("other").expect("a key");
+        let days = families.on_first_write(&other).map(|definition| definition.retention_ms / 86_400_000);
+        assert_eq!(days, Some(365), "timeseries.retention");
     }
 }

@@ -75,8 +75,8 @@ use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use config::TimeseriesConfig;
 use error::{
-    LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SERIES, SERIES_EMPTY, SERIES_EXISTS,
-    TOO_MANY_REFUSED, TOO_MANY_ROLLUPS, WINDOW,
+    LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SAMPLES_REFUSED, SERIES,
+    SERIES_EMPTY, SERIES_EXISTS, TOO_MANY_REFUSED, TOO_MANY_ROLLUPS, WINDOW,
 };
 use routes::BulkState;
 use service::TimeseriesService;
@@ -93,7 +93,7 @@ pub static FEATURE: Feature = Feature {
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
-            &[&INVALID_QUERY, &TOO_MANY_REFUSED],
+            &[&INVALID_QUERY, &SAMPLES_REFUSED, &TOO_MANY_REFUSED],
         ]),
         Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item().problems(&[
             CALLER,
@@ -147,6 +147,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             SERIES,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("GET", "/timeseries/{key}/latest", READ).problems(&[
@@ -191,6 +192,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             MARKET_VOLUME,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("GET", "/market/volume", READ).problems(&[CALLER, REDIS_READ, MARKET_VOLUME, WINDOW]),
         Access::scoped("POST", "/settlements/{type}", WRITE).fenced().problems(&[
@@ -198,6 +200,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             SERIES,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("GET", "/settlements/{type}", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
     ],

@@ -246,7 +246,7 @@ pub(super) enum RefusalCode {
     DuplicateSample,
     /// The policy is `sum`, and the sum of both values is not a finite number.
     SumOutOfRange,
-    /// The series does not exist, and no family creates it.
+    /// The series does not exist, and a sample does not create it.
     SeriesNotFound,
     /// The key holds something other than a time series.
     WrongType,
@@ -254,9 +254,27 @@ pub(super) enum RefusalCode {
     StaleFence,
     /// The line is not a valid sample.
     InvalidSample,
+    /// The field of the line has text. The other fields of the line are not affected.
+    TextField,
 }
 
 impl RefusalCode {
+    /// The code in responses.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::SampleTooOld => "sample-too-old",
+            Self::SampleTooNew => "sample-too-new",
+            Self::WrongTimeUnit => "wrong-time-unit",
+            Self::DuplicateSample => "duplicate-sample",
+            Self::SumOutOfRange => "sum-out-of-range",
+            Self::SeriesNotFound => "series-not-found",
+            Self::WrongType => "wrong-type",
+            Self::StaleFence => "stale-fence",
+            Self::InvalidSample => "invalid-sample",
+            Self::TextField => "text-field",
+        }
+    }
+
     pub(super) const fn detail(self) -> &'static str {
         match self {
             Self::SampleTooOld => {
@@ -270,10 +288,11 @@ impl RefusalCode {
             }
             Self::DuplicateSample => "the series has another value at this timestamp",
             Self::SumOutOfRange => "the sum with the existing value at this timestamp is out of range",
-            Self::SeriesNotFound => "the series does not exist, and no family creates it",
+            Self::SeriesNotFound => "the series does not exist, and a sample does not create it",
             Self::WrongType => "the key holds something other than a time series",
             Self::StaleFence => "the series has seen a newer fencing token: another client has held the lock since",
             Self::InvalidSample => "the sample is not valid",
+            Self::TextField => "the field has text; only numbers and booleans are stored",
         }
     }
 }
@@ -324,6 +343,14 @@ pub(super) struct StreamAnswer {
     pub refused_total: u64,
     /// The first refused samples, at most 1,000.
     pub refused: Vec<StreamRefusal>,
+    /// How many of the refused samples are text fields of line protocol.
+    #[serde(skip)]
+    pub text_fields: u64,
+}
+
+impl StreamAnswer {
+    /// The most refused samples that a response lists.
+    pub(super) const MAX_REFUSALS: usize = 1_000;
 }
 
 /// A stored sample.

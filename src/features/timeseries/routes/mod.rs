@@ -1,16 +1,19 @@
 //! The HTTP operations of the time series.
 //!
 //! This file has the operations on series and their samples, `range.rs` the reads of windows, `rollups.rs` the
-//! operations on rollups, and `platform.rs` the operations on the platform's own series. The operations for InfluxDB
-//! and Prometheus clients are in `influx/routes.rs` and `prom/routes.rs`.
+//! operations on rollups, and `platform.rs` the operations on the platform's own series. `written.rs` has the response to a
+//! write of samples. The operations for InfluxDB and Prometheus clients are in `influx/routes.rs` and `prom/routes.rs`.
 
 mod platform;
 mod range;
 mod rollups;
+mod written;
 
 pub(super) use platform::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
+pub(super) use written::REFUSED;
+use written::written;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +62,7 @@ pub(super) async fn list_series(
 
 /// Create a series.
 ///
-/// This is only needed for series that belong to no configured family: the first sample creates all others.
+/// A first sample creates a series too: with the definition of its family, or of the family `*` if it belongs to no other.
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
     responses((status = 200, description = "The series already existed with this definition", body = SeriesView),
@@ -124,7 +127,8 @@ pub(super) async fn delete_series(
 /// the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
-    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer, links(
+    responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")), links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
             ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
@@ -134,8 +138,8 @@ pub(super) async fn post_samples(
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
-) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(key, &body, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.append(key, &body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Delete the samples of a window.
@@ -243,7 +247,7 @@ pub(super) struct LoadQuery {
 ///
 /// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
 /// line is refused; the load continues with the next line. CSV starts with a header line that names the columns
-/// `series`, `value` and optionally `timestamp`.
+/// `series`, `value` and optionally `timestamp`. If all samples are refused, the response is 422 `samples-refused`.
 ///
 /// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails,
 /// the problem's detail says how many samples at least were stored.
@@ -251,7 +255,8 @@ pub(super) struct LoadQuery {
     params(LoadQuery),
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
-    responses((status = 200, description = "The result, with the first refused samples", body = StreamAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted, or there were none", body = StreamAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,
@@ -259,7 +264,7 @@ pub(super) async fn post_many_samples(
     Extension(caller): Extension<Arc<Principal>>,
     headers: HeaderMap,
     mut body: BodyStream,
-) -> Result<Json<StreamAnswer>, Problem> {
+) -> Result<Response, Problem> {
     let media_type = media_type(&headers);
     let format = match media_type.as_deref() {
         Some(JSON) => None,
@@ -276,11 +281,10 @@ pub(super) async fn post_many_samples(
     }
     let _slot = bulk.acquire_slot(&caller, &mut body).await?;
     let ingest = bulk.timeseries.ingest(token);
-    let answer = if let Some(format) = format {
-        ingest.stream(body, format, bulk.idle).await?
+    if let Some(format) = format {
+        written(ingest.stream(body, format, bulk.idle).await?, |line| format!("/{line}"))
     } else {
         let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
-        ingest.samples(body.samples).await?
-    };
-    Ok(Json(answer))
+        written(ingest.samples(body.samples).await?, |line| format!("/samples/{}", line.saturating_sub(1)))
+    }
 }
