@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs packages of Debian or Ubuntu: scripts/apt_install.sh PACKAGE...
+# Installs Debian or Ubuntu packages: scripts/apt_install.sh PACKAGE...
 #
-# Some of them also start a system service, of their own name. Nobody asked for one here: the service, the tests and the
-# measurements start private servers. So the start is prevented, and what was enabled for the next boot is disabled.
+# Some packages also start a system service of the same name. The service, the tests and the benchmarks start private
+# servers instead, so this script prevents the start and disables the system service.
 set -eu
 
 say() { echo "apt_install: $*"; }
@@ -32,7 +32,7 @@ remove_policy() {
     fi
 }
 
-# invoke-rc.d asks this file before it starts a service; 101 means no.
+# invoke-rc.d runs this file before it starts a service; exit status 101 forbids the start.
 forbid_service_starts() {
     [ ! -e "$POLICY" ] || return 0
     trap remove_policy EXIT

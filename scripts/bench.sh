@@ -1,8 +1,9 @@
 #!/bin/sh
-# Measures the service beside its peers; writes target/bench/report.md. Arguments name parts (see benches/service).
+# Measures the service and comparable services; writes target/bench/report.md. Arguments select parts (see
+# benches/service).
 #
-# Installs wrk, webdis, redis-benchmark and Node.js (Debian, Ubuntu) when they are missing; the package's webdis service
-# is neither started nor enabled. Nothing keeps running afterwards, also when this script is interrupted.
+# Installs wrk, webdis, redis-benchmark and Node.js (Debian, Ubuntu) if they are missing; the system service of webdis
+# is neither started nor enabled. No process keeps running afterwards, even if this script is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,12 +14,12 @@ scratch=
 
 say() { echo "bench: $*"; }
 
-# Field 22 of proc(5), counted after the name, which may hold spaces.
+# Field 22 of proc(5), counted after the name, which may contain spaces.
 start_ticks() {
     sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
 }
 
-# The harness notes the id of every process that it starts; those it could not end itself are ended here.
+# The harness records the id of every process that it starts; this ends the processes that it could not end itself.
 clean_up() {
     [ -z "$cargo_pid" ] || kill "$cargo_pid" 2>/dev/null || true
     if [ -f "$OUTPUT/pids" ]; then
@@ -38,7 +39,7 @@ install_peers() {
     command -v redis-benchmark >/dev/null 2>&1 || missing="$missing redis-tools"
     [ -n "$missing" ] || return 0
     if ! command -v apt-get >/dev/null 2>&1; then
-        say "needs$missing on PATH, and there is no apt-get to install them" >&2
+        say "needs$missing on PATH, and apt-get is not available to install them" >&2
         exit 1
     fi
     say "installing$missing with apt-get; no system service is started or enabled"
@@ -46,17 +47,17 @@ install_peers() {
     scripts/apt_install.sh $missing
 }
 
-# The packages of the Node peer, as its lock file has them.
+# Installs the packages in the lock file of the Node peer.
 install_fastify() {
     if cmp -s "$FASTIFY/package-lock.json" "$OUTPUT/fastify/installed.json"; then
         return 0
     fi
-    say "installing the Node packages of a peer into $OUTPUT/fastify"
+    say "installing the packages of the Node peer into $OUTPUT/fastify"
     rm -rf "$OUTPUT/fastify"
     mkdir -p "$OUTPUT/fastify"
     cp "$FASTIFY/package.json" "$FASTIFY/package-lock.json" "$OUTPUT/fastify"
     npm ci --prefix "$OUTPUT/fastify" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
-    # Written last: an installation that broke off is made again.
+    # Written last, so that an interrupted installation is repeated.
     cp "$FASTIFY/package-lock.json" "$OUTPUT/fastify/installed.json"
 }
 
@@ -67,7 +68,7 @@ mkdir -p "$OUTPUT"
 install_fastify
 rm -f "$OUTPUT/pids"
 scratch=$(mktemp -d)
-# In the background, since a shell that waits for a foreground command does not hear signals.
+# In the background, since a shell does not handle signals while it waits for a foreground command.
 TMPDIR=$scratch cargo bench --locked --quiet --bench service -- "$@" &
 cargo_pid=$!
 wait "$cargo_pid"

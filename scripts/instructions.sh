@@ -1,19 +1,19 @@
 #!/bin/sh
-# Prints the user instructions that one request costs the service, counted by callgrind; see docs/benchmarks.md.
+# Prints the number of user instructions per request of the service, counted by callgrind; see docs/benchmarks.md.
 #
-#   scripts/instructions.sh [ENDPOINT...]    live, get, check, webdis-get; by default all that are installed
+#   scripts/instructions.sh [ENDPOINT...]    live, get, check, webdis-get; default: all that are installed
 #
-# GTX_BINARY names another binary to measure. The profiles stay in target/instructions, for callgrind_annotate.
+# GTX_BINARY selects another binary. The profiles stay in target/instructions for callgrind_annotate.
 set -eu
 cd "$(dirname "$0")/.."
 
 TARGET=${CARGO_TARGET_DIR:-target}
 OUTPUT=$TARGET/instructions
 BINARY=${GTX_BINARY:-$TARGET/release/gridtokenx-redis}
-# The difference of two runs leaves out the start, the connections and the shutdown.
+# The difference between two runs excludes the start, the connections and the shutdown.
 FEW=2000
 MANY=12000
-# The longest that one run may take, seconds.
+# The time limit of one run, in seconds.
 LIMIT=300
 VALUE=$(printf 'gridtokenx%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20)
 CHECK='{"limiter":"bench","key":"client-7"}'
@@ -42,7 +42,7 @@ install_tools() {
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
     [ -n "$missing" ] || return 0
-    command -v apt-get >/dev/null 2>&1 || fail "needs$missing on PATH, and there is no apt-get to install them"
+    command -v apt-get >/dev/null 2>&1 || fail "needs$missing on PATH, and apt-get is not available to install them"
     say "installing$missing with apt-get"
     # shellcheck disable=SC2086 # a list of packages
     scripts/apt_install.sh $missing
@@ -60,7 +60,7 @@ start_redis() {
     until [ -S "$scratch/redis.sock" ]; do
         attempts=$((attempts + 1))
         [ "$attempts" -lt 100 ] || fail "redis-server did not start: $(cat "$scratch/redis.log")"
-        # The shell cannot wait for a file.
+        # A shell cannot wait for a file without polling.
         sleep 0.1
     done
 }
@@ -111,7 +111,7 @@ stop_server() {
     server_pid=
 }
 
-# Sends $2 requests to a new server; leaves the number of its instructions in `counted`.
+# Sends $2 requests to a new server and stores the number of its instructions in `counted`.
 count() {
     profile=$OUTPUT/$1-$2.callgrind
     rm -f "$profile"
@@ -123,8 +123,8 @@ count() {
             ;;
         check) load "$2" POST /ratelimit/check "$CHECK" application/json ;;
         webdis-get) load "$2" GET /GET/bench:value ;;
-        *) fail "there is no endpoint \`$1\`" ;;
-    esac || fail "the load was not answered: $(cat "$scratch/server.log")"
+        *) fail "unknown endpoint \`$1\`" ;;
+    esac || fail "the load failed: $(cat "$scratch/server.log")"
     stop_server
     counted=$(sed -n 's/^totals: //p' "$profile")
     [ -n "$counted" ] || fail "callgrind wrote no total: $(cat "$scratch/server.log")"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the checks and the tests need; what is there already is left alone.
+# Installs the dependencies of the checks and the tests; existing installations are not changed.
 #
-#   scripts/setup_tests.sh               everything the tests need: all parts but deny
+#   scripts/setup_tests.sh               all parts except deny: everything that the tests need
 #   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, prometheus
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ apt_install() {
     scripts/apt_install.sh "$@"
 }
 
-# A tool of cargo's: built without optimisation, since building it well takes longer than running it slowly.
+# Installs a cargo tool, built without optimisation: an optimised build takes longer than it saves.
 setup_cargo_tool() {
     if ! cargo "$1" --version >/dev/null 2>&1; then
         say "building cargo-$1 (a few minutes, once)"
@@ -55,14 +55,14 @@ setup_browser() {
     fi
     say "installing chromium and its driver"
     if command -v apt-get >/dev/null 2>&1; then
-        # Ubuntu has other names for them.
+        # Ubuntu uses other package names.
         apt_install chromium chromium-driver || apt_install chromium-browser chromium-chromedriver
     elif command -v dnf >/dev/null 2>&1; then
         as_root dnf install -y -q chromium chromedriver
     elif command -v brew >/dev/null 2>&1; then
         brew install --quiet --cask google-chrome chromedriver
     else
-        fail "chromium or chromedriver is missing: install both by hand"
+        fail "chromium or chromedriver is missing: install both manually"
     fi
 }
 
@@ -79,14 +79,14 @@ setup_python() {
         elif command -v brew >/dev/null 2>&1; then
             brew install --quiet python3
         else
-            fail "python3 with its venv module is missing: install it by hand"
+            fail "python3 with its venv module is missing: install it manually"
         fi
     fi
     say "installing the Python tools of the tests into $VENV"
     rm -rf "$VENV"
     python3 -m venv "$VENV"
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$REQUIREMENTS"
-    # Written last: an installation that broke off is made again.
+    # Written last, so that an interrupted installation is repeated.
     cp "$REQUIREMENTS" "$VENV/installed.txt"
 }
 
@@ -100,7 +100,7 @@ setup_node() {
         elif command -v brew >/dev/null 2>&1; then
             brew install --quiet node
         else
-            fail "node or npm is missing: install both by hand"
+            fail "node or npm is missing: install both manually"
         fi
     fi
     if cmp -s "$PACKAGES/package-lock.json" "$NODE/installed.json"; then
@@ -126,12 +126,12 @@ setup_faketime() {
     elif command -v brew >/dev/null 2>&1; then
         brew install --quiet libfaketime
     else
-        fail "faketime is missing: install libfaketime by hand"
+        fail "faketime is missing: install libfaketime manually"
     fi
 }
 
 setup_nginx() {
-    # Debian has it where only root looks.
+    # Debian installs it into a directory that is only on root's PATH.
     if find_first nginx /usr/sbin/nginx; then
         return 0
     fi
@@ -143,7 +143,7 @@ setup_nginx() {
     elif command -v brew >/dev/null 2>&1; then
         brew install --quiet nginx
     else
-        fail "nginx is missing: install it by hand"
+        fail "nginx is missing: install it manually"
     fi
 }
 
@@ -159,7 +159,7 @@ setup_prometheus() {
     elif command -v brew >/dev/null 2>&1; then
         brew install --quiet prometheus
     else
-        fail "prometheus is missing: install it by hand"
+        fail "prometheus is missing: install it manually"
     fi
 }
 
@@ -175,7 +175,7 @@ for part in "$@"; do
         nginx) setup_nginx ;;
         prometheus) setup_prometheus ;;
         *)
-            fail "there is no part \`$part\`; the head of this script names them"
+            fail "unknown part \`$part\`; the comment at the top of this script lists the parts"
             ;;
     esac
 done

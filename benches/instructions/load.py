@@ -1,4 +1,4 @@
-"""Waits until a server answers an HTTP request with success, then sends it COUNT times over 64 connections.
+"""Waits until an HTTP request succeeds, then sends it COUNT times over 64 connections.
 
     load.py ADDRESS COUNT METHOD PATH [BODY CONTENT_TYPE]
 

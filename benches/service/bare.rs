@@ -1,4 +1,4 @@
-//! The peer that does nothing but answer: one axum route on the service's own accept loop, without the edge.
+//! The minimal peer: one axum route on the accept loop of the service, without its middleware.
 
 use std::thread;
 
@@ -15,16 +15,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The argument that makes this binary the peer.
+/// The argument that runs this binary as the peer.
 pub const COMMAND: &str = "serve-bare";
 
-/// Answers every path with `body`.
-pub fn answering(body: String) -> Router {
+/// Responds to every path with `body`.
+pub fn responding(body: String) -> Router {
     let body = Bytes::from(body);
     Router::new().fallback(any(move || std::future::ready(body.clone())))
 }
 
-/// Serves with as many workers as the service would have, until it is killed.
+/// Serves with as many workers as the service until it is killed.
 pub fn serve(port: u16, router: &Router) {
     let config: HttpConfig = Config::load(None, []).and_then(|config| config.section()).expect("the defaults");
     let connections = Metrics::new().http.connections.clone();

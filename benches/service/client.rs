@@ -1,11 +1,11 @@
-//! One keep-alive connection that speaks just enough HTTP/1.1, so that the client costs little. The service ends one that
-//! is idle for some seconds.
+//! A minimal HTTP/1.1 client with one persistent connection, so that the client uses little CPU. The service closes
+//! connections that are idle for some seconds.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-/// Bytes of a body that travel with the head, so that a small request is one write and one read.
+/// Bytes of a body that are sent with the head, so that a small request is one write and one read.
 const ONE_WRITE: usize = 16 << 10;
 
 pub struct Client {
@@ -13,64 +13,64 @@ pub struct Client {
     headers: String,
 }
 
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-/// How a large answer came whose bytes were not kept: what keeping them costs is the reader's matter.
+/// Length and times of a large response whose bytes were discarded, so that storing them is not measured.
 #[derive(Debug)]
 pub struct Drained {
     /// Bytes of the body.
     pub length: usize,
-    /// Milliseconds from the question to the first byte of the body, and to the last.
+    /// Milliseconds from the request to the first byte of the body, and to the last.
     pub first_byte_ms: f64,
-    pub whole_ms: f64,
+    pub total_ms: f64,
 }
 
 impl Client {
-    /// `headers` are sent with every request, each line ended by CRLF.
+    /// `headers` are sent with every request; each line ends with CRLF.
     pub fn connect(address: SocketAddr, headers: &str) -> Self {
         let connection = TcpStream::connect(address).expect("the peer listens");
         connection.set_nodelay(true).expect("a socket");
         Self { connection: BufReader::with_capacity(256 << 10, connection), headers: headers.to_owned() }
     }
 
-    pub fn get(&mut self, path: &str) -> Answer {
+    pub fn get(&mut self, path: &str) -> Response {
         self.send("GET", path, "", &[])
     }
 
-    /// `more` are further header lines.
-    pub fn send(&mut self, method: &str, path: &str, more: &str, body: &[u8]) -> Answer {
-        self.ask(method, path, more, body);
+    /// `more` contains additional header lines.
+    pub fn send(&mut self, method: &str, path: &str, more: &str, body: &[u8]) -> Response {
+        self.write_request(method, path, more, body);
         let head = self.head();
         let mut body = Vec::new();
         self.pieces(&head, |connection, length| {
             let before = body.len();
             body.resize(before + length, 0);
-            connection.read_exact(&mut body[before..]).expect("the whole body");
+            connection.read_exact(&mut body[before..]).expect("the complete body");
         });
-        Answer { status: head.status, body }
+        Response { status: head.status, body }
     }
 
-    /// Reads an answer and forgets it.
+    /// Reads a response and discards it.
     pub fn drain(&mut self, path: &str) -> Drained {
-        let asked = Instant::now();
-        let since = || asked.elapsed().as_secs_f64() * 1e3;
-        self.ask("GET", path, "", &[]);
+        let started = Instant::now();
+        let elapsed_ms = || started.elapsed().as_secs_f64() * 1e3;
+        self.write_request("GET", path, "", &[]);
         let head = self.head();
         assert_eq!(head.status, 200, "{path}");
         let (mut length, mut first_byte_ms) = (0, None);
         self.pieces(&head, |connection, piece| {
-            connection.fill_buf().expect("the whole body");
-            first_byte_ms.get_or_insert_with(since);
+            connection.fill_buf().expect("the complete body");
+            first_byte_ms.get_or_insert_with(elapsed_ms);
             skip(connection, piece);
             length += piece;
         });
-        Drained { length, first_byte_ms: first_byte_ms.expect("a body"), whole_ms: since() }
+        Drained { length, first_byte_ms: first_byte_ms.expect("a body"), total_ms: elapsed_ms() }
     }
 
-    fn ask(&mut self, method: &str, path: &str, more: &str, body: &[u8]) {
+    fn write_request(&mut self, method: &str, path: &str, more: &str, body: &[u8]) {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n{}{more}\r\n",
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// Has `take` read the body's pieces, of which it is told the lengths.
+    /// Calls `take` with the length of each piece of the body; `take` must read the piece.
     fn pieces(&mut self, head: &Head, mut take: impl FnMut(&mut BufReader<TcpStream>, usize)) {
         if let Some(length) = head.length {
             return take(&mut self.connection, length);
@@ -119,7 +119,7 @@ impl Client {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.connection.read_line(&mut line).expect("an answer");
+        self.connection.read_line(&mut line).expect("a response");
         assert!(line.ends_with("\r\n"), "the connection ended: {line:?}");
         line.truncate(line.len() - 2);
         line
@@ -129,22 +129,22 @@ impl Client {
 /// The head of a response.
 struct Head {
     status: u16,
-    /// Absent when the body comes in chunks that have their own lengths.
+    /// `None` if the body is chunked.
     length: Option<usize>,
 }
 
-/// Reads so many bytes and forgets them.
+/// Reads `length` bytes and discards them.
 pub fn skip(connection: &mut impl BufRead, mut length: usize) {
     while length > 0 {
-        let there = connection.fill_buf().expect("an answer").len();
-        assert!(there > 0, "the connection ended");
-        let now = there.min(length);
+        let available = connection.fill_buf().expect("a response").len();
+        assert!(available > 0, "the connection ended");
+        let now = available.min(length);
         connection.consume(now);
         length -= now;
     }
 }
 
-impl Answer {
+impl Response {
     #[track_caller]
     pub fn expect_success(self, what: &str) -> Self {
         let text = String::from_utf8_lossy(&self.body);

@@ -1,4 +1,4 @@
-//! `GET /cache/{key}` of a 200-byte value, against webdis and against a route that does nothing.
+//! `GET /cache/{key}` of a 200-byte value, compared with webdis and with a bare route.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use crate::median;
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::report::Report;
-use crate::wrk::{self, Question, Run};
+use crate::wrk::{self, RequestSpec, Run};
 
 pub const ROUNDS: usize = 3;
 const SECONDS: u32 = 5;
-/// Where the value is kept.
+/// The path of the value.
 pub const PATH: &str = "/cache/bench:value";
 
 pub fn value() -> String {
@@ -33,7 +33,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((_, peer, path), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(peer.peer(), bench.redis.pid(), Question::get(path, Some(KEY_HEADER)), SECONDS));
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), RequestSpec::get(path, Some(KEY_HEADER)), SECONDS));
         }
     }
     let medians: Vec<Run> = runs.iter().map(|runs| medians(runs)).collect();
@@ -51,7 +51,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     report.row(what, figure, "at least 0.65");
 }
 
-/// Puts the value where [`PATH`] finds it.
+/// Stores the value at [`PATH`].
 pub fn store(service: &Service) {
     let text = "content-type: text/plain\r\n";
     service.client().send("PUT", PATH, text, value().as_bytes()).expect_success("PUT of the value");
@@ -75,11 +75,11 @@ pub fn figures(run: &Run) -> String {
     )
 }
 
-/// Stores a string as Redis's own clients do.
+/// Stores a string directly in Redis.
 fn set(bench: &Bench, key: &str, value: &str) {
     let mut connection = TcpStream::connect(bench.redis.address).expect("Redis listens");
     write!(connection, "SET {key} {value}\r\n").expect("Redis reads");
-    let mut answer = [0; 5];
-    connection.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"+OK\r\n");
+    let mut reply = [0; 5];
+    connection.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"+OK\r\n");
 }

@@ -1,4 +1,4 @@
--- Has wrk send one body to numbered paths in turns. The requests are made once: no text is put together while it measures.
+-- Makes wrk send one body to numbered paths in turn. The requests are created once, before the measurement.
 local requests, at = {}, 0
 function init(arguments)
   local method, before, after, count, body = unpack(arguments)

@@ -1,4 +1,4 @@
-//! What each layer costs: on the wire by switching it on and off, and alone, called in a loop.
+//! The cost of each layer: in complete requests with the layer on and off, and alone, called in a loop.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,20 +23,20 @@ use crate::get::{self, PATH, ROUNDS};
 use crate::median;
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::report::Report;
-use crate::wrk::{self, Question, Run};
+use crate::wrk::{self, RequestSpec, Run};
 
 const SECONDS: u32 = 3;
 const LIVE: &str = "/health/live";
-/// No collector listens there: the decision and the queue are measured.
+/// No collector listens on this port: only the sampling decision and the queue are measured.
 const TRACED: &str = "[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n";
 
 pub fn run(bench: &Bench, report: &mut Report) {
-    let request = on_the_wire(bench, report);
+    let request = complete_requests(bench, report);
     alone(report, request);
 }
 
-/// CPU microseconds of a whole cached read.
-fn on_the_wire(bench: &Bench, report: &mut Report) -> f64 {
+/// CPU microseconds of a complete cached read.
+fn complete_requests(bench: &Bench, report: &mut Report) -> f64 {
     let shipped = bench.service(Transport::Tcp);
     let traced = bench.service_with(Transport::Tcp, TRACED);
     let open = bench.service_with(Transport::Tcp, "[auth]\nmode = \"none\"\n");
@@ -53,23 +53,23 @@ fn on_the_wire(bench: &Bench, report: &mut Report) -> f64 {
     let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((peer, path, header), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(peer.peer(), bench.redis.pid(), Question::get(path, *header), SECONDS));
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), RequestSpec::get(path, *header), SECONDS));
         }
     }
     // CPU seconds per 100,000 requests are tens of microseconds per request.
     let cpu: Vec<f64> = runs.iter().map(|runs| get::medians(runs).peer_cpu * 10.0).collect();
-    let [bare, live, traced, open, guarded] = cpu[..] else { panic!("a run of each") };
+    let [bare, live, traced, open, authenticated] = cpu[..] else { panic!("a run of each") };
     let mut row = |what: &str, on: f64, off: f64| {
-        let share = (on - off) / guarded * 100.0;
-        report.row(what, format!("{on:.2} us against {off:.2} us: {share:+.1} % of a cached read"), "");
+        let share = (on - off) / authenticated * 100.0;
+        report.row(what, format!("{on:.2} us / {off:.2} us: {share:+.1} % of a cached read"), "");
     };
-    row("CPU per request: constant route with all layers against the bare route", live, bare);
-    row("CPU per request: traces on, 1 % sampled, against off", traced, live);
-    row("CPU per request: cached read with an API key against mode none", guarded, open);
-    guarded
+    row("CPU per request: constant route with all layers / bare route", live, bare);
+    row("CPU per request: traces on, 1 % sampled / off", traced, live);
+    row("CPU per request: cached read with an API key / mode none", authenticated, open);
+    authenticated
 }
 
-/// Layers by themselves; `request` is the CPU time of a whole cached read, microseconds.
+/// Measures each layer alone; `request` is the CPU time of a complete cached read in microseconds.
 fn alone(report: &mut Report, request: f64) {
     let mut row = |what: &str, nanoseconds: f64| {
         let share = nanoseconds / 10.0 / request;
@@ -86,10 +86,10 @@ fn alone(report: &mut Report, request: f64) {
     let api = OpenApiRouter::new().on("GET", LIVE, async || NoContent);
     let table = RouteTable::new(&[Access::public("GET", LIVE)], api.into_operations(), &metrics.http);
     let find = || table.at(LIVE).and_then(|operations| operations.get(&Method::GET));
-    row("route's row", nanoseconds(|| drop(black_box(find().cloned()))));
+    row("route table lookup", nanoseconds(|| drop(black_box(find().cloned()))));
     let route = find().expect("a row");
     row(
-        "metrics of HTTP",
+        "HTTP metrics",
         nanoseconds(|| {
             let started = Instant::now();
             metrics.http.in_flight.inc();
@@ -98,8 +98,8 @@ fn alone(report: &mut Report, request: f64) {
         }),
     );
     let role = &["state"];
-    let commands = metrics.counter("bench_commands_total", "as for Redis", &["role"]).with_label_values(role);
-    let durations = metrics.histogram("bench_seconds", "as for Redis", &["role"]).with_label_values(role);
+    let commands = metrics.counter("bench_commands_total", "as in the Redis facade", &["role"]).with_label_values(role);
+    let durations = metrics.histogram("bench_seconds", "as in the Redis facade", &["role"]).with_label_values(role);
     row(
         "metrics of a Redis command",
         nanoseconds(|| {
@@ -123,7 +123,7 @@ fn alone(report: &mut Report, request: f64) {
     row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), id)))));
 }
 
-/// A deadline that is made, polled once and dropped, as for a request that is answered in time.
+/// A deadline that is created, polled once and dropped, as for a request that finishes in time.
 async fn deadline_on_the_wheel() -> f64 {
     start_wheel(&Tasks::new(Clock::System));
     let mut times = Vec::new();

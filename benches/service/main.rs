@@ -1,16 +1,11 @@
-//! The service beside its peers, on this machine: `make bench`.
+//! Measures the service and comparable services on this machine: `make bench`.
 //!
-//! `cargo bench --bench service [-- PART...]` runs all parts, or the named ones: see [`PARTS`].
-//! It needs redis-server, redis-benchmark, webdis and wrk on PATH, starts everything on loopback, ends it by process
-//! id, and writes `target/bench/report.md`. Compared peers take turns, in at least three rounds, and medians are reported: absolute
-//! figures drift with the machine, ratios and CPU time per request hold.
+//! `cargo bench --bench service [-- PART...]` runs all parts or the named parts: see [`PARTS`].
+//! It needs redis-server, redis-benchmark, webdis and wrk on PATH, starts all servers on loopback, ends them by process
+//! id, and writes `target/bench/report.md`. Compared services take turns in at least three rounds, and the report shows
+//! medians. Absolute figures vary with the machine; ratios and CPU time per request are stable.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a measurement that cannot be made ends the run"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a failed measurement ends the run")]
 
 mod bare;
 mod client;
@@ -34,7 +29,7 @@ mod wrk;
 use peers::Bench;
 use report::Report;
 
-/// As the service's own, so that the bare route differs in nothing but what is measured.
+/// The allocator of the service, so that the bare route uses the same one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -67,7 +62,7 @@ fn main() {
     if let [command, port, body] = &arguments[..]
         && command == bare::COMMAND
     {
-        return bare::serve(port.parse().expect("a port"), &bare::answering(body.clone()));
+        return bare::serve(port.parse().expect("a port"), &bare::responding(body.clone()));
     }
     if let [command, port] = &arguments[..]
         && command == hosts::peer::COMMAND
@@ -76,7 +71,7 @@ fn main() {
     }
     for argument in &arguments {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
-        assert!(names.contains(&argument.as_str()), "no such part: {argument}; there are {names:?}");
+        assert!(names.contains(&argument.as_str()), "unknown part: {argument}; the parts are {names:?}");
     }
     let bench = Bench::prepare();
     let mut report = Report::new();
@@ -88,21 +83,21 @@ fn main() {
     report.write(&bench);
 }
 
-/// Unix milliseconds of a midnight, this many days back: recent enough for every retention.
+/// Unix milliseconds of the midnight `days` days ago: recent enough for every retention period.
 fn days_ago(days: usize) -> usize {
     const DAY: usize = 86_400_000;
     let now = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis();
     (usize::try_from(now).expect("milliseconds") / DAY - days) * DAY
 }
 
-/// The median of a figure's ratios, and the ratio of each round.
+/// The median of the ratios of a figure, and the ratio of each round.
 fn ratios<T>(ours: &[T], theirs: &[T], figure: fn(&T) -> f64) -> (f64, String) {
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
     let rounds: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
     (median(ratios), rounds.join(", "))
 }
 
-/// The middle value; of an even number the upper one of the two.
+/// The middle value; the upper one of the two if the number of values is even.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,4 +1,4 @@
-//! What Redis is asked while something else is measured.
+//! Records the commands that Redis runs during a measurement.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,17 +8,17 @@ use crate::socket::RedisSocket;
 
 const LAST: &str = "bench-last-command";
 
-/// Follows all commands of a Redis from `start` to `stop`.
+/// Records all commands of a Redis from `start` to `stop`.
 pub struct Monitor {
     address: SocketAddr,
-    reader: JoinHandle<Vec<Seen>>,
+    reader: JoinHandle<Vec<MonitorEntry>>,
 }
 
 /// One command that Redis ran.
-pub struct Seen {
-    /// Its name first.
+pub struct MonitorEntry {
+    /// The name and the arguments.
     pub arguments: Vec<String>,
-    /// A script called it; no client sent it.
+    /// Whether a script called the command, not a client.
     pub in_script: bool,
 }
 
@@ -28,29 +28,29 @@ impl Monitor {
         connection.write_all(b"MONITOR\r\n").expect("Redis reads");
         let mut lines = BufReader::new(connection);
         let mut line = String::new();
-        lines.read_line(&mut line).expect("an answer");
+        lines.read_line(&mut line).expect("a reply");
         assert_eq!(line, "+OK\r\n");
         let reader = std::thread::spawn(move || {
-            lines.lines().map(|line| seen(&line.expect("a line"))).take_while(|seen| !seen.is_last()).collect()
+            lines.lines().map(|line| parse_entry(&line.expect("a line"))).take_while(|entry| !entry.is_last()).collect()
         });
         Self { address, reader }
     }
 
-    pub fn stop(self) -> Vec<Seen> {
-        RedisSocket::connect(self.address).ask(redis::cmd("ECHO").arg(LAST));
+    pub fn stop(self) -> Vec<MonitorEntry> {
+        RedisSocket::connect(self.address).call(redis::cmd("ECHO").arg(LAST));
         self.reader.join().expect("the commands")
     }
 }
 
-impl Seen {
+impl MonitorEntry {
     fn is_last(&self) -> bool {
         self.arguments.get(1).is_some_and(|argument| argument == LAST)
     }
 }
 
-/// `+<time> [<database> <client>] "<argument>" ..`; arguments with quotes of their own are none of ours.
-fn seen(line: &str) -> Seen {
+/// Parses `+<time> [<database> <client>] "<argument>" ..`; the measured commands have no quotes in arguments.
+fn parse_entry(line: &str) -> MonitorEntry {
     let (origin, arguments) = line.split_once(']').expect("an origin");
     let arguments = arguments.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-    Seen { arguments, in_script: origin.ends_with(" lua") }
+    MonitorEntry { arguments, in_script: origin.ends_with(" lua") }
 }

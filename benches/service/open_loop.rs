@@ -1,4 +1,4 @@
-//! Requests at a fixed rate, whatever the answers take.
+//! Requests at a fixed rate, independent of the response times.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,31 +7,31 @@ use crate::median;
 
 /// Requests per second.
 pub const RATE: u32 = 1_000;
-/// Connections that take turns; each has this many intervals for its request.
+/// Connections that take turns; each has this many intervals for one request.
 pub const CONNECTIONS: u32 = 16;
-/// Requests of each connection: five seconds.
+/// Requests per connection: five seconds.
 pub const REQUESTS: u32 = 312;
 
-/// A connection's next request and its answer.
-pub type Ask<'a> = Box<dyn FnMut(u32) + Send + 'a>;
+/// Sends the next request of a connection and reads the response.
+pub type SendRequest<'a> = Box<dyn FnMut(u32) + Send + 'a>;
 
-/// Microseconds of all requests, sorted. Each counts from the moment at which it was due, so that one which had to wait
-/// for the answer before it, or for this loader, is not flattered.
-pub fn latencies(connections: Vec<Ask<'_>>) -> Vec<f64> {
+/// The latencies of all requests in microseconds, sorted. A latency counts from the time at which the request was due:
+/// it includes the wait for the previous response and for this load generator.
+pub fn latencies(connections: Vec<SendRequest<'_>>) -> Vec<f64> {
     let interval = Duration::from_secs(1) / RATE;
     let start = Instant::now() + 10 * interval;
     let mut latencies: Vec<f64> = thread::scope(|scope| {
         let running: Vec<_> = (0..CONNECTIONS)
             .zip(connections)
-            .map(|(place, mut ask)| {
+            .map(|(place, mut send)| {
                 scope.spawn(move || {
-                    let one = |request| {
+                    let latency = |request| {
                         let due: Instant = start + (place + request * CONNECTIONS) * interval;
                         thread::sleep(due.saturating_duration_since(Instant::now()));
-                        ask(request);
+                        send(request);
                         due.elapsed().as_secs_f64() * 1e6
                     };
-                    (0..REQUESTS).map(one).collect::<Vec<_>>()
+                    (0..REQUESTS).map(latency).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -41,7 +41,7 @@ pub fn latencies(connections: Vec<Ask<'_>>) -> Vec<f64> {
     latencies
 }
 
-/// The percentile of each round's sorted latencies; the median of the rounds.
+/// The median of the percentiles of all rounds.
 pub fn percentile(rounds: &[Vec<f64>], share: usize) -> f64 {
     median(rounds.iter().map(|sorted| sorted[sorted.len() * share / 100]).collect())
 }

@@ -1,4 +1,4 @@
-//! The processes that are measured: on loopback, in a directory of their own, ended by their ids.
+//! The measured processes: on loopback, in a temporary directory, ended by process id.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -15,11 +15,11 @@ use crate::client::Client;
 use crate::hosts::peer::COMMAND as HOSTS_PEER;
 use crate::process::start_ticks;
 
-/// The credential of every measured request: checking it is one of the layers.
+/// The credential of every measured request: authentication is one of the layers.
 const KEY: &str = "ak_0123456789abcdef0123456789abcdef";
 pub const KEY_HEADER: &str = "x-api-key: ak_0123456789abcdef0123456789abcdef";
 
-/// Where everything lives, and the Redis behind all peers.
+/// The directories and the Redis of all peers.
 pub struct Bench {
     pub redis: Redis,
     directory: TempDir,
@@ -45,7 +45,7 @@ pub struct Service {
     pub address: SocketAddr,
 }
 
-/// A child that is killed when it goes out of scope.
+/// A child process that is killed when it goes out of scope.
 pub struct Process(Child);
 
 impl Bench {
@@ -58,7 +58,7 @@ impl Bench {
         Self { redis, directory, output }
     }
 
-    /// The service with credentials on, and everything else as shipped.
+    /// Starts the service with an API key and default settings otherwise.
     pub fn service(&self, transport: Transport) -> Service {
         self.service_with(transport, "")
     }
@@ -88,7 +88,7 @@ impl Bench {
         service
     }
 
-    /// webdis on the same Redis, with as many threads as the service has workers on two cores.
+    /// Starts webdis on the same Redis, with one thread per core.
     pub fn webdis(&self) -> Service {
         let port = free_port();
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -100,12 +100,12 @@ impl Bench {
         });
         fs::write(&file, config.to_string()).expect("a configuration file");
         let mut command = Command::new("webdis");
-        // It complains of every connection that the load generator closes.
+        // webdis logs every connection that the load generator closes.
         command.arg(file).stderr(Stdio::null());
         Service::start(command, port, &self.output)
     }
 
-    /// A Node service that checks a limit as ours does, by `script`, in one process as Node has it.
+    /// Starts a Node service that checks the same limit with `script`, in one process.
     pub fn fastify(&self, script: &Path) -> Service {
         let port = free_port();
         let mut command = Command::new("node");
@@ -115,7 +115,7 @@ impl Bench {
         Service::start(command, port, &self.output)
     }
 
-    /// A bare route that answers `body`.
+    /// Starts a bare route that responds with `body`.
     pub fn bare(&self, body: &str) -> Service {
         let port = free_port();
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
@@ -123,7 +123,7 @@ impl Bench {
         Service::start(command, port, &self.output)
     }
 
-    /// A bare route that reads a host's sample.
+    /// Starts a bare route that parses a host sample.
     pub fn samples_peer(&self) -> Service {
         let port = free_port();
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
@@ -164,7 +164,7 @@ impl Service {
         (self.pid(), self.address)
     }
 
-    /// A connection that brings the credential.
+    /// A connection that sends the credential.
     pub fn client(&self) -> Client {
         Client::connect(self.address, &format!("{KEY_HEADER}\r\n"))
     }
@@ -190,8 +190,8 @@ impl Drop for Process {
     }
 }
 
-/// Lists a process in `pids`, so that the calling script can end it should this one be killed. Its start time stands
-/// beside its number, which may belong to another process by then.
+/// Lists a process in `pids`, so that the calling script can end it if this one is killed. The list includes the start
+/// time, since the process id may belong to another process later.
 fn note(pid: u32, output: &Path) {
     let started = start_ticks(pid);
     let list = OpenOptions::new().create(true).append(true).open(output.join("pids"));
@@ -203,7 +203,7 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gridtokenx-redis"))
 }
 
-/// A port that was free a moment ago; the peers cannot be asked which one they took.
+/// A port that was free a moment ago: the peers do not report the port that they use.
 pub fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("an address").port()
@@ -213,7 +213,7 @@ pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Asks every millisecond, for at most thirty seconds.
+/// Polls every millisecond for at most 30 seconds.
 pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {

@@ -1,4 +1,4 @@
-//! One Markdown table, printed and written.
+//! The report: one Markdown table, printed and written to a file.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,17 +15,17 @@ impl Report {
         Self { rows: Vec::new() }
     }
 
-    /// `bar` is what the project has set itself; empty for a figure that only explains.
-    pub fn row(&mut self, what: impl Into<String>, figure: impl Into<String>, bar: &str) {
-        let row = [what.into(), figure.into(), bar.to_owned()];
+    /// `target` is the goal of the project; empty for a result without one.
+    pub fn row(&mut self, measurement: impl Into<String>, result: impl Into<String>, target: &str) {
+        let row = [measurement.into(), result.into(), target.to_owned()];
         println!("{} | {} | {}", row[0], row[1], row[2]);
         self.rows.push(row);
     }
 
     pub fn write(&self, bench: &Bench) {
-        let mut text = format!("{}\n\n| what | figure | bar |\n|---|---|---|\n", machine());
-        for [what, figure, bar] in &self.rows {
-            let _ = writeln!(text, "| {what} | {figure} | {bar} |");
+        let mut text = format!("{}\n\n| measurement | result | target |\n|---|---|---|\n", machine());
+        for [measurement, result, target] in &self.rows {
+            let _ = writeln!(text, "| {measurement} | {result} | {target} |");
         }
         let file = bench.output.join("report.md");
         fs::write(&file, &text).expect("the report is written");

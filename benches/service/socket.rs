@@ -1,4 +1,4 @@
-//! One plain connection to Redis, a question at a time.
+//! One plain connection to Redis, one command at a time.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,17 +17,17 @@ impl RedisSocket {
         Self { connection: BufReader::new(connection), parser: Parser::new() }
     }
 
-    pub fn ask(&mut self, command: &Cmd) -> Value {
+    pub fn call(&mut self, command: &Cmd) -> Value {
         self.send(&command.get_packed_command());
-        self.answer()
+        self.reply()
     }
 
-    /// Sends many commands at once and waits for all answers.
-    pub fn ask_all(&mut self, commands: &[Cmd]) {
+    /// Sends many commands at once and waits for all replies.
+    pub fn pipeline(&mut self, commands: &[Cmd]) {
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         self.send(&packed);
         for _ in commands {
-            self.answer();
+            self.reply();
         }
     }
 
@@ -36,8 +36,8 @@ impl RedisSocket {
         self.connection.get_mut().write_all(packed).expect("Redis reads");
     }
 
-    pub fn answer(&mut self) -> Value {
-        let answer = self.parser.parse_value(&mut self.connection).expect("an answer");
-        answer.extract_error().expect("no error")
+    pub fn reply(&mut self) -> Value {
+        let reply = self.parser.parse_value(&mut self.connection).expect("a reply");
+        reply.extract_error().expect("no error")
     }
 }

@@ -1,4 +1,4 @@
-//! The time from the command to readiness, and the memory of an idle service.
+//! The time from start to ready, and the memory of an idle service.
 
 use std::fs;
 use std::net::TcpStream;
@@ -10,20 +10,20 @@ use crate::process::{file_mapped_megabytes, resident_megabytes};
 use crate::report::Report;
 
 const STARTS: usize = 5;
-/// The time after which the threads and connections of the start are idle.
-const REST: Duration = Duration::from_secs(3);
+/// The time until the threads and connections of the start are idle.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 pub fn run(bench: &Bench, report: &mut Report) {
     let times = (0..STARTS).map(|_| {
         let began = Instant::now();
         let service = bench.service(Transport::Tcp);
         let ready = began.elapsed().as_secs_f64() * 1e3;
-        assert!(TcpStream::connect(service.address).is_ok(), "it still listens");
+        assert!(TcpStream::connect(service.address).is_ok(), "the service still listens");
         ready
     });
-    report.row("start to ready, Redis up", format!("{:.0} ms", median(times.collect())), "below 100 ms");
+    report.row("start to ready, with Redis running", format!("{:.0} ms", median(times.collect())), "below 100 ms");
     let service = bench.service(Transport::Tcp);
-    std::thread::sleep(REST);
+    std::thread::sleep(SETTLE_TIME);
     let (resident, mapped) = (resident_megabytes(service.pid()), file_mapped_megabytes(service.pid()));
     let memory = format!("{resident:.1} MB: {:.1} private, {mapped:.1} mapped from files", resident - mapped);
     report.row("idle RSS", memory, "below 30 MB");

@@ -1,4 +1,4 @@
-//! Load by wrk: 64 connections that ask again as soon as they are answered.
+//! Load from wrk: 64 connections that send the next request as soon as a response arrives.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,22 +15,22 @@ pub struct Run {
     pub requests_per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
-    /// CPU seconds of the peer for 100,000 requests.
+    /// CPU seconds of the peer per 100,000 requests.
     pub peer_cpu: f64,
     /// CPU seconds of Redis per 100,000 requests.
     pub redis_cpu: f64,
 }
 
-/// What is asked again and again.
+/// The request that wrk repeats.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct RequestSpec<'a> {
     path: &'a str,
     header: Option<&'a str>,
     json: Option<&'a str>,
     turns: Option<Turns<'a>>,
 }
 
-/// Paths that differ in a number between `path` and `after`, from 1 to `count`, asked in turns.
+/// Paths that differ in a number from 1 to `count` between `path` and `after`, used in turn.
 #[derive(Clone, Copy, Debug)]
 struct Turns<'a> {
     method: &'a str,
@@ -38,7 +38,7 @@ struct Turns<'a> {
     count: &'a str,
 }
 
-impl<'a> Question<'a> {
+impl<'a> RequestSpec<'a> {
     pub fn get(path: &'a str, header: Option<&'a str>) -> Self {
         Self { path, header, json: None, turns: None }
     }
@@ -47,7 +47,7 @@ impl<'a> Question<'a> {
         Self { path, header, json: Some(json), turns: None }
     }
 
-    /// Sends one body to every `<before><number><after>` in turns.
+    /// Sends the same body to each `<before><number><after>` in turn.
     pub fn in_turns(
         method: &'a str,
         [before, after]: [&'a str; 2],
@@ -60,13 +60,13 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Asks for `seconds`, after a second that does not count.
-pub fn run(peer: (u32, SocketAddr), redis: u32, question: Question<'_>, seconds: u32) -> Run {
+/// Sends requests for `seconds`, after a second of warm-up.
+pub fn run(peer: (u32, SocketAddr), redis: u32, request: RequestSpec<'_>, seconds: u32) -> Run {
     let (pid, address) = peer;
-    let url = format!("http://{address}{}", question.path);
-    load(&url, question, 1);
+    let url = format!("http://{address}{}", request.path);
+    load(&url, request, 1);
     let before = (cpu_seconds(pid), cpu_seconds(redis));
-    let text = load(&url, question, seconds);
+    let text = load(&url, request, seconds);
     let spent = (cpu_seconds(pid) - before.0, cpu_seconds(redis) - before.1);
     assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{url}: {text}");
     let word_before = |marker: &str| {
@@ -88,18 +88,18 @@ pub fn run(peer: (u32, SocketAddr), redis: u32, question: Question<'_>, seconds:
     }
 }
 
-fn load(url: &str, question: Question<'_>, seconds: u32) -> String {
+fn load(url: &str, request: RequestSpec<'_>, seconds: u32) -> String {
     let mut command = Command::new("wrk");
     command.args([THREADS, CONNECTIONS, "--latency", &format!("-d{seconds}s")]);
-    if let Some(header) = question.header {
+    if let Some(header) = request.header {
         command.args(["-H", header]);
     }
-    if let Some(json) = question.json {
-        let file = if question.turns.is_some() { "in_turns.lua" } else { "post.lua" };
+    if let Some(json) = request.json {
+        let file = if request.turns.is_some() { "in_turns.lua" } else { "post.lua" };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/service").join(file);
         command.args(["-H", "content-type: application/json", "-s"]).arg(script).args([url, "--"]);
-        if let Some(Turns { method, after, count }) = question.turns {
-            command.args([method, question.path, after, count]);
+        if let Some(Turns { method, after, count }) = request.turns {
+            command.args([method, request.path, after, count]);
         }
         command.arg(json);
     } else {

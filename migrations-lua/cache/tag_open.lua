@@ -1,10 +1,14 @@
 -- Read the generation of a tag before a value is written with it, and keep the tag at least as long as the value.
--- KEYS[1] tag
--- ARGV[1] ttl  integer, milliseconds, > 0; at least the TTL of the value
--- Returns the generation as text.   O(1)
-assert(#KEYS == 1 and #ARGV == 1, 'tag_open: 1 key, 1 argument')
-local ttl = tonumber(ARGV[1])
-assert(ttl and ttl > 0, 'tag_open: ttl is an integer above 0')
+-- KEYS[1] tag   KEYS[2] time of its last invalidation
+-- ARGV[1] ttl    integer, milliseconds, > 0; at least the TTL of the value
+-- ARGV[2] since  integer, Redis's time in microseconds at which the value's lease was granted; 0: there is no lease
+-- Returns the generation as text, or '0' if the tag was invalidated since the lease was granted.   O(1)
+assert(#KEYS == 2 and #ARGV == 2, 'tag_open: 2 keys, 2 arguments')
+local ttl, since = tonumber(ARGV[1]), tonumber(ARGV[2])
+assert(ttl and ttl > 0 and since, 'tag_open: ttl is an integer above 0, since is an integer')
+if since > 0 and (tonumber(redis.call('GET', KEYS[2])) or 0) >= since then
+  return '0'
+end
 local generation = redis.call('GET', KEYS[1])
 if not generation then
   -- The time serves as a number that is never reused, so values with a lost tag stay invalid.

@@ -5,6 +5,8 @@
 assert(#KEYS == 3 and #ARGV == 1, 'take: 3 keys, 1 argument')
 local value = redis.call('GET', KEYS[1])
 if not value then
+  -- A value that is being rebuilt is taken, too.
+  redis.call('UNLINK', KEYS[2], KEYS[3])
   return { 'absent', '' }
 end
 if ARGV[1] ~= '' then

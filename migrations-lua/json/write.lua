@@ -12,11 +12,12 @@
 -- ARGV[7] channel     announces the change; empty: no announcement
 -- ARGV[8] event       the announcement: the text of a JSON object without its closing brace
 -- ARGV[9] backend     'native' or 'module'
+-- ARGV[10] frees      1: the new document takes less memory than the existing one; else 0
 -- Returns {'created' | 'replaced' | 'deleted', version, remaining TTL in ms or -1}; or, if nothing was done,
 --   {'changed', '', 0} for another state than expected, {'absent', '', 0} for a deletion without a document,
 --   {'foreign', '', 0} for a string without a version, which may not be a document, and {'repeated', answer, 0} if the
 --   operation ran before.   O(size)
-assert(#KEYS == 4 and #ARGV == 9, 'write: 4 keys, 9 arguments')
+assert(#KEYS == 4 and #ARGV == 10, 'write: 4 keys, 10 arguments')
 local in_module = ARGV[9] == 'module'
 local retention, answer_ttl = tonumber(ARGV[4]), tonumber(ARGV[6])
 assert(retention and answer_ttl, 'write: retention and answer_ttl are integers')
@@ -50,6 +51,11 @@ end
 if expects_version and (not exists or expected ~= (known or '0')) then
   return { 'changed', '', 0 }
 end
+-- At maxmemory Redis refuses a command that can take memory, unless the script has written before. What frees memory may
+-- therefore run: it begins with a deletion. The text is stored again below.
+if ARGV[2] == '' or ARGV[10] == '1' then
+  redis.call('UNLINK', KEYS[4])
+end
 if ARGV[2] == '' and not exists then
   return { 'absent', '', 0 }
 end
@@ -63,7 +69,7 @@ if tonumber(version) <= tonumber(previous) then
 end
 local left, status = -1, 'deleted'
 if ARGV[2] == '' then
-  redis.call('UNLINK', KEYS[1], KEYS[4])
+  redis.call('UNLINK', KEYS[1])
   redis.call('SET', KEYS[2], version, 'PX', retention)
 else
   status = exists and 'replaced' or 'created'

@@ -2,9 +2,10 @@
 -- KEYS[1..] the state of each check, in order; for a limiter with reservations followed by their hash (see settle.lua)
 -- ARGV[1]   now, Unix ms, or empty for Redis's own clock    ARGV[2]  "take", "peek" to change nothing, or "reserve"
 -- ARGV[3..] with "reserve": the reservation's id, its duration in microseconds, the maximum of reservations of a key
--- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations; its strategy; the strategy's numbers,
---           all of them whole, times in microseconds unless another unit is stated:
---   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time)
+-- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations, plus 4 if callers choose its rule;
+--           its strategy; the strategy's numbers, all of them whole, times in microseconds unless another unit is stated:
+--   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time),
+--             parts of a unit of cost, capacity in units
 --   fixed     cost, limit, length                            windows of one length, aligned to 1970
 --   calendar  cost, limit, start, end                        the window that the service considers current
 --   sliding   cost, limit, length
@@ -18,8 +19,9 @@
 -- O(checks); sliding O(log n) more for its n entries, and amortized O(1) to drop old entries.
 assert(#KEYS >= 1 and #ARGV >= 5, "check: a key for each check, and each check's numbers")
 
--- Bytes of a state by kind. A state of another length belongs to a previous strategy of the key, and is ignored.
-local FLOW, FIXED, BACKOFF, ENTRY = 15, 14, 23, 12
+-- Bytes of a state by kind. A state of another length belongs to a previous strategy of the key, and is ignored. A flow of
+-- 15 bytes was written by an earlier version: it lacks its rule and its time.
+local FLOW, OLD_FLOW, FIXED, BACKOFF, ENTRY = 32, 15, 14, 23, 12
 -- The totals of a log wrap around to 0 here, far above what any window can contain.
 local WRAP = 1099511627776
 -- A log of up to this many entries is read in one piece, a longer one by bisection.
@@ -38,13 +40,47 @@ local take, reserve = ARGV[2] ~= 'peek', ARGV[2] == 'reserve'
 local granted, reply, at, place, nth = true, {1}, reserve and 6 or 3, 0, 0
 -- What to write, five items each: key, value, TTL in ms, whether to append, whether to write even if the call is refused.
 local changes = {}
+local function change(key, value, life, append, always)
+  local next = #changes
+  changes[next + 1], changes[next + 2], changes[next + 3] = key, value, math.ceil(life / 1000) + margin
+  changes[next + 4], changes[next + 5] = append or false, always or false
+end
+-- Writes a state as the rule and the clock of this call see it, even if the call is refused.
+local function renew(key, value, life)
+  if take then change(key, value, life, false, true) end
+end
+
+-- The debt of a flow's state, its parts, and whether they are not those that the state contains. Also in settle.lua.
+local function flow_debt(state, parts, unit, units, keeps_used)
+  local free, rest, former_parts = struct.unpack('>I7I4I4', state)
+  if #state == OLD_FLOW then
+    -- Parts of another size belong to a previous rule: round up.
+    if former_parts ~= parts and rest > 0 then free, rest = free + 1, 0 end
+    if free < now then return 0, 0, false end
+    return free - now, rest, false
+  end
+  local former_unit, former_units, written = struct.unpack('>I6I4I7', state, OLD_FLOW + 1)
+  -- If the clock was set back, the debt is that of the time of the write.
+  local debt = free - math.max(now, written)
+  if debt < 0 then debt, rest = 0, 0 end
+  if former_parts == parts and former_unit == unit and former_units == units then return debt, rest, written > now end
+  -- A previous rule: what was left stays left, up to the limit; if callers choose the rule, what was used stays used.
+  local used = (debt * former_parts + rest) / former_unit
+  local whole = math.floor(used + 0.5)
+  if math.abs(used - whole) < 0.000001 then used = whole end
+  used = keeps_used and math.min(used, units) or units - math.min(math.max(former_units - used, 0), units)
+  debt = math.floor(used * unit / parts)
+  rest = math.max(math.ceil(used * unit - debt * parts), 0)
+  if rest >= parts then debt, rest = debt + 1, 0 end
+  return debt, rest, not keeps_used
+end
 
 while place < #KEYS do
   place, nth = place + 1, nth + 1
   local key, flags, kind = KEYS[place], tonumber(ARGV[at]), ARGV[at + 1]
   local cost, limit, head = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), #reply + 1
   local fits, is_new, value, life, append, always, holds, mark, until_then
-  if flags > 1 then
+  if flags % 4 > 1 then
     place = place + 1
     holds = KEYS[place]
     local first = redis.call('HGET', holds, 'first')
@@ -56,21 +92,22 @@ while place < #KEYS do
     -- Virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the state is the time at which no debt is left.
     -- Whole microseconds and parts of a microsecond are kept apart, so that every sum is exact.
     local parts, most, most_parts = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-    at = at + 7
-    local debt, debt_parts, state = 0, 0, redis.call('GET', key)
-    if state and #state == FLOW then
-      local free, free_parts, former = struct.unpack('>I7I4I4', state)
-      -- Parts of another size belong to a previous rule: round up.
-      if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
-      if free >= now then debt, debt_parts = free - now, free_parts end
+    local unit, units = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+    at = at + 9
+    local function pack(debt, rest) return struct.pack('>I7I4I4I6I4I7', now + debt, rest, parts, unit, units, now) end
+    local debt, debt_parts, state, is_stale = 0, 0, redis.call('GET', key)
+    if state and (#state == FLOW or #state == OLD_FLOW) then
+      debt, debt_parts, is_stale = flow_debt(state, parts, unit, units, flags >= 4)
+      if #state == OLD_FLOW and debt > most then debt, debt_parts, is_stale = most, most_parts, true end
+      if is_stale and debt + debt_parts > 0 then renew(key, pack(debt, debt_parts), debt + 1) end
     end
     local after, after_parts = debt + cost, debt_parts + limit
     if after_parts >= parts then after, after_parts = after + 1, after_parts - parts end
     fits = after < most or (after == most and after_parts <= most_parts)
     is_new = not state
-    if fits and take then value, life = struct.pack('>I7I4I4', now + after, after_parts, parts), after + 1 end
+    if fits and take then value, life = pack(after, after_parts), after + 1 end
     -- Other calls may take costs until its end; the whole debt is then gone within the time of the capacity.
-    if reserve then mark, until_then = {cost, limit, parts, now + after}, now + tonumber(ARGV[4]) + most + 1 end
+    if reserve then mark, until_then = {cost, limit, parts, now + after, unit}, now + tonumber(ARGV[4]) + most + 1 end
     reply[head + 1], reply[head + 2] = debt, debt_parts
 
   elseif kind == 'fixed' or kind == 'calendar' then
@@ -88,13 +125,15 @@ while place < #KEYS do
     local used, state = 0, redis.call('GET', key)
     if state and #state == FIXED then
       local began, count = struct.unpack('>I7I7', state)
-      -- A window that begins later was written before the clock was set back.
       if began >= start then used = count end
+      -- A window that begins later was written before the clock was set back, or by a rule with shorter windows, which is
+      -- still in force if callers choose the rule. Its cost counts until the end of this window.
+      if began > now or (began > start and flags < 4) then renew(key, struct.pack('>I7I7', start, used), stop - now) end
     end
     fits = used + cost <= limit
     is_new = not state
     if fits and take then value, life = struct.pack('>I7I7', start, used + cost), stop - now end
-    if reserve then mark, until_then = {cost, start, 0, 0}, stop end
+    if reserve then mark, until_then = {cost, start, 0, 0, 0}, stop end
     reply[head + 1], reply[head + 2] = used, stop - now
 
   elseif kind == 'sliding' then
@@ -105,7 +144,7 @@ while place < #KEYS do
     local size = redis.call('STRLEN', key)
     is_new = size == 0
     local count = size % ENTRY == 0 and size / ENTRY or 0
-    local used, all_gone, oldest_gone, room, when = 0, 0, 0, 0, now
+    local used, all_gone, oldest_gone, room = 0, 0, 0, 0
     if count == 0 then
       fits = cost <= limit
       if fits and take then value = struct.pack('>I7I5I7I5', 0, 0, now, cost) end
@@ -114,6 +153,17 @@ while place < #KEYS do
       local function entry(n)
         if text then return struct.unpack('>I7I5', text, n * ENTRY + 1) end
         return struct.unpack('>I7I5', redis.call('GETRANGE', key, n * ENTRY, n * ENTRY + ENTRY - 1))
+      end
+      if entry(count - 1) > now then
+        -- The clock was set back. What was taken later than now counts as taken now, or it would count for too long.
+        text = text or redis.call('GET', key)
+        local entries = {}
+        for n = 0, count - 1 do
+          local time, total = entry(n)
+          entries[n + 1] = struct.pack('>I7I5', math.min(time, now), total)
+        end
+        text = table.concat(entries)
+        renew(key, text, length)
       end
       local gone, first = 0, count
       while first - gone > 1 do
@@ -135,9 +185,7 @@ while place < #KEYS do
         room = entry(enough) + length - now
       end
       if fits and take then
-        -- The log must stay in order even if the clock was set back.
-        when = math.max(now, last)
-        value = struct.pack('>I7I5', when, (total + cost) % WRAP)
+        value = struct.pack('>I7I5', now, (total + cost) % WRAP)
         append = gone * 2 < count
         if not append then
           value = (text and text:sub(gone * ENTRY + 1) or redis.call('GETRANGE', key, gone * ENTRY, -1)) .. value
@@ -145,7 +193,7 @@ while place < #KEYS do
       end
     end
     life = length
-    if reserve then mark, until_then = {cost, when, 0, 0}, when + length end
+    if reserve then mark, until_then = {cost, now, 0, 0, 0}, now + length end
     reply[head + 1], reply[head + 2], reply[head + 3], reply[head + 4] = used, all_gone, oldest_gone, room
 
   else
@@ -153,7 +201,23 @@ while place < #KEYS do
     local decay, highest = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
     at = at + 9
     local began, used, barred, level, state = 0, 0, 0, 0, redis.call('GET', key)
-    if state and #state == BACKOFF then began, used, barred, level = struct.unpack('>I7I7I7I2', state) end
+    local function penalty(violations)
+      local ms = window / 1000
+      for _ = 1, violations do ms = math.min(math.floor(ms * factor / 1000), longest) end
+      return ms * 1000
+    end
+    if state and #state == BACKOFF then
+      began, used, barred, level = struct.unpack('>I7I7I7I2', state)
+      level = math.min(level, highest)
+      -- No penalty is longer than the rule says, and no window begins later than now, unless the clock was set back or the
+      -- rule was changed. If callers choose the rule, another one may have set the penalty.
+      local last = barred > now and now + penalty(level < highest and level - 1 or level) or barred
+      if flags < 4 and (barred > last or began > now) then
+        barred, began = math.min(barred, last), math.min(began, now)
+        local stays = math.max(began + window, barred + level * decay) - now
+        renew(key, struct.pack('>I7I7I7I2', began, used, barred, level), stays)
+      end
+    end
     if now >= began + window then began, used = now, 0 end
     fits = now >= barred and used + cost <= limit
     is_new = not state
@@ -163,11 +227,10 @@ while place < #KEYS do
       value, life = struct.pack('>I7I7I7I2', began, used + cost, barred, level), memory
     elseif take and now >= barred then
       local passed = math.max(level - math.floor((now - barred) / decay), 0)
-      local penalty = window / 1000
-      for _ = 1, passed do penalty = math.min(math.floor(penalty * factor / 1000), longest) end
+      local wait = penalty(passed)
       level = math.min(passed + 1, highest)
-      barred = now + penalty * 1000
-      value, life, always = struct.pack('>I7I7I7I2', 0, 0, barred, level), penalty * 1000 + level * decay, true
+      barred = now + wait
+      value, life, always = struct.pack('>I7I7I7I2', 0, 0, barred, level), wait + level * decay, true
     end
     reply[head + 1], reply[head + 2], reply[head + 3] = used, began + window - now, math.max(barred - now, 0)
   end
@@ -175,16 +238,14 @@ while place < #KEYS do
   reply[head] = not fits and 0 or is_new and 2 or 1
   granted = granted and (fits or flags % 2 == 0)
   if value then
-    local next = #changes
-    changes[next + 1], changes[next + 2], changes[next + 3] = key, value, math.ceil(life / 1000) + margin
-    changes[next + 4], changes[next + 5] = append or false, always or false
+    change(key, value, life, append, always)
     if mark then
       -- A reservation is the only check of its call, so its cost is granted and written below.
       local ends, first = now + tonumber(ARGV[4]), tonumber(redis.call('HGET', holds, 'first'))
       local given = redis.call('HGET', holds, 'given') or '0'
       mark[4] = mark[4] + tonumber(given)
       redis.call('HSET', holds, 'given', given, 'first', string.format('%.0f', math.min(first or ends, ends)),
-        ARGV[3], string.format('%.0f %.0f %.0f %.0f %.0f', ends, mark[1], mark[2], mark[3], mark[4]))
+        ARGV[3], string.format('%.0f %.0f %.0f %.0f %.0f %.0f', ends, unpack(mark)))
       local left = math.ceil((math.max(ends, until_then) - now) / 1000) + margin
       if redis.call('PTTL', holds) < left then redis.call('PEXPIRE', holds, left) end
     end

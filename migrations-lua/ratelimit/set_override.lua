@@ -35,8 +35,9 @@ if field ~= '' and override ~= '' then
     if not has_room() then return {0, 0} end
   end
   redis.call('HSET', key, field, string.format('%.0f %s', ends, override))
-elseif field ~= '' then
-  redis.call('HDEL', key, field)
+else
+  -- If its memory is full, Redis still accepts a script whose first write deletes something. The version is written below.
+  redis.call('HDEL', key, '', field)
 end
 -- The version differs from every earlier one, even if the clock does not advance or Redis lost the last version.
 redis.call('HSET', key, '', string.format('%.0f', math.max(now_us, (tonumber(previous) or 0) + 1)))

@@ -1,18 +1,19 @@
 -- Settle a reservation: return its unused cost, or take the cost beyond it. First, or without an id only, return all
 -- overdue reservations, as of their ends.
 -- KEYS[1] state         see check.lua
--- KEYS[2] reservations  hash: id to "<end> <cost> <a> <b> <c>", times in microseconds; a, b and c depend on the strategy:
---           flow   the cost's parts, parts of a microsecond, when its debt would be gone, plus `given`
+-- KEYS[2] reservations  hash: id to "<end> <cost> <a> <b> <c> <d>", times in microseconds; a to d depend on the strategy:
+--           flow   the cost's parts, parts of a microsecond, when its debt would be gone, plus `given`, parts of a unit of
+--                  cost (absent if an earlier version wrote it)
 --           fixed  the window's start            sliding  when the cost was taken
 --         first: the earliest end, or a time before it;   given: the total returned to a flow, microseconds
 -- ARGV[1] now, Unix ms, or empty for Redis's own clock       ARGV[2] id; empty: only overdue reservations
--- ARGV[3..] the strategy and the used cost: flow cost, its parts, parts of a microsecond;   fixed cost, length;
---         calendar cost, start, end;   sliding cost, length
+-- ARGV[3..] the strategy and the used cost: flow cost, its parts, parts of a microsecond, parts of a unit of cost, capacity
+--         in units;   fixed cost, length;   calendar cost, start, end;   sliding cost, length
 -- Returns {1, n} settled   {0, 0} there is no such reservation, or it is overdue   {2, now} now is outside the calendar
 --         window; nothing was done
 -- O(1), O(reservations) if some are overdue; sliding O(entries) if anything is returned.
 assert(#KEYS == 2 and #ARGV >= 5, "settle: 2 keys, a strategy and its numbers")
-local FLOW, FIXED, ENTRY, WRAP = 15, 14, 12, 1099511627776
+local FLOW, OLD_FLOW, FIXED, ENTRY, WRAP = 32, 15, 14, 12, 1099511627776
 local state, holds, id, kind = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
 local cost, second, third = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local now
@@ -26,10 +27,41 @@ local margin = ARGV[1] == '' and 0 or 600000
 
 -- A reservation to settle at the time `at`, with `used` of its cost.
 local function read(name, text)
-  local ends, taken, a, b, c = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local ends, taken, a, b, c, d = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
   ends = tonumber(ends)
   return {name = name, ends = ends, cost = tonumber(taken), a = tonumber(a), b = tonumber(b), c = tonumber(c),
-    used = 0, used_parts = 0, at = ends}
+    d = tonumber(d), used = 0, used_parts = 0, at = ends}
+end
+
+-- A number of units as a time, and its parts.
+local function time_of(units, unit, parts)
+  local time = math.floor(units * unit / parts)
+  local rest = math.max(math.ceil(units * unit - time * parts), 0)
+  if rest >= parts then return time + 1, 0 end
+  return time, rest
+end
+
+-- The units of a time.
+local function units_of(time, rest, unit, parts)
+  local units = (time * parts + rest) / unit
+  local whole = math.floor(units + 0.5)
+  return math.abs(units - whole) < 0.000001 and whole or units
+end
+
+-- The debt of a flow's state and its parts, see check.lua.
+local function flow_debt(text, parts, unit, units)
+  local free, rest, former_parts = struct.unpack('>I7I4I4', text)
+  if #text == OLD_FLOW then
+    if former_parts ~= parts and rest > 0 then free, rest = free + 1, 0 end
+    if free < now then return 0, 0 end
+    return free - now, rest
+  end
+  local former_unit, former_units, written = struct.unpack('>I6I4I7', text, OLD_FLOW + 1)
+  local debt = free - math.max(now, written)
+  if debt < 0 then return 0, 0 end
+  if former_parts == parts and former_unit == unit and former_units == units then return debt, rest end
+  local left = math.max(former_units - units_of(debt, rest, former_unit, former_parts), 0)
+  return time_of(units - math.min(left, units), unit, parts)
 end
 
 local named
@@ -58,22 +90,40 @@ settled[#settled + 1] = named
 -- How long the state still affects decisions, ms.
 local life = 0
 
+-- Every read that can fail comes before the first write. The first write deletes: if its memory is full, Redis still accepts
+-- the rest of the script.
+local text = redis.call('GET', state)
+local start, stop = second, third
+if kind == 'fixed' then
+  start = now - now % second
+  stop = start + second
+elseif kind == 'calendar' and (now < start or now >= stop) then
+  return {2, now}
+end
+for _, one in ipairs(settled) do redis.call('HDEL', holds, one.name) end
+
 if kind == 'flow' then
-  local parts = third
+  local parts, unit, units = third, tonumber(ARGV[7]), tonumber(ARGV[8])
   local given = tonumber(redis.call('HGET', holds, 'given') or '0')
-  local free, free_parts, text = now, 0, redis.call('GET', state)
-  if text and #text == FLOW then
-    local former
-    free, free_parts, former = struct.unpack('>I7I4I4', text)
-    if former ~= parts and free_parts > 0 then free, free_parts = free + 1, 0 end
+  local free, free_parts = now, 0
+  if text and (#text == FLOW or #text == OLD_FLOW) then
+    free, free_parts = flow_debt(text, parts, unit, units)
+    free = free + now
   end
   for _, one in ipairs(settled) do
-    -- Parts of another size belong to a previous rule: they are dropped, which returns less by under a microsecond.
+    -- Drained debt needs no return. Returns since then have moved the end of this debt forward.
+    local owed = math.max(one.c - given - one.at, 0)
+    if one.d and one.d > 0 and (one.b ~= parts or one.d ~= unit) then
+      -- A previous rule granted it: its cost takes another time now.
+      owed = math.ceil(owed * (unit / parts) / (one.d / one.b))
+      one.cost, one.a = time_of(units_of(one.cost, one.a, one.d, one.b), unit, parts)
+      one.b = parts
+    end
+    owed = math.min(owed, math.max(free - one.at, 0))
+    -- Parts of another size that cannot be converted are dropped, which returns less by under a microsecond.
     local back, back_parts = one.cost - one.used, (one.b == parts and one.a or 0) - one.used_parts
     if back_parts < 0 then back, back_parts = back - 1, back_parts + parts end
     if back >= 0 then
-      -- Drained debt needs no return. Returns since then have moved the end of this debt forward.
-      local owed = math.max(one.c - given - one.at, 0)
       if back >= owed then back, back_parts = owed, 0 end
       free, free_parts = free - back, free_parts - back_parts
       if free_parts < 0 then free, free_parts = free - 1, free_parts + parts end
@@ -86,22 +136,15 @@ if kind == 'flow' then
     end
   end
   redis.call('HSET', holds, 'given', string.format('%.0f', given))
-  if free >= now then
+  if free > now or (free == now and free_parts > 0) then
     life = math.ceil((free + 1 - now) / 1000) + margin
-    redis.call('SET', state, struct.pack('>I7I4I4', free, free_parts, parts), 'PX', life)
+    redis.call('SET', state, struct.pack('>I7I4I4I6I4I7', free, free_parts, parts, unit, units, now), 'PX', life)
   elseif text then
     redis.call('DEL', state)
   end
 
 elseif kind == 'fixed' or kind == 'calendar' then
-  local start, stop = second, third
-  if kind == 'fixed' then
-    start = now - now % second
-    stop = start + second
-  elseif now < start or now >= stop then
-    return {2, now}
-  end
-  local began, count, text = start, 0, redis.call('GET', state)
+  local began, count = start, 0
   if text and #text == FIXED then
     local former, sum = struct.unpack('>I7I7', text)
     if former >= start then began, count = former, sum end
@@ -114,12 +157,11 @@ elseif kind == 'fixed' or kind == 'calendar' then
     if back < 0 or one.a == began then count = math.max(count - back, 0) end
   end
   if text or is_debt then
-    redis.call('SET', state, struct.pack('>I7I7', began, count), 'PX', math.ceil((stop - now) / 1000) + margin)
+    redis.call('SET', state, struct.pack('>I7I7', start, count), 'PX', math.ceil((stop - now) / 1000) + margin)
   end
 
 else
-  local length, former = second, redis.call('GET', state)
-  local text, is_debt = former, false
+  local length, former, is_debt = second, text, false
   if not text or #text % ENTRY ~= 0 then text = struct.pack('>I7I5', 0, 0) end
   local function entry(n) return struct.unpack('>I7I5', text, n * ENTRY + 1) end
   for _, one in ipairs(settled) do
@@ -148,7 +190,6 @@ else
   if former or is_debt then redis.call('SET', state, text, 'PX', math.ceil(length / 1000) + margin) end
 end
 
-for _, one in ipairs(settled) do redis.call('HDEL', holds, one.name) end
 if redis.call('HLEN', holds) <= 2 then
   redis.call('DEL', holds)
 else

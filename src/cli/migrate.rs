@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::redis::RedisConfig;
 use crate::config::value::Span;
-use crate::features::timeseries::migration::Census;
-use crate::features::{json, timeseries};
+use crate::features::json::migration::Migration as JsonMigration;
+use crate::features::timeseries::migration::{Census, Migration as SeriesMigration};
 use crate::lifecycle::Tasks;
 use crate::redis::{Backend, Redis, RedisRoles};
 use crate::telemetry::metrics::Metrics;
@@ -55,7 +55,7 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<(), Failure> {
 }
 
 async fn migrate_json(redis: Redis, config: &Config, to: Backend) -> Result<(), Failure> {
-    let migration = json::migration::Migration::new(redis, config).map_err(Failure::config)?;
+    let migration = JsonMigration::new(redis, config).map_err(Failure::config)?;
     let before = migration.census().await.map_err(Failure::unavailable)?;
     println!("before: {} native, {} in the module", before.native, before.module);
     let shown = Progress::new(if to == Backend::Module { before.native } else { before.module }, "documents");
@@ -70,7 +70,7 @@ async fn migrate_json(redis: Redis, config: &Config, to: Backend) -> Result<(), 
 }
 
 async fn migrate_timeseries(redis: Redis, config: &Config, to: Backend) -> Result<(), Failure> {
-    let migration = timeseries::migration::Migration::new(redis, config).map_err(Failure::config)?;
+    let migration = SeriesMigration::new(redis, config).map_err(Failure::config)?;
     let before = migration.census().await.map_err(Failure::unavailable)?;
     println!("before: {}", words(&before));
     let to_move = if to == Backend::Module { before.native.points } else { before.module.points };

@@ -31,6 +31,17 @@ pub enum Budget {
 /// The longest time that a handler may let its caller wait for an event.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// The keys on which an operation acts, for scopes that are limited to keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Not known: callers need the scope for all keys.
+    All,
+    /// The path names them: templates with parameters of the path, such as `market:price:{symbol}`. Each must be permitted.
+    InPath(&'static [&'static str]),
+    /// The handler checks each key with [`Principal::may_access`](super::auth::Principal::may_access).
+    CheckedByHandler,
+}
+
 /// What an operation does with a `Fencing-Token` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fencing {
@@ -64,6 +75,11 @@ pub struct Access {
     pub budget: Budget,
     pub fencing: Fencing,
     pub repetition: Repetition,
+    /// Whether the operation tells how the service is: it is served under any load.
+    pub is_probe: bool,
+    pub keys: Keys,
+    /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
+    pub changes_state: bool,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -87,6 +103,9 @@ impl Access {
             budget: Budget::Standard,
             fencing: Fencing::None,
             repetition: Repetition::Replay,
+            is_probe: false,
+            keys: Keys::All,
+            changes_state: false,
             problems: &[],
         }
     }
@@ -103,6 +122,27 @@ impl Access {
     #[must_use]
     pub const fn streaming(mut self) -> Self {
         self.budget = Budget::Streaming;
+        self
+    }
+
+    /// Declares that a GET has effects beyond its response, such as a decision that consumes a limit.
+    #[must_use]
+    pub const fn changes_state(mut self) -> Self {
+        self.changes_state = true;
+        self
+    }
+
+    /// States the keys on which the operation acts.
+    #[must_use]
+    pub const fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Serves the operation under any load; it must be cheap.
+    #[must_use]
+    pub const fn probe(mut self) -> Self {
+        self.is_probe = true;
         self
     }
 

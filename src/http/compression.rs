@@ -86,19 +86,23 @@ pub fn decompress(request: &mut Request) -> Result<(), Problem> {
     if *request.method() == Method::GET {
         return Ok(());
     }
-    match request.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None => Ok(()),
+    // A list in several headers is one list (RFC 9110, section 5.3), and a body with several codings is not read.
+    let codings: Vec<&[u8]> =
+        request.headers().get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    match codings.as_slice() {
+        [] => Ok(()),
         // The names of codings are case-insensitive (RFC 9110, section 8.4.1).
-        Some(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => {
+        [coding] if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
+        [coding] if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => {
             request.headers_mut().remove(header::CONTENT_ENCODING);
             request.headers_mut().remove(header::CONTENT_LENGTH);
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = gzip_body::decompress(body);
             Ok(())
         }
-        Some(other) => {
-            let given = String::from_utf8_lossy(other);
+        others => {
+            let given = others.join(&b", "[..]);
+            let given = String::from_utf8_lossy(&given);
             Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
                 .detail(format!("Content-Encoding must be gzip or identity, got `{given}`"))
                 .header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")))

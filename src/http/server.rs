@@ -6,7 +6,7 @@
 //! the platform.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future as _, Ready, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderMap, Version, header};
 use axum::response::Response;
+use futures_util::future::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -31,6 +32,8 @@ use tower::Service;
 
 use super::connection::OpenConnection;
 use super::header_timer::HeaderTimer;
+use super::problem::{BAD_REQUEST, Problem};
+use super::request_id::RequestId;
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
 
@@ -198,16 +201,26 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
 
-    fn call(&self, request: hyper::Request<Incoming>) -> S::Future {
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.is_used.store(true, Ordering::Relaxed);
+        if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
+            let problem = Problem::new(&BAD_REQUEST).detail("a request must have exactly one Host header");
+            let id = RequestId::of(request.headers());
+            return Either::Right(ready(Ok(problem.render(request.uri().path(), id.as_str()))));
+        }
         // An empty body needs no allocation.
         let body = |incoming: Incoming| if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) };
         let mut request = request.map(body);
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(self.open.clone());
         }
-        self.service.clone().call(request)
+        Either::Left(self.service.clone().call(request))
     }
+}
+
+/// RFC 9112, section 3.2; HTTP/2 has `:authority` instead.
+fn has_one_host(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().count() == 1
 }

@@ -1,4 +1,4 @@
-//! Credentials: who is let in, who is not, and that the answer does not help guessing.
+//! Credentials: which are accepted, which are rejected, and that responses do not help to guess them.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
 
-const READER: &str = "ak_0123456789abcdef0123456789abcdef";
-const WRITER: &str = "ak_ffffffffffffffffffffffffffffffff";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const READER: &str = "ak_0123456789abcdef0123456789abcdef";
+pub const WRITER: &str = "ak_ffffffffffffffffffffffffffffffff";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A `[[auth.keys]]` entry.
-fn key(id: &str, key: &str, rest: &str) -> String {
+pub fn key(id: &str, key: &str, rest: &str) -> String {
     let digest = api_key::hex(&api_key::digest(key.as_bytes()));
     format!("[[auth.keys]]\nid = \"{id}\"\nsha256 = \"{digest}\"\n{rest}\n")
 }
@@ -31,7 +31,7 @@ async fn with_keys() -> TestApp {
     TestApp::builder().config(&keys).spawn().await
 }
 
-/// Asks for a route that needs `metrics:read`.
+/// Calls a route that needs `metrics:read`.
 async fn ask(app: &TestApp, headers: &[(&str, &str)]) -> Reply {
     app.send(Method::GET, "/metrics", headers, Body::empty()).await
 }
@@ -40,7 +40,7 @@ async fn ask_with_token(app: &TestApp, token: &str) -> Reply {
     ask(app, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
-/// The claims of a good token; `changes` replaces some, null removes one.
+/// The claims of a valid token; `changes` replaces claims, null removes one.
 fn claims(changes: &Value) -> Value {
     let mut claims = json!({ "iss": "gridtokenx-iam-service", "sub": "user-1", "username": "somchai", "role": "admin",
                              "iat": START / 1_000, "exp": START / 1_000 + 60 });
@@ -55,7 +55,7 @@ fn sign(algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, key).expect("a token")
 }
 
-fn platform_token(changes: &Value) -> String {
+pub fn platform_token(changes: &Value) -> String {
     sign(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), &claims(changes))
 }
 
@@ -63,7 +63,7 @@ async fn with_platform_secret() -> TestApp {
     TestApp::builder().config(&format!("[auth]\njwt_secret = \"{SECRET}\"")).spawn().await
 }
 
-/// The whole refusal without what differs from request to request.
+/// The body of a 401 response, without the request id.
 fn refusal(reply: &Reply) -> Value {
     let mut problem = reply.expect_problem(401, "unauthenticated");
     let challenge = reply.header("www-authenticate").expect("a challenge");
@@ -73,7 +73,7 @@ fn refusal(reply: &Reply) -> Value {
 }
 
 #[tokio::test]
-async fn a_key_opens_what_its_scopes_name_and_nothing_else() {
+async fn a_key_allows_only_the_operations_of_its_scopes() {
     let app = with_keys().await;
     ask(&app, &[("x-api-key", READER)]).await.expect(200);
     let forbidden = ask(&app, &[("x-api-key", WRITER)]).await.expect_problem(403, "forbidden");
@@ -83,7 +83,7 @@ async fn a_key_opens_what_its_scopes_name_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn public_routes_ask_nobody() {
+async fn public_routes_need_no_credential() {
     let app = with_keys().await;
     for path in ["/health/live", "/openapi.json", "/problems/unauthenticated", "/swagger-ui/"] {
         app.get(path).await.expect(200);
@@ -92,7 +92,7 @@ async fn public_routes_ask_nobody() {
 }
 
 #[tokio::test]
-async fn every_refusal_looks_the_same() {
+async fn all_authentication_errors_are_identical() {
     let app = with_keys().await;
     let none = refusal(&ask(&app, &[]).await);
     let upper = READER.to_uppercase();
@@ -114,7 +114,7 @@ async fn every_refusal_looks_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_ends_at_its_expiry() {
+async fn an_expired_key_is_rejected() {
     let app = with_keys().await;
     app.clock().advance(Duration::from_millis(86_399_999));
     ask(&app, &[("x-api-key", READER)]).await.expect(200);
@@ -123,7 +123,7 @@ async fn a_key_ends_at_its_expiry() {
 }
 
 #[tokio::test]
-async fn two_credentials_must_both_be_valid_and_the_key_counts() {
+async fn if_two_credentials_are_sent_both_must_be_valid_and_the_key_applies() {
     let config = format!("[auth]\njwt_secret = \"{SECRET}\"\n") + &key("writer", WRITER, "scopes = [\"cache:write\"]");
     let app = TestApp::builder().config(&config).spawn().await;
     let (good, bad) = (format!("Bearer {}", platform_token(&json!({}))), "Bearer a.b.c".to_owned());
@@ -136,7 +136,7 @@ async fn two_credentials_must_both_be_valid_and_the_key_counts() {
 }
 
 #[tokio::test]
-async fn a_platform_token_is_judged_by_its_claims_and_our_clock() {
+async fn a_platform_token_is_validated_by_its_claims_and_the_clock_of_the_service() {
     let app = with_platform_secret().await;
     let now = START / 1_000;
     for good in [json!({}), json!({ "nbf": now }), json!({ "exp": now + 1 }), json!({ "exp": 1_767_225_600.5 })] {
@@ -166,7 +166,7 @@ async fn a_platform_token_is_judged_by_its_claims_and_our_clock() {
 }
 
 #[tokio::test]
-async fn a_role_that_nobody_listed_allows_nothing() {
+async fn a_role_that_is_not_configured_allows_nothing() {
     let app = with_platform_secret().await;
     for role in [json!("user"), json!("superuser"), json!(null)] {
         ask_with_token(&app, &platform_token(&json!({ "role": role }))).await.expect_problem(403, "forbidden");
@@ -175,7 +175,7 @@ async fn a_role_that_nobody_listed_allows_nothing() {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_refused() {
+async fn a_forged_token_is_rejected() {
     let app = with_platform_secret().await;
     let token = platform_token(&json!({}));
     let [head, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts: {token}") };
@@ -190,7 +190,7 @@ async fn a_forged_token_is_refused() {
     }
 }
 
-/// A fresh key pair, and an issuer that knows its public half.
+/// A new key pair, and the configuration of an issuer with its public key.
 fn issuer(algorithm: &str, kind: &'static rcgen::SignatureAlgorithm, rest: &str) -> (KeyPair, String) {
     let pair = KeyPair::generate_for(kind).expect("a key pair");
     let config = format!(
@@ -201,7 +201,7 @@ fn issuer(algorithm: &str, kind: &'static rcgen::SignatureAlgorithm, rest: &str)
 }
 
 #[tokio::test]
-async fn public_keys_verify_and_are_not_mistaken_for_secrets() {
+async fn tokens_are_verified_with_public_keys_that_are_not_accepted_as_secrets() {
     let (rsa, rsa_config) = issuer("RS256", &rcgen::PKCS_RSA_SHA256, "leeway = \"5s\"");
     let (ed, ed_config) = issuer("EdDSA", &rcgen::PKCS_ED25519, "audience = \"redis\"\norganisation_claim = \"org\"");
     let app = TestApp::builder().config(&(rsa_config + &ed_config)).spawn().await;
@@ -225,7 +225,7 @@ async fn public_keys_verify_and_are_not_mistaken_for_secrets() {
     ask_with_token(&app, &ed_token(json!({ "aud": "other" }))).await.expect(401);
     ask_with_token(&app, &ed_token(json!({}))).await.expect(401);
 
-    // The classic confusion: the public key as an HMAC secret.
+    // The classic algorithm confusion: the public key as an HMAC secret.
     let confused = EncodingKey::from_secret(rsa.public_key_pem().as_bytes());
     ask_with_token(&app, &sign(Algorithm::HS256, &confused, &from_issuer(json!({})))).await.expect(401);
 }
@@ -268,7 +268,7 @@ fn refused(config: &str) -> String {
 }
 
 #[test]
-fn a_mistake_in_the_configuration_names_its_field() {
+fn a_configuration_error_names_the_field() {
     let scoped = "scopes = [\"cache:read\"]";
     let entry = |sha: &str| format!("[[auth.keys]]\nid = \"a\"\nsha256 = \"{sha}\"\n{scoped}");
     let jwt = |rest: &str| format!("[[auth.jwt]]\nissuer = \"i\"\n{rest}");
@@ -298,12 +298,12 @@ fn a_mistake_in_the_configuration_names_its_field() {
     ] {
         let error = refused(&config);
         assert!(error.contains(&format!("`{field}")) && error.contains("overrides"), "{config}: {error}");
-        assert!(!error.contains(SECRET) && !error.contains("short\""), "the secret is told: {error}");
+        assert!(!error.contains(SECRET) && !error.contains("short\""), "the error contains the secret: {error}");
     }
 }
 
 #[test]
-fn a_private_key_and_a_key_of_another_kind_are_refused() {
+fn a_private_key_and_a_key_of_another_algorithm_are_rejected() {
     let (pair, config) = issuer("RS256", &rcgen::PKCS_ED25519, "");
     assert!(refused(&config).contains("auth.jwt[0].public_key"));
     let error = refused(&config.replace(&pair.public_key_pem(), &pair.serialize_pem()).replace("RS256", "EdDSA"));
@@ -311,7 +311,7 @@ fn a_private_key_and_a_key_of_another_kind_are_refused() {
 }
 
 #[test]
-fn without_credentials_the_service_stays_on_loopback() {
+fn a_service_without_credentials_must_listen_on_loopback() {
     let open = "[http]\naddress = \"0.0.0.0\"\n";
     assert!(refused(open).contains("loopback"));
     assert!(refused(&format!("{open}[auth]\nmode = \"none\"")).contains("none_beyond_loopback"));
@@ -325,7 +325,7 @@ fn without_credentials_the_service_stays_on_loopback() {
 }
 
 #[test]
-fn secrets_do_not_print() {
+fn secrets_are_not_printed() {
     let config = format!("[auth]\njwt_secret = \"{SECRET}\"\n[redis]\nurl = \"redis://127.0.0.1\"");
     let config = Config::with_overrides(&config).expect("TOML");
     let auth: AuthConfig = config.section().expect("valid");

@@ -113,20 +113,36 @@ async fn a_redis_restarted_without_data_is_an_empty_cache() {
 async fn a_full_redis_rejects_writes_and_serves_reads() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?tags=t", json!(1)).await.expect(201);
+    for key in ["b", "c", "d", "e"] {
+        app.put(&format!("/cache/{key}"), json!(1)).await.expect(201);
+    }
     app.delete("/cache/tags/u").await.expect(204);
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
     for rejected in [
-        app.put("/cache/b", json!(1)).await,
-        app.put("/cache/b?tags=t", json!(1)).await,
+        app.put("/cache/f", json!(1)).await,
+        app.put("/cache/f?tags=t", json!(1)).await,
         app.post("/cache/n/increment", json!({})).await,
     ] {
         let problem = rejected.expect_problem(507, "redis-out-of-memory");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");
     }
     assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(1));
-    app.delete("/cache/a?take=true").await.expect(200);
+    app.delete("/cache/tags/t").await.expect(204);
+    app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    let token = [("fencing-token", "7")];
+    for path in ["/cache/tags/t", "/cache/tags/unknown", "/cache/b", "/cache/c?take=true"] {
+        let deleted = app.send(Method::DELETE, path, &token, "").await;
+        assert!(deleted.is(204) || path.contains("take") && deleted.is(200), "{path}: {}", deleted.text());
+    }
+    let conditional = [token[0], ("if-match", "*")];
+    app.send(Method::DELETE, "/cache/d", &conditional, "").await.expect(204);
+    let batch = app.post("/cache/batch", json!({"delete": ["e", "none"]})).await.expect(200).json();
+    assert_eq!((&batch["delete"][0]["status"], &batch["delete"][1]["status"]), (&json!(204), &json!(204)), "{batch}");
+    app.send(Method::DELETE, "/cache/tags/t", &[("fencing-token", "6")], "").await.expect_problem(409, "stale-fence");
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
-    app.get("/cache/b").await.expect_problem(404, "cache-miss");
+    app.get("/cache/f").await.expect_problem(404, "cache-miss");
+    app.put("/cache/a?tags=t", json!(2)).await.expect(201);
+    assert_eq!(app.get("/cache/a").await.expect(200).json(), json!(2), "the tag is still usable");
 }
 
 #[tokio::test]

@@ -72,6 +72,46 @@ async fn a_write_with_a_lost_lease_is_rejected() {
 }
 
 #[tokio::test]
+async fn an_invalidated_tag_reaches_the_value_that_is_being_rebuilt() {
+    let app = TestApp::spawn().await;
+    let other = TestApp::builder().beside(&app).spawn().await;
+    let rebuild = async |lease: &str, query: &str| {
+        let headers = [("cache-lease", lease), ("content-type", "application/json")];
+        app.send(Method::PUT, &format!("/cache/a{query}"), &headers, "\"rebuilt\"").await
+    };
+    // A tag that no value has so far, and one that has a value.
+    for round in 0..2 {
+        let lease = acquire_lease(&app).await;
+        other.delete("/cache/tags/t").await.expect(204);
+        let problem = rebuild(&lease, "?tags=t,u").await.expect_problem(409, "lease-lost");
+        assert_eq!(problem["outcome"], "not_applied", "round {round}: {problem}");
+        app.get("/cache/a").await.expect_problem(404, "cache-miss");
+        app.delete("/cache/a").await.expect(204);
+        // Other tags do not matter, neither do invalidations before the lease, nor tags that appear after it.
+        let lease = acquire_lease(&app).await;
+        other.delete("/cache/tags/other").await.expect(204);
+        other.put(&format!("/cache/b?tags=new{round}"), json!(1)).await;
+        rebuild(&lease, &format!("?tags=t,new{round}")).await.expect(201);
+        assert_eq!(app.get("/cache/a").await.expect(200).json(), json!("rebuilt"));
+        app.delete("/cache/tags/t").await.expect(204);
+        app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    }
+    // The mark outlives the tag, which expires with its values.
+    let lease = acquire_lease(&app).await;
+    app.delete("/cache/tags/t").await.expect(204);
+    let _: i64 = app.redis().command(&["DEL", "cache:tag:{t}"]);
+    rebuild(&lease, "?tags=t").await.expect_problem(409, "lease-lost");
+}
+
+#[tokio::test]
+async fn taking_a_value_ends_its_rebuild() {
+    let app = TestApp::spawn().await;
+    let lease = acquire_lease(&app).await;
+    app.delete("/cache/a?take=true").await.expect_problem(404, "cache-miss");
+    put_with_lease(&app, &lease, "1").await.expect_problem(409, "lease-lost");
+}
+
+#[tokio::test]
 async fn a_lease_expires() {
     let app = TestApp::spawn().await;
     app.get("/cache/a?lease_ms=1").await.expect_problem(404, "cache-miss");

@@ -64,6 +64,28 @@ async fn a_batch_reads_the_previous_state_and_has_one_result_per_item() {
 }
 
 #[tokio::test]
+async fn the_reads_of_a_batch_are_limited_together() {
+    let app = TestApp::builder().config("cache.value_limit = \"1KiB\"").spawn().await;
+    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        app.send(Method::PUT, &format!("/cache/{key}"), &[], vec![b'x'; 900]).await.expect(201);
+    }
+    app.put("/cache/small", json!(1)).await.expect(201);
+    let _: i64 = app.redis().command(&["HSET", "cache:hash", "a", "1"]);
+    let get = [keys.as_slice(), &["small".to_owned(), "none".to_owned(), "hash".to_owned()]].concat();
+    let set = json!([{"key": "set", "value": 1}]);
+    let reply = app.post("/cache/batch", json!({"get": get, "set": set, "delete": ["k0"]})).await.expect(200).json();
+    let statuses: Vec<&Value> = reply["get"].as_array().expect("results").iter().map(|item| &item["status"]).collect();
+    assert!(statuses[..8].iter().all(|status| **status == 200), "{statuses:?}");
+    assert!(statuses[8..12].iter().all(|status| **status == 413), "{statuses:?}");
+    assert_eq!(statuses[12..], [200, 404, 409], "{statuses:?}");
+    let error = &reply["get"][8]["error"];
+    assert_eq!((&error["code"], &error["outcome"]), (&json!("cache-batch-too-large"), &json!("not_applied")));
+    assert_eq!((&reply["set"][0]["status"], &reply["delete"][0]["status"]), (&json!(201), &json!(204)), "{reply}");
+    app.get("/problems/cache-batch-too-large").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_batch_applies_deletions_before_writes() {
     let app = TestApp::spawn().await;
     let set = json!([{"key": "a", "value": 1}, {"key": "a", "value": 2}]);

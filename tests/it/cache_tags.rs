@@ -81,10 +81,12 @@ async fn a_tag_expires_after_its_values() {
 }
 
 #[tokio::test]
-async fn invalidating_an_unknown_tag_stores_nothing() {
+async fn invalidating_an_unknown_tag_stores_only_the_time() {
     let app = TestApp::spawn().await;
     app.delete("/cache/tags/unknown").await.expect(204);
-    assert_eq!(app.redis().keys(), Vec::<String>::new());
+    assert_eq!(app.redis().keys(), ["cache:tag-raised:{unknown}"]);
+    let left: i64 = app.redis().command(&["PTTL", "cache:tag-raised:{unknown}"]);
+    assert!((60_001..=120_000).contains(&left), "longer than any lease: {left}");
     for tag in ["a%0A", "a,b", "a%2Cb", &"t".repeat(129)] {
         app.delete(&format!("/cache/tags/{tag}")).await.expect_violation(422, "invalid-path", "/tag");
     }

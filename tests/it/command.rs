@@ -8,7 +8,7 @@ use gridtokenx_redis::http::auth::api_key;
 
 use crate::support::TestApp;
 
-/// Runs the binary with nothing in its environment but `variables`.
+/// Runs the binary with only `variables` in its environment.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
     command.args(arguments).env_clear().envs(variables.iter().copied());
@@ -21,15 +21,15 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_created_key_is_printed_with_its_configuration() {
-    let made = run(
+    let created = run(
         &["key", "create", "--id", "bridge", "--scope", "timeseries:write", "--scope", "cache:read"]
             .into_iter()
             .chain(["--organisation", "the \"first\"", "--expires", "2027-01-31T00:00:00Z"])
             .collect::<Vec<_>>(),
         &[],
     );
-    let printed = text(&made.stdout);
-    assert!(made.status.success(), "{}", text(&made.stderr));
+    let printed = text(&created.stdout);
+    assert!(created.status.success(), "{}", text(&created.stderr));
     let key = printed.lines().find(|line| line.starts_with("ak_")).expect("a key");
     assert!(key.len() == 35 && key[3..].bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
     assert_eq!(printed.matches(key).count(), 1, "the key is printed once: {printed}");
@@ -52,8 +52,8 @@ fn a_key_is_not_created_from_invalid_arguments() {
         vec!["--id", "a", "--scope", "cache:read", "--organisation", ""],
     ] {
         let arguments: Vec<&str> = ["key", "create"].into_iter().chain(bad).collect();
-        let refused = run(&arguments, &[]);
-        assert!(!refused.status.success() && refused.stdout.is_empty(), "{arguments:?}: {}", text(&refused.stdout));
+        let failed = run(&arguments, &[]);
+        assert!(!failed.status.success() && failed.stdout.is_empty(), "{arguments:?}: {}", text(&failed.stdout));
     }
 }
 
@@ -72,31 +72,31 @@ async fn the_healthcheck_reports_readiness() {
 }
 
 #[test]
-fn the_healthcheck_fails_with_a_reason_if_no_service_answers() {
+fn the_healthcheck_fails_with_a_reason_if_the_service_does_not_respond() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = unused.local_addr().expect("an address").port().to_string();
     let silent = run(&["healthcheck"], &[("PORT", &port)]);
     assert_eq!(silent.status.code(), Some(1));
     assert!(text(&silent.stderr).contains("did not answer within 2 s"), "{}", text(&silent.stderr));
     drop(unused);
-    let refused = run(&["healthcheck"], &[("PORT", &port)]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("refused"), "{}", text(&refused.stderr));
+    let failed = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stderr).contains("refused"), "{}", text(&failed.stderr));
 }
 
 #[test]
 fn an_invalid_secret_is_rejected_and_not_printed() {
-    let refused = run(&["check-config"], &[("JWT_SECRET", "hunter2")]);
-    assert_eq!(refused.status.code(), Some(64));
-    let reason = text(&refused.stderr);
+    let failed = run(&["check-config"], &[("JWT_SECRET", "hunter2")]);
+    assert_eq!(failed.status.code(), Some(64));
+    let reason = text(&failed.stderr);
     assert!(reason.contains("auth.jwt_secret") && reason.contains("JWT_SECRET"), "{reason}");
     assert!(!reason.contains("hunter2"), "{reason}");
 }
 
 #[test]
 fn a_service_on_a_public_address_without_credentials_does_not_start() {
-    let refused = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
-    assert_eq!(refused.status.code(), Some(64));
-    let reason = text(&refused.stderr);
+    let failed = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
+    assert_eq!(failed.status.code(), Some(64));
+    let reason = text(&failed.stderr);
     assert!(reason.contains("auth.mode") && reason.contains("loopback"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! Compressed answers and compressed request bodies.
+//! Compressed responses and compressed request bodies.
 
 use std::io::Write;
 
@@ -26,7 +26,7 @@ async fn decoded(reply: &Reply) -> Vec<u8> {
         Some(other) => panic!("{other}"),
     };
     let mut bytes = Vec::new();
-    decoder.read_to_end(&mut bytes).await.expect("the coding that the header names");
+    decoder.read_to_end(&mut bytes).await.expect("the coding of the header");
     bytes
 }
 
@@ -34,7 +34,7 @@ async fn get(app: &TestApp, path: &str, accept_encoding: &str) -> Reply {
     app.send(Method::GET, path, &[("accept-encoding", accept_encoding)], "").await
 }
 
-/// Text of `length` bytes, which is stored under `/cache/text`.
+/// Stores a text of `length` bytes as `/cache/text` and returns it.
 async fn store(app: &TestApp, length: usize) -> String {
     let text: String = (0..length).map(|at| char::from(b'a' + u8::try_from(at * at % 26).expect("small"))).collect();
     app.send(Method::PUT, "/cache/text", &[("content-type", "text/plain")], text.clone()).await.expect(201);
@@ -42,7 +42,7 @@ async fn store(app: &TestApp, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_with_a_coding_that_the_client_accepts() {
+async fn responses_are_compressed_with_a_coding_that_the_client_accepts() {
     let app = TestApp::spawn().await;
     let text = store(&app, 10_000).await;
     for (accepted, coding) in [
@@ -70,7 +70,7 @@ async fn answers_are_compressed_with_a_coding_that_the_client_accepts() {
 }
 
 #[tokio::test]
-async fn answers_below_one_kibibyte_are_not_compressed() {
+async fn responses_below_one_kibibyte_are_not_compressed() {
     let app = TestApp::spawn().await;
     for (length, coding) in [(1_023, None), (1_024, Some("gzip"))] {
         app.delete("/cache/text").await;
@@ -101,7 +101,7 @@ async fn images_and_exports_are_not_compressed() {
 }
 
 #[tokio::test]
-async fn an_answer_is_given_even_if_the_client_accepts_no_coding() {
+async fn a_client_that_accepts_no_coding_gets_an_uncompressed_response() {
     let app = TestApp::spawn().await;
     let headers = [("accept-encoding", "identity;q=0, *;q=0"), ("content-type", "text/plain")];
     app.send(Method::PUT, "/cache/a", &headers, "x").await.expect(201);
@@ -109,7 +109,7 @@ async fn an_answer_is_given_even_if_the_client_accepts_no_coding() {
 }
 
 #[tokio::test]
-async fn the_etag_of_a_compressed_answer_is_valid_in_conditional_requests() {
+async fn the_etag_of_a_compressed_response_is_valid_in_conditional_requests() {
     let app = TestApp::spawn().await;
     store(&app, 10_000).await;
     let compressed = get(&app, "/cache/text", "gzip").await.expect(200);
@@ -139,12 +139,38 @@ async fn a_request_body_may_be_compressed_with_gzip() {
         assert_eq!(app.get("/cache/text").await.expect(200).text(), text);
         app.delete("/cache/text").await.expect(204);
     }
-    // Two gzip members after each other are one body.
+    // Consecutive gzip members form one body.
     let members = [gzip(b"one "), gzip(b"two")].concat();
     app.send(Method::PUT, "/cache/text", &[("content-encoding", "gzip")], members).await.expect(201);
     assert_eq!(app.get("/cache/text").await.expect(200).text(), "one two");
     let identity = [("content-encoding", "identity"), ("content-type", "application/json")];
     app.send(Method::PUT, "/json/a", &identity, "{}").await.expect(201);
+}
+
+#[tokio::test]
+async fn a_body_with_several_codings_is_rejected_and_not_stored() {
+    let app = TestApp::spawn().await;
+    let json = ("content-type", "application/json");
+    for codings in [&["identity", "gzip"][..], &["gzip", "gzip"], &["gzip, gzip"], &["gzip, identity"], &["br"], &[""]]
+    {
+        let mut headers = vec![json];
+        headers.extend(codings.iter().map(|coding| ("content-encoding", *coding)));
+        for (method, path) in [
+            (Method::PUT, "/cache/a"),
+            (Method::PUT, "/json/a"),
+            (Method::POST, "/cache/batch"),
+            (Method::POST, "/json/batch"),
+            (Method::POST, "/timeseries/a/samples"),
+        ] {
+            let reply = app.send(method, path, &headers, gzip(gzip(b"{}").as_slice())).await;
+            reply.expect_problem(415, "unsupported-media-type");
+            assert_eq!(reply.header("accept-encoding"), Some("gzip"), "{path}");
+        }
+    }
+    app.get("/cache/a").await.expect_problem(404, "cache-miss");
+    app.send(Method::PUT, "/cache/a", &[json, ("content-encoding", "x-gzip")], gzip(b"{\"n\":1.10}")).await.expect(201);
+    let stored = app.get("/cache/a").await.expect(200);
+    assert_eq!((stored.text().as_str(), stored.header("content-encoding")), ("{\"n\":1.10}", None));
 }
 
 #[tokio::test]
@@ -160,25 +186,25 @@ async fn limits_apply_to_the_decompressed_body() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_decompress_is_refused() {
+async fn a_body_that_does_not_decompress_is_rejected() {
     let app = TestApp::spawn().await;
-    let whole = gzip(br#"{"a":"some text that is long enough"}"#);
+    let complete = gzip(br#"{"a":"some text that is long enough"}"#);
     let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
-    for bad in [b"{}".to_vec(), whole[..whole.len() - 3].to_vec(), whole[..5].to_vec()] {
+    for bad in [b"{}".to_vec(), complete[..complete.len() - 3].to_vec(), complete[..5].to_vec()] {
         app.send(Method::PUT, "/json/a", &headers, bad).await.expect_problem(400, "body-incomplete");
     }
     for coding in ["br", "zstd", "deflate", "gzip, gzip", "nonsense"] {
         let headers = [("content-encoding", coding), ("content-type", "application/json")];
-        let refused = app.send(Method::PUT, "/json/a", &headers, "{}").await;
-        let problem = refused.expect_problem(415, "unsupported-media-type");
+        let rejected = app.send(Method::PUT, "/json/a", &headers, "{}").await;
+        let problem = rejected.expect_problem(415, "unsupported-media-type");
         assert!(problem["detail"].as_str().expect("a detail").contains(coding), "{problem}");
-        assert_eq!(refused.header("accept-encoding"), Some("gzip"));
+        assert_eq!(rejected.header("accept-encoding"), Some("gzip"));
     }
     app.get("/json/a").await.expect(404);
 }
 
 #[tokio::test]
-async fn a_compressed_repeat_of_a_request_is_the_same_request() {
+async fn a_repeated_request_may_be_compressed() {
     let app = TestApp::builder().admin_key().spawn().await;
     let key =
         [("idempotency-key", "k-1"), ("x-api-key", crate::support::ADMIN_KEY), ("content-type", "application/json")];
@@ -191,7 +217,7 @@ async fn a_compressed_repeat_of_a_request_is_the_same_request() {
 }
 
 #[tokio::test]
-async fn swagger_ui_is_served_compressed_or_not() {
+async fn swagger_ui_is_compressed_if_the_client_accepts_it() {
     let app = TestApp::spawn().await;
     let path = "/swagger-ui/swagger-ui-bundle.js";
     let plain = app.get(path).await.expect(200);

@@ -1,4 +1,4 @@
-//! Cross-origin requests of browsers.
+//! Cross-origin requests from browsers.
 
 use axum::http::Method;
 
@@ -31,28 +31,28 @@ async fn no_origin_is_allowed_by_default() {
 }
 
 #[tokio::test]
-async fn a_configured_origin_may_call_and_another_may_not() {
+async fn a_configured_origin_is_allowed_and_other_origins_are_not() {
     let app = TestApp::builder().config(ALLOWED).admin_key().spawn().await;
     for origin in [ORIGIN, "http://localhost:3000"] {
-        let answer = preflight(&app, origin).await.expect(200);
-        assert_eq!(allowed_origin(&answer), Some(origin));
-        assert!(answer.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PUT")));
-        assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type,if-match"));
-        assert_eq!(answer.header("access-control-max-age"), Some("3600"));
-        assert_eq!(answer.header("access-control-allow-credentials"), None);
+        let response = preflight(&app, origin).await.expect(200);
+        assert_eq!(allowed_origin(&response), Some(origin));
+        assert!(response.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PUT")));
+        assert_eq!(response.header("access-control-allow-headers"), Some("authorization,content-type,if-match"));
+        assert_eq!(response.header("access-control-max-age"), Some("3600"));
+        assert_eq!(response.header("access-control-allow-credentials"), None);
     }
-    for stranger in ["https://evil.example", "https://app.example.com.evil.example", "null"] {
-        assert_eq!(allowed_origin(&preflight(&app, stranger).await), None, "{stranger}");
+    for other in ["https://evil.example", "https://app.example.com.evil.example", "null"] {
+        assert_eq!(allowed_origin(&preflight(&app, other).await), None, "{other}");
     }
     let headers = [("origin", ORIGIN), ("x-api-key", ADMIN_KEY), ("content-type", "text/plain")];
     let written = app.send(Method::PUT, "/cache/a", &headers, "x").await.expect(201);
     assert_eq!(allowed_origin(&written), Some(ORIGIN));
     assert_eq!(written.header("access-control-expose-headers"), Some("*"));
-    // A page can read why it was refused.
-    let refused = app.send(Method::GET, "/cache/a", &headers[..1], "").await;
-    refused.expect_problem(401, "unauthenticated");
-    assert_eq!(allowed_origin(&refused), Some(ORIGIN));
-    // Caches must not give an answer without the header to a page that needs it.
+    // A page can read the reason for the rejection.
+    let rejected = app.send(Method::GET, "/cache/a", &headers[..1], "").await;
+    rejected.expect_problem(401, "unauthenticated");
+    assert_eq!(allowed_origin(&rejected), Some(ORIGIN));
+    // Caches must not serve a response without the header to a page that needs the header.
     let same_site = app.send(Method::GET, "/cache/a", &headers[1..2], "").await.expect(200);
     assert!(same_site.header("vary").is_some_and(|vary| vary.contains("origin")));
 }

@@ -1,4 +1,4 @@
-//! The demo as a user runs it: the tools' binary loads readings and reads daily sums back, even after a restart.
+//! The demo as a user runs it: the tools binary imports readings and queries their sums, even after a restart.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -28,7 +28,7 @@ fn sum_of(output: &str, series: &str) -> (u64, f64) {
 }
 
 #[test]
-fn a_year_of_readings_is_read_back_as_sums_even_after_a_restart() {
+fn sums_of_a_year_of_readings_are_correct_before_and_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let (csv, consumed, generated) = year_of_readings();
     let file = directory.path().join("readings.csv");

@@ -1,4 +1,4 @@
-//! Faults under load: what many callers at once see, and that nobody ever sees another one's answer.
+//! Faults under load: what many concurrent callers see, and that no caller ever gets another caller's reply.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use gridtokenx_redis::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 use crate::support::facade::{Ledger, Stamp, get, set};
 use crate::support::{TestApp, eventually};
 
-/// Callers that ask one after the other until `done`, and something that disturbs them meanwhile.
+/// Concurrent callers that each call in a loop until `disturb` has finished.
 async fn under_load(callers: usize, call: impl AsyncFn(usize), disturb: impl Future<Output = ()>) {
     let done = Cell::new(false);
     let callers = (0..callers).map(|caller| {
@@ -30,12 +30,12 @@ async fn under_load(callers: usize, call: impl AsyncFn(usize), disturb: impl Fut
 }
 
 async fn pause(ms: u64) {
-    // The load is paced: its schedule is what is tested.
+    // The schedule of the faults is part of the test.
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 #[tokio::test]
-async fn killed_connections_cost_reads_nothing_and_writes_their_certainty_at_most() {
+async fn killed_connections_fail_no_read_and_leave_some_writes_unknown() {
     let app = TestApp::spawn().await;
     let redis = app.state();
     let keys: Vec<String> = (0..8).map(|caller| format!("own-{caller}")).collect();
@@ -46,10 +46,10 @@ async fn killed_connections_cost_reads_nothing_and_writes_their_certainty_at_mos
     let call = async |caller: usize| {
         let key = &keys[caller];
         let read = get(redis, key).await.unwrap_or_else(|fault| panic!("a read failed: {}", fault.with_causes()));
-        assert_eq!(read.as_deref(), Some(key.as_str()), "another caller's answer");
+        assert_eq!(read.as_deref(), Some(key.as_str()), "another caller's reply");
         match ledger.write(redis).await {
             Ok(_) | Err(RedisFault { kind: FaultKind::ConnectionLost, outcome: Outcome::Unknown, .. }) => {}
-            Err(fault) => panic!("a write failed otherwise: {}", fault.with_causes()),
+            Err(fault) => panic!("a write failed with an unexpected error: {}", fault.with_causes()),
         }
     };
     let killing = async {
@@ -60,20 +60,20 @@ async fn killed_connections_cost_reads_nothing_and_writes_their_certainty_at_mos
     };
     under_load(8, call, killing).await;
     let (acknowledged, _) = ledger.verify(redis).await;
-    assert!(acknowledged > 1_000, "hardly any load: {acknowledged}");
+    assert!(acknowledged > 1_000, "too little load: {acknowledged}");
 }
 
 #[tokio::test]
-async fn flushed_scripts_are_nobodys_concern() {
+async fn flushed_scripts_are_loaded_again_under_load() {
     let app = TestApp::spawn().await;
     let redis = app.state();
     let calls = Cell::new(0);
     let call = async |caller: usize| {
         let stamps: Vec<Stamp> = (0..3).map(|nth| Stamp::new(redis, &format!("stamp-{caller}-{nth}"))).collect();
         assert!(stamps[0].owns(&redis.call(stamps[0].call()).await.expect("a call")));
-        let answers = redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange");
-        for (stamp, answer) in stamps.iter().zip(answers) {
-            assert!(stamp.owns(&answer.expect("a call")));
+        let replies = redis.call_all(stamps.iter().map(Stamp::call)).await.expect("a pipeline");
+        for (stamp, reply) in stamps.iter().zip(replies) {
+            assert!(stamp.owns(&reply.expect("a call")));
         }
         calls.set(calls.get() + 4);
     };
@@ -88,27 +88,27 @@ async fn flushed_scripts_are_nobodys_concern() {
     under_load(8, call, flushing).await;
 }
 
-/// Polls a call a few times and drops it unless it has ended.
+/// Polls a call a few times and drops it unless it has finished.
 async fn cancelled_after<T>(polls: u32, call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     for _ in 0..polls {
         let polled = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
-        if let Poll::Ready(answer) = polled {
-            return Some(answer);
+        if let Poll::Ready(reply) = polled {
+            return Some(reply);
         }
         tokio::task::yield_now().await;
     }
     None
 }
 
-/// A read and a script, each of which names its key in its answer.
-async fn ask(redis: &Redis, key: &str) -> Result<(), RedisFault> {
-    if let Some(answer) = get(redis, key).await? {
-        assert_eq!(answer, format!("value of {key}"), "another caller's answer");
+/// A read and a script call whose replies contain their key.
+async fn read_and_call(redis: &Redis, key: &str) -> Result<(), RedisFault> {
+    if let Some(reply) = get(redis, key).await? {
+        assert_eq!(reply, format!("value of {key}"), "another caller's reply");
     }
     let stamp = Stamp::new(redis, key);
-    let answer = redis.call(stamp.call()).await?;
-    assert!(stamp.owns(&answer), "{key} was answered {answer:?}");
+    let reply = redis.call(stamp.call()).await?;
+    assert!(stamp.owns(&reply), "{key} got the reply {reply:?}");
     Ok(())
 }
 
@@ -120,30 +120,30 @@ async fn cancel_many(app: &TestApp, disturb: impl Future<Output = ()>) {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 16) % below
     };
-    let cancelling = async {
-        let (mut cancelled, mut ended) = (0, 0);
+    let cancellations = async {
+        let (mut cancelled, mut finished) = (0, 0);
         for batch in 0..200 {
             let calls: Vec<_> = (0..50)
                 .map(|nth| {
                     let polls = random(12);
-                    async move { cancelled_after(polls, ask(redis, &format!("key-{batch}-{nth}"))).await }
+                    async move { cancelled_after(polls, read_and_call(redis, &format!("key-{batch}-{nth}"))).await }
                 })
                 .collect();
             for call in join_all(calls).await {
                 if call.is_some() {
-                    ended += 1;
+                    finished += 1;
                 } else {
                     cancelled += 1;
                 }
             }
         }
-        assert_eq!(cancelled + ended, 10_000);
-        assert!(cancelled > 2_000, "hardly any call was cancelled: {cancelled}");
+        assert_eq!(cancelled + finished, 10_000);
+        assert!(cancelled > 2_000, "too few calls were cancelled: {cancelled}");
     };
-    tokio::join!(cancelling, disturb);
-    eventually("calls are answered", async || ask(redis, "probe").await.is_ok()).await;
+    tokio::join!(cancellations, disturb);
+    eventually("calls succeed", async || read_and_call(redis, "probe").await.is_ok()).await;
     for nth in 0..2_000 {
-        ask(redis, &format!("key-{}-{}", nth % 200, nth % 50)).await.expect("an answer");
+        read_and_call(redis, &format!("key-{}-{}", nth % 200, nth % 50)).await.expect("a reply");
     }
 }
 
@@ -153,11 +153,11 @@ async fn ten_thousand_cancelled_calls_mix_up_no_reply() {
     let id = async || -> i64 { app.state().query(redis::cmd("CLIENT").arg("ID"), Effect::Read).await.expect("an id") };
     let before = id().await;
     cancel_many(&app, async {}).await;
-    assert_eq!(id().await, before, "a cancelled call has cost the connection");
+    assert_eq!(id().await, before, "a cancelled call closed the connection");
 }
 
 #[tokio::test]
-async fn ten_thousand_cancelled_calls_mix_up_no_reply_while_the_road_stalls_and_breaks() {
+async fn ten_thousand_cancelled_calls_mix_up_no_reply_on_an_unreliable_connection() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     let disturb = async {
         for round in 0..30 {

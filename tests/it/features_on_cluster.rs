@@ -1,4 +1,4 @@
-//! The capabilities on a real three-node cluster: keys of every slot, scripts, batches, indexes.
+//! All features on a real three-node cluster: keys in every slot, scripts, batches, indexes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,7 +14,7 @@ async fn on(cluster: &Cluster) -> TestApp {
 }
 
 #[tokio::test]
-async fn the_cache_works_whatever_node_a_key_lives_on() {
+async fn the_cache_works_on_every_node_of_a_cluster() {
     let cluster = Cluster::start().await;
     let app = on(&cluster).await;
     for n in 0..60 {
@@ -49,7 +49,7 @@ async fn the_cache_works_whatever_node_a_key_lives_on() {
 }
 
 #[tokio::test]
-async fn series_of_all_nodes_are_loaded_and_read() {
+async fn series_on_all_nodes_are_imported_and_read() {
     let cluster = Cluster::start().await;
     let app = on(&cluster).await;
     let mut csv = String::from("series,timestamp,value\n");
@@ -82,7 +82,7 @@ async fn series_of_all_nodes_are_loaded_and_read() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_on_a_cluster_as_well() {
+async fn a_repeated_request_is_replayed_on_a_cluster() {
     let cluster = Cluster::start().await;
     let app = on(&cluster).await;
     let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
@@ -95,7 +95,7 @@ async fn a_repeated_request_is_answered_on_a_cluster_as_well() {
 }
 
 #[tokio::test]
-async fn documents_of_all_nodes_are_changed_and_batched() {
+async fn documents_on_all_nodes_are_updated_and_batched() {
     let cluster = Cluster::start().await;
     let app = on(&cluster).await;
     let set: Vec<_> = (0..60).map(|n| json!({ "key": format!("doc:{n}"), "value": { "n": n } })).collect();
@@ -123,14 +123,14 @@ async fn documents_of_all_nodes_are_changed_and_batched() {
 }
 
 #[tokio::test]
-async fn samples_of_hosts_on_all_nodes_are_written_rolled_up_and_trimmed() {
+async fn host_samples_on_all_nodes_are_written_rolled_up_and_trimmed() {
     const DAY: i64 = 86_400_000;
     let cluster = Cluster::start().await;
     let config = "hosts.cleanup_interval = \"10ms\"\nhosts.rollup_retention = \"30d\"";
     let app = TestApp::builder().config(config).config(&cluster.config()).spawn().await;
     let other = TestApp::builder().config(&cluster.config()).spawn().await;
     for host in 0..40 {
-        // Two hours of two days.
+        // Two hours, on different days.
         let samples: Vec<_> = [-DAY, -1_000, 0].into_iter().map(hosts::sample).collect();
         app.post(&format!("/hosts/h{host}/metrics"), json!(samples)).await.expect(202);
     }
@@ -151,7 +151,7 @@ async fn samples_of_hosts_on_all_nodes_are_written_rolled_up_and_trimmed() {
     for host in 0..40 {
         read(host).await;
     }
-    // How many of the cluster's keys begin so.
+    // The number of keys in the cluster with this prefix.
     let keys = |kind: &str| -> usize {
         let pattern = format!("metrics:{kind}:*");
         cluster.nodes.iter().map(|node| node.command::<Vec<String>>(&["KEYS", &pattern]).len()).sum()

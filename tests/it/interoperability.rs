@@ -1,4 +1,5 @@
-//! Locks beside other people's clients on the same Redis: redis-py's `Lock` and node-redlock exclude us, and we them.
+//! Locks shared with other clients of the same Redis: redis-py's `Lock`, node-redlock and the service exclude each
+//! other.
 
 use std::time::Duration;
 
@@ -10,17 +11,17 @@ use serde_json::{Value, json};
 use crate::support::{Peer, PeerKind, RedisServer, Reply, TestApp, eventually};
 
 const LONG: u64 = 60_000;
-/// Leases that are left to end, and the longest wait for that.
+/// The TTL of leases that the tests let expire, and the maximum wait for them.
 const SHORT: u64 = 300;
 const WAIT: u64 = 20_000;
-/// Who is in the critical section of `lock:c`.
+/// The key that holds the name of the client in the critical section of `lock:c`.
 const INSIDE: &str = "inside:lock:c";
-const STRANGER: &str = "0123456789abcdef0123456789abcdef";
+const UNKNOWN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 const REDLOCKS: &[PeerKind] = &[PeerKind::Redlock("redlock"), PeerKind::Redlock("redlock-5")];
 const ALL: &[PeerKind] = &[PeerKind::RedisPy, PeerKind::Redlock("redlock"), PeerKind::Redlock("redlock-5")];
 
-/// The service, and the independent masters that keep its locks, if it has any.
+/// The service and the independent masters that store its locks, if any.
 struct Scene {
     app: TestApp,
     nodes: Vec<RedisServer>,
@@ -32,7 +33,7 @@ impl Scene {
         Self { app: TestApp::builder().system_clock().spawn().await, nodes: Vec::new() }
     }
 
-    /// Locks on five masters whose quarantine is long over.
+    /// Locks on five masters whose quarantine has ended.
     async fn five() -> Self {
         let nodes: Vec<RedisServer> = (0..5).map(|_| RedisServer::start()).collect();
         for node in &nodes {
@@ -73,76 +74,79 @@ fn token(grant: &Value) -> &str {
     grant["token"].as_str().expect("a token")
 }
 
-/// What we hold they do not get, until we release it or our lease ends; then it is theirs.
-async fn we_hold_and_they_wait(scene: &Scene, kind: PeerKind) {
+/// The peer gets a lock that the service holds only after its release or expiry.
+async fn service_holds_and_peer_waits(scene: &Scene, kind: PeerKind) {
     let mut peer = scene.peer(kind);
     let ours = scene.acquire("a", LONG, 0).await.expect(201).json();
-    assert!(!peer.acquire("lock:a", LONG, 0).await, "{kind:?} takes what we hold");
+    assert!(!peer.acquire("lock:a", LONG, 0).await, "{kind:?} acquired a lock that the service holds");
     let (theirs, ()) = tokio::join!(peer.acquire("lock:a", LONG, WAIT), async {
         assert!(scene.is_held("a").await);
         scene.release("a", token(&ours)).await.expect(204);
     });
-    assert!(theirs, "{kind:?} waited in vain");
+    assert!(theirs, "{kind:?} did not get the released lock");
     scene.release("a", token(&ours)).await.expect_problem(409, "lock-not-owned");
     assert!(peer.release().await);
 
     let ours = scene.acquire("a", SHORT, 0).await.expect(201).json();
-    assert!(peer.acquire("lock:a", LONG, WAIT).await, "{kind:?} outwaits our lease");
+    assert!(peer.acquire("lock:a", LONG, WAIT).await, "{kind:?} did not get the expired lock");
     scene.extend("a", token(&ours)).await.expect_problem(409, "lock-lost");
     scene.release("a", token(&ours)).await.expect_problem(409, "lock-not-owned");
-    assert!(peer.extend(LONG).await, "our late calls changed nothing for {kind:?}");
+    assert!(peer.extend(LONG).await, "late calls of the service changed the lock of {kind:?}");
     assert!(peer.release().await);
 }
 
-/// What they hold we do not get, until they release it or their lease ends; then it is ours.
-async fn they_hold_and_we_wait(scene: &Scene, kind: PeerKind) {
+/// The service gets a lock that the peer holds only after its release or expiry.
+async fn peer_holds_and_service_waits(scene: &Scene, kind: PeerKind) {
     let mut peer = scene.peer(kind);
     assert!(peer.acquire("lock:b", LONG, 0).await);
-    let refused = scene.acquire("b", LONG, 0).await.expect_problem(409, "lock-held");
-    assert!(refused["retry_after_ms"].as_u64().is_some_and(|ms| (1..=LONG).contains(&ms)), "{kind:?}: {refused}");
-    scene.release("b", STRANGER).await.expect_problem(409, "lock-not-owned");
-    scene.extend("b", STRANGER).await.expect_problem(409, "lock-lost");
+    let conflict = scene.acquire("b", LONG, 0).await.expect_problem(409, "lock-held");
+    assert!(conflict["retry_after_ms"].as_u64().is_some_and(|ms| (1..=LONG).contains(&ms)), "{kind:?}: {conflict}");
+    scene.release("b", UNKNOWN_TOKEN).await.expect_problem(409, "lock-not-owned");
+    scene.extend("b", UNKNOWN_TOKEN).await.expect_problem(409, "lock-lost");
     assert!(peer.extend(LONG).await, "{kind:?}");
     let (ours, ()) = tokio::join!(scene.acquire("b", LONG, WAIT), async {
-        eventually("we wait", async || scene.app.get("/locks/stats").await.json()["waiting"] == 1).await;
+        eventually("the service waits", async || scene.app.get("/locks/stats").await.json()["waiting"] == 1).await;
         assert!(peer.release().await);
     });
     let ours = ours.expect(201).json();
-    assert!(!peer.release().await && !peer.extend(LONG).await, "{kind:?} has nothing left to release");
+    assert!(
+        !peer.release().await && !peer.extend(LONG).await,
+        "{kind:?} released or extended a lock that it no longer holds"
+    );
     scene.extend("b", token(&ours)).await.expect(200);
     scene.release("b", token(&ours)).await.expect(204);
 
     assert!(peer.acquire("lock:b", SHORT, 0).await);
     let ours = scene.acquire("b", LONG, WAIT).await.expect(201).json();
-    assert!(!peer.extend(LONG).await && !peer.release().await, "{kind:?} comes too late");
+    assert!(!peer.extend(LONG).await && !peer.release().await, "{kind:?} extended or released an expired lock");
     scene.extend("b", token(&ours)).await.expect(200);
     scene.release("b", token(&ours)).await.expect(204);
 }
 
 #[tokio::test]
-async fn a_lock_passes_between_us_and_every_client_of_one_redis() {
+async fn a_lock_passes_between_the_service_and_every_client_on_one_redis() {
     let scene = Scene::single().await;
     for kind in ALL {
-        we_hold_and_they_wait(&scene, *kind).await;
-        they_hold_and_we_wait(&scene, *kind).await;
+        service_holds_and_peer_waits(&scene, *kind).await;
+        peer_holds_and_service_waits(&scene, *kind).await;
     }
 }
 
 #[tokio::test]
-async fn a_lock_passes_between_us_and_a_redlock_on_the_same_five_masters() {
+async fn a_lock_passes_between_the_service_and_redlock_on_five_masters() {
     let scene = Scene::five().await;
     for kind in REDLOCKS {
-        we_hold_and_they_wait(&scene, *kind).await;
-        they_hold_and_we_wait(&scene, *kind).await;
+        service_holds_and_peer_waits(&scene, *kind).await;
+        peer_holds_and_service_waits(&scene, *kind).await;
     }
 }
 
-/// Everybody wants one lock; nobody ever meets anybody in the critical section.
+/// All clients contend for one lock; only one client at a time is in the critical section.
 async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) {
     const TTL: u64 = 30_000;
     let mut peers: Vec<(String, Peer)> =
         kinds.iter().enumerate().map(|(nth, kind)| (format!("peer-{nth}"), scene.peer(*kind))).collect();
-    // Starting takes them longer than all our rounds would.
+    // Peers take longer to start than the service takes for all its rounds.
     for (name, peer) in &mut peers {
         assert!(peer.acquire(name, TTL, 0).await && peer.release().await);
     }
@@ -160,22 +164,26 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
             };
             intruders += u64::from(!is_alone(scene, &name).await);
             scene.release("c", token(&grant)).await.expect(204);
-            // Who is woken is faster than who polls: without a pause the others would hardly come in between.
+            // A client that is woken is faster than one that polls: the pause gives the peers a chance.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         intruders
     }));
     let (theirs, here) = tokio::join!(theirs, here);
-    assert_eq!(theirs.iter().sum::<u64>() + here.iter().sum::<u64>(), 0, "two were inside at once");
+    assert_eq!(
+        theirs.iter().sum::<u64>() + here.iter().sum::<u64>(),
+        0,
+        "two clients were in the critical section at once"
+    );
     let visits: Vec<String> = scene.app.redis().command(&["LRANGE", "visits:lock:c", "0", "-1"]);
     assert_eq!(visits.len(), (kinds.len() + ours) * rounds);
     let is_ours = |name: &String| name.starts_with("ours");
     let passed = visits.windows(2).filter(|pair| is_ours(&pair[0]) != is_ours(&pair[1])).count();
-    println!("{} visits, {passed} times the lock passed between us and them", visits.len());
-    assert!(passed >= 2, "they never met: {passed}");
+    println!("{} visits, {passed} times the lock passed between the service and a peer", visits.len());
+    assert!(passed >= 2, "the clients did not contend: {passed}");
 }
 
-/// Goes through the critical section, as the peers do.
+/// Passes through the critical section as the peers do; whether no other client was in it.
 async fn is_alone(scene: &Scene, name: &str) -> bool {
     let state = scene.app.state();
     let run = async |parts: &[&str]| -> redis::Value {
@@ -183,7 +191,7 @@ async fn is_alone(scene: &Scene, name: &str) -> bool {
         for part in parts {
             command.arg(part);
         }
-        state.query(&command, gridtokenx_redis::redis::Effect::Write).await.expect("an answer")
+        state.query(&command, gridtokenx_redis::redis::Effect::Write).await.expect("a reply")
     };
     let entered = run(&["SET", INSIDE, name, "NX"]).await == redis::Value::Okay;
     run(&["RPUSH", "visits:lock:c", name]).await;
@@ -193,7 +201,7 @@ async fn is_alone(scene: &Scene, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn company_in_the_critical_section_is_noticed_by_everybody() {
+async fn every_client_detects_an_intruder_in_the_critical_section() {
     let scene = Scene::single().await;
     let intrude = || scene.app.redis().command::<String>(&["SET", INSIDE, "an intruder"]);
     for kind in ALL {
@@ -205,14 +213,14 @@ async fn company_in_the_critical_section_is_noticed_by_everybody() {
 }
 
 #[tokio::test]
-async fn clients_of_every_kind_never_meet_behind_one_lock() {
+async fn all_kinds_of_clients_exclude_each_other() {
     let mut scene = Scene::single().await;
     scene.app = TestApp::builder().system_clock().config("[locks]\nrecheck = \"5ms\"").beside(&scene.app).spawn().await;
     contend(&scene, &[ALL, ALL].concat(), 4, 30).await;
 }
 
 #[tokio::test]
-async fn redlocks_of_every_kind_never_meet_behind_one_lock_on_five_masters() {
+async fn all_redlock_versions_exclude_each_other_on_five_masters() {
     let scene = Scene::five().await;
     contend(&scene, &[REDLOCKS, REDLOCKS].concat(), 3, 20).await;
 }

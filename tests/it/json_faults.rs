@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::{TestApp, eventually};
 
+const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
 #[tokio::test]
@@ -109,6 +110,11 @@ async fn documents_survive_a_restart() {
 async fn a_full_redis_rejects_writes_and_still_reads_and_deletes() {
     let app = TestApp::spawn().await;
     app.put("/json/a", json!({ "n": 1 })).await.expect(201);
+    let text = "x".repeat(1_000);
+    app.put("/json/c", json!({ "a": &text, "b": &text, "c": &text, "l": [1, 2, 3], "o": { "a": 1 } }))
+        .await
+        .expect(201);
+    app.put("/users/7/preferences", json!({ "a": &text, "b": 1 })).await.expect(201);
     let _: () = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
     for refused in [
         app.put("/json/b", json!(1)).await,
@@ -117,6 +123,27 @@ async fn a_full_redis_rejects_writes_and_still_reads_and_deletes() {
         let problem = refused.expect_problem(507, "redis-out-of-memory");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");
     }
+    // What makes a document smaller frees memory, under a lock, too.
+    let token = [("fencing-token", "7")];
+    for (method, path, headers, body) in [
+        (Method::DELETE, "/json/c?path=$.a", &[][..], ""),
+        (Method::DELETE, "/json/c?path=$.b", &token, ""),
+        (Method::DELETE, "/json/none?path=$.b", &token, ""),
+        (Method::PATCH, "/json/c", &[MERGE], r#"{"c":null}"#),
+        (Method::POST, "/json/c/array/pop", &[JSON], r#"{"path":"$.l"}"#),
+        (Method::POST, "/json/c/array/trim", &[JSON], r#"{"path":"$.l","start":0,"stop":0}"#),
+        (Method::POST, "/json/c/clear", &[JSON], r#"{"path":"$.o"}"#),
+        (Method::DELETE, "/users/7/preferences/a", &[], ""),
+    ] {
+        let reply = app.send(method, path, headers, body).await;
+        assert!(reply.status.is_success(), "{path}: {}", reply.text());
+    }
+    assert_eq!(app.get("/json/c").await.expect(200).json(), json!({ "l": [1], "o": {} }));
+    assert_eq!(app.get("/users/7/preferences").await.expect(200).json(), json!({ "b": 1 }));
+    let stale = app.send(Method::DELETE, "/json/c?path=$.l", &[("fencing-token", "6")], "").await;
+    stale.expect_problem(409, "stale-fence");
+    let batch = app.post("/json/batch", json!({ "delete": [{ "key": "c", "path": "$.l" }] })).await.expect(200).json();
+    assert_eq!(batch["delete"][0]["deleted"], 1, "{batch}");
     assert_eq!(app.get("/json/a").await.expect(200).json(), json!({ "n": 1 }));
     assert_eq!(app.delete("/json/a").await.expect(200).json(), json!({ "deleted": 1 }));
 }

@@ -193,7 +193,7 @@ async fn a_replicated_lock_outlives_its_master() {
 #[tokio::test]
 async fn waiters_fail_when_the_master_is_lost_and_leave_nothing_behind() {
     let mut group = SentinelGroup::start().await;
-    let app = replica(&group.config()).await;
+    let app = TestApp::builder().system_clock().config(&group.config()).spawn().await;
     let held = acquire(&app, "/locks/a", LONG, 0).await.expect(201).json();
     let wait = async || {
         let reply = acquire(&app, "/locks/a", LONG, 20_000).await;

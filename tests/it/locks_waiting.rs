@@ -144,7 +144,7 @@ async fn the_end_of_a_lease_wakes_the_waiter() {
 
 #[tokio::test]
 async fn a_key_deleted_by_hand_wakes_the_waiter() {
-    let app = replica().await;
+    let app = TestApp::builder().system_clock().spawn().await;
     hold(&app, LONG).await;
     let (waited, ()) = tokio::join!(wait(&app, 15_000), async {
         in_queue(&app, 1).await;

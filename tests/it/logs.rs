@@ -1,4 +1,4 @@
-//! Log lines of the binary, as a log collector reads them.
+//! Log lines of the binary, as a log collector receives them.
 
 use std::io::{Read, Write};
 
@@ -13,7 +13,7 @@ fn json(line: &str) -> Value {
 }
 
 #[test]
-fn a_json_line_is_flat_dated_and_names_its_request() {
+fn a_json_log_line_is_flat_and_has_a_timestamp_and_a_request_id() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "debug")]);
     service.send("GET", "/nowhere", "x-request-id: order-17\r\n");
@@ -29,9 +29,9 @@ fn a_json_line_is_flat_dated_and_names_its_request() {
 }
 
 #[test]
-fn a_traced_requests_lines_name_its_trace_in_either_format() {
+fn log_lines_of_a_traced_request_have_its_trace_id_in_both_formats() {
     let redis = RedisServer::start();
-    // Nobody listens there, which is no reason to lose the ids.
+    // The ids are logged even if the collector is unreachable.
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let debug = ("LOG_LEVEL", "gridtokenx_redis::http=debug");
     let mut service = ServiceProcess::start_on(&redis, &[collector, debug]);
@@ -46,26 +46,26 @@ fn a_traced_requests_lines_name_its_trace_in_either_format() {
     service.send("GET", "/nowhere", TRACEPARENT);
     let line = service.line_with("request rejected");
     assert!(line.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id="), "{line}");
-    assert!(!line.contains('\u{1b}'), "no colours for a pipe: {line}");
+    assert!(!line.contains('\u{1b}'), "output to a pipe has no colours: {line}");
 }
 
 #[test]
-fn the_level_decides_what_is_said() {
+fn the_level_filters_log_lines() {
     let redis = RedisServer::start();
-    let (status, said) = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "info")]).terminate();
-    assert!(status.success() && said.contains(r#""message":"stopped""#), "{said}");
-    let (status, said) = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "error")]).terminate();
-    assert!(status.success() && !said.contains("stopped"), "{said}");
+    let (status, output) = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "info")]).terminate();
+    assert!(status.success() && output.contains(r#""message":"stopped""#), "{output}");
+    let (status, output) = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "error")]).terminate();
+    assert!(status.success() && !output.contains("stopped"), "{output}");
 }
 
 #[test]
-fn a_lock_that_is_freed_by_force_is_on_record_at_every_level() {
+fn a_forced_release_of_a_lock_is_logged_at_every_level() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "error")]);
     service.ready();
     let _: String = redis.command(&["SET", "lock:settlement:42", "0123456789abcdef0123456789abcdef"]);
-    let (status, answer) = service.send("DELETE", "/locks/settlement:42?force=true", "x-request-id: order-17\r\n");
-    assert_eq!(status, 204, "{answer}");
+    let (status, body) = service.send("DELETE", "/locks/settlement:42?force=true", "x-request-id: order-17\r\n");
+    assert_eq!(status, 204, "{body}");
     let line = json(&service.line_with("lock freed by force"));
     assert_eq!((&line["target"], &line["level"]), (&"audit".into(), &"WARN".into()), "{line}");
     assert_eq!((&line["resource"], &line["was_held"]), (&"settlement:42".into(), &true.into()), "{line}");
@@ -74,7 +74,7 @@ fn a_lock_that_is_freed_by_force_is_on_record_at_every_level() {
 }
 
 #[test]
-fn a_reader_that_stalls_costs_lines_and_no_request() {
+fn a_stalled_log_reader_drops_lines_and_does_not_block_requests() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "debug")]);
     service.stall_output();
@@ -82,11 +82,11 @@ fn a_reader_that_stalls_costs_lines_and_no_request() {
     let mut chunk = vec![0; 64 << 10];
     for _ in 0..200 {
         connection.write_all("GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n".repeat(50).as_bytes()).expect("sent");
-        let mut answers = String::new();
-        while answers.matches("HTTP/1.1 404").count() < 50 {
-            let length = connection.read(&mut chunk).expect("an answer in time");
+        let mut responses = String::new();
+        while responses.matches("HTTP/1.1 404").count() < 50 {
+            let length = connection.read(&mut chunk).expect("a response in time");
             assert!(length > 0, "the service closed the connection");
-            answers.push_str(&String::from_utf8_lossy(&chunk[..length]));
+            responses.push_str(&String::from_utf8_lossy(&chunk[..length]));
         }
     }
     let (_, scraped) = service.get("/metrics");

@@ -5,7 +5,7 @@ use std::process::Output;
 use axum::http::Method;
 
 use crate::support::{
-    RedisServer, Reply, TestApp, command, eventually, migration, module_redis_url, on_module_redis, said,
+    RedisServer, Reply, TestApp, command, eventually, migration, module_redis_url, on_module_redis, output_text,
 };
 
 fn migrate(to: &str, url: &str, prefix: &str) -> Output {
@@ -21,14 +21,14 @@ fn a_migration_without_the_module_is_rejected() {
         // The machine's Redis has the module, which the other tests cover.
         return;
     }
-    assert_eq!(refused.status.code(), Some(69), "{}", said(&refused));
-    assert!(said(&refused).contains("does not have the command JSON.SET"), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(69), "{}", output_text(&refused));
+    assert!(output_text(&refused).contains("does not have the command JSON.SET"), "{}", output_text(&refused));
     assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["json:a"], "nothing was changed");
     let without_url = migrate("native", "", "");
-    assert_eq!(without_url.status.code(), Some(64), "{}", said(&without_url));
-    assert!(said(&without_url).contains("redis.url"), "{}", said(&without_url));
+    assert_eq!(without_url.status.code(), Some(64), "{}", output_text(&without_url));
+    assert!(output_text(&without_url).contains("redis.url"), "{}", output_text(&without_url));
     let wrong = migrate("postgres", &redis.url(), "");
-    assert!(!wrong.status.success() && said(&wrong).contains("`module` or `native`"), "{}", said(&wrong));
+    assert!(!wrong.status.success() && output_text(&wrong).contains("`module` or `native`"), "{}", output_text(&wrong));
 }
 
 async fn service(url: &str, config: &str) -> TestApp {
@@ -61,8 +61,8 @@ async fn a_migration_keeps_versions_ttls_and_digits_in_both_directions() {
     let _: String = command(&app, &["SET", &format!("{prefix}json:text"), "hello"]).await;
     for (to, kind, first) in [("module", "ReJSON-RL", "5 native, 0 in"), ("native", "string", "1 native, 4 in")] {
         let moved = migrate(to, &url, &prefix);
-        assert!(moved.status.success(), "{}", said(&moved));
-        let output = said(&moved);
+        assert!(moved.status.success(), "{}", output_text(&moved));
+        let output = output_text(&moved);
         let after =
             if to == "module" { "after: 1 native, 4 in the module" } else { "after: 5 native, 0 in the module" };
         assert!(output.contains(&format!("before: {first} the module")), "{output}");
@@ -75,7 +75,7 @@ async fn a_migration_keeps_versions_ttls_and_digits_in_both_directions() {
             assert_eq!((reply.text().as_str(), reply.header("etag")), (*body, Some(etag.as_str())), "{path}");
             assert_eq!(reply.header("document-ttl-ms").is_some(), path.contains("preferences"), "{path}");
         }
-        let repeated = said(&migrate(to, &url, &prefix));
+        let repeated = output_text(&migrate(to, &url, &prefix));
         assert!(repeated.contains("moved: 0\n"), "{repeated}");
     }
     assert_eq!(command::<i64>(&app, &["EXISTS", &format!("json:text:{{{prefix}json:exact}}")]).await, 0);
@@ -90,7 +90,7 @@ async fn the_next_migration_moves_a_document_that_was_missed() {
     put(&app, "/json/one", "1.10").await;
     let prefix = app.state().keys().key("").as_str().to_owned();
     let _: String = command(&app, &["SET", &format!("{prefix}json:two"), "2.20"]).await;
-    let output = said(&migrate("module", &url, &prefix));
+    let output = output_text(&migrate("module", &url, &prefix));
     assert!(output.contains("before: 1 native, 1 in the module") && output.contains("moved: 1\n"), "{output}");
     assert_eq!(app.get("/json/one").await.expect(200).text(), "1.10");
     assert_eq!(app.get("/json/two").await.expect(200).text(), "2.20");

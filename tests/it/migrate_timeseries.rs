@@ -5,7 +5,9 @@ use std::process::{Output, Stdio};
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{RedisServer, TestApp, command, eventually, migration, module_redis_url, on_module_redis, said};
+use crate::support::{
+    RedisServer, TestApp, command, eventually, migration, module_redis_url, on_module_redis, output_text,
+};
 use crate::timeseries::{LONG_DEADLINES, sample, write};
 
 fn migrate(to: &str, url: &str, prefix: &str) -> Output {
@@ -28,12 +30,12 @@ fn a_migration_needs_a_redis_that_has_the_module() {
     redis.command::<()>(&["HSET", "ts:a", "retention_ms", "0"]);
     for to in ["module", "native"] {
         let output = migrate(to, &redis.url(), "");
-        assert_eq!(output.status.code(), Some(69), "{}", said(&output));
-        assert!(said(&output).contains("TS.ADD"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(69), "{}", output_text(&output));
+        assert!(output_text(&output).contains("TS.ADD"), "{}", output_text(&output));
     }
     assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["ts:a"], "nothing was changed");
     let without_redis = migrate("native", "", "");
-    assert_eq!(without_redis.status.code(), Some(64), "{}", said(&without_redis));
+    assert_eq!(without_redis.status.code(), Some(64), "{}", output_text(&without_redis));
 }
 
 /// Everything that a client sees of the series, without the fields that depend on the backend.
@@ -105,8 +107,8 @@ async fn series_move_with_their_definitions_rollups_and_bits_and_back_again() {
     let (prefix, points) = (prefix(&app), 2_000 + 8 + 1_000);
     for (to, kind, from) in [("module", "TSDB-TYPE", "4 native series"), ("native", "hash", "0 native series")] {
         let moved = migrate(to, &url, &prefix);
-        assert!(moved.status.success(), "{}", said(&moved));
-        let output = said(&moved);
+        assert!(moved.status.success(), "{}", output_text(&moved));
+        let output = output_text(&moved);
         assert!(output.contains(&format!("before: {from}")), "{output}");
         assert!(output.contains(&format!("moved: 4 series with {points} points\n")), "{output}");
         let after = if to == "module" {
@@ -121,7 +123,7 @@ async fn series_move_with_their_definitions_rollups_and_bits_and_back_again() {
         let left: i64 = command(&app, &["PTTL", &format!("{prefix}ts:short")]).await;
         let endless: i64 = command(&app, &["PTTL", &format!("{prefix}ts:bits")]).await;
         assert!(left > 0 && endless == -1, "{left} {endless}");
-        let again = said(&migrate(to, &url, &prefix));
+        let again = output_text(&migrate(to, &url, &prefix));
         assert!(again.contains("moved: 0 series with 0 points\n"), "{again}");
     }
 }
@@ -185,7 +187,7 @@ async fn the_next_migration_finishes_a_killed_one() {
         eventually("some series have moved", async || moved(form).await >= 5).await;
         killed.kill().expect("SIGKILL");
         killed.wait().expect("it ends");
-        let output = said(&migrate(to, &url, &prefix));
+        let output = output_text(&migrate(to, &url, &prefix));
         let all = (series * i32::try_from(points).expect("few") + 1).to_string();
         let after =
             if to == "module" { format!("in the module with {all}") } else { format!("series with {all} points, 0") };
@@ -208,7 +210,7 @@ async fn keys_that_do_not_hold_a_series_are_skipped() {
     let _: i64 = command(&app, &["HSET", &name("energy:consumption:hash"), "a", "1"]).await;
     let _: i64 = command(&app, &["TS.ADD", &name("energy:consumption:theirs"), "1", "2"]).await;
     for to in ["module", "native"] {
-        let output = said(&migrate(to, &url, &prefix));
+        let output = output_text(&migrate(to, &url, &prefix));
         assert!(output.contains("moved: 1 series with 1 points\n"), "{output}");
         for left in ["ts:text", if to == "module" { "energy:consumption:hash" } else { "energy:consumption:theirs" }] {
             assert!(output.contains(&format!("it is no series: {}\n", name(left))), "{output}");

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, RedisServer, Reply, START, TestApp, TestAppBuilder, eventually};
 
-/// The clock stands this far after [`START`] when the data is recorded: two days of host samples are complete.
+/// The time of the recording, after [`START`]: two days of host samples are complete.
 const RECORDED_AFTER: Duration = Duration::from_secs(50 * 3_600);
 const METERED: &str = "energy:consumption:MTR-001";
 
@@ -104,7 +104,7 @@ fn increment() -> (&'static str, [(&'static str, &'static str); 2], String) {
     ("/cache/recorded:counter/increment", headers, json!({ "by": 41, "ttl_ms": 86_400_000 }).to_string())
 }
 
-/// Writes data of every capability; returns the token of a lock and the id of an open reservation.
+/// Writes data with every feature; returns the token of a lock and the id of an open reservation.
 async fn write(app: &TestApp) -> (String, String) {
     hosts(app).await;
     for (path, body) in
@@ -205,7 +205,7 @@ async fn documents(app: &TestApp) {
     put(app, "/forms/7", json!({ "price": "1.50" })).await;
 }
 
-/// The response without fields that depend on the moment of the read or a random number, and without texts for people.
+/// The response without time-dependent and random fields and without human-readable texts.
 async fn read(app: &TestApp, path: &str) -> (u16, String) {
     let reply = call(app, Method::GET, path, &[], String::new()).await;
     (reply.status.as_u16(), normalized(&reply.body))
@@ -271,21 +271,21 @@ fn restore(recording: &Recording) -> RedisServer {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
 async fn data_of_an_earlier_version_is_read_as_that_version_read_it() {
     if let Ok(version) = std::env::var("GTX_TEST_RECORD") {
         return record(&version).await;
     }
     let recording = std::fs::read_to_string(folder("0.1.0")).expect("the recording");
-    let recording: Recording = serde_json::from_str(&recording).expect("the recording's form");
+    let recording: Recording = serde_json::from_str(&recording).expect("a valid recording");
     let app = builder().on(restore(&recording)).spawn().await;
     app.clock().advance(RECORDED_AFTER);
     for (path, (status, body)) in &recording.responses {
         let recorded = &(*status, normalized(body.as_bytes()));
-        // What replicas keep a copy of, such as overrides of limits, arrives a moment later.
+        // Data that replicas copy, such as overrides of rate limits, arrives a little later.
         let first = read(&app, path).await;
-        let told = format!("GET {path} returns\n{recorded:?}\nand not\n{first:?}\n");
-        eventually(&told, async || &read(&app, path).await == recorded).await;
+        let condition = format!("GET {path} returns\n{recorded:?}\ninstead of\n{first:?}\n");
+        eventually(&condition, async || &read(&app, path).await == recorded).await;
     }
 
     let extension = json!({ "token": recording.lock_token, "ttl_ms": 60_000 });

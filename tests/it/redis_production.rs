@@ -1,4 +1,4 @@
-//! The shipped `config/redis/redis.conf` and `users.acl`, as a real server takes them.
+//! The shipped `config/redis/redis.conf` and `users.acl` on a real server.
 
 use gridtokenx_redis::redis::{Effect, FaultKind};
 
@@ -6,7 +6,7 @@ use crate::support::facade::{Stamp, get, set};
 use crate::support::{RedisServer, TestApp, eventually};
 
 #[tokio::test]
-async fn the_service_works_as_its_production_user_and_finds_the_server_sound() {
+async fn the_service_works_as_its_production_user_and_reports_the_server_as_healthy() {
     let app = TestApp::builder().production_redis().spawn().await;
     let redis = app.state();
     set(redis, "a", "b").await.expect("a write");
@@ -14,8 +14,8 @@ async fn the_service_works_as_its_production_user_and_finds_the_server_sound() {
     let stamp = Stamp::new(redis, "stamped");
     assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script")));
     let _: String = app.redis().command(&["SCRIPT", "FLUSH"]);
-    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script that was lost")));
-    eventually("the server was looked at", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
+    assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a flushed script")));
+    eventually("the server was checked", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
     let ready = app.get("/health/ready").await.expect(200).json();
     assert_eq!(ready["status"], "ok", "{ready}");
     assert_eq!(ready["redis"][0]["persistence"], "aof", "{ready}");
@@ -23,7 +23,7 @@ async fn the_service_works_as_its_production_user_and_finds_the_server_sound() {
 }
 
 #[tokio::test]
-async fn the_production_user_may_not_look_around_flush_configure_or_stop_the_server() {
+async fn the_production_user_may_not_list_keys_flush_configure_or_stop_the_server() {
     let app = TestApp::builder().production_redis().spawn().await;
     for command in [
         "KEYS *",
@@ -70,7 +70,7 @@ async fn the_production_user_may_not_look_around_flush_configure_or_stop_the_ser
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_naming_a_user() {
+async fn a_connection_without_a_user_is_denied() {
     let server = RedisServer::production();
     let url = format!("[redis]\nurl = \"unix://{}\"", server.socket().display());
     let app = TestApp::builder().config(&url).unready().spawn().await;
@@ -79,7 +79,7 @@ async fn nobody_gets_in_without_naming_a_user() {
 }
 
 #[tokio::test]
-async fn a_killed_production_server_has_its_data_again() {
+async fn a_killed_production_server_recovers_its_data() {
     let app = TestApp::builder().production_redis().spawn().await;
     for nth in 0..100 {
         set(app.state(), &format!("key-{nth}"), "kept").await.expect("a write");
@@ -87,7 +87,7 @@ async fn a_killed_production_server_has_its_data_again() {
     app.redis().kill();
     eventually("readiness turns 503", async || app.get("/health/ready").await.is(503)).await;
     app.redis().boot();
-    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+    eventually("the service is ready again", async || app.get("/health/ready").await.is(200)).await;
     for nth in 0..100 {
         assert_eq!(get(app.state(), &format!("key-{nth}")).await.expect("a read").as_deref(), Some("kept"));
     }

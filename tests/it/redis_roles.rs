@@ -1,4 +1,4 @@
-//! Cache and state on servers of their own.
+//! Cache and state on separate servers.
 
 use crate::support::facade::set;
 use crate::support::{RedisServer, TestApp, eventually};
@@ -8,7 +8,7 @@ fn apart(cache: &RedisServer, state: &RedisServer) -> String {
 }
 
 #[tokio::test]
-async fn each_role_keeps_its_keys_on_its_own_server() {
+async fn each_role_stores_its_keys_on_its_own_server() {
     let (cache, state) = (RedisServer::start(), RedisServer::start());
     let app = TestApp::builder().config(&apart(&cache, &state)).spawn().await;
     let roles = &app.app().deps.redis;
@@ -24,7 +24,7 @@ async fn each_role_keeps_its_keys_on_its_own_server() {
 }
 
 #[tokio::test]
-async fn one_server_for_both_roles_is_listed_once_with_both() {
+async fn a_server_with_both_roles_is_listed_once() {
     let app = TestApp::spawn().await;
     let ready = app.get("/health/ready").await.expect(200).json();
     assert_eq!(ready["redis"].as_array().map(Vec::len), Some(1), "{ready}");
@@ -32,12 +32,12 @@ async fn one_server_for_both_roles_is_listed_once_with_both() {
 }
 
 #[tokio::test]
-async fn a_cache_may_evict_and_a_state_may_not() {
-    let evicting = || RedisServer::with_options(&["--save", "", "--maxmemory-policy", "allkeys-lru"]);
-    let keeping = || RedisServer::with_options(&["--save", ""]);
+async fn eviction_is_allowed_on_the_cache_and_reported_on_the_state_role() {
+    let evicting = || RedisServer::with_options(&["--save", "900 1", "--maxmemory-policy", "allkeys-lru"]);
+    let keeping = || RedisServer::with_options(&["--save", "900 1"]);
     for (cache, state, status) in [(evicting(), keeping(), "ok"), (keeping(), evicting(), "degraded")] {
         let app = TestApp::builder().config(&apart(&cache, &state)).spawn().await;
-        eventually("both servers were looked at", async || {
+        eventually("both servers were checked", async || {
             let ready = app.get("/health/ready").await.json();
             ready["redis"].as_array().is_some_and(|all| all.iter().all(|one| one["version"].is_string()))
         })
@@ -52,11 +52,11 @@ async fn a_cache_may_evict_and_a_state_may_not() {
 }
 
 #[tokio::test]
-async fn a_lost_cache_is_named_and_leaves_the_state_role_working() {
+async fn a_lost_cache_is_reported_and_does_not_affect_the_state_role() {
     let (mut cache, state) = (RedisServer::start(), RedisServer::start());
     let app = TestApp::builder().config(&apart(&cache, &state)).spawn().await;
     cache.kill();
-    eventually("readiness names the cache", async || {
+    eventually("readiness reports the cache", async || {
         let ready = app.get("/health/ready").await;
         ready.is(503) && ready.text().contains("redis role `cache`: not connected") && !ready.text().contains("`state`")
     })

@@ -1,4 +1,4 @@
-//! TLS, users and passwords on the road to Redis, and that no secret leaves the configuration.
+//! TLS, users and passwords for Redis, and that secrets are never shown.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::{TestApp, TlsServer, eventually};
 const USER: &[&str] = &["--user", "service", "on", ">hunter2", "~*", "&*", "+@all"];
 
 #[tokio::test]
-async fn a_server_is_reached_over_tls_with_a_user_and_a_password_file() {
+async fn the_service_connects_over_tls_with_a_user_and_a_password_file() {
     let tls = TlsServer::start(USER);
     let mut secret = tempfile::NamedTempFile::new().expect("a file");
     writeln!(secret, "hunter2").expect("written");
@@ -36,7 +36,7 @@ async fn a_server_is_reached_over_tls_with_a_user_and_a_password_file() {
     assert_eq!(tls.server.command::<String>(&["GET", "a"]), "b");
 }
 
-/// Keeps what is logged.
+/// Keeps the log.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<u8>>>);
 
@@ -66,7 +66,7 @@ impl<'a> MakeWriter<'a> for Journal {
 }
 
 #[tokio::test]
-async fn a_stranger_s_certificate_is_refused_and_the_log_says_why_without_a_secret() {
+async fn an_untrusted_certificate_is_rejected_and_logged_without_secrets() {
     let journal = Journal::default();
     let subscriber =
         tracing_subscriber::fmt().with_writer(journal.clone()).with_max_level(tracing::Level::TRACE).finish();
@@ -75,10 +75,10 @@ async fn a_stranger_s_certificate_is_refused_and_the_log_says_why_without_a_secr
     let config = format!(
         "[redis]\nurl = \"rediss://service:hunter2@localhost:{}\"\nca_file = {:?}\n",
         tls.port,
-        tls.stranger(),
+        tls.unrelated_authority(),
     );
     let app = TestApp::builder().config(&config).unready().spawn().await;
-    eventually("the certificate is refused", async || journal.text().contains("invalid peer certificate")).await;
+    eventually("the certificate is rejected", async || journal.text().contains("invalid peer certificate")).await;
     let fault = get(app.state(), "a").await.expect_err("no connection");
     assert_eq!((fault.kind, fault.outcome), (FaultKind::Unavailable, Outcome::NotApplied));
     app.get("/health/ready").await.expect(503);
@@ -87,7 +87,7 @@ async fn a_stranger_s_certificate_is_refused_and_the_log_says_why_without_a_secr
 }
 
 #[tokio::test]
-async fn a_right_authority_does_not_excuse_a_wrong_name_or_a_wrong_password() {
+async fn a_wrong_host_name_and_a_wrong_password_are_rejected() {
     let tls = TlsServer::start(&["--requirepass", "hunter2"]);
     let ca = tls.authority();
     for (address, reason) in [
@@ -101,14 +101,14 @@ async fn a_right_authority_does_not_excuse_a_wrong_name_or_a_wrong_password() {
     }
 }
 
-/// Why the service does not build.
+/// The error of a service that does not build.
 fn refusal(overrides: &str) -> String {
     let config = Config::with_overrides(overrides).expect("TOML");
-    App::build(config, Clock::System, 1).expect_err("refused").to_string()
+    App::build(config, Clock::System, 1).expect_err("rejected").to_string()
 }
 
 #[tokio::test]
-async fn an_unusable_address_or_file_is_named_and_no_secret_with_it() {
+async fn an_invalid_address_or_file_is_reported_without_secrets() {
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let empty = empty.path().display().to_string();
     for (overrides, part) in [

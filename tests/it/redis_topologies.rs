@@ -1,4 +1,4 @@
-//! More than one server: a master that Sentinels name, and a cluster.
+//! More than one server: a master behind Sentinel, and a cluster.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ async fn on_group(group: &SentinelGroup) -> TestApp {
 }
 
 #[tokio::test]
-async fn the_service_writes_again_after_sentinel_has_replaced_the_master() {
+async fn the_service_writes_again_after_a_sentinel_failover() {
     let mut group = SentinelGroup::start().await;
     let app = on_group(&group).await;
     let redis = app.state();
@@ -33,21 +33,21 @@ async fn the_service_writes_again_after_sentinel_has_replaced_the_master() {
     let stamp = Stamp::new(redis, "stamped");
     assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a script")));
     assert_eq!(group.replica.command::<String>(&["GET", "after"]), "written");
-    eventually("readiness comes back", async || app.get("/health/ready").await.is(200)).await;
+    eventually("the service is ready again", async || app.get("/health/ready").await.is(200)).await;
 }
 
 #[tokio::test]
-async fn a_master_demoted_under_us_is_left_for_the_new_one() {
+async fn the_service_leaves_a_demoted_master_for_the_new_one() {
     let group = SentinelGroup::start().await;
     let app = on_group(&group).await;
     let redis = app.state();
     set(redis, "before", "written").await.expect("a write");
-    eventually("the Sentinel swaps them", async || {
+    eventually("the Sentinel starts a failover", async || {
         group.sentinel.try_command::<String>(&["SENTINEL", "FAILOVER", "gridtokenx"]).is_ok()
     })
     .await;
     eventually("the roles are swapped", async || {
-        // The Sentinel closes the old master's connections, ours as well.
+        // The Sentinel closes all connections of the old master, including that of the test.
         let info = group.master.try_command::<String>(&["INFO", "replication"]);
         info.is_ok_and(|text| text.contains("role:slave"))
     })
@@ -63,13 +63,13 @@ async fn on_cluster(cluster: &Cluster) -> TestApp {
     TestApp::builder().config(&cluster.config()).spawn().await
 }
 
-/// Names whose keys fall on all three nodes.
+/// Names whose keys are on all three nodes.
 fn names() -> Vec<String> {
     (0..60).map(|nth| format!("key-{nth}")).collect()
 }
 
 #[tokio::test]
-async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
+async fn commands_and_scripts_work_on_all_nodes_of_a_cluster() {
     let cluster = Cluster::start().await;
     let app = on_cluster(&cluster).await;
     let redis = app.state();
@@ -81,11 +81,11 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
         assert!(node.command::<i64>(&["DBSIZE"]) > 5, "a node got no keys");
     }
     let stamps: Vec<Stamp> = names().iter().map(|name| Stamp::new(redis, name)).collect();
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange"))
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("a pipeline"))
     {
         assert!(stamp.owns(&answer.expect("a call")));
     }
-    // One node forgets its scripts.
+    // One node loses its scripts.
     let _: String = cluster.nodes[1].command(&["SCRIPT", "FLUSH"]);
     for stamp in &stamps {
         assert!(stamp.owns(&redis.call(stamp.call()).await.expect("a call")));
@@ -93,12 +93,12 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
     for node in &cluster.nodes {
         let _: String = node.command(&["SCRIPT", "FLUSH"]);
     }
-    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("an exchange"))
+    for (stamp, answer) in stamps.iter().zip(redis.call_all(stamps.iter().map(Stamp::call)).await.expect("a pipeline"))
     {
         assert!(stamp.owns(&answer.expect("a call")));
     }
     let reads: Vec<_> = names().iter().map(|name| redis::cmd("GET").arg(name).clone()).collect();
-    let answers = redis.query_all(&reads, Effect::Read).await.expect("an exchange");
+    let answers = redis.query_all(&reads, Effect::Read).await.expect("a pipeline");
     for (name, answer) in names().iter().zip(answers) {
         let value: String = redis::from_redis_value(answer.expect("a read")).expect("text");
         assert_eq!(value, format!("value of {name}"));
@@ -106,16 +106,16 @@ async fn a_cluster_serves_commands_and_scripts_on_all_its_nodes() {
 }
 
 #[tokio::test]
-async fn health_knows_every_node_of_a_cluster_and_loads_scripts_on_each() {
+async fn health_covers_all_nodes_of_a_cluster_and_scripts_are_loaded_on_each() {
     let cluster = Cluster::start().await;
     let _: String = cluster.nodes[2].command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let app = on_cluster(&cluster).await;
-    eventually("the nodes were looked at", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
+    eventually("the nodes were checked", async || app.get("/health/ready").await.text().contains("7.0.15")).await;
     let ready = app.get("/health/ready").await.expect(200).json();
     assert_eq!(ready["status"], "degraded", "{ready}");
     let report = &ready["redis"][0];
     assert_eq!(report["topology"], "cluster", "{ready}");
-    assert_eq!(report["eviction_policy"], "allkeys-lru", "the worst node counts: {ready}");
+    assert_eq!(report["eviction_policy"], "allkeys-lru", "the worst node decides: {ready}");
     let findings = report["findings"].as_array().expect("findings");
     assert_eq!(findings.len(), 1, "{ready}");
     let named = findings[0]["reason"].as_str().expect("a reason");
@@ -129,12 +129,12 @@ async fn health_knows_every_node_of_a_cluster_and_loads_scripts_on_each() {
 }
 
 #[tokio::test]
-async fn a_killed_node_connection_never_applies_a_write_twice() {
+async fn no_write_is_applied_twice_after_a_node_connection_is_killed() {
     let cluster = Arc::new(Cluster::start().await);
     let app = on_cluster(&cluster).await;
     let redis = app.state();
     let over = Arc::new(AtomicBool::new(false));
-    // From a thread of its own, so that answers are lost on the way and not between the calls.
+    // In a separate thread, so that replies are lost in transit and not between calls.
     let killer = {
         let (cluster, over) = (Arc::clone(&cluster), Arc::clone(&over));
         std::thread::spawn(move || {
@@ -148,7 +148,7 @@ async fn a_killed_node_connection_never_applies_a_write_twice() {
         })
     };
     let ledger = Ledger::default();
-    // So many that some answers are lost on their way, wherever the scheduler lets the killer strike.
+    // Enough calls for some replies to be lost in transit, whatever the scheduling of the killer thread.
     let (calls, lost) = (Cell::new(0), Cell::new(0));
     join_all((0..24).map(async |_| {
         while calls.get() < 6_000 || (lost.get() == 0 && calls.get() < 200_000) {
@@ -159,17 +159,17 @@ async fn a_killed_node_connection_never_applies_a_write_twice() {
     }))
     .await;
     over.store(true, Ordering::Relaxed);
-    killer.join().expect("the killer ends");
-    eventually("every node is reached again", async || {
+    killer.join().expect("the killer thread ends");
+    eventually("every node is reachable again", async || {
         join_all(names().iter().map(async |name| get(redis, name).await)).await.iter().all(Result::is_ok)
     })
     .await;
     let (acknowledged, unknown) = ledger.verify(redis).await;
-    assert!(acknowledged > 100 && unknown > 0, "no answer was lost: {acknowledged} + {unknown}");
+    assert!(acknowledged > 100 && unknown > 0, "no reply was lost: {acknowledged} + {unknown}");
 }
 
 #[tokio::test]
-async fn keys_are_found_while_their_slot_moves_and_after_it_has_moved() {
+async fn keys_are_found_during_and_after_a_slot_migration() {
     let cluster = Cluster::start().await;
     let app = on_cluster(&cluster).await;
     let redis = app.state();
@@ -185,7 +185,7 @@ async fn keys_are_found_while_their_slot_moves_and_after_it_has_moved() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_lost_a_node_says_so_in_time_and_heals() {
+async fn a_lost_cluster_node_fails_its_calls_in_time_and_recovers() {
     let cluster = Cluster::start().await;
     let app = on_cluster(&cluster).await;
     let redis = app.state();
@@ -193,8 +193,8 @@ async fn a_cluster_that_lost_a_node_says_so_in_time_and_heals() {
     let started = std::time::Instant::now();
     let answers = join_all(names().iter().map(async |name| set(redis, name, "x").await)).await;
     assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
-    assert!(answers.iter().any(Result::is_ok), "the other nodes serve on");
-    assert!(answers.iter().any(Result::is_err), "the frozen node cannot have answered");
+    assert!(answers.iter().any(Result::is_ok), "the other nodes still work");
+    assert!(answers.iter().any(Result::is_err), "the frozen node cannot have replied");
     cluster.nodes[0].resume();
     eventually("every key can be written", async || {
         for name in names() {

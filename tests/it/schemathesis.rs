@@ -1,17 +1,20 @@
-//! Every operation under generated requests, valid and broken: the answers must be those that the document promises.
+//! Every operation with generated valid and invalid requests: responses must match the OpenAPI document.
 
-use crate::support::{ADMIN_KEY, TestApp, in_repository, run_python_tool, said};
+use crate::support::{ADMIN_KEY, TestApp, in_repository, output_text, run_python_tool};
 
-/// Generated requests per operation and phase: enough to meet each kind of broken input, few enough for every commit.
+/// Generated requests per operation and phase: enough to cover each kind of invalid input on every commit.
 const EXAMPLES: &str = "20";
 
 #[tokio::test]
-async fn every_operation_answers_generated_requests_as_its_document_says() {
-    // Requests are made one by one: who waited for a lock would wait for nothing.
-    let brief = "[locks]\nmax_wait = \"100ms\"\nnamed = []";
-    let mut app = TestApp::builder().config(brief).admin_key().system_clock().spawn().await;
+async fn responses_to_generated_requests_match_the_openapi_document() {
+    // Requests are sent one at a time, so a lock is never released during a wait.
+    let short_wait = "[locks]\nmax_wait = \"100ms\"\nnamed = []";
+    let mut app = TestApp::builder().config(short_wait).admin_key().system_clock().spawn().await;
     let document = format!("http://{}/openapi.json", app.serve());
-    assert!(include_str!("../browser/schemathesis.toml").contains(ADMIN_KEY), "the key that is let in is the one sent");
+    assert!(
+        include_str!("../browser/schemathesis.toml").contains(ADMIN_KEY),
+        "schemathesis.toml must send the admin key"
+    );
     let rules = in_repository("tests/browser/schemathesis.toml").display().to_string();
     let arguments = [
         "--config-file",
@@ -23,12 +26,12 @@ async fn every_operation_answers_generated_requests_as_its_document_says() {
         "--mode=all",
         "--max-examples",
         EXAMPLES,
-        // A failure comes back when the test is run again.
+        // A failure is reproducible.
         "--generation-deterministic",
         "--continue-on-failure",
         "--request-timeout=10",
         "--no-color",
     ];
     let output = run_python_tool("schemathesis", &arguments).await;
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
 }

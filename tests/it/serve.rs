@@ -1,4 +1,4 @@
-//! The binary: what it says at its start, when it refuses to start, and how it ends.
+//! The binary: its output at the start, reasons not to start, and its shutdown.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::{RedisServer, ServiceProcess, eventually};
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn the_start_prints_where_everything_is_and_which_redis_it_found() {
+async fn the_start_prints_the_addresses_and_the_redis_version() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
     let address = service.address();
@@ -37,7 +37,7 @@ fn service_is(address: &std::net::SocketAddr, status: u16) -> bool {
 }
 
 #[tokio::test]
-async fn a_redis_that_lets_no_script_run_is_refused_at_the_start_in_a_clear_sentence() {
+async fn the_service_does_not_start_if_redis_disables_scripts() {
     let renamed = RedisServer::with_options(&["--save", "", "--rename-command", "EVALSHA", ""]);
     let unloadable = RedisServer::with_options(&["--save", "", "--rename-command", "SCRIPT", ""]);
     let rights = ["--save", "", "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-evalsha"];
@@ -50,12 +50,12 @@ async fn a_redis_that_lets_no_script_run_is_refused_at_the_start_in_a_clear_sent
         let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
         let (status, _) = service.ended_within(SOON);
         assert_eq!(status.code(), Some(69), "{}", service.output());
-        eventually("it says why", async || service.output().contains(sentence)).await;
+        eventually("the reason is printed", async || service.output().contains(sentence)).await;
     }
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_does_not_keep_the_service_from_starting() {
+async fn the_service_starts_even_if_redis_is_unavailable() {
     let mut redis = RedisServer::start();
     redis.kill();
     let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url())]);
@@ -70,17 +70,17 @@ async fn a_redis_that_is_away_does_not_keep_the_service_from_starting() {
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_named_and_nothing_starts() {
+async fn the_service_does_not_start_with_an_invalid_setting() {
     let mut service = ServiceProcess::start(&[("REDIS_URL", "http://user:hunter2@nowhere")]);
     let (status, _) = service.ended_within(SOON);
     assert_eq!(status.code(), Some(64), "{}", service.output());
-    eventually("it says why", async || service.output().contains("http://***@nowhere")).await;
+    eventually("the reason is printed", async || service.output().contains("http://***@nowhere")).await;
     assert!(!service.output().contains("hunter2"), "{}", service.output());
 }
 
-/// One command to the private server, past the service.
+/// Runs one command directly on the private server.
 fn private<T: redis::FromRedisValue>(data: &Path, parts: &[&str]) -> redis::RedisResult<T> {
-    #[expect(clippy::disallowed_methods, reason = "the test's own connection")]
+    #[expect(clippy::disallowed_methods, reason = "a connection of the test")]
     let client = redis::Client::open(format!("unix://{}", data.join("redis.sock").display()))?;
     let mut command = redis::Cmd::new();
     for part in parts {
@@ -90,7 +90,7 @@ fn private<T: redis::FromRedisValue>(data: &Path, parts: &[&str]) -> redis::Redi
 }
 
 #[tokio::test]
-async fn a_private_redis_keeps_its_data_over_a_restart_of_the_service() {
+async fn a_private_redis_keeps_its_data_when_the_service_restarts() {
     let data = tempfile::tempdir().expect("a directory");
     let mut service = ServiceProcess::start_private(data.path(), &[]);
     service.address();
@@ -108,7 +108,7 @@ async fn a_private_redis_keeps_its_data_over_a_restart_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_private_redis_dies_with_a_killed_service_and_its_data_stay() {
+async fn a_private_redis_ends_with_a_killed_service_and_keeps_its_data() {
     let data = tempfile::tempdir().expect("a directory");
     let mut service = ServiceProcess::start_private(data.path(), &[]);
     service.address();
@@ -122,19 +122,19 @@ async fn a_private_redis_dies_with_a_killed_service_and_its_data_stay() {
 }
 
 #[tokio::test]
-async fn a_second_service_on_the_same_data_is_refused_and_the_first_goes_on() {
+async fn a_second_service_on_the_same_data_does_not_start() {
     let data = tempfile::tempdir().expect("a directory");
     let mut first = ServiceProcess::start_private(data.path(), &[]);
     first.ready();
     let mut second = ServiceProcess::start_private(data.path(), &[]);
     let (status, _) = second.ended_within(SOON);
     assert_eq!(status.code(), Some(69), "{}", second.output());
-    eventually("it says why", async || second.output().contains("is in use by another service")).await;
+    eventually("the reason is printed", async || second.output().contains("is in use by another service")).await;
     assert_eq!(first.get("/health/ready").0, 200);
 }
 
 #[tokio::test]
-async fn a_private_redis_that_dies_takes_the_service_with_it() {
+async fn the_service_ends_if_its_private_redis_dies() {
     let data = tempfile::tempdir().expect("a directory");
     let mut service = ServiceProcess::start_private(data.path(), &[]);
     service.address();
@@ -147,30 +147,30 @@ async fn a_private_redis_that_dies_takes_the_service_with_it() {
 }
 
 #[tokio::test]
-async fn a_missing_redis_server_is_named_with_what_to_do() {
+async fn a_missing_redis_server_is_reported_with_a_solution() {
     let data = tempfile::tempdir().expect("a directory");
     let mut service =
         ServiceProcess::start_private(data.path(), &[("GTX__REDIS__EMBEDDED__BINARY", "/nowhere/redis-server")]);
     let (status, _) = service.ended_within(SOON);
     assert_eq!(status.code(), Some(69), "{}", service.output());
-    eventually("it says why", async || {
+    eventually("the reason is printed", async || {
         let output = service.output();
         output.contains("/nowhere/redis-server") && output.contains("REDIS_URL")
     })
     .await;
 }
 
-/// A connection that keeps a worker waiting: its request never ends.
+/// A connection with a request that never completes.
 fn stuck_client(service: &mut ServiceProcess) -> TcpStream {
     let mut stream = TcpStream::connect(service.address()).expect("a connection");
     stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: te").expect("sent");
-    // Accepted and read, once another request on a later connection has been answered.
+    // The connection has been accepted once a request on a later connection gets its response.
     assert_eq!(service.get("/health/live").0, 200);
     stream
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_its_deadline_and_no_longer() {
+async fn a_shutdown_waits_until_its_deadline() {
     let redis = RedisServer::start();
     let url = redis.url();
     let limits =
@@ -180,11 +180,11 @@ async fn a_stop_waits_for_its_deadline_and_no_longer() {
     service.signal("TERM");
     let (status, took) = service.ended_within(SOON);
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(status.code(), Some(1), "a drain that was cut short is told: {}", service.output());
+    assert_eq!(status.code(), Some(1), "an incomplete drain must change the exit code: {}", service.output());
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_service_at_once() {
+async fn a_second_signal_ends_the_service_immediately() {
     let redis = RedisServer::start();
     let url = redis.url();
     let limits = [("REDIS_URL", url.as_str()), ("GTX__HTTP__HEADER_TIMEOUT", "60s")];

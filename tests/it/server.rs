@@ -1,4 +1,4 @@
-//! Real sockets: slow and rude clients, many at once, and a stop while somebody is being served.
+//! Real sockets: slow and misbehaving clients, many connections, and a shutdown during a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,19 +65,19 @@ fn hello() -> Router {
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Reads until the text has come.
+/// Reads until the text has arrived.
 async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut all = Vec::new();
     let mut part = [0; 4096];
     while !String::from_utf8_lossy(&all).contains(text) {
-        let length = stream.read(&mut part).await.expect("an answer");
+        let length = stream.read(&mut part).await.expect("a response");
         assert!(length > 0, "closed before {text:?}: {:?}", String::from_utf8_lossy(&all));
         all.extend_from_slice(&part[..length]);
     }
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// How long the server bears the client, whatever it answers before it closes.
+/// The time until the server closes the connection; responses before that are ignored.
 async fn closed_after(stream: &mut TcpStream, started: Instant) -> Duration {
     let mut answer = Vec::new();
     let limit = Duration::from_secs(10);
@@ -92,7 +92,7 @@ fn assert_in_time(took: Duration) {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_its_header_byte_by_byte_is_cut_off() {
+async fn a_client_that_sends_its_header_byte_by_byte_is_disconnected() {
     let served = serve(hello(), "");
     let started = Instant::now();
     let (mut reader, mut writer) = connect(served.address).await.into_split();
@@ -115,7 +115,7 @@ async fn a_client_that_sends_its_header_byte_by_byte_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_or_leaves_the_protocol_open_is_cut_off() {
+async fn a_client_that_does_not_send_a_complete_header_is_disconnected() {
     let served = serve(hello(), "");
     let began = ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost"];
     let clients = began.iter().map(async |beginning: &&str| {
@@ -125,11 +125,11 @@ async fn a_client_that_says_nothing_or_leaves_the_protocol_open_is_cut_off() {
         assert_in_time(closed_after(&mut stream, started).await);
     });
     join_all(clients).await;
-    eventually("their places are free", async || served.connections.get() == 0).await;
+    eventually("all connections are closed", async || served.connections.get() == 0).await;
 }
 
 #[tokio::test]
-async fn a_connection_that_was_useful_once_is_not_borne_forever() {
+async fn an_idle_connection_is_closed_after_a_request() {
     let served = serve(hello(), "");
     for rest in ["", "GET / HTTP/1.1\r\nHo"] {
         let mut stream = connect(served.address).await;
@@ -142,7 +142,7 @@ async fn a_connection_that_was_useful_once_is_not_borne_forever() {
 }
 
 #[tokio::test]
-async fn clients_over_the_cap_wait_their_turn() {
+async fn clients_over_the_connection_limit_wait() {
     let served = serve(hello(), "max_connections = 2");
     let (mut one, mut two) = (connect(served.address).await, connect(served.address).await);
     for stream in [&mut one, &mut two] {
@@ -152,14 +152,14 @@ async fn clients_over_the_cap_wait_their_turn() {
     let mut three = connect(served.address).await;
     three.write_all(REQUEST).await.expect("sent");
     let early = tokio::time::timeout(Duration::from_millis(100), three.read_u8()).await;
-    early.expect_err("the third client was served over the cap");
+    early.expect_err("the third client was served despite the limit");
     assert_eq!(served.connections.get(), 2);
     drop(one);
     read_until(&mut three, "hello").await;
 }
 
 #[tokio::test]
-async fn a_stop_answers_the_request_in_flight_and_takes_no_new_ones() {
+async fn a_shutdown_finishes_the_request_in_flight_and_accepts_no_new_ones() {
     let (entered, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let slow = {
         let (entered, released) = (Arc::clone(&entered), Arc::clone(&released));
@@ -174,13 +174,14 @@ async fn a_stop_answers_the_request_in_flight_and_takes_no_new_ones() {
     busy.write_all(REQUEST).await.expect("sent");
     entered.notified().await;
     served.stop.cancel();
-    eventually("nobody is let in", async || TcpStream::connect(served.address).await.is_err()).await;
+    eventually("new connections are refused", async || TcpStream::connect(served.address).await.is_err()).await;
     released.notify_one();
     let answer = read_until(&mut busy, "finished").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     let mut rest = Vec::new();
     busy.read_to_end(&mut rest).await.expect("the connection is closed");
-    tokio::time::timeout(Duration::from_secs(2), served.done).await.expect("the worker is done").expect("in peace");
+    tokio::time::timeout(Duration::from_secs(2), served.done).await.expect("the worker is done").expect("no panic");
 }
 
 #[tokio::test]
@@ -211,7 +212,7 @@ async fn http_2_without_tls_serves_many_requests_on_one_connection() {
         async move {
             let uri = format!("http://test/?answer-{nth}");
             let request = hyper::Request::get(uri).body(Empty::<axum::body::Bytes>::new()).expect("a request");
-            let response = sender.send_request(request).await.expect("an answer");
+            let response = sender.send_request(request).await.expect("a response");
             assert_eq!(response.version(), hyper::Version::HTTP_2);
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(body, format!("answer-{nth}"));
@@ -225,7 +226,7 @@ async fn http_2_without_tls_serves_many_requests_on_one_connection() {
 }
 
 #[tokio::test]
-async fn ten_thousand_aborted_requests_leave_the_service_healthy_and_mix_up_no_reply() {
+async fn ten_thousand_aborted_requests_mix_up_no_reply() {
     let app = TestApp::spawn().await;
     let redis = app.state().clone();
     for nth in 0..100 {
@@ -240,7 +241,7 @@ async fn ten_thousand_aborted_requests_leave_the_service_healthy_and_mix_up_no_r
     for batch in 0..200 {
         join_all((0..50).map(async |nth| {
             let request = format!("GET /?key-{nth} HTTP/1.1\r\nHost: test\r\n\r\n");
-            // Some leave in the middle of the header, some right behind it, some with the answer half read.
+            // Clients disconnect within the header, right after it, or within the response.
             let length = if nth % 3 == 0 { (batch * 7 + nth) % request.len() } else { request.len() };
             let mut stream = connect(address).await;
             stream.write_all(&request.as_bytes()[..length]).await.expect("sent");
@@ -250,7 +251,7 @@ async fn ten_thousand_aborted_requests_leave_the_service_healthy_and_mix_up_no_r
         }))
         .await;
     }
-    eventually("every place is free", async || served.connections.get() == 0).await;
+    eventually("all connections are closed", async || served.connections.get() == 0).await;
     let mut stream = connect(address).await;
     for nth in 0..100 {
         stream.write_all(format!("GET /?key-{nth} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.expect("sent");
@@ -260,7 +261,7 @@ async fn ten_thousand_aborted_requests_leave_the_service_healthy_and_mix_up_no_r
 }
 
 #[tokio::test]
-async fn aborted_requests_to_the_whole_service_are_counted_and_leave_nothing_in_flight() {
+async fn aborted_requests_leave_nothing_in_flight() {
     let mut app = TestApp::spawn().await;
     let address = app.serve();
     for _ in 0..500 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, in_repository, run_python_tool, said};
+use crate::support::{TestApp, in_repository, output_text, run_python_tool};
 use crate::timeseries::{METER, sample, write};
 
 const QUARTER: i64 = 900_000;
@@ -21,7 +21,7 @@ async fn sums(zone: &str) -> Value {
     let script = in_repository("tests/calendar/calendar_sums.py").display().to_string();
     let (first, count) = (FIRST.to_string(), COUNT.to_string());
     let output = run_python_tool("python", &[&script, zone, &first, &count]).await;
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 

@@ -47,7 +47,8 @@ fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Option
     Some((status, serde_json::from_str(body).ok()?))
 }
 
-fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsize) {
+/// Sends the batches of a writer to the service at `address`, which is `None` while the service does not run.
+fn write_all(writer: i64, address: &Mutex<Option<SocketAddr>>, acknowledged: &AtomicUsize) {
     for number in 0..BATCHES {
         let samples: Vec<Value> =
             batch(writer, number).iter().map(|(time, value)| json!({ "timestamp": time, "value": value })).collect();
@@ -55,7 +56,7 @@ fn write_all(writer: i64, address: &Mutex<SocketAddr>, acknowledged: &AtomicUsiz
         let start = Instant::now();
         loop {
             let address = *address.lock().expect("the address");
-            match exchange(address, "POST", &format!("{SERIES}/samples"), &body) {
+            match address.and_then(|address| exchange(address, "POST", &format!("{SERIES}/samples"), &body)) {
                 Some((200, answer)) => {
                     assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(BATCH), &json!([])));
                     break;
@@ -86,7 +87,8 @@ fn wait_for_batches(acknowledged: &AtomicUsize, count: usize) {
 fn every_sample_is_stored_once_although_processes_are_killed() {
     let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
     let mut services: Vec<ServiceProcess> = (0..WRITERS).map(|_| ServiceProcess::start_on(&redis, &[])).collect();
-    let addresses: Vec<Mutex<SocketAddr>> = services.iter_mut().map(|service| Mutex::new(service.address())).collect();
+    let addresses: Vec<Mutex<Option<SocketAddr>>> =
+        services.iter_mut().map(|service| Mutex::new(Some(service.address()))).collect();
     services[0].ready();
     let first = services[0].address();
     assert_eq!(exchange(first, "PUT", SERIES, "{}").map(|answer| answer.0), Some(201));
@@ -109,9 +111,11 @@ fn every_sample_is_stored_once_although_processes_are_killed() {
             }
             let killed = kill - kill / 3;
             services[killed].signal("KILL");
+            // The port is free now: the service of another test may listen on it next.
+            *addresses[killed].lock().expect("the address") = None;
             services[killed].ended_within(PATIENCE);
             services[killed] = ServiceProcess::start_on(&redis, &[]);
-            *addresses[killed].lock().expect("the address") = services[killed].address();
+            *addresses[killed].lock().expect("the address") = Some(services[killed].address());
         }
     });
 
@@ -128,7 +132,10 @@ fn every_sample_is_stored_once_although_processes_are_killed() {
         .collect();
     let expected: BTreeMap<i64, u64> =
         (0..WRITERS * BATCHES * BATCH).map(|slot| (slot * 15_000, value(slot).to_bits())).collect();
-    assert_eq!(found.len(), expected.len());
+    let stored: BTreeMap<i64, f64> = found.iter().copied().collect();
+    let missing: Vec<i64> = expected.keys().filter(|time| !stored.contains_key(time)).copied().collect();
+    let repeated: Vec<i64> = found.windows(2).filter(|pair| pair[0].0 >= pair[1].0).map(|pair| pair[1].0).collect();
+    assert_eq!((missing, repeated), (Vec::new(), Vec::new()), "timestamps of missing and of repeated samples");
     assert!(
         found.iter().map(|(time, value)| (*time, value.to_bits())).eq(expected),
         "the stored samples differ from those that were sent"

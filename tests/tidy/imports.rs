@@ -14,7 +14,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["gridtokenx_redis::cli"]),
     ("lib", &[]),
     // The second binary: it uses the service over HTTP, and functions of its own main.rs.
-    ("bin", &["fail", "root_cause"]),
+    ("bin", &["client", "fail", "root_cause"]),
     (
         "cli",
         &[
@@ -61,8 +61,10 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::idempotent_operation",
             "http::integer",
             "http::layer",
+            "http::paced_body",
             "http::problem",
             "http::reply",
+            "http::slots",
             "http::times",
             "lifecycle",
             "lua_scripts",

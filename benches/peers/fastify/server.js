@@ -1,7 +1,7 @@
-// POST /ratelimit/check as a Node service would have it: fastify, node-redis, one script call.
+// POST /ratelimit/check as a Node service: fastify, node-redis, one script call.
 //
-// node server.js PORT REDIS_URL SCRIPT: the script is the service's own, for the GCRA of benches/service/ratelimit, and
-// the answer has the same fields and the same two headers.
+// node server.js PORT REDIS_URL SCRIPT: the script is that of the service, for the GCRA limiter of
+// benches/service/ratelimit. The response has the same fields and the same two headers.
 'use strict';
 
 const { readFileSync } = require('node:fs');
@@ -11,7 +11,7 @@ const fastify = require('fastify');
 const [port, url, script] = process.argv.slice(2);
 const NAME = 'bench';
 const BURST = 100_000_000;
-// 10,000 calls a second.
+// 10,000 calls per second.
 const INTERVAL_US = 100;
 const CAPACITY_US = BURST * INTERVAL_US;
 const POLICY = `"${NAME}";q=${BURST};w=${CAPACITY_US / 1_000_000}`;
@@ -26,7 +26,7 @@ const body = {
     cost: { type: 'integer', minimum: 1, maximum: BURST, default: 1 },
   },
 };
-const answer = {
+const result = {
   type: 'object',
   properties: {
     allowed: { type: 'boolean' },
@@ -38,7 +38,7 @@ const answer = {
   },
 };
 
-// How the limit stands after a decision; `debt` is what was owed before it, in microseconds.
+// The state of the limit after a decision; `debt` is the debt before it, in microseconds.
 function decision(granted, debt, cost) {
   const owed = granted ? debt + cost * INTERVAL_US : debt;
   const remaining = Math.max(Math.floor((CAPACITY_US - owed) / INTERVAL_US), 0);
@@ -57,16 +57,16 @@ async function main() {
   await redis.connect();
   const sha = await redis.scriptLoad(readFileSync(script, 'utf8'));
   const app = fastify();
-  app.post('/ratelimit/check', { schema: { body, response: { 200: answer } } }, async (request, reply) => {
+  app.post('/ratelimit/check', { schema: { body, response: { 200: result } } }, async (request, reply) => {
     const { key, cost } = request.body;
     const [granted, , debt] = await redis.evalSha(sha, {
       keys: [`rate_limit:${NAME}:${key}`],
       arguments: ['', 'take', '1', 'flow', String(cost * INTERVAL_US), '0', '1', String(CAPACITY_US), '0'],
     });
-    const result = decision(granted === 1, debt, cost);
+    const outcome = decision(granted === 1, debt, cost);
     reply.header('ratelimit-policy', POLICY);
-    reply.header('ratelimit', `"${NAME}";r=${result.remaining};t=${result.remaining < BURST ? 1 : 0}`);
-    return result;
+    reply.header('ratelimit', `"${NAME}";r=${outcome.remaining};t=${outcome.remaining < BURST ? 1 : 0}`);
+    return outcome;
   });
   await app.listen({ host: '127.0.0.1', port: Number(port) });
 }

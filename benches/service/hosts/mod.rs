@@ -1,4 +1,4 @@
-//! Host metrics: samples in, samples out, and what they weigh in memory.
+//! Host metrics: writes and reads of samples, and their memory.
 
 mod ingest;
 pub mod peer;
@@ -16,13 +16,13 @@ pub fn run(bench: &Bench, report: &mut Report) {
     size::run(bench, report);
 }
 
-/// A service on an empty Redis, with more configuration for `[hosts]`.
+/// A service on an empty Redis, with additional configuration for `[hosts]`.
 fn service(bench: &Bench, more: &str) -> Service {
-    crate::socket::RedisSocket::connect(bench.redis.address).ask(&redis::cmd("FLUSHALL"));
+    crate::socket::RedisSocket::connect(bench.redis.address).call(&redis::cmd("FLUSHALL"));
     bench.service_with(Transport::Tcp, &format!("[hosts]\n{more}"))
 }
 
-/// A machine's sample as an agent sends it; `number` moves what moves.
+/// A sample of a host as an agent sends it; the changing values depend on `number`.
 fn sample(number: usize, timestamp: Option<usize>) -> String {
     let used = 6_000_000_000 + number * 7_919 % 4_096 * 4_096;
     let disk = 200_000_000_000 + number * 40_960;
@@ -48,7 +48,7 @@ fn sample(number: usize, timestamp: Option<usize>) -> String {
     )
 }
 
-/// Samples of one host with times, as an array.
+/// Samples of one host with timestamps, as an array.
 fn array(numbers: impl Iterator<Item = usize>, time_of: impl Fn(usize) -> usize) -> String {
     let items: Vec<String> = numbers.map(|number| sample(number, Some(time_of(number)))).collect();
     format!("[{}]", items.join(","))

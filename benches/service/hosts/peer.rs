@@ -1,4 +1,4 @@
-//! The peer of a sample on its way in: one axum route that reads the same JSON into the same numbers, and keeps nothing.
+//! The peer for host samples: one axum route that parses the same JSON into the same numbers and stores nothing.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -6,12 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::routing::any;
 use serde::{Deserialize, Serialize};
 
-/// The argument that makes this binary the peer.
+/// The argument that runs this binary as the peer.
 pub const COMMAND: &str = "serve-samples";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only reading is measured")]
+#[expect(dead_code, reason = "only parsing is measured")]
 struct Sample {
     cpu: Cpu,
     memory: Space,
@@ -21,7 +21,7 @@ struct Sample {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "only reading is measured")]
+#[expect(dead_code, reason = "only parsing is measured")]
 struct Cpu {
     usage: f64,
     cores: u64,
@@ -30,7 +30,7 @@ struct Cpu {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "only reading is measured")]
+#[expect(dead_code, reason = "only parsing is measured")]
 struct Space {
     total: u64,
     used: u64,
@@ -40,7 +40,7 @@ struct Space {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "only reading is measured")]
+#[expect(dead_code, reason = "only parsing is measured")]
 struct Network {
     bytes_in: u64,
     bytes_out: u64,
@@ -48,9 +48,9 @@ struct Network {
     packets_out: u64,
 }
 
-/// The service's answer to one good sample.
+/// The response of the service to one valid sample.
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     accepted: u32,
     stored: &'static str,
     refused: [u32; 0],
@@ -59,7 +59,7 @@ struct Answer {
 pub fn router() -> Router {
     Router::new().fallback(any(async |body: Bytes| {
         serde_json::from_slice::<Sample>(&body).expect("a sample");
-        let answer = serde_json::to_vec(&Answer { accepted: 1, stored: "memory", refused: [] }).expect("JSON");
-        (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer)
+        let response = serde_json::to_vec(&Response { accepted: 1, stored: "memory", refused: [] }).expect("JSON");
+        (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], response)
     }))
 }

@@ -1,17 +1,17 @@
-//! Samples out: the newest from memory while others come in, the newest hundred, a day, and a month page by page.
+//! Reads of samples: the newest one from memory during writes, the newest hundred, a day, and a month page by page.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{JSON, array, sample, service};
 use crate::client::Client;
-use crate::open_loop::{self, Ask};
+use crate::open_loop::{self, SendRequest};
 use crate::peers::{Bench, Service};
 use crate::report::Report;
 use crate::socket::RedisSocket;
 use crate::{days_ago, median};
 
-/// Samples of a month at one every 5 s, of one request, and of a day.
+/// Samples of a month with one every 5 s, of one request, and of a day.
 const MONTH: usize = 518_400;
 const REQUEST: usize = 1_000;
 const DAY: usize = 17_280;
@@ -35,14 +35,14 @@ fn latest(bench: &Bench, report: &mut Report) {
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
         .map(|_| {
             let (writers, readers) = clients.split_at_mut(open_loop::CONNECTIONS as usize);
-            let write = |client| -> Ask<'_> {
+            let write = |client| -> SendRequest<'_> {
                 let client: &mut Client = client;
                 let body = &body;
                 Box::new(move |request| {
                     client.send("POST", &path(request), JSON, body.as_bytes()).expect_success("a sample");
                 })
             };
-            let read = |client| -> Ask<'_> {
+            let read = |client| -> SendRequest<'_> {
                 let client: &mut Client = client;
                 Box::new(move |request| {
                     client.get(&format!("{}/latest", path(request))).expect_success("the newest sample");
@@ -57,7 +57,7 @@ fn latest(bench: &Bench, report: &mut Report) {
         .collect();
     let [p50, p99] = [50, 99].map(|share| open_loop::percentile(&rounds, share));
     report.row(
-        "newest sample at 1,000/s, while 1,000 samples/s come in",
+        "newest sample at 1,000/s, while 1,000 samples/s arrive",
         format!("p50 {p50:.0} us, p99 {p99:.0} us"),
         "p99 below 1,000 us",
     );
@@ -67,14 +67,14 @@ fn history(bench: &Bench, report: &mut Report) {
     let config = "max_behind = \"40d\"\nretention = \"40d\"\nbatch_interval = \"100ms\"\n\
                   cleanup_interval = \"100ms\"";
     let service = service(bench, config);
-    // Ends at a midnight that is over.
+    // The month ends at a past midnight.
     let start = days_ago(31);
     fill(&service, start);
     let mut redis = RedisSocket::connect(bench.redis.address);
     packed(&mut redis);
     report.row(
-        "Redis memory of a host's month of 5-s samples, packed",
-        format!("{:.1} MB", whole(&mut redis, &["MEMORY", "USAGE", "metrics:history:bench", "SAMPLES", "0"]) / 1e6),
+        "Redis memory of a month of 5-s samples of one host, packed",
+        format!("{:.1} MB", integer(&mut redis, &["MEMORY", "USAGE", "metrics:history:bench", "SAMPLES", "0"]) / 1e6),
         "at most 20 MB",
     );
     let mut client = service.client();
@@ -106,9 +106,9 @@ fn fill(service: &Service, start: usize) {
 fn packed(redis: &mut RedisSocket) {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
-        // All but the count of chunks.
-        let hours = whole(redis, &["HLEN", "metrics:hours:{metrics:history:bench}"]);
-        let days = whole(redis, &["ZCARD", "metrics:daily:{metrics:history:bench}"]);
+        // The last field is the number of chunks.
+        let hours = integer(redis, &["HLEN", "metrics:hours:{metrics:history:bench}"]);
+        let days = integer(redis, &["ZCARD", "metrics:daily:{metrics:history:bench}"]);
         if hours <= 1.0 && days >= 30.0 {
             return;
         }
@@ -117,13 +117,13 @@ fn packed(redis: &mut RedisSocket) {
     }
 }
 
-/// Reads a window page by page; how many samples that were.
+/// Reads a window page by page; returns the number of samples.
 fn window(client: &mut Client, from: usize, to: usize) -> usize {
     let mut path = format!("/hosts/bench/metrics/range?startTime={from}&endTime={to}&limit=10000");
     let mut count = 0;
     loop {
         let page = client.get(&path).expect_success("a page").body;
-        // The end is enough: reading millions of numbers is not the service's time.
+        // Only the end is parsed: the time for millions of numbers must not count for the service.
         let tail = String::from_utf8_lossy(&page[page.len() - 300..]).into_owned();
         let after =
             |name: &str| tail.split_once(name).map(|(_, rest)| rest.split([',', '"', '}']).next().unwrap_or(""));
@@ -133,19 +133,19 @@ fn window(client: &mut Client, from: usize, to: usize) -> usize {
     }
 }
 
-/// The median of some runs, milliseconds.
-fn timed(rounds: usize, mut ask: impl FnMut()) -> f64 {
+/// The median time of the runs in milliseconds.
+fn timed(rounds: usize, mut send: impl FnMut()) -> f64 {
     let run = |_| {
-        let asked = Instant::now();
-        ask();
-        asked.elapsed().as_secs_f64() * 1e3
+        let started = Instant::now();
+        send();
+        started.elapsed().as_secs_f64() * 1e3
     };
     median((0..rounds).map(run).collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn whole(redis: &mut RedisSocket, words: &[&str]) -> f64 {
+fn integer(redis: &mut RedisSocket, words: &[&str]) -> f64 {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
-    redis::from_redis_value::<u64>(redis.ask(&command)).expect("a number") as f64
+    redis::from_redis_value::<u64>(redis.call(&command)).expect("a number") as f64
 }

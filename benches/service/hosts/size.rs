@@ -1,4 +1,4 @@
-//! What 10,000 hosts weigh in the service's memory.
+//! The memory of the service with 10,000 hosts.
 
 use super::{JSON, array, service};
 use crate::days_ago;
@@ -7,7 +7,7 @@ use crate::process::resident_megabytes;
 use crate::report::Report;
 
 const HOSTS: usize = 10_000;
-/// As many as stay in memory of each.
+/// Samples that stay in memory per host.
 const SAMPLES: usize = 60;
 const STEP: usize = 5_000;
 

@@ -1,4 +1,4 @@
-//! 64 writers of one document, each of whom adds 1 as often as it is answered.
+//! 64 writers of one document that each add 1 in a loop.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     }
 }
 
-/// Updates per second; as many as were acknowledged are there afterwards.
+/// Returns the updates per second; checks that the document contains all acknowledged updates.
 fn measure(services: &[&Service]) -> f64 {
     services[0].client().send("PUT", "/json/bench:hot", JSON, br#"{"n":0}"#).expect_success("a document");
     let started = Instant::now();
@@ -37,22 +37,22 @@ fn measure(services: &[&Service]) -> f64 {
         writers.into_iter().map(|writer| writer.join().expect("a writer")).sum()
     });
     let elapsed = started.elapsed().as_secs_f64();
-    let left = services[0].client().get("/json/bench:hot?path=.n").expect_success("the number");
-    assert_eq!(String::from_utf8_lossy(&left.body), updates.to_string(), "every acknowledged update is there");
+    let stored = services[0].client().get("/json/bench:hot?path=.n").expect_success("the number");
+    assert_eq!(String::from_utf8_lossy(&stored.body), updates.to_string(), "every acknowledged update is stored");
     f64::from(updates) / elapsed
 }
 
-/// A writer that is told that the document kept changing has written nothing, and asks again.
+/// Increments the number until `until`; a conflict has changed nothing and is tried again.
 fn increment(service: &Service, until: Instant) -> u32 {
     let mut client = service.client();
     let mut updates = 0;
     while Instant::now() < until {
-        let answer = client.send("POST", "/json/bench:hot/number/increment", JSON, INCREMENT);
-        if answer.status == 409 {
-            assert!(String::from_utf8_lossy(&answer.body).contains("json-contended"), "{}", answer.status);
+        let response = client.send("POST", "/json/bench:hot/number/increment", JSON, INCREMENT);
+        if response.status == 409 {
+            assert!(String::from_utf8_lossy(&response.body).contains("json-contended"), "{}", response.status);
             continue;
         }
-        answer.expect_success("an increment");
+        response.expect_success("an increment");
         updates += 1;
     }
     updates

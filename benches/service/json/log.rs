@@ -1,14 +1,14 @@
-//! Appending to a full activity log at a fixed rate: every entry drops the oldest one.
+//! Appending to a full activity log at a fixed rate: every new entry removes the oldest one.
 
 use std::time::Instant;
 
 use super::JSON;
 use crate::get::ROUNDS;
-use crate::open_loop::{Ask, CONNECTIONS, RATE, latencies, percentile};
+use crate::open_loop::{CONNECTIONS, RATE, SendRequest, latencies, percentile};
 use crate::peers::{Bench, Service, Transport};
 use crate::report::Report;
 
-/// Entries of a full log, as shipped.
+/// Entries of a full log, by default.
 const ENTRIES: usize = 1_000;
 const PATH: &str = "/users/bench/activity";
 const ENTRY: &[u8] =
@@ -34,10 +34,10 @@ pub fn run(bench: &Bench, report: &mut Report) {
         format!("p50 {:.0} us, p99 {:.0} us", percentile(&rounds, 50), percentile(&rounds, 99)),
         "p99 below 3,000 us",
     );
-    report.row("the same: one after the other while the log fills", format!("{alone:.0} us"), "");
+    report.row("the same: one request after the other, while the log fills", format!("{alone:.0} us"), "");
 }
 
-fn append(service: &Service) -> Ask<'_> {
+fn append(service: &Service) -> SendRequest<'_> {
     let mut client = service.client();
     Box::new(move |_| {
         client.send("POST", PATH, JSON, ENTRY).expect_success("an entry");

@@ -1,4 +1,4 @@
-//! One path of a 2 KB document against the cache: reading it beside a whole value, setting it beside storing a whole value.
+//! Reading and setting one path of a 2 KB document, compared with reading and writing values of the cache.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use crate::get::{self, ROUNDS, figures, medians};
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::ratios;
 use crate::report::Report;
-use crate::wrk::{self, Question, Run};
+use crate::wrk::{self, RequestSpec, Run};
 
 const SECONDS: u32 = 5;
-/// Documents, and values of the cache, that are written in turns: one alone would be a queue (see `hot`).
+/// Documents and cache values that are written in turn: writes of a single document would queue up (see `hot`).
 const DOCUMENTS: &str = "256";
 const PATH: &str = "?path=$.settings.theme";
 
@@ -27,8 +27,8 @@ fn reads(bench: &Bench, report: &mut Report, service: &Service) {
     client.send("PUT", "/json/bench:document", JSON, document.as_bytes()).expect_success("a document");
     client.send("PUT", "/cache/bench:document", JSON, document.as_bytes()).expect_success("a value");
     let by_path = format!("/json/bench:document{PATH}");
-    let answer = client.get(&by_path).expect_success("a path");
-    assert_eq!(answer.body, b"[\"dark\"]");
+    let response = client.get(&by_path).expect_success("a path");
+    assert_eq!(response.body, b"[\"dark\"]");
     let candidates = [
         ("GET of one path in a 2 KB document", by_path.as_str()),
         ("GET /cache/{key} of 200 bytes", get::PATH),
@@ -37,10 +37,10 @@ fn reads(bench: &Bench, report: &mut Report, service: &Service) {
     let mut runs: [Vec<Run>; 3] = Default::default();
     for _ in 0..ROUNDS {
         for ((_, path), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(service.peer(), bench.redis.pid(), Question::get(path, Some(KEY_HEADER)), SECONDS));
+            runs.push(wrk::run(service.peer(), bench.redis.pid(), RequestSpec::get(path, Some(KEY_HEADER)), SECONDS));
         }
     }
-    tell(report, &candidates.map(|(name, _)| name), &runs, "at least 0.7");
+    report_figures(report, &candidates.map(|(name, _)| name), &runs, "at least 0.7");
 }
 
 fn writes(bench: &Bench, report: &mut Report, service: &Service) {
@@ -50,7 +50,7 @@ fn writes(bench: &Bench, report: &mut Report, service: &Service) {
         let path = format!("/json/bench:{number}");
         client.send("PUT", &path, JSON, document.as_bytes()).expect_success("a document");
     }
-    let put = |around, body| Question::in_turns("PUT", around, DOCUMENTS, Some(KEY_HEADER), body);
+    let put = |around, body| RequestSpec::in_turns("PUT", around, DOCUMENTS, Some(KEY_HEADER), body);
     let small = format!("\"{}\"", get::value());
     let candidates = [
         ("SET of one path in a 2 KB document", put(["/json/bench:", PATH], "\"light\"")),
@@ -59,27 +59,27 @@ fn writes(bench: &Bench, report: &mut Report, service: &Service) {
     ];
     let mut runs: [Vec<Run>; 3] = Default::default();
     for _ in 0..ROUNDS {
-        for ((_, question), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(service.peer(), bench.redis.pid(), *question, SECONDS));
+        for ((_, request), runs) in candidates.iter().zip(&mut runs) {
+            runs.push(wrk::run(service.peer(), bench.redis.pid(), *request, SECONDS));
         }
     }
-    let answer = service.client().get(&format!("/json/bench:7{PATH}")).expect_success("a path");
-    assert_eq!(answer.body, b"[\"light\"]");
-    tell(report, &candidates.map(|(name, _)| name), &runs, "at least 0.5");
+    let response = service.client().get(&format!("/json/bench:7{PATH}")).expect_success("a path");
+    assert_eq!(response.body, b"[\"light\"]");
+    report_figures(report, &candidates.map(|(name, _)| name), &runs, "at least 0.5");
 }
 
-/// The figures of each, and the first one's share of the others.
-fn tell(report: &mut Report, names: &[&str; 3], runs: &[Vec<Run>; 3], bar: &str) {
+/// Adds a row for each candidate, and for the ratio of the first to each other one.
+fn report_figures(report: &mut Report, names: &[&str; 3], runs: &[Vec<Run>; 3], target: &str) {
     for (name, runs) in names.iter().zip(runs) {
         report.row(format!("{name}, 64 connections"), figures(&medians(runs)), "");
     }
     for (name, theirs) in names.iter().zip(runs).skip(1) {
         let (ratio, rounds) = ratios(&runs[0], theirs, |run| run.requests_per_second);
-        report.row(format!("the same: path / {name}, requests/s"), format!("{ratio:.2}; rounds {rounds}"), bar);
+        report.row(format!("the same: path / {name}, requests/s"), format!("{ratio:.2}; rounds {rounds}"), target);
     }
 }
 
-/// What a user's settings may look like, 2 KB of them.
+/// A document of 2 KB, like the settings of a user.
 fn document() -> String {
     let mut text = r#"{"user":"7","settings":{"theme":"dark","language":"th","zoom":1.25},"alerts":["#.to_owned();
     for number in 0..16 {

@@ -1,4 +1,4 @@
-//! A lock that goes through a line of a hundred waiters.
+//! The hand-over of a lock through a queue of a hundred waiters.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use crate::report::Report;
 
 const WAITERS: u32 = 100;
 const PATH: &str = "/locks/bench:line";
-/// The lease outlasts the round, so that only releases pass the lock on.
+/// The lease is longer than the round, so that only releases hand the lock over.
 const WAIT: &[u8] = br#"{"ttl_ms":30000,"wait_ms":30000}"#;
 
-/// One waiter's time with the lock.
+/// One holder's time with the lock.
 #[derive(Clone, Copy)]
 struct Turn {
     fence: u64,
     granted: Instant,
-    /// When it began to release.
+    /// When the holder started the release.
     released: Instant,
 }
 
@@ -31,7 +31,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
         let mut medians = Vec::new();
         let (mut longest, mut in_order) = (0.0_f64, true);
         for _ in 0..ROUNDS {
-            let turns = pass_on(replicas, || {});
+            let turns = hand_over(replicas, || {});
             let gaps: Vec<f64> =
                 turns.windows(2).map(|pair| milliseconds(pair[1].granted - pair[0].released)).collect();
             longest = gaps.iter().copied().fold(longest, f64::max);
@@ -46,25 +46,25 @@ pub fn run(bench: &Bench, report: &mut Report) {
         );
         let (sent, all) = commands(bench, replicas);
         report.row(
-            format!("the same, {name}: commands that Redis is sent for each, by everybody"),
-            format!("{sent:.2}; with those inside scripts {all:.1}"),
+            format!("the same, {name}: commands sent to Redis per hand-over, by all clients"),
+            format!("{sent:.2}; including those inside scripts {all:.1}"),
             "at most 5",
         );
     }
 }
 
-/// Commands per hand-over from the first release to the last: those that clients send, and all.
+/// Commands per hand-over, from the first release to the last: commands that clients send, and all commands.
 fn commands(bench: &Bench, replicas: &[Service]) -> (f64, f64) {
     let mut monitor = None;
-    pass_on(replicas, || monitor = Some(Monitor::start(bench.redis.address)));
-    let seen = monitor.expect("it was started").stop();
+    hand_over(replicas, || monitor = Some(Monitor::start(bench.redis.address)));
+    let entries = monitor.expect("a started monitor").stop();
     let each = |count: usize| f64::from(u32::try_from(count).expect("a count")) / f64::from(WAITERS);
-    (each(seen.iter().filter(|seen| !seen.in_script).count()), each(seen.len()))
+    (each(entries.iter().filter(|entry| !entry.in_script).count()), each(entries.len()))
 }
 
-/// Lets the waiters line up one after the other behind a holder, who then releases; everybody's turn, the holder's
-/// first and the others' in the order in which they came.
-fn pass_on(replicas: &[Service], when_all_wait: impl FnOnce()) -> Vec<Turn> {
+/// Queues the waiters one after the other behind a holder, which then releases. Returns the turns of the holder and of
+/// the waiters, in the order of their arrival.
+fn hand_over(replicas: &[Service], when_all_waiting: impl FnOnce()) -> Vec<Turn> {
     let mut holder = replicas[0].client();
     let grant = holder.send("POST", PATH, JSON, ACQUIRE).expect_success("the holder's grant");
     let granted = Instant::now();
@@ -72,10 +72,10 @@ fn pass_on(replicas: &[Service], when_all_wait: impl FnOnce()) -> Vec<Turn> {
         let mut waiters = Vec::new();
         for (place, replica) in (1..=u64::from(WAITERS)).zip(replicas.iter().cycle()) {
             waiters.push(scope.spawn(|| wait_for_turn(replica)));
-            wait_for("the last one to wait", || waiting(&replicas[0]) == place);
+            wait_for("the waiter to be queued", || waiting(&replicas[0]) == place);
         }
-        when_all_wait();
-        let first = give_back(&mut holder, &grant.body, granted);
+        when_all_waiting();
+        let first = release(&mut holder, &grant.body, granted);
         let others = waiters.into_iter().map(|waiter| waiter.join().expect("a turn"));
         std::iter::once(first).chain(others).collect()
     })
@@ -85,10 +85,10 @@ fn wait_for_turn(replica: &Service) -> Turn {
     let mut client = replica.client();
     let grant = client.send("POST", PATH, JSON, WAIT);
     let granted = Instant::now();
-    give_back(&mut client, &grant.expect_success("a waiter's grant").body, granted)
+    release(&mut client, &grant.expect_success("a waiter's grant").body, granted)
 }
 
-fn give_back(client: &mut Client, grant: &[u8], granted: Instant) -> Turn {
+fn release(client: &mut Client, grant: &[u8], granted: Instant) -> Turn {
     let header = format!("lock-token: {}\r\n", token(grant));
     let fence = serde_json::from_slice::<serde_json::Value>(grant).expect("JSON")["fencing_token"].as_u64();
     let released = Instant::now();

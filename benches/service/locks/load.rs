@@ -1,6 +1,6 @@
-//! Load by pairs: 64 connections, each of which acquires an uncontended lock, releases it and takes the next.
+//! Load of pairs: 64 connections that each acquire an uncontended lock, release it and continue with the next.
 //!
-//! One thread for all of them, and buffers that are used again: the loader shares its cores with what it measures.
+//! One thread with reused buffers: the load generator shares the cores with the measured service.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,28 +17,28 @@ use super::scripts::ACQUIRE;
 use crate::peers::{KEY_HEADER, Service};
 
 const CONNECTIONS: usize = 64;
-/// Digits of a resource's number, as redis-benchmark has them.
+/// Digits of the number in a resource name, as in redis-benchmark.
 const DIGITS: usize = 12;
 const TOKEN: usize = 32;
 
-/// Makes pairs for some time; how many there were per second, and how many in all.
+/// Runs pairs for `time`; returns the pairs per second and the number of pairs.
 pub fn run(service: &Service, time: Duration) -> (f64, f64) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let started = Instant::now();
     let until = started + time;
-    let counts = runtime.block_on(join_all((0..CONNECTIONS).map(|_| make_pairs(service.address, until))));
+    let counts = runtime.block_on(join_all((0..CONNECTIONS).map(|_| run_pairs(service.address, until))));
     let pairs: u32 = counts.into_iter().sum();
     (f64::from(pairs) / started.elapsed().as_secs_f64(), f64::from(pairs))
 }
 
-async fn make_pairs(address: SocketAddr, until: Instant) -> u32 {
+async fn run_pairs(address: SocketAddr, until: Instant) -> u32 {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut connection = Connection::open(address).await;
-    let place = format!("/locks/bench:{:0DIGITS$} HTTP/1.1\r\nhost: bench\r\n{KEY_HEADER}\r\n", 0);
+    let target = format!("/locks/bench:{:0DIGITS$} HTTP/1.1\r\nhost: bench\r\n{KEY_HEADER}\r\n", 0);
     let body = String::from_utf8_lossy(ACQUIRE);
     let json = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let mut acquire = format!("POST {place}{json}").into_bytes();
-    let mut release = format!("DELETE {place}lock-token: {}\r\n\r\n", "0".repeat(TOKEN)).into_bytes();
+    let mut acquire = format!("POST {target}{json}").into_bytes();
+    let mut release = format!("DELETE {target}lock-token: {}\r\n\r\n", "0".repeat(TOKEN)).into_bytes();
     let number_in = |request: &[u8]| memmem::find(request, b"bench:").expect("a resource") + b"bench:".len();
     let (number_to_acquire, number_to_release) = (number_in(&acquire), number_in(&release));
     let token_to_release = release.len() - TOKEN - b"\r\n\r\n".len();
@@ -46,7 +46,7 @@ async fn make_pairs(address: SocketAddr, until: Instant) -> u32 {
     while Instant::now() < until {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         for (request, at) in [(&mut acquire, number_to_acquire), (&mut release, number_to_release)] {
-            write!(&mut request[at..at + DIGITS], "{number:0DIGITS$}").expect("room for the number");
+            write!(&mut request[at..at + DIGITS], "{number:0DIGITS$}").expect("enough space for the number");
         }
         let grant = connection.exchange(&acquire, b"HTTP/1.1 201").await;
         let token = memmem::find(grant, b"\"token\":\"").expect("a token") + b"\"token\":\"".len();
@@ -59,34 +59,34 @@ async fn make_pairs(address: SocketAddr, until: Instant) -> u32 {
 
 struct Connection {
     stream: TcpStream,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Connection {
     async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the service listens");
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, answer: vec![0; 4_096] }
+        Self { stream, response: vec![0; 4_096] }
     }
 
-    /// The whole answer to a request, which has to begin like this.
+    /// Sends a request and returns the complete response, which must start with `beginning`.
     async fn exchange(&mut self, request: &[u8], beginning: &[u8]) -> &[u8] {
         self.stream.write_all(request).await.expect("the service reads");
         let mut filled = 0;
-        while !is_whole(&self.answer[..filled]) {
-            let count = self.stream.read(&mut self.answer[filled..]).await.expect("the service answers");
+        while !is_complete(&self.response[..filled]) {
+            let count = self.stream.read(&mut self.response[filled..]).await.expect("a response");
             assert!(count > 0, "the connection ended");
             filled += count;
         }
-        let answer = &self.answer[..filled];
-        assert!(answer.starts_with(beginning), "{}", String::from_utf8_lossy(answer));
-        answer
+        let response = &self.response[..filled];
+        assert!(response.starts_with(beginning), "{}", String::from_utf8_lossy(response));
+        response
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = memmem::find(answer, b"\r\n\r\n") else { return false };
-    let (head, body) = answer.split_at(end + b"\r\n\r\n".len());
+fn is_complete(response: &[u8]) -> bool {
+    let Some(end) = memmem::find(response, b"\r\n\r\n") else { return false };
+    let (head, body) = response.split_at(end + b"\r\n\r\n".len());
     let length = memmem::find(head, b"content-length: ").map_or(0, |at| {
         let digits = head[at + b"content-length: ".len()..].iter().take_while(|byte| byte.is_ascii_digit());
         digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))

@@ -1,4 +1,4 @@
-//! Locks: pairs of acquire and release, hand-over in line, and what the service adds to Redis's own time.
+//! Locks: pairs of acquire and release, hand-over in a queue, and the time that the service adds to Redis.
 
 pub mod added;
 pub mod handover;

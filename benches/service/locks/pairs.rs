@@ -1,4 +1,4 @@
-//! Acquire and release without contention, against the same two scripts run by redis-benchmark.
+//! Acquire and release without contention, compared with the same two scripts in redis-benchmark.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// Commands of redis-benchmark in one run.
 const ACQUIRES: u32 = 120_000;
 const RELEASES: u32 = 60_000;
-/// Leases of which redis-benchmark releases some: it draws by chance, and a lease drawn twice is free the second time,
-/// which is less work for Redis. With three times as many leases as draws that is one in seven.
+/// Leases from which redis-benchmark releases some at random. The second release of a lease finds it already released,
+/// which is less work for Redis. With three times as many leases as releases, that is one in seven.
 const HELD: u32 = 3 * RELEASES;
-/// So many numbers that hardly any is drawn twice.
-const FRESH: u32 = 2_000_000_000;
+/// A range so large that hardly any number is used twice.
+const UNUSED: u32 = 2_000_000_000;
 
-/// One run; CPU seconds are those of 100,000 pairs.
+/// The results of one run; CPU seconds are per 100,000 pairs.
 struct Run {
     pairs_per_second: f64,
-    /// 0 where no service takes part.
+    /// 0 in a run without the service.
     service_cpu: f64,
     redis_cpu: f64,
     loader_cpu: f64,
@@ -45,7 +45,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     for (name, runs) in [
         ("service", &tcp),
         ("service, unix socket to Redis", &unix),
-        ("the same two scripts by redis-benchmark, no pipelining", &bare),
+        ("redis-benchmark with the same two scripts, no pipelining", &bare),
     ] {
         report.row(format!("acquire and release, 64 connections: {name}"), figures(runs), "");
     }
@@ -70,7 +70,7 @@ fn through(service: &Service, bench: &Bench) -> Run {
     Run { pairs_per_second, service_cpu, redis_cpu, loader_cpu }
 }
 
-/// A pair takes as long as an acquire and a release, each measured by itself: redis-benchmark knows one command.
+/// The time of a pair is the sum of an acquire and a release, measured separately: redis-benchmark repeats one command.
 fn by_redis_benchmark(scripts: &Scripts, bench: &Bench) -> Run {
     let measure = |commands: u32, range: u32, script: &[String]| {
         let spent = || [cpu_seconds(bench.redis.pid()), own_cpu_seconds()];
@@ -81,9 +81,9 @@ fn by_redis_benchmark(scripts: &Scripts, bench: &Bench) -> Run {
         (rate, redis, loader)
     };
     empty(bench);
-    let acquire = measure(ACQUIRES, FRESH, &scripts.acquire);
+    let acquire = measure(ACQUIRES, UNUSED, &scripts.acquire);
     empty(bench);
-    hold(scripts, bench);
+    create_leases(scripts, bench);
     let release = measure(RELEASES, HELD, &scripts.release);
     Run {
         pairs_per_second: 1.0 / (1.0 / acquire.0 + 1.0 / release.0),
@@ -93,18 +93,18 @@ fn by_redis_benchmark(scripts: &Scripts, bench: &Bench) -> Run {
     }
 }
 
-/// Fills Redis with leases to release, all with the token that the script has.
-fn hold(scripts: &Scripts, bench: &Bench) {
+/// Fills Redis with leases to release, all with the token of the recorded script call.
+fn create_leases(scripts: &Scripts, bench: &Bench) {
     let mut redis = RedisSocket::connect(bench.redis.address);
     let numbers: Vec<u64> = (0..u64::from(HELD)).collect();
     for numbers in numbers.chunks(1_000) {
         let commands: Vec<_> = numbers.iter().map(|number| numbered(&scripts.acquire, *number)).collect();
-        redis.ask_all(&commands);
+        redis.pipeline(&commands);
     }
 }
 
 fn empty(bench: &Bench) {
-    RedisSocket::connect(bench.redis.address).ask(&redis::cmd("FLUSHALL"));
+    RedisSocket::connect(bench.redis.address).call(&redis::cmd("FLUSHALL"));
 }
 
 fn figures(runs: &[Run]) -> String {

@@ -1,4 +1,4 @@
-//! The two scripts as the service calls them.
+//! The two script calls of the service.
 
 use redis::Cmd;
 
@@ -17,7 +17,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Watches the service make a pair, so that it is really the same that is compared.
+    /// Records the commands of one pair, so that exactly the same commands are compared.
     pub fn of(service: &Service, bench: &Bench) -> Self {
         let monitor = Monitor::start(bench.redis.address);
         let mut client = service.client();
@@ -25,8 +25,8 @@ impl Scripts {
         let grant = client.send("POST", &path, JSON, ACQUIRE).expect_success("a grant");
         let header = format!("lock-token: {}\r\n", token(&grant.body));
         client.send("DELETE", &path, &header, &[]).expect_success("a release");
-        let sent = monitor.stop().into_iter().filter(|seen| !seen.in_script);
-        let mut scripts = sent.map(|seen| seen.arguments).filter(|arguments| {
+        let sent = monitor.stop().into_iter().filter(|entry| !entry.in_script);
+        let mut scripts = sent.map(|entry| entry.arguments).filter(|arguments| {
             arguments[0].eq_ignore_ascii_case("evalsha") && arguments.iter().any(|argument| argument.ends_with(RANDOM))
         });
         let mut next = || scripts.next().expect("a script call");

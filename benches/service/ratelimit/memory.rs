@@ -1,4 +1,4 @@
-//! What a key of each strategy takes in Redis.
+//! The memory of a key in Redis, by strategy.
 
 use redis::{Cmd, Value};
 
@@ -8,9 +8,9 @@ use crate::redis_benchmark::RANDOM;
 use crate::report::Report;
 use crate::socket::RedisSocket;
 
-/// Keys of each kind: enough for the server's own growth to show.
+/// Keys per strategy: enough for the growth of the server's tables to be visible.
 const KEYS: usize = 10_000;
-/// Name, strategy, and how many calls each key has seen.
+/// Name, strategy, and the number of calls per key.
 const KINDS: &[(&str, &str, &[usize])] = &[
     ("bucket", r#"kind = "token_bucket", capacity = 100, refill_per_second = 0.01"#, &[1]),
     ("gcra", r#"kind = "gcra", limit = 100, period = "1d""#, &[1]),
@@ -31,33 +31,35 @@ pub fn run(bench: &Bench, report: &mut Report) {
     for (name, strategy, fillings) in KINDS {
         let script = evalsha(bench, &service, &format!(r#"{{"limiter":"{name}","key":"{RANDOM}"}}"#));
         for calls in *fillings {
-            // The longest logs on fewer keys.
+            // The longest logs use fewer keys.
             let keys = KEYS / calls.isqrt();
-            redis.ask(&redis::cmd("FLUSHALL"));
+            redis.call(&redis::cmd("FLUSHALL"));
             let before = used(&mut redis);
             for key in 0..keys {
                 let command = numbered(&script, key);
-                redis.ask_all(&vec![command; *calls]);
+                redis.pipeline(&vec![command; *calls]);
             }
             let grown = (used(&mut redis) - before) / keys;
             let key = script[3].replace(RANDOM, &number(0));
-            let of_one = whole(&redis.ask(redis::cmd("MEMORY").arg("USAGE").arg(&key)));
+            let usage = integer(&redis.call(redis::cmd("MEMORY").arg("USAGE").arg(&key)));
             let kind = strategy.split('"').nth(1).unwrap_or(name);
             report.row(
                 format!("memory of a rate-limit key of {} bytes: {kind}, {calls} calls", key.len()),
-                format!("MEMORY USAGE {of_one} bytes; {grown} bytes each of {keys}, with their share of the tables"),
+                format!(
+                    "MEMORY USAGE {usage} bytes; {grown} bytes per key of {keys}, including the share of the tables"
+                ),
                 "",
             );
         }
     }
-    redis.ask(&redis::cmd("FLUSHALL"));
+    redis.call(&redis::cmd("FLUSHALL"));
 }
 
 fn number(key: usize) -> String {
     format!("{key:012}")
 }
 
-/// The script's call for one key.
+/// The script call for one key.
 fn numbered(script: &[String], key: usize) -> Cmd {
     let mut command = Cmd::new();
     for argument in script {
@@ -66,14 +68,14 @@ fn numbered(script: &[String], key: usize) -> Cmd {
     command
 }
 
-/// Bytes that Redis has in use.
+/// The bytes that Redis uses.
 fn used(redis: &mut RedisSocket) -> usize {
-    let info = redis.ask(redis::cmd("INFO").arg("memory"));
+    let info = redis.call(redis::cmd("INFO").arg("memory"));
     let info: String = redis::from_redis_value(info).expect("text");
     let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("memory in use");
     line.parse().expect("a number")
 }
 
-fn whole(value: &Value) -> usize {
+fn integer(value: &Value) -> usize {
     redis::from_redis_value(value.clone()).expect("a number")
 }

@@ -1,5 +1,6 @@
-//! `POST /ratelimit/check` of a GCRA that never refuses: against webdis and redis-benchmark calling the same script, and
-//! a Node service doing the same. And of a key that is known to be blocked, against a route that does nothing.
+//! `POST /ratelimit/check` with a GCRA limiter that always allows, compared with webdis and redis-benchmark, which call
+//! the same script, and with a Node service. Also checks of a key that is known to be blocked, compared with a bare
+//! route.
 
 pub mod memory;
 
@@ -9,7 +10,7 @@ use crate::get::{ROUNDS, figures, medians};
 use crate::monitor::Monitor;
 use crate::peers::{Bench, KEY_HEADER, Service, Transport};
 use crate::report::Report;
-use crate::wrk::{self, Question, Run};
+use crate::wrk::{self, RequestSpec, Run};
 use crate::{median, ratios, redis_benchmark};
 
 const SECONDS: u32 = 5;
@@ -18,8 +19,8 @@ const COMMANDS: u32 = 300_000;
 const PATH: &str = "/ratelimit/check";
 const OPEN: &str = r#"{"limiter":"bench","key":"client-7"}"#;
 const BLOCKED: &str = r#"{"limiter":"blocked","key":"client-7"}"#;
-/// A burst that no run uses up, and far more calls than come back meanwhile, so that the key has a state. The peer in
-/// `benches/peers/fastify` has the same numbers.
+/// No run exhausts the burst, and calls arrive faster than the limit refills, so the key always has a state. The peer
+/// in `benches/peers/fastify` uses the same numbers.
 const LIMITERS: &str = r#"
 [[ratelimit.limiters]]
 name = "bench"
@@ -45,18 +46,18 @@ fn checks(bench: &Bench, report: &mut Report, over_tcp: &Service, over_unix: &Se
     let webdis = bench.webdis();
     let fastify = bench.fastify(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations-lua/ratelimit/check.lua"));
     let by_webdis = format!("/{}", script.join("/"));
-    let check = Question::post(PATH, Some(KEY_HEADER), OPEN);
+    let check = RequestSpec::post(PATH, Some(KEY_HEADER), OPEN);
     let candidates = [
         ("service", over_tcp, check),
         ("service, unix socket to Redis", over_unix, check),
-        ("webdis, the same EVALSHA", &webdis, Question::get(&by_webdis, None)),
+        ("webdis, the same EVALSHA", &webdis, RequestSpec::get(&by_webdis, None)),
         ("fastify and node-redis, one process", &fastify, check),
     ];
     let mut runs: [Vec<Run>; 4] = Default::default();
     let mut bare = Vec::new();
     for _ in 0..ROUNDS {
-        for ((_, peer, question), runs) in candidates.iter().zip(&mut runs) {
-            runs.push(wrk::run(peer.peer(), bench.redis.pid(), *question, SECONDS));
+        for ((_, peer, request), runs) in candidates.iter().zip(&mut runs) {
+            runs.push(wrk::run(peer.peer(), bench.redis.pid(), *request, SECONDS));
         }
         bare.push(redis_benchmark::run(bench.redis.address, COMMANDS, 1, &script));
     }
@@ -67,8 +68,8 @@ fn checks(bench: &Bench, report: &mut Report, over_tcp: &Service, over_unix: &Se
     report.row(name, format!("{:.0} requests/s", median(bare.clone())), "");
     let [service, _, webdis, fastify] = &runs;
     let rate = |run: &Run| run.requests_per_second;
-    let mut row = |what: &str, (ratio, rounds): (f64, String), bar: &str| {
-        report.row(format!("the same: service / {what}"), format!("{ratio:.2}; rounds {rounds}"), bar);
+    let mut row = |what: &str, (ratio, rounds): (f64, String), target: &str| {
+        report.row(format!("the same: service / {what}"), format!("{ratio:.2}; rounds {rounds}"), target);
     };
     row("webdis, requests/s", ratios(service, webdis, rate), "at least 1.15");
     row("webdis, CPU per request", ratios(service, webdis, |run| run.peer_cpu), "");
@@ -84,7 +85,7 @@ fn refusals(bench: &Bench, report: &mut Report, service: &Service) {
     let refused = String::from_utf8(refused.last().expect("three checks").body).expect("text");
     assert!(refused.contains(r#""allowed":false"#), "{refused}");
     let bare = bench.bare(&refused);
-    let check = Question::post(PATH, Some(KEY_HEADER), BLOCKED);
+    let check = RequestSpec::post(PATH, Some(KEY_HEADER), BLOCKED);
     let candidates = [("service", service), ("bare axum route", &bare)];
     let mut runs: [Vec<Run>; 2] = Default::default();
     for _ in 0..ROUNDS {
@@ -105,14 +106,14 @@ fn refusals(bench: &Bench, report: &mut Report, service: &Service) {
 
 const JSON: &str = "content-type: application/json\r\n";
 
-/// The script call that a check becomes, watched, so that it is really the same that is compared.
+/// The script call of a check, as recorded by MONITOR, so that exactly the same call is compared.
 fn evalsha(bench: &Bench, service: &Service, check: &str) -> Vec<String> {
     let monitor = Monitor::start(bench.redis.address);
     service.client().send("POST", PATH, JSON, check.as_bytes()).expect_success("a check");
-    let mut sent = monitor.stop().into_iter().filter(|seen| !seen.in_script).map(|seen| seen.arguments);
+    let mut sent = monitor.stop().into_iter().filter(|entry| !entry.in_script).map(|entry| entry.arguments);
     let is_check = |arguments: &Vec<String>| {
         arguments[0].eq_ignore_ascii_case("evalsha") && arguments.iter().any(|argument| argument == "take")
     };
-    // The first call may be answered that a calendar window is another one by Redis's clock: it takes nothing.
+    // The last call counts: the first one may only report that Redis's clock is in another calendar window.
     sent.rfind(is_check).expect("a script call")
 }

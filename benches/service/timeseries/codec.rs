@@ -1,7 +1,7 @@
-//! Bytes a sample by codec: why sealed chunks of series are packed with pco.
+//! Bytes per sample by codec: why sealed chunks of series are packed with pco.
 //!
-//! Beside it stand the two usual choices, by the length that they would have: XOR of neighbours (Pelkonen et al.,
-//! "Gorilla", 2015), and decimal scaling with bit packing (after Afroozeh et al., "ALP", 2023).
+//! The two usual alternatives are compared by their length: XOR of neighbours (Pelkonen et al.,
+//! "Gorilla", 2015), and decimal scaling with bit packing (based on Afroozeh et al., "ALP", 2023).
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a table of rounded figures")]
 
@@ -14,10 +14,10 @@ use super::synthetic;
 use crate::peers::Bench;
 use crate::report::Report;
 
-/// As many as a full chunk of the service has.
+/// Samples in a full chunk of the service.
 const CHUNK: usize = 512;
 const SAMPLES: usize = 200_000;
-/// The service's own.
+/// The compression level of the service.
 const LEVEL: usize = 4;
 
 pub fn run(_: &Bench, report: &mut Report) {
@@ -28,19 +28,22 @@ pub fn run(_: &Bench, report: &mut Report) {
         let config = ChunkConfig::default().with_compression_level(LEVEL);
         let began = Instant::now();
         let packed: Vec<Vec<u8>> =
-            chunks().map(|chunk| simple_compress(chunk, &config).expect("numbers that can be packed")).collect();
+            chunks().map(|chunk| simple_compress(chunk, &config).expect("valid numbers")).collect();
         let encoding = began.elapsed();
         let began = Instant::now();
         for (chunk, bytes) in chunks().zip(&packed) {
-            let back: Vec<f64> = simple_decompress(bytes).expect("what was packed");
-            assert!(back.iter().zip(chunk).all(|(a, b)| a.to_bits() == b.to_bits()), "bit for bit");
+            let back: Vec<f64> = simple_decompress(bytes).expect("the packed numbers");
+            assert!(
+                back.iter().zip(chunk).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "values must be equal bit for bit"
+            );
         }
         let decoding = began.elapsed();
         let rate = |took: std::time::Duration| count as f64 / took.as_secs_f64() / 1e6;
         report.row(
-            format!("bytes a value, {name}: pco / decimal scaling / XOR"),
+            format!("bytes per value, {name}: pco / decimal scaling / XOR"),
             format!(
-                "{:.2} / {:.2} / {:.2}; pco packs {:.0} and unpacks {:.0} million a second",
+                "{:.2} / {:.2} / {:.2}; pco packs {:.0} and unpacks {:.0} million per second",
                 share(packed.iter().map(Vec::len).sum()),
                 share(chunks().map(scaled).sum()),
                 share(chunks().map(|chunk| xored(chunk).div_ceil(8)).sum()),
@@ -64,7 +67,7 @@ fn series() -> Vec<(String, Vec<f64>)> {
     all
 }
 
-/// Bits of a chunk whose values are stored as the difference to their predecessor's bits.
+/// Bits of a chunk that stores each value as the XOR with its predecessor.
 fn xored(values: &[f64]) -> usize {
     let (mut bits, mut window) = (64, None);
     for pair in values.windows(2) {
@@ -82,10 +85,10 @@ fn xored(values: &[f64]) -> usize {
     bits as usize
 }
 
-/// Bytes of a chunk whose values are integers of the best power of ten, bit-packed by themselves or by differences;
-/// what is no such integer stands beside it with its position.
+/// Bytes of a chunk that scales values by the best power of ten to integers and bit-packs them or their differences.
+/// Other values are stored separately with their positions.
 fn scaled(values: &[f64]) -> usize {
-    (0..=14).map(|digits| scaled_by(values, 10_f64.powi(digits))).min().expect("some power")
+    (0..=14).map(|digits| scaled_by(values, 10_f64.powi(digits))).min().expect("a power")
 }
 
 fn scaled_by(values: &[f64], scale: f64) -> usize {

@@ -1,4 +1,4 @@
-//! Bulk ingest of 1,000,000 samples of 1,000 series as one CSV body, several times over.
+//! Bulk ingest of 1,000,000 samples of 1,000 series as one CSV body, repeated several times.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,9 @@ use crate::{days_ago, median};
 
 const SERIES: usize = 1_000;
 const SAMPLES: usize = 1_000_000;
-/// The distance of a series' samples, milliseconds: 15 minutes.
+/// The interval between the samples of a series in milliseconds: 15 minutes.
 const STEP: usize = 900_000;
-/// Each load continues the series where the one before ended, so that memory that grows with them would show.
+/// Each load continues the series of the previous one, so that growing memory would be visible.
 const LOADS: u16 = 5;
 
 pub fn run(bench: &Bench, report: &mut Report) {
@@ -41,13 +41,13 @@ pub fn run(bench: &Bench, report: &mut Report) {
     );
     let peaks: Vec<String> = peaks.iter().map(|peak| format!("{peak:.0}")).collect();
     report.row(
-        "the same: RSS at most, five loads in a row",
+        "the same: maximum RSS, five loads in a row",
         format!("{} MB; idle {idle:.0} MB", peaks.join(", ")),
         "below 150 MB, flat",
     );
 }
 
-/// Samples per second, and the largest RSS meanwhile, MB.
+/// Returns the samples per second and the maximum RSS in MB.
 fn load(service: &Service, body: &str) -> (f64, f64) {
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -60,12 +60,12 @@ fn load(service: &Service, body: &str) -> (f64, f64) {
             peak
         });
         let mut client = service.client();
-        let asked = Instant::now();
-        let answer = client.send("POST", "/timeseries/samples", CSV, body.as_bytes());
-        let elapsed = asked.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let response = client.send("POST", "/timeseries/samples", CSV, body.as_bytes());
+        let elapsed = started.elapsed().as_secs_f64();
         finished.store(true, Ordering::Relaxed);
-        let answer = answer.expect_success("bulk ingest");
-        let counts: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let response = response.expect_success("bulk ingest");
+        let counts: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         assert_eq!(counts["stored"], SAMPLES, "{counts}");
         #[expect(clippy::cast_precision_loss, reason = "a million")]
         let rate = SAMPLES as f64 / elapsed;
@@ -73,7 +73,7 @@ fn load(service: &Service, body: &str) -> (f64, f64) {
     })
 }
 
-/// Sample by sample through all series, as meters report.
+/// One sample of each series after the other, as meters report.
 fn body(round: u16) -> String {
     let length = SAMPLES / SERIES;
     let start = days_ago(usize::from(LOADS) * length * STEP / 86_400_000 + 1) + usize::from(round) * length * STEP;
@@ -81,7 +81,7 @@ fn body(round: u16) -> String {
     body.push_str("series,timestamp,value\n");
     for sample in 0..SAMPLES {
         let (series, at) = (sample % SERIES, start + sample / SERIES * STEP);
-        // Two decimals that wander, as readings do.
+        // Changing values with two decimals, like readings.
         let value = (sample * 7_919) % 10_000;
         let _ = writeln!(body, "energy:consumption:bench-{series:04},{at},{}.{:02}", value / 100, value % 100);
     }

@@ -1,4 +1,4 @@
-//! What a sample takes of Redis's memory, everything counted that Redis has for its series.
+//! The memory of a sample in Redis, including everything that Redis stores for the series.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn series() -> Vec<(String, Vec<Point>)> {
     all
 }
 
-/// Bytes of all keys of a series, once the service has packed what it packs.
+/// Bytes of all keys of a series, after the service has packed its chunks.
 fn settled(redis: &mut RedisSocket, series: &str) -> i64 {
     let mut before = 0;
     loop {
@@ -58,12 +58,12 @@ fn settled(redis: &mut RedisSocket, series: &str) -> i64 {
 }
 
 fn bytes(redis: &mut RedisSocket, series: &str) -> i64 {
-    let Value::Array(keys) = redis.ask(redis::cmd("KEYS").arg(format!("*{series}*"))) else { panic!("keys") };
+    let Value::Array(keys) = redis.call(redis::cmd("KEYS").arg(format!("*{series}*"))) else { panic!("keys") };
     assert!(keys.len() >= 3, "a definition, a head and chunks");
     let mut total = 0;
     for key in keys {
         let Value::BulkString(key) = key else { panic!("a key") };
-        let usage = redis.ask(redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0));
+        let usage = redis.call(redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0));
         let Value::Int(bytes) = usage else { panic!("bytes") };
         total += bytes;
     }

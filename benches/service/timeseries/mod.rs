@@ -13,24 +13,24 @@ use std::fmt::Write as _;
 
 use crate::peers::Service;
 
-/// A header line of a load.
+/// The header line of a bulk load.
 const CSV: &str = "content-type: text/csv\r\n";
 
-/// Unix milliseconds and a value.
+/// A timestamp in Unix milliseconds, and a value.
 type Point = (usize, f64);
 
-/// Samples every 15 seconds, as smart meters have them, in milliseconds.
+/// The interval of smart-meter samples, 15 seconds, in milliseconds.
 const STEP: usize = 15_000;
 const A_DAY: usize = 86_400_000 / STEP;
 
-/// Loads one series, whose family creates it.
+/// Loads one series; its family creates it automatically.
 fn load(service: &Service, series: &str, points: &[Point]) {
     let mut body = String::with_capacity(points.len() * (series.len() + 32));
     body.push_str("series,timestamp,value\n");
     for (at, value) in points {
         let _ = writeln!(body, "{series},{at},{value}");
     }
-    let answer = service.client().send("POST", "/timeseries/samples", CSV, body.as_bytes()).expect_success("a load");
-    let counts: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let response = service.client().send("POST", "/timeseries/samples", CSV, body.as_bytes()).expect_success("a load");
+    let counts: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
     assert_eq!(counts["stored"], points.len(), "{counts}");
 }

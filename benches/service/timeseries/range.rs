@@ -1,4 +1,4 @@
-//! Raw samples as JSON, read over HTTP, against as many members of a sorted set read over a raw socket; the two take turns.
+//! Raw samples as JSON over HTTP, compared with as many members of a sorted set over a raw socket, in alternation.
 
 use std::time::Instant;
 
@@ -28,33 +28,33 @@ pub fn run(bench: &Bench, report: &mut Report) {
         let mut client = service.client();
         for _ in 0..rounds {
             ours.push(client.drain(&path));
-            let asked = Instant::now();
+            let started = Instant::now();
             set.read(&members);
-            raw.push(asked.elapsed().as_secs_f64() * 1e3);
+            raw.push(started.elapsed().as_secs_f64() * 1e3);
         }
         let after = resident_megabytes(service.pid());
         let of = |figure: fn(&Drained) -> f64| median(ours.iter().map(figure).collect());
-        let (whole, first, raw) = (of(|answer| answer.whole_ms), of(|answer| answer.first_byte_ms), median(raw));
+        let (total, first, raw) = (of(|drained| drained.total_ms), of(|drained| drained.first_byte_ms), median(raw));
         report.row(
             format!("raw range of {count} points as JSON / ZRANGEBYSCORE over a raw socket"),
-            format!("{whole:.1} ms / {raw:.1} ms = {:.2}; {} bytes of JSON", whole / raw, ours[0].length),
+            format!("{total:.1} ms / {raw:.1} ms = {:.2}; {} bytes of JSON", total / raw, ours[0].length),
             "at most 2.0",
         );
         report.row("the same: first byte", format!("{first:.1} ms"), "below 20 ms");
         report.row(
-            format!("the same: RSS before and after {rounds} such answers"),
+            format!("the same: RSS before and after {rounds} such requests"),
             format!("{before:.0} MB, {after:.0} MB"),
             "flat",
         );
     }
 }
 
-/// The whole answer is there, sample by sample.
+/// Checks that the response is complete and has each sample once.
 fn check(service: &Service, path: &str, count: usize) {
-    let answer = service.client().get(path).expect_success("a range");
-    let page: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let response = service.client().get(path).expect_success("a range");
+    let page: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
     let samples = page["samples"].as_array().expect("samples");
-    assert_eq!(samples.len(), count, "the whole window in one answer");
+    assert_eq!(samples.len(), count, "the complete window in one response");
     let times = samples.iter().filter_map(|sample| sample["timestamp"].as_u64());
     assert!(times.clone().zip(times.skip(1)).all(|(one, next)| next - one == STEP as u64), "each sample once");
 }

@@ -1,4 +1,4 @@
-//! Aggregates of long windows: daily sums of a year, without and with a rollup, and averages of every minute.
+//! Aggregates of long windows: daily sums of a year, without and with a rollup, and averages per minute.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::{client::Client, days_ago};
 
 const SERIES: &str = "energy:consumption:bench-year";
 const DAYS: usize = 365;
-/// Of which averages are taken.
-const FEW_DAYS: usize = 90;
+/// The days of the averages per minute.
+const AVERAGED_DAYS: usize = 90;
 const ROUNDS: usize = 12;
 const ROLLUP: &[u8] = br#"{"bucket":"1d","agg":"sum","tz":"Asia/Bangkok"}"#;
 
@@ -21,7 +21,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let points = synthetic::every_15_seconds(synthetic::energy(DAYS * A_DAY));
     load(&service, SERIES, &points);
     daily_sums(report, &service, points.len());
-    minutes(bench, report, &service, &points[points.len() - FEW_DAYS * A_DAY..]);
+    minutes(bench, report, &service, &points[points.len() - AVERAGED_DAYS * A_DAY..]);
 }
 
 fn daily_sums(report: &mut Report, service: &Service, count: usize) {
@@ -41,10 +41,10 @@ fn daily_sums(report: &mut Report, service: &Service, count: usize) {
         String::from_utf8_lossy(&list.body).contains("\"complete\":true")
     });
     let filled = began.elapsed();
-    assert_eq!(client.get(&path).expect_success("daily sums").body, without, "the same answer with a rollup");
+    assert_eq!(client.get(&path).expect_success("daily sums").body, without, "the rollup must not change the result");
     report.row(
         "the same with a rollup",
-        format!("{:.2} ms; it was filled {:.0} ms after it was asked for", rounds(&mut client, &path), ms(filled)),
+        format!("{:.2} ms; filled {:.0} ms after its creation", rounds(&mut client, &path), ms(filled)),
         "below 5 ms",
     );
 }
@@ -57,22 +57,22 @@ fn minutes(bench: &Bench, report: &mut Report, service: &Service, points: &[supe
     let members = set.members([from, to], points.len());
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(client.drain(&path).whole_ms);
-        let asked = Instant::now();
+        ours.push(client.drain(&path).total_ms);
+        let started = Instant::now();
         set.read(&members);
-        raw.push(ms(asked.elapsed()));
+        raw.push(ms(started.elapsed()));
     }
     let (ours, raw) = (median(ours), median(raw));
     report.row(
-        format!("averages of every minute of {} points as JSON / ZRANGEBYSCORE of the points", points.len()),
+        format!("averages per minute of {} points as JSON / ZRANGEBYSCORE of the points", points.len()),
         format!("{ours:.1} ms / {raw:.1} ms = {:.2}; {} averages", ours / raw, points.len() / 4),
         "at most 0.5",
     );
 }
 
-/// Milliseconds of an answer.
+/// The median time of a response in milliseconds.
 fn rounds(client: &mut Client, path: &str) -> f64 {
-    median((0..ROUNDS).map(|_| client.drain(path).whole_ms).collect())
+    median((0..ROUNDS).map(|_| client.drain(path).total_ms).collect())
 }
 
 fn ms(time: Duration) -> f64 {

@@ -1,11 +1,11 @@
-//! Readings as they might be, the same in every run, and those that the caller has.
+//! Synthetic readings, the same in every run, and readings from a file of the user.
 
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
 use super::{A_DAY, Point, STEP};
 use crate::days_ago;
 
-/// A random walk with 2 decimals, as prices and temperatures go.
+/// A random walk with 2 decimals, like prices and temperatures.
 pub fn walk(count: usize) -> Vec<f64> {
     let (mut random, mut level) = (Random::new(), 20.0);
     let step = |_| {
@@ -15,7 +15,7 @@ pub fn walk(count: usize) -> Vec<f64> {
     (0..count).map(step).collect()
 }
 
-/// A household's energy of every 15 seconds with 6 decimals, kWh: most of it in the evening.
+/// The energy of a household per 15 seconds in kWh with 6 decimals, with a peak in the evening.
 pub fn energy(count: usize) -> Vec<f64> {
     let mut random = Random::new();
     let one = |at| {
@@ -26,7 +26,7 @@ pub fn energy(count: usize) -> Vec<f64> {
     (0..count).map(one).collect()
 }
 
-/// The register of a meter with 3 decimals that counts this energy.
+/// The register of a meter that counts this energy, with 3 decimals.
 pub fn register(energy: &[f64]) -> Vec<f64> {
     let mut sum = 1_234.5;
     let count = |value| {
@@ -72,7 +72,7 @@ impl Random {
         Self(88_172_645_463_325_252)
     }
 
-    /// From 0 to below 1.
+    /// At least 0 and below 1.
     fn next(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

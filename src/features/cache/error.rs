@@ -16,6 +16,9 @@ problems! { PROBLEMS:
         "The value and the sum must be integers from -2^63 to 2^63 - 1. Nothing was changed.";
     LEASE_LOST = "lease-lost", CONFLICT, "The lease is no longer valid",
         "The lease expired, or the value was written or deleted in the meantime. Nothing was stored. Read the value again.";
+    BATCH_TOO_LARGE = "cache-batch-too-large", PAYLOAD_TOO_LARGE, "The values of the batch are too large together",
+        "The reads of one batch return at most 8 * cache.value_limit bytes. Read the keys that are missing with further \
+         batches, or one by one.";
     CACHE_CONTENDED = "cache-contended", CONFLICT, "The value changed too often",
         "Other clients changed the value between each read and the write that depended on it. Nothing was changed. Try again.";
 }
@@ -48,6 +51,8 @@ pub(super) enum CacheError {
     NotANumber,
     #[error("the value changed too often between reading and writing")]
     Contended,
+    #[error("the values that a batch reads must have at most {limit} bytes together")]
+    BatchTooLarge { limit: usize },
     #[error("the bytes under this key are not a value of the cache")]
     UnknownFormat,
     /// A field violates a rule.
@@ -70,6 +75,7 @@ impl From<CacheError> for Problem {
             CacheError::LeaseLost => &LEASE_LOST,
             CacheError::NotANumber => &NOT_A_NUMBER,
             CacheError::Contended => &CACHE_CONTENDED,
+            CacheError::BatchTooLarge { .. } => &BATCH_TOO_LARGE,
             CacheError::UnknownFormat => &problem::WRONG_TYPE,
         };
         let mut problem = Self::new(kind).detail(&error);

@@ -8,6 +8,7 @@
 //! | `cache:fence:{<value's key>}` | integer: the highest fencing token seen | the value's plus `fencing.outlive` | expiry |
 //! | `cache:answer:<operation>:{<value's key>}` | string: an increment's result | 24 hours | expiry |
 //! | `cache:tag:{<tag>}` | integer: the tag's generation | the longest of its values' plus a minute | expiry |
+//! | `cache:tag-raised:{<tag>}` | integer: Redis's time in microseconds when the tag was last invalidated | 2 minutes | expiry |
 //! | `cache:tag-fence:{<tag>}` | integer: the highest fencing token seen | like that of a value | expiry |
 //! | `cache:{index}` | sorted set of keys, all scores 0 | none | the sweep, member by member |
 //!
@@ -39,6 +40,14 @@ pub(super) struct EntryKeys {
     pub stale: Option<Span>,
     /// The fence that writes must pass; `None`: the client has no token.
     pub fence: Option<Fence>,
+}
+
+/// The keys of one tag.
+#[derive(Clone, Debug)]
+pub(super) struct TagKeys {
+    pub generation: Key,
+    /// When the tag was last invalidated.
+    pub raised: Key,
 }
 
 impl EntryKeys {
@@ -79,8 +88,9 @@ impl CacheKeys {
         EntryKeys { value, ttl, stale, fence: None }
     }
 
-    pub(super) fn tag(&self, tag: &Tag) -> Key {
-        self.space.key(format_args!("cache:tag:{{{}}}", Segment(tag.as_str())))
+    pub(super) fn tag(&self, tag: &Tag) -> TagKeys {
+        let key = |kind: &str| self.space.key(format_args!("cache:{kind}:{{{}}}", Segment(tag.as_str())));
+        TagKeys { generation: key("tag"), raised: key("tag-raised") }
     }
 
     pub(super) fn tag_fence(&self, tag: &Tag) -> Key {
@@ -121,11 +131,19 @@ mod tests {
 
     #[test]
     fn client_keys_do_not_collide_with_internal_keys() {
-        let tag = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
+        let TagKeys { generation: tag, raised } = keys().tag(&Tag::try_from("t".to_owned()).expect("a tag"));
         let tag_fence = keys().tag_fence(&Tag::try_from("t".to_owned()).expect("a tag"));
         let (fence, answer) = (entry("a").fence_key(), entry("a").answer(None));
-        let internal =
-            [keys().index().clone(), tag, tag_fence, entry("a").lease(), entry("a").stale_copy(), fence, answer];
+        let internal = [
+            keys().index().clone(),
+            tag,
+            raised,
+            tag_fence,
+            entry("a").lease(),
+            entry("a").stale_copy(),
+            fence,
+            answer,
+        ];
         for name in internal {
             let text = name.as_str().trim_start_matches("p:cache:");
             assert_ne!(entry(text).value, name);

@@ -2,7 +2,8 @@
 //!
 //! The others receive a copy of the expired value if the policy keeps one; otherwise they wait briefly for the new
 //! value. A lease ends when it expires, and with any write or deletion of the value, so a slow client cannot restore an
-//! outdated value.
+//! outdated value. Its token contains the time at which it was granted: a client whose value has a tag that was
+//! invalidated after this time has lost the lease, too.
 //!
 //! Source: Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1 (leases).
 
@@ -20,7 +21,7 @@ use crate::http::problem::Location;
 use crate::random;
 
 /// The longest lease, milliseconds: a client that dies makes the others wait for at most this long.
-const LONGEST_LEASE: u64 = 60_000;
+pub(super) const LONGEST_LEASE: u64 = 60_000;
 /// How often the read starts again if values appear and disappear between the read and the lease.
 const ATTEMPTS: u32 = 8;
 /// How long a client waits for the client that rebuilds, if there is no stale value: many rebuilds take less, and a
@@ -30,6 +31,11 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// ... up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// When the lease with this token was granted, on Redis's clock in microseconds.
+pub(super) fn granted_at(token: &str) -> Option<u64> {
+    u64::from_str_radix(token.get(..14)?, 16).ok()
+}
 
 impl CacheService {
     /// Reads a value. On a miss, acquires the lease to rebuild it, or waits for the client that has the lease.
@@ -48,14 +54,14 @@ impl CacheService {
             return Err(CacheError::Invalid { location: Location::Query, pointer: "/lease_ms".to_owned(), rule });
         }
         // Without randomness no lease can be granted: every client rebuilds.
-        let token = random::token().map_err(|_| CacheError::Miss)?;
+        let random = random::token().map_err(|_| CacheError::Miss)?;
         for _ in 0..ATTEMPTS {
             if let Some(hit) = self.read(entry, touch).await? {
                 return Ok(hit);
             }
-            let waited = match self.redis.call(scripts::lease(entry, &token, lease.get())).await {
+            let waited = match self.redis.call(scripts::lease(entry, &random, lease.get())).await {
                 Ok(LeaseReply::Exists) => continue,
-                Ok(LeaseReply::Granted) => {
+                Ok(LeaseReply::Granted { token }) => {
                     self.metrics.increase("lease", "ok");
                     return Err(CacheError::Leased { token });
                 }

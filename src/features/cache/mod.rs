@@ -43,7 +43,7 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
-    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
+    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, REQUEST_TIMEOUT,
 };
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
@@ -57,7 +57,14 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("GET", "/cache", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
-        Access::scoped("GET", "/cache/{key}", READ).problems(&[CALLER, REDIS_WRITE, VALUE, CONDITIONAL, MISS, RETRIED]),
+        Access::scoped("GET", "/cache/{key}", READ).changes_state().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            VALUE,
+            CONDITIONAL,
+            MISS,
+            RETRIED,
+        ]),
         Access::scoped("HEAD", "/cache/{key}", READ).problems(&[CALLER, REDIS_READ, VALUE, CONDITIONAL, MISS]),
         Access::scoped("PUT", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,
@@ -65,7 +72,7 @@ pub static FEATURE: Feature = Feature {
             VALUE,
             CONDITIONAL,
             RETRIED,
-            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE],
+            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &REQUEST_TIMEOUT],
         ]),
         Access::scoped("DELETE", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,

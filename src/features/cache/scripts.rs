@@ -5,7 +5,7 @@
 use redis::Value;
 
 use super::error::CacheError;
-use super::keys::EntryKeys;
+use super::keys::{EntryKeys, TagKeys};
 use super::model::Counter;
 use crate::config::value::Span;
 use crate::lua_scripts;
@@ -165,7 +165,9 @@ pub(super) fn counter(answer: &str) -> Option<Counter> {
 }
 
 pub(super) enum LeaseReply {
-    Granted,
+    Granted {
+        token: String,
+    },
     /// A value exists after all.
     Exists,
     /// Another client has the lease for this many more milliseconds.
@@ -175,11 +177,14 @@ pub(super) enum LeaseReply {
     },
 }
 
-/// Acquires the lease to rebuild a value, for `ttl` milliseconds.
-pub(super) fn lease(entry: &EntryKeys, token: &str, ttl: u64) -> ScriptCall<(String, u64, Value), LeaseReply> {
-    LEASE.write(&[&entry.value, &entry.lease(), &entry.stale_copy()]).arg(token).arg(ttl).returns(
+/// Acquires the lease to rebuild a value, for `ttl` milliseconds. `random` becomes a part of its token.
+pub(super) fn lease(entry: &EntryKeys, random: &str, ttl: u64) -> ScriptCall<(String, u64, Value), LeaseReply> {
+    LEASE.write(&[&entry.value, &entry.lease(), &entry.stale_copy()]).arg(random).arg(ttl).returns(
         |(status, remaining, stale): (String, u64, Value)| match (status.as_str(), stale) {
-            ("granted", _) => Ok(LeaseReply::Granted),
+            ("granted", Value::BulkString(token)) => match String::from_utf8(token) {
+                Ok(token) => Ok(LeaseReply::Granted { token }),
+                Err(token) => Err(BadReply::new(token)),
+            },
             ("exists", _) => Ok(LeaseReply::Exists),
             ("held", Value::BulkString(bytes)) => {
                 Ok(LeaseReply::Held { remaining, stale: Some(bytes).filter(|bytes| !bytes.is_empty()) })
@@ -189,12 +194,15 @@ pub(super) fn lease(entry: &EntryKeys, token: &str, ttl: u64) -> ScriptCall<(Str
     )
 }
 
-/// Returns a tag's generation and keeps it for at least `ttl` milliseconds, which must not be 0.
-pub(super) fn open_tag(tag: &Key, ttl: u64) -> ScriptCall<String, u64> {
-    TAG_OPEN.write(&[tag]).arg(ttl).returns(|raw: String| raw.parse().map_err(|_| BadReply::new(raw)))
+/// Returns a tag's generation and keeps it for at least `ttl` milliseconds, which must not be 0. Returns `None` if the tag
+/// was invalidated after `since`, the time of a lease in microseconds.
+pub(super) fn open_tag(tag: &TagKeys, ttl: u64, since: Option<u64>) -> ScriptCall<String, Option<u64>> {
+    TAG_OPEN.write(&[&tag.generation, &tag.raised]).arg(ttl).arg(since.unwrap_or(0)).returns(|raw: String| {
+        raw.parse().map(|generation| Some(generation).filter(|number| *number > 0)).map_err(|_| BadReply::new(raw))
+    })
 }
 
-/// Raises a tag's generation, which invalidates its values.
-pub(super) fn raise_tag(tag: &Key, fence: Option<&Fence>) -> ScriptCall<i64, ()> {
-    TAG_RAISE.guarded_write(fence, &[tag]).returns(|_| Ok(()))
+/// Raises a tag's generation, which invalidates its values, and keeps the time of that for `retention` milliseconds.
+pub(super) fn raise_tag(tag: &TagKeys, retention: u64, fence: Option<&Fence>) -> ScriptCall<i64, ()> {
+    TAG_RAISE.guarded_write(fence, &[&tag.generation, &tag.raised]).arg(retention).returns(|_| Ok(()))
 }

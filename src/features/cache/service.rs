@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
+use tokio::sync::Semaphore;
 
 use super::config::CacheConfig;
 use super::error::CacheError;
@@ -26,7 +27,12 @@ pub(super) struct Inner {
     pub keys: CacheKeys,
     pub config: CacheConfig,
     pub metrics: CacheMetrics,
+    /// Limits the batches with large results that are in memory at the same time.
+    pub large_batches: Semaphore,
 }
+
+/// The number of such batches.
+const LARGE_BATCHES: usize = 2;
 
 impl std::ops::Deref for CacheService {
     type Target = Inner;
@@ -65,7 +71,8 @@ impl CacheService {
     pub(super) fn new(deps: &Deps, config: CacheConfig) -> Self {
         let redis = deps.redis.cache.clone();
         let keys = CacheKeys::new(redis.keys(), &config);
-        Self(Arc::new(Inner { redis, keys, config, metrics: CacheMetrics::new(&deps.metrics) }))
+        let metrics = CacheMetrics::new(&deps.metrics);
+        Self(Arc::new(Inner { redis, keys, config, metrics, large_batches: Semaphore::new(LARGE_BATCHES) }))
     }
 
     /// Reads a value: one round trip, or two if it has tags.

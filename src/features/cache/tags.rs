@@ -8,6 +8,7 @@ use redis::Value;
 
 use super::error::CacheError;
 use super::keys::EntryKeys;
+use super::lease::LONGEST_LEASE;
 use super::model::{Millis, Tag, Tags};
 use super::scripts;
 use super::service::{CacheService, command};
@@ -15,6 +16,9 @@ use crate::redis::{Effect, FencingToken, RedisFault};
 
 /// How much longer a tag is kept than its values, milliseconds: it is written before them.
 const MARGIN: u64 = 60_000;
+/// How long the time of an invalidation is kept, milliseconds: a minute longer than the longest lease, so that the holder
+/// of a lease cannot store a value that it read before the invalidation.
+const RAISED_RETENTION: u64 = LONGEST_LEASE + 60_000;
 
 impl CacheService {
     /// Invalidates every value with `tag`; O(1). A guarded call passes the tag's own fence, not those of its values.
@@ -23,7 +27,7 @@ impl CacheService {
     /// [`CacheError::Redis`], whose outcome says whether the values may be invalid.
     pub(super) async fn invalidate(&self, tag: &Tag, token: Option<FencingToken>) -> Result<(), CacheError> {
         let fence = token.map(|token| self.redis.fence(self.keys.tag_fence(tag), token));
-        Ok(self.redis.call(scripts::raise_tag(&self.keys.tag(tag), fence.as_ref())).await?)
+        Ok(self.redis.call(scripts::raise_tag(&self.keys.tag(tag), RAISED_RETENTION, fence.as_ref())).await?)
     }
 
     /// Forgets the tokens that a tag has seen; `by` is the client's name.
@@ -38,24 +42,31 @@ impl CacheService {
     /// between then affects the new value too.
     ///
     /// Each tag is kept for a TTL of its own, milliseconds, see [`CacheService::tag_ttl`].
+    ///
+    /// # Errors
+    /// [`CacheError::LeaseLost`] if a tag was invalidated after `since`, when the lease of the value was granted.
     pub(super) async fn open_tags(
         &self,
         tags: impl IntoIterator<Item = (&Tag, u64)>,
-    ) -> Result<Vec<(Tag, u64)>, RedisFault> {
+        since: Option<u64>,
+    ) -> Result<Vec<(Tag, u64)>, CacheError> {
         let (tags, calls): (Vec<&Tag>, Vec<_>) =
-            tags.into_iter().map(|(tag, ttl)| (tag, scripts::open_tag(&self.keys.tag(tag), ttl))).unzip();
+            tags.into_iter().map(|(tag, ttl)| (tag, scripts::open_tag(&self.keys.tag(tag), ttl, since))).unzip();
         // Nothing that a client can see is changed before the value itself is written.
         let answers = self.redis.call_all(calls).await.map_err(RedisFault::not_applied)?;
         tags.into_iter()
             .zip(answers)
-            .map(|(tag, answer)| Ok((tag.clone(), answer.map_err(RedisFault::not_applied)?)))
+            .map(|(tag, answer)| {
+                let generation = answer.map_err(RedisFault::not_applied)?;
+                Ok((tag.clone(), generation.ok_or(CacheError::LeaseLost)?))
+            })
             .collect()
     }
 
     /// Whether all tags of a value still have the generations under which it was written. A read that extends the
     /// value's TTL extends those of its tags.
     pub(super) async fn are_current(&self, tags: &[(Tag, u64)], touch: Option<Millis>) -> Result<bool, RedisFault> {
-        let keys: Vec<_> = tags.iter().map(|(tag, _)| self.keys.tag(tag)).collect();
+        let keys: Vec<_> = tags.iter().map(|(tag, _)| self.keys.tag(tag).generation).collect();
         let mut commands: Vec<_> = keys.iter().map(|key| command("GET", key.as_str())).collect();
         let mut effect = Effect::Read;
         if let Some(touch) = touch {
@@ -77,7 +88,8 @@ impl CacheService {
 
     /// Makes tags outlive a value whose TTL was set.
     pub(super) async fn extend_tags(&self, tags: &[(Tag, u64)], ttl: Millis) -> Result<(), RedisFault> {
-        let commands: Vec<_> = tags.iter().map(|(tag, _)| self.extension(self.keys.tag(tag).as_str(), ttl)).collect();
+        let commands: Vec<_> =
+            tags.iter().map(|(tag, _)| self.extension(self.keys.tag(tag).generation.as_str(), ttl)).collect();
         // A client cannot see that a tag is kept longer.
         for answer in self.redis.query_all(&commands, Effect::Write).await.map_err(RedisFault::not_applied)? {
             answer?;

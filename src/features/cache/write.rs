@@ -11,6 +11,7 @@ use redis::FromRedisValue;
 
 use super::error::CacheError;
 use super::keys::EntryKeys;
+use super::lease::granted_at;
 use super::model::{CacheKey, Counter, Millis, Tags};
 use super::scripts::{self, Change, Expected, StoredInfo};
 use super::service::{CacheService, Hit, Lookup, command, effective_ttl};
@@ -18,7 +19,7 @@ use super::stored_value::{ContentType, StoredValue};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Batch, Effect, FencingToken, Key, Outcome, RedisFault, ScriptCall};
+use crate::redis::{Batch, Effect, FaultKind, FencingToken, Key, Outcome, RedisFault, ScriptCall};
 
 /// How often a compare-and-swap is tried; each failure means that another write succeeded.
 const ATTEMPTS: u32 = 8;
@@ -59,7 +60,8 @@ impl CacheService {
             let ttl = effective_ttl(&entry, options.ttl);
             let left = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
             let tag_ttl = self.tag_ttl(left);
-            let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl))).await?;
+            let since = options.lease.as_deref().and_then(granted_at);
+            let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl)), since).await?;
             let value = StoredValue::encode(options.content_type, options.body, &tags);
             let mut expected = match &options.conditions {
                 none if none.is_empty() => Expected::Anything,
@@ -239,7 +241,12 @@ impl CacheService {
     /// Checks the client's token before the value is read.
     async fn pass(&self, entry: &EntryKeys) -> Result<(), RedisFault> {
         match &entry.fence {
-            Some(fence) => self.redis.pass(&entry.value, fence).await,
+            Some(fence) => match self.redis.pass(&entry.value, fence).await {
+                // Only storing the token failed, so it is valid. A deletion can still be made, and stores it; every other
+                // change is rejected for the same reason.
+                Err(fault) if fault.kind == FaultKind::OutOfMemory => Ok(()),
+                passed => passed,
+            },
             None => Ok(()),
         }
     }

@@ -23,7 +23,8 @@ use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::{FirstResponse, LimitedLife, Repeated, Unrecorded};
 use crate::http::layer::{Next, RequestLayer};
-use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
+use crate::http::paced_body::incomplete;
+use crate::http::problem::{BODY_TOO_LARGE, INTERNAL, Problem, REQUEST_TIMEOUT};
 use crate::redis::Outcome;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -160,8 +161,10 @@ impl IdempotencyService {
         let (mut body, hash) = HashedBody::new(body);
         let (mut kept, mut length) = (Vec::new(), 0_usize);
         while let Some(frame) = tokio::time::timeout(self.body_idle_timeout, body.frame()).await.transpose() {
-            let Ok(Ok(frame)) = frame else {
-                return Err(Problem::new(&BODY_INCOMPLETE).outcome(Outcome::NotApplied));
+            let frame = match frame {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(error)) => return Err(incomplete(error)),
+                Err(_) => return Err(Problem::new(&REQUEST_TIMEOUT).outcome(Outcome::NotApplied)),
             };
             let Some(data) = frame.data_ref() else { continue };
             length = length.saturating_add(data.len());

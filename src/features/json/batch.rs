@@ -1,6 +1,7 @@
 //! Reads, deletes and stores many documents in one call. Each item has its own result; a batch is not a transaction.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -16,8 +17,13 @@ use super::path::Path;
 use super::service::JsonService;
 use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
+use super::work::{INLINE_BYTES, WorkBudget};
 use crate::http::reply::ItemError;
 use crate::redis::FencingToken;
+
+/// The documents of a batch that are in memory at the same time, for reads, and the documents that change at the same
+/// time.
+const AT_ONCE: usize = 8;
 
 /// Reads, deletions and writes of many documents, which run in this order.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -138,19 +144,20 @@ pub(super) struct DeleteResult {
 impl JsonService {
     /// Reads the documents as they are before the batch, then deletes, then stores.
     ///
-    /// Changes of one document run one after the other, changes of different documents at the same time.
+    /// Changes of one document run one after the other, changes of several documents at the same time. All items share
+    /// the visits of one request, and all reads the bytes of one result.
+    ///
+    /// # Errors
+    /// [`JsonError::Overloaded`] if too many batches are reading documents; nothing was done.
     pub(super) async fn run_batch(
-        &self,
+        self: &Arc<Self>,
         batch: BatchRequest,
         token: Option<FencingToken>,
         can_decrypt: bool,
-    ) -> BatchReply {
-        let options = || WriteOptions { token, can_decrypt, ..WriteOptions::default() };
-        let get = join_all(batch.get.into_iter().map(|GetItem { key, paths }| async move {
-            let selection = self.read(&key, &paths, can_decrypt).await;
-            read(key, selection)
-        }));
-        let get = get.await;
+    ) -> Result<BatchReply, JsonError> {
+        let work = self.read_budget();
+        let options = || WriteOptions { token, can_decrypt, work: work.clone(), ..WriteOptions::default() };
+        let get = if batch.get.is_empty() { Vec::new() } else { self.read_each(batch.get, can_decrypt, &work).await? };
         let deletions = batch
             .delete
             .into_iter()
@@ -161,26 +168,63 @@ impl JsonService {
             (item.key, Update { ttl: item.ttl_ms, ..options().update(item.path.unwrap_or_default(), set) })
         });
         let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
-        BatchReply { get, set, delete }
+        Ok(BatchReply { get, set, delete })
+    }
+
+    async fn read_each(
+        self: &Arc<Self>,
+        items: Vec<GetItem>,
+        can_decrypt: bool,
+        work: &WorkBudget,
+    ) -> Result<Vec<GetResult>, JsonError> {
+        let _permit = self.offload.enter_batch().await?;
+        let mut results = Vec::with_capacity(items.len());
+        let mut items = items.into_iter();
+        loop {
+            let group: Vec<GetItem> = items.by_ref().take(AT_ONCE).collect();
+            if group.is_empty() {
+                return Ok(results);
+            }
+            let sources = join_all(group.iter().map(|item| self.fetch(&item.key))).await;
+            for (GetItem { key, paths }, source) in group.into_iter().zip(sources) {
+                let selection = async {
+                    let source = source?.ok_or(JsonError::NoDocument)?;
+                    Ok((self.selected(&key, &source, paths, can_decrypt, work).await?, source))
+                };
+                let selection = self.metrics.count("read", selection.await);
+                let is_long = selection.as_ref().is_ok_and(|(json, _)| json.len() > INLINE_BYTES);
+                results.push(read(key, selection));
+                if is_long {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
     }
 
     /// Makes the changes and returns the results in the order of the changes.
     async fn update_each(
-        &self,
+        self: &Arc<Self>,
         updates: impl Iterator<Item = (DocumentKey, Update)>,
     ) -> Vec<(DocumentKey, Result<Updated, JsonError>)> {
         let mut by_document: HashMap<DocumentKey, Vec<(usize, Update)>> = HashMap::new();
         for (at, (key, update)) in updates.enumerate() {
             by_document.entry(key).or_default().push((at, update));
         }
-        let updates = by_document.into_iter().map(|(key, updates)| async move {
+        let mut updates = by_document.into_iter().map(|(key, updates)| async move {
             let mut results = Vec::with_capacity(updates.len());
             for (at, update) in updates {
-                results.push((at, key.clone(), self.update(&key, &update).await));
+                results.push((at, key.clone(), self.update(&key, update).await));
             }
             results
         });
-        let mut results: Vec<_> = join_all(updates).await.into_iter().flatten().collect();
+        let mut results = Vec::new();
+        loop {
+            let group = join_all(updates.by_ref().take(AT_ONCE)).await;
+            if group.is_empty() {
+                break;
+            }
+            results.extend(group.into_iter().flatten());
+        }
         results.sort_by_key(|(at, ..)| *at);
         results.into_iter().map(|(_, key, result)| (key, result)).collect()
     }

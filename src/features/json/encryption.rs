@@ -18,6 +18,7 @@ use super::config::{EncryptionKey, JsonConfig};
 use super::document::Node;
 use super::model::DocumentKey;
 use super::path::{Path, TooManyVisits};
+use super::work::WorkBudget;
 use crate::config::FieldError;
 
 /// The start of every encrypted string.
@@ -199,7 +200,8 @@ fn for_each_value<'p>(
     act: impl Fn(&Path, &mut Node) -> Result<(), EncryptionError>,
 ) -> Result<(), EncryptionError> {
     for path in paths {
-        for location in path.locate(document)? {
+        // The paths are the configuration's own, so they do not share the visits of the request's paths.
+        for location in path.locate(document, &WorkBudget::default())? {
             // A location inside a value that has just been encrypted no longer exists.
             if let Some(node) = document.at_mut(&location) {
                 act(path, node)?;

@@ -1,9 +1,12 @@
 //! The errors of documents and the problems that callers receive for them.
 
+use std::time::Duration;
+
 use super::document::{Fault, MAX_DEPTH, ParseError};
 use super::encryption::EncryptionError;
 use super::path::TooManyVisits;
 use super::schema::BrokenRule;
+use super::work::{NoThread, TooManyBytes};
 use crate::http::problem::{self, Location, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -30,6 +33,9 @@ problems! { PROBLEMS:
         "The limit is json.document_limit. Nothing was changed.";
     JSON_PATH_TOO_COMPLEX = "json-path-too-complex", UNPROCESSABLE_ENTITY, "The path visits too many values",
         "Name more of the path's members instead of searching for them.";
+    JSON_RESULT_TOO_LARGE = "json-result-too-large", UNPROCESSABLE_ENTITY, "The selected values are too large together",
+        "A path can select a value several times. A response may contain 8 * json.document_limit bytes of values. Select \
+         less, or read the documents one by one.";
     JSON_SEALED = "json-sealed", CONFLICT, "An encrypted value cannot be changed in this way",
         "Without the scope json:secrets, an encrypted value can be replaced, deleted or left unchanged. It cannot be \
          edited or copied to another document. Nothing was changed.";
@@ -39,6 +45,9 @@ problems! { PROBLEMS:
     JSON_CONTENDED = "json-contended", CONFLICT, "Other writers kept changing the document",
         "The document changed between every read and write of this request; nothing was done. Try again.";
 }
+
+/// When to retry a request that found no thread: such work takes some 100 ms at most.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The problems of an operation that reads a document.
 static LOOKUP: &[&ProblemKind] = &[
@@ -51,6 +60,7 @@ static LOOKUP: &[&ProblemKind] = &[
     &problem::INVALID_QUERY,
     &problem::INVALID_HEADER,
     &JSON_PATH_TOO_COMPLEX,
+    &JSON_RESULT_TOO_LARGE,
 ];
 /// The problems of an operation that changes a document, in addition to [`LOOKUP`].
 static CHANGE: &[&ProblemKind] = &[
@@ -103,6 +113,10 @@ pub(super) enum JsonError {
     TooDeep,
     #[error(transparent)]
     TooComplex(#[from] TooManyVisits),
+    #[error(transparent)]
+    ResultTooLarge(#[from] TooManyBytes),
+    #[error(transparent)]
+    Overloaded(#[from] NoThread),
     #[error("the document would break {} of its collection", if .0.len() == 1 { "a rule" } else { "rules" })]
     Schema(Vec<BrokenRule>),
     #[error("the document changed between every read and write")]
@@ -130,6 +144,8 @@ impl From<JsonError> for Problem {
             JsonError::TooLarge { .. } => &JSON_TOO_LARGE,
             JsonError::TooDeep => &problem::TOO_DEEP,
             JsonError::Schema(_) => &JSON_SCHEMA,
+            JsonError::ResultTooLarge(_) => &JSON_RESULT_TOO_LARGE,
+            JsonError::Overloaded(_) => &problem::OVERLOADED,
             JsonError::Contended => &JSON_CONTENDED,
             JsonError::NotJson => &problem::WRONG_TYPE,
             JsonError::Encryption(EncryptionError::Forged { .. }) => &JSON_SEALED,
@@ -139,6 +155,7 @@ impl From<JsonError> for Problem {
         };
         let problem = Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
         match error {
+            JsonError::Overloaded(_) => problem.retry_after(RETRY_AFTER),
             JsonError::PatchFailed { at, reason } => problem.violation(Location::Body, format!("/{at}"), reason),
             JsonError::Schema(broken) => broken
                 .iter()

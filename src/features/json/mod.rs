@@ -7,7 +7,7 @@
 //! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend.rs`: reads
 //! - `encryption.rs`: encrypted values; `schema.rs`: the rules of collections
 //! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `batch.rs`: many documents;
-//!   `migration.rs`: moves documents between the backends
+//!   `migration.rs`: moves documents between the backends; `work.rs`: how much work a request may cause, and where it runs
 //! - `routes/`: HTTP
 //!
 //! Keys: see `keys.rs`. Without Redis, every call answers 503, reads included; the service keeps no copies.
@@ -25,6 +25,8 @@
 //! - Encrypted values are decrypted before a change and encrypted after it (`encryption.rs`). A caller without the
 //!   scope `json:secrets` works on the encrypted strings, so neither an answer nor a filter reveals a value.
 //! - A fencing token is checked before the conditions and before the document is read.
+//! - Long work leaves the worker's thread, and the paths of one request share a limit of visits (`work.rs`). A result
+//!   is measured before it is written.
 //! - A change that selects nothing is answered 404 or 409. It is not a success without effect.
 
 mod backend;
@@ -45,6 +47,7 @@ mod scripts;
 mod service;
 mod stored;
 mod update;
+mod work;
 mod writer_queue;
 
 use std::sync::Arc;

@@ -62,6 +62,8 @@ pub(super) struct Write<'a> {
     pub operation: Option<&'a OperationId>,
     /// The answer to store for a repetition of the operation.
     pub answer: Option<&'a [u8]>,
+    /// Whether the new document takes less memory than the existing one.
+    pub frees: bool,
     /// The channel that announces the change, and the message without the versions and the closing brace, which the
     /// script adds. `None` if the change is not announced.
     pub announcement: Option<(&'a Key, &'a [u8])>,
@@ -107,6 +109,7 @@ impl Write<'_> {
             .arg(channel)
             .arg(event)
             .arg(self.backend.name())
+            .arg(u8::from(self.frees))
             .returns(|(status, bytes, ttl)| {
                 let stored = |created: bool| {
                     let version = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());

@@ -1,5 +1,7 @@
 //! The service: its shared state, and the operations that read a document or change its TTL.
 
+use std::borrow::Borrow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use serde_json::value::RawValue;
 use super::backend::{self, DOCUMENTS};
 use super::change::{SizeLimit, empty_log, log_page};
 use super::config::JsonConfig;
-use super::document::{Node, write_separated, write_string};
+use super::document::{Node, text_length, write_string};
 use super::encryption::FieldEncryption;
 use super::error::JsonError;
 use super::keys::{JsonKeys, KeySet};
@@ -18,6 +20,7 @@ use super::path::Path;
 use super::schema::Schemas;
 use super::scripts;
 use super::stored::StoredDocument;
+use super::work::{INLINE_BYTES, Offload, WorkBudget};
 use super::writer_queue::WriterQueues;
 use crate::clock::Clock;
 use crate::config::FieldError;
@@ -35,9 +38,10 @@ pub(super) struct JsonService {
     pub schemas: Schemas,
     pub encryption: FieldEncryption,
     pub writers: WriterQueues,
+    pub offload: Offload,
     pub metrics: JsonMetrics,
     pub clock: Clock,
-    /// How long a change is retried: the time of a request, minus the time that Redis may take for the last write.
+    /// How long a change is retried.
     pub retry_time: Duration,
 }
 
@@ -46,6 +50,8 @@ impl JsonService {
         let redis = deps.redis.state.clone();
         let deadline = http.request_deadline.duration();
         let keys = JsonKeys::new(redis.keys(), &config);
+        // The time of a request, minus the time that Redis may take for the last write.
+        let retry_time = deadline.saturating_sub(redis.command_timeout()).max(deadline / 2);
         let service = Self {
             backend_record: BackendRecord::new(redis.clone(), &DOCUMENTS, keys.backend.clone(), config.backend),
             keys,
@@ -54,7 +60,8 @@ impl JsonService {
             encryption: FieldEncryption::new(&config)?,
             writers: WriterQueues::default(),
             metrics: JsonMetrics::new(&deps.metrics),
-            retry_time: deadline.saturating_sub(redis.command_timeout()).max(deadline / 2),
+            offload: Offload::new(retry_time),
+            retry_time,
             clock: deps.clock.clone(),
             redis,
             config,
@@ -81,26 +88,71 @@ impl JsonService {
     ///
     /// # Errors
     /// [`JsonError::NoDocument`], [`JsonError::PathMissing`] for a legacy path without a value,
-    /// [`JsonError::TooComplex`], [`JsonError::NotJson`], [`JsonError::Redis`].
+    /// [`JsonError::TooComplex`], [`JsonError::ResultTooLarge`], [`JsonError::NotJson`], [`JsonError::Overloaded`],
+    /// [`JsonError::Redis`].
     pub(super) async fn read(
-        &self,
+        self: &Arc<Self>,
         key: &DocumentKey,
-        paths: &[Path],
+        paths: Vec<Path>,
         can_decrypt: bool,
     ) -> Result<(Bytes, StoredDocument), JsonError> {
         let read = async {
             let source = self.fetch(key).await?.ok_or(JsonError::NoDocument)?;
-            let json = if paths.is_empty() && !self.encryption.encrypts(key) {
-                // Checks that the text is JSON, without building the document.
-                let _: &RawValue = serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
-                source.text.clone()
-            } else {
-                let only_path = if let [path] = paths { Some(path) } else { None };
-                Bytes::from(select(&self.parse(key, &source, only_path, can_decrypt)?, paths)?)
-            };
+            let json = self.selected(key, &source, paths, can_decrypt, &self.read_budget()).await?;
             Ok((json, source))
         };
         self.metrics.count("read", read.await)
+    }
+
+    /// The budget of a request that reads. Its results may have the size of eight documents.
+    pub(super) fn read_budget(&self) -> WorkBudget {
+        WorkBudget::of_read(self.size_limit.0.saturating_mul(8))
+    }
+
+    /// The text of a document, or of the values that `paths` select in it, in the form that [`JsonService::read`]
+    /// describes.
+    pub(super) async fn selected(
+        self: &Arc<Self>,
+        key: &DocumentKey,
+        source: &StoredDocument,
+        paths: Vec<Path>,
+        can_decrypt: bool,
+        work: &WorkBudget,
+    ) -> Result<Bytes, JsonError> {
+        if paths.is_empty() && !self.encryption.encrypts(key) {
+            work.spend_bytes(source.text.len())?;
+            // Checks that the text is JSON, without building the document.
+            let _: &RawValue = serde_json::from_slice(&source.text).map_err(|_| JsonError::NotJson)?;
+            return Ok(source.text.clone());
+        }
+        self.compute(key, source, work, move |service, key, source, work| {
+            let only_path = if let [path] = paths.as_slice() { Some(path) } else { None };
+            let document = service.parse(key, source, only_path, can_decrypt)?;
+            select(&document, &paths, work).map(Bytes::from)
+        })
+        .await
+    }
+
+    /// Calculates a result from a stored document: on this thread if that takes little time, or else on another one.
+    async fn compute<T: Send + 'static>(
+        self: &Arc<Self>,
+        key: &DocumentKey,
+        source: &StoredDocument,
+        work: &WorkBudget,
+        calculate: impl Fn(&Self, &DocumentKey, &StoredDocument, &WorkBudget) -> Result<T, JsonError> + Send + 'static,
+    ) -> Result<T, JsonError> {
+        if source.text.len() <= INLINE_BYTES {
+            let part = work.inline_part();
+            match calculate(self, key, source, &part) {
+                Err(JsonError::TooComplex(_) | JsonError::ResultTooLarge(_)) => {}
+                result => {
+                    work.absorb(&part);
+                    return result;
+                }
+            }
+        }
+        let (service, key, source, work) = (Arc::clone(self), key.clone(), source.clone(), work.clone());
+        self.offload.run(move || calculate(&service, &key, &source, &work)).await?
     }
 
     /// Lists at most `limit` entries of an activity log as `{"items", "next_cursor"}`, newest first. A log that does not
@@ -109,53 +161,64 @@ impl JsonService {
     /// # Errors
     /// [`JsonError::WrongType`] if the document is not an activity log, and every error of [`JsonService::read`].
     pub(super) async fn list_activity(
-        &self,
+        self: &Arc<Self>,
         key: &DocumentKey,
         cursor: Option<u64>,
         limit: usize,
         can_decrypt: bool,
     ) -> Result<(Node, Option<StoredDocument>), JsonError> {
         let read = async {
-            match self.fetch(key).await? {
-                Some(source) => Ok((self.parse(key, &source, None, can_decrypt)?, Some(source))),
-                None => Ok((empty_log(), None)),
-            }
+            let Some(source) = self.fetch(key).await? else {
+                return Ok((log_page(&empty_log(), cursor, limit)?, None));
+            };
+            let work = self.read_budget();
+            let page = self.compute(key, &source, &work, move |service, key, source, _| {
+                log_page(&service.parse(key, source, None, can_decrypt)?, cursor, limit)
+            });
+            Ok((page.await?, Some(source)))
         };
-        let (log, source) = self.metrics.count("read", read.await)?;
-        let (entries, next) = log_page(&log, cursor, limit)?;
+        let ((entries, next), source) = self.metrics.count("read", read.await)?;
         let next = next.map_or(Node::Null, |number| Node::String(number.to_string().into()));
         Ok((Node::Object(vec![("items".into(), Node::Array(entries)), ("next_cursor".into(), next)]), source))
     }
 
-    /// Reads a property of the selected values: one result per value, null if the value does not have it. Values of the
-    /// type `expected` have the property.
+    /// Reads a property of the selected values: a JSON list of one result per value, null if the value does not have it.
+    /// Values of the type `expected` have the property.
     ///
     /// # Errors
     /// Every error of [`JsonService::read`]; [`JsonError::WrongType`] if the value of a legacy path does not have the
     /// property.
     pub(super) async fn inspect(
-        &self,
+        self: &Arc<Self>,
         key: &DocumentKey,
-        path: &Path,
+        path: Path,
         expected: &'static str,
-        property: impl Fn(&Node) -> Option<Node>,
+        property: impl Fn(&Node) -> Option<Node> + Send + 'static,
         can_decrypt: bool,
-    ) -> Result<(Vec<Node>, StoredDocument), JsonError> {
+    ) -> Result<(Vec<u8>, StoredDocument), JsonError> {
         let read = async {
             let source = self.fetch(key).await?.ok_or(JsonError::NoDocument)?;
-            let document = self.parse(key, &source, Some(path), can_decrypt)?;
-            let values = path.select(&document)?;
-            if !path.is_legacy() {
-                let results = values.into_iter().map(|value| property(value).unwrap_or(Node::Null)).collect();
-                return Ok((results, source));
-            }
-            let first = *values.first().ok_or_else(|| path_missing(path))?;
-            let result = property(first).ok_or_else(|| JsonError::WrongType {
-                path: path.as_str().to_owned(),
-                expected,
-                found: first.type_name(),
-            })?;
-            Ok((vec![result], source))
+            let work = self.read_budget();
+            let results = self.compute(key, &source, &work, move |service, key, source, work| {
+                let document = service.parse(key, source, Some(&path), can_decrypt)?;
+                let values = path.select(&document, work)?;
+                let mut list = Vec::new();
+                if !path.is_legacy() {
+                    // Written one by one: the member names of one object can be selected many times.
+                    let results = values.into_iter().map(|value| property(value).unwrap_or(Node::Null));
+                    write_list(results, &mut list, work)?;
+                    return Ok(list);
+                }
+                let first = *values.first().ok_or_else(|| path_missing(&path))?;
+                let result = property(first).ok_or_else(|| JsonError::WrongType {
+                    path: path.as_str().to_owned(),
+                    expected,
+                    found: first.type_name(),
+                })?;
+                write_list([result], &mut list, work)?;
+                Ok(list)
+            });
+            Ok((results.await?, source))
         };
         self.metrics.count("read", read.await)
     }
@@ -177,7 +240,7 @@ impl JsonService {
         self.metrics.count("write", touch.await)
     }
 
-    async fn fetch(&self, key: &DocumentKey) -> Result<Option<StoredDocument>, RedisFault> {
+    pub(super) async fn fetch(&self, key: &DocumentKey) -> Result<Option<StoredDocument>, RedisFault> {
         let backend = self.backend_record.backend().await?;
         Ok(backend::read(backend, &self.redis, &self.keys.of(key), None).await?.document)
     }
@@ -208,12 +271,15 @@ impl JsonService {
 }
 
 /// The text of the values that `paths` select, in the form that [`JsonService::read`] describes.
-fn select(document: &Node, paths: &[Path]) -> Result<Vec<u8>, JsonError> {
+fn select(document: &Node, paths: &[Path], work: &WorkBudget) -> Result<Vec<u8>, JsonError> {
     let mut out = Vec::with_capacity(256);
     match paths {
-        [] => return Ok(document.to_bytes()),
+        [] => {
+            write_value(document, &mut out, work)?;
+            return Ok(out);
+        }
         [path] => {
-            write_selected(document, path, !path.is_legacy(), &mut out)?;
+            write_selected(document, path, !path.is_legacy(), &mut out, work)?;
             return Ok(out);
         }
         _ => {}
@@ -227,20 +293,51 @@ fn select(document: &Node, paths: &[Path]) -> Result<Vec<u8>, JsonError> {
         out.push(if written.is_empty() { b'{' } else { b',' });
         write_string(path.as_str(), &mut out);
         out.push(b':');
-        write_selected(document, path, as_lists, &mut out)?;
+        write_selected(document, path, as_lists, &mut out, work)?;
         written.push(path.as_str());
     }
     out.push(b'}');
     Ok(out)
 }
 
-fn write_selected(document: &Node, path: &Path, as_list: bool, out: &mut Vec<u8>) -> Result<(), JsonError> {
-    let values = path.select(document)?;
+fn write_selected(
+    document: &Node,
+    path: &Path,
+    as_list: bool,
+    out: &mut Vec<u8>,
+    work: &WorkBudget,
+) -> Result<(), JsonError> {
+    let values = path.select(document, work)?;
     if !as_list {
-        values.first().ok_or_else(|| path_missing(path))?.write(out);
-        return Ok(());
+        return write_value(values.first().ok_or_else(|| path_missing(path))?, out, work);
     }
-    write_separated([b'[', b']'], values, out, Node::write);
+    write_list(values, out, work)
+}
+
+/// Appends a value if the result may still have its length.
+fn write_value(value: &Node, out: &mut Vec<u8>, work: &WorkBudget) -> Result<(), JsonError> {
+    // Without the escapes, which are counted once they are written: they lengthen a value of one document at most.
+    work.check_bytes(text_length(value))?;
+    let start = out.len();
+    value.write(out);
+    // With the separator.
+    work.spend_bytes(out.len() - start + 1)?;
+    Ok(())
+}
+
+fn write_list(
+    values: impl IntoIterator<Item = impl Borrow<Node>>,
+    out: &mut Vec<u8>,
+    work: &WorkBudget,
+) -> Result<(), JsonError> {
+    out.push(b'[');
+    for (at, value) in values.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_value(value.borrow(), out, work)?;
+    }
+    out.push(b']');
     Ok(())
 }
 

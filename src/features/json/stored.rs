@@ -34,6 +34,8 @@ pub(super) struct Snapshot {
     pub etag: Option<ETag>,
     pub version: u64,
     pub ttl: Option<u64>,
+    /// The length of the stored text, bytes; 0 without a document.
+    pub length: usize,
 }
 
 impl StoredDocument {
@@ -52,12 +54,12 @@ impl StoredDocument {
 }
 
 impl Snapshot {
-    pub(super) const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None };
+    pub(super) const ABSENT: Self = Self { document: None, etag: None, version: 0, ttl: None, length: 0 };
 
     pub(super) fn of(stored: Option<&StoredDocument>) -> Result<Self, JsonError> {
         let Some(stored) = stored else { return Ok(Self::ABSENT) };
         let (document, etag) = (Some(stored.parse(None)?), Some(stored.etag()));
-        Ok(Self { document, etag, version: stored.version, ttl: stored.ttl })
+        Ok(Self { document, etag, version: stored.version, ttl: stored.ttl, length: stored.text.len() })
     }
 }
 

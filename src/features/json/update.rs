@@ -4,23 +4,25 @@
 //! compare-and-swap on the version, retried until the request's time is over. Only writers of other replicas cause
 //! retries, so a random pause separates them; the writers of this process queue (`writer_queue.rs`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::backend;
-use super::change::{Action, ChangeReply, Changed, SetCondition, empty_log};
-use super::document::{Members, Node, Number, write_string};
+use super::change::{Action, ChangeReply, Changed, Limits, SetCondition, empty_log};
+use super::document::{Members, Node, Number, text_length, write_string};
 use super::error::JsonError;
 use super::keys::KeySet;
 use super::model::{DocumentKey, Millis};
 use super::path::Path;
 use super::scripts::{Expected, Write, Written};
 use super::service::JsonService;
-use super::stored::{Snapshot, etag};
+use super::stored::{Snapshot, StoredDocument, etag};
+use super::work::{INLINE_BYTES, WorkBudget};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
-use crate::redis::{Backoff, FencingToken};
+use crate::redis::{Backoff, FaultKind, FencingToken};
 
 /// The upper limit of the first random pause between two tries; a write takes about a millisecond.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -49,6 +51,8 @@ pub(super) struct WriteOptions {
     pub token: Option<FencingToken>,
     /// Whether the caller may read, and so edit, encrypted values.
     pub can_decrypt: bool,
+    /// The changes of a batch share it.
+    pub work: WorkBudget,
 }
 
 /// The result of an update that succeeded, even if it found nothing to change.
@@ -59,6 +63,36 @@ pub(super) struct Updated {
     pub etag: Option<ETag>,
     /// Milliseconds until the document expires; `None` if it does not expire.
     pub ttl: Option<u64>,
+}
+
+/// The document that a change starts from.
+enum Source {
+    Stored(Option<StoredDocument>),
+    /// As the previous writer left it.
+    Parsed(Snapshot),
+}
+
+/// A change that was applied in memory.
+struct Prepared {
+    /// The state before the change.
+    expected: Expected,
+    etag: Option<ETag>,
+    ttl: Option<u64>,
+    /// The length of the text that the change replaces, bytes.
+    replaced: usize,
+    changed: Changed,
+    /// The text to store, if the document differs and still exists.
+    text: Option<Bytes>,
+}
+
+/// What a write stores.
+struct NewState<'a> {
+    expected: Expected,
+    /// `None` deletes the document.
+    text: Option<&'a [u8]>,
+    /// The length of the text that is replaced, bytes; 0 if it is not known.
+    replaced: usize,
+    reply: Option<&'a ChangeReply>,
 }
 
 impl WriteOptions {
@@ -91,17 +125,18 @@ impl JsonService {
     /// - [`JsonError::Redis`], whose outcome says whether the change may have been made.
     /// - [`JsonError::Contended`] if other writers were faster for as long as the request may take.
     /// - Every other [`JsonError`]: nothing was changed.
-    pub(super) async fn update(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
+    pub(super) async fn update(self: &Arc<Self>, key: &DocumentKey, update: Update) -> Result<Updated, JsonError> {
+        let update = Arc::new(update);
         let result = match update.as_blind_write() {
-            Some((expected, value)) => self.write_blindly(key, update, expected, value).await,
-            None => self.compare_and_swap(key, update).await,
+            Some((expected, value)) => self.write_blindly(key, &update, expected, value).await,
+            None => self.compare_and_swap(key, &update).await,
         };
         self.metrics.count("write", result)
     }
 
     /// Adds an entry, with the current time if it has no `timestamp`.
     pub(super) async fn record_activity(
-        &self,
+        self: &Arc<Self>,
         key: &DocumentKey,
         mut entry: Members,
         options: WriteOptions,
@@ -110,28 +145,32 @@ impl JsonService {
             entry.push(("timestamp".into(), Node::Number(Number::integer(self.clock.now().into()))));
         }
         let action = Action::Record { entry: Node::Object(entry), limit: self.config.activity_limit };
-        self.update(key, &Update { initial: Some(empty_log()), ..options.update(Path::default(), action) }).await
+        self.update(key, Update { initial: Some(empty_log()), ..options.update(Path::default(), action) }).await
     }
 
     /// Replaces or deletes a document without reading it. A value that is not a document is not overwritten.
     async fn write_blindly(
-        &self,
+        self: &Arc<Self>,
         key: &DocumentKey,
-        update: &Update,
+        update: &Arc<Update>,
         expected: Expected,
         value: Option<&Node>,
     ) -> Result<Updated, JsonError> {
         let text = match value {
-            Some(value) if self.encryption.encrypts(key) => {
-                let mut encrypted = value.clone();
-                self.encryption.encrypt(key, &mut encrypted)?;
-                Some(self.checked_text(key, &encrypted)?)
+            Some(value) if text_length(value) > INLINE_BYTES => {
+                let (service, key, update) = (Arc::clone(self), key.clone(), Arc::clone(update));
+                let encrypted_text = move || match update.as_blind_write() {
+                    Some((_, Some(value))) => service.encrypted_text(&key, value).map(Some),
+                    _ => Ok(None),
+                };
+                self.offload.run(encrypted_text).await??
             }
-            Some(value) => Some(self.checked_text(key, value)?),
+            Some(value) => Some(self.encrypted_text(key, value)?),
             None => None,
         };
         let without_document = |count| Ok(Updated { reply: ChangeReply::Count(count), etag: None, ttl: None });
-        match self.store(key, &self.keys.of(key), update, expected, text.as_deref(), None).await? {
+        let state = NewState { expected, text: text.as_deref(), replaced: 0, reply: None };
+        match self.store(key, &self.keys.of(key), update, state).await? {
             Written::Stored { created, version, ttl } => {
                 let etag = text.map(|text| etag(&text, version));
                 Ok(Updated { reply: ChangeReply::Stored { created }, etag, ttl })
@@ -144,12 +183,17 @@ impl JsonService {
         }
     }
 
-    async fn compare_and_swap(&self, key: &DocumentKey, update: &Update) -> Result<Updated, JsonError> {
+    async fn compare_and_swap(self: &Arc<Self>, key: &DocumentKey, update: &Arc<Update>) -> Result<Updated, JsonError> {
         let keys = self.keys.of(key);
         let deadline = Instant::now() + self.retry_time;
         // A caller that lost its lock is rejected, whatever the document contains.
         if let Some(fence) = self.fence(&keys, update.options.token) {
-            self.redis.pass(&keys.document, &fence).await?;
+            match self.redis.pass(&keys.document, &fence).await {
+                // Only storing the token failed, so it is valid. A change that frees memory can still be made, and stores
+                // it; every other change is rejected for the same reason.
+                Err(fault) if fault.kind == FaultKind::OutOfMemory => {}
+                passed => passed?,
+            }
         }
         let operation = update.options.operation.as_ref();
         let mut turn = self.writers.enter(&keys.document, deadline).await.ok_or(JsonError::Contended)?;
@@ -157,32 +201,37 @@ impl JsonService {
         loop {
             // A snapshot of the previous writer is enough to try a change, but not to reject it. A repeated operation may
             // no longer apply to the document that it changed, so its answer is looked up first.
-            let (snapshot, is_fresh) = if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
-                (snapshot, false)
+            let (source, is_fresh) = if let (None, Some(snapshot)) = (operation, turn.take_snapshot()) {
+                (Source::Parsed(snapshot), false)
             } else {
                 let backend = self.backend_record.backend().await?;
                 let read = backend::read(backend, &self.redis, &keys, operation).await?;
                 if let Some(answer) = read.answer {
                     return self.repeated(key, answer);
                 }
-                (Snapshot::of(read.document.as_ref())?, true)
+                (Source::Stored(read.document), true)
             };
-            let expected = snapshot.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(snapshot.version));
-            let (current_etag, current_ttl) = (snapshot.etag, snapshot.ttl);
-            let (Changed { document, reply, is_different }, text) = match self.apply(key, update, snapshot) {
-                Ok(result) => result,
+            let prepared = match self.prepare(key, update, source).await {
+                Ok(prepared) => prepared,
+                Err(error @ JsonError::Overloaded(_)) => return Err(error),
                 Err(error) if is_fresh => return Err(error),
                 Err(_) => continue,
             };
+            let Prepared { expected, replaced, changed: Changed { document, reply, is_different }, text, .. } =
+                prepared;
             match (is_different, is_fresh) {
-                (false, true) => return Ok(Updated { reply, etag: current_etag, ttl: current_ttl }),
+                (false, true) => return Ok(Updated { reply, etag: prepared.etag, ttl: prepared.ttl }),
                 (false, false) => continue,
                 (true, _) => {}
             }
-            match self.store(key, &keys, update, expected, text.as_deref(), Some(&reply)).await? {
+            let state = NewState { expected, text: text.as_deref(), replaced, reply: Some(&reply) };
+            match self.store(key, &keys, update, state).await? {
                 Written::Stored { version, ttl, .. } => {
+                    let length = text.as_ref().map_or(0, Bytes::len);
                     let etag = text.map(|text| etag(&text, version));
-                    turn.hand_over(Snapshot { document, etag, version, ttl });
+                    if document.is_some() {
+                        turn.hand_over(Snapshot { document, etag, version, ttl, length });
+                    }
                     return Ok(Updated { reply, etag, ttl });
                 }
                 Written::Deleted => return Ok(Updated { reply, etag: None, ttl: None }),
@@ -199,13 +248,32 @@ impl JsonService {
         }
     }
 
-    /// Checks the conditions and applies the change in memory. Returns the text to store if the document differs.
-    fn apply(
-        &self,
+    /// Applies a change in memory: on this thread if that takes little time, or else on another one.
+    async fn prepare(
+        self: &Arc<Self>,
         key: &DocumentKey,
-        update: &Update,
-        snapshot: Snapshot,
-    ) -> Result<(Changed, Option<Bytes>), JsonError> {
+        update: &Arc<Update>,
+        source: Source,
+    ) -> Result<Prepared, JsonError> {
+        let length = match &source {
+            Source::Stored(document) => document.as_ref().map_or(0, |document| document.text.len()),
+            Source::Parsed(snapshot) => snapshot.length,
+        };
+        if update.path.is_cheap() && update.action.weight(length) <= INLINE_BYTES {
+            return self.apply(key, update, source);
+        }
+        let (service, key, update) = (Arc::clone(self), key.clone(), Arc::clone(update));
+        self.offload.run(move || service.apply(&key, &update, source)).await?
+    }
+
+    /// Checks the conditions and applies the change in memory.
+    fn apply(&self, key: &DocumentKey, update: &Update, source: Source) -> Result<Prepared, JsonError> {
+        let snapshot = match source {
+            Source::Stored(stored) => Snapshot::of(stored.as_ref())?,
+            Source::Parsed(snapshot) => snapshot,
+        };
+        let expected = snapshot.document.as_ref().map_or(Expected::Absent, |_| Expected::Version(snapshot.version));
+        let (etag, ttl, replaced) = (snapshot.etag, snapshot.ttl, snapshot.length);
         if !update.options.conditions.allow_write(snapshot.etag) {
             return Err(JsonError::PreconditionFailed);
         }
@@ -213,7 +281,8 @@ impl JsonService {
         if let Some(document) = &mut document {
             self.encryption.present(key, document, update.options.can_decrypt)?;
         }
-        let mut changed = update.action.apply(document, &update.path, self.size_limit)?;
+        let limits = Limits { size: self.size_limit, work: &update.options.work };
+        let mut changed = update.action.apply(document, &update.path, limits)?;
         let text = match changed.document.as_mut().filter(|_| changed.is_different) {
             Some(document) => {
                 self.encryption.encrypt(key, document)?;
@@ -221,7 +290,21 @@ impl JsonService {
             }
             None => None,
         };
-        Ok((changed, text))
+        // A large document takes much more memory than its text. It is not kept while Redis stores the text.
+        if text.as_ref().is_some_and(|text| text.len() > INLINE_BYTES) {
+            changed.document = None;
+        }
+        Ok(Prepared { expected, etag, ttl, replaced, changed, text })
+    }
+
+    /// The text of a document that is not yet encrypted.
+    fn encrypted_text(&self, key: &DocumentKey, document: &Node) -> Result<Bytes, JsonError> {
+        if !self.encryption.encrypts(key) {
+            return self.checked_text(key, document);
+        }
+        let mut encrypted = document.clone();
+        self.encryption.encrypt(key, &mut encrypted)?;
+        self.checked_text(key, &encrypted)
     }
 
     /// The text of an encrypted document, if it is within the size limit and follows the rules of its collection.
@@ -248,9 +331,7 @@ impl JsonService {
         key: &DocumentKey,
         keys: &KeySet,
         update: &Update,
-        expected: Expected,
-        text: Option<&[u8]>,
-        reply: Option<&ChangeReply>,
+        NewState { expected, text, replaced, reply }: NewState<'_>,
     ) -> Result<Written, JsonError> {
         let operation = update.options.operation.as_ref();
         let has_secrets = self.encryption.encrypts(key);
@@ -268,6 +349,7 @@ impl JsonService {
             ttl: update.ttl.map(Millis::get),
             operation,
             answer: answer.as_deref(),
+            frees: text.map_or(0, <[u8]>::len) + answer.as_ref().map_or(0, Vec::len) < replaced,
             announcement: event.as_deref().map(|event| (&self.keys.changes, event)),
             fence: fence.as_ref(),
         };

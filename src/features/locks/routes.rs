@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
+use super::WRITE;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
@@ -57,10 +58,12 @@ pub(super) async fn acquire_lock(
     responses((status = 201, description = "The client holds all locks", body = LockGrants)))]
 pub(super) async fn acquire_locks(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     first: FirstResponse,
     Json(request): Json<AcquireAllRequest>,
 ) -> Result<(Option<Extension<Repeated>>, Created<LockGrants>), Problem> {
+    request.resources.iter().try_for_each(|resource| caller.require_key(WRITE, resource.as_str()))?;
     let first = first.json().map(|LockGrants { locks, .. }| locks).unwrap_or_default();
     let (repeated, locks) = match locks.still_held(&first).await? {
         Some(grants) => (Some(Extension(Repeated)), grants),

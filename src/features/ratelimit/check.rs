@@ -1,5 +1,6 @@
 //! Checks and their results: a validated check, how it is decided, and the decision.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +30,14 @@ pub(super) enum Forced {
 }
 
 impl ResolvedCheck {
-    /// The limiter's name and the key, which identify the check in memory.
-    pub(super) fn id(&self) -> (&str, &str) {
-        (&self.limiter.name, self.key.as_str())
+    /// The state that the check counts in, which identifies its key in memory.
+    pub(super) fn state_id(&self) -> impl Hash + '_ {
+        (self.limiter.pattern.as_str(), self.key.as_str())
+    }
+
+    /// The state and the rule that is applied to it. Another rule may allow what this one refuses.
+    pub(super) fn rule_id(&self) -> impl Hash + '_ {
+        (self.state_id(), self.limiter.rule.limit, &self.limiter.rule.algorithm)
     }
 
     /// Whether both checks count in the same Redis key.

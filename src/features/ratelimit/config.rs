@@ -12,6 +12,7 @@ use super::strategy::rule::Rule;
 use super::strategy::{InvalidField, Strategy};
 use crate::config::value::Span;
 use crate::config::{FieldError, Section};
+use crate::redis::owned_elsewhere;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,6 +182,9 @@ impl LimiterConfig {
         let overlaps = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);
         if let Some(taken) = keys::RESERVED_PREFIXES.iter().find(|taken| overlaps(taken)) {
             return refuse("key", format!("must not begin with `{taken}`, which is reserved"));
+        }
+        if let Some(taken) = owned_elsewhere(prefix, RatelimitConfig::NAME) {
+            return refuse("key", format!("must not overlap `{taken}`, where other data are stored"));
         }
         if let Some(other) = others.iter().find(|other| overlaps(other.key.prefix())) {
             return refuse("key", format!("must not overlap the keys of `{}`, or their states would mix", other.name));

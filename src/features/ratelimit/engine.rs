@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::FromRedisValue;
 
 use super::check::{Decision, Mode, ResolvedCheck};
-use super::error::{LimitError, is_unavailable};
+use super::error::LimitError;
 use super::model::WithoutRedis;
 use super::scripts::{self, NotDone};
 use super::service::LimitService;
@@ -112,7 +112,7 @@ impl LimitService {
         Ok(forced.into_iter().filter_map(|decision| decision.or_else(|| others.next())).collect())
     }
 
-    /// Decides in Redis, or in this process if Redis is unavailable and every limiter is open.
+    /// Decides in Redis, or in this process if Redis does not decide, for whatever reason, and every limiter is open.
     async fn decide_by_limits(&self, checks: &[ResolvedCheck], mode: Mode<'_>) -> Result<Vec<Decision>, LimitError> {
         // Other replicas could not settle a reservation that only this process knows.
         let may_be_local = !matches!(mode, Mode::Reserve { .. });
@@ -121,7 +121,7 @@ impl LimitService {
             return Ok(self.local.decide(checks, mode));
         }
         match self.decide_in_redis(checks, mode, is_open.then_some(self.open_timeout)).await {
-            Err(LimitError::Redis(fault)) if is_unavailable(fault.kind) => {
+            Err(LimitError::Redis(fault)) => {
                 if fault.kind == FaultKind::Timeout {
                     self.probe.report_timeout();
                 }

@@ -82,9 +82,18 @@ pub(super) enum LimitError {
 
 impl LimitError {
     /// Marks the error as one that follows a change that was applied.
-    pub(super) fn applied(mut self) -> Self {
+    pub(super) fn applied(self) -> Self {
+        self.with_outcome(Outcome::Applied)
+    }
+
+    /// Marks the error as one that follows a part of the change: the rest was not applied.
+    pub(super) fn partly_applied(self) -> Self {
+        self.with_outcome(Outcome::Unknown)
+    }
+
+    fn with_outcome(mut self, outcome: Outcome) -> Self {
         if let Self::Unavailable(fault) | Self::Redis(fault) = &mut self {
-            fault.outcome = Outcome::Applied;
+            fault.outcome = outcome;
         }
         self
     }

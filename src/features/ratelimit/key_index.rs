@@ -18,7 +18,7 @@ use super::model::{LimitKey, ResetReply};
 use super::scripts;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
-use crate::redis::{Effect, FaultKind, Redis, RedisFault};
+use crate::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 
 /// Keys that may wait to be added. A key beyond that is not indexed until its state is created again.
 const QUEUE: usize = 65_536;
@@ -69,7 +69,7 @@ impl KeyIndex {
 
     /// Queues a key whose state was created.
     pub(super) fn add(&self, limiter: &Limiter, key: &LimitKey) {
-        if !limiter.is_indexed {
+        if limiter.is_inline {
             return;
         }
         // If the queue is full, the key is limited like any other; resets by prefix do not find it.
@@ -79,7 +79,7 @@ impl KeyIndex {
     /// Resets the keys that begin with `prefix`, after the key `after`, for at most [`RESET_TIME`].
     ///
     /// # Errors
-    /// [`RedisFault`]; the keys before the failure are reset, and the call may be repeated.
+    /// [`RedisFault`], with an unknown outcome once any key is reset. The call may be repeated.
     pub(super) async fn reset_all(
         &self,
         limiter: &Limiter,
@@ -90,9 +90,8 @@ impl KeyIndex {
         let began = clock.elapsed();
         let mut reply = ResetReply { reset: 0, next_cursor: after };
         loop {
-            let mut found = self.range(limiter, prefix, reply.next_cursor.as_ref()).await?;
-            self.reset(limiter, &found).await?;
-            self.remove(limiter, &found).await?;
+            let step = self.reset_next(limiter, prefix, reply.next_cursor.as_ref()).await;
+            let mut found = step.map_err(|fault| partly_applied(fault, reply.reset > 0))?;
             let count = found.len();
             reply = ResetReply { reset: reply.reset + count, next_cursor: found.pop().filter(|_| count == STEP) };
             if reply.next_cursor.is_none() || clock.elapsed() >= began + RESET_TIME {
@@ -101,14 +100,31 @@ impl KeyIndex {
         }
     }
 
-    /// Deletes the states and the reservations of keys.
+    /// Resets the next [`STEP`] keys and removes them from the index.
+    async fn reset_next(
+        &self,
+        limiter: &Limiter,
+        prefix: &str,
+        after: Option<&LimitKey>,
+    ) -> Result<Vec<LimitKey>, RedisFault> {
+        let found = self.range(limiter, prefix, after).await?;
+        self.reset(limiter, &found).await?;
+        self.remove(limiter, &found).await.map_err(|fault| partly_applied(fault, true))?;
+        Ok(found)
+    }
+
+    /// Deletes the states and the reservations of keys, both of a key at once.
     ///
     /// # Errors
-    /// [`RedisFault`].
+    /// [`RedisFault`], with an unknown outcome if some of the keys are reset.
     pub(super) async fn reset(&self, limiter: &Limiter, keys: &[LimitKey]) -> Result<(), RedisFault> {
-        let all = keys.iter().flat_map(|key| limiter.pattern.all_keys(self.redis.keys(), key));
-        let unlinks: Vec<Cmd> = all.map(|key| command("UNLINK", key)).collect();
-        self.redis.query_all(&unlinks, Effect::Write).await?.into_iter().try_for_each(|reply| reply.map(|_| ()))
+        // A state and its reservations share a cluster slot.
+        let unlink = |key| command("UNLINK", &limiter.pattern.all_keys(self.redis.keys(), key));
+        let unlinks: Vec<Cmd> = keys.iter().map(unlink).collect();
+        let replies = self.redis.query_all(&unlinks, Effect::Write).await?;
+        let any_done = replies.iter().any(Result::is_ok);
+        let done = replies.into_iter().try_for_each(|reply| reply.map(|_| ()));
+        done.map_err(|fault| partly_applied(fault, any_done))
     }
 
     /// Removes the keys without a state from the part of an index after the key `after`, which becomes the last key of the
@@ -181,6 +197,14 @@ impl KeyIndex {
         let index = keys::index(self.redis.keys(), limiter);
         self.redis.call(scripts::index_keys(&index, MAX_KEYS, INDEX_TTL_MS, keys)).await.map(|_| ())
     }
+}
+
+/// The fault of a change of several steps; `any_done` says whether an earlier step was applied.
+fn partly_applied(mut fault: RedisFault, any_done: bool) -> RedisFault {
+    if any_done {
+        fault.outcome = Outcome::Unknown;
+    }
+    fault
 }
 
 fn command(name: &str, key: impl ToRedisArgs) -> Cmd {

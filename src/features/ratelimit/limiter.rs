@@ -29,8 +29,8 @@ pub(super) struct Limiter {
     /// Whether it counts and never refuses.
     pub shadow: bool,
     near: f64,
-    /// Whether its keys are indexed for resets by prefix.
-    pub is_indexed: bool,
+    /// Whether the rule is a caller's own. Its keys are then not indexed for resets by prefix.
+    pub is_inline: bool,
     pub metrics: LimiterMetrics,
 }
 
@@ -49,7 +49,7 @@ impl Limiter {
             reservations_ms: config.reservations.map(Span::as_millis),
             shadow: config.shadow,
             near: config.near,
-            is_indexed: true,
+            is_inline: false,
         })
     }
 
@@ -70,7 +70,7 @@ impl Limiter {
             reservations_ms: None,
             shadow: false,
             near: 1.0,
-            is_indexed: false,
+            is_inline: true,
         })
     }
 

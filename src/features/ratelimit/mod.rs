@@ -21,7 +21,8 @@
 //! Decisions:
 //! - One script decides for every strategy, for 1 to 100 limits, with or without taking the costs. It takes all costs or
 //!   none, in one round trip, on Redis's clock.
-//! - A token bucket and GCRA share one kind of state: the time at which no debt is left (`strategy/gcra.rs`).
+//! - A token bucket and GCRA share one kind of state: the time at which no debt is left (`strategy/gcra.rs`), with the rule
+//!   and the time of the write. A call under another rule converts the debt, and so does a call after the clock was set back.
 //! - The script only adds and compares whole microseconds, which doubles represent exactly. Multiplications and divisions
 //!   happen in 128 bits in the service, so that rounding favours neither side.
 //! - Reservations are stored next to the state they belong to, and every call for that state checks them. An abandoned
@@ -78,7 +79,7 @@ pub static FEATURE: Feature = Feature {
             BODY_ROUTE,
             &[&error::CHECKS_APART],
         ]),
-        Access::scoped("GET", "/ratelimit/enforce", CHECK).problems(&[
+        Access::scoped("GET", "/ratelimit/enforce", CHECK).changes_state().problems(&[
             CALLER,
             REDIS_WRITE,
             BODY_ROUTE,

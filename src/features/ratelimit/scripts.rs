@@ -55,7 +55,7 @@ pub(super) fn check(
     };
     for ResolvedCheck { limiter, cost, .. } in checks {
         let (refuses_all, has_reservations) = (!limiter.shadow, limiter.reservations_ms.is_some());
-        call = call.arg(u8::from(refuses_all) + 2 * u8::from(has_reservations));
+        call = call.arg(u8::from(refuses_all) + 2 * u8::from(has_reservations) + 4 * u8::from(limiter.is_inline));
         call = bind_numbers(call, &limiter.rule, *cost);
     }
     call.returns(|numbers| match numbers.as_slice() {
@@ -72,7 +72,8 @@ fn bind_numbers(call: Binding, rule: &Rule, cost: u64) -> Binding {
     match &rule.algorithm {
         Algorithm::Gcra(gcra) => {
             let (cost, capacity) = (gcra.split(gcra.time(cost)), gcra.split(gcra.time(gcra.capacity)));
-            call.arg("flow").arg(cost).arg(gcra.denominator).arg(capacity)
+            let call = call.arg("flow").arg(cost).arg(gcra.denominator).arg(capacity);
+            call.arg(gcra.numerator).arg(gcra.capacity)
         }
         Algorithm::Fixed { length } => call.arg("fixed").arg(cost).arg(rule.limit).arg(length),
         Algorithm::Calendar(calendar) => {
@@ -98,7 +99,10 @@ pub(super) fn settle(
 ) -> ScriptCall<(u8, u64), Result<u64, NotDone>> {
     let call = SETTLE.write(&[state, &reservations(state)]).arg(now).arg(secret);
     let call = match algorithm {
-        Algorithm::Gcra(gcra) => call.arg("flow").arg(gcra.split(gcra.time(used))).arg(gcra.denominator),
+        Algorithm::Gcra(gcra) => {
+            let call = call.arg("flow").arg(gcra.split(gcra.time(used))).arg(gcra.denominator);
+            call.arg(gcra.numerator).arg(gcra.capacity)
+        }
         Algorithm::Fixed { length } => call.arg("fixed").arg(used).arg(length),
         Algorithm::Calendar(calendar) => {
             let window = calendar.current();

@@ -93,7 +93,10 @@ impl LimitService {
             let section = configs.borrow_and_update().section::<RatelimitConfig>().map_err(StartError::from);
             let limiters = section.and_then(|config| Ok(Limiters::new(&config, &self.metrics)?));
             match limiters {
-                Ok(limiters) => self.limiters.store(Arc::new(limiters)),
+                Ok(limiters) => {
+                    self.limiters.store(Arc::new(limiters));
+                    self.denials.clear();
+                }
                 // Unexpected: a reload validates the configuration first.
                 Err(error) => {
                     tracing::error!(%error, "invalid limiters ignored: the previous limiters stay in force");
@@ -111,19 +114,20 @@ impl LimitService {
     /// Other replicas may refuse the key from memory until they notice the change.
     ///
     /// # Errors
-    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`].
+    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`]; with an unknown outcome if the key is reset and other replicas
+    /// may not notice.
     pub(super) async fn reset(&self, limiter: &str, key: &LimitKey, by: &str) -> Result<(), LimitError> {
         let limiter = self.limiter(limiter)?;
         self.index.reset(&limiter, std::slice::from_ref(key)).await?;
-        self.overrides.bump_version().await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit reset");
-        Ok(self.probe.refresh().await?)
+        self.overrides.bump_version().await.map_err(LimitError::partly_applied)?;
+        self.follow_change().await
     }
 
     /// Resets the next indexed keys that begin with `prefix`, after the key `after`, and writes an audit record.
     ///
     /// # Errors
-    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`]; the keys before the failure are reset.
+    /// [`LimitError::UnknownLimiter`], [`LimitError::Redis`]; with an unknown outcome if some keys are reset.
     pub(super) async fn reset_all(
         &self,
         limiter: &str,
@@ -133,9 +137,10 @@ impl LimitService {
     ) -> Result<ResetReply, LimitError> {
         let limiter = self.limiter(limiter)?;
         let reply = self.index.reset_all(&limiter, prefix, after, &self.clock).await?;
-        self.overrides.bump_version().await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, prefix, count = reply.reset, by, "limits reset");
-        self.probe.refresh().await?;
+        let bumped = self.overrides.bump_version().await;
+        bumped.map_err(|error| if reply.reset > 0 { error.partly_applied() } else { error })?;
+        self.follow_change().await?;
         Ok(reply)
     }
 
@@ -155,7 +160,7 @@ impl LimitService {
             target: "audit", limiter = %limiter.name, key = key.as_str(), action = ?view.action, ends_at = view.ends_at, by,
             "limit exception set",
         );
-        self.probe.refresh().await?;
+        self.follow_change().await?;
         Ok(view)
     }
 
@@ -167,6 +172,11 @@ impl LimitService {
         let limiter = self.limiter(limiter)?;
         self.overrides.delete(&limiter, key).await?;
         tracing::warn!(target: "audit", limiter = %limiter.name, key = key.as_str(), by, "limit exception deleted");
-        Ok(self.probe.refresh().await?)
+        self.follow_change().await
+    }
+
+    /// Makes this replica follow a change that was applied.
+    async fn follow_change(&self) -> Result<(), LimitError> {
+        self.probe.refresh().await.map_err(|fault| LimitError::Redis(fault).applied())
     }
 }

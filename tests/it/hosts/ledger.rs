@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::sample;
-use crate::support::wire::{Question, Wire};
+use crate::support::wire::{Request, Wire};
 use crate::support::{RedisServer, ServiceProcess};
 
 const HOSTS: u64 = 100;
@@ -75,9 +75,9 @@ impl Ledger {
             })
             .collect();
         let path = format!("/hosts/host-{host}/metrics");
-        let question = Question { method: "POST", path, header: None, body: Value::Array(samples).to_string() };
+        let request = Request { method: "POST", path, header: None, body: Value::Array(samples).to_string() };
         // Without a response the outcome is unknown.
-        let Ok(answer) = wire.ask(&question) else { return };
+        let Ok(answer) = wire.send(&request) else { return };
         if answer.status == 202 {
             let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
             assert_eq!(answer["accepted"], SAMPLES);

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use super::{WEB, flush, sample, send};
-use crate::support::wire::{Question, Wire};
+use crate::support::wire::{Request, Wire};
 use crate::support::{RedisServer, START, ServiceProcess, TestApp, TestAppBuilder, eventually};
 
 const HOUR: i64 = 3_600_000;
@@ -288,9 +288,9 @@ fn killed_replicas_skip_no_hour() {
             model.insert((timestamp, 0), usage);
             body.push(noisy(timestamp, 0, usage));
         }
-        let question =
-            Question { method: "POST", path: WEB.to_owned(), header: None, body: Value::Array(body).to_string() };
-        let answer = Wire::new(service.address().port()).ask(&question).expect("an answer");
+        let request =
+            Request { method: "POST", path: WEB.to_owned(), header: None, body: Value::Array(body).to_string() };
+        let answer = Wire::new(service.address().port()).send(&request).expect("an answer");
         assert_eq!(answer.status, 202);
         assert_eq!(service.send("POST", "/hosts/flush", "").0, 200);
         // The cleanup processes only published hosts.

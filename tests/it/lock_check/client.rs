@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::clock::{moment, now};
 use super::history::{Event, Exchange, Outcome};
 use super::random::Random;
-use crate::support::wire::{Question, Wire};
+use crate::support::wire::{Request, Wire};
 
 /// Every lease, milliseconds.
 pub const TTL: u64 = 500;
@@ -51,13 +51,13 @@ impl Client {
     fn try_once(&mut self) {
         let wait = if self.random.chance(92) { 200 + self.random.below(1_300) } else { 0 };
         let body = json!({ "ttl_ms": TTL, "wait_ms": wait, "owner": format!("client-{}", self.orders.client) });
-        let question = self.question("POST", None, body.to_string());
+        let request = self.request("POST", None, body.to_string());
         let sent = now();
         if self.random.chance(1) {
-            self.wire.abandon(&question, Duration::from_millis(self.random.below(10)));
+            self.wire.abandon(&request, Duration::from_millis(self.random.below(10)));
             return record(&Event::Abandoned { client: self.orders.client, name: self.orders.name.clone(), sent });
         }
-        let answer = self.wire.ask(&question);
+        let answer = self.wire.send(&request);
         let received = now();
         match answer {
             Ok(answer) if answer.status == 201 => {
@@ -88,7 +88,7 @@ impl Client {
         if self.random.chance(10) {
             let body = json!({ "token": token, "ttl_ms": TTL }).to_string();
             let asked = now();
-            let answer = self.wire.ask(&self.question("PATCH", None, body));
+            let answer = self.wire.send(&self.request("PATCH", None, body));
             if let Ok(answer) = answer
                 && answer.status == 200
                 // An extension in time means relying on the lock without a gap.
@@ -104,7 +104,7 @@ impl Client {
         }
         record(&Event::Ended { client, at: now() });
         // Without a response, the lease expires.
-        let _ = self.wire.ask(&self.question("DELETE", Some(("lock-token", token)), String::new()));
+        let _ = self.wire.send(&self.request("DELETE", Some(("lock-token", token)), String::new()));
     }
 
     /// A write to what the lock protects.
@@ -112,9 +112,9 @@ impl Client {
         let token = fence.to_string();
         let path = guarded(&self.orders.name);
         let header = self.orders.is_fenced.then_some(("fencing-token", token.as_str()));
-        let question = Question { method: "PUT", path, header, body: token.clone() };
+        let request = Request { method: "PUT", path, header, body: token.clone() };
         let sent = now();
-        let answer = self.wire.ask(&question);
+        let answer = self.wire.send(&request);
         let outcome = match answer {
             Ok(answer) if (200..300).contains(&answer.status) => Outcome::Accepted,
             Ok(answer) if answer.status == 409 && answer.problem() == "stale-fence" => Outcome::Refused,
@@ -123,13 +123,8 @@ impl Client {
         record(&Event::Wrote { exchange: self.exchange(sent, now(), fence), outcome });
     }
 
-    fn question<'a>(
-        &self,
-        method: &'static str,
-        header: Option<(&'static str, &'a str)>,
-        body: String,
-    ) -> Question<'a> {
-        Question { method, path: format!("/locks/{}", self.orders.name), header, body }
+    fn request<'a>(&self, method: &'static str, header: Option<(&'static str, &'a str)>, body: String) -> Request<'a> {
+        Request { method, path: format!("/locks/{}", self.orders.name), header, body }
     }
 
     fn exchange(&self, sent: u64, received: u64, fence: u64) -> Exchange {

@@ -6,7 +6,7 @@ use super::client::{Orders, guarded};
 use super::client_process::{ClientProcess, Record};
 use super::history::Event;
 use super::service::Service;
-use crate::support::wire::{Question, Wire};
+use crate::support::wire::{Request, Wire};
 use crate::support::{Proxy, RedisServer};
 
 const SERVICES: usize = 3;
@@ -132,8 +132,8 @@ impl Stage {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             for service in &self.services {
-                let question = Question { method: "GET", path: guarded(name), header: None, body: String::new() };
-                match Wire::new(service.port).ask(&question) {
+                let request = Request { method: "GET", path: guarded(name), header: None, body: String::new() };
+                match Wire::new(service.port).send(&request) {
                     Ok(answer) if answer.status == 200 => return String::from_utf8(answer.body).expect("a token"),
                     _ => assert!(Instant::now() < deadline, "no replica returns the value that {name} protects"),
                 }

@@ -1,5 +1,6 @@
 //! Envoy's rate-limit protocol as JSON.
 
+use axum::http::Method;
 use gridtokenx_redis::config::Config;
 use serde_json::{Value, json};
 
@@ -94,6 +95,38 @@ async fn hits_addend_is_the_cost_in_both_spellings() {
 }
 
 #[tokio::test]
+async fn requests_of_real_programs_are_accepted() {
+    let app = TestApp::builder().config(&config()).spawn().await;
+    let left = async |headers: &[(&str, &str)], body: &str| {
+        let reply = app.send(Method::POST, "/json", headers, body.to_owned()).await.expect(200).json();
+        reply["statuses"][0]["limitRemaining"].clone()
+    };
+    // curl -d states the type of a form, other programs none.
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let body = json!({ "domain": "gateway", "descriptors": [descriptor("a", None)] }).to_string();
+    assert_eq!(left(&[form], &body).await, 2);
+    assert_eq!(left(&[], &body).await, 1);
+    // An entry may have no value, an empty one, or null.
+    for (at, entry) in [
+        r#"{ "key": "remote_address" }"#,
+        r#"{ "key": "remote_address", "value": "" }"#,
+        r#"{ "key": "remote_address", "value": null }"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = format!(r#"{{ "domain": "gateway", "descriptors": [{{ "entries": [{entry}] }}] }}"#);
+        assert_eq!(left(&[form], &body).await, 2 - at, "{entry}");
+    }
+    // Fields that are not used are ignored; 64-bit numbers are text; null is no number.
+    let body = r#"{ "domain": "gateway", "hitsAddend": null, "timeout": "0.1s", "descriptors": [
+        { "entries": [{ "key": "remote_address", "value": "b", "comment": "" }], "hitsAddend": "2",
+          "limit": { "requestsPerUnit": 5, "unit": "HOUR" } }] }"#;
+    assert_eq!(left(&[form], body).await, 1);
+    app.send(Method::POST, "/json", &[form], "domain=gateway").await.expect_problem(400, "invalid-json");
+}
+
+#[tokio::test]
 async fn the_route_answers_404_until_it_is_configured() {
     let app = TestApp::spawn().await;
     post(&app, &[descriptor("a", None)]).await.expect_problem(404, "not-found");
@@ -121,12 +154,15 @@ async fn invalid_requests_are_rejected() {
         (json!({ "domain": "gateway", "descriptors": [] }), "/descriptors"),
         (json!({ "domain": "gateway", "descriptors": vec![one.clone(); 101] }), "/descriptors"),
         (json!({ "domain": "gateway", "descriptors": [{ "entries": [] }] }), "/descriptors/0/entries"),
-        (json!({ "domain": "gateway", "descriptors": [descriptor("", None)] }), "/descriptors/0/entries"),
         (json!({ "domain": "gateway", "descriptors": [descriptor(&"a".repeat(513), None)] }), "/descriptors/0/entries"),
         (json!({ "domain": "gateway", "descriptors": [one, one] }), "/descriptors/1/entries"),
         (json!({ "domain": "gateway", "descriptors": [one], "hits_addend": -1 }), "/hits_addend"),
         (json!({ "domain": "gateway", "descriptors": [one], "hits_addend": 4 }), "/hits_addend"),
-        (json!({ "domain": "gateway", "descriptors": [one], "hits": 1 }), "/hits"),
+        (json!({ "domain": "gateway", "descriptors": [one], "hits_addend": "x" }), "/hits_addend"),
+        (
+            json!({ "domain": "gateway", "descriptors": [{ "entries": one["entries"], "hits_addend": 4 }] }),
+            "/descriptors/0/hits_addend",
+        ),
     ] {
         app.post("/json", body).await.expect_violation(422, "invalid-body", pointer);
     }

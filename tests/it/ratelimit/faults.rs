@@ -159,7 +159,48 @@ async fn a_full_redis_fails_closed_limits_and_degrades_open_limits() {
 async fn a_value_of_another_type_under_the_key_is_reported() {
     let app = TestApp::builder().config(&both()).spawn().await;
     let _: i64 = app.redis().command(&["LPUSH", "rate_limit:open:k", "x"]);
-    request_check(&app, "open", "k").await.expect_problem(409, "wrong-type");
+    let _: i64 = app.redis().command(&["LPUSH", "rate_limit:closed:k", "x"]);
+    assert_eq!(check(&app, "open", "k").await["degraded"], true);
+    request_check(&app, "closed", "k").await.expect_problem(409, "wrong-type");
+}
+
+#[tokio::test]
+async fn an_open_limiter_is_decided_without_redis_whatever_redis_says() {
+    let settings = "strategy = { kind = \"fixed_window\", limit = 8, window = \"1m\" }\nreservations = \"30s\"";
+    let reserving = limiter("reserving", &format!("{settings}\nwithout_redis = \"open\""));
+    // The test changes the permissions of the default user.
+    let app = TestApp::builder().redis_options(&["--save", ""]).config(&format!("{}{reserving}", both())).spawn().await;
+    let all = json!({ "checks": [{ "limiter": "open", "key": "a" }, { "limiter": "open", "key": "b" }] });
+    // Refused as a whole, and in the middle of a script.
+    for denied in [["-evalsha", "+evalsha"], ["-get", "+get"], ["-set", "+set"]] {
+        let _: String = app.redis().command(&["ACL", "SETUSER", "default", denied[0]]);
+        assert_eq!(check(&app, "open", "k").await["degraded"], true, "{denied:?}");
+        app.post("/ratelimit/enforce", json!({ "limiter": "open", "key": "e" })).await.expect(204);
+        let several = app.post("/ratelimit/check-all", all.clone()).await.expect(200).json();
+        assert_eq!(several["results"][1]["degraded"], true, "{denied:?}: {several}");
+        request_check(&app, "closed", "k").await.expect_problem(503, "redis-denied");
+        let _: String = app.redis().command(&["ACL", "SETUSER", "default", denied[1]]);
+        assert_eq!(check(&app, "open", "k").await["degraded"], false, "{denied:?}");
+    }
+    // The script fails.
+    let _: i64 = app.redis().command(&["HSET", "rate_limit:reserved:{rate_limit:reserving:k}", "first", "x"]);
+    assert_eq!(check(&app, "reserving", "k").await["degraded"], true);
+}
+
+#[tokio::test]
+async fn open_limiters_are_decided_after_the_password_changed() {
+    let app = TestApp::builder().redis_options(&["--save", ""]).config(&both()).spawn().await;
+    let mut own = app.redis().connect().expect("a connection");
+    let mut run = |parts: &[&str]| redis::cmd(parts[0]).arg(&parts[1..]).exec(&mut own).expect("done");
+    run(&["ACL", "SETUSER", "default", "resetpass", ">changed"]);
+    run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually("Redis denies access", async || app.get("/health/ready").await.is(503)).await;
+    for _ in 0..3 {
+        assert_eq!(check(&app, "open", "k").await["degraded"], true);
+    }
+    assert!(request_check(&app, "closed", "k").await.is(503));
+    run(&["ACL", "SETUSER", "default", "nopass"]);
+    eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;
 }
 
 #[tokio::test]

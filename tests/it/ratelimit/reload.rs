@@ -22,8 +22,8 @@ async fn reloaded_limiters_apply_to_existing_states() {
     let renamed = rule(10) + &limiter("m", "strategy = { kind = \"gcra\", limit = 1, period = \"1m\" }");
     service.app().reloader().reload(Config::with_overrides(&renamed).expect("TOML")).expect("valid");
     eventually("the new limit applies", async || check(&service, "l", "fresh").await["limit"] == 10).await;
-    // The debt is 48 of 60 seconds, which is 8 of the new units.
-    assert_eq!(service.get("/ratelimit/l/k").await.json()["remaining"], 2);
+    // What was left of the previous limit is left of the new one.
+    assert_eq!(service.get("/ratelimit/l/k").await.json()["remaining"], 1);
     assert_eq!(check(&service, "m", "k").await["allowed"], true);
     assert_eq!(check(&service, "l", "denied").await["allowed"], false);
 }
@@ -35,6 +35,45 @@ async fn an_invalid_configuration_changes_nothing() {
     let error = service.app().reloader().reload(bad).expect_err("refused").to_string();
     assert!(error.contains("ratelimit.limiters[0].strategy.limit"), "{error}");
     assert_eq!(check(&service, "l", "k").await["limit"], 5);
+}
+
+#[tokio::test]
+async fn a_limiter_has_no_keys_where_other_data_are_stored() {
+    let service = TestApp::builder().config(&rule(5)).spawn().await;
+    for prefix in [
+        "lock:",
+        "lock:orders:",
+        "locks:",
+        "cache:",
+        "cache:session:",
+        "json:",
+        "ts:",
+        "ts:x:",
+        "idempotency:",
+        "gtx:",
+        "gridtokenx:",
+        "iam:",
+        "metrics:",
+        "metrics:host:",
+        "user_preferences:",
+        "energy:",
+        "energy:generation:",
+        "market:",
+        "settlement:",
+        "trading:",
+        "orderbook:",
+        "rate_limit:exceptions:",
+        "rate_limit:",
+        "rate_limit:list:",
+    ] {
+        let bad = rule(5).replace("rate_limit:l:", prefix);
+        let error = service.app().reloader().reload(Config::with_overrides(&bad).expect("TOML")).expect_err(prefix);
+        assert!(error.to_string().contains("ratelimit.limiters[0].key"), "{prefix}: {error}");
+    }
+    for prefix in ["rate_limit:a:", "quota:", "platform:limits:"] {
+        let good = rule(5).replace("rate_limit:l:", prefix);
+        service.app().reloader().reload(Config::with_overrides(&good).expect("TOML")).expect(prefix);
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Resets of all keys with a prefix, and the index that they use.
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::exceptions::hourly;
 use super::limits::{check, limiter};
+use super::reservations::settle;
 use crate::support::{TestApp, eventually, in_repository};
 
 #[tokio::test]
@@ -113,4 +115,84 @@ async fn a_value_of_another_type_affects_only_its_index() {
     eventually("keys of other limiters are indexed", async || indexed() == 1).await;
     app.delete("/ratelimit/api/k").await.expect(204);
     eventually("the sweep removes the key", async || indexed() == 0).await;
+}
+
+/// Uses a key of `orders`, denies another one, and makes a reservation, whose id it returns.
+async fn seed(app: &TestApp) -> String {
+    check(app, "orders", "k").await;
+    app.put("/ratelimit/limiters/orders/exceptions/denied", json!({ "action": "deny" })).await.expect(200);
+    let body = json!({ "limiter": "trading", "key": "k", "cost": 5 });
+    let reserved = app.post("/ratelimit/reserve", body).await.expect(200).json();
+    let indexed = || app.redis().command::<u64>(&["ZCARD", "rate_limit:list:orders"]);
+    eventually("the key is indexed", async || indexed() == 1).await;
+    reserved["reservation"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn what_frees_memory_works_while_it_is_full() {
+    let app = TestApp::spawn().await;
+    let id = seed(&app).await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let version = || app.redis().command::<String>(&["HGET", "rate_limit:exceptions", ""]);
+    let mut before = version();
+    let mut is_changed = || {
+        let now = version();
+        std::mem::replace(&mut before, now.clone()) != now
+    };
+    let settled = settle(&app, &id, 2).await.expect(200).json();
+    assert_eq!(settled["remaining"], 48, "{settled}");
+    settle(&app, &id, 2).await.expect_problem(404, "unknown-reservation");
+    app.delete("/ratelimit/limiters/orders/exceptions/denied").await.expect(204);
+    assert!(is_changed(), "other replicas notice");
+    assert_eq!(app.get("/ratelimit/orders/denied").await.expect(200).json()["allowed"], true);
+    app.delete("/ratelimit/orders/k").await.expect(204);
+    assert!(is_changed(), "other replicas notice");
+    app.delete("/ratelimit/trading/k").await.expect(204);
+    assert!(is_changed(), "other replicas notice");
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    check(&app, "orders", "p").await;
+    let indexed = || app.redis().command::<Option<String>>(&["ZSCORE", "rate_limit:list:orders", "p"]);
+    eventually("the key is indexed", async || indexed().is_some()).await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(app.delete("/ratelimit/orders?prefix=p").await.expect(200).json()["reset"], 1);
+    assert!(is_changed(), "other replicas notice");
+    let states = super::limits::states(&app);
+    assert_eq!(states, ["rate_limit:exceptions"]);
+    let put = json!({ "action": "deny" });
+    let refused = app.put("/ratelimit/limiters/orders/exceptions/other", put).await;
+    assert_eq!(refused.expect_problem(507, "redis-out-of-memory")["outcome"], "not_applied");
+    assert!(!is_changed(), "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_change_that_fails_halfway_does_not_claim_that_nothing_was_applied() {
+    for (denied, method, path, outcome) in [
+        // The key is reset, and other replicas are not told.
+        ("evalsha", Method::DELETE, "/ratelimit/orders/k", "unknown"),
+        ("hget", Method::DELETE, "/ratelimit/orders/k", "unknown"),
+        ("hgetall", Method::DELETE, "/ratelimit/orders/k", "applied"),
+        ("unlink", Method::DELETE, "/ratelimit/orders/k", "not_applied"),
+        ("zrem", Method::DELETE, "/ratelimit/orders?prefix=k", "unknown"),
+        ("exists", Method::DELETE, "/ratelimit/orders?prefix=k", "unknown"),
+        ("evalsha", Method::DELETE, "/ratelimit/orders?prefix=k", "unknown"),
+        ("hgetall", Method::DELETE, "/ratelimit/orders?prefix=k", "applied"),
+        ("zrangebylex", Method::DELETE, "/ratelimit/orders?prefix=k", "not_applied"),
+        ("hgetall", Method::DELETE, "/ratelimit/limiters/orders/exceptions/denied", "applied"),
+        ("hgetall", Method::PUT, "/ratelimit/limiters/orders/exceptions/k", "applied"),
+        ("evalsha", Method::PUT, "/ratelimit/limiters/orders/exceptions/k", "not_applied"),
+    ] {
+        // The test changes the permissions of the default user.
+        let app = TestApp::builder().redis_options(&["--save", ""]).spawn().await;
+        seed(&app).await;
+        let _: String = app.redis().command(&["ACL", "SETUSER", "default", &format!("-{denied}")]);
+        let json = [("content-type", "application/json")];
+        let body = if method == Method::PUT { r#"{"action":"deny"}"# } else { "" };
+        let problem = app.send(method.clone(), path, &json, body).await.expect_problem(503, "redis-denied");
+        assert_eq!(problem["outcome"], outcome, "{method} {path} without {denied}: {problem}");
+        let _: String = app.redis().command(&["ACL", "SETUSER", "default", &format!("+{denied}")]);
+        let is_reset = app.redis().command::<u64>(&["EXISTS", "rate_limit:orders:k"]) == 0;
+        if method == Method::DELETE && !path.contains("exceptions") {
+            assert_eq!(is_reset, outcome != "not_applied", "{method} {path} without {denied}");
+        }
+    }
 }

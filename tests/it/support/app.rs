@@ -1,4 +1,4 @@
-//! The service in the test's process, on a Redis of its own.
+//! The service inside the test process, on a private Redis.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Proxy, RedisServer, Reply, eventually};
 
-/// What [`TestAppBuilder::admin_key`] lets in.
+/// The API key that [`TestAppBuilder::admin_key`] configures.
 pub const ADMIN_KEY: &str = "ak_00112233445566778899aabbccddeeff";
 
-/// 2026-01-01T00:00:00Z, where every manual clock starts.
+/// 2026-01-01T00:00:00Z, the start of every manual clock.
 pub const START: i64 = 1_767_225_600_000;
 
 const OPEN_TIMEOUT: &str = "ratelimit.open_timeout";
+
+/// A test that names this setting gets the default limits of the times of samples.
+const MAX_AHEAD: &str = "timeseries.max_ahead";
+
+const ANY_TIMES: &str = "timeseries.allow_before_2000 = true\ntimeseries.max_ahead = \"36500d\"\n";
 
 pub struct TestApp {
     app: App,
@@ -32,9 +37,9 @@ pub struct TestApp {
     served: Option<(SocketAddr, CancellationToken)>,
 }
 
-/// Chooses what stands around the service before it starts.
+/// Configures the service and its environment before it starts.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one method's yes or no")]
+#[expect(clippy::struct_excessive_bools, reason = "each is set by one method")]
 pub struct TestAppBuilder {
     overrides: String,
     redis: Option<Arc<std::sync::Mutex<RedisServer>>>,
@@ -47,62 +52,62 @@ pub struct TestAppBuilder {
 }
 
 impl TestAppBuilder {
-    /// TOML over the defaults.
+    /// Adds TOML that overrides the defaults.
     pub fn config(mut self, toml: &str) -> Self {
         self.overrides.push_str(toml);
         self.overrides.push('\n');
         self
     }
 
-    /// Asks callers for a credential, as in production; [`ADMIN_KEY`] is one that allows everything.
+    /// Requires a credential from callers, as in production; [`ADMIN_KEY`] allows everything.
     pub fn admin_key(self) -> Self {
         let digest = api_key::hex(&api_key::digest(ADMIN_KEY.as_bytes()));
         self.config(&format!("[[auth.keys]]\nid = \"admin\"\nsha256 = \"{digest}\"\nscopes = [\"admin\"]"))
     }
 
-    /// Options of the Redis that is started for the test.
+    /// Sets options of the Redis that is started for the test.
     pub fn redis_options(mut self, options: &[&str]) -> Self {
         self.redis_options = options.iter().map(|&option| option.to_owned()).collect();
         self
     }
 
-    /// The Redis that is started for the test is configured as in production.
+    /// Configures the Redis of the test as in production.
     pub fn production_redis(mut self) -> Self {
         self.production = true;
         self
     }
 
-    /// More shared connections than the one of lane 0; the test enters their lanes itself.
+    /// The number of lanes, each with a shared connection; the test enters lanes other than 0 itself.
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.lanes = lanes;
         self
     }
 
-    /// A Redis that the test has started.
+    /// Uses a Redis that the test has started.
     pub fn on(mut self, server: RedisServer) -> Self {
         self.redis = Some(Arc::new(std::sync::Mutex::new(server)));
         self
     }
 
-    /// A second replica: the same Redis as another app's.
+    /// Starts a second replica, on the Redis of another app.
     pub fn beside(mut self, other: &TestApp) -> Self {
         self.redis = Some(Arc::clone(&other.redis));
         self
     }
 
-    /// Puts a proxy that can cut, stall and heal between the service and Redis.
+    /// Puts a proxy between the service and Redis that can cut, stall and heal connections.
     pub fn behind_proxy(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// The machine's clock instead of one that stands still.
+    /// Uses the system clock instead of a manual one.
     pub fn system_clock(mut self) -> Self {
         self.system_clock = true;
         self
     }
 
-    /// Does not wait until the service is ready.
+    /// Does not wait for the service to become ready.
     pub fn unready(mut self) -> Self {
         self.unready = true;
         self
@@ -124,12 +129,19 @@ impl TestAppBuilder {
         };
         let proxy = if self.proxied { Some(Proxy::start(&socket)) } else { None };
         let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
-        // A machine that is busy elsewhere is no outage, unless that is what the test is about.
-        let patience = if self.overrides.contains(OPEN_TIMEOUT) { "" } else { "ratelimit.open_timeout = \"20s\"\n" };
-        let overrides = format!("{patience}{}", self.overrides);
+        // A slow machine must not look like an outage, unless the test is about this timeout.
+        let open_timeout = if self.overrides.contains(OPEN_TIMEOUT) {
+            ""
+        } else {
+            "ratelimit.open_timeout = \"20s\"
+"
+        };
+        // Most tests count time from 0, or write years of samples while the clock stops.
+        let times = if self.overrides.contains(MAX_AHEAD) { "" } else { ANY_TIMES };
+        let overrides = format!("{open_timeout}{times}{}", self.overrides);
         let mut config = Config::with_overrides(&overrides).expect("the overrides are TOML");
-        // A test that names its own endpoint keeps it.
-        if !names_redis(&self.overrides) {
+        // A test may configure its own Redis endpoint.
+        if !configures_redis(&self.overrides) {
             config = config.with_redis_url(url);
         }
         let clock = if self.system_clock { Clock::System } else { Clock::manual(START) };
@@ -147,8 +159,8 @@ impl TestAppBuilder {
     }
 }
 
-/// Whether `overrides` say in `[redis]`, or in a table of one of its roles, which servers there are.
-fn names_redis(overrides: &str) -> bool {
+/// Whether `overrides` configure the Redis servers, in `[redis]` or in a table of a role.
+fn configures_redis(overrides: &str) -> bool {
     let mut table = "";
     overrides.lines().any(|line| {
         if line.starts_with('[') {
@@ -160,7 +172,7 @@ fn names_redis(overrides: &str) -> bool {
 }
 
 impl TestApp {
-    /// The service on a Redis of its own, ready.
+    /// A ready service on a private Redis.
     pub async fn spawn() -> Self {
         Self::builder().spawn().await
     }
@@ -177,7 +189,7 @@ impl TestApp {
         &self.app
     }
 
-    /// The facade of the role that must never be evicted.
+    /// The facade of the state role, whose keys must never be evicted.
     pub fn state(&self) -> &Redis {
         &self.app.deps.redis.state
     }
@@ -216,12 +228,12 @@ impl TestApp {
         self.send(method, path, &[json], Body::from(body.to_string())).await
     }
 
-    /// Any request, without a socket.
+    /// Sends any request, without a socket.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
         Reply::from(&self.app.router, method, path, headers, body).await
     }
 
-    /// Listens on a free port as well, for tests of sockets; the address.
+    /// Listens on a free port, for tests of sockets; returns the address.
     pub fn serve(&mut self) -> SocketAddr {
         if let Some((address, _)) = &self.served {
             return *address;

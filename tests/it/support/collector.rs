@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector: just enough HTTP/1.1 to take OTLP posts and keep their spans.
+//! A minimal OpenTelemetry collector: accepts OTLP over HTTP/1.1 and keeps the spans.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,9 +13,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-const TAKEN: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 
-/// A span as it arrived, with the attributes of the service that sent it.
+/// A received span, with the attributes of the service that sent it.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub resource: HashMap<String, String>,
@@ -30,12 +30,12 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Takes everything.
+    /// Accepts all spans.
     pub fn start() -> Self {
-        Self::answering(TAKEN, None)
+        Self::responding(ACCEPTED, None)
     }
 
-    /// Takes everything over TLS, and the certificate to trust, as PEM.
+    /// Accepts all spans over TLS; also returns the certificate to trust, as PEM.
     pub fn start_tls() -> (Self, String) {
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).expect("a key");
@@ -45,15 +45,15 @@ impl Collector {
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key)
             .expect("a matching key");
-        (Self::answering(TAKEN, Some(Arc::new(config))), certified.cert.pem())
+        (Self::responding(ACCEPTED, Some(Arc::new(config))), certified.cert.pem())
     }
 
-    /// Accepts connections and says nothing on them.
+    /// Accepts connections and never responds.
     pub fn stalled() -> Self {
-        Self::answering("", None)
+        Self::responding("", None)
     }
 
-    fn answering(answer: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn responding(response: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -72,10 +72,10 @@ impl Collector {
                 };
                 if let Some(request) = read_post(connection.as_mut()) {
                     kept.lock().expect("the spans").extend(received(request));
-                    let _ = connection.write_all(answer.as_bytes());
+                    let _ = connection.write_all(response.as_bytes());
                 }
                 // A stalled collector keeps its connections.
-                if answer.is_empty() {
+                if response.is_empty() {
                     open.push(connection);
                 }
             }
@@ -106,7 +106,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The body of one `POST /v1/traces`; `None` when the connection ends before it is whole.
+/// The body of one `POST /v1/traces`; `None` if the connection ends before it is complete.
 fn read_post(connection: &mut dyn Connection) -> Option<ExportTraceServiceRequest> {
     let mut reader = BufReader::new(connection);
     let mut head = String::new();

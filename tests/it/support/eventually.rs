@@ -1,8 +1,8 @@
-//! Waiting for a condition, not for time.
+//! Waits for conditions instead of fixed times.
 
 use std::time::{Duration, Instant};
 
-/// Asks until the condition holds; panics with its name when it does not within twenty seconds.
+/// Polls until the condition holds; panics with its name if it does not hold within 20 seconds.
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition().await {

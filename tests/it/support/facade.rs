@@ -1,4 +1,4 @@
-//! Questions to the Redis facade, as a feature would ask them.
+//! Calls to the Redis facade, as a feature makes them.
 
 use std::cell::RefCell;
 
@@ -16,35 +16,36 @@ pub async fn increment(redis: &Redis, key: &str) -> Result<i64, RedisFault> {
     redis.query(redis::cmd("INCR").arg(redis.keys().key(key)), Effect::Write).await
 }
 
-/// Keys of which each is written by one call: what became of the call can be compared with what is stored.
+/// Writes each key with one call, to compare the reported outcomes with the stored values.
 #[derive(Default)]
 pub struct Ledger(RefCell<Vec<Result<i64, Outcome>>>);
 
 impl Ledger {
-    /// Counts a new key up, once.
+    /// Increments a new key once.
     pub async fn write(&self, redis: &Redis) -> Result<i64, RedisFault> {
         let number = {
             let mut entries = self.0.borrow_mut();
             entries.push(Err(Outcome::NotApplied));
             entries.len() - 1
         };
-        let answer = increment(redis, &format!("ledger-{number}")).await;
-        self.0.borrow_mut()[number] = answer.as_ref().copied().map_err(|fault| fault.outcome);
-        answer
+        let result = increment(redis, &format!("ledger-{number}")).await;
+        self.0.borrow_mut()[number] = result.as_ref().copied().map_err(|fault| fault.outcome);
+        result
     }
 
-    /// Acknowledged writes are there, those that were not applied are not, and none was applied twice.
+    /// Checks that acknowledged writes exist, that writes reported as not applied do not, and that no write was applied
+    /// twice.
     ///
-    /// Returns how many were acknowledged, and of how many the outcome is unknown.
+    /// Returns the number of acknowledged writes and the number with an unknown outcome.
     pub async fn verify(&self, redis: &Redis) -> (usize, usize) {
         let (mut acknowledged, mut unknown) = (0, 0);
-        for (number, told) in self.0.take().into_iter().enumerate() {
+        for (number, reported) in self.0.take().into_iter().enumerate() {
             let stored = get(redis, &format!("ledger-{number}")).await.expect("a read");
-            match (told, stored.as_deref()) {
+            match (reported, stored.as_deref()) {
                 (Ok(1), Some("1")) => acknowledged += 1,
                 (Err(Outcome::NotApplied), None) => {}
                 (Err(Outcome::Unknown), None | Some("1")) => unknown += 1,
-                (told, stored) => panic!("write {number} was told {told:?} and is {stored:?}"),
+                (reported, stored) => panic!("write {number} returned {reported:?}, stored is {stored:?}"),
             }
         }
         (acknowledged, unknown)
@@ -56,7 +57,7 @@ static STAMP: LuaScript = LuaScript::new(
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return {KEYS[1], redis.call('GET', KEYS[1])}",
 );
 
-/// A script that writes its argument and answers its key and what it then reads there.
+/// A script that writes its argument and returns its key and the value that it reads back.
 pub struct Stamp {
     key: Key,
     value: String,
@@ -71,8 +72,8 @@ impl Stamp {
         STAMP.write(&[&self.key]).arg(&self.value).returns(Ok)
     }
 
-    /// Whether the answer belongs to this question.
-    pub fn owns(&self, answer: &(String, String)) -> bool {
-        answer.0 == self.key.as_str() && answer.1 == self.value
+    /// Whether the reply belongs to this call.
+    pub fn owns(&self, reply: &(String, String)) -> bool {
+        reply.0 == self.key.as_str() && reply.1 == self.value
     }
 }

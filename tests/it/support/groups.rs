@@ -1,4 +1,4 @@
-//! Servers that work together: a master with replica and Sentinel, and a cluster of three masters.
+//! Groups of servers: a master with a replica and a Sentinel, and a cluster of three masters.
 
 use super::{RedisServer, eventually, free_port};
 
@@ -13,7 +13,7 @@ pub struct SentinelGroup {
 }
 
 impl SentinelGroup {
-    /// A master, its replica and one Sentinel that needs nobody's agreement to replace a master silent for 300 ms.
+    /// A master, its replica and one Sentinel with a quorum of 1, which replaces a master that is silent for 300 ms.
     pub async fn start() -> Self {
         let (master_port, replica_port, port) = (free_port(), free_port(), free_port());
         let tcp = |port: u16| ["--save".to_owned(), String::new(), "--port".to_owned(), port.to_string()];
@@ -22,7 +22,7 @@ impl SentinelGroup {
         options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {master_port}")]);
         options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
         let replica = start(&options);
-        eventually("the replica follows", async || {
+        eventually("the replica is in sync", async || {
             replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
         })
         .await;
@@ -32,7 +32,7 @@ impl SentinelGroup {
              sentinel failover-timeout {MASTER} 3000\n"
         );
         let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
-        // A Sentinel looks every ten seconds; a test has less patience.
+        // A Sentinel polls every ten seconds by default, which is too slow for a test.
         for period in ["INFO-PERIOD", "PING-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
             let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
         }
@@ -45,7 +45,7 @@ impl SentinelGroup {
         group
     }
 
-    /// Configuration of a service that asks the Sentinel.
+    /// The configuration of a service that uses the Sentinel.
     pub fn config(&self) -> String {
         format!(
             "[redis]\ntopology = \"sentinel\"\nsentinel_master = \"{MASTER}\"\nnodes = [\"redis://127.0.0.1:{}\"]\n",
@@ -60,7 +60,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Three masters that share the slots evenly.
+    /// Three masters with a third of the slots each.
     pub async fn start() -> Self {
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let nodes: Vec<RedisServer> = ports
@@ -94,7 +94,7 @@ impl Cluster {
             let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
             let _: String = cluster.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
         }
-        eventually("the cluster is whole", async || {
+        eventually("the cluster is complete", async || {
             cluster.nodes.iter().all(|node| {
                 let info: String = node.command(&["CLUSTER", "INFO"]);
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
@@ -104,13 +104,13 @@ impl Cluster {
         cluster
     }
 
-    /// Configuration of a service that knows one node and finds the others.
+    /// The configuration of a service that knows one node and discovers the others.
     pub fn config(&self) -> String {
         format!("[redis]\ntopology = \"cluster\"\nnodes = [\"redis://127.0.0.1:{}\"]\n", self.ports[0])
     }
 }
 
-/// A slot on its way from one node of a cluster to another.
+/// A slot that is being moved from one node of a cluster to another.
 pub struct SlotMove<'a> {
     cluster: &'a Cluster,
     slot: String,
@@ -119,11 +119,11 @@ pub struct SlotMove<'a> {
 }
 
 impl Cluster {
-    /// Has the slot of a key that exists begin to move to another node.
+    /// Starts to move the slot of an existing key to another node.
     pub fn begin_to_move(&self, key: &str) -> SlotMove<'_> {
         let slot = self.nodes[0].command::<i64>(&["CLUSTER", "KEYSLOT", key]).to_string();
         let owns = |node: &RedisServer| node.command::<i64>(&["CLUSTER", "COUNTKEYSINSLOT", &slot]) > 0;
-        let from = self.nodes.iter().position(owns).expect("an owner of the key");
+        let from = self.nodes.iter().position(owns).expect("a node with the key");
         let moving = SlotMove { cluster: self, slot, from, to: (from + 1) % self.nodes.len() };
         let (from, to) = (moving.id(moving.from), moving.id(moving.to));
         let _: String = moving.target().command(&["CLUSTER", "SETSLOT", &moving.slot, "IMPORTING", &from]);
@@ -133,12 +133,12 @@ impl Cluster {
 }
 
 impl SlotMove<'_> {
-    /// The node that the slot comes from.
+    /// The node that owns the slot before the move.
     pub fn source(&self) -> &RedisServer {
         &self.cluster.nodes[self.from]
     }
 
-    /// The node that it goes to.
+    /// The node that owns the slot after the move.
     pub fn target(&self) -> &RedisServer {
         &self.cluster.nodes[self.to]
     }
@@ -153,7 +153,7 @@ impl SlotMove<'_> {
         let _: String = self.source().command(&["MIGRATE", "127.0.0.1", &port, key, "0", "1000"]);
     }
 
-    /// Moves what is left, and tells the nodes whose slot it is now.
+    /// Moves the remaining keys and assigns the slot to the target on both nodes.
     pub fn finish(self) {
         for key in self.keys() {
             self.move_key(&key);

@@ -1,4 +1,4 @@
-//! The harness: real servers that end with the test, the service in process, a proxy that fails on demand.
+//! The test harness: real servers that end with the test, the service in process, a proxy that fails on demand.
 
 mod app;
 mod collector;
@@ -25,7 +25,7 @@ pub use module_redis::{clear, command, migration, module_redis_url, on_module_re
 pub use peer::{Peer, PeerKind};
 pub use process::ServiceProcess;
 pub use proxy::Proxy;
-pub use python::{build_directory, in_repository, run_python_tool, said};
+pub use python::{build_directory, in_repository, output_text, run_python_tool};
 pub use redis_server::{MODULE_TYPE, RedisServer, free_port};
 pub use reply::Reply;
 pub use tls::TlsServer;

@@ -1,4 +1,4 @@
-//! A Redis with modules. The harness does not start one: the environment names it.
+//! A Redis with modules. The harness does not start it: an environment variable gives its address.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,10 +7,10 @@ use gridtokenx_redis::redis::Effect;
 
 use super::TestApp;
 
-/// The address of a Redis with modules, if the environment names one.
+/// The address of a Redis with modules, if the environment variable is set.
 ///
 /// `GTX_TEST_REQUIRE_MODULES=1` turns a missing address into a failure.
-#[expect(clippy::disallowed_methods, reason = "the tests' own settings")]
+#[expect(clippy::disallowed_methods, reason = "settings of the tests")]
 pub fn optional_module_redis_url() -> Option<String> {
     let url = std::env::var("GTX_TEST_MODULE_REDIS_URL").ok().filter(|url| !url.is_empty());
     let is_required = std::env::var("GTX_TEST_REQUIRE_MODULES").is_ok_and(|flag| flag == "1");
@@ -24,9 +24,9 @@ pub fn module_redis_url() -> String {
 }
 
 const MISSING: &str = "set GTX_TEST_MODULE_REDIS_URL to a Redis with RedisJSON and RedisTimeSeries, such as a Redis 8 or a \
-                       Redis Stack server of your own";
+                       Redis Stack server";
 
-/// The configuration of a service on that Redis, with keys that no other one has.
+/// The configuration of a service on that Redis, with a unique key prefix.
 pub fn on_module_redis(url: &str) -> String {
     static SERVICES: AtomicU32 = AtomicU32::new(0);
     let (process, service) = (std::process::id(), SERVICES.fetch_add(1, Ordering::Relaxed));
@@ -34,7 +34,7 @@ pub fn on_module_redis(url: &str) -> String {
     format!("redis.url = \"{url}\"\nredis.key_prefix = \"test-{started}-{process}-{service}:\"")
 }
 
-/// `migrate <what> --to <to>` on a Redis, under a key prefix, before it runs.
+/// The command `migrate <what> --to <to>` for a Redis and a key prefix.
 pub fn migration(what: &str, to: &str, url: &str, prefix: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
     command.args(["migrate", what, "--to", to]).env_clear();
@@ -42,16 +42,16 @@ pub fn migration(what: &str, to: &str, url: &str, prefix: &str) -> Command {
     command
 }
 
-/// A command to the Redis behind a service.
+/// Runs a command on the Redis of a service.
 pub async fn command<T: redis::FromRedisValue>(app: &TestApp, words: &[&str]) -> T {
     let mut command = redis::Cmd::new();
     for word in words {
         command.arg(word);
     }
-    app.state().query(&command, Effect::Write).await.expect("an answer")
+    app.state().query(&command, Effect::Write).await.expect("a reply")
 }
 
-/// Deletes what a service of the tests has stored, and nothing else.
+/// Deletes all keys of a service under test, and no others.
 pub async fn clear(app: &TestApp) {
     let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
     let ours = format!("*{}*", app.state().keys().key("").as_str());

@@ -1,4 +1,4 @@
-//! The service as users run it: the binary, with its environment, its output and its signals.
+//! The binary as users run it, with its environment, output and signals.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::RedisServer;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct ServiceProcess {
     child: Child,
     output: Arc<Output>,
-    /// How much of the output [`ServiceProcess::line_with`] has gone through, bytes.
-    heard: usize,
+    /// The number of output bytes that [`ServiceProcess::line_with`] has consumed.
+    consumed: usize,
 }
 
-/// What the process prints and logs, read as it comes.
+/// The output and logs of the process.
 #[derive(Default)]
 struct Output {
     state: Mutex<Reading>,
@@ -28,18 +28,18 @@ struct Output {
 #[derive(Default)]
 struct Reading {
     text: String,
-    /// Standard output and standard error, as long as they are open.
+    /// The number of open streams, of standard output and standard error.
     open: usize,
     is_stalled: bool,
 }
 
 impl ServiceProcess {
-    /// `serve` on a free port with these variables, and none of the surrounding ones that are settings.
+    /// Runs `serve` on a free port with these variables only, apart from PATH.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         Self::launch(Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis")), variables)
     }
 
-    /// The same with a configuration file.
+    /// Runs `serve` with a configuration file.
     pub fn start_with(file: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
         command.arg("--config").arg(file);
@@ -63,10 +63,10 @@ impl ServiceProcess {
             Arc::new(Output { state: Mutex::new(Reading { open: 2, ..Reading::default() }), ..Output::default() });
         Output::collect(&output, child.stdout.take().expect("standard output"));
         Output::collect(&output, child.stderr.take().expect("standard error"));
-        Self { child, output, heard: 0 }
+        Self { child, output, consumed: 0 }
     }
 
-    /// The same on a Redis of the test's, listening.
+    /// Runs `serve` on a Redis of the test and waits until it listens.
     pub fn start_on(redis: &RedisServer, variables: &[(&str, &str)]) -> Self {
         let url = redis.url();
         let mut service = Self::start(&[&[("REDIS_URL", url.as_str())], variables].concat());
@@ -74,13 +74,13 @@ impl ServiceProcess {
         service
     }
 
-    /// On a private Redis whose data is in `directory`.
+    /// Runs `serve` with a private Redis whose data is in `directory`.
     pub fn start_private(directory: &Path, variables: &[(&str, &str)]) -> Self {
         let directory = directory.display().to_string();
         Self::start(&[&[("GTX__REDIS__EMBEDDED__DATA_DIR", directory.as_str())], variables].concat())
     }
 
-    /// Everything that was printed and logged so far.
+    /// All output and logs so far.
     pub fn output(&self) -> String {
         self.output.state().text.clone()
     }
@@ -88,36 +88,36 @@ impl ServiceProcess {
     /// The next line of the output that contains `text`.
     pub fn line_with(&mut self, text: &str) -> String {
         let found = self.output.wait_for(|reading| {
-            let rest = &reading.text[self.heard..];
+            let rest = &reading.text[self.consumed..];
             let at = rest.find(text)?;
             let begin = rest[..at].rfind('\n').map_or(0, |before| before + 1);
             let end = at + rest[at..].find('\n')? + 1;
             Some((rest[begin..end].to_owned(), end))
         });
-        let (line, end) = found.unwrap_or_else(|| panic!("the service does not say {text:?}: {}", self.output()));
-        self.heard += end;
+        let (line, end) = found.unwrap_or_else(|| panic!("no output line contains {text:?}: {}", self.output()));
+        self.consumed += end;
         line
     }
 
-    /// From now on nobody reads what the service prints.
+    /// Stops reading the output of the service.
     pub fn stall_output(&self) {
         self.output.state().is_stalled = true;
     }
 
-    /// The address that it announced.
+    /// The address that the service has printed.
     pub fn address(&mut self) -> SocketAddr {
-        let announced = self.output.wait_for(|Reading { text, .. }| {
+        let printed = self.output.wait_for(|Reading { text, .. }| {
             let address = text.lines().find_map(|line| line.strip_prefix("API")?.trim().strip_prefix("http://"));
-            // The last line that is announced is Redis's.
+            // The Redis line is the last one that is printed at the start.
             address.filter(|_| text.contains("\nRedis ")).map(str::to_owned)
         });
-        let address = announced.unwrap_or_else(|| panic!("no address: {}", self.output()));
+        let address = printed.unwrap_or_else(|| panic!("no address: {}", self.output()));
         address.parse().expect("an address")
     }
 
-    /// Waits until every worker has its Redis.
+    /// Waits until every worker is connected to Redis.
     pub fn ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.get("/health/ready").0 != 200 {
             assert!(Instant::now() < deadline, "never ready: {}", self.output());
             // Polls a process; `eventually` needs a runtime.
@@ -127,24 +127,24 @@ impl ServiceProcess {
 
     pub fn connect(&mut self) -> TcpStream {
         let connection = TcpStream::connect(self.address()).expect("a connection");
-        connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        connection.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         connection
     }
 
-    /// The status and the body of the answer to a GET.
+    /// Sends a GET request; returns the status and the body of the response.
     pub fn get(&mut self, path: &str) -> (u16, String) {
         self.send("GET", path, "")
     }
 
-    /// The same for any request without a body; each of its headers has its line end.
+    /// Sends a request without a body; each header ends with CRLF. Returns the status and the body of the response.
     pub fn send(&mut self, method: &str, path: &str, headers: &str) -> (u16, String) {
         let mut connection = self.connect();
         write!(connection, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")
             .expect("sent");
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).expect("an answer");
-        let status = answer.split(' ').nth(1).expect("a status line").parse().expect("a status");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let mut response = String::new();
+        connection.read_to_string(&mut response).expect("a response");
+        let status = response.split(' ').nth(1).expect("a status line").parse().expect("a status");
+        let (_, body) = response.split_once("\r\n\r\n").expect("a head");
         (status, body.to_owned())
     }
 
@@ -160,7 +160,7 @@ impl ServiceProcess {
         assert!(status.expect("kill runs").success(), "SIG{signal} to the service");
     }
 
-    /// How it ended, within `limit`, and how long that took.
+    /// Waits for the process to exit within `limit`; returns its exit status and how long that took.
     pub fn ended_within(&mut self, limit: Duration) -> (ExitStatus, Duration) {
         let started = Instant::now();
         loop {
@@ -173,12 +173,12 @@ impl ServiceProcess {
         }
     }
 
-    /// SIGTERM; how it ended, and everything that it has said by then.
+    /// Sends SIGTERM; returns the exit status and the complete output.
     pub fn terminate(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
-        let (status, _) = self.ended_within(PATIENCE);
+        let (status, _) = self.ended_within(TIMEOUT);
         let complete = self.output.wait_for(|reading| (reading.open == 0).then(|| reading.text.clone()));
-        (status, complete.expect("its output ends with it"))
+        (status, complete.expect("the output is closed"))
     }
 }
 
@@ -187,7 +187,7 @@ impl Output {
         self.state.lock().expect("the output")
     }
 
-    /// Takes in a stream to its end from a thread of its own.
+    /// Reads a stream to its end in a separate thread.
     fn collect(this: &Arc<Self>, stream: impl Read + Send + 'static) {
         let this = Arc::clone(this);
         std::thread::spawn(move || {
@@ -204,9 +204,9 @@ impl Output {
         });
     }
 
-    /// The first answer of `look`, which is asked after every line.
+    /// Calls `look` after every line until it returns a value.
     fn wait_for<T>(&self, look: impl Fn(&Reading) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut reading = self.state();
         loop {
             if let Some(found) = look(&reading) {
@@ -222,7 +222,7 @@ impl Drop for ServiceProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Whoever was stalled sees the end.
+        // Stalled reader threads must end.
         self.output.state().is_stalled = false;
         self.output.changed.notify_all();
     }

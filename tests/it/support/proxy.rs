@@ -8,28 +8,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-/// What a trickle passes on at a time, and how long it rests then.
-const PIECE: usize = 64;
-const PAUSE: Duration = Duration::from_millis(5);
+/// How many bytes the proxy forwards at a time in trickle mode, and the pause after them.
+const TRICKLE_BYTES: usize = 64;
+const TRICKLE_PAUSE: Duration = Duration::from_millis(5);
 
-/// What the proxy does with its connections.
+/// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
-    /// Passes everything on.
-    Heal,
-    /// Passes answers on in small pieces, one after the other.
+enum Mode {
+    /// Forwards everything.
+    Forward,
+    /// Forwards replies slowly, in small pieces.
     Trickle,
-    /// Keeps connections open and passes nothing.
+    /// Keeps connections open and forwards nothing.
     Stall,
-    /// Closes connections, and new ones at once.
+    /// Closes connections, and new ones immediately.
     Cut,
 }
 
-/// What all connections follow.
+/// The state that all connections share.
 #[derive(Clone, Copy, Debug)]
-struct Weather {
-    mood: Mood,
-    /// Connections with a lower number are stalled for good.
+struct State {
+    mode: Mode,
+    /// Connections with a lower number are stalled permanently.
     stranded_below: u64,
     /// The number of the next connection.
     next: u64,
@@ -37,17 +37,17 @@ struct Weather {
 
 pub struct Proxy {
     directory: TempDir,
-    weather: watch::Sender<Weather>,
+    state: watch::Sender<State>,
 }
 
 impl Proxy {
     pub fn start(target: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("gtx-proxy-").tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(directory.path().join("proxy.sock")).expect("a socket");
-        let weather = watch::Sender::new(Weather { mood: Mood::Heal, stranded_below: 0, next: 0 });
+        let state = watch::Sender::new(State { mode: Mode::Forward, stranded_below: 0, next: 0 });
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
-        tokio::spawn(accept(listener, target.to_owned(), weather.clone()));
-        Self { directory, weather }
+        tokio::spawn(accept(listener, target.to_owned(), state.clone()));
+        Self { directory, state }
     }
 
     pub fn url(&self) -> String {
@@ -55,73 +55,73 @@ impl Proxy {
     }
 
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.mood = Mood::Cut);
+        self.state.send_modify(|state| state.mode = Mode::Cut);
     }
 
     pub fn trickle(&self) {
-        self.weather.send_modify(|weather| weather.mood = Mood::Trickle);
+        self.state.send_modify(|state| state.mode = Mode::Trickle);
     }
 
     pub fn stall(&self) {
-        self.weather.send_modify(|weather| weather.mood = Mood::Stall);
+        self.state.send_modify(|state| state.mode = Mode::Stall);
     }
 
-    /// Stalls the connections there are for good; new ones pass.
+    /// Stalls the existing connections permanently; new ones work.
     pub fn strand(&self) {
-        self.weather.send_modify(|weather| weather.stranded_below = weather.next);
+        self.state.send_modify(|state| state.stranded_below = state.next);
     }
 
     pub fn heal(&self) {
-        self.weather.send_modify(|weather| weather.mood = Mood::Heal);
+        self.state.send_modify(|state| state.mode = Mode::Forward);
     }
 }
 
-async fn accept(listener: UnixListener, target: PathBuf, weather: watch::Sender<Weather>) {
+async fn accept(listener: UnixListener, target: PathBuf, state: watch::Sender<State>) {
     while let Ok((client, _)) = listener.accept().await {
-        if weather.borrow().mood == Mood::Cut {
+        if state.borrow().mode == Mode::Cut {
             continue;
         }
-        let number = weather.borrow().next;
-        weather.send_modify(|weather| weather.next += 1);
-        let (target, weather) = (target.clone(), weather.subscribe());
+        let number = state.borrow().next;
+        state.send_modify(|state| state.next += 1);
+        let (target, state) = (target.clone(), state.subscribe());
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         tokio::spawn(async move {
             if let Ok(server) = UnixStream::connect(&target).await {
-                pass(client, server, number, weather).await;
+                forward(client, server, number, state).await;
             }
         });
     }
 }
 
-/// Passes bytes both ways until one side closes or the proxy is cut.
-async fn pass(client: UnixStream, server: UnixStream, number: u64, mut weather: watch::Receiver<Weather>) {
+/// Forwards bytes in both directions until one side closes or the proxy is cut.
+async fn forward(client: UnixStream, server: UnixStream, number: u64, mut state: watch::Receiver<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (mut question, mut answer) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut request, mut reply) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
-        let now = *weather.borrow_and_update();
-        if now.mood == Mood::Cut {
+        let now = *state.borrow_and_update();
+        if now.mode == Mode::Cut {
             return;
         }
-        let open = matches!(now.mood, Mood::Heal | Mood::Trickle) && number >= now.stranded_below;
-        let piece = if now.mood == Mood::Trickle { PIECE } else { answer.len() };
+        let open = matches!(now.mode, Mode::Forward | Mode::Trickle) && number >= now.stranded_below;
+        let limit = if now.mode == Mode::Trickle { TRICKLE_BYTES } else { reply.len() };
         let alive = tokio::select! {
-            changed = weather.changed() => changed.is_ok(),
-            read = from_client.read(&mut question), if open => match read {
-                Ok(length) if length > 0 => to_server.write_all(&question[..length]).await.is_ok(),
+            changed = state.changed() => changed.is_ok(),
+            read = from_client.read(&mut request), if open => match read {
+                Ok(length) if length > 0 => to_server.write_all(&request[..length]).await.is_ok(),
                 _ => false,
             },
-            read = from_server.read(&mut answer[..piece]), if open => match read {
-                Ok(length) if length > 0 => to_client.write_all(&answer[..length]).await.is_ok(),
+            read = from_server.read(&mut reply[..limit]), if open => match read {
+                Ok(length) if length > 0 => to_client.write_all(&reply[..length]).await.is_ok(),
                 _ => false,
             },
         };
         if !alive {
             return;
         }
-        if now.mood == Mood::Trickle {
-            // The proxy polls for the end of a stall.
-            tokio::time::sleep(PAUSE).await;
+        if now.mode == Mode::Trickle {
+            // Slows the replies down.
+            tokio::time::sleep(TRICKLE_PAUSE).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A redis-server of the test's own: on a unix socket in a directory of its own, gone when the test is.
+//! A private redis-server for a test, on a unix socket in a temporary directory. It ends with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Starts the server, notes its process id, and ends it when standard input closes: also when the test is killed.
-const SHEPHERD: &str = r#"exec 3<&0
+/// Starts the server, writes its process id to a file, and kills it when standard input closes, even if the test is
+/// killed.
+const SUPERVISOR: &str = r#"exec 3<&0
 "$@" </dev/null 3<&- & server=$!
 echo "$server" > "$PID_FILE"
 { cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill -KILL "$server" 2>/dev/null; } &
 exec 3<&-
 wait "$server""#;
 
-/// The type of RedisJSON's values.
+/// The Redis type of RedisJSON values.
 pub const MODULE_TYPE: &str = "ReJSON-RL";
 
-/// How the service and the test itself log in; nothing where everybody may do everything.
+/// The credentials of the service and of the test; empty if the server has no users.
 #[derive(Clone, Copy, Default)]
 struct Users {
     service: &'static str,
@@ -27,7 +28,7 @@ struct Users {
 
 pub struct RedisServer {
     directory: TempDir,
-    /// A configuration file, which has to come before every option.
+    /// A configuration file, which must precede all options on the command line.
     file: Option<PathBuf>,
     options: Vec<String>,
     users: Users,
@@ -35,28 +36,29 @@ pub struct RedisServer {
 }
 
 struct Running {
-    shepherd: Child,
-    leash: Option<ChildStdin>,
+    supervisor: Child,
+    stdin: Option<ChildStdin>,
 }
 
 impl RedisServer {
-    /// A server without persistence; with `GTX_TEST_REDIS=production`, one as it is run in production.
+    /// A server that is too young for its first snapshot; with `GTX_TEST_REDIS=production`, the one of
+    /// [`RedisServer::production`].
     pub fn start() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         if std::env::var("GTX_TEST_REDIS").is_ok_and(|kind| kind == "production") {
             return Self::production();
         }
-        Self::with_options(&["--save", "", "--appendonly", "no"])
+        Self::with_options(&["--save", "900 1", "--appendonly", "no"])
     }
 
-    /// A server with these options over Redis's defaults; it listens on its socket only, unless they say `--port`.
+    /// A server with these options; it listens only on its socket unless the options contain `--port`.
     pub fn with_options(options: &[&str]) -> Self {
         Self::launch(temporary_directory(), None, options, Users::default())
     }
 
-    /// A server with the shipped `config/redis/redis.conf` and `users.acl`; only places are changed.
+    /// A server with the shipped `config/redis/redis.conf` and `users.acl`; only paths are changed.
     ///
-    /// The harness adds a user for itself behind the shipped ones, since these may not look behind the scenes.
+    /// The harness adds a user for itself, since the shipped users have too few permissions.
     pub fn production() -> Self {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/redis");
         let directory = temporary_directory();
@@ -68,7 +70,7 @@ impl RedisServer {
         Self::launch(directory, Some(shipped.join("redis.conf")), &["--aclfile", &acl], users)
     }
 
-    /// A server or Sentinel with a configuration file of this text, which it may rewrite.
+    /// A server or Sentinel with this configuration file, which it may rewrite.
     pub fn with_file(text: &str, options: &[&str]) -> Self {
         let directory = temporary_directory();
         let file = directory.path().join("own.conf");
@@ -91,12 +93,12 @@ impl RedisServer {
         self.directory.path().join("redis.sock")
     }
 
-    /// What follows the address in the service's URL: its user, where it has one.
+    /// The part of the service's URL after the address: the user, if any.
     pub fn login(&self) -> &'static str {
         self.users.service
     }
 
-    /// The service's URL.
+    /// The URL for the service.
     pub fn url(&self) -> String {
         format!("unix://{}{}", self.socket().display(), self.users.service)
     }
@@ -107,32 +109,32 @@ impl RedisServer {
         text.trim().parse().expect("a process id")
     }
 
-    /// SIGSTOP: the server accepts nothing and answers nothing, but its sockets stay.
+    /// Sends SIGSTOP: the server neither accepts nor replies, but its sockets stay open.
     pub fn stall(&self) {
         self.signal("STOP");
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.signal("CONT");
     }
 
-    /// SIGKILL: no goodbye.
+    /// Sends SIGKILL: the server does not shut down cleanly.
     pub fn kill(&mut self) {
         self.signal("KILL");
         if let Some(mut running) = self.running.take() {
-            drop(running.leash.take());
-            running.shepherd.wait().expect("the shepherd ends");
+            drop(running.stdin.take());
+            running.supervisor.wait().expect("the supervisor ends");
         }
         let _ = std::fs::remove_file(self.socket());
     }
 
     /// Starts again after [`RedisServer::kill`], with the same options and directory.
     pub fn boot(&mut self) {
-        assert!(self.running.is_none(), "the server runs already");
+        assert!(self.running.is_none(), "the server is already running");
         let _ = std::fs::remove_file(self.socket());
         let mut command = Command::new("sh");
-        command.args(["-c", SHEPHERD, "redis-shepherd", "redis-server"]).args(&self.file);
+        command.args(["-c", SUPERVISOR, "redis-supervisor", "redis-server"]).args(&self.file);
         if !self.options.iter().any(|option| option == "--port") {
             command.args(["--port", "0"]);
         }
@@ -147,19 +149,23 @@ impl RedisServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         require_redis_server();
-        let mut shepherd = command.spawn().expect("sh starts");
-        let leash = shepherd.stdin.take();
-        let mut running = Running { shepherd, leash };
+        let mut supervisor = command.spawn().expect("sh starts");
+        let stdin = supervisor.stdin.take();
+        let mut running = Running { supervisor, stdin };
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
-            assert!(running.shepherd.try_wait().expect("a status").is_none(), "redis-server ended: {:?}", self.options);
+            assert!(
+                running.supervisor.try_wait().expect("a status").is_none(),
+                "redis-server ended: {:?}",
+                self.options
+            );
             assert!(Instant::now() < deadline, "redis-server did not open its socket");
             std::thread::yield_now();
         }
         self.running = Some(running);
     }
 
-    /// Runs one command over a connection of the test's own.
+    /// Runs one command on a separate connection.
     pub fn command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> T {
         self.try_command(parts).unwrap_or_else(|error| panic!("{parts:?}: {error}"))
     }
@@ -172,7 +178,7 @@ impl RedisServer {
         command.query(&mut self.connect()?)
     }
 
-    /// All keys in order, but for the records of where a deployment keeps what: replicas write these on their own.
+    /// All keys in order, without the records of storage backends, which replicas write at any time.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
         keys.retain(|key| !key.ends_with(":{backend}"));
@@ -180,36 +186,36 @@ impl RedisServer {
         keys
     }
 
-    /// A JSON document's text, also where the server has RedisJSON and keeps it as a value of that.
+    /// The text of a JSON document, stored as a string or as a RedisJSON value.
     pub fn document(&self, key: &str) -> String {
         let reading = if self.command::<String>(&["TYPE", key]) == MODULE_TYPE { "JSON.GET" } else { "GET" };
         self.command(&[reading, key])
     }
 
-    /// Writes a document as another program does: with the module's command where the deployment keeps them there.
+    /// Writes a document as another program does: with JSON.SET if the deployment stores documents in RedisJSON.
     pub fn put_document(&self, key: &str, text: &str) {
-        let kept: Option<String> = self.command(&["GET", "json:{backend}"]);
-        if kept.as_deref() == Some("module") {
+        let backend: Option<String> = self.command(&["GET", "json:{backend}"]);
+        if backend.as_deref() == Some("module") {
             self.command::<()>(&["JSON.SET", key, "$", text]);
         } else {
             self.command::<()>(&["SET", key, text]);
         }
     }
 
-    /// Every command that runs from now on, as MONITOR shows it, until the server ends.
+    /// The commands that run after this call, in the format of MONITOR, until the server ends.
     pub fn monitor(&self) -> impl Iterator<Item = String> + Send + use<> {
         let mut connection = self.connect().expect("a connection");
         redis::cmd("MONITOR").exec(&mut connection).expect("MONITOR");
         std::iter::from_fn(move || redis::from_redis_value(connection.recv_response().ok()?).ok())
     }
 
-    /// A connection of the test's own.
+    /// A new connection for the test.
     pub fn connect(&self) -> redis::RedisResult<redis::Connection> {
-        #[expect(clippy::disallowed_methods, reason = "the tests' own connection")]
+        #[expect(clippy::disallowed_methods, reason = "a connection of the tests")]
         let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
         loop {
             match client.get_connection_with_timeout(Duration::from_secs(5)) {
-                // A process of the test's that ends interrupts whoever is connecting.
+                // A child process that ends interrupts the connect call.
                 Err(error) if is_interruption(&error) => {}
                 connected => return connected,
             }
@@ -229,14 +235,14 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         if let Some(mut running) = self.running.take() {
-            drop(running.leash.take());
-            let _ = running.shepherd.wait();
+            drop(running.stdin.take());
+            let _ = running.supervisor.wait();
         }
     }
 }
 
 fn is_interruption(error: &redis::RedisError) -> bool {
-    // The client library tells the kind of an I/O error in words only.
+    // The client library exposes the kind of an I/O error only as text.
     error.is_io_error() && error.to_string().starts_with("Interrupted")
 }
 
@@ -246,13 +252,13 @@ fn temporary_directory() -> TempDir {
 
 /// A TCP port that was free a moment ago, for servers that must know their port before they start.
 ///
-/// It is below those that the kernel gives to outgoing connections, so that none of them takes it meanwhile.
+/// The port is below the ephemeral range, so outgoing connections do not take it.
 pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    // Every test is a process: each begins elsewhere.
-    let begin = std::process::id().wrapping_mul(37);
+    // Every test is a separate process: each starts at a different port.
+    let first = std::process::id().wrapping_mul(37);
     loop {
-        let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let offset = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
         let port = 10_000 + u16::try_from(offset).expect("below 20,000");
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
@@ -260,7 +266,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A missing server is a failure that says how to install it, never a skip.
+/// Fails, instead of skipping the test, if redis-server is not installed.
 fn require_redis_server() {
     let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
     assert!(found.is_ok_and(|status| status.success()), "redis-server is not installed: run scripts/setup_redis.sh");

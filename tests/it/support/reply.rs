@@ -1,4 +1,4 @@
-//! An answer with the questions that tests ask of it.
+//! A response of the service, with assertions.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -17,7 +17,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The response of the service to one request, without a socket.
+    /// Sends one request to the service, without a socket.
     pub async fn from(
         service: &HttpService,
         method: Method,
@@ -46,7 +46,7 @@ impl Reply {
         self.status.as_u16() == status
     }
 
-    /// The reply itself, if it has the status.
+    /// The reply itself; it must have the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert!(self.is(status), "{}: expected {status}, got {}: {}", self.request, self.status, self.text());
@@ -63,10 +63,10 @@ impl Reply {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}: no JSON: {}", self.request, self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}: not JSON: {}", self.request, self.text()))
     }
 
-    /// The problem body, if the reply is this problem, in full form.
+    /// The problem body; the reply must be this problem in the complete format.
     #[track_caller]
     pub fn expect_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}: {}", self.request, self.text());
@@ -82,7 +82,7 @@ impl Reply {
         problem
     }
 
-    /// The same, naming the broken field.
+    /// Like [`Reply::expect_problem`]; the problem must also name the invalid field.
     #[track_caller]
     pub fn expect_violation(&self, status: u16, code: &str, pointer: &str) -> Value {
         let problem = self.expect_problem(status, code);

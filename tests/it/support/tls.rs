@@ -1,4 +1,4 @@
-//! A Redis that speaks TLS, with certificates made for the test.
+//! A Redis with TLS, with certificates created for the test.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// A server on `localhost` whose certificate an authority of its own has signed; `options` come on top.
+    /// A server on `localhost` whose certificate a private authority has signed; `options` are additional options.
     pub fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = |name: &str| directory.path().join(name);
@@ -26,7 +26,7 @@ impl TlsServer {
         std::fs::write(file("ca.pem"), authority.pem()).expect("a file");
         std::fs::write(file("server.pem"), certificate.pem()).expect("a file");
         std::fs::write(file("server.key"), key.serialize_pem()).expect("a file");
-        std::fs::write(file("stranger.pem"), self::authority().pem()).expect("a file");
+        std::fs::write(file("unrelated.pem"), self::authority().pem()).expect("a file");
         let port = free_port();
         let path = |name: &str| file(name).display().to_string();
         let (number, ca, certificate, key) = (port.to_string(), path("ca.pem"), path("server.pem"), path("server.key"));
@@ -36,14 +36,14 @@ impl TlsServer {
         Self { server: RedisServer::with_options(&all), port, directory }
     }
 
-    /// The certificate of the authority that signed the server's.
+    /// The certificate of the authority that signed the server certificate.
     pub fn authority(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// The certificate of an authority that has nothing to do with it.
-    pub fn stranger(&self) -> PathBuf {
-        self.directory.path().join("stranger.pem")
+    /// The certificate of an unrelated authority.
+    pub fn unrelated_authority(&self) -> PathBuf {
+        self.directory.path().join("unrelated.pem")
     }
 }
 

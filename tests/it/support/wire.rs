@@ -1,27 +1,27 @@
-//! HTTP/1.1 over one connection that is kept: as little as a client needs, so that the load is not the bottleneck.
+//! A minimal HTTP/1.1 client with one persistent connection, so that the load generator is not the bottleneck.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Longer than any wait: an answer that takes longer is given up.
-const PATIENCE: Duration = Duration::from_millis(2_500);
+/// The timeout of a response; longer than any wait of the tests.
+const TIMEOUT: Duration = Duration::from_millis(2_500);
 
-pub struct Question<'a> {
+pub struct Request<'a> {
     pub method: &'static str,
     pub path: String,
     pub header: Option<(&'static str, &'a str)>,
-    /// JSON; empty without a body.
+    /// JSON; empty if there is no body.
     pub body: String,
 }
 
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// The code of the problem that it tells; empty if it is none.
+impl Response {
+    /// The code of the problem in the body; empty if the body is not a problem.
     pub fn problem(&self) -> String {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem["code"].as_str().unwrap_or_default().to_owned()
@@ -38,28 +38,28 @@ impl Wire {
         Self { port, stream: None }
     }
 
-    /// Asks and waits for the answer; an error costs the connection.
-    pub fn ask(&mut self, question: &Question<'_>) -> std::io::Result<Answer> {
-        let mut stream = self.send(question)?;
-        let answer = read(&mut stream)?;
+    /// Sends a request and waits for the response; an error closes the connection.
+    pub fn send(&mut self, request: &Request<'_>) -> std::io::Result<Response> {
+        let mut stream = self.write(request)?;
+        let response = read(&mut stream)?;
         self.stream = Some(stream);
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Asks and hangs up after a while.
-    pub fn abandon(&mut self, question: &Question<'_>, after: Duration) {
-        if let Ok(_stream) = self.send(question) {
+    /// Sends a request and closes the connection after `after`.
+    pub fn abandon(&mut self, request: &Request<'_>, after: Duration) {
+        if let Ok(_stream) = self.write(request) {
             // The client is slow on purpose.
             std::thread::sleep(after);
         }
     }
 
-    fn send(&mut self, question: &Question<'_>) -> std::io::Result<BufReader<TcpStream>> {
+    fn write(&mut self, request: &Request<'_>) -> std::io::Result<BufReader<TcpStream>> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        let Question { method, path, header, body } = question;
+        let Request { method, path, header, body } = request;
         let header = header.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
         let length = body.len();
         let text = format!(
@@ -73,12 +73,12 @@ impl Wire {
     fn connect(&self) -> std::io::Result<BufReader<TcpStream>> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(BufReader::new(stream))
     }
 }
 
-fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
+fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Response> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut_off)?;
@@ -98,7 +98,7 @@ fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    Ok(Answer { status, body })
+    Ok(Response { status, body })
 }
 
 fn cut_off() -> std::io::Error {

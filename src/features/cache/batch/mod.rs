@@ -1,5 +1,5 @@
-//! Many values in one round trip, or two if tags are involved. Every item has its own result; a batch is no
-//! transaction.
+//! Many values in one round trip. Tags need another one, and so do reads of more than [`READS_WITHIN_LIMIT`] values, whose
+//! sizes are checked first. Every item has its own result; a batch is no transaction.
 
 mod model;
 
@@ -23,13 +23,20 @@ use super::write::not_indexed;
 use crate::http::conditional::ETag;
 use crate::http::problem::Location;
 use crate::http::reply::ItemError;
-use crate::redis::{Batch, Effect, FencingToken, RedisFault};
+use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
+
+/// The reads of a batch whose values cannot exceed the limit of a batch, which is this number of the largest values.
+const READS_WITHIN_LIMIT: usize = 8;
+/// Larger results are built by a few batches at a time, bytes.
+const LARGE_RESULT: usize = 1 << 20;
+/// After this number of bytes, a batch lets the other requests of its thread run.
+const BYTES_PER_TURN: usize = 256 << 10;
 
 impl CacheService {
     /// Reads the state before the batch, then deletes, then stores.
     ///
     /// Of several writes of one key the last one counts. Each item succeeds or fails on its own, including at its own
-    /// fence.
+    /// fence. A read whose value would exceed the limit of the batch fails with [`CacheError::BatchTooLarge`].
     ///
     /// # Errors
     /// [`CacheError::Invalid`] if a list or a value is too large, or a TTL too long; nothing was done.
@@ -42,8 +49,14 @@ impl CacheService {
         self.check_batch(&request)?;
         let BatchRequest { get, set, delete } = request;
         let generations = self.open_batch_tags(&set).await?;
+        let readable = self.readable(&get).await?;
+        // Held until the response is built.
+        let _permit = match readable.bytes {
+            ..LARGE_RESULT => None,
+            _ => self.large_batches.acquire().await.ok(),
+        };
         let mut batch = Batch::new();
-        for key in &get {
+        for (key, _) in get.iter().zip(&readable.reads).filter(|(_, is_read)| **is_read) {
             let entry = self.keys.entry(key);
             batch.command(command("GET", entry.value.as_str()), Effect::Read);
             batch.command(command("PTTL", entry.value.as_str()), Effect::Read);
@@ -68,17 +81,42 @@ impl CacheService {
             batch.last(self.index_entries(&set_keys));
         }
         let mut answers = self.redis.run(batch).await?;
-        let read: Vec<_> = get.iter().map(|_| (answers.value(), answers.value())).collect();
+        let read: Vec<_> = readable.reads.iter().map(|is_read| is_read.then(|| raw_value(&mut answers))).collect();
         let deleted: Vec<_> = deletions.iter().map(|decoder| answers.reply(decoder)).collect();
         let stored: Vec<_> = writes.iter().map(|(etag, decoder)| (*etag, answers.reply(decoder))).collect();
         let listed = answers.last();
-        let hits = join_all(get.iter().zip(read).map(|(key, (raw, ttl))| self.batch_hit(key, raw, ttl))).await;
+        let hits = join_all(get.iter().zip(read).map(|(key, raw)| self.batch_hit(key, raw))).await;
         let set_result = |(key, (etag, answer))| self.set_result(key, etag, answer, listed.as_ref().err());
         Ok(BatchReply {
-            get: get.into_iter().zip(hits).map(|(key, hit)| self.get_result(key, hit)).collect(),
+            get: self.get_results(get, hits).await,
             delete: delete.into_iter().zip(deleted).map(|(key, answer)| self.delete_result(key, answer)).collect(),
             set: set_keys.into_iter().zip(stored).map(set_result).collect(),
         })
+    }
+
+    /// Checks the sizes of the values before they are read into memory.
+    async fn readable(&self, keys: &[CacheKey]) -> Result<Readable, RedisFault> {
+        if keys.len() <= READS_WITHIN_LIMIT {
+            return Ok(Readable { reads: vec![true; keys.len()], bytes: 0 });
+        }
+        let sizes: Vec<_> = keys.iter().map(|key| command("STRLEN", self.keys.entry(key).value.as_str())).collect();
+        let limit = self.batch_bytes();
+        let mut bytes = 0_usize;
+        let reads = self.redis.query_all(&sizes, Effect::Read).await?.into_iter().map(|size| {
+            // The read itself reports a value of another type.
+            let size = if let Ok(Value::Int(size)) = size { usize::try_from(size).unwrap_or(0) } else { 0 };
+            let is_read = bytes.saturating_add(size) <= limit;
+            if is_read {
+                bytes += size;
+            }
+            is_read
+        });
+        Ok(Readable { reads: reads.collect(), bytes })
+    }
+
+    /// The bytes that the reads of one batch may return.
+    fn batch_bytes(&self) -> usize {
+        self.value_limit().saturating_mul(READS_WITHIN_LIMIT)
     }
 
     fn check_batch(&self, request: &BatchRequest) -> Result<(), CacheError> {
@@ -104,7 +142,7 @@ impl CacheService {
     }
 
     /// Every tag of the batch once, with the longest TTL of its values.
-    async fn open_batch_tags(&self, set: &[SetItem]) -> Result<BTreeMap<Tag, u64>, RedisFault> {
+    async fn open_batch_tags(&self, set: &[SetItem]) -> Result<BTreeMap<Tag, u64>, CacheError> {
         let mut lives: BTreeMap<&Tag, u64> = BTreeMap::new();
         for item in set {
             let ttl = self.tag_ttl(effective_ttl(&self.keys.entry(&item.key), item.ttl));
@@ -113,18 +151,31 @@ impl CacheService {
                 *longest = ttl.max(*longest);
             }
         }
-        Ok(self.open_tags(lives).await?.into_iter().collect())
+        Ok(self.open_tags(lives, None).await?.into_iter().collect())
     }
 
-    /// The value in the replies to GET and PTTL, if its tags are current.
-    async fn batch_hit(
-        &self,
-        key: &CacheKey,
-        raw: Result<Value, RedisFault>,
-        ttl: Result<Value, RedisFault>,
-    ) -> Result<Hit, CacheError> {
-        let look = self.validated(raw?, ttl_ms(&ttl?), None).await?;
+    /// The value in the replies to GET and PTTL, if its tags are current. `None`: the value was not read.
+    async fn batch_hit(&self, key: &CacheKey, raw: Option<RawValueReply>) -> Result<Hit, CacheError> {
+        let Some(RawValueReply { value, ttl }) = raw else {
+            return Err(CacheError::BatchTooLarge { limit: self.batch_bytes() });
+        };
+        let look = self.validated(value?, ttl_ms(&ttl?), None).await?;
         self.hit(&self.keys.entry(key), look).await.ok_or(CacheError::Miss)
+    }
+
+    /// Encodes the values one by one, and drops each value once it is encoded.
+    async fn get_results(&self, keys: Vec<CacheKey>, hits: Vec<Result<Hit, CacheError>>) -> Vec<GetResult> {
+        let mut results = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for (key, hit) in keys.into_iter().zip(hits) {
+            bytes += hit.as_ref().map_or(0, |hit| hit.value.raw().len());
+            results.push(self.get_result(key, hit));
+            if bytes > BYTES_PER_TURN {
+                bytes = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        results
     }
 
     fn get_result(&self, key: CacheKey, hit: Result<Hit, CacheError>) -> GetResult {
@@ -184,6 +235,24 @@ impl CacheService {
             }
         }
     }
+}
+
+/// The reads of a batch that stay within its limit.
+struct Readable {
+    /// One for each key.
+    reads: Vec<bool>,
+    /// The size of these values together; 0 if it was not checked.
+    bytes: usize,
+}
+
+/// The replies to GET and PTTL.
+struct RawValueReply {
+    value: Result<Value, RedisFault>,
+    ttl: Result<Value, RedisFault>,
+}
+
+fn raw_value(answers: &mut Answers) -> RawValueReply {
+    RawValueReply { value: answers.value(), ttl: answers.value() }
 }
 
 /// The text of a body that really is JSON: other programs may store anything under the platform's names.

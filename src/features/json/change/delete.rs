@@ -1,7 +1,7 @@
 //! Deletes and clears values.
 
 use super::values::inner_first;
-use super::{ChangeReply, Changed};
+use super::{ChangeReply, Changed, Limits};
 use crate::features::json::document::{Location, Node, Number};
 use crate::features::json::error::JsonError;
 use crate::features::json::path::Path;
@@ -9,12 +9,12 @@ use crate::features::json::path::Path;
 /// Deletes every selected value. The reply counts the values that were not inside another deleted one.
 ///
 /// A document whose root becomes empty is deleted, as in `RedisJSON`.
-pub(super) fn delete(document: Option<Node>, path: &Path) -> Result<Changed, JsonError> {
+pub(super) fn delete(document: Option<Node>, path: &Path, limits: Limits<'_>) -> Result<Changed, JsonError> {
     let Some(mut document) = document else { return Ok(counted(None, 0)) };
     if path.is_root() {
         return Ok(counted(None, 1));
     }
-    let mut locations = path.locate(&document)?;
+    let mut locations = path.locate(&document, limits.work)?;
     locations.sort_unstable();
     locations.dedup_by(|inner, outer| inner.starts_with(outer));
     remove(&mut document, &locations, 0);
@@ -52,8 +52,8 @@ fn drop_positions<T>(items: &mut Vec<T>, positions: &[usize]) {
 }
 
 /// Empties arrays and objects and sets numbers to 0. The reply counts the values that changed.
-pub(super) fn clear(mut document: Node, path: &Path) -> Result<Changed, JsonError> {
-    let locations = path.locate(&document)?;
+pub(super) fn clear(mut document: Node, path: &Path, limits: Limits<'_>) -> Result<Changed, JsonError> {
+    let locations = path.locate(&document, limits.work)?;
     let mut cleared = 0;
     for (_, location) in inner_first(&locations) {
         let is_changed = match document.at_mut(location) {

@@ -4,10 +4,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{ChangeReply, Changed, SizeLimit};
+use super::{ChangeReply, Changed, Limits};
 use crate::features::json::document::{MAX_DEPTH, Node, Pointer, depth, index, position, text_length};
 use crate::features::json::error::JsonError;
+use crate::features::json::path::TooManyVisits;
 use crate::features::json::schema::BrokenRule;
+
+/// The bytes of a value that can be walked through in the time of one visit of a path.
+const BYTES_WALKED: usize = 16;
 
 /// The operations of one patch. In a large array or object, each one may have to move all values after its own.
 const MAX_OPERATIONS: usize = 256;
@@ -98,15 +102,30 @@ impl Patch {
         operations.into_iter().enumerate().map(|(at, form)| form.parse(at)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The number of operations.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// # Errors
-    /// [`JsonError::PatchFailed`] with the position of the operation that cannot be applied.
-    pub(super) fn apply(&self, mut document: Node, limit: SizeLimit) -> Result<Changed, JsonError> {
+    /// [`JsonError::PatchFailed`] with the position of the operation that cannot be applied, [`JsonError::TooLarge`],
+    /// [`JsonError::TooDeep`], [`JsonError::TooComplex`].
+    pub(super) fn apply(&self, mut document: Node, limits: Limits<'_>) -> Result<Changed, JsonError> {
         let mut copied = 0;
         let mut is_different = false;
         for (at, operation) in self.0.iter().enumerate() {
-            if let Operation::Copy { from, .. } = operation {
-                copied += from.find(&document).map_or(0, text_length);
-                limit.check_added(1, copied)?;
+            if let Operation::Copy { from, .. } | Operation::Move { from, .. } = operation {
+                let length = from.find(&document).map_or(0, text_length);
+                // The value is walked through several times.
+                let visits = length / BYTES_WALKED;
+                if visits > limits.work.visits_left() {
+                    return Err(TooManyVisits { limit: limits.work.max_visits() }.into());
+                }
+                limits.work.spend_visits(visits);
+                if matches!(operation, Operation::Copy { .. }) {
+                    copied += length;
+                    limits.size.check_added(1, copied)?;
+                }
             }
             // Keeps the document within 64 levels at all times, so that recursive functions need little stack.
             if operation.levels_after(&document) > MAX_DEPTH {
@@ -200,9 +219,9 @@ fn remove(document: &mut Node, path: &Pointer) -> Result<Node, &'static str> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::SizeLimit;
     use super::*;
-
-    const LIMIT: SizeLimit = SizeLimit(10_000);
+    use crate::features::json::work::WorkBudget;
 
     /// Operations that are mostly well-formed, with pointers that mostly exist.
     fn operation() -> impl Strategy<Value = String> {
@@ -228,7 +247,7 @@ mod tests {
             let Ok(operations) = serde_json::from_str(&text) else { return Ok(()) };
             let Ok(patch) = Patch::parse(operations) else { return Ok(()) };
             let document = Node::parse(br#"{"a":[1,[2]],"b":{"c":3},"":4}"#).expect("JSON");
-            if let Ok(changed) = patch.apply(document, LIMIT) {
+            if let Ok(changed) = patch.apply(document, Limits { size: SizeLimit(10_000), work: &WorkBudget::default() }) {
                 let node = changed.document.expect("a document");
                 prop_assert_eq!(Node::parse(node.to_text().as_bytes()).expect("JSON"), node);
             }

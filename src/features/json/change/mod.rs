@@ -12,9 +12,12 @@ use std::ops::{Add, Mul};
 
 use compact_str::CompactString;
 
-use super::document::{MAX_DEPTH, Node, Number, depth};
+use super::document::{MAX_DEPTH, Node, Number, depth, text_length};
 use super::error::JsonError;
 use super::path::Path;
+use super::work::WorkBudget;
+use values::combine;
+
 pub(super) use activity_log::{empty as empty_log, page as log_page};
 pub(super) use json_patch::{Patch, PatchOperation};
 
@@ -107,6 +110,13 @@ impl ChangeReply {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SizeLimit(pub usize);
 
+/// What a change may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits<'a> {
+    pub size: SizeLimit,
+    pub work: &'a WorkBudget,
+}
+
 impl SizeLimit {
     /// Rejects a change that adds more than the size of a whole document, before it allocates the memory.
     fn check_added(self, copies: usize, length: usize) -> Result<(), JsonError> {
@@ -122,34 +132,55 @@ impl Action {
     ///
     /// # Errors
     /// Why the stored document must not be changed.
-    pub(super) fn apply(&self, document: Option<Node>, path: &Path, limit: SizeLimit) -> Result<Changed, JsonError> {
+    pub(super) fn apply(&self, document: Option<Node>, path: &Path, limits: Limits<'_>) -> Result<Changed, JsonError> {
         let changed = match (self, document) {
             (Self::Set(value, condition), document) => {
-                set::set(document, path, value, *condition, limit, set::replace)?
+                set::set(document, path, value, *condition, limits, set::replace)?
             }
-            (Self::Merge(value), document) => set::set(document, path, value, SetCondition::Always, limit, set::merge)?,
-            (Self::Delete, document) => delete::delete(document, path)?,
+            (Self::Merge(value), document) => {
+                set::set(document, path, value, SetCondition::Always, limits, set::merge)?
+            }
+            (Self::Delete, document) => delete::delete(document, path, limits)?,
             (_, None) => return Err(JsonError::NoDocument),
-            (Self::Patch(operations), Some(document)) => operations.apply(document, limit)?,
-            (Self::Append(values), Some(document)) => values::insert(document, path, None, values, limit)?,
+            (Self::Patch(operations), Some(document)) => operations.apply(document, limits)?,
+            (Self::Append(values), Some(document)) => values::insert(document, path, None, values, limits)?,
             (Self::Insert { index, values }, Some(document)) => {
-                values::insert(document, path, Some(*index), values, limit)?
+                values::insert(document, path, Some(*index), values, limits)?
             }
-            (Self::Pop { index }, Some(document)) => values::pop(document, path, *index)?,
-            (Self::Trim { start, stop }, Some(document)) => values::trim(document, path, *start, *stop)?,
-            (Self::Increment(by), Some(document)) => values::calculate(document, path, by, i64::checked_add, f64::add)?,
-            (Self::Multiply(by), Some(document)) => values::calculate(document, path, by, i64::checked_mul, f64::mul)?,
-            (Self::AppendText(text), Some(document)) => values::append_text(document, path, text, limit)?,
-            (Self::Toggle, Some(document)) => values::toggle(document, path)?,
-            (Self::Clear, Some(document)) => delete::clear(document, path)?,
+            (Self::Pop { index }, Some(document)) => values::pop(document, path, *index, limits)?,
+            (Self::Trim { start, stop }, Some(document)) => values::trim(document, path, *start, *stop, limits)?,
+            (Self::Increment(by), Some(document)) => {
+                values::calculate(document, path, limits, |number| combine(number, by, i64::checked_add, f64::add))?
+            }
+            (Self::Multiply(by), Some(document)) => {
+                values::calculate(document, path, limits, |number| combine(number, by, i64::checked_mul, f64::mul))?
+            }
+            (Self::AppendText(text), Some(document)) => values::append_text(document, path, text, limits)?,
+            (Self::Toggle, Some(document)) => values::toggle(document, path, limits)?,
+            (Self::Clear, Some(document)) => delete::clear(document, path, limits)?,
             (Self::Record { entry, limit: entries }, Some(document)) => {
-                activity_log::record(document, entry, *entries, limit)?
+                activity_log::record(document, entry, *entries, limits.size)?
             }
         };
         if changed.document.as_ref().is_some_and(|document| depth(document) > MAX_DEPTH) {
             return Err(JsonError::TooDeep);
         }
         Ok(changed)
+    }
+
+    /// The bytes that the change reads or writes in a document of `length` bytes, roughly.
+    pub(super) fn weight(&self, length: usize) -> usize {
+        match self {
+            Self::Set(value, _) | Self::Merge(value) => length + text_length(value),
+            // Each operation can move or compare the whole document.
+            Self::Patch(operations) => length.saturating_mul(operations.len()),
+            Self::Append(values) | Self::Insert { values, .. } => {
+                length + values.iter().map(text_length).sum::<usize>()
+            }
+            Self::AppendText(text) => length + text.len(),
+            Self::Record { entry, .. } => length + text_length(entry),
+            _ => length,
+        }
     }
 
     /// The name in announcements.

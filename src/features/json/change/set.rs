@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use compact_str::CompactString;
 
 use super::values::inner_first;
-use super::{ChangeReply, Changed, SetCondition, SizeLimit};
+use super::{ChangeReply, Changed, Limits, SetCondition};
 use crate::features::json::document::{Members, Node, text_length};
 use crate::features::json::error::JsonError;
 use crate::features::json::path::Path;
@@ -22,7 +22,7 @@ pub(super) fn set(
     path: &Path,
     value: &Node,
     condition: SetCondition,
-    limit: SizeLimit,
+    limits: Limits<'_>,
     store: fn(&mut Node, &Node),
 ) -> Result<Changed, JsonError> {
     let Some(mut document) = document else {
@@ -32,15 +32,15 @@ pub(super) fn set(
             _ => Ok(stored(value.clone(), true)),
         };
     };
-    let locations = path.locate(&document)?;
+    let locations = path.locate(&document, limits.work)?;
     match (locations.is_empty(), condition) {
         (true, SetCondition::IfPresent) | (false, SetCondition::IfAbsent) => {
             return Err(JsonError::PreconditionFailed);
         }
-        (true, _) => return create(document, path, value),
+        (true, _) => return create(document, path, value, limits),
         (false, _) => {}
     }
-    limit.check_added(locations.len(), text_length(value))?;
+    limits.size.check_added(locations.len(), text_length(value))?;
     for (_, location) in inner_first(&locations) {
         if let Some(node) = document.at_mut(location) {
             store(node, value);
@@ -50,10 +50,10 @@ pub(super) fn set(
 }
 
 /// Adds the member that `path` names to its parent objects.
-fn create(mut document: Node, path: &Path, value: &Node) -> Result<Changed, JsonError> {
+fn create(mut document: Node, path: &Path, value: &Node, limits: Limits<'_>) -> Result<Changed, JsonError> {
     let (parent, name) = path.new_member().map_err(JsonError::NotSettable)?;
     let mut created = false;
-    for location in parent.locate(&document)? {
+    for location in parent.locate(&document, limits.work)? {
         if let Some(Node::Object(members)) = document.at_mut(&location) {
             members.push((name.into(), value.clone()));
             created = true;

@@ -1,6 +1,6 @@
 //! Changes of the arrays, numbers, strings and booleans that a path selects.
 
-use super::{ChangeReply, Changed, SizeLimit};
+use super::{ChangeReply, Changed, Limits};
 use crate::features::json::document::{Location, Node, Number, distance, nearest, text_length};
 use crate::features::json::error::JsonError;
 use crate::features::json::path::Path;
@@ -12,11 +12,11 @@ pub(super) fn insert(
     path: &Path,
     index: Option<i64>,
     values: &[Node],
-    limit: SizeLimit,
+    limits: Limits<'_>,
 ) -> Result<Changed, JsonError> {
     let length = values.iter().map(text_length).sum();
     let mut copies = 0;
-    change_each(document, path, "an array", |node| {
+    change_each(document, path, limits, "an array", |node| {
         let Node::Array(items) = node else { return Ok(None) };
         let at = match index {
             None => items.len(),
@@ -27,15 +27,15 @@ pub(super) fn insert(
                 .ok_or(JsonError::OutOfBounds { index, length: items.len() })?,
         };
         copies += 1;
-        limit.check_added(copies, length)?;
+        limits.size.check_added(copies, length)?;
         items.splice(at..at, values.iter().cloned());
         Ok(Some((Node::count(items.len()), true)))
     })
 }
 
 /// Removes the item at `index`, or the nearest one. The results are `{"value": item}`, or null for empty arrays.
-pub(super) fn pop(document: Node, path: &Path, index: i64) -> Result<Changed, JsonError> {
-    change_each(document, path, "an array", |node| {
+pub(super) fn pop(document: Node, path: &Path, index: i64, limits: Limits<'_>) -> Result<Changed, JsonError> {
+    change_each(document, path, limits, "an array", |node| {
         let Node::Array(items) = node else { return Ok(None) };
         let Some(last) = items.len().checked_sub(1) else { return Ok(Some((Node::Null, false))) };
         let item = items.remove(nearest(index, items.len()).min(last));
@@ -44,8 +44,14 @@ pub(super) fn pop(document: Node, path: &Path, index: i64) -> Result<Changed, Js
 }
 
 /// Keeps the items from `start` to `stop`, both included. The results are the new lengths.
-pub(super) fn trim(document: Node, path: &Path, start: i64, stop: i64) -> Result<Changed, JsonError> {
-    change_each(document, path, "an array", |node| {
+pub(super) fn trim(
+    document: Node,
+    path: &Path,
+    start: i64,
+    stop: i64,
+    limits: Limits<'_>,
+) -> Result<Changed, JsonError> {
+    change_each(document, path, limits, "an array", |node| {
         let Node::Array(items) = node else { return Ok(None) };
         let before = items.len();
         let from = nearest(start, before).min(before);
@@ -56,38 +62,35 @@ pub(super) fn trim(document: Node, path: &Path, start: i64, stop: i64) -> Result
     })
 }
 
-/// Applies an operation to numbers and `by`. The results are the new numbers.
-///
-/// As in `RedisJSON`, 64-bit integers stay integers, and all other numbers become floats.
+/// Applies an operation to numbers. The results are the new numbers.
 pub(super) fn calculate(
     document: Node,
     path: &Path,
-    by: &Number,
-    integers: fn(i64, i64) -> Option<i64>,
-    floats: fn(f64, f64) -> f64,
+    limits: Limits<'_>,
+    operation: impl Fn(&Number) -> Result<Number, JsonError>,
 ) -> Result<Changed, JsonError> {
-    change_each(document, path, "a number", |node| {
+    change_each(document, path, limits, "a number", |node| {
         let Node::Number(number) = node else { return Ok(None) };
-        *number = combine(number, by, integers, floats)?;
+        *number = operation(number)?;
         Ok(Some((Node::Number(number.clone()), true)))
     })
 }
 
 /// Appends to strings. The results are the new lengths in bytes of UTF-8.
-pub(super) fn append_text(document: Node, path: &Path, suffix: &str, limit: SizeLimit) -> Result<Changed, JsonError> {
+pub(super) fn append_text(document: Node, path: &Path, suffix: &str, limits: Limits<'_>) -> Result<Changed, JsonError> {
     let mut copies = 0;
-    change_each(document, path, "a string", |node| {
+    change_each(document, path, limits, "a string", |node| {
         let Node::String(text) = node else { return Ok(None) };
         copies += 1;
-        limit.check_added(copies, suffix.len())?;
+        limits.size.check_added(copies, suffix.len())?;
         text.push_str(suffix);
         Ok(Some((Node::count(text.len()), !suffix.is_empty())))
     })
 }
 
 /// Inverts booleans. The results are the new values.
-pub(super) fn toggle(document: Node, path: &Path) -> Result<Changed, JsonError> {
-    change_each(document, path, "a boolean", |node| {
+pub(super) fn toggle(document: Node, path: &Path, limits: Limits<'_>) -> Result<Changed, JsonError> {
+    change_each(document, path, limits, "a boolean", |node| {
         let Node::Bool(value) = node else { return Ok(None) };
         *value = !*value;
         Ok(Some((Node::Bool(*value), true)))
@@ -103,10 +106,11 @@ pub(super) fn toggle(document: Node, path: &Path) -> Result<Changed, JsonError> 
 fn change_each(
     mut document: Node,
     path: &Path,
+    limits: Limits<'_>,
     expected: &'static str,
     mut act: impl FnMut(&mut Node) -> Result<Option<(Node, bool)>, JsonError>,
 ) -> Result<Changed, JsonError> {
-    let locations = path.locate(&document)?;
+    let locations = path.locate(&document, limits.work)?;
     let mut results = vec![None; locations.len()];
     let mut is_different = false;
     for (at, location) in inner_first(&locations) {
@@ -135,7 +139,10 @@ pub(super) fn inner_first(locations: &[Location]) -> Vec<(usize, &Location)> {
     order
 }
 
-fn combine(
+/// The result of an operation on two numbers.
+///
+/// As in `RedisJSON`, 64-bit integers stay integers, and all other numbers become floats.
+pub(super) fn combine(
     one: &Number,
     two: &Number,
     integers: fn(i64, i64) -> Option<i64>,

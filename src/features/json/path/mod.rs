@@ -108,6 +108,15 @@ impl Path {
         self.segments.iter().map_while(Segment::name).collect()
     }
 
+    /// Whether the path needs few visits in a small document: at most one of its parts selects several values.
+    pub(super) fn is_cheap(&self) -> bool {
+        let selects_one = |segment: &Segment| {
+            segment.name().is_some()
+                || (!segment.descends && matches!(&segment.selector, Selector::Indexes(indexes) if indexes.len() == 1))
+        };
+        !self.has_filter() && self.segments.iter().filter(|segment| !selects_one(segment)).count() <= 1
+    }
+
     /// Whether the path has conditions, and so reveals something about the values that it searches for.
     pub(super) fn has_filter(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment.selector, Selector::Filter(_)))
@@ -166,14 +175,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::document::Node;
+    use super::super::work::WorkBudget;
     use super::*;
 
     const TEXT: &[u8] = br#"{"a":[{"a":1,"b":"x"},[2,3]],"b":{"a":null,"b":[true]}}"#;
 
+    /// A budget of this many visits.
+    fn visits(visits: usize) -> WorkBudget {
+        WorkBudget::new(visits, usize::MAX)
+    }
+
     fn select(path: &str, document: &str) -> String {
         let path = Path::parse(path).expect(path);
         let document = Node::parse(document.as_bytes()).expect("JSON");
-        let found = path.select_within(&document, 10_000).expect("few visits");
+        let found = path.select(&document, &visits(10_000)).expect("few visits");
         Node::Array(found.into_iter().cloned().collect()).to_text()
     }
 
@@ -254,8 +269,38 @@ mod tests {
     fn a_path_that_would_visit_too_many_values_fails() {
         let document = Node::parse(format!("[{}]", vec!["[0,0,0]"; 50].join(",")).as_bytes()).expect("JSON");
         let path = Path::parse("$..*..*..*").expect("a path");
-        assert_eq!(path.select_within(&document, 100).expect_err("too many"), TooManyVisits { limit: 100 });
-        assert!(path.select_within(&document, 10_000).is_ok());
+        assert_eq!(path.select(&document, &visits(100)).expect_err("too many"), TooManyVisits { limit: 100 });
+        assert!(path.select(&document, &visits(10_000)).is_ok());
+    }
+
+    #[test]
+    fn the_paths_of_a_request_share_their_visits() {
+        let document = Node::parse(b"[1,2,3]").expect("JSON");
+        let (path, work) = (Path::parse("$[*]").expect("a path"), visits(10));
+        assert!(path.select(&document, &work).is_ok() && path.select(&document, &work).is_ok());
+        assert_eq!(path.select(&document, &work), Err(TooManyVisits { limit: 10 }));
+    }
+
+    #[test]
+    fn locations_cost_visits_by_their_depth() {
+        let document = Node::parse(format!("{}1,2,3{}", "[".repeat(60), "]".repeat(60)).as_bytes()).expect("JSON");
+        let path = Path::parse(&"[0]".repeat(59).replacen("[0]", "$[0]", 1)).expect("a path");
+        assert!(path.select(&document, &visits(500)).is_ok());
+        assert!(path.locate(&document, &visits(500)).is_err());
+    }
+
+    #[test]
+    fn a_path_with_one_part_of_several_values_is_cheap() {
+        for (path, is_cheap) in [
+            ("$", true),
+            ("$.a[0].b", true),
+            ("$.a[*].b", true),
+            ("$..a", true),
+            ("$[*][*]", false),
+            ("$[?(@.a)]", false),
+        ] {
+            assert_eq!(Path::parse(path).expect(path).is_cheap(), is_cheap, "{path}");
+        }
     }
 
     #[test]
@@ -289,15 +334,16 @@ mod tests {
             if let Ok(path) = Path::parse(&text) {
                 let document = Node::parse(TEXT).expect("JSON");
                 let along = Node::parse_along(TEXT, &path.leading_names()).expect("JSON");
-                let of_less = path.select_within(&along, 500);
-                if let (Ok(of_all), Ok(of_less)) = (path.select_within(&document, 500), of_less) {
+                let of_less = path.select(&along, &visits(500));
+                if let (Ok(of_all), Ok(of_less)) = (path.select(&document, &visits(500)), of_less) {
                     prop_assert_eq!(of_all, of_less);
                 }
-                let selected = path.select_within(&document, 500).map(|found| found.len());
-                let located = path.locate_within(&document, 500).map(|found| found.len());
+                let selected = path.select(&document, &visits(500)).map(|found| found.len());
+                let located = path.locate(&document, &visits(500)).map(|found| found.len());
                 match (selected, located) {
                     (Ok(selected), Ok(located)) => prop_assert!(located <= selected),
-                    (selected, located) => prop_assert_eq!(selected.is_err(), located.is_err()),
+                    // Locations cost more than values.
+                    (selected, located) => prop_assert!(selected.is_ok() || located.is_err()),
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use compact_str::CompactString;
 
 use super::super::document::{Node, Number, number_length, unescape};
-use super::filter::{Comparison, Condition, Operand, compile};
+use super::filter::{Comparison, Compiled, Condition, Operand};
 use super::{MAX_NESTING, PathError, Segment, Selector};
 
 /// Parses a legacy path: `.`, `.a`, `a` and `["a"]` are `$`, `$.a`, `$.a` and `$.["a"]`.
@@ -263,8 +263,7 @@ impl PathParser<'_> {
         let left = self.operand()?;
         if self.take("=~") {
             let pattern = self.operand()?;
-            let compiled = if let Operand::Literal(Node::String(text)) = &pattern { compile(text) } else { None };
-            return Ok(Condition::Matches(left, pattern, compiled));
+            return Ok(Condition::Matches(left, pattern, Compiled::default()));
         }
         // Longer tokens first.
         let comparisons: [(&str, Comparison); 6] = [

@@ -4,43 +4,54 @@
 //! limit bounds the time of any path.
 
 use super::super::document::{Location, Node, nearest};
+use super::super::work::WorkBudget;
 use super::{Path, Segment, Selector};
 
-/// The values of one document that one path may visit: about 20 ms, during which the other requests of the same thread
-/// wait.
-const MAX_VISITS: usize = 1_000_000;
 /// The number of member names that can be compared in the time of one visit.
 const NAMES_COMPARED: usize = 16;
+/// The levels of a location that can be stored in the time of one visit.
+const LEVELS_STORED: usize = 4;
 
-/// The path would visit more values than the limit allows.
+/// The paths of a request would visit more values than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the path visits more than {limit} values of this document")]
+#[error("the paths of this request visit more than {limit} values")]
 pub(in super::super) struct TooManyVisits {
     pub limit: usize,
 }
 
 impl Path {
     /// The selected values, in order. A value can occur several times.
-    pub(in super::super) fn select<'d>(&'d self, root: &'d Node) -> Result<Vec<&'d Node>, TooManyVisits> {
-        self.select_within(root, MAX_VISITS)
-    }
-
-    /// The locations of the selected values, in order, each once.
-    pub(in super::super) fn locate(&self, root: &Node) -> Result<Vec<Location>, TooManyVisits> {
-        self.locate_within(root, MAX_VISITS)
-    }
-
-    pub(super) fn select_within<'d>(&'d self, root: &'d Node, limit: usize) -> Result<Vec<&'d Node>, TooManyVisits> {
-        let mut traversal = Traversal { root, limit, left: limit };
-        let found = traversal.follow((root, ()), &self.segments)?;
+    pub(in super::super) fn select<'d>(
+        &'d self,
+        root: &'d Node,
+        work: &WorkBudget,
+    ) -> Result<Vec<&'d Node>, TooManyVisits> {
+        let found = self.traverse((root, ()), work)?;
         Ok(found.into_iter().map(|(node, ())| node).collect())
     }
 
-    pub(super) fn locate_within(&self, root: &Node, limit: usize) -> Result<Vec<Location>, TooManyVisits> {
-        let mut traversal = Traversal { root, limit, left: limit };
-        let found = traversal.follow((root, Location::new()), &self.segments)?;
-        let mut seen = std::collections::HashSet::with_capacity(found.len());
-        Ok(found.into_iter().map(|(_, at)| at).filter(|at| seen.insert(at.clone())).collect())
+    /// The locations of the selected values, in order, each once.
+    pub(in super::super) fn locate(&self, root: &Node, work: &WorkBudget) -> Result<Vec<Location>, TooManyVisits> {
+        let mut found = self.traverse((root, Location::new()), work)?;
+        let is_first: Vec<bool> = {
+            let mut seen = std::collections::HashSet::with_capacity(found.len());
+            found.iter().map(|(_, at)| seen.insert(at.as_slice())).collect()
+        };
+        let mut is_first = is_first.into_iter();
+        found.retain(|_| is_first.next().unwrap_or(false));
+        Ok(found.into_iter().map(|(_, at)| at).collect())
+    }
+
+    fn traverse<'d, T: Recorded>(
+        &'d self,
+        from: (&'d Node, T),
+        work: &WorkBudget,
+    ) -> Result<Vec<(&'d Node, T)>, TooManyVisits> {
+        let budget = work.visits_left();
+        let mut traversal = Traversal { root: from.0, limit: work.max_visits(), left: budget };
+        let found = traversal.follow(from, &self.segments);
+        work.spend_visits(budget - traversal.left);
+        found
     }
 }
 
@@ -48,10 +59,17 @@ impl Path {
 trait Recorded: Clone {
     /// The location of the child at a position.
     fn child(&self, at: usize) -> Self;
+
+    /// The cost of visiting a child and storing its location, in visits. It bounds the memory of all locations, too.
+    fn cost_of_child(&self) -> usize;
 }
 
 impl Recorded for () {
     fn child(&self, _: usize) {}
+
+    fn cost_of_child(&self) -> usize {
+        1
+    }
 }
 
 impl Recorded for Location {
@@ -60,6 +78,10 @@ impl Recorded for Location {
         child.extend_from_slice(self);
         child.push(at);
         child
+    }
+
+    fn cost_of_child(&self) -> usize {
+        1 + self.len().div_ceil(LEVELS_STORED)
     }
 }
 
@@ -107,6 +129,7 @@ impl<'d> Traversal<'d> {
         out: &mut Vec<(&'d Node, T)>,
     ) -> Result<(), TooManyVisits> {
         self.visit(1)?;
+        let cost = location.cost_of_child();
         let mut take = |at: usize| {
             if let Some(child) = node.child(at) {
                 out.push((child, location.child(at)));
@@ -115,27 +138,27 @@ impl<'d> Traversal<'d> {
         match (&segment.selector, node) {
             (Selector::All, _) => {
                 let count = node.child_count();
-                self.visit(count)?;
+                self.visit(count * cost)?;
                 (0..count).for_each(take);
             }
             (Selector::Names(names), Node::Object(members)) => {
-                self.visit(names.len() * (1 + members.len() / NAMES_COMPARED))?;
+                self.visit(names.len() * (cost + members.len() / NAMES_COMPARED))?;
                 names.iter().filter_map(|name| node.position_of(name)).for_each(take);
             }
             (Selector::Indexes(indexes), Node::Array(items)) => {
-                self.visit(indexes.len())?;
+                self.visit(indexes.len() * cost)?;
                 indexes.iter().map(|index| nearest(*index, items.len())).for_each(take);
             }
             (Selector::Slice { start, end, step }, Node::Array(items)) => {
                 let from = start.map_or(0, |start| nearest(start, items.len()).min(items.len()));
                 let to = end.map_or(items.len(), |end| nearest(end, items.len()).min(items.len()));
                 let positions = (from..to).step_by(*step);
-                self.visit(positions.len())?;
+                self.visit(positions.len() * cost)?;
                 positions.for_each(take);
             }
             (Selector::Filter(condition), _) => {
                 for (at, child) in children(node) {
-                    self.visit(1)?;
+                    self.visit(cost)?;
                     if condition.holds(child, self)? {
                         take(at);
                     }
@@ -145,6 +168,7 @@ impl<'d> Traversal<'d> {
         }
         if segment.descends {
             for (at, child) in children(node).filter(|(_, child)| matches!(child, Node::Array(_) | Node::Object(_))) {
+                self.visit(cost)?;
                 self.apply(segment, child, &location.child(at), out)?;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::WRITE;
 use super::super::batch::{BatchReply, BatchRequest};
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
@@ -19,9 +21,10 @@ use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
 use super::super::update::{Update, WriteOptions};
 use super::{
-    CanDecrypt, ConditionHeaders, KeyPath, MAX_PATHS, PathParam, Paths, json, set_document_headers, updated,
-    without_record,
+    CanDecrypt, ConditionHeaders, DocumentBody, KeyPath, MAX_PATHS, PathParam, Paths, json, parse_body,
+    set_document_headers, updated, without_record,
 };
+use crate::http::auth::Principal;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
@@ -51,7 +54,7 @@ pub(in super::super) async fn get_document(
     CanDecrypt(can_decrypt): CanDecrypt,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    read(&documents, &key, &path, can_decrypt, &conditions).await
+    read(&documents, &key, path, can_decrypt, &conditions).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -151,9 +154,9 @@ pub(in super::super) async fn touch_document(
 
 /// The document, or the values that `paths` select; 304 if the caller has this version.
 pub(super) async fn read(
-    documents: &JsonService,
+    documents: &Arc<JsonService>,
     key: &DocumentKey,
-    paths: &[JsonPath],
+    paths: Vec<JsonPath>,
     can_decrypt: bool,
     conditions: &Preconditions,
 ) -> Result<Response, Problem> {
@@ -170,7 +173,7 @@ pub(super) async fn read(
 
 /// Stores the body at `path`. If no document exists, `initial` is the document in which it is stored.
 pub(super) async fn put(
-    documents: &JsonService,
+    documents: &Arc<JsonService>,
     key: &DocumentKey,
     path: JsonPath,
     initial: Option<Node>,
@@ -179,7 +182,7 @@ pub(super) async fn put(
     request: HttpRequest,
 ) -> Result<Response, Problem> {
     require_json(request.headers())?;
-    let value = Node::parse(&collect_document(documents, request).await?)?;
+    let (value, _permit) = parse_body(documents, collect_document(documents, request).await?, parse_document).await?;
     // `*` is a condition on the value at the path; entity tags are conditions on the document.
     let condition = if options.conditions.is_create_only() {
         SetCondition::IfAbsent
@@ -192,19 +195,23 @@ pub(super) async fn put(
         options.conditions = Preconditions::default();
     }
     let update = Update { initial, ttl, ..options.update(path, Action::Set(value, condition)) };
-    Ok(updated(&documents.update(key, &update).await?, ""))
+    Ok(updated(&documents.update(key, update).await?, ""))
 }
 
 /// Applies the merge patch or JSON Patch of the body.
 pub(super) async fn patch(
-    documents: &JsonService,
+    documents: &Arc<JsonService>,
     key: &DocumentKey,
     path: Option<JsonPath>,
     options: WriteOptions,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    let action = match media_type(request.headers()).as_deref() {
-        Some(MERGE_PATCH) => Action::Merge(Node::parse(&collect_document(documents, request).await?)?),
+    let (action, _permit) = match media_type(request.headers()).as_deref() {
+        Some(MERGE_PATCH) => {
+            let body = collect_document(documents, request).await?;
+            let (value, permit) = parse_body(documents, body, parse_document).await?;
+            (Action::Merge(value), permit)
+        }
         Some(JSON_PATCH) if path.is_some() => {
             return Err(Problem::query_parameter(
                 "path",
@@ -212,24 +219,33 @@ pub(super) async fn patch(
             ));
         }
         Some(JSON_PATCH) => {
-            let operations = parse_json(&collect_document(documents, request).await?)?;
-            let invalid = |BrokenRule { pointer, rule }| Problem::body_field(&pointer, rule);
-            Action::Patch(Patch::parse(operations).map_err(invalid)?)
+            let body = collect_document(documents, request).await?;
+            let (operations, permit) = parse_body(documents, body, parse_patch).await?;
+            (Action::Patch(operations), permit)
         }
         other => return Err(unsupported(other, &[MERGE_PATCH, JSON_PATCH])),
     };
-    let result = documents.update(key, &options.update(path.unwrap_or_default(), action)).await?;
+    let result = documents.update(key, options.update(path.unwrap_or_default(), action)).await?;
     Ok(without_record(documents, key, updated(&result, "")))
 }
 
 pub(super) async fn delete(
-    documents: &JsonService,
+    documents: &Arc<JsonService>,
     key: &DocumentKey,
     path: JsonPath,
     options: WriteOptions,
 ) -> Result<Response, Problem> {
-    let result = documents.update(key, &options.update(path, Action::Delete)).await?;
+    let result = documents.update(key, options.update(path, Action::Delete)).await?;
     Ok(updated(&result, "deleted"))
+}
+
+fn parse_document(body: &[u8]) -> Result<Node, Problem> {
+    Ok(Node::parse(body)?)
+}
+
+fn parse_patch(body: &[u8]) -> Result<Patch, Problem> {
+    let invalid = |BrokenRule { pointer, rule }| Problem::body_field(&pointer, rule);
+    Patch::parse(parse_json(body)?).map_err(invalid)
 }
 
 /// Collects a body within the size limit of documents.
@@ -246,22 +262,28 @@ const MAX_ITEMS: usize = 100;
 /// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
 /// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
 /// checked for every document that is stored or deleted.
+///
+/// The paths of all items together visit at most a million values, and all reads together return at most
+/// 8 * `json.document_limit` bytes. The items beyond have the status 422.
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<Arc<JsonService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     CanDecrypt(can_decrypt): CanDecrypt,
-    Json(batch): Json<BatchRequest>,
+    DocumentBody(batch, _permit): DocumentBody<BatchRequest>,
 ) -> Result<Response, Problem> {
     check_batch(&documents, &batch)?;
     let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let mut keys = batch.get.iter().map(|item| &item.key).chain(changed.clone());
+    keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
     let only_reads = batch.set.is_empty() && batch.delete.is_empty();
     let has_secrets =
         batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
-    let reply = documents.run_batch(batch, token, can_decrypt).await;
+    let reply = documents.run_batch(batch, token, can_decrypt).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
     let mut response = Json(reply).into_response();

@@ -15,22 +15,27 @@ pub(super) use values::*;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::change::ChangeReply;
 use super::document::Node;
+use super::error::JsonError;
 use super::model::DocumentKey;
 use super::path::Path;
 use super::service::JsonService;
 use super::update::{Updated, WriteOptions};
+use super::work::WorkBudget;
 use crate::http::auth::Principal;
 use crate::http::conditional::{ETag, Preconditions};
-use crate::http::extract::parse_query;
+use crate::http::extract::{collect, parse_json, parse_query, require_json};
 use crate::http::fencing::GrantToken;
 use crate::http::idempotent_operation::{Operation, Unrecorded};
 use crate::http::problem::Problem;
@@ -125,8 +130,39 @@ impl<S: Send + Sync> FromRequestParts<S> for WriteOptions {
         let GrantToken(token) = GrantToken::from_request_parts(parts, state).await?;
         let Ok(CanDecrypt(can_decrypt)) = CanDecrypt::from_request_parts(parts, state).await;
         let Ok(Operation(operation)) = Operation::from_request_parts(parts, state).await;
-        Ok(Self { conditions, operation, token, can_decrypt })
+        Ok(Self { conditions, operation, token, can_decrypt, work: WorkBudget::default() })
     }
+}
+
+/// A JSON body that can contain documents, and the permit to keep it in memory.
+pub(super) struct DocumentBody<T>(T, BodyPermit);
+
+/// The permit of a long body. It is dropped after the body's values.
+type BodyPermit = Option<OwnedSemaphorePermit>;
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<JsonService>> for DocumentBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, documents: &Arc<JsonService>) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let (body, permit) = parse_body(documents, collect(request).await?, parse_json).await?;
+        Ok(Self(body, permit))
+    }
+}
+
+/// Parses a body, a long one on another thread.
+async fn parse_body<T: Send + 'static>(
+    documents: &JsonService,
+    body: Bytes,
+    parse: fn(&[u8]) -> Result<T, Problem>,
+) -> Result<(T, BodyPermit), Problem> {
+    let permit = documents.offload.enter_body(body.len()).await.map_err(JsonError::from)?;
+    let parsed = if permit.is_none() {
+        parse(&body)
+    } else {
+        documents.offload.run(move || parse(&body)).await.map_err(JsonError::from)?
+    };
+    Ok((parsed?, permit))
 }
 
 /// 201 or 204, or 200 with the results or with a count under the name `count_name`.

@@ -16,9 +16,11 @@ use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
 use super::super::update::WriteOptions;
 use super::document::{delete, patch, put, read};
-use super::{CanDecrypt, ConditionHeaders, PathParam, Paths, body, set_document_headers, updated, without_record};
+use super::{
+    CanDecrypt, ConditionHeaders, DocumentBody, PathParam, Paths, body, set_document_headers, updated, without_record,
+};
 use crate::http::conditional::Preconditions;
-use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::extract::{NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 /// A kind of configuration.
@@ -86,7 +88,7 @@ macro_rules! platform_document {
             CanDecrypt(can_decrypt): CanDecrypt,
             conditions: Preconditions,
         ) -> Result<Response, Problem> {
-            read(&documents, &$key, &paths.path, can_decrypt, &conditions).await
+            read(&documents, &$key, paths.path, can_decrypt, &conditions).await
         }
 
         #[utoipa::path(put, path = $route, tag = "json",
@@ -196,7 +198,7 @@ pub(in super::super) async fn get_preference(
     CanDecrypt(can_decrypt): CanDecrypt,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    read(&documents, &preference.key(), &[preference.path()], can_decrypt, &conditions).await
+    read(&documents, &preference.key(), vec![preference.path()], can_decrypt, &conditions).await
 }
 
 /// Store one preference of a user.
@@ -280,7 +282,7 @@ pub(in super::super) async fn record_activity(
     Path(UserPath { id }): Path<UserPath>,
     NoQuery: NoQuery,
     options: WriteOptions,
-    Json(entry): Json<Node>,
+    DocumentBody(entry, _permit): DocumentBody<Node>,
 ) -> Result<Response, Problem> {
     let key = DocumentKey::in_collection(ACTIVITY, &id);
     let Node::Object(members) = entry else {

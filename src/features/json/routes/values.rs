@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::change::{Action, ChangeReply};
+use super::super::change::Action;
 use super::super::document::Node;
 use super::super::model::{
     AppendRequest, AppendTextRequest, CalculateRequest, ClearedReply, DocumentKey, InsertRequest, KeysReply, LengthOf,
@@ -15,9 +15,11 @@ use super::super::model::{
 };
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
-use super::super::update::{Updated, WriteOptions};
-use super::{CanDecrypt, ConditionHeaders, KeyPath, PathParam, updated, without_record};
-use crate::http::extract::{Json, NoQuery, Path, Query};
+use super::super::update::WriteOptions;
+use super::{
+    CanDecrypt, ConditionHeaders, DocumentBody, KeyPath, PathParam, json, set_document_headers, updated, without_record,
+};
+use crate::http::extract::{NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 /// Get the types of the selected values.
@@ -56,7 +58,7 @@ pub(in super::super) async fn get_lengths(
     Query(LengthParams { path, of }): Query<LengthParams>,
     can_decrypt: CanDecrypt,
 ) -> Result<Response, Problem> {
-    let length = |value: &Node| match (of, value) {
+    let length = move |value: &Node| match (of, value) {
         (None | Some(LengthOf::Array), Node::Array(items)) => Some(Node::count(items.len())),
         (None | Some(LengthOf::String), Node::String(text)) => Some(Node::count(text.len())),
         (None | Some(LengthOf::Object), Node::Object(members)) => Some(Node::count(members.len())),
@@ -92,17 +94,18 @@ pub(in super::super) async fn get_member_names(
 
 /// Answers a property of the selected values; `expected` are the types of values that have it.
 async fn inspect(
-    documents: &JsonService,
+    documents: &Arc<JsonService>,
     key: &DocumentKey,
     path: Option<JsonPath>,
     expected: &'static str,
-    property: impl Fn(&Node) -> Option<Node>,
+    property: impl Fn(&Node) -> Option<Node> + Send + 'static,
     CanDecrypt(can_decrypt): CanDecrypt,
 ) -> Result<Response, Problem> {
     let path = path.unwrap_or_default();
-    let (results, source) = documents.inspect(key, &path, expected, property, can_decrypt).await?;
-    let reply = ChangeReply::Results(results);
-    Ok(updated(&Updated { reply, etag: Some(source.etag()), ttl: source.ttl }, ""))
+    let (results, source) = documents.inspect(key, path, expected, property, can_decrypt).await?;
+    let mut response = json([b"{\"results\":", results.as_slice(), b"}"].concat());
+    set_document_headers(source.etag(), source.ttl, response.headers_mut());
+    Ok(response)
 }
 
 /// Defines operations that turn their body into an [`Action`] on the values at its path.
@@ -119,10 +122,10 @@ macro_rules! value_operations {
             Path(KeyPath { key }): Path<KeyPath>,
             NoQuery: NoQuery,
             options: WriteOptions,
-            Json($body): Json<$request>,
+            DocumentBody($body, _permit): DocumentBody<$request>,
         ) -> Result<Response, Problem> {
             let path = $body.path.unwrap_or_default();
-            let result = documents.update(&key, &options.update(path, $action)).await?;
+            let result = documents.update(&key, options.update(path, $action)).await?;
             Ok(without_record(&documents, &key, updated(&result, "cleared")))
         }
     )+};

@@ -39,10 +39,9 @@ impl LimitService {
             let rule = format!("must contain between 1 and {MAX_CHECKS} descriptors, got {count}");
             return Err(InvalidField::new("descriptors", rule));
         }
-        let cost = (request.hits_addend > 0).then_some(request.hits_addend);
         let limiters = self.limiters.load();
         let mut checks: Vec<Option<ResolvedCheck>> = Vec::with_capacity(count);
-        for (at, Descriptor { entries }) in request.descriptors.iter().enumerate() {
+        for (at, Descriptor { entries, hits_addend }) in request.descriptors.iter().enumerate() {
             let invalid = |rule: String| InvalidField::new("entries", rule).within("descriptors", at);
             if entries.is_empty() {
                 return Err(invalid("must not be empty".to_owned()));
@@ -55,8 +54,11 @@ impl LimitService {
             };
             let key = LimitKey::try_from(key(entries));
             let key = key.map_err(|rule| invalid(format!("make an invalid key: it {rule}")))?;
-            let check = self.resolve_key(limiter, key, cost);
-            let check = check.map_err(|invalid| InvalidField::new("hits_addend", invalid.rule))?;
+            let cost = hits_addend.or(request.hits_addend).filter(|cost| *cost > 0);
+            let check = self.resolve_key(limiter, key, cost).map_err(|InvalidField { rule, .. }| {
+                let field = InvalidField::new("hits_addend", rule);
+                if hits_addend.is_some() { field.within("descriptors", at) } else { field }
+            })?;
             if checks.iter().flatten().any(|other| other.shares_state_with(&check)) {
                 return Err(invalid("must not lead to the limit and key of another descriptor".to_owned()));
             }
@@ -142,8 +144,13 @@ fn matches(rule: &DescriptorConfig, domain: &str, entries: &[DescriptorEntry]) -
 }
 
 /// Joins the values of a descriptor with colons. `%` and `:` are escaped in all but the last value, so that different
-/// values make different keys.
+/// values make different keys. A single entry without a value counts under its name.
 fn key(entries: &[DescriptorEntry]) -> String {
+    if let [DescriptorEntry { key, value }] = entries
+        && value.is_empty()
+    {
+        return key.clone();
+    }
     let mut key = String::new();
     for (at, entry) in entries.iter().enumerate() {
         if at + 1 == entries.len() {
@@ -168,6 +175,8 @@ mod tests {
     fn different_values_make_different_keys() {
         assert_eq!(key(&entries(&["10.0.0.1", "/a:b%"])), "10.0.0.1:/a:b%");
         assert_eq!(key(&entries(&["::1"])), "::1");
+        assert_eq!(key(&entries(&[""])), "k");
+        assert_eq!(key(&entries(&["", ""])), ":");
         assert_eq!(key(&entries(&["a:b", "c"])), "a%3Ab:c");
         assert_ne!(key(&entries(&["a:b", "c"])), key(&entries(&["a", "b:c"])));
         assert_ne!(key(&entries(&["a:b", "c"])), key(&entries(&["a%3Ab", "c"])));

@@ -1,15 +1,17 @@
 //! The JSON types of Envoy's rate-limit protocol.
 //!
-//! Source: the proto3 JSON form of `envoy.service.ratelimit.v3.RateLimitRequest` and `RateLimitResponse`.
+//! Source: the proto3 JSON form of `envoy.service.ratelimit.v3.RateLimitRequest` and `RateLimitResponse`. As in that form, a
+//! field may be null or absent, and fields that this service does not use are ignored.
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::http::integer;
 
 /// Envoy's request.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(example = json!({ "domain": "gateway",
                            "descriptors": [{ "entries": [{ "key": "remote_address", "value": "10.0.0.1" }] }] }))]
 pub(in crate::features::ratelimit) struct EnvoyRequest {
@@ -18,28 +20,44 @@ pub(in crate::features::ratelimit) struct EnvoyRequest {
     #[schema(min_items = 1, max_items = 100)]
     pub descriptors: Vec<Descriptor>,
     /// The cost of the call; 0 or absent means each limiter's `cost`. Also accepted as `hitsAddend`.
-    #[serde(default, alias = "hitsAddend", deserialize_with = "integer::unsigned")]
+    #[serde(default, alias = "hitsAddend", deserialize_with = "hits")]
     #[schema(maximum = 4_294_967_295_u64)]
-    pub hits_addend: u64,
+    pub hits_addend: Option<u64>,
 }
 
 /// The properties of a call that select a limiter and make up its key.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(in crate::features::ratelimit) struct Descriptor {
     #[schema(min_items = 1)]
     pub entries: Vec<DescriptorEntry>,
+    /// Replaces the `hits_addend` of the request for this descriptor. Also accepted as `hitsAddend`.
+    #[serde(default, alias = "hitsAddend", deserialize_with = "hits")]
+    #[schema(maximum = 4_294_967_295_u64)]
+    pub hits_addend: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = Entry)]
 pub(in crate::features::ratelimit) struct DescriptorEntry {
     #[schema(example = "remote_address")]
     pub key: String,
-    #[serde(default)]
-    #[schema(example = "10.0.0.1")]
+    /// Empty if absent.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>, example = "10.0.0.1")]
     pub value: String,
+}
+
+/// Reads a number of hits: proto3 JSON writes 64-bit integers as text.
+fn hits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(match Option::deserialize(deserializer)? {
+        None => None,
+        Some(Value::String(text)) => Some(text.parse().map_err(|_| D::Error::custom("must be a whole number"))?),
+        Some(number) => Some(integer::unsigned(number).map_err(D::Error::custom)?),
+    })
+}
+
+fn null_as_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// The reply to Envoy.

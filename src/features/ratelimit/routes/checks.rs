@@ -11,7 +11,7 @@ use super::super::check::{CheckAllReply, Decision, Mode, all_allowed};
 use super::super::headers::fields;
 use super::super::model::{CheckAllRequest, CheckRequest, MAX_CHECKS, PeekQuery};
 use super::super::service::LimitService;
-use super::{KeyPath, allow_inline, life, limit_repetitions};
+use super::{KeyPath, allow, life, limit_repetitions};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::idempotent_operation::Operation;
@@ -32,7 +32,7 @@ pub(in super::super) async fn check_limit(
     operation: Operation,
     Json(request): Json<CheckRequest>,
 ) -> Result<Response, Problem> {
-    allow_inline(&caller, &request)?;
+    allow(&caller, &request)?;
     let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
     let decision = limits.check(check).await?;
     let life = life(slice::from_ref(&decision));
@@ -58,7 +58,7 @@ pub(in super::super) async fn check_limits(
         let rule = format!("must contain between 1 and {MAX_CHECKS} checks, got {}", checks.len());
         return Err(Problem::body_field("/checks", rule));
     }
-    checks.iter().try_for_each(|request| allow_inline(&caller, request))?;
+    checks.iter().try_for_each(|request| allow(&caller, request))?;
     let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
     let results = limits.check_all(&checks).await?;
     let headers = fields(&results);

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::super::headers::fields;
 use super::super::model::{CheckRequest, LimitKey};
 use super::super::service::LimitService;
-use super::{allow_inline, life, limit_repetitions};
+use super::{allow, life, limit_repetitions};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, parse_query};
 use crate::http::idempotent_operation::Operation;
@@ -54,7 +54,7 @@ async fn enforce(limits: &LimitService, caller: &Principal, request: Request) ->
         let Json(check) = Json::from_request(request, &()).await?;
         (check, Location::Body)
     };
-    allow_inline(caller, &check)?;
+    allow(caller, &check)?;
     let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
     let decision = limits.enforce(check).await?;
     let decisions = [decision];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -11,13 +11,14 @@ use super::super::envoy::model::{EnvoyReply, EnvoyRequest};
 use super::super::headers::{fields, seconds};
 use super::super::service::LimitService;
 use super::{life, limit_repetitions};
-use crate::http::extract::{Json, NoQuery};
+use crate::http::extract::{Json, NoQuery, collect, parse_json};
 use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, NOT_FOUND, Problem};
 
 /// Check descriptors as Envoy's rate-limit service does.
 ///
-/// The setting `ratelimit.envoy` assigns limiters to descriptors. While it is empty, the route answers 404.
+/// The setting `ratelimit.envoy` assigns limiters to descriptors. While it is empty, the route answers 404. The body is read
+/// as JSON whatever its `Content-Type`, and fields that this service does not use are ignored.
 #[utoipa::path(post, path = "/json", tag = "ratelimit", operation_id = "check_descriptors",
     request_body = EnvoyRequest,
     responses((status = 200, description = "The call is allowed", body = EnvoyReply,
@@ -29,8 +30,10 @@ pub(in super::super) async fn check_descriptors(
     State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
     operation: Operation,
-    Json(request): Json<EnvoyRequest>,
+    request: Request,
 ) -> Result<Response, Problem> {
+    // Whatever the Content-Type: curl states the type of a form.
+    let request: EnvoyRequest = parse_json(&collect(request).await?)?;
     if !limits.answers_envoy() {
         return Err(Problem::new(&NOT_FOUND).detail("ratelimit.envoy is empty: no limiter is assigned to descriptors"));
     }

@@ -25,6 +25,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
+use super::CHECK;
 use super::check::{Decision, all_allowed};
 use super::headers::fields;
 use super::model::{CheckRequest, LimitKey};
@@ -37,9 +38,14 @@ use crate::http::problem::Problem;
 pub(super) const INLINE: &str = "ratelimit:inline";
 
 /// # Errors
-/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it.
-fn allow_inline(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
-    if request.strategy.is_some() { caller.require(INLINE) } else { Ok(()) }
+/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it, or if the caller's scope does
+/// not include the key.
+fn allow(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
+    if request.strategy.is_some() {
+        caller.require(INLINE)?;
+    }
+    let limiter = request.limiter.as_deref().unwrap_or_default();
+    caller.require_key(CHECK, &format!("{limiter}:{}", request.key.as_str()))
 }
 
 /// How long a repetition of the calls would take their costs twice, milliseconds: until every limit is whole again.

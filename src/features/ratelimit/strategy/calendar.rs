@@ -4,6 +4,7 @@
 //! outside them, the script decides nothing and returns its time. A service whose clock is wrong therefore makes a second
 //! call, and no wrong decision.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 use super::InvalidField;
 
 /// The unit of a calendar window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CalendarPeriod)]
 pub(in crate::features::ratelimit) enum Period {
@@ -73,6 +74,13 @@ impl Calendar {
             Period::Month => (at.first_of_month()?, at.first_of_month()?.checked_add(1.month())?),
         };
         Ok(microseconds(&first.start_of_day()?)..microseconds(&next.start_of_day()?))
+    }
+}
+
+/// The period and the zone. The current window is not a part of the rule.
+impl Hash for Calendar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.period, self.zone.iana_name()).hash(state);
     }
 }
 

@@ -11,10 +11,11 @@
 use super::{InvalidField, MAX_WINDOW_MS};
 
 /// The rate and the capacity of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::features::ratelimit) struct Gcra {
-    /// Microseconds in which `denominator` units of cost drain; the two have no common divisor.
-    numerator: u64,
+    /// Microseconds in which `denominator` units of cost drain; the two have no common divisor. Also the number of parts that
+    /// make a unit of cost.
+    pub numerator: u64,
     /// The number of parts that make a microsecond.
     pub denominator: u64,
     /// Units of cost.

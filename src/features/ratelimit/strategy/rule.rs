@@ -14,7 +14,7 @@ pub(in crate::features::ratelimit) struct Rule {
 }
 
 /// The algorithm that the script runs. Times are in microseconds unless their name states another unit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(in crate::features::ratelimit) enum Algorithm {
     Gcra(Gcra),
     Fixed { length: u64 },

@@ -2,7 +2,8 @@
 //!
 //! While nothing is left of a limit, no call can take anything, so the state changes only with time: Redis's decision
 //! stays valid until then. Only administrators can change the state earlier. They also change a version in Redis, and a
-//! replica that sees a new version clears its cache (`redis_probe.rs`).
+//! replica that sees a new version clears its cache (`redis_probe.rs`). A denial counts only for the rule that refused, and
+//! a reload of the limiters clears the cache as well.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl DenialCache {
             return None;
         }
         let now = self.clock.elapsed();
-        let denial = self.keys.get(&check.id(), now)?.value;
+        let denial = self.keys.get(&check.rule_id(), now)?.value;
         // Only Redis knows how long a different cost has to wait.
         (denial.cost == check.cost).then(|| {
             let until = |at: Duration| microseconds(at.saturating_sub(now));
@@ -99,7 +100,7 @@ impl DenialCache {
         // The decision's milliseconds are rounded up.
         let certain = Duration::from_millis(decision.more_ms.saturating_sub(1));
         let ends = started + certain.min(MAX_AGE);
-        self.keys.update(&check.id(), now, |entry| {
+        self.keys.update(&check.rule_id(), now, |entry| {
             // Under the entry's lock, which `clear` takes after it has increased the generation.
             if self.generation() == generation {
                 *entry = Some(Entry { value, ends });
@@ -108,7 +109,7 @@ impl DenialCache {
         });
     }
 
-    /// Forgets all denials, because an administrator changed something.
+    /// Forgets all denials, because an administrator or a reload changed something.
     pub(in super::super) fn clear(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         if self.inserted.swap(0, Ordering::Relaxed) > 0 {

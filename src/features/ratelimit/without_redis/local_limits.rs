@@ -14,10 +14,32 @@ use crate::clock::Clock;
 
 #[derive(Debug)]
 pub(in crate::features::ratelimit) struct LocalLimits {
-    /// The cost that was taken of each key in its window.
-    windows: ExpiringTable<u64>,
+    windows: ExpiringTable<Window>,
     instances: u64,
     clock: Clock,
+}
+
+/// The window of a key. Limits and costs are below 2^32.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    used: u32,
+    /// The share that `used` was taken from.
+    share: u32,
+}
+
+impl Window {
+    fn new(used: u64, share: u64) -> Self {
+        let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { used: narrow(used), share: narrow(share) }
+    }
+
+    /// The cost that counts as taken from a share. If the rule has changed, what was left stays left, up to the new share.
+    fn used_of(self, share: u64) -> u64 {
+        if u64::from(self.share) == share {
+            return self.used.into();
+        }
+        share.saturating_sub(self.share.saturating_sub(self.used).into())
+    }
 }
 
 impl LocalLimits {
@@ -50,13 +72,16 @@ impl LocalLimits {
 
     fn count(&self, check: &ResolvedCheck, take: bool) -> KeyUsage {
         let (now, share) = (self.clock.elapsed(), self.share(&check.limiter));
-        self.windows.update(&check.id(), now, |entry| {
+        self.windows.update(&check.state_id(), now, |entry| {
             let window = Duration::from_millis(check.limiter.rule.window_ms());
-            let Entry { value: used, ends } = entry.unwrap_or_else(|| Entry { value: 0, ends: now + window });
+            let new = Entry { value: Window::new(0, share), ends: now + window };
+            let Entry { value, ends } = entry.unwrap_or(new);
+            // A window of a previous rule does not last longer than one of this rule.
+            let (used, ends) = (value.used_of(share), ends.min(new.ends));
             let fits = used + check.cost <= share;
             let used = if fits && take { used + check.cost } else { used };
-            if fits && take {
-                *entry = Some(Entry { value: used, ends });
+            if take && (fits || entry.is_some()) {
+                *entry = Some(Entry { value: Window::new(used, share), ends });
             }
             let left = if used > 0 { microseconds(ends.saturating_sub(now)) } else { 0 };
             // A cost above the share fits once Redis is available again; that time is unknown.
@@ -66,9 +91,10 @@ impl LocalLimits {
     }
 
     fn undo(&self, check: &ResolvedCheck) {
-        self.windows.update(&check.id(), self.clock.elapsed(), |entry| {
+        self.windows.update(&check.state_id(), self.clock.elapsed(), |entry| {
             if let Some(entry) = entry {
-                entry.value = entry.value.saturating_sub(check.cost);
+                let Window { used, share } = entry.value;
+                entry.value = Window::new(u64::from(used).saturating_sub(check.cost), share.into());
             }
         });
     }
@@ -125,6 +151,26 @@ mod tests {
         assert!(!all_allowed(&refused));
         assert_eq!((refused[0].remaining, refused[1].remaining), (6, 1));
         assert_eq!(local.decide(&[check(&a, 1)], Mode::Peek)[0].remaining, 6);
+    }
+
+    #[test]
+    fn another_rule_leaves_what_was_left() {
+        let clock = Clock::manual(1_000_000);
+        let local = LocalLimits::new(100, 1, &clock);
+        let rule = |limit: u64, period: &str| {
+            limiter("a", &format!(r#"{{ kind = "gcra", limit = {limit}, period = "{period}" }}"#))
+        };
+        assert_eq!(local.decide(&[check(&rule(10, "1h"), 7)], Mode::Take)[0].remaining, 3);
+        for (limit, left) in [(100, 3), (2, 2), (10, 0)] {
+            assert_eq!(local.decide(&[check(&rule(limit, "1h"), 1)], Mode::Peek)[0].remaining, left, "{limit}");
+            let decision = &local.decide(&[check(&rule(limit, "1h"), limit)], Mode::Take)[0];
+            assert_eq!(decision.allowed, left == limit, "{limit}");
+        }
+        // A shorter window ends sooner.
+        let decision = &local.decide(&[check(&rule(10, "1s"), 10)], Mode::Take)[0];
+        assert_eq!((decision.allowed, decision.reset_ms), (false, 1_000));
+        clock.advance(Duration::from_secs(1));
+        assert!(local.decide(&[check(&rule(10, "1s"), 10)], Mode::Take)[0].allowed);
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! The work of one request: how much it may be, and where it runs.
+//!
+//! A worker serves many requests on one thread. Work that takes more than about a millisecond therefore runs on threads
+//! of its own, and only a few requests at a time do such work, so that its memory is bounded as well.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::lifecycle::deadline::until;
+
+/// The values that the paths of one request may visit: about 20 ms.
+const MAX_VISITS: usize = 1_000_000;
+/// The values that they may visit on the worker's own thread: about 0.4 ms.
+const INLINE_VISITS: usize = 20_000;
+/// The longest result that is written on the worker's own thread, bytes.
+const INLINE_RESULT: usize = 256 << 10;
+/// The longest text that is parsed on the worker's own thread, bytes: less than 1 ms.
+pub(super) const INLINE_BYTES: usize = 32 << 10;
+/// The batches that may hold documents in memory at the same time.
+const BATCHES: usize = 2;
+
+/// The result would be longer than the limit allows, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the values in one response must have at most {limit} bytes")]
+pub(super) struct TooManyBytes {
+    pub limit: usize,
+}
+
+/// No thread for long work became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no thread for large documents became free in time")]
+pub(super) struct NoThread;
+
+/// The work that a request may still cause. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct WorkBudget(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    max_visits: usize,
+    max_bytes: usize,
+    visits: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Default for WorkBudget {
+    /// A budget for a change, whose result is not longer than a few documents.
+    fn default() -> Self {
+        Self::new(MAX_VISITS, usize::MAX)
+    }
+}
+
+impl WorkBudget {
+    pub(super) fn new(max_visits: usize, max_bytes: usize) -> Self {
+        let (visits, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Budget { max_visits, max_bytes, visits, bytes }))
+    }
+
+    /// A budget for a request whose results may have `max_bytes`.
+    pub(super) fn of_read(max_bytes: usize) -> Self {
+        Self::new(MAX_VISITS, max_bytes)
+    }
+
+    /// The part of what is left that may be used on the worker's own thread.
+    pub(super) fn inline_part(&self) -> Self {
+        let bytes = self.0.max_bytes.saturating_sub(self.0.bytes.load(Ordering::Relaxed));
+        Self::new(self.visits_left().min(INLINE_VISITS), bytes.min(INLINE_RESULT))
+    }
+
+    /// Spends what was spent of `part`.
+    pub(super) fn absorb(&self, part: &Self) {
+        self.spend_visits(part.0.visits.load(Ordering::Relaxed));
+        self.0.bytes.fetch_add(part.0.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    pub(super) fn max_visits(&self) -> usize {
+        self.0.max_visits
+    }
+
+    pub(super) fn visits_left(&self) -> usize {
+        self.0.max_visits.saturating_sub(self.0.visits.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn spend_visits(&self, visits: usize) {
+        self.0.visits.fetch_add(visits, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`TooManyBytes`] if fewer than `bytes` are left.
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), TooManyBytes> {
+        let limit = self.0.max_bytes;
+        let total = self.0.bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        if total <= limit { Ok(()) } else { Err(TooManyBytes { limit }) }
+    }
+
+    /// # Errors
+    /// [`TooManyBytes`] if fewer than `bytes` are left; then none are spent.
+    pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), TooManyBytes> {
+        self.check_bytes(bytes)?;
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Runs long work on other threads than the worker's.
+#[derive(Debug)]
+pub(super) struct Offload {
+    threads: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
+    /// How long a request waits for a thread.
+    patience: Duration,
+}
+
+impl Offload {
+    pub(super) fn new(patience: Duration) -> Self {
+        // Half of the cores stay free for the workers, which answer everything else.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (cores / 2).max(1);
+        Self {
+            threads: Arc::new(Semaphore::new(threads)),
+            bodies: Arc::new(Semaphore::new(threads)),
+            batches: Arc::new(Semaphore::new(BATCHES)),
+            patience,
+        }
+    }
+
+    /// # Errors
+    /// [`NoThread`] if no thread becomes free in time; nothing was done.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoThread> {
+        let permit = self.permit(&self.threads).await?;
+        let task = tokio::task::spawn_blocking(move || {
+            // The thread stays taken if the request ends before its work does.
+            let _permit = permit;
+            work()
+        });
+        match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(result) => Ok(result),
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(_)) => Err(NoThread),
+        }
+    }
+
+    /// Waits until a body of this many bytes may be parsed. Its values may be kept as long as the permit, because they can
+    /// take 40 times the memory of the text. A short body needs no permit.
+    ///
+    /// # Errors
+    /// [`NoThread`] if that takes too long; nothing was done.
+    pub(super) async fn enter_body(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, NoThread> {
+        if bytes <= INLINE_BYTES { Ok(None) } else { self.permit(&self.bodies).await.map(Some) }
+    }
+
+    /// Waits until a batch may hold documents in memory, which it may as long as it keeps the permit.
+    ///
+    /// # Errors
+    /// [`NoThread`] if that takes too long; nothing was done.
+    pub(super) async fn enter_batch(&self) -> Result<OwnedSemaphorePermit, NoThread> {
+        self.permit(&self.batches).await
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoThread> {
+        match until(Instant::now() + self.patience, Arc::clone(of).acquire_owned()).await {
+            Some(Ok(permit)) => Ok(permit),
+            _ => Err(NoThread),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_shared_and_its_part_is_absorbed() {
+        let work = WorkBudget::new(30_000, 100);
+        let part = work.inline_part();
+        assert_eq!((part.visits_left(), part.max_visits()), (INLINE_VISITS, INLINE_VISITS));
+        part.spend_visits(20_000);
+        part.spend_bytes(60).expect("enough");
+        work.clone().absorb(&part);
+        assert_eq!(work.visits_left(), 10_000);
+        assert_eq!(work.inline_part().visits_left(), 10_000);
+        assert!(matches!(work.spend_bytes(41), Err(TooManyBytes { limit: 100 })));
+        work.spend_bytes(40).expect("the rejected bytes were not spent");
+    }
+
+    #[tokio::test]
+    async fn work_that_finds_no_thread_is_rejected() {
+        let offload = Offload::new(Duration::from_millis(5));
+        let threads = Arc::clone(&offload.threads);
+        let all = u32::try_from(threads.available_permits()).expect("few");
+        let taken = threads.acquire_many(all).await.expect("open");
+        assert!(matches!(offload.run(|| 1).await, Err(NoThread)));
+        drop(taken);
+        assert_eq!(offload.run(|| 2).await.expect("a thread"), 2);
+    }
+}
