@@ -1,5 +1,6 @@
 //! The composition root: builds the service from its configuration.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -18,11 +19,11 @@ use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
-use crate::config::{Config, ConfigError, SectionCheck};
+use crate::config::{Config, ConfigError, FieldError, SectionCheck};
 use crate::deps::{Deps, Shared};
 use crate::features::{FEATURES, StartError, idempotency, ratelimit};
-use crate::http::access::Access;
-use crate::http::auth::Authenticator;
+use crate::http::access::{Access, Guard, Keys};
+use crate::http::auth::{ADMIN, Authenticator};
 use crate::http::documentation::Gzipped;
 use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
@@ -63,7 +64,29 @@ pub fn check_config(config: &Config) -> Result<(), ConfigError> {
     let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
     config.refuse_unknown_tables(&names)?;
     sections.iter().try_for_each(|section| (section.check)(config))?;
+    check_scopes(config)?;
     authenticator(config, Clock::System).map(|_| ())
+}
+
+/// The scopes that handlers require, in addition to those of the access rows.
+const MORE_SCOPES: &[&str] = &[ADMIN, "json:secrets", "ratelimit:inline"];
+
+/// Rejects scopes that permit nothing, such as a misspelt one.
+fn check_scopes(config: &Config) -> Result<(), ConfigError> {
+    let auth: AuthConfig = config.section()?;
+    let rows = access_table();
+    let scopes = rows.iter().filter_map(|row| if let Guard::Scope(scope) = row.guard { Some(scope) } else { None });
+    let known: BTreeSet<&str> = scopes.chain(MORE_SCOPES.iter().copied()).collect();
+    let of_keys = auth.keys.iter().enumerate().map(|(at, key)| (format!("keys[{at}].scopes"), &key.scopes));
+    let of_roles = auth.roles.iter().map(|(role, scopes)| (format!("roles.{role}"), scopes));
+    for (field, scopes) in of_keys.chain(of_roles) {
+        if let Some(unknown) = scopes.iter().find(|scope| !known.contains(scope.name())) {
+            let known = known.iter().copied().collect::<Vec<_>>().join(", ");
+            let reason = format!("`{}` is not a scope of this service; the scopes are {known}", unknown.name());
+            return Err(config.refuse::<AuthConfig>(FieldError::new(field, reason)));
+        }
+    }
+    Ok(())
 }
 
 /// The authenticator, unless the service must not listen on its address with the configured credentials.
@@ -89,7 +112,40 @@ pub fn problem_kinds() -> Vec<&'static ProblemKind> {
 /// The access rows of every operation that the document describes.
 pub fn access_table() -> Vec<Access> {
     let own = FEATURES.iter().flat_map(|feature| feature.access.iter().copied());
-    documentation::ACCESS.iter().copied().chain(own).collect()
+    documentation::ACCESS.iter().copied().chain(own).map(|row| row.keys(keys(row.path))).collect()
+}
+
+/// The keys that the paths of operations name, for scopes that are limited to keys. An operation that is not listed needs a
+/// scope for all keys.
+const KEYS: &[(&str, Keys)] = &[
+    ("/cache", Keys::CheckedByHandler),
+    ("/cache/batch", Keys::CheckedByHandler),
+    ("/cache/{key}", Keys::InPath(&["{key}"])),
+    ("/config/{kind}/{id}", Keys::InPath(&["{kind}:{id}"])),
+    ("/energy/meters/{id}/readings", Keys::InPath(&["energy:generation:{id}", "energy:consumption:{id}"])),
+    ("/forms/{id}", Keys::InPath(&["{id}"])),
+    ("/hosts/{id}", Keys::InPath(&["{id}"])),
+    ("/json/batch", Keys::CheckedByHandler),
+    ("/json/{key}", Keys::InPath(&["{key}"])),
+    ("/locks/acquire-all", Keys::CheckedByHandler),
+    ("/locks/{resource}", Keys::InPath(&["{resource}"])),
+    ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
+    ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
+    ("/ratelimit/check", Keys::CheckedByHandler),
+    ("/ratelimit/check-all", Keys::CheckedByHandler),
+    ("/ratelimit/enforce", Keys::CheckedByHandler),
+    ("/ratelimit/{limiter}/{key}", Keys::InPath(&["{limiter}:{key}"])),
+    ("/settlements/{type}", Keys::InPath(&["settlement:{type}"])),
+    ("/timeseries", Keys::CheckedByHandler),
+    ("/timeseries/{key}", Keys::InPath(&["{key}"])),
+    ("/users/{id}", Keys::InPath(&["{id}"])),
+];
+
+/// The keys of an operation by its path, or by the path to a key that it continues.
+fn keys(path: &str) -> Keys {
+    let continues = |known: &str, rest: &str| rest.is_empty() || (known.ends_with('}') && rest.starts_with('/'));
+    let row = KEYS.iter().find(|(known, _)| path.strip_prefix(known).is_some_and(|rest| continues(known, rest)));
+    row.map_or(Keys::All, |(_, keys)| *keys)
 }
 
 impl App {

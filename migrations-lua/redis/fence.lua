@@ -4,8 +4,8 @@
 -- ARGV[.. n - 3]    the arguments of the write               ARGV[n - 2] token  integer, 1 .. 2^53 - 1
 -- ARGV[n - 1] outlive  integer, ms that the fence is kept longer than the longest-lived key of the write
 -- ARGV[n] endless   integer, ms that the fence is kept if one of these keys does not expire
--- Returns the reply of the write, or the error STALEFENCE <highest> if it was not run. A write that fails leaves the
--- fence unchanged. A write whose own condition is not met stores the token nevertheless.   O(keys) beside the write
+-- Returns the reply of the write, or if it was not run the error STALEFENCE <highest>, or AHEADFENCE for a token more than
+-- an hour above Redis's time in microseconds, which no lock can have granted. A write that fails leaves the fence unchanged. A write whose own condition is not met stores the token nevertheless.   O(keys) beside the write
 local function write(KEYS, ARGV)
 --- the write
 end
@@ -14,6 +14,8 @@ assert(#KEYS >= 2 and #ARGV >= 3, 'fence: its key and the keys of the write, 3 a
 local fence, text = KEYS[1], ARGV[#ARGV - 2]
 local token, outlive, endless = tonumber(text), tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
 assert(token and outlive and endless, 'fence: token, outlive and endless are integers')
+local time = redis.call('TIME')
+if token > (time[1] + 3600) * 1000000 + time[2] then return redis.error_reply('AHEADFENCE ' .. time[1]) end
 local highest = tonumber(redis.call('GET', fence)) or 0
 if token < highest then return redis.error_reply(string.format('STALEFENCE %.0f', highest)) end
 

@@ -21,12 +21,13 @@ end
 if ARGV[3] ~= '' then redis.call('HDEL', KEYS[1], 'listed') end
 if in_module and ARGV[2] ~= '' then redis.call('TS.ALTER', KEYS[2], 'DUPLICATE_POLICY', ARGV[2]) end
 if ARGV[1] ~= '' then
-  if in_module then redis.call('TS.ALTER', KEYS[2], 'RETENTION', ARGV[1]) end
+  -- Writes trim the samples, not the module.
+  if in_module and redis.call('HSETNX', KEYS[1], 'trims', 1) == 1 then redis.call('TS.ALTER', KEYS[2], 'RETENTION', 0) end
   local rolled, outlive = unpack(redis.call('HMGET', KEYS[1], 'rolled', 'outlive'))
   if tonumber(rolled or 0) > 0 then
     -- Other samples are visible now, so rollups are filled again.
     redis.call('HSET', KEYS[1], 'unrolled', '0:' .. string.format('%.0f', rolled - 1) .. ',')
-    redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from')
+    redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from', 'needed_from')
     redis.call('HINCRBY', KEYS[1], 'revision', 1)
   end
   local ttl = math.max(tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(outlive or 0))

@@ -12,21 +12,24 @@
 --         if none exists; an empty retention_ms creates none
 -- ARGV[9] policy     the policy for timestamps that already exist; empty: that of the series
 -- ARGV[10] layout    'native' or 'module'
+-- ARGV[11] earliest  integer, Unix milliseconds: samples before it are refused
+-- ARGV[12] ahead     integer, milliseconds: samples further ahead of `now` are refused
 -- Returns {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how many records were processed;
 -- how many changed the series; 1 when the index has the series; how many sealed chunks are still plain; the packed
 -- chunk that the next record falls into, or ''; for every refused record its position from 0, and 1 too old, 2
--- duplicate or 3 sum out of range; 1 when rollups have something to fill. The caller unpacks the packed chunk and sends
--- the remaining records again. When the series does not exist, `consumed` is -1.
+-- duplicate, 3 sum out of range, 4 too far ahead or 5 before `earliest`; 1 when rollups have something to fill. The
+-- caller unpacks the packed chunk and sends the remaining records again. When the series does not exist, `consumed` is
+-- -1. Refused records change nothing: if all are refused for their time, the series is not even created.
 -- O(n) in time order, else O(c * capacity + n * log(capacity)) for c changed chunks, c <= MAX_TOUCHED. In the module
 -- O(n * log(chunks)).
-assert(#KEYS == 4 and #ARGV == 10, 'append: 4 keys, 10 arguments')
+assert(#KEYS == 4 and #ARGV == 12, 'append: 4 keys, 12 arguments')
 local in_module = ARGV[10] == 'module'
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
 local PLAIN, PACKED, RECORD = '\1', 2, 16
 local MAX_TOUCHED, MAX_MARKS = 16, 2048
-local TOO_OLD, DUPLICATE, OVERFLOW = 1, 2, 3
+local TOO_OLD, DUPLICATE, OVERFLOW, TOO_NEW, TOO_EARLY = 1, 2, 3, 4, 5
 
 -- Numbers are compared, not bytes: Lua compares strings by the server's locale.
 local function timestamp(bytes, at)
@@ -36,32 +39,59 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local function now()
-  if ARGV[5] ~= '' then return ARGV[5] end
+local now = tonumber(ARGV[5])
+if not now then
   local time = redis.call('TIME')
-  return exact(time[1] * 1000 + math.floor(time[2] / 1000))
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The records from `low` until `high` have an acceptable time. Only those are processed below.
+local total, refused = #batch / RECORD, {}
+local low, high = 0, total
+
+-- `index` counts from `low`.
+local function refuse(index, reason)
+  refused[#refused + 1] = low + index
+  refused[#refused + 1] = reason
+end
+
+while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[11]) do
+  refuse(0, TOO_EARLY)
+  low = low + 1
+end
+while high > low and timestamp(batch, (high - 1) * RECORD + 1) > now + tonumber(ARGV[12]) do high = high - 1 end
+local count = high - low
+batch = batch:sub(low * RECORD + 1, high * RECORD)
+
+local function refuse_ahead()
+  for at = high, total - 1 do refuse(at - low, TOO_NEW) end
 end
 
 local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
-  'outlive')
+  'outlive', 'needed_from', 'untrimmed_from')
 if not definition[1] then
   if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
     return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
   end
   if ARGV[6] == '' then return {-1, 0, 0, 0, '', {}, 0} end
-  if in_module then redis.call('TS.CREATE', KEYS[2], 'RETENTION', ARGV[6], 'DUPLICATE_POLICY', ARGV[7]) end
-  redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8], 'created', now())
+end
+if count == 0 then
+  refuse_ahead()
+  return {total, 0, definition[3] and 1 or 0, #(definition[4] or '') / 8, '', refused, 0}
+end
+if not definition[1] then
+  if in_module then redis.call('TS.CREATE', KEYS[2], 'DUPLICATE_POLICY', ARGV[7]) end
+  redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8], 'created', exact(now))
   if in_module then
     redis.call('DEL', KEYS[4])
   else
     redis.call('HSET', KEYS[1], 'sealed', 0, 'sealed_bytes', 0)
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
   end
-  definition = {ARGV[6], ARGV[7], false, false, false, false, false}
+  definition = {ARGV[6], ARGV[7], false, false, false, false, false, false, false}
 end
 local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
-local count = #batch / RECORD
 local newest = nil
 if in_module then
   newest = redis.call('TS.GET', KEYS[2])[1]
@@ -70,13 +100,26 @@ else
   if tail ~= '' then newest = timestamp(tail, 1) end
 end
 local latest = math.max(newest or 0, timestamp(batch, #batch - RECORD + 1))
-local floor = retention > 0 and latest - retention or -1
+-- Retention counts back from the newest sample, but never from a time that is still ahead: one sample with such a time
+-- must not expire all others.
+local reference = math.min(latest, now)
+local floor = retention > 0 and reference - retention or -1
 
-local stored, refused, recreated = 0, {}, false
+-- A rollup that outlives its samples is filled before they are trimmed. So samples are kept from `needed_from`, which moves
+-- when rollups are filled, and those that no rollup was filled from are accepted even if retention hides them.
+-- `untrimmed_from` is the time from which no sample was ever trimmed.
+local rolled = tonumber(definition[5])
+local untrimmed = tonumber(definition[9]) or retention > 0 and math.max(math.min(newest or 0, now) - retention, 0) or 0
+local oldest, trim = floor, floor
+if rolled and retention > 0 and tonumber(definition[7] or 0) > retention then
+  oldest = math.max(math.min(floor, rolled), untrimmed)
+  trim = math.min(floor, tonumber(definition[8] or 0))
+end
 
+local stored, recreated = 0, false
 -- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of
 -- `from:to,`.
-local rolled, marks = tonumber(definition[5]), {}
+local marks = {}
 
 local function mark(from, to)
   if rolled and from < rolled then marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ',' end
@@ -188,8 +231,7 @@ local function merge(bytes, index, stop)
     local kept, reason = new, nil
     if occupied then kept, reason = choose(out[#out], new) end
     if not kept then
-      refused[#refused + 1] = index
-      refused[#refused + 1] = reason
+      refuse(index, reason)
     elseif not occupied or kept ~= out[#out] then
       out[occupied and #out or #out + 1] = kept
       occupied, changed, stored = true, true, stored + 1
@@ -218,11 +260,13 @@ end
 
 local index, packed = 0, ''
 if in_module then
+  -- This script trims samples. The module would count retention back from a sample that is ahead of the clock.
+  if redis.call('HSETNX', KEYS[1], 'trims', 1) == 1 then redis.call('TS.ALTER', KEYS[2], 'RETENTION', 0) end
   local first, last
   while index < count do
     local new = batch:sub(index * RECORD + 1, index * RECORD + RECORD)
     local time, old, kept, reason = timestamp(new, 1), nil, new, nil
-    if time < floor then
+    if time < oldest then
       kept, reason = nil, TOO_OLD
     elseif newest and time <= newest then
       local found = redis.call('TS.RANGE', KEYS[2], exact(time), exact(time))[1]
@@ -232,8 +276,7 @@ if in_module then
       end
     end
     if not kept then
-      refused[#refused + 1] = index
-      refused[#refused + 1] = reason
+      refuse(index, reason)
     elseif kept ~= old then
       local value = struct.unpack('>d', kept, 9)
       redis.call('TS.ADD', KEYS[2], exact(time), string.format('%.17g', value), 'ON_DUPLICATE', 'LAST')
@@ -244,7 +287,7 @@ if in_module then
   end
   if first then mark(first, last) end
 else
-  if ARGV[2] == '1' and timestamp(batch, 1) >= floor and (not newest or timestamp(batch, 1) > newest) then
+  if ARGV[2] == '1' and timestamp(batch, 1) >= oldest and (not newest or timestamp(batch, 1) > newest) then
     append(batch)
     index, stored = count, count
     mark(timestamp(batch, 1), latest)
@@ -253,9 +296,8 @@ else
   local touched = 0
   while index < count and touched < MAX_TOUCHED do
     local time = timestamp(batch, index * RECORD + 1)
-    if time < floor then
-      refused[#refused + 1] = index
-      refused[#refused + 1] = TOO_OLD
+    if time < oldest then
+      refuse(index, TOO_OLD)
       index = index + 1
     else
       touched = touched + 1
@@ -283,9 +325,23 @@ else
   end
 end
 
-if retention > 0 and not in_module then
-  -- Every chunk that starts before the floor is expired as a whole, except the last of them.
-  local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(floor)) - 1
+-- A write that is refused as a whole neither trims nor moves the expiry.
+local has_accepted = 2 * (index + low) > #refused
+if has_accepted and retention > 0 and in_module then
+  -- Not with every write, since the module packs the chunk in which it deletes again. As in a native series, less than a
+  -- chunk of expired samples stays.
+  local expired = nil
+  if trim - tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) > retention / 16 then
+    expired = redis.call('TS.RANGE', KEYS[2], 0, exact(trim - 1), 'AGGREGATION', 'count', '9007199254740991')[1]
+  end
+  if expired and tonumber(expired[2].ok) >= capacity then
+    redis.call('TS.DEL', KEYS[2], 0, exact(trim - 1))
+    redis.call('HSET', KEYS[1], 'trimmed', exact(trim))
+    untrimmed = math.max(untrimmed, trim)
+  end
+elseif has_accepted and retention > 0 then
+  -- Every chunk that starts before this time is expired as a whole, except the last of them.
+  local expired = redis.call('ZCOUNT', KEYS[3], '-inf', exact(trim)) - 1
   if expired > 0 then
     -- More than a batch can add, so that expired chunks do not accumulate.
     local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
@@ -297,12 +353,16 @@ if retention > 0 and not in_module then
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
     redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
-    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(floor)) end
+    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(trim)) end
+    untrimmed = math.max(untrimmed, trim)
   end
 end
-if retention > 0 then
+if has_accepted and rolled and untrimmed ~= tonumber(definition[9]) then
+  redis.call('HSET', KEYS[1], 'untrimmed_from', exact(untrimmed))
+end
+if has_accepted and retention > 0 then
   -- A sixteenth longer than necessary, so that not every write has to move the expiry.
-  local ttl = math.max(retention, tonumber(ARGV[4]), tonumber(definition[7] or 0))
+  local ttl = math.max(retention, tonumber(ARGV[4]), tonumber(definition[7] or 0)) + latest - reference
   if recreated or redis.call('PTTL', KEYS[1]) < ttl then
     for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, exact(math.ceil(ttl * 17 / 16))) end
   end
@@ -326,13 +386,9 @@ if rolled then
     redis.call('HSET', KEYS[1], 'unrolled', unrolled)
   end
   -- Samples must not expire before rollups are filled from them.
-  local is_overdue = retention > 0 and rolled < latest - retention / 4
+  local is_overdue = retention > 0 and rolled < reference - retention / 4
   local is_due
   if in_module then
-    -- The module may have freed older samples.
-    if floor > tonumber(redis.call('HGET', KEYS[1], 'trimmed') or 0) then
-      redis.call('HSET', KEYS[1], 'trimmed', exact(floor))
-    end
     is_due = redis.call('HINCRBY', KEYS[1], 'behind', stored) >= capacity
   else
     local first = redis.call('GETRANGE', KEYS[2], 1, 8)
@@ -340,4 +396,5 @@ if rolled then
   end
   if unrolled ~= '' or is_overdue or is_due then stale = 1 end
 end
-return {index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}
+if index == count then refuse_ahead() end
+return {index == count and total or low + index, stored, definition[3] and 1 or 0, #plain / 8, packed, refused, stale}

@@ -20,7 +20,8 @@ if now == '' then
   local time = redis.call('TIME')
   now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 end
-if in_module then redis.call('TS.CREATE', KEYS[2], 'RETENTION', ARGV[1], 'DUPLICATE_POLICY', ARGV[2]) end
+-- The module keeps all samples; writes trim them.
+if in_module then redis.call('TS.CREATE', KEYS[2], 'DUPLICATE_POLICY', ARGV[2]) end
 redis.call('HSET', KEYS[1], 'retention_ms', ARGV[1], 'duplicate_policy', ARGV[2], 'labels', ARGV[3], 'created', now)
 if in_module then
   redis.call('DEL', KEYS[4])

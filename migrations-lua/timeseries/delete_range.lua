@@ -3,11 +3,12 @@
 -- ARGV[1] from   ARGV[2] to    integers, Unix milliseconds, both inclusive
 -- ARGV[3] limit  integer, >= 2: how many sealed chunks one call examines; the module deletes the window in one call
 -- ARGV[4] layout 'native' or 'module'
+-- ARGV[5] now    integer, Unix milliseconds; empty: Redis's own clock
 -- Returns {-1, 0, ''} when the series does not exist, else {done, deleted, packed}. While done is 0 the caller calls
 -- again; if `packed` is not empty, it is a packed chunk that the window covers in part, which the caller unpacks first.
 -- Samples past retention are not deleted here.   O(log(chunks) + limit * chunk size); in the module O(samples of the
 -- window)
-assert(#KEYS == 3 and #ARGV == 4, 'delete_range: 3 keys, 4 arguments')
+assert(#KEYS == 3 and #ARGV == 5, 'delete_range: 3 keys, 5 arguments')
 local PACKED, RECORD = 2, 16
 local in_module = ARGV[4] == 'module'
 
@@ -17,6 +18,12 @@ local function timestamp(bytes, at)
 end
 
 local function exact(number) return string.format('%.0f', number) end
+
+local function clock()
+  if ARGV[5] ~= '' then return tonumber(ARGV[5]) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
 local fields = redis.call('HMGET', KEYS[1], 'retention_ms', 'rolled', 'unrolled', 'plain')
 if not fields[1] then
@@ -36,7 +43,7 @@ if not newest then return {1, 0, ''} end
 
 local from, to, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention = tonumber(fields[1])
-if retention > 0 then from = math.max(from, newest - retention) end
+if retention > 0 then from = math.max(from, math.min(newest, clock()) - retention) end
 if from > to then return {1, 0, ''} end
 
 -- Returns what remains of a plain chunk, and how many samples were removed.

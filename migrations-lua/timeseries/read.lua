@@ -4,11 +4,13 @@
 -- ARGV[3] limit  integer, >= 1: how many sealed chunks at most; in the module how many samples
 -- ARGV[4] order  'asc' or 'desc'
 -- ARGV[5] layout 'native' or 'module'
+-- ARGV[6] now    integer, Unix milliseconds; empty: Redis's own clock
+-- ARGV[7] kept   1 to read also samples that retention hides but rollups still need, else 0
 -- Returns {-1} when the series does not exist, else {done, floor, chunk, ...}: 1 when the window's other end was
--- reached, else 0; the oldest timestamp within retention; the chunks, whole, in the requested order. The caller leaves
+-- reached, else 0; the oldest timestamp that may be read; the chunks, whole, in the requested order. The caller leaves
 -- out records outside the window or below the floor. The module's samples are one plain chunk in ascending order.
 -- O(log(chunks) + limit * chunk size); in the module O(log(chunks) + limit)
-assert(#KEYS == 3 and #ARGV == 5, 'read: 3 keys, 5 arguments')
+assert(#KEYS == 3 and #ARGV == 7, 'read: 3 keys, 7 arguments')
 local RECORD = 16
 local in_module = ARGV[5] == 'module'
 
@@ -17,7 +19,14 @@ local function timestamp(bytes, at)
   return (high - 2147483648) * 4294967296 + low
 end
 
-local retention = tonumber(redis.call('HGET', KEYS[1], 'retention_ms'))
+local function clock()
+  if ARGV[6] ~= '' then return tonumber(ARGV[6]) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local retention, untrimmed = unpack(redis.call('HMGET', KEYS[1], 'retention_ms', 'untrimmed_from'))
+retention = retention and tonumber(retention)
 if not retention then
   if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
     return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')
@@ -33,7 +42,8 @@ else
 end
 if not newest then return {1, 0} end
 
-local floor = retention > 0 and math.max(newest - retention, 0) or 0
+local floor = retention > 0 and math.max(math.min(newest, clock()) - retention, 0) or 0
+if ARGV[7] == '1' and untrimmed then floor = math.min(floor, tonumber(untrimmed)) end
 local from, to, limit = math.max(tonumber(ARGV[1]), floor), tonumber(ARGV[2]), tonumber(ARGV[3])
 if from > to then return {1, floor} end
 local low, high = string.format('%.0f', from), string.format('%.0f', to)

@@ -17,7 +17,8 @@ end
 if (existing[2] or '') ~= ARGV[1] then return 0 end
 if ARGV[2] == ARGV[1] then return 1 end
 if ARGV[2] == '' then
-  redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from', 'behind')
+  redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from', 'behind',
+    'needed_from', 'untrimmed_from')
   redis.call('HINCRBY', KEYS[1], 'revision', 1)
   redis.call('UNLINK', KEYS[4])
   return 1
@@ -35,7 +36,7 @@ if ARGV[4] ~= '' then
 end
 -- Nothing is filled yet. A replica that fills rollups moves `rolled` forward first.
 redis.call('HSET', KEYS[1], 'rolled', 1, 'unrolled', '0:0,')
-redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from')
+redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from', 'needed_from')
 local left = redis.call('PTTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[3]) then
   for _, key in ipairs(KEYS) do

@@ -105,9 +105,21 @@ impl<'de> Deserialize<'de> for KeyDigest {
     }
 }
 
-/// A permission, `<area>:<action>` such as `cache:read`, or `admin`, which contains all of them.
+/// A permission: `<area>:<action>` such as `cache:read`, or `admin`, which contains all of them. A permission may be limited
+/// to keys: `cache:read:orders:*` to those with a prefix, `users:read:{sub}` to the one that is the subject of the token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scope(String);
+pub struct Scope {
+    text: String,
+    /// The length of `<area>:<action>`.
+    name: usize,
+}
+
+/// Stands for the subject of a token in the keys of a scope.
+pub const SUBJECT: &str = "{sub}";
+
+/// The areas whose operations have keys.
+const AREAS_WITH_KEYS: &[&str] =
+    &["cache", "config", "forms", "hosts", "json", "locks", "ratelimit", "timeseries", "users"];
 
 impl Scope {
     /// # Errors
@@ -117,17 +129,54 @@ impl Scope {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
         };
-        let known =
-            text == "admin" || text.split_once(':').is_some_and(|(area, action)| is_word(area) && is_word(action));
-        if known {
-            return Ok(Self(text.to_owned()));
+        let mut parts = text.splitn(3, ':');
+        let name = match (parts.next(), parts.next()) {
+            (Some("admin"), None) => text.len(),
+            (Some(area), Some(action)) if is_word(area) && is_word(action) => area.len() + 1 + action.len(),
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a scope: write `admin`, or an area and an action such as `cache:read`"
+                ));
+            }
+        };
+        let scope = Self { text: text.to_owned(), name };
+        match scope.keys() {
+            None => Ok(scope),
+            Some(_) if !AREAS_WITH_KEYS.iter().any(|area| text.split(':').next() == Some(area)) => {
+                Err(format!("`{text}` names keys, but its area has none"))
+            }
+            Some(keys) => check_keys(keys).map(|()| scope).map_err(|rule| format!("the keys of `{text}` {rule}")),
         }
-        Err(format!("`{text}` is not a scope: write `admin`, or an area and an action such as `cache:read`"))
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// `<area>:<action>`, or `admin`.
+    pub fn name(&self) -> &str {
+        self.text.get(..self.name).unwrap_or_default()
+    }
+
+    /// The keys to which the permission is limited: one key, or a prefix and `*`.
+    pub fn keys(&self) -> Option<&str> {
+        self.text.get(self.name + 1..)
+    }
+}
+
+/// The rule that the keys of a scope violate. The subject stands between colons: one without a colon behind it would be a
+/// prefix of other subjects.
+fn check_keys(keys: &str) -> Result<(), &'static str> {
+    let fixed = keys.strip_suffix('*').unwrap_or(keys);
+    if keys.is_empty() || fixed.contains('*') || fixed.chars().any(char::is_control) {
+        return Err("must be a key, or a prefix that ends with `*`");
+    }
+    let Some((before, after)) = fixed.split_once(SUBJECT) else { return Ok(()) };
+    let is_apart = before.is_empty() || before.ends_with(':');
+    if !is_apart || !(after.starts_with(':') || after.is_empty() && fixed == keys) || after.contains(SUBJECT) {
+        return Err("must have `{sub}` at most once, between colons or at the end");
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for Scope {
@@ -174,6 +223,9 @@ impl Section for AuthConfig {
             }
             if key.scopes.is_empty() {
                 return refuse("scopes", "a key without scopes has no permissions");
+            }
+            if key.scopes.iter().any(|scope| scope.keys().is_some_and(|keys| keys.contains(SUBJECT))) {
+                return refuse("scopes", "`{sub}` is the subject of a token; an API key has none");
             }
             if key.organisation.as_ref().is_some_and(String::is_empty) {
                 return refuse("organisation", "must not be empty; omit it for a key without an organisation");
@@ -258,5 +310,44 @@ impl AuthConfig {
 
     fn has_credentials(&self) -> bool {
         !self.keys.is_empty() || !self.jwt.is_empty() || self.jwt_secret.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_may_be_limited_to_keys() {
+        for (text, name, keys) in [
+            ("admin", "admin", None),
+            ("cache:read", "cache:read", None),
+            ("cache:write:orders:*", "cache:write", Some("orders:*")),
+            ("json:read:users:{sub}:*", "json:read", Some("users:{sub}:*")),
+            ("users:read:{sub}", "users:read", Some("{sub}")),
+            ("locks:write:token_minting:w1", "locks:write", Some("token_minting:w1")),
+            ("cache:read:*", "cache:read", Some("*")),
+        ] {
+            let scope = Scope::parse(text).expect(text);
+            assert_eq!((scope.as_str(), scope.name(), scope.keys()), (text, name, keys));
+        }
+        for bad in [
+            "",
+            "cache",
+            "cache:",
+            "admin:a*",
+            "Cache:read",
+            "cache:read:",
+            "cache:read:a*b",
+            "cache:read:**",
+            "cache:read:a\n*",
+            "metrics:read:a*",
+            "json:read:{sub}*",
+            "json:read:u{sub}",
+            "json:read:{sub}:{sub}",
+            "json:read:{sub}x",
+        ] {
+            assert!(Scope::parse(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct HttpConfig {
     pub request_deadline: Span,
     pub streaming_deadline: Span,
     pub body_idle_timeout: Span,
+    /// Per second.
+    pub min_body_rate: ByteSize,
     pub body_limit: ByteSize,
     pub shutdown_deadline: Span,
     /// The origins whose pages may call the service from a browser, such as `https://app.example.com`, or `*`.
@@ -33,6 +35,12 @@ impl Section for HttpConfig {
         FieldError::reject_zero([
             ("max_connections", self.max_connections == 0),
             ("max_requests", self.max_requests == 0),
+            ("min_body_rate", self.min_body_rate.bytes() == 0),
+            ("body_limit", self.body_limit.bytes() == 0),
+            ("header_timeout", self.header_timeout.as_millis() == 0),
+            ("request_deadline", self.request_deadline.as_millis() == 0),
+            ("body_idle_timeout", self.body_idle_timeout.as_millis() == 0),
+            ("shutdown_deadline", self.shutdown_deadline.as_millis() == 0),
         ])?;
         if self.streaming_deadline < self.request_deadline {
             return Err(FieldError::new("streaming_deadline", "must not be shorter than request_deadline"));

@@ -20,8 +20,25 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+/// The words for levels; everything else in a filter is the name of a target.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
 impl Section for LogConfig {
     const NAME: &'static str = "log";
+
+    fn validate(&self) -> Result<(), FieldError> {
+        for directive in self.level.split(',').map(str::trim) {
+            let (target, level) = directive.rsplit_once('=').map_or((None, directive), |(of, level)| (Some(of), level));
+            let is_level = LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known));
+            // A target without a level logs everything of it; a word that is neither would silence the service.
+            let is_target = target.is_none() && (level.contains("::") || level.starts_with(env!("CARGO_CRATE_NAME")));
+            if !is_level && !is_target {
+                let levels = LEVELS.join(", ");
+                return Err(FieldError::new("level", format!("`{level}` is not a level; the levels are {levels}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +57,7 @@ impl Section for TelemetryConfig {
     const NAME: &'static str = "telemetry";
 
     fn validate(&self) -> Result<(), FieldError> {
+        FieldError::reject_zero([("export_interval", self.export_interval.as_millis() == 0)])?;
         let has_scheme = ["http://", "https://"].iter().any(|scheme| self.otlp_endpoint.starts_with(scheme));
         if !self.otlp_endpoint.is_empty() && !has_scheme {
             return Err(FieldError::new("otlp_endpoint", "must start with http:// or https://"));
@@ -48,5 +66,23 @@ impl Section for TelemetryConfig {
             return Err(FieldError::new("sample_ratio", "must be between 0.0 and 1.0"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_one_of_the_known_words() {
+        let check = |level: &str| LogConfig { level: level.to_owned(), format: LogFormat::Json }.validate().is_ok();
+        for good in
+            ["info", "WARN", "off", "info,gridtokenx_redis::redis=debug", "warn, hyper=off", "gridtokenx_redis", "a::b"]
+        {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["warning", "", "info,", "verbose", "3", "fatal", "info,hyper=warning", "hyper="] {
+            assert!(!check(bad), "{bad}");
+        }
     }
 }

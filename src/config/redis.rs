@@ -108,7 +108,12 @@ impl Section for RedisConfig {
     const NAME: &'static str = "redis";
 
     fn validate(&self) -> Result<(), FieldError> {
-        FieldError::reject_zero([("pool_size", self.pool_size == 0)])?;
+        FieldError::reject_zero([
+            ("pool_size", self.pool_size == 0),
+            ("connect_timeout", self.connect_timeout.as_millis() == 0),
+            ("command_timeout", self.command_timeout.as_millis() == 0),
+            ("check_interval", self.check_interval.as_millis() == 0),
+        ])?;
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {
             if let Some(endpoint) = endpoint {

@@ -31,6 +31,17 @@ pub enum Budget {
 /// The longest time that a handler may let its caller wait for an event.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// The keys on which an operation acts, for scopes that are limited to keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Not known: callers need the scope for all keys.
+    All,
+    /// The path names them: templates with parameters of the path, such as `market:price:{symbol}`. Each must be permitted.
+    InPath(&'static [&'static str]),
+    /// The handler checks each key with [`Principal::may_access`](super::auth::Principal::may_access).
+    CheckedByHandler,
+}
+
 /// What an operation does with a `Fencing-Token` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fencing {
@@ -43,6 +54,18 @@ pub enum Fencing {
     Items,
 }
 
+/// What an operation does with an `Idempotency-Key` that its caller repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repetition {
+    /// The repetition receives the recorded response, and the handler does not run.
+    Replay,
+    /// The handler runs again, because the recorded response describes a state that may have ended. It may read that
+    /// response, see [`FirstResponse`](super::idempotent_operation::FirstResponse).
+    Rerun,
+    /// The key is ignored: the operation only reads, so every request is answered from the current state.
+    Ignore,
+}
+
 /// The row of one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -51,6 +74,12 @@ pub struct Access {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    pub repetition: Repetition,
+    /// Whether the operation tells how the service is: it is served under any load.
+    pub is_probe: bool,
+    pub keys: Keys,
+    /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
+    pub changes_state: bool,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -58,17 +87,25 @@ pub struct Access {
 impl Access {
     /// An operation that needs no credential.
     pub const fn public(method: &'static str, path: &'static str) -> Self {
-        Self { method, path, guard: Guard::Public, budget: Budget::Standard, fencing: Fencing::None, problems: &[] }
+        Self::new(method, path, Guard::Public)
     }
 
     /// An operation for callers that have `scope`.
     pub const fn scoped(method: &'static str, path: &'static str, scope: &'static str) -> Self {
+        Self::new(method, path, Guard::Scope(scope))
+    }
+
+    const fn new(method: &'static str, path: &'static str, guard: Guard) -> Self {
         Self {
             method,
             path,
-            guard: Guard::Scope(scope),
+            guard,
             budget: Budget::Standard,
             fencing: Fencing::None,
+            repetition: Repetition::Replay,
+            is_probe: false,
+            keys: Keys::All,
+            changes_state: false,
             problems: &[],
         }
     }
@@ -88,6 +125,27 @@ impl Access {
         self
     }
 
+    /// Declares that a GET has effects beyond its response, such as a decision that consumes a limit.
+    #[must_use]
+    pub const fn changes_state(mut self) -> Self {
+        self.changes_state = true;
+        self
+    }
+
+    /// States the keys on which the operation acts.
+    #[must_use]
+    pub const fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Serves the operation under any load; it must be cheap.
+    #[must_use]
+    pub const fn probe(mut self) -> Self {
+        self.is_probe = true;
+        self
+    }
+
     /// Gives the operation the budget of a call that may wait for an event.
     #[must_use]
     pub const fn waiting(mut self) -> Self {
@@ -100,6 +158,13 @@ impl Access {
     #[must_use]
     pub const fn fenced(mut self) -> Self {
         self.fencing = Fencing::Target;
+        self
+    }
+
+    /// Declares that a repetition must not receive a recorded response.
+    #[must_use]
+    pub const fn repeated_by(mut self, repetition: Repetition) -> Self {
+        self.repetition = repetition;
         self
     }
 

@@ -1,22 +1,29 @@
 //! A request body as it arrives, for handlers that limit its size themselves.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use http_body_util::BodyExt;
 
+use super::paced_body::incomplete;
 use super::problem::{self, Problem};
+use crate::redis::Outcome;
 
 /// The pieces of a body, one at a time.
 #[derive(Debug)]
-pub struct BodyStream(Body);
+pub struct BodyStream {
+    /// Pieces that [`BodyStream::ends_within`] has read.
+    ahead: VecDeque<Bytes>,
+    rest: Body,
+}
 
 impl<S: Send + Sync> FromRequest<S> for BodyStream {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Ok(Self(request.into_body()))
+        Ok(Self { ahead: VecDeque::new(), rest: request.into_body() })
     }
 }
 
@@ -24,16 +31,41 @@ impl BodyStream {
     /// The next chunk of the body; `None` at its end.
     ///
     /// # Errors
-    /// `body-incomplete` (400) if nothing arrives for `idle`, the connection breaks, or the body cannot be decompressed.
+    /// `request-timeout` (408) if nothing arrives for `idle` or the body arrives too slowly, `body-incomplete` (400) if the
+    /// connection breaks or the body cannot be decompressed.
     pub async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Problem> {
+        match self.ahead.pop_front() {
+            Some(piece) => Ok(Some(piece)),
+            None => self.read(idle).await,
+        }
+    }
+
+    /// Reads up to `size` bytes ahead. Returns whether the body has no more than that.
+    ///
+    /// # Errors
+    /// The errors of [`BodyStream::next`].
+    pub async fn ends_within(&mut self, size: usize, idle: Duration) -> Result<bool, Problem> {
+        let mut length = 0;
+        while let Some(piece) = self.read(idle).await? {
+            length += piece.len();
+            self.ahead.push_back(piece);
+            if length > size {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn read(&mut self, idle: Duration) -> Result<Option<Bytes>, Problem> {
         loop {
-            let frame = match tokio::time::timeout(idle, self.0.frame()).await {
+            let frame = match tokio::time::timeout(idle, self.rest.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(Problem::new(&problem::BODY_INCOMPLETE).caused_by(error)),
+                Ok(Some(Err(error))) => return Err(incomplete(error)),
                 Err(_) => {
                     let waited = format!("no data arrived for {} ms", idle.as_millis());
-                    return Err(Problem::new(&problem::BODY_INCOMPLETE).detail(waited));
+                    let slow = Problem::new(&problem::REQUEST_TIMEOUT).detail(waited);
+                    return Err(slow.outcome(Outcome::NotApplied));
                 }
             };
             // Trailers carry nothing that the service reads.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use flate2::Compression;
@@ -92,7 +92,7 @@ pub fn pages(document: Gzipped) -> Router {
         .route("/swagger-ui", get(|| async { Redirect::to("/swagger-ui/") }))
         .route("/swagger-ui/", get(swagger_ui_page))
         .route("/swagger-ui/{*file}", get(swagger_ui_file))
-        .with_state(Arc::new(Config::from("/openapi.json").persist_authorization(true)));
+        .with_state(Arc::new(Config::from("/openapi.json")));
     Router::new()
         .route("/openapi.json", get(serve.clone()))
         .route("/api-docs/openapi.json", get(serve))
@@ -110,14 +110,38 @@ async fn swagger_ui_file(State(config): SwaggerConfig, uri: Uri, headers: Header
     swagger_ui(uri.path().strip_prefix("/swagger-ui/").unwrap_or_default(), config, &headers)
 }
 
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Swagger UI runs scripts of its own and sets styles in elements.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
+     frame-ancestors 'none'",
+);
+/// Other content, such as a cached value, is not a page of the service: a browser that opens it runs no script.
+const CONTENT_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox");
+
+/// Adds the headers that keep a browser from treating a response as something else than it is.
+pub fn protect_browsers(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    let is_json = |value: &HeaderValue| {
+        let media_type = value.as_bytes();
+        media_type.starts_with(b"application/json") || media_type.starts_with(b"application/problem+json")
+    };
+    if headers.get(header::CONTENT_TYPE).is_some_and(|value| !is_json(value)) {
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(CONTENT_POLICY);
+    }
+}
+
 /// A file of Swagger UI. Only its configuration is not compressed.
 fn swagger_ui(file: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = utoipa_swagger_ui::serve(file, config).map_err(|error| Problem::new(&INTERNAL).detail(error))?;
     let Some(SwaggerFile { bytes, content_type, gzpipped, .. }) = file else { return Err(Problem::new(&NOT_FOUND)) };
-    match bytes {
-        Cow::Borrowed(bytes) if gzpipped => Gzipped(Bytes::from_static(bytes)).response(&content_type, headers),
-        bytes => Ok(([(header::CONTENT_TYPE, content_type)], bytes.into_owned()).into_response()),
-    }
+    let mut response = match bytes {
+        Cow::Borrowed(bytes) if gzpipped => Gzipped(Bytes::from_static(bytes)).response(&content_type, headers)?,
+        bytes => ([(header::CONTENT_TYPE, content_type)], bytes.into_owned()).into_response(),
+    };
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    Ok(response)
 }
 
 /// Whether `Accept-Encoding` names gzip, and not with a weight of zero.

@@ -9,8 +9,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use super::connection::OpenConnection;
+use super::json_messages::in_terms_of_json;
+use super::paced_body::incomplete;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
+use super::uri;
 
 /// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +82,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 fn json_problem(pointer: &str, error: &serde_json::Error) -> Problem {
-    let message = without_position(&error.to_string());
+    let message = in_terms_of_json(&without_position(&error.to_string()));
     match error.classify() {
         serde_json::error::Category::Data => {
             let pointer = field_in_message(&message).map_or_else(|| pointer.to_owned(), |field| beside(pointer, field));
@@ -125,6 +129,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
 /// # Errors
 /// `invalid-query` (422) naming the parameter.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    check_encoding(query)?;
     let parameters = || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     // Most requests have no query, and parsing without error paths is cheaper.
     if query.is_empty()
@@ -140,6 +145,21 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         let given = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
         Problem::query_parameter(name, format!("{rule}, got `{}`", given.unwrap_or_default().1))
     })
+}
+
+/// Rejects text that cannot be decoded; the parser would replace it without a word.
+fn check_encoding(query: &str) -> Result<(), Problem> {
+    if !query.contains('%') {
+        return Ok(());
+    }
+    for pair in query.split('&') {
+        let decoded = percent_encoding::percent_decode_str(pair).decode_utf8();
+        if !uri::is_well_encoded(pair) || decoded.is_err() {
+            let name = pair.split('=').next().unwrap_or_default();
+            return Err(Problem::query_parameter(name, "must be percent-encoded UTF-8"));
+        }
+    }
+    Ok(())
 }
 
 /// The rule that a number or truth value violates. The standard library's messages do not state it.
@@ -169,7 +189,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 /// Collects a body within the limit of its route.
 ///
 /// # Errors
-/// `body-too-large` (413) or `body-incomplete` (400).
+/// `body-too-large` (413), `body-incomplete` (400), or `request-timeout` (408).
 pub async fn collect(request: Request) -> Result<Bytes, Problem> {
     let limit = BodyLimit::of(&request);
     collect_within(request.into_body(), limit).await
@@ -185,7 +205,7 @@ async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> 
     let first = match body.frame().await {
         None => return Ok(Bytes::new()),
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-        Some(Err(_)) => return Err(Problem::new(&problem::BODY_INCOMPLETE)),
+        Some(Err(error)) => return Err(incomplete(error)),
     };
     let Some(rest) = limit.checked_sub(first.len()) else { return Err(too_large()) };
     if http_body::Body::is_end_stream(&body) {
@@ -194,7 +214,7 @@ async fn collect_within(mut body: Body, limit: usize) -> Result<Bytes, Problem> 
     match Limited::new(body, rest).collect().await {
         Ok(collected) => Ok(joined(first, collected.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(&problem::BODY_INCOMPLETE)),
+        Err(error) => Err(incomplete(axum::Error::new(error))),
     }
 }
 
@@ -329,6 +349,14 @@ mod tests {
             let (found, shown) = refusal(text);
             assert_eq!(found, slug, "{text}: {shown}");
             assert!(shown.contains(pointer), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_query_must_be_percent_encoded_utf_8() {
+        for (query, name) in [("ttl_ms=%zz", "/ttl_ms"), ("ttl_ms=1&x=%FF", "/x"), ("ttl_ms=1&x=%4", "/x")] {
+            let problem = parse_query::<Order>(query).expect_err("refused");
+            assert!(format!("{problem:?}").contains(&format!("{name}\"")), "{query}: {problem:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `Fencing-Token`: the number of the lock grant under which a client writes.
 //!
-//! The target of the write rejects the token if it has accepted a larger one; see
+//! The target of the write rejects the token if it has accepted a larger one, or if no lock can have granted it; see
 //! [`Redis::fence`](crate::redis::Redis::fence). A capability supports fencing with an access row that is
 //! [`fenced`](Access::fenced), a handler that takes a [`GrantToken`], and script calls with a
 //! [`Fence`](crate::redis::Fence).
@@ -16,6 +16,7 @@ use super::access::{Access, Fencing};
 use super::openapi::operations;
 use super::openapi_responses;
 use super::problem::{self, Problem};
+use super::reply::ItemError;
 use crate::redis::FencingToken;
 
 const NAME: &str = "Fencing-Token";
@@ -46,6 +47,15 @@ fn read(value: &HeaderValue) -> Result<FencingToken, Problem> {
         let rule = format!("must be the fencing_token of a lock, an integer from 1 to {}", FencingToken::MAX);
         Problem::request_header(NAME, rule)
     })
+}
+
+/// Rejects a batch whose writes have all failed because no lock can have granted their token.
+///
+/// # Errors
+/// `invalid-header` (422).
+pub fn reject_ahead<'a>(errors: impl IntoIterator<Item = Option<&'a ItemError>>) -> Result<(), Problem> {
+    let is_ahead = |error: &ItemError| error.code == problem::INVALID_HEADER.slug;
+    if errors.into_iter().flatten().any(is_ahead) { Err(problem::ahead_token()) } else { Ok(()) }
 }
 
 /// Rejects a token on a route that would ignore it.
@@ -89,7 +99,8 @@ fn parameter() -> Parameter {
         .required(Required::False)
         .description(Some(
             "The `fencing_token` of the caller's lock. What is written remembers the highest one it has seen and \
-             refuses smaller ones: `stale-fence`. Without the header nothing is checked or remembered.",
+             refuses smaller ones: `stale-fence`. A token that is more than an hour ahead of Redis's clock cannot have \
+             been granted: `invalid-header`. Without the header nothing is checked or remembered.",
         ))
         .schema(Some(number))
         .build()

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
 
 /// Identifies all attempts that one caller makes on one route with one `Idempotency-Key`; absent without that header.
 ///
@@ -24,11 +27,45 @@ impl OperationId {
     }
 }
 
-/// An extension of a response that must not be recorded, because it or the request contains secrets.
+/// An extension of a response that must not be recorded: it or the request contains secrets, or the request changed
+/// nothing, such as a call that a limit refused.
 ///
 /// A repetition runs the handler again: the route recognises the [`OperationId`], or the effect may be repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Unrecorded;
+
+/// An extension of a response that describes a state with an end. It is recorded no longer than that state lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitedLife {
+    pub life: Duration,
+    /// The members of the JSON object in the body that count down to an end, milliseconds. A repetition receives them
+    /// reduced by the time that has passed.
+    pub countdowns: &'static [&'static str],
+}
+
+/// The body of the response that was recorded for this operation, if there is one. Only operations that
+/// [rerun](super::access::Repetition::Rerun) receive it.
+#[derive(Clone, Debug, Default)]
+pub struct FirstResponse(pub Option<Bytes>);
+
+impl FirstResponse {
+    /// The recorded body; `None` if there is none, or if another version of the service recorded another form.
+    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        self.0.as_ref().and_then(|body| serde_json::from_slice(body).ok())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for FirstResponse {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// An extension of a response of an operation that reran: its effect is that of the first request.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeated;
 
 /// The operation's identity, if the request has one.
 #[derive(Clone, Debug)]

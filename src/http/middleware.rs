@@ -14,7 +14,6 @@ use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,15 +27,18 @@ use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::access::{Budget, Fencing, Guard, LONGEST_WAIT};
-use super::auth::{Authenticator, Principal};
+use super::access::{Budget, LONGEST_WAIT, Repetition};
+use super::auth::Authenticator;
+use super::episodes::Episodes;
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
+use super::paced_body::{self, AwaitsBody, Pace};
 use super::path_parameters::RoutePath;
 use super::problem::{self, Problem};
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
-use super::{compression, fencing, legacy_prefix};
+use super::slots::{Slot, Slots};
+use super::{compression, documentation, legacy_prefix, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
@@ -52,11 +54,12 @@ pub struct Middleware {
     table: RouteTable,
     layers: Layers,
     pages: Router,
-    authenticator: Authenticator,
+    pub(super) authenticator: Authenticator,
     metrics: HttpMetrics,
     traces: RequestTraces,
-    in_flight: AtomicUsize,
-    max_requests: usize,
+    pub(super) slots: Slots,
+    episodes: Episodes,
+    pace: Pace,
     request_deadline: Duration,
     streaming_deadline: Duration,
     body_limit: usize,
@@ -80,30 +83,13 @@ impl Middleware {
             authenticator,
             metrics,
             traces,
-            in_flight: AtomicUsize::new(0),
-            max_requests: config.max_requests,
+            slots: Slots::new(config.max_requests),
+            episodes: Episodes::default(),
+            pace: Pace { idle: config.body_idle_timeout.duration(), rate: config.min_body_rate.bytes() },
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
             body_limit: config.body_limit.as_usize(),
         }
-    }
-
-    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
-    fn admit(&self, request: &mut Request, route: Option<&Route>, in_flight: usize) -> Result<(), Problem> {
-        if in_flight > self.max_requests {
-            return Err(Problem::new(&problem::OVERLOADED)
-                .outcome(Outcome::NotApplied)
-                .retry_after(Duration::from_secs(1)));
-        }
-        if let Some(Route { guard: Guard::Scope(scope), .. }) = route {
-            let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
-            principal.require(scope)?;
-            request.extensions_mut().insert(principal);
-        }
-        if route.is_some_and(|route| route.fencing == Fencing::None) {
-            fencing::refuse_unheeded(request.method(), request.headers())?;
-        }
-        compression::decompress(request)
     }
 }
 
@@ -128,26 +114,36 @@ impl Service<Request> for MiddlewareService {
 
     fn call(&mut self, mut request: Request) -> MiddlewareFuture {
         let middleware = &self.0;
+        let sent_path = request.uri().path_and_query().cloned();
+        uri::normalize(request.uri_mut());
         let routes = middleware.table.at(request.uri().path());
         let route = routes.and_then(|routes| routes.get(request.method())).cloned();
         let id = RequestId::of(request.headers());
         let span = middleware.traces.start(&request, route.as_deref().map(|route| route.path), id.as_str());
-        let in_flight = middleware.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         middleware.metrics.in_flight.inc();
-        let context = RequestContext {
+        let mut context = RequestContext {
             middleware: Arc::clone(middleware),
             started: Instant::now(),
             method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
+            path: sent_path,
             id,
             span,
             accepted_codings: compression::accepted_codings(request.headers()),
             answered: false,
+            slot: None,
+            awaits_body: None,
             route,
         };
-        let state = if let Err(problem) = middleware.admit(&mut request, context.route.as_deref(), in_flight) {
+        if !http_body::Body::is_end_stream(request.body()) {
+            let (body, awaits_body) = paced_body::paced(std::mem::take(request.body_mut()), middleware.pace);
+            *request.body_mut() = body;
+            context.awaits_body = Some(awaits_body);
+        }
+        let admitted = middleware.admit(&mut request, context.route.as_deref());
+        let state = if let Err(problem) = admitted {
             State::Rejected { problem: Some(problem) }
         } else {
+            context.slot = admitted.unwrap_or_default();
             let (limit, body_limit) = match context.budget() {
                 Budget::Standard => (middleware.request_deadline, middleware.body_limit),
                 Budget::Waiting => (middleware.request_deadline + LONGEST_WAIT, middleware.body_limit),
@@ -160,6 +156,9 @@ impl Service<Request> for MiddlewareService {
             let inner = match (&context.route, routes) {
                 (Some(route), _) => {
                     legacy_prefix::strip(request.uri_mut());
+                    if route.repetition != Repetition::Replay {
+                        request.extensions_mut().insert(route.repetition);
+                    }
                     if route.has_parameters {
                         request.extensions_mut().insert(RoutePath(route.path));
                     }
@@ -216,7 +215,7 @@ impl Future for MiddlewareFuture {
                     Ok(Poll::Ready(response)) => response,
                     Ok(Poll::Pending) => {
                         ready!(Pin::new(deadline).poll(cx));
-                        deadline_exceeded(&context.method).into_response()
+                        context.deadline_exceeded().into_response()
                     }
                     Err(_) => panicked(context).into_response(),
                 }
@@ -239,6 +238,9 @@ struct RequestContext {
     /// The value of `Accept-Encoding`.
     accepted_codings: Option<HeaderValue>,
     answered: bool,
+    /// Its place among the requests in flight.
+    slot: Option<Slot>,
+    awaits_body: Option<AwaitsBody>,
 }
 
 impl RequestContext {
@@ -249,6 +251,7 @@ impl RequestContext {
             remove_body(&mut response);
         }
         response.headers_mut().insert(request_id::HEADER.clone(), self.id.header());
+        documentation::protect_browsers(response.headers_mut());
         let elapsed = self.started.elapsed();
         let status = response.status();
         match &self.route {
@@ -302,11 +305,30 @@ impl RequestContext {
         if let Some(span) = &self.span {
             span.fail(problem.kind().slug);
         }
+        // An internal error has a cause of its own. Others have one cause for many requests.
+        let repeated = match self.middleware.episodes.next(problem.kind().slug, Instant::now()) {
+            _ if status == StatusCode::INTERNAL_SERVER_ERROR => 0,
+            Some(repeated) => repeated,
+            None => return,
+        };
         let cause = problem.cause().map(causes);
         tracing::warn!(
             method = %self.method, path = self.path(), status = status.as_u16(), code = problem.kind().slug,
-            cause, request_id = self.id.as_str(), "request failed",
+            cause, request_id = self.id.as_str(), repeated, "request failed",
         );
+    }
+
+    /// The problem of a request whose time is over. A safe method changes nothing, and a handler that still waits for the
+    /// body has not begun, unless it processes the body while it arrives.
+    fn deadline_exceeded(&self) -> Problem {
+        let awaits_body = self.awaits_body.as_ref().is_some_and(AwaitsBody::is_waiting);
+        if awaits_body && self.budget() != Budget::Streaming {
+            let slow = Problem::new(&problem::REQUEST_TIMEOUT).detail("the body was not complete at the deadline");
+            return slow.outcome(Outcome::NotApplied);
+        }
+        let changes_state = self.route.as_ref().is_some_and(|route| route.changes_state);
+        let outcome = if self.method.is_safe() && !changes_state { Outcome::NotApplied } else { Outcome::Unknown };
+        Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
     }
 
     /// The budget of the operation; a path without an operation has the standard one.
@@ -321,7 +343,6 @@ impl RequestContext {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        self.middleware.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.middleware.metrics.in_flight.dec();
         if !self.answered {
             self.middleware.metrics.aborted.inc();
@@ -350,12 +371,6 @@ fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
         source = inner.source();
     }
     text
-}
-
-/// A safe method changes nothing, so its outcome is known even after the deadline.
-fn deadline_exceeded(method: &Method) -> Problem {
-    let outcome = if method.is_safe() { Outcome::NotApplied } else { Outcome::Unknown };
-    Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
 }
 
 fn panicked(context: &RequestContext) -> Problem {

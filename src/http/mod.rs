@@ -4,28 +4,35 @@
 //! types, [`problem`] and [`reply`] build responses, and [`access`] states who may call each operation.
 
 pub mod access;
+mod admission;
 pub mod auth;
 pub mod body;
 pub mod compression;
 pub mod conditional;
+mod connection;
 pub mod cors;
 pub mod documentation;
+mod episodes;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;
+mod json_messages;
 pub mod layer;
 pub mod legacy_prefix;
 pub mod middleware;
 pub mod openapi;
 pub mod openapi_responses;
 pub mod openapi_router;
+pub mod paced_body;
 pub mod path_parameters;
 pub mod problem;
 pub mod reply;
 pub mod request_id;
 pub mod route_table;
 pub mod server;
+pub mod slots;
 pub mod times;
+mod uri;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use utoipa::openapi::RefOr;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{self, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::access::{Access, Guard};
+use super::access::{Access, Guard, Keys};
 use super::openapi_router::{OpenApiRouter, Operation};
 use super::problem::ProblemBody;
 
@@ -79,7 +80,20 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) {
                     ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.to_owned()])).into()
                 }
             });
+            if let Some(keys) = row.and_then(keys_of_scope) {
+                let extension = Extensions::from_iter([("x-scope-keys", keys)]);
+                operation.extensions.get_or_insert_default().merge(extension);
+            }
         }
+    }
+}
+
+/// The keys against which a scope that is limited to keys is checked; `null` for an operation that needs all keys.
+fn keys_of_scope(row: &Access) -> Option<serde_json::Value> {
+    match (row.guard, row.keys) {
+        (Guard::Public, _) | (_, Keys::All) => None,
+        (_, Keys::InPath(templates)) => Some(serde_json::json!(templates)),
+        (_, Keys::CheckedByHandler) => Some(serde_json::json!(["each key of the body or of the result"])),
     }
 }
 

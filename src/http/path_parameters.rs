@@ -10,6 +10,7 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::problem::{self, Problem};
+use super::uri;
 
 /// A request extension: the path of the route as its access row states it, such as `/cache/{key}`.
 #[derive(Clone, Copy, Debug)]
@@ -35,16 +36,20 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-type Parameter<'a> = (&'static str, Cow<'a, str>);
+pub(super) type Parameter<'a> = (&'static str, Cow<'a, str>);
 
 /// The names in a route's path, and the text of a request's path in their places.
-fn parameters<'a>(mut template: &'static str, mut path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
+pub(super) fn parameters<'a>(mut template: &'static str, mut path: &'a str) -> Result<Vec<Parameter<'a>>, Problem> {
     let mut parameters = Vec::with_capacity(2);
     while !template.is_empty() {
         let (segment, text);
         (segment, template) = first_segment(template);
         (text, path) = first_segment(path);
         if let Some(name) = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            if !uri::is_well_encoded(text) {
+                let rule = "has a `%` that is not followed by two hexadecimal digits";
+                return Err(Problem::path_segment(name, rule));
+            }
             match percent_decode_str(text).decode_utf8() {
                 Ok(text) => parameters.push((name, text)),
                 Err(_) => return Err(Problem::path_segment(name, "is not UTF-8")),
@@ -59,6 +64,19 @@ fn first_segment(path: &str) -> (&str, &str) {
     let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
     let (segment, rest) = path.split_at(end);
     (segment, rest.strip_prefix('/').unwrap_or(rest))
+}
+
+/// A template with the values of its parameters.
+pub(super) fn filled(template: &str, parameters: &[Parameter<'_>]) -> String {
+    let mut text = String::new();
+    for piece in template.split_inclusive(['{', '}']) {
+        let value = piece.strip_suffix('}').and_then(|name| parameters.iter().find(|(known, _)| *known == name));
+        match value {
+            Some((_, value)) => text.push_str(value),
+            None => text.push_str(piece.trim_end_matches(['{', '}'])),
+        }
+    }
+    text
 }
 
 fn wrong_parameter<T: DeserializeOwned>(parameters: &[Parameter<'_>]) -> Problem {
@@ -149,7 +167,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_parameter_is_named() {
-        for (path, name) in [("/a/123456/b/2", "/id"), ("/a/1/b/123456", "/key"), ("/a/1/b/%FF", "/key")] {
+        for (path, name) in [
+            ("/a/123456/b/2", "/id"),
+            ("/a/1/b/123456", "/key"),
+            ("/a/1/b/%FF", "/key"),
+            ("/a/%zz/b/2", "/id"),
+            ("/a/1/b/%4", "/key"),
+        ] {
             let problem = read::<Both>(path).await.expect_err("a wrong parameter");
             assert!(problem.contains("invalid-path") && problem.contains(&format!("{name}\"")), "{problem}");
             let problem = read::<(Short, Short)>(path).await.expect_err("a wrong parameter");

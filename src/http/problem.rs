@@ -47,6 +47,8 @@ problems! { COMMON:
         "errors names the part and the rule that it violates.";
     INVALID_QUERY = "invalid-query", UNPROCESSABLE_ENTITY, "A query parameter is not valid",
         "errors names the parameter. Unknown parameters are rejected, so that a typo does not silently become a default.";
+    BAD_REQUEST = "bad-request", BAD_REQUEST, "The request violates HTTP",
+        "The detail names the rule of RFC 9110 or RFC 9112.";
     INVALID_HEADER = "invalid-header", UNPROCESSABLE_ENTITY, "A header is not valid",
         "errors names the header and the rule that it violates.";
     INVALID_JSON = "invalid-json", BAD_REQUEST, "The body is not valid JSON",
@@ -61,6 +63,8 @@ problems! { COMMON:
         "The limit is http.body_limit, or the limit of the capability if it has one.";
     BODY_INCOMPLETE = "body-incomplete", BAD_REQUEST, "The body is incomplete",
         "Send the whole body without long pauses.";
+    REQUEST_TIMEOUT = "request-timeout", REQUEST_TIMEOUT, "The request body arrived too slowly",
+        "Send the whole body without long pauses, at http.min_body_rate or faster. Retry freely if outcome is not_applied.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The Content-Type is not supported",
         "The detail lists the supported types.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "A valid credential is required",
@@ -100,8 +104,15 @@ pub static REDIS_READ: &[&ProblemKind] = &[&REDIS_UNAVAILABLE, &REDIS_BUSY, &RED
 pub static REDIS_WRITE: &[&ProblemKind] =
     &[&REDIS_UNAVAILABLE, &REDIS_BUSY, &REDIS_DENIED, &REDIS_WRITES_REFUSED, &OVERLOADED, &REDIS_OUT_OF_MEMORY];
 /// The problems of an operation that reads a JSON body.
-pub static JSON_BODY: &[&ProblemKind] =
-    &[&INVALID_JSON, &TOO_DEEP, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &UNSUPPORTED_MEDIA_TYPE, &INVALID_BODY];
+pub static JSON_BODY: &[&ProblemKind] = &[
+    &INVALID_JSON,
+    &TOO_DEEP,
+    &BODY_INCOMPLETE,
+    &BODY_TOO_LARGE,
+    &REQUEST_TIMEOUT,
+    &UNSUPPORTED_MEDIA_TYPE,
+    &INVALID_BODY,
+];
 
 /// The part of the request that violates a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -311,6 +322,12 @@ impl Problem {
 /// The path of the pages that explain problems.
 pub const PROBLEM_PAGES: &str = "/problems/";
 
+/// A fencing token that no lock can have granted.
+pub fn ahead_token() -> Problem {
+    let rule = "is more than an hour ahead of Redis's clock, so no lock has granted it";
+    Problem::request_header("Fencing-Token", rule).outcome(Outcome::NotApplied)
+}
+
 /// The middleware completes the response, because it knows the request.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -323,6 +340,9 @@ impl IntoResponse for Problem {
 
 impl From<RedisFault> for Problem {
     fn from(fault: RedisFault) -> Self {
+        if fault.kind == FaultKind::AheadFence {
+            return ahead_token().outcome(fault.outcome);
+        }
         let kind = match fault.kind {
             FaultKind::Unavailable
             | FaultKind::ConnectionLost
@@ -336,6 +356,7 @@ impl From<RedisFault> for Problem {
             FaultKind::Denied => &REDIS_DENIED,
             FaultKind::WrongType => &WRONG_TYPE,
             FaultKind::StaleFence => &STALE_FENCE,
+            FaultKind::AheadFence => &INVALID_HEADER,
             FaultKind::Internal => &INTERNAL,
         };
         let mut problem = Self::new(kind).detail(&fault).outcome(fault.outcome);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, Method};
 
-use super::access::{Access, Budget, Fencing, Guard};
+use super::access::{Access, Budget, Fencing, Guard, Keys, Repetition};
 use super::legacy_prefix::without_legacy_prefix;
 use super::openapi_router::{BoundHandler, Operation};
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
@@ -17,6 +17,10 @@ pub struct Route {
     pub guard: Guard,
     pub budget: Budget,
     pub fencing: Fencing,
+    pub repetition: Repetition,
+    pub is_probe: bool,
+    pub keys: Keys,
+    pub changes_state: bool,
     pub path: &'static str,
     pub has_parameters: bool,
     pub metrics: RouteMetrics,
@@ -28,17 +32,24 @@ pub struct Route {
 pub struct PathRoutes(Vec<(Method, Arc<Route>)>);
 
 impl PathRoutes {
-    /// The operation of a method. HEAD falls back to GET.
+    /// The operation of a method. HEAD falls back to a GET without effects.
     pub fn get(&self, method: &Method) -> Option<&Arc<Route>> {
-        let find = |wanted: &Method| self.0.iter().find(|(known, _)| known == wanted).map(|(_, route)| route);
-        find(method).or_else(|| if *method == Method::HEAD { find(&Method::GET) } else { None })
+        self.find(method).or_else(|| if *method == Method::HEAD { self.for_head() } else { None })
+    }
+
+    fn for_head(&self) -> Option<&Arc<Route>> {
+        self.find(&Method::GET).filter(|route| !route.changes_state)
+    }
+
+    fn find(&self, method: &Method) -> Option<&Arc<Route>> {
+        self.0.iter().find(|(known, _)| known == method).map(|(_, route)| route)
     }
 
     /// The value of `Allow`.
     pub fn allow(&self) -> HeaderValue {
         let mut methods: Vec<&str> = Vec::new();
         for (method, _) in &self.0 {
-            let head = if *method == Method::GET { Some("HEAD") } else { None };
+            let head = if *method == Method::GET && self.for_head().is_some() { Some("HEAD") } else { None };
             for name in std::iter::once(method.as_str()).chain(head) {
                 if !methods.contains(&name) {
                     methods.push(name);
@@ -76,6 +87,10 @@ impl RouteTable {
                 guard: row.guard,
                 budget: row.budget,
                 fencing: row.fencing,
+                repetition: row.repetition,
+                is_probe: row.is_probe,
+                keys: row.keys,
+                changes_state: row.changes_state,
                 path: row.path,
                 has_parameters: row.path.contains('{'),
                 metrics: metrics.route(row.method, row.path),

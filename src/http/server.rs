@@ -6,7 +6,7 @@
 //! the platform.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future as _, Ready, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderMap, Version, header};
 use axum::response::Response;
+use futures_util::future::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -28,7 +30,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::connection::OpenConnection;
 use super::header_timer::HeaderTimer;
+use super::problem::{BAD_REQUEST, Problem};
+use super::request_id::RequestId;
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
 
@@ -131,17 +136,16 @@ where
             let worker = self.clone();
             let alive = alive.clone();
             tasks.spawn_connection(async move {
-                worker.connections.inc();
-                worker.serve(stream).await;
-                worker.connections.dec();
-                drop((permit, alive));
+                let connection = OpenConnection::new(permit, worker.connections.clone());
+                worker.serve(stream, connection).await;
+                drop(alive);
             });
         }
         drop(alive);
         let _ = gone.recv().await;
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, open: OpenConnection) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // Head and body share one buffer: for the small responses of this service a copy is cheaper than a vectored write.
         builder.http1().timer(HeaderTimer::default()).header_read_timeout(self.header_timeout).writev(false);
@@ -152,7 +156,7 @@ where
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
-        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used) };
+        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open };
         let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
         let mut first_request = pin!(tokio::time::sleep(self.header_timeout));
@@ -188,6 +192,7 @@ struct ConnectionService<S> {
     service: S,
     /// Whether a request has arrived.
     is_used: Arc<AtomicBool>,
+    open: OpenConnection,
 }
 
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for ConnectionService<S>
@@ -196,12 +201,26 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
 
-    fn call(&self, request: hyper::Request<Incoming>) -> S::Future {
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.is_used.store(true, Ordering::Relaxed);
+        if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
+            let problem = Problem::new(&BAD_REQUEST).detail("a request must have exactly one Host header");
+            let id = RequestId::of(request.headers());
+            return Either::Right(ready(Ok(problem.render(request.uri().path(), id.as_str()))));
+        }
         // An empty body needs no allocation.
         let body = |incoming: Incoming| if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) };
-        self.service.clone().call(request.map(body))
+        let mut request = request.map(body);
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(self.open.clone());
+        }
+        Either::Left(self.service.clone().call(request))
     }
+}
+
+/// RFC 9112, section 3.2; HTTP/2 has `:authority` instead.
+fn has_one_host(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().count() == 1
 }

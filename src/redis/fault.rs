@@ -56,6 +56,8 @@ pub enum FaultKind {
     WrongType,
     /// STALEFENCE: the target has accepted a newer token of the lock that guards it.
     StaleFence,
+    /// AHEADFENCE: the token is further ahead of Redis's clock than any that a lock grants.
+    AheadFence,
     /// A script failed, or Redis sent a reply that the service does not understand.
     Internal,
 }
@@ -76,6 +78,7 @@ impl FaultKind {
             Self::Denied => "denied",
             Self::WrongType => "wrong_type",
             Self::StaleFence => "stale_fence",
+            Self::AheadFence => "ahead_fence",
             Self::Internal => "internal",
         }
     }
@@ -109,6 +112,9 @@ impl fmt::Display for RedisFault {
             FaultKind::StaleFence => {
                 "the target has accepted a newer fencing token: the lock has had another holder since"
             }
+            FaultKind::AheadFence => {
+                "the fencing token is more than an hour ahead of Redis's clock, so no lock has granted it"
+            }
             FaultKind::Internal => "Redis answered in an unexpected way",
         })
     }
@@ -117,7 +123,11 @@ impl fmt::Display for RedisFault {
 impl RedisFault {
     pub fn new(kind: FaultKind, outcome: Outcome) -> Self {
         let retry_after = match kind {
-            FaultKind::Denied | FaultKind::WrongType | FaultKind::StaleFence | FaultKind::Internal => None,
+            FaultKind::Denied
+            | FaultKind::WrongType
+            | FaultKind::StaleFence
+            | FaultKind::AheadFence
+            | FaultKind::Internal => None,
             FaultKind::OutOfMemory | FaultKind::WritesRefused => Some(Duration::from_secs(5)),
             _ => Some(Duration::from_secs(1)),
         };
@@ -269,6 +279,7 @@ fn classify_text(error: &RedisError) -> FaultKind {
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FaultKind::Denied,
         "WRONGTYPE" => FaultKind::WrongType,
         "STALEFENCE" => FaultKind::StaleFence,
+        "AHEADFENCE" => FaultKind::AheadFence,
         // A denial inside a script has no code of its own. Only the beginning of the text comes from Redis: the rest
         // may quote a client's input.
         _ if error.detail().is_some_and(|detail| IN_SCRIPT_DENIALS.iter().any(|text| detail.starts_with(text))) => {
@@ -318,6 +329,7 @@ mod tests {
             ("NOPERM this user has no permissions", FaultKind::Denied),
             ("WRONGTYPE Operation against a key", FaultKind::WrongType),
             ("STALEFENCE 1795250253460884", FaultKind::StaleFence),
+            ("AHEADFENCE 1795250253", FaultKind::AheadFence),
             ("DENIED Redis is running in protected mode", FaultKind::Denied),
             ("CROSSSLOT Keys in request don't hash to the same slot", FaultKind::Internal),
             ("ERR unknown command 'EVALSHA'", FaultKind::Internal),

@@ -8,6 +8,7 @@ use redis::Arg;
 
 use super::Role;
 use super::connection::Packet;
+use super::fault::FaultKind;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{ClientSpan, client_span};
 
@@ -80,6 +81,12 @@ impl RoleMetrics {
     /// Starts timing an exchange.
     pub(super) fn begin(&self, packet: Packet<'_>) -> TimedExchange<'_> {
         TimedExchange { metrics: self, started: Instant::now(), end: None, span: client_span(|| describe(packet)) }
+    }
+
+    /// How many exchanges the server has refused because it accepts no writes.
+    pub(super) fn refused_writes(&self) -> u64 {
+        let kinds = [FaultKind::OutOfMemory, FaultKind::WritesRefused];
+        kinds.map(|kind| self.commands.with_label_values(&[self.role.as_str(), kind.label()]).get()).iter().sum()
     }
 
     /// Counts a shared connection as up until the guard is dropped.

@@ -18,6 +18,7 @@ mod key;
 mod limits;
 mod link;
 mod metrics;
+mod node_info;
 mod pass_fence;
 mod report;
 mod reserved_prefixes;

@@ -1,10 +1,13 @@
 //! The condition of a server, checked in the background and shown by readiness.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::fault::{Effect, FaultKind, RedisFault};
+use super::node_info::{Node, Persistence, collect};
 use super::script::LuaScript;
 use super::{Redis, Role};
 use crate::config::redis::Topology;
@@ -36,7 +39,8 @@ pub struct RoleReport {
     /// In a cluster, the least safe policy of any node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eviction_policy: Option<String>,
-    /// `aof` if the server logs every write, else `snapshots`; in a cluster, the least safe.
+    /// `aof` if the server logs every write, `snapshots`, `none` if it keeps nothing, or `unknown` if it has not saved a
+    /// snapshot yet and does not reveal whether it will; in a cluster, the least safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<&'static str>,
     pub scripts: ScriptState,
@@ -76,23 +80,11 @@ impl ScriptState {
     }
 }
 
-/// One node's reply to INFO.
-struct Node {
-    /// The node's address, if there are several.
-    name: Option<String>,
-    info: String,
-}
+/// How long readiness shows that the server refused writes.
+const REFUSAL_SHOWN: Duration = Duration::from_secs(60);
 
-impl Node {
-    fn field(&self, name: &str) -> Option<&str> {
-        self.info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-    }
-
-    fn logs_writes(&self) -> bool {
-        self.field("aof_enabled") == Some("1")
-    }
-}
-
+/// The share of `maxmemory`, percent, above which readiness warns.
+const NEARLY_FULL: u64 = 90;
 const SAFE_POLICY: &str = "noeviction";
 
 impl RoleReport {
@@ -139,7 +131,7 @@ impl RoleReport {
         let policies = || nodes.iter().filter_map(|node| node.field("maxmemory_policy"));
         let worst = policies().find(|policy| *policy != SAFE_POLICY).or_else(|| policies().next());
         self.eviction_policy = worst.map(str::to_owned);
-        self.persistence = Some(if nodes.iter().all(Node::logs_writes) { "aof" } else { "snapshots" });
+        self.persistence = nodes.iter().map(Node::persistence).min().map(Persistence::name);
         self.findings = nodes.iter().flat_map(|node| self.judge(node)).collect();
     }
 
@@ -157,6 +149,19 @@ impl RoleReport {
                 "{server} has maxmemory-policy `{policy}`: locks, counters and series may be evicted; it needs \
                  `{SAFE_POLICY}`"
             ));
+        }
+        if self.roles.contains(&Role::State) && node.persistence() == Persistence::None {
+            reasons.push(format!(
+                "{server} persists nothing: a restart loses locks, counters, documents and series; enable its \
+                 append-only file"
+            ));
+        }
+        // A server that evicts works at its limit.
+        if node.field("maxmemory_policy") == Some(SAFE_POLICY)
+            && let Some(used) = node.memory_used().filter(|used| *used >= NEARLY_FULL)
+        {
+            let effect = if used >= 100 { "it refuses writes" } else { "it will refuse writes when that is full" };
+            reasons.push(format!("{server} uses {used}% of its maxmemory: {effect}"));
         }
         if node.logs_writes() && node.field("aof_last_write_status") == Some("err") {
             reasons.push(format!("{server} cannot write its append-only file"));
@@ -191,11 +196,12 @@ pub(super) fn words(roles: &[Role]) -> String {
 /// Checks the server after every connect and every `redis.check_interval`.
 pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
     let mut changes = redis.0.shared.subscribe();
+    let mut observed = Observed::default();
     loop {
         let up = changes.borrow_and_update().is_up();
         let round = async {
             if up {
-                look(redis).await;
+                look(redis, &mut observed).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(redis.0.limits.check_interval) => {}
@@ -210,13 +216,31 @@ pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
     }
 }
 
-async fn look(redis: &Redis) {
+/// What earlier checks have found out.
+#[derive(Debug, Default)]
+struct Observed {
+    /// Whether the service's user may not read the server's configuration; it is not tried again.
+    is_config_denied: bool,
+    refused_writes: u64,
+    refused_at: Option<Instant>,
+}
+
+async fn look(redis: &Redis, observed: &mut Observed) {
     let known = redis.report().findings;
-    let seen = inspect(redis).await;
+    let refused_writes = redis.0.metrics.refused_writes();
+    if refused_writes > observed.refused_writes {
+        (observed.refused_writes, observed.refused_at) = (refused_writes, Some(Instant::now()));
+    }
+    let refuses = observed.refused_at.is_some_and(|at| at.elapsed() < REFUSAL_SHOWN);
+    let seen = inspect(redis, observed).await;
     redis.0.report.send_modify(|report| match &seen {
         Ok((nodes, modules)) => {
             report.take_in(nodes);
             report.modules.clone_from(modules);
+            if refuses {
+                let reason = format!("redis {} refused writes within the last minute", words(report.roles));
+                report.findings.push(Finding::degraded(reason));
+            }
         }
         Err(fault) if fault.kind == FaultKind::Denied => report.take_in_denial(),
         Err(fault) => tracing::debug!(redis = redis.servers(), %fault, "server condition unknown"),
@@ -228,11 +252,20 @@ async fn look(redis: &Redis) {
     }
 }
 
-async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisFault> {
+async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<(Vec<Node>, Vec<&'static str>), RedisFault> {
     let mut nodes = Vec::new();
     for section in ["server", "memory", "persistence", "replication"] {
         let answer: redis::Value = redis.query(redis::cmd("INFO").arg(section), Effect::Read).await?;
         collect(&answer, None, &mut nodes);
+    }
+    if let [node] = nodes.as_mut_slice()
+        && !node.logs_writes()
+        && !observed.is_config_denied
+    {
+        match redis.query::<(String, String)>(redis::cmd("CONFIG").arg("GET").arg("save"), Effect::Read).await {
+            Ok((_, points)) => node.save_points = Some(points),
+            Err(_) => observed.is_config_denied = true,
+        }
     }
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
@@ -242,27 +275,6 @@ async fn inspect(redis: &Redis) -> Result<(Vec<Node>, Vec<&'static str>), RedisF
         }
     }
     Ok((nodes, modules))
-}
-
-/// A single server replies with text, a cluster with one text per node.
-fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
-    let text = match value {
-        redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
-        redis::Value::VerbatimString { text, .. } | redis::Value::SimpleString(text) => text.into(),
-        redis::Value::Map(answers) => {
-            for (address, answer) in answers {
-                if let redis::Value::BulkString(address) = address {
-                    collect(answer, Some(&String::from_utf8_lossy(address)), nodes);
-                }
-            }
-            return;
-        }
-        _ => return,
-    };
-    match nodes.iter_mut().find(|node| node.name.as_deref() == name) {
-        Some(node) => node.info.push_str(&text),
-        None => nodes.push(Node { name: name.map(str::to_owned), info: text.into_owned() }),
-    }
 }
 
 impl Redis {
@@ -284,7 +296,7 @@ mod tests {
     use super::*;
 
     fn node(name: Option<&str>, info: &str) -> Node {
-        Node { name: name.map(str::to_owned), info: info.to_owned() }
+        Node { name: name.map(str::to_owned), info: info.to_owned(), save_points: None }
     }
 
     fn report(roles: &'static [Role], info: &str) -> RoleReport {
@@ -312,6 +324,41 @@ mod tests {
     }
 
     #[test]
+    fn missing_persistence_is_found_with_and_without_the_configuration() {
+        let info = |rest: &str| format!("maxmemory_policy:noeviction\r\naof_enabled:0\r\n{rest}");
+        let old = "server_time_usec:9000000000\r\nrdb_last_save_time:100\r\nrdb_changes_since_last_save:";
+        for (save_points, rest, persistence) in [
+            (Some(""), String::new(), "none"),
+            (Some("3600 1"), String::new(), "snapshots"),
+            (None, format!("{old}1\r\n"), "none"),
+            (None, format!("{old}0\r\nrdb_saves:1\r\n"), "snapshots"),
+            (None, format!("{old}0\r\nrdb_saves:0\r\n"), "unknown"),
+        ] {
+            let node = Node { name: None, info: info(&rest), save_points: save_points.map(str::to_owned) };
+            for roles in [[Role::State].as_slice(), &[Role::Cache]] {
+                let mut report = RoleReport::unknown(roles, Topology::Single);
+                report.take_in(std::slice::from_ref(&node));
+                assert_eq!(report.persistence, Some(persistence), "{save_points:?} {rest}");
+                let is_found = report.findings.iter().any(|finding| finding.reason.contains("persists nothing"));
+                assert_eq!(is_found, persistence == "none" && roles == [Role::State], "{:?}", report.findings);
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_nearly_full_is_found_unless_it_evicts() {
+        let used = |policy: &str, used: u64| {
+            let memory = format!("maxmemory:1000\r\nused_memory:{used}\r\nmem_not_counted_for_evict:50\r\n");
+            let info = format!("maxmemory_policy:{policy}\r\naof_enabled:1\r\n{memory}");
+            report(&[Role::Cache], &info).findings.into_iter().map(|finding| finding.reason).collect::<String>()
+        };
+        assert_eq!(used("noeviction", 949), "");
+        assert!(used("noeviction", 950).contains("90% of its maxmemory: it will refuse"));
+        assert!(used("noeviction", 2_050).contains("200% of its maxmemory: it refuses"));
+        assert_eq!(used("allkeys-lru", 1_050), "");
+    }
+
+    #[test]
     fn the_worst_node_of_a_cluster_counts_and_is_named() {
         let mut report = RoleReport::unknown(&[Role::State], Topology::Cluster);
         let good = "redis_version:7.0.15\r\nredis_mode:cluster\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n";
@@ -319,7 +366,7 @@ mod tests {
         report.take_in(&[node(Some("a:1"), good), node(Some("b:2"), bad), node(Some("c:3"), good)]);
         assert_eq!(report.version.as_deref(), Some("7.0.15, 7.2.4"));
         assert_eq!(report.eviction_policy.as_deref(), Some("volatile-lru"));
-        assert_eq!(report.persistence, Some("snapshots"));
+        assert_eq!(report.persistence, Some("unknown"));
         let reasons: Vec<&str> = report.findings.iter().map(|finding| finding.reason.as_str()).collect();
         assert!(matches!(reasons.as_slice(), [one] if one.contains("node b:2")), "{reasons:?}");
     }

@@ -19,6 +19,7 @@ def main(url, key):
     told = {}
     with InfluxDBClient(url=url, token=key, org="gridtokenx", enable_gzip=True) as client:
         told["ping"] = client.ping()
+        told["health"] = client.health().status
         told["version"] = client.version()
         with client.write_api(write_options=SYNCHRONOUS) as write:
             point = Point("power plant").tag("meter", "MTR-001").tag("place", "a = b").field("import", 0.392).field("runs", 7).field("on", True)

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, START, TestApp};
 
-const READER: &str = "ak_0123456789abcdef0123456789abcdef";
-const WRITER: &str = "ak_ffffffffffffffffffffffffffffffff";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const READER: &str = "ak_0123456789abcdef0123456789abcdef";
+pub const WRITER: &str = "ak_ffffffffffffffffffffffffffffffff";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A `[[auth.keys]]` entry.
-fn key(id: &str, key: &str, rest: &str) -> String {
+pub fn key(id: &str, key: &str, rest: &str) -> String {
     let digest = api_key::hex(&api_key::digest(key.as_bytes()));
     format!("[[auth.keys]]\nid = \"{id}\"\nsha256 = \"{digest}\"\n{rest}\n")
 }
@@ -55,7 +55,7 @@ fn sign(algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, key).expect("a token")
 }
 
-fn platform_token(changes: &Value) -> String {
+pub fn platform_token(changes: &Value) -> String {
     sign(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), &claims(changes))
 }
 

@@ -24,6 +24,47 @@ async fn eviction_on_the_state_role_degrades_the_service() {
     assert!(reason.contains("`state`") && reason.contains("allkeys-lru"), "{reason}");
 }
 
+/// Waits until a reason of readiness contains `text`.
+async fn found(app: &TestApp, text: &str) {
+    let reasons = async || app.get("/health/ready").await.expect(200).json()["reasons"].to_string();
+    eventually(text, async || reasons().await.contains(text)).await;
+}
+
+#[tokio::test]
+async fn missing_persistence_degrades_the_service() {
+    let app = TestApp::builder().redis_options(&["--save", "", "--appendonly", "no"]).spawn().await;
+    found(&app, "persists nothing").await;
+    let ready = app.get("/health/ready").await.json();
+    assert_eq!((&ready["status"], &ready["redis"][0]["persistence"]), (&"degraded".into(), &"none".into()), "{ready}");
+    let app = TestApp::builder().redis_options(&["--save", "900 1", "--appendonly", "no"]).spawn().await;
+    eventually("snapshots are known", async || {
+        app.get("/health/ready").await.json()["redis"][0]["persistence"] == "snapshots"
+    })
+    .await;
+    assert_eq!(app.get("/health/ready").await.json()["status"], "ok");
+}
+
+#[tokio::test]
+async fn full_memory_and_refused_writes_degrade_the_service() {
+    let options = ["--appendonly", "yes"];
+    let app = TestApp::builder().config("redis.check_interval = \"50ms\"").redis_options(&options).spawn().await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    found(&app, "of its maxmemory: it refuses writes").await;
+    app.put("/json/a", serde_json::json!({ "a": 1 })).await.expect_problem(507, "redis-out-of-memory");
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    found(&app, "refused writes within the last minute").await;
+}
+
+#[tokio::test]
+async fn traffic_goes_elsewhere_only_while_the_service_drains() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
+    assert_eq!(app.get("/health/traffic").await.expect(200).json()["status"], "ok");
+    app.app().deps.phase.begin_draining();
+    assert_eq!(app.get("/health/traffic").await.expect(503).json()["status"], "draining");
+}
+
 #[tokio::test]
 async fn without_redis_the_service_is_live_but_not_ready() {
     let app = TestApp::builder().behind_proxy().spawn().await;

@@ -5,13 +5,15 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::{SinkExt, StreamExt};
+use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::support::{TestApp, eventually};
+use crate::support::{ADMIN_KEY, RedisServer, ServiceProcess, TestApp, eventually};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -149,4 +151,109 @@ async fn a_request_without_a_handshake_is_refused() {
     let refused = app.get("/locks/a/hold?ttl_ms=1000").await;
     refused.expect_problem(426, "upgrade-required");
     assert_eq!(refused.header("upgrade"), Some("websocket"));
+}
+
+const KEY: &str = "ak_00000000000000000000000000000007";
+
+async fn connect(app: &mut TestApp, query: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+    let mut request = format!("ws://{}/locks/a/hold?{query}", app.serve()).into_client_request().expect("a request");
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a value"));
+    }
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_socket_counts_as_a_connection_until_it_closes() {
+    let mut app = TestApp::builder().system_clock().config("[http]\nmax_connections = 1").spawn().await;
+    let mut first = hold(&mut app, "ttl_ms=60000").await;
+    assert_eq!(next(&mut first).await.expect("an event")["event"], "acquired");
+    assert_eq!(app.app().deps.metrics.http.connections.get(), 1);
+    let url = format!("ws://{}/locks/b/hold?ttl_ms=60000", app.serve());
+    let mut second = Box::pin(tokio_tungstenite::connect_async(url));
+    // That nothing happens has no condition to wait for.
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut second).await;
+    assert!(early.is_err(), "the second connection must wait");
+    drop(first);
+    let (mut second, _) =
+        tokio::time::timeout(Duration::from_secs(15), second).await.expect("in time").expect("a socket");
+    assert_eq!(next(&mut second).await.expect("an event")["event"], "acquired");
+    second.close(None).await.expect("closed");
+    let connections = app.app().deps.metrics.http.connections.clone();
+    eventually("the connection is closed", async || connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_socket_closes_when_its_credential_expires() {
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let digest = api_key::hex(&api_key::digest(KEY.as_bytes()));
+    let config = format!(
+        "[[auth.keys]]\nid = \"k\"\nsha256 = \"{digest}\"\nscopes = [\"locks:write\", \"locks:read\"]\nexpires = \"{expires}\""
+    );
+    let mut app = TestApp::builder().system_clock().config(&config).admin_key().spawn().await;
+    let mut holder = connect(&mut app, "ttl_ms=60000", &[("x-api-key", KEY)]).await.expect("a handshake");
+    let mut waiting =
+        connect(&mut app, "ttl_ms=60000&wait_ms=30000", &[("x-api-key", KEY)]).await.expect("a handshake");
+    let mut events = Vec::new();
+    let code = loop {
+        match next(&mut holder).await {
+            Ok(event) => events.push(event["event"].clone()),
+            Err(code) => break code,
+        }
+    };
+    assert_eq!((events, code), (vec![json!("acquired")], CloseCode::Library(4401)));
+    assert_eq!(next(&mut waiting).await.expect_err("closed"), CloseCode::Library(4401));
+    assert!(jiff::Timestamp::now() >= expires);
+    let free = async || {
+        let seen = app.send(Method::GET, "/locks/a", &[("x-api-key", ADMIN_KEY)], Body::empty()).await.json();
+        seen["held"] == false && seen["waiters"] == 0
+    };
+    eventually("the lock is free", free).await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_open_a_socket() {
+    let mut app =
+        TestApp::builder().system_clock().config("[http]\ncors_origins = [\"https://app.example\"]").spawn().await;
+    let own = format!("http://{}", app.serve());
+    for origin in ["https://evil.example", "null", "https://app.example.evil", "http://app.example", "file://"] {
+        let refused = connect(&mut app, "ttl_ms=60000", &[("origin", origin)]).await;
+        assert_eq!(refused.map(drop), Err(403), "{origin}");
+    }
+    for origin in ["https://app.example", &own] {
+        let mut socket = connect(&mut app, "ttl_ms=60000", &[("origin", origin)]).await.expect(origin);
+        assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+        drop(socket);
+        eventually("the lock is free", async || !is_held(&app).await).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_socket_uses_little_memory() {
+    const SOCKETS: u64 = 300;
+    let redis = RedisServer::start();
+    let mut service = ServiceProcess::start_on(&redis, &[]);
+    service.ready();
+    let address = service.address();
+    let open = async |number: u64| {
+        let url = format!("ws://{address}/locks/r{number}/hold?ttl_ms=60000");
+        let mut socket = tokio_tungstenite::connect_async(url).await.expect("a handshake").0;
+        assert_eq!(next(&mut socket).await.expect("an event")["event"], "acquired");
+        socket
+    };
+    // The first sockets also fill caches and pools.
+    let mut sockets = Vec::new();
+    for number in 0..20 {
+        sockets.push(open(number).await);
+    }
+    let before = service.resident_kib();
+    for number in 20..20 + SOCKETS {
+        sockets.push(open(number).await);
+    }
+    let each = service.resident_kib().saturating_sub(before) / SOCKETS;
+    assert!(each < 48, "{each} KiB per socket");
 }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::Method;
 use gridtokenx_redis::app::{HttpService, access_table, behind_middleware, problem_kinds};
 use gridtokenx_redis::http::access::Access;
+use gridtokenx_redis::http::auth::api_key;
 use gridtokenx_redis::http::extract::{Json, Path, Query, RawBody};
 use gridtokenx_redis::http::legacy_prefix::without_legacy_prefix;
 use gridtokenx_redis::http::openapi_router::OpenApiRouter;
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::support::{Reply, TestApp, eventually};
+use crate::support::{ADMIN_KEY, Reply, TestApp, eventually};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -253,6 +254,55 @@ async fn work_beyond_the_limit_is_refused_and_taken_again_later() {
     let (first, ()) = tokio::join!(gate.get("/wait"), other);
     first.expect(204);
     gate.post("/orders", r#"{"amount":1}"#).await.expect(204);
+}
+
+/// A body that never ends.
+fn endless() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>())
+}
+
+#[tokio::test]
+async fn unfinished_bodies_block_neither_probes_nor_other_credentials() {
+    let [a, b] = ["ak_0123456789abcdef0123456789abcdef", ADMIN_KEY];
+    let digest = api_key::hex(&api_key::digest(a.as_bytes()));
+    let config = "http.max_requests = 4\nhttp.request_deadline = \"1m\"\nhttp.body_idle_timeout = \"1m\"\n";
+    let key = format!("[[auth.keys]]\nid = \"a\"\nsha256 = \"{digest}\"\nscopes = [\"cache:write\"]");
+    let app = TestApp::builder().config(config).config(&key).admin_key().spawn().await;
+    let put = async |key: &str, body: Body| app.send(Method::PUT, "/cache/a", &[("x-api-key", key)], body).await;
+    let unfinished = |key: &'static str| futures_util::future::join_all((0..2).map(move |_| put(key, endless())));
+    let others = async {
+        eventually("one credential has its share", async || put(a, Body::from("1")).await.is(503)).await;
+        let problem = put(a, Body::from("1")).await.expect_problem(503, "overloaded");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("this credential")), "{problem}");
+        put(b, Body::from("1")).await.expect(201);
+        let all = async {
+            eventually("every slot is taken", async || put(a, Body::empty()).await.text().contains("is overloaded"))
+                .await;
+            eventually("every slot is taken", async || app.get("/problems/overloaded").await.is(503)).await;
+            for path in ["/health", "/health/live", "/health/ready", "/api/health/live", "/metrics"] {
+                app.send(Method::GET, path, &[("x-api-key", b)], Body::empty()).await.expect(200);
+            }
+        };
+        tokio::select! { biased; () = all => {}, _ = unfinished(b) => {} }
+    };
+    tokio::select! { () = others => {}, _ = unfinished(a) => {} }
+    put(a, Body::from("2")).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_body_that_arrives_too_slowly_is_the_clients_problem_and_changes_nothing() {
+    let gate = Gate::with("[http]\nrequest_deadline = \"50ms\"").await;
+    let json = [("content-type", "application/json")];
+    for path in ["/raw", "/api/raw", "/orders"] {
+        let problem = gate.send(Method::POST, path, &json, endless()).await.expect_problem(408, "request-timeout");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    }
+    // This handler does not read the body, so nobody knows what it did.
+    let problem = gate.send(Method::POST, "/wait", &json, endless()).await.expect_problem(504, "deadline-exceeded");
+    assert_eq!(problem["outcome"], "unknown", "{problem}");
+    let gate = Gate::with("[http]\nbody_idle_timeout = \"50ms\"\nrequest_deadline = \"1m\"").await;
+    let problem = gate.send(Method::POST, "/orders", &json, endless()).await.expect_problem(408, "request-timeout");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
 }
 
 #[tokio::test]

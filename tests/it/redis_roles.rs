@@ -33,8 +33,8 @@ async fn a_server_with_both_roles_is_listed_once() {
 
 #[tokio::test]
 async fn eviction_is_allowed_on_the_cache_and_reported_on_the_state_role() {
-    let evicting = || RedisServer::with_options(&["--save", "", "--maxmemory-policy", "allkeys-lru"]);
-    let keeping = || RedisServer::with_options(&["--save", ""]);
+    let evicting = || RedisServer::with_options(&["--save", "900 1", "--maxmemory-policy", "allkeys-lru"]);
+    let keeping = || RedisServer::with_options(&["--save", "900 1"]);
     for (cache, state, status) in [(evicting(), keeping(), "ok"), (keeping(), evicting(), "degraded")] {
         let app = TestApp::builder().config(&apart(&cache, &state)).spawn().await;
         eventually("both servers were checked", async || {

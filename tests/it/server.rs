@@ -178,6 +178,7 @@ async fn a_shutdown_finishes_the_request_in_flight_and_accepts_no_new_ones() {
     released.notify_one();
     let answer = read_until(&mut busy, "finished").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     let mut rest = Vec::new();
     busy.read_to_end(&mut rest).await.expect("the connection is closed");
     tokio::time::timeout(Duration::from_secs(2), served.done).await.expect("the worker is done").expect("no panic");

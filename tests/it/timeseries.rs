@@ -61,6 +61,9 @@ pub fn add_five_million_samples(app: &TestApp, series: &str) {
     }
 }
 
+/// Only families create series.
+pub const NO_CATCH_ALL: &str = "timeseries.create_unknown = false\n";
+
 /// Settings under which a slow machine does not appear as a failure.
 pub const LONG_DEADLINES: &str = "redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
@@ -88,8 +91,8 @@ async fn a_family_creates_its_series_with_the_first_sample() {
 }
 
 #[tokio::test]
-async fn a_series_without_a_family_must_be_created_first() {
-    let app = TestApp::spawn().await;
+async fn a_series_without_a_family_must_be_created_first_if_the_catch_all_is_disabled() {
+    let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     let samples = json!({ "samples": [sample(1, 1.0)] });
     app.post("/timeseries/a/samples", samples.clone()).await.expect_problem(404, "series-not-found");
     let definition = json!({ "retention_ms": 0, "duplicate_policy": "block", "labels": { "zone": "3" } });

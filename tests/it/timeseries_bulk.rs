@@ -4,11 +4,12 @@ use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::http::Method;
+use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{Reply, START, TestApp, eventually};
-use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, bits, read};
+use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, NO_CATCH_ALL, bits, read};
 
 const BULK: &str = "/timeseries/samples";
 const CSV: &str = "text/csv; charset=utf-8";
@@ -64,7 +65,7 @@ async fn a_body_can_be_split_anywhere() {
 
 #[tokio::test]
 async fn an_invalid_line_is_refused_without_ending_the_stream() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     app.put("/timeseries/block", json!({ "duplicate_policy": "block" })).await.expect(201);
     app.redis().command::<()>(&["SET", "market:price:text", "somebody's"]);
     let long = "x".repeat(5_000);
@@ -188,25 +189,64 @@ async fn a_body_that_pauses_too_long_is_rejected() {
     for media_type in [CSV, NDJSON, "application/json"] {
         let (sender, body) = open_body();
         sender.send(Ok(Bytes::from_static(b"{"))).expect("the body is read");
-        let problem = load(&app, media_type, body).await.expect_problem(400, "body-incomplete");
+        let problem = load(&app, media_type, body).await.expect_problem(408, "request-timeout");
         drop(sender);
-        assert!(problem["outcome"].is_null() || problem["outcome"] == "not_applied", "{problem}");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
     }
 }
 
+/// More than a load may send without a slot.
+const LARGE: usize = 70_000;
+
 #[tokio::test]
-async fn concurrent_loads_are_limited() {
+async fn large_loads_are_limited_and_small_ones_need_no_slot() {
     let app = TestApp::builder().config("timeseries.streams = 1\n").spawn().await;
     let (sender, body) = open_body();
     let first = load(&app, NDJSON, body);
     let second = async {
-        eventually("the first load has the only place", async || load(&app, NDJSON, "").await.is(503)).await;
-        load(&app, NDJSON, "").await.expect_problem(503, "overloaded");
+        sender.send(Ok(Bytes::from("\n".repeat(LARGE)))).expect("the body is read");
+        eventually("the first load has the only slot", async || load(&app, NDJSON, "\n".repeat(LARGE)).await.is(503))
+            .await;
+        let problem = load(&app, NDJSON, "\n".repeat(LARGE)).await.expect_problem(503, "overloaded");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
+        for path in [BULK, "/api/v2/write", "/write"] {
+            let line = if path == BULK { "market:price:a,1,1" } else { "m v=1 1" };
+            let csv = format!("{}{line}", if path == BULK { "series,timestamp,value\n" } else { "" });
+            let small = app.send(Method::POST, path, &[("content-type", CSV)], csv).await;
+            assert!(small.status.is_success(), "{path}: {}", small.text());
+        }
         drop(sender);
     };
     let (first, ()) = tokio::join!(first, second);
     first.expect(200);
-    load(&app, NDJSON, "").await.expect(200);
+    load(&app, NDJSON, "\n".repeat(LARGE)).await.expect(200);
+}
+
+#[tokio::test]
+async fn slow_uploads_of_one_credential_leave_slots_for_others() {
+    let key = |id: &str, key: &str| {
+        let digest = api_key::hex(&api_key::digest(key.as_bytes()));
+        format!("[[auth.keys]]\nid = \"{id}\"\nsha256 = \"{digest}\"\nscopes = [\"timeseries:write\"]\n")
+    };
+    let [a, b] = ["ak_0123456789abcdef0123456789abcdef", "ak_ffffffffffffffffffffffffffffffff"];
+    let config = format!("timeseries.streams = 4\n{}{}", key("a", a), key("b", b));
+    let app = TestApp::builder().config(&config).spawn().await;
+    let load = async |key: &str, body: Body| {
+        app.send(Method::POST, BULK, &[("content-type", NDJSON), ("x-api-key", key)], body).await
+    };
+    let (senders, bodies): (Vec<_>, Vec<_>) = (0..2).map(|_| open_body()).unzip();
+    let slow = futures_util::future::join_all(bodies.into_iter().map(|body| load(a, body)));
+    let others = async {
+        for sender in &senders {
+            sender.send(Ok(Bytes::from("\n".repeat(LARGE)))).expect("the body is read");
+        }
+        let large = || Body::from("\n".repeat(LARGE));
+        eventually("the credential has its share", async || load(a, large()).await.is(503)).await;
+        load(b, large()).await.expect(200);
+        drop(senders);
+    };
+    let (slow, ()) = tokio::join!(slow, others);
+    slow.into_iter().for_each(|reply| drop(reply.expect(200)));
 }
 
 #[tokio::test]

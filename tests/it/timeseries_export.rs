@@ -163,7 +163,7 @@ async fn lines_and_pages_of_many_series_have_the_same_points() {
     let csv = lines(&app, &query, CSV).await.expect(200);
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     for (text, media_type) in [(json.text(), NDJSON), (csv.text(), CSV)] {
-        let other = TestApp::builder().config("timeseries.create_unknown = true").spawn().await;
+        let other = TestApp::spawn().await;
         let loaded = other.send(Method::POST, "/timeseries/samples", &[("content-type", media_type)], text).await;
         let loaded = loaded.expect(200).json();
         assert_eq!((&loaded["stored"], &loaded["refused_total"]), (&json!(expected.len()), &json!(0)), "{loaded}");

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use base64::Engine;
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Reply, START, TestApp, in_repository, output_text, run_python_tool};
@@ -40,6 +41,8 @@ async fn the_precisions_and_paths_of_both_versions_are_accepted() {
         ("/write?precision=s", "1767225600"),
         ("/write?precision=u", "1767225600000000"),
         ("/write?precision=n", "1767225600000000000"),
+        ("/write?precision=m&u=user&p=password", "29453760"),
+        ("/write?precision=h", "490896"),
         ("/write", "1767225600000999999"),
     ] {
         write(&app, address, format!("m f=1.5 {time}")).await.expect(204);
@@ -47,7 +50,7 @@ async fn the_precisions_and_paths_of_both_versions_are_accepted() {
         app.delete("/timeseries/influx:m:f").await.expect(204);
     }
     for (address, parameter) in
-        [("/write?precision=min", "/precision"), ("/api/v2/write?db=d", "/db"), ("/ping?verbose=1", "/verbose")]
+        [("/write?precision=min", "/precision"), ("/api/v2/write?db=d", "/db"), ("/ping?quiet=1", "/quiet")]
     {
         let method = if address.starts_with("/ping") { Method::GET } else { Method::POST };
         app.send(method, address, &[], "m f=1").await.expect_violation(422, "invalid-query", parameter);
@@ -70,15 +73,89 @@ async fn an_invalid_line_is_reported_and_the_others_are_stored() {
         .collect();
     assert_eq!(named, ["/2", "/3", "/4", "/5", "/6", "/7", "/8"]);
     assert!(
-        problem["detail"].as_str().is_some_and(|detail| detail.contains("2 samples are stored; line 2: ")),
+        problem["detail"].as_str().is_some_and(|detail| detail.contains("3 samples are stored; line 2: ")),
         "{problem}"
     );
     assert_eq!(reply.header("x-influxdb-error"), problem["detail"].as_str());
     assert_eq!(read(&app, "/timeseries/influx:m:f", "", 9).await, bits(&[(0, 1.0), (6, 3.0)]));
-    // A line is stored completely or not at all.
-    app.get("/timeseries/influx:m:g").await.expect_problem(404, "series-not-found");
+    // The field with text does not discard the other field of its line.
+    assert_eq!(read(&app, "/timeseries/influx:m:g", "", 9).await, bits(&[(0, 1.0)]));
     let none = write(&app, "/write", "nonsense").await.expect_problem(400, "lines-refused");
     assert_eq!(none["outcome"], "not_applied");
+}
+
+#[tokio::test]
+async fn a_text_field_does_not_discard_the_numbers_of_its_line() {
+    let app = TestApp::spawn().await;
+    let lines = "plant power=12.5,state=\"on, since 1 o'clock\",note=\"a=\\\"b\\\"\" 5\nplant version=\"7\" 6\n";
+    for address in ["/write?precision=ms", "/api/v2/write?precision=ms"] {
+        let reply = write(&app, address, lines).await.expect(204);
+        assert_eq!(reply.header("samples-refused"), Some("3"));
+        let first = "line 1: field `state` has text; only numbers and booleans are stored";
+        assert_eq!(reply.header("samples-refused-first"), Some(first));
+        assert_eq!(read(&app, "/timeseries/influx:plant:power", "", 9).await, bits(&[(5, 12.5)]));
+    }
+    let text = [("content-type", "text/plain")];
+    let load = async |body: String| app.send(Method::POST, "/timeseries/samples?precision=ms", &text, body).await;
+    let reply = load(lines.to_owned()).await.expect(200);
+    let answer = reply.json();
+    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1), &json!(3)), "{answer}");
+    let refused = &answer["refused"][0];
+    assert_eq!((&refused["line"], &refused["code"]), (&json!(1), &json!("text-field")), "{answer}");
+    assert_eq!(reply.header("samples-refused"), Some("3"));
+    // Nothing hides that nothing was stored.
+    let only_text = "plant state=\"on\" 7\n";
+    load(only_text.to_owned()).await.expect_violation(422, "samples-refused", "/1");
+    write(&app, "/write", only_text).await.expect_violation(400, "lines-refused", "/1");
+    // Text is valid in line protocol, so it never ends a load.
+    let many: String = (0..1_500).map(|n| format!("many f={n},state=\"on\" {n}\n")).collect();
+    assert_eq!(write(&app, "/write?precision=ms", many).await.expect(204).header("samples-refused"), Some("1500"));
+    assert_eq!(app.get("/timeseries/influx:many:f").await.expect(200).json()["count"], 1_500);
+    // A number that is lost is an error, but the others of its line are stored.
+    let lost = write(&app, "/write?precision=ms", "big n=9007199254740993i,f=1 5").await;
+    lost.expect_violation(400, "lines-refused", "/1");
+    assert_eq!(read(&app, "/timeseries/influx:big:f", "", 9).await, bits(&[(5, 1.0)]));
+}
+
+#[tokio::test]
+async fn clients_of_version_1_send_their_credential_as_they_know_it() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let basic = format!("Basic {}", encoded(&format!("user:{ADMIN_KEY}")));
+    let token = format!("Token user:{ADMIN_KEY}");
+    let send =
+        async |address: &str, headers: &[(&str, &str)]| app.send(Method::POST, address, headers, "m f=1 5").await;
+    send(&format!("/write?db=d&u=user&p={ADMIN_KEY}"), &[]).await.expect(204);
+    send("/write?db=d", &[("authorization", &basic)]).await.expect(204);
+    send("/api/v2/write", &[("authorization", &token)]).await.expect(204);
+    let wrong = format!("Basic {}", encoded("user:ak_00000000000000000000000000000000"));
+    for (address, headers) in [
+        ("/write?u=user&p=ak_00000000000000000000000000000000", &[][..]),
+        ("/write?u=user", &[]),
+        ("/write?p=", &[]),
+        ("/write", &[("authorization", wrong.as_str())]),
+        ("/write", &[("authorization", "Basic !")]),
+        ("/write", &[("authorization", "Basic")]),
+        // The header counts, even if it is wrong.
+        (&format!("/write?u=user&p={ADMIN_KEY}"), &[("authorization", &wrong)]),
+        // Only this route takes the key from the address.
+        (&format!("/api/v2/write?p={ADMIN_KEY}"), &[]),
+    ] {
+        send(address, headers).await.expect_problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn clients_of_influxdb_see_the_health_in_their_own_words() {
+    let app = TestApp::spawn().await;
+    let agent = [("user-agent", "influxdb-client-python/1.50.0")];
+    let health = app.send(Method::GET, "/health", &agent, Body::empty()).await.expect(200).json();
+    assert_eq!((&health["status"], &health["message"]), (&json!("pass"), &json!("ready")), "{health}");
+    assert!(health["name"].is_string() && health["version"].is_string(), "{health}");
+    assert_eq!(app.get("/health").await.expect(200).json()["status"], "ok");
+    let ping = app.get("/ping?verbose=true&wait_for_leader=1s").await.expect(200);
+    assert_eq!((ping.json(), ping.header("x-influxdb-version")), (json!({ "version": "v2.7.0" }), Some("v2.7.0")));
+    app.get("/ping?verbose=false").await.expect(204);
 }
 
 #[tokio::test]
@@ -129,7 +206,8 @@ async fn the_influxdb_client_can_write() {
     let output = run_python_tool("python", &[&script, &url, ADMIN_KEY]).await;
     assert!(output.status.success(), "{}", output_text(&output));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output_text(&output)));
-    let expected = json!({ "ping": true, "version": "v2.7.0", "refused": [400, ["/2", "/3"]], "stranger": 401 });
+    let expected =
+        json!({ "ping": true, "health": "pass", "version": "v2.7.0", "refused": [400, ["/2", "/3"]], "stranger": 401 });
     assert_eq!(told, expected, "{}", output_text(&output));
 
     let key = [("x-api-key", ADMIN_KEY)];

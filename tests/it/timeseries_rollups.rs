@@ -9,16 +9,17 @@ use crate::support::{Reply, TestApp, eventually};
 use crate::timeseries::{LONG_DEADLINES, sample, write, write_many};
 use crate::timeseries_packing::packed;
 
-const HOUR: i64 = 3_600_000;
+pub const HOUR: i64 = 3_600_000;
+
 /// The time between two samples, so that an hour has 32 of them, and a day more than an open chunk.
 const STEP: i64 = HOUR / 32;
 
-async fn add(app: &TestApp, series: &str, rollup: Value) -> Reply {
+pub async fn add(app: &TestApp, series: &str, rollup: Value) -> Reply {
     app.post(&format!("{series}/rollups"), rollup).await
 }
 
 /// Waits until the rollups are complete.
-async fn filled(app: &TestApp, series: &str) {
+pub async fn filled(app: &TestApp, series: &str) {
     let complete = async || {
         let list = app.get(&format!("{series}/rollups")).await.expect(200).json();
         list["items"].as_array().expect("rollups").iter().all(|rollup| rollup["complete"] == true)
@@ -26,12 +27,12 @@ async fn filled(app: &TestApp, series: &str) {
     eventually("the rollups are filled", complete).await;
 }
 
-async fn range(app: &TestApp, series: &str, query: &str) -> Value {
+pub async fn range(app: &TestApp, series: &str, query: &str) -> Value {
     app.get(&format!("{series}/range?{query}")).await.expect(200).json()["samples"].clone()
 }
 
 /// The sum of the values of buckets.
-fn sum(points: &Value) -> f64 {
+pub fn sum(points: &Value) -> f64 {
     points.as_array().expect("points").iter().filter_map(|point| point["value"].as_f64()).sum()
 }
 
@@ -162,24 +163,6 @@ async fn buckets_outlive_their_samples_for_the_retention_of_the_rollup() {
     assert_eq!(range(&app, "/timeseries/a", "agg=max&bucket=1d").await.as_array().map(Vec::len), Some(9));
     let left: i64 = app.redis().command(&["PTTL", "ts:a"]);
     assert!(left > 479 * HOUR, "{left}");
-}
-
-#[tokio::test]
-async fn samples_are_rolled_up_before_they_expire_in_the_open_chunk() {
-    let app = TestApp::spawn().await;
-    app.put("/timeseries/a", json!({ "retention_ms": 96 * HOUR })).await.expect(201);
-    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
-    for day in 0..12 {
-        write(&app, "/timeseries/a", (0..24).map(|n| sample((day * 24 + n) * HOUR, 1.0)).collect()).await;
-        let rolled = async || {
-            let rolled: i64 = app.redis().command(&["HGET", "ts:a", "rolled"]);
-            rolled >= (day * 24 + 23 - 24) * HOUR
-        };
-        eventually("the rollup follows", rolled).await;
-        filled(&app, "/timeseries/a").await;
-    }
-    let expected: Vec<Value> = (0..12).map(|day| json!({ "timestamp": day * 24 * HOUR, "value": 24.0 })).collect();
-    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=1d").await, json!(expected));
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl CacheMetrics {
 fn failure(error: &CacheError) -> &'static str {
     match error {
         CacheError::Miss | CacheError::Leased { .. } | CacheError::Rebuilding { .. } => "miss",
-        CacheError::Redis(fault) if fault.kind != FaultKind::StaleFence => "error",
+        CacheError::Redis(fault) if !matches!(fault.kind, FaultKind::StaleFence | FaultKind::AheadFence) => "error",
         _ => "refused",
     }
 }

@@ -40,9 +40,10 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
-    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE,
+    BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, REQUEST_TIMEOUT,
 };
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
@@ -56,7 +57,14 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("GET", "/cache", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
-        Access::scoped("GET", "/cache/{key}", READ).problems(&[CALLER, REDIS_WRITE, VALUE, CONDITIONAL, MISS, RETRIED]),
+        Access::scoped("GET", "/cache/{key}", READ).changes_state().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            VALUE,
+            CONDITIONAL,
+            MISS,
+            RETRIED,
+        ]),
         Access::scoped("HEAD", "/cache/{key}", READ).problems(&[CALLER, REDIS_READ, VALUE, CONDITIONAL, MISS]),
         Access::scoped("PUT", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,
@@ -64,7 +72,7 @@ pub static FEATURE: Feature = Feature {
             VALUE,
             CONDITIONAL,
             RETRIED,
-            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE],
+            &[&LEASE_LOST, &BODY_INCOMPLETE, &BODY_TOO_LARGE, &REQUEST_TIMEOUT],
         ]),
         Access::scoped("DELETE", "/cache/{key}", WRITE).fenced().problems(&[
             CALLER,
@@ -97,6 +105,8 @@ pub static FEATURE: Feature = Feature {
             &[&INVALID_QUERY],
         ]),
         Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, VALUE]),
+        Access::scoped("DELETE", "/fences/cache/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, VALUE]),
+        Access::scoped("DELETE", "/fences/cache-tags/{tag}", ADMIN).problems(&[CALLER, REDIS_WRITE, VALUE]),
     ],
     problems: error::PROBLEMS,
     scripts: scripts::SCRIPTS,
@@ -113,5 +123,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::increment_counter))
         .routes(routes!(routes::run_batch))
         .routes(routes!(routes::invalidate_tag))
+        .routes(routes!(routes::reset_value_fence))
+        .routes(routes!(routes::reset_tag_fence))
         .with_state(cache))
 }

@@ -182,6 +182,14 @@ impl CacheService {
         self.config.value_limit.as_usize()
     }
 
+    /// Forgets the tokens that a value has seen; `by` is the client's name.
+    ///
+    /// # Errors
+    /// [`CacheError::Redis`].
+    pub(super) async fn reset_fence(&self, key: &CacheKey, by: &str) -> Result<(), CacheError> {
+        Ok(self.redis.reset_fence(&self.keys.entry(key).fence_key(), by).await?)
+    }
+
     /// The keys of a value to change. With a token, changes must pass the value's fence.
     pub(super) fn entry(&self, key: &CacheKey, token: Option<FencingToken>) -> EntryKeys {
         let mut entry = self.keys.entry(key);

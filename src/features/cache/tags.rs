@@ -30,6 +30,14 @@ impl CacheService {
         Ok(self.redis.call(scripts::raise_tag(&self.keys.tag(tag), RAISED_RETENTION, fence.as_ref())).await?)
     }
 
+    /// Forgets the tokens that a tag has seen; `by` is the client's name.
+    ///
+    /// # Errors
+    /// [`CacheError::Redis`].
+    pub(super) async fn reset_tag_fence(&self, tag: &Tag, by: &str) -> Result<(), CacheError> {
+        Ok(self.redis.reset_fence(&self.keys.tag_fence(tag), by).await?)
+    }
+
     /// Returns the tags with their generations. They must be read before the value is written: an invalidation in
     /// between then affects the new value too.
     ///

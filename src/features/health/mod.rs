@@ -17,9 +17,10 @@ pub static FEATURE: Feature = Feature {
     name: "health",
     mount,
     access: &[
-        Access::public("GET", "/health"),
-        Access::public("GET", "/health/live"),
-        Access::public("GET", "/health/ready"),
+        Access::public("GET", "/health").probe(),
+        Access::public("GET", "/health/live").probe(),
+        Access::public("GET", "/health/ready").probe(),
+        Access::public("GET", "/health/traffic").probe(),
     ],
     problems: &[],
     scripts: &[],
@@ -32,5 +33,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_health))
         .routes(routes!(routes::get_liveness))
         .routes(routes!(routes::get_readiness))
+        .routes(routes!(routes::get_traffic))
         .with_state(HealthService::new(deps)))
 }

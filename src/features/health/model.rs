@@ -30,6 +30,28 @@ pub(super) struct Health {
     pub uptime_ms: i64,
 }
 
+/// The short form for clients of `InfluxDB`, which accept no other words.
+#[derive(Debug, Serialize)]
+pub(super) struct InfluxHealth {
+    name: &'static str,
+    message: &'static str,
+    /// `pass` or `fail`.
+    status: &'static str,
+    version: &'static str,
+}
+
+impl From<Health> for InfluxHealth {
+    fn from(health: Health) -> Self {
+        let (status, message) = match health.status {
+            Status::Ok => ("pass", "ready"),
+            Status::Degraded => ("pass", "degraded"),
+            Status::Unavailable => ("fail", "unavailable"),
+            Status::Draining => ("fail", "draining"),
+        };
+        Self { name: health.service, message, status, version: health.version }
+    }
+}
+
 /// The complete form: every component and every reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {

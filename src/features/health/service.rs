@@ -25,6 +25,11 @@ impl HealthService {
         self.with_status(Status::Ok)
     }
 
+    /// Whether new requests should come to this replica. The condition of Redis does not matter.
+    pub(super) fn traffic(&self) -> Health {
+        self.with_status(if self.deps.phase.is_draining() { Status::Draining } else { Status::Ok })
+    }
+
     pub(super) fn health(&self) -> Health {
         self.with_status(self.status(&self.reasons()))
     }

@@ -14,7 +14,7 @@ use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
     HOST_NOT_FOUND = "host-not-found", NOT_FOUND, "The host does not exist",
-        "No data is stored for a host of this name, or the host belongs to another organisation.";
+        "The organisation has no data of a host of this name.";
     WRONG_ORGANISATION = "wrong-organisation", FORBIDDEN, "The credential belongs to another organisation",
         "The credential determines the organisation: omit orgId, or send the credential's organisation.";
     TOO_MANY_HOSTS = "too-many-hosts", SERVICE_UNAVAILABLE, "No more hosts fit in memory at the moment",
@@ -29,7 +29,7 @@ pub(super) static LIST: &[&ProblemKind] = &[&WRONG_ORGANISATION, &WRONG_TYPE, &I
 pub(super) static HOST: &[&ProblemKind] =
     &[&HOST_NOT_FOUND, &WRONG_ORGANISATION, &WRONG_TYPE, &INVALID_PATH, &INVALID_QUERY];
 /// The problems of an operation that adds samples.
-pub(super) static INGEST: &[&ProblemKind] = &[&HOST_NOT_FOUND, &TOO_MANY_HOSTS, &OVERLOADED, &REDIS_OUT_OF_MEMORY];
+pub(super) static INGEST: &[&ProblemKind] = &[&TOO_MANY_HOSTS, &OVERLOADED, &REDIS_OUT_OF_MEMORY];
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HostsError {

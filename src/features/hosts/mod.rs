@@ -2,6 +2,7 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`, `sample.rs`, `fields.rs`: wire types, one sample with its rules, and its numbers by name.
+//! - `heartbeat.rs`: heartbeats of the platform's agents.
 //! - `tenancy.rs`: which organisation owns a host, and which hosts a caller can access.
 //! - `service.rs`: the service; it accepts samples and answers simple reads.
 //! - `ingest/`: samples in memory, the batch writer, and the spool on disk.
@@ -19,8 +20,9 @@
 //! Decisions:
 //! - Host, timestamp and sequence number identify a sample. A batch may be written twice; reads and packing remove
 //!   duplicates.
-//! - A host belongs to the organisation that first reported it. While Redis is unavailable, a new host is assigned to its
-//!   reporter provisionally; its samples are dropped if Redis later names another owner.
+//! - Each organisation has its own host names. The first one to report a name stores the host under the name alone, as before
+//!   organisations had names of their own; see `HostId`. While Redis is unavailable, a new host is stored provisionally;
+//!   its samples move if Redis later shows that another organisation has the name.
 //! - Histories are hourly chunks, see `store/chunk/`. The newest sample is a JSON document, readable by replicas and
 //!   people.
 //! - Rollups are computed from samples once their hour or day is over, never from other rollups. Marks in Redis say which
@@ -36,6 +38,7 @@ mod config;
 pub mod dump;
 mod error;
 mod fields;
+mod heartbeat;
 mod ingest;
 mod metrics;
 mod model;
@@ -52,7 +55,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
+use crate::http::problem::{CALLER, INVALID_HEADER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use config::HostsConfig;
 use error::{HOST, INGEST, LIST, QUERY};
 use ingest::flush;
@@ -79,6 +82,13 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/hosts/{id}/metrics/range", READ).problems(&[CALLER, REDIS_READ, HOST]),
         Access::scoped("GET", "/hosts/{id}/metrics/recent", READ).problems(&[CALLER, REDIS_READ, HOST]),
         Access::scoped("GET", "/hosts/{id}/metrics/summary", READ).problems(&[CALLER, REDIS_READ, HOST]),
+        Access::scoped("POST", "/agent/heartbeat", WRITE).problems(&[
+            CALLER,
+            JSON_BODY,
+            INGEST,
+            LIST,
+            &[&INVALID_HEADER],
+        ]),
         Access::scoped("POST", "/v2/heartbeat", WRITE).problems(&[CALLER, JSON_BODY, INGEST, LIST]),
     ],
     problems: error::PROBLEMS,
@@ -105,5 +115,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_recent))
         .routes(routes!(routes::get_summary))
         .routes(routes!(routes::post_heartbeat))
+        .routes(routes!(routes::post_older_heartbeat))
         .with_state(hosts))
 }

@@ -3,19 +3,26 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
-use super::sample::{Cpu, Network, Sample, Space, Violation};
+use super::sample::{Cpu, Network, Sample, Space};
 use crate::clock::UnixMillis;
 use crate::http::integer;
+use crate::redis::Segment;
 
-/// A host's name: 1 to 128 letters, digits, dots, hyphens, underscores and colons.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+/// A host's name, 1 to 128 letters, digits, dots, hyphens, underscores and colons, and how it is stored.
+///
+/// Each organisation has its own names. The first organisation that reports a name stores the host under the name alone,
+/// every other one under `name!organisation`. `!` is below all characters of names, so both have the same order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct HostId(Arc<str>);
 
 const MAX_ID: usize = 128;
+
+/// Stands between a name and the organisation to which it belongs.
+const OF: char = '!';
 
 impl HostId {
     /// # Errors
@@ -28,8 +35,36 @@ impl HostId {
         Ok(Self(text.into()))
     }
 
+    /// The host that is stored under `text`, unless that is not the form of a stored host.
+    pub(super) fn stored(text: &str) -> Option<Self> {
+        let name = text.split_once(OF).map_or(text, |(name, _)| name);
+        Self::new(name).ok().map(|_| Self(text.into()))
+    }
+
+    /// The host of this name that is stored under the organisation's own name.
+    pub(super) fn of(&self, organisation: &str) -> Self {
+        Self(format!("{}{OF}{}", self.name(), Segment(organisation)).into())
+    }
+
+    /// The host of this name that is stored under the name alone.
+    pub(super) fn plain(&self) -> Self {
+        if self.0.contains(OF) { Self(self.name().into()) } else { self.clone() }
+    }
+
+    /// The text under which the host is stored.
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name as clients know it.
+    pub(super) fn name(&self) -> &str {
+        self.0.split_once(OF).map_or(&*self.0, |(name, _)| name)
+    }
+}
+
+impl Serialize for HostId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -43,7 +78,20 @@ impl TryFrom<String> for HostId {
 
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.name())
+    }
+}
+
+/// The host after which a page begins.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct HostCursor(pub HostId);
+
+impl TryFrom<String> for HostCursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        HostId::stored(&text).map(Self).ok_or("must be the next_cursor of a page")
     }
 }
 
@@ -88,38 +136,6 @@ pub(super) struct NewSample {
 pub(super) enum NewSamples {
     One(Box<NewSample>),
     Many(Vec<NewSample>),
-}
-
-/// A heartbeat of one of the platform's agents.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"organizationSlug": "grid-one", "hostId": "web-1", "heartbeat": {
-    "hostname": "web-1.example.org", "agentVersion": "2.1.0", "agentStatus": "running", "uptime": 86_400,
-    "metrics": {
-        "cpu": {"usage": 37.5, "cores": 8, "loadAvg": [0.52, 0.58, 0.61]},
-        "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "free": 8_589_934_592_u64, "usagePercent": 50.0},
-        "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
-        "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}}}))]
-pub(super) struct HeartbeatRequest {
-    /// The credential's organisation.
-    pub organization_slug: String,
-    #[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]+$", max_length = 128)]
-    pub host_id: HostId,
-    pub heartbeat: Heartbeat,
-}
-
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Heartbeat {
-    #[schema(max_length = 256)]
-    pub hostname: String,
-    #[schema(max_length = 256)]
-    pub agent_version: String,
-    #[schema(max_length = 256)]
-    pub agent_status: String,
-    /// Seconds since the machine started.
-    pub uptime: f64,
-    pub metrics: NewSample,
 }
 
 /// What an agent reports about itself.
@@ -235,25 +251,6 @@ pub(super) fn newer(in_memory: Option<Latest>, published: Option<Latest>) -> Opt
 pub(super) struct Flushed {
     /// The number of samples written to Redis.
     pub written: u64,
-}
-
-/// The longest text that an agent may report, bytes.
-const MAX_TEXT: usize = 256;
-
-impl Heartbeat {
-    /// The rules that the heartbeat breaks, apart from those of its sample.
-    pub(super) fn violations(&self) -> Vec<Violation> {
-        let texts =
-            [("hostname", &self.hostname), ("agentVersion", &self.agent_version), ("agentStatus", &self.agent_status)];
-        let invalid = texts.into_iter().filter(|(_, text)| text.len() > MAX_TEXT || text.chars().any(char::is_control));
-        let rule = "must be at most 256 bytes without control characters";
-        let mut violations: Vec<_> =
-            invalid.map(|(name, _)| Violation::new(format!("/heartbeat/{name}"), rule)).collect();
-        if !(self.uptime.is_finite() && self.uptime >= 0.0) {
-            violations.push(Violation::new("/heartbeat/uptime", format!("must be at least 0, got {}", self.uptime)));
-        }
-        violations
-    }
 }
 
 /// A page of a window's samples.

@@ -47,6 +47,14 @@ pub(super) struct HostService {
     pub(super) next_seq: Arc<AtomicU64>,
 }
 
+/// A host that the caller can access.
+pub(super) struct Found {
+    /// How the host is stored.
+    pub id: HostId,
+    /// `None` if only Redis has the host.
+    pub host: Option<Arc<Host>>,
+}
+
 impl HostService {
     /// The service, and the flush requests for its batch writer.
     ///
@@ -80,8 +88,7 @@ impl HostService {
     /// Keeps samples of a host; the next batch writes them to Redis.
     ///
     /// # Errors
-    /// [`HostsError::NotFound`] if another organisation owns the host, [`HostsError::TooManyHosts`],
-    /// [`HostsError::TooManySamples`].
+    /// [`HostsError::TooManyHosts`], [`HostsError::TooManySamples`].
     pub(super) async fn record(
         &self,
         scope: &AccessScope,
@@ -105,40 +112,99 @@ impl HostService {
         Ok(if is_spooled { StorageState::Spooled } else { StorageState::Memory })
     }
 
-    /// The host; the caller's organisation becomes its owner if it has none.
+    /// The host of this name in the caller's organisation, which may be new.
     async fn host_for_writing(&self, scope: &AccessScope, id: HostId) -> Result<Arc<Host>, HostsError> {
-        if let Some(host) = self.memory.get(&id) {
-            return if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id }) };
+        if let Some(host) = self.in_memory(scope, &id) {
+            return Ok(host);
         }
-        let organisation = scope.owner();
-        let host = match self.redis.call(scripts::claim(&self.keys.owner(&id), &organisation)).await {
-            Ok(owner) if scope.covers(&owner) => Host::new(id, owner, true),
-            Ok(_) => return Err(HostsError::NotFound { id }),
+        let owner = scope.owner();
+        let host = match self.claim(scope, &id, &owner).await {
+            Ok((id, owner)) => Host::new(id, owner, true),
             Err(fault) if fault.kind == FaultKind::WrongType => return Err(fault.into()),
             // Samples are accepted without Redis too; the batch writer claims the host before it writes them.
-            Err(_) => Host::new(id, organisation, false),
+            Err(_) if self.memory.get(&id).is_some() => Host::new(id.of(owner.as_str()), owner, false),
+            Err(_) => Host::new(id, owner, false),
         };
+        let own = host.id.of(host.owner.as_str());
         let host = self.memory.insert(host)?;
-        if scope.covers(&host.owner) { Ok(host) } else { Err(HostsError::NotFound { id: host.id.clone() }) }
+        // Another organisation may have reported the name in the meantime.
+        if scope.covers(&host.owner) { Ok(host) } else { self.memory.insert(Host::new(own, scope.owner(), false)) }
     }
 
-    /// The host in memory if the caller can access it; `None` if only Redis has it.
-    ///
-    /// # Errors
-    /// [`HostsError::NotFound`], or [`HostsError::Redis`] if neither memory nor Redis can name the owner.
-    pub(super) async fn host_for_reading(
+    /// The caller's host of this name, if it is in memory.
+    fn in_memory(&self, scope: &AccessScope, id: &HostId) -> Option<Arc<Host>> {
+        let plain = self.memory.get(id).filter(|host| scope.covers(&host.owner));
+        plain.or_else(|| self.memory.get(&id.of(scope.organisation()?.as_str())))
+    }
+
+    /// Makes the caller's organisation the owner of a host, if the host is new. Returns how it is stored, and its owner.
+    async fn claim(
         &self,
         scope: &AccessScope,
         id: &HostId,
-    ) -> Result<Option<Arc<Host>>, HostsError> {
-        let not_found = || HostsError::NotFound { id: id.clone() };
-        if let Some(host) = self.memory.get(id) {
-            return if scope.covers(&host.owner) { Ok(Some(host)) } else { Err(not_found()) };
+        owner: &Organisation,
+    ) -> Result<(HostId, Organisation), RedisFault> {
+        if scope.organisation().is_some() {
+            let mut claimed = self.claim_all(&[(id.clone(), owner.clone())]).await?;
+            return Ok((claimed.pop().unwrap_or_else(|| id.clone()), owner.clone()));
         }
-        match self.owner(id).await? {
-            Some(owner) if scope.covers(&owner) => Ok(None),
-            _ => Err(not_found()),
+        let owner = self.redis.call(scripts::claim(&self.keys.owner(id), owner)).await?;
+        Ok((id.clone(), owner))
+    }
+
+    /// Makes organisations the owners of hosts that are new. Returns how each host is stored: under its name alone, unless
+    /// the organisation's own name is in use or another organisation has the name.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; some hosts may be claimed.
+    pub(super) async fn claim_all(&self, hosts: &[(HostId, Organisation)]) -> Result<Vec<HostId>, RedisFault> {
+        let own: Vec<HostId> = hosts.iter().map(|(id, owner)| id.of(owner.as_str())).collect();
+        let reads: Vec<redis::Cmd> = own.iter().map(|id| self.read_owner(id)).collect();
+        let mut stored = vec![None; hosts.len()];
+        for ((known, answer), id) in stored.iter_mut().zip(self.redis.query_all(&reads, Effect::Read).await?).zip(&own)
+        {
+            if answer? != redis::Value::Nil {
+                *known = Some(id.clone());
+            }
         }
+        let owner_of = |id: &HostId| self.keys.owner(id);
+        let new: Vec<usize> = (0..hosts.len()).filter(|&at| stored.get(at).is_some_and(Option::is_none)).collect();
+        let plain = |at: &usize| hosts.get(*at).map(|(id, owner)| scripts::claim(&owner_of(&id.plain()), owner));
+        let owners = self.redis.call_all(new.iter().filter_map(plain)).await?;
+        let mut foreign = Vec::new();
+        for (&at, owner) in new.iter().zip(owners) {
+            let (Some((id, own)), Some(known)) = (hosts.get(at), stored.get_mut(at)) else { continue };
+            if owner? == *own {
+                *known = Some(id.plain());
+            } else {
+                foreign.push(at);
+            }
+        }
+        let apart = |at: &usize| Some(scripts::claim(&owner_of(own.get(*at)?), &hosts.get(*at)?.1));
+        for claimed in self.redis.call_all(foreign.iter().filter_map(apart)).await? {
+            claimed?;
+        }
+        Ok(stored.into_iter().zip(own).map(|(known, own)| known.unwrap_or(own)).collect())
+    }
+
+    /// The caller's host of this name.
+    ///
+    /// # Errors
+    /// [`HostsError::NotFound`], or [`HostsError::Redis`] if neither memory nor Redis can name the owner.
+    pub(super) async fn host_for_reading(&self, scope: &AccessScope, id: &HostId) -> Result<Found, HostsError> {
+        if let Some(host) = self.in_memory(scope, id) {
+            return Ok(Found { id: host.id.clone(), host: Some(host) });
+        }
+        let own = scope.organisation().map(|organisation| id.of(organisation.as_str()));
+        let candidates: Vec<HostId> = own.into_iter().chain([id.clone()]).collect();
+        let reads: Vec<redis::Cmd> = candidates.iter().map(|id| self.read_owner(id)).collect();
+        for (id, answer) in candidates.into_iter().zip(self.redis.query_all(&reads, Effect::Read).await?) {
+            let owner: Option<String> = parsed(answer?)?;
+            if owner.is_some_and(|owner| scope.covers(&Organisation::new(&owner))) {
+                return Ok(Found { id, host: None });
+            }
+        }
+        Err(HostsError::NotFound { id: id.clone() })
     }
 
     /// The newest sample of a host.
@@ -149,16 +215,16 @@ impl HostService {
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
     pub(super) async fn latest(&self, scope: &AccessScope, id: &HostId) -> Result<Latest, HostsError> {
-        let host = self.host_for_reading(scope, id).await?;
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
         let is_fresh = host.as_ref().is_some_and(|host| self.clock.now() - host.seen() < signed(PUBLISH_INTERVAL_MS));
         let in_memory = host.and_then(|host| host.newest());
         if let Some(newest) = in_memory.clone().filter(|_| is_fresh) {
             return Ok(newest);
         }
-        match self.published(slice::from_ref(id)).await {
-            Ok(mut published) => match newer(in_memory, published.remove(id)) {
+        match self.published(slice::from_ref(&id)).await {
+            Ok(mut published) => match newer(in_memory, published.remove(&id)) {
                 Some(newest) => Ok(Latest { source: Source::Redis, ..newest }),
-                None => self.latest_from_history(id).await,
+                None => self.latest_from_history(&id).await,
             },
             Err(fault) if fault.is_of_the_key() => Err(fault.into()),
             Err(fault) => in_memory.ok_or_else(|| fault.into()),
@@ -177,9 +243,9 @@ impl HostService {
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
     pub(super) async fn recent(&self, scope: &AccessScope, id: &HostId, count: usize) -> Result<Recent, HostsError> {
-        let host = self.host_for_reading(scope, id).await?;
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
         let (mut metrics, source) =
-            self.samples(host.as_deref(), id, 0..=MAX_TIMESTAMP, Order::Descending, count).await?;
+            self.samples(host.as_deref(), &id, 0..=MAX_TIMESTAMP, Order::Descending, count).await?;
         metrics.reverse();
         metrics.truncate(count);
         Ok(Recent { count: metrics.len(), metrics, source })
@@ -216,20 +282,25 @@ impl HostService {
     /// # Errors
     /// [`HostsError::NotFound`], [`HostsError::Redis`].
     pub(super) async fn delete(&self, scope: &AccessScope, id: &HostId) -> Result<(), HostsError> {
-        let owner = match self.host_for_reading(scope, id).await? {
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
+        let owner = match host {
             Some(host) => host.owner.clone(),
-            None => self.owner(id).await?.ok_or_else(|| HostsError::NotFound { id: id.clone() })?,
+            None => self.owner(&id).await?.ok_or_else(|| HostsError::NotFound { id: id.clone() })?,
         };
-        self.memory.remove(id);
-        Ok(self.forget(id, &owner).await?)
+        self.memory.remove(&id);
+        Ok(self.forget(&id, &owner).await?)
     }
 
     /// The owner of a host, as stored in Redis.
     pub(super) async fn owner(&self, id: &HostId) -> Result<Option<Organisation>, RedisFault> {
+        let owner: Option<String> = self.redis.query(&self.read_owner(id), Effect::Read).await?;
+        Ok(owner.as_deref().map(Organisation::new))
+    }
+
+    fn read_owner(&self, id: &HostId) -> redis::Cmd {
         let mut command = redis::cmd("GET");
         command.arg(self.keys.owner(id));
-        let owner: Option<String> = self.redis.query(&command, Effect::Read).await?;
-        Ok(owner.as_deref().map(Organisation::new))
+        command
     }
 
     /// Writes all waiting samples to Redis now.
@@ -243,6 +314,10 @@ impl HostService {
         let written = reply.await.map_err(|_| stopping())??;
         Ok(Flushed { written })
     }
+}
+
+fn parsed<T: redis::FromRedisValue>(value: redis::Value) -> Result<T, RedisFault> {
+    redis::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, Effect::Read))
 }
 
 /// A configured duration as a signed number of milliseconds.

@@ -1,4 +1,4 @@
-//! Which hosts a caller can access. A host belongs to the organisation of the credential that first reported it.
+//! Which hosts a caller can access. A host belongs to the organisation of the credential that reports it, and so does its name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +54,14 @@ impl AccessScope {
         match self {
             Self::Organisation(own) => own == owner,
             Self::All => true,
+        }
+    }
+
+    /// The organisation, unless the caller can access those of all.
+    pub(super) fn organisation(&self) -> Option<&Organisation> {
+        match self {
+            Self::Organisation(own) => Some(own),
+            Self::All => None,
         }
     }
 

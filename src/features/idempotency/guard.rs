@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
@@ -13,14 +14,17 @@ use http_body_util::BodyExt;
 use super::error::IdempotencyError;
 use super::fingerprint::{Hash, HashedBody, request_hash};
 use super::keys;
-use super::recorded_response::RecordedResponse;
+use super::recorded_response::{REPLAYED, RecordedResponse};
 use super::scripts::Recording;
 use super::service::{Attempt, IdempotencyService};
+use crate::config::value::Span;
+use crate::http::access::Repetition;
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
-use crate::http::idempotent_operation::Unrecorded;
+use crate::http::idempotent_operation::{FirstResponse, LimitedLife, Repeated, Unrecorded};
 use crate::http::layer::{Next, RequestLayer};
-use crate::http::problem::{BODY_INCOMPLETE, BODY_TOO_LARGE, INTERNAL, Problem};
+use crate::http::paced_body::incomplete;
+use crate::http::problem::{BODY_TOO_LARGE, INTERNAL, Problem, REQUEST_TIMEOUT};
 use crate::redis::Outcome;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -47,10 +51,11 @@ impl RequestLayer for IdempotencyService {
     }
 }
 
-/// The caller of a request with a key on a guarded route; on other routes a key has no owner.
+/// The caller of a request with a key on a guarded route that acts on keys; on public routes a key has no owner.
 fn repeatable(request: &Request) -> Option<&Arc<Principal>> {
     let by_method = *request.method() == Method::POST || *request.method() == Method::PATCH;
-    if by_method && request.headers().contains_key(&HEADER) {
+    let is_ignored = || request.extensions().get() == Some(&Repetition::Ignore);
+    if by_method && request.headers().contains_key(&HEADER) && !is_ignored() {
         return request.extensions().get();
     }
     None
@@ -70,8 +75,21 @@ impl IdempotencyService {
         let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
         let hash = request_hash(request.uri(), request.headers());
         let attempt = self.attempt(&operation)?;
-        if let Some(recording) = self.claim(&attempt).await? {
-            return self.repeat(recording, &hash, request).await;
+        let mut first = None;
+        if let Some(recording) = self.claim(&attempt, None).await? {
+            let reruns = request.extensions().get() == Some(&Repetition::Rerun);
+            request = self.same_request(&recording, &hash, request, reruns).await?;
+            let Some(body) = recording.answer.body.clone() else { return Err(IdempotencyError::AnswerTooLarge.into()) };
+            if !reruns {
+                let replayed = recording.answer.replay(recording.remaining);
+                return replayed.ok_or_else(|| IdempotencyError::AnswerTooLarge.into());
+            }
+            if self.claim(&attempt, Some(&body)).await?.is_some() {
+                // Another repetition has replaced the record in the meantime.
+                return Err(IdempotencyError::InProgress { remaining: Duration::ZERO }.into());
+            }
+            request.extensions_mut().insert(FirstResponse(Some(body)));
+            first = Some(recording);
         }
         request.extensions_mut().insert(operation);
         let (parts, body) = request.into_parts();
@@ -81,25 +99,38 @@ impl IdempotencyService {
             response = run(request) => response,
             never = self.renew(&attempt) => match never {},
         };
-        self.settle(&attempt, &hash, &body_hash, response).await
+        self.settle(&attempt, first, &hash, &body_hash, response).await
     }
 
-    /// Records a successful response, or releases the claim so that the request can be retried.
+    /// Records a successful response, or releases the claim so that the request can be retried. `first` is the recording
+    /// that the claim replaced; it stays if this attempt could not find out whether it still holds.
     async fn settle(
         &self,
         attempt: &Attempt,
+        first: Option<Recording>,
         request: &Hash,
         body: &OnceLock<Hash>,
         response: Response,
     ) -> Result<Response, Problem> {
-        let failed = response.status().is_client_error() || response.status().is_server_error();
-        if failed || response.extensions().get::<Unrecorded>().is_some() {
+        let status = response.status();
+        if let Some(Recording { body, answer, remaining, .. }) = first.filter(|_| status.is_server_error()) {
+            self.complete(attempt, request, body.as_ref(), &answer, remaining).await;
+            return Ok(response);
+        }
+        let life = response.extensions().get().map_or(Duration::MAX, |LimitedLife { life, .. }| *life);
+        let retention = self.retention.duration().min(life).as_millis();
+        let retention = Span::from_millis(u64::try_from(retention).unwrap_or(u64::MAX));
+        let is_kept = !status.is_client_error() && !status.is_server_error() && retention.as_millis() > 0;
+        if !is_kept || response.extensions().get::<Unrecorded>().is_some() {
             self.release(attempt).await;
             return Ok(response);
         }
-        match RecordedResponse::of(response, MAX_ANSWER).await {
-            Ok((answer, response)) => {
-                self.complete(attempt, request, body.get(), &answer).await;
+        match RecordedResponse::of(response, MAX_ANSWER, retention).await {
+            Ok((answer, mut response)) => {
+                self.complete(attempt, request, body.get(), &answer, retention).await;
+                if response.extensions().get::<Repeated>().is_some() {
+                    response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));
+                }
                 Ok(response)
             }
             Err(error) => {
@@ -109,34 +140,45 @@ impl IdempotencyService {
         }
     }
 
-    /// The recorded response, if this request is the one that was recorded.
-    async fn repeat(&self, done: Recording, hash: &Hash, request: Request) -> Result<Response, Problem> {
-        let is_same = *hash == done.request
-            && match done.body {
-                Some(first) => self.body_hash(request).await? == Some(first),
-                None => true,
-            };
-        if !is_same {
+    /// The request, if it is the one that was recorded. Its body is hashed up to the route's limit, and kept only for a
+    /// handler that reruns.
+    ///
+    /// # Errors
+    /// [`IdempotencyError::KeyReused`] if it is another request; a problem of its body.
+    async fn same_request(
+        &self,
+        done: &Recording,
+        hash: &Hash,
+        request: Request,
+        keeps_body: bool,
+    ) -> Result<Request, Problem> {
+        if *hash != done.request {
             return Err(IdempotencyError::KeyReused.into());
         }
-        done.answer.replay().ok_or_else(|| IdempotencyError::AnswerTooLarge.into())
-    }
-
-    /// Hashes a body up to the route's limit, without keeping it.
-    async fn body_hash(&self, request: Request) -> Result<Option<Hash>, Problem> {
+        let Some(first) = done.body else { return Ok(request) };
         let limit = BodyLimit::of(&request);
-        let (mut body, hash) = HashedBody::new(request.into_body());
-        let mut length = 0_usize;
-        loop {
-            match tokio::time::timeout(self.body_idle_timeout, body.frame()).await {
-                Ok(None) => return Ok(hash.get().copied()),
-                Ok(Some(Ok(frame))) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
-                Ok(Some(Err(_))) | Err(_) => return Err(Problem::new(&BODY_INCOMPLETE).outcome(Outcome::NotApplied)),
-            }
+        let (parts, body) = request.into_parts();
+        let (mut body, hash) = HashedBody::new(body);
+        let (mut kept, mut length) = (Vec::new(), 0_usize);
+        while let Some(frame) = tokio::time::timeout(self.body_idle_timeout, body.frame()).await.transpose() {
+            let frame = match frame {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(error)) => return Err(incomplete(error)),
+                Err(_) => return Err(Problem::new(&REQUEST_TIMEOUT).outcome(Outcome::NotApplied)),
+            };
+            let Some(data) = frame.data_ref() else { continue };
+            length = length.saturating_add(data.len());
             if length > limit {
                 return Err(Problem::new(&BODY_TOO_LARGE).detail(format!("the limit is {limit} bytes")));
             }
+            if keeps_body {
+                kept.extend_from_slice(data);
+            }
         }
+        if hash.get() != Some(&first) {
+            return Err(IdempotencyError::KeyReused.into());
+        }
+        Ok(Request::from_parts(parts, Body::from(kept)))
     }
 }
 

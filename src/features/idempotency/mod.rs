@@ -12,8 +12,11 @@
 //! - While an attempt runs, others receive 409. The claim is a lease that the attempt renews, so that a lost caller,
 //!   deadline or process does not block the key for long.
 //! - Errors are not recorded. Nothing was changed or the outcome is unknown, and in both cases a retry should run.
-//! - A response that its route marks as `Unrecorded` is not recorded either, because its content must not be kept in
-//!   Redis.
+//! - A response that its route marks as `Unrecorded` is not recorded either: its content must not be kept in Redis, or
+//!   it states that nothing was changed.
+//! - A response that describes a state with an end has a `LimitedLife` and is recorded no longer than that. Routes whose
+//!   state can end at any time, such as a lease, rerun: the handler receives the recorded response, states what is left
+//!   of it, and its new response is recorded. Routes that only read ignore the key.
 //!
 //! Without Redis: 503 before the handler runs; requests without the header are unaffected. If Redis, the caller or the
 //! process fails between the effect and the recorded response, a repetition runs again. Routes whose effect is not

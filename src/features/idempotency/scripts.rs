@@ -26,6 +26,8 @@ pub(super) struct Recording {
     /// The hash of the body; absent if the route did not read the body to its end.
     pub body: Option<Hash>,
     pub answer: RecordedResponse,
+    /// How long the record is still kept.
+    pub remaining: Span,
 }
 
 /// `None`: the record is claimed. Otherwise what an earlier attempt recorded.
@@ -33,12 +35,19 @@ pub(super) type Claim = Result<Option<Recording>, IdempotencyError>;
 
 /// Claims a record for the duration of `lease`, or returns what an earlier attempt recorded.
 ///
-/// The reply is [`IdempotencyError::InProgress`] while another attempt runs.
-pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claim> {
-    CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).returns(|raw| match (raw.0, raw.2.as_slice()) {
+/// The claim replaces a recorded response whose body is `replaceable`. The reply is [`IdempotencyError::InProgress`]
+/// while another attempt runs.
+pub(super) fn claim(
+    record: &Key,
+    owner: &str,
+    lease: Span,
+    replaceable: Option<&[u8]>,
+) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claim> {
+    let call = CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).arg(replaceable);
+    call.returns(|raw| match (raw.0, raw.2.as_slice()) {
         (0, []) => Ok(Ok(None)),
         (1, []) => Ok(Err(IdempotencyError::InProgress { remaining: Duration::from_millis(raw.1) })),
-        (2, fields) => match done(fields) {
+        (2, fields) => match done(fields, Span::from_millis(raw.1)) {
             Some(recording) => Ok(Ok(Some(recording))),
             None => Err(BadReply::new(fields.len())),
         },
@@ -46,13 +55,14 @@ pub(super) fn claim(record: &Key, owner: &str, lease: Span) -> ScriptCall<(i64, 
     })
 }
 
-fn done(fields: &[Vec<u8>]) -> Option<Recording> {
+fn done(fields: &[Vec<u8>], remaining: Span) -> Option<Recording> {
     let [request, body, status, headers, answer @ ..] = fields else { return None };
     let kept = answer.first().map(|bytes| Bytes::copy_from_slice(bytes));
     Some(Recording {
         request: Hash::try_from(request.as_slice()).ok()?,
         body: if body.is_empty() { None } else { Some(Hash::try_from(body.as_slice()).ok()?) },
         answer: RecordedResponse::from_parts(status, headers, kept)?,
+        remaining,
     })
 }
 

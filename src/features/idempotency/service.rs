@@ -42,12 +42,13 @@ impl IdempotencyService {
         Ok(Attempt { record: keys::record(self.redis.keys(), operation), owner: format!("{owner:016x}") })
     }
 
-    /// Claims the operation's record for [`PENDING_LEASE`], or returns its content. One EVALSHA, O(1).
+    /// Claims the operation's record for [`PENDING_LEASE`], or returns its content, unless that is a response with the
+    /// body `replaceable`. One EVALSHA, O(1).
     ///
     /// # Errors
     /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
-    pub(super) async fn claim(&self, attempt: &Attempt) -> Claim {
-        self.redis.call(scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE)).await?
+    pub(super) async fn claim(&self, attempt: &Attempt, replaceable: Option<&[u8]>) -> Claim {
+        self.redis.call(scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE, replaceable)).await?
     }
 
     /// Renews the claim while it is polled.
@@ -64,16 +65,17 @@ impl IdempotencyService {
         }
     }
 
-    /// Records the response for `idempotency.retention`. Best effort, since the effect has happened.
+    /// Records the response for `retention`. Best effort, since the effect has happened.
     pub(super) async fn complete(
         &self,
         attempt: &Attempt,
         request: &Hash,
         body: Option<&Hash>,
         answer: &RecordedResponse,
+        retention: Span,
     ) {
         let Attempt { record, owner } = attempt;
-        let call = scripts::complete(record, owner, self.retention, request, body, answer);
+        let call = scripts::complete(record, owner, retention, request, body, answer);
         log_update(record, "the response is not recorded", self.redis.call(call).await);
     }
 

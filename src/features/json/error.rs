@@ -77,6 +77,9 @@ static CHANGE: &[&ProblemKind] = &[
 pub(super) static READ_PROBLEMS: &[&[&ProblemKind]] = &[problem::CALLER, problem::REDIS_READ, LOOKUP];
 /// All problems of an operation that changes a document without a body.
 pub(super) static WRITE_PROBLEMS: &[&[&ProblemKind]] = &[problem::CALLER, problem::REDIS_WRITE, LOOKUP, CHANGE];
+/// All problems of resetting a fence.
+pub(super) static RESET_PROBLEMS: &[&[&ProblemKind]] =
+    &[problem::CALLER, problem::REDIS_WRITE, &[&problem::INVALID_PATH, &problem::INVALID_QUERY, &problem::WRONG_TYPE]];
 /// All problems of an operation that changes a document and reads a body.
 pub(super) static BODY_PROBLEMS: &[&[&ProblemKind]] =
     &[problem::CALLER, problem::REDIS_WRITE, LOOKUP, CHANGE, problem::JSON_BODY, &[&JSON_TOO_LARGE]];

@@ -56,10 +56,11 @@ use super::feature::{Feature, StartError};
 use crate::config::{Config, ConfigError, Section, SectionCheck};
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use config::JsonConfig;
 use encryption::FieldEncryption;
-use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, WRITE_PROBLEMS};
+use error::{BATCH_PROBLEMS, BODY_PROBLEMS, READ_PROBLEMS, RESET_PROBLEMS, WRITE_PROBLEMS};
 use schema::Schemas;
 use service::JsonService;
 
@@ -93,6 +94,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/json/{key}/string/append", WRITE).fenced().problems(BODY_PROBLEMS),
         Access::scoped("POST", "/json/{key}/toggle", WRITE).fenced().problems(BODY_PROBLEMS),
         Access::scoped("POST", "/json/{key}/clear", WRITE).fenced().problems(BODY_PROBLEMS),
+        Access::scoped("DELETE", "/fences/json/{key}", ADMIN).problems(RESET_PROBLEMS),
         Access::scoped("POST", "/json/batch", WRITE).fenced_by_item().problems(BATCH_PROBLEMS),
         Access::scoped("GET", "/users/{id}/preferences", READ_USERS).problems(READ_PROBLEMS),
         Access::scoped("PUT", "/users/{id}/preferences", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
@@ -146,6 +148,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::toggle_values))
         .routes(routes!(routes::clear_values))
         .routes(routes!(routes::run_json_batch))
+        .routes(routes!(routes::reset_document_fence))
         .routes(routes!(
             routes::get_preferences,
             routes::put_preferences,

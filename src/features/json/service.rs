@@ -259,6 +259,11 @@ impl JsonService {
         Ok(document)
     }
 
+    /// Forgets the tokens that a document has seen; `by` is the client's name.
+    pub(super) async fn reset_fence(&self, key: &DocumentKey, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.keys.of(key).fence(), by).await
+    }
+
     /// The fence that a caller's token must pass to change a document.
     pub(super) fn fence(&self, keys: &KeySet, token: Option<FencingToken>) -> Option<Fence> {
         token.map(|token| self.redis.fence(keys.fence(), token))

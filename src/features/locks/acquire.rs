@@ -45,6 +45,24 @@ impl LockService {
         Ok(grant)
     }
 
+    /// What is left of the grants of an earlier request, in their order; `None` if one of the leases has ended.
+    ///
+    /// # Errors
+    /// [`LockError::Unavailable`] if too few lock nodes responded; [`LockError::Redis`] if Redis failed.
+    pub(super) async fn still_held(&self, first: &[LockGrant]) -> Result<Option<Vec<LockGrant>>, LockError> {
+        let requested = RequestTime::now(&self.clock);
+        let mut grants = Vec::with_capacity(first.len());
+        for grant in first {
+            let Ownership::Held(lease) = self.backend.lease(&grant.resource, &grant.token).await? else {
+                return Ok(None);
+            };
+            // A lease without validity ends before its holder could use it.
+            let Ok(rest) = requested.rest(grant, lease.remaining, lease.votes) else { return Ok(None) };
+            grants.push(rest);
+        }
+        Ok(Some(grants).filter(|grants| !grants.is_empty()))
+    }
+
     /// Leases every resource or none, without waiting. They are acquired in the order of their names, so of several
     /// clients that want some of the same locks, one always succeeds.
     ///

@@ -200,6 +200,32 @@ impl LockBackend {
         lost
     }
 
+    /// The lease of a token, unchanged; with lock nodes, the shortest of those that a majority has.
+    ///
+    /// # Errors
+    /// [`LockError::Unavailable`] if too few nodes responded to decide; [`LockError::Redis`].
+    pub(super) async fn lease(&self, resource: &Resource, token: &Token) -> Result<Ownership<Extension>, LockError> {
+        // An extension never shortens, so one of the shortest time only reads.
+        let read = |leases: &Leases| leases.extend(resource, token, Duration::from_millis(1));
+        if self.nodes.is_empty() {
+            return Ok(self.state_role.redis.call(read(&self.state_role)).await?);
+        }
+        let replies = self.call_nodes(read).await;
+        let held: Vec<&Extension> = replies
+            .iter()
+            .filter_map(|reply| match reply {
+                Ok(Ownership::Held(lease)) => Some(lease),
+                _ => None,
+            })
+            .collect();
+        match held.iter().min_by_key(|lease| lease.remaining) {
+            Some(&&shortest) if self.is_majority(held.len()) => {
+                Ok(Ownership::Held(Extension { votes: self.votes(held.len()), ..shortest }))
+            }
+            _ => self.lost(resource, replies.iter().flatten().count()),
+        }
+    }
+
     /// Releases by token, and removes the ticket from the queue. Returns [`Extension::ends_us`] of the lease.
     ///
     /// # Errors

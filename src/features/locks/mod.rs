@@ -24,6 +24,8 @@
 //!   its turn is skipped.
 //! - With `locks.nodes`, a majority of independent masters keeps the leases, and readiness shows which nodes vote. The
 //!   queue stays on the state role: it keeps order, and safety does not depend on it.
+//! - A repetition of an acquire reruns: it receives the grant of the first request only while that lease lasts, and
+//!   with the validity that is left of it. Once the lease has ended, the request acquires the lock again.
 //! - The list of held locks is updated after the grant, so that a grant is one round trip.
 
 mod acquire;
@@ -46,9 +48,10 @@ mod validity;
 mod websocket;
 
 use super::feature::{Feature, StartError};
+use crate::config::http::HttpConfig;
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use config::LocksConfig;
@@ -61,22 +64,27 @@ pub static FEATURE: Feature = Feature {
     name: "locks",
     mount,
     access: &[
-        Access::scoped("POST", "/locks/{resource}", WRITE).waiting().problems(&[
+        Access::scoped("POST", "/locks/{resource}", WRITE).waiting().repeated_by(Repetition::Rerun).problems(&[
             CALLER,
             JSON_BODY,
             REDIS_WRITE,
             error::ACQUIRE,
         ]),
-        Access::scoped("POST", "/locks/acquire-all", WRITE).problems(&[
+        Access::scoped("POST", "/locks/acquire-all", WRITE).repeated_by(Repetition::Rerun).problems(&[
             CALLER,
             JSON_BODY,
             REDIS_WRITE,
             error::ACQUIRE_ALL,
         ]),
-        Access::scoped("PATCH", "/locks/{resource}", WRITE).problems(&[CALLER, JSON_BODY, REDIS_WRITE, error::EXTEND]),
+        Access::scoped("PATCH", "/locks/{resource}", WRITE).repeated_by(Repetition::Rerun).problems(&[
+            CALLER,
+            JSON_BODY,
+            REDIS_WRITE,
+            error::EXTEND,
+        ]),
         Access::scoped("DELETE", "/locks/{resource}", WRITE).problems(&[CALLER, REDIS_WRITE, error::RELEASE]),
         Access::scoped("GET", "/locks/{resource}", READ).problems(&[CALLER, REDIS_READ, error::INSPECT]),
-        Access::scoped("GET", "/locks/{resource}/hold", WRITE).problems(&[error::HOLD]),
+        Access::scoped("GET", "/locks/{resource}/hold", WRITE).changes_state().problems(&[error::HOLD]),
         Access::scoped("GET", "/locks", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
         Access::scoped("GET", "/locks/stats", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
     ],
@@ -86,7 +94,8 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let locks = LockService::new(deps, deps.config.section()?)?;
+    let http: HttpConfig = deps.config.section()?;
+    let locks = LockService::new(deps, deps.config.section()?, http.cors_origins)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))

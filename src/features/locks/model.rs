@@ -174,7 +174,7 @@ pub(super) struct AcquireAllRequest {
 }
 
 /// Several leases that were acquired together.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct LockGrants {
     /// Sorted by name. Each lock is extended and released individually.
     pub locks: Vec<LockGrant>,
@@ -196,7 +196,7 @@ pub(super) struct ExtendRequest {
 }
 
 /// The failures that a grant survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Guarantee {
     /// A lease on one Redis. Exclusion holds while that Redis keeps its data and its clock does not jump. The fencing
@@ -208,7 +208,7 @@ pub(super) enum Guarantee {
 }
 
 /// How many Redis servers agreed to a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub(super) struct Votes {
     #[schema(minimum = 0)]
     pub granted: usize,
@@ -226,7 +226,7 @@ impl Votes {
 }
 
 /// A lease that the client holds.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct LockGrant {
     #[schema(value_type = String)]
     pub resource: Resource,

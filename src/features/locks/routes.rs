@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
+use super::WRITE;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
@@ -14,6 +15,7 @@ use super::model::{
 use super::service::LockService;
 use crate::http::auth::{ADMIN, Principal};
 use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::idempotent_operation::{FirstResponse, Repeated};
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, NoContent, Page};
 
@@ -24,6 +26,9 @@ const LOCK_TOKEN: &str = "Lock-Token";
 ///
 /// With `wait_ms`, the call waits in a queue that all replicas share, first come first served. Unless the response is
 /// 201, the client holds nothing: if the lock was granted after all, it is released in the background.
+///
+/// With an `Idempotency-Key`, a repetition receives the lease of the first request while it lasts, with the validity that
+/// is left of it. After that, the request acquires the lock again.
 #[utoipa::path(post, path = "/locks/{resource}", tag = "locks", operation_id = "acquire_lock",
     params(ResourcePath), request_body = AcquireRequest,
     responses((status = 201, description = "The client holds the lock", body = LockGrant)))]
@@ -31,26 +36,41 @@ pub(super) async fn acquire_lock(
     State(locks): State<Arc<LockService>>,
     Path(path): Path<ResourcePath>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(request): Json<AcquireRequest>,
-) -> Result<Created<LockGrant>, Problem> {
-    Ok(Created(locks.acquire(path.resource, request).await?))
+) -> Result<(Option<Extension<Repeated>>, Created<LockGrant>), Problem> {
+    if let Some(first) = first.json::<LockGrant>()
+        && let Some(grant) = locks.still_held(&[first]).await?.and_then(|grants| grants.into_iter().next())
+    {
+        return Ok((Some(Extension(Repeated)), Created(grant)));
+    }
+    Ok((None, Created(locks.acquire(path.resource, request).await?)))
 }
 
 /// Acquire several locks, all or none.
 ///
 /// The locks are acquired in the order of their names and without waiting, so clients cannot deadlock. Unless the
-/// response is 201, the client holds none of them.
+/// response is 201, the call has acquired none of them.
+///
+/// With an `Idempotency-Key`, a repetition receives the leases of the first request while all of them last.
 #[utoipa::path(post, path = "/locks/acquire-all", tag = "locks", operation_id = "acquire_locks",
     request_body = AcquireAllRequest,
     responses((status = 201, description = "The client holds all locks", body = LockGrants)))]
 pub(super) async fn acquire_locks(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(request): Json<AcquireAllRequest>,
-) -> Result<Created<LockGrants>, Problem> {
-    let locks = locks.acquire_all(request).await?;
+) -> Result<(Option<Extension<Repeated>>, Created<LockGrants>), Problem> {
+    request.resources.iter().try_for_each(|resource| caller.require_key(WRITE, resource.as_str()))?;
+    let first = first.json().map(|LockGrants { locks, .. }| locks).unwrap_or_default();
+    let (repeated, locks) = match locks.still_held(&first).await? {
+        Some(grants) => (Some(Extension(Repeated)), grants),
+        None => (None, locks.acquire_all(request).await?),
+    };
     let validity_ms = locks.iter().map(|lock| lock.validity_ms).min().unwrap_or_default();
-    Ok(Created(LockGrants { locks, validity_ms }))
+    Ok((repeated, Created(LockGrants { locks, validity_ms })))
 }
 
 /// Extend a lease.

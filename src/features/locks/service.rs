@@ -32,13 +32,15 @@ pub(super) struct LockService {
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) phase: Phase,
+    /// The origins whose pages may open sockets.
+    pub(super) origins: Vec<String>,
     since: UnixMillis,
 }
 
 impl LockService {
     /// # Errors
     /// [`EndpointError`] if the address of a lock node is not usable.
-    pub(super) fn new(deps: &Deps, config: LocksConfig) -> Result<Arc<Self>, EndpointError> {
+    pub(super) fn new(deps: &Deps, config: LocksConfig, origins: Vec<String>) -> Result<Arc<Self>, EndpointError> {
         let redis = deps.redis.state.clone();
         let metrics = LockMetrics::new(&deps.metrics);
         let backend = LockBackend::new(deps, &config)?;
@@ -59,6 +61,7 @@ impl LockService {
             index,
             waiters,
             metrics,
+            origins,
             since: deps.clock.now(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),

@@ -31,7 +31,30 @@ impl RequestTime {
         fencing_token: u64,
         votes: Votes,
     ) -> Result<LockGrant, LockError> {
-        let safe = ttl.saturating_sub(drift(ttl));
+        self.grant_for(resource, token, ttl, ttl.saturating_sub(drift(ttl)), fencing_token, votes)
+    }
+
+    /// What is left of an earlier grant whose lease lasts `remaining` longer. The drift is that of the whole lease, so
+    /// it ends when `first` said.
+    ///
+    /// # Errors
+    /// [`LockError::TooLate`] if nothing is left of the lease.
+    pub(super) fn rest(self, first: &LockGrant, remaining: Duration, votes: Votes) -> Result<LockGrant, LockError> {
+        let lease = remaining.max(Duration::from_millis(first.ttl_ms));
+        let safe = remaining.saturating_sub(drift(lease));
+        self.grant_for(&first.resource, &first.token, remaining, safe, first.fencing_token, votes)
+    }
+
+    /// A grant on which the holder may rely for `safe` since the request.
+    fn grant_for(
+        self,
+        resource: &Resource,
+        token: &Token,
+        ttl: Duration,
+        safe: Duration,
+        fencing_token: u64,
+        votes: Votes,
+    ) -> Result<LockGrant, LockError> {
         let valid = safe.saturating_sub(self.at.elapsed());
         if millis(valid) == 0 {
             return Err(LockError::TooLate { resource: resource.clone() });

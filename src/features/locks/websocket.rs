@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
@@ -15,10 +16,12 @@ use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
 use super::hold::HeldLock;
 use super::model::{AcquireRequest, HoldQuery, LockGrant, ResourcePath, millis};
 use super::service::LockService;
-use crate::http::extract::{Path, Query};
+use crate::http::auth::{Principal, check_origin};
+use crate::http::extract::{OpenConnection, Path, Query};
 use crate::http::problem::Problem;
 
-/// Clients send only pings and closes, whose frames have at most 125 bytes.
+/// Clients send only pings and closes, whose frames have at most 125 bytes. Also the size of the read buffer, which
+/// every socket has for its whole life.
 const MAX_MESSAGE: usize = 1 << 10;
 /// The most bytes that a client may leave unread before its connection counts as lost.
 const MAX_UNREAD: usize = 64 << 10;
@@ -27,6 +30,8 @@ const MAX_UNREAD: usize = 64 << 10;
 const GOING_AWAY: u16 = 1001;
 /// RFC 6455: the client sent data.
 const UNSUPPORTED_DATA: u16 = 1003;
+/// Private range: the credential has expired.
+const CREDENTIAL_EXPIRED: u16 = 4401;
 /// Private range: the lock was not granted.
 const LOCK_REFUSED: u16 = 4409;
 /// Private range: the lock is lost.
@@ -37,17 +42,23 @@ const LOCK_LOST: u16 = 4410;
 /// The service acquires the lock, extends it after every third of its lease, and releases it when the socket closes or
 /// the client no longer answers pings. It sends JSON text messages: `{"event":"acquired", ...}` and
 /// `{"event":"extended", ...}` with the fields of a grant, `{"event":"refused","code":...}` before close code 4409, and
-/// `{"event":"lost"}` before close code 4410. A replica that stops closes with 1001. Clients must not send data; data
-/// closes the socket with 1003.
+/// `{"event":"lost"}` before close code 4410. A replica that stops closes with 1001, and the end of
+/// the client's credential closes with 4401. Clients must not send data; data closes the socket with 1003.
+///
+/// An `Origin` that is neither the service's own nor one of `http.cors_origins` is 403.
 #[utoipa::path(get, path = "/locks/{resource}/hold", tag = "locks", operation_id = "hold_lock",
     params(ResourcePath, HoldQuery),
     responses((status = 101, description = "The socket is open. The first message says whether the lock is held")))]
 pub(super) async fn hold_lock(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
+    open: Option<Extension<OpenConnection>>,
     Path(path): Path<ResourcePath>,
     Query(query): Query<HoldQuery>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
+    check_origin(&headers, &locks.origins)?;
     let HoldQuery { ttl_ms, wait_ms, owner } = query;
     let request = AcquireRequest { ttl_ms, wait_ms, owner, metadata: None };
     let spec = AcquireSpec::new(&locks.config, path.resource, request).map_err(LockError::into_query_problem)?;
@@ -57,12 +68,17 @@ pub(super) async fn hold_lock(
             .caused_by(rejection)
     })?;
     let upgrade = upgrade
+        .read_buffer_size(MAX_MESSAGE)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_UNREAD);
+    let expires = caller.expires.and_then(|end| {
+        let left = u64::try_from(end.saturating_sub(locks.clock.now())).unwrap_or_default();
+        Instant::now().checked_add(Duration::from_millis(left))
+    });
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let (tasks, connection) = (locks.tasks.clone(), HoldConnection { socket, ttl: spec.ttl });
+        let (tasks, connection) = (locks.tasks.clone(), HoldConnection { socket, ttl: spec.ttl, expires, _open: open });
         // A task, so that a stopping replica waits until the lock is released.
         tasks.spawn("locks.hold", move |_| connection.run(locks, spec));
     }))
@@ -88,6 +104,10 @@ struct HoldConnection {
     socket: WebSocket,
     /// The lease; a message may take a third of it to send.
     ttl: Duration,
+    /// When the client's credential ends.
+    expires: Option<Instant>,
+    /// The socket counts as a connection as long as it is open. Absent if no server accepted it.
+    _open: Option<Extension<OpenConnection>>,
 }
 
 /// Why a hold ends.
@@ -96,6 +116,7 @@ enum HoldEnd {
     Disconnected,
     /// The client sent data.
     DataReceived,
+    CredentialExpired,
     LockLost,
     Draining,
 }
@@ -105,8 +126,10 @@ impl HoldConnection {
         let held = tokio::select! {
             held = locks.hold(&spec) => held,
             end = self.client_end() => {
-                if let HoldEnd::DataReceived = end {
-                    self.close(UNSUPPORTED_DATA, "clients must not send data").await;
+                match end {
+                    HoldEnd::DataReceived => self.close(UNSUPPORTED_DATA, "clients must not send data").await,
+                    HoldEnd::CredentialExpired => self.close(CREDENTIAL_EXPIRED, "the credential has expired").await,
+                    HoldEnd::Disconnected | HoldEnd::LockLost | HoldEnd::Draining => {}
                 }
                 return;
             }
@@ -140,9 +163,12 @@ impl HoldConnection {
         if matches!(end, HoldEnd::LockLost) && self.send(&Event::Lost).await {
             self.close(LOCK_LOST, "lock-lost").await;
         }
+        if matches!(end, HoldEnd::CredentialExpired) {
+            self.close(CREDENTIAL_EXPIRED, "the credential has expired").await;
+        }
         lock.release().await;
         match end {
-            HoldEnd::Disconnected | HoldEnd::LockLost => {}
+            HoldEnd::Disconnected | HoldEnd::LockLost | HoldEnd::CredentialExpired => {}
             HoldEnd::DataReceived => self.close(UNSUPPORTED_DATA, "clients must not send data").await,
             HoldEnd::Draining => self.close(GOING_AWAY, "the replica is stopping; the lock is released").await,
         }
@@ -156,6 +182,7 @@ impl HoldConnection {
             tokio::select! {
                 () = lock.extension_due() => {}
                 () = locks.phase.draining() => return HoldEnd::Draining,
+                () = at(self.expires) => return HoldEnd::CredentialExpired,
                 message = self.socket.recv() => {
                     if let Some(end) = reason_to_end(message.as_ref()) {
                         return end;
@@ -180,10 +207,14 @@ impl HoldConnection {
         }
     }
 
-    /// Resolves when the client closes the socket, vanishes, or sends data.
+    /// Resolves when the client closes the socket, vanishes, or sends data, and when its credential expires.
     async fn client_end(&mut self) -> HoldEnd {
         loop {
-            if let Some(end) = reason_to_end(self.socket.recv().await.as_ref()) {
+            let message = tokio::select! {
+                message = self.socket.recv() => message,
+                () = at(self.expires) => return HoldEnd::CredentialExpired,
+            };
+            if let Some(end) = reason_to_end(message.as_ref()) {
                 return end;
             }
         }
@@ -204,6 +235,14 @@ impl HoldConnection {
     async fn close(&mut self, code: u16, reason: &'static str) {
         let close = self.socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
         let _ = tokio::time::timeout(self.ttl / 3, close).await;
+    }
+}
+
+/// Resolves at this moment, if there is one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::http::problem::UNAUTHENTICATED;
 pub static FEATURE: Feature = Feature {
     name: "metrics",
     mount,
-    access: &[Access::scoped("GET", "/metrics", "metrics:read").problems(&[&[&UNAUTHENTICATED]])],
+    access: &[Access::scoped("GET", "/metrics", "metrics:read").probe().problems(&[&[&UNAUTHENTICATED]])],
     problems: &[],
     scripts: &[],
     section: None,

@@ -79,7 +79,7 @@ pub static FEATURE: Feature = Feature {
             BODY_ROUTE,
             &[&error::CHECKS_APART],
         ]),
-        Access::scoped("GET", "/ratelimit/enforce", CHECK).problems(&[
+        Access::scoped("GET", "/ratelimit/enforce", CHECK).changes_state().problems(&[
             CALLER,
             REDIS_WRITE,
             BODY_ROUTE,

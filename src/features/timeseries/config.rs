@@ -17,11 +17,15 @@ pub(super) const MAX_PAGE_POINTS: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeseriesConfig {
     pub backend: BackendPreference,
-    /// Whether a write creates a missing series that belongs to no family.
+    /// Whether a write creates a missing series that belongs to no family; the family `*` defines it.
     pub create_unknown: bool,
     /// The retention of series that belong to no family and do not define one; 0 keeps all samples.
     pub retention: Span,
     pub duplicate_policy: DuplicatePolicy,
+    /// How far ahead of the clock samples may be, unless their family sets another limit.
+    pub max_ahead: Span,
+    /// Whether samples of families may be older than 2000, unless the family says otherwise.
+    pub allow_before_2000: bool,
     pub request_samples: usize,
     pub max_points: usize,
     pub streams: usize,
@@ -55,12 +59,22 @@ pub(super) struct FamilyConfig {
     /// them.
     #[serde(default)]
     pub tagged: bool,
+    /// How far ahead of the clock samples may be; the value of `[timeseries]` if absent.
+    pub max_ahead: Option<Span>,
+    /// Whether samples may be older than 2000; the value of `[timeseries]` if absent. If not, such a timestamp is taken for
+    /// one in the wrong unit.
+    pub allow_before_2000: Option<bool>,
 }
 
 impl FamilyConfig {
     /// The beginning of its keys, or its only key.
     pub(super) fn stem(&self) -> &str {
         self.prefix.strip_suffix('*').unwrap_or(&self.prefix)
+    }
+
+    /// Whether it defines the series that belong to no other family.
+    pub(super) fn is_catch_all(&self) -> bool {
+        self.prefix == "*"
     }
 
     /// Whether the stem is the start of longer keys.
@@ -90,10 +104,12 @@ impl Section for TimeseriesConfig {
             Err(FieldError::new(field, "must be at most 100 years"))
         };
         short("retention", self.retention)?;
+        short("max_ahead", self.max_ahead)?;
         short("prom.lookback", self.prom.lookback)?;
         for family in &self.families {
             short("families", family.retention)?;
-            if family.stem().is_empty() || family.stem().contains('*') {
+            short("families", family.max_ahead.unwrap_or(self.max_ahead))?;
+            if (family.stem().is_empty() && !family.is_catch_all()) || family.stem().contains('*') {
                 let rule =
                     format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
                 return Err(FieldError::new("families", rule));

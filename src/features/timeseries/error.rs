@@ -11,7 +11,7 @@ use crate::redis::{Outcome, RedisFault};
 
 problems! { PROBLEMS:
     SERIES_NOT_FOUND = "series-not-found", NOT_FOUND, "The series does not exist",
-        "Create it with PUT /timeseries/{key}. A first sample creates only series of a configured family. A series expires if it receives no sample for its whole retention.";
+        "Create it with PUT /timeseries/{key}. A first sample creates it if it belongs to a family, or if timeseries.create_unknown is true. A series expires if it receives no sample for its whole retention.";
     SERIES_EMPTY = "series-empty", NOT_FOUND, "The series has no samples",
         "The series exists, but has no samples yet. Write a sample first.";
     SERIES_EXISTS = "series-exists", CONFLICT, "The series exists with another definition",
@@ -26,6 +26,8 @@ problems! { PROBLEMS:
         "Request a shorter window. Use shorter buckets if one has too many samples, and longer buckets if too many are empty. The detail names the limit.";
     LINES_REFUSED = "lines-refused", BAD_REQUEST, "Some lines were refused; all others are stored",
         "errors lists the refused lines. The other lines are stored and need not be sent again; sending them again is safe.";
+    SAMPLES_REFUSED = "samples-refused", UNPROCESSABLE_ENTITY, "All samples were refused, and nothing was stored",
+        "errors lists the first refused samples with their codes. Fix them, or create their series, and send them again.";
     TOO_MANY_REFUSED = "too-many-refused", UNPROCESSABLE_ENTITY, "Too many lines of the stream cannot be read",
         "The detail says how many samples were stored. Fix the stream and send all of it again: samples that are already stored are not duplicated.";
 }
@@ -38,11 +40,12 @@ pub(super) static MARKET_VOLUME: &[&ProblemKind] = &[&SERIES_NOT_FOUND, &problem
 /// The problems of an operation that reads a window, in addition to [`SERIES`].
 pub(super) static WINDOW: &[&ProblemKind] = &[&RANGE_TOO_WIDE];
 /// The problems of a load into series that a path parameter names.
-pub(super) static NAMED: &[&ProblemKind] = &[&problem::INVALID_PATH, &problem::INVALID_QUERY];
+pub(super) static NAMED: &[&ProblemKind] = &[&problem::INVALID_PATH, &problem::INVALID_QUERY, &SAMPLES_REFUSED];
 /// The problems of a load in line protocol.
 pub(super) static LINES: &[&ProblemKind] = &[
     &LINES_REFUSED,
     &problem::BODY_INCOMPLETE,
+    &problem::REQUEST_TIMEOUT,
     &problem::UNSUPPORTED_MEDIA_TYPE,
     &problem::INVALID_QUERY,
     &TOO_MANY_REFUSED,

@@ -1,8 +1,13 @@
 //! Families: groups of series of the platform. Their first sample creates them, and their keys in Redis have no prefix.
 
 use super::config::{FamilyConfig, TimeseriesConfig};
-use super::series::{Definition, Labels, SeriesKey};
+use super::series::{Definition, Labels, MAX_TIMESTAMP, SeriesKey};
+use crate::clock::UnixMillis;
+use crate::config::value::Span;
 use crate::features::timeseries::influx::influx_key;
+
+/// 2000-01-01T00:00:00Z. A timestamp in seconds is earlier until the year 32000.
+const YEAR_2000: UnixMillis = 946_684_800_000;
 
 /// The configured families, and the definition of series outside of them.
 #[derive(Debug)]
@@ -10,19 +15,52 @@ pub(super) struct Families {
     /// Longest stem first, so that the first match is the most specific one.
     by_stem: Vec<FamilyConfig>,
     fallback: Definition,
-    create_unknown: bool,
+    /// The definition of series that belong to no family and that a first sample creates; `None` if it may not.
+    unknown: Option<CatchAll>,
+    max_ahead_ms: u64,
+    allow_before_2000: bool,
+}
+
+/// How a first sample defines a series outside of all families.
+#[derive(Debug)]
+enum CatchAll {
+    /// The family `*`. It covers no keys: its series have the prefix `ts:`, and cannot collide with any other key.
+    Family(FamilyConfig),
+    Fallback,
+}
+
+/// The times that the samples of a series may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeLimits {
+    /// The oldest timestamp, Unix milliseconds.
+    pub earliest: UnixMillis,
+    /// How far ahead of the clock a timestamp may be, milliseconds.
+    pub max_ahead_ms: u64,
+}
+
+impl TimeLimits {
+    /// Every timestamp is acceptable.
+    pub(super) const NONE: Self = Self { earliest: 0, max_ahead_ms: MAX_TIMESTAMP.unsigned_abs() };
 }
 
 impl Families {
     pub(super) fn new(config: &TimeseriesConfig) -> Self {
-        let mut by_stem = config.families.clone();
+        let (mut by_stem, catch_all): (Vec<_>, Vec<_>) =
+            config.families.iter().cloned().partition(|family| !family.is_catch_all());
+        let unknown = catch_all.into_iter().next().map_or(CatchAll::Fallback, CatchAll::Family);
         by_stem.sort_by_key(|family| std::cmp::Reverse((family.stem().len(), !family.is_open())));
         let fallback = Definition {
             retention_ms: config.retention.as_millis(),
             duplicate_policy: config.duplicate_policy,
             labels: Labels::default(),
         };
-        Self { by_stem, fallback, create_unknown: config.create_unknown }
+        Self {
+            by_stem,
+            fallback,
+            unknown: config.create_unknown.then_some(unknown),
+            max_ahead_ms: config.max_ahead.as_millis(),
+            allow_before_2000: config.allow_before_2000,
+        }
     }
 
     /// Whether a family covers the key.
@@ -42,10 +80,21 @@ impl Families {
 
     /// The definition of the series that a first sample creates; `None` if it may not create one.
     pub(super) fn on_first_write(&self, key: &SeriesKey) -> Option<Definition> {
-        match self.find(key) {
-            Some(family) => Some(family.definition_of(key)),
-            None => self.create_unknown.then(|| self.fallback.clone()),
+        match (self.find(key), &self.unknown) {
+            (Some(family), _) | (None, Some(CatchAll::Family(family))) => Some(family.definition_of(key)),
+            (None, Some(CatchAll::Fallback)) => Some(self.fallback.clone()),
+            (None, None) => None,
         }
+    }
+
+    /// The times that samples of the series may have. Whoever defines a series outside of the families may also store times
+    /// before 2000 in it.
+    pub(super) fn time_limits(&self, key: &SeriesKey) -> TimeLimits {
+        let family = self.find(key);
+        let own = family.and_then(|family| family.max_ahead).map(Span::as_millis);
+        let is_allowed = |family: &FamilyConfig| family.allow_before_2000.unwrap_or(self.allow_before_2000);
+        let earliest = if family.is_none_or(is_allowed) { 0 } else { YEAR_2000 };
+        TimeLimits { earliest, max_ahead_ms: own.unwrap_or(self.max_ahead_ms) }
     }
 
     fn find(&self, key: &SeriesKey) -> Option<&FamilyConfig> {
@@ -80,7 +129,11 @@ mod tests {
     use crate::config::Config;
 
     fn families() -> Families {
-        let config = Config::with_overrides("").and_then(|config| config.section()).expect("valid defaults");
+        configured("")
+    }
+
+    fn configured(overrides: &str) -> Families {
+        let config = Config::with_overrides(overrides).and_then(|config| config.section()).expect("valid defaults");
         Families::new(&config)
     }
 
@@ -117,9 +170,30 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_resemble_a_family_do_not_belong_to_it() {
-        for key in ["energy:generation:", "energy:generation", "trading:volume:daily2", "xmarket:price:GRID", "other"] {
-            assert_eq!(retention_days(key), None, "{key}");
+    fn a_family_limits_the_times_of_its_samples() {
+        let overrides = "timeseries.max_ahead = \"2h\"\ntimeseries.families = [{ prefix = \"forecast:*\", retention = \"9d\", \
+                         max_ahead = \"7d\", allow_before_2000 = true }, { prefix = \"meter:*\", retention = \"9d\" }]";
+        let config = Config::with_overrides(overrides).and_then(|config| config.section()).expect("a valid section");
+        let families = Families::new(&config);
+        for (key, earliest, max_ahead_ms) in
+            [("forecast:a", 0, 604_800_000), ("meter:a", YEAR_2000, 7_200_000), ("other", 0, 7_200_000)]
+        {
+            let limits = families.time_limits(&SeriesKey::new(key).expect("a key"));
+            assert_eq!(limits, TimeLimits { earliest, max_ahead_ms }, "{key}");
         }
+    }
+
+    #[test]
+    fn keys_that_resemble_a_family_belong_to_the_catch_all() {
+        for key in ["energy:generation:", "energy:generation", "trading:volume:daily2", "xmarket:price:GRID", "other"] {
+            assert_eq!(retention_days(key), Some(30), "{key}");
+            let key = SeriesKey::new(key).expect("a key");
+            assert!(!families().covers(&key), "its name in Redis keeps the prefix");
+            assert!(configured("timeseries.create_unknown = false").on_first_write(&key).is_none());
+        }
+        let families = configured("[[timeseries.families]]\nprefix = \"a:*\"\nretention = \"1d\"");
+        let other = SeriesKey::new("other").expect("a key");
+        let days = families.on_first_write(&other).map(|definition| definition.retention_ms / 86_400_000);
+        assert_eq!(days, Some(365), "timeseries.retention");
     }
 }

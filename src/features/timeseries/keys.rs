@@ -12,7 +12,7 @@ use crate::redis::{Backend, Key, KeySpace, Segment};
 pub(super) struct SeriesKeys {
     /// `<series>`: hash of `retention_ms`, `duplicate_policy`, `labels`, `created`, `sealed` (samples in sealed chunks),
     /// `sealed_bytes`, `plain` and `listed`; with rollups also their list and state (`rollup_state.lua`). In the module
-    /// `ts:definition:{<series>}`, without the fields of sealed chunks.
+    /// `ts:definition:{<series>}`, with `trims` (writes trim the samples, not the module) instead of the fields of sealed chunks.
     pub hash: Key,
     /// `ts:head:{<series>}`: string, the newest chunk. It is never empty and grows by APPEND, so that a sample costs
     /// its own 16 bytes in the append-only file, not those of its chunk. In the module `<series>`: all samples, for TS.RANGE.

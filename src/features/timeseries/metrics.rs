@@ -15,6 +15,10 @@ pub(super) struct TimeseriesMetrics {
     /// Samples that were accepted without a change, for example because they were already stored.
     pub unchanged: IntCounter,
     pub refused: IntCounter,
+    /// Refused samples that were too far ahead of the clock.
+    too_new: IntCounter,
+    /// Refused samples of a time before 2000.
+    wrong_unit: IntCounter,
     /// Sealed chunks that were packed.
     pub packed: IntCounter,
     /// Packed chunks that were unpacked for a write or a deletion.
@@ -25,6 +29,11 @@ pub(super) struct TimeseriesMetrics {
 impl TimeseriesMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let samples = metrics.counter("timeseries_samples_total", "Samples by result", &["result"]);
+        let implausible = metrics.counter(
+            "timeseries_implausible_samples_total",
+            "Samples that were refused for their timestamp: too far ahead of the clock, or before 2000",
+            &["reason"],
+        );
         let chunks =
             metrics.counter("timeseries_chunks_total", "Sealed chunks that were packed or unpacked", &["change"]);
         let scripts = metrics.histogram(
@@ -36,6 +45,8 @@ impl TimeseriesMetrics {
             stored: samples.with_label_values(&["stored"]),
             unchanged: samples.with_label_values(&["unchanged"]),
             refused: samples.with_label_values(&["refused"]),
+            too_new: implausible.with_label_values(&["too_new"]),
+            wrong_unit: implausible.with_label_values(&["wrong_unit"]),
             packed: chunks.with_label_values(&["packed"]),
             unpacked: chunks.with_label_values(&["unpacked"]),
             scripts: FEATURE
@@ -49,6 +60,13 @@ impl TimeseriesMetrics {
     /// Counts samples by result.
     pub(super) fn count(&self, stored: usize, unchanged: usize, refused: usize) {
         for (counter, number) in [(&self.stored, stored), (&self.unchanged, unchanged), (&self.refused, refused)] {
+            counter.inc_by(u64::try_from(number).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Counts refused samples that were too far ahead of the clock, and those of a time before 2000.
+    pub(super) fn count_times(&self, too_new: usize, wrong_unit: usize) {
+        for (counter, number) in [(&self.too_new, too_new), (&self.wrong_unit, wrong_unit)] {
             counter.inc_by(u64::try_from(number).unwrap_or(u64::MAX));
         }
     }

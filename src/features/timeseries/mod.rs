@@ -25,8 +25,11 @@
 //! Decisions:
 //! - A sample is identified by its timestamp, never by its value. Equal values at different times are all kept, and a
 //!   sample that is sent twice is stored once.
-//! - Retention counts back from the newest sample of a series, not from the clock, so that loading data of a past year
-//!   works. The series itself expires if it receives no sample for its retention.
+//! - Retention counts back from the newest sample of a series, so that loading data of a past year works, but never from a
+//!   time ahead of the clock, so that one sample with a wrong time does not expire the others. The series itself expires if
+//!   it receives no sample for its retention.
+//! - A sample that is further ahead of the clock than `max_ahead`, or in a family before 2000, is refused. Refused samples
+//!   change nothing.
 //! - A rollup is a cache that records which of its buckets are up to date, see `rollup/`. It changes how fast a query
 //!   is answered, not the answer, except for buckets that are kept longer than their samples.
 //! - Reads hide samples past their retention immediately. Later writes free the memory, a bounded part at a time.
@@ -67,13 +70,14 @@ mod window;
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
 use config::TimeseriesConfig;
 use error::{
-    LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SERIES, SERIES_EMPTY, SERIES_EXISTS,
-    TOO_MANY_REFUSED, TOO_MANY_ROLLUPS, WINDOW,
+    LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SAMPLES_REFUSED, SERIES,
+    SERIES_EMPTY, SERIES_EXISTS, TOO_MANY_REFUSED, TOO_MANY_ROLLUPS, WINDOW,
 };
 use routes::BulkState;
 use service::TimeseriesService;
@@ -90,7 +94,7 @@ pub static FEATURE: Feature = Feature {
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
-            &[&INVALID_QUERY, &TOO_MANY_REFUSED],
+            &[&INVALID_QUERY, &SAMPLES_REFUSED, &TOO_MANY_REFUSED],
         ]),
         Access::scoped("POST", "/api/v2/write", WRITE).streaming().fenced_by_item().problems(&[
             CALLER,
@@ -102,24 +106,24 @@ pub static FEATURE: Feature = Feature {
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query", READ),
+        Access::scoped("POST", "/prom/api/v1/query", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query_range", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query_range", READ),
+        Access::scoped("POST", "/prom/api/v1/query_range", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/series", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/series", READ),
+        Access::scoped("POST", "/prom/api/v1/series", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/labels", READ),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/labels", READ),
+        Access::scoped("POST", "/prom/api/v1/labels", READ).repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
-        Access::scoped("POST", "/timeseries/query", READ).problems(&[
+        Access::scoped("POST", "/timeseries/query", READ).repeated_by(Repetition::Ignore).problems(&[
             CALLER,
             REDIS_READ,
             JSON_BODY,
@@ -137,6 +141,7 @@ pub static FEATURE: Feature = Feature {
             JSON_BODY,
             SERIES,
         ]),
+        Access::scoped("DELETE", "/fences/timeseries/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("GET", "/timeseries/{key}", READ).problems(&[CALLER, REDIS_READ, SERIES]),
         Access::scoped("DELETE", "/timeseries/{key}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("POST", "/timeseries/{key}/samples", WRITE).fenced().problems(&[
@@ -144,6 +149,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             SERIES,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("DELETE", "/timeseries/{key}/samples", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, SERIES]),
         Access::scoped("GET", "/timeseries/{key}/latest", READ).problems(&[
@@ -188,6 +194,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             MARKET_VOLUME,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("GET", "/market/volume", READ).problems(&[CALLER, REDIS_READ, MARKET_VOLUME, WINDOW]),
         Access::scoped("POST", "/settlements/{type}", WRITE).fenced().problems(&[
@@ -195,6 +202,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             SERIES,
+            &[&SAMPLES_REFUSED],
         ]),
         Access::scoped("GET", "/settlements/{type}", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
     ],
@@ -214,6 +222,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::query_series))
         .routes(routes!(routes::put_series, routes::patch_series, routes::get_series, routes::delete_series))
         .routes(routes!(routes::post_samples, routes::delete_samples))
+        .routes(routes!(routes::reset_series_fence))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::export_series))

@@ -68,7 +68,7 @@ fn labels_schema() -> Schema {
 #[schema(as = SeriesCreation, example = json!({"retention_ms": 7_776_000_000_u64, "duplicate_policy": "last",
                                               "labels": {"zone": "1"}}))]
 pub(super) struct Creation {
-    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
+    /// Milliseconds before the newest sample, or before the clock if that is earlier, for which samples are kept; 0 keeps all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
     pub retention_ms: Option<Retention>,
@@ -85,7 +85,7 @@ pub(super) struct Creation {
 #[serde(deny_unknown_fields)]
 #[schema(as = SeriesAlteration, example = json!({"labels": {"zone": "2"}}))]
 pub(super) struct Alteration {
-    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
+    /// Milliseconds before the newest sample, or before the clock if that is earlier, for which samples are kept; 0 keeps all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u64, required = false, minimum = 0, maximum = 3_155_760_000_000_u64, example = 7_776_000_000_u64)]
     pub retention_ms: Option<Retention>,
@@ -108,7 +108,7 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
 pub(super) struct SeriesView {
     #[schema(value_type = String)]
     pub key: SeriesKey,
-    /// Milliseconds before the newest sample for which samples are kept; 0 keeps all.
+    /// Milliseconds before the newest sample, or before the clock if that is earlier, for which samples are kept; 0 keeps all.
     pub retention_ms: u64,
     pub duplicate_policy: DuplicatePolicy,
     #[schema(schema_with = labels_schema)]
@@ -236,13 +236,17 @@ pub(super) struct LineProtocol(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RefusalCode {
-    /// The sample is older than the retention, counted back from the newest sample.
+    /// The sample is older than the retention, counted back from the newest sample or from the clock, if that is earlier.
     SampleTooOld,
+    /// The sample is further ahead of the clock than `max_ahead` allows.
+    SampleTooNew,
+    /// The timestamp is before 2000, which the family of the series does not allow.
+    WrongTimeUnit,
     /// The policy is `block`, and the series has another value at this timestamp.
     DuplicateSample,
     /// The policy is `sum`, and the sum of both values is not a finite number.
     SumOutOfRange,
-    /// The series does not exist, and no family creates it.
+    /// The series does not exist, and a sample does not create it.
     SeriesNotFound,
     /// The key holds something other than a time series.
     WrongType,
@@ -250,18 +254,45 @@ pub(super) enum RefusalCode {
     StaleFence,
     /// The line is not a valid sample.
     InvalidSample,
+    /// The field of the line has text. The other fields of the line are not affected.
+    TextField,
 }
 
 impl RefusalCode {
+    /// The code in responses.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::SampleTooOld => "sample-too-old",
+            Self::SampleTooNew => "sample-too-new",
+            Self::WrongTimeUnit => "wrong-time-unit",
+            Self::DuplicateSample => "duplicate-sample",
+            Self::SumOutOfRange => "sum-out-of-range",
+            Self::SeriesNotFound => "series-not-found",
+            Self::WrongType => "wrong-type",
+            Self::StaleFence => "stale-fence",
+            Self::InvalidSample => "invalid-sample",
+            Self::TextField => "text-field",
+        }
+    }
+
     pub(super) const fn detail(self) -> &'static str {
         match self {
-            Self::SampleTooOld => "the sample is older than the retention, counted back from the newest sample",
+            Self::SampleTooOld => {
+                "the sample is older than the retention, counted back from the newest sample or from the clock, if that is earlier"
+            }
+            Self::SampleTooNew => {
+                "the timestamp is further ahead of the clock than `max_ahead` allows; its unit must be milliseconds, not microseconds or nanoseconds"
+            }
+            Self::WrongTimeUnit => {
+                "the timestamp is before 2000, which the family does not allow; its unit must be milliseconds, not seconds"
+            }
             Self::DuplicateSample => "the series has another value at this timestamp",
             Self::SumOutOfRange => "the sum with the existing value at this timestamp is out of range",
-            Self::SeriesNotFound => "the series does not exist, and no family creates it",
+            Self::SeriesNotFound => "the series does not exist, and a sample does not create it",
             Self::WrongType => "the key holds something other than a time series",
             Self::StaleFence => "the series has seen a newer fencing token: another client has held the lock since",
             Self::InvalidSample => "the sample is not valid",
+            Self::TextField => "the field has text; only numbers and booleans are stored",
         }
     }
 }
@@ -280,7 +311,8 @@ pub(super) struct SampleRefusal {
 /// The result of appending samples to one series.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SamplesAnswer {
-    /// Samples that the series has now, or for which its duplicate policy kept the existing value.
+    /// Samples that were stored, or for which the duplicate policy of the series kept the existing value. Later samples of the
+    /// same request may have moved some of them past the retention.
     pub accepted: usize,
     /// The accepted samples that changed the series; the others already existed.
     pub stored: usize,
@@ -303,13 +335,22 @@ pub(super) struct StreamRefusal {
 /// The result of appending a stream of samples.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct StreamAnswer {
-    /// Samples that their series have now, or for which their duplicate policies kept the existing value.
+    /// Samples that were stored, or for which the duplicate policies of their series kept the existing value. Later samples of
+    /// the same load may have moved some of them past the retention.
     pub accepted: u64,
     /// The accepted samples that changed their series; the others already existed.
     pub stored: u64,
     pub refused_total: u64,
     /// The first refused samples, at most 1,000.
     pub refused: Vec<StreamRefusal>,
+    /// How many of the refused samples are text fields of line protocol.
+    #[serde(skip)]
+    pub text_fields: u64,
+}
+
+impl StreamAnswer {
+    /// The most refused samples that a response lists.
+    pub(super) const MAX_REFUSALS: usize = 1_000;
 }
 
 /// A stored sample.

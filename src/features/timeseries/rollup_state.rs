@@ -25,8 +25,11 @@ pub struct RollupState {
     pub trimmed_until: UnixMillis,
     /// The retention of the samples; 0 keeps all.
     pub retention_ms: u64,
-    /// The newest timestamp; `None` for a series without samples.
+    /// The time from which retention counts back: the newest timestamp, unless that is ahead of the clock; `None` for a series
+    /// without samples.
     pub newest: Option<UnixMillis>,
+    /// The time from which no sample was ever trimmed, even if retention hides it; `None` if it is not known.
+    pub untrimmed_from: Option<UnixMillis>,
 }
 
 impl RollupState {
@@ -53,7 +56,8 @@ impl RollupState {
 
     /// Whether all buckets that can be filled are filled.
     pub(super) fn is_complete(&self) -> bool {
-        !self.rules.is_empty() && (self.changed.is_empty() || self.newest.is_none())
+        let is_filled = self.changed.is_empty() && self.filled_until >= self.floor();
+        !self.rules.is_empty() && (is_filled || self.newest.is_none())
     }
 
     /// The oldest time within the retention of the samples.
@@ -62,6 +66,26 @@ impl RollupState {
             (Some(newest), Ok(retention)) if retention > 0 => (newest - retention).max(0),
             _ => 0,
         }
+    }
+
+    /// The time from which all samples exist that fill a rollup. Those of a rollup that outlives them are kept until it is filled.
+    pub(super) fn source_floor(&self, rule: &RollupRule) -> UnixMillis {
+        let kept = self.untrimmed_from.filter(|_| rule.outlives(self.retention_ms));
+        kept.unwrap_or_else(|| self.floor())
+    }
+
+    /// The time before which all buckets are filled.
+    pub(super) fn first_unfilled(&self) -> UnixMillis {
+        self.changed.iter().map(|change| change.from).fold(self.filled_until, UnixMillis::min)
+    }
+
+    /// The time from which rollups still need the samples: the start of the oldest bucket that is not filled, or in which
+    /// retention ends, since a late sample may still fall into that.
+    pub(super) fn needed_from(&self) -> UnixMillis {
+        let time = self.first_unfilled().min(self.floor());
+        let outliving = self.rules.iter().filter(|rule| rule.outlives(self.retention_ms));
+        let starts = outliving.map(|rule| rule.grid.clone().bucket(time).start);
+        starts.fold(time, UnixMillis::min).max(0)
     }
 
     /// Whether a change at `time` affects buckets that begin before the floor. They are not filled from the samples that

@@ -191,7 +191,8 @@ pub(super) fn valid_label_value(value: &str) -> bool {
 /// The definition of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// Milliseconds before the newest sample for which samples are visible, both ends included; 0 keeps all.
+    /// Milliseconds before the newest sample, or before the clock if that is earlier, for which samples are visible, both
+    /// ends included; 0 keeps all.
     pub retention_ms: u64,
     pub duplicate_policy: DuplicatePolicy,
     pub labels: Labels,

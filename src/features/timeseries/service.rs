@@ -166,6 +166,14 @@ impl TimeseriesService {
         Ok(())
     }
 
+    /// Forgets the tokens that a series has seen; `by` is the client's name.
+    ///
+    /// # Errors
+    /// [`TimeseriesError::Redis`].
+    pub(super) async fn reset_fence(&self, key: &SeriesKey, by: &str) -> Result<(), TimeseriesError> {
+        Ok(self.backend.reset_fence(key, by).await?)
+    }
+
     /// Deletes the samples of a window.
     ///
     /// # Errors

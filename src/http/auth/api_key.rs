@@ -40,14 +40,15 @@ struct KnownKey {
 
 impl ApiKeys {
     pub(super) fn new(keys: &[KeyConfig]) -> Self {
-        let known = keys.iter().map(|key| KnownKey {
-            digest: key.sha256.0,
-            expires: key.expires.map_or(UnixMillis::MAX, |moment| moment.0),
-            principal: Arc::new(Principal::new(
-                format!("key:{}", key.id),
-                key.organisation.clone(),
-                Scopes::from(&key.scopes),
-            )),
+        let known = keys.iter().map(|key| {
+            let principal =
+                Principal::new(format!("key:{}", key.id), key.organisation.clone(), Scopes::from(&key.scopes));
+            let expires = key.expires.map_or(UnixMillis::MAX, |moment| moment.0);
+            KnownKey {
+                digest: key.sha256.0,
+                expires,
+                principal: Arc::new(if key.expires.is_some() { principal.until(expires) } else { principal }),
+            }
         });
         Self(known.collect())
     }

@@ -1,17 +1,22 @@
 //! Authentication: API keys for services and JSON Web Tokens for users, both verified without Redis.
 //!
 //! A caller that sends both needs both to be valid; the key then identifies it. A repeated header is rejected, and so
-//! is an `Authorization` scheme other than `Bearer` with a token and `Token` with an API key, which InfluxDB clients
-//! send. All rejections look alike, whatever was wrong.
+//! is an `Authorization` scheme other than `Bearer` with a token, and `Token` and `Basic` with an API key as the password,
+//! which InfluxDB clients send. All rejections look alike, whatever was wrong.
 
 pub mod api_key;
+mod origin;
 mod principal;
 mod token;
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
+pub use origin::check_origin;
 pub use principal::{ADMIN, Principal, Scopes};
 
 use super::problem::{self, Problem};
@@ -66,7 +71,14 @@ impl Authenticator {
             None => None,
         };
         match key {
-            Some(value) => self.keys.find(value.as_bytes(), now).ok_or(Refused),
+            Some(value) => {
+                let by_key = self.keys.find(value.as_bytes(), now).ok_or(Refused)?;
+                // Both credentials must be valid.
+                match by_token.and_then(|token| token.expires) {
+                    Some(expires) => Ok(Arc::new(Principal::clone(&by_key).until(expires))),
+                    None => Ok(by_key),
+                }
+            }
             None => by_token.ok_or(Refused),
         }
     }
@@ -79,9 +91,33 @@ impl Authenticator {
             return self.tokens.verify(credential, now);
         }
         if scheme.eq_ignore_ascii_case("token") {
-            return self.keys.find(credential.as_bytes(), now);
+            // Clients of version 1 send `<user>:<password>`.
+            return self.keys.find(credential.rsplit(':').next()?.as_bytes(), now);
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            // The user cannot contain a colon (RFC 7617, 2); the key identifies the caller.
+            let pair = STANDARD.decode(credential).ok()?;
+            let colon = pair.iter().position(|byte| *byte == b':')?;
+            return self.keys.find(pair.get(colon + 1..)?, now);
         }
         None
+    }
+}
+
+/// The route to which clients of `InfluxDB` 1 send their credential in the query, as `u` and `p`.
+const QUERY_KEY_ROUTE: &str = "/write";
+
+/// Moves the API key in the parameter `p` to its header, unless a header already has a credential. Only for the one route
+/// whose clients cannot send headers: proxies log addresses.
+pub fn accept_key_in_query(route: &str, request: &mut Request) {
+    let headers = request.headers();
+    if route != QUERY_KEY_ROUTE || headers.contains_key(&API_KEY) || headers.contains_key(header::AUTHORIZATION) {
+        return;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let key = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "p");
+    if let Some(Ok(key)) = key.map(|(_, key)| HeaderValue::from_str(&key)) {
+        request.headers_mut().insert(API_KEY.clone(), key);
     }
 }
 

@@ -3,31 +3,102 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::auth::Scope;
+use crate::clock::UnixMillis;
+use crate::config::auth::{SUBJECT, Scope};
 use crate::http::problem::{self, Problem};
 
 /// The scope that includes every other scope.
 pub const ADMIN: &str = "admin";
 
+/// The id of every caller if no credential is required; those of credentials have a colon.
+const ANONYMOUS: &str = "anonymous";
+
 /// The permissions of a credential; all callers with one role share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(Arc<BTreeSet<Box<str>>>);
+pub struct Scopes(Arc<Grants>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Grants {
+    /// Scopes for all keys.
+    complete: BTreeSet<Box<str>>,
+    /// Scopes for some keys.
+    by_key: Vec<(Box<str>, KeyPattern)>,
+}
+
+/// The keys to which a scope is limited.
+#[derive(Debug, PartialEq, Eq)]
+struct KeyPattern {
+    head: Box<str>,
+    /// What follows the subject of the token, if the pattern has one.
+    after_subject: Option<Box<str>>,
+    is_prefix: bool,
+}
+
+/// Whether the subject can select keys. One with a colon could reach into the keys of another subject.
+fn is_selective(subject: &str) -> bool {
+    !subject.is_empty() && !subject.contains(':')
+}
+
+fn common_prefix<'a>(one: &'a str, other: &str) -> &'a str {
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+    one.get(..same).unwrap_or_default()
+}
+
+impl KeyPattern {
+    fn new(keys: &str) -> Self {
+        let fixed = keys.strip_suffix('*');
+        let is_prefix = fixed.is_some();
+        let fixed = fixed.unwrap_or(keys);
+        let (head, after) = fixed.split_once(SUBJECT).map_or((fixed, None), |(head, after)| (head, Some(after.into())));
+        Self { head: head.into(), after_subject: after, is_prefix }
+    }
+
+    /// The text before the `*`, or the only key; `None` if the pattern matches nothing.
+    fn fixed(&self, subject: Option<&str>) -> Option<String> {
+        match (&self.after_subject, subject) {
+            (None, _) => Some(self.head.to_string()),
+            (Some(after), Some(subject)) if is_selective(subject) => Some(format!("{}{subject}{after}", self.head)),
+            (Some(_), _) => None,
+        }
+    }
+
+    fn matches(&self, key: &str, subject: Option<&str>) -> bool {
+        let Some(rest) = key.strip_prefix(&*self.head) else { return false };
+        let rest = match (&self.after_subject, subject) {
+            (None, _) => Some(rest),
+            (Some(after), Some(subject)) if is_selective(subject) => {
+                rest.strip_prefix(subject).and_then(|rest| rest.strip_prefix(&**after))
+            }
+            (Some(_), _) => None,
+        };
+        rest.is_some_and(|rest| self.is_prefix || rest.is_empty())
+    }
+}
 
 impl Scopes {
+    /// Whether the scope is granted for all keys.
     pub fn contain(&self, scope: &str) -> bool {
-        self.0.contains(scope) || self.0.contains(ADMIN)
+        self.0.complete.contains(scope) || self.0.complete.contains(ADMIN)
     }
 }
 
 impl<'a> FromIterator<&'a str> for Scopes {
     fn from_iter<I: IntoIterator<Item = &'a str>>(scopes: I) -> Self {
-        Self(Arc::new(scopes.into_iter().map(Box::from).collect()))
+        let complete = scopes.into_iter().map(Box::from).collect();
+        Self(Arc::new(Grants { complete, by_key: Vec::new() }))
     }
 }
 
 impl From<&BTreeSet<Scope>> for Scopes {
     fn from(scopes: &BTreeSet<Scope>) -> Self {
-        scopes.iter().map(Scope::as_str).collect()
+        let mut grants = Grants::default();
+        for scope in scopes {
+            match scope.keys() {
+                None => _ = grants.complete.insert(scope.name().into()),
+                Some(keys) => grants.by_key.push((scope.name().into(), KeyPattern::new(keys))),
+            }
+        }
+        Self(Arc::new(grants))
     }
 }
 
@@ -38,29 +109,170 @@ pub struct Principal {
     pub id: String,
     /// The organisation whose data the caller may see; it comes from the credential only.
     pub organisation: Option<String>,
+    /// When the credential ends; `None` if it does not. Long-lived connections end with it.
+    pub expires: Option<UnixMillis>,
+    /// The subject of the token; a key has none.
+    subject: Option<String>,
     scopes: Scopes,
 }
 
 impl Principal {
     pub fn new(id: impl Into<String>, organisation: Option<String>, scopes: Scopes) -> Self {
-        Self { id: id.into(), organisation, scopes }
+        Self { id: id.into(), organisation, expires: None, subject: None, scopes }
+    }
+
+    /// The caller whose credential ends at `expires`, or earlier.
+    #[must_use]
+    pub fn until(mut self, expires: UnixMillis) -> Self {
+        self.expires = Some(self.expires.map_or(expires, |earlier| earlier.min(expires)));
+        self
+    }
+
+    /// Names the subject of the caller's token.
+    #[must_use]
+    pub fn with_subject(mut self, subject: String) -> Self {
+        self.subject = Some(subject);
+        self
     }
 
     /// Any caller, if no credential is required: it has every permission.
     pub fn anonymous() -> Self {
-        Self::new("anonymous", None, [ADMIN].into_iter().collect())
+        Self::new(ANONYMOUS, None, [ADMIN].into_iter().collect())
     }
 
+    /// Whether the service requires no credential, so that its callers are not distinguished.
+    pub fn is_anonymous(&self) -> bool {
+        self.id == ANONYMOUS
+    }
+
+    /// Whether the caller has the scope for all keys.
     pub fn may(&self, scope: &str) -> bool {
         self.scopes.contain(scope)
     }
 
+    /// Whether the caller has the scope for this key.
+    pub fn may_access(&self, scope: &str, key: &str) -> bool {
+        self.may(scope) || self.grants(scope).any(|pattern| pattern.matches(key, self.subject.as_deref()))
+    }
+
+    /// Requires the scope for all keys.
+    ///
     /// # Errors
     /// `forbidden` (403), naming the scope.
     pub fn require(&self, scope: &str) -> Result<(), Problem> {
         if self.may(scope) {
             return Ok(());
         }
-        Err(Problem::new(&problem::FORBIDDEN).detail(format!("this operation requires the scope `{scope}`")))
+        let whole = if self.grants(scope).next().is_some() { ", not limited to keys" } else { "" };
+        Err(forbidden(format!("this operation requires the scope `{scope}`{whole}")))
+    }
+
+    /// Requires the scope for all keys or for some; the handler checks the keys.
+    ///
+    /// # Errors
+    /// `forbidden` (403), naming the scope.
+    pub fn require_some(&self, scope: &str) -> Result<(), Problem> {
+        if self.may(scope) || self.grants(scope).next().is_some() { Ok(()) } else { self.require(scope) }
+    }
+
+    /// Requires the scope for this key.
+    ///
+    /// # Errors
+    /// `forbidden` (403), naming scope and key.
+    pub fn require_key(&self, scope: &str, key: &str) -> Result<(), Problem> {
+        if self.may_access(scope, key) {
+            return Ok(());
+        }
+        self.require_some(scope)?;
+        Err(forbidden(format!("the scope `{scope}` of this credential does not include the key `{key}`")))
+    }
+
+    /// The prefix of the keys that a list may contain: the requested one, or the longer one to which the scope is limited.
+    /// With several limits the list must still be filtered with [`Principal::may_access`].
+    ///
+    /// # Errors
+    /// `forbidden` (403) if no key with the requested prefix is permitted.
+    pub fn visible_prefix(&self, scope: &str, requested: &str) -> Result<String, Problem> {
+        if self.may(scope) {
+            return Ok(requested.to_owned());
+        }
+        let prefixes = self.grants(scope).filter_map(|pattern| pattern.fixed(self.subject.as_deref()));
+        let visible = prefixes.filter(|prefix| prefix.starts_with(requested) || requested.starts_with(prefix.as_str()));
+        let visible = visible.map(|prefix| if prefix.len() < requested.len() { requested.to_owned() } else { prefix });
+        match visible.reduce(|one, other| common_prefix(&one, &other).to_owned()) {
+            Some(prefix) => Ok(prefix),
+            None => Err(self.require_key(scope, requested).err().unwrap_or_else(|| forbidden(String::new()))),
+        }
+    }
+
+    /// The keys of a scope that is limited to keys.
+    fn grants(&self, scope: &str) -> impl Iterator<Item = &KeyPattern> {
+        self.scopes.0.by_key.iter().filter(move |(name, _)| **name == *scope).map(|(_, pattern)| pattern)
+    }
+}
+
+fn forbidden(detail: String) -> Problem {
+    Problem::new(&problem::FORBIDDEN).detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(scopes: &[&str], subject: &str) -> Principal {
+        let scopes: BTreeSet<Scope> = scopes.iter().map(|scope| Scope::parse(scope).expect("a scope")).collect();
+        Principal::new("a", None, Scopes::from(&scopes)).with_subject(subject.to_owned())
+    }
+
+    #[test]
+    fn a_scope_with_keys_permits_these_keys_only() {
+        let shop = caller(&["cache:write:orders:*", "cache:write:total", "cache:read"], "x");
+        for (key, may) in [
+            ("orders:1", true),
+            ("orders:", true),
+            ("orders", false),
+            ("order", false),
+            ("xorders:1", false),
+            ("total", true),
+            ("total:1", false),
+            ("", false),
+        ] {
+            assert_eq!(shop.may_access("cache:write", key), may, "{key}");
+            assert_eq!(shop.require_key("cache:write", key).is_ok(), may, "{key}");
+            assert!(shop.may_access("cache:read", key) && !shop.may_access("json:write", key), "{key}");
+        }
+        assert!(shop.require("cache:write").is_err() && shop.require_some("cache:write").is_ok());
+        assert!(caller(&["admin"], "x").may_access("cache:write", "orders:1"));
+    }
+
+    #[test]
+    fn a_list_shows_the_keys_of_the_scope() {
+        let visible = |scopes: &[&str], requested: &str| {
+            caller(scopes, "ann").visible_prefix("cache:read", requested).map_err(|problem| problem.kind().slug)
+        };
+        let of = |text: &str| Ok(text.to_owned());
+        assert_eq!(visible(&["cache:read"], "a"), of("a"));
+        for (requested, prefix) in [("", "orders:"), ("ord", "orders:"), ("orders:1", "orders:1")] {
+            assert_eq!(visible(&["cache:read:orders:*"], requested), of(prefix));
+        }
+        assert_eq!(visible(&["cache:read:orders:*"], "other"), Err("forbidden"));
+        assert_eq!(visible(&["cache:read:users:{sub}:*"], ""), of("users:ann:"));
+        assert_eq!(visible(&["cache:read:orders:*", "cache:read:origin"], ""), of("or"));
+        assert_eq!(visible(&["json:read:orders:*"], ""), Err("forbidden"));
+    }
+
+    #[test]
+    fn the_subject_of_a_token_selects_its_keys() {
+        let scopes = ["json:read:users:{sub}:*", "users:read:{sub}"];
+        let may = |subject: &str, key: &str| caller(&scopes, subject).may_access("json:read", key);
+        assert!(may("ann", "users:ann:cart") && !may("ann", "users:anna:cart") && !may("ann", "users:bob:cart"));
+        assert!(!may("ann", "users:ann"));
+        for hostile in ["", "ann:cart", "*", "ann*"] {
+            assert!(!may(hostile, "users:ann:cart") && !may(hostile, "users::cart"), "{hostile}");
+        }
+        assert!(caller(&scopes, "ann").may_access("users:read", "ann"));
+        assert!(!caller(&scopes, "ann").may_access("users:read", "anna"));
+        let key = Principal::new("key:a", None, Scopes::from(&BTreeSet::from([Scope::parse(scopes[0]).expect("one")])));
+        assert!(!key.may_access("json:read", "users::cart") && !key.may_access("json:read", "users:{sub}:cart"));
     }
 }

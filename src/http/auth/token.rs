@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jsonwebtoken::errors::Error as TokenError;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use serde::Deserialize;
 
 use super::principal::{Principal, Scopes};
@@ -41,6 +41,9 @@ struct Issuer {
 #[derive(Debug, Deserialize)]
 struct Claims {
     sub: String,
+    /// One name (RFC 7519, section 4.1.1); the library would accept a list.
+    #[expect(dead_code, reason = "only its type matters, the library compares it")]
+    iss: String,
     exp: f64,
     nbf: Option<f64>,
     role: Option<String>,
@@ -105,8 +108,12 @@ impl Issuer {
     }
 
     fn verify(&self, token: &str, now: UnixMillis, roles: &HashMap<String, Scopes>) -> Option<Principal> {
-        let Claims { sub, exp, nbf, role, mut others } =
-            jsonwebtoken::decode(token, &self.key, &self.validation).ok()?.claims;
+        let token: TokenData<Claims> = jsonwebtoken::decode(token, &self.key, &self.validation).ok()?;
+        // The service supports no extension, so it must reject a token that requires one (RFC 7515, section 4.1.11).
+        if token.header.crit.is_some() {
+            return None;
+        }
+        let Claims { sub, exp, nbf, role, mut others, .. } = token.claims;
         let now = seconds(now);
         if now >= exp + self.leeway_s || nbf.is_some_and(|nbf| now < nbf - self.leeway_s) {
             return None;
@@ -117,7 +124,8 @@ impl Issuer {
         });
         let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
         // An issuer contains no spaces, so two issuers cannot produce the same caller name.
-        Some(Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes))
+        let caller = Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes);
+        Some(caller.until(milliseconds(exp + self.leeway_s)).with_subject(sub))
     }
 }
 
@@ -183,6 +191,12 @@ fn text(
             .map_err(|error| (file_field, format!("{} cannot be read: {error}", path.display()))),
         (None, None) => Err((inline_field, "is missing".to_owned())),
     }
+}
+
+/// A time that is too far for the type is the last one that it has.
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+fn milliseconds(seconds: f64) -> UnixMillis {
+    (seconds * 1_000.0) as UnixMillis
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 53 bits until the year 287396")]

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{SERIES, append, highest, put, remaining_ttl, send};
 use crate::support::{TestApp, eventually};
+use crate::timeseries::NO_CATCH_ALL;
 
 const FENCE: &str = "cache:fence:{cache:a}";
 const SERIES_FENCE: &str = "ts:fence:{energy:generation:m1}";
@@ -98,7 +99,7 @@ async fn an_expired_fence_accepts_older_tokens() {
 
 #[tokio::test]
 async fn every_fence_has_a_ttl() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
     put(&app, 20, "/cache/market:current_epoch", "1").await.expect(201);
     send(&app, 20, Method::DELETE, "/cache/never", "").await.expect(204);

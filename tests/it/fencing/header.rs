@@ -41,10 +41,9 @@ async fn a_repeated_header_is_rejected() {
 #[tokio::test]
 async fn the_largest_tokens_are_compared_exactly() {
     let app = TestApp::spawn().await;
-    for (token, status) in
-        [(9_007_199_254_740_990_u64, 201), (9_007_199_254_740_991, 204), (9_007_199_254_740_990, 409)]
-    {
+    let largest = super::token_after(&app.redis(), 3_000_000);
+    for (token, status) in [(largest - 1, 201), (largest, 204), (largest - 1, 409)] {
         super::put(&app, token, "/cache/a", "1").await.expect(status);
     }
-    assert_eq!(super::highest(&app.redis(), "cache:fence:{cache:a}"), Some(9_007_199_254_740_991));
+    assert_eq!(super::highest(&app.redis(), "cache:fence:{cache:a}"), Some(largest));
 }

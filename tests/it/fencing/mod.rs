@@ -2,6 +2,7 @@
 
 mod batches;
 mod expiry;
+mod forged;
 mod header;
 mod holders;
 mod precedence;
@@ -44,6 +45,12 @@ fn snapshot(redis: &RedisServer) -> BTreeMap<String, (Vec<u8>, i64)> {
 /// The highest token that a fence remembers.
 fn highest(redis: &RedisServer, fence: &str) -> Option<u64> {
     redis.command(&["GET", fence])
+}
+
+/// The token of a grant at this many milliseconds after Redis's time.
+fn token_after(redis: &RedisServer, ms: i64) -> u64 {
+    let (seconds, micros): (i64, i64) = redis.command(&["TIME"]);
+    u64::try_from(seconds * 1_000_000 + micros + ms * 1_000).expect("after 1970")
 }
 
 /// The remaining TTL of a key, milliseconds.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{JSON, SERIES, append, highest, put, send};
 use crate::support::{Exposition, TestApp};
+use crate::timeseries::NO_CATCH_ALL;
 
 const FENCE: &str = "cache:fence:{cache:a}";
 
@@ -67,7 +68,7 @@ async fn a_failed_request_does_not_change_the_fence() {
 
 #[tokio::test]
 async fn a_write_to_a_missing_series_raises_its_fence() {
-    let app = TestApp::spawn().await;
+    let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     append(&app, 20, "/timeseries/unknown", 1).await.expect_problem(404, "series-not-found");
     let create = send(&app, 19, Method::PUT, "/timeseries/unknown", "{}").await;
     create.expect_problem(409, "stale-fence");

@@ -7,7 +7,7 @@ use gridtokenx_redis::app::access_table;
 use gridtokenx_redis::http::access::{Access, Fencing, Guard};
 use serde_json::json;
 
-use super::{JSON, SERIES, append, highest, put, send, snapshot};
+use super::{JSON, SERIES, append, highest, put, send, snapshot, token_after};
 use crate::support::{Reply, TestApp, eventually};
 
 /// A guarded request, and the status of its response if its token is not stale.
@@ -117,6 +117,10 @@ async fn a_stale_token_is_rejected_and_changes_nothing() {
         let case = format!("{number}: {:?} {} {:?}", write.row, write.path, write.headers);
         let problem = write.send_with(&app, "19").await.expect_problem(409, "stale-fence");
         assert_eq!(problem["outcome"], "not_applied", "{case}");
+        let forged = token_after(&app.redis(), 3_660_000).to_string();
+        let refused = write.send_with(&app, &forged).await;
+        let problem = refused.expect_violation(422, "invalid-header", "/Fencing-Token");
+        assert_eq!(problem["outcome"], "not_applied", "{case}");
         let mut after = snapshot(&app.redis());
         // A tag is created before its value is written; a tag without values has no effect.
         after.remove("cache:tag:{u}");
@@ -124,9 +128,9 @@ async fn a_stale_token_is_rejected_and_changes_nothing() {
 
         let reply = write.send_with(&app, "20").await;
         assert!(reply.is(write.status), "{case}: {} {}", reply.status, reply.text());
-        let reply = write.send_with(&app, "9007199254740991").await;
+        let reply = write.send_with(&app, "22").await;
         assert!(!reply.text().contains("stale-fence"), "{case}: {}", reply.text());
-        write.send_with(&app, "9007199254740990").await.expect_problem(409, "stale-fence");
+        write.send_with(&app, "21").await.expect_problem(409, "stale-fence");
     }
 }
 

@@ -110,6 +110,64 @@ async fn invalid_names_windows_and_limits_are_rejected() {
     app.get("/hosts/metrics/latest?limit=0").await.expect_violation(422, "invalid-query", "/limit");
 }
 
+/// What the platform's agents measure, in their own form.
+fn measured() -> Value {
+    json!({
+        "cpu": { "usage": 12.5, "cores": 4, "model": "EPYC", "loadAvg1": 0.5, "loadAvg5": 0.25, "loadAvg15": 0.125 },
+        "memory": { "total": 1_000, "used": 400, "available": 550, "usagePercent": 40.0,
+                    "swapTotal": 100, "swapUsed": 0, "swapPercent": 0.0 },
+        "disk": { "total": 2_000, "used": 500, "available": 1_500, "usagePercent": 25.0, "mountPoint": "/" },
+    })
+}
+
+#[tokio::test]
+async fn the_forms_of_the_platforms_agents_are_accepted() {
+    let app = TestApp::spawn().await;
+    let zeros = json!({ "bytesIn": 0, "bytesOut": 0, "packetsIn": 0, "packetsOut": 0 });
+    let counters = json!({ "bytesIn": 5, "bytesOut": 6, "packetsIn": 7, "packetsOut": 8, "errors": 1 });
+    let counted = json!({ "bytesIn": 5, "bytesOut": 6, "packetsIn": 7, "packetsOut": 8 });
+    for (at, (network, expected)) in [
+        (Value::Null, &zeros),
+        (json!({ "interfaces": [{ "name": "eth0" }] }), &zeros),
+        (json!([{ "name": "eth0" }]), &zeros),
+        (counters, &counted),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let host = format!("new-{at}");
+        let mut heartbeat = json!({ "hostname": "h.example.org", "agentVersion": "2.1.0", "agentStatus": "running",
+                                    "uptime": 86_400, "metrics": measured(), "kernel": "6.1" });
+        if at > 0 {
+            heartbeat["network"] = network;
+        }
+        let body = json!({ "organizationSlug": "grid-one", "hostId": host, "heartbeat": heartbeat, "sentAt": 1 });
+        assert_eq!(app.post("/api/v2/heartbeat", body).await.expect(200).json(), json!({ "success": true }));
+        let found = app.get(&format!("/hosts/{host}/metrics/latest")).await.expect(200).json();
+        let metrics = &found["metrics"];
+        assert_eq!(metrics["cpu"], json!({ "usage": 12.5, "cores": 4, "loadAvg": [0.5, 0.25, 0.125] }));
+        assert_eq!(metrics["memory"], json!({ "total": 1_000, "used": 400, "free": 550, "usagePercent": 40.0 }));
+        assert_eq!(&metrics["network"], expected, "{host}");
+    }
+    let older = json!({ "hostId": "older", "agentVersion": "1.4.0", "agentStatus": "stopped", "agentPid": 17,
+                        "metrics": measured(), "hostInfo": { "hostname": "o.example.org", "uptime": 60, "os": "linux" } });
+    let headers = [("content-type", "application/json"), ("x-organization-id", "grid-one")];
+    let sent = app.send(Method::POST, "/api/agent/heartbeat", &headers, older.to_string()).await;
+    assert_eq!(sent.expect(200).json(), json!({ "success": true }));
+    let found = app.get("/hosts/older/metrics/latest").await.expect(200).json();
+    let agent =
+        json!({ "hostname": "o.example.org", "agentVersion": "1.4.0", "agentStatus": "stopped", "uptime": 60.0 });
+    assert_eq!(found["agent"], agent);
+    let bare = json!({ "hostId": "bare", "agentVersion": "1", "agentStatus": "running", "metrics": measured() });
+    app.post("/api/agent/heartbeat", bare).await.expect(200);
+    assert_eq!(app.get("/hosts/bare/metrics/latest").await.json()["agent"]["hostname"], "bare");
+    let mut bad = older;
+    bad["metrics"]["cpu"]["usage"] = json!(300);
+    app.post("/agent/heartbeat", bad).await.expect_violation(422, "invalid-body", "/metrics/cpu/usage");
+    // On the service's own routes a misspelt field is still an error.
+    app.post("/hosts/web-1/metrics", measured()).await.expect_problem(422, "invalid-body");
+}
+
 #[tokio::test]
 async fn an_invalid_heartbeat_is_rejected() {
     let app = TestApp::spawn().await;

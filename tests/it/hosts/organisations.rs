@@ -1,4 +1,4 @@
-//! A host belongs to the organisation that first reported it and does not exist for any other.
+//! Every organisation has its own hosts and its own names for them; those of others do not exist for it.
 
 use axum::http::Method;
 use gridtokenx_redis::http::auth::api_key;
@@ -35,7 +35,6 @@ async fn get(app: &TestApp, key: &str, path: &str) -> Reply {
 async fn another_organisation_receives_404() {
     let app = two_organisations().spawn().await;
     send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
-    send(&app, TWO, Method::POST, WEB, sample(1)).await.expect_problem(404, "host-not-found");
     for path in ["latest", "recent", "range", "summary"] {
         let path = format!("{WEB}/{path}");
         get(&app, ONE, &path).await.expect(200);
@@ -105,22 +104,84 @@ async fn only_administrators_flush_and_delete() {
     send(&app, TWO, Method::POST, WEB, sample(0)).await.expect(202);
 }
 
+/// The times of the samples that a caller sees, newest first.
+async fn seen(app: &TestApp, key: &str, query: &str) -> Vec<i64> {
+    super::times(&get(app, key, &format!("{WEB}/recent{query}")).await.expect(200).json())
+}
+
+async fn flush_all(app: &TestApp) {
+    send(app, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.expect(200);
+}
+
 #[tokio::test]
-async fn samples_for_another_organisations_host_sent_during_an_outage_are_dropped() {
+async fn each_organisation_has_its_own_host_names() {
+    let app = two_organisations().spawn().await;
+    send(&app, ONE, Method::POST, WEB, sample(0)).await.expect(202);
+    get(&app, TWO, &format!("{WEB}/latest")).await.expect_problem(404, "host-not-found");
+    send(&app, TWO, Method::POST, WEB, sample(1)).await.expect(202);
+    let heartbeat = json!({
+        "organizationSlug": "two", "hostId": "web-1",
+        "heartbeat": { "hostname": "h", "agentVersion": "1", "agentStatus": "ok", "uptime": 1, "metrics": sample(2) },
+    });
+    send(&app, TWO, Method::POST, "/api/v2/heartbeat", heartbeat).await.expect(200);
+    flush_all(&app).await;
+    eventually("both are listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 2).await;
+    // The other replica has neither host in memory.
+    let other = two_organisations().beside(&app).spawn().await;
+    for app in [&app, &other] {
+        assert_eq!(seen(app, ONE, "").await, [0]);
+        assert_eq!(seen(app, TWO, "").await, [2, 1]);
+        assert_eq!(seen(app, ADMIN_KEY, "?orgId=one").await, [0]);
+        assert_eq!(seen(app, ADMIN_KEY, "?orgId=two").await, [2, 1]);
+        for key in [ONE, TWO] {
+            let items = get(app, key, "/hosts").await.expect(200).json()["items"].clone();
+            assert_eq!(items.as_array().map(|items| (items.len(), &items[0]["id"])), Some((1, &json!("web-1"))));
+            let latest = get(app, key, "/hosts/metrics/latest").await.expect(200).json()["items"].clone();
+            assert_eq!(latest.as_array().map(|items| (items.len(), &items[0]["host"])), Some((1, &json!("web-1"))));
+            for path in ["range", "summary", "anomaly?field=cpu.usage"] {
+                get(app, key, &format!("{WEB}/{path}")).await.expect(200);
+            }
+        }
+        let first = get(app, ADMIN_KEY, "/hosts?limit=1").await.expect(200).json();
+        let cursor = first["next_cursor"].as_str().expect("a second page");
+        let second = get(app, ADMIN_KEY, &format!("/hosts?limit=1&cursor={cursor}")).await.expect(200).json();
+        assert_eq!((&first["items"][0]["id"], &second["items"][0]["id"]), (&json!("web-1"), &json!("web-1")));
+        assert_eq!(second["next_cursor"], Value::Null);
+    }
+    // A replica that starts again finds the same hosts.
+    send(&other, ONE, Method::POST, WEB, sample(3)).await.expect(202);
+    send(&other, TWO, Method::POST, WEB, sample(4)).await.expect(202);
+    assert_eq!((seen(&other, ONE, "").await, seen(&other, TWO, "").await), (vec![3, 0], vec![4, 2, 1]));
+    send(&other, ADMIN_KEY, Method::DELETE, &format!("{WEB}?orgId=one"), Value::Null).await.expect(204);
+    assert_eq!(seen(&other, TWO, "").await, [4, 2, 1]);
+    send(&app, ADMIN_KEY, Method::DELETE, &format!("{WEB}?orgId=one"), Value::Null).await.expect(204);
+    get(&app, ONE, &format!("{WEB}/latest")).await.expect_problem(404, "host-not-found");
+    // The name is free, but its second organisation keeps its history.
+    flush_all(&other).await;
+    send(&app, TWO, Method::POST, WEB, sample(5)).await.expect(202);
+    assert_eq!(seen(&app, TWO, "").await, [5, 4, 2, 1]);
+}
+
+#[tokio::test]
+async fn samples_sent_during_an_outage_belong_to_their_organisation() {
     let app = two_organisations().behind_proxy().spawn().await;
     let other = two_organisations().beside(&app).spawn().await;
     send(&other, ONE, Method::POST, WEB, sample(0)).await.expect(202);
     app.proxy().cut();
     eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
-    // The owner is unknown while Redis is unavailable.
+    // Redis cannot say that another organisation has the name.
     send(&app, TWO, Method::POST, WEB, sample(1)).await.expect(202);
+    send(&app, ONE, Method::POST, WEB, sample(2)).await.expect(202);
+    assert_eq!((seen(&app, ONE, "").await, seen(&app, TWO, "").await), (vec![2], vec![1]));
     app.proxy().heal();
-    eventually("the samples are dropped", async || {
+    eventually("the samples are written", async || {
         send(&app, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.is(200)
-            && get(&app, TWO, &format!("{WEB}/latest")).await.is(404)
     })
     .await;
-    send(&other, ADMIN_KEY, Method::POST, "/hosts/flush", Value::Null).await.expect(200);
-    let recent = get(&app, ONE, &format!("{WEB}/recent")).await.expect(200).json();
-    assert_eq!(super::times(&recent), [0]);
+    flush_all(&app).await;
+    flush_all(&other).await;
+    let third = two_organisations().beside(&app).spawn().await;
+    for app in [&app, &third] {
+        assert_eq!((seen(app, ONE, "").await, seen(app, TWO, "").await), (vec![2, 0], vec![1]));
+    }
 }

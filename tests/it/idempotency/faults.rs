@@ -81,7 +81,7 @@ async fn a_body_that_is_too_large_or_incomplete_releases_the_key() {
     replica.post("/count", "k", vec![0; 1_025]).await.expect_problem(413, "body-too-large");
     replica.post("/count", "k", broken()).await.expect_problem(400, "body-incomplete");
     let stuck = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-    replica.post("/count", "k", stuck).await.expect_problem(400, "body-incomplete");
+    replica.post("/count", "k", stuck).await.expect_problem(408, "request-timeout");
     assert_eq!(runs.count(), 1);
 }
 

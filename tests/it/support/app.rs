@@ -25,6 +25,11 @@ pub const START: i64 = 1_767_225_600_000;
 
 const OPEN_TIMEOUT: &str = "ratelimit.open_timeout";
 
+/// A test that names this setting gets the default limits of the times of samples.
+const MAX_AHEAD: &str = "timeseries.max_ahead";
+
+const ANY_TIMES: &str = "timeseries.allow_before_2000 = true\ntimeseries.max_ahead = \"36500d\"\n";
+
 pub struct TestApp {
     app: App,
     redis: Arc<std::sync::Mutex<RedisServer>>,
@@ -125,9 +130,15 @@ impl TestAppBuilder {
         let proxy = if self.proxied { Some(Proxy::start(&socket)) } else { None };
         let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
         // A slow machine must not look like an outage, unless the test is about this timeout.
-        let open_timeout =
-            if self.overrides.contains(OPEN_TIMEOUT) { "" } else { "ratelimit.open_timeout = \"20s\"\n" };
-        let overrides = format!("{open_timeout}{}", self.overrides);
+        let open_timeout = if self.overrides.contains(OPEN_TIMEOUT) {
+            ""
+        } else {
+            "ratelimit.open_timeout = \"20s\"
+"
+        };
+        // Most tests count time from 0, or write years of samples while the clock stops.
+        let times = if self.overrides.contains(MAX_AHEAD) { "" } else { ANY_TIMES };
+        let overrides = format!("{open_timeout}{times}{}", self.overrides);
         let mut config = Config::with_overrides(&overrides).expect("the overrides are TOML");
         // A test may configure its own Redis endpoint.
         if !configures_redis(&self.overrides) {

@@ -41,13 +41,14 @@ struct Running {
 }
 
 impl RedisServer {
-    /// A server without persistence; with `GTX_TEST_REDIS=production`, the one of [`RedisServer::production`].
+    /// A server that is too young for its first snapshot; with `GTX_TEST_REDIS=production`, the one of
+    /// [`RedisServer::production`].
     pub fn start() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         if std::env::var("GTX_TEST_REDIS").is_ok_and(|kind| kind == "production") {
             return Self::production();
         }
-        Self::with_options(&["--save", "", "--appendonly", "no"])
+        Self::with_options(&["--save", "900 1", "--appendonly", "no"])
     }
 
     /// A server with these options; it listens only on its socket unless the options contain `--port`.

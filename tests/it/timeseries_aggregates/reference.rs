@@ -128,7 +128,7 @@ impl Question {
         for pair in all.windows(2) {
             let (before, now) = (pair[0].1, pair[1].1);
             let step = match self.wrap {
-                _ if now >= before => now - before,
+                _ if now >= before || (before > 0.0 && now >= before * 0.9) => now - before,
                 Some(wrap) if before < wrap && wrap - before + now <= wrap / 2.0 => wrap - before + now,
                 _ => now.max(0.0),
             };

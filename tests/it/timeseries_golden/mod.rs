@@ -22,7 +22,7 @@ use vector::{Answer, Step, scenarios};
 /// As the module behaves: nothing is created by MADD, nothing expires, and duplicates are refused.
 ///
 /// Hundreds of commands one after the other meet a slow moment of the machine that a caller would not notice.
-const LIKE_THE_MODULE: &str = "timeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n\
+const LIKE_THE_MODULE: &str = "timeseries.create_unknown = false\ntimeseries.retention = \"0s\"\ntimeseries.duplicate_policy = \"block\"\n\
                                redis.command_timeout = \"10s\"\nhttp.request_deadline = \"30s\"\n";
 
 /// The results of the steps of a family.

@@ -135,6 +135,9 @@ impl Caller<'_> {
         let body: String = triples.iter().map(line).collect();
         let ndjson = ("content-type", "application/x-ndjson");
         let reply = self.app.send(Method::POST, "/timeseries/samples", &[ndjson], body).await;
+        if reply.is(422) && reply.json()["code"] == "samples-refused" {
+            return Ok(Answer::Reply(triples.iter().map(|_| json!({ "error": "refused" })).collect()));
+        }
         Ok(answered(&reply, |answer| {
             let refused: Vec<u64> = answer["refused"]
                 .as_array()

@@ -1,6 +1,10 @@
 //! Routes of many values: list, batch, invalidation by tag.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -8,8 +12,11 @@ use super::super::batch::{BatchReply, BatchRequest};
 use super::super::index::parse_cursor;
 use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
+use super::super::{READ, WRITE};
+use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path, Query};
-use crate::http::fencing::GrantToken;
+use crate::http::fencing::{GrantToken, reject_ahead};
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::{NoContent, Page};
 
@@ -42,6 +49,7 @@ pub(in super::super) struct ListParams {
     responses((status = 200, description = "A page of keys with their remaining TTL and size", body = Page<KeyInfo>)))]
 pub(in super::super) async fn list_keys(
     State(cache): State<CacheService>,
+    Extension(caller): Extension<Arc<Principal>>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Page<KeyInfo>>, Problem> {
     let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
@@ -57,7 +65,10 @@ pub(in super::super) async fn list_keys(
     let after = params.cursor.as_deref().map(|text| {
         parse_cursor(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a list"))
     });
-    Ok(Json(cache.list(&params.prefix, after.transpose()?, limit).await?))
+    let prefix = caller.visible_prefix(READ, &params.prefix)?;
+    let mut page = cache.list(&prefix, after.transpose()?, limit).await?;
+    page.items.retain(|item| caller.may_access(READ, item.key.as_str()));
+    Ok(Json(page))
 }
 
 /// Read, delete and store many values in one round trip.
@@ -73,11 +84,22 @@ pub(in super::super) async fn list_keys(
     responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
-) -> Result<Json<BatchReply>, Problem> {
-    Ok(Json(cache.run_batch(request, token).await?))
+) -> Result<Response, Problem> {
+    let mut keys = request.get.iter().chain(request.set.iter().map(|item| &item.key)).chain(&request.delete);
+    keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
+    let only_reads = request.set.is_empty() && request.delete.is_empty();
+    let reply = cache.run_batch(request, token).await?;
+    let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
+    reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
+    let mut response = Json(reply).into_response();
+    if only_reads {
+        response.extensions_mut().insert(Unrecorded);
+    }
+    Ok(response)
 }
 
 /// Invalidate all values with a tag, in constant time.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::error::HostsError;
-use super::super::model::HostId;
+use super::super::model::{HostId, Latest};
 use super::super::read::summary::Bucket;
 use super::super::service::HostService;
 use super::super::store::chunk::{DAY, hour_of};
@@ -92,11 +92,11 @@ impl HostService {
         id: &HostId,
         field: Gauge,
     ) -> Result<AnomalyAnswer, HostsError> {
-        let newest = self.latest(scope, id).await?.metrics;
+        let Latest { host: id, metrics: newest, .. } = self.latest(scope, id).await?;
         let hour = hour_of(newest.timestamp);
         let same_hours: Vec<_> = (1..=DAYS).map(|day| hour - day * DAY).map(|start| start..=start).collect();
-        let host = self.memory.get(id);
-        let rollups = self.rollups(host.as_deref(), id, Bucket::Hour, &same_hours).await?;
+        let host = self.memory.get(&id);
+        let rollups = self.rollups(host.as_deref(), &id, Bucket::Hour, &same_hours).await?;
         let history: Vec<Summary> = rollups.values().filter_map(|rollup| field.of_rollup(rollup).copied()).collect();
         let value = field.of_sample(&newest);
         let needed = LEAST_DAYS;
@@ -108,7 +108,7 @@ impl HostService {
             Some(_) => AnomalyVerdict::Usual,
         };
         let (hours, timestamp) = (history.len(), newest.timestamp);
-        Ok(AnomalyAnswer { host: id.clone(), field, timestamp, value, verdict, band, hours, needed })
+        Ok(AnomalyAnswer { host: id, field, timestamp, value, verdict, band, hours, needed })
     }
 }
 

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::super::error::HostsError;
 use super::super::model::HostId;
 use super::super::read::summary::Bucket;
-use super::super::service::HostService;
+use super::super::service::{Found, HostService};
 use super::super::store::chunk::{DAY, HOUR, hour_of};
 use super::super::tenancy::AccessScope;
 use super::gauge::Gauge;
@@ -85,10 +85,10 @@ impl HostService {
         field: Gauge,
         horizon: usize,
     ) -> Result<ForecastAnswer, HostsError> {
-        let host = self.host_for_reading(scope, id).await?;
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
         let this_hour = hour_of(self.clock.now());
         let window = this_hour - DAYS * DAY..=this_hour - HOUR;
-        let rollups = self.rollups(host.as_deref(), id, Bucket::Hour, &[window]).await?;
+        let rollups = self.rollups(host.as_deref(), &id, Bucket::Hour, &[window]).await?;
         let averages: Vec<(UnixMillis, f64)> = rollups
             .iter()
             .filter_map(|(&start, rollup)| field.of_rollup(rollup).map(|summary| (start, summary.avg)))
@@ -107,7 +107,7 @@ impl HostService {
                 })
                 .collect();
         }
-        Ok(ForecastAnswer { host: id.clone(), field, forecast, hours, needed })
+        Ok(ForecastAnswer { host: id, field, forecast, hours, needed })
     }
 }
 

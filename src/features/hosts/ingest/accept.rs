@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::super::error::HostsError;
-use super::super::model::{Agent, Heartbeat, HostId, IngestAnswer, NewSample, RefusedSample};
+use super::super::heartbeat::HeartbeatContent;
+use super::super::model::{HostId, IngestAnswer, NewSample, RefusedSample};
 use super::super::sample::{Sample, Violation, check_timestamp};
 use super::super::service::{HostService, signed};
 use super::super::tenancy::AccessScope;
@@ -51,18 +52,15 @@ impl HostService {
         &self,
         scope: &AccessScope,
         id: HostId,
-        heartbeat: Heartbeat,
+        heartbeat: HeartbeatContent,
     ) -> Result<(), HostsError> {
         let mut violations = heartbeat.violations();
-        let Heartbeat { hostname, agent_version, agent_status, uptime, metrics } = heartbeat;
-        match self.validate(&metrics) {
-            Ok(sample) if violations.is_empty() => {
-                let agent = Agent { hostname, agent_version, agent_status, uptime };
-                self.record(scope, id, vec![sample], Some(agent)).await.map(|_| ())
-            }
+        let HeartbeatContent { agent, sample, place } = heartbeat;
+        match self.validate(&sample) {
+            Ok(sample) if violations.is_empty() => self.record(scope, id, vec![sample], Some(agent)).await.map(|_| ()),
             validated => {
                 let in_heartbeat = |violation: Violation| {
-                    Violation::new(format!("/heartbeat/metrics{}", violation.pointer), violation.detail)
+                    Violation::new(format!("{place}/metrics{}", violation.pointer), violation.detail)
                 };
                 violations.extend(validated.err().unwrap_or_default().into_iter().map(in_heartbeat));
                 Err(HostsError::InvalidSamples(violations))

@@ -17,7 +17,6 @@ use super::super::store::chunk::{self, hour_of};
 use super::super::store::history::distinct;
 use super::super::store::keys::EXPIRY_MARGIN;
 use super::super::store::scripts;
-use super::super::tenancy::Organisation;
 use super::memory::{Host, HostBatch};
 use super::spool::{self, Spool, SpoolRecord};
 use crate::clock::UnixMillis;
@@ -147,32 +146,32 @@ impl HostService {
         failure.map_or(Ok(written), Err)
     }
 
-    /// Claims new hosts in Redis, and drops the samples of hosts that another organisation owns.
+    /// Claims new hosts in Redis. Hosts whose name another organisation has are moved to their organisation's own name; the
+    /// next batch writes their samples.
     async fn claim_new(&self, batches: Vec<HostBatch>) -> Result<Vec<HostBatch>, RedisFault> {
         let new: Vec<Arc<Host>> =
             batches.iter().filter(|batch| !batch.host.is_claimed()).map(|batch| Arc::clone(&batch.host)).collect();
         if new.is_empty() {
             return Ok(batches);
         }
-        let claims = new.iter().map(|host| scripts::claim(&self.keys.owner(&host.id), &host.owner));
-        let owners = self.redis.call_all(claims).await.and_then(|owners| owners.into_iter().collect());
-        let owners: Vec<Organisation> = match owners {
-            Ok(owners) => owners,
+        let claims: Vec<_> = new.iter().map(|host| (host.id.clone(), host.owner.clone())).collect();
+        let stored = match self.claim_all(&claims).await {
+            Ok(stored) => stored,
             Err(fault) => {
                 self.memory.requeue(batches);
                 return Err(fault);
             }
         };
-        let (claimed, foreign): (Vec<_>, Vec<_>) =
-            new.iter().zip(owners).partition(|(host, owner)| *owner == host.owner);
+        let (claimed, moved): (Vec<_>, Vec<_>) = new.iter().zip(stored).partition(|(host, stored)| *stored == host.id);
         for (host, _) in claimed {
             host.mark_claimed();
         }
-        let is_foreign = |batch: &HostBatch| foreign.iter().any(|(host, _)| host.id == batch.host.id);
-        let (lost, kept): (Vec<HostBatch>, Vec<HostBatch>) = batches.into_iter().partition(is_foreign);
-        for batch in &lost {
-            self.drop_samples(batch, "another organisation owns the host");
-            self.memory.remove(&batch.host.id);
+        let is_moved = |batch: &HostBatch| moved.iter().any(|(host, _)| Arc::ptr_eq(host, &batch.host));
+        let kept = batches.into_iter().filter(|batch| !is_moved(batch)).collect();
+        for (host, id) in &moved {
+            if self.memory.rename(host, id.clone()).is_err() {
+                tracing::error!(host = host.id.as_str(), "host samples dropped: too many hosts are in memory");
+            }
         }
         Ok(kept)
     }

@@ -191,6 +191,33 @@ impl Memory {
         Ok(host)
     }
 
+    /// Stores a host, which Redis lists under `id`, under that name. Its waiting samples wait as those of the new name.
+    ///
+    /// # Errors
+    /// [`HostsError::TooManyHosts`]; the samples are dropped.
+    pub(in super::super) fn rename(&self, host: &Arc<Host>, id: HostId) -> Result<(), HostsError> {
+        let (samples, agent, seen, arrived) = {
+            let state = host.state();
+            let waiting = usize::try_from(state.arrived - state.settled).unwrap_or(usize::MAX);
+            let settled = state.samples.len().saturating_sub(waiting);
+            let samples: Vec<Sample> = state.samples.iter().skip(settled).map(|sample| **sample).collect();
+            (samples, state.agent.clone(), state.seen, state.arrived)
+        };
+        {
+            let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            if hosts.get(&host.id).is_some_and(|known| Arc::ptr_eq(known, host)) {
+                hosts.remove(&host.id);
+            }
+        }
+        self.settle(host, arrived);
+        let mut renamed = self.insert(Host::new(id, host.owner.clone(), true))?;
+        if renamed.owner != host.owner {
+            renamed = self.insert(Host::new(host.id.of(host.owner.as_str()), host.owner.clone(), false))?;
+        }
+        self.record(&renamed, samples, agent.map(|agent| Agent::clone(&agent)), seen);
+        Ok(())
+    }
+
     /// Removes a host and drops its waiting samples.
     pub(in super::super) fn remove(&self, id: &HostId) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);

@@ -78,7 +78,7 @@ impl HostService {
         names.dedup();
         let is_last = names.len() <= limit;
         names.truncate(limit);
-        let next_cursor = names.last().filter(|_| !is_last).map(ToString::to_string);
+        let next_cursor = names.last().filter(|_| !is_last).map(|last| last.as_str().to_owned());
         Ok((Page { items: names, next_cursor }, source))
     }
 
@@ -93,9 +93,9 @@ impl HostService {
         limit: usize,
     ) -> Result<Vec<HostId>, RedisFault> {
         let mut command = redis::cmd("ZRANGEBYLEX");
-        command.arg(index).arg(after.map_or_else(|| "-".to_owned(), |after| format!("({after}"))).arg("+");
+        command.arg(index).arg(after.map_or_else(|| "-".to_owned(), |after| format!("({}", after.as_str()))).arg("+");
         command.arg("LIMIT").arg(0).arg(limit);
         let names: Vec<String> = self.redis.query(&command, Effect::Read).await?;
-        Ok(names.iter().filter_map(|name| HostId::new(name).ok()).collect())
+        Ok(names.iter().filter_map(|name| HostId::stored(name)).collect())
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::super::error::HostsError;
 use super::super::model::{HostId, RangeAnswer};
 use super::super::sample::{MAX_AHEAD, SampleId};
-use super::super::service::HostService;
+use super::super::service::{Found, HostService};
 use super::super::store::history::Order;
 use super::super::tenancy::AccessScope;
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
@@ -83,11 +83,12 @@ impl HostService {
         };
         let after = cursor.map(|cursor| cursor.after);
         let begin = after.map_or(from, |after| after.timestamp);
-        let host = self.host_for_reading(scope, id).await?;
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
         // Samples of the cursor's own millisecond are read again.
         let mut wanted = limit + 1;
         let (mut metrics, source) = loop {
-            let (mut metrics, source) = self.samples(host.as_deref(), id, begin..=to, Order::Ascending, wanted).await?;
+            let (mut metrics, source) =
+                self.samples(host.as_deref(), &id, begin..=to, Order::Ascending, wanted).await?;
             let read = metrics.len();
             metrics.retain(|sample| after.is_none_or(|after| sample.id() > after));
             let repeated = read - metrics.len();

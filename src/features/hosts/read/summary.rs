@@ -10,7 +10,7 @@ use super::super::error::HostsError;
 use super::super::fields::FIELDS;
 use super::super::ingest::memory::Host;
 use super::super::model::HostId;
-use super::super::service::HostService;
+use super::super::service::{Found, HostService};
 use super::super::store::chunk::{DAY, HOUR};
 use super::super::store::rollup::{Rollup, Summary};
 use super::super::tenancy::AccessScope;
@@ -130,13 +130,13 @@ impl HostService {
         if count > MAX_BUCKETS {
             return Err(invalid_start(format!("must select at most {MAX_BUCKETS} buckets, got {count}")));
         }
-        let host = self.host_for_reading(scope, id).await?;
-        let rollups = self.rollups(host.as_deref(), id, bucket, &[first..=last]).await?;
+        let Found { id, host } = self.host_for_reading(scope, id).await?;
+        let rollups = self.rollups(host.as_deref(), &id, bucket, &[first..=last]).await?;
         let shape = |rollup: &Rollup| {
             let fields = fields.0.iter().filter_map(|&at| Some((FIELDS.get(at)?.name, *rollup.fields.get(at)?)));
             SummaryBucket { start: rollup.start, count: rollup.count, fields: fields.collect() }
         };
-        Ok(SummaryAnswer { host: id.clone(), bucket, buckets: rollups.values().map(shape).collect() })
+        Ok(SummaryAnswer { host: id, bucket, buckets: rollups.values().map(shape).collect() })
     }
 
     /// The rollups of the buckets that start in one of the windows, by start. Missing and outdated ones are computed from

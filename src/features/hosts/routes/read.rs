@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::model::{HostEntry, HostId, HostPath, Latest, LatestPage, RangeAnswer, Recent};
+use super::super::model::{HostCursor, HostEntry, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::read::export::Format;
 use super::super::read::range::Cursor;
 use super::super::service::HostService;
@@ -138,8 +138,8 @@ pub(in super::super) struct ListQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
-    cursor: Option<HostId>,
+    #[param(value_type = String, required = false)]
+    cursor: Option<HostCursor>,
     /// The credential's organisation.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
@@ -156,7 +156,7 @@ pub(in super::super) async fn list_hosts(
 ) -> Result<Json<Page<HostEntry>>, Problem> {
     let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
-    Ok(Json(hosts.list(&scope, query.cursor.as_ref(), limit).await?))
+    Ok(Json(hosts.list(&scope, query.cursor.as_ref().map(|HostCursor(after)| after), limit).await?))
 }
 
 /// The page and the format of newest samples.
@@ -168,8 +168,8 @@ pub(in super::super) struct LatestQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
-    cursor: Option<HostId>,
+    #[param(value_type = String, required = false)]
+    cursor: Option<HostCursor>,
     /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
     format: Option<Format>,
@@ -199,7 +199,10 @@ pub(in super::super) async fn list_latest(
     let format = Format::of(query.format, &headers);
     let (cursor, limit) = match format {
         Format::Prometheus => (None, MAX_SCRAPED),
-        _ => (query.cursor.as_ref(), within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?),
+        _ => (
+            query.cursor.as_ref().map(|HostCursor(after)| after),
+            within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?,
+        ),
     };
     let page = hosts.latest_page(&scope, cursor, limit).await?;
     let samples = page.items.iter().map(|latest| (&latest.host, &*latest.metrics));

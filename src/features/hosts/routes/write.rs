@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
+use super::super::heartbeat::{HeartbeatRequest, OlderHeartbeatRequest};
 use super::super::ingest::accept::SamplesBody;
-use super::super::model::{Flushed, HeartbeatAnswer, HeartbeatRequest, HostPath, IngestAnswer, NewSample, NewSamples};
+use super::super::model::{Flushed, HeartbeatAnswer, HostPath, IngestAnswer, NewSample, NewSamples};
 use super::super::sample::Violation;
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
@@ -45,7 +46,8 @@ pub(in super::super) async fn post_host_metrics(
 
 /// Accept a heartbeat of one of the platform's agents.
 ///
-/// Its sample is stored like one sent to `POST /hosts/{id}/metrics`. Agents call `/api/v2/heartbeat`.
+/// Its sample is stored like one sent to `POST /hosts/{id}/metrics`. Agents call `/api/v2/heartbeat`. Unlike on other routes,
+/// fields that the service does not keep are ignored.
 #[utoipa::path(post, path = "/v2/heartbeat", tag = "hosts", operation_id = "post_heartbeat",
     request_body = HeartbeatRequest,
     responses((status = 200, description = "The heartbeat is accepted", body = HeartbeatAnswer)))]
@@ -56,7 +58,35 @@ pub(in super::super) async fn post_heartbeat(
     Json(HeartbeatRequest { organization_slug, host_id, heartbeat }): Json<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
     let scope = AccessScope::of(&caller, Some(&organization_slug))?;
-    hosts.ingest_heartbeat(&scope, host_id, heartbeat).await?;
+    hosts.ingest_heartbeat(&scope, host_id, heartbeat.into()).await?;
+    Ok(Json(HeartbeatAnswer { success: true }))
+}
+
+/// The header in which older agents name their organisation.
+const ORGANISATION: &str = "x-organization-id";
+
+/// Accept a heartbeat of an older agent of the platform.
+///
+/// It differs from `POST /v2/heartbeat` in its form only. Agents call `/api/agent/heartbeat`. Fields that the service does not
+/// keep are ignored.
+#[utoipa::path(post, path = "/agent/heartbeat", tag = "hosts", operation_id = "post_older_heartbeat",
+    params(("X-Organization-Id" = Option<String>, Header, description = "The credential's organisation")),
+    request_body = OlderHeartbeatRequest,
+    responses((status = 200, description = "The heartbeat is accepted", body = HeartbeatAnswer)))]
+pub(in super::super) async fn post_older_heartbeat(
+    State(hosts): State<HostService>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    headers: HeaderMap,
+    Json(request): Json<OlderHeartbeatRequest>,
+) -> Result<Json<HeartbeatAnswer>, Problem> {
+    let named = match headers.get(ORGANISATION).map(HeaderValue::to_str) {
+        None => None,
+        Some(Ok(named)) => Some(named),
+        Some(Err(_)) => return Err(Problem::request_header("X-Organization-Id", "must be visible ASCII characters")),
+    };
+    let scope = AccessScope::of(&caller, named)?;
+    hosts.ingest_heartbeat(&scope, request.host_id.clone(), request.into()).await?;
     Ok(Json(HeartbeatAnswer { success: true }))
 }
 

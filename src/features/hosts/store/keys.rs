@@ -42,12 +42,12 @@ impl HostKeys {
 
     /// `metrics:current:<host>` - string, JSON: the newest sample and its agent. Expires an hour after it was written.
     pub(in super::super) fn current(&self, host: &HostId) -> Key {
-        self.space.key(format_args!("metrics:current:{host}"))
+        self.space.key(format_args!("metrics:current:{}", host.as_str()))
     }
 
     /// `metrics:history:<host>` and the keys that belong to it.
     pub(in super::super) fn history(&self, host: &HostId) -> HistoryKeys {
-        let chunks = self.space.key(format_args!("metrics:history:{host}"));
+        let chunks = self.space.key(format_args!("metrics:history:{}", host.as_str()));
         HistoryKeys {
             hours: chunks.sibling("metrics:hours"),
             hourly: chunks.sibling("metrics:hourly"),
@@ -57,9 +57,10 @@ impl HostKeys {
         }
     }
 
-    /// `metrics:owner:<host>` - string, the organisation. Removed with the last data of the host.
+    /// `metrics:owner:<host>` - string, the organisation. Removed with the last data of the host. In all keys `<host>` is the
+    /// stored form of [`HostId`]: `name`, or `name!organisation`.
     pub(in super::super) fn owner(&self, host: &HostId) -> Key {
-        self.space.key(format_args!("metrics:owner:{host}"))
+        self.space.key(format_args!("metrics:owner:{}", host.as_str()))
     }
 
     /// `metrics:hosts` - set of all hosts. A host is removed together with its owner.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::WRITE;
 use super::super::batch::{BatchReply, BatchRequest};
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
@@ -22,11 +24,12 @@ use super::{
     CanDecrypt, ConditionHeaders, DocumentBody, KeyPath, MAX_PATHS, PathParam, Paths, json, parse_body,
     set_document_headers, updated, without_record,
 };
+use crate::http::auth::Principal;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
-use crate::http::fencing::GrantToken;
+use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
@@ -267,6 +270,7 @@ const MAX_ITEMS: usize = 100;
     responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<Arc<JsonService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     CanDecrypt(can_decrypt): CanDecrypt,
@@ -274,10 +278,16 @@ pub(in super::super) async fn run_json_batch(
 ) -> Result<Response, Problem> {
     check_batch(&documents, &batch)?;
     let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
+    let mut keys = batch.get.iter().map(|item| &item.key).chain(changed.clone());
+    keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
+    let only_reads = batch.set.is_empty() && batch.delete.is_empty();
     let has_secrets =
         batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
-    let mut response = Json(documents.run_batch(batch, token, can_decrypt).await?).into_response();
-    if has_secrets {
+    let reply = documents.run_batch(batch, token, can_decrypt).await?;
+    let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
+    reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
+    let mut response = Json(reply).into_response();
+    if has_secrets || only_reads {
         response.extensions_mut().insert(Unrecorded);
     }
     Ok(response)

@@ -3,10 +3,12 @@
 //! share.
 
 mod document;
+mod fence;
 mod platform;
 mod values;
 
 pub(super) use document::*;
+pub(super) use fence::*;
 pub(super) use platform::*;
 pub(super) use values::*;
 

@@ -1,5 +1,6 @@
 //! Routes that return decisions as data: check, check-all, peek.
 
+use std::slice;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -10,9 +11,10 @@ use super::super::check::{CheckAllReply, Decision, Mode, all_allowed};
 use super::super::headers::fields;
 use super::super::model::{CheckAllRequest, CheckRequest, MAX_CHECKS, PeekQuery};
 use super::super::service::LimitService;
-use super::{KeyPath, allow_inline};
+use super::{KeyPath, allow, life, limit_repetitions};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
+use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, Problem};
 
 /// Take a cost from a limit.
@@ -27,11 +29,14 @@ pub(in super::super) async fn check_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
+    operation: Operation,
     Json(request): Json<CheckRequest>,
-) -> Result<Decision, Problem> {
-    allow_inline(&caller, &request)?;
+) -> Result<Response, Problem> {
+    allow(&caller, &request)?;
     let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
-    Ok(limits.check(check).await?)
+    let decision = limits.check(check).await?;
+    let life = life(slice::from_ref(&decision));
+    Ok(limit_repetitions(&operation, life, decision.into_response()))
 }
 
 /// Take costs from several limits, all or nothing.
@@ -46,17 +51,20 @@ pub(in super::super) async fn check_limits(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
+    operation: Operation,
     Json(CheckAllRequest { checks }): Json<CheckAllRequest>,
 ) -> Result<Response, Problem> {
     if !(1..=MAX_CHECKS).contains(&checks.len()) {
         let rule = format!("must contain between 1 and {MAX_CHECKS} checks, got {}", checks.len());
         return Err(Problem::body_field("/checks", rule));
     }
-    checks.iter().try_for_each(|request| allow_inline(&caller, request))?;
+    checks.iter().try_for_each(|request| allow(&caller, request))?;
     let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
     let results = limits.check_all(&checks).await?;
     let headers = fields(&results);
-    Ok((headers, Json(CheckAllReply { allowed: all_allowed(&results), results })).into_response())
+    let life = life(&results);
+    let response = (headers, Json(CheckAllReply { allowed: all_allowed(&results), results })).into_response();
+    Ok(limit_repetitions(&operation, life, response))
 }
 
 /// Look at a limit without taking from it.

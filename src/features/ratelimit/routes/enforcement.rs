@@ -12,9 +12,10 @@ use utoipa::IntoParams;
 use super::super::headers::fields;
 use super::super::model::{CheckRequest, LimitKey};
 use super::super::service::LimitService;
-use super::allow_inline;
+use super::{allow, life, limit_repetitions};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, parse_query};
+use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 
@@ -44,6 +45,7 @@ pub(in super::super) struct EnforceQuery {
 async fn enforce(limits: &LimitService, caller: &Principal, request: Request) -> Result<Response, Problem> {
     let query: EnforceQuery = parse_query(request.uri().query().unwrap_or_default())?;
     // A proxy may forward its client's body, so the body counts only if nothing else states a check.
+    let operation = Operation(request.extensions().get().cloned());
     let by_query = query.limiter.is_some() || query.key.is_some() || query.cost.is_some();
     let by_headers = [&LIMITER, &KEY, &COST].into_iter().any(|name| request.headers().contains_key(name));
     let (check, location) = if request.method() != Method::POST || by_query || by_headers {
@@ -52,10 +54,11 @@ async fn enforce(limits: &LimitService, caller: &Principal, request: Request) ->
         let Json(check) = Json::from_request(request, &()).await?;
         (check, Location::Body)
     };
-    allow_inline(caller, &check)?;
+    allow(caller, &check)?;
     let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
     let decision = limits.enforce(check).await?;
-    Ok((fields(&[decision]), NoContent).into_response())
+    let decisions = [decision];
+    Ok(limit_repetitions(&operation, life(&decisions), (fields(&decisions), NoContent).into_response()))
 }
 
 impl EnforceQuery {

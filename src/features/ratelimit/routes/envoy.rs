@@ -10,7 +10,9 @@ use super::super::check::{Decision, all_allowed};
 use super::super::envoy::model::{EnvoyReply, EnvoyRequest};
 use super::super::headers::{fields, seconds};
 use super::super::service::LimitService;
+use super::{life, limit_repetitions};
 use crate::http::extract::{Json, NoQuery, collect, parse_json};
+use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, NOT_FOUND, Problem};
 
 /// Check descriptors as Envoy's rate-limit service does.
@@ -27,6 +29,7 @@ use crate::http::problem::{Location, NOT_FOUND, Problem};
 pub(in super::super) async fn check_descriptors(
     State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
+    operation: Operation,
     request: Request,
 ) -> Result<Response, Problem> {
     // Whatever the Content-Type: curl states the type of a form.
@@ -49,5 +52,5 @@ pub(in super::super) async fn check_descriptors(
     if let Some(wait) = waits.collect::<Option<Vec<u64>>>().and_then(|waits| waits.into_iter().max()) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds(wait).max(1).into());
     }
-    Ok(response)
+    Ok(limit_repetitions(&operation, life(&limited), response))
 }

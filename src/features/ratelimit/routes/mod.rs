@@ -18,25 +18,60 @@ pub(super) use overrides::*;
 pub(super) use reservations::*;
 pub(super) use resets::*;
 
+use std::time::Duration;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
-use super::check::Decision;
+use super::CHECK;
+use super::check::{Decision, all_allowed};
 use super::headers::fields;
 use super::model::{CheckRequest, LimitKey};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path};
+use crate::http::idempotent_operation::{LimitedLife, Operation, Unrecorded};
 use crate::http::problem::Problem;
 
 /// The scope of callers that may send their own strategies.
 pub(super) const INLINE: &str = "ratelimit:inline";
 
 /// # Errors
-/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it.
-fn allow_inline(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
-    if request.strategy.is_some() { caller.require(INLINE) } else { Ok(()) }
+/// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it, or if the caller's scope does
+/// not include the key.
+fn allow(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
+    if request.strategy.is_some() {
+        caller.require(INLINE)?;
+    }
+    let limiter = request.limiter.as_deref().unwrap_or_default();
+    caller.require_key(CHECK, &format!("{limiter}:{}", request.key.as_str()))
+}
+
+/// How long a repetition of the calls would take their costs twice, milliseconds: until every limit is whole again.
+/// `None` if the calls were refused and took nothing.
+fn life(decisions: &[Decision]) -> Option<u64> {
+    if !all_allowed(decisions) {
+        return None;
+    }
+    decisions.iter().map(|decision| decision.reset_ms).max()
+}
+
+/// Repeats the response to a call with an `Idempotency-Key` for `life` milliseconds. A refusal is not repeated: the next
+/// attempt may be allowed.
+fn limit_repetitions(operation: &Operation, life: Option<u64>, mut response: Response) -> Response {
+    if operation.0.is_some() {
+        match life.map(Duration::from_millis) {
+            None => {
+                response.extensions_mut().insert(Unrecorded);
+            }
+            Some(life) => {
+                let limited = LimitedLife { life, countdowns: &["hold_ms"] };
+                response.extensions_mut().insert(limited);
+            }
+        }
+    }
+    response
 }
 
 /// The decision as data, with its `RateLimit` headers.

@@ -12,7 +12,9 @@ use super::super::headers::fields;
 use super::super::model::{ReserveRequest, SettleRequest};
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
+use super::{life, limit_repetitions};
 use crate::http::extract::{Json, NoQuery, Path};
+use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, Problem};
 
 /// Reserve a cost, to be settled when the used cost is known.
@@ -26,11 +28,15 @@ use crate::http::problem::{Location, Problem};
 pub(in super::super) async fn reserve_limit(
     State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
+    operation: Operation,
     Json(request): Json<ReserveRequest>,
 ) -> Result<Response, Problem> {
     let (check, hold_ms) = limits.resolve_reservation(request).map_err(|invalid| invalid.at(Location::Body))?;
     let reply = limits.reserve(check, hold_ms).await?;
-    Ok((fields(slice::from_ref(&reply.decision)), Json(reply)).into_response())
+    // After its end, a reservation cannot be settled.
+    let life = life(slice::from_ref(&reply.decision)).map(|reset_ms| reply.hold_ms.unwrap_or(reset_ms));
+    let response = (fields(slice::from_ref(&reply.decision)), Json(reply)).into_response();
+    Ok(limit_repetitions(&operation, life, response))
 }
 
 /// Settle a reservation: the unused cost is returned, and cost beyond the reservation becomes debt.

@@ -5,9 +5,10 @@
 //! and a reading at midnight ends one day and starts the next. Before the first and after the last sample there is no
 //! increase.
 //!
-//! If a value is smaller than the previous one, the counter was reset and has counted up from 0. With `wrap`, such a
-//! step is treated as a wrap instead if the increase over the end of the register is at most half of the register. A
-//! larger increase more likely comes from a replaced meter.
+//! If a value is smaller than a share of the previous one, the counter was reset and has counted up from 0. With `wrap`, such
+//! a step is treated as a wrap instead if the increase over the end of the register is at most half of the register. A
+//! larger increase more likely comes from a replaced meter. A smaller fall is noise or a correction of the reading: the line
+//! falls, so the next rise is not counted twice.
 
 use super::super::series::Sample;
 use super::super::window::Window;
@@ -15,11 +16,38 @@ use super::kernel::{Kernel, milliseconds, share};
 use super::point::{Bucket, Number};
 use super::summation::Sum;
 
+/// The register of a counter: what a fall of its value means.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::features::timeseries) struct Register {
+    /// The value at which the register starts again at 0.
+    pub wrap: Option<f64>,
+    /// The share of the previous value below which a value means that the counter was reset; above 0, at most 1.
+    pub reset_below: f64,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self { wrap: None, reset_below: 0.9 }
+    }
+}
+
+impl Register {
+    /// The increase from one sample to the next.
+    fn step(self, from: f64, to: f64) -> f64 {
+        if to >= from || (from > 0.0 && to >= from * self.reset_below) {
+            return to - from;
+        }
+        match self.wrap {
+            Some(wrap) if from < wrap && wrap - from + to <= wrap / 2.0 => wrap - from + to,
+            _ => to.max(0.0),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Counter {
     per_second: bool,
-    /// The value at which the register starts again at 0.
-    wrap: Option<f64>,
+    register: Register,
     edges: Bucket,
     before: Option<Sample>,
     last: Option<Sample>,
@@ -32,20 +60,14 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(per_second: bool, wrap: Option<f64>) -> Self {
+    pub(super) fn new(per_second: bool, register: Register) -> Self {
         let edges = Bucket { start: 0, end: 0 };
-        Self { per_second, wrap, edges, before: None, last: None, total: Sum::default(), base: 0.0, since: 0 }
+        Self { per_second, register, edges, before: None, last: None, total: Sum::default(), base: 0.0, since: 0 }
     }
 
     /// The increase from one sample to the next.
     fn step(&self, from: f64, to: f64) -> f64 {
-        if to >= from {
-            return to - from;
-        }
-        match self.wrap {
-            Some(wrap) if from < wrap && wrap - from + to <= wrap / 2.0 => wrap - from + to,
-            _ => to.max(0.0),
-        }
+        self.register.step(from, to)
     }
 
     fn answer(&self, increase: f64, from: i64, to: i64) -> Number {
@@ -61,7 +83,7 @@ impl Kernel for Counter {
     }
 
     fn open(&mut self, edges: Bucket, before: Option<Sample>) {
-        *self = Self { edges, before, ..Self::new(self.per_second, self.wrap) };
+        *self = Self { edges, before, ..Self::new(self.per_second, self.register) };
     }
 
     fn add(&mut self, samples: &[Sample]) {

@@ -22,6 +22,7 @@ mod values;
 
 pub(super) use buckets::{End, Fold, Pass, Slots};
 pub(super) use calendar::{Calendar, Stride};
+pub(super) use counter::Register;
 pub(super) use fill::{Fill, Gap, Placed, fill};
 pub(super) use grid::Grid;
 pub(super) use name::Aggregation;
@@ -39,9 +40,8 @@ use values::{Extent, Values, add_price, mean};
 
 /// Prepares a pass over samples.
 ///
-/// `before` is the newest sample before the segment, for aggregations that need it. `wrap` is the value at which the
-/// register of a counter restarts at 0.
-pub(super) fn fold(aggregation: Aggregation, wrap: Option<f64>, pass: Pass, before: Option<Sample>) -> Fold {
+/// `before` is the newest sample before the segment, for aggregations that need it. `register` is that of a counter.
+pub(super) fn fold(aggregation: Aggregation, register: Register, pass: Pass, before: Option<Sample>) -> Fold {
     fn of<S: Copy + Send + 'static>(
         initial: S,
         add: impl Fn(&mut S, f64) + Send + 'static,
@@ -75,8 +75,8 @@ pub(super) fn fold(aggregation: Aggregation, wrap: Option<f64>, pass: Pass, befo
         Aggregation::VarS => variance(Moments::var_s),
         Aggregation::Percentile(percentile) => Box::new(PercentileKernel::new(percentile)),
         Aggregation::Twa => Box::new(Twa::default()),
-        Aggregation::Increase => Box::new(Counter::new(false, wrap)),
-        Aggregation::Rate => Box::new(Counter::new(true, wrap)),
+        Aggregation::Increase => Box::new(Counter::new(false, register)),
+        Aggregation::Rate => Box::new(Counter::new(true, register)),
     };
     Fold::new(kernel, pass, before.filter(|_| aggregation.needs_neighbours()))
 }

@@ -1,5 +1,7 @@
 //! Appending batches of samples to several series.
 
+use std::sync::atomic::Ordering;
+
 use super::super::keys::SeriesKeys;
 use super::super::model::RefusalCode;
 use super::super::scripts::{self, Appended};
@@ -15,6 +17,9 @@ const EXCHANGE_BATCHES: usize = 64;
 
 /// The most samples of one exchange: out of order they take Redis about 20 ms.
 const EXCHANGE_SAMPLES: usize = 16_384;
+
+/// The shortest time between two warnings about samples that were refused for their time, milliseconds.
+const WARNING_INTERVAL_MS: i64 = 60_000;
 
 /// The samples to append to one series.
 #[derive(Debug)]
@@ -108,8 +113,26 @@ impl Store {
             if outcome.stale {
                 self.note_stale(batch.key);
             }
+            self.report_times(batch.key, &outcome.refused);
         }
         outcomes
+    }
+
+    /// Counts the samples that were refused for their time. The log names the first of them in a minute.
+    fn report_times(&self, key: &SeriesKey, refused: &[(usize, RefusalCode)]) {
+        let number = |code| refused.iter().filter(|(_, found)| *found == code).count();
+        let (too_new, wrong_unit) = (number(RefusalCode::SampleTooNew), number(RefusalCode::WrongTimeUnit));
+        if too_new + wrong_unit == 0 {
+            return;
+        }
+        self.metrics.count_times(too_new, wrong_unit);
+        let (now, last) = (self.clock.now(), self.warned.load(Ordering::Relaxed));
+        if now - last >= WARNING_INTERVAL_MS
+            && self.warned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::warn!(series = %key, too_new, wrong_unit, "refused samples with an implausible timestamp; \
+                           timeseries_implausible_samples_total counts them");
+        }
     }
 
     /// Sends batches until each is settled: one call changes a bounded number of chunks, and the next call continues.
@@ -134,7 +157,8 @@ impl Store {
             let calls = open.iter().map(|open| {
                 let samples = open.batch.samples.get(open.outcome.settled..).unwrap_or_default();
                 let fence = open.fence.as_ref();
-                scripts::append(&open.keys, samples, open.batch.policy, open.create.as_ref(), &now, fence)
+                let limits = self.families().time_limits(open.batch.key);
+                scripts::append(&open.keys, samples, open.batch.policy, open.create.as_ref(), limits, &now, fence)
             });
             let answers = match self.call_all(calls.collect()).await {
                 Ok(answers) => answers,

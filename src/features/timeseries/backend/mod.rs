@@ -23,6 +23,7 @@ mod mover;
 mod pending_series;
 mod store;
 
+pub(super) use super::scripts::Reach;
 pub(super) use append::{BATCH_SAMPLES, BatchOutcome, SampleBatch};
 pub(super) use mover::Moved;
 pub(super) use pending_series::pause;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline};
 
 use super::super::error::TimeseriesError;
+use super::super::families::TimeLimits;
 use super::super::keys::SeriesKeys;
-use super::super::scripts::{self, LatestSample};
+use super::super::scripts::{self, LatestSample, Reach};
 use super::super::series::{Definition, DuplicatePolicy, Labels, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::append::BATCH_SAMPLES;
@@ -26,7 +27,7 @@ const COPY_TTL: Duration = Duration::from_secs(86_400);
 const NATIVE_FIELDS: [&str; 3] = ["sealed", "sealed_bytes", "plain"];
 
 /// The fields that only series of the module have in their hash.
-const MODULE_FIELDS: [&str; 1] = ["behind"];
+const MODULE_FIELDS: [&str; 2] = ["behind", "trims"];
 
 /// The result of moving a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,6 @@ impl Store {
                 let Some(description) = self.describe(&native).await? else { return Ok(Moved::Absent) };
                 self.discard(&copy).await?;
                 let mut create = command("TS.CREATE", &copy.head);
-                create.arg("RETENTION").arg(description.definition.retention_ms);
                 create.arg("DUPLICATE_POLICY").arg(description.definition.duplicate_policy.name());
                 self.write(&copy, |batch| batch.command(create, Effect::Write)).await?.1.value()?;
                 &native
@@ -124,7 +124,7 @@ impl Store {
     ) -> Result<Option<u64>, TimeseriesError> {
         let (mut read, mut stored, mut rest) = (0, 0, Some(EVERYTHING));
         while let Some(window) = rest {
-            let found = self.read(original, window, Order::Asc, usize::MAX).await?;
+            let found = self.read(original, window, Order::Asc, usize::MAX, Reach::Kept).await?;
             let SamplePage { samples, rest: left } = found.unwrap_or_default();
             read += samples.len();
             for samples in samples.chunks(BATCH_SAMPLES) {
@@ -159,7 +159,7 @@ impl Store {
     async fn add_to_native(&self, copy: &SeriesKeys, samples: &[Sample]) -> Result<usize, RedisFault> {
         let endless =
             Definition { retention_ms: 0, duplicate_policy: DuplicatePolicy::Block, labels: Labels::default() };
-        let append = scripts::append(copy, samples, None, Some(&endless), "", None);
+        let append = scripts::append(copy, samples, None, Some(&endless), TimeLimits::NONE, "", None);
         let (decoder, mut answers) = self.write(copy, |batch| batch.call(append)).await?;
         Ok(answers.reply(&decoder)?.map_or(0, |appended| appended.stored))
     }

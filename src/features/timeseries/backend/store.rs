@@ -1,6 +1,7 @@
 //! The operations on one series, in the layout that the deployment uses.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use redis::FromRedisValue;
 
@@ -11,7 +12,7 @@ use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
 use super::super::rollup_state::RollupState;
-use super::super::scripts::{self, LatestSample};
+use super::super::scripts::{self, LatestSample, Reach};
 use super::super::series::{Definition, Description, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::chunk_packer::ChunkPacker;
@@ -51,10 +52,12 @@ pub struct Store {
     pub(super) redis: Redis,
     pub(super) clock: Clock,
     families: Arc<Families>,
-    metrics: TimeseriesMetrics,
+    pub(super) metrics: TimeseriesMetrics,
     pub(super) packer: ChunkPacker,
     backend_record: BackendRecord,
     stale_rollups: Arc<PendingSeries<SeriesKey>>,
+    /// When the log last named samples that were refused for their time.
+    pub(super) warned: Arc<AtomicI64>,
 }
 
 impl Store {
@@ -69,6 +72,7 @@ impl Store {
             packer: ChunkPacker::new(redis.clone(), metrics.clone()),
             backend_record: BackendRecord::new(redis.clone(), &SERIES, keys::record(redis.keys()), preference),
             stale_rollups: Arc::default(),
+            warned: Arc::default(),
             redis,
             clock,
             families,
@@ -170,7 +174,9 @@ impl Store {
     /// # Errors
     /// [`TimeseriesError`]; its fault is of the kind `WrongType` if the key holds something else.
     pub async fn describe(&self, keys: &SeriesKeys) -> Result<Option<Description>, TimeseriesError> {
-        let Some((mut description, partly_expired)) = self.call(scripts::describe(keys)).await? else {
+        let Some((mut description, partly_expired)) =
+            self.call(scripts::describe(keys, &self.clock.redis_arg())).await?
+        else {
             return Ok(None);
         };
         if let (Some((floor, last)), false) = (description.ends, partly_expired.is_empty()) {
@@ -181,6 +187,11 @@ impl Store {
             description.ends = samples.get(expired).map(|first| (first.timestamp, last));
         }
         Ok(Some(description))
+    }
+
+    /// Forgets the tokens that the series has seen; `by` is the client's name.
+    pub async fn reset_fence(&self, key: &SeriesKey, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.keys(key).await?.fence(), by).await
     }
 
     /// Deletes the series. Returns `false` if it does not exist.
@@ -215,7 +226,7 @@ impl Store {
     ) -> Result<Option<u64>, RedisFault> {
         let (mut total, mut unpacked) = (0, false);
         loop {
-            let call = scripts::delete_range(keys, window, DELETE_CHUNKS, fence);
+            let call = scripts::delete_range(keys, window, DELETE_CHUNKS, &self.clock.redis_arg(), fence);
             let deletion = self.call(call).await.map_err(|fault| after_deleting(total, fault))?;
             let Some(deletion) = deletion else {
                 // Unless this is the first call, another client deleted the series between two calls.
@@ -251,12 +262,14 @@ impl Store {
         window: Window,
         order: Order,
         wanted: usize,
+        reach: Reach,
     ) -> Result<Option<SamplePage>, TimeseriesError> {
         let limit = match keys.layout {
             Backend::Native => (wanted / CHUNK_SAMPLES).saturating_add(2).min(READ_CHUNKS),
             Backend::Module => wanted.min(READ_CHUNKS * CHUNK_SAMPLES),
         };
-        let Some(found) = self.call(scripts::read(keys, window, order, limit)).await? else { return Ok(None) };
+        let call = scripts::read(keys, window, order, limit, reach, &self.clock.redis_arg());
+        let Some(found) = self.call(call).await? else { return Ok(None) };
         let visible = Window { from: window.from.max(found.floor), to: window.to };
         let mut samples = Vec::with_capacity(match keys.layout {
             Backend::Native => found.chunks.len() * CHUNK_SAMPLES,
@@ -285,12 +298,12 @@ impl Store {
     /// Reads the state of the rollups of a series, which is empty if it has none. Returns `None` if the series does not
     /// exist.
     pub async fn rollups(&self, keys: &SeriesKeys) -> Result<Option<RollupState>, RedisFault> {
-        self.call(scripts::read_rollups(keys)).await
+        self.call(scripts::read_rollups(keys, &self.clock.redis_arg())).await
     }
 
     /// Moves forward the time before which the rollups of a series are to be filled.
     pub async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
-        self.call(scripts::advance_rollups(keys)).await.map(|_| ())
+        self.call(scripts::advance_rollups(keys, &self.clock.redis_arg())).await.map(|_| ())
     }
 }
 

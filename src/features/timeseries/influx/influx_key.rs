@@ -2,7 +2,9 @@
 //! order.
 //!
 //! A key contains the complete identity of its series, so that the first write of any client creates the same series.
-//! The label `__name__`, which is the name of the metric in Prometheus, is `<measurement>_<field>`.
+//! The label `__name__`, which is the name of the metric in Prometheus, is `<measurement>_<field>`. Two measurements can
+//! have the same name in this form (`a_b` with the field `c`, `a` with the field `b_c`), so the series of a measurement
+//! with an underscore also have the label `_measurement`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +16,9 @@ pub(in crate::features::timeseries) const STEM: &str = "influx:";
 
 /// The label that contains the name of the metric.
 pub(in crate::features::timeseries) const NAME_LABEL: &str = "__name__";
+
+/// The label that contains a measurement with an underscore. `InfluxDB` reserves this name too.
+const MEASUREMENT_LABEL: &str = "_measurement";
 
 /// The tags of a line, sorted by name.
 pub(super) type Tags<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
@@ -35,9 +40,9 @@ impl<'a> TaggedKey<'a> {
         }
         let mut text = String::new();
         for (name, value) in tags {
-            if name == NAME_LABEL || !valid_label_name(name) {
+            if name == NAME_LABEL || name == MEASUREMENT_LABEL || !valid_label_name(name) {
                 return Err(format!(
-                    "tag `{name}`: a name must consist of letters, digits and `_.-`, and must not be {NAME_LABEL}"
+                    "tag `{name}`: a name must consist of letters, digits and `_.-`, and must not be {NAME_LABEL} or {MEASUREMENT_LABEL}"
                 ));
             }
             if !valid_label_value(value) {
@@ -47,8 +52,9 @@ impl<'a> TaggedKey<'a> {
             }
             text.extend([",", name, "=", value]);
         }
-        if tags.len() >= Labels::MAX_COUNT {
-            return Err(format!("a line must have at most {} tags, got {}", Labels::MAX_COUNT - 1, tags.len()));
+        let most = Labels::MAX_COUNT - if is_labelled(measurement) { 2 } else { 1 };
+        if tags.len() > most {
+            return Err(format!("a line must have at most {most} tags, got {}", tags.len()));
         }
         Ok(Self { measurement, tags: text })
     }
@@ -66,11 +72,19 @@ impl<'a> TaggedKey<'a> {
     }
 }
 
+/// Whether the series of a measurement have the label [`MEASUREMENT_LABEL`].
+fn is_labelled(measurement: &str) -> bool {
+    measurement.contains('_')
+}
+
 /// Parses the labels from the part of a key after its prefix; `None` if it does not have this form.
 pub(in crate::features::timeseries) fn labels_of(rest: &str) -> Option<Labels> {
     let mut parts = rest.split(',');
     let (measurement, field) = parts.next()?.rsplit_once(':')?;
     let mut labels = BTreeMap::from([(NAME_LABEL.to_owned(), format!("{measurement}_{field}"))]);
+    if is_labelled(measurement) {
+        labels.insert(MEASUREMENT_LABEL.to_owned(), measurement.to_owned());
+    }
     for part in parts {
         let (name, value) = part.split_once('=')?;
         if labels.insert(name.to_owned(), value.to_owned()).is_some() {
@@ -109,6 +123,7 @@ mod tests {
             ("a", "f,g", &[]),
             ("a", "f", &[("1st", "b")]),
             ("a", "f", &[("__name__", "b")]),
+            ("a", "f", &[("_measurement", "a_b")]),
             ("a", "f", &[("t", "b(c)")]),
         ] {
             assert!(key(measurement, field, tags).is_err(), "{measurement} {field} {tags:?}");
@@ -119,6 +134,15 @@ mod tests {
     }
 
     proptest! {
+        /// Series of different measurements or fields have different labels.
+        #[test]
+        fn labels_tell_series_apart(
+            (m1, m2) in ("[ab_:]{1,4}", "[ab_:]{1,4}"), (f1, f2) in ("[ab_]{1,4}", "[ab_]{1,4}")
+        ) {
+            prop_assume!((&m1, &f1) != (&m2, &f2));
+            prop_assert_ne!(labels_of(&format!("{m1}:{f1}")), labels_of(&format!("{m2}:{f2}")));
+        }
+
         /// Two lines have the same key only if they have the same measurement, field and tags.
         #[test]
         fn a_key_tells_what_it_is_made_of(
@@ -134,7 +158,7 @@ mod tests {
             let labels = labels_of(rest).expect("labels");
             let others: BTreeMap<String, String> = labels
                 .iter()
-                .filter(|(name, _)| *name != NAME_LABEL)
+                .filter(|(name, _)| !matches!(*name, NAME_LABEL | MEASUREMENT_LABEL))
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
             prop_assert_eq!(others, tags);

@@ -1,7 +1,7 @@
 //! Parses lines of InfluxDB's line protocol: `measurement,tag=value field=1.5,other=2i 1767225600000000000`.
 //!
-//! Numbers and booleans (1 and 0) are stored. A series cannot store text, so a line with a text field is refused, like
-//! any invalid line.
+//! Numbers and booleans (1 and 0) are stored. A series cannot store text: such a field is refused by itself, and so is a
+//! field whose name or number cannot be stored. The other fields of the line are stored.
 //!
 //! Source: the page "Line protocol" in the documentation of InfluxDB 2.
 
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::{TaggedKey, Tags};
 use crate::features::timeseries::ingest::row::{Row, shortened};
-use crate::features::timeseries::model::Timestamp;
+use crate::features::timeseries::model::{RefusalCode, Timestamp};
 
 /// The unit of timestamps. Series store milliseconds: the duplicate policy decides between samples of one millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -23,6 +23,10 @@ pub(in crate::features::timeseries) enum Precision {
     Us,
     Ms,
     S,
+    /// Minutes.
+    M,
+    /// Hours.
+    H,
 }
 
 impl Precision {
@@ -32,18 +36,34 @@ impl Precision {
             Self::Us => Some(time.div_euclid(1_000)),
             Self::Ms => Some(time),
             Self::S => time.checked_mul(1_000),
+            Self::M => time.checked_mul(60_000),
+            Self::H => time.checked_mul(3_600_000),
         }
     }
+}
+
+/// The fields of a line.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::features::timeseries) struct Line {
+    pub rows: Vec<Row<'static>>,
+    pub refused: Vec<RefusedField>,
+}
+
+/// A field that cannot be stored.
+#[derive(Debug, PartialEq)]
+pub(in crate::features::timeseries) struct RefusedField {
+    pub code: RefusalCode,
+    pub detail: String,
 }
 
 /// Parses a line into one sample per field; a comment has none.
 ///
 /// # Errors
 /// The reason why the line is invalid.
-pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -> Result<Vec<Row<'static>>, String> {
+pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -> Result<Line, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?.trim_start();
     if text.starts_with('#') {
-        return Ok(Vec::new());
+        return Ok(Line::default());
     }
     let mut rest = Remaining(text);
     let measurement = rest.name(b", ")?;
@@ -62,14 +82,27 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
     if !rest.skip_spaces() {
         return Err("the line has no field".to_owned());
     }
-    let mut fields = Vec::new();
+    let (mut samples, mut refused) = (Vec::new(), Vec::new());
     loop {
         let name = rest.name(b",= ")?;
         if !rest.skip(b'=') {
             return Err(format!("field `{}` has no value", shortened(&name)));
         }
-        let value = rest.value().map_err(|rule| format!("field `{}` {rule}", shortened(&name)))?;
-        fields.push((key.of_field(&name)?, value));
+        let named = |rule: String| format!("field `{}` {rule}", shortened(&name));
+        match rest.value().map_err(named)? {
+            FieldValue::Text => refused.push(RefusedField {
+                code: RefusalCode::TextField,
+                detail: named("has text; only numbers and booleans are stored".to_owned()),
+            }),
+            FieldValue::Plain(text) => {
+                let value = number(text)
+                    .ok_or_else(|| named(format!("must be a finite number or a boolean, got `{}`", shortened(text))));
+                match value.and_then(|value| Ok((key.of_field(&name)?, value))) {
+                    Ok(sample) => samples.push(sample),
+                    Err(detail) => refused.push(RefusedField { code: RefusalCode::InvalidSample, detail }),
+                }
+            }
+        }
         if !rest.skip(b',') {
             break;
         }
@@ -78,7 +111,15 @@ pub(in crate::features::timeseries) fn read(line: &[u8], precision: Precision) -
         "" => None,
         text => Some(timestamp(text, precision)?),
     };
-    Ok(fields.into_iter().map(|(key, value)| Row { series: key.into(), timestamp, value }).collect())
+    let rows = samples.into_iter().map(|(key, value)| Row { series: key.into(), timestamp, value }).collect();
+    Ok(Line { rows, refused })
+}
+
+/// The value of a field.
+enum FieldValue<'a> {
+    /// Quoted.
+    Text,
+    Plain(&'a str),
 }
 
 fn timestamp(text: &str, precision: Precision) -> Result<Timestamp, String> {
@@ -142,14 +183,28 @@ impl<'a> Remaining<'a> {
     }
 
     /// Reads the value of a field.
-    fn value(&mut self) -> Result<f64, String> {
-        if self.0.starts_with('"') {
-            return Err("must be a number or a boolean, got text".to_owned());
+    ///
+    /// # Errors
+    /// The rule that a text violates.
+    fn value(&mut self) -> Result<FieldValue<'a>, String> {
+        if let Some(quoted) = self.0.strip_prefix('"') {
+            let mut is_escaped = false;
+            let end = quoted.bytes().position(|byte| {
+                let is_end = byte == b'"' && !is_escaped;
+                is_escaped = byte == b'\\' && !is_escaped;
+                is_end
+            });
+            let end = end.ok_or("has text without a closing quote")?;
+            self.0 = quoted.get(end + 1..).unwrap_or_default();
+            if !self.0.is_empty() && !self.0.starts_with([',', ' ']) {
+                return Err("has more after the closing quote".to_owned());
+            }
+            return Ok(FieldValue::Text);
         }
         let end = self.0.find([',', ' ']).unwrap_or(self.0.len());
         let (text, rest) = self.0.split_at_checked(end).unwrap_or((self.0, ""));
         self.0 = rest;
-        number(text).ok_or_else(|| format!("must be a finite number or a boolean, got `{}`", shortened(text)))
+        Ok(FieldValue::Plain(text))
     }
 }
 
@@ -184,7 +239,10 @@ mod tests {
     use super::*;
 
     fn samples(line: &str) -> Result<Vec<(String, Option<i64>, f64)>, String> {
-        let rows = read(line.as_bytes(), Precision::Ns)?;
+        let Line { rows, refused } = read(line.as_bytes(), Precision::Ns)?;
+        if let Some(refused) = refused.into_iter().next() {
+            return Err(refused.detail);
+        }
         Ok(rows
             .into_iter()
             .map(|row| (row.series.into_owned(), row.timestamp.map(|timestamp| timestamp.0), row.value))
@@ -237,7 +295,10 @@ mod tests {
             ("m ", "missing"),
             ("m f", "no value"),
             ("m f=", "must be a finite number or a boolean"),
-            ("m f=\"text\"", "got text"),
+            ("m f=\"text\"", "has text"),
+            ("m f=\"text", "closing quote"),
+            ("m f=\"text\\\"", "closing quote"),
+            ("m f=\"te\"xt", "after the closing quote"),
             ("m f=nan", "must be a finite number or a boolean"),
             ("m f=inf", "must be a finite number or a boolean"),
             ("m f=1e999", "must be a finite number or a boolean"),
@@ -268,12 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_cannot_be_stored_does_not_discard_the_others() {
+        for field in [
+            r#"state="on""#,
+            r#"state="a, b=2 \"c\" \\""#,
+            r#"state="""#,
+            "state=9007199254740993i",
+            "state=nan",
+            "st:ate=1",
+            "state=1x",
+        ] {
+            for fields in [format!("power=12.5,{field},volt=1"), format!("{field},power=12.5,volt=1")] {
+                let line = read(format!("m {fields} 5000000").as_bytes(), Precision::Ns).expect(&fields);
+                let rows: Vec<_> =
+                    line.rows.iter().map(|row| (row.series.as_ref(), row.timestamp, row.value)).collect();
+                let at = Some(Timestamp(5));
+                assert_eq!(rows, [("influx:m:power", at, 12.5), ("influx:m:volt", at, 1.0)], "{fields}");
+                let code = if field.contains('"') { RefusalCode::TextField } else { RefusalCode::InvalidSample };
+                assert_eq!(line.refused.iter().map(|refused| refused.code).collect::<Vec<_>>(), [code], "{fields}");
+            }
+        }
+    }
+
+    #[test]
     fn precisions_are_units_of_the_timestamp() {
-        for (precision, text) in
-            [(Precision::Ns, "1500000000"), (Precision::Us, "1500000"), (Precision::Ms, "1500"), (Precision::S, "1")]
-        {
-            let rows = read(format!("m f=1 {text}").as_bytes(), precision).expect(text);
-            let expected = if precision == Precision::S { 1_000 } else { 1_500 };
+        for (precision, text, expected) in [
+            (Precision::Ns, "1500000000", 1_500),
+            (Precision::Us, "1500000", 1_500),
+            (Precision::Ms, "1500", 1_500),
+            (Precision::S, "1", 1_000),
+            (Precision::M, "2", 120_000),
+            (Precision::H, "2", 7_200_000),
+        ] {
+            let rows = read(format!("m f=1 {text}").as_bytes(), precision).expect(text).rows;
             assert_eq!(rows.first().and_then(|row| row.timestamp), Some(Timestamp(expected)), "{precision:?}");
         }
     }
@@ -296,8 +384,8 @@ mod tests {
             let line = format!("{measured}{written} {}={value:?} {time}", escaped(&field));
             let key = format!("influx:{measurement}:{field}{plain}");
             prop_assume!(!measurement.starts_with(' '));
-            let rows = read(line.as_bytes(), Precision::S).map_err(TestCaseError::fail)?;
-            let [row] = rows.as_slice() else { return Err(TestCaseError::fail("one sample")) };
+            let line = read(line.as_bytes(), Precision::S).map_err(TestCaseError::fail)?;
+            let [row] = line.rows.as_slice() else { return Err(TestCaseError::fail("one sample")) };
             let read = (row.series.as_ref(), row.timestamp, row.value.to_bits());
             prop_assert_eq!(read, (key.as_str(), Some(Timestamp(time * 1_000)), value.to_bits()));
         }
@@ -305,8 +393,8 @@ mod tests {
         /// No input makes the parser panic.
         #[test]
         fn any_bytes_are_read_or_refused(line in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let rows = read(&line, Precision::Ns);
-            prop_assert!(rows.is_err() || rows.is_ok_and(|rows| rows.iter().all(|row| row.value.is_finite())));
+            let line = read(&line, Precision::Ns);
+            prop_assert!(line.is_err() || line.is_ok_and(|line| line.rows.iter().all(|row| row.value.is_finite())));
         }
     }
 }

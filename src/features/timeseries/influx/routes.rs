@@ -1,18 +1,23 @@
 //! The HTTP operations that clients of InfluxDB call. Clients of versions 1 and 2 write the same lines to different
 //! paths.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::features::timeseries::error::{LINES_REFUSED, Progress};
 use crate::features::timeseries::ingest::{LineFormat, Precision};
 use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
-use crate::features::timeseries::routes::BulkState;
+use crate::features::timeseries::routes::{BulkState, REFUSED};
+use crate::http::auth::Principal;
 use crate::http::body::BodyStream;
-use crate::http::extract::{NoQuery, Query};
+use crate::http::extract::{Json, Query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
@@ -52,23 +57,46 @@ pub(in crate::features::timeseries) struct WriteV1 {
     rp: Option<String>,
     /// Ignored.
     consistency: Option<String>,
+    /// Ignored: the API key in `p` identifies the caller.
+    #[param(value_type = Option<String>)]
+    u: Option<IgnoredAny>,
+    /// The API key, if the request has no header with a credential.
+    #[param(value_type = Option<String>)]
+    p: Option<IgnoredAny>,
+}
+
+/// The query parameters of `/ping`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::features::timeseries) struct PingQuery {
+    /// Whether the response has a body with the version.
+    verbose: Option<String>,
+    /// Ignored.
+    #[param(value_type = Option<String>)]
+    #[serde(rename = "wait_for_leader")]
+    _wait_for_leader: Option<IgnoredAny>,
 }
 
 /// Write line protocol with a client of InfluxDB 2.
 ///
 /// Each field becomes a sample of the series `influx:{measurement}:{field},{tag}={value}...`. If some lines are
-/// refused, the others are still stored. Sending the same lines again stores them once. The body can be compressed with
-/// gzip; its Content-Type is ignored.
+/// refused, the others are still stored. Fields with text are ignored unless nothing else is stored; the headers
+/// `Samples-Refused` and `Samples-Refused-First` report them. Sending the same lines again stores them once. The body can
+/// be compressed with gzip; its Content-Type is ignored.
 #[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses((status = 204, description = "All lines were stored")))]
+    responses((status = 204, description = "All lines were stored, except for fields with text",
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted"),
+                ("Samples-Refused-First" = String, description = "The line and the name of the first field with text")))))]
 pub(in crate::features::timeseries) async fn write_v2(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV2>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     body: BodyStream,
-) -> Result<NoContent, Problem> {
-    write(&bulk, body, query.precision, token).await
+) -> Result<Response, Problem> {
+    write(&bulk, &caller, body, query.precision, token).await
 }
 
 /// Write line protocol with a client of InfluxDB 1.
@@ -76,27 +104,46 @@ pub(in crate::features::timeseries) async fn write_v2(
 /// The operation differs from `/api/v2/write` in its query parameters only.
 #[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
     request_body(content = LineProtocol, content_type = "text/plain"),
-    responses((status = 204, description = "All lines were stored")))]
+    responses((status = 204, description = "All lines were stored, except for fields with text",
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted"),
+                ("Samples-Refused-First" = String, description = "The line and the name of the first field with text")))))]
 pub(in crate::features::timeseries) async fn write_v1(
     State(bulk): State<BulkState>,
     Query(query): Query<WriteV1>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     body: BodyStream,
-) -> Result<NoContent, Problem> {
-    write(&bulk, body, query.precision, token).await
+) -> Result<Response, Problem> {
+    write(&bulk, &caller, body, query.precision, token).await
 }
 
 async fn write(
     bulk: &BulkState,
-    body: BodyStream,
+    caller: &Principal,
+    mut body: BodyStream,
     precision: Option<Precision>,
     token: Option<FencingToken>,
-) -> Result<NoContent, Problem> {
-    let _place = bulk.acquire_slot()?;
+) -> Result<Response, Problem> {
+    let _place = bulk.acquire_slot(caller, &mut body).await?;
     let format = LineFormat::LineProtocol(precision.unwrap_or_default());
     let answer = bulk.timeseries.ingest(token).stream(body, format, bulk.idle).await?;
-    if answer.refused_total == 0 { Ok(NoContent) } else { Err(refused(&answer)) }
+    if answer.refused_total == 0 {
+        return Ok(NoContent.into_response());
+    }
+    if answer.refused_total > answer.text_fields || answer.accepted == 0 {
+        return Err(refused(&answer));
+    }
+    let mut response = ([(REFUSED, HeaderValue::from(answer.text_fields))], NoContent).into_response();
+    let first = answer.refused.first().map(|refused| format!("line {}: {}", refused.line, refused.detail));
+    // A header cannot contain every name; the count is always there.
+    if let Ok(first) = HeaderValue::from_str(&first.unwrap_or_default()) {
+        response.headers_mut().insert(FIRST_REFUSED, first);
+    }
+    Ok(response)
 }
+
+/// The header that names the first field with text.
+const FIRST_REFUSED: HeaderName = HeaderName::from_static("samples-refused-first");
 
 /// The header in which clients of InfluxDB expect the reason of a failure.
 const REASON: HeaderName = HeaderName::from_static("x-influxdb-error");
@@ -123,14 +170,25 @@ fn refused(answer: &StreamAnswer) -> Problem {
 }
 
 /// The version of InfluxDB whose write protocol the service supports.
-const VERSION: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-influxdb-version"), HeaderValue::from_static("v2.7.0"));
+const VERSION: &str = "v2.7.0";
+
+/// The version, as InfluxDB reports it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::features::timeseries) struct PingAnswer {
+    #[schema(example = "v2.7.0")]
+    version: &'static str,
+}
 
 /// Tell a client of InfluxDB that the service is running.
-#[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping",
+#[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping", params(PingQuery),
     responses(
+        (status = 200, description = "The service is running; the request had `verbose`", body = PingAnswer),
         (status = 204, description = "The service is running; Redis is not checked", headers(
             ("x-influxdb-version" = String, description = "The version of InfluxDB whose write protocol the service supports")))))]
-pub(in crate::features::timeseries) async fn get_ping(NoQuery: NoQuery) -> Response {
-    ([VERSION], NoContent).into_response()
+pub(in crate::features::timeseries) async fn get_ping(Query(query): Query<PingQuery>) -> Response {
+    let version = [(HeaderName::from_static("x-influxdb-version"), HeaderValue::from_static(VERSION))];
+    if query.verbose.is_some_and(|verbose| !matches!(verbose.as_str(), "" | "0" | "false")) {
+        return (version, Json(PingAnswer { version: VERSION })).into_response();
+    }
+    (version, NoContent).into_response()
 }

@@ -8,14 +8,14 @@ use csv_core::ReadRecordResult;
 use super::super::model::Timestamp;
 use super::row::{Row, shortened};
 use crate::features::timeseries::influx::line as influx_line;
-use crate::features::timeseries::influx::line::Precision;
+use crate::features::timeseries::influx::line::{Line, Precision};
 
 /// The samples of a line.
 #[derive(Debug)]
 pub(super) enum Rows<'a> {
     None,
     One(Row<'a>),
-    Several(Vec<Row<'static>>),
+    Several(Line),
 }
 
 /// The line format of a stream, with its state.

@@ -22,6 +22,7 @@ use super::metrics::TimeseriesMetrics;
 use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal};
 use super::series::{Sample, SeriesKey};
 use crate::clock::Clock;
+use crate::features::timeseries::influx::line::{Line, RefusedField};
 use crate::http::body::BodyStream;
 use crate::redis::{FaultKind, FencingToken, RedisFault};
 pub(super) use line_format::LineFormat;
@@ -37,8 +38,8 @@ const MAX_LINE: usize = 4_096;
 /// The most samples that a load buffers, 24 bytes each in memory, before it writes them.
 const BUFFER_SAMPLES: usize = 1 << 16;
 
-/// The most unreadable lines of a load; one more ends it. The response lists at most as many refused samples.
-const MAX_REFUSED: usize = 1_000;
+/// The most unreadable lines of a load; one more ends it.
+const MAX_UNREADABLE: usize = 1_000;
 
 /// A load in progress.
 #[derive(Debug)]
@@ -130,7 +131,10 @@ impl Ingest {
         match format.read(text) {
             Ok(Rows::None) => Ok(()),
             Ok(Rows::One(row)) => self.add(number, &row),
-            Ok(Rows::Several(rows)) => rows.iter().try_for_each(|row| self.add(number, row)),
+            Ok(Rows::Several(Line { rows, refused })) => {
+                rows.iter().try_for_each(|row| self.add(number, row))?;
+                refused.into_iter().try_for_each(|field| self.refuse_field(number, field))
+            }
             Err(LineError::Row(reason)) => self.unreadable(number, reason),
             Err(LineError::Header(rule)) => Err(invalid_header(rule)),
         }
@@ -154,12 +158,23 @@ impl Ingest {
         }
     }
 
+    /// Refuses a field of a line. Text is valid in line protocol, so that any number of such fields may be refused.
+    fn refuse_field(&mut self, line: u64, field: RefusedField) -> Result<(), TimeseriesError> {
+        if field.code != RefusalCode::TextField {
+            return self.unreadable(line, field.detail);
+        }
+        self.answer.text_fields += 1;
+        self.metrics.count(0, 0, 1);
+        self.refuse(line, None, field.code, field.detail);
+        Ok(())
+    }
+
     /// Refuses an invalid line. Too many of them end the load.
     fn unreadable(&mut self, line: u64, reason: String) -> Result<(), TimeseriesError> {
         self.unreadable += 1;
         self.metrics.count(0, 0, 1);
         self.refuse(line, None, RefusalCode::InvalidSample, reason);
-        if self.unreadable <= MAX_REFUSED {
+        if self.unreadable <= MAX_UNREADABLE {
             return Ok(());
         }
         let first = self.answer.refused.first().map(|refused| format!("; line {}: {}", refused.line, refused.detail));
@@ -172,7 +187,7 @@ impl Ingest {
 
     fn refuse(&mut self, line: u64, series: Option<SeriesKey>, code: RefusalCode, detail: String) {
         self.answer.refused_total += 1;
-        if self.answer.refused.len() < MAX_REFUSED {
+        if self.answer.refused.len() < StreamAnswer::MAX_REFUSALS {
             self.answer.refused.push(StreamRefusal { line, series, code, detail });
         }
     }

@@ -179,6 +179,8 @@ impl ManyReader {
         let read = async move |entry: SeriesEntry| {
             let page = match self.reader.page_within(budget, entry.key.clone(), plan.clone()).await {
                 Err(TimeseriesError::NotFound(_)) => Ok(None),
+                // The parameters of this request are fields of its body.
+                Err(TimeseriesError::InvalidQuery(violation)) => Err(TimeseriesError::InvalidBody(violation)),
                 page => page.map(Some),
             };
             (entry, page)

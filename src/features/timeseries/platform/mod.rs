@@ -167,7 +167,7 @@ impl TimeseriesService {
         token: Option<FencingToken>,
     ) -> Result<WriteAnswer, TimeseriesError> {
         let (indexes, samples): (Vec<usize>, Vec<NewSeriesSample>) = samples.into_iter().unzip();
-        let StreamAnswer { accepted, stored, refused_total, refused } = self.ingest(token).samples(samples).await?;
+        let StreamAnswer { accepted, stored, refused_total, refused, .. } = self.ingest(token).samples(samples).await?;
         let refused = refused.into_iter().filter_map(|refused| {
             let line = usize::try_from(refused.line).ok()?.checked_sub(1)?;
             let index = *indexes.get(line)?;

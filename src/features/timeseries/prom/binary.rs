@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::PromError;
-use super::value::{LabelSet, Metric, Series, Value};
+use super::value::{LabelSet, Metric, Series, Value, nameless};
 
 /// An arithmetic operator.
 pub(super) fn operator(name: &str) -> Option<fn(f64, f64) -> f64> {
@@ -19,7 +19,7 @@ pub(super) fn operator(name: &str) -> Option<fn(f64, f64) -> f64> {
 }
 
 /// # Errors
-/// `execution` if several series of one side match the same series.
+/// `execution` if several series of one side match the same series, or if only their names tell series apart.
 pub(super) fn arithmetic(
     operator: fn(f64, f64) -> f64,
     matching: &LabelSet,
@@ -31,18 +31,22 @@ pub(super) fn arithmetic(
             Value::Scalar(left.into_iter().zip(right).map(|(left, right)| operator(left, right)).collect())
         }
         (Value::Vector(left), Value::Scalar(right)) => {
-            Value::Vector(left.into_iter().map(|series| with(series, &right, operator)).collect())
+            Value::Vector(nameless(left.into_iter().map(|series| with(series, &right, operator)).collect())?)
         }
-        (Value::Scalar(left), Value::Vector(right)) => Value::Vector(
-            right.into_iter().map(|series| with(series, &left, |value, other| operator(other, value))).collect(),
-        ),
+        (Value::Scalar(left), Value::Vector(right)) => {
+            let reversed = |value, other| operator(other, value);
+            Value::Vector(nameless(right.into_iter().map(|series| with(series, &left, reversed)).collect())?)
+        }
         (Value::Vector(left), Value::Vector(right)) => Value::Vector(between(operator, matching, left, &right)?),
+        (Value::Matrix(_), _) | (_, Value::Matrix(_)) => {
+            return Err(PromError::unsupported("a range without a function"));
+        }
     })
 }
 
 fn with(series: Series, others: &[f64], of: impl Fn(f64, f64) -> f64) -> Series {
     let points = series.points.into_iter().zip(others).map(|(value, other)| value.map(|value| of(value, *other)));
-    Series { points: points.collect(), metric: series.metric }.nameless()
+    Series { points: points.collect(), metric: series.metric }
 }
 
 fn between(

@@ -8,8 +8,9 @@ use super::error::PromError;
 use super::params::Steps;
 use super::plan::{Node, Selection};
 use super::select::SelectedSeries;
-use super::value::{Metric, Series, Value};
+use super::value::{Metric, Series, Value, nameless};
 use super::window::SampleRange;
+use crate::features::timeseries::series::Sample;
 
 /// The most points of all series of one part of a query, 16 bytes each in memory.
 const POINTS: usize = 1_000_000;
@@ -33,45 +34,54 @@ impl<'a> Evaluation<'a> {
         Self { steps, selections, series, window_samples: WINDOW_SAMPLES }
     }
 
+    /// Evaluates the whole query.
+    ///
     /// # Errors
-    /// `execution` if series cannot be combined, or if a limit is exceeded.
-    pub(super) fn value(&mut self, node: &Node) -> Result<Value, PromError> {
+    /// `execution` if series cannot be combined, if several series of the result have the same labels, or if a limit is
+    /// exceeded.
+    pub(super) fn result(&mut self, root: &Node) -> Result<Value, PromError> {
+        let value = self.value(root)?;
+        match &value {
+            Value::Scalar(_) => {}
+            Value::Vector(series) => distinguishable(series.iter().map(|series| &series.metric))?,
+            Value::Matrix(series) => distinguishable(series.iter().map(|(metric, _)| metric))?,
+        }
+        Ok(value)
+    }
+
+    fn value(&mut self, node: &Node) -> Result<Value, PromError> {
         Ok(match node {
+            Node::Samples(selection) => Value::Matrix(self.samples(*selection)?),
             Node::Number(number) => Value::Scalar(vec![*number; self.steps.count]),
             Node::Latest(selection) => Value::Vector(self.latest(*selection)?),
             Node::Window { function, rank, selection, keeps_name } => {
                 let rank = self.rank(rank.as_deref())?;
-                let mut series = self.window(*function, &rank, *selection)?;
-                if !keeps_name {
-                    series = series.into_iter().map(Series::nameless).collect();
-                }
-                Value::Vector(unambiguous(series)?)
+                let series = self.window(*function, &rank, *selection)?;
+                Value::Vector(if *keeps_name { series } else { nameless(series)? })
             }
             Node::Aggregate { operator, rank, by, of } => {
                 let rank = self.rank(rank.as_deref())?;
                 match self.value(of)? {
                     Value::Vector(series) => Value::Vector(aggregate(*operator, by, &series, &rank)),
-                    Value::Scalar(_) => {
+                    Value::Scalar(_) | Value::Matrix(_) => {
                         return Err(PromError::execution("only series can be aggregated, not a number"));
                     }
                 }
             }
             Node::Binary { operator, matching, left, right } => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
-                match arithmetic(*operator, matching, left, right)? {
-                    Value::Vector(series) => Value::Vector(unambiguous(series)?),
-                    number @ Value::Scalar(_) => number,
-                }
+                arithmetic(*operator, matching, left, right)?
             }
             Node::Negative(of) => match self.value(of)? {
                 Value::Scalar(numbers) => Value::Scalar(numbers.into_iter().map(|number| -number).collect()),
                 Value::Vector(series) => {
                     let negative = |mut series: Series| {
                         series.points.iter_mut().flatten().for_each(|value| *value = -*value);
-                        series.nameless()
+                        series
                     };
-                    Value::Vector(unambiguous(series.into_iter().map(negative).collect())?)
+                    Value::Vector(nameless(series.into_iter().map(negative).collect())?)
                 }
+                Value::Matrix(_) => return Err(PromError::unsupported("a range without a function")),
             },
         })
     }
@@ -81,7 +91,9 @@ impl<'a> Evaluation<'a> {
         match node.map(|node| self.value(node)).transpose()? {
             None => Ok(vec![0.0; self.steps.count]),
             Some(Value::Scalar(numbers)) => Ok(numbers),
-            Some(Value::Vector(_)) => Err(PromError::execution("the parameter of a quantile must be a number")),
+            Some(Value::Vector(_) | Value::Matrix(_)) => {
+                Err(PromError::execution("the parameter of a quantile must be a number"))
+            }
         }
     }
 
@@ -92,6 +104,19 @@ impl<'a> Evaluation<'a> {
             Series { metric: series.metric.clone(), points: self.steps.times().map(point).collect() }
         });
         Ok(series.collect())
+    }
+
+    fn samples(&self, selection: usize) -> Result<Vec<(Metric, Vec<Sample>)>, PromError> {
+        let (selection, selected) = self.selected(selection)?;
+        let of_series =
+            |series: &SelectedSeries| (series.metric.clone(), series.window(selection, self.steps.start).to_vec());
+        let series: Vec<_> = selected.iter().map(of_series).collect();
+        if series.iter().map(|(_, samples)| samples.len()).sum::<usize>() > POINTS {
+            return Err(PromError::execution(format!(
+                "the query has more than {POINTS} points: select fewer series, or a shorter range"
+            )));
+        }
+        Ok(series)
     }
 
     fn window(
@@ -132,11 +157,16 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Checks that series differ after their metric names were dropped.
-fn unambiguous(series: Vec<Series>) -> Result<Vec<Series>, PromError> {
-    let metrics: BTreeSet<&Metric> = series.iter().map(|series| &series.metric).collect();
-    if metrics.len() < series.len() {
-        return Err(PromError::execution("vector cannot contain metrics with the same labelset"));
+/// Checks that the labels of a result tell its series apart.
+fn distinguishable<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Result<(), PromError> {
+    let mut known = BTreeSet::new();
+    for metric in metrics {
+        if !known.insert(metric) {
+            let labels = serde_json::to_string(metric).unwrap_or_default();
+            return Err(PromError::execution(format!(
+                "several series have the labels {labels}: aggregate them, or give them different labels"
+            )));
+        }
     }
-    Ok(series)
+    Ok(())
 }

@@ -27,17 +27,21 @@ pub(super) use error::PromError;
 pub(super) use params::{Parameters, Steps};
 pub(super) use value::{Metric, Value};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use promql_parser::label::Matcher;
 use promql_parser::parser;
 
 use super::config::PromConfig;
 use super::index::SeriesIndex;
 use super::range::RangeReader;
 use crate::clock::Clock;
+use crate::features::timeseries::influx::influx_key::NAME_LABEL;
+use crate::features::timeseries::series::valid_label_name;
 use eval::Evaluation;
 use plan::Plan;
+use select::LIST_SERIES;
 
 /// The longest query, bytes: queries of dashboards are shorter, and parsing takes time.
 const MAX_QUERY: usize = 4_096;
@@ -65,7 +69,7 @@ impl PromService {
     /// [`PromError`].
     pub(super) async fn instant(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
         let steps = Steps::one(parameters.time("time")?.unwrap_or_else(|| self.clock.now()));
-        Ok((self.evaluate(parameters, steps).await?, steps))
+        Ok((self.evaluate(parameters, steps, Plan::instant).await?, steps))
     }
 
     /// Evaluates a query at every step of a window.
@@ -74,75 +78,118 @@ impl PromService {
     /// [`PromError`].
     pub(super) async fn range(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
         let steps = parameters.steps(STEPS)?;
-        Ok((self.evaluate(parameters, steps).await?, steps))
+        Ok((self.evaluate(parameters, steps, Plan::new).await?, steps))
     }
 
-    async fn evaluate(&self, parameters: &Parameters, steps: Steps) -> Result<Value, PromError> {
+    async fn evaluate(
+        &self,
+        parameters: &Parameters,
+        steps: Steps,
+        plan: fn(&parser::Expr, i64) -> Result<Plan, PromError>,
+    ) -> Result<Value, PromError> {
         let lookback = match parameters.duration("lookback_delta")? {
             Some(lookback) => lookback,
             None => i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX),
         };
         let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
-        let plan = Plan::new(&parse(query)?, lookback)?;
+        let plan = plan(&parse(query)?, lookback)?;
         let series = self.read(&plan.selections, steps).await?;
         // Up to a second of work, which must not block other requests.
         let evaluated =
-            tokio::task::spawn_blocking(move || Evaluation::new(steps, &plan.selections, &series).value(&plan.root));
+            tokio::task::spawn_blocking(move || Evaluation::new(steps, &plan.selections, &series).result(&plan.root));
         evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
     }
 
-    /// Lists the metrics that match one of the selectors `match[]`.
+    /// Lists the metrics of the series that match one of the selectors `match[]`, one for each series.
     ///
     /// # Errors
     /// [`PromError`].
-    pub(super) async fn series(&self, parameters: &Parameters) -> Result<Vec<Metric>, PromError> {
-        if parameters.all("match[]").next().is_none() {
+    pub(super) async fn series(&self, parameters: &Parameters) -> Result<Listed<Metric>, PromError> {
+        let selectors = selectors(parameters)?;
+        if selectors.is_empty() {
             return Err(PromError::bad("match[]", "is missing"));
         }
-        let mut metrics = self.matching(parameters).await?;
-        metrics.truncate(parameters.limit()?);
-        Ok(metrics)
+        // A series that matches several selectors counts once.
+        let mut series = BTreeSet::new();
+        for matchers in selectors {
+            series.extend(self.find(&matchers).await?);
+        }
+        Ok(Listed::new(series.into_iter().map(|(metric, _)| metric), parameters.limit()?))
     }
 
     /// Lists the label names of all series, or of those that match `match[]`.
     ///
     /// # Errors
     /// [`PromError`].
-    pub(super) async fn label_names(&self, parameters: &Parameters) -> Result<Vec<String>, PromError> {
-        let metrics = self.matching(parameters).await?;
-        let names: BTreeSet<&String> = metrics.iter().flat_map(BTreeMap::keys).collect();
-        Ok(names.into_iter().take(parameters.limit()?).cloned().collect())
+    pub(super) async fn label_names(&self, parameters: &Parameters) -> Result<Listed<String>, PromError> {
+        let (selectors, limit) = (selectors(parameters)?, parameters.limit()?.min(LIST_ITEMS));
+        let mut names = BTreeSet::new();
+        for matchers in &selectors {
+            self.each(matchers, LIST_SERIES, |metric, _| names.extend(metric.into_keys())).await?;
+        }
+        if selectors.is_empty() {
+            names.extend(self.index.label_names(limit + 1).await?);
+            // Every series has a metric name, even if it has no labels.
+            if !names.is_empty() || !self.index.keys_without(NAME_LABEL, 1).await?.is_empty() {
+                names.insert(NAME_LABEL.to_owned());
+            }
+        }
+        Ok(Listed::new(names, limit))
     }
 
     /// Lists the values of a label over all series, or over those that match `match[]`.
     ///
     /// # Errors
     /// [`PromError`].
-    pub(super) async fn label_values(&self, label: &str, parameters: &Parameters) -> Result<Vec<String>, PromError> {
-        let metrics = self.matching(parameters).await?;
-        let values: BTreeSet<&String> = metrics.iter().filter_map(|metric| metric.get(label)).collect();
-        Ok(values.into_iter().take(parameters.limit()?).cloned().collect())
+    pub(super) async fn label_values(&self, label: &str, parameters: &Parameters) -> Result<Listed<String>, PromError> {
+        if !valid_label_name(label) {
+            return Err(PromError::bad("name", format!("must be a label name, got `{label}`")));
+        }
+        let (selectors, limit) = (selectors(parameters)?, parameters.limit()?.min(LIST_ITEMS));
+        let mut values = BTreeSet::new();
+        for matchers in &selectors {
+            self.each(matchers, LIST_SERIES, |mut metric, _| values.extend(metric.remove(label))).await?;
+        }
+        if selectors.is_empty() {
+            values.extend(self.index.label_values(label, limit + 1).await?);
+            if label == NAME_LABEL {
+                // The metric name of a series without the label is its key.
+                values.extend(self.index.keys_without(NAME_LABEL, limit + 1).await?);
+            }
+        }
+        Ok(Listed::new(values, limit))
     }
+}
 
-    /// The metrics that match a selector; all without selectors. `start` and `end` are validated but not used: all
-    /// existing series are listed.
-    async fn matching(&self, parameters: &Parameters) -> Result<Vec<Metric>, PromError> {
-        parameters.time("start")?;
-        parameters.time("end")?;
-        let mut metrics = BTreeSet::new();
-        let mut selectors = parameters.all("match[]").peekable();
-        if selectors.peek().is_none() {
-            metrics.extend(self.find(&[]).await?.into_iter().map(|(metric, _)| metric));
-        }
-        for text in selectors {
-            let parser::Expr::VectorSelector(selector) = parse(text)? else {
-                return Err(PromError::bad("match[]", format!("must be a selector, got `{text}`")));
-            };
-            let matchers = plan::matchers(&selector)?;
-            metrics.extend(self.find(&matchers).await?.into_iter().map(|(metric, _)| metric));
-        }
-        Ok(metrics.into_iter().collect())
+/// The most names or values in a response, as long as a client does not ask for fewer.
+const LIST_ITEMS: usize = 100_000;
+
+/// The items of a list.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    pub items: Vec<T>,
+    /// Whether there are more items than the limit.
+    pub truncated: bool,
+}
+
+impl<T> Listed<T> {
+    fn new(items: impl IntoIterator<Item = T>, limit: usize) -> Self {
+        let mut items = items.into_iter();
+        Self { items: items.by_ref().take(limit).collect(), truncated: items.next().is_some() }
     }
+}
+
+/// The conditions of each selector `match[]`. `start` and `end` are validated but not used: all existing series are listed.
+fn selectors(parameters: &Parameters) -> Result<Vec<Vec<Matcher>>, PromError> {
+    parameters.time("start")?;
+    parameters.time("end")?;
+    let matchers = |text: &str| {
+        let parser::Expr::VectorSelector(selector) = parse(text)? else {
+            return Err(PromError::bad("match[]", format!("must be a selector, got `{text}`")));
+        };
+        plan::matchers(&selector)
+    };
+    parameters.all("match[]").map(matchers).collect()
 }
 
 fn parse(query: &str) -> Result<parser::Expr, PromError> {

@@ -61,6 +61,8 @@ pub(super) enum Node {
         right: Box<Node>,
     },
     Negative(Box<Node>),
+    /// The samples of a range; only as a whole query.
+    Samples(usize),
 }
 
 impl Plan {
@@ -69,6 +71,17 @@ impl Plan {
     pub(super) fn new(query: &Expr, lookback: i64) -> Result<Self, PromError> {
         let mut plan = Self { root: Node::Number(0.0), selections: Vec::new(), lookback };
         plan.root = plan.node(query, 0)?;
+        Ok(plan)
+    }
+
+    /// The plan of a query at one time, which can also be a range of samples, such as `m[5m]`.
+    ///
+    /// # Errors
+    /// `execution` that names an unsupported part.
+    pub(super) fn instant(query: &Expr, lookback: i64) -> Result<Self, PromError> {
+        let Expr::MatrixSelector(MatrixSelector { vs, range }) = query else { return Self::new(query, lookback) };
+        let mut plan = Self { root: Node::Samples(0), selections: Vec::new(), lookback };
+        plan.select(vs, millis(*range)?)?;
         Ok(plan)
     }
 

@@ -3,8 +3,20 @@
 use serde::Serialize;
 
 use crate::clock::UnixMillis;
-use crate::features::timeseries::prom::{PromError, Steps, Value};
+use crate::features::timeseries::prom::{Listed, Metric, PromError, Steps, Value};
 use crate::features::timeseries::render::json_value;
+use crate::features::timeseries::series::Sample;
+
+/// The response of a list. As in Prometheus, a warning says that it is not complete.
+pub(in crate::features::timeseries) fn prom_list<T: Serialize>(list: &Listed<T>) -> Vec<u8> {
+    let mut out = BEGIN.to_vec();
+    json_value(&mut out, &list.items);
+    if list.truncated {
+        out.extend_from_slice(br#","warnings":["results truncated due to limit"]"#);
+    }
+    out.push(b'}');
+    out
+}
 
 /// A response with any data.
 pub(in crate::features::timeseries) fn prom_data(data: &impl Serialize) -> Vec<u8> {
@@ -44,9 +56,29 @@ pub(in crate::features::timeseries) fn prom_instant(value: &Value, steps: Steps)
             }
             out.push(b']');
         }
+        Value::Matrix(series) => matrix(&mut out, series),
     }
     out.extend_from_slice(b"}}");
     out
+}
+
+/// The samples of each series, with their own times.
+fn matrix(out: &mut Vec<u8>, series: &[(Metric, Vec<Sample>)]) {
+    out.extend_from_slice(br#"{"resultType":"matrix","result":["#);
+    let there = series.iter().filter(|(_, samples)| !samples.is_empty());
+    for (at, (metric, samples)) in there.enumerate() {
+        out.extend_from_slice(if at > 0 { br#",{"metric":"# } else { br#"{"metric":"#.as_slice() });
+        json_value(out, metric);
+        out.extend_from_slice(br#","values":["#);
+        for (at, sample) in samples.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            point(out, sample.timestamp, sample.value);
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.push(b']');
 }
 
 /// The response of a query at all steps. A number becomes a series without labels.
@@ -69,6 +101,8 @@ pub(in crate::features::timeseries) fn prom_range(value: &Value, steps: Steps) -
                 out.extend_from_slice(b"]}");
             }
         }
+        // A plan for several steps has no ranges of samples.
+        Value::Matrix(_) => {}
     }
     out.extend_from_slice(b"]}}");
     out

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
@@ -90,7 +90,7 @@ struct PromMatch {
     /// Ignored.
     #[schema(example = "1767229200")]
     end: Option<String>,
-    /// The maximum number of items; all if absent or 0.
+    /// The maximum number of items, at most 100,000 names or values; `warnings` says if there are more.
     #[schema(example = 100)]
     limit: Option<u64>,
 }
@@ -223,7 +223,7 @@ async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<R
 #[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 async fn get_prom_series(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
-    Ok(data(&prom.series(&parameters(request).await?).await?))
+    Ok(json(render::prom_list(&prom.series(&parameters(request).await?).await?)).into_response())
 }
 
 /// Find series, with the selectors in a form.
@@ -238,7 +238,7 @@ async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<
 #[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
     responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
 async fn get_prom_labels(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
-    Ok(data(&prom.label_names(&parameters(request).await?).await?))
+    Ok(json(render::prom_list(&prom.label_names(&parameters(request).await?).await?)).into_response())
 }
 
 /// List label names, with the selectors in a form.
@@ -258,7 +258,7 @@ async fn get_prom_values(
     Path(LabelPath { name }): Path<LabelPath>,
     request: Request,
 ) -> Result<Response, PromError> {
-    Ok(data(&prom.label_values(&name, &parameters(request).await?).await?))
+    Ok(json(render::prom_list(&prom.label_values(&name, &parameters(request).await?).await?)).into_response())
 }
 
 /// The version of Prometheus whose semantics the queries have.
@@ -269,9 +269,5 @@ const VERSION: &str = "3.0.0";
     responses(PromFailure, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
 async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     parameters(request).await?;
-    Ok(data(&serde_json::json!({"version": VERSION})))
-}
-
-fn data(data: &impl Serialize) -> Response {
-    json(render::prom_data(data)).into_response()
+    Ok(json(render::prom_data(&serde_json::json!({"version": VERSION}))).into_response())
 }

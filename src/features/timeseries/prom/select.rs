@@ -1,6 +1,6 @@
 //! Finds the series that a query selects, and reads the samples that its steps use.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use promql_parser::label::{MatchOp, Matcher};
@@ -18,8 +18,11 @@ use super::value::Metric;
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 
-/// The most series that one selector may examine.
-const SERIES: usize = 5_000;
+/// The most series that one selector of a query may examine.
+pub(super) const QUERY_SERIES: usize = 5_000;
+
+/// The most series that one selector of a list of labels may examine. Only names or values are kept in memory.
+pub(super) const LIST_SERIES: usize = 100_000;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
@@ -78,18 +81,33 @@ impl PromService {
         Ok(all)
     }
 
-    /// Finds the series that match all conditions, sorted by their metrics.
+    /// Finds the series that match all conditions, sorted by their metrics. Several series can have the same metric.
     ///
     /// # Errors
     /// `execution` if too many series would have to be checked; a fault of Redis.
     pub(super) async fn find(&self, matchers: &[Matcher]) -> Result<Vec<(Metric, SeriesKey)>, PromError> {
-        let mut found = BTreeMap::new();
+        // A set, since a series can be found by its key and by its name.
+        let mut found = BTreeSet::new();
+        self.each(matchers, QUERY_SERIES, |metric, key| _ = found.insert((metric, key))).await?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Calls `found` with each series that matches all conditions, in no particular order; a series can occur twice.
+    ///
+    /// # Errors
+    /// `execution` if more than `most` series would have to be checked; a fault of Redis.
+    pub(super) async fn each(
+        &self,
+        matchers: &[Matcher],
+        most: usize,
+        mut found: impl FnMut(Metric, SeriesKey),
+    ) -> Result<(), PromError> {
         let mut add = |entries: Vec<SeriesEntry>| {
             for entry in entries {
                 let metric = metric_of(&entry);
                 let value = |name: &str| metric.get(name).map(String::as_str).unwrap_or_default();
                 if matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name))) {
-                    found.insert(metric, entry.key);
+                    found(metric, entry.key);
                 }
             }
         };
@@ -98,37 +116,43 @@ impl PromService {
         let by_label: Vec<_> = named.iter().filter(|(name, _)| *name != NAME_LABEL).cloned().collect();
         let by_name = named.into_iter().find(|(name, _)| *name == NAME_LABEL);
         match (LabelFilter::of_values(by_label), by_name) {
-            (Some(filter), _) => add(self.listed(Some(&filter)).await?),
+            (Some(filter), _) => self.listed(Some(&filter), most, add).await,
             (None, Some((_, metrics))) => {
                 // The metric name of a series without the label is its key.
                 let keys = metrics.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
                 add(self.index.look_up(keys).await?.0);
-                if let Some(filter) = LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
-                    add(self.listed(Some(&filter)).await?);
+                match LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
+                    Some(filter) => self.listed(Some(&filter), most, add).await,
+                    None => Ok(()),
                 }
             }
-            (None, None) => add(self.listed(None).await?),
+            (None, None) => self.listed(None, most, add).await,
         }
-        Ok(found.into_iter().collect())
     }
 
-    /// Lists all series, or those that match a filter.
-    async fn listed(&self, filter: Option<&LabelFilter>) -> Result<Vec<SeriesEntry>, PromError> {
-        let (mut entries, mut cursor): (Vec<SeriesEntry>, Option<String>) = (Vec::new(), None);
+    /// Lists all series, or those that match a filter, page by page.
+    async fn listed(
+        &self,
+        filter: Option<&LabelFilter>,
+        most: usize,
+        mut add: impl FnMut(Vec<SeriesEntry>),
+    ) -> Result<(), PromError> {
+        let (mut examined, mut cursor): (usize, Option<String>) = (0, None);
         loop {
             let page = match filter {
                 Some(filter) => self.index.page_by_label(filter, "", cursor.as_deref(), PAGE).await?,
                 None => self.index.page("", cursor.as_deref(), PAGE).await?,
             };
-            entries.extend(page.items);
-            if entries.len() > SERIES {
+            examined += page.items.len();
+            if examined > most {
                 return Err(PromError::execution(format!(
-                    "the query would check more than {SERIES} series: select by the value of a label"
+                    "the query would check more than {most} series: select by the value of a label"
                 )));
             }
+            add(page.items);
             cursor = page.next_cursor;
             if cursor.is_none() {
-                return Ok(entries);
+                return Ok(());
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The values of an evaluation: numbers and series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::error::PromError;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
+use crate::features::timeseries::series::Sample;
 
 /// The labels of a series, including the metric name as the label `__name__`.
 pub(in crate::features::timeseries) type Metric = BTreeMap<String, String>;
@@ -14,12 +16,21 @@ pub(in crate::features::timeseries) struct Series {
     pub points: Vec<Option<f64>>,
 }
 
-impl Series {
-    /// Drops the metric name: a value that is computed from a metric is no longer that metric.
-    pub(super) fn nameless(mut self) -> Self {
-        self.metric.remove(NAME_LABEL);
-        self
+/// Drops the metric names: a value that is computed from a metric is no longer that metric.
+///
+/// # Errors
+/// `execution` if only their names told some of the series apart. Series that have had the same labels before are still
+/// separate series, which an aggregation counts one by one.
+pub(super) fn nameless(mut series: Vec<Series>) -> Result<Vec<Series>, PromError> {
+    let distinct = |series: &[Series]| series.iter().map(|series| &series.metric).collect::<BTreeSet<_>>().len();
+    let before = distinct(&series);
+    for one in &mut series {
+        one.metric.remove(NAME_LABEL);
     }
+    if distinct(&series) < before {
+        return Err(PromError::execution("vector cannot contain metrics with the same labelset"));
+    }
+    Ok(series)
 }
 
 /// The value of a part of a query at all steps.
@@ -27,6 +38,8 @@ impl Series {
 pub(in crate::features::timeseries) enum Value {
     Scalar(Vec<f64>),
     Vector(Vec<Series>),
+    /// The samples of each series in a range.
+    Matrix(Vec<(Metric, Vec<Sample>)>),
 }
 
 /// The labels that count when series are grouped or matched.

@@ -63,6 +63,8 @@ pub(in crate::features::timeseries) struct ManyQuery {
     max_value: Option<f64>,
     #[schema(exclusive_minimum = 0)]
     wrap: Option<f64>,
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    reset_below: Option<f64>,
     order: Option<Order>,
     /// The maximum number of points of a series or a reduced group. If absent: 10,000 in JSON, all in NDJSON and CSV.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -122,6 +124,7 @@ impl ManyQuery {
             min_value: self.min_value,
             max_value: self.max_value,
             wrap: self.wrap,
+            reset_below: self.reset_below,
             order: self.order,
             limit: self.limit,
             ..RangeQuery::default()

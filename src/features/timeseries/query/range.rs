@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
-use super::super::aggregate::{Aggregation, Bucket, BucketTimestamp, Fill, Gap, Grid};
+use super::super::aggregate::{Aggregation, Bucket, BucketTimestamp, Fill, Gap, Grid, Register};
 use super::super::cursor::Cursor;
 use super::super::error::Violation;
 use super::super::range::{BucketPlan, RangePlan, SampleFilter};
@@ -59,6 +59,10 @@ pub(in crate::features::timeseries) struct RangeQuery {
     /// The value at which the register of a counter restarts at 0. Requires `increase` or `rate`.
     #[param(exclusive_minimum = 0, example = 100_000.0)]
     pub wrap: Option<f64>,
+    /// The share of the previous value below which a value means that the counter was reset; 0.9 if absent. Smaller falls count
+    /// as they are. Requires `increase` or `rate`.
+    #[param(exclusive_minimum = 0, maximum = 1, example = 0.9)]
+    pub reset_below: Option<f64>,
     /// The series whose sums are the volumes of the candles. Requires `ohlcv`.
     #[param(value_type = Option<String>, min_length = 1, max_length = 512)]
     pub volume_key: Option<SeriesKey>,
@@ -148,6 +152,15 @@ impl RangeQuery {
             }
             _ => {}
         }
+        match self.reset_below {
+            Some(_) if !is_counter => {
+                return Err(Violation::new("reset_below", "must only be sent with `agg=increase` or `agg=rate`"));
+            }
+            Some(share) if !(share > 0.0 && share <= 1.0) => {
+                return Err(Violation::new("reset_below", format!("must be above 0 and at most 1, got {share}")));
+            }
+            _ => {}
+        }
         if self.volume_key.is_some() && aggregation != Some(Aggregation::Ohlcv) {
             return Err(Violation::new("volume_key", "must only be sent with `agg=ohlcv`"));
         }
@@ -169,7 +182,8 @@ impl RangeQuery {
             (Some(true), None) => Gap::natural(aggregation),
             (_, fill) => Gap::filled(fill.unwrap_or_default(), aggregation),
         };
-        Ok(Some(BucketPlan { grid, aggregation, wrap: self.wrap, gap }))
+        let reset_below = self.reset_below.unwrap_or(Register::default().reset_below);
+        Ok(Some(BucketPlan { grid, aggregation, register: Register { wrap: self.wrap, reset_below }, gap }))
     }
 
     fn anchor(&self, window: Window, now: UnixMillis) -> Result<Option<UnixMillis>, Violation> {

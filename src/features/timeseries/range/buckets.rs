@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::super::aggregate::{Aggregation, End, Gap, Grid, Number, Pass, Placed, Slot, Slots, fill, fold};
+use super::super::aggregate::{Aggregation, End, Gap, Grid, Number, Pass, Placed, Register, Slot, Slots, fill, fold};
 use super::super::cursor::Place;
-use super::super::error::TimeseriesError;
+use super::super::error::{TimeseriesError, Violation};
 use super::super::rollup::{RollupView, WindowPart};
 use super::super::series::Sample;
 use super::super::window::{Order, Window};
@@ -16,8 +16,7 @@ use crate::clock::UnixMillis;
 pub(in crate::features::timeseries) struct BucketPlan {
     pub grid: Grid,
     pub aggregation: Aggregation,
-    /// The value at which the register of a counter restarts at 0.
-    pub wrap: Option<f64>,
+    pub register: Register,
     pub gap: Gap,
 }
 
@@ -142,11 +141,12 @@ impl BucketPage<'_, '_> {
     /// Aggregates a segment in one pass. If the budget of the request is exhausted before its end, returns the start of
     /// the incomplete bucket.
     async fn pass(&mut self, segment: Window, slots: &mut Slots) -> Result<Option<UnixMillis>, TimeseriesError> {
-        let BucketPlan { mut grid, aggregation, wrap, .. } = self.plan.clone();
+        let BucketPlan { mut grid, aggregation, register, .. } = self.plan.clone();
         let neighbours = aggregation.needs_neighbours();
         let before = if neighbours { self.scan.newest_before(segment.from).await? } else { None };
+        check_wrap(register, before)?;
         let pass = Pass { grid: grid.clone(), window: self.window, segment, bridges: self.bridges() };
-        let mut fold = fold(aggregation, wrap, pass, before);
+        let mut fold = fold(aggregation, register, pass, before);
         let kept_samples = self.kept_samples;
         let mut rest = segment;
         while rest.from <= rest.to && !slots.is_full() {
@@ -168,7 +168,12 @@ impl BucketPage<'_, '_> {
                 }
             };
             let mut too_many = false;
+            let mut beyond = None;
             let take = |samples: &[Sample]| {
+                beyond = samples.iter().find(|sample| register.wrap.is_some_and(|wrap| sample.value > wrap)).copied();
+                if beyond.is_some() {
+                    return false;
+                }
                 fold.feed(samples, slots);
                 too_many = fold.kept() > kept_samples;
                 !too_many && !slots.is_full()
@@ -178,6 +183,7 @@ impl BucketPage<'_, '_> {
                 let rule = format!("a bucket has more than {kept_samples} samples, the limit for percentiles");
                 return Err(TimeseriesError::LimitExceeded(rule));
             }
+            check_wrap(register, beyond)?;
             if let Ended::Spent(_) = ended {
                 return Ok(Some(fold.open_start().unwrap_or(window.from)));
             }
@@ -185,9 +191,22 @@ impl BucketPage<'_, '_> {
         }
         if !slots.is_full() {
             let after = if neighbours { self.scan.oldest_after(segment.to).await? } else { None };
+            check_wrap(register, after)?;
             fold.finish(after, slots);
         }
         Ok(None)
+    }
+}
+
+/// Checks that a register can have the value of the sample.
+fn check_wrap(register: Register, sample: Option<Sample>) -> Result<(), TimeseriesError> {
+    match (register.wrap, sample) {
+        (Some(wrap), Some(Sample { timestamp, value })) if value > wrap => {
+            let rule =
+                format!("must not be below a value of the counter, got {wrap}: the value at {timestamp} is {value}");
+            Err(TimeseriesError::InvalidQuery(Violation::new("wrap", rule)))
+        }
+        _ => Ok(()),
     }
 }
 

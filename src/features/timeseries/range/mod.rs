@@ -151,6 +151,8 @@ impl RangeReader {
                 } else {
                     None
                 };
+                let outlives = rollup.as_ref().is_some_and(RollupView::outlives_samples);
+                let scan = if outlives { scan.with_kept() } else { scan };
                 let page = BucketPage {
                     scan: &scan,
                     plan,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::backend::{SamplePage, Store};
+use super::super::backend::{Reach, SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::{Order, Window};
@@ -58,11 +58,17 @@ pub(super) struct Scan<'a> {
     key: &'a SeriesKey,
     filter: &'a SampleFilter,
     budget: &'a Budget,
+    reach: Reach,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(backend: &'a Store, key: &'a SeriesKey, filter: &'a SampleFilter, budget: &'a Budget) -> Self {
-        Self { backend, key, filter, budget }
+        Self { backend, key, filter, budget, reach: Reach::Visible }
+    }
+
+    /// Also reads the samples that a rollup was not filled from yet, even if retention hides them.
+    pub(super) fn with_kept(self) -> Self {
+        Self { reach: Reach::Kept, ..self }
     }
 
     /// The error that the request needs more samples than it may read.
@@ -83,7 +89,7 @@ impl<'a> Scan<'a> {
         let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
         while let Some(window) = rest {
             let keys = self.backend.keys(self.key).await?;
-            let found = self.backend.read(&keys, window, order, wanted).await?;
+            let found = self.backend.read(&keys, window, order, wanted, self.reach).await?;
             let Some(SamplePage { mut samples, rest: left }) = found else {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };

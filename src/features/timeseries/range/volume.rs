@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::aggregate::{Aggregation, End, Grid, Number, Pass, Slot, Slots, fold};
+use super::super::aggregate::{Aggregation, End, Grid, Number, Pass, Register, Slot, Slots, fold};
 use super::super::error::TimeseriesError;
 use super::super::series::Sample;
 use super::super::window::{Order, Window};
@@ -23,7 +23,7 @@ pub(super) async fn add(
     let (Some(oldest), Some(newest)) = ends else { return Ok(()) };
     let segment = Window { from: oldest.bucket.start.max(window.from), to: window.to.min(newest.bucket.end - 1) };
     let pass = Pass { grid, window, segment, bridges: false };
-    let mut sums = fold(Aggregation::Sum, None, pass, None);
+    let mut sums = fold(Aggregation::Sum, Register::default(), pass, None);
     let mut by_start: HashMap<i64, &mut Slot> = candles.iter_mut().map(|slot| (slot.bucket.start, slot)).collect();
     for slot in by_start.values_mut() {
         set_volume(slot, 0.0);

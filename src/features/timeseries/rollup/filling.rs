@@ -6,8 +6,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::aggregate::{End, Fold, Grid, Pass, Slots, fold};
-use super::super::backend::{SamplePage, Store, pause};
+use super::super::aggregate::{End, Fold, Grid, Pass, Register, Slots, fold};
+use super::super::backend::{Reach, SamplePage, Store, pause};
 use super::super::chunk;
 use super::super::error::TimeseriesError;
 use super::super::keys::SeriesKeys;
@@ -83,7 +83,9 @@ impl RollupFiller {
         let floor = now.floor();
         let from = Some(floor).filter(|floor| state.begins_before(change.from, *floor));
         let done = list_entry(change);
-        let commit = scripts::commit_rollups(&keys, state.revision, &done, &rest, from, &filled.fields);
+        let open = filled.rest.into_iter().chain(now.changed.iter().skip(1).copied()).collect();
+        let needed = RollupState { changed: open, ..now }.needed_from();
+        let commit = scripts::commit_rollups(&keys, state.revision, &done, &rest, from, needed, &filled.fields);
         let is_first = self.backend.redis().call(commit).await?;
         Ok(!is_first || !rest.is_empty() || state.changed.len() > 1)
     }
@@ -95,12 +97,15 @@ impl RollupFiller {
         state: &RollupState,
         change: Window,
     ) -> Result<Option<Filled>, TimeseriesError> {
-        let visible = Window { from: change.from.max(state.floor()), to: change.to };
-        if visible.from > visible.to || state.rules.is_empty() {
+        let Some(floor) = state.rules.iter().map(|rule| state.source_floor(rule)).min() else {
+            return Ok(Some(Filled::default()));
+        };
+        let visible = Window { from: change.from.max(floor), to: change.to };
+        if visible.from > visible.to {
             return Ok(Some(Filled::default()));
         }
         let oldest = self.oldest(keys, &state.rules).await?;
-        let Some(first) = self.backend.read(keys, visible, Order::Asc, 1).await? else { return Ok(None) };
+        let Some(first) = self.backend.read(keys, visible, Order::Asc, 1, Reach::Kept).await? else { return Ok(None) };
         let first = first.samples.first().map(|sample| sample.timestamp);
         // Before this time there is neither a sample nor a bucket.
         let Some(begin) = first.into_iter().chain(oldest.iter().flatten().copied()).min() else {
@@ -137,7 +142,7 @@ impl RollupFiller {
         let to = jobs.iter().map(|job| job.until - 1).max().unwrap_or_default();
         let (mut rest, mut read) = (Some(Window { from, to }).filter(|window| from <= window.to), 0);
         while let Some(window) = rest {
-            let found = self.backend.read(keys, window, Order::Asc, usize::MAX).await?;
+            let found = self.backend.read(keys, window, Order::Asc, usize::MAX, Reach::Kept).await?;
             let Some(SamplePage { samples, rest: left }) = found else { return Ok(None) };
             for job in &mut *jobs {
                 job.feed(&samples);
@@ -197,7 +202,7 @@ struct Job {
 impl Job {
     fn new(rule: &RollupRule, oldest: Option<UnixMillis>, changed: Window, state: &RollupState) -> Self {
         let mut grid = rule.grid.clone();
-        let floor = state.floor().max(state.floor_of(rule));
+        let floor = state.source_floor(rule).max(state.floor_of(rule));
         let first = grid.bucket(changed.from.max(floor));
         // A bucket without all its samples is not computed again.
         let from = if first.start < floor { first.end } else { first.start };
@@ -210,7 +215,7 @@ impl Job {
             floor: state.floor_of(rule),
             from,
             until,
-            fold: fold(rule.aggregation, None, pass, None),
+            fold: fold(rule.aggregation, Register::default(), pass, None),
             slots: Slots::new(End::Oldest, usize::MAX),
             grid,
         }

@@ -65,7 +65,7 @@ impl Rollups {
     /// [`TimeseriesError::NotFound`].
     pub async fn list(&self, key: &SeriesKey) -> Result<Vec<RollupEntry>, TimeseriesError> {
         let state = self.state(key).await?;
-        if !state.changed.is_empty() {
+        if !state.is_complete() {
             self.backend.note_stale(key);
         }
         Ok(state.rules.iter().map(|rule| entry(&rule.spec, &state)).collect())

@@ -7,7 +7,8 @@
 //! wrong.
 //!
 //! The newest samples, those of the open head chunk, have no buckets: they change all the time and are read fast. Buckets
-//! can outlive their samples, up to the retention of the rollup.
+//! can outlive their samples, up to the retention of the rollup. Then the samples are trimmed only when no bucket needs them:
+//! `needed_from` in the hash is the start of the oldest bucket that is not filled, or in which retention ends.
 //!
 //! Files in reading order: `model.rs` (bodies and answers), `manage.rs` (add, list and drop rollups), `blocks.rs` (the stored
 //! form of buckets), `filling.rs` (the background task), `view.rs` (how a query reads them). The definition of a rollup and

@@ -30,6 +30,8 @@ pub struct RollupView<'a> {
     oldest: UnixMillis,
     /// The ranges in which its buckets are valid.
     valid: Vec<Range<UnixMillis>>,
+    /// Whether its buckets outlive their samples.
+    outlives: bool,
     /// The first of these ranges, if its samples have expired.
     without_samples: Option<Range<UnixMillis>>,
 }
@@ -59,7 +61,7 @@ impl<'a> RollupView<'a> {
         }
         let keys = backend.keys(key).await?;
         let Some(state) = backend.rollups(&keys).await? else { return Ok(None) };
-        if !state.changed.is_empty() {
+        if !state.changed.is_empty() || state.filled_until < state.floor() {
             backend.note_stale(key);
         }
         let fitting = state.rules.iter().filter_map(|rule| Some((rule, rule.fit(aggregation, grid)?)));
@@ -67,12 +69,23 @@ impl<'a> RollupView<'a> {
         let Some((rule, fit)) = longest else { return Ok(None) };
         let blocks = Blocks::of(rule);
         let field = redis::cmd("HGET").arg(&keys.blocks).arg(blocks.oldest_field()).to_owned();
-        let Some(oldest) = backend.redis().query::<Option<i64>>(&field, Effect::Read).await? else { return Ok(None) };
+        let outlives = rule.outlives(state.retention_ms);
+        let oldest = match backend.redis().query::<Option<i64>>(&field, Effect::Read).await? {
+            Some(oldest) => oldest,
+            // No bucket is filled yet, and some samples may only be kept for them.
+            None if outlives => state.filled_until,
+            None => return Ok(None),
+        };
         let (rule, valid) = (rule.clone(), state.valid_ranges(rule));
-        let mut view = Self { backend, keys, rule, fit, blocks, oldest, valid, without_samples: None };
+        let mut view = Self { backend, keys, rule, fit, blocks, oldest, valid, outlives, without_samples: None };
         view.without_samples = view.range_without_samples(&state).await?;
         view.valid.splice(0..0, view.without_samples.clone());
         Ok(Some(view))
+    }
+
+    /// Whether its buckets outlive their samples, which are then kept until they are filled.
+    pub fn outlives_samples(&self) -> bool {
+        self.outlives
     }
 
     pub fn is_same(&self) -> bool {
@@ -126,13 +139,16 @@ impl<'a> RollupView<'a> {
         &mut self,
         state: &RollupState,
     ) -> Result<Option<Range<UnixMillis>>, TimeseriesError> {
-        let floor = state.floor();
-        if !self.rule.outlives(state.retention_ms) || floor == 0 {
+        // Before this time, buckets are filled or can no longer be; after it, the samples are there.
+        let unfilled = state.first_unfilled();
+        let floor = state.floor().min(unfilled).max(state.untrimmed_from.unwrap_or_else(|| state.floor()));
+        if !self.outlives || floor == 0 {
             return Ok(None);
         }
         let last = self.rule.grid.bucket(floor);
-        let is_stored =
-            last.start < floor && self.load(last.start, last.end).await?.is_some_and(|found| !found.is_empty());
+        let is_stored = last.start < floor
+            && last.end <= unfilled
+            && self.load(last.start, last.end).await?.is_some_and(|found| !found.is_empty());
         let end = if is_stored { last.end } else { last.start };
         let start = state.floor_of(&self.rule);
         Ok(whole_buckets(&mut self.rule.grid, start..end))

@@ -1,26 +1,33 @@
 //! The HTTP operations of the time series.
 //!
 //! This file has the operations on series and their samples, `range.rs` the reads of windows, `rollups.rs` the
-//! operations on rollups, and `platform.rs` the operations on the platform's own series. The operations for InfluxDB
-//! and Prometheus clients are in `influx/routes.rs` and `prom/routes.rs`.
+//! operations on rollups, `fence.rs` that of administrators, and `platform.rs` the operations on the platform's own series.
+//! `written.rs` has the response to a write of samples. The operations for InfluxDB and Prometheus clients are in
+//! `influx/routes.rs` and `prom/routes.rs`.
 
+mod fence;
 mod platform;
 mod range;
 mod rollups;
+mod written;
 
+pub(super) use fence::*;
 pub(super) use platform::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
+pub(super) use written::REFUSED;
+use written::written;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::READ;
 use super::ingest::{LineFormat, Precision};
 use super::model::{
     Alteration, Creation, CsvSamples, DeletedSamples, LineProtocol, NdjsonSamples, NewSamples, NewSeriesSamples,
@@ -31,11 +38,13 @@ use super::service::TimeseriesService;
 use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
+use crate::http::auth::Principal;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{self, Problem};
 use crate::http::reply::{Created, NoContent, Page};
+use crate::http::slots::{NoSlot, Slot, Slots};
 use crate::redis::Outcome;
 
 /// List series.
@@ -45,14 +54,18 @@ use crate::redis::Outcome;
     responses((status = 200, description = "Series in byte order of their keys; a page can have fewer items than `limit`", body = Page<SeriesEntry>)))]
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
-    Query(query): Query<ListQuery>,
+    Extension(caller): Extension<Arc<Principal>>,
+    Query(mut query): Query<ListQuery>,
 ) -> Result<Json<Page<SeriesEntry>>, Problem> {
-    Ok(Json(timeseries.list(&query).await?))
+    query.prefix = Some(caller.visible_prefix(READ, query.prefix.as_deref().unwrap_or_default())?);
+    let mut page = timeseries.list(&query).await?;
+    page.items.retain(|item| caller.may_access(READ, item.key.as_str()));
+    Ok(Json(page))
 }
 
 /// Create a series.
 ///
-/// This is only needed for series that belong to no configured family: the first sample creates all others.
+/// A first sample creates a series too: with the definition of its family, or of the family `*` if it belongs to no other.
 #[utoipa::path(put, path = "/timeseries/{key}", tag = "timeseries", operation_id = "put_series", params(SeriesPath),
     request_body = Creation,
     responses((status = 200, description = "The series already existed with this definition", body = SeriesView),
@@ -117,7 +130,8 @@ pub(super) async fn delete_series(
 /// the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
     params(SeriesPath), request_body = NewSamples,
-    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer, links(
+    responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")), links(
             ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
             ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
             ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
@@ -127,8 +141,8 @@ pub(super) async fn post_samples(
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
-) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(key, &body, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.append(key, &body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Delete the samples of a window.
@@ -156,12 +170,15 @@ pub(super) async fn get_latest(
     Ok(Json(timeseries.latest(key).await?))
 }
 
+/// The largest body that is loaded without a slot, bytes: a batch of a thousand readings. Its samples take little memory.
+const SMALL_BODY: usize = 64 << 10;
+
 /// The state of the routes that load samples of many series.
 #[derive(Clone, Debug)]
 pub(super) struct BulkState {
     pub(super) timeseries: TimeseriesService,
     /// One permit for each load in progress: a load buffers up to 65,536 samples.
-    streams: Arc<Semaphore>,
+    streams: Slots,
     pub(super) idle: Duration,
     body_limit: usize,
 }
@@ -170,19 +187,30 @@ impl BulkState {
     pub(super) fn new(timeseries: TimeseriesService, http: &HttpConfig, streams: usize) -> Self {
         Self {
             timeseries,
-            streams: Arc::new(Semaphore::new(streams)),
+            streams: Slots::new(streams),
             idle: http.body_idle_timeout.duration(),
             body_limit: http.body_limit.as_usize(),
         }
     }
 
-    /// Acquires one of the `timeseries.streams` slots for a load.
+    /// Acquires one of the `timeseries.streams` slots for a load; a small body needs none.
     ///
     /// # Errors
-    /// `overloaded` (503).
-    pub(super) fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.streams.try_acquire().map_err(|_| {
-            let detail = "the limit of concurrent loads is reached (timeseries.streams)";
+    /// `overloaded` (503), and the problems of a body that does not arrive.
+    pub(super) async fn acquire_slot(
+        &self,
+        caller: &Principal,
+        body: &mut BodyStream,
+    ) -> Result<Option<Slot>, Problem> {
+        if body.ends_within(SMALL_BODY, self.idle).await? {
+            return Ok(None);
+        }
+        let slot = self.streams.take().and_then(|mut slot| slot.assign(caller).map(|()| slot));
+        slot.map(Some).map_err(|reason| {
+            let detail = match reason {
+                NoSlot::Full => "the limit of concurrent loads is reached (timeseries.streams)",
+                NoSlot::ShareTaken(_) => "this credential has half of the concurrent loads (timeseries.streams)",
+            };
             let overloaded = Problem::new(&problem::OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
             overloaded.retry_after(Duration::from_secs(1))
         })
@@ -222,7 +250,7 @@ pub(super) struct LoadQuery {
 ///
 /// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
 /// line is refused; the load continues with the next line. CSV starts with a header line that names the columns
-/// `series`, `value` and optionally `timestamp`.
+/// `series`, `value` and optionally `timestamp`. If all samples are refused, the response is 422 `samples-refused`.
 ///
 /// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails,
 /// the problem's detail says how many samples at least were stored.
@@ -230,14 +258,16 @@ pub(super) struct LoadQuery {
     params(LoadQuery),
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
-    responses((status = 200, description = "The result, with the first refused samples", body = StreamAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted, or there were none", body = StreamAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
     Query(LoadQuery { precision }): Query<LoadQuery>,
     GrantToken(token): GrantToken,
+    Extension(caller): Extension<Arc<Principal>>,
     headers: HeaderMap,
-    body: BodyStream,
-) -> Result<Json<StreamAnswer>, Problem> {
+    mut body: BodyStream,
+) -> Result<Response, Problem> {
     let media_type = media_type(&headers);
     let format = match media_type.as_deref() {
         Some(JSON) => None,
@@ -252,13 +282,12 @@ pub(super) async fn post_many_samples(
             format!("must only be sent with line protocol ({LINE_PROTOCOL})"),
         ));
     }
-    let _slot = bulk.acquire_slot()?;
+    let _slot = bulk.acquire_slot(&caller, &mut body).await?;
     let ingest = bulk.timeseries.ingest(token);
-    let answer = if let Some(format) = format {
-        ingest.stream(body, format, bulk.idle).await?
+    if let Some(format) = format {
+        written(ingest.stream(body, format, bulk.idle).await?, |line| format!("/{line}"))
     } else {
         let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
-        ingest.samples(body.samples).await?
-    };
-    Ok(Json(answer))
+        written(ingest.samples(body.samples).await?, |line| format!("/samples/{}", line.saturating_sub(1)))
+    }
 }

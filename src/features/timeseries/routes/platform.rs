@@ -14,6 +14,7 @@ use super::super::range::RangePage;
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use super::range::{accepted, page_response};
+use super::written::written;
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -80,15 +81,16 @@ pub(in crate::features::timeseries) struct MeterReadings {
 /// readings again stores them once.
 #[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
     params(MeterPath), request_body = NewReadings,
-    responses((status = 200, description = "The result, with the first refused samples", body = WriteAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted", body = WriteAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(in crate::features::timeseries) async fn post_readings(
     State(timeseries): State<TimeseriesService>,
     Path(MeterPath { id }): Path<MeterPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(NewReadings { readings }): Json<NewReadings>,
-) -> Result<Json<WriteAnswer>, Problem> {
-    Ok(Json(timeseries.write_readings(&id, &readings, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.write_readings(&id, &readings, token).await?, |index| format!("/readings/{index}"))
 }
 
 /// Read the generated and the consumed energy of a meter.
@@ -130,15 +132,16 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 /// Sending the same prices again stores them once.
 #[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
     params(SymbolPath), request_body = NewPrices,
-    responses((status = 200, description = "The result, with the first refused samples", body = WriteAnswer)))]
+    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted", body = WriteAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(in crate::features::timeseries) async fn post_prices(
     State(timeseries): State<TimeseriesService>,
     Path(SymbolPath { symbol }): Path<SymbolPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(NewPrices { prices }): Json<NewPrices>,
-) -> Result<Json<WriteAnswer>, Problem> {
-    Ok(Json(timeseries.write_prices(&symbol, &prices, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.write_prices(&symbol, &prices, token).await?, |index| format!("/prices/{index}"))
 }
 
 /// Read prices of a symbol: raw, aggregated in buckets, or as candles.
@@ -159,14 +162,15 @@ pub(in crate::features::timeseries) async fn get_prices(
 /// Store the volume of the whole market, in the series `trading:volume:daily`.
 #[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
     request_body = NewSamples,
-    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer)))]
+    responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(in crate::features::timeseries) async fn post_market_volume(
     State(timeseries): State<TimeseriesService>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
-) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(market_volume()?, &body, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.append(market_volume()?, &body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Read the volume of the whole market.
@@ -183,15 +187,16 @@ pub(in crate::features::timeseries) async fn get_market_volume(
 /// Store settlements, in the series `settlement:{type}`.
 #[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
     params(SettlementPath), request_body = NewSamples,
-    responses((status = 200, description = "The result, with an entry for each refused sample", body = SamplesAnswer)))]
+    responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(in crate::features::timeseries) async fn post_settlements(
     State(timeseries): State<TimeseriesService>,
     Path(SettlementPath { kind }): Path<SettlementPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
-) -> Result<Json<SamplesAnswer>, Problem> {
-    Ok(Json(timeseries.append(settlement(&kind)?, &body, token).await?))
+) -> Result<Response, Problem> {
+    written(timeseries.append(settlement(&kind)?, &body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Read settlements.

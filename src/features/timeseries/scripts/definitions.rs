@@ -48,8 +48,8 @@ pub fn delete(keys: &SeriesKeys, fence: Option<&Fence>) -> ScriptCall<i64, bool>
 /// Describes a series; `None` if it does not exist. The bytes are the packed chunk of which a part has expired: all of its
 /// samples are counted, and `ends` begins with the oldest timestamp within retention. They are empty if there is no such
 /// chunk.
-pub fn describe(keys: &SeriesKeys) -> ScriptCall<Vec<Value>, Option<(Description, Vec<u8>)>> {
-    DESCRIBE.read(&[&keys.hash, &keys.head, &keys.chunks]).arg(keys.layout.name()).returns(decode_description)
+pub fn describe(keys: &SeriesKeys, now: &str) -> ScriptCall<Vec<Value>, Option<(Description, Vec<u8>)>> {
+    DESCRIBE.read(&[&keys.hash, &keys.head, &keys.chunks]).arg(keys.layout.name()).arg(now).returns(decode_description)
 }
 
 fn decode_description(raw: Vec<Value>) -> Result<Option<(Description, Vec<u8>)>, BadReply> {

@@ -13,9 +13,11 @@ use crate::lua_scripts;
 use crate::redis::Binding;
 
 pub(super) use definitions::{alter, create, decode_definition, delete, describe};
-pub(super) use index::{index_series, mark_indexed, unindex_series};
+pub(super) use index::{index_series, label_parts, mark_indexed, unindex_series};
 pub(super) use rollups::{advance_rollups, commit_rollups, define_rollups, read_rollups};
-pub(super) use samples::{Appended, LatestSample, append, delete_range, latest, plain_chunks, read, replace_chunk};
+pub(super) use samples::{
+    Appended, LatestSample, Reach, append, delete_range, latest, plain_chunks, read, replace_chunk,
+};
 
 lua_scripts! {
     APPEND = "timeseries/append.lua";
@@ -35,6 +37,7 @@ lua_scripts! {
     INDEX_SERIES = "timeseries/index_series.lua";
     UNINDEX_SERIES = "timeseries/unindex_series.lua";
     MARK_INDEXED = "timeseries/mark_indexed.lua";
+    LABEL_PARTS = "timeseries/label_parts.lua";
 }
 
 /// What every script returns for a series that does not exist.

@@ -29,8 +29,8 @@ pub fn define_rollups(
 }
 
 /// Reads the state of the rollups of a series, which is empty if it has none; `None` if the series does not exist.
-pub fn read_rollups(keys: &SeriesKeys) -> ScriptCall<Vec<Value>, Option<RollupState>> {
-    ROLLUP_STATE.read(&[&keys.hash, &keys.head]).arg(keys.layout.name()).returns(decode_state)
+pub fn read_rollups(keys: &SeriesKeys, now: &str) -> ScriptCall<Vec<Value>, Option<RollupState>> {
+    ROLLUP_STATE.read(&[&keys.hash, &keys.head]).arg(keys.layout.name()).arg(now).returns(decode_state)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a decoder owns the reply")]
@@ -46,6 +46,7 @@ fn decode_state(raw: Vec<Value>) -> Result<Option<RollupState>, BadReply> {
         Int(trimmed),
         Int(retention_ms),
         Int(newest),
+        Int(untrimmed),
     ] = raw.as_slice()
     else {
         return match raw.as_slice() {
@@ -62,19 +63,21 @@ fn decode_state(raw: Vec<Value>) -> Result<Option<RollupState>, BadReply> {
         trimmed_until: *trimmed,
         retention_ms: retention_ms.unsigned_abs(),
         newest: Some(*newest).filter(|newest| *newest >= 0),
+        untrimmed_from: Some(*untrimmed).filter(|untrimmed| *untrimmed >= 0),
         ..RollupState::parse(list.into_owned(), &unrolled).map_err(BadReply::new)?
     }))
 }
 
 /// Moves forward the time before which rollups are to be filled. Returns whether there is more to fill.
-pub fn advance_rollups(keys: &SeriesKeys) -> ScriptCall<i64, bool> {
-    ROLLUP_ADVANCE.write(&[&keys.hash, &keys.head]).arg(keys.layout.name()).returns(flag)
+pub fn advance_rollups(keys: &SeriesKeys, now: &str) -> ScriptCall<i64, bool> {
+    ROLLUP_ADVANCE.write(&[&keys.hash, &keys.head]).arg(keys.layout.name()).arg(now).returns(flag)
 }
 
 /// Stores buckets of rollups. Returns `false` if another replica stored buckets since `revision` was read.
 ///
 /// `done` is the beginning of the list of changes, which these buckets cover, and `rest` the part of it that is still to be
-/// filled. `from` is the time before which rollups are not filled; `None` leaves it unchanged. `fields` are fields and their
+/// filled. `from` is the time before which rollups are not filled; `None` leaves it unchanged. `needed` is the time from which
+/// rollups still need the samples. `fields` are fields and their
 /// values; an empty value removes the field.
 pub fn commit_rollups(
     keys: &SeriesKeys,
@@ -82,9 +85,10 @@ pub fn commit_rollups(
     done: &str,
     rest: &str,
     from: Option<i64>,
+    needed: i64,
     fields: &[(String, Vec<u8>)],
 ) -> ScriptCall<i64, bool> {
     let from = from.map(|from| from.to_string()).unwrap_or_default();
-    let call = ROLLUP_COMMIT.write(&[&keys.hash, &keys.blocks]).arg(revision).arg(done).arg(rest).arg(from);
+    let call = ROLLUP_COMMIT.write(&[&keys.hash, &keys.blocks]).arg(revision).arg(done).arg(rest).arg(from).arg(needed);
     fields.iter().fold(call, |call, (field, bytes)| call.arg(field).arg(bytes.as_slice())).returns(flag)
 }

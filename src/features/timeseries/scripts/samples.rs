@@ -3,6 +3,7 @@
 use redis::Value;
 
 use super::super::chunk::{self, CHUNK_SAMPLES};
+use super::super::families::TimeLimits;
 use super::super::keys::SeriesKeys;
 use super::super::model::RefusalCode;
 use super::super::series::{Definition, DuplicatePolicy, Sample};
@@ -35,12 +36,13 @@ type AppendReply = (i64, i64, i64, i64, Vec<u8>, Vec<i64>, i64);
 /// Adds a batch to a series; `None` if the series does not exist and `create` does not define it.
 ///
 /// The samples are ascending, those with equal timestamps in the caller's order. `policy` is for timestamps that already
-/// exist; `None` uses the policy of the series.
+/// exist; `None` uses the policy of the series. Samples outside of `limits` are refused.
 pub fn append(
     keys: &SeriesKeys,
     samples: &[Sample],
     policy: Option<DuplicatePolicy>,
     create: Option<&Definition>,
+    limits: TimeLimits,
     now: &str,
     fence: Option<&Fence>,
 ) -> ScriptCall<AppendReply, Option<Appended>> {
@@ -60,7 +62,11 @@ pub fn append(
         Some(definition) => with_definition(call, definition),
         None => call.arg("").arg("").arg(""),
     };
-    call.arg(policy.map(DuplicatePolicy::name).unwrap_or_default()).arg(keys.layout.name()).returns(decode_appended)
+    call.arg(policy.map(DuplicatePolicy::name).unwrap_or_default())
+        .arg(keys.layout.name())
+        .arg(limits.earliest)
+        .arg(limits.max_ahead_ms)
+        .returns(decode_appended)
 }
 
 fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
@@ -77,6 +83,8 @@ fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
                 1 => RefusalCode::SampleTooOld,
                 2 => RefusalCode::DuplicateSample,
                 3 => RefusalCode::SumOutOfRange,
+                4 => RefusalCode::SampleTooNew,
+                5 => RefusalCode::WrongTimeUnit,
                 other => return Err(BadReply::new(other)),
             };
             Ok((size(at)?, code))
@@ -98,9 +106,18 @@ fn decode_appended(raw: AppendReply) -> Result<Option<Appended>, BadReply> {
 pub struct WindowChunks {
     /// Whether the other end of the window was reached.
     pub done: bool,
-    /// The oldest timestamp within retention.
+    /// The oldest timestamp that may be read.
     pub floor: i64,
     pub chunks: Vec<Vec<u8>>,
+}
+
+/// Which samples a read returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those within retention.
+    Visible,
+    /// Also those that retention hides but that rollups still need.
+    Kept,
 }
 
 /// Reads the chunks that hold a window; `None` if the series does not exist. `limit` is the most sealed chunks; in the module
@@ -110,6 +127,8 @@ pub fn read(
     window: Window,
     order: Order,
     limit: usize,
+    reach: Reach,
+    now: &str,
 ) -> ScriptCall<Vec<Value>, Option<WindowChunks>> {
     let order = match order {
         Order::Asc => "asc",
@@ -121,6 +140,8 @@ pub fn read(
         .arg(limit)
         .arg(order)
         .arg(keys.layout.name())
+        .arg(now)
+        .arg(u8::from(reach == Reach::Kept))
         .returns(decode_chunks)
 }
 
@@ -177,6 +198,7 @@ pub fn delete_range(
     keys: &SeriesKeys,
     window: Window,
     limit: usize,
+    now: &str,
     fence: Option<&Fence>,
 ) -> ScriptCall<(i64, i64, Vec<u8>), Option<Deletion>> {
     DELETE_RANGE
@@ -185,6 +207,7 @@ pub fn delete_range(
         .arg(window.to)
         .arg(limit)
         .arg(keys.layout.name())
+        .arg(now)
         .returns(|(done, deleted, packed)| match done {
             NO_SERIES => Ok(None),
             _ => Ok(Some(Deletion { done: flag(done)?, deleted: i64::unsigned_abs(deleted), packed })),

@@ -45,7 +45,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(super) fn decode(content: &[u8]) -> Option<SpoolRecord> {
     let (host, rest) = text(content)?;
     let (owner, chunk) = text(rest)?;
-    let (host, owner) = (HostId::new(host).ok()?, Organisation::new(owner));
+    let (host, owner) = (HostId::stored(host)?, Organisation::new(owner));
     Some(SpoolRecord { host, owner, samples: chunk::decode(chunk).ok()? })
 }
 

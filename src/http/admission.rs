@@ -1,0 +1,68 @@
+//! The checks that a request passes before its handler runs: load, credential, scope, headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{Method, header};
+
+use super::access::{Fencing, Guard, Keys};
+use super::auth::{self, Principal};
+use super::middleware::Middleware;
+use super::problem::{self, Problem};
+use super::route_table::Route;
+use super::slots::{NoSlot, Slot};
+use super::{compression, fencing, legacy_prefix, path_parameters};
+use crate::redis::Outcome;
+
+impl Middleware {
+    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
+    pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Option<Slot>, Problem> {
+        let is_counted = !route.is_some_and(|route| route.is_probe);
+        let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
+        if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
+            auth::accept_key_in_query(path, request);
+            let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
+            permit(&principal, scope, route, request.uri().path())?;
+            if let Some(slot) = &mut slot {
+                slot.assign(&principal).map_err(overloaded)?;
+            }
+            request.extensions_mut().insert(principal);
+        }
+        if route.is_some_and(|route| route.fencing == Fencing::None) {
+            fencing::refuse_unheeded(request.method(), request.headers())?;
+        }
+        if *request.method() == Method::PUT && request.headers().contains_key(header::CONTENT_RANGE) {
+            // The part would replace the whole value (RFC 9110, section 14.5).
+            return Err(Problem::new(&problem::BAD_REQUEST).detail("PUT with Content-Range is not supported"));
+        }
+        compression::decompress(request)?;
+        Ok(slot)
+    }
+}
+
+/// Checks the caller's scope, and the keys in the path if the scope is limited to keys.
+fn permit(caller: &Principal, scope: &str, route: Option<&Route>, path: &str) -> Result<(), Problem> {
+    match route.map_or(Keys::All, |route| route.keys) {
+        _ if caller.may(scope) => Ok(()),
+        Keys::All => caller.require(scope),
+        Keys::CheckedByHandler => caller.require_some(scope),
+        Keys::InPath(templates) => {
+            let path = legacy_prefix::without_legacy_prefix(path).unwrap_or(path);
+            let named = path_parameters::parameters(route.map_or("", |route| route.path), path)?;
+            templates
+                .iter()
+                .try_for_each(|template| caller.require_key(scope, &path_parameters::filled(template, &named)))
+        }
+    }
+}
+
+fn overloaded(reason: NoSlot) -> Problem {
+    let problem = Problem::new(&problem::OVERLOADED).outcome(Outcome::NotApplied).retry_after(Duration::from_secs(1));
+    match reason {
+        NoSlot::Full => problem,
+        NoSlot::ShareTaken(share) => {
+            problem.detail(format!("this credential has {share} requests in flight, half of http.max_requests"))
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The connections that count against `http.max_connections`.
+
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// An open connection, which counts until the last clone is dropped.
+///
+/// A request that asks for another protocol has it as an extension: who takes over the connection keeps it.
+#[derive(Clone, Debug)]
+pub struct OpenConnection {
+    _counted: Arc<CountedConnection>,
+}
+
+#[derive(Debug)]
+struct CountedConnection {
+    connections: IntGauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl OpenConnection {
+    pub(super) fn new(permit: OwnedSemaphorePermit, connections: IntGauge) -> Self {
+        connections.inc();
+        Self { _counted: Arc::new(CountedConnection { connections, _permit: permit }) }
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
+}

@@ -1,0 +1,120 @@
+//! Limits of concurrent work, of which one credential never takes everything.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::auth::Principal;
+
+/// Counters of the credentials. Credentials share one if their hashes meet, which a client cannot arrange: the hash has a
+/// random key.
+const COUNTERS: usize = 4_096;
+
+/// A number of slots. One credential holds at most half of them, rounded up. Without authentication all callers are one,
+/// and may hold all.
+#[derive(Clone, Debug)]
+pub struct Slots(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    taken: AtomicUsize,
+    by_caller: Box<[AtomicUsize]>,
+    hasher: RandomState,
+}
+
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// All are taken.
+    Full,
+    /// The credential holds its share, which is this many.
+    ShareTaken(usize),
+}
+
+impl Slots {
+    pub fn new(limit: usize) -> Self {
+        let by_caller = std::iter::repeat_with(AtomicUsize::default).take(COUNTERS).collect();
+        Self(Arc::new(State { limit, taken: AtomicUsize::new(0), by_caller, hasher: RandomState::new() }))
+    }
+
+    /// Takes a slot; it is free again when it is dropped.
+    ///
+    /// # Errors
+    /// [`NoSlot::Full`].
+    pub fn take(&self) -> Result<Slot, NoSlot> {
+        if self.0.taken.fetch_add(1, Ordering::Relaxed) >= self.0.limit {
+            self.0.taken.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoSlot::Full);
+        }
+        Ok(Slot { slots: self.clone(), caller: None })
+    }
+
+    fn caller(&self, at: usize) -> Option<&AtomicUsize> {
+        self.0.by_caller.get(at % COUNTERS)
+    }
+}
+
+/// A slot that is in use.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Slots,
+    /// The counter of the credential that holds the slot.
+    caller: Option<usize>,
+}
+
+impl Slot {
+    /// Counts the slot as one of this caller's.
+    ///
+    /// # Errors
+    /// [`NoSlot::ShareTaken`].
+    pub fn assign(&mut self, caller: &Principal) -> Result<(), NoSlot> {
+        if caller.is_anonymous() {
+            return Ok(());
+        }
+        let share = self.slots.0.limit.div_ceil(2);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash select a counter")]
+        let at = self.slots.0.hasher.hash_one(&caller.id) as usize;
+        let Some(counter) = self.slots.caller(at) else { return Ok(()) };
+        if counter.fetch_add(1, Ordering::Relaxed) >= share {
+            counter.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoSlot::ShareTaken(share));
+        }
+        self.caller = Some(at);
+        Ok(())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.0.taken.fetch_sub(1, Ordering::Relaxed);
+        if let Some(counter) = self.caller.and_then(|at| self.slots.caller(at)) {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::auth::Scopes;
+
+    #[test]
+    fn one_credential_holds_at_most_half_of_the_slots() {
+        let slots = Slots::new(5);
+        let caller = |id: &str| Principal::new(id, None, Scopes::default());
+        let take = |caller: &Principal| {
+            slots.take().and_then(|mut slot| slot.assign(caller).map(|()| slot)).map_err(|reason| format!("{reason:?}"))
+        };
+        let (a, b) = (caller("key:a"), caller("key:b"));
+        let held: Vec<Slot> = (0..3).map(|_| take(&a).expect("a slot")).collect();
+        assert_eq!(take(&a).expect_err("its share is taken"), "ShareTaken(3)");
+        let others: Vec<Slot> = (0..2).map(|_| take(&b).expect("a slot")).collect();
+        assert_eq!(take(&b).expect_err("no slot is left"), "Full");
+        drop(held);
+        let again: Vec<Slot> = (0..3).map(|_| take(&a).expect("a slot")).collect();
+        drop((others, again));
+        let everybody: Vec<Slot> = (0..5).map(|_| take(&Principal::anonymous()).expect("a slot")).collect();
+        assert_eq!(everybody.len(), 5);
+    }
+}

@@ -1,0 +1,155 @@
+//! Rules of HTTP, JOSE and browsers that hold on every route, and settings without sense.
+
+use axum::body::Body;
+use axum::http::Method;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use gridtokenx_redis::app::check_config;
+use gridtokenx_redis::config::Config;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::auth::{SECRET, platform_token};
+use crate::support::TestApp;
+
+/// The answer to a request as text, from a connection of its own.
+async fn answer(app: &mut TestApp, request: &str) -> String {
+    let mut stream = TcpStream::connect(app.serve()).await.expect("a connection");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("an answer");
+    text
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let mut app = TestApp::spawn().await;
+    for (hosts, version, status) in [
+        ("", "1.1", "400"),
+        ("Host: a\r\nHost: a\r\n", "1.1", "400"),
+        ("Host: a\r\n", "1.1", "200"),
+        ("Host:\r\n", "1.1", "200"),
+        ("", "1.0", "200"),
+    ] {
+        let request = format!("GET /health/live HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+        let text = answer(&mut app, &request).await;
+        assert!(text.starts_with(&format!("HTTP/{version} {status}")), "{hosts:?}: {text}");
+        assert_eq!(text.contains("\"code\":\"bad-request\""), status == "400", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_value_does_not_replace_the_value() {
+    let app = TestApp::spawn().await;
+    app.send(Method::PUT, "/cache/a", &[], "whole").await.expect(201);
+    for path in ["/cache/a", "/json/a", "/timeseries/a"] {
+        let headers = [("content-range", "bytes 0-1/5"), ("content-type", "application/json")];
+        app.send(Method::PUT, path, &headers, "{}").await.expect_problem(400, "bad-request");
+    }
+    assert_eq!(app.get("/cache/a").await.expect(200).text(), "whole");
+    app.get("/json/a").await.expect(404);
+    app.get("/timeseries/a").await.expect(404);
+}
+
+#[tokio::test]
+async fn head_has_no_effects() {
+    let app = TestApp::spawn().await;
+    let forwarded = [("x-limiter", "api"), ("x-key", "a")];
+    for path in ["/ratelimit/enforce?limiter=api&key=a", "/locks/a/hold?ttl_ms=1000"] {
+        let reply = app.send(Method::HEAD, path, &forwarded, Body::empty()).await.expect(405);
+        assert!(!reply.header("allow").expect("the methods").contains("HEAD"), "{path}");
+    }
+    for path in ["/health", "/json/a", "/cache/a"] {
+        assert!(!app.send(Method::HEAD, path, &[], Body::empty()).await.is(405), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn equivalent_paths_are_one_path_and_invalid_ones_are_problems() {
+    let app = TestApp::spawn().await;
+    app.send(Method::PUT, "/%63ache/%61%2Eb", &[], "1").await.expect(201);
+    for path in ["/cache/a.b", "/cache/%61.b", "/api/c%61che/a%2eb"] {
+        assert_eq!(app.get(path).await.expect(200).text(), "1", "{path}");
+    }
+    for path in ["/cache/%zz", "/cache/a%4", "/json/%", "/timeseries/%+1"] {
+        app.get(path).await.expect_problem(422, "invalid-path");
+    }
+    for path in ["/cache?prefix=%zz", "/cache?prefix=%FF", "/timeseries?prefix=%4"] {
+        app.get(path).await.expect_violation(422, "invalid-query", "/prefix");
+    }
+    // A repetition under an equivalent path is the same request.
+    let increment = async |path: &str| {
+        let headers = [("idempotency-key", "k"), ("content-type", "application/json")];
+        app.send(Method::POST, path, &headers, r#"{"by":1}"#).await.expect(200)
+    };
+    increment("/cache/n/increment").await;
+    assert_eq!(increment("/api/cache/%6E/increment").await.header("idempotency-replayed"), Some("true"));
+}
+
+#[tokio::test]
+async fn browsers_treat_no_response_as_something_else() {
+    let app = TestApp::spawn().await;
+    app.send(Method::PUT, "/cache/page", &[("content-type", "text/html")], "<script>1</script>").await.expect(201);
+    for path in ["/health", "/cache/page", "/nowhere", "/metrics", "/swagger-ui/", "/problems/not-found"] {
+        assert_eq!(app.get(path).await.header("x-content-type-options"), Some("nosniff"), "{path}");
+    }
+    let policy = async |path: &str| app.get(path).await.header("content-security-policy").map(str::to_owned);
+    assert!(policy("/cache/page").await.is_some_and(|policy| policy.contains("sandbox")));
+    for path in ["/swagger-ui/", "/swagger-ui/swagger-ui-bundle.js"] {
+        let policy = policy(path).await.expect(path);
+        assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe-eval"), "{policy}");
+    }
+    let initializer = app.get("/swagger-ui/swagger-initializer.js").await.expect(200).text();
+    assert!(!initializer.contains("persistAuthorization\": true"), "{initializer}");
+}
+
+#[tokio::test]
+async fn a_token_needs_one_issuer_and_no_unknown_extension() {
+    let app = TestApp::builder().config(&format!("[auth]\njwt_secret = \"{SECRET}\"")).spawn().await;
+    let ask = async |token: &str| {
+        app.send(Method::GET, "/metrics", &[("authorization", &format!("Bearer {token}"))], Body::empty()).await
+    };
+    ask(&platform_token(&json!({}))).await.expect(200);
+    for issuers in [json!(["gridtokenx-iam-service"]), json!(["other", "gridtokenx-iam-service"]), json!([])] {
+        ask(&platform_token(&json!({ "iss": issuers }))).await.expect(401);
+    }
+    let payload = platform_token(&json!({})).split('.').nth(1).expect("a payload").to_owned();
+    let signed = |header: Value| {
+        let head = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
+        let message = format!("{head}.{payload}");
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+        format!("{message}.{}", signature.expect("a signature"))
+    };
+    ask(&signed(json!({ "alg": "HS256" }))).await.expect(200);
+    for critical in [json!(["exp"]), json!(["http://example.org/unknown"]), json!([]), json!("exp")] {
+        ask(&signed(json!({ "alg": "HS256", "crit": critical }))).await.expect(401);
+    }
+}
+
+#[test]
+fn settings_without_sense_are_rejected_at_start() {
+    for (setting, field) in [
+        ("http.request_deadline = \"0s\"", "http.request_deadline"),
+        ("http.header_timeout = \"0s\"", "http.header_timeout"),
+        ("http.body_idle_timeout = \"0s\"", "http.body_idle_timeout"),
+        ("http.body_limit = \"0B\"", "http.body_limit"),
+        ("http.min_body_rate = \"0B\"", "http.min_body_rate"),
+        ("http.shutdown_deadline = \"0s\"", "http.shutdown_deadline"),
+        ("redis.command_timeout = \"0s\"", "redis.command_timeout"),
+        ("redis.connect_timeout = \"0ms\"", "redis.connect_timeout"),
+        ("redis.check_interval = \"0s\"", "redis.check_interval"),
+        ("telemetry.export_interval = \"0s\"", "telemetry.export_interval"),
+        ("log.level = \"warning\"", "log.level"),
+        ("log.level = \"\"", "log.level"),
+        ("log.level = \"info,hyper=verbose\"", "log.level"),
+    ] {
+        let config = Config::with_overrides(setting).expect("TOML");
+        let error = check_config(&config).expect_err(setting).to_string();
+        assert!(error.contains(field), "{setting}: {error}");
+    }
+    let variables = [("LOG_LEVEL".to_owned(), "warning".to_owned())];
+    let error = check_config(&Config::load(None, variables).expect("loads")).expect_err("no level").to_string();
+    assert!(error.contains("LOG_LEVEL") && error.contains("`warning`"), "{error}");
+}

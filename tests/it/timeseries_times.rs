@@ -1,0 +1,117 @@
+//! Samples with an implausible time are refused, and change nothing.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, START, TestApp};
+use crate::timeseries::{METER, read, sample, write, write_many};
+
+const QUARTER: i64 = 900_000;
+const DAY: i64 = 86_400_000;
+
+/// The defaults, which the harness widens for other tests.
+const LIMITS: &str = "timeseries.max_ahead = \"1d\"";
+
+/// A reading in microseconds.
+const MICROSECONDS: i64 = START * 1_000;
+
+async fn load(app: &TestApp, lines: String) -> Reply {
+    app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], lines).await
+}
+
+/// The contents of all keys of the server.
+fn digest(app: &TestApp) -> String {
+    app.redis().command(&["DEBUG", "DIGEST"])
+}
+
+/// Ten days of readings, which end at the clock's time.
+async fn history(app: &TestApp) {
+    app.put("/timeseries/a", json!({ "retention_ms": 10 * DAY })).await.expect(201);
+    write_many(app, "/timeseries/a", (0..960).map(|n| (START - n * QUARTER, 1.0))).await;
+}
+
+#[tokio::test]
+async fn a_reading_in_microseconds_is_refused_and_all_others_stay() {
+    let app = TestApp::builder().config(LIMITS).spawn().await;
+    history(&app).await;
+    let four = (1..5).map(|n| sample(START + n * QUARTER, 2.0));
+    let answer = write(&app, "/timeseries/a", std::iter::once(sample(MICROSECONDS, 1.0)).chain(four).collect()).await;
+    assert_eq!((&answer["accepted"], &answer["stored"]), (&json!(4), &json!(4)));
+    let [refused] = answer["refused"].as_array().expect("a list").as_slice() else { panic!("{answer}") };
+    assert_eq!((&refused["index"], &refused["code"]), (&json!(0), &json!("sample-too-new")));
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("milliseconds")), "{refused}");
+    assert_eq!(read(&app, "/timeseries/a", "", 10_000).await.len(), 961);
+    let metrics = app.get("/metrics").await.text();
+    assert!(metrics.contains("timeseries_implausible_samples_total{reason=\"too_new\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn one_line_of_a_load_that_is_too_far_ahead_does_not_hide_the_others() {
+    let app = TestApp::builder().config(LIMITS).spawn().await;
+    let time = |n: i64| if n == 500 { MICROSECONDS } else { START - n * QUARTER };
+    let line = |n: i64| format!("energy:consumption:MTR-001,{},1\n", time(n));
+    let lines = format!("series,timestamp,value\n{}", (0..1_001).map(line).collect::<String>());
+    let answer = load(&app, lines).await.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1_000), &json!(1)));
+    assert_eq!((&answer["refused"][0]["line"], &answer["refused"][0]["code"]), (&json!(502), &json!("sample-too-new")));
+    assert_eq!(read(&app, METER, "", 10_000).await.len(), 1_000);
+}
+
+#[tokio::test]
+async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
+    let app = TestApp::builder().config(LIMITS).spawn().await;
+    for time in [MICROSECONDS, 9_007_199_254_740_991, START / 1_000, 0] {
+        let answer = write(&app, METER, vec![sample(time, 1.0)]).await;
+        assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!(0), &json!(0)), "{time}");
+        app.get(METER).await.expect_problem(404, "series-not-found");
+    }
+    let seconds = app.send(Method::POST, "/write?precision=ms", &[], "m f=1 1767225600").await;
+    assert!(seconds.expect_problem(400, "lines-refused").to_string().contains("not seconds"));
+    history(&app).await;
+    app.patch("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(200);
+    let before = digest(&app);
+    for refused in [
+        vec![sample(START + DAY + 1, 1.0), sample(MICROSECONDS, 1.0)],
+        vec![sample(START - 11 * DAY, 1.0)],
+        vec![sample(START, 2.0), sample(START + 2 * DAY, 2.0)],
+    ] {
+        let answer = write(&app, "/timeseries/a", refused).await;
+        assert_eq!((&answer["accepted"], digest(&app)), (&json!(0), before.clone()), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn seconds_are_refused_in_a_family_unless_it_allows_times_before_2000() {
+    let config = "timeseries.max_ahead = \"1d\"\n\
+                  timeseries.families = [{ prefix = \"meter:*\", retention = \"10d\" }, \
+                  { prefix = \"archive:*\", retention = \"0s\", allow_before_2000 = true }]";
+    let app = TestApp::builder().config(config).spawn().await;
+    let samples = || vec![sample(START / 1_000, 1.0), sample(START, 2.0)];
+    let answer = write(&app, "/timeseries/meter:a", samples()).await;
+    assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("wrong-time-unit")));
+    assert!(answer["refused"][0]["detail"].as_str().is_some_and(|detail| detail.contains("not seconds")), "{answer}");
+    let answer = write(&app, "/timeseries/archive:a", samples()).await;
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(2), &json!([])));
+}
+
+#[tokio::test]
+async fn retention_counts_back_from_the_clock_while_a_forecast_is_ahead_of_it() {
+    let config = "timeseries.families = [{ prefix = \"forecast:*\", retention = \"7d\", max_ahead = \"30d\" }]";
+    let app = TestApp::builder().config(config).spawn().await;
+    let series = "/timeseries/forecast:a";
+    let days = [-8, -6, -4, 20, 31];
+    let answer = write(&app, series, days.map(|day| sample(START + day * DAY, 1.0)).to_vec()).await;
+    let codes: Vec<&Value> = answer["refused"].as_array().expect("a list").iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["sample-too-old", "sample-too-new"]);
+    let times = async || read(&app, series, "", 9).await.iter().map(|one| (one.0 - START) / DAY).collect::<Vec<_>>();
+    assert_eq!(times().await, [-6, -4, 20]);
+    let left: i64 = app.redis().command(&["PTTL", "forecast:a"]);
+    assert!(left > 27 * DAY, "the series lives until its forecast has expired: {left}");
+    app.clock().advance(std::time::Duration::from_secs(2 * 86_400));
+    assert_eq!(times().await, [-4, 20]);
+    let described = app.get(series).await.expect(200).json();
+    assert_eq!((&described["count"], &described["first_timestamp"]), (&json!(2), &json!(START - 4 * DAY)));
+    let deleted = app.delete(&format!("{series}/samples?from=0&to=now")).await.expect(200).json();
+    assert_eq!(deleted["deleted"], 1);
+    assert_eq!(times().await, [20]);
+}
