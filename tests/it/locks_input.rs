@@ -84,7 +84,7 @@ async fn a_request_to_acquire_names_its_broken_rule() {
         (json!({ "ttl_ms": LONG, "owner": "" }), "/owner", "not be empty"),
         (json!({ "ttl_ms": LONG, "owner": "a\nb" }), "/owner", "not contain control characters"),
         (json!({ "ttl_ms": LONG, "owner": "x".repeat(129) }), "/owner", "at most 128 characters"),
-        (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected a map"),
+        (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected an object"),
         (json!({ "ttl_ms": LONG, "metadata": { "x": "y".repeat(1_100) } }), "/metadata", "at most 1024 bytes"),
         (json!({ "ttl_ms": LONG, "tll": 1 }), "/tll", "unknown field"),
     ] {
@@ -108,7 +108,7 @@ async fn a_request_to_acquire_several_names_its_broken_rule() {
         (json!(["a", "b\u{0}"]), "/resources/1", "not contain control characters"),
         (json!(["€".repeat(171)]), "/resources/0", "at most 512 bytes"),
         (json!(["stats"]), "/resources/0", "name of a route"),
-        (json!("a"), "/resources", "expected a sequence"),
+        (json!("a"), "/resources", "expected an array"),
         (json!([1]), "/resources/0", "expected a string"),
     ] {
         let reply = app.post("/locks/acquire-all", json!({ "resources": resources, "ttl_ms": LONG })).await;

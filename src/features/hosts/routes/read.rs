@@ -138,7 +138,7 @@ pub(in super::super) struct ListQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9._:-]+(!.*)?$")]
     cursor: Option<HostCursor>,
     /// The credential's organisation.
     #[param(required = false, example = "grid-one")]
@@ -168,7 +168,7 @@ pub(in super::super) struct LatestQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9._:-]+(!.*)?$")]
     cursor: Option<HostCursor>,
     /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
