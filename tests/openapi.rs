@@ -192,8 +192,9 @@ fn answers_are_described_and_errors_are_problems() {
                 continue;
             }
             let is_problem = content.contains_key("application/problem+json");
-            // Readiness answers its report with 503: a load balancer reads the status, a person the report.
-            let is_report = operation.name == "GET /health/ready" && status == "503";
+            // Readiness has its report with 503 too: a load balancer reads the status, a person the report.
+            let is_report =
+                ["GET /health/ready", "GET /health/traffic"].contains(&operation.name.as_str()) && status == "503";
             // Envoy's own service answers a refusal with what it answers otherwise.
             let is_envoys = operation.name == "POST /json" && status == "429";
             // Clients of Prometheus read its own form.

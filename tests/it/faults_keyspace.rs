@@ -189,7 +189,7 @@ async fn seed(app: &TestApp) -> (String, String) {
 
 /// The value of every key as Redis serialises it, but for the lists of limiters' keys and locks, which background tasks
 /// maintain.
-fn digest(app: &TestApp) -> BTreeMap<String, Vec<u8>> {
+pub fn digest(app: &TestApp) -> BTreeMap<String, Vec<u8>> {
     let dump = "local reply = {} for _, key in ipairs(redis.call('KEYS', '*')) do \
                 reply[#reply + 1] = key reply[#reply + 1] = redis.call('DUMP', key) end return reply";
     let flat: Vec<Vec<u8>> = app.redis().command(&["EVAL", dump, "0"]);

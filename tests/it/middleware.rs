@@ -283,9 +283,10 @@ async fn unfinished_bodies_block_neither_probes_nor_other_credentials() {
                 app.send(Method::GET, path, &[("x-api-key", b)], Body::empty()).await.expect(200);
             }
         };
-        tokio::select! { biased; () = all => {}, _ = unfinished(b) => {} }
+        tokio::select! { biased; _ = unfinished(b) => {}, () = all => {} }
     };
-    tokio::select! { () = others => {}, _ = unfinished(a) => {} }
+    // The unfinished requests come first, so none of the others takes their slots.
+    tokio::select! { biased; _ = unfinished(a) => {}, () = others => {} }
     put(a, Body::from("2")).await.expect(204);
 }
 

@@ -142,7 +142,6 @@ async fn a_request_can_override_the_duplicate_policy() {
     };
     for (policy, value, expected) in [
         ("block", 4.0, 4.0),
-        ("block", 9.0, 4.0),
         ("first", 9.0, 4.0),
         ("max", 6.0, 6.0),
         ("min", 5.0, 5.0),
@@ -152,6 +151,8 @@ async fn a_request_can_override_the_duplicate_policy() {
         send(value, json!(policy)).await.expect(200);
         assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(5, expected)]), "{policy}");
     }
+    send(9.0, json!("block")).await.expect_problem(422, "samples-refused");
+    assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(5, 1.0)]));
     assert_eq!(app.get("/timeseries/a").await.json()["duplicate_policy"], "block");
     send(1.0, json!("newest")).await.expect_violation(422, "invalid-body", "/on_duplicate");
 }

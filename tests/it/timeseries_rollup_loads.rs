@@ -3,18 +3,17 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{START, TestApp, eventually};
+use crate::support::{Reply, START, TestApp, eventually};
 use crate::timeseries::{LONG_DEADLINES, sample, write};
 use crate::timeseries_rollups::{HOUR, add, filled, range, sum};
 
 const DAY: i64 = 24 * HOUR;
 
-/// Loads samples of series `a` as one CSV and returns how many were accepted.
-async fn load(app: &TestApp, samples: impl Iterator<Item = (i64, f64)>) -> Value {
+/// Loads samples of series `a` as one CSV.
+async fn load(app: &TestApp, samples: impl Iterator<Item = (i64, f64)>) -> Reply {
     let line = |(time, value): (i64, f64)| format!("a,{time},{value}\n");
     let csv = format!("series,timestamp,value\n{}", samples.map(line).collect::<String>());
-    let reply = app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await;
-    reply.expect(200).json()["accepted"].clone()
+    app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await
 }
 
 #[tokio::test]
@@ -26,7 +25,7 @@ async fn a_load_that_is_longer_than_the_retention_fills_a_permanent_rollup() {
     }
     let start = START - 730 * DAY;
     let readings = (0..730 * 96).map(|n| (start + n * HOUR / 4, 0.25));
-    assert_eq!(load(&app, readings).await, 730 * 96);
+    assert_eq!(load(&app, readings).await.expect(200).json()["accepted"], 730 * 96);
     let expected: Vec<Value> = (0..730).map(|day| json!({ "timestamp": start + day * DAY, "value": 24.0 })).collect();
     // The result does not depend on how far the rollups are filled.
     for _ in 0..2 {
@@ -56,11 +55,11 @@ async fn a_batch_that_is_longer_than_the_retention_fills_a_permanent_rollup() {
     add(&app, "/timeseries/a", json!({ "bucket": "1w", "agg": "sum", "retention_ms": 0 })).await.expect(201);
     filled(&app, "/timeseries/a").await;
     let readings = || (1..=730).map(|day| (START - (730 - day) * DAY, 1.0));
-    assert_eq!(load(&app, readings()).await, 730);
+    assert_eq!(load(&app, readings()).await.expect(200).json()["accepted"], 730);
     filled(&app, "/timeseries/a").await;
     assert!((sum(&range(&app, "/timeseries/a", "agg=sum&bucket=1w").await) - 730.0).abs() < 1e-9);
     // Retention has hidden these samples, and the rollup is filled: they are too old now.
-    assert_eq!(load(&app, readings().take(365)).await, 0);
+    load(&app, readings().take(365)).await.expect_problem(422, "samples-refused");
     filled(&app, "/timeseries/a").await;
     assert!((sum(&range(&app, "/timeseries/a", "agg=sum&bucket=1w").await) - 730.0).abs() < 1e-9);
     assert_eq!(range(&app, "/timeseries/a", "").await.as_array().map(Vec::len), Some(91));

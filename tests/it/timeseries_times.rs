@@ -3,6 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::faults_keyspace::digest;
 use crate::support::{Reply, START, TestApp};
 use crate::timeseries::{METER, read, sample, write, write_many};
 
@@ -17,11 +18,6 @@ const MICROSECONDS: i64 = START * 1_000;
 
 async fn load(app: &TestApp, lines: String) -> Reply {
     app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], lines).await
-}
-
-/// The contents of all keys of the server.
-fn digest(app: &TestApp) -> String {
-    app.redis().command(&["DEBUG", "DIGEST"])
 }
 
 /// Ten days of readings, which end at the clock's time.
@@ -40,7 +36,7 @@ async fn a_reading_in_microseconds_is_refused_and_all_others_stay() {
     let [refused] = answer["refused"].as_array().expect("a list").as_slice() else { panic!("{answer}") };
     assert_eq!((&refused["index"], &refused["code"]), (&json!(0), &json!("sample-too-new")));
     assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("milliseconds")), "{refused}");
-    assert_eq!(read(&app, "/timeseries/a", "", 10_000).await.len(), 961);
+    assert_eq!(read(&app, "/timeseries/a", "", 10_000).await.len(), 964);
     let metrics = app.get("/metrics").await.text();
     assert!(metrics.contains("timeseries_implausible_samples_total{reason=\"too_new\"} 1"), "{metrics}");
 }
@@ -61,8 +57,9 @@ async fn one_line_of_a_load_that_is_too_far_ahead_does_not_hide_the_others() {
 async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
     let app = TestApp::builder().config(LIMITS).spawn().await;
     for time in [MICROSECONDS, 9_007_199_254_740_991, START / 1_000, 0] {
-        let answer = write(&app, METER, vec![sample(time, 1.0)]).await;
-        assert_eq!((&answer["accepted"], &answer["refused"][0]["index"]), (&json!(0), &json!(0)), "{time}");
+        let body = json!({ "samples": [sample(time, 1.0)] });
+        let problem = app.post(&format!("{METER}/samples"), body).await.expect_problem(422, "samples-refused");
+        assert_eq!(problem["errors"][0]["pointer"], "/samples/0", "{problem}");
         app.get(METER).await.expect_problem(404, "series-not-found");
     }
     let seconds = app.send(Method::POST, "/write?precision=ms", &[], "m f=1 1767225600").await;
@@ -75,8 +72,9 @@ async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
         vec![sample(START - 11 * DAY, 1.0)],
         vec![sample(START, 2.0), sample(START + 2 * DAY, 2.0)],
     ] {
-        let answer = write(&app, "/timeseries/a", refused).await;
-        assert_eq!((&answer["accepted"], digest(&app)), (&json!(0), before.clone()), "{answer}");
+        let reply = app.post("/timeseries/a/samples", json!({ "samples": refused })).await;
+        reply.expect_problem(422, "samples-refused");
+        assert_eq!(digest(&app), before);
     }
 }
 

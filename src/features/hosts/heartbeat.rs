@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::model::{Agent, HostId, NewSample};
-use super::sample::{Cpu, Network, Space, Violation};
+use super::sample::{self, Cpu, Network, Space, Violation};
 use crate::http::integer;
 
 /// A heartbeat of one of the platform's agents.
@@ -39,9 +39,9 @@ pub(super) struct Heartbeat {
     /// Seconds since the machine started.
     pub uptime: f64,
     pub metrics: AgentMetrics,
-    /// Used if `metrics` has no network.
+    /// Used if `metrics` has no network. The fields `bytesIn`, `bytesOut`, `packetsIn` and `packetsOut` are kept, if it has any.
     #[serde(default, deserialize_with = "network_if_known")]
-    #[schema(value_type = Option<AgentNetwork>)]
+    #[schema(value_type = Option<Value>)]
     pub network: Option<AgentNetwork>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct OlderHeartbeatRequest {
     pub metrics: AgentMetrics,
     /// Its fields `hostname` and `uptime` are kept.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub host_info: Option<Value>,
 }
 
@@ -81,8 +81,9 @@ pub(super) struct AgentMetrics {
     cpu: AgentCpu,
     memory: AgentSpace,
     disk: AgentSpace,
+    /// Traffic since the machine started, in `bytesIn`, `bytesOut`, `packetsIn` and `packetsOut`.
     #[serde(default, deserialize_with = "network_if_known")]
-    #[schema(value_type = Option<AgentNetwork>)]
+    #[schema(value_type = Option<Value>)]
     network: Option<AgentNetwork>,
 }
 
@@ -97,6 +98,8 @@ struct AgentCpu {
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 1, maximum = 65_536)]
     cores: u64,
+    #[serde(default, deserialize_with = "three_if_given")]
+    #[schema(value_type = Option<Vec<f64>>, min_items = 3, max_items = 3)]
     load_avg: Option<[f64; 3]>,
     load_avg1: Option<f64>,
     load_avg5: Option<f64>,
@@ -141,6 +144,13 @@ pub(super) struct AgentNetwork {
     packets_in: u64,
     #[serde(deserialize_with = "integer::unsigned")]
     packets_out: u64,
+}
+
+fn three_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[f64; 3]>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "sample::three")] [f64; 3]);
+
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(numbers)| numbers))
 }
 
 /// Agents also describe interfaces and addresses under this name, which are ignored.

@@ -87,8 +87,8 @@ impl Families {
         }
     }
 
-    /// The times that samples of the series may have. Whoever defines a series outside of the families may also store times
-    /// before 2000 in it.
+    /// The times that samples of the series may have. A series that a client defines outside of the families may also have
+    /// samples before 2000.
     pub(super) fn time_limits(&self, key: &SeriesKey) -> TimeLimits {
         let family = self.find(key);
         let own = family.and_then(|family| family.max_ahead).map(Span::as_millis);

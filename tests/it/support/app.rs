@@ -130,12 +130,8 @@ impl TestAppBuilder {
         let proxy = if self.proxied { Some(Proxy::start(&socket)) } else { None };
         let url = proxy.as_ref().map_or(url, |proxy| format!("{}{login}", proxy.url()));
         // A slow machine must not look like an outage, unless the test is about this timeout.
-        let open_timeout = if self.overrides.contains(OPEN_TIMEOUT) {
-            ""
-        } else {
-            "ratelimit.open_timeout = \"20s\"
-"
-        };
+        let open_timeout =
+            if self.overrides.contains(OPEN_TIMEOUT) { "" } else { "ratelimit.open_timeout = \"20s\"\n" };
         // Most tests count time from 0, or write years of samples while the clock stops.
         let times = if self.overrides.contains(MAX_AHEAD) { "" } else { ANY_TIMES };
         let overrides = format!("{open_timeout}{times}{}", self.overrides);
