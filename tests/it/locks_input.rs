@@ -84,7 +84,7 @@ async fn a_request_to_acquire_names_its_broken_rule() {
         (json!({ "ttl_ms": LONG, "owner": "" }), "/owner", "not be empty"),
         (json!({ "ttl_ms": LONG, "owner": "a\nb" }), "/owner", "not contain control characters"),
         (json!({ "ttl_ms": LONG, "owner": "x".repeat(129) }), "/owner", "at most 128 characters"),
-        (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected a map"),
+        (json!({ "ttl_ms": LONG, "metadata": [] }), "/metadata", "expected an object"),
         (json!({ "ttl_ms": LONG, "metadata": { "x": "y".repeat(1_100) } }), "/metadata", "at most 1024 bytes"),
         (json!({ "ttl_ms": LONG, "tll": 1 }), "/tll", "unknown field"),
     ] {
@@ -108,7 +108,7 @@ async fn a_request_to_acquire_several_names_its_broken_rule() {
         (json!(["a", "b\u{0}"]), "/resources/1", "not contain control characters"),
         (json!(["€".repeat(171)]), "/resources/0", "at most 512 bytes"),
         (json!(["stats"]), "/resources/0", "name of a route"),
-        (json!("a"), "/resources", "expected a sequence"),
+        (json!("a"), "/resources", "expected an array"),
         (json!([1]), "/resources/0", "expected a string"),
     ] {
         let reply = app.post("/locks/acquire-all", json!({ "resources": resources, "ttl_ms": LONG })).await;
@@ -249,4 +249,22 @@ async fn an_unexpected_query_is_refused() {
         expect_rule(reply, "invalid-query", "/ttl_ms", "unknown field");
     }
     expect_nothing_stored(&app);
+}
+
+#[tokio::test]
+async fn metadata_keeps_its_digits_and_is_json_for_every_parser() {
+    let app = TestApp::spawn().await;
+    let headers = [("content-type", "application/json")];
+    let acquire = async |resource: &str, metadata: &str| {
+        let body = format!(r#"{{"ttl_ms":30000,"metadata":{metadata}}}"#);
+        app.send(Method::POST, &format!("/locks/{resource}"), &headers, body).await
+    };
+    let kept = r#"{"n":123456789012345678901234567890,"m":9007199254740993,"d":1.10}"#;
+    acquire("a", kept).await.expect(201);
+    let seen = app.get("/locks/a").await.expect(200).text();
+    assert!(seen.contains(&format!("\"metadata\":{kept}")), "{seen}");
+    for bad in [r#"{"a":1,"a":2}"#, r#"{"a":"\ud800"}"#, r#"{"a":1e400}"#] {
+        acquire("b", bad).await.expect_violation(422, "invalid-body", "/metadata");
+    }
+    assert_eq!(app.get("/locks/b").await.expect(200).json()["held"], false);
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::model::{HostCursor, HostEntry, HostPath, Latest, LatestPage, RangeAnswer, Recent};
+use super::super::model::{HostCursor, HostList, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::read::export::Format;
 use super::super::read::range::Cursor;
 use super::super::service::HostService;
@@ -18,7 +18,6 @@ use super::{OrganisationQuery, within};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
-use crate::http::reply::Page;
 use crate::http::times::QueryTime;
 
 /// Get the newest sample of a host.
@@ -138,7 +137,7 @@ pub(in super::super) struct ListQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9._:-]+(!.*)?$")]
     cursor: Option<HostCursor>,
     /// The credential's organisation.
     #[param(required = false, example = "grid-one")]
@@ -148,12 +147,12 @@ pub(in super::super) struct ListQuery {
 /// List the organisation's hosts, ordered by name.
 #[utoipa::path(get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListQuery),
     responses(
-        (status = 200, description = "A page of hosts; while Redis is unavailable, only hosts in memory", body = Page<HostEntry>)))]
+        (status = 200, description = "A page of hosts; while Redis is unavailable, only hosts in memory", body = HostList)))]
 pub(in super::super) async fn list_hosts(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<HostEntry>>, Problem> {
+) -> Result<Json<HostList>, Problem> {
     let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
     Ok(Json(hosts.list(&scope, query.cursor.as_ref().map(|HostCursor(after)| after), limit).await?))
@@ -168,7 +167,7 @@ pub(in super::super) struct LatestQuery {
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the previous page.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9._:-]+(!.*)?$")]
     cursor: Option<HostCursor>,
     /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
