@@ -22,6 +22,25 @@ as_root() {
     fi
 }
 
+# How long another package manager, such as the daily update, may hold a lock, in seconds.
+LOCK_WAIT=600
+
+# Runs apt-get. It waits for the lock of dpkg by itself, but not for the lock of its lists.
+apt_get() {
+    waited=0
+    until output=$(as_root env LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o "DPkg::Lock::Timeout=$LOCK_WAIT" "$@" 2>&1); do
+        case $output in
+            *"Could not get lock"*) ;;
+            *) fail "apt-get $1: $output" ;;
+        esac
+        [ "$waited" -lt "$LOCK_WAIT" ] || fail "apt-get $1: another program still holds the lock: $output"
+        [ "$waited" -gt 0 ] || say "waiting until another program releases apt's lock"
+        waited=$((waited + 2))
+        sleep 2
+    done
+}
+
 POLICY=/usr/sbin/policy-rc.d
 policy_is_ours=no
 
@@ -57,8 +76,8 @@ disable_service() {
 }
 
 forbid_service_starts
-as_root apt-get update -qq
-as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+apt_get update
+apt_get install -y --no-install-recommends "$@"
 remove_policy
 for package in "$@"; do
     disable_service "$package"

@@ -15,7 +15,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::app::check_config;
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::redis::RedisConfig;
 use crate::config::{Config, env};
 use crate::features::hosts::dump;
 use crate::lifecycle::exit_code;
@@ -68,14 +70,14 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
     let config = || Config::load(file.as_deref(), env::variables()).map_err(Failure::config);
     match command {
         Command::Serve => {
-            let config = config()?;
+            let config = config();
             return serve::run(config, file);
         }
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::CheckConfig => {
-            check_config(&config()?).map_err(Failure::config)?;
+            check(config()?)?;
             println!("the configuration is valid");
         }
         // The first key is created before there is a configuration.
@@ -83,6 +85,16 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         Command::ShowChunks => show_chunks()?,
     }
     Ok(exit_code::CLEAN)
+}
+
+/// Builds the service without connecting it, which reads files and addresses as well.
+fn check(config: Config) -> Result<(), Failure> {
+    let redis: RedisConfig = config.section().map_err(Failure::config)?;
+    // The private server has its address only when it runs.
+    let config = if redis.base().is_named() { config } else { config.with_redis_url("unix:///private".to_owned()) };
+    let runtime = runtime()?;
+    let _entered = runtime.enter();
+    App::build(config, Clock::System, 1).map(|_| ()).map_err(Failure::config)
 }
 
 /// Reads chunks from standard input, as `redis-cli --raw ZRANGE metrics:history:<host> 0 -1` prints them.

@@ -14,24 +14,45 @@ use super::{Failure, runtime};
 use crate::app::{App, Reloader, check_config};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
-use crate::config::log::LogConfig;
+use crate::config::log::{LogConfig, LogFormat};
 use crate::config::redis::RedisConfig;
 use crate::config::{Config, env};
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, deadline, exit_code};
-use crate::redis::{self, EmbeddedServer, ScriptState};
-use crate::telemetry::logging;
+use crate::redis::{self, EmbeddedServer, Redis, ScriptState};
+use crate::telemetry::logging::{self, Logging};
 
 /// Runs the service; `file` is the configuration file, which SIGHUP reads again.
-pub(super) fn run(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
-    check_config(&config).map_err(Failure::config)?;
-    runtime()?.block_on(serve(config, file))
+///
+/// The log begins before the configuration is checked, so that the reason not to start is a log line as well. Without a
+/// valid `[log]`, it has the default form.
+pub(super) fn run(config: Result<Config, Failure>, file: Option<PathBuf>) -> Result<u8, Failure> {
+    let configured = config.as_ref().ok().and_then(|config| config.section::<LogConfig>().ok());
+    let log = configured.map_or_else(default_log, Ok)?;
+    let logging = logging::install(&log).map_err(Failure::config)?;
+    let ended = config.and_then(|config| {
+        check_config(&config).map_err(Failure::config)?;
+        let runtime = runtime()?;
+        let ended = runtime.block_on(serve(config, file, log.format, &logging));
+        // After a second signal, blocking work may still run.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Err(Failure { code, reason }) if log.format == LogFormat::Json => {
+            tracing::error!(target: logging::STARTUP, reason, exit_code = code, "the service does not run");
+            Ok(code)
+        }
+        ended => ended,
+    }
 }
 
-async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
+fn default_log() -> Result<LogConfig, Failure> {
+    Config::load(None, []).and_then(|config| config.section()).map_err(Failure::config)
+}
+
+async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging: &Logging) -> Result<u8, Failure> {
     let auth: AuthConfig = config.section().map_err(Failure::config)?;
-    let log: LogConfig = config.section().map_err(Failure::config)?;
-    let logging = logging::install(&log).map_err(Failure::config)?;
     let (config, embedded) = with_private_redis(config).await?;
 
     let http: crate::config::http::HttpConfig = config.section().map_err(Failure::config)?;
@@ -39,7 +60,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
     let app = App::build(config, Clock::System, workers + 1).map_err(Failure::config)?;
     logging.register(&app.deps.metrics);
     let tasks = app.deps.tasks.clone();
-    let signalled = lifecycle::shutdown_signal(&tasks).map_err(Failure::other)?;
+    let shutdown = lifecycle::shutdown_signals(&tasks).map_err(Failure::other)?;
     let hangups = lifecycle::hangups().map_err(Failure::other)?;
     let reloader = app.reloader();
     tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, stop));
@@ -58,14 +79,14 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
         senders.push(sender);
         workers_done.push(start_worker(&app, lane, receiver, drain.clone()).map_err(Failure::other)?);
     }
-    announce(&app, address, &auth, embedded.is_some());
+    announce(&app, address, &auth, embedded.is_some(), format);
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
     let mut embedded = embedded;
     let reason = tokio::select! {
         () = accepting => "the listener ended",
-        () = signalled.cancelled() => "signal",
+        () = shutdown.requested.cancelled() => "signal",
         () = tasks.failed() => "a task failed",
         () = ended(&mut embedded) => "the private redis-server ended",
     };
@@ -83,10 +104,23 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<u8, Failure> {
         tasks.stop();
         tasks.drained().await;
     });
-    let in_time = drained.await.is_ok();
-    app.deps.traces.stop(limit.saturating_sub(begun.elapsed())).await;
-    if let Some(server) = embedded {
-        server.stop().await;
+    let in_time = tokio::select! {
+        drained = drained => drained.is_ok(),
+        () = shutdown.forced.cancelled() => false,
+    };
+    let rest = async {
+        app.deps.traces.stop(limit.saturating_sub(begun.elapsed())).await;
+        if let Some(server) = embedded {
+            server.stop().await;
+        }
+    };
+    tokio::select! {
+        () = rest => {}
+        // A private server that is not waited for stops by itself.
+        () = shutdown.forced.cancelled() => {}
+    }
+    if shutdown.forced.is_cancelled() {
+        tracing::warn!("second signal: stopped without waiting");
     }
     let clean = in_time && reason == "signal";
     tracing::info!(in_time, "stopped");
@@ -166,21 +200,35 @@ fn start_worker(
     Ok(is_done)
 }
 
-/// Prints the addresses of the service for the user who started it.
-fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool) {
-    println!("API         http://{address}");
-    println!("Swagger UI  http://{address}/swagger-ui/");
-    println!("Metrics     http://{address}/metrics");
-    println!("Credentials {}", auth.summary());
-    for redis in app.deps.redis.distinct() {
-        let report = redis.report();
-        let roles: Vec<&str> = report.roles.iter().map(|role| role.label()).collect();
-        let kind = if private { "private server" } else { report.topology };
-        let condition = match &report.version {
-            Some(version) if report.modules.is_empty() => format!("{version}, no modules"),
-            Some(version) => format!("{version}, {}", report.modules.join(", ")),
-            None => "not connected yet".to_owned(),
-        };
-        println!("Redis       {condition} ({kind}; {})", roles.join(", "));
+/// Tells the addresses of the service to the user who started it, at every level of the log.
+fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool, format: LogFormat) {
+    let api = format!("http://{address}");
+    let (swagger_ui, metrics) = (format!("{api}/swagger-ui/"), format!("{api}/metrics"));
+    let servers: Vec<String> = app.deps.redis.distinct().map(|redis| described(redis, private)).collect();
+    match format {
+        LogFormat::Json => {
+            let (credentials, redis) = (auth.summary(), servers.join("; "));
+            tracing::info!(target: logging::STARTUP, api, swagger_ui, metrics, credentials, redis, "listening");
+        }
+        LogFormat::Pretty => {
+            println!("API         {api}\nSwagger UI  {swagger_ui}\nMetrics     {metrics}");
+            println!("Credentials {}", auth.summary());
+            for server in servers {
+                println!("Redis       {server}");
+            }
+        }
     }
+}
+
+/// The version, the modules, the topology and the roles of a Redis.
+fn described(redis: &Redis, private: bool) -> String {
+    let report = redis.report();
+    let roles: Vec<&str> = report.roles.iter().map(|role| role.label()).collect();
+    let kind = if private { "private server" } else { report.topology };
+    let condition = match &report.version {
+        Some(version) if report.modules.is_empty() => format!("{version}, no modules"),
+        Some(version) => format!("{version}, {}", report.modules.join(", ")),
+        None => "not connected yet".to_owned(),
+    };
+    format!("{condition} ({kind}; {})", roles.join(", "))
 }

@@ -28,6 +28,9 @@ pub struct HttpConfig {
     pub cors_origins: Vec<String>,
 }
 
+/// More threads than any machine has cores; each has a connection to Redis.
+const MAX_WORKERS: usize = 1_024;
+
 impl Section for HttpConfig {
     const NAME: &'static str = "http";
 
@@ -42,6 +45,9 @@ impl Section for HttpConfig {
             ("body_idle_timeout", self.body_idle_timeout.as_millis() == 0),
             ("shutdown_deadline", self.shutdown_deadline.as_millis() == 0),
         ])?;
+        if self.workers > MAX_WORKERS {
+            return Err(FieldError::new("workers", format!("must be at most {MAX_WORKERS}, got {}", self.workers)));
+        }
         if self.streaming_deadline < self.request_deadline {
             return Err(FieldError::new("streaming_deadline", "must not be shorter than request_deadline"));
         }

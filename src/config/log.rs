@@ -62,6 +62,9 @@ impl Section for TelemetryConfig {
         if !self.otlp_endpoint.is_empty() && !has_scheme {
             return Err(FieldError::new("otlp_endpoint", "must start with http:// or https://"));
         }
+        if self.service_name.is_empty() {
+            return Err(FieldError::new("service_name", "must not be empty"));
+        }
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             return Err(FieldError::new("sample_ratio", "must be between 0.0 and 1.0"));
         }

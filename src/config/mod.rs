@@ -116,6 +116,9 @@ impl Config {
     /// [`ConfigError::Field`], naming the source and the field.
     pub fn section<T: Section>(&self) -> Result<T, ConfigError> {
         let table = self.tree.get(T::NAME).cloned().unwrap_or_else(|| Value::Table(Table::new()));
+        if let Some(field) = excessive_number(&table) {
+            return Err(self.field_error(T::NAME, &field, format!("must be at most {MAX_NUMBER}")));
+        }
         let section: T = serde_path_to_error::deserialize(table).map_err(|error| {
             let path = error.path().to_string();
             let reason = error.into_inner().message().to_owned();
@@ -211,6 +214,17 @@ impl Config {
             .cloned()
             .unwrap_or_else(|| "configuration".to_owned())
     }
+}
+
+/// The largest count of a setting: what is counted takes memory, so a larger one means no limit, or overflows.
+const MAX_NUMBER: i64 = 1_000_000_000;
+
+/// The path of a number that is too large, in a section or a table of it. Lists have rules of their own.
+fn excessive_number(section: &Value) -> Option<String> {
+    section.as_table()?.iter().find_map(|(name, value)| match value {
+        Value::Integer(number) if *number > MAX_NUMBER => Some(name.clone()),
+        table => excessive_number(table).map(|rest| format!("{name}.{rest}")),
+    })
 }
 
 #[cfg(test)]

@@ -114,6 +114,13 @@ impl Section for RedisConfig {
             ("command_timeout", self.command_timeout.as_millis() == 0),
             ("check_interval", self.check_interval.as_millis() == 0),
         ])?;
+        for (field, path) in
+            [("embedded.binary", &self.embedded.binary), ("embedded.data_dir", &self.embedded.data_dir)]
+        {
+            if path.as_os_str().is_empty() {
+                return Err(FieldError::new(field, "must not be empty"));
+            }
+        }
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {
             if let Some(endpoint) = endpoint {

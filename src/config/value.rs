@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer};
 
+/// The longest duration of a setting: a hundred years, which clocks and timers of the operating system can represent.
+const MAX_SPAN: Span = Span::from_millis(36_500 * 86_400_000);
+/// The largest size of a setting, 1 TiB: no machine of this service has more memory or spool.
+const MAX_SIZE: ByteSize = ByteSize(1 << 40);
+
 /// A duration with its unit: `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"2d"`, `"52w"`.
 ///
 /// A bare number is rejected, so that its unit is never a guess.
@@ -76,7 +81,10 @@ impl fmt::Debug for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        match text.parse().map_err(de::Error::custom)? {
+            span if span > MAX_SPAN => Err(de::Error::custom(format!("must be at most {MAX_SPAN}, got {text}"))),
+            span => Ok(span),
+        }
     }
 }
 
@@ -108,7 +116,10 @@ impl FromStr for ByteSize {
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        match text.parse().map_err(de::Error::custom)? {
+            size if size > MAX_SIZE => Err(de::Error::custom(format!("must be at most 1024GiB, got {text}"))),
+            size => Ok(size),
+        }
     }
 }
 

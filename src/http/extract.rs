@@ -6,14 +6,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use super::connection::OpenConnection;
-use super::json_messages::in_terms_of_json;
+pub use super::json_messages::in_terms_of_json;
 use super::paced_body::incomplete;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
+use super::strict_objects::StrictObjects;
 use super::uri;
 
 /// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
@@ -69,15 +70,26 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::new(&problem::TOO_DEEP).detail(format!("more than {MAX_JSON_DEPTH} levels")));
     }
     // Most bodies are valid: the path to a mistake is only determined after there is one.
-    if let Ok(value) = serde_json::from_slice(bytes) {
+    if let Ok(value) = read_json(bytes) {
         return Ok(value);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(StrictObjects(&mut deserializer)).map_err(|error| {
         let pointer = json_pointer(error.path());
         json_problem(&pointer, error.inner())
     })?;
     deserializer.end().map_err(|error| json_problem("", &error))?;
+    Ok(value)
+}
+
+/// Reads JSON text of limited depth. An array does not stand for an object.
+///
+/// # Errors
+/// Those of the parser; [`in_terms_of_json`] puts their messages in words that clients know.
+pub fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(StrictObjects(&mut deserializer))?;
+    deserializer.end()?;
     Ok(value)
 }
 
@@ -130,6 +142,11 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
 /// `invalid-query` (422) naming the parameter.
 pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     check_encoding(query)?;
+    if query.contains("cursor=")
+        && form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "cursor" && value.is_empty())
+    {
+        return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page, got ``"));
+    }
     let parameters = || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     // Most requests have no query, and parsing without error paths is cheaper.
     if query.is_empty()
@@ -317,8 +334,6 @@ fn without_position(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -345,6 +360,7 @@ mod tests {
             (r#"{"ttl_ms":1,"items":[1,300]}"#, "invalid-body", "\"/items/1\""),
             (r#"{"ttl_ms":1"#, "invalid-json", ""),
             (r#"{"ttl_ms":1} x"#, "invalid-json", ""),
+            ("[1]", "invalid-body", "\"\""),
         ] {
             let (found, shown) = refusal(text);
             assert_eq!(found, slug, "{text}: {shown}");

@@ -60,7 +60,7 @@ pub mod buffered {
 
 struct Whole;
 
-/// 2^53, the largest integer up to which every integer is a float.
+/// 2^53. A float from here on may stand for several integers: `9007199254740993.0` is read as 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Visitor<'_> for Whole {
@@ -78,10 +78,10 @@ impl Visitor<'_> for Whole {
         Ok(number.into())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "whole and at most 2^53")]
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<i128, E> {
-        // Beyond 2^53 the text may have named an integer other than the nearest float, and only the float is left.
-        if number.fract() == 0.0 && number.abs() <= EXACT {
+        // Otherwise the text may have named an integer other than the nearest float, and only the float is left.
+        if number.fract() == 0.0 && number.abs() < EXACT {
             return Ok(number as i128);
         }
         Err(E::invalid_type(Unexpected::Float(number), &self))
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(read("5"), (Some(5), Some(5)));
         assert_eq!(read("5.0"), (Some(5), Some(5)));
         assert_eq!(read("1e3"), (Some(1_000), Some(1_000)));
-        assert_eq!(read("-9007199254740992.0"), (None, Some(-9_007_199_254_740_992)));
+        assert_eq!(read("-9007199254740991.0"), (None, Some(-9_007_199_254_740_991)));
         assert_eq!(read("-5"), (None, Some(-5)));
         assert_eq!(read("18446744073709551615"), (Some(u64::MAX), None));
     }
@@ -133,6 +133,8 @@ mod tests {
         for text in [
             "5.5",
             "1e300",
+            "9007199254740992.0",
+            "9007199254740993.0",
             "9007199254740994.0",
             "-9223372036854775809",
             "18446744073709551616",

@@ -12,8 +12,9 @@ const TYPES: &[(&[&str], &str)] = &[
 ];
 
 /// A message about a value that names types as JSON does.
-pub(super) fn in_terms_of_json(message: &str) -> String {
-    let Some((given, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+pub fn in_terms_of_json(message: &str) -> String {
+    let message = message.replacen("unknown variant `", "unknown value `", 1);
+    let Some((given, expected)) = message.rsplit_once(", expected ") else { return message };
     let known = TYPES.iter().find(|(names, _)| names.contains(&expected)).map(|(_, name)| *name);
     let of_struct = ["struct ", "internally tagged enum ", "adjacently tagged enum ", "struct variant "];
     let of_tuple = ["tuple struct ", "a tuple ", "tuple variant "];
@@ -44,6 +45,7 @@ mod tests {
             ("invalid length 2, expected a tuple of size 3", "invalid length 2, expected an array"),
             ("invalid value: integer `-1`, expected u8", "invalid value: integer `-1`, expected a whole number"),
             ("unknown field `a`, expected `b` or `c`", "unknown field `a`, expected `b` or `c`"),
+            ("unknown variant `a`, expected `b` or `c`", "unknown value `a`, expected `b` or `c`"),
             ("missing field `a`", "missing field `a`"),
         ] {
             assert_eq!(in_terms_of_json(message), words);

@@ -4,10 +4,10 @@
 //! it assigns the request id, sheds load, checks credentials, starts the deadline and catches panics. On the way out it
 //! writes problem bodies, records metrics and logs requests that were slow or failed.
 //!
-//! It runs in front of the routers instead of in a layer of them, because a layer costs every request a boxed service
-//! and a boxed future. It also decodes and encodes bodies, and removes the legacy prefix from paths. It looks the
-//! operation up in the [`RouteTable`] itself; a path without an operation reaches only the pages, so no route can be
-//! called without its access row.
+//! It looks the operation up in the [`RouteTable`] and calls its handler, through the few layers that act on the request;
+//! the routes have no router, which would cost every request a boxed service and a boxed future. A path without an
+//! operation reaches only the router of the pages, so no route can be called without its access row. The middleware also
+//! decodes and encodes bodies, and removes the legacy prefix from paths.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -29,7 +29,6 @@ use tower::{Service, ServiceExt};
 
 use super::access::{Budget, LONGEST_WAIT, Repetition};
 use super::auth::Authenticator;
-use super::episodes::Episodes;
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
 use super::paced_body::{self, AwaitsBody, Pace};
@@ -42,6 +41,7 @@ use super::{compression, documentation, legacy_prefix, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
+use crate::telemetry::episodes;
 use crate::telemetry::metrics::HttpMetrics;
 use crate::telemetry::traces::{RequestSpan, RequestTraces};
 
@@ -58,7 +58,6 @@ pub struct Middleware {
     metrics: HttpMetrics,
     traces: RequestTraces,
     pub(super) slots: Slots,
-    episodes: Episodes,
     pace: Pace,
     request_deadline: Duration,
     streaming_deadline: Duration,
@@ -84,7 +83,6 @@ impl Middleware {
             metrics,
             traces,
             slots: Slots::new(config.max_requests),
-            episodes: Episodes::default(),
             pace: Pace { idle: config.body_idle_timeout.duration(), rate: config.min_body_rate.bytes() },
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
@@ -263,10 +261,13 @@ impl RequestContext {
         }
         // A request that asked to wait is not slow.
         let is_slow = elapsed >= SLOW && self.budget() != Budget::Waiting;
-        if is_slow && !status.is_server_error() {
+        if is_slow
+            && !status.is_server_error()
+            && let Some(repeated) = episodes::next("slow request")
+        {
             tracing::warn!(
                 method = %self.method, path = self.path(), status = status.as_u16(),
-                elapsed_ms = elapsed.as_millis(), request_id = self.id.as_str(), "slow request",
+                elapsed_ms = elapsed.as_millis(), request_id = self.id.as_str(), repeated, "slow request",
             );
         }
         match self.accepted_codings.take() {
@@ -306,7 +307,7 @@ impl RequestContext {
             span.fail(problem.kind().slug);
         }
         // An internal error has a cause of its own. Others have one cause for many requests.
-        let repeated = match self.middleware.episodes.next(problem.kind().slug, Instant::now()) {
+        let repeated = match episodes::next(problem.kind().slug) {
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => 0,
             Some(repeated) => repeated,
             None => return,

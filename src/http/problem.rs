@@ -258,6 +258,22 @@ impl Problem {
         Self::new(kind).detail(summary).violation(location, pointer, detail)
     }
 
+    /// The problem of an item as one of the whole body, in which the item is at `pointer`.
+    #[must_use]
+    pub fn within(self, pointer: &str) -> Self {
+        match self.violations.first() {
+            Some(first) if self.kind == &INVALID_BODY => {
+                Self::body_field(&format!("{pointer}{}", first.pointer), &first.detail)
+            }
+            _ => self,
+        }
+    }
+
+    /// The text for the client.
+    pub fn text(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.kind.title)
+    }
+
     pub fn kind(&self) -> &'static ProblemKind {
         self.kind
     }

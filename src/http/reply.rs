@@ -39,6 +39,24 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Page<T> {
+    pub const fn empty() -> Self {
+        Self { items: Vec::new(), next_cursor: None }
+    }
+
+    /// Adds a page of a list that begins behind the items of this page, and is followed by others unless it `is_last`.
+    /// `cursor` makes the cursor behind an item. Returns whether this page, of at most `limit` items, ends with it.
+    pub fn append(&mut self, part: Self, limit: usize, is_last: bool, cursor: impl Fn(&T) -> String) -> bool {
+        self.items.extend(part.items);
+        self.next_cursor = part.next_cursor;
+        let is_full = self.items.len() >= limit;
+        if is_full && !is_last && self.next_cursor.is_none() {
+            self.next_cursor = self.items.last().map(cursor);
+        }
+        is_full || self.next_cursor.is_some()
+    }
+}
+
 /// Why one item of a batch failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ItemError {
@@ -53,9 +71,15 @@ impl ItemError {
     /// The error, and the status that it would have as a response of its own.
     pub fn of<E: Display + Into<Problem>>(error: E) -> (u16, Self) {
         let detail = error.to_string();
-        let problem: Problem = error.into();
-        // An error without an outcome was rejected before anything was done.
+        let (status, item) = Self::of_problem(&error.into());
+        (status, Self { detail, ..item })
+    }
+
+    /// The problem of an item, and its status.
+    pub fn of_problem(problem: &Problem) -> (u16, Self) {
+        // A problem without an outcome was found before anything was done.
         let outcome = problem.known_outcome().unwrap_or(Outcome::NotApplied);
-        (problem.status().as_u16(), Self { code: problem.kind().slug, detail, outcome })
+        let item = Self { code: problem.kind().slug, detail: problem.text().to_owned(), outcome };
+        (problem.status().as_u16(), item)
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Version, header};
 use axum::response::Response;
 use futures_util::future::Either;
@@ -31,11 +32,13 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::connection::OpenConnection;
+use super::documentation;
 use super::header_timer::HeaderTimer;
 use super::problem::{BAD_REQUEST, Problem};
-use super::request_id::RequestId;
+use super::request_id::{self, RequestId};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
+use crate::telemetry::episodes;
 
 /// Connections that may wait in the kernel until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -92,7 +95,9 @@ pub async fn accept(
             }
             (Ok(_), None) => return,
             (Err(error), _) => {
-                tracing::warn!(%error, "could not accept a connection");
+                if let Some(repeated) = episodes::next("accept") {
+                    tracing::warn!(%error, repeated, "could not accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -205,10 +210,12 @@ where
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.is_used.store(true, Ordering::Relaxed);
-        if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
-            let problem = Problem::new(&BAD_REQUEST).detail("a request must have exactly one Host header");
+        if let Err(rule) = check_host(request.version(), request.headers()) {
             let id = RequestId::of(request.headers());
-            return Either::Right(ready(Ok(problem.render(request.uri().path(), id.as_str()))));
+            let problem = Problem::new(&BAD_REQUEST).detail(rule).header(request_id::HEADER.clone(), id.header());
+            let mut response = problem.render(request.uri().path(), id.as_str());
+            documentation::protect_browsers(response.headers_mut());
+            return Either::Right(ready(Ok(response)));
         }
         // An empty body needs no allocation.
         let body = |incoming: Incoming| if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) };
@@ -220,7 +227,26 @@ where
     }
 }
 
-/// RFC 9112, section 3.2; HTTP/2 has `:authority` instead.
-fn has_one_host(headers: &HeaderMap) -> bool {
-    headers.get_all(header::HOST).iter().count() == 1
+/// Checks the header `Host` (RFC 9112, section 3.2). HTTP/1.0 may omit it, and HTTP/2 has `:authority` instead.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() || host.is_none() && version == Version::HTTP_11 {
+        return Err("a request must have exactly one Host header");
+    }
+    if host.is_none_or(|host| is_host(host.as_bytes())) {
+        Ok(())
+    } else {
+        Err("the Host header must be a host and an optional port")
+    }
+}
+
+/// Whether `value` is a host and an optional port. A client that has no name of the service sends an empty one.
+fn is_host(value: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(value) else { return value.is_empty() };
+    let port = authority.as_str().strip_prefix(authority.host());
+    port.is_some_and(|port| {
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Stopping has three phases within one deadline. First, readiness returns 503 and no new connection is accepted. Then
 //! requests in flight are answered and connections are closed. Last, background tasks drain, so that they process what
-//! the last requests left. A second signal exits immediately.
+//! the last requests left. A second signal ends every wait.
 
 mod component_health;
 pub mod deadline;
@@ -47,30 +47,35 @@ pub mod exit_code {
     pub const UNAVAILABLE: u8 = 69;
 }
 
-/// Resolves at the first SIGTERM or SIGINT. At the second one the process exits immediately.
+/// The signals that stop the service: SIGTERM and SIGINT.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Cancelled at the first signal: the service drains.
+    pub requested: CancellationToken,
+    /// Cancelled at the second signal: the service waits for nothing any more.
+    pub forced: CancellationToken,
+}
+
+/// Waits for the signals that stop the service.
 ///
 /// # Errors
 /// If the handlers cannot be installed.
-pub fn shutdown_signal(tasks: &Tasks) -> std::io::Result<CancellationToken> {
+pub fn shutdown_signals(tasks: &Tasks) -> std::io::Result<Shutdown> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let first = CancellationToken::new();
-    let announced = first.clone();
+    let shutdown = Shutdown::default();
+    let Shutdown { requested, forced } = shutdown.clone();
     // Spawned like a connection: it must outlive the drain, so that a second signal still counts.
     tasks.spawn_connection(async move {
-        loop {
+        for stage in [requested, forced] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if announced.is_cancelled() {
-                tracing::warn!("second signal: exiting immediately");
-                std::process::exit(i32::from(exit_code::FAILURE));
-            }
-            announced.cancel();
+            stage.cancel();
         }
     });
-    Ok(first)
+    Ok(shutdown)
 }
 
 /// Every SIGHUP after this call. Without a handler the first one would end the process.

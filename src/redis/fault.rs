@@ -195,7 +195,8 @@ impl RedisFault {
             ErrorKind::AuthenticationFailed => FaultKind::Denied,
             ErrorKind::Io if error.is_timeout() => FaultKind::Timeout,
             ErrorKind::Io if error.is_connection_refusal() => FaultKind::Unavailable,
-            ErrorKind::Io => FaultKind::ConnectionLost,
+            // A connection that breaks within a reply leaves a part of it, which cannot be parsed.
+            ErrorKind::Io | ErrorKind::Parse => FaultKind::ConnectionLost,
             ErrorKind::ClusterConnectionNotFound
             | ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::NoValidReplicasFoundBySentinel => FaultKind::Unavailable,
@@ -218,7 +219,6 @@ impl RedisFault {
         match self.kind {
             FaultKind::Unavailable | FaultKind::Timeout | FaultKind::ConnectionLost | FaultKind::ReadOnly => true,
             FaultKind::Denied => self.code_is("NOAUTH"),
-            FaultKind::Internal => self.error().is_some_and(|error| error.kind() == ErrorKind::Parse),
             _ => false,
         }
     }

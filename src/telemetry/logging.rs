@@ -25,6 +25,10 @@ use crate::config::log::{LogConfig, LogFormat};
 /// The most lines that wait for standard output; a few megabytes.
 const MAX_QUEUED_LINES: usize = 8_192;
 
+/// The target of the lines that state the addresses of the service, or why it does not start. Like forced actions (`audit`),
+/// they are logged at every level.
+pub const STARTUP: &str = "startup";
+
 /// Keeps the log writer running. When it is dropped, it writes the queued lines, for at most a second.
 #[must_use]
 #[derive(Debug)]
@@ -39,8 +43,11 @@ pub struct Logging {
 /// What is wrong with `log.level`, or that a subscriber is already installed.
 pub fn install(config: &LogConfig) -> Result<Logging, String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
-    // Audit lines are written at every level.
-    let filter = level.add_directive(Directive::from_str("audit=info").map_err(|error| error.to_string())?);
+    let mut filter = level;
+    for target in ["audit", STARTUP] {
+        let directive = Directive::from_str(&format!("{target}=info")).map_err(|error| error.to_string())?;
+        filter = filter.add_directive(directive);
+    }
     let (output, writer) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(MAX_QUEUED_LINES)

@@ -137,6 +137,42 @@ async fn lists_and_batches_respect_the_keys_of_a_scope() {
 }
 
 #[tokio::test]
+async fn no_cursor_names_a_key_outside_the_scope() {
+    let scopes = ["cache:read", "timeseries:read"]
+        .map(|scope| ["a:*", "m", "z:*"].map(|keys| format!("\"{scope}:{keys}\"")).join(", "));
+    let config = format!(
+        "{}{}",
+        key("limited", LIMITED, &format!("scopes = [{}]", scopes.join(", "))),
+        key("writer", WRITER, "scopes = [\"admin\"]"),
+    );
+    let app = TestApp::builder().config(&config).spawn().await;
+    let send = async |key: &str, method: &str, path: &str| {
+        let headers = [("x-api-key", key), ("content-type", "application/json")];
+        let body = if method == "PUT" { r#"{"labels":{"site":"A"}}"# } else { "" };
+        app.send(method.parse().expect("a method"), path, &headers, body).await
+    };
+    for name in ["a:1", "a:2", "b:secret", "m", "m:secret", "n:secret", "z:1", "z:2", "zz:secret"] {
+        send(WRITER, "PUT", &format!("/cache/{name}")).await.expect(201);
+        send(WRITER, "PUT", &format!("/timeseries/{name}")).await.expect(201);
+    }
+    for list in ["/cache?", "/timeseries?", "/timeseries?filter=site%3DA&"] {
+        for limit in 1..=6 {
+            let (mut found, mut path) = (Vec::new(), format!("{list}limit={limit}"));
+            for _ in 0..20 {
+                let page = send(LIMITED, "GET", &path).await.expect(200).json();
+                let items = page["items"].as_array().expect("items").iter();
+                found.extend(items.map(|item| item["key"].as_str().expect("a key").to_owned()));
+                let Some(cursor) = page["next_cursor"].as_str() else { break };
+                // The cache writes its cursors in hexadecimal.
+                assert!(!cursor.contains("secret") && !cursor.contains("736563726574"), "{path}: {cursor}");
+                path = format!("{list}limit={limit}&cursor={cursor}");
+            }
+            assert_eq!(found, ["a:1", "a:2", "m", "z:1", "z:2"], "{list} {limit}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_subject_of_a_token_selects_its_own_keys() {
     let app = with_limited_scopes().await;
     let ask = async |subject: &str, method: &str, path: &str| {

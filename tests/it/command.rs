@@ -94,9 +94,25 @@ fn an_invalid_secret_is_rejected_and_not_printed() {
 }
 
 #[test]
+fn a_configuration_is_checked_as_for_a_start() {
+    let valid = run(&["check-config"], &[]);
+    assert_eq!(valid.status.code(), Some(0), "{}", text(&valid.stderr));
+    for (variable, value) in [
+        ("REDIS_URL", "nonsense"),
+        ("REDIS_URL", "http://127.0.0.1"),
+        ("GTX__REDIS__PASSWORD_FILE", "/nowhere/password"),
+        ("GTX__REDIS__CA_FILE", "/nowhere/ca.pem"),
+    ] {
+        let failed = run(&["check-config"], &[(variable, value)]);
+        assert_eq!(failed.status.code(), Some(64), "{variable}={value}");
+        assert!(text(&failed.stderr).contains(value), "{}", text(&failed.stderr));
+    }
+}
+
+#[test]
 fn a_service_on_a_public_address_without_credentials_does_not_start() {
     let failed = run(&["serve"], &[("GTX__HTTP__ADDRESS", "0.0.0.0"), ("REDIS_URL", "redis://127.0.0.1:1")]);
     assert_eq!(failed.status.code(), Some(64));
-    let reason = text(&failed.stderr);
+    let reason = text(&failed.stdout);
     assert!(reason.contains("auth.mode") && reason.contains("loopback"), "{reason}");
 }

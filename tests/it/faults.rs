@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use gridtokenx_redis::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
+use serde_json::json;
 
 use crate::support::facade::{Stamp, get, increment, set};
 use crate::support::{RedisServer, TestApp, eventually};
@@ -133,6 +134,46 @@ async fn closed_and_stalled_connections_give_different_errors_and_both_recover()
         eventually("the service is ready again", async || app.get("/health/ready").await.is(200)).await;
         expect_available(redis).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_within_a_reply_is_unavailable_and_not_an_internal_error() {
+    // Health checks are off: the reply that is cut is the call's.
+    let app = TestApp::builder().behind_proxy().config("redis.check_interval = \"1h\"").spawn().await;
+    app.put("/json/a", json!({ "n": 1 })).await.expect(201);
+    app.put("/cache/a", json!(1)).await.expect(201);
+    app.put("/timeseries/a", json!({})).await.expect(201);
+    let mut cut = 0;
+    for (method, path, body) in [
+        ("GET", "/cache/a", ""),
+        ("GET", "/cache", ""),
+        ("POST", "/cache/n/increment", "{}"),
+        ("GET", "/json/a", ""),
+        ("POST", "/json/a/number/increment", r#"{"path":"$.n","by":1}"#),
+        ("GET", "/timeseries/a", ""),
+        ("POST", "/timeseries/a/samples", r#"{"samples":[{"value":1}]}"#),
+        ("POST", "/locks/a", r#"{"ttl_ms":1000}"#),
+        ("GET", "/locks", ""),
+        ("POST", "/ratelimit/reserve", r#"{"limiter":"authentication","key":"a"}"#),
+    ] {
+        // A read may be repeated, and the cut may meet a reply of a background task instead.
+        for _ in 0..3 {
+            eventually("Redis is available", async || app.get("/cache/a").await.is(200)).await;
+            app.proxy().cut_next_reply();
+            let headers = [("content-type", "application/json")];
+            let reply = app.send(method.parse().expect("a method"), path, &headers, body).await;
+            if reply.is(503) {
+                cut += 1;
+                let outcome = &reply.expect_problem(503, "redis-unavailable")["outcome"];
+                assert!(
+                    outcome == "unknown" || method == "GET" && outcome == "not_applied",
+                    "{method} {path}: {outcome}"
+                );
+            }
+            assert!(!reply.is(500), "{method} {path}: {}", reply.text());
+        }
+    }
+    assert!(cut > 5, "only {cut} replies were cut");
 }
 
 #[tokio::test]

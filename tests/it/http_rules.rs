@@ -31,11 +31,19 @@ async fn a_request_names_its_host_once() {
         ("Host: a\r\n", "1.1", "200"),
         ("Host:\r\n", "1.1", "200"),
         ("", "1.0", "200"),
+        ("Host: a\r\nHost: a\r\n", "1.0", "400"),
+        ("Host: [::1]:4040\r\n", "1.1", "200"),
+        ("Host: a b\r\n", "1.1", "400"),
+        ("Host: a/b\r\n", "1.1", "400"),
+        ("Host: user@a\r\n", "1.1", "400"),
+        ("Host: a:port\r\n", "1.1", "400"),
+        ("Host: http://a\r\n", "1.0", "400"),
     ] {
         let request = format!("GET /health/live HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
         let text = answer(&mut app, &request).await;
         assert!(text.starts_with(&format!("HTTP/{version} {status}")), "{hosts:?}: {text}");
         assert_eq!(text.contains("\"code\":\"bad-request\""), status == "400", "{text}");
+        assert!(text.contains("\r\nx-request-id: ") && text.contains("\r\nx-content-type-options: nosniff"), "{text}");
     }
 }
 
@@ -128,6 +136,82 @@ async fn a_token_needs_one_issuer_and_no_unknown_extension() {
     }
 }
 
+#[tokio::test]
+async fn an_array_is_not_an_object_on_any_route() {
+    let app = TestApp::spawn().await;
+    let prices = json!({ "prices": [[1_767_225_600_000_i64, 1]] });
+    for (method, path, body, pointer) in [
+        ("POST", "/cache/n/increment", json!([]), ""),
+        ("POST", "/cache/n/increment", json!([5]), ""),
+        ("POST", "/cache/n/touch", json!([1_000]), ""),
+        ("POST", "/cache/batch", json!([["a"]]), ""),
+        ("POST", "/json/a/toggle", json!(["$.b"]), ""),
+        ("POST", "/json/batch", json!([]), ""),
+        ("POST", "/locks/a", json!([1_000]), ""),
+        ("POST", "/locks/acquire-all", json!([["a"], 1_000]), ""),
+        ("POST", "/ratelimit/check", json!(["api", null, "a"]), ""),
+        ("POST", "/ratelimit/check-all", json!({ "checks": [["api", null, "a"]] }), "/checks/0"),
+        ("PUT", "/timeseries/a", json!([]), ""),
+        ("POST", "/timeseries/a/samples", json!([[]]), ""),
+        ("POST", "/market/prices/x", prices, "/prices/0"),
+        ("POST", "/v2/heartbeat", json!([]), ""),
+    ] {
+        let headers = [("content-type", "application/json")];
+        let reply = app.send(method.parse().expect("a method"), path, &headers, body.to_string()).await;
+        let problem = reply.expect_violation(422, "invalid-body", pointer);
+        let detail = problem["errors"][0]["detail"].as_str().expect("a detail");
+        assert_eq!(detail, "invalid type: array, expected an object", "{method} {path}");
+    }
+    app.get("/cache/n").await.expect(404);
+    app.get("/timeseries/a").await.expect(404);
+}
+
+#[tokio::test]
+async fn details_are_sentences_and_name_no_types_of_rust() {
+    let app = TestApp::spawn().await;
+    let detail = async |method: &str, path: &str, content_type: &str, body: &str| {
+        let headers = [("content-type", content_type)];
+        let reply = app.send(method.parse().expect("a method"), path, &headers, body.to_owned()).await.expect(422);
+        let problem = reply.json();
+        // A load names the reason at its samples.
+        let place = if problem["errors"].is_array() {
+            &problem["errors"][0]["detail"]
+        } else {
+            &problem["refused"][0]["detail"]
+        };
+        (problem["detail"].as_str().unwrap_or_default().to_owned(), place.as_str().unwrap_or_default().to_owned())
+    };
+    let json = "application/json";
+    let (text, _) = detail("POST", "/ratelimit/check", json, r#"{"limiter":"none","key":"a"}"#).await;
+    assert_eq!(text, "limiter must be the name of a limiter, got `none`");
+    let (_, text) = detail("POST", "/timeseries/a/samples", json, r#"{"samples":[],"on_duplicate":"x"}"#).await;
+    assert_eq!(text, "unknown value `x`, expected one of `block`, `first`, `last`, `min`, `max`, `sum`");
+    for line in ["[1]", "1", "null", "[]", r#"{"series":1,"value":1}"#] {
+        let (_, text) = detail("POST", "/timeseries/samples", "application/x-ndjson", line).await;
+        assert!(
+            text.contains(", expected ") && !text.contains("struct") && !text.contains("sequence"),
+            "{line}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_cursor_is_no_page_of_any_list() {
+    let app = TestApp::spawn().await;
+    for path in [
+        "/cache",
+        "/timeseries",
+        "/timeseries/a/range",
+        "/locks",
+        "/hosts",
+        "/hosts/metrics/latest",
+        "/users/a/activity",
+        "/ratelimit/limiters/api/exceptions",
+    ] {
+        app.get(&format!("{path}?cursor=")).await.expect_violation(422, "invalid-query", "/cursor");
+    }
+}
+
 #[test]
 fn settings_without_sense_are_rejected_at_start() {
     for (setting, field) in [
@@ -141,6 +225,16 @@ fn settings_without_sense_are_rejected_at_start() {
         ("redis.connect_timeout = \"0ms\"", "redis.connect_timeout"),
         ("redis.check_interval = \"0s\"", "redis.check_interval"),
         ("telemetry.export_interval = \"0s\"", "telemetry.export_interval"),
+        ("telemetry.service_name = \"\"", "telemetry.service_name"),
+        ("http.header_timeout = \"30500000w\"", "http.header_timeout"),
+        ("http.body_limit = \"17179869183GiB\"", "http.body_limit"),
+        ("http.max_connections = 9223372036854775807", "http.max_connections"),
+        ("http.max_connections = -1", "http.max_connections"),
+        ("http.workers = 1000000", "http.workers"),
+        ("redis.pool_size = 9223372036854775807", "redis.pool_size"),
+        ("redis.embedded.data_dir = \"\"", "redis.embedded.data_dir"),
+        ("hosts.max_hosts = 9223372036854775807", "hosts.max_hosts"),
+        ("cache.value_limit = \"0B\"", "cache.value_limit"),
         ("log.level = \"warning\"", "log.level"),
         ("log.level = \"\"", "log.level"),
         ("log.level = \"info,hyper=verbose\"", "log.level"),

@@ -335,7 +335,8 @@ async fn each_item_of_a_batch_has_its_own_result() {
     for (body, pointer) in [
         (json!({ "get": vec![json!({ "key": "a" }); 101] }), "/get"),
         (json!({ "get": [{ "key": "" }] }), "/get/0/key"),
-        (json!({ "set": [{ "key": "x", "value": 1 }, { "key": "x", "value": 1, "path": "$[" }] }), "/set/1/path"),
+        (json!({ "set": [{ "key": "x", "value": 1, "path": "$[" }] }), "/set/0/path"),
+        (json!({ "get": [{ "key": "x", "paths": vec!["$"; 17] }] }), "/get/0/paths"),
         (json!({ "set": [{ "key": "x", "value": 1, "ttl_ms": u64::MAX >> 1 }] }), "/set/0/ttl_ms"),
         (json!({ "set": [{ "key": "x" }] }), "/set/0/value"),
         (json!({ "drop": [] }), "/drop"),
@@ -343,6 +344,24 @@ async fn each_item_of_a_batch_has_its_own_result() {
         app.post("/json/batch", body).await.expect_violation(422, "invalid-body", pointer);
     }
     app.get("/json/x").await.expect_problem(404, "json-missing");
+    // An invalid item does not stop the others.
+    let batch = json!({
+        "get": [{ "key": "a" }, { "key": "b", "paths": ["$["] }, ["a"]],
+        "set": [{ "key": "y", "value": 1 }, { "key": "x", "value": 1, "path": "$[" }, { "key": "z", "value": 1 }],
+        "delete": [{ "key": "b", "way": 1 }],
+    });
+    let reply = app.post("/json/batch", batch).await.expect(200).json();
+    let results = |list: &str| -> Vec<(Value, Value)> {
+        let items = reply[list].as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| (item["key"].clone(), item["status"].clone())).collect()
+    };
+    let expected = |results: &[(&str, u16)]| -> Vec<(Value, Value)> {
+        results.iter().map(|(key, status)| (json!(key), json!(status))).collect()
+    };
+    assert_eq!(results("get"), expected(&[("a", 200), ("b", 422), ("", 422)]), "{reply}");
+    assert_eq!(results("set"), expected(&[("y", 201), ("x", 422), ("z", 201)]), "{reply}");
+    assert_eq!(results("delete"), expected(&[("b", 422)]), "{reply}");
+    assert_eq!(text(&app, "/json/b").await, "[2]");
 }
 
 #[tokio::test]

@@ -250,3 +250,21 @@ async fn an_unexpected_query_is_refused() {
     }
     expect_nothing_stored(&app);
 }
+
+#[tokio::test]
+async fn metadata_keeps_its_digits_and_is_json_for_every_parser() {
+    let app = TestApp::spawn().await;
+    let headers = [("content-type", "application/json")];
+    let acquire = async |resource: &str, metadata: &str| {
+        let body = format!(r#"{{"ttl_ms":30000,"metadata":{metadata}}}"#);
+        app.send(Method::POST, &format!("/locks/{resource}"), &headers, body).await
+    };
+    let kept = r#"{"n":123456789012345678901234567890,"m":9007199254740993,"d":1.10}"#;
+    acquire("a", kept).await.expect(201);
+    let seen = app.get("/locks/a").await.expect(200).text();
+    assert!(seen.contains(&format!("\"metadata\":{kept}")), "{seen}");
+    for bad in [r#"{"a":1,"a":2}"#, r#"{"a":"\ud800"}"#, r#"{"a":1e400}"#] {
+        acquire("b", bad).await.expect_violation(422, "invalid-body", "/metadata");
+    }
+    assert_eq!(app.get("/locks/b").await.expect(200).json()["held"], false);
+}

@@ -93,3 +93,65 @@ fn a_stalled_log_reader_drops_lines_and_does_not_block_requests() {
     let lost = Exposition::parse(&scraped).count("log_lines_dropped_total", &[]);
     assert!(lost > 0, "10,000 lines do not fit into the pipe and the queue");
 }
+
+/// Checks that every line is a JSON object, and returns the lines.
+fn json_lines(output: &str) -> Vec<Value> {
+    let lines: Vec<Value> = output.lines().map(json).collect();
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["message"].is_string()), "{output}");
+    lines
+}
+
+#[test]
+fn json_logs_are_json_from_the_first_line_to_the_last() {
+    let data = tempfile::tempdir().expect("a directory");
+    let (status, output) = {
+        let mut service = ServiceProcess::start_private(data.path(), &[("LOG_FORMAT", "json")]);
+        service.ready();
+        service.terminate()
+    };
+    assert!(status.success(), "{output}");
+    let lines = json_lines(&output);
+    let start = lines.iter().find(|line| line["message"] == "listening").expect("the addresses");
+    assert!(start["swagger_ui"].as_str().is_some_and(|address| address.ends_with("/swagger-ui/")), "{start}");
+    for (variables, code, reason) in [
+        (vec![("PORT", "web")], 64, "PORT"),
+        (vec![("LOG_LEVEL", "warning")], 64, "LOG_LEVEL"),
+        (vec![("GTX__CHACHE__TTL", "1s")], 64, "chache"),
+        (vec![("GTX__HTTP__ADDRESS", "0.0.0.0")], 64, "auth.mode"),
+        (vec![("GTX__REDIS__EMBEDDED__BINARY", "/nowhere/redis-server")], 69, "/nowhere/redis-server"),
+    ] {
+        let data = tempfile::tempdir().expect("a directory");
+        let (status, output) = ServiceProcess::start_private(data.path(), &variables).ended();
+        assert_eq!(status.code(), Some(code), "{output}");
+        let lines = json_lines(&output);
+        let last = lines.last().expect("a line");
+        assert!(
+            last["level"] == "ERROR" && last["reason"].as_str().is_some_and(|text| text.contains(reason)),
+            "{last}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_of_many_requests_has_one_line() {
+    let mut redis = RedisServer::start();
+    let mut service = ServiceProcess::start_on(&redis, &[]);
+    service.ready();
+    redis.kill();
+    let paths = [
+        "/cache/a",
+        "/json/a",
+        "/timeseries/a",
+        "/locks/a",
+        "/locks",
+        "/prom/api/v1/query?query=a",
+        "/prom/api/v1/labels",
+    ];
+    for path in paths.iter().cycle().take(300) {
+        assert_eq!(service.get(path).0, 503, "{path}");
+    }
+    let (_, output) = service.terminate();
+    let lines = json_lines(&output);
+    let failures = lines.iter().filter(|line| line["code"] == "redis-unavailable").count();
+    assert!((1..=3).contains(&failures), "one line, and one every ten seconds: {output}");
+}

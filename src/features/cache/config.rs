@@ -44,6 +44,7 @@ impl Section for CacheConfig {
             ("default_ttl", self.default_ttl.as_millis() == 0),
             ("max_ttl", self.max_ttl.as_millis() == 0),
             ("batch_limit", self.batch_limit == 0),
+            ("value_limit", self.value_limit.bytes() == 0),
         ])?;
         if self.default_ttl > self.max_ttl {
             return Err(FieldError::new("default_ttl", "must not exceed max_ttl"));

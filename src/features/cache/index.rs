@@ -191,7 +191,7 @@ pub(super) fn plan_sweep(cache: &CacheService, tasks: &Tasks) {
 }
 
 /// The cursor of the page that follows `key`: hexadecimal digits.
-fn to_cursor(key: &[u8]) -> String {
+pub(super) fn to_cursor(key: &[u8]) -> String {
     key.iter().fold(String::new(), |mut cursor, byte| {
         // Writing to a string does not fail.
         let _ = write!(cursor, "{byte:02x}");

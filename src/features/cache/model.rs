@@ -28,6 +28,10 @@ impl CacheKey {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
 }
 
 impl TryFrom<String> for CacheKey {

@@ -268,6 +268,17 @@ pub(super) struct RangeAnswer {
     pub source: Source,
 }
 
+/// A page of hosts.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HostPage)]
+pub(super) struct HostList {
+    pub items: Vec<HostEntry>,
+    /// Pass this as `cursor` to get the next page; null on the last page.
+    pub next_cursor: Option<String>,
+    /// `memory` if Redis is unavailable: hosts that only other replicas know are missing.
+    pub source: Source,
+}
+
 /// A page of hosts' newest samples.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = LatestHostSamples)]

@@ -11,6 +11,7 @@ use super::scripts::{self, Claim};
 use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
+use crate::telemetry::episodes;
 
 /// How long a key stays claimed by an attempt that no longer renews its claim. A running attempt renews it after every
 /// third, so even a busy process keeps it; a client whose process died waits no longer than this.
@@ -88,9 +89,16 @@ impl IdempotencyService {
 
 /// Logs a failed update of a record; the caller receives the handler's response all the same.
 fn log_update(record: &Key, consequence: &str, outcome: Result<bool, RedisFault>) {
-    match outcome {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!(record = record.as_str(), consequence, "idempotency claim expired"),
-        Err(fault) => tracing::warn!(record = record.as_str(), consequence, %fault, "idempotency record not updated"),
+    let failed = match outcome {
+        Ok(true) => return,
+        Ok(false) => None,
+        Err(fault) => Some(fault),
+    };
+    let Some(repeated) = episodes::next("idempotency record") else { return };
+    match failed {
+        None => tracing::warn!(record = record.as_str(), consequence, repeated, "idempotency claim expired"),
+        Some(fault) => {
+            tracing::warn!(record = record.as_str(), consequence, %fault, repeated, "idempotency record not updated");
+        }
     }
 }

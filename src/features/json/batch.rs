@@ -18,6 +18,7 @@ use super::service::JsonService;
 use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
 use super::work::{INLINE_BYTES, WorkBudget};
+use crate::http::batch_item::{BatchItem, ItemResult, Separated, merge};
 use crate::http::reply::ItemError;
 use crate::redis::FencingToken;
 
@@ -35,15 +36,15 @@ const AT_ONCE: usize = 8;
 pub(super) struct BatchRequest {
     /// Reads of the documents as they are before the batch.
     #[serde(default)]
-    #[schema(max_items = 100)]
-    pub get: Vec<GetItem>,
+    #[schema(max_items = 100, value_type = Vec<GetItem>)]
+    pub get: Vec<BatchItem<GetItem>>,
     /// Writes, which run in order after the deletions.
     #[serde(default)]
-    #[schema(max_items = 100)]
-    pub set: Vec<SetItem>,
+    #[schema(max_items = 100, value_type = Vec<SetItem>)]
+    pub set: Vec<BatchItem<SetItem>>,
     #[serde(default)]
-    #[schema(max_items = 100)]
-    pub delete: Vec<DeleteItem>,
+    #[schema(max_items = 100, value_type = Vec<DeleteItem>)]
+    pub delete: Vec<BatchItem<DeleteItem>>,
 }
 
 /// A read, as in a single GET.
@@ -84,6 +85,14 @@ pub(super) struct DeleteItem {
     pub path: Option<Path>,
 }
 
+/// A batch whose valid items run.
+#[derive(Debug)]
+pub(super) struct SeparatedBatch {
+    pub get: Separated<GetItem>,
+    pub set: Separated<SetItem>,
+    pub delete: Separated<DeleteItem>,
+}
+
 /// One result per item, in the order of the items.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonBatchReply)]
@@ -97,7 +106,8 @@ pub(super) struct BatchReply {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonGetResult)]
 pub(super) struct GetResult {
-    pub key: DocumentKey,
+    /// As the item names it.
+    pub key: String,
     /// 200, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +126,8 @@ pub(super) struct GetResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonSetResult)]
 pub(super) struct SetResult {
-    pub key: DocumentKey,
+    /// As the item names it.
+    pub key: String,
     /// 201, 204, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +143,8 @@ pub(super) struct SetResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JsonDeleteResult)]
 pub(super) struct DeleteResult {
-    pub key: DocumentKey,
+    /// As the item names it.
+    pub key: String,
     /// 200, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,23 +163,50 @@ impl JsonService {
     /// [`JsonError::Overloaded`] if too many batches are reading documents; nothing was done.
     pub(super) async fn run_batch(
         self: &Arc<Self>,
-        batch: BatchRequest,
+        batch: SeparatedBatch,
         token: Option<FencingToken>,
         can_decrypt: bool,
     ) -> Result<BatchReply, JsonError> {
         let work = self.read_budget();
         let options = || WriteOptions { token, can_decrypt, work: work.clone(), ..WriteOptions::default() };
-        let get = if batch.get.is_empty() { Vec::new() } else { self.read_each(batch.get, can_decrypt, &work).await? };
-        let deletions = batch
-            .delete
+        let SeparatedBatch { get: reads, set: writes, delete: deletions } = batch;
+        let mut get = Vec::new();
+        if !reads.valid.is_empty() {
+            get = self.read_each(reads.valid, can_decrypt, &work).await?;
+        }
+        let changes = deletions
+            .valid
             .into_iter()
             .map(|item| (item.key, options().update(item.path.unwrap_or_default(), Action::Delete)));
-        let delete = self.update_each(deletions).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
-        let writes = batch.set.into_iter().map(|item| {
+        let mut delete: Vec<_> =
+            self.update_each(changes).await.into_iter().map(|(key, result)| deleted(key, result)).collect();
+        let changes = writes.valid.into_iter().map(|item| {
             let set = Action::Set(item.value, SetCondition::Always);
             (item.key, Update { ttl: item.ttl_ms, ..options().update(item.path.unwrap_or_default(), set) })
         });
-        let set = self.update_each(writes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
+        let mut set: Vec<_> =
+            self.update_each(changes).await.into_iter().map(|(key, result)| stored(key, result)).collect();
+        merge(&mut get, reads.invalid, |ItemResult { key, status, error }| GetResult {
+            key,
+            status,
+            value: None,
+            etag: None,
+            ttl_ms: None,
+            error: Some(error),
+        });
+        merge(&mut set, writes.invalid, |ItemResult { key, status, error }| SetResult {
+            key,
+            status,
+            etag: None,
+            ttl_ms: None,
+            error: Some(error),
+        });
+        merge(&mut delete, deletions.invalid, |ItemResult { key, status, error }| DeleteResult {
+            key,
+            status,
+            deleted: None,
+            error: Some(error),
+        });
         Ok(BatchReply { get, set, delete })
     }
 
@@ -231,6 +270,7 @@ impl JsonService {
 }
 
 fn read(key: DocumentKey, selection: Result<(Bytes, StoredDocument), JsonError>) -> GetResult {
+    let key = key.into_text();
     let found = selection.and_then(|(json, source)| {
         let value: Box<RawValue> = serde_json::from_slice(&json).map_err(|_| JsonError::NotJson)?;
         Ok((value, source))
@@ -252,6 +292,7 @@ fn read(key: DocumentKey, selection: Result<(Bytes, StoredDocument), JsonError>)
 }
 
 fn stored(key: DocumentKey, result: Result<Updated, JsonError>) -> SetResult {
+    let key = key.into_text();
     match result {
         Ok(Updated { reply, etag, ttl }) => {
             let status = if reply == (ChangeReply::Stored { created: true }) { 201 } else { 204 };
@@ -265,6 +306,7 @@ fn stored(key: DocumentKey, result: Result<Updated, JsonError>) -> SetResult {
 }
 
 fn deleted(key: DocumentKey, result: Result<Updated, JsonError>) -> DeleteResult {
+    let key = key.into_text();
     match result {
         Ok(Updated { reply, .. }) => {
             let deleted = if let ChangeReply::Count(count) = reply { Some(count) } else { None };

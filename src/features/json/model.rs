@@ -35,6 +35,10 @@ impl DocumentKey {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
 }
 
 impl TryFrom<String> for DocumentKey {

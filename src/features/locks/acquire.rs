@@ -16,6 +16,7 @@ use super::scripts::{AcquireOutcome, Ownership, QueueEntry};
 use super::service::LockService;
 use super::validity::RequestTime;
 use crate::redis::{FaultKind, Outcome, RedisFault};
+use crate::telemetry::episodes;
 
 impl LockService {
     /// Leases a resource to a new random token, and waits in the queue if the request says so.
@@ -217,7 +218,9 @@ impl LockService {
         let longest = self.config.longest_lease();
         if let Some(remaining) = remaining.filter(|remaining| *remaining > longest) {
             self.metrics.overlong.inc();
-            tracing::warn!(%resource, ?remaining, "lease is longer than any that this service grants");
+            if let Some(repeated) = episodes::next("overlong lease") {
+                tracing::warn!(%resource, ?remaining, repeated, "lease is longer than any that this service grants");
+            }
         }
     }
 }

@@ -40,8 +40,7 @@ impl AcquireSpec {
             let rule = format!("must be at most {}, got {}", max_wait.as_millis(), wait.as_millis());
             return Err(invalid("/wait_ms", rule));
         }
-        // Maps of JSON values always serialise.
-        let metadata = request.metadata.map(|map| serde_json::to_string(&map).unwrap_or_default()).unwrap_or_default();
+        let metadata = request.metadata.map(|metadata| metadata.text().to_owned()).unwrap_or_default();
         if metadata.len() > MAX_METADATA {
             let rule = format!("must have at most {MAX_METADATA} bytes, got {}", metadata.len());
             return Err(invalid("/metadata", rule));

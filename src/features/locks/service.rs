@@ -10,7 +10,7 @@ use super::index::{IndexCursor, LockIndex};
 use super::keys::wake_channel;
 use super::local_waiters::LocalWaiters;
 use super::metrics::LockMetrics;
-use super::model::{LockGrant, LockState, LockStats, Resource, Token, millis};
+use super::model::{LockGrant, LockState, LockStats, Metadata, Resource, Token, millis};
 use super::release_guard::ReleaseQueue;
 use super::scripts::{Inspection, Ownership};
 use super::validity::RequestTime;
@@ -184,7 +184,7 @@ fn state(resource: Resource, inspection: Inspection) -> LockState {
     };
     if let Some(holder) = holder {
         state.owner = Some(holder.owner).filter(|owner| !owner.is_empty());
-        state.metadata = serde_json::from_str(&holder.metadata).ok();
+        state.metadata = Metadata::stored(&holder.metadata);
         state.acquired_at = holder.acquired_at;
         state.remaining_ms = holder.remaining.map(millis);
     }

@@ -223,7 +223,7 @@ pub(super) struct OverridesQuery {
     #[param(required = false, minimum = 1, maximum = 1_000, default = 100, example = 100)]
     pub limit: usize,
     /// The `next_cursor` of the previous page.
-    #[param(required = false, nullable = false)]
+    #[param(required = false, nullable = false, min_length = 1)]
     pub cursor: Option<String>,
 }
 

@@ -61,6 +61,7 @@ impl LimitService {
     /// # Errors
     /// [`InvalidField`] naming the field `limiter`.
     pub(super) fn requested_limiter(&self, name: &str) -> Result<Arc<Limiter>, InvalidField> {
-        self.limiter(name).map_err(|unknown| InvalidField::new("limiter", unknown.to_string()))
+        self.limiter(name)
+            .map_err(|_| InvalidField::new("limiter", format!("must be the name of a limiter, got `{name}`")))
     }
 }

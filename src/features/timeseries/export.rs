@@ -8,6 +8,7 @@ use super::error::TimeseriesError;
 use super::range::{RangePage, RangePlan, RangeReader};
 use super::render::{self, Form};
 use super::series::SeriesKey;
+use crate::telemetry::episodes;
 
 /// The points of one piece of the response: a few milliseconds of work and less than a megabyte of text.
 const PAGE_POINTS: usize = 16_384;
@@ -98,5 +99,7 @@ fn write(text: &mut Vec<u8>, form: Form, page: &RangePage, is_first: bool, is_la
 
 /// Logs that a response ended in the middle: the client can no longer receive an error.
 pub(super) fn log_aborted(error: &TimeseriesError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "export aborted");
+    if let Some(repeated) = episodes::next("export") {
+        tracing::warn!(error = error as &dyn std::error::Error, repeated, "export aborted");
+    }
 }

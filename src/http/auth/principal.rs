@@ -39,9 +39,12 @@ fn is_selective(subject: &str) -> bool {
     !subject.is_empty() && !subject.contains(':')
 }
 
-fn common_prefix<'a>(one: &'a str, other: &str) -> &'a str {
-    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
-    one.get(..same).unwrap_or_default()
+/// Keys that a list may contain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VisibleKeys {
+    pub prefix: String,
+    /// Whether the prefix is the only key.
+    pub is_one_key: bool,
 }
 
 impl KeyPattern {
@@ -187,22 +190,34 @@ impl Principal {
         Err(forbidden(format!("the scope `{scope}` of this credential does not include the key `{key}`")))
     }
 
-    /// The prefix of the keys that a list may contain: the requested one, or the longer one to which the scope is limited.
-    /// With several limits the list must still be filtered with [`Principal::may_access`].
+    /// The keys that a list may contain, in order: those with the requested prefix, as far as the scope permits them.
     ///
     /// # Errors
     /// `forbidden` (403) if no key with the requested prefix is permitted.
-    pub fn visible_prefix(&self, scope: &str, requested: &str) -> Result<String, Problem> {
+    pub fn visible_keys(&self, scope: &str, requested: &str) -> Result<Vec<VisibleKeys>, Problem> {
         if self.may(scope) {
-            return Ok(requested.to_owned());
+            return Ok(vec![VisibleKeys { prefix: requested.to_owned(), is_one_key: false }]);
         }
-        let prefixes = self.grants(scope).filter_map(|pattern| pattern.fixed(self.subject.as_deref()));
-        let visible = prefixes.filter(|prefix| prefix.starts_with(requested) || requested.starts_with(prefix.as_str()));
-        let visible = visible.map(|prefix| if prefix.len() < requested.len() { requested.to_owned() } else { prefix });
-        match visible.reduce(|one, other| common_prefix(&one, &other).to_owned()) {
-            Some(prefix) => Ok(prefix),
-            None => Err(self.require_key(scope, requested).err().unwrap_or_else(|| forbidden(String::new()))),
+        let permitted = self.grants(scope).filter_map(|pattern| {
+            let fixed = pattern.fixed(self.subject.as_deref())?;
+            match pattern.is_prefix {
+                _ if fixed.starts_with(requested) => {
+                    Some(VisibleKeys { prefix: fixed, is_one_key: !pattern.is_prefix })
+                }
+                true if requested.starts_with(&fixed) => {
+                    Some(VisibleKeys { prefix: requested.to_owned(), is_one_key: false })
+                }
+                _ => None,
+            }
+        });
+        let mut visible: Vec<VisibleKeys> = permitted.collect();
+        visible.sort_unstable();
+        // A prefix sorts before the keys that have it.
+        visible.dedup_by(|next, kept| !kept.is_one_key && next.prefix.starts_with(&kept.prefix) || next == kept);
+        if visible.is_empty() {
+            return Err(self.require_key(scope, requested).err().unwrap_or_else(|| forbidden(String::new())));
         }
+        Ok(visible)
     }
 
     /// The keys of a scope that is limited to keys.
@@ -247,17 +262,21 @@ mod tests {
 
     #[test]
     fn a_list_shows_the_keys_of_the_scope() {
-        let visible = |scopes: &[&str], requested: &str| {
-            caller(scopes, "ann").visible_prefix("cache:read", requested).map_err(|problem| problem.kind().slug)
+        let visible = |scopes: &[&str], requested: &str| -> Result<Vec<(String, bool)>, &'static str> {
+            let keys = caller(scopes, "ann").visible_keys("cache:read", requested);
+            let keys = keys.map_err(|problem| problem.kind().slug)?;
+            Ok(keys.into_iter().map(|keys| (keys.prefix, keys.is_one_key)).collect())
         };
-        let of = |text: &str| Ok(text.to_owned());
-        assert_eq!(visible(&["cache:read"], "a"), of("a"));
+        let of = |keys: &[(&str, bool)]| Ok(keys.iter().map(|(prefix, one)| ((*prefix).to_owned(), *one)).collect());
+        assert_eq!(visible(&["cache:read"], "a"), of(&[("a", false)]));
         for (requested, prefix) in [("", "orders:"), ("ord", "orders:"), ("orders:1", "orders:1")] {
-            assert_eq!(visible(&["cache:read:orders:*"], requested), of(prefix));
+            assert_eq!(visible(&["cache:read:orders:*"], requested), of(&[(prefix, false)]));
         }
         assert_eq!(visible(&["cache:read:orders:*"], "other"), Err("forbidden"));
-        assert_eq!(visible(&["cache:read:users:{sub}:*"], ""), of("users:ann:"));
-        assert_eq!(visible(&["cache:read:orders:*", "cache:read:origin"], ""), of("or"));
+        assert_eq!(visible(&["cache:read:users:{sub}:*"], ""), of(&[("users:ann:", false)]));
+        let several = ["cache:read:orders:*", "cache:read:orders:1:*", "cache:read:orders:2", "cache:read:origin"];
+        assert_eq!(visible(&several, ""), of(&[("orders:", false), ("origin", true)]));
+        assert_eq!(visible(&several, "origin:"), Err("forbidden"));
         assert_eq!(visible(&["json:read:orders:*"], ""), Err("forbidden"));
     }
 

@@ -37,7 +37,7 @@ async fn samples_are_accepted_without_redis_and_written_when_it_is_available() {
     app.clock().advance(std::time::Duration::from_secs(60));
     assert_eq!(app.get("/hosts/web-1/metrics/latest").await.expect(200).json()["source"], "memory");
     let listed = app.get("/hosts").await.expect(200).json();
-    assert_eq!(listed["items"].as_array().map(Vec::len), Some(2));
+    assert_eq!((listed["items"].as_array().map(Vec::len), &listed["source"]), (Some(2), &json!("memory")));
     let all = app.get("/hosts/metrics/latest").await.expect(200).json();
     assert_eq!((all["items"].as_array().map(Vec::len), &all["source"]), (Some(2), &json!("memory")));
     app.get("/hosts/unknown/metrics/latest").await.expect_problem(503, "redis-unavailable");

@@ -179,6 +179,10 @@ async fn an_invalid_heartbeat_is_rejected() {
     };
     let bad = heartbeat("x", with("/cpu/usage", json!(300)));
     app.post("/v2/heartbeat", bad).await.expect_violation(422, "invalid-body", "/heartbeat/metrics/cpu/usage");
+    for loads in [json!([1, 2]), json!([1, 2, 3, 4])] {
+        let bad = heartbeat("x", with("/cpu/loadAvg", loads));
+        app.post("/v2/heartbeat", bad).await.expect_violation(422, "invalid-body", "/heartbeat/metrics/cpu/loadAvg");
+    }
     let long = heartbeat(&"x".repeat(257), sample(0));
     app.post("/v2/heartbeat", long).await.expect_violation(422, "invalid-body", "/heartbeat/agentStatus");
     let mut misnamed = heartbeat("x", sample(0));

@@ -107,9 +107,10 @@ impl ServiceProcess {
     /// The address that the service has printed.
     pub fn address(&mut self) -> SocketAddr {
         let printed = self.output.wait_for(|Reading { text, .. }| {
+            let in_json = || text.split_once("\"api\":\"http://")?.1.split('"').next();
             let address = text.lines().find_map(|line| line.strip_prefix("API")?.trim().strip_prefix("http://"));
-            // The Redis line is the last one that is printed at the start.
-            address.filter(|_| text.contains("\nRedis ")).map(str::to_owned)
+            // In text, the Redis line is the last one that is printed at the start.
+            address.filter(|_| text.contains("\nRedis ")).or_else(in_json).map(str::to_owned)
         });
         let address = printed.unwrap_or_else(|| panic!("no address: {}", self.output()));
         address.parse().expect("an address")
@@ -174,8 +175,13 @@ impl ServiceProcess {
     }
 
     /// Sends SIGTERM; returns the exit status and the complete output.
-    pub fn terminate(mut self) -> (ExitStatus, String) {
+    pub fn terminate(self) -> (ExitStatus, String) {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for the process to exit; returns the exit status and the complete output.
+    pub fn ended(mut self) -> (ExitStatus, String) {
         let (status, _) = self.ended_within(TIMEOUT);
         let complete = self.output.wait_for(|reading| (reading.open == 0).then(|| reading.text.clone()));
         (status, complete.expect("the output is closed"))

@@ -23,6 +23,8 @@ enum Mode {
     Stall,
     /// Closes connections, and new ones immediately.
     Cut,
+    /// Forwards one byte of the next reply, closes its connection, and forwards everything again.
+    CutNextReply,
 }
 
 /// The state that all connections share.
@@ -58,6 +60,11 @@ impl Proxy {
         self.state.send_modify(|state| state.mode = Mode::Cut);
     }
 
+    /// Cuts the next reply in the middle.
+    pub fn cut_next_reply(&self) {
+        self.state.send_modify(|state| state.mode = Mode::CutNextReply);
+    }
+
     pub fn trickle(&self) {
         self.state.send_modify(|state| state.mode = Mode::Trickle);
     }
@@ -83,18 +90,24 @@ async fn accept(listener: UnixListener, target: PathBuf, state: watch::Sender<St
         }
         let number = state.borrow().next;
         state.send_modify(|state| state.next += 1);
-        let (target, state) = (target.clone(), state.subscribe());
+        let (target, shared, state) = (target.clone(), state.clone(), state.subscribe());
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         tokio::spawn(async move {
             if let Ok(server) = UnixStream::connect(&target).await {
-                forward(client, server, number, state).await;
+                forward(client, server, number, state, &shared).await;
             }
         });
     }
 }
 
 /// Forwards bytes in both directions until one side closes or the proxy is cut.
-async fn forward(client: UnixStream, server: UnixStream, number: u64, mut state: watch::Receiver<State>) {
+async fn forward(
+    client: UnixStream,
+    server: UnixStream,
+    number: u64,
+    mut state: watch::Receiver<State>,
+    shared: &watch::Sender<State>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (mut request, mut reply) = (vec![0; 64 << 10], vec![0; 64 << 10]);
@@ -103,8 +116,12 @@ async fn forward(client: UnixStream, server: UnixStream, number: u64, mut state:
         if now.mode == Mode::Cut {
             return;
         }
-        let open = matches!(now.mode, Mode::Forward | Mode::Trickle) && number >= now.stranded_below;
-        let limit = if now.mode == Mode::Trickle { TRICKLE_BYTES } else { reply.len() };
+        let open = now.mode != Mode::Stall && number >= now.stranded_below;
+        let limit = match now.mode {
+            Mode::Trickle => TRICKLE_BYTES,
+            Mode::CutNextReply => 1,
+            _ => reply.len(),
+        };
         let alive = tokio::select! {
             changed = state.changed() => changed.is_ok(),
             read = from_client.read(&mut request), if open => match read {
@@ -112,11 +129,16 @@ async fn forward(client: UnixStream, server: UnixStream, number: u64, mut state:
                 _ => false,
             },
             read = from_server.read(&mut reply[..limit]), if open => match read {
-                Ok(length) if length > 0 => to_client.write_all(&reply[..length]).await.is_ok(),
+                Ok(length) if length > 0 => {
+                    to_client.write_all(&reply[..length]).await.is_ok() && now.mode != Mode::CutNextReply
+                }
                 _ => false,
             },
         };
         if !alive {
+            if now.mode == Mode::CutNextReply {
+                shared.send_modify(|state| state.mode = Mode::Forward);
+            }
             return;
         }
         if now.mode == Mode::Trickle {

@@ -20,7 +20,9 @@ use super::scripts::{self, Change, Expected, StoredInfo};
 use super::service::{CacheService, Hit, command, effective_ttl, ttl_ms};
 use super::stored_value::StoredValue;
 use super::write::not_indexed;
+use crate::http::batch_item::{ItemResult, Separated, merge};
 use crate::http::conditional::ETag;
+use crate::http::portable_json::is_portable;
 use crate::http::problem::Location;
 use crate::http::reply::ItemError;
 use crate::redis::{Answers, Batch, Effect, FencingToken, RedisFault};
@@ -39,15 +41,15 @@ impl CacheService {
     /// fence. A read whose value would exceed the limit of the batch fails with [`CacheError::BatchTooLarge`].
     ///
     /// # Errors
-    /// [`CacheError::Invalid`] if a list or a value is too large, or a TTL too long; nothing was done.
     /// [`CacheError::Redis`] if the round trip as a whole failed; its outcome says whether items may have been applied.
     pub(super) async fn run_batch(
         &self,
-        request: BatchRequest,
+        batch: SeparatedBatch,
         token: Option<FencingToken>,
     ) -> Result<BatchReply, CacheError> {
-        self.check_batch(&request)?;
-        let BatchRequest { get, set, delete } = request;
+        let SeparatedBatch { get, set, delete } = batch;
+        let (invalid_get, invalid_set, invalid_delete) = (get.invalid, set.invalid, delete.invalid);
+        let (get, set, delete) = (get.valid, set.valid, delete.valid);
         let generations = self.open_batch_tags(&set).await?;
         let readable = self.readable(&get).await?;
         // Held until the response is built.
@@ -87,11 +89,28 @@ impl CacheService {
         let listed = answers.last();
         let hits = join_all(get.iter().zip(read).map(|(key, raw)| self.batch_hit(key, raw))).await;
         let set_result = |(key, (etag, answer))| self.set_result(key, etag, answer, listed.as_ref().err());
-        Ok(BatchReply {
+        let mut reply = BatchReply {
             get: self.get_results(get, hits).await,
             delete: delete.into_iter().zip(deleted).map(|(key, answer)| self.delete_result(key, answer)).collect(),
             set: set_keys.into_iter().zip(stored).map(set_result).collect(),
-        })
+        };
+        merge(&mut reply.get, invalid_get, |item| GetResult {
+            error: Some(item.error),
+            ..no_value(item.key, item.status)
+        });
+        merge(&mut reply.delete, invalid_delete, |ItemResult { key, status, error }| DeleteResult {
+            key,
+            status,
+            error: Some(error),
+        });
+        merge(&mut reply.set, invalid_set, |ItemResult { key, status, error }| SetResult {
+            key,
+            status,
+            etag: None,
+            ttl_ms: None,
+            error: Some(error),
+        });
+        Ok(reply)
     }
 
     /// Checks the sizes of the values before they are read into memory.
@@ -119,26 +138,22 @@ impl CacheService {
         self.value_limit().saturating_mul(READS_WITHIN_LIMIT)
     }
 
-    fn check_batch(&self, request: &BatchRequest) -> Result<(), CacheError> {
-        let invalid = |pointer: String, rule| Err(CacheError::Invalid { location: Location::Body, pointer, rule });
-        let BatchRequest { get, set, delete } = request;
-        let limit = self.config.batch_limit;
-        for (list, items) in [("/get", get.len()), ("/set", set.len()), ("/delete", delete.len())] {
-            if items > limit {
-                return invalid(list.to_owned(), format!("must have at most {limit} items, got {items}"));
-            }
-        }
+    /// The most items of each list.
+    pub(super) fn batch_limit(&self) -> usize {
+        self.config.batch_limit
+    }
+
+    /// Checks the rules of one write.
+    ///
+    /// # Errors
+    /// [`CacheError::Invalid`], with a pointer into the item.
+    pub(super) fn check_item(&self, item: &SetItem) -> Result<(), CacheError> {
         let limit = self.value_limit();
-        for (at, item) in set.iter().enumerate() {
-            if item.body.len() > limit {
-                let rule = format!("must have at most {limit} bytes, got {}", item.body.len());
-                return invalid(format!("/set/{at}"), rule);
-            }
-            if let Some(ttl) = item.ttl {
-                self.check_ttl(ttl, Location::Body, &format!("/set/{at}/ttl_ms"))?;
-            }
+        if item.body.len() > limit {
+            let rule = format!("must have at most {limit} bytes, got {}", item.body.len());
+            return Err(CacheError::Invalid { location: Location::Body, pointer: String::new(), rule });
         }
-        Ok(())
+        item.ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl, Location::Body, "/ttl_ms"))
     }
 
     /// Every tag of the batch once, with the longest TTL of its values.
@@ -179,8 +194,7 @@ impl CacheService {
     }
 
     fn get_result(&self, key: CacheKey, hit: Result<Hit, CacheError>) -> GetResult {
-        let (content_type, value, value_base64, etag, ttl_ms) = (None, None, None, None, None);
-        let failed = GetResult { key, status: 0, content_type, value, value_base64, etag, ttl_ms, error: None };
+        let failed = no_value(key.into_text(), 0);
         match self.metrics.count("get", hit, Hit::label) {
             Ok(Hit { value, ttl, .. }) => {
                 let body = value.body();
@@ -204,10 +218,10 @@ impl CacheService {
 
     fn delete_result(&self, key: CacheKey, answer: Result<bool, RedisFault>) -> DeleteResult {
         match self.metrics.count("delete", answer.map_err(CacheError::from), |_| "ok") {
-            Ok(_) => DeleteResult { key, status: 204, error: None },
+            Ok(_) => DeleteResult { key: key.into_text(), status: 204, error: None },
             Err(error) => {
                 let (status, error) = ItemError::of(error);
-                DeleteResult { key, status, error: Some(error) }
+                DeleteResult { key: key.into_text(), status, error: Some(error) }
             }
         }
     }
@@ -219,6 +233,7 @@ impl CacheService {
         answer: Result<Change<StoredInfo>, RedisFault>,
         unlisted_by: Option<&RedisFault>,
     ) -> SetResult {
+        let key = key.into_text();
         let stored = answer.map_err(CacheError::from).flatten().and_then(|stored| match (stored, unlisted_by) {
             (None, _) => Err(CacheError::Contended),
             (Some(_), Some(fault)) => Err(not_indexed(fault.clone())),
@@ -234,6 +249,28 @@ impl CacheService {
                 SetResult { key, status, etag: None, ttl_ms: None, error: Some(error) }
             }
         }
+    }
+}
+
+/// A batch whose valid items run.
+#[derive(Debug)]
+pub(super) struct SeparatedBatch {
+    pub get: Separated<CacheKey>,
+    pub set: Separated<SetItem>,
+    pub delete: Separated<CacheKey>,
+}
+
+/// The result of a read that found nothing.
+fn no_value(key: String, status: u16) -> GetResult {
+    GetResult {
+        key,
+        status,
+        content_type: None,
+        value: None,
+        value_base64: None,
+        etag: None,
+        ttl_ms: None,
+        error: None,
     }
 }
 
@@ -255,7 +292,8 @@ fn raw_value(answers: &mut Answers) -> RawValueReply {
     RawValueReply { value: answers.value(), ttl: answers.value() }
 }
 
-/// The text of a body that really is JSON: other programs may store anything under the platform's names.
+/// The text of a body that is JSON for every parser: clients may store anything as JSON, and one value must not make the
+/// whole response unreadable.
 fn json(body: &[u8]) -> Option<Box<RawValue>> {
-    serde_json::from_slice(body).ok()
+    if is_portable(body) { serde_json::from_slice(body).ok() } else { None }
 }

@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 
 use super::super::model::{CacheKey, Millis, Tags};
 use super::super::stored_value::ContentType;
+use crate::http::batch_item::BatchItem;
+use crate::http::portable_json::is_portable;
 use crate::http::reply::ItemError;
 
 /// Standard base64 with padding. Surplus bits in the last character are ignored, as most decoders do.
@@ -24,15 +26,15 @@ pub(super) const BASE64: GeneralPurpose =
 pub(in super::super) struct BatchRequest {
     /// Read before anything is changed.
     #[serde(default)]
-    #[schema(max_items = 1_000)]
-    pub get: Vec<CacheKey>,
+    #[schema(max_items = 1_000, value_type = Vec<CacheKey>)]
+    pub get: Vec<BatchItem<CacheKey>>,
     /// Applied in order, after the deletions.
     #[serde(default)]
     #[schema(max_items = 1_000, value_type = Vec<SetItemSchema>)]
-    pub set: Vec<SetItem>,
+    pub set: Vec<BatchItem<SetItem>>,
     #[serde(default)]
-    #[schema(max_items = 1_000)]
-    pub delete: Vec<CacheKey>,
+    #[schema(max_items = 1_000, value_type = Vec<CacheKey>)]
+    pub delete: Vec<BatchItem<CacheKey>>,
 }
 
 /// A value to store.
@@ -73,6 +75,13 @@ impl TryFrom<SetForm> for SetItem {
 
     fn try_from(form: SetForm) -> Result<Self, String> {
         let (default_type, body) = match (form.value, form.value_base64) {
+            (Some(json), None) if !is_portable(json.get().as_bytes()) => {
+                return Err(
+                    "value must not repeat a name, and must have complete surrogate pairs and numbers that a double \
+                            can represent: send other text as value_base64"
+                        .to_owned(),
+                );
+            }
             (Some(json), None) => (ContentType::Json, Box::<str>::from(json).into_string().into_bytes()),
             (None, Some(text)) => {
                 let bytes =
@@ -147,7 +156,8 @@ pub(in super::super) struct BatchReply {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheGetResult)]
 pub(in super::super) struct GetResult {
-    pub key: CacheKey,
+    /// As the item names it.
+    pub key: String,
     /// 200, 404, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +182,8 @@ pub(in super::super) struct GetResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheSetResult)]
 pub(in super::super) struct SetResult {
-    pub key: CacheKey,
+    /// As the item names it.
+    pub key: String,
     /// 201, 204, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +199,8 @@ pub(in super::super) struct SetResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CacheDeleteResult)]
 pub(in super::super) struct DeleteResult {
-    pub key: CacheKey,
+    /// As the item names it.
+    pub key: String,
     /// 204, or the status of `error`.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]

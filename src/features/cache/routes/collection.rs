@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::batch::{BatchReply, BatchRequest};
-use super::super::index::parse_cursor;
-use super::super::model::{KEY_LIMIT, KeyInfo, Tag};
+use super::super::batch::{BatchReply, BatchRequest, SeparatedBatch};
+use super::super::index::{parse_cursor, to_cursor};
+use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use super::super::{READ, WRITE};
 use crate::http::auth::Principal;
+use crate::http::batch_item::{require_valid, separate};
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
@@ -65,16 +66,28 @@ pub(in super::super) async fn list_keys(
     let after = params.cursor.as_deref().map(|text| {
         parse_cursor(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a list"))
     });
-    let prefix = caller.visible_prefix(READ, &params.prefix)?;
-    let mut page = cache.list(&prefix, after.transpose()?, limit).await?;
-    page.items.retain(|item| caller.may_access(READ, item.key.as_str()));
+    let after = after.transpose()?;
+    let visible = caller.visible_keys(READ, &params.prefix)?;
+    let mut page = Page::empty();
+    for (at, keys) in visible.iter().enumerate() {
+        let mut part = cache.list(&keys.prefix, after.clone(), limit - page.items.len()).await?;
+        if keys.is_one_key {
+            part.items.retain(|item| item.key.as_str() == keys.prefix);
+            // The cursor would name a key that the caller must not see.
+            part.next_cursor = None;
+        }
+        if page.append(part, limit, at + 1 == visible.len(), |item| to_cursor(item.key.as_str().as_bytes())) {
+            break;
+        }
+    }
     Ok(Json(page))
 }
 
 /// Read, delete and store many values in one round trip.
 ///
 /// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
-/// transaction: every item has its own result. A `Fencing-Token` is checked against every key that is stored or
+/// transaction: every item has its own result, and an invalid item does not stop the others. A batch of which no item is
+/// valid is 422. A `Fencing-Token` is checked against every key that is stored or
 /// deleted.
 ///
 /// The reads return at most 8 * `cache.value_limit` bytes together. A value that would exceed this has the status 413 and
@@ -89,10 +102,12 @@ pub(in super::super) async fn run_batch(
     GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
 ) -> Result<Response, Problem> {
-    let mut keys = request.get.iter().chain(request.set.iter().map(|item| &item.key)).chain(&request.delete);
+    let batch = separate_batch(&cache, request)?;
+    let SeparatedBatch { get, set, delete } = &batch;
+    let mut keys = get.valid.iter().chain(set.valid.iter().map(|item| &item.key)).chain(&delete.valid);
     keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
-    let only_reads = request.set.is_empty() && request.delete.is_empty();
-    let reply = cache.run_batch(request, token).await?;
+    let only_reads = set.valid.is_empty() && delete.valid.is_empty();
+    let reply = cache.run_batch(batch, token).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
     let mut response = Json(reply).into_response();
@@ -100,6 +115,32 @@ pub(in super::super) async fn run_batch(
         response.extensions_mut().insert(Unrecorded);
     }
     Ok(response)
+}
+
+/// Separates the items that can run.
+///
+/// # Errors
+/// `invalid-body` if a list is too long, or if no item can run.
+fn separate_batch(cache: &CacheService, request: BatchRequest) -> Result<SeparatedBatch, Problem> {
+    let BatchRequest { get, set, delete } = request;
+    let limit = cache.batch_limit();
+    for (list, items) in [("/get", get.len()), ("/set", set.len()), ("/delete", delete.len())] {
+        if items > limit {
+            return Err(Problem::body_field(list, format!("must have at most {limit} items, got {items}")));
+        }
+    }
+    let batch = SeparatedBatch {
+        get: separate(get, CacheKey::as_str, |_| Ok(())),
+        set: separate(set, |item| item.key.as_str(), |item| Ok(cache.check_item(item)?)),
+        delete: separate(delete, CacheKey::as_str, |_| Ok(())),
+    };
+    let SeparatedBatch { get, set, delete } = &batch;
+    require_valid(&[
+        ("get", get.valid.len(), &get.invalid),
+        ("set", set.valid.len(), &set.invalid),
+        ("delete", delete.valid.len(), &delete.invalid),
+    ])?;
+    Ok(batch)
 }
 
 /// Invalidate all values with a tag, in constant time.

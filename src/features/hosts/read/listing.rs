@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::HostsError;
-use super::super::model::{HostEntry, HostId, LatestPage, Source, newer};
+use super::super::model::{HostEntry, HostId, HostList, LatestPage, Source, newer};
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
 use crate::http::reply::Page;
@@ -20,10 +20,10 @@ impl HostService {
         scope: &AccessScope,
         after: Option<&HostId>,
         limit: usize,
-    ) -> Result<Page<HostEntry>, HostsError> {
-        let (Page { items, next_cursor }, _) = self.names(scope, after, limit).await?;
+    ) -> Result<HostList, HostsError> {
+        let (Page { items, next_cursor }, source) = self.names(scope, after, limit).await?;
         let entry = |id: HostId| HostEntry { last_seen: self.memory.get(&id).map(|host| host.seen()), id };
-        Ok(Page { items: items.into_iter().map(entry).collect(), next_cursor })
+        Ok(HostList { items: items.into_iter().map(entry).collect(), next_cursor, source })
     }
 
     /// The newest samples of a page of hosts.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::model::{HostCursor, HostEntry, HostPath, Latest, LatestPage, RangeAnswer, Recent};
+use super::super::model::{HostCursor, HostList, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::read::export::Format;
 use super::super::read::range::Cursor;
 use super::super::service::HostService;
@@ -18,7 +18,6 @@ use super::{OrganisationQuery, within};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
-use crate::http::reply::Page;
 use crate::http::times::QueryTime;
 
 /// Get the newest sample of a host.
@@ -148,12 +147,12 @@ pub(in super::super) struct ListQuery {
 /// List the organisation's hosts, ordered by name.
 #[utoipa::path(get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListQuery),
     responses(
-        (status = 200, description = "A page of hosts; while Redis is unavailable, only hosts in memory", body = Page<HostEntry>)))]
+        (status = 200, description = "A page of hosts; while Redis is unavailable, only hosts in memory", body = HostList)))]
 pub(in super::super) async fn list_hosts(
     State(hosts): State<HostService>,
     Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<HostEntry>>, Problem> {
+) -> Result<Json<HostList>, Problem> {
     let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
     let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
     Ok(Json(hosts.list(&scope, query.cursor.as_ref().map(|HostCursor(after)| after), limit).await?))

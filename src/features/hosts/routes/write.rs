@@ -16,7 +16,7 @@ use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
 use super::OrganisationQuery;
 use crate::http::auth::Principal;
-use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, parse_json, require_json};
+use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, parse_json, read_json, require_json};
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
@@ -99,7 +99,7 @@ fn read_samples(body: &[u8]) -> Result<SamplesBody, Problem> {
         return Ok(SamplesBody::One(parse_json(body)?));
     }
     // Most arrays are valid as a whole; only the others are parsed again, item by item.
-    Ok(SamplesBody::Many(match serde_json::from_slice::<Vec<NewSample>>(body) {
+    Ok(SamplesBody::Many(match read_json::<Vec<NewSample>>(body) {
         Ok(items) => items.into_iter().map(Ok).collect(),
         Err(_) => parse_json::<Vec<Box<RawValue>>>(body)?.iter().map(|text| item(text)).collect(),
     }))

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::WRITE;
-use super::super::batch::{BatchReply, BatchRequest};
+use super::super::batch::{BatchReply, BatchRequest, GetItem, SeparatedBatch, SetItem};
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
@@ -25,6 +25,7 @@ use super::{
     set_document_headers, updated, without_record,
 };
 use crate::http::auth::Principal;
+use crate::http::batch_item::{require_valid, separate};
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
@@ -260,8 +261,8 @@ const MAX_ITEMS: usize = 100;
 /// Read, delete and store many documents in one call.
 ///
 /// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
-/// document run in their order. A batch is not a transaction: every item has its own result. A `Fencing-Token` is
-/// checked for every document that is stored or deleted.
+/// document run in their order. A batch is not a transaction: every item has its own result, and an invalid item does not
+/// stop the others. A batch of which no item is valid is 422. A `Fencing-Token` is checked for every document that is stored or deleted.
 ///
 /// The paths of all items together visit at most a million values, and all reads together return at most
 /// 8 * `json.document_limit` bytes. The items beyond have the status 422.
@@ -276,13 +277,13 @@ pub(in super::super) async fn run_json_batch(
     CanDecrypt(can_decrypt): CanDecrypt,
     DocumentBody(batch, _permit): DocumentBody<BatchRequest>,
 ) -> Result<Response, Problem> {
-    check_batch(&documents, &batch)?;
-    let changed = batch.set.iter().map(|item| &item.key).chain(batch.delete.iter().map(|item| &item.key));
-    let mut keys = batch.get.iter().map(|item| &item.key).chain(changed.clone());
-    keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
-    let only_reads = batch.set.is_empty() && batch.delete.is_empty();
-    let has_secrets =
-        batch.get.iter().map(|item| &item.key).chain(changed).any(|key| documents.encryption.encrypts(key));
+    let batch = separate_batch(&documents, batch)?;
+    let SeparatedBatch { get, set, delete } = &batch;
+    let changed = set.valid.iter().map(|item| &item.key).chain(delete.valid.iter().map(|item| &item.key));
+    let keys = || get.valid.iter().map(|item| &item.key).chain(changed.clone());
+    keys().try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
+    let only_reads = set.valid.is_empty() && delete.valid.is_empty();
+    let has_secrets = keys().any(|key| documents.encryption.encrypts(key));
     let reply = documents.run_batch(batch, token, can_decrypt).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
@@ -293,22 +294,32 @@ pub(in super::super) async fn run_json_batch(
     Ok(response)
 }
 
-/// Checks the rules that a whole batch must follow before any item runs.
-fn check_batch(documents: &JsonService, batch: &BatchRequest) -> Result<(), Problem> {
+/// Separates the items of a batch that can run.
+///
+/// # Errors
+/// `invalid-body` if a list is too long, or if no item can run.
+fn separate_batch(documents: &JsonService, batch: BatchRequest) -> Result<SeparatedBatch, Problem> {
     for (list, items) in [("/get", batch.get.len()), ("/set", batch.set.len()), ("/delete", batch.delete.len())] {
         if items > MAX_ITEMS {
             return Err(Problem::body_field(list, format!("must have at most {MAX_ITEMS} items, got {items}")));
         }
     }
-    for (at, item) in batch.get.iter().enumerate() {
-        if item.paths.len() > MAX_PATHS {
-            let rule = format!("must have at most {MAX_PATHS} paths, got {}", item.paths.len());
-            return Err(Problem::body_field(&format!("/get/{at}/paths"), rule));
-        }
-    }
-    for (at, item) in batch.set.iter().enumerate() {
-        let invalid = |rule| Problem::body_field(&format!("/set/{at}/ttl_ms"), rule);
-        documents.check_ttl(item.ttl_ms).map_err(invalid)?;
-    }
-    Ok(())
+    let check_paths = |item: &GetItem| match item.paths.len() {
+        ..=MAX_PATHS => Ok(()),
+        paths => Err(Problem::body_field("/paths", format!("must have at most {MAX_PATHS} paths, got {paths}"))),
+    };
+    let check_ttl =
+        |item: &SetItem| documents.check_ttl(item.ttl_ms).map_err(|rule| Problem::body_field("/ttl_ms", rule));
+    let batch = SeparatedBatch {
+        get: separate(batch.get, |item| item.key.as_str(), check_paths),
+        set: separate(batch.set, |item| item.key.as_str(), check_ttl),
+        delete: separate(batch.delete, |item| item.key.as_str(), |_| Ok(())),
+    };
+    let SeparatedBatch { get, set, delete } = &batch;
+    require_valid(&[
+        ("get", get.valid.len(), &get.invalid),
+        ("set", set.valid.len(), &set.invalid),
+        ("delete", delete.valid.len(), &delete.invalid),
+    ])?;
+    Ok(batch)
 }

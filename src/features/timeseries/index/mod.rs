@@ -16,6 +16,7 @@ use super::scripts;
 use super::series::{Definition, SeriesKey};
 use crate::http::reply::Page;
 use crate::redis::{Effect, Redis, RedisFault, ScriptCall};
+use crate::telemetry::episodes;
 
 /// How many random names a registration checks, so that the names of expired series do not accumulate. Two would be enough to
 /// keep them below one half.
@@ -147,5 +148,8 @@ fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFaul
 
 /// Logs that the index is behind; the samples are stored, and the next write of the series registers it.
 pub(super) fn warn_not_registered(fault: &RedisFault) {
-    tracing::warn!(error = %fault, "could not update the index of series; the next write of the series tries again");
+    if let Some(repeated) = episodes::next("index of series") {
+        let consequence = "the next write of the series tries again";
+        tracing::warn!(error = %fault, repeated, consequence, "could not update the index of series");
+    }
 }

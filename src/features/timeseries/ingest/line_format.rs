@@ -9,6 +9,7 @@ use super::super::model::Timestamp;
 use super::row::{Row, shortened};
 use crate::features::timeseries::influx::line as influx_line;
 use crate::features::timeseries::influx::line::{Line, Precision};
+use crate::http::extract::{in_terms_of_json, read_json};
 
 /// The samples of a line.
 #[derive(Debug)]
@@ -73,9 +74,10 @@ fn header_rule(rule: &str) -> String {
 }
 
 fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
-    serde_json::from_slice(line).map_err(|error| {
+    read_json(line).map_err(|error| {
         let text = error.to_string();
-        text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| format!("{reason}, column {}", error.column()))
+        let reason = text.rsplit_once(" at line ").map_or(&*text, |(reason, _)| reason);
+        format!("{}, column {}", in_terms_of_json(reason), error.column())
     })
 }
 

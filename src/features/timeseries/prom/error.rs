@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use super::super::error::TimeseriesError;
 use crate::http::problem::Problem;
 use crate::redis::RedisFault;
+use crate::telemetry::episodes;
 
 /// An error with its status and a text for people.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +65,10 @@ impl From<TimeseriesError> for PromError {
             status if status.is_server_error() => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        if status.is_server_error() {
-            tracing::warn!(error = %text, code = problem.kind().slug, "Prometheus query failed");
+        if status.is_server_error()
+            && let Some(repeated) = episodes::next(problem.kind().slug)
+        {
+            tracing::warn!(error = %text, code = problem.kind().slug, repeated, "Prometheus query failed");
         }
         Self { status, text: format!("{}: {text}", problem.kind().slug) }
     }

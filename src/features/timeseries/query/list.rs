@@ -9,7 +9,7 @@ use super::super::error::Violation;
 use super::{LabelFilter, Matcher};
 
 /// The query parameters of the list of series.
-#[derive(Debug, Default, IntoParams)]
+#[derive(Clone, Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct ListQuery {
     /// The prefix of the keys.
@@ -21,6 +21,7 @@ pub(in crate::features::timeseries) struct ListQuery {
     #[param(value_type = Option<Vec<String>>, max_items = 32)]
     pub filter: Vec<Matcher>,
     /// `next_cursor` of the previous page.
+    #[param(min_length = 1)]
     pub cursor: Option<String>,
     /// The maximum number of series in a page; 100 if absent.
     #[param(minimum = 1, maximum = 1_000)]

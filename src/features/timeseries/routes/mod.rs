@@ -28,6 +28,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::READ;
+use super::error::TimeseriesError;
 use super::ingest::{LineFormat, Precision};
 use super::model::{
     Alteration, Creation, CsvSamples, DeletedSamples, LineProtocol, NdjsonSamples, NewSamples, NewSeriesSamples,
@@ -55,11 +56,24 @@ use crate::redis::Outcome;
 pub(super) async fn list_series(
     State(timeseries): State<TimeseriesService>,
     Extension(caller): Extension<Arc<Principal>>,
-    Query(mut query): Query<ListQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<SeriesEntry>>, Problem> {
-    query.prefix = Some(caller.visible_prefix(READ, query.prefix.as_deref().unwrap_or_default())?);
-    let mut page = timeseries.list(&query).await?;
-    page.items.retain(|item| caller.may_access(READ, item.key.as_str()));
+    let limit = query.checked_limit().map_err(TimeseriesError::InvalidQuery)?;
+    let visible = caller.visible_keys(READ, query.prefix.as_deref().unwrap_or_default())?;
+    let mut page = Page::empty();
+    for (at, keys) in visible.iter().enumerate() {
+        let rest = Some(limit - page.items.len());
+        let part = ListQuery { prefix: Some(keys.prefix.clone()), limit: rest, ..query.clone() };
+        let mut part = timeseries.list(&part).await?;
+        if keys.is_one_key {
+            part.items.retain(|item| item.key.as_str() == keys.prefix);
+            // The cursor would name a key that the caller must not see.
+            part.next_cursor = None;
+        }
+        if page.append(part, limit, at + 1 == visible.len(), |item| item.key.as_str().to_owned()) {
+            break;
+        }
+    }
     Ok(Json(page))
 }
 

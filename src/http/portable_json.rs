@@ -1,0 +1,95 @@
+//! JSON that every parser reads alike (RFC 8259, sections 4, 6 and 8.2; RFC 7493).
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// Whether `text` is JSON that every parser reads alike: no object repeats a name, no string has half of a surrogate pair,
+/// and no number is beyond those of a double.
+pub fn is_portable(text: &[u8]) -> bool {
+    serde_json::from_slice::<Portable>(text).is_ok()
+}
+
+struct Portable;
+
+impl<'de> Deserialize<'de> for Portable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortableVisitor)
+    }
+}
+
+struct PortableVisitor;
+
+macro_rules! accept {
+    ($($method:ident: $type:ty;)+) => {$(
+        fn $method<E>(self, _: $type) -> Result<Portable, E> {
+            Ok(Portable)
+        }
+    )+};
+}
+
+impl<'de> Visitor<'de> for PortableVisitor {
+    type Value = Portable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    accept! {
+        visit_bool: bool;
+        visit_i64: i64;
+        visit_u64: u64;
+        visit_f64: f64;
+        visit_str: &str;
+    }
+
+    fn visit_unit<E>(self) -> Result<Portable, E> {
+        Ok(Portable)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Portable, A::Error> {
+        while items.next_element::<Portable>()?.is_some() {}
+        Ok(Portable)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Portable, A::Error> {
+        let mut names = HashSet::new();
+        while let Some((name, Portable)) = members.next_entry::<String, Portable>()? {
+            if !names.insert(name) {
+                return Err(A::Error::custom("a name is repeated"));
+            }
+        }
+        Ok(Portable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_that_every_parser_reads_alike_is_portable() {
+        for good in ["1", "null", r#"{"a":[1.5,"é\u00e9\ud83d\ude00"],"b":{"a":true}}"#, "123456789012345678901", " 1 "]
+        {
+            assert!(is_portable(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"[{"b":{"a":1,"\u0061":2}}]"#,
+            r#""\ud800""#,
+            r#"{"\udc00":1}"#,
+            "1e400",
+            "[-1e999]",
+            "NaN",
+            "Infinity",
+            "[1,]",
+            "01",
+            "\"\u{1}\"",
+            "",
+        ] {
+            assert!(!is_portable(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_portable(b"\"\xFF\""));
+    }
+}
