@@ -171,6 +171,7 @@ pub(super) struct NewSample {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
     pub value: f64,
 }
@@ -199,6 +200,7 @@ pub(super) struct NewSeriesSample {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
     pub value: f64,
 }
