@@ -160,6 +160,10 @@ pub(super) struct SeriesEntry {
     pub duplicate_policy: DuplicatePolicy,
     #[schema(schema_with = labels_schema)]
     pub labels: Labels,
+    /// Whether the series has rollups; it is not part of the response.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub has_rollups: bool,
 }
 
 /// A sample to append.
