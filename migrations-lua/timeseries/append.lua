@@ -12,7 +12,7 @@
 --         if none exists; an empty retention_ms creates none
 -- ARGV[9] policy     the policy for timestamps that already exist; empty: that of the series
 -- ARGV[10] layout    'native' or 'module'
--- ARGV[11] earliest  integer, Unix milliseconds: samples before it are refused
+-- ARGV[11] earliest  integer, Unix milliseconds: samples before it are refused; ARGV[13] if no series exists
 -- ARGV[12] ahead     integer, milliseconds: samples further ahead of `now` are refused
 -- Returns {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how many records were processed;
 -- how many changed the series; 1 when the index has the series; how many sealed chunks are still plain; the packed
@@ -22,7 +22,7 @@
 -- -1. Refused records change nothing: if all are refused for their time, the series is not even created.
 -- O(n) in time order, else O(c * capacity + n * log(capacity)) for c changed chunks, c <= MAX_TOUCHED. In the module
 -- O(n * log(chunks)).
-assert(#KEYS == 4 and #ARGV == 12, 'append: 4 keys, 12 arguments')
+assert(#KEYS == 4 and #ARGV == 13, 'append: 4 keys, 13 arguments')
 local in_module = ARGV[10] == 'module'
 local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
@@ -45,6 +45,8 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
+  'outlive', 'needed_from', 'untrimmed_from')
 -- The records from `low` until `high` have an acceptable time. Only those are processed below.
 local total, refused = #batch / RECORD, {}
 local low, high = 0, total
@@ -55,7 +57,7 @@ local function refuse(index, reason)
   refused[#refused + 1] = reason
 end
 
-while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[11]) do
+while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[definition[1] and 11 or 13]) do
   refuse(0, TOO_EARLY)
   low = low + 1
 end
@@ -67,8 +69,6 @@ local function refuse_ahead()
   for at = high, total - 1 do refuse(at - low, TOO_NEW) end
 end
 
-local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
-  'outlive', 'needed_from', 'untrimmed_from')
 if not definition[1] then
   if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
     return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')

@@ -58,10 +58,51 @@ pub mod buffered {
     }
 }
 
+/// Reads a number, for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// If it is an integer that a float does not represent exactly, since storing it would round it.
+pub fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_f64(ExactFloat)
+}
+
+/// The float that represents an integer exactly, if there is one.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the round trip detects any loss")]
+pub fn exact_float(integer: i128) -> Option<f64> {
+    let value = integer as f64;
+    (value as i128 == integer).then_some(value)
+}
+
+struct ExactFloat;
+
+impl Visitor<'_> for ExactFloat {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<f64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<f64, E> {
+        exact(number.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<f64, E> {
+        exact(number.into())
+    }
+}
+
+fn exact<E: de::Error>(integer: i128) -> Result<f64, E> {
+    exact_float(integer).ok_or_else(|| E::custom(format!("{integer} would be rounded: integers are exact up to 2^53")))
+}
+
 struct Whole;
 
 /// 2^53. A float from here on may stand for several integers: `9007199254740993.0` is read as 2^53.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+pub const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Visitor<'_> for Whole {
     type Value = i128;

@@ -17,6 +17,7 @@ use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::gzip_body::TooCompressed;
 use super::problem::{self, Problem};
 use crate::redis::Outcome;
 
@@ -66,6 +67,9 @@ pub fn incomplete(error: axum::Error) -> Problem {
     while let Some(inner) = cause {
         if let Some(slow) = inner.downcast_ref::<TooSlow>() {
             return Problem::new(&problem::REQUEST_TIMEOUT).detail(slow).outcome(Outcome::NotApplied);
+        }
+        if let Some(large) = inner.downcast_ref::<TooCompressed>() {
+            return Problem::new(&problem::BODY_TOO_LARGE).detail(large).outcome(Outcome::NotApplied);
         }
         cause = inner.source();
     }

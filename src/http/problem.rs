@@ -60,7 +60,7 @@ problems! { COMMON:
     PRECONDITION_FAILED = "precondition-failed", PRECONDITION_FAILED, "A precondition of the request failed",
         "If-Match or If-None-Match does not allow the current state, and nothing was changed. Read the resource again and decide.";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large",
-        "The limit is http.body_limit, or the limit of the capability if it has one.";
+        "The limit is http.body_limit, or the limit of the capability if it has one. A compressed body above 1 MiB may be 50 times as large as its compressed form.";
     BODY_INCOMPLETE = "body-incomplete", BAD_REQUEST, "The body is incomplete",
         "Send the whole body without long pauses.";
     REQUEST_TIMEOUT = "request-timeout", REQUEST_TIMEOUT, "The request body arrived too slowly",

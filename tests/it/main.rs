@@ -79,6 +79,7 @@ mod timeseries_counters;
 mod timeseries_export;
 mod timeseries_faults;
 mod timeseries_golden;
+mod timeseries_groups;
 mod timeseries_influx;
 mod timeseries_input;
 mod timeseries_labels;

@@ -1,6 +1,8 @@
 //! Loads of many series: JSON, NDJSON and CSV, bodies split anywhere, and incomplete bodies.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::http::Method;
@@ -8,6 +10,7 @@ use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::compression::gzip;
 use crate::support::{Reply, START, TestApp, eventually};
 use crate::timeseries::{BUFFER, LONG_DEADLINES, METER, NO_CATCH_ALL, bits, read};
 
@@ -246,7 +249,9 @@ async fn slow_uploads_of_one_credential_leave_slots_for_others() {
         drop(senders);
     };
     let (slow, ()) = tokio::join!(slow, others);
-    slow.into_iter().for_each(|reply| drop(reply.expect(200)));
+    for reply in slow {
+        reply.expect(200);
+    }
 }
 
 #[tokio::test]
@@ -271,4 +276,42 @@ fn resident_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default()
+}
+
+/// A compressed body that counts the bytes of it that were read.
+fn counted(compressed: &[u8]) -> (Arc<AtomicUsize>, Body) {
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&read);
+    let pieces: Vec<Vec<u8>> = compressed.chunks(1_024).map(<[u8]>::to_vec).collect();
+    let pieces = pieces.into_iter().map(move |piece| {
+        count.fetch_add(piece.len(), Ordering::Relaxed);
+        Ok::<_, Infallible>(Bytes::from(piece))
+    });
+    (read, Body::from_stream(futures_util::stream::iter(pieces)))
+}
+
+#[tokio::test]
+async fn a_body_that_expands_too_much_is_refused_early() {
+    let app = TestApp::spawn().await;
+    let packed = |text: &str| gzip(text.repeat((48 << 20) / text.len()).as_bytes());
+    let lines = ["\n", "\r\n", " ", ",", "# comment\n", "a on=\"on\"\n"];
+    for (path, media_type) in
+        [(BULK, CSV), (BULK, NDJSON), (BULK, "text/plain"), ("/write", "text/plain"), ("/api/v2/write", "text/plain")]
+    {
+        for text in lines {
+            let (read, body) = counted(&packed(text));
+            let headers = [("content-type", media_type), ("content-encoding", "gzip")];
+            let reply = app.send(Method::POST, path, &headers, body).await;
+            assert!(reply.is(413) || reply.is(422), "{path} {media_type} {text:?}: {}", reply.text());
+            let read = read.load(Ordering::Relaxed);
+            assert!(read < 32 << 10, "{path} {media_type} {text:?}: {read}");
+        }
+    }
+    let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    for path in [BULK, "/timeseries/a/samples", "/timeseries/query"] {
+        let (read, body) = counted(&packed("[]"));
+        app.send(Method::POST, path, &headers, body).await.expect_problem(413, "body-too-large");
+        assert!(read.load(Ordering::Relaxed) < 32 << 10, "{path}");
+    }
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
 }

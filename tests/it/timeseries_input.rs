@@ -19,6 +19,9 @@ async fn a_request_with_an_invalid_sample_stores_nothing() {
     for (body, status, code, pointer) in [
         (r#"{"samples":[{"value":1},{"value":"1"}]}"#, 422, "invalid-body", "/samples/1/value"),
         (r#"{"samples":[{"value":null}]}"#, 422, "invalid-body", "/samples/0/value"),
+        // A float would be another number.
+        (r#"{"samples":[{"value":1},{"value":9007199254740993}]}"#, 422, "invalid-body", "/samples/1/value"),
+        (r#"{"samples":[{"value":-9007199254740993}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":1,"timestamp":-1}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
         (r#"{"samples":[{"value":1,"timestamp":9007199254740992}]}"#, 422, "invalid-body", "/samples/0/timestamp"),

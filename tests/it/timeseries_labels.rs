@@ -1,6 +1,5 @@
 //! Series by their labels: lists, ranges of many series, groups, and the repair of lists after failures.
 
-use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, TestApp, eventually};
@@ -8,7 +7,7 @@ use crate::timeseries::{LONG_DEADLINES, add_five_million_samples, sample, write}
 
 const QUERY: &str = "/timeseries/query";
 
-async fn series(app: &TestApp, key: &str, labels: Value, values: &[(i64, f64)]) {
+pub async fn series(app: &TestApp, key: &str, labels: Value, values: &[(i64, f64)]) {
     app.put(&format!("/timeseries/{key}"), json!({ "retention_ms": 0, "labels": labels })).await.expect(201);
     if !values.is_empty() {
         let samples = values.iter().map(|&(time, value)| sample(time, value)).collect();
@@ -173,44 +172,6 @@ async fn a_page_ends_before_its_response_is_too_large() {
     next["cursor"] = first["next_cursor"].clone();
     let second = app.post(QUERY, next).await.expect(200).json();
     assert_eq!(second["items"].as_array().map(Vec::len), Some(3), "{second}");
-}
-
-#[tokio::test]
-async fn a_query_of_groups_is_rejected_above_the_limit_of_series() {
-    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
-    let meters: Vec<String> = (0..5_001).map(|n| format!("energy:consumption:{n:04},0,1\n")).collect();
-    let load = async |meters: &[String]| {
-        let csv = [("content-type", "text/csv")];
-        let body = format!("series,timestamp,value\n{}", meters.concat());
-        app.send(Method::POST, "/timeseries/samples", &csv, body).await.expect(200);
-    };
-    let grouped = json!({ "filter": ["kind=consumption"], "group_by": "kind", "reduce": "sum" });
-    load(&meters[1..]).await;
-    let page = app.post(QUERY, grouped.clone()).await.expect(200).json();
-    assert_eq!(page["items"][0]["samples"], json!([{ "timestamp": 0, "value": 5_000.0 }]));
-    load(&meters[..1]).await;
-    app.post(QUERY, grouped).await.expect_problem(422, "range-too-wide");
-}
-
-#[tokio::test]
-async fn a_query_of_groups_is_rejected_above_the_limit_of_points() {
-    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
-    let query = json!({ "filter": ["zone=1"], "agg": "sum", "bucket": "1ms", "empty": true, "from": 0, "limit": 100_000,
-                        "group_by": "meter", "reduce": "sum" });
-    for number in 1..=6 {
-        // 100,000 points of each series, since empty buckets are points.
-        series(
-            &app,
-            &format!("m:{number}"),
-            json!({ "zone": "1", "meter": number.to_string() }),
-            &[(0, 1.0), (99_999, 1.0)],
-        )
-        .await;
-        if number == 5 {
-            app.post(QUERY, query.clone()).await.expect(200);
-        }
-    }
-    app.post(QUERY, query).await.expect_problem(422, "range-too-wide");
 }
 
 #[tokio::test]

@@ -141,8 +141,8 @@ async fn many_series_of_one_client_do_not_hide_the_labels_of_others() {
 #[tokio::test]
 async fn labels_of_series_that_ended_are_not_listed() {
     let app = TestApp::spawn().await;
-    let lines: String = (0..1_200).map(|n| format!("m,host=h{n},zone={} f=1 {S}\n", n % 2)).collect();
-    app.send(Method::POST, "/write?precision=s", &[], lines).await.expect(204);
+    let lines: Vec<String> = (0..1_200).map(|n| format!("m,host=h{n},zone={} f=1 {S}\n", n % 2)).collect();
+    app.send(Method::POST, "/write?precision=s", &[], lines.concat()).await.expect(204);
     // Redis expires the series without the service: all with the zone 0, and most of the others.
     let keep = ["h1", "h1199"];
     for n in 0..1_200 {

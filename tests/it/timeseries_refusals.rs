@@ -54,12 +54,13 @@ async fn a_load_that_stores_nothing_is_an_error() {
 
 #[tokio::test]
 async fn every_route_that_writes_samples_reports_refusals() {
+    type Body<'a> = &'a dyn Fn(f64) -> Value;
+
     let app = TestApp::spawn().await;
     let block = json!({ "duplicate_policy": "block" });
     let readings = |value: f64| json!({ "readings": [{ "timestamp": START, "energy_generated": value }] });
     let prices = |value: f64| json!({ "prices": [{ "timestamp": START, "price": value }] });
     let samples = |value: f64| json!({ "samples": [{ "timestamp": START, "value": value }] });
-    type Body<'a> = &'a dyn Fn(f64) -> Value;
     let routes: [(&str, &str, &str, Body<'_>); 5] = [
         ("energy:generation:m1", "/energy/meters/m1/readings", "readings", &readings),
         ("market:price:GRID", "/market/prices/GRID", "prices", &prices),

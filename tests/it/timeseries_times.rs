@@ -93,6 +93,24 @@ async fn seconds_are_refused_in_a_family_unless_it_allows_times_before_2000() {
 }
 
 #[tokio::test]
+async fn seconds_create_no_series_of_an_unknown_name() {
+    let app = TestApp::builder().config(LIMITS).spawn().await;
+    let (seconds, both) = (vec![sample(START / 1_000, 1.0)], vec![sample(START / 1_000, 1.0), sample(START, 2.0)]);
+    let problem = app.post("/timeseries/unknown/samples", json!({ "samples": seconds })).await;
+    let problem = problem.expect_violation(422, "samples-refused", "/samples/0");
+    assert!(problem["errors"][0]["detail"].as_str().is_some_and(|detail| detail.contains("not seconds")), "{problem}");
+    assert_eq!(app.redis().keys(), Vec::<String>::new());
+    let answer = write(&app, "/timeseries/unknown", both).await;
+    assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("wrong-time-unit")));
+    // A client that defines a series knows its times.
+    app.put("/timeseries/known", json!({ "retention_ms": 0 })).await.expect(201);
+    write(&app, "/timeseries/known", vec![sample(START / 1_000, 1.0)]).await;
+    let config = "timeseries.families = [{ prefix = \"*\", retention = \"0s\", allow_before_2000 = true }]";
+    let archive = TestApp::builder().config(config).spawn().await;
+    write(&archive, "/timeseries/unknown", vec![sample(START / 1_000, 1.0)]).await;
+}
+
+#[tokio::test]
 async fn retention_counts_back_from_the_clock_while_a_forecast_is_ahead_of_it() {
     let config = "timeseries.families = [{ prefix = \"forecast:*\", retention = \"7d\", max_ahead = \"30d\" }]";
     let app = TestApp::builder().config(config).spawn().await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{RedisServer, ServiceProcess};
+use crate::support::{RedisServer, START, ServiceProcess};
 
 const WRITERS: i64 = 4;
 const BATCHES: i64 = 24;
@@ -24,7 +24,7 @@ fn batch(writer: i64, number: i64) -> Vec<(i64, f64)> {
     let scattered = |at: i64| (at * 7_919) % (BATCHES * BATCH);
     (0..BATCH)
         .map(|at| scattered(number * BATCH + at) * WRITERS + writer)
-        .map(|slot| (slot * 15_000, value(slot)))
+        .map(|slot| (START + slot * 15_000, value(slot)))
         .collect()
 }
 
@@ -131,7 +131,7 @@ fn every_sample_is_stored_once_although_processes_are_killed() {
         .map(|sample| (sample["timestamp"].as_i64().expect("a time"), sample["value"].as_f64().expect("a value")))
         .collect();
     let expected: BTreeMap<i64, u64> =
-        (0..WRITERS * BATCHES * BATCH).map(|slot| (slot * 15_000, value(slot).to_bits())).collect();
+        (0..WRITERS * BATCHES * BATCH).map(|slot| (START + slot * 15_000, value(slot).to_bits())).collect();
     let stored: BTreeMap<i64, f64> = found.iter().copied().collect();
     let missing: Vec<i64> = expected.keys().filter(|time| !stored.contains_key(time)).copied().collect();
     let repeated: Vec<i64> = found.windows(2).filter(|pair| pair[0].0 >= pair[1].0).map(|pair| pair[1].0).collect();

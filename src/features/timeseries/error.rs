@@ -45,6 +45,7 @@ pub(super) static NAMED: &[&ProblemKind] = &[&problem::INVALID_PATH, &problem::I
 pub(super) static LINES: &[&ProblemKind] = &[
     &LINES_REFUSED,
     &problem::BODY_INCOMPLETE,
+    &problem::BODY_TOO_LARGE,
     &problem::REQUEST_TIMEOUT,
     &problem::UNSUPPORTED_MEDIA_TYPE,
     &problem::INVALID_QUERY,
@@ -106,7 +107,7 @@ pub(super) enum TimeseriesError {
     /// `first` describes the first invalid line.
     #[error("{lines} lines are invalid{first}; {}", .stored.advice())]
     TooManyRefused { lines: usize, first: String, stored: Progress },
-    #[error("the body ended early or paused for too long; {}", .stored.advice())]
+    #[error("the body ended early, paused for too long, or expands too much; {}", .stored.advice())]
     BodyEnded { problem: Box<Problem>, stored: Progress },
 }
 

@@ -34,13 +34,15 @@ enum CatchAll {
 pub(super) struct TimeLimits {
     /// The oldest timestamp, Unix milliseconds.
     pub earliest: UnixMillis,
+    /// The oldest timestamp of a first sample that creates the series, Unix milliseconds.
+    pub earliest_of_new: UnixMillis,
     /// How far ahead of the clock a timestamp may be, milliseconds.
     pub max_ahead_ms: u64,
 }
 
 impl TimeLimits {
     /// Every timestamp is acceptable.
-    pub(super) const NONE: Self = Self { earliest: 0, max_ahead_ms: MAX_TIMESTAMP.unsigned_abs() };
+    pub(super) const NONE: Self = Self { earliest: 0, earliest_of_new: 0, max_ahead_ms: MAX_TIMESTAMP.unsigned_abs() };
 }
 
 impl Families {
@@ -88,13 +90,19 @@ impl Families {
     }
 
     /// The times that samples of the series may have. A series that a client defines outside of the families may also have
-    /// samples before 2000.
+    /// samples before 2000, but such a sample does not create one.
     pub(super) fn time_limits(&self, key: &SeriesKey) -> TimeLimits {
         let family = self.find(key);
-        let own = family.and_then(|family| family.max_ahead).map(Span::as_millis);
+        let catch_all = match &self.unknown {
+            Some(CatchAll::Family(family)) => Some(family),
+            Some(CatchAll::Fallback) | None => None,
+        };
+        let defining = family.or(catch_all);
+        let own = defining.and_then(|family| family.max_ahead).map(Span::as_millis);
         let is_allowed = |family: &FamilyConfig| family.allow_before_2000.unwrap_or(self.allow_before_2000);
         let earliest = if family.is_none_or(is_allowed) { 0 } else { YEAR_2000 };
-        TimeLimits { earliest, max_ahead_ms: own.unwrap_or(self.max_ahead_ms) }
+        let earliest_of_new = if defining.map_or(self.allow_before_2000, is_allowed) { 0 } else { YEAR_2000 };
+        TimeLimits { earliest, earliest_of_new, max_ahead_ms: own.unwrap_or(self.max_ahead_ms) }
     }
 
     fn find(&self, key: &SeriesKey) -> Option<&FamilyConfig> {
@@ -175,12 +183,18 @@ mod tests {
                          max_ahead = \"7d\", allow_before_2000 = true }, { prefix = \"meter:*\", retention = \"9d\" }]";
         let config = Config::with_overrides(overrides).and_then(|config| config.section()).expect("a valid section");
         let families = Families::new(&config);
-        for (key, earliest, max_ahead_ms) in
-            [("forecast:a", 0, 604_800_000), ("meter:a", YEAR_2000, 7_200_000), ("other", 0, 7_200_000)]
-        {
+        for (key, earliest, earliest_of_new, max_ahead_ms) in [
+            ("forecast:a", 0, 0, 604_800_000),
+            ("meter:a", YEAR_2000, YEAR_2000, 7_200_000),
+            ("other", 0, YEAR_2000, 7_200_000),
+        ] {
             let limits = families.time_limits(&SeriesKey::new(key).expect("a key"));
-            assert_eq!(limits, TimeLimits { earliest, max_ahead_ms }, "{key}");
+            assert_eq!(limits, TimeLimits { earliest, earliest_of_new, max_ahead_ms }, "{key}");
         }
+        let catch_all =
+            "[[timeseries.families]]\nprefix = \"*\"\nretention = \"9d\"\nmax_ahead = \"7d\"\nallow_before_2000 = true";
+        let limits = configured(catch_all).time_limits(&SeriesKey::new("other").expect("a key"));
+        assert_eq!(limits, TimeLimits { earliest: 0, earliest_of_new: 0, max_ahead_ms: 604_800_000 });
     }
 
     #[test]

@@ -160,6 +160,10 @@ pub(super) struct SeriesEntry {
     pub duplicate_policy: DuplicatePolicy,
     #[schema(schema_with = labels_schema)]
     pub labels: Labels,
+    /// Whether the series has rollups; it is not part of the response.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub has_rollups: bool,
 }
 
 /// A sample to append.
@@ -171,6 +175,7 @@ pub(super) struct NewSample {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
     pub value: f64,
 }
@@ -199,6 +204,7 @@ pub(super) struct NewSeriesSample {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
     pub value: f64,
 }

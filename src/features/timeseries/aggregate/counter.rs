@@ -32,9 +32,14 @@ impl Default for Register {
 }
 
 impl Register {
+    /// Whether the counter was reset, or wrapped, between two samples.
+    pub(in crate::features::timeseries) fn is_reset(self, from: f64, to: f64) -> bool {
+        to < from && !(from > 0.0 && to >= from * self.reset_below)
+    }
+
     /// The increase from one sample to the next.
     fn step(self, from: f64, to: f64) -> f64 {
-        if to >= from || (from > 0.0 && to >= from * self.reset_below) {
+        if !self.is_reset(from, to) {
             return to - from;
         }
         match self.wrap {

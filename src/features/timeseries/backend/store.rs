@@ -12,7 +12,7 @@ use super::super::keys::{self, SeriesKeys};
 use super::super::metrics::TimeseriesMetrics;
 use super::super::model::Alteration;
 use super::super::rollup_state::RollupState;
-use super::super::scripts::{self, LatestSample, Reach};
+use super::super::scripts::{self, LatestSample, Reach, WindowChunks};
 use super::super::series::{Definition, Description, Sample, SeriesKey};
 use super::super::window::{Order, Window};
 use super::chunk_packer::ChunkPacker;
@@ -37,8 +37,11 @@ const DELETE_CHUNKS: usize = 64;
 /// The most chunks of one read: half a MiB, which takes Redis a fraction of a millisecond.
 const READ_CHUNKS: usize = 64;
 
+/// The most chunks of each series that one round trip reads: two weeks of 15-minute readings and the head.
+const SHARED_READ_CHUNKS: usize = 2;
+
 /// A page of raw samples.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SamplePage {
     /// In the requested order, within the window and retention.
     pub samples: Vec<Sample>,
@@ -264,35 +267,30 @@ impl Store {
         wanted: usize,
         reach: Reach,
     ) -> Result<Option<SamplePage>, TimeseriesError> {
-        let limit = match keys.layout {
-            Backend::Native => (wanted / CHUNK_SAMPLES).saturating_add(2).min(READ_CHUNKS),
-            Backend::Module => wanted.min(READ_CHUNKS * CHUNK_SAMPLES),
-        };
+        let limit = read_limit(keys, wanted, READ_CHUNKS);
         let call = scripts::read(keys, window, order, limit, reach, &self.clock.redis_arg());
-        let Some(found) = self.call(call).await? else { return Ok(None) };
-        let visible = Window { from: window.from.max(found.floor), to: window.to };
-        let mut samples = Vec::with_capacity(match keys.layout {
-            Backend::Native => found.chunks.len() * CHUNK_SAMPLES,
-            Backend::Module => found.chunks.iter().map(Vec::len).sum::<usize>() / chunk::RECORD,
-        });
-        // The end of the last chunk that was read, whether or not it is in the window.
-        let mut reached = None;
-        for bytes in &found.chunks {
-            let start = samples.len();
-            let (first, last) = chunk::read(bytes, visible, &mut samples)?;
-            match order {
-                Order::Asc => reached = Some(last),
-                Order::Desc => {
-                    reached = Some(first);
-                    samples.get_mut(start..).unwrap_or_default().reverse();
-                }
-            }
-        }
-        let rest = reached.filter(|_| !found.done).map(|timestamp| match order {
-            Order::Asc => Window { from: timestamp + 1, to: visible.to },
-            Order::Desc => Window { from: visible.from, to: timestamp - 1 },
-        });
-        Ok(Some(SamplePage { samples, rest: rest.filter(|rest| rest.from <= rest.to) }))
+        self.call(call).await?.map(|found| sample_page(keys, window, order, &found)).transpose()
+    }
+
+    /// Reads the visible samples of a window of several series in one round trip, as [`Store::read`] does for one; the pages
+    /// are shorter. Returns a result for each series, in their order.
+    pub async fn read_all(
+        &self,
+        series: &[SeriesKeys],
+        window: Window,
+        order: Order,
+        wanted: usize,
+    ) -> Result<Vec<Result<Option<SamplePage>, TimeseriesError>>, RedisFault> {
+        let now = self.clock.redis_arg();
+        let call = |keys: &SeriesKeys| {
+            let limit = read_limit(keys, wanted, SHARED_READ_CHUNKS);
+            scripts::read(keys, window, order, limit, Reach::Visible, &now)
+        };
+        let replies = self.call_all(series.iter().map(call).collect()).await?;
+        let page = |(keys, reply): (&SeriesKeys, Result<Option<WindowChunks>, RedisFault>)| {
+            reply?.map(|found| sample_page(keys, window, order, &found)).transpose()
+        };
+        Ok(series.iter().zip(replies).map(page).collect())
     }
 
     /// Reads the state of the rollups of a series, which is empty if it has none. Returns `None` if the series does not
@@ -305,6 +303,46 @@ impl Store {
     pub async fn advance_rollups(&self, keys: &SeriesKeys) -> Result<(), RedisFault> {
         self.call(scripts::advance_rollups(keys, &self.clock.redis_arg())).await.map(|_| ())
     }
+}
+
+/// How many sealed chunks a read returns at most, or in the module how many samples.
+fn read_limit(keys: &SeriesKeys, wanted: usize, chunks: usize) -> usize {
+    match keys.layout {
+        Backend::Native => (wanted / CHUNK_SAMPLES).saturating_add(2).min(chunks),
+        Backend::Module => wanted.min(chunks * CHUNK_SAMPLES),
+    }
+}
+
+/// The samples of the chunks that a read of a window found.
+fn sample_page(
+    keys: &SeriesKeys,
+    window: Window,
+    order: Order,
+    found: &WindowChunks,
+) -> Result<SamplePage, TimeseriesError> {
+    let visible = Window { from: window.from.max(found.floor), to: window.to };
+    let mut samples = Vec::with_capacity(match keys.layout {
+        Backend::Native => found.chunks.len() * CHUNK_SAMPLES,
+        Backend::Module => found.chunks.iter().map(Vec::len).sum::<usize>() / chunk::RECORD,
+    });
+    // The end of the last chunk that was read, whether or not it is in the window.
+    let mut reached = None;
+    for bytes in &found.chunks {
+        let start = samples.len();
+        let (first, last) = chunk::read(bytes, visible, &mut samples)?;
+        match order {
+            Order::Asc => reached = Some(last),
+            Order::Desc => {
+                reached = Some(first);
+                samples.get_mut(start..).unwrap_or_default().reverse();
+            }
+        }
+    }
+    let rest = reached.filter(|_| !found.done).map(|timestamp| match order {
+        Order::Asc => Window { from: timestamp + 1, to: visible.to },
+        Order::Desc => Window { from: visible.from, to: timestamp - 1 },
+    });
+    Ok(SamplePage { samples, rest: rest.filter(|rest| rest.from <= rest.to) })
 }
 
 /// The fault of a later step of a deletion: its outcome is unknown if a part was deleted before.

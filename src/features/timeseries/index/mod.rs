@@ -121,8 +121,8 @@ impl SeriesIndex {
         let mut commands: Vec<Cmd> = Vec::with_capacity(series.len());
         for key in &series {
             let hash = self.backend.keys(key).await?.hash;
-            commands
-                .push(redis::cmd("HMGET").arg(hash).arg(&["retention_ms", "duplicate_policy", "labels"]).to_owned());
+            let fields = ["retention_ms", "duplicate_policy", "labels", "rollups"];
+            commands.push(redis::cmd("HMGET").arg(hash).arg(&fields).to_owned());
         }
         let (mut found, mut missing) = (Vec::with_capacity(series.len()), Vec::new());
         for (key, answer) in series.into_iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
@@ -137,13 +137,13 @@ impl SeriesIndex {
 
 /// Decodes the entry of a series; `None` if the series does not exist.
 fn entry(key: SeriesKey, fields: Value) -> Result<Option<SeriesEntry>, RedisFault> {
-    let fields: [Option<Vec<u8>>; 3] =
+    let fields: [Option<Vec<u8>>; 4] =
         redis::from_redis_value(fields).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
-    let [Some(retention), Some(policy), Some(labels)] = fields else { return Ok(None) };
+    let [Some(retention), Some(policy), Some(labels), rollups] = fields else { return Ok(None) };
     let retention = String::from_utf8_lossy(&retention).parse().unwrap_or_default();
     let Definition { retention_ms, duplicate_policy, labels } = scripts::decode_definition(retention, &policy, &labels)
         .map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
-    Ok(Some(SeriesEntry { key, retention_ms, duplicate_policy, labels }))
+    Ok(Some(SeriesEntry { key, retention_ms, duplicate_policy, labels, has_rollups: rollups.is_some() }))
 }
 
 /// Logs that the index is behind; the samples are stored, and the next write of the series registers it.

@@ -11,6 +11,7 @@ use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::{TaggedKey, Tags};
 use crate::features::timeseries::ingest::row::{Row, shortened};
 use crate::features::timeseries::model::{RefusalCode, Timestamp};
+use crate::http::integer::exact_float;
 
 /// The unit of timestamps. Series store milliseconds: the duplicate policy decides between samples of one millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -215,21 +216,14 @@ fn number(text: &str) -> Option<f64> {
         _ => {}
     }
     if let Some(integer) = text.strip_suffix('i') {
-        return exact(i128::from(integer.parse::<i64>().ok()?));
+        return exact_float(i128::from(integer.parse::<i64>().ok()?));
     }
     if let Some(integer) = text.strip_suffix('u') {
-        return exact(i128::from(integer.parse::<u64>().ok()?));
+        return exact_float(i128::from(integer.parse::<u64>().ok()?));
     }
     // Rust parses words such as `inf` as numbers, the protocol does not allow them.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     text.parse().ok().filter(|value: &f64| plain && value.is_finite())
-}
-
-/// Parses an integer that a double represents exactly.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the round trip detects any loss")]
-fn exact(integer: i128) -> Option<f64> {
-    let value = integer as f64;
-    (value as i128 == integer).then_some(value)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::row::{Row, shortened};
 use crate::features::timeseries::influx::line as influx_line;
 use crate::features::timeseries::influx::line::{Line, Precision};
 use crate::http::extract::{in_terms_of_json, read_json};
+use crate::http::integer::{EXACT, exact_float};
 
 /// The samples of a line.
 #[derive(Debug)]
@@ -132,10 +133,13 @@ impl Columns {
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err(format!("value must be a finite number, got `{}`", shortened(text))),
+    let value = text.trim().parse::<f64>().ok().filter(|value| value.is_finite());
+    let value = value.ok_or_else(|| format!("value must be a finite number, got `{}`", shortened(text)))?;
+    let is_rounded = value.abs() >= EXACT && text.trim().parse().is_ok_and(|integer| exact_float(integer).is_none());
+    if is_rounded {
+        return Err(format!("value `{}` would be rounded: integers are exact up to 2^53", shortened(text)));
     }
+    Ok(value)
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
@@ -203,6 +207,10 @@ mod tests {
         assert_eq!(read("value,series", "1e3,a:b"), Ok(row("a:b", None, 1000.0)));
         assert_eq!(read("\u{feff}\"value\",timestamp , series", "-0.0, 7 ,a"), Ok(row("a", Some(7), -0.0)));
         assert_eq!(read("series,timestamp,value", "a,,1"), Ok(row("a", None, 1.0)));
+        let exact = Ok(row("a", None, 9_007_199_254_740_994.0));
+        assert_eq!(read("series,value", "a,9007199254740994"), exact);
+        assert_eq!(read("series,value", "a,9007199254740993.5"), exact);
+        assert_eq!(ndjson(br#"{"series":"a","value":9007199254740994}"#), exact);
     }
 
     #[test]
@@ -234,6 +242,8 @@ mod tests {
             ("a,5,NaN", "must be a finite number"),
             ("a,5,inf", "must be a finite number"),
             ("a,5,1e999", "must be a finite number"),
+            ("a,5,9007199254740993", "would be rounded"),
+            ("a,5,-9007199254740993", "would be rounded"),
             ("a,-1,1", "timestamp must be an integer between 0 and 2^53 - 1, got `-1`"),
             ("a,1.5,1", "got `1.5`"),
             ("a,9007199254740992,1", "timestamp"),
@@ -259,6 +269,8 @@ mod tests {
             r#"{"series":"a","value":1,"unit":"kWh"}"#,
             r#"{"series":"a","value":1,"timestamp":-1}"#,
             r#"{"series":"a","value":1e999}"#,
+            r#"{"series":"a","value":9007199254740993}"#,
+            r#"{"series":"a","value":-9007199254740993}"#,
             r#"{"series":"a","value":1} {}"#,
             "nonsense",
         ] {

@@ -1,12 +1,12 @@
 //! Splits a body that arrives in pieces into lines.
 
-use bytes::{Bytes, BytesMut};
-
 /// Splits pieces into lines, of which it holds at most one that is not complete.
 #[derive(Debug)]
 pub(super) struct Lines {
     limit: usize,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
+    /// Where the next line begins in the buffer.
+    at: usize,
     /// Whether the current line is too long: the rest of it is skipped.
     skipping: bool,
     number: u64,
@@ -14,71 +14,89 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, buffer: BytesMut::new(), skipping: false, number: 0 }
+        Self { limit, buffer: Vec::new(), at: 0, skipping: false, number: 0 }
     }
 
     /// Adds the next piece. The caller has taken all lines of the previous piece.
     pub(super) fn push(&mut self, piece: &[u8]) {
+        self.buffer.drain(..self.at);
+        self.at = 0;
         self.buffer.extend_from_slice(piece);
     }
 
-    /// Returns the number of the next complete line, from 1, and its bytes without the line break; `None` if it was
-    /// longer than the limit and was skipped.
-    pub(super) fn next(&mut self) -> Option<(u64, Option<Bytes>)> {
-        let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
-            self.skipping |= self.buffer.len() > self.limit;
+    /// Returns the number of the next complete line that is not empty, from 1, and its bytes without the line break; `None` if
+    /// it was longer than the limit and was skipped.
+    pub(super) fn next(&mut self) -> Option<(u64, Option<&[u8]>)> {
+        if !self.skipping {
+            self.skip_empty();
+        }
+        let start = self.at;
+        let rest = self.buffer.get(start..).unwrap_or_default();
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            self.skipping |= rest.len() > self.limit;
             if self.skipping {
-                self.buffer.clear();
+                self.at = self.buffer.len();
             }
             return None;
         };
-        let line = self.buffer.split_to(end + 1);
+        self.at += end + 1;
         self.number += 1;
         let is_too_long = std::mem::take(&mut self.skipping) || end > self.limit;
-        Some((self.number, (!is_too_long).then(|| without_end(line))))
+        let line = self.buffer.get(start..start + end).unwrap_or_default();
+        Some((self.number, (!is_too_long).then(|| without_return(line))))
+    }
+
+    /// Skips empty lines together, since a compressed body can have millions of them.
+    fn skip_empty(&mut self) {
+        loop {
+            self.at += match self.buffer.get(self.at..) {
+                Some([b'\n', ..]) => 1,
+                Some([b'\r', b'\n', ..]) => 2,
+                _ => return,
+            };
+            self.number += 1;
+        }
     }
 
     /// Returns the last line, if it does not end with a line break.
-    pub(super) fn finish(&mut self) -> Option<(u64, Option<Bytes>)> {
-        let line = std::mem::take(&mut self.buffer);
-        self.number += 1;
+    pub(super) fn finish(&mut self) -> Option<(u64, Option<&[u8]>)> {
+        let line = self.buffer.get(self.at..).unwrap_or_default();
         match (self.skipping, line.is_empty()) {
-            (true, _) => Some((self.number, None)),
+            (true, _) => Some((self.number + 1, None)),
             (false, true) => None,
-            (false, false) => Some((self.number, Some(without_end(line)))),
+            (false, false) => Some((self.number + 1, Some(without_return(line)))),
         }
     }
 }
 
-fn without_end(mut line: BytesMut) -> Bytes {
-    for end in [b'\n', b'\r'] {
-        if line.last() == Some(&end) {
-            line.truncate(line.len() - 1);
-        }
-    }
-    line.freeze()
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Option<Bytes>)> {
+    fn all(pieces: &[&[u8]], limit: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+        let owned = |(number, line): (u64, Option<&[u8]>)| (number, line.map(<[u8]>::to_vec));
         let mut lines = Lines::new(limit);
         let mut out = Vec::new();
         for piece in pieces {
             lines.push(piece);
-            out.extend(std::iter::from_fn(|| lines.next()));
+            while let Some(line) = lines.next() {
+                out.push(owned(line));
+            }
         }
-        out.extend(lines.finish());
+        out.extend(lines.finish().map(owned));
         out
     }
 
     #[test]
     fn lines_are_the_same_however_the_body_is_cut() {
-        let text = "a,1\r\n\nzweiundzwanzigé,2\nc,3".as_bytes();
+        let text = "\na,1\r\n\n\r\nzweiundzwanzigé,2\nc,3".as_bytes();
         let whole = all(&[text], 100);
-        assert_eq!(whole.len(), 4);
+        // Empty lines count.
+        assert_eq!(whole.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 5, 6]);
         for size in 1..text.len() {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
             assert_eq!(all(&pieces, 100), whole, "{size}");
@@ -91,7 +109,7 @@ mod tests {
         for size in 1..text.len() {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
             let lines = all(&pieces, 6);
-            let expected = [(1, Some(Bytes::from("short"))), (2, None), (3, Some(Bytes::from("next"))), (4, None)];
+            let expected = [(1, Some(b"short".to_vec())), (2, None), (3, Some(b"next".to_vec())), (4, None)];
             assert_eq!(lines, expected, "{size}");
         }
     }

@@ -91,14 +91,14 @@ impl Ingest {
             let Some(piece) = piece else { break };
             lines.push(&piece);
             while let Some((number, line)) = lines.next() {
-                self.line(&mut format, number, line.as_deref())?;
+                self.line(&mut format, number, line)?;
                 self.flush_if_full().await?;
             }
             // A fast sender must not block the other requests on this thread.
             tokio::task::yield_now().await;
         }
         if let Some((number, line)) = lines.finish() {
-            self.line(&mut format, number, line.as_deref())?;
+            self.line(&mut format, number, line)?;
         }
         format.finish().map_err(invalid_header)?;
         self.finish().await

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::super::model::Timestamp;
+use crate::http::integer;
 
 /// A sample that a line contains.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -15,6 +16,7 @@ pub(in crate::features::timeseries) struct Row<'a> {
     /// The current time of the service if absent.
     pub timestamp: Option<Timestamp>,
     /// Finite.
+    #[serde(deserialize_with = "integer::float")]
     pub value: f64,
 }
 

@@ -8,10 +8,16 @@ use crate::features::timeseries::query::Reducer;
 use crate::features::timeseries::series::SeriesKey;
 use crate::features::timeseries::window::Order;
 
+/// How many series of a group are named, so that a response with many series stays small.
+const NAMED_SOURCES: usize = 1_000;
+
 /// A group: the series that have the same value of a label.
 #[derive(Debug, Default)]
 pub(in crate::features::timeseries::multi) struct Group {
+    /// The first [`NAMED_SOURCES`] series.
     pub sources: Vec<SeriesKey>,
+    /// The number of series.
+    pub series: usize,
     /// The numbers at each timestamp, except null.
     points: BTreeMap<UnixMillis, Summary>,
     /// Whether a series of the group has more points than were added.
@@ -36,24 +42,31 @@ impl Group {
                 values.add(value);
             }
         }
-        self.sources.push(key);
+        self.series += 1;
+        if self.sources.len() < NAMED_SOURCES {
+            self.sources.push(key);
+        }
         self.points.len() - before
     }
 
-    /// The first points in the requested order, and whether there are more.
-    pub(in crate::features::timeseries::multi) fn reduce(
-        &self,
+    /// Removes the next points, at most `count`, in the given order.
+    pub(in crate::features::timeseries::multi) fn take(
+        &mut self,
         reducer: Reducer,
         order: Order,
-        limit: usize,
-    ) -> (Vec<Point>, bool) {
-        let point =
-            |(&timestamp, values): (&UnixMillis, &Summary)| Point { timestamp, number: number(values, reducer) };
-        let points = match order {
-            Order::Asc => self.points.iter().take(limit).map(point).collect(),
-            Order::Desc => self.points.iter().rev().take(limit).map(point).collect(),
+        count: usize,
+    ) -> Vec<Point> {
+        let next = || match order {
+            Order::Asc => self.points.pop_first(),
+            Order::Desc => self.points.pop_last(),
         };
-        (points, self.truncated || self.points.len() > limit)
+        let point = |(timestamp, values): (UnixMillis, Summary)| Point { timestamp, number: number(&values, reducer) };
+        std::iter::from_fn(next).take(count).map(point).collect()
+    }
+
+    /// Whether the group has points that were not taken.
+    pub(in crate::features::timeseries::multi) fn has_more(&self) -> bool {
+        self.truncated || !self.points.is_empty()
     }
 }
 
@@ -87,14 +100,20 @@ mod tests {
         let mut group = Group::default();
         assert_eq!(group.add(key("a"), &points(&[(1, 1.0), (2, f64::NAN), (3, 4.0)]), false), 3);
         assert_eq!(group.add(key("b"), &points(&[(2, f64::NAN), (3, 2.0), (4, 8.0)]), false), 1);
-        let reduced = |reducer, order, limit| {
-            let (points, more) = group.reduce(reducer, order, limit);
-            (points.iter().map(|point| (point.timestamp, point.number.float())).collect::<Vec<_>>(), more)
+        let mut reduced = |reducer, order, count| {
+            let points = group.take(reducer, order, count);
+            let points: Vec<_> = points.iter().map(|point| (point.timestamp, point.number.float())).collect();
+            (points, group.has_more())
         };
-        assert_eq!(reduced(Reducer::Count, Order::Asc, 9), (vec![(1, 1.0), (2, 0.0), (3, 2.0), (4, 1.0)], false));
-        assert_eq!(reduced(Reducer::Avg, Order::Desc, 2), (vec![(4, 8.0), (3, 3.0)], true));
+        assert!(reduced(Reducer::Sum, Order::Asc, 0).0.is_empty());
+        assert_eq!(reduced(Reducer::Count, Order::Asc, 1), (vec![(1, 1.0)], true));
         assert_eq!(reduced(Reducer::Range, Order::Desc, 2), (vec![(4, 0.0), (3, 2.0)], true));
-        assert_eq!(reduced(Reducer::VarS, Order::Desc, 2), (vec![(4, 0.0), (3, 2.0)], true));
-        assert!(group.reduce(Reducer::Sum, Order::Asc, 2).0[1].number.float().is_nan());
+        let (last, has_more) = reduced(Reducer::Sum, Order::Asc, 9);
+        assert!(last.len() == 1 && last[0].1.is_nan() && !has_more, "{last:?}");
+        group.add(key("a"), &points(&[(3, 4.0)]), true);
+        group.add(key("b"), &points(&[(3, 2.0), (4, 8.0)]), false);
+        assert_eq!(group.take(Reducer::VarS, Order::Desc, 2).iter().map(|point| point.timestamp).max(), Some(4));
+        assert!(group.has_more());
+        assert_eq!((group.series, group.sources.len()), (4, 4));
     }
 }

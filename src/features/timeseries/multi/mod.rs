@@ -1,8 +1,11 @@
-//! Reads ranges of many series, one by one or reduced by groups. `group.rs` reduces a group; `export.rs` streams all
-//! series as NDJSON or CSV.
+//! Reads ranges of many series, one by one or reduced by groups.
+//!
+//! Files, in reading order: this file reads pages of series; `group.rs` reduces a group, and `grouping.rs` all groups;
+//! `export.rs` streams series or groups as NDJSON or CSV.
 
 mod export;
 mod group;
+mod grouping;
 
 use std::collections::BTreeMap;
 
@@ -14,20 +17,19 @@ use crate::features::timeseries::error::TimeseriesError;
 use crate::features::timeseries::index::SeriesIndex;
 use crate::features::timeseries::model::SeriesEntry;
 pub(super) use crate::features::timeseries::multi::export::ManyExport;
-use crate::features::timeseries::multi::group::Group;
+use crate::features::timeseries::multi::grouping::{Grouping, JSON_SERIES};
 use crate::features::timeseries::query::{ManyCursor, ManyPlan, Reducer};
-use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader};
+use crate::features::timeseries::range::{Budget, RangePage, RangePlan, RangeReader, ReadAhead};
 use crate::features::timeseries::series::SeriesKey;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
 
-/// The maximum number of series in the groups of a query.
-const GROUP_SERIES: usize = 5_000;
+/// How many series share a round trip, which takes Redis about a millisecond.
+const SHARED_READ: usize = 32;
 
-/// The maximum number of points of all groups of a query together, about 100 bytes each in memory until the response is
-/// written.
-const GROUP_POINTS: usize = 500_000;
+/// The points that are processed before other requests get their turn: a fraction of a millisecond of work.
+pub(super) const TURN_POINTS: usize = 4_096;
 
 /// A page of ranges. `render` writes its JSON.
 #[derive(Debug, ToSchema)]
@@ -55,9 +57,12 @@ pub(super) struct ManyItem {
     /// How the points of the group were reduced; absent for a single series.
     #[schema(required = false)]
     pub reducer: Option<Reducer>,
-    /// The series of the group; absent for a single series.
-    #[schema(value_type = Option<Vec<String>>, required = false)]
+    /// The series of the group, at most the first 1,000; absent for a single series.
+    #[schema(value_type = Option<Vec<String>>, required = false, max_items = 1_000)]
     pub sources: Option<Vec<SeriesKey>>,
+    /// The number of series of the group if `sources` does not have all of them.
+    #[schema(required = false)]
+    pub sources_total: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +119,7 @@ impl ManyReader {
                 samples: page.samples,
                 reducer: None,
                 sources: None,
+                sources_total: None,
             });
             last = Some(entry.key);
         }
@@ -122,70 +128,72 @@ impl ManyReader {
     }
 
     async fn groups(&self, plan: &ManyPlan, label: &str, reducer: Reducer) -> Result<ManyPage, TimeseriesError> {
-        let budget = Budget::of_request();
-        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
-        let (mut series, mut points) = (0, 0);
-        let mut cursor: Option<String> = None;
-        loop {
-            let found = self
-                .index
-                .page_by_label(&plan.filter, "", cursor.as_deref(), CONCURRENT_READS * CONCURRENT_READS)
-                .await?;
-            let grouped = |entry: &SeriesEntry| entry.labels.get(label).is_some();
-            let entries: Vec<SeriesEntry> = found.items.into_iter().filter(grouped).collect();
-            series += entries.len();
-            if series > GROUP_SERIES {
-                return Err(TimeseriesError::LimitExceeded(format!("the groups have more than {GROUP_SERIES} series")));
-            }
-            let mut ranges = self.read(&plan.range, &budget, entries);
-            while let Some((entry, range)) = ranges.next().await {
-                let Some(page) = range? else { continue };
-                let value = entry.labels.get(label).unwrap_or_default();
-                let group = groups.entry(value.to_owned()).or_default();
-                points += group.add(entry.key, &page.samples, page.next_cursor.is_some());
-                if points > GROUP_POINTS {
-                    return Err(TimeseriesError::LimitExceeded(format!(
-                        "the groups have more than {GROUP_POINTS} points"
-                    )));
-                }
-            }
-            cursor = found.next_cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let mut grouping = Grouping::new(label.to_owned(), JSON_SERIES, Budget::of_request());
+        while grouping.advance(self, plan).await? {}
         let RangePlan { order, limit, .. } = plan.range;
-        let items = groups.into_iter().map(|(value, group)| {
-            let (samples, truncated) = group.reduce(reducer, order, limit);
-            ManyItem {
+        let mut items = Vec::new();
+        while let Some((value, mut group)) = grouping.pop() {
+            let mut samples = Vec::new();
+            while samples.len() < limit {
+                let points = group.take(reducer, order, TURN_POINTS.min(limit - samples.len()));
+                if points.is_empty() {
+                    break;
+                }
+                samples.extend(points);
+                tokio::task::yield_now().await;
+            }
+            items.push(ManyItem {
                 key: format!("{label}={value}"),
                 labels: shown(std::iter::once((label, value.as_str())), plan.labels.as_deref()),
                 samples,
-                truncated,
+                truncated: group.has_more(),
                 reducer: Some(reducer),
+                sources_total: Some(group.series).filter(|series| *series > group.sources.len()),
                 sources: Some(group.sources),
-            }
-        });
-        Ok(ManyPage { items: items.collect(), next_cursor: None })
+            });
+        }
+        Ok(ManyPage { items, next_cursor: None })
     }
 
-    /// Reads series concurrently and returns them in their order. A series that no longer exists has no range.
+    /// Reads series, several in one round trip, and returns them in their order. A series that no longer exists has no range.
     fn read<'a>(
         &'a self,
         plan: &'a RangePlan,
         budget: &'a Budget,
         entries: Vec<SeriesEntry>,
     ) -> impl stream::Stream<Item = (SeriesEntry, Result<Option<RangePage>, TimeseriesError>)> + Unpin + 'a {
-        let read = async move |entry: SeriesEntry| {
-            let page = match self.reader.page_within(budget, entry.key.clone(), plan.clone()).await {
+        let mut entries = entries.into_iter();
+        let batches = std::iter::from_fn(move || {
+            let batch: Vec<SeriesEntry> = entries.by_ref().take(SHARED_READ).collect();
+            (!batch.is_empty()).then_some(batch)
+        });
+        let read_ahead = async move |batch: Vec<SeriesEntry>| {
+            let ahead = self.reader.read_ahead(&batch, plan).await;
+            // A failed round trip is the result of its first series, which ends the request.
+            stream::iter(batch.into_iter().zip(ahead.unwrap_or_else(|error| vec![Err(error)])))
+        };
+        let read = async move |(entry, ahead): (SeriesEntry, Result<Option<ReadAhead>, TimeseriesError>)| {
+            let page = match ahead {
+                Ok(ahead) => self.reader.page_within(budget, entry.key.clone(), plan.clone(), ahead).await,
+                Err(error) => Err(error),
+            };
+            let page = match page {
                 Err(TimeseriesError::NotFound(_)) => Ok(None),
-                // The parameters of this request are fields of its body.
-                Err(TimeseriesError::InvalidQuery(violation)) => Err(TimeseriesError::InvalidBody(violation)),
-                page => page.map(Some),
+                page => page.map(Some).map_err(of_the_body),
             };
             (entry, page)
         };
-        Box::pin(stream::iter(entries).map(read).buffered(CONCURRENT_READS))
+        // Redis reads the next batch while this one is aggregated.
+        let ahead = stream::iter(batches).map(read_ahead).buffered(2).flatten();
+        Box::pin(ahead.map(read).buffered(CONCURRENT_READS))
+    }
+}
+
+/// The parameters of a query over many series are fields of its body.
+fn of_the_body(error: TimeseriesError) -> TimeseriesError {
+    match error {
+        TimeseriesError::InvalidQuery(violation) => TimeseriesError::InvalidBody(violation),
+        other => other,
     }
 }
 

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::super::model::{RefusalCode, Timestamp, present};
 use super::super::series::SeriesKey;
+use crate::http::integer;
 
 /// A number that is not negative.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,7 +13,7 @@ pub(in crate::features::timeseries) struct Quantity(pub f64);
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = f64::deserialize(deserializer)?;
+        let number = integer::float(deserializer)?;
         if number >= 0.0 {
             Ok(Self(number))
         } else {
@@ -57,6 +58,7 @@ pub(in crate::features::timeseries) struct NewPrice {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
+    #[serde(deserialize_with = "integer::float")]
     #[schema(example = 4.25)]
     pub price: f64,
     /// The volume traded at this price and time, in units of the symbol.

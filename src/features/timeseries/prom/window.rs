@@ -1,6 +1,6 @@
 //! Functions over the samples in a range, such as `rate`.
 
-use super::super::aggregate::{Moments, Sum};
+use super::super::aggregate::{Moments, Register, Sum};
 use super::super::series::Sample;
 use crate::clock::UnixMillis;
 
@@ -60,7 +60,8 @@ fn moments(values: impl Iterator<Item = f64>) -> Moments {
 
 /// The increase of a counter in a range, extrapolated from its samples to the ends of the range.
 ///
-/// The increase between the first and the last sample counts a smaller value as a reset to 0. It is extrapolated to an
+/// The increase between the first and the last sample counts a reset to 0 as [`Register`] does: unlike in Prometheus, a value
+/// that is only a little smaller is a correction of the reading. The increase is extrapolated to an
 /// end of the range if that end is less than 1.1 mean distances away from the outermost sample, and else by half of the
 /// mean distance. At the start it is not extrapolated to a time at which the counter would have been below 0.
 ///
@@ -72,7 +73,7 @@ fn extrapolated(range: &SampleRange<'_>) -> Option<f64> {
     let mut rise = last.value - first.value;
     for pair in range.samples.windows(2) {
         if let [before, after] = pair
-            && after.value < before.value
+            && Register::default().is_reset(before.value, after.value)
         {
             rise += before.value;
         }
@@ -141,6 +142,12 @@ mod tests {
         let reset = [(10_000, 50.0), (20_000, 60.0), (30_000, 5.0), (40_000, 15.0)];
         // 10 before the reset and 15 after it; a third of 30 s more before the first sample.
         assert_eq!(of("increase", &reset, 40_000, 40_000), Some(25.0 * (40.0 / 30.0)));
+    }
+
+    #[test]
+    fn a_small_fall_is_not_a_reset() {
+        let corrected = [(10_000, 1_010.0), (20_000, 1_009.5), (30_000, 1_011.0), (40_000, 1_012.0)];
+        assert_eq!(of("increase", &corrected, 40_000, 40_000), Some(2.0 * (40.0 / 30.0)));
     }
 
     #[test]

@@ -41,11 +41,16 @@ impl SampleFilter {
     }
 
     /// The part of a window that can have matching samples; `None` if there is none.
-    pub(super) fn narrow(&self, window: Window) -> Option<Window> {
+    fn narrow(&self, window: Window) -> Option<Window> {
         let Some(times) = &self.times else { return Some(window) };
         let from = times.iter().find(|time| **time >= window.from)?;
         let to = times.iter().rfind(|time| **time <= window.to)?;
         if from <= to { Some(Window { from: *from, to: *to }) } else { None }
+    }
+
+    /// The window to read. If the filter excludes all of it, one read is still needed to detect a series that does not exist.
+    pub(super) fn first_window(&self, window: Window) -> Window {
+        self.narrow(window).unwrap_or(Window { from: window.to, to: window.to })
     }
 }
 

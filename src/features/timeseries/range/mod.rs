@@ -1,9 +1,10 @@
 //! Reads windows of one series: pages of samples or buckets, and statistics.
 //!
 //! Files, in reading order: `filter.rs` (which samples a read uses), `scan.rs` (reads a window in steps, within a
-//! budget), `raw.rs` (pages of samples), `buckets.rs` with `volume.rs` (pages of
-//! buckets and candles), and `stats.rs`.
+//! budget), `ahead.rs` (reads the beginnings of several windows together), `raw.rs` (pages of samples), `buckets.rs` with
+//! `volume.rs` (pages of buckets and candles), and `stats.rs`.
 
+mod ahead;
 mod buckets;
 mod filter;
 mod raw;
@@ -11,6 +12,7 @@ mod scan;
 mod stats;
 mod volume;
 
+pub(super) use ahead::ReadAhead;
 pub(super) use buckets::BucketPlan;
 pub(super) use filter::SampleFilter;
 pub(super) use scan::Budget;
@@ -101,7 +103,7 @@ impl RangeReader {
     /// [`TimeseriesError::NotFound`]; [`TimeseriesError::TooWide`] or [`TimeseriesError::LimitExceeded`] if a single
     /// bucket has too many samples; [`TimeseriesError::GapTooLong`] if a gap has too many buckets.
     pub(super) async fn page(&self, key: SeriesKey, plan: RangePlan) -> Result<RangePage, TimeseriesError> {
-        self.page_within(&Budget::of_request(), key, plan).await
+        self.page_within(&Budget::of_request(), key, plan, None).await
     }
 
     /// Reads all samples of a window; none if the series does not exist.
@@ -129,7 +131,7 @@ impl RangeReader {
         }
     }
 
-    /// Reads one page, within a budget that reads of other series share.
+    /// Reads one page, within a budget that reads of other series share. `ahead` is the part of it that is already read.
     ///
     /// # Errors
     /// The errors of [`RangeReader::page`].
@@ -138,15 +140,17 @@ impl RangeReader {
         budget: &Budget,
         key: SeriesKey,
         plan: RangePlan,
+        ahead: Option<ReadAhead>,
     ) -> Result<RangePage, TimeseriesError> {
         let candles = plan.has_candles();
         let RangePlan { window, order, limit, place, filter, buckets, stamp, volume_key } = plan;
-        let scan = Scan::new(&self.backend, &key, &filter, budget);
+        let needs_no_rollup = ahead.is_some();
+        let scan = Scan::new(&self.backend, &key, &filter, budget).with_ahead(ahead);
         let (samples, next) = match buckets {
             None => raw::page(&scan, window, order, limit, place).await?,
             Some(plan) => {
                 let grid = plan.grid.clone();
-                let rollup = if filter.is_open() {
+                let rollup = if filter.is_open() && !needs_no_rollup {
                     RollupView::open(&self.backend, &key, plan.aggregation, &plan.grid).await?
                 } else {
                     None

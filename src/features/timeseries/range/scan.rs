@@ -6,6 +6,7 @@ use super::super::backend::{Reach, SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::{Order, Window};
+use super::ahead::ReadAhead;
 use super::filter::SampleFilter;
 use crate::clock::UnixMillis;
 
@@ -23,6 +24,9 @@ pub(super) enum Ended {
 /// The most samples that one request may read for aggregation: about as many as the request deadline allows.
 const REQUEST_SAMPLES: usize = 5_000_000;
 
+/// The most samples that a streamed response may read for groups: about a minute of reading.
+const STREAM_SAMPLES: usize = 50_000_000;
+
 /// The samples that a request may still read. Concurrent reads of several series share it.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Budget {
@@ -33,12 +37,20 @@ pub(in crate::features::timeseries) struct Budget {
 impl Budget {
     /// The budget of one request.
     pub(in crate::features::timeseries) fn of_request() -> Self {
-        Self::new(REQUEST_SAMPLES)
+        Self::of(REQUEST_SAMPLES)
+    }
+
+    /// The budget of a response that is streamed, which no deadline limits.
+    pub(in crate::features::timeseries) fn of_stream() -> Self {
+        Self::of(STREAM_SAMPLES)
     }
 
     /// The budget of a request with a lower limit, in samples.
     pub(in crate::features::timeseries) fn new(limit: usize) -> Self {
-        let limit = limit.min(REQUEST_SAMPLES);
+        Self::of(limit.min(REQUEST_SAMPLES))
+    }
+
+    fn of(limit: usize) -> Self {
         Self { limit, left: AtomicUsize::new(limit) }
     }
 
@@ -59,16 +71,22 @@ pub(super) struct Scan<'a> {
     filter: &'a SampleFilter,
     budget: &'a Budget,
     reach: Reach,
+    ahead: Option<ReadAhead>,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(backend: &'a Store, key: &'a SeriesKey, filter: &'a SampleFilter, budget: &'a Budget) -> Self {
-        Self { backend, key, filter, budget, reach: Reach::Visible }
+        Self { backend, key, filter, budget, reach: Reach::Visible, ahead: None }
     }
 
     /// Also reads the samples that a rollup was not filled from yet, even if retention hides them.
     pub(super) fn with_kept(self) -> Self {
-        Self { reach: Reach::Kept, ..self }
+        Self { reach: Reach::Kept, ahead: None, ..self }
+    }
+
+    /// Uses a page that was read before.
+    pub(super) fn with_ahead(self, ahead: Option<ReadAhead>) -> Self {
+        Self { ahead, ..self }
     }
 
     /// The error that the request needs more samples than it may read.
@@ -84,12 +102,15 @@ impl<'a> Scan<'a> {
         wanted: usize,
         mut take: impl FnMut(&[Sample]) -> bool,
     ) -> Result<Ended, TimeseriesError> {
-        // If the filter excludes the whole window, one read is still needed to detect a series that does not exist.
         let mut reached = None;
-        let mut rest = Some(self.filter.narrow(window).unwrap_or(Window { from: window.to, to: window.to }));
+        let mut rest = Some(self.filter.first_window(window));
         while let Some(window) = rest {
-            let keys = self.backend.keys(self.key).await?;
-            let found = self.backend.read(&keys, window, order, wanted, self.reach).await?;
+            let found = if let Some(page) = self.ahead.as_ref().and_then(|ahead| ahead.page(window, order)) {
+                Some(page.clone())
+            } else {
+                let keys = self.backend.keys(self.key).await?;
+                self.backend.read(&keys, window, order, wanted, self.reach).await?
+            };
             let Some(SamplePage { mut samples, rest: left }) = found else {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use crate::features::timeseries::aggregate::Point;
-use crate::features::timeseries::multi::ManyPage;
+use crate::features::timeseries::multi::{ManyPage, TURN_POINTS};
 use crate::features::timeseries::platform::Energy;
 use crate::features::timeseries::range::RangePage;
 use crate::features::timeseries::render::{Form, csv_columns, json_value, points, points_after};
 
-/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last two fields.
-pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> {
+/// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last
+/// two fields, and `sources_total` if `sources` does not name all series.
+pub(in crate::features::timeseries) async fn json_items(answer: &ManyPage) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"items\":[");
     for (at, item) in answer.items.iter().enumerate() {
@@ -21,13 +22,20 @@ pub(in crate::features::timeseries) fn json_items(answer: &ManyPage) -> Vec<u8> 
         out.extend_from_slice(b",\"labels\":");
         json_value(&mut out, &item.labels);
         out.extend_from_slice(b",\"samples\":[");
-        points(&mut out, Form::Json, &item.samples, true);
+        for (at, samples) in item.samples.chunks(TURN_POINTS).enumerate() {
+            points(&mut out, Form::Json, samples, at == 0);
+            tokio::task::yield_now().await;
+        }
         out.extend_from_slice(if item.truncated { b"],\"truncated\":true" } else { b"],\"truncated\":false" });
         if let (Some(reducer), Some(sources)) = (item.reducer, &item.sources) {
             out.extend_from_slice(b",\"reducer\":");
             json_value(&mut out, &reducer);
             out.extend_from_slice(b",\"sources\":");
             json_value(&mut out, sources);
+            if let Some(total) = item.sources_total {
+                out.extend_from_slice(b",\"sources_total\":");
+                json_value(&mut out, &total);
+            }
         }
         out.push(b'}');
     }

@@ -147,7 +147,7 @@ pub(in crate::features::timeseries) async fn query_series(
 ) -> Result<Response, Problem> {
     let form = accepted(&headers, &[Form::Json, Form::Csv, Form::Ndjson]);
     let body = if form == Form::Json {
-        Body::from(render::json_items(&timeseries.query(query).await?))
+        Body::from(render::json_items(&timeseries.query(query).await?).await)
     } else {
         Body::from_stream(timeseries.export_many(query, form).await?.into_stream())
     };

@@ -16,7 +16,7 @@ pub(super) use definitions::{alter, create, decode_definition, delete, describe}
 pub(super) use index::{index_series, label_parts, mark_indexed, unindex_series};
 pub(super) use rollups::{advance_rollups, commit_rollups, define_rollups, read_rollups};
 pub(super) use samples::{
-    Appended, LatestSample, Reach, append, delete_range, latest, plain_chunks, read, replace_chunk,
+    Appended, LatestSample, Reach, WindowChunks, append, delete_range, latest, plain_chunks, read, replace_chunk,
 };
 
 lua_scripts! {

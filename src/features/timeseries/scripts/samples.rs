@@ -66,6 +66,7 @@ pub fn append(
         .arg(keys.layout.name())
         .arg(limits.earliest)
         .arg(limits.max_ahead_ms)
+        .arg(limits.earliest_of_new)
         .returns(decode_appended)
 }
 
