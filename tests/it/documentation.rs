@@ -29,7 +29,9 @@ async fn swagger_ui_is_served_from_the_binary() {
 #[tokio::test]
 async fn every_kind_of_problem_has_a_page() {
     let app = TestApp::spawn().await;
+    let list = app.get("/problems").await.expect(200).text();
     for kind in app::problem_kinds() {
+        assert!(list.contains(&format!("href=\"/problems/{}\"", kind.slug)), "{list}");
         let page = app.get(&format!("/problems/{}", kind.slug)).await.expect(200).text();
         assert!(page.contains(kind.slug) && page.contains(kind.advice), "{page}");
     }
