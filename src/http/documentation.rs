@@ -50,13 +50,29 @@ impl Gzipped {
 }
 
 /// The rows of those pages that the API document describes.
-pub static ACCESS: &[Access] = &[Access::public("GET", "/problems/{slug}").problems(&[&[&NOT_FOUND]])];
+pub static ACCESS: &[Access] = &[
+    Access::public("GET", "/problems").problems(&[]),
+    Access::public("GET", "/problems/{slug}").problems(&[&[&NOT_FOUND]]),
+];
 
 type Kinds = Arc<[&'static ProblemKind]>;
 
-/// The page that explains each of `kinds`.
+/// The list of `kinds`, and the page that explains each of them.
 pub fn problem_pages(kinds: Vec<&'static ProblemKind>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(explain_problem)).with_state(Kinds::from(kinds))
+    OpenApiRouter::new().routes(routes!(list_problems)).routes(routes!(explain_problem)).with_state(Kinds::from(kinds))
+}
+
+/// List all kinds of problems.
+#[utoipa::path(get, path = "/problems", tag = "documentation", operation_id = "list_problems",
+    responses((status = 200, description = "The page of every kind of problem, by code", body = String, content_type = "text/html")))]
+async fn list_problems(State(kinds): State<Kinds>) -> Html<String> {
+    let mut kinds = kinds.to_vec();
+    kinds.sort_by_key(|kind| kind.slug);
+    let rows = kinds.iter().map(|ProblemKind { slug, status, title, .. }| {
+        let status = status.as_u16();
+        format!("<tr><td><a href=\"/problems/{slug}\"><code>{slug}</code></a><td>{status}<td>{title}\n")
+    });
+    Html(page("Problems", &format!("<h1>Problems</h1><table>\n{}</table>", rows.collect::<Vec<_>>().concat())))
 }
 
 /// Explain a kind of problem.
@@ -69,16 +85,16 @@ async fn explain_problem(State(kinds): State<Kinds>, Path(slug): Path<String>) -
         .ok_or_else(|| Problem::new(&NOT_FOUND).detail(format!("`{slug}` is not a kind of problem")))
 }
 
-fn problem_page(kind: &ProblemKind) -> String {
+fn problem_page(ProblemKind { slug, status, title, advice }: &ProblemKind) -> String {
+    page(slug, &format!("<h1>{title}</h1><p><code>{slug}</code>, status {status}</p><p>{advice}</p>"))
+}
+
+fn page(title: &str, content: &str) -> String {
     format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{slug}</title>\
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}\
          code{{background:#eee;padding:.1em .3em}}</style>\
-         <h1>{title}</h1><p><code>{slug}</code>, status {status}</p><p>{advice}</p></html>\n",
-        slug = kind.slug,
-        title = kind.title,
-        status = kind.status,
-        advice = kind.advice,
+         {content}</html>\n"
     )
 }
 

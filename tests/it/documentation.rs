@@ -1,8 +1,11 @@
 //! Operational pages: the OpenAPI document, Swagger UI, problem pages, metrics and health.
 
-use gridtokenx_redis::app;
+use std::collections::BTreeSet;
 
-use crate::support::TestApp;
+use gridtokenx_redis::app;
+use regex::Regex;
+
+use crate::support::{ServiceProcess, TestApp, in_repository};
 
 #[tokio::test]
 async fn the_served_openapi_document_is_the_one_in_the_repository() {
@@ -29,7 +32,9 @@ async fn swagger_ui_is_served_from_the_binary() {
 #[tokio::test]
 async fn every_kind_of_problem_has_a_page() {
     let app = TestApp::spawn().await;
+    let list = app.get("/problems").await.expect(200).text();
     for kind in app::problem_kinds() {
+        assert!(list.contains(&format!("href=\"/problems/{}\"", kind.slug)), "{list}");
         let page = app.get(&format!("/problems/{}", kind.slug)).await.expect(200).text();
         assert!(page.contains(kind.slug) && page.contains(kind.advice), "{page}");
     }
@@ -44,4 +49,51 @@ async fn the_paths_that_dashboards_and_load_balancers_use_respond() {
     let health = app.get("/health").await.expect(200).json();
     assert_eq!(health["service"], "gridtokenx-redis", "{health}");
     app.get("/api/health").await.expect(200);
+}
+
+#[test]
+fn the_metrics_page_explains_every_metric_with_a_query() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The metrics of traces exist only if traces are exported.
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &[collector]);
+    service.ready();
+    let (_, text) = service.get("/metrics");
+    let exposed: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let page = std::fs::read_to_string(in_repository("docs/metrics.md")).expect("the page");
+    let mut explained = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let name = cells[0].trim_matches(['|', ' ', '`']);
+        let query = cells[cells.len() - 1].split('`').nth(1).expect("a query");
+        assert!(query.contains(name), "the query of {name} does not use it");
+        #[cfg(feature = "promql")]
+        promql_parser::parser::parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        explained.insert(name);
+    }
+    assert_eq!(explained, exposed, "docs/metrics.md and /metrics differ");
+}
+
+#[test]
+fn pages_name_only_problems_that_exist_with_their_status() {
+    let kinds: BTreeSet<String> =
+        app::problem_kinds().iter().map(|kind| format!("{} `{}`", kind.status.as_u16(), kind.slug)).collect();
+    let named = Regex::new("[45][0-9]{2} `[a-z]+(-[a-z]+)+`").expect("a pattern");
+    let mut pages = vec![in_repository("README.md")];
+    for folder in ["docs", "docs/recipes", "docs/internals"] {
+        let entries = std::fs::read_dir(in_repository(folder)).expect("the folder");
+        pages.extend(entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file()));
+    }
+    let mut unknown = Vec::new();
+    for path in pages {
+        let page = std::fs::read_to_string(&path).expect("the page");
+        unknown.extend(
+            named
+                .find_iter(&page)
+                .filter(|problem| !kinds.contains(problem.as_str()))
+                .map(|problem| format!("{}: {}", path.display(), problem.as_str())),
+        );
+    }
+    assert!(unknown.is_empty(), "no problem has this status and slug:\n{}", unknown.join("\n"));
 }

@@ -60,6 +60,7 @@ mod middleware;
 mod migrate_json;
 mod migrate_timeseries;
 mod ratelimit;
+mod recipes;
 mod recorded_data;
 mod redis_production;
 mod redis_roles;

@@ -342,7 +342,7 @@ async fn invalid_parameters_are_named_and_summaries_need_redis() {
     app.get(SUMMARY).await.expect_problem(503, "redis-unavailable");
 }
 
-/// Checks the size that docs/hosts.md states.
+/// Checks the size that docs/internals/hosts.md states.
 #[tokio::test]
 async fn a_year_of_rollups_takes_less_than_eight_megabytes() {
     let app = cleaning().config("hosts.max_behind = \"30d\"").spawn().await;

@@ -3,7 +3,7 @@
 //! The other parts of the feature (validation, families, units, paging, aggregation, errors) call [`Store`] and do not know
 //! how the data is laid out. A deployment uses one of two layouts, which a record in Redis names:
 //!
-//! - native: Redis's own types, an open head chunk and sealed chunks before it; see docs/timeseries-storage.md;
+//! - native: Redis's own types, an open head chunk and sealed chunks before it; see docs/internals/timeseries.md;
 //! - module: a series of RedisTimeSeries under the name that other programs read with TS.RANGE, and a hash beside it with
 //!   the definition. Only raw samples are read from the module: aggregation and everything else is shared, and the
 //!   module's errors in them (TS.REVRANGE aggregates backwards, for one) cannot occur. The module compresses by itself.

@@ -4,7 +4,7 @@
 //! can read the start of any chunk. Values are stored exactly.
 //!
 //! Scripts write samples, and they can change plain chunks only. The service packs a chunk once it is sealed, and unpacks it
-//! when a write or a deletion falls into it. docs/timeseries-storage.md compares this format with others.
+//! when a write or a deletion falls into it. docs/internals/timeseries.md compares this format with others.
 
 mod packed;
 mod plain;

@@ -2,7 +2,7 @@
 //!
 //! A chunk has samples of one hour (UTC), so that all chunks of an hour are among the scores of that hour. The first byte is
 //! the version; in both versions the number of samples (32 bits) and the first and last timestamp (64 bits each, signed)
-//! follow, all big-endian. Decoding restores every bit. See also docs/hosts.md.
+//! follow, all big-endian. Decoding restores every bit. See also docs/internals/hosts.md.
 
 mod packed;
 mod plain;

@@ -2,7 +2,7 @@
 //!
 //! Version (1 byte), number of samples (32 bits), first millisecond (64 bits, signed), then for each field five numbers, or
 //! a single one if all five are equal. A mask of 32 bits before the fields, lowest bit first, marks those with one number.
-//! Numbers are big-endian, IEEE 754. See also docs/hosts.md.
+//! Numbers are big-endian, IEEE 754. See also docs/internals/hosts.md.
 
 use super::{Rollup, Summary};
 use crate::features::hosts::fields::FIELDS;
