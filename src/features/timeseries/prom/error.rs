@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::super::error::TimeseriesError;
 use crate::http::problem::Problem;
+use crate::lifecycle::offload::NoThread;
 use crate::redis::RedisFault;
 
 /// An error with its status and a text for people.
@@ -51,6 +52,12 @@ impl PromError {
 impl From<RedisFault> for PromError {
     fn from(fault: RedisFault) -> Self {
         TimeseriesError::from(fault).into()
+    }
+}
+
+impl From<NoThread> for PromError {
+    fn from(error: NoThread) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, text: format!("overloaded: {error}") }
     }
 }
 

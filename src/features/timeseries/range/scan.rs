@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
 use super::super::backend::{Reach, SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
@@ -23,11 +25,18 @@ pub(super) enum Ended {
 /// The most samples that one request may read for aggregation: about as many as the request deadline allows.
 const REQUEST_SAMPLES: usize = 5_000_000;
 
+/// A request that reads more samples than this waits until no other one does, since it may keep them all in memory.
+const LARGE_READ: usize = 200_000;
+
+static LARGE_READS: Semaphore = Semaphore::const_new(1);
+
 /// The samples that a request may still read. Concurrent reads of several series share it.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Budget {
     limit: usize,
     left: AtomicUsize,
+    /// Held until the request is done with its samples.
+    large: OnceCell<Option<SemaphorePermit<'static>>>,
 }
 
 impl Budget {
@@ -39,7 +48,14 @@ impl Budget {
     /// The budget of a request with a lower limit, in samples.
     pub(in crate::features::timeseries) fn new(limit: usize) -> Self {
         let limit = limit.min(REQUEST_SAMPLES);
-        Self { limit, left: AtomicUsize::new(limit) }
+        Self { limit, left: AtomicUsize::new(limit), large: OnceCell::new() }
+    }
+
+    /// Waits for the permit of a large read, if this is one.
+    async fn enter(&self) {
+        if self.limit - self.left.load(Ordering::Relaxed) > LARGE_READ {
+            self.large.get_or_init(async || LARGE_READS.acquire().await.ok()).await;
+        }
     }
 
     /// Takes up to `wanted` samples from the budget and returns how many were left.
@@ -94,6 +110,7 @@ impl<'a> Scan<'a> {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };
             let affordable = self.budget.take(samples.len());
+            self.budget.enter().await;
             let spent = affordable < samples.len();
             samples.truncate(affordable);
             reached = samples.last().map(|sample| sample.timestamp).or(reached);
