@@ -30,6 +30,7 @@ use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
 use crate::http::{cors, documentation, fencing, openapi, openapi_responses};
+use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
 use crate::telemetry::metrics::Metrics;
@@ -163,10 +164,11 @@ impl App {
         let redis = RedisRoles::new(&config.section()?, config.section()?, &scripts(), lanes, &metrics)?;
         let traces = Traces::start(&config.section()?, &metrics)?;
         let tasks = Tasks::new(clock.clone());
-        let (component_health, phase) = (ComponentHealth::default(), Phase::default());
+        let (component_health, phase, offload) = (ComponentHealth::default(), Phase::default(), Offload::default());
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
-        let deps = Deps { config, configs, redis, clock, tasks, component_health, metrics, traces, phase, shared };
+        let deps =
+            Deps { config, configs, redis, clock, tasks, offload, component_health, metrics, traces, phase, shared };
         let api = api(&deps)?;
         let pages = documentation::pages(document_text(&api)?);
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
@@ -230,6 +232,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let deps = Deps {
         redis: RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?,
         tasks: Tasks::new(Clock::System),
+        offload: Offload::default(),
         component_health: ComponentHealth::default(),
         clock: Clock::System,
         metrics,

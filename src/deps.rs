@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::RedisRoles;
 use crate::telemetry::metrics::Metrics;
@@ -21,6 +22,7 @@ pub struct Deps {
     pub redis: RedisRoles,
     pub clock: Clock,
     pub tasks: Tasks,
+    pub offload: Offload,
     pub component_health: ComponentHealth,
     pub metrics: Metrics,
     pub traces: Traces,

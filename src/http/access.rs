@@ -77,6 +77,8 @@ pub struct Access {
     pub repetition: Repetition,
     /// Whether the operation tells how the service is: it is served under any load.
     pub is_probe: bool,
+    /// Whether the operation can take much memory or time: a few of each credential run at a time.
+    pub is_heavy: bool,
     pub keys: Keys,
     /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
     pub changes_state: bool,
@@ -104,6 +106,7 @@ impl Access {
             fencing: Fencing::None,
             repetition: Repetition::Replay,
             is_probe: false,
+            is_heavy: false,
             keys: Keys::All,
             changes_state: false,
             problems: &[],
@@ -143,6 +146,13 @@ impl Access {
     #[must_use]
     pub const fn probe(mut self) -> Self {
         self.is_probe = true;
+        self
+    }
+
+    /// Lets only a few requests of each credential run at a time; further ones wait.
+    #[must_use]
+    pub const fn heavy(mut self) -> Self {
+        self.is_heavy = true;
         self
     }
 

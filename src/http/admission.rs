@@ -6,20 +6,21 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::{Method, header};
 
-use super::access::{Fencing, Guard, Keys};
+use super::access::{Budget, Fencing, Guard, Keys};
 use super::auth::{self, Principal};
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
-use super::slots::{NoSlot, Slot};
-use super::{compression, fencing, legacy_prefix, path_parameters};
+use super::slots::{Admission, NoSlot, Slot};
+use super::{compression, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
 
 impl Middleware {
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
-    pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Option<Slot>, Problem> {
+    pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
         let is_counted = !route.is_some_and(|route| route.is_probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
+        let mut caller = None;
         if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
             auth::accept_key_in_query(path, request);
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
@@ -27,6 +28,7 @@ impl Middleware {
             if let Some(slot) = &mut slot {
                 slot.assign(&principal).map_err(overloaded)?;
             }
+            caller = Some(Arc::clone(&principal));
             request.extensions_mut().insert(principal);
         }
         if route.is_some_and(|route| route.fencing == Fencing::None) {
@@ -36,8 +38,32 @@ impl Middleware {
             // The part would replace the whole value (RFC 9110, section 14.5).
             return Err(Problem::new(&problem::BAD_REQUEST).detail("PUT with Content-Range is not supported"));
         }
+        let budget = route.map_or(Budget::Standard, |route| route.budget);
+        let memory = match memory::of_request(request, budget, self.body_limit) {
+            0 => None,
+            bytes => Some(self.take_memory(bytes, caller.as_deref())?),
+        };
         compression::decompress(request)?;
-        Ok(slot)
+        Ok(Admission { caller, _slot: slot, _memory: memory })
+    }
+
+    /// Takes the memory of a body. The callers of unguarded routes share one half.
+    ///
+    /// # Errors
+    /// `overloaded` (503).
+    pub(super) fn take_memory(&self, bytes: usize, caller: Option<&Principal>) -> Result<Slot, Problem> {
+        let caller = caller.unwrap_or(&self.visitors);
+        let memory = self.memory.take_many(bytes).and_then(|mut slot| slot.assign(caller).map(|()| slot));
+        memory.map_err(|reason| {
+            let detail = match reason {
+                NoSlot::Full => "large bodies in flight take too much memory".to_owned(),
+                NoSlot::ShareTaken(share) => format!(
+                    "this credential has large requests and unread responses in flight that may take {} MiB together",
+                    share >> 20
+                ),
+            };
+            overloaded(NoSlot::Full).detail(detail)
+        })
     }
 }
 

@@ -28,16 +28,18 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::access::{Budget, LONGEST_WAIT, Repetition};
-use super::auth::Authenticator;
+use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
 use super::paced_body::{self, AwaitsBody, Pace};
 use super::path_parameters::RoutePath;
-use super::problem::{self, Problem};
+use super::problem::{self, Problem, causes};
+use super::reply::remove_body;
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
-use super::slots::{Slot, Slots};
-use super::{compression, documentation, legacy_prefix, uri};
+use super::slots::{Admission, Slots};
+use super::turns::{self, Turns};
+use super::{compression, documentation, legacy_prefix, memory, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::redis::Outcome;
@@ -58,10 +60,15 @@ pub struct Middleware {
     metrics: HttpMetrics,
     traces: RequestTraces,
     pub(super) slots: Slots,
+    /// The memory of large bodies; each slot is a byte.
+    pub(super) memory: Slots,
+    turns: Arc<Turns>,
+    /// The callers of routes that need no credential.
+    pub(super) visitors: Principal,
     pace: Pace,
     request_deadline: Duration,
     streaming_deadline: Duration,
-    body_limit: usize,
+    pub(super) body_limit: usize,
 }
 
 impl Middleware {
@@ -83,6 +90,9 @@ impl Middleware {
             metrics,
             traces,
             slots: Slots::new(config.max_requests),
+            memory: Slots::new(memory::TOTAL),
+            turns: Arc::default(),
+            visitors: Principal::new("visitors", None, Scopes::default()),
             pace: Pace { idle: config.body_idle_timeout.duration(), rate: config.min_body_rate.bytes() },
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
@@ -128,7 +138,7 @@ impl Service<Request> for MiddlewareService {
             span,
             accepted_codings: compression::accepted_codings(request.headers()),
             answered: false,
-            slot: None,
+            admission: Admission::default(),
             awaits_body: None,
             route,
         };
@@ -141,7 +151,7 @@ impl Service<Request> for MiddlewareService {
         let state = if let Err(problem) = admitted {
             State::Rejected { problem: Some(problem) }
         } else {
-            context.slot = admitted.unwrap_or_default();
+            context.admission = admitted.unwrap_or_default();
             let (limit, body_limit) = match context.budget() {
                 Budget::Standard => (middleware.request_deadline, middleware.body_limit),
                 Budget::Waiting => (middleware.request_deadline + LONGEST_WAIT, middleware.body_limit),
@@ -160,7 +170,15 @@ impl Service<Request> for MiddlewareService {
                     if route.has_parameters {
                         request.extensions_mut().insert(RoutePath(route.path));
                     }
-                    layer::call(&middleware.layers, 0, &route.handler, request)
+                    match &context.admission.caller {
+                        Some(caller) if route.is_heavy => {
+                            let (middleware, handler) = (Arc::clone(middleware), Arc::clone(&route.handler));
+                            let next = move || layer::call(&middleware.layers, 0, &handler, request);
+                            let patience = context.started + limit / 2;
+                            Box::pin(turns::in_turn(Arc::clone(&self.0.turns), Arc::clone(caller), patience, next))
+                        }
+                        _ => layer::call(&middleware.layers, 0, &route.handler, request),
+                    }
                 }
                 (None, Some(routes)) => {
                     let problem = Problem::new(&problem::METHOD_NOT_ALLOWED).header(header::ALLOW, routes.allow());
@@ -236,14 +254,14 @@ struct RequestContext {
     /// The value of `Accept-Encoding`.
     accepted_codings: Option<HeaderValue>,
     answered: bool,
-    /// Its place among the requests in flight.
-    slot: Option<Slot>,
+    admission: Admission,
     awaits_body: Option<AwaitsBody>,
 }
 
 impl RequestContext {
     fn finish(&mut self, response: Response) -> Response {
         self.answered = true;
+        let response = self.count_memory(response);
         let mut response = self.complete(response);
         if self.method == Method::HEAD {
             remove_body(&mut response);
@@ -274,6 +292,25 @@ impl RequestContext {
             None => response,
             Some(accepted) => compression::compress(response, accepted),
         }
+    }
+
+    /// Counts the memory of a large response until it is sent. If the caller's other bodies leave none, a problem replaces
+    /// the response.
+    fn count_memory(&self, response: Response) -> Response {
+        let bytes = memory::of_response(&response);
+        if bytes == 0 || self.method == Method::HEAD {
+            return response;
+        }
+        match self.middleware.take_memory(bytes, self.admission.caller.as_deref()) {
+            Ok(memory) => memory::counted(response, memory),
+            Err(problem) => problem.outcome(self.outcome_without_response()).into_response(),
+        }
+    }
+
+    /// What is known about a request that ends without the response of its handler. A safe method changes nothing.
+    fn outcome_without_response(&self) -> Outcome {
+        let changes_state = self.route.as_ref().is_some_and(|route| route.changes_state);
+        if self.method.is_safe() && !changes_state { Outcome::NotApplied } else { Outcome::Unknown }
     }
 
     /// Writes the body of a problem that a handler returned, and of a page's plain rejection of a method.
@@ -319,17 +356,16 @@ impl RequestContext {
         );
     }
 
-    /// The problem of a request whose time is over. A safe method changes nothing, and a handler that still waits for the
-    /// body has not begun, unless it processes the body while it arrives.
+    /// The problem of a request whose time is over. A handler that still waits for the body has not begun, unless it
+    /// processes the body while it arrives.
     fn deadline_exceeded(&self) -> Problem {
         let awaits_body = self.awaits_body.as_ref().is_some_and(AwaitsBody::is_waiting);
         if awaits_body && self.budget() != Budget::Streaming {
             let slow = Problem::new(&problem::REQUEST_TIMEOUT).detail("the body was not complete at the deadline");
             return slow.outcome(Outcome::NotApplied);
         }
-        let changes_state = self.route.as_ref().is_some_and(|route| route.changes_state);
-        let outcome = if self.method.is_safe() && !changes_state { Outcome::NotApplied } else { Outcome::Unknown };
-        Problem::new(&problem::DEADLINE_EXCEEDED).outcome(outcome).retry_after(Duration::from_secs(1))
+        let problem = Problem::new(&problem::DEADLINE_EXCEEDED).outcome(self.outcome_without_response());
+        problem.retry_after(Duration::from_secs(1))
     }
 
     /// The budget of the operation; a path without an operation has the standard one.
@@ -352,26 +388,6 @@ impl Drop for RequestContext {
             }
         }
     }
-}
-
-/// Leaves the head of a response, with the length of the body that GET would return (RFC 9110, section 9.3.2).
-fn remove_body(response: &mut Response) {
-    let body = std::mem::take(response.body_mut());
-    if let Some(length) = http_body::Body::size_hint(&body).exact() {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-    }
-}
-
-/// An error and the chain of its sources, on one line.
-fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 fn panicked(context: &RequestContext) -> Problem {

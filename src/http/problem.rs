@@ -380,3 +380,14 @@ impl From<RedisFault> for Problem {
         problem.caused_by(fault)
     }
 }
+/// An error and the chain of its sources, on one line.
+pub(super) fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

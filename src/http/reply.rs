@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -81,5 +81,13 @@ impl ItemError {
         let outcome = problem.known_outcome().unwrap_or(Outcome::NotApplied);
         let item = Self { code: problem.kind().slug, detail: problem.text().to_owned(), outcome };
         (problem.status().as_u16(), item)
+    }
+}
+
+/// Leaves the head of a response, with the length of the body that GET would return (RFC 9110, section 9.3.2).
+pub(super) fn remove_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
 }

@@ -35,6 +35,7 @@ use super::connection::OpenConnection;
 use super::documentation;
 use super::header_timer::HeaderTimer;
 use super::problem::{BAD_REQUEST, Problem};
+use super::read_by_client::ReadByClient;
 use super::request_id::{self, RequestId};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
@@ -46,6 +47,10 @@ const BACKLOG: i32 = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most concurrent requests of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
+/// The longest request head, and the most bytes that a connection buffers, bytes; as in HTTP/2.
+const MAX_HEAD: usize = 16 << 10;
+/// The most bytes that an HTTP/2 stream buffers while its client does not read.
+const STREAM_BUFFER: usize = 64 << 10;
 
 /// Opens the listening socket.
 ///
@@ -109,6 +114,8 @@ pub async fn accept(
 pub struct Worker<S> {
     service: S,
     header_timeout: Duration,
+    /// The longest pause of a client that does not read its response.
+    idle: Duration,
     connections: IntGauge,
     drain: CancellationToken,
 }
@@ -124,7 +131,8 @@ where
     /// `service` must always be ready, as axum's routers are. `drain` tells every connection to finish its request and
     /// close.
     pub fn new(service: S, config: &HttpConfig, connections: IntGauge, drain: CancellationToken) -> Self {
-        Self { service, header_timeout: config.header_timeout.duration(), connections, drain }
+        let (header_timeout, idle) = (config.header_timeout.duration(), config.body_idle_timeout.duration());
+        Self { service, header_timeout, idle, connections, drain }
     }
 
     pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Handover>, tasks: &Tasks) {
@@ -153,16 +161,23 @@ where
     async fn serve(&self, stream: TcpStream, open: OpenConnection) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // Head and body share one buffer: for the small responses of this service a copy is cheaper than a vectored write.
-        builder.http1().timer(HeaderTimer::default()).header_read_timeout(self.header_timeout).writev(false);
+        let mut http1 = builder.http1();
+        http1
+            .timer(HeaderTimer::default())
+            .header_read_timeout(self.header_timeout)
+            .writev(false)
+            .max_buf_size(MAX_HEAD);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
         let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open };
-        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut connection =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(ReadByClient::new(stream, self.idle)), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
         let mut first_request = pin!(tokio::time::sleep(self.header_timeout));
         let mut drained = pin!(self.drain.cancelled());

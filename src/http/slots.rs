@@ -10,7 +10,7 @@ use super::auth::Principal;
 /// random key.
 const COUNTERS: usize = 4_096;
 
-/// A number of slots. One credential holds at most half of them, rounded up. Without authentication all callers are one,
+/// A number of slots: requests, streams or bytes. One credential holds at most half of them, rounded up. Without authentication all callers are one,
 /// and may hold all.
 #[derive(Clone, Debug)]
 pub struct Slots(Arc<State>);
@@ -21,6 +21,17 @@ struct State {
     taken: AtomicUsize,
     by_caller: Box<[AtomicUsize]>,
     hasher: RandomState,
+}
+
+impl State {
+    /// Adds to a counter, unless it would exceed `limit`.
+    fn add(counter: &AtomicUsize, count: usize, limit: usize) -> bool {
+        let is_within = counter.fetch_add(count, Ordering::Relaxed).saturating_add(count) <= limit;
+        if !is_within {
+            counter.fetch_sub(count, Ordering::Relaxed);
+        }
+        is_within
+    }
 }
 
 /// Why there is no slot.
@@ -43,11 +54,18 @@ impl Slots {
     /// # Errors
     /// [`NoSlot::Full`].
     pub fn take(&self) -> Result<Slot, NoSlot> {
-        if self.0.taken.fetch_add(1, Ordering::Relaxed) >= self.0.limit {
-            self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.take_many(1)
+    }
+
+    /// Takes this many slots; they are free again when they are dropped.
+    ///
+    /// # Errors
+    /// [`NoSlot::Full`].
+    pub fn take_many(&self, count: usize) -> Result<Slot, NoSlot> {
+        if !State::add(&self.0.taken, count, self.0.limit) {
             return Err(NoSlot::Full);
         }
-        Ok(Slot { slots: self.clone(), caller: None })
+        Ok(Slot { slots: self.clone(), caller: None, count })
     }
 
     fn caller(&self, at: usize) -> Option<&AtomicUsize> {
@@ -55,16 +73,17 @@ impl Slots {
     }
 }
 
-/// A slot that is in use.
+/// One or several slots that are in use.
 #[derive(Debug)]
 pub struct Slot {
     slots: Slots,
-    /// The counter of the credential that holds the slot.
+    /// The counter of the credential that holds the slots.
     caller: Option<usize>,
+    count: usize,
 }
 
 impl Slot {
-    /// Counts the slot as one of this caller's.
+    /// Counts the slots as this caller's.
     ///
     /// # Errors
     /// [`NoSlot::ShareTaken`].
@@ -76,8 +95,7 @@ impl Slot {
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash select a counter")]
         let at = self.slots.0.hasher.hash_one(&caller.id) as usize;
         let Some(counter) = self.slots.caller(at) else { return Ok(()) };
-        if counter.fetch_add(1, Ordering::Relaxed) >= share {
-            counter.fetch_sub(1, Ordering::Relaxed);
+        if !State::add(counter, self.count, share) {
             return Err(NoSlot::ShareTaken(share));
         }
         self.caller = Some(at);
@@ -87,11 +105,22 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.slots.0.taken.fetch_sub(self.count, Ordering::Relaxed);
         if let Some(counter) = self.caller.and_then(|at| self.slots.caller(at)) {
-            counter.fetch_sub(1, Ordering::Relaxed);
+            counter.fetch_sub(self.count, Ordering::Relaxed);
         }
     }
+}
+
+/// What an admitted request holds until it is answered.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// The caller of a guarded route.
+    pub caller: Option<Arc<Principal>>,
+    /// Its place among the requests in flight.
+    pub _slot: Option<Slot>,
+    /// The memory of its body.
+    pub _memory: Option<Slot>,
 }
 
 #[cfg(test)]
@@ -116,5 +145,18 @@ mod tests {
         drop((others, again));
         let everybody: Vec<Slot> = (0..5).map(|_| take(&Principal::anonymous()).expect("a slot")).collect();
         assert_eq!(everybody.len(), 5);
+    }
+
+    #[test]
+    fn several_slots_are_taken_and_freed_together() {
+        let slots = Slots::new(10);
+        let caller = Principal::new("key:a", None, Scopes::default());
+        let mut many = slots.take_many(5).expect("slots");
+        many.assign(&caller).expect("its share");
+        assert_eq!(slots.take_many(6).expect_err("five are left"), NoSlot::Full);
+        let mut one = slots.take().expect("a slot");
+        assert_eq!(one.assign(&caller).expect_err("its share is taken"), NoSlot::ShareTaken(5));
+        drop(many);
+        one.assign(&caller).expect("its share is free again");
     }
 }

@@ -6,6 +6,7 @@
 
 mod component_health;
 pub mod deadline;
+pub mod offload;
 mod tasks;
 
 pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding};

@@ -3,7 +3,8 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::wire::{Request, Wire};
+use crate::support::{RedisServer, ServiceProcess, TestApp};
 
 /// Unoptimised code on a busy machine takes longer than a request may.
 const NO_HURRY: &str = "http.request_deadline = \"30s\"";
@@ -122,4 +123,24 @@ async fn long_work_does_not_delay_other_requests_of_the_same_thread() {
         let reply = long.await;
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
     }
+}
+
+#[cfg(feature = "json-schema")]
+#[tokio::test]
+async fn a_long_document_that_breaks_its_schema_is_rejected_in_bounded_memory() {
+    let schema = r##"{"$ref":"#/$defs/t","$defs":{"t":{"anyOf":[{"type":"array","items":{"$ref":"#/$defs/t"}}]}}}"##;
+    let collection = format!("[[json.collections]]\nprefix = \"schema:\"\nschema = '''{schema}'''");
+    let redis = RedisServer::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("service.toml");
+    let config = format!("[redis]\nurl = \"{}\"\n[http]\nrequest_deadline = \"30s\"\n{collection}", redis.url());
+    std::fs::write(&file, config).expect("the configuration is written");
+    let mut service = ServiceProcess::start_with(&file, &[]);
+    service.ready();
+    // Every number breaks the schema in each of its levels.
+    let document = format!("[{}]", vec!["[[[[[1]]]]]"; 80_000].join(","));
+    let request = Request { method: "PUT", path: "/json/schema:a".to_owned(), header: None, body: document };
+    let response = Wire::patient(service.address().port()).send(&request).expect("a response");
+    assert_eq!(response.problem(), "json-schema-violation");
+    assert!(service.resident_kib() < 300 << 10, "{} KiB", service.resident_kib());
 }

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod attack;
 mod auth;
 mod auth_scopes;
 mod cache;
@@ -44,6 +45,7 @@ mod json_secrets;
 mod json_standards;
 mod json_values;
 mod json_writers;
+mod large_bodies;
 mod lock_check;
 mod locks;
 mod locks_faults;

@@ -56,7 +56,7 @@ pub static FEATURE: Feature = Feature {
     name: "cache",
     mount,
     access: &[
-        Access::scoped("GET", "/cache", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
+        Access::scoped("GET", "/cache", READ).heavy().problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
         Access::scoped("GET", "/cache/{key}", READ).changes_state().problems(&[
             CALLER,
             REDIS_WRITE,
@@ -98,7 +98,7 @@ pub static FEATURE: Feature = Feature {
             RETRIED,
             &[&NOT_A_NUMBER],
         ]),
-        Access::scoped("POST", "/cache/batch", WRITE).fenced_by_item().problems(&[
+        Access::scoped("POST", "/cache/batch", WRITE).heavy().fenced_by_item().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,

@@ -6,8 +6,9 @@ use super::document::{Fault, MAX_DEPTH, ParseError};
 use super::encryption::EncryptionError;
 use super::path::TooManyVisits;
 use super::schema::BrokenRule;
-use super::work::{NoThread, TooManyBytes};
+use super::work::TooManyBytes;
 use crate::http::problem::{self, Location, Problem, ProblemKind};
+use crate::lifecycle::offload::NoThread;
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 

@@ -104,6 +104,10 @@ mod validator {
 
     use super::{BrokenRule, MAX_REPORTED, Node};
 
+    /// The longest document whose broken rules are listed, bytes: with alternatives, the validator builds every error of every
+    /// value, up to a kilobyte for each byte of the text.
+    const MAX_EXPLAINED: usize = 16 << 10;
+
     /// # Errors
     /// Why the schema cannot be used. References to other addresses are errors, because nothing is fetched.
     pub(super) fn parse(text: &str) -> Result<Validator, String> {
@@ -113,8 +117,16 @@ mod validator {
     }
 
     pub(super) fn broken_rules(schema: &Validator, document: &Node) -> Vec<BrokenRule> {
+        let text = document.to_bytes();
         // The check rounds numbers to 64 bits; the stored text keeps them as they were written.
-        match serde_json::from_slice(&document.to_bytes()) {
+        match serde_json::from_slice(&text) {
+            Ok(value) if schema.is_valid(&value) => Vec::new(),
+            Ok(_) if text.len() > MAX_EXPLAINED => {
+                let rule = format!(
+                    "must match the schema; the rules are named only for documents of at most {MAX_EXPLAINED} bytes"
+                );
+                vec![BrokenRule { pointer: String::new(), rule }]
+            }
             Ok(value) => schema
                 .iter_errors(&value)
                 .take(MAX_REPORTED)
@@ -189,6 +201,17 @@ mod tests {
         let pointers: Vec<String> =
             check(schema, "{\"fee\":0.1,\"n\":6}").into_iter().map(|broken| broken.pointer).collect();
         assert_eq!(pointers, ["/fee", "/n"]);
+    }
+
+    #[cfg(feature = "json-schema")]
+    #[test]
+    fn the_rules_that_a_long_document_breaks_are_not_listed() {
+        let schema = "schema = '{\"items\":{\"type\":\"string\"}}'";
+        let numbers = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(check(schema, &numbers(8_000)).len(), MAX_REPORTED);
+        let broken = check(schema, &numbers(9_000));
+        assert_eq!(broken.iter().map(|broken| broken.pointer.as_str()).collect::<Vec<_>>(), [""]);
+        assert_eq!(check(schema, &format!("[{}]", vec!["\"1\""; 9_000].join(","))), []);
     }
 
     #[cfg(not(feature = "json-schema"))]

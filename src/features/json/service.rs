@@ -20,7 +20,7 @@ use super::path::Path;
 use super::schema::Schemas;
 use super::scripts;
 use super::stored::StoredDocument;
-use super::work::{INLINE_BYTES, Offload, WorkBudget};
+use super::work::{DocumentWork, INLINE_BYTES, WorkBudget};
 use super::writer_queue::WriterQueues;
 use crate::clock::Clock;
 use crate::config::FieldError;
@@ -38,7 +38,7 @@ pub(super) struct JsonService {
     pub schemas: Schemas,
     pub encryption: FieldEncryption,
     pub writers: WriterQueues,
-    pub offload: Offload,
+    pub offload: DocumentWork,
     pub metrics: JsonMetrics,
     pub clock: Clock,
     /// How long a change is retried.
@@ -60,7 +60,7 @@ impl JsonService {
             encryption: FieldEncryption::new(&config)?,
             writers: WriterQueues::default(),
             metrics: JsonMetrics::new(&deps.metrics),
-            offload: Offload::new(retry_time),
+            offload: DocumentWork::new(deps.offload.clone(), retry_time),
             retry_time,
             clock: deps.clock.clone(),
             redis,

@@ -3,14 +3,13 @@
 //! A worker serves many requests on one thread. Work that takes more than about a millisecond therefore runs on threads
 //! of its own, and only a few requests at a time do such work, so that its memory is bounded as well.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::lifecycle::deadline::until;
+use crate::lifecycle::offload::{NoThread, Offload, permit};
 
 /// The values that the paths of one request may visit: about 20 ms.
 const MAX_VISITS: usize = 1_000_000;
@@ -29,11 +28,6 @@ const BATCHES: usize = 2;
 pub(super) struct TooManyBytes {
     pub limit: usize,
 }
-
-/// No thread for long work became free in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no thread for large documents became free in time")]
-pub(super) struct NoThread;
 
 /// The work that a request may still cause. Clones share it.
 #[derive(Clone, Debug)]
@@ -106,46 +100,31 @@ impl WorkBudget {
     }
 }
 
-/// Runs long work on other threads than the worker's.
+/// The limits of work on documents, and the threads for long work.
 #[derive(Debug)]
-pub(super) struct Offload {
-    threads: Arc<Semaphore>,
+pub(super) struct DocumentWork {
+    offload: Offload,
     bodies: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     /// How long a request waits for a thread.
     patience: Duration,
 }
 
-impl Offload {
-    pub(super) fn new(patience: Duration) -> Self {
-        // Half of the cores stay free for the workers, which answer everything else.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (cores / 2).max(1);
-        Self {
-            threads: Arc::new(Semaphore::new(threads)),
-            bodies: Arc::new(Semaphore::new(threads)),
-            batches: Arc::new(Semaphore::new(BATCHES)),
-            patience,
-        }
+impl DocumentWork {
+    pub(super) fn new(offload: Offload, patience: Duration) -> Self {
+        let (bodies, batches) = (Semaphore::new(Offload::threads()), Semaphore::new(BATCHES));
+        Self { offload, bodies: Arc::new(bodies), batches: Arc::new(batches), patience }
     }
 
+    /// Runs long work on another thread than the worker's.
+    ///
     /// # Errors
     /// [`NoThread`] if no thread becomes free in time; nothing was done.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoThread> {
-        let permit = self.permit(&self.threads).await?;
-        let task = tokio::task::spawn_blocking(move || {
-            // The thread stays taken if the request ends before its work does.
-            let _permit = permit;
-            work()
-        });
-        match task.await.map_err(tokio::task::JoinError::try_into_panic) {
-            Ok(result) => Ok(result),
-            Err(Ok(panic)) => resume_unwind(panic),
-            Err(Err(_)) => Err(NoThread),
-        }
+        self.offload.run(self.patience, work).await
     }
 
     /// Waits until a body of this many bytes may be parsed. Its values may be kept as long as the permit, because they can
@@ -154,7 +133,7 @@ impl Offload {
     /// # Errors
     /// [`NoThread`] if that takes too long; nothing was done.
     pub(super) async fn enter_body(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, NoThread> {
-        if bytes <= INLINE_BYTES { Ok(None) } else { self.permit(&self.bodies).await.map(Some) }
+        if bytes <= INLINE_BYTES { Ok(None) } else { permit(&self.bodies, self.patience).await.map(Some) }
     }
 
     /// Waits until a batch may hold documents in memory, which it may as long as it keeps the permit.
@@ -162,14 +141,7 @@ impl Offload {
     /// # Errors
     /// [`NoThread`] if that takes too long; nothing was done.
     pub(super) async fn enter_batch(&self) -> Result<OwnedSemaphorePermit, NoThread> {
-        self.permit(&self.batches).await
-    }
-
-    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoThread> {
-        match until(Instant::now() + self.patience, Arc::clone(of).acquire_owned()).await {
-            Some(Ok(permit)) => Ok(permit),
-            _ => Err(NoThread),
-        }
+        permit(&self.batches, self.patience).await
     }
 }
 
@@ -189,16 +161,5 @@ mod tests {
         assert_eq!(work.inline_part().visits_left(), 10_000);
         assert!(matches!(work.spend_bytes(41), Err(TooManyBytes { limit: 100 })));
         work.spend_bytes(40).expect("the rejected bytes were not spent");
-    }
-
-    #[tokio::test]
-    async fn work_that_finds_no_thread_is_rejected() {
-        let offload = Offload::new(Duration::from_millis(5));
-        let threads = Arc::clone(&offload.threads);
-        let all = u32::try_from(threads.available_permits()).expect("few");
-        let taken = threads.acquire_many(all).await.expect("open");
-        assert!(matches!(offload.run(|| 1).await, Err(NoThread)));
-        drop(taken);
-        assert_eq!(offload.run(|| 2).await.expect("a thread"), 2);
     }
 }

@@ -85,7 +85,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("DELETE", "/locks/{resource}", WRITE).problems(&[CALLER, REDIS_WRITE, error::RELEASE]),
         Access::scoped("GET", "/locks/{resource}", READ).problems(&[CALLER, REDIS_READ, error::INSPECT]),
         Access::scoped("GET", "/locks/{resource}/hold", WRITE).changes_state().problems(&[error::HOLD]),
-        Access::scoped("GET", "/locks", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
+        Access::scoped("GET", "/locks", READ).heavy().problems(&[CALLER, REDIS_READ, error::LIST]),
         Access::scoped("GET", "/locks/stats", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
     ],
     problems: error::PROBLEMS,

@@ -89,7 +89,7 @@ pub static FEATURE: Feature = Feature {
     name: "timeseries",
     mount,
     access: &[
-        Access::scoped("GET", "/timeseries", READ).problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
+        Access::scoped("GET", "/timeseries", READ).heavy().problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
         Access::scoped("POST", "/timeseries/samples", WRITE).streaming().fenced_by_item().problems(&[
             CALLER,
             REDIS_WRITE,
@@ -104,26 +104,26 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item().problems(&[CALLER, REDIS_WRITE, LINES]),
         Access::public("GET", "/ping").problems(&[&[&INVALID_QUERY]]),
         #[cfg(feature = "promql")]
-        Access::scoped("GET", "/prom/api/v1/query", READ),
+        Access::scoped("GET", "/prom/api/v1/query", READ).heavy(),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query", READ).repeated_by(Repetition::Ignore),
+        Access::scoped("POST", "/prom/api/v1/query", READ).heavy().repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
-        Access::scoped("GET", "/prom/api/v1/query_range", READ),
+        Access::scoped("GET", "/prom/api/v1/query_range", READ).heavy(),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/query_range", READ).repeated_by(Repetition::Ignore),
+        Access::scoped("POST", "/prom/api/v1/query_range", READ).heavy().repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
-        Access::scoped("GET", "/prom/api/v1/series", READ),
+        Access::scoped("GET", "/prom/api/v1/series", READ).heavy(),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/series", READ).repeated_by(Repetition::Ignore),
+        Access::scoped("POST", "/prom/api/v1/series", READ).heavy().repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
-        Access::scoped("GET", "/prom/api/v1/labels", READ),
+        Access::scoped("GET", "/prom/api/v1/labels", READ).heavy(),
         #[cfg(feature = "promql")]
-        Access::scoped("POST", "/prom/api/v1/labels", READ).repeated_by(Repetition::Ignore),
+        Access::scoped("POST", "/prom/api/v1/labels", READ).heavy().repeated_by(Repetition::Ignore),
         #[cfg(feature = "promql")]
-        Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ),
+        Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ).heavy(),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
-        Access::scoped("POST", "/timeseries/query", READ).repeated_by(Repetition::Ignore).problems(&[
+        Access::scoped("POST", "/timeseries/query", READ).heavy().repeated_by(Repetition::Ignore).problems(&[
             CALLER,
             REDIS_READ,
             JSON_BODY,
@@ -158,9 +158,9 @@ pub static FEATURE: Feature = Feature {
             SERIES,
             &[&SERIES_EMPTY],
         ]),
-        Access::scoped("GET", "/timeseries/{key}/range", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
-        Access::scoped("GET", "/timeseries/{key}/export", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
-        Access::scoped("GET", "/timeseries/{key}/stats", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/timeseries/{key}/range", READ).heavy().problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/timeseries/{key}/export", READ).heavy().problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/timeseries/{key}/stats", READ).heavy().problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
         Access::scoped("POST", "/timeseries/{key}/rollups", WRITE).fenced().problems(&[
             CALLER,
             REDIS_WRITE,
@@ -181,14 +181,16 @@ pub static FEATURE: Feature = Feature {
             JSON_BODY,
             NAMED,
         ]),
-        Access::scoped("GET", "/energy/meters/{id}/readings", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/energy/meters/{id}/readings", READ)
+            .heavy()
+            .problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
         Access::scoped("POST", "/market/prices/{symbol}", WRITE).fenced_by_item().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
             NAMED,
         ]),
-        Access::scoped("GET", "/market/prices/{symbol}", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/market/prices/{symbol}", READ).heavy().problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
         Access::scoped("POST", "/market/volume", WRITE).fenced().problems(&[
             CALLER,
             REDIS_WRITE,
@@ -196,7 +198,7 @@ pub static FEATURE: Feature = Feature {
             MARKET_VOLUME,
             &[&SAMPLES_REFUSED],
         ]),
-        Access::scoped("GET", "/market/volume", READ).problems(&[CALLER, REDIS_READ, MARKET_VOLUME, WINDOW]),
+        Access::scoped("GET", "/market/volume", READ).heavy().problems(&[CALLER, REDIS_READ, MARKET_VOLUME, WINDOW]),
         Access::scoped("POST", "/settlements/{type}", WRITE).fenced().problems(&[
             CALLER,
             REDIS_WRITE,
@@ -204,7 +206,7 @@ pub static FEATURE: Feature = Feature {
             SERIES,
             &[&SAMPLES_REFUSED],
         ]),
-        Access::scoped("GET", "/settlements/{type}", READ).problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
+        Access::scoped("GET", "/settlements/{type}", READ).heavy().problems(&[CALLER, REDIS_READ, SERIES, WINDOW]),
     ],
     problems: error::PROBLEMS,
     scripts: scripts::SCRIPTS,
@@ -215,7 +217,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let timeseries = TimeseriesService::new(deps, &config);
     #[cfg(feature = "promql")]
-    let prom = prom::routes::router(timeseries.prom(config.prom));
+    let prom = prom::routes::router(timeseries.prom(config.prom, deps.offload.clone()));
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, config.streams);
     let series = OpenApiRouter::new()
         .routes(routes!(routes::list_series))

@@ -29,6 +29,8 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::features::timeseries::multi::{ManyExport, ManyPage, ManyReader};
 use crate::http::reply::Page;
+#[cfg(feature = "promql")]
+use crate::lifecycle::offload::Offload;
 use crate::redis::FencingToken;
 
 /// Every request gets a clone, which increments one reference count.
@@ -88,8 +90,8 @@ impl TimeseriesService {
 
     /// Prometheus queries over the same series.
     #[cfg(feature = "promql")]
-    pub(super) fn prom(&self, config: PromConfig) -> PromService {
-        PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone())
+    pub(super) fn prom(&self, config: PromConfig, offload: Offload) -> PromService {
+        PromService::new(self.reader.clone(), self.index.clone(), config, self.clock.clone(), offload)
     }
 
     /// The import of a stream of samples for several series.

@@ -14,7 +14,7 @@ mod controls_under_load;
 mod faults;
 mod history;
 mod process;
-mod random;
+pub mod random;
 mod service;
 mod stage;
 mod verdict;

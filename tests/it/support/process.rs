@@ -151,9 +151,17 @@ impl ServiceProcess {
 
     /// Its resident memory, KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+        self.memory_of()()
+    }
+
+    /// Reads its resident memory from another thread, KiB.
+    pub fn memory_of(&self) -> impl Fn() -> u64 + Send + use<> {
+        let path = format!("/proc/{}/status", self.child.id());
+        move || {
+            let status = std::fs::read_to_string(&path).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+            line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+        }
     }
 
     pub fn signal(&self, signal: &str) {

@@ -30,12 +30,18 @@ impl Response {
 
 pub struct Wire {
     port: u16,
+    timeout: Duration,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Wire {
     pub fn new(port: u16) -> Self {
-        Self { port, stream: None }
+        Self { port, timeout: TIMEOUT, stream: None }
+    }
+
+    /// A client that waits up to a minute for unoptimised code.
+    pub fn patient(port: u16) -> Self {
+        Self { timeout: Duration::from_secs(60), ..Self::new(port) }
     }
 
     /// Sends a request and waits for the response; an error closes the connection.
@@ -73,7 +79,7 @@ impl Wire {
     fn connect(&self) -> std::io::Result<BufReader<TcpStream>> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(self.timeout))?;
         Ok(BufReader::new(stream))
     }
 }

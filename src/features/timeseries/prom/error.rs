@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::super::error::TimeseriesError;
 use crate::http::problem::Problem;
+use crate::lifecycle::offload::NoThread;
 use crate::redis::RedisFault;
 use crate::telemetry::episodes;
 
@@ -52,6 +53,12 @@ impl PromError {
 impl From<RedisFault> for PromError {
     fn from(fault: RedisFault) -> Self {
         TimeseriesError::from(fault).into()
+    }
+}
+
+impl From<NoThread> for PromError {
+    fn from(error: NoThread) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, text: format!("overloaded: {error}") }
     }
 }
 

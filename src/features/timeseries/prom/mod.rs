@@ -29,16 +29,18 @@ pub(super) use value::{Metric, Value};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use promql_parser::label::Matcher;
 use promql_parser::parser;
 
 use super::config::PromConfig;
 use super::index::SeriesIndex;
-use super::range::RangeReader;
+use super::range::{Budget, RangeReader};
 use crate::clock::Clock;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
 use crate::features::timeseries::series::valid_label_name;
+use crate::lifecycle::offload::Offload;
 use eval::Evaluation;
 use plan::Plan;
 use select::LIST_SERIES;
@@ -56,29 +58,42 @@ pub(super) struct PromService {
     index: SeriesIndex,
     config: Arc<PromConfig>,
     clock: Clock,
+    offload: Offload,
 }
 
+/// Writes the response of a query.
+type Render = fn(&Value, Steps) -> Vec<u8>;
+
+/// How long a query waits for a thread: half of the default deadline.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl PromService {
-    pub(super) fn new(reader: RangeReader, index: SeriesIndex, config: PromConfig, clock: Clock) -> Self {
-        Self { reader, index, config: Arc::new(config), clock }
+    pub(super) fn new(
+        reader: RangeReader,
+        index: SeriesIndex,
+        config: PromConfig,
+        clock: Clock,
+        offload: Offload,
+    ) -> Self {
+        Self { reader, index, config: Arc::new(config), clock, offload }
     }
 
     /// Evaluates a query at one time.
     ///
     /// # Errors
     /// [`PromError`].
-    pub(super) async fn instant(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
+    pub(super) async fn instant(&self, parameters: &Parameters, render: Render) -> Result<Vec<u8>, PromError> {
         let steps = Steps::one(parameters.time("time")?.unwrap_or_else(|| self.clock.now()));
-        Ok((self.evaluate(parameters, steps, Plan::instant).await?, steps))
+        self.evaluate(parameters, steps, Plan::instant, render).await
     }
 
     /// Evaluates a query at every step of a window.
     ///
     /// # Errors
     /// [`PromError`].
-    pub(super) async fn range(&self, parameters: &Parameters) -> Result<(Value, Steps), PromError> {
+    pub(super) async fn range(&self, parameters: &Parameters, render: Render) -> Result<Vec<u8>, PromError> {
         let steps = parameters.steps(STEPS)?;
-        Ok((self.evaluate(parameters, steps, Plan::new).await?, steps))
+        self.evaluate(parameters, steps, Plan::new, render).await
     }
 
     async fn evaluate(
@@ -86,18 +101,23 @@ impl PromService {
         parameters: &Parameters,
         steps: Steps,
         plan: fn(&parser::Expr, i64) -> Result<Plan, PromError>,
-    ) -> Result<Value, PromError> {
+        render: Render,
+    ) -> Result<Vec<u8>, PromError> {
         let lookback = match parameters.duration("lookback_delta")? {
             Some(lookback) => lookback,
             None => i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX),
         };
         let query = parameters.one("query")?.ok_or_else(|| PromError::bad("query", "is missing"))?;
         let plan = plan(&parse(query)?, lookback)?;
-        let series = self.read(&plan.selections, steps).await?;
+        // It lives as long as the samples.
+        let budget = Budget::new(self.config.samples);
+        let series = self.read(&plan.selections, steps, &budget).await?;
         // Up to a second of work, which must not block other requests.
-        let evaluated =
-            tokio::task::spawn_blocking(move || Evaluation::new(steps, &plan.selections, &series).result(&plan.root));
-        evaluated.await.map_err(|_| PromError::internal("the evaluation failed"))?
+        let evaluate = move || {
+            let value = Evaluation::new(steps, &plan.selections, &series).result(&plan.root)?;
+            Ok(render(&value, steps))
+        };
+        self.offload.run(PATIENCE, evaluate).await?
     }
 
     /// Lists the metrics of the series that match one of the selectors `match[]`, one for each series.

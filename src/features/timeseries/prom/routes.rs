@@ -190,8 +190,7 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
         (status = 200, description = "A number, or series with one value each", body = PromAnswer),
         (status = 400, description = "bad_data: a parameter is invalid", body = PromFailure)))]
 async fn get_prom_query(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
-    let (value, steps) = prom.instant(&parameters(request).await?).await?;
-    Ok(json(render::prom_instant(&value, steps)).into_response())
+    Ok(json(prom.instant(&parameters(request).await?, render::prom_instant).await?).into_response())
 }
 
 /// Evaluate a query at one time, with its parameters in a form.
@@ -207,8 +206,7 @@ async fn post_prom_query(prom: State<PromService>, request: Request) -> Result<R
     params(PromRangeQuery),
     responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
 async fn get_prom_range(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
-    let (value, steps) = prom.range(&parameters(request).await?).await?;
-    Ok(json(render::prom_range(&value, steps)).into_response())
+    Ok(json(prom.range(&parameters(request).await?, render::prom_range).await?).into_response())
 }
 
 /// Evaluate a query at every step of a window, with its parameters in a form.

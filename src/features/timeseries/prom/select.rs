@@ -57,8 +57,8 @@ impl PromService {
         &self,
         selections: &[Selection],
         steps: Steps,
+        budget: &Budget,
     ) -> Result<Vec<Vec<SelectedSeries>>, PromError> {
-        let budget = Budget::new(self.config.samples);
         let mut all = Vec::with_capacity(selections.len());
         for selection in selections {
             let Selection { matchers, range, offset } = selection;
@@ -68,7 +68,7 @@ impl PromService {
             let found = self.find(matchers).await?;
             let read = async |(metric, key): (Metric, SeriesKey)| -> Result<SelectedSeries, PromError> {
                 let samples = if window.from <= window.to {
-                    self.reader.samples(&budget, &key, window).await?
+                    self.reader.samples(budget, &key, window).await?
                 } else {
                     Vec::new()
                 };

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
 use super::super::backend::{Reach, SamplePage, Store};
 use super::super::error::TimeseriesError;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
@@ -27,11 +29,18 @@ const REQUEST_SAMPLES: usize = 5_000_000;
 /// The most samples that a streamed response may read for groups: about a minute of reading.
 const STREAM_SAMPLES: usize = 50_000_000;
 
+/// A request that reads more samples than this waits until no other one does, since it may keep them all in memory.
+const LARGE_READ: usize = 1_000_000;
+
+static LARGE_READS: Semaphore = Semaphore::const_new(1);
+
 /// The samples that a request may still read. Concurrent reads of several series share it.
 #[derive(Debug)]
 pub(in crate::features::timeseries) struct Budget {
     limit: usize,
     left: AtomicUsize,
+    /// Held until the request is done with its samples.
+    large: OnceCell<Option<SemaphorePermit<'static>>>,
 }
 
 impl Budget {
@@ -51,7 +60,15 @@ impl Budget {
     }
 
     fn of(limit: usize) -> Self {
-        Self { limit, left: AtomicUsize::new(limit) }
+        Self { limit, left: AtomicUsize::new(limit), large: OnceCell::new() }
+    }
+
+    /// Waits for the permit of a large read, if this is one. Streamed responses keep few samples, and may take long.
+    async fn enter(&self) {
+        let read = self.limit - self.left.load(Ordering::Relaxed);
+        if read > LARGE_READ && self.limit <= REQUEST_SAMPLES {
+            self.large.get_or_init(async || LARGE_READS.acquire().await.ok()).await;
+        }
     }
 
     /// Takes up to `wanted` samples from the budget and returns how many were left.
@@ -115,6 +132,7 @@ impl<'a> Scan<'a> {
                 return Err(TimeseriesError::NotFound(self.key.clone()));
             };
             let affordable = self.budget.take(samples.len());
+            self.budget.enter().await;
             let spent = affordable < samples.len();
             samples.truncate(affordable);
             reached = samples.last().map(|sample| sample.timestamp).or(reached);
