@@ -54,6 +54,16 @@ pub enum Fencing {
     Items,
 }
 
+/// How much of the service one request of an operation can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Almost nothing. The operation tells how the service is, so it is served under any load.
+    Probe,
+    Usual,
+    /// Much memory or time: a few requests of each credential run at a time, and further ones wait.
+    Heavy,
+}
+
 /// What an operation does with an `Idempotency-Key` that its caller repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repetition {
@@ -75,10 +85,7 @@ pub struct Access {
     pub budget: Budget,
     pub fencing: Fencing,
     pub repetition: Repetition,
-    /// Whether the operation tells how the service is: it is served under any load.
-    pub is_probe: bool,
-    /// Whether the operation can take much memory or time: a few of each credential run at a time.
-    pub is_heavy: bool,
+    pub weight: Weight,
     pub keys: Keys,
     /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
     pub changes_state: bool,
@@ -105,8 +112,7 @@ impl Access {
             budget: Budget::Standard,
             fencing: Fencing::None,
             repetition: Repetition::Replay,
-            is_probe: false,
-            is_heavy: false,
+            weight: Weight::Usual,
             keys: Keys::All,
             changes_state: false,
             problems: &[],
@@ -145,14 +151,14 @@ impl Access {
     /// Serves the operation under any load; it must be cheap.
     #[must_use]
     pub const fn probe(mut self) -> Self {
-        self.is_probe = true;
+        self.weight = Weight::Probe;
         self
     }
 
     /// Lets only a few requests of each credential run at a time; further ones wait.
     #[must_use]
     pub const fn heavy(mut self) -> Self {
-        self.is_heavy = true;
+        self.weight = Weight::Heavy;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::{Method, header};
 
-use super::access::{Budget, Fencing, Guard, Keys};
+use super::access::{Budget, Fencing, Guard, Keys, Weight};
 use super::auth::{self, Principal};
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
@@ -18,7 +18,7 @@ use crate::redis::Outcome;
 impl Middleware {
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
-        let is_counted = !route.is_some_and(|route| route.is_probe);
+        let is_counted = !route.is_some_and(|route| route.weight == Weight::Probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
         let mut caller = None;
         if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {

@@ -27,7 +27,7 @@ use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::access::{Budget, LONGEST_WAIT, Repetition};
+use super::access::{Budget, LONGEST_WAIT, Repetition, Weight};
 use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
@@ -171,7 +171,7 @@ impl Service<Request> for MiddlewareService {
                         request.extensions_mut().insert(RoutePath(route.path));
                     }
                     match &context.admission.caller {
-                        Some(caller) if route.is_heavy => {
+                        Some(caller) if route.weight == Weight::Heavy => {
                             let (middleware, handler) = (Arc::clone(middleware), Arc::clone(&route.handler));
                             let next = move || layer::call(&middleware.layers, 0, &handler, request);
                             let patience = context.started + limit / 2;

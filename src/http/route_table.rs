@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, Method};
 
-use super::access::{Access, Budget, Fencing, Guard, Keys, Repetition};
+use super::access::{Access, Budget, Fencing, Guard, Keys, Repetition, Weight};
 use super::legacy_prefix::without_legacy_prefix;
 use super::openapi_router::{BoundHandler, Operation};
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
@@ -18,8 +18,7 @@ pub struct Route {
     pub budget: Budget,
     pub fencing: Fencing,
     pub repetition: Repetition,
-    pub is_probe: bool,
-    pub is_heavy: bool,
+    pub weight: Weight,
     pub keys: Keys,
     pub changes_state: bool,
     pub path: &'static str,
@@ -89,8 +88,7 @@ impl RouteTable {
                 budget: row.budget,
                 fencing: row.fencing,
                 repetition: row.repetition,
-                is_probe: row.is_probe,
-                is_heavy: row.is_heavy,
+                weight: row.weight,
                 keys: row.keys,
                 changes_state: row.changes_state,
                 path: row.path,

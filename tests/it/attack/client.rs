@@ -124,12 +124,12 @@ async fn converse(port: u16, call: &[u8], manner: Manner, end: Instant) -> std::
     let mut stream = socket.connect(address(port)).await?;
     let length = if matches!(manner, Manner::Withhold) { call.len() - 1 } else { call.len() };
     // The server may respond before it has read everything.
-    let sent = stream.write_all(&call[..length]).await;
+    let written = stream.write_all(&call[..length]).await;
     let mut part = vec![0; 16 << 10];
     let first = if matches!(manner, Manner::Stall) { 12 } else { part.len() };
     let length = stream.read(&mut part[..first]).await?;
     if length == 0 {
-        sent?;
+        written?;
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     let status = status_of(&String::from_utf8_lossy(&part[..length]));

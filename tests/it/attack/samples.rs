@@ -14,6 +14,7 @@ const TEXT: &str = "Content-Type: text/plain\r\n";
 const INTERVAL: u64 = 15_000;
 
 fn now() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(since.as_millis()).expect("small")
 }
@@ -34,6 +35,7 @@ fn long_series(name: &str, samples: usize) -> String {
 }
 
 /// Line protocol with one sample of each of many series.
+#[expect(clippy::format_collect, reason = "short enough to read, and only once per attack")]
 fn many_series(measurement: &str, series: usize) -> String {
     (0..series).map(|n| format!("{measurement},meter=m{n},zone=z{} value={n}\n", n % 50)).collect()
 }
