@@ -125,16 +125,16 @@ async fn converse(port: u16, call: &[u8], manner: Manner, end: Instant) -> std::
     let length = if matches!(manner, Manner::Withhold) { call.len() - 1 } else { call.len() };
     // The server may respond before it has read everything.
     let written = stream.write_all(&call[..length]).await;
-    let mut part = vec![0; 16 << 10];
-    let first = if matches!(manner, Manner::Stall) { 12 } else { part.len() };
-    let length = stream.read(&mut part[..first]).await?;
+    let mut buffer = vec![0; 16 << 10];
+    let first = if matches!(manner, Manner::Stall) { 12 } else { buffer.len() };
+    let length = stream.read(&mut buffer[..first]).await?;
     if length == 0 {
         written?;
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
-    let status = status_of(&String::from_utf8_lossy(&part[..length]));
+    let status = status_of(&String::from_utf8_lossy(&buffer[..length]));
     match manner {
-        Manner::Read | Manner::Withhold => while stream.read(&mut part).await? > 0 {},
+        Manner::Read | Manner::Withhold => while stream.read(&mut buffer).await? > 0 {},
         Manner::Abandon => {}
         // Longer than `end`, so that the status is counted first.
         Manner::Stall => {

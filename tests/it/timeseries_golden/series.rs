@@ -71,6 +71,14 @@ fn fixed<const N: usize>(words: &[String]) -> Result<([&str; N], &[String]), Ine
     Ok((fixed.try_into().map_err(|_| Inexpressible::SYNTAX)?, options))
 }
 
+/// The module reads every value as a double, and the service refuses integers that it would have to round.
+fn as_double(value: &str) -> String {
+    match value.parse::<i64>() {
+        Ok(integer) if integer.unsigned_abs() > 1 << 53 => format!("{value}.0"),
+        _ => value.to_owned(),
+    }
+}
+
 /// Times of the module that the service has no room for.
 fn possible(time: &str) -> Result<&str, Inexpressible> {
     match time.parse::<i64>() {
@@ -106,6 +114,7 @@ impl Caller<'_> {
             Some(phrase) => format!(",\"on_duplicate\":{}", json!(phrase.exactly::<1>()?[0].to_ascii_lowercase())),
             None => String::new(),
         };
+        let value = as_double(value);
         let body = format!("{{\"samples\":[{{\"timestamp\":{time},\"value\":{value}}}]{on_duplicate}}}");
         let samples = format!("{}/samples", path(key));
         let mut reply = self.send(Method::POST, &samples, body.clone()).await;
