@@ -5,6 +5,7 @@
 //! the series still does not exist afterwards; and what the index finds is looked up in the series itself.
 
 mod by_label;
+#[cfg(feature = "promql")]
 mod label_parts;
 
 use redis::{Cmd, Value};

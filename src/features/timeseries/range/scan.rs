@@ -55,6 +55,7 @@ impl Budget {
     }
 
     /// The budget of a request with a lower limit, in samples.
+    #[cfg(feature = "promql")]
     pub(in crate::features::timeseries) fn new(limit: usize) -> Self {
         Self::of(limit.min(REQUEST_SAMPLES))
     }

@@ -2,8 +2,12 @@
 
 use super::super::keys::IndexKeys;
 use super::super::series::{Labels, SeriesKey};
-use super::{INDEX_SERIES, LABEL_PARTS, MARK_INDEXED, UNINDEX_SERIES, labels_json};
-use crate::redis::{BadReply, Key, ScriptCall, flag};
+#[cfg(feature = "promql")]
+use super::LABEL_PARTS;
+use super::{INDEX_SERIES, MARK_INDEXED, UNINDEX_SERIES, labels_json};
+#[cfg(feature = "promql")]
+use crate::redis::BadReply;
+use crate::redis::{Key, ScriptCall, flag};
 
 /// Adds a series to the index under its name and labels. Returns `true`.
 pub fn index_series(index: &IndexKeys, series: &SeriesKey, labels: &Labels) -> ScriptCall<i64, bool> {
@@ -22,6 +26,7 @@ pub fn mark_indexed(hash: &Key, labels: &Labels) -> ScriptCall<i64, bool> {
 
 /// Lists the next names of labels (`prefix` is empty) or values of a label (`prefix` is `label NUL`) after a part, each with
 /// one of its series.
+#[cfg(feature = "promql")]
 pub fn label_parts(
     index: &IndexKeys,
     prefix: &str,

@@ -13,7 +13,9 @@ use crate::lua_scripts;
 use crate::redis::Binding;
 
 pub(super) use definitions::{alter, create, decode_definition, delete, describe};
-pub(super) use index::{index_series, label_parts, mark_indexed, unindex_series};
+#[cfg(feature = "promql")]
+pub(super) use index::label_parts;
+pub(super) use index::{index_series, mark_indexed, unindex_series};
 pub(super) use rollups::{advance_rollups, commit_rollups, define_rollups, read_rollups};
 pub(super) use samples::{
     Appended, LatestSample, Reach, WindowChunks, append, delete_range, latest, plain_chunks, read, replace_chunk,
