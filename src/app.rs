@@ -29,7 +29,7 @@ use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
-use crate::http::{cors, documentation, fencing, openapi, openapi_responses};
+use crate::http::{cors, documentation, fencing, openapi, openapi_responses, openapi_text};
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
@@ -300,7 +300,7 @@ fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
     if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
         return Ok(documentation::checked_in());
     }
-    openapi::text(&describe(api)).map(|text| documentation::compressed(&text))
+    openapi_text::text(&describe(api)).map(|text| documentation::compressed(&text))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -19,7 +19,7 @@ pub(super) struct Options {
 
 pub(super) fn run(config: Config, options: &Options) -> Result<(), Failure> {
     let document = crate::app::document(config).map_err(Failure::other)?;
-    let text = crate::http::openapi::text(&document).map_err(Failure::other)?;
+    let text = crate::http::openapi_text::text(&document).map_err(Failure::other)?;
     let Some(file) = &options.file else {
         print!("{text}");
         return Ok(());

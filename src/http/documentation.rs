@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use flate2::Compression;
@@ -15,6 +15,7 @@ use flate2::read::{GzDecoder, GzEncoder};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::access::Access;
+use super::conditional::{ETag, Preconditions};
 use super::extract::Path;
 use super::openapi_router::{OpenApiRouter, routes};
 use super::problem::{INTERNAL, NOT_FOUND, Problem, ProblemKind};
@@ -100,9 +101,20 @@ fn page(title: &str, content: &str) -> String {
 
 /// The API document and Swagger UI.
 pub fn pages(document: Gzipped) -> Router {
+    let hash = xxhash_rust::xxh3::xxh3_128(&document.0);
     let serve = move |headers: HeaderMap| {
         let document = document.clone();
-        async move { document.response("application/json", &headers) }
+        async move {
+            // Each encoding has a tag of its own.
+            let etag = ETag(hash ^ u128::from(accepts_gzip(&headers)));
+            let mut response = if Preconditions::of(&headers)?.already_has(Some(etag)) {
+                StatusCode::NOT_MODIFIED.into_response()
+            } else {
+                document.response("application/json", &headers)?
+            };
+            response.headers_mut().insert(header::ETAG, etag.header());
+            Ok::<_, Problem>(response)
+        }
     };
     let swagger_ui = Router::new()
         .route("/swagger-ui", get(|| async { Redirect::to("/swagger-ui/") }))

@@ -1,17 +1,38 @@
-//! The API document: its head, its security requirements from the access table, and its text.
-
-use std::collections::BTreeMap;
+//! The API document: its head, and its security requirements from the access table.
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{self, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Guard, Keys};
 use super::openapi_router::{OpenApiRouter, Operation};
 use super::problem::ProblemBody;
+
+/// The groups of operations and what they are for, in the order in which a newcomer meets them.
+const TAGS: &[(&str, &str)] = &[
+    ("health", "Whether the service is ready. No credential is needed."),
+    ("cache", "Values with a TTL: any bytes, with conditional writes, counters, tags and protection from stampedes."),
+    ("locks", "Leases with fencing tokens: one holder per resource, for a limited time."),
+    ("ratelimit", "Decisions whether a call is allowed, reservations of a cost, and exceptions for single keys."),
+    ("json", "JSON documents that are read and changed by path."),
+    ("timeseries", "Series of samples: ingest, ranges with aggregations, labels and rollups."),
+    ("hosts", "Metrics of hosts: samples and heartbeats of agents, summaries, anomalies and forecasts."),
+    ("users", "Preferences and activity of the platform's users. These are JSON documents."),
+    ("config", "Configurations of the platform. These are JSON documents."),
+    ("forms", "Data of the platform's forms. These are JSON documents."),
+    ("energy", "Readings of meters. These are time series."),
+    ("market", "Prices and volumes of the market. These are time series."),
+    ("settlements", "Settled amounts. These are time series."),
+    ("prometheus", "The query API of Prometheus, for Grafana."),
+    ("influxdb", "The write API of InfluxDB: line protocol."),
+    ("envoy", "The rate limit service of Envoy, as JSON."),
+    ("metrics", "The metrics of the service itself."),
+    ("documentation", "The pages that explain problems."),
+];
 
 /// The document before any feature adds to it.
 pub fn base() -> OpenApi {
@@ -44,6 +65,7 @@ pub fn base() -> OpenApi {
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").build()]))
         .components(Some(components))
+        .tags(Some(TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build())))
         .build()
 }
 
@@ -69,7 +91,7 @@ pub fn check_access(api: &OpenApiRouter, rows: &[Access]) -> Result<(), String> 
     Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
 }
 
-/// Sets the `security` of every operation from its row of the access table.
+/// States what a caller of each operation must present, from its row of the access table.
 pub fn secure(document: &mut OpenApi, rows: &[Access]) {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
@@ -80,11 +102,22 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) {
                     ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.to_owned()])).into()
                 }
             });
+            if let Some(row) = row {
+                let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
+                operation.description = Some(own + &scope_text(row.guard));
+            }
             if let Some(keys) = row.and_then(keys_of_scope) {
                 let extension = Extensions::from_iter([("x-scope-keys", keys)]);
                 operation.extensions.get_or_insert_default().merge(extension);
             }
         }
+    }
+}
+
+fn scope_text(guard: Guard) -> String {
+    match guard {
+        Guard::Public => "No credential is needed.".to_owned(),
+        Guard::Scope(scope) => format!("Requires the scope `{scope}`."),
     }
 }
 
@@ -119,16 +152,4 @@ pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static 
     ]
     .into_iter()
     .filter_map(|(method, operation)| Some((method, operation?)))
-}
-
-/// The text of the document as it is checked in and served: sorted keys, two spaces, a final newline.
-///
-/// # Errors
-/// If a part of the document cannot be serialised.
-pub fn text(document: &OpenApi) -> Result<String, serde_json::Error> {
-    // Serialised through sorted maps, so that the order of declarations does not matter.
-    let sorted: BTreeMap<String, serde_json::Value> = serde_json::from_value(serde_json::to_value(document)?)?;
-    let mut text = serde_json::to_string_pretty(&sorted)?;
-    text.push('\n');
-    Ok(text)
 }

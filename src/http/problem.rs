@@ -117,6 +117,7 @@ pub static JSON_BODY: &[&ProblemKind] = &[
 /// The part of the request that violates a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ProblemLocation)]
 pub enum Location {
     Body,
     Query,
@@ -126,6 +127,7 @@ pub enum Location {
 
 /// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProblemViolation)]
 pub struct Violation {
     #[serde(rename = "in")]
     pub location: Location,

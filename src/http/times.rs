@@ -3,16 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Visitor};
+use serde::de::{self, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::{MAX_TIMESTAMP, UnixMillis};
 use crate::config::value::Span;
+use crate::http::integer;
 
-/// A point in time: Unix milliseconds, RFC 3339, `now`, or relative to now (`-24h`).
+/// A point in time: Unix milliseconds, RFC 3339, a date (its midnight in UTC), `now`, or relative to now (`-24h`).
 ///
 /// Times before 1970 and after 2^53 - 1 ms become the first and the last possible timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl FromStr for QueryTime {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is not a valid time: write Unix milliseconds, RFC 3339, `now`, or a relative time such as `-24h`"
+                "`{text}` is not a valid time: write Unix milliseconds, RFC 3339, a date, `now`, or a relative time such as `-24h`"
             )
         };
         if text == "now" {
@@ -50,8 +51,8 @@ impl FromStr for QueryTime {
             let span: Span = ago.parse().map_err(|_| wrong())?;
             return Ok(Self::Ago(span.as_millis()));
         }
-        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
-        Ok(Self::At(time.as_millisecond()))
+        let midnight = || rfc3339(&format!("{}T00:00:00Z", text.parse::<jiff::civil::Date>().ok()?));
+        rfc3339(text).or_else(midnight).map(Self::At).ok_or_else(wrong)
     }
 }
 
@@ -92,20 +93,63 @@ impl Visitor<'_> for TextOrInteger {
     }
 }
 
-/// The four forms in the API document.
+/// Reads Unix milliseconds, as an integer or as RFC 3339 text, for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// If it is neither, or the integer does not fit.
+pub fn millis_or_rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixMillis, D::Error> {
+    deserializer.deserialize_any(MillisOrRfc3339)
+}
+
+struct MillisOrRfc3339;
+
+impl Visitor<'_> for MillisOrRfc3339 {
+    type Value = UnixMillis;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unix milliseconds as a whole number, or RFC 3339")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<UnixMillis, E> {
+        rfc3339(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<UnixMillis, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<UnixMillis, E> {
+        integer::signed(number.into_deserializer())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<UnixMillis, E> {
+        integer::signed(number.into_deserializer())
+    }
+}
+
+/// The Unix milliseconds of a time in RFC 3339.
+pub fn rfc3339(text: &str) -> Option<UnixMillis> {
+    text.parse().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+/// Text in the API document, because generated clients have no common form for a choice between types.
 impl PartialSchema for QueryTime {
     fn schema() -> RefOr<Schema> {
-        let text = || ObjectBuilder::new().schema_type(Type::String);
-        let millis = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(MAX_TIMESTAMP));
-        let relative = text().pattern(Some("^(now|-[0-9]{1,9}(ms|s|m|h|d|w))$"));
-        let absolute = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-        OneOfBuilder::new()
-            .item(millis.description(Some("Unix milliseconds")))
-            .item(relative.description(Some("Now, or so long ago")))
-            .item(absolute.description(Some("RFC 3339")))
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .title(Some("QueryTime"))
+            .pattern(Some(QUERY_TIME))
+            .description(Some(
+                "A time: Unix milliseconds, RFC 3339, a date (its midnight in UTC), `now`, or a time before now such as \
+                 `-24h`.",
+            ))
             .into()
     }
 }
+
+/// The forms of [`QueryTime`]. Some texts that match are refused, such as February 30.
+const QUERY_TIME: &str = "^(now|[0-9]{1,15}|-[0-9]{1,9}(ms|s|m|h|d|w)|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\
+                          (T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?)$";
 
 impl ToSchema for QueryTime {}
 
@@ -114,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_four_forms() {
+    fn times_have_five_forms() {
         const NOW: i64 = 1_767_225_600_000;
         for (text, ms) in [
             ("0", 0),
@@ -125,13 +169,25 @@ mod tests {
             ("-99999999999d", 0),
             ("2026-01-01T00:00:00Z", NOW),
             ("2026-01-01T07:00:00.5+07:00", NOW + 500),
+            ("2026-01-01", NOW),
             ("1066-10-14T09:00:00Z", 0),
         ] {
             assert_eq!(text.parse::<QueryTime>().map(|time| time.resolve(NOW)), Ok(ms), "{text}");
         }
-        for bad in ["", "-", "-5", "24h", "9007199254740992", "1.5", "2026-01-01", "2026-13-01T00:00:00Z", "yesterday"]
+        for bad in ["", "-", "-5", "24h", "9007199254740992", "1.5", "2026-02-30", "2026-13-01T00:00:00Z", "yesterday"]
         {
             assert!(bad.parse::<QueryTime>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_body_may_state_milliseconds_or_rfc_3339() {
+        let read = |text: &str| millis_or_rfc3339(&mut serde_json::Deserializer::from_str(text)).ok();
+        assert_eq!(read("1767225600000"), Some(1_767_225_600_000));
+        assert_eq!(read("1767225600000.0"), Some(1_767_225_600_000));
+        assert_eq!(read("\"2026-01-01T07:00:00+07:00\""), Some(1_767_225_600_000));
+        for bad in ["1.5", "18446744073709551615", "\"2026-01-01\"", "\"now\"", "\"5\"", "null", "true"] {
+            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

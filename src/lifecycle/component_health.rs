@@ -11,6 +11,7 @@ use crate::clock::UnixMillis;
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthCondition)]
 pub enum Condition {
     /// Requests are served, but with reduced safety.
     Degraded,
@@ -20,6 +21,7 @@ pub enum Condition {
 
 /// A reason why a component is not fully healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HealthFinding)]
 pub struct Finding {
     pub condition: Condition,
     pub reason: String,
@@ -37,7 +39,7 @@ impl Finding {
 
 /// One member of a component, such as one of several nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = PartMember)]
+#[schema(as = HealthPartMember)]
 pub struct ComponentMember {
     /// The member's address, without credentials.
     pub name: String,

@@ -36,6 +36,7 @@ impl std::fmt::Debug for Planned {
 
 /// The state of one kind of task.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = HealthTaskState)]
 pub struct TaskState {
     /// How many tasks of this kind are running.
     pub running: u32,

@@ -21,6 +21,7 @@ pub(super) static PROBE: LuaScript = LuaScript::new(
 
 /// The last known condition of a server, or of a group of servers behind one address.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RedisRoleReport)]
 pub struct RoleReport {
     /// The roles that it serves; both if no role has a server of its own.
     pub roles: &'static [Role],
@@ -51,6 +52,7 @@ pub struct RoleReport {
 /// Whether Lua scripts can be called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RedisScriptState)]
 pub enum ScriptState {
     /// No connection has been made yet.
     Unknown,

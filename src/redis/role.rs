@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 /// A role that Redis plays; each may have a server of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RedisRole)]
 pub enum Role {
     /// Data that may be evicted or lost.
     Cache,

@@ -43,6 +43,22 @@ async fn a_read_returns_the_stored_bytes_and_content_type() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_only_octet_streams_can_state_the_media_type() {
+    let app = TestApp::spawn().await;
+    let headers = [("content-type", "application/octet-stream"), ("cache-content-type", "application/json")];
+    app.send(Method::PUT, "/cache/typed", &headers, "{\"user\":7}").await.expect(201);
+    let read = app.get("/cache/typed").await.expect(200);
+    assert_eq!((read.header("content-type"), read.json()), (Some("application/json"), json!({"user": 7})));
+    for wrong in ["", "json", "/json", "application/"] {
+        let headers = [("cache-content-type", wrong)];
+        let refused = app.send(Method::PUT, "/cache/refused", &headers, "x").await;
+        let refused = refused.expect_problem(422, "invalid-header");
+        assert!(format!("{refused:?}").contains("/cache-content-type"), "{wrong}: {refused:?}");
+    }
+    app.get("/cache/refused").await.expect_problem(404, "cache-miss");
+}
+
+#[tokio::test]
 async fn a_body_without_a_content_type_is_an_octet_stream() {
     let app = TestApp::spawn().await;
     app.send(Method::PUT, "/cache/a", &[], "x").await.expect(201);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use axum::http::Method;
+
 use gridtokenx_redis::app;
 use regex::Regex;
 
@@ -16,6 +18,20 @@ async fn the_served_openapi_document_is_the_one_in_the_repository() {
         assert_eq!(served.header("content-type"), Some("application/json"), "{path}");
         assert!(served.text() == checked_in, "{path} differs from openapi/openapi.json: run `make openapi`");
     }
+}
+
+#[tokio::test]
+async fn a_client_with_the_current_openapi_document_does_not_receive_it_again() {
+    let app = TestApp::spawn().await;
+    let first = app.get("/openapi.json").await.expect(200);
+    let etag = first.header("etag").expect("an entity tag");
+    let again = app.send(Method::GET, "/openapi.json", &[("if-none-match", etag)], "").await.expect(304);
+    assert_eq!((again.header("etag"), again.text().as_str()), (Some(etag), ""));
+    let other = "\"00000000000000000000000000000000\"";
+    app.send(Method::GET, "/openapi.json", &[("if-none-match", other)], "").await.expect(200);
+    let encoded = [("accept-encoding", "gzip")];
+    let encoded = app.send(Method::GET, "/openapi.json", &encoded, "").await.expect(200);
+    assert_ne!(encoded.header("etag"), Some(etag), "another encoding is another representation");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::support::{ADMIN_KEY, TestApp, build_directory, in_repository, output_
 
 /// The operations that run with the examples of the document, in this order: the second reads the value that the first
 /// stored, and both need the key.
-const OPERATIONS: &[&str] = &["put_value", "get_value"];
+const OPERATIONS: &[&str] = &["put_cache_value", "get_cache_value"];
 
 #[tokio::test]
 async fn a_new_user_authorises_and_executes_operations_in_the_browser() {

@@ -131,3 +131,23 @@ async fn retention_counts_back_from_the_clock_while_a_forecast_is_ahead_of_it() 
     assert_eq!(deleted["deleted"], 1);
     assert_eq!(times().await, [20]);
 }
+
+#[tokio::test]
+async fn bodies_accept_rfc_3339_and_queries_accept_dates() {
+    let app = TestApp::spawn().await;
+    let json = json!({ "samples": [{ "timestamp": "2026-01-01T07:00:00+07:00", "value": 1.0 }] });
+    app.post("/timeseries/t/samples", json).await.expect(200);
+    load(&app, "series,timestamp,value\nt,2026-01-02T00:00:00Z,2\n".to_owned()).await.expect(200);
+    let line = r#"{"series":"t","timestamp":"2026-01-03T00:00:00Z","value":3}"#;
+    let headers = [("content-type", "application/x-ndjson")];
+    app.send(Method::POST, "/timeseries/samples", &headers, line).await.expect(200);
+    let page = app.get("/timeseries/t/range?from=2026-01-01&to=2026-01-02").await.expect(200).json();
+    let day = |n: i64| 1_767_225_600_000 + n * DAY;
+    assert_eq!(
+        page["samples"],
+        json!([{ "timestamp": day(0), "value": 1.0 }, { "timestamp": day(1), "value": 2.0 }]),
+        "{page}"
+    );
+    let bad = json!({ "samples": [{ "timestamp": "2026-01-01", "value": 1.0 }] });
+    app.post("/timeseries/t/samples", bad).await.expect_problem(422, "invalid-body");
+}

@@ -179,6 +179,7 @@ pub(super) struct GetParams {
 /// The response to a read if Redis is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(title = "CacheOnError")]
 pub(super) enum OnError {
     #[default]
     Fail,

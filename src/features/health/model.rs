@@ -11,6 +11,7 @@ use crate::redis::RoleReport;
 /// The overall state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 pub(super) enum Status {
     Ok,
     /// Serving, but with reduced safety; the reasons say why.
@@ -54,6 +55,7 @@ impl From<Health> for InfluxHealth {
 
 /// The complete form: every component and every reason.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HealthReadiness)]
 pub(super) struct Readiness {
     pub status: Status,
     /// Why the status is not `ok`; empty if it is.

@@ -19,6 +19,7 @@ use crate::http::integer;
         "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "available": 8_589_934_592_u64, "usagePercent": 50.0},
         "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "available": 384_000_000_000_u64,
             "usagePercent": 25.0, "mountPoint": "/"}}}}))]
+#[schema(as = HostHeartbeatRequest)]
 pub(super) struct HeartbeatRequest {
     /// The credential's organisation.
     pub organization_slug: String,
@@ -29,6 +30,7 @@ pub(super) struct HeartbeatRequest {
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HostHeartbeat)]
 pub(super) struct Heartbeat {
     #[schema(max_length = 256)]
     pub hostname: String,
@@ -53,6 +55,7 @@ pub(super) struct Heartbeat {
     "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "available": 8_589_934_592_u64, "usagePercent": 50.0},
     "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "available": 384_000_000_000_u64,
         "usagePercent": 25.0, "mountPoint": "/"}}}))]
+#[schema(as = HostOlderHeartbeatRequest)]
 pub(super) struct OlderHeartbeatRequest {
     #[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]+$", max_length = 128)]
     pub host_id: HostId,

@@ -107,7 +107,7 @@ pub(super) struct HostPath {
 /// A sample that an agent sends.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewHostSample)]
+#[schema(as = HostSampleInput)]
 pub(super) struct NewSample {
     /// Unix milliseconds by the agent's clock; by the service's clock if absent. Only a sample with a timestamp can be sent
     /// again safely.
@@ -124,19 +124,15 @@ pub(super) struct NewSample {
     pub network: Network,
 }
 
-/// One sample, or up to 1,000 of them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = NewHostSamples, example = json!({
+/// Up to 1,000 samples. A single sample may be sent without the brackets.
+#[derive(Debug, ToSchema)]
+#[schema(as = HostSamplesInput, example = json!([{
     "cpu": {"usage": 37.5, "cores": 8, "loadAvg": [0.52, 0.58, 0.61]},
     "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "free": 8_589_934_592_u64, "usagePercent": 50.0},
     "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "free": 384_000_000_000_u64, "usagePercent": 25.0},
-    "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}))]
+    "network": {"bytesIn": 1_048_576, "bytesOut": 524_288, "packetsIn": 2_048, "packetsOut": 1_024}}]))]
 #[expect(dead_code, reason = "documents the body in the API document; bodies are parsed item by item")]
-pub(super) enum NewSamples {
-    One(Box<NewSample>),
-    Many(Vec<NewSample>),
-}
+pub(super) struct NewSamples(Vec<NewSample>);
 
 /// What an agent reports about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -153,6 +149,7 @@ pub(super) struct Agent {
 
 /// The response that the platform's agents expect.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = HostHeartbeatAnswer)]
 pub(super) struct HeartbeatAnswer {
     pub success: bool,
 }
@@ -170,7 +167,7 @@ pub(super) enum StorageState {
 
 /// An item of an array that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = RefusedHostSample)]
+#[schema(as = HostRefusedSample)]
 pub(super) struct RefusedSample {
     /// The item's index in the array, from 0.
     pub index: usize,
@@ -204,7 +201,7 @@ pub(super) enum Source {
 
 /// The newest sample of a host.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = LatestHostSample)]
+#[schema(as = HostLatestSample)]
 pub(super) struct Latest {
     #[schema(value_type = String, example = "web-1")]
     pub host: HostId,
@@ -218,7 +215,7 @@ pub(super) struct Latest {
 
 /// The newest samples of a host.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = RecentHostSamples)]
+#[schema(as = HostRecentSamples)]
 pub(super) struct Recent {
     /// Newest first.
     #[schema(value_type = Vec<Sample>)]
@@ -247,7 +244,7 @@ pub(super) fn newer(in_memory: Option<Latest>, published: Option<Latest>) -> Opt
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = FlushedHostSamples)]
+#[schema(as = HostFlushedSamples)]
 pub(super) struct Flushed {
     /// The number of samples written to Redis.
     pub written: u64,
@@ -281,7 +278,7 @@ pub(super) struct HostList {
 
 /// A page of hosts' newest samples.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = LatestHostSamples)]
+#[schema(as = HostLatestSamples)]
 pub(super) struct LatestPage {
     pub items: Vec<Latest>,
     pub next_cursor: Option<String>,

@@ -138,22 +138,22 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_types))
         .routes(routes!(routes::get_lengths))
         .routes(routes!(routes::get_member_names))
-        .routes(routes!(routes::append_items))
-        .routes(routes!(routes::insert_items))
-        .routes(routes!(routes::pop_items))
-        .routes(routes!(routes::trim_arrays))
-        .routes(routes!(routes::increment_numbers))
-        .routes(routes!(routes::multiply_numbers))
-        .routes(routes!(routes::append_text))
-        .routes(routes!(routes::toggle_values))
-        .routes(routes!(routes::clear_values))
+        .routes(routes!(routes::append_json_items))
+        .routes(routes!(routes::insert_json_items))
+        .routes(routes!(routes::pop_json_items))
+        .routes(routes!(routes::trim_json_arrays))
+        .routes(routes!(routes::increment_json_numbers))
+        .routes(routes!(routes::multiply_json_numbers))
+        .routes(routes!(routes::append_json_text))
+        .routes(routes!(routes::toggle_json_values))
+        .routes(routes!(routes::clear_json_values))
         .routes(routes!(routes::run_json_batch))
         .routes(routes!(routes::reset_document_fence))
         .routes(routes!(
-            routes::get_preferences,
-            routes::put_preferences,
-            routes::patch_preferences,
-            routes::delete_preferences
+            routes::get_user_preferences,
+            routes::put_user_preferences,
+            routes::patch_user_preferences,
+            routes::delete_user_preferences
         ))
         .routes(routes!(routes::get_preference, routes::put_preference, routes::delete_preference))
         .routes(routes!(routes::list_activity, routes::record_activity, routes::delete_activity))

@@ -149,7 +149,7 @@ pub(super) struct TouchRequest {
 /// The types of values that have a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = JsonLengthOf)]
+#[schema(as = JsonLengthOf, title = "JsonLengthOf")]
 pub(super) enum LengthOf {
     Array,
     Object,
@@ -246,6 +246,7 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>,
 /// A page of an activity log, newest entry first.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, written by the routes")]
+#[schema(as = UserActivityPage)]
 pub(super) struct ActivityPage {
     items: Vec<serde_json::Value>,
     /// Pass this as `cursor` to get the next page; null on the last page.
@@ -272,7 +273,7 @@ replies! {
     /// The number of cleared values.
     ClearedReply as JsonCleared { cleared: u64 }
     /// A recorded entry.
-    RecordedReply as ActivityRecorded {
+    RecordedReply as UserActivityRecorded {
         /// The number of entries in the log.
         entries: u64
     }

@@ -20,6 +20,7 @@ use crate::random;
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
          example = "settlement:42")]
+#[schema(as = LockResource)]
 pub(super) struct Resource(String);
 
 /// The longest resource in bytes; the limit of every key that clients choose.
@@ -130,6 +131,7 @@ pub(super) struct ResourcePath {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "ttl_ms": 30_000, "wait_ms": 0, "owner": "settlement-worker-3" }))]
+#[schema(as = LockAcquireRequest)]
 pub(super) struct AcquireRequest {
     /// The length of the lease in milliseconds. Only named locks (`locks.named`) have a default; some of them also have
     /// a higher maximum than the usual 60,000.
@@ -185,6 +187,7 @@ pub(super) const MAX_TOGETHER: usize = 16;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "resources": ["settlement:1", "settlement:2"], "ttl_ms": 30_000 }))]
+#[schema(as = LockAcquireAllRequest)]
 pub(super) struct AcquireAllRequest {
     /// Must all be different.
     #[schema(min_items = 1, max_items = 16, example = json!(["settlement:1", "settlement:2"]))]
@@ -214,6 +217,7 @@ pub(super) struct LockGrants {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LockExtendRequest)]
 pub(super) struct ExtendRequest {
     /// The grant's token.
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")]
@@ -228,6 +232,7 @@ pub(super) struct ExtendRequest {
 /// The failures that a grant survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LockGuarantee)]
 pub(super) enum Guarantee {
     /// A lease on one Redis. Exclusion holds while that Redis keeps its data and its clock does not jump. The fencing
     /// token covers all other failures.
@@ -239,6 +244,7 @@ pub(super) enum Guarantee {
 
 /// How many Redis servers agreed to a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[schema(as = LockVotes)]
 pub(super) struct Votes {
     #[schema(minimum = 0)]
     pub granted: usize,

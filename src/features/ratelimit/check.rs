@@ -63,7 +63,7 @@ pub(super) enum Mode<'a> {
 /// The decision of one limit.
 // Milliseconds are rounded up, so that a caller who waits as long as stated is not refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = CheckReply)]
+#[schema(as = LimitCheckReply)]
 pub(super) struct Decision {
     #[serde(skip)]
     pub limiter: Arc<Limiter>,
@@ -143,6 +143,7 @@ pub(super) fn all_allowed(decisions: &[Decision]) -> bool {
 
 /// The decisions of one call for several limits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LimitCheckAllReply)]
 pub(super) struct CheckAllReply {
     /// Whether all checks were allowed. If not, no cost was taken.
     pub allowed: bool,
@@ -152,6 +153,7 @@ pub(super) struct CheckAllReply {
 
 /// The decision, and the reservation if the cost was taken.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LimitReserveReply)]
 pub(super) struct ReserveReply {
     #[serde(flatten)]
     pub decision: Decision,

@@ -53,6 +53,7 @@ impl TryFrom<String> for LimitKey {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "limiter": "api", "key": "10.0.0.1:/orders" }))]
+#[schema(as = LimitCheckRequest)]
 pub(super) struct CheckRequest {
     /// The limiter's name; `GET /ratelimit/limiters` lists them.
     pub limiter: Option<String>,
@@ -74,6 +75,7 @@ pub(super) const MAX_CHECKS: usize = 100;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "checks": [{ "limiter": "api", "key": "10.0.0.1:/orders" },
                                       { "limiter": "orders", "key": "user-7" }] }))]
+#[schema(as = LimitCheckAllRequest)]
 pub(super) struct CheckAllRequest {
     /// No two checks may have the same limiter and key.
     #[schema(min_items = 1, max_items = 100)]
@@ -83,6 +85,7 @@ pub(super) struct CheckAllRequest {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "limiter": "trading", "key": "user-7", "cost": 5 }))]
+#[schema(as = LimitReserveRequest)]
 pub(super) struct ReserveRequest {
     /// The name of a limiter that takes reservations.
     pub limiter: String,
@@ -100,6 +103,7 @@ pub(super) struct ReserveRequest {
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "cost": 3 }))]
+#[schema(as = LimitSettleRequest)]
 pub(super) struct SettleRequest {
     /// The cost that was used: 0 to ten times the limit.
     #[serde(deserialize_with = "integer::unsigned")]
@@ -119,6 +123,7 @@ pub(super) struct PeekQuery {
 /// What a limiter does if Redis is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = LimiterWithoutRedis)]
 pub(super) enum WithoutRedis {
     /// Counts in each replica's memory, and marks the decisions as degraded.
     Open,
@@ -129,6 +134,7 @@ pub(super) enum WithoutRedis {
 
 /// A limiter in force.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Limiter)]
 pub(super) struct LimiterView {
     #[schema(example = "api")]
     pub name: String,
@@ -163,6 +169,7 @@ pub(super) struct ResetQuery {
 
 /// The result of a reset.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LimitResetReply)]
 pub(super) struct ResetReply {
     /// The number of keys that were reset.
     pub reset: usize,
@@ -174,7 +181,7 @@ pub(super) struct ResetReply {
 /// How an exception treats its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = Action)]
+#[schema(as = LimitExceptionAction)]
 pub(super) enum OverrideAction {
     /// Always allow the key, and do not count its calls.
     Allow,
@@ -188,7 +195,7 @@ pub(super) enum OverrideAction {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "action": "deny", "ttl_ms": 3_600_000 }))]
-#[schema(as = ExceptionRequest)]
+#[schema(as = LimitExceptionRequest)]
 pub(super) struct OverrideRequest {
     pub action: OverrideAction,
     /// Required with the action `limit`, not allowed otherwise.
@@ -202,7 +209,7 @@ pub(super) struct OverrideRequest {
 
 /// The exception of one key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = ExceptionView)]
+#[schema(as = LimitException)]
 pub(super) struct OverrideView {
     #[schema(example = "10.0.0.1:/orders")]
     pub key: String,

@@ -6,10 +6,10 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::series::{Definition, Description, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
-use crate::http::integer;
+use crate::http::{integer, times};
 use crate::redis::Backend;
 
-/// A timestamp in a body: an integer from 0 to 2^53 - 1, Unix milliseconds.
+/// A timestamp in a body: from 0 to 2^53 - 1 Unix milliseconds, as an integer or as RFC 3339 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub UnixMillis);
 
@@ -26,7 +26,7 @@ impl Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        integer::signed(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
+        times::millis_or_rfc3339(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
     }
 }
 
@@ -169,9 +169,9 @@ pub(super) struct SeriesEntry {
 /// A sample to append.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSample)]
+#[schema(as = SeriesSampleInput)]
 pub(super) struct NewSample {
-    /// Unix milliseconds; the current time of the service if absent.
+    /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -183,7 +183,7 @@ pub(super) struct NewSample {
 /// Samples of one series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSamples, example = json!({"samples": [{"timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
+#[schema(as = SeriesSamplesInput, example = json!({"samples": [{"timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
 pub(super) struct NewSamples {
     #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
@@ -196,11 +196,11 @@ pub(super) struct NewSamples {
 /// A sample to append, with its series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSeriesSample)]
+#[schema(as = ManySeriesSampleInput)]
 pub(super) struct NewSeriesSample {
     #[schema(example = "energy:consumption:MTR-001")]
     pub series: String,
-    /// Unix milliseconds; the current time of the service if absent.
+    /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -212,7 +212,7 @@ pub(super) struct NewSeriesSample {
 /// Samples of several series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewSeriesSamples,
+#[schema(as = ManySeriesSamplesInput,
          example = json!({"samples": [{"series": "energy:consumption:MTR-001", "timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
 pub(super) struct NewSeriesSamples {
     pub samples: Vec<NewSeriesSample>,
@@ -223,6 +223,7 @@ pub(super) struct NewSeriesSamples {
 #[schema(value_type = String,
          example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
+#[schema(as = SeriesNdjsonSamples)]
 pub(super) struct NdjsonSamples(String);
 
 /// A header line that names the columns, then one comma-separated line per sample.
@@ -230,17 +231,20 @@ pub(super) struct NdjsonSamples(String);
 #[schema(value_type = String, example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n",
          pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
+#[schema(as = SeriesCsvSamples)]
 pub(super) struct CsvSamples(String);
 
 /// One line per point: `measurement,tag=value field=number,field=number timestamp`. Tags and timestamp are optional.
 #[derive(ToSchema)]
 #[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0 1767225600000000000\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/influx.rs")]
+#[schema(as = InfluxLines)]
 pub(super) struct LineProtocol(String);
 
 /// Why a sample was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = SeriesRefusalCode)]
 pub(super) enum RefusalCode {
     /// The sample is older than the retention, counted back from the newest sample or from the clock, if that is earlier.
     SampleTooOld,
@@ -305,6 +309,7 @@ impl RefusalCode {
 
 /// A refused sample of one series.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesSampleRefusal)]
 pub(super) struct SampleRefusal {
     /// Its position in `samples`, from 0.
     pub index: usize,
@@ -316,6 +321,7 @@ pub(super) struct SampleRefusal {
 
 /// The result of appending samples to one series.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesSamplesAnswer)]
 pub(super) struct SamplesAnswer {
     /// Samples that were stored, or for which the duplicate policy of the series kept the existing value. Later samples of the
     /// same request may have moved some of them past the retention.
@@ -327,6 +333,7 @@ pub(super) struct SamplesAnswer {
 
 /// A refused line of a stream.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesStreamRefusal)]
 pub(super) struct StreamRefusal {
     /// The line of the body, from 1; for a JSON body the position in `samples`, from 1.
     pub line: u64,
@@ -340,6 +347,7 @@ pub(super) struct StreamRefusal {
 
 /// The result of appending a stream of samples.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = SeriesStreamAnswer)]
 pub(super) struct StreamAnswer {
     /// Samples that were stored, or for which the duplicate policies of their series kept the existing value. Later samples of
     /// the same load may have moved some of them past the retention.
@@ -361,7 +369,7 @@ impl StreamAnswer {
 
 /// A stored sample.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = Sample)]
+#[schema(as = SeriesSample)]
 pub(super) struct SampleView {
     /// Unix milliseconds.
     #[schema(value_type = i64)]
@@ -371,6 +379,7 @@ pub(super) struct SampleView {
 
 /// The result of deleting samples.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesDeletedSamples)]
 pub(super) struct DeletedSamples {
     pub deleted: u64,
 }

@@ -83,6 +83,7 @@ pub(super) struct Sample {
 /// What happens to a sample whose timestamp already exists in the series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SeriesDuplicatePolicy)]
 pub(super) enum DuplicatePolicy {
     /// A different value is refused.
     Block,

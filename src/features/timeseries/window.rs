@@ -15,6 +15,7 @@ pub(super) struct Window {
 /// The order in which the samples of a window are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SeriesOrder)]
 pub(super) enum Order {
     /// Oldest first.
     #[default]

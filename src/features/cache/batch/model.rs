@@ -98,44 +98,20 @@ impl TryFrom<SetForm> for SetItem {
     }
 }
 
-/// A value to store: JSON, or any bytes in base64.
+/// A value to store: either JSON in `value`, or any bytes in `value_base64`.
 #[derive(ToSchema)]
 #[schema(as = CacheSetItem)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "described, not built")]
-enum SetItemSchema {
-    Json(SetJson),
-    Bytes(SetBytes),
-}
-
-/// A JSON value to store.
-#[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "described, not built")]
-#[schema(as = CacheSetJson)]
-struct SetJson {
+struct SetItemSchema {
     key: CacheKey,
-    /// Stored exactly as written, so that no digit of a number is lost.
+    /// A JSON value, stored exactly as written, so that no digit of a number is lost.
+    #[schema(required = false)]
     value: serde_json::Value,
-    /// Default: `application/json`.
-    #[schema(pattern = "^[ -~]{1,255}$")]
-    content_type: Option<String>,
-    ttl_ms: Option<Millis>,
-    #[serde(default)]
-    tags: Tags,
-}
-
-/// Bytes to store.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "described, not built")]
-#[schema(as = CacheSetBytes)]
-struct SetBytes {
-    key: CacheKey,
-    /// Standard base64 with padding.
+    /// Bytes in standard base64 with padding.
     #[schema(pattern = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
-    value_base64: String,
-    /// Default: `application/octet-stream`.
+    value_base64: Option<String>,
+    /// Default: `application/json` for `value`, `application/octet-stream` for `value_base64`.
     #[schema(pattern = "^[ -~]{1,255}$")]
     content_type: Option<String>,
     ttl_ms: Option<Millis>,

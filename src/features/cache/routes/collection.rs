@@ -45,7 +45,7 @@ pub(in super::super) struct ListParams {
 ///
 /// The keys of values that were invalidated by a tag are listed until the value is next read or expires. A page may be
 /// short or even empty and still have a next page: only `next_cursor` tells.
-#[utoipa::path(get, path = "/cache", tag = "cache", operation_id = "list_keys",
+#[utoipa::path(get, path = "/cache", tag = "cache", operation_id = "list_cache_keys",
     params(ListParams),
     responses((status = 200, description = "A page of keys with their remaining TTL and size", body = Page<KeyInfo>)))]
 pub(in super::super) async fn list_keys(
@@ -92,7 +92,7 @@ pub(in super::super) async fn list_keys(
 ///
 /// The reads return at most 8 * `cache.value_limit` bytes together. A value that would exceed this has the status 413 and
 /// the code `cache-batch-too-large`; the later, smaller ones are still returned.
-#[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_batch",
+#[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_cache_batch",
     request_body = BatchRequest,
     responses((status = 200, description = "One result per item", body = BatchReply)))]
 pub(in super::super) async fn run_batch(
@@ -146,7 +146,7 @@ fn separate_batch(cache: &CacheService, request: BatchRequest) -> Result<Separat
 /// Invalidate all values with a tag, in constant time.
 ///
 /// A `Fencing-Token` is checked against the tag, not against its values.
-#[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "cache", operation_id = "invalidate_tag",
+#[utoipa::path(delete, path = "/cache/tags/{tag}", tag = "cache", operation_id = "invalidate_cache_tag",
     params(("tag" = String, Path, description = "1 to 128 bytes of UTF-8 without control characters and commas",
             min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F,]+$", example = "profiles")),
     responses((status = 204, description = "All values that were written with the tag before are invalid")))]

@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::error::LEASE_HEADER;
 use super::super::model::{CacheKey, Counter, GetParams, IncrementRequest, Millis, Tags, TouchRequest};
@@ -20,6 +20,7 @@ use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
 static TTL_HEADER: HeaderName = HeaderName::from_static("cache-ttl-ms");
+static TYPE_HEADER: HeaderName = HeaderName::from_static("cache-content-type");
 static STALE_HEADER: HeaderName = HeaderName::from_static("cache-stale");
 
 /// The conditions of a request on the stored value (RFC 9110, section 13).
@@ -38,23 +39,33 @@ pub(in super::super) struct ConditionHeaders {
     if_match: (),
 }
 
-/// The header of the stampede guard.
+/// The headers of a value to store.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "described here, read by its own function")]
-pub(in super::super) struct LeaseParam {
+#[expect(dead_code, reason = "described here, read by their own functions")]
+pub(in super::super) struct StoreHeaders {
     /// The lease under which the value was rebuilt. Without it, no lease is required.
     #[param(rename = "Cache-Lease", value_type = String, required = false, pattern = "^[0-9a-f]{32}$")]
     cache_lease: (),
+    /// The media type of the value, for clients that send every value as `application/octet-stream`. Reads return it as
+    /// the Content-Type of their response.
+    #[param(rename = "Cache-Content-Type", value_type = String, required = false, pattern = "^[!-.0-~]{1,127}/[!-~]{1,127}$")]
+    cache_content_type: (),
 }
 
+/// The body of a value: any bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "described here, read and written as it is")]
+struct ValueBytes(Vec<u8>);
+
 /// Read a value. The body is returned exactly as it was stored.
-#[utoipa::path(get, path = "/cache/{key}", tag = "cache", operation_id = "get_value",
+#[utoipa::path(get, path = "/cache/{key}", tag = "cache", operation_id = "get_cache_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            GetParams,
            ConditionHeaders),
-    responses((status = 200, description = "The value", body = serde_json::Value, content_type = "*/*",
+    responses((status = 200, description = "The value", body = inline(ValueBytes), content_type = "application/octet-stream",
                headers(("ETag" = String, description = "Derived from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent if the value does not expire"),
                        ("Cache-Stale" = bool, description = "`true`: a copy of the expired value, while another client rebuilds it"))),
@@ -74,7 +85,7 @@ pub(in super::super) async fn get_value(
 }
 
 /// Read a value's headers.
-#[utoipa::path(head, path = "/cache/{key}", tag = "cache", operation_id = "head_value",
+#[utoipa::path(head, path = "/cache/{key}", tag = "cache", operation_id = "head_cache_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            ConditionHeaders),
@@ -115,21 +126,20 @@ pub(in super::super) struct PutParams {
 }
 
 /// Store a body under a key, with its Content-Type.
-#[utoipa::path(put, path = "/cache/{key}", tag = "cache", operation_id = "put_value",
+#[utoipa::path(put, path = "/cache/{key}", tag = "cache", operation_id = "put_cache_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            PutParams,
            ConditionHeaders,
-           LeaseParam),
-    request_body(content((Option<serde_json::Value> = "application/json", example = json!({"user": 7})),
-                         (Option<String> = "application/octet-stream", example = "any bytes")),
-                 description = "Any body up to `cache.value_limit`; without a Content-Type it is application/octet-stream"),
+           StoreHeaders),
+    request_body(content((inline(ValueBytes) = "application/octet-stream", example = "any bytes")),
+        description = "Any body up to `cache.value_limit`. Its media type is in `Cache-Content-Type` or `Content-Type`"),
     responses((status = 201, description = "Stored as a new value",
                headers(("ETag" = String, description = "Derived from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent if the value does not expire")),
-               links(("read" = (operation_id = "get_value", parameters(("key" = "$request.path.key")))),
-                     ("prolong" = (operation_id = "touch_value", parameters(("key" = "$request.path.key")))),
-                     ("delete" = (operation_id = "delete_value", parameters(("key" = "$request.path.key")))))),
+               links(("read" = (operation_id = "get_cache_value", parameters(("key" = "$request.path.key")))),
+                     ("prolong" = (operation_id = "touch_cache_value", parameters(("key" = "$request.path.key")))),
+                     ("delete" = (operation_id = "delete_cache_value", parameters(("key" = "$request.path.key")))))),
               (status = 204, description = "Stored in place of another value",
                headers(("ETag" = String, description = "Derived from body and Content-Type"),
                        ("Cache-TTL-Ms" = u64, description = "Milliseconds left; absent if the value does not expire")))))]
@@ -143,11 +153,7 @@ pub(in super::super) async fn put_value(
 ) -> Result<Response, Problem> {
     let headers = request.headers();
     let lease = lease(headers)?;
-    let content_type = match headers.get(header::CONTENT_TYPE) {
-        None => ContentType::binary(),
-        Some(text) => ContentType::parse(text.as_bytes())
-            .map_err(|rule| Problem::request_header(header::CONTENT_TYPE.as_str(), rule))?,
-    };
+    let content_type = media_type(headers)?;
     request.extensions_mut().insert(BodyLimit(cache.value_limit()));
     let body = collect(request).await?;
     let options = PutOptions {
@@ -181,12 +187,12 @@ pub(in super::super) struct DeleteParams {
 }
 
 /// Delete a value; with `take`, return it as well.
-#[utoipa::path(delete, path = "/cache/{key}", tag = "cache", operation_id = "delete_value",
+#[utoipa::path(delete, path = "/cache/{key}", tag = "cache", operation_id = "delete_cache_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7"),
            DeleteParams,
            ConditionHeaders),
-    responses((status = 200, description = "With `take`: the value, which is now deleted", body = serde_json::Value, content_type = "*/*",
+    responses((status = 200, description = "With `take`: the value, which is now deleted", body = inline(ValueBytes), content_type = "application/octet-stream",
                headers(("ETag" = String, description = "Derived from body and Content-Type"))),
               (status = 204, description = "Deleted, or there was no value")))]
 pub(in super::super) async fn delete_value(
@@ -204,7 +210,7 @@ pub(in super::super) async fn delete_value(
 }
 
 /// Set a value's TTL.
-#[utoipa::path(post, path = "/cache/{key}/touch", tag = "cache", operation_id = "touch_value",
+#[utoipa::path(post, path = "/cache/{key}/touch", tag = "cache", operation_id = "touch_cache_value",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "session:7")),
     request_body = TouchRequest,
@@ -221,7 +227,7 @@ pub(in super::super) async fn touch_value(
 }
 
 /// Add to a counter. The first increment creates the counter and sets its expiry.
-#[utoipa::path(post, path = "/cache/{key}/increment", tag = "cache", operation_id = "increment_counter",
+#[utoipa::path(post, path = "/cache/{key}/increment", tag = "cache", operation_id = "increment_cache_counter",
     params(("key" = String, Path, description = "1 to 512 bytes of UTF-8 without control characters; `/` is sent as `%2F`",
             min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", example = "logins:7")),
     request_body = IncrementRequest,
@@ -280,6 +286,28 @@ fn content_type(content_type: &ContentType) -> HeaderValue {
         ContentType::Other(text) => HeaderValue::from_maybe_shared(text.clone())
             .unwrap_or_else(|_| HeaderValue::from_static(super::super::stored_value::BINARY)),
     }
+}
+
+/// The media type of the value that a request stores.
+fn media_type(headers: &HeaderMap) -> Result<ContentType, Problem> {
+    let parse = |name: &HeaderName, text: &HeaderValue| {
+        ContentType::parse(text.as_bytes()).map_err(|rule| Problem::request_header(name.as_str(), rule))
+    };
+    match (headers.get(&TYPE_HEADER), headers.get(header::CONTENT_TYPE)) {
+        (Some(text), _) if !has_subtype(text) => {
+            Err(Problem::request_header(TYPE_HEADER.as_str(), "must be a media type such as `application/json`"))
+        }
+        (Some(text), _) => parse(&TYPE_HEADER, text),
+        (None, Some(text)) => parse(&header::CONTENT_TYPE, text),
+        (None, None) => Ok(ContentType::binary()),
+    }
+}
+
+fn has_subtype(text: &HeaderValue) -> bool {
+    let parts = text.to_str().ok().and_then(|text| text.split_once('/'));
+    parts.is_some_and(|(kind, subtype)| {
+        (1..=127).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_graphic()) && !subtype.is_empty()
+    })
 }
 
 fn lease(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -43,6 +43,7 @@ const MAX_RECENT: usize = 1_000;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(in super::super) struct RecentQuery {
+    /// The maximum number of samples.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
     count: Option<usize>,
     /// `json`, `csv` or `influx`; by default the `Accept` header decides.

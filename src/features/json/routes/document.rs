@@ -42,7 +42,7 @@ const JSON_PATCH: &str = "application/json-patch+json";
 ///
 /// Without a path, the answer is the stored document. One `$` path gives the list of its values, one legacy path the
 /// first value. Several paths give an object from path to value; if one of them is a `$` path, all values are lists.
-#[utoipa::path(get, path = "/json/{key}", tag = "json", operation_id = "get_document",
+#[utoipa::path(get, path = "/json/{key}", tag = "json", operation_id = "get_json_document",
     params(KeyPath, Paths, ConditionHeaders),
     responses((status = 200, description = "The document, or the selected values", body = serde_json::Value,
                headers(("ETag" = String, description = "The version of the document; never used twice"),
@@ -74,17 +74,17 @@ pub(in super::super) struct PutParams {
 ///
 /// Every value that the path selects is replaced. `If-None-Match: *` stores only if the path selects nothing,
 /// `If-Match: *` only if it selects a value.
-#[utoipa::path(put, path = "/json/{key}", tag = "json", operation_id = "put_document",
+#[utoipa::path(put, path = "/json/{key}", tag = "json", operation_id = "put_json_document",
     params(KeyPath, PutParams, ConditionHeaders),
     request_body(content = serde_json::Value, description = "Any JSON value up to `json.document_limit`; names in an object are unique",
                  example = json!({"name": "Ada", "score": 12.50, "tags": ["a"]})),
     responses((status = 201, description = "Created",
                headers(("ETag" = String, description = "The version of the document; never used twice"),
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")),
-               links(("read" = (operation_id = "get_document", parameters(("key" = "$request.path.key")))),
-                     ("describe" = (operation_id = "get_types", parameters(("key" = "$request.path.key")))),
-                     ("clear" = (operation_id = "clear_values", parameters(("key" = "$request.path.key")))),
-                     ("delete" = (operation_id = "delete_document", parameters(("key" = "$request.path.key")))))),
+               links(("read" = (operation_id = "get_json_document", parameters(("key" = "$request.path.key")))),
+                     ("describe" = (operation_id = "get_json_types", parameters(("key" = "$request.path.key")))),
+                     ("clear" = (operation_id = "clear_json_values", parameters(("key" = "$request.path.key")))),
+                     ("delete" = (operation_id = "delete_json_document", parameters(("key" = "$request.path.key")))))),
               (status = 204, description = "Replaced",
                headers(("ETag" = String, description = "The version of the document; never used twice"),
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")))))]
@@ -103,7 +103,7 @@ pub(in super::super) async fn put_document(
 ///
 /// A merge patch applies to `path`, or to the whole document; if no value exists, the patch itself is stored. A JSON
 /// Patch contains its own paths, which are JSON pointers. It is applied completely or not at all.
-#[utoipa::path(patch, path = "/json/{key}", tag = "json", operation_id = "patch_document",
+#[utoipa::path(patch, path = "/json/{key}", tag = "json", operation_id = "patch_json_document",
     params(KeyPath, PathParam, ConditionHeaders),
     request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"score": null, "name": "Ada L."})),
                          (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
@@ -124,7 +124,7 @@ pub(in super::super) async fn patch_document(
 /// Delete a document, or the values that a path selects.
 ///
 /// A document whose last member or item is deleted is itself deleted. Deleting a value that does not exist succeeds.
-#[utoipa::path(delete, path = "/json/{key}", tag = "json", operation_id = "delete_document",
+#[utoipa::path(delete, path = "/json/{key}", tag = "json", operation_id = "delete_json_document",
     params(KeyPath, PathParam, ConditionHeaders),
     responses((status = 200, description = "The number of deleted values, not counting values inside others", body = DeletedReply,
                headers(("ETag" = String, description = "The version of the remaining document")))))]
@@ -138,7 +138,7 @@ pub(in super::super) async fn delete_document(
 }
 
 /// Reset a document's TTL, or remove it.
-#[utoipa::path(post, path = "/json/{key}/touch", tag = "json", operation_id = "touch_document",
+#[utoipa::path(post, path = "/json/{key}/touch", tag = "json", operation_id = "touch_json_document",
     params(KeyPath), request_body = TouchRequest,
     responses((status = 204, description = "The document has the new TTL")))]
 pub(in super::super) async fn touch_document(

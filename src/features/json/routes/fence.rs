@@ -17,7 +17,7 @@ use crate::http::reply::NoContent;
 ///
 /// The document does not change. The next write with a `Fencing-Token` is accepted, even if a former holder of the lock
 /// sends it: make sure that there is none. The audit log records the call.
-#[utoipa::path(delete, path = "/fences/json/{key}", tag = "json", operation_id = "reset_document_fence",
+#[utoipa::path(delete, path = "/fences/json/{key}", tag = "json", operation_id = "reset_json_fence",
     params(KeyPath), responses((status = 204, description = "The document remembers no token")))]
 pub(in super::super) async fn reset_document_fence(
     State(documents): State<Arc<JsonService>>,

@@ -27,6 +27,7 @@ use crate::http::problem::Problem;
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = ConfigurationKind)]
+#[schema(title = "ConfigurationKind")]
 pub(in super::super) enum Kind {
     Trading,
     Market,
@@ -73,10 +74,10 @@ pub(in super::super) struct UserPath {
 
 /// Defines the four operations on one kind of document. `$query` is the query of PUT and PATCH, with or without a path.
 macro_rules! platform_document {
-    ($noun:literal, $route:literal, |$params:ident: $path:ident| $key:expr,
+    ($noun:literal, $tag:literal, $route:literal, |$params:ident: $path:ident| $key:expr,
      |$query:pat_param, $query_type:ty| $target:expr, ($($documented:ident)?),
      body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
-        #[utoipa::path(get, path = $route, tag = "json",
+        #[utoipa::path(get, path = $route, tag = $tag,
             summary = concat!("Read ", $noun, ", or the values that paths select."),
             params($path, Paths, ConditionHeaders),
             responses((status = 200, description = "The document, or the selected values", body = serde_json::Value),
@@ -91,7 +92,7 @@ macro_rules! platform_document {
             read(&documents, &$key, paths.path, can_decrypt, &conditions).await
         }
 
-        #[utoipa::path(put, path = $route, tag = "json",
+        #[utoipa::path(put, path = $route, tag = $tag,
             summary = concat!("Store ", $noun, "."),
             params($path, $($documented,)? ConditionHeaders),
             request_body(content = $($body)+, description = $body_text, example = json!($example)),
@@ -106,7 +107,7 @@ macro_rules! platform_document {
             put(&documents, &$key, $target.unwrap_or_default(), None, None, options, request).await
         }
 
-        #[utoipa::path(patch, path = $route, tag = "json",
+        #[utoipa::path(patch, path = $route, tag = $tag,
             summary = concat!("Change ", $noun, " by a merge patch or a JSON Patch."),
             params($path, $($documented,)? ConditionHeaders),
             request_body(content((serde_json::Value = "application/merge-patch+json", example = json!($patch_example)),
@@ -122,7 +123,7 @@ macro_rules! platform_document {
             patch(&documents, &$key, $target, options, request).await
         }
 
-        #[utoipa::path(delete, path = $route, tag = "json",
+        #[utoipa::path(delete, path = $route, tag = $tag,
             summary = concat!("Delete ", $noun, ", or the values that a path selects."),
             params($path, PathParam, ConditionHeaders),
             responses((status = 200, description = "The number of deleted values", body = DeletedReply)))]
@@ -138,7 +139,7 @@ macro_rules! platform_document {
 }
 
 platform_document! {
-    "a configuration", "/config/{kind}/{id}",
+    "a configuration", "config", "/config/{kind}/{id}",
     |of: ConfigurationPath| of.key(), |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
@@ -147,7 +148,8 @@ platform_document! {
 }
 
 platform_document! {
-    "the data of a form", "/forms/{id}", |of: FormPath| DocumentKey::in_collection(FORMS, &of.id),
+    "the data of a form", "forms", "/forms/{id}",
+    |of: FormPath| DocumentKey::in_collection(FORMS, &of.id),
     |Query(target), Query<PathParam>| target.path, (PathParam),
     body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
@@ -156,13 +158,13 @@ platform_document! {
 }
 
 platform_document! {
-    "a user's preferences", "/users/{id}/preferences",
+    "a user's preferences", "users", "/users/{id}/preferences",
     |of: UserPath| DocumentKey::in_collection(PREFERENCES, &of.id),
     |NoQuery, NoQuery| None, (),
     body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
     example: {"language": "th", "theme": "dark"},
     patch_example: {"theme": "light", "font": null},
-    get_preferences, put_preferences, patch_preferences, delete_preferences
+    get_user_preferences, put_user_preferences, patch_user_preferences, delete_user_preferences
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -187,7 +189,7 @@ impl PreferencePath {
 }
 
 /// Read one preference of a user.
-#[utoipa::path(get, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "get_preference",
+#[utoipa::path(get, path = "/users/{id}/preferences/{name}", tag = "users", operation_id = "get_user_preference",
     params(PreferencePath, ConditionHeaders),
     responses((status = 200, description = "The value of the preference", body = serde_json::Value),
               (status = 304, description = "The caller has this version of the preferences")))]
@@ -202,7 +204,7 @@ pub(in super::super) async fn get_preference(
 }
 
 /// Store one preference of a user.
-#[utoipa::path(put, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "put_preference",
+#[utoipa::path(put, path = "/users/{id}/preferences/{name}", tag = "users", operation_id = "put_user_preference",
     params(PreferencePath, ConditionHeaders),
     request_body(content = serde_json::Value, description = "Any JSON value", example = json!("th")),
     responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
@@ -218,7 +220,7 @@ pub(in super::super) async fn put_preference(
 }
 
 /// Delete one preference of a user.
-#[utoipa::path(delete, path = "/users/{id}/preferences/{name}", tag = "json", operation_id = "delete_preference",
+#[utoipa::path(delete, path = "/users/{id}/preferences/{name}", tag = "users", operation_id = "delete_user_preference",
     params(PreferencePath, ConditionHeaders),
     responses((status = 200, description = "1 if the preference existed, otherwise 0", body = DeletedReply)))]
 pub(in super::super) async fn delete_preference(
@@ -247,7 +249,7 @@ pub(in super::super) struct ActivityParams {
 }
 
 /// List a user's activity, newest first.
-#[utoipa::path(get, path = "/users/{id}/activity", tag = "json", operation_id = "list_activity",
+#[utoipa::path(get, path = "/users/{id}/activity", tag = "users", operation_id = "list_user_activity",
     params(UserPath, ActivityParams),
     responses((status = 200, description = "A page of entries; empty if there are none", body = ActivityPage)))]
 pub(in super::super) async fn list_activity(
@@ -273,7 +275,7 @@ pub(in super::super) async fn list_activity(
 ///
 /// The service adds a `timestamp` to an entry without one. Beyond `json.activity_limit` entries, the oldest are
 /// dropped.
-#[utoipa::path(post, path = "/users/{id}/activity", tag = "json", operation_id = "record_activity",
+#[utoipa::path(post, path = "/users/{id}/activity", tag = "users", operation_id = "record_user_activity",
     params(UserPath, ConditionHeaders),
     request_body(content = std::collections::BTreeMap<String, serde_json::Value>, description = "A JSON object", example = json!({"action": "login", "from": "web"})),
     responses((status = 201, description = "Recorded", body = RecordedReply)))]
@@ -295,7 +297,7 @@ pub(in super::super) async fn record_activity(
 }
 
 /// Delete a user's activity log.
-#[utoipa::path(delete, path = "/users/{id}/activity", tag = "json", operation_id = "delete_activity",
+#[utoipa::path(delete, path = "/users/{id}/activity", tag = "users", operation_id = "delete_user_activity",
     params(UserPath, ConditionHeaders),
     responses((status = 200, description = "1 if the log existed, otherwise 0", body = DeletedReply)))]
 pub(in super::super) async fn delete_activity(

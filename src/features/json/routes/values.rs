@@ -23,7 +23,7 @@ use crate::http::extract::{NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
 /// Get the types of the selected values.
-#[utoipa::path(get, path = "/json/{key}/type", tag = "json", operation_id = "get_types",
+#[utoipa::path(get, path = "/json/{key}/type", tag = "json", operation_id = "get_json_types",
     params(KeyPath, PathParam),
     responses((status = 200, description = "One type per value; for a legacy path, the type of the first value", body = TypesReply)))]
 pub(in super::super) async fn get_types(
@@ -49,7 +49,7 @@ pub(in super::super) struct LengthParams {
 }
 
 /// Get the lengths of the selected values: the items of arrays, the members of objects, the bytes of strings.
-#[utoipa::path(get, path = "/json/{key}/length", tag = "json", operation_id = "get_lengths",
+#[utoipa::path(get, path = "/json/{key}/length", tag = "json", operation_id = "get_json_lengths",
     params(KeyPath, LengthParams),
     responses((status = 200, description = "One length per value, null for values without a length; for a legacy path, the length of the first value", body = LengthsReply)))]
 pub(in super::super) async fn get_lengths(
@@ -74,7 +74,7 @@ pub(in super::super) async fn get_lengths(
 }
 
 /// Get the member names of the selected values, in their order.
-#[utoipa::path(get, path = "/json/{key}/keys", tag = "json", operation_id = "get_member_names",
+#[utoipa::path(get, path = "/json/{key}/keys", tag = "json", operation_id = "get_json_member_names",
     params(KeyPath, PathParam),
     responses((status = 200, description = "One list per value, null for values that are not objects; for a legacy path, the list of the first value", body = KeysReply)))]
 pub(in super::super) async fn get_member_names(
@@ -133,24 +133,24 @@ macro_rules! value_operations {
 
 value_operations! {
     /// Append values to arrays.
-    append_items: "/json/{key}/array/append",
+    append_json_items: "/json/{key}/array/append",
         |body: AppendRequest| Action::Append(body.values)
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
     /// Insert values before an item of arrays.
     ///
     /// If one of the arrays is too short for the index, no array is changed.
-    insert_items: "/json/{key}/array/insert",
+    insert_json_items: "/json/{key}/array/insert",
         |body: InsertRequest| Action::Insert { index: body.index, values: body.values }
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
     /// Remove one item from arrays.
-    pop_items: "/json/{key}/array/pop",
+    pop_json_items: "/json/{key}/array/pop",
         |body: PopRequest| Action::Pop { index: body.index }
         => PopReply, "The item removed from each array; null for empty arrays and for values that are not arrays";
 
     /// Keep only a range of items of arrays.
-    trim_arrays: "/json/{key}/array/trim",
+    trim_json_arrays: "/json/{key}/array/trim",
         |body: TrimRequest| Action::Trim { start: body.start, stop: body.stop }
         => LengthsReply, "The new length of each array; null for values that are not arrays";
 
@@ -158,7 +158,7 @@ value_operations! {
     ///
     /// The sum of two 64-bit integers is an integer; every other sum is a 64-bit float. If one result is out of range,
     /// no value is changed.
-    increment_numbers: "/json/{key}/number/increment",
+    increment_json_numbers: "/json/{key}/number/increment",
         |body: CalculateRequest| Action::Increment(body.by)
         => NumbersReply, "Each new number; null for values that are not numbers";
 
@@ -166,22 +166,22 @@ value_operations! {
     ///
     /// The product of two 64-bit integers is an integer; every other product is a 64-bit float. If one result is out of
     /// range, no value is changed.
-    multiply_numbers: "/json/{key}/number/multiply",
+    multiply_json_numbers: "/json/{key}/number/multiply",
         |body: CalculateRequest| Action::Multiply(body.by)
         => NumbersReply, "Each new number; null for values that are not numbers";
 
     /// Append text to strings.
-    append_text: "/json/{key}/string/append",
+    append_json_text: "/json/{key}/string/append",
         |body: AppendTextRequest| Action::AppendText(body.value.into())
         => LengthsReply, "The new length of each string in bytes of UTF-8; null for values that are not strings";
 
     /// Invert booleans.
-    toggle_values: "/json/{key}/toggle",
+    toggle_json_values: "/json/{key}/toggle",
         |body: PathRequest| Action::Toggle
         => ToggleReply, "Each new value; null for values that are not booleans";
 
     /// Empty arrays and objects and set numbers to 0.
-    clear_values: "/json/{key}/clear",
+    clear_json_values: "/json/{key}/clear",
         |body: PathRequest| Action::Clear
         => ClearedReply, "The number of values that changed";
 }

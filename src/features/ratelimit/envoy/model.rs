@@ -27,6 +27,7 @@ pub(in crate::features::ratelimit) struct EnvoyRequest {
 
 /// The properties of a call that select a limiter and make up its key.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(as = EnvoyDescriptor)]
 pub(in crate::features::ratelimit) struct Descriptor {
     #[schema(min_items = 1)]
     pub entries: Vec<DescriptorEntry>,
@@ -37,7 +38,7 @@ pub(in crate::features::ratelimit) struct Descriptor {
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[schema(as = Entry)]
+#[schema(as = EnvoyEntry)]
 pub(in crate::features::ratelimit) struct DescriptorEntry {
     #[schema(example = "remote_address")]
     pub key: String,
@@ -71,7 +72,7 @@ pub(in crate::features::ratelimit) struct EnvoyReply {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[schema(as = Code)]
+#[schema(as = EnvoyCode)]
 pub(in crate::features::ratelimit) enum LimitCode {
     #[default]
     Ok,
@@ -81,7 +82,7 @@ pub(in crate::features::ratelimit) enum LimitCode {
 /// The state of a descriptor's limit; only the code if the descriptor is not limited.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Status)]
+#[schema(as = EnvoyStatus)]
 pub(in crate::features::ratelimit) struct DescriptorStatus {
     pub code: LimitCode,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +97,7 @@ pub(in crate::features::ratelimit) struct DescriptorStatus {
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EnvoyCurrentLimit)]
 pub(in crate::features::ratelimit) struct CurrentLimit {
     /// The limiter's name.
     pub name: String,
@@ -107,6 +109,7 @@ pub(in crate::features::ratelimit) struct CurrentLimit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = EnvoyUnit)]
 pub(in crate::features::ratelimit) enum Unit {
     Second,
     Minute,

@@ -19,7 +19,7 @@ use crate::http::problem::{Location, NOT_FOUND, Problem};
 ///
 /// The setting `ratelimit.envoy` assigns limiters to descriptors. While it is empty, the route answers 404. The body is read
 /// as JSON whatever its `Content-Type`, and fields that this service does not use are ignored.
-#[utoipa::path(post, path = "/json", tag = "ratelimit", operation_id = "check_descriptors",
+#[utoipa::path(post, path = "/json", tag = "envoy", operation_id = "check_envoy_descriptors",
     request_body = EnvoyRequest,
     responses((status = 200, description = "The call is allowed", body = EnvoyReply,
                headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),

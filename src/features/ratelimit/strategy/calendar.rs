@@ -19,7 +19,7 @@ use super::InvalidField;
 /// The unit of a calendar window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = CalendarPeriod)]
+#[schema(as = LimitCalendarPeriod)]
 pub(in crate::features::ratelimit) enum Period {
     Day,
     Month,

@@ -25,8 +25,10 @@ pub(in crate::features::ratelimit) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(example = json!({ "kind": "gcra", "limit": 100, "period_ms": 60_000 }))]
+#[schema(as = LimitStrategy)]
 pub(in crate::features::ratelimit) enum Strategy {
     /// Exact: at most `limit` in any interval of `window_ms`. Stores each call of the window.
+    #[schema(title = "LimitSlidingWindow")]
     SlidingWindow {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000)]
@@ -36,6 +38,7 @@ pub(in crate::features::ratelimit) enum Strategy {
         window_ms: u64,
     },
     /// At most `limit` in each window of `window_ms`, aligned to 1970, or in each day or month of a time zone.
+    #[schema(title = "LimitFixedWindow")]
     FixedWindow {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -52,6 +55,7 @@ pub(in crate::features::ratelimit) enum Strategy {
         zone: Option<String>,
     },
     /// A bucket of `capacity` tokens that refills at `refill_per_second`; a call takes its cost out.
+    #[schema(title = "LimitTokenBucket")]
     TokenBucket {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -61,6 +65,7 @@ pub(in crate::features::ratelimit) enum Strategy {
         refill_per_second: f64,
     },
     /// `limit` in each `period_ms`, evenly spaced, of which `burst` (default: `limit`) may arrive at the same time.
+    #[schema(title = "LimitGcra")]
     Gcra {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -75,6 +80,7 @@ pub(in crate::features::ratelimit) enum Strategy {
     /// At most `limit` in a window that begins with its first call. One more is a violation: it blocks the key for
     /// `window_ms`, the next violation for `factor` times as long, up to `maximum_ms`. Every `decay_ms` (default:
     /// `window_ms`) without a violation undoes one step.
+    #[schema(title = "LimitExponentialBackoff")]
     ExponentialBackoff {
         #[serde(deserialize_with = "buffered::unsigned")]
         #[schema(minimum = 1, maximum = 1_000_000_000)]

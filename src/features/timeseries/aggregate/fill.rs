@@ -13,6 +13,7 @@ use crate::clock::UnixMillis;
 /// The value of empty buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SeriesFill)]
 pub(in crate::features::timeseries) enum Fill {
     /// Empty buckets are omitted.
     #[default]

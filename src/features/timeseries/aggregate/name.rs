@@ -1,5 +1,6 @@
 //! The names of aggregations.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
@@ -117,7 +118,11 @@ impl PartialSchema for Aggregation {
     }
 }
 
-impl ToSchema for Aggregation {}
+impl ToSchema for Aggregation {
+    fn name() -> Cow<'static, str> {
+        "SeriesAggregation".into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

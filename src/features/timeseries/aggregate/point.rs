@@ -63,33 +63,24 @@ pub(in crate::features::timeseries) struct Point {
     pub number: Number,
 }
 
-/// A sample, or a bucket with the timestamp that represents it.
+/// A sample, or a bucket with the timestamp that represents it. With `ohlcv`, it is a candle.
 #[derive(Debug, ToSchema)]
-#[serde(untagged)]
 #[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
-pub(in crate::features::timeseries) enum RangePoint {
-    #[schema(title = "Value")]
-    Value {
-        timestamp: i64,
-        /// Null if the bucket has no samples, or if its sum overflows.
-        #[schema(required = true)]
-        value: Option<f64>,
-    },
-    #[schema(title = "Candle")]
-    Candle {
-        timestamp: i64,
-        #[schema(required = true)]
-        open: Option<f64>,
-        #[schema(required = true)]
-        high: Option<f64>,
-        #[schema(required = true)]
-        low: Option<f64>,
-        #[schema(required = true)]
-        close: Option<f64>,
-        /// Null unless `volume_key` names the series of volumes.
-        #[schema(required = true)]
-        volume: Option<f64>,
-    },
+#[schema(as = SeriesPoint)]
+pub(in crate::features::timeseries) struct RangePoint {
+    timestamp: i64,
+    /// Null if the bucket has no samples, or if its sum overflows; absent in a candle.
+    value: Option<f64>,
+    /// Only in a candle; null if the bucket has no samples.
+    open: Option<f64>,
+    /// Only in a candle; null if the bucket has no samples.
+    high: Option<f64>,
+    /// Only in a candle; null if the bucket has no samples.
+    low: Option<f64>,
+    /// Only in a candle; null if the bucket has no samples.
+    close: Option<f64>,
+    /// Only in a candle; null unless `volume_key` names the series of volumes.
+    volume: Option<f64>,
 }
 
 impl From<Sample> for Point {
@@ -107,7 +98,7 @@ pub(in crate::features::timeseries) struct Slot {
 
 /// The time of a bucket that is its timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[schema(as = Stamp)]
+#[schema(as = SeriesBucketTimestamp)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::features::timeseries) enum BucketTimestamp {
     #[default]

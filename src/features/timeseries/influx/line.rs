@@ -2,7 +2,6 @@
 //!
 //! Numbers and booleans (1 and 0) are stored. A series cannot store text: such a field is refused by itself, and so is a
 //! field whose name or number cannot be stored. The other fields of the line are stored.
-//!
 //! Source: the page "Line protocol" in the documentation of InfluxDB 2.
 
 use std::borrow::Cow;
@@ -16,6 +15,7 @@ use crate::http::integer::exact_float;
 /// The unit of timestamps. Series store milliseconds: the duplicate policy decides between samples of one millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(title = "InfluxPrecision")]
 pub(in crate::features::timeseries) enum Precision {
     #[default]
     #[serde(alias = "n")]

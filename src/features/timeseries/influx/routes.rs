@@ -84,7 +84,7 @@ pub(in crate::features::timeseries) struct PingQuery {
 /// refused, the others are still stored. Fields with text are ignored unless nothing else is stored; the headers
 /// `Samples-Refused` and `Samples-Refused-First` report them. Sending the same lines again stores them once. The body can
 /// be compressed with gzip; its Content-Type is ignored.
-#[utoipa::path(post, path = "/api/v2/write", tag = "timeseries", operation_id = "write_lines", params(WriteV2),
+#[utoipa::path(post, path = "/api/v2/write", tag = "influxdb", operation_id = "write_influx_lines", params(WriteV2),
     request_body(content = LineProtocol, content_type = "text/plain"),
     responses((status = 204, description = "All lines were stored, except for fields with text",
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted"),
@@ -102,7 +102,7 @@ pub(in crate::features::timeseries) async fn write_v2(
 /// Write line protocol with a client of InfluxDB 1.
 ///
 /// The operation differs from `/api/v2/write` in its query parameters only.
-#[utoipa::path(post, path = "/write", tag = "timeseries", operation_id = "write_lines_v1", params(WriteV1),
+#[utoipa::path(post, path = "/write", tag = "influxdb", operation_id = "write_influx_lines_v1", params(WriteV1),
     request_body(content = LineProtocol, content_type = "text/plain"),
     responses((status = 204, description = "All lines were stored, except for fields with text",
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted"),
@@ -174,13 +174,14 @@ const VERSION: &str = "v2.7.0";
 
 /// The version, as InfluxDB reports it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfluxPing)]
 pub(in crate::features::timeseries) struct PingAnswer {
     #[schema(example = "v2.7.0")]
     version: &'static str,
 }
 
 /// Tell a client of InfluxDB that the service is running.
-#[utoipa::path(get, path = "/ping", tag = "timeseries", operation_id = "get_ping", params(PingQuery),
+#[utoipa::path(get, path = "/ping", tag = "influxdb", operation_id = "get_influx_ping", params(PingQuery),
     responses(
         (status = 200, description = "The service is running; the request had `verbose`", body = PingAnswer),
         (status = 204, description = "The service is running; Redis is not checked", headers(

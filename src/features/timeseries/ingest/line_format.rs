@@ -11,6 +11,7 @@ use crate::features::timeseries::influx::line as influx_line;
 use crate::features::timeseries::influx::line::{Line, Precision};
 use crate::http::extract::{in_terms_of_json, read_json};
 use crate::http::integer::{EXACT, exact_float};
+use crate::http::times;
 
 /// The samples of a line.
 #[derive(Debug)]
@@ -143,10 +144,10 @@ fn number(text: &str) -> Result<f64, String> {
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
-    let number = text.trim().parse::<i64>().ok();
-    number
-        .and_then(|ms| Timestamp::new(ms).ok())
-        .ok_or_else(|| format!("timestamp must be an integer between 0 and 2^53 - 1, got `{}`", shortened(text)))
+    let millis = text.trim().parse().ok().or_else(|| times::rfc3339(text.trim()));
+    millis.and_then(|ms| Timestamp::new(ms).ok()).ok_or_else(|| {
+        format!("timestamp must be an integer between 0 and 2^53 - 1, or RFC 3339, got `{}`", shortened(text))
+    })
 }
 
 /// Splits a line into its fields.
@@ -211,6 +212,7 @@ mod tests {
         assert_eq!(read("series,value", "a,9007199254740994"), exact);
         assert_eq!(read("series,value", "a,9007199254740993.5"), exact);
         assert_eq!(ndjson(br#"{"series":"a","value":9007199254740994}"#), exact);
+        assert_eq!(read("series,timestamp,value", "a,1970-01-01T00:00:05Z,1"), Ok(row("a", Some(5_000), 1.0)));
     }
 
     #[test]
@@ -244,7 +246,7 @@ mod tests {
             ("a,5,1e999", "must be a finite number"),
             ("a,5,9007199254740993", "would be rounded"),
             ("a,5,-9007199254740993", "would be rounded"),
-            ("a,-1,1", "timestamp must be an integer between 0 and 2^53 - 1, got `-1`"),
+            ("a,-1,1", "timestamp must be an integer between 0 and 2^53 - 1, or RFC 3339, got `-1`"),
             ("a,1.5,1", "got `1.5`"),
             ("a,9007199254740992,1", "timestamp"),
             ("\"a,5,1", "not closed"),

@@ -33,7 +33,7 @@ pub(super) const TURN_POINTS: usize = 4_096;
 
 /// A page of ranges. `render` writes its JSON.
 #[derive(Debug, ToSchema)]
-#[schema(as = ManyRanges, description = "Ranges of many series.")]
+#[schema(as = SeriesRanges, description = "Ranges of many series.")]
 pub(super) struct ManyPage {
     pub items: Vec<ManyItem>,
     /// The value of `cursor` for the next page; null on the last page.
@@ -43,7 +43,7 @@ pub(super) struct ManyPage {
 
 /// The range of a series, or of a group.
 #[derive(Debug, ToSchema)]
-#[schema(as = ItemRange)]
+#[schema(as = SeriesItemRange)]
 pub(super) struct ManyItem {
     /// The key of the series, or `label=value` of a group.
     #[schema(example = "zone=1")]

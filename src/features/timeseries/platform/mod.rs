@@ -19,6 +19,7 @@ use model::{NewPrice, NewReading, Quantity, WriteAnswer, WriteRefusal};
 /// Generated or consumed energy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(title = "EnergyKind")]
 pub(super) enum Energy {
     Generation,
     Consumption,

@@ -25,8 +25,9 @@ impl<'de> Deserialize<'de> for Quantity {
 /// The energy of a meter since its previous reading.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MeterReadingInput)]
 pub(in crate::features::timeseries) struct NewReading {
-    /// Unix milliseconds; the current time of the service if absent.
+    /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -44,6 +45,7 @@ pub(in crate::features::timeseries) struct NewReading {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"readings": [{"timestamp": 1_767_225_600_000_u64, "energy_generated": 0.392, "energy_consumed": 0.578}]}))]
+#[schema(as = MeterReadingsInput)]
 pub(in crate::features::timeseries) struct NewReadings {
     /// Each reading must have at least one of `energy_generated` and `energy_consumed`.
     #[schema(min_items = 1, max_items = 10_000)]
@@ -53,8 +55,9 @@ pub(in crate::features::timeseries) struct NewReadings {
 /// A price, and the volume that was traded at it.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MarketPriceInput)]
 pub(in crate::features::timeseries) struct NewPrice {
-    /// Unix milliseconds; the current time of the service if absent.
+    /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
     pub timestamp: Option<Timestamp>,
@@ -71,6 +74,7 @@ pub(in crate::features::timeseries) struct NewPrice {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"prices": [{"timestamp": 1_767_225_600_000_u64, "price": 4.25, "volume": 12.5}]}))]
+#[schema(as = MarketPricesInput)]
 pub(in crate::features::timeseries) struct NewPrices {
     #[schema(min_items = 1, max_items = 10_000)]
     pub prices: Vec<NewPrice>,
@@ -78,6 +82,7 @@ pub(in crate::features::timeseries) struct NewPrices {
 
 /// A sample that was refused.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesWriteRefusal)]
 pub(in crate::features::timeseries) struct WriteRefusal {
     /// The position in the list of the request, from 0.
     pub index: usize,
@@ -89,6 +94,7 @@ pub(in crate::features::timeseries) struct WriteRefusal {
 
 /// The result of a write to several series. A reading or a price can have two samples.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesWriteAnswer)]
 pub(in crate::features::timeseries) struct WriteAnswer {
     /// Samples that are stored, or that the duplicate policy of their series resolved.
     pub accepted: u64,

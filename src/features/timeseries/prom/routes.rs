@@ -33,6 +33,7 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromQuery {
+    /// An expression in the query language of Prometheus.
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -52,6 +53,7 @@ struct PromQuery {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromRangeQuery {
+    /// An expression in the query language of Prometheus.
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -59,6 +61,7 @@ struct PromRangeQuery {
     #[schema(example = "1767225600")]
     #[param(example = "1767225600")]
     start: String,
+    /// Unix seconds or RFC 3339.
     #[schema(example = "1767229200")]
     #[param(example = "1767229200")]
     end: String,
@@ -184,7 +187,7 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
 }
 
 /// Evaluate a query at one time.
-#[utoipa::path(get, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "get_prom_query", params(PromQuery),
+#[utoipa::path(get, path = "/prom/api/v1/query", tag = "prometheus", operation_id = "get_prom_query", params(PromQuery),
     responses(
         PromFailure,
         (status = 200, description = "A number, or series with one value each", body = PromAnswer),
@@ -194,7 +197,7 @@ async fn get_prom_query(State(prom): State<PromService>, request: Request) -> Re
 }
 
 /// Evaluate a query at one time, with its parameters in a form.
-#[utoipa::path(post, path = "/prom/api/v1/query", tag = "timeseries", operation_id = "post_prom_query",
+#[utoipa::path(post, path = "/prom/api/v1/query", tag = "prometheus", operation_id = "post_prom_query",
     request_body(content = PromQuery, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "A number, or series with one value each", body = PromAnswer)))]
 async fn post_prom_query(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
@@ -202,7 +205,7 @@ async fn post_prom_query(prom: State<PromService>, request: Request) -> Result<R
 }
 
 /// Evaluate a query at every step of a window.
-#[utoipa::path(get, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "get_prom_range",
+#[utoipa::path(get, path = "/prom/api/v1/query_range", tag = "prometheus", operation_id = "get_prom_range",
     params(PromRangeQuery),
     responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
 async fn get_prom_range(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
@@ -210,7 +213,7 @@ async fn get_prom_range(State(prom): State<PromService>, request: Request) -> Re
 }
 
 /// Evaluate a query at every step of a window, with its parameters in a form.
-#[utoipa::path(post, path = "/prom/api/v1/query_range", tag = "timeseries", operation_id = "post_prom_range",
+#[utoipa::path(post, path = "/prom/api/v1/query_range", tag = "prometheus", operation_id = "post_prom_range",
     request_body(content = PromRangeQuery, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "Series with their values", body = PromAnswer)))]
 async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
@@ -218,14 +221,14 @@ async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<R
 }
 
 /// Find series.
-#[utoipa::path(get, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "get_prom_series", params(PromMatch),
+#[utoipa::path(get, path = "/prom/api/v1/series", tag = "prometheus", operation_id = "get_prom_series", params(PromMatch),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 async fn get_prom_series(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(json(render::prom_list(&prom.series(&parameters(request).await?).await?)).into_response())
 }
 
 /// Find series, with the selectors in a form.
-#[utoipa::path(post, path = "/prom/api/v1/series", tag = "timeseries", operation_id = "post_prom_series",
+#[utoipa::path(post, path = "/prom/api/v1/series", tag = "prometheus", operation_id = "post_prom_series",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
@@ -233,14 +236,14 @@ async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<
 }
 
 /// List label names.
-#[utoipa::path(get, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "get_prom_labels", params(PromMatch),
+#[utoipa::path(get, path = "/prom/api/v1/labels", tag = "prometheus", operation_id = "get_prom_labels", params(PromMatch),
     responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
 async fn get_prom_labels(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(json(render::prom_list(&prom.label_names(&parameters(request).await?).await?)).into_response())
 }
 
 /// List label names, with the selectors in a form.
-#[utoipa::path(post, path = "/prom/api/v1/labels", tag = "timeseries", operation_id = "post_prom_labels",
+#[utoipa::path(post, path = "/prom/api/v1/labels", tag = "prometheus", operation_id = "post_prom_labels",
     request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "Label names in byte order", body = PromAnswer)))]
 async fn post_prom_labels(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
@@ -248,7 +251,7 @@ async fn post_prom_labels(prom: State<PromService>, request: Request) -> Result<
 }
 
 /// List the values of a label.
-#[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "timeseries", operation_id = "get_prom_values",
+#[utoipa::path(get, path = "/prom/api/v1/label/{name}/values", tag = "prometheus", operation_id = "get_prom_values",
     params(LabelPath, PromMatch),
     responses(PromFailure, (status = 200, description = "Label values in byte order", body = PromAnswer)))]
 async fn get_prom_values(
@@ -263,7 +266,7 @@ async fn get_prom_values(
 const VERSION: &str = "3.0.0";
 
 /// Read the version of the query language.
-#[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "timeseries", operation_id = "get_prom_build",
+#[utoipa::path(get, path = "/prom/api/v1/status/buildinfo", tag = "prometheus", operation_id = "get_prom_build",
     responses(PromFailure, (status = 200, description = "`version` is the version of Prometheus whose query language the service supports", body = PromAnswer)))]
 async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     parameters(request).await?;

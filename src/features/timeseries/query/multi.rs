@@ -18,6 +18,7 @@ use crate::http::times::QueryTime;
 /// How the points of a group that have the same timestamp are reduced to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SeriesReducer)]
 pub(in crate::features::timeseries) enum Reducer {
     Avg,
     Sum,

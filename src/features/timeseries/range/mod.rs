@@ -61,7 +61,7 @@ impl RangePlan {
 
 /// A page of a range. `render` writes its JSON.
 #[derive(Debug, ToSchema)]
-#[schema(as = Range, description = "A page of a range.")]
+#[schema(as = SeriesRange, description = "A page of a range.")]
 pub(super) struct RangePage {
     #[schema(value_type = String, example = "energy:consumption:MTR-001")]
     pub key: SeriesKey,

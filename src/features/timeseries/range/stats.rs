@@ -15,6 +15,7 @@ use crate::clock::UnixMillis;
 
 /// Statistics of a window. Values are null if there are no samples, and sums if they overflow.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesStats)]
 pub(in crate::features::timeseries) struct Stats {
     #[schema(value_type = String)]
     pub key: SeriesKey,
@@ -43,6 +44,7 @@ pub(in crate::features::timeseries) struct Stats {
 
 /// Exact percentiles, interpolated linearly between two ranks.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesPercentiles)]
 pub(in crate::features::timeseries) struct Percentiles {
     pub p50: f64,
     pub p90: f64,

@@ -12,6 +12,7 @@ use crate::clock::UnixMillis;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"bucket": "1d", "agg": "sum", "tz": "Asia/Bangkok"}))]
+#[schema(as = SeriesRollupInput)]
 pub struct NewRollup {
     /// The length of a bucket, as in `GET /timeseries/{key}/range`.
     #[schema(pattern = "^[1-9][0-9]{0,8}(ms|s|m|h)$|^[1-9][0-9]{0,3}(d|w|mo|y)$")]
@@ -37,6 +38,7 @@ pub struct NewRollup {
 fn aggregation_schema() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
+        .title(Some("SeriesRollupAggregation"))
         .description(Some("The aggregation of the samples of a bucket: one that depends on these samples only."))
         .enum_values(Some([
             "avg", "sum", "min", "max", "range", "count", "first", "last", "std_p", "std_s", "var_p", "var_s",
@@ -46,7 +48,7 @@ fn aggregation_schema() -> Schema {
 
 /// A rollup.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Rollup)]
+#[schema(as = SeriesRollup)]
 pub struct RollupEntry {
     #[schema(example = "sum:1d:Asia.Bangkok")]
     pub id: String,

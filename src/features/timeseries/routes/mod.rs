@@ -85,7 +85,7 @@ pub(super) async fn list_series(
     responses((status = 200, description = "The series already existed with this definition", body = SeriesView),
         (status = 201, description = "The series was created", body = SeriesView, links(
             ("describe" = (operation_id = "get_series", parameters(("key" = "$request.path.key")))),
-            ("fill" = (operation_id = "post_samples", parameters(("key" = "$request.path.key")))),
+            ("fill" = (operation_id = "post_series_samples", parameters(("key" = "$request.path.key")))),
             ("delete" = (operation_id = "delete_series", parameters(("key" = "$request.path.key"))))))))]
 pub(super) async fn put_series(
     State(timeseries): State<TimeseriesService>,
@@ -142,13 +142,13 @@ pub(super) async fn delete_series(
 ///
 /// Sending the same samples again stores them once, under every duplicate policy except `sum`. `on_duplicate` overrides
 /// the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
-#[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_samples",
+#[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_series_samples",
     params(SeriesPath), request_body = NewSamples,
     responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")), links(
-            ("newest" = (operation_id = "get_latest_sample", parameters(("key" = "$request.path.key")))),
-            ("window" = (operation_id = "get_range", parameters(("key" = "$request.path.key")))),
-            ("empty" = (operation_id = "delete_samples", parameters(("key" = "$request.path.key"))))))))]
+            ("newest" = (operation_id = "get_latest_series_sample", parameters(("key" = "$request.path.key")))),
+            ("window" = (operation_id = "get_series_range", parameters(("key" = "$request.path.key")))),
+            ("empty" = (operation_id = "delete_series_samples", parameters(("key" = "$request.path.key"))))))))]
 pub(super) async fn post_samples(
     State(timeseries): State<TimeseriesService>,
     Path(SeriesPath { key }): Path<SeriesPath>,
@@ -160,7 +160,7 @@ pub(super) async fn post_samples(
 }
 
 /// Delete the samples of a window.
-#[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_samples",
+#[utoipa::path(delete, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "delete_series_samples",
     params(SeriesPath, DeletionQuery),
     responses((status = 200, description = "How many samples were deleted", body = DeletedSamples)))]
 pub(super) async fn delete_samples(
@@ -173,7 +173,7 @@ pub(super) async fn delete_samples(
 }
 
 /// Read the newest sample of a series.
-#[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_sample",
+#[utoipa::path(get, path = "/timeseries/{key}/latest", tag = "timeseries", operation_id = "get_latest_series_sample",
     params(SeriesPath),
     responses((status = 200, description = "The newest sample", body = SampleView)))]
 pub(super) async fn get_latest(

@@ -32,6 +32,7 @@ pub(in crate::features::timeseries) struct MeterPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::features::timeseries) struct SymbolPath {
+    /// The symbol of the market.
     #[param(min_length = 1, max_length = 498, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]+$", example = "GRID")]
     symbol: String,
 }
@@ -79,7 +80,7 @@ pub(in crate::features::timeseries) struct MeterReadings {
 ///
 /// The readings become samples of the series `energy:generation:{id}` and `energy:consumption:{id}`. Sending the same
 /// readings again stores them once.
-#[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "post_readings",
+#[utoipa::path(post, path = "/energy/meters/{id}/readings", tag = "energy", operation_id = "post_meter_readings",
     params(MeterPath), request_body = NewReadings,
     responses((status = 200, description = "The result, with the first refused samples; at least one was accepted", body = WriteAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
@@ -94,7 +95,7 @@ pub(in crate::features::timeseries) async fn post_readings(
 }
 
 /// Read the generated and the consumed energy of a meter.
-#[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "timeseries", operation_id = "get_readings",
+#[utoipa::path(get, path = "/energy/meters/{id}/readings", tag = "energy", operation_id = "get_meter_readings",
     params(MeterPath, EnergyQuery, RangeQuery),
     responses((status = 200, description = "A page of each kind of energy", content((MeterReadings = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_readings(
@@ -130,7 +131,7 @@ fn energy_query(query: &str) -> Result<(EnergyQuery, RangeQuery), Problem> {
 ///
 /// The prices become samples of the series `market:price:{symbol}`, and the volumes of `market:volume:{symbol}`.
 /// Sending the same prices again stores them once.
-#[utoipa::path(post, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "post_prices",
+#[utoipa::path(post, path = "/market/prices/{symbol}", tag = "market", operation_id = "post_market_prices",
     params(SymbolPath), request_body = NewPrices,
     responses((status = 200, description = "The result, with the first refused samples; at least one was accepted", body = WriteAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
@@ -147,7 +148,7 @@ pub(in crate::features::timeseries) async fn post_prices(
 /// Read prices of a symbol: raw, aggregated in buckets, or as candles.
 ///
 /// The volumes of candles come from `market:volume:{symbol}`, unless `volume_key` names another series.
-#[utoipa::path(get, path = "/market/prices/{symbol}", tag = "timeseries", operation_id = "get_prices",
+#[utoipa::path(get, path = "/market/prices/{symbol}", tag = "market", operation_id = "get_market_prices",
     params(SymbolPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_prices(
@@ -160,7 +161,7 @@ pub(in crate::features::timeseries) async fn get_prices(
 }
 
 /// Store the volume of the whole market, in the series `trading:volume:daily`.
-#[utoipa::path(post, path = "/market/volume", tag = "timeseries", operation_id = "post_market_volume",
+#[utoipa::path(post, path = "/market/volume", tag = "market", operation_id = "post_market_volume",
     request_body = NewSamples,
     responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
@@ -174,7 +175,7 @@ pub(in crate::features::timeseries) async fn post_market_volume(
 }
 
 /// Read the volume of the whole market.
-#[utoipa::path(get, path = "/market/volume", tag = "timeseries", operation_id = "get_market_volume", params(RangeQuery),
+#[utoipa::path(get, path = "/market/volume", tag = "market", operation_id = "get_market_volume", params(RangeQuery),
     responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_market_volume(
     State(timeseries): State<TimeseriesService>,
@@ -185,7 +186,7 @@ pub(in crate::features::timeseries) async fn get_market_volume(
 }
 
 /// Store settlements, in the series `settlement:{type}`.
-#[utoipa::path(post, path = "/settlements/{type}", tag = "timeseries", operation_id = "post_settlements",
+#[utoipa::path(post, path = "/settlements/{type}", tag = "settlements", operation_id = "post_settlements",
     params(SettlementPath), request_body = NewSamples,
     responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
@@ -200,7 +201,7 @@ pub(in crate::features::timeseries) async fn post_settlements(
 }
 
 /// Read settlements.
-#[utoipa::path(get, path = "/settlements/{type}", tag = "timeseries", operation_id = "get_settlements",
+#[utoipa::path(get, path = "/settlements/{type}", tag = "settlements", operation_id = "get_settlements",
     params(SettlementPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_settlements(

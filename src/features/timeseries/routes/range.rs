@@ -21,7 +21,7 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 ///
 /// With `Accept: text/csv` the response is CSV with a header line, and the HTTP header `Next-Cursor` contains the
 /// cursor of the next page.
-#[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_range",
+#[utoipa::path(get, path = "/timeseries/{key}/range", tag = "timeseries", operation_id = "get_series_range",
     params(SeriesPath, RangeQuery),
     responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_range(

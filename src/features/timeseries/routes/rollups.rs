@@ -32,7 +32,7 @@ pub(in crate::features::timeseries) struct RollupPath {
 /// The rollup is filled from the stored samples and follows every later write and deletion. Ranges with its buckets and
 /// its aggregation use it automatically. For `min`, `max`, `first` and `last`, so do ranges with longer buckets that
 /// consist of whole buckets of the rollup. Sending the same rollup again changes nothing.
-#[utoipa::path(post, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "post_rollup",
+#[utoipa::path(post, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "post_series_rollup",
     params(SeriesPath), request_body = NewRollup,
     responses((status = 200, description = "The rollup already existed", body = RollupEntry),
         (status = 201, description = "The rollup was added", body = RollupEntry)))]
@@ -50,7 +50,7 @@ pub(in crate::features::timeseries) async fn post_rollup(
 }
 
 /// List the rollups of a series.
-#[utoipa::path(get, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "list_rollups",
+#[utoipa::path(get, path = "/timeseries/{key}/rollups", tag = "timeseries", operation_id = "list_series_rollups",
     params(SeriesPath),
     responses((status = 200, description = "All rollups of the series, on one page", body = Page<RollupEntry>)))]
 pub(in crate::features::timeseries) async fn list_rollups(
@@ -64,7 +64,7 @@ pub(in crate::features::timeseries) async fn list_rollups(
 /// Delete a rollup and its buckets.
 ///
 /// The samples of the series are kept.
-#[utoipa::path(delete, path = "/timeseries/{key}/rollups/{rollup}", tag = "timeseries", operation_id = "delete_rollup",
+#[utoipa::path(delete, path = "/timeseries/{key}/rollups/{rollup}", tag = "timeseries", operation_id = "delete_series_rollup",
     params(RollupPath),
     responses((status = 204, description = "The rollup was deleted")))]
 pub(in crate::features::timeseries) async fn delete_rollup(
