@@ -204,10 +204,11 @@ mod tests {
             ("-25200000", Align::At(-25_200_000)),
             ("-24h", Align::Time(QueryTime::Ago(86_400_000))),
             ("2026-01-15T00:00:00+07:00", Align::Time(QueryTime::At(1_768_410_000_000))),
+            ("2026-01-15", Align::Time(QueryTime::At(1_768_435_200_000))),
         ] {
             assert_eq!(text.parse(), Ok(align), "{text}");
         }
-        for bad in ["", "begin", "1.5", "+5", "9007199254740992", "-9007199254740992", "2026-01-15"] {
+        for bad in ["", "begin", "1.5", "+5", "9007199254740992", "-9007199254740992", "2026-13-01"] {
             assert!(bad.parse::<Align>().is_err(), "{bad}");
         }
     }
