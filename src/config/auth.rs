@@ -114,7 +114,7 @@ pub struct Scope {
     name: usize,
 }
 
-/// Stands for the subject of a token in the keys of a scope.
+/// The placeholder for the subject of a token in the keys of a scope.
 pub const SUBJECT: &str = "{sub}";
 
 /// The areas whose operations have keys.
@@ -164,7 +164,7 @@ impl Scope {
     }
 }
 
-/// The rule that the keys of a scope violate. The subject stands between colons: one without a colon behind it would be a
+/// The rule that the keys of a scope violate. The subject is between colons: one without a colon behind it would be a
 /// prefix of other subjects.
 fn check_keys(keys: &str) -> Result<(), &'static str> {
     let fixed = keys.strip_suffix('*').unwrap_or(keys);

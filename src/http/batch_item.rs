@@ -76,17 +76,27 @@ pub fn separate<T>(
     separated
 }
 
-/// Rejects a batch of which no item can run. Each list has its name, its number of valid items, and the others.
-///
-/// # Errors
-/// The problem of the first item, naming its field.
-pub fn require_valid(lists: &[(&str, usize, &[InvalidItem])]) -> Result<(), Problem> {
-    if lists.iter().any(|(_, valid, _)| *valid > 0) {
-        return Ok(());
-    }
-    match lists.iter().find_map(|(list, _, invalid)| Some((list, invalid.first()?))) {
-        None => Ok(()),
-        Some((list, item)) => Err(item.problem.clone().within(&format!("/{list}/{}", item.at))),
+/// A batch whose valid items run.
+#[derive(Debug)]
+pub struct SeparatedBatch<Get, Set, Delete> {
+    pub get: Separated<Get>,
+    pub set: Separated<Set>,
+    pub delete: Separated<Delete>,
+}
+
+impl<Get, Set, Delete> SeparatedBatch<Get, Set, Delete> {
+    /// Rejects a batch of which no item can run. An empty batch is valid.
+    ///
+    /// # Errors
+    /// The problem of the first item, naming its field.
+    pub fn require_valid(self) -> Result<Self, Problem> {
+        if !(self.get.valid.is_empty() && self.set.valid.is_empty() && self.delete.valid.is_empty()) {
+            return Ok(self);
+        }
+        let lists = [("get", &self.get.invalid), ("set", &self.set.invalid), ("delete", &self.delete.invalid)];
+        let first = lists.into_iter().find_map(|(list, invalid)| Some((list, invalid.first()?)));
+        let problem = first.map(|(list, item)| item.problem.clone().within(&format!("/{list}/{}", item.at)));
+        problem.map_or(Ok(self), Err)
     }
 }
 

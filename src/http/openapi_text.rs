@@ -38,7 +38,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// What fits on a line stands on one; everything else has a line for each part.
+    /// A value that fits on a line is on one line; any other value has a line for each part.
     fn write(&mut self, value: &Value, indent: usize) {
         let line = value.to_string();
         let used = self.text.len() - self.text.rfind('\n').map_or(0, |end| end + 1);

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn no_array_stands_for_an_object_at_any_depth() {
+    fn an_array_is_no_object_at_any_depth() {
         for good in
             [r#"{"inner":{"a":1}}"#, r#"{"inner":null,"list":[{"a":1}],"pair":[1,2],"raw":[[1]]}"#, r#"{"inner":null}"#]
         {

@@ -21,7 +21,7 @@ pub(super) struct HostId(Arc<str>);
 
 const MAX_ID: usize = 128;
 
-/// Stands between a name and the organisation to which it belongs.
+/// Separates a name from the organisation to which it belongs.
 const OF: char = '!';
 
 impl HostId {

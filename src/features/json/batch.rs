@@ -18,7 +18,7 @@ use super::service::JsonService;
 use super::stored::StoredDocument;
 use super::update::{Update, Updated, WriteOptions};
 use super::work::{INLINE_BYTES, WorkBudget};
-use crate::http::batch_item::{BatchItem, ItemResult, Separated, merge};
+use crate::http::batch_item::{self, BatchItem, ItemResult, merge};
 use crate::http::reply::ItemError;
 use crate::redis::FencingToken;
 
@@ -86,12 +86,7 @@ pub(super) struct DeleteItem {
 }
 
 /// A batch whose valid items run.
-#[derive(Debug)]
-pub(super) struct SeparatedBatch {
-    pub get: Separated<GetItem>,
-    pub set: Separated<SetItem>,
-    pub delete: Separated<DeleteItem>,
-}
+pub(super) type SeparatedBatch = batch_item::SeparatedBatch<GetItem, SetItem, DeleteItem>;
 
 /// One result per item, in the order of the items.
 #[derive(Debug, Serialize, ToSchema)]

@@ -20,7 +20,7 @@ use super::scripts::{self, Change, Expected, StoredInfo};
 use super::service::{CacheService, Hit, command, effective_ttl, ttl_ms};
 use super::stored_value::StoredValue;
 use super::write::not_indexed;
-use crate::http::batch_item::{ItemResult, Separated, merge};
+use crate::http::batch_item::{self, ItemResult, merge};
 use crate::http::conditional::ETag;
 use crate::http::portable_json::is_portable;
 use crate::http::problem::Location;
@@ -253,12 +253,7 @@ impl CacheService {
 }
 
 /// A batch whose valid items run.
-#[derive(Debug)]
-pub(super) struct SeparatedBatch {
-    pub get: Separated<CacheKey>,
-    pub set: Separated<SetItem>,
-    pub delete: Separated<CacheKey>,
-}
+pub(super) type SeparatedBatch = batch_item::SeparatedBatch<CacheKey, SetItem, CacheKey>;
 
 /// The result of a read that found nothing.
 fn no_value(key: String, status: u16) -> GetResult {

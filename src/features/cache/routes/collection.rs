@@ -14,7 +14,7 @@ use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use super::super::{READ, WRITE};
 use crate::http::auth::Principal;
-use crate::http::batch_item::{require_valid, separate};
+use crate::http::batch_item::separate;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
@@ -134,13 +134,7 @@ fn separate_batch(cache: &CacheService, request: BatchRequest) -> Result<Separat
         set: separate(set, |item| item.key.as_str(), |item| Ok(cache.check_item(item)?)),
         delete: separate(delete, CacheKey::as_str, |_| Ok(())),
     };
-    let SeparatedBatch { get, set, delete } = &batch;
-    require_valid(&[
-        ("get", get.valid.len(), &get.invalid),
-        ("set", set.valid.len(), &set.invalid),
-        ("delete", delete.valid.len(), &delete.invalid),
-    ])?;
-    Ok(batch)
+    batch.require_valid()
 }
 
 /// Invalidate all values with a tag, in constant time.

@@ -25,7 +25,7 @@ use super::{
     set_document_headers, updated, without_record,
 };
 use crate::http::auth::Principal;
-use crate::http::batch_item::{require_valid, separate};
+use crate::http::batch_item::separate;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
@@ -315,11 +315,5 @@ fn separate_batch(documents: &JsonService, batch: BatchRequest) -> Result<Separa
         set: separate(batch.set, |item| item.key.as_str(), check_ttl),
         delete: separate(batch.delete, |item| item.key.as_str(), |_| Ok(())),
     };
-    let SeparatedBatch { get, set, delete } = &batch;
-    require_valid(&[
-        ("get", get.valid.len(), &get.invalid),
-        ("set", set.valid.len(), &set.invalid),
-        ("delete", delete.valid.len(), &delete.invalid),
-    ])?;
-    Ok(batch)
+    batch.require_valid()
 }

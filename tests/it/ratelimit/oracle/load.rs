@@ -135,6 +135,7 @@ impl Load {
 async fn client(load: Arc<Load>, stage: Arc<Stage>, process: SocketAddr) {
     loop {
         let call = stage.next.fetch_add(1, Ordering::SeqCst);
+        // The rate at which calls begin is the load that the test is about.
         let due = tokio::time::sleep_until((stage.began + stage.interval * call).into());
         if stage.over.run_until_cancelled(due).await.is_none() {
             return;
