@@ -178,7 +178,8 @@ async fn a_connection_that_breaks_within_a_reply_is_unavailable_and_not_an_inter
 
 #[tokio::test]
 async fn calls_wait_for_a_busy_redis_and_give_up_on_a_silent_one() {
-    const SILENCE_LIMIT: Duration = Duration::from_millis(150);
+    // Longer than any pause of a busy machine.
+    const SILENCE_LIMIT: Duration = Duration::from_secs(1);
     // Health checks are off: the slow proxy would delay all other replies behind the long INFO reply.
     let config = "redis.command_timeout = \"20s\"\nredis.check_interval = \"1h\"";
     let app = TestApp::builder().behind_proxy().config(config).spawn().await;
@@ -190,7 +191,7 @@ async fn calls_wait_for_a_busy_redis_and_give_up_on_a_silent_one() {
     };
     let (matched, took) = timed(join_all((0..200).map(call))).await;
     assert!(matched.into_iter().all(|matched| matched));
-    assert!(took > 2 * SILENCE_LIMIT, "the last calls wait longer than the limit for a silent server: {took:?}");
+    assert!(took > SILENCE_LIMIT, "the last calls wait longer than the limit for a silent server: {took:?}");
     app.proxy().stall();
     let (result, took) = timed(redis.call_if_responsive(SILENCE_LIMIT, Stamp::new(redis, "a").call())).await;
     expect_fault(result, FaultKind::Timeout, Outcome::Unknown);
