@@ -61,12 +61,14 @@ struct CountedBody {
     body: Body,
     /// What is left of the latest piece.
     rest: Bytes,
+    /// Whether other tasks have run since the last piece.
+    has_yielded: bool,
     _memory: Slot,
 }
 
 /// Keeps `memory` taken until the response has been handed to the connection.
 pub fn counted(response: Response, memory: Slot) -> Response {
-    response.map(|body| Body::new(CountedBody { body, rest: Bytes::new(), _memory: memory }))
+    response.map(|body| Body::new(CountedBody { body, rest: Bytes::new(), has_yielded: true, _memory: memory }))
 }
 
 impl http_body::Body for CountedBody {
@@ -74,6 +76,11 @@ impl http_body::Body for CountedBody {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // Each piece may be compressed, which takes a while.
+        if !std::mem::replace(&mut self.has_yielded, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.rest.is_empty() {
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(bytes))) => self.rest = bytes,
@@ -82,6 +89,7 @@ impl http_body::Body for CountedBody {
                 None => return Poll::Ready(None),
             }
         }
+        self.has_yielded = false;
         let length = self.rest.len().min(PIECE);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }

@@ -42,6 +42,7 @@ use super::turns::{self, Turns};
 use super::{compression, documentation, legacy_prefix, memory, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
+use crate::lifecycle::large_work;
 use crate::redis::Outcome;
 use crate::telemetry::episodes;
 use crate::telemetry::metrics::HttpMetrics;
@@ -97,6 +98,18 @@ impl Middleware {
             request_deadline: config.request_deadline.duration(),
             streaming_deadline: config.streaming_deadline.duration(),
             body_limit: config.body_limit.as_usize(),
+        }
+    }
+
+    /// Whether only a few requests of the caller for this operation may run at a time.
+    fn takes_turns(&self, caller: &Principal, route: &Route, request: &Request, now: Instant) -> bool {
+        let has_body = !http_body::Body::is_end_stream(request.body());
+        match route.weight {
+            Weight::Usual if route.budget == Budget::Standard => {
+                self.turns.are_needed(caller, route.id(), has_body, now)
+            }
+            Weight::Probe | Weight::Usual => false,
+            Weight::Heavy => true,
         }
     }
 }
@@ -171,11 +184,11 @@ impl Service<Request> for MiddlewareService {
                         request.extensions_mut().insert(RoutePath(route.path));
                     }
                     match &context.admission.caller {
-                        Some(caller) if route.weight == Weight::Heavy => {
-                            let (middleware, handler) = (Arc::clone(middleware), Arc::clone(&route.handler));
-                            let next = move || layer::call(&middleware.layers, 0, &handler, request);
+                        Some(caller) if middleware.takes_turns(caller, route, &request, context.started) => {
+                            let (layers, handler) = (Arc::clone(&middleware.layers), Arc::clone(&route.handler));
+                            let next = move || layer::call(&layers, 0, &handler, request);
                             let patience = context.started + limit / 2;
-                            Box::pin(turns::in_turn(Arc::clone(&self.0.turns), Arc::clone(caller), patience, next))
+                            Box::pin(turns::in_turn(Arc::clone(&middleware.turns), Arc::clone(caller), patience, next))
                         }
                         _ => layer::call(&middleware.layers, 0, &route.handler, request),
                     }
@@ -227,7 +240,12 @@ impl Future for MiddlewareFuture {
                 problem.take().map(IntoResponse::into_response).unwrap_or_default()
             }
             StateProjection::Running { inner, deadline } => {
-                match catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx))) {
+                large_work::take();
+                let polled = catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx)));
+                if large_work::take() {
+                    context.expect_large_work();
+                }
+                match polled {
                     Ok(Poll::Ready(response)) => response,
                     Ok(Poll::Pending) => {
                         ready!(Pin::new(deadline).poll(cx));
@@ -291,6 +309,13 @@ impl RequestContext {
         match self.accepted_codings.take() {
             None => response,
             Some(accepted) => compression::compress(response, accepted),
+        }
+    }
+
+    /// Makes further requests for this operation by the same caller take turns.
+    fn expect_large_work(&self) {
+        if let (Some(route), Some(caller)) = (&self.route, &self.admission.caller) {
+            self.middleware.turns.expect_large(caller, route.id(), Instant::now());
         }
     }
 

@@ -27,6 +27,17 @@ pub struct Route {
     pub handler: BoundHandler,
 }
 
+impl Route {
+    pub fn id(&self) -> OperationId {
+        // The routes are never moved while the service runs.
+        OperationId(std::ptr::from_ref(self).addr())
+    }
+}
+
+/// Tells operations apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OperationId(pub(super) usize);
+
 /// The operations of one path.
 #[derive(Default)]
 pub struct PathRoutes(Vec<(Method, Arc<Route>)>);

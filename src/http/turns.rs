@@ -1,7 +1,8 @@
 //! Operations that take much memory or time: a few of each credential run at a time, and its further ones wait.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::response::{IntoResponse, Response};
@@ -10,12 +11,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::auth::Principal;
 use super::problem::{OVERLOADED, Problem};
+use super::route_table::OperationId;
 use crate::lifecycle::deadline::until;
 use crate::redis::Outcome;
 
 /// How many such requests of one credential run at a time: enough to hide the latency of Redis, and few enough that their
 /// results fit into memory and other requests find a free moment on the worker.
 const AT_A_TIME: usize = 4;
+
+/// An operation that did much work for a caller is expected to do so again for this long.
+const LARGE: Duration = Duration::from_secs(60);
+/// An operation that a caller has not used yet may do much work for this long.
+const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// Credentials share turns if their hashes meet, which a client cannot arrange: the hash has a random key.
 const COUNTERS: usize = 1_024;
@@ -24,22 +31,59 @@ const COUNTERS: usize = 1_024;
 #[derive(Debug)]
 pub struct Turns {
     by_caller: Box<[Semaphore]>,
+    /// Until when the requests of a caller for an operation wait for their turn, milliseconds since `created`; 0 if it has
+    /// not used the operation.
+    until: Box<[AtomicU64]>,
+    created: Instant,
     hasher: RandomState,
 }
 
 impl Default for Turns {
     fn default() -> Self {
         let by_caller = std::iter::repeat_with(|| Semaphore::new(AT_A_TIME)).take(COUNTERS).collect();
-        Self { by_caller, hasher: RandomState::new() }
+        let until = std::iter::repeat_with(AtomicU64::default).take(COUNTERS).collect();
+        Self { by_caller, until, created: Instant::now(), hasher: RandomState::new() }
     }
 }
 
 impl Turns {
     /// Waits for the caller's turn, which lasts until the permit is dropped.
     pub async fn wait(&self, caller: &Principal) -> Option<SemaphorePermit<'_>> {
-        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash select a counter")]
-        let at = self.hasher.hash_one(&caller.id) as usize % COUNTERS;
-        self.by_caller.get(at)?.acquire().await.ok()
+        self.by_caller.get(self.index(&caller.id))?.acquire().await.ok()
+    }
+
+    /// Whether an operation whose requests are usually small is expected to do much work for this caller. While it is
+    /// unknown, requests with a body do not wait: one that arrives slowly would keep its turn for long.
+    pub fn are_needed(&self, caller: &Principal, operation: OperationId, has_body: bool, now: Instant) -> bool {
+        let Some(until) = self.until(caller, operation) else { return false };
+        match until.load(Ordering::Relaxed) {
+            0 if has_body => false,
+            0 => {
+                until.store(self.millis(now + UNKNOWN), Ordering::Relaxed);
+                true
+            }
+            until => self.millis(now) < until,
+        }
+    }
+
+    /// Expects that the operation does much work for this caller, because it just did.
+    pub fn expect_large(&self, caller: &Principal, operation: OperationId, now: Instant) {
+        if let Some(until) = self.until(caller, operation) {
+            until.store(self.millis(now + LARGE), Ordering::Relaxed);
+        }
+    }
+
+    fn until(&self, caller: &Principal, operation: OperationId) -> Option<&AtomicU64> {
+        self.until.get(self.index((&caller.id, operation)))
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.created).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash select a counter")]
+    fn index(&self, of: impl Hash) -> usize {
+        self.hasher.hash_one(of) as usize % COUNTERS
     }
 }
 
@@ -57,4 +101,30 @@ pub async fn in_turn(
         return problem.retry_after(Duration::from_secs(1)).into_response();
     };
     next().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::auth::Scopes;
+
+    #[test]
+    fn an_operation_takes_turns_while_it_is_unknown_and_after_much_work() {
+        let turns = Turns::default();
+        let (caller, other) =
+            (Principal::new("a", None, Scopes::default()), Principal::new("b", None, Scopes::default()));
+        let start = Instant::now();
+        let is_needed =
+            |caller, operation, after| turns.are_needed(caller, OperationId(operation), false, start + after);
+        assert!(is_needed(&caller, 1, Duration::ZERO), "the operation is unknown");
+        assert!(is_needed(&caller, 1, UNKNOWN / 2));
+        assert!(!is_needed(&caller, 1, UNKNOWN));
+        turns.expect_large(&caller, OperationId(1), start + UNKNOWN);
+        assert!(is_needed(&caller, 1, LARGE));
+        assert!(!is_needed(&caller, 1, UNKNOWN + LARGE));
+        for (caller, operation) in [(&caller, 2), (&other, 1)] {
+            assert!(is_needed(caller, operation, LARGE), "unknown");
+            assert!(!is_needed(caller, operation, LARGE + UNKNOWN), "only one operation of one caller did much work");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 mod component_health;
 pub mod deadline;
+pub mod large_work;
 pub mod offload;
 mod tasks;
 

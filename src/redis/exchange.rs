@@ -9,12 +9,17 @@ use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::{self, Live};
 use super::{Link, POOL_WAIT, Redis};
 use crate::lifecycle::deadline::until;
+use crate::lifecycle::large_work;
 
 /// How often a rejection that may be gone the next moment is tried again.
 const RETRIES: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// A connection younger than this is kept when its server is read-only: a new one would reach the same server.
 const MIN_AGE: Duration = Duration::from_secs(1);
+/// Redis answers nobody else while it runs one after the other, which is noticeable for more commands.
+const MANY_COMMANDS: usize = 32;
+/// The other requests of the lane wait while a reply arrives, which is noticeable for a longer one, bytes.
+const LARGE_REPLY: usize = 64 << 10;
 /// A cluster connection without a reply for this many command timeouts no longer repairs itself.
 const SILENT_TIMEOUTS: u32 = 4;
 
@@ -31,6 +36,9 @@ impl Redis {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
+        if matches!(packet, Packet::Commands(commands) if commands.len() > MANY_COMMANDS) {
+            large_work::note();
+        }
         let link = self.link(link::current_lane());
         let mut retries = 0;
         loop {
@@ -131,6 +139,9 @@ async fn attempt(
         // The errors of a pipeline stay among its items, since they belong to single commands.
         Some(Ok(value)) => {
             live.record_reply(now);
+            if length(&value) > LARGE_REPLY {
+                large_work::note();
+            }
             match value {
                 Value::ServerError(error) => Err(RedisFault::classify(error.into(), effect)),
                 value => Ok(value),
@@ -144,6 +155,12 @@ async fn attempt(
 
 fn classify(reply: Value, effect: Effect) -> Result<Value, RedisFault> {
     reply.extract_error().map_err(|error| RedisFault::classify(error, effect))
+}
+
+/// The bytes in a reply, without those in nested lists.
+fn length(value: &Value) -> usize {
+    let text = |item: &Value| if let Value::BulkString(bytes) = item { bytes.len() } else { 0 };
+    if let Value::Array(items) = value { items.iter().map(text).sum() } else { text(value) }
 }
 
 /// Whether one of several replies says that the server accepts no writes.

@@ -119,3 +119,20 @@ async fn a_request_head_of_more_than_16_kib_is_rejected() {
         assert_eq!(String::from_utf8_lossy(&found), status);
     }
 }
+
+#[tokio::test]
+async fn reads_of_large_values_take_turns() {
+    let config = "http.request_deadline = \"2s\"\nredis.command_timeout = \"5s\"\nredis.check_interval = \"1h\"\n";
+    let keys = key("a", READER, SCOPES);
+    let app = TestApp::builder().behind_proxy().config(&format!("{config}{keys}")).spawn().await;
+    put(&app, READER, "large-0").await.expect(201);
+    get(&app, READER).await.expect(200);
+    app.proxy().stall();
+    let replies = futures_util::future::join_all((0..8).map(|_| get(&app, READER))).await;
+    let in_time = replies.iter().filter(|reply| reply.is(504)).count();
+    assert_eq!(in_time, 4, "four requests reach Redis at a time");
+    for reply in replies.iter().filter(|reply| !reply.is(504)) {
+        let problem = reply.expect_problem(503, "overloaded");
+        assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    }
+}
