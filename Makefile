@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules check lock-check attack bench instructions openapi demo agent fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check attack bench instructions openapi demo agent fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_R
 	@scripts/setup_tests.sh
 	GTX_TEST_REQUIRE_MODULES=1 cargo nextest run $(CARGO_FLAGS) --profile ci --run-ignored all --test it \
 		-E 'test(/^(json_backends|migrate_|timeseries_backends|timeseries_golden)/)'
+
+test-clients: ## Generate clients from the API document, compile them, and call the service with each (docs/clients.md)
+	@scripts/setup_tests.sh redis nextest clients
+	cargo nextest run $(CARGO_FLAGS) --profile ci --run-ignored only --test it -E 'test(/^clients::/)'
 
 # Everything in the dev profile and with the same flags, so that dependencies are compiled once.
 check: ## Check format, lints, features, API docs, dependency rules, the rules in tests/tidy, shell scripts

@@ -1,15 +1,13 @@
 #!/bin/sh
 # Installs the dependencies of the checks and the tests; existing installations are not changed.
 #
-#   scripts/setup_tests.sh               all parts except deny: everything that the tests need
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, prometheus
+#   scripts/setup_tests.sh               all parts except deny and clients: everything that `make test` needs
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, prometheus,
+#                                        clients
 set -eu
 cd "$(dirname "$0")/.."
 
-VENV=${CARGO_TARGET_DIR:-target}/test-venv
-REQUIREMENTS=tests/requirements.txt
-NODE=${CARGO_TARGET_DIR:-target}/test-node
-PACKAGES=tests/interoperability
+TARGET=${CARGO_TARGET_DIR:-target}
 
 say() { echo "setup_tests: $*"; }
 
@@ -66,8 +64,9 @@ setup_browser() {
     fi
 }
 
+# setup_python VENV REQUIREMENTS: a virtual environment with these packages.
 setup_python() {
-    if cmp -s "$REQUIREMENTS" "$VENV/installed.txt"; then
+    if cmp -s "$2" "$1/installed.txt"; then
         return 0
     fi
     if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
@@ -82,14 +81,15 @@ setup_python() {
             fail "python3 with its venv module is missing: install it manually"
         fi
     fi
-    say "installing the Python tools of the tests into $VENV"
-    rm -rf "$VENV"
-    python3 -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$REQUIREMENTS"
+    say "installing the Python tools of the tests into $1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
     # Written last, so that an interrupted installation is repeated.
-    cp "$REQUIREMENTS" "$VENV/installed.txt"
+    cp "$2" "$1/installed.txt"
 }
 
+# setup_node FOLDER PACKAGES: the packages of the lock file in PACKAGES.
 setup_node() {
     if ! find_first node || ! find_first npm; then
         say "installing Node.js with npm"
@@ -103,15 +103,40 @@ setup_node() {
             fail "node or npm is missing: install both manually"
         fi
     fi
-    if cmp -s "$PACKAGES/package-lock.json" "$NODE/installed.json"; then
+    if cmp -s "$2/package-lock.json" "$1/installed.json"; then
         return 0
     fi
-    say "installing the Node packages of the tests into $NODE"
-    rm -rf "$NODE"
-    mkdir -p "$NODE"
-    cp "$PACKAGES/package.json" "$PACKAGES/package-lock.json" "$NODE"
-    npm ci --prefix "$NODE" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
-    cp "$NODE/package-lock.json" "$NODE/installed.json"
+    say "installing the Node packages of the tests into $1"
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp "$2/package.json" "$2/package-lock.json" "$1"
+    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$1/package-lock.json" "$1/installed.json"
+}
+
+# The generated Go client has one dependency. Debian packages it; elsewhere Go downloads it.
+setup_go() {
+    if command -v apt-get >/dev/null 2>&1; then
+        if ! find_first go || [ ! -d /usr/share/gocode/src/gopkg.in/validator.v2 ]; then
+            say "installing Go and the dependency of the generated client"
+            apt_install golang-go golang-gopkg-validator.v2-dev
+        fi
+    elif ! find_first go; then
+        say "installing Go"
+        if command -v dnf >/dev/null 2>&1; then
+            as_root dnf install -y -q golang
+        elif command -v brew >/dev/null 2>&1; then
+            brew install --quiet go
+        else
+            fail "go is missing: install it manually"
+        fi
+    fi
+}
+
+setup_clients() {
+    setup_python "$TARGET/test-clients/venv" tests/clients/requirements.txt
+    setup_node "$TARGET/test-clients/node" tests/clients
+    setup_go
 }
 
 setup_faketime() {
@@ -169,8 +194,9 @@ for part in "$@"; do
         redis) scripts/setup_redis.sh ;;
         nextest | deny) setup_cargo_tool "$part" ;;
         browser) setup_browser ;;
-        python) setup_python ;;
-        node) setup_node ;;
+        python) setup_python "$TARGET/test-venv" tests/requirements.txt ;;
+        node) setup_node "$TARGET/test-node" tests/interoperability ;;
+        clients) setup_clients ;;
         faketime) setup_faketime ;;
         nginx) setup_nginx ;;
         prometheus) setup_prometheus ;;

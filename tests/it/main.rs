@@ -18,6 +18,7 @@ mod cache_faults;
 mod cache_lease;
 mod cache_many;
 mod cache_tags;
+mod clients;
 mod command;
 mod compression;
 mod cors;

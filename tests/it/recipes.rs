@@ -9,9 +9,11 @@ use regex::Regex;
 use crate::support::{ServiceProcess, in_repository, output_text, run_python_tool};
 
 /// The address in the pages.
-const DOCUMENTED_ADDRESS: &str = "localhost:4040";
+pub const DOCUMENTED_ADDRESS: &str = "localhost:4040";
 /// Separates the outputs of the blocks of one shell.
 const END_OF_BLOCK: &str = "@@ end of block @@";
+/// The languages of examples.
+const LANGUAGES: &[&str] = &["go", "python", "sh", "typescript"];
 
 macro_rules! recipes {
     ($($test:ident: $page:literal,)*) => {
@@ -100,15 +102,15 @@ fn the_blocks_of_the_tour_work_in_order() {
 
 /// A script of a page and its output; a script without one prints nothing.
 #[derive(Debug, PartialEq, Eq)]
-struct Example<'a> {
-    language: &'a str,
-    script: &'a str,
+pub struct Example<'a> {
+    pub language: &'a str,
+    pub script: &'a str,
     output: &'a str,
 }
 
 impl Example<'_> {
     #[track_caller]
-    fn compare(&self, page: &str, output: &str) {
+    pub fn compare(&self, page: &str, output: &str) {
         let Self { script, output: documented, .. } = self;
         assert!(
             matches(documented, output),
@@ -117,14 +119,16 @@ impl Example<'_> {
     }
 }
 
-/// The blocks in `python` and `sh`, each with the block in `text` that follows.
-fn examples(page: &str) -> Vec<Example<'_>> {
+/// The blocks in a language of [`LANGUAGES`], each with the block in `text` that follows.
+pub fn examples(page: &str) -> Vec<Example<'_>> {
     let mut found: Vec<Example<'_>> = Vec::new();
     // Every second part is the content of a block.
     for block in page.split("```").skip(1).step_by(2) {
         let (language, text) = block.split_once('\n').expect("a block has lines");
         match (language, found.last_mut()) {
-            ("python" | "sh", _) => found.push(Example { language, script: text, output: "" }),
+            (language, _) if LANGUAGES.contains(&language) => {
+                found.push(Example { language, script: text, output: "" });
+            }
             ("text", Some(example)) => example.output = text,
             _ => {}
         }
