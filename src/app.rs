@@ -182,7 +182,7 @@ impl App {
 
     /// Applies configurations that are read while the service runs.
     pub fn reloader(&self) -> Reloader {
-        Reloader(self.deps.configs.clone())
+        Reloader { configs: self.deps.configs.clone(), started: self.deps.config.clone() }
     }
 
     /// Answers one request without a socket.
@@ -247,15 +247,33 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
 
 /// Passes a new configuration to the features that follow it; the others keep the one that they started with.
 #[derive(Clone, Debug)]
-pub struct Reloader(watch::Sender<Config>);
+pub struct Reloader {
+    configs: watch::Sender<Config>,
+    /// The configuration of the settings that need a restart.
+    started: Config,
+}
+
+/// The names of the settings that a new configuration changes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Those that take effect now, compared with the former configuration.
+    pub applied: Vec<String>,
+    /// Those that differ from what is in effect, and need a restart.
+    pub waiting: Vec<String>,
+}
 
 impl Reloader {
     /// # Errors
     /// The first [`ConfigError`]; the former configuration stays in force.
-    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
+    pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
         check_config(&config)?;
-        self.0.send_replace(config);
-        Ok(())
+        let follows = |name: &String| ratelimit::RELOADED.contains(&name.as_str());
+        let mut applied = config.changed_since(&self.configs.borrow());
+        applied.retain(follows);
+        let mut waiting = config.changed_since(&self.started);
+        waiting.retain(|name| !follows(name));
+        self.configs.send_replace(config);
+        Ok(Reloaded { applied, waiting })
     }
 }
 

@@ -16,7 +16,8 @@ use super::{compression, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
 
 impl Middleware {
-    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
+    /// Admits or rejects the request. A route receives its caller as a [`Principal`]; one that needs no credential may have
+    /// none.
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
         let is_counted = !route.is_some_and(|route| route.weight == Weight::Probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
@@ -30,6 +31,11 @@ impl Middleware {
             }
             caller = Some(Arc::clone(&principal));
             request.extensions_mut().insert(principal);
+        } else if route.is_some()
+            && let Ok(visitor) = self.authenticator.authenticate(request.headers_mut())
+        {
+            // Some public routes show more to a caller that they know.
+            request.extensions_mut().insert(visitor);
         }
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;
