@@ -29,7 +29,7 @@ use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
-use crate::http::{cors, documentation, fencing, openapi, openapi_responses, openapi_text};
+use crate::http::{cors, documentation, fencing, legacy_prefix, openapi, openapi_responses, openapi_text};
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
@@ -326,6 +326,22 @@ async fn no_such_route(uri: Uri) -> Problem {
     match uri.path() {
         // The path looks like a route whose last part was left out.
         path if path.len() > 1 && path.ends_with('/') => problem.detail("the last part of the path must not be empty"),
-        _ => problem,
+        path => match route_to_key(path) {
+            Some(route) => problem.detail(format!("no route has this path; in a key of {route}, write `/` as `%2F`")),
+            None => problem,
+        },
     }
+}
+
+/// The longest route that ends with a key and that the path continues.
+fn route_to_key(path: &str) -> Option<&'static str> {
+    let path = legacy_prefix::without_legacy_prefix(path).unwrap_or(path);
+    let matches = |route: &str| {
+        let mut parts = path.split('/');
+        let is_start =
+            route.split('/').all(|part| parts.next().is_some_and(|sent| part == sent || part.starts_with('{')));
+        is_start && parts.next().is_some() && route.ends_with('}')
+    };
+    let routes = access_table().into_iter().filter(|row| row.guard != Guard::Public).map(|row| row.path);
+    routes.filter(|route| matches(route)).max_by_key(|route| route.len())
 }
