@@ -137,24 +137,24 @@ fn url_from_parts<'a>(
     lookup: &impl Fn(&str) -> Option<&'a str>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Setting>, ConfigError> {
-    let ignores = |name: &str| lookup(name).is_some_and(|value| ineffective::is_address_of_kubernetes(value));
+    let ignores = |name: &str| lookup(name).is_some_and(ineffective::is_address_of_kubernetes);
     if ignores("REDIS_PORT") {
         let reason = "REDIS_PORT has no effect: Kubernetes sets it to the address of a Service named `redis`";
         warnings.push(reason.to_owned());
     }
-    let part = |name: &str| lookup(name).filter(|_| !ignores(name));
-    let given: Vec<&str> = PARTS.into_iter().filter(|name| part(name).is_some()).collect();
+    let given = |name: &str| lookup(name).filter(|_| !ignores(name));
+    let names: Vec<&str> = PARTS.into_iter().filter(|name| given(name).is_some()).collect();
     if let Some(whole) = ["REDIS_URL", "GTX__REDIS__URL"].into_iter().find(|name| lookup(name).is_some()) {
-        warnings.extend(given.iter().map(|name| format!("{name} has no effect: {whole} sets the address")));
+        warnings.extend(names.iter().map(|name| format!("{name} has no effect: {whole} sets the address")));
         return Ok(None);
     }
-    let Some(host) = part("REDIS_HOST") else {
-        return match given.first() {
+    let Some(host) = given("REDIS_HOST") else {
+        return match names.first() {
             None => Ok(None),
             Some(name) => Err(ConfigError::variable(name, "has no effect without REDIS_HOST; set REDIS_URL or both")),
         };
     };
-    let number = |name: &str, default: u16| match part(name).map(str::parse) {
+    let number = |name: &str, default: u16| match given(name).map(str::parse) {
         None => Ok(default),
         Some(Ok(number)) => Ok(number),
         Some(Err(_)) => Err(ConfigError::variable(name, "must be a whole number between 0 and 65535")),
@@ -163,7 +163,7 @@ fn url_from_parts<'a>(
     Ok(Some(Setting {
         path: vec!["redis".to_owned(), "url".to_owned()],
         value: Given::Value(Value::String(format!("redis://{host}:{port}/{database}"))),
-        variable: given.join(", "),
+        variable: names.join(", "),
     }))
 }
 

@@ -122,6 +122,7 @@ pub fn accept_key_in_query(route: &str, request: &mut Request) {
 }
 
 /// Why a caller is not identified. What is wrong with a credential is not revealed.
+#[derive(Clone, Copy)]
 enum Refused {
     Missing,
     Invalid,
