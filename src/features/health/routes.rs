@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -7,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::model::{Health, InfluxHealth, Readiness, Status};
 use super::service::HealthService;
-use crate::http::auth::{ADMIN, Principal};
+use crate::http::auth::{ADMIN, Visitor};
 use crate::http::extract::Json;
 
 /// Get the service's status.
@@ -53,9 +51,9 @@ pub(super) async fn get_traffic(State(health): State<HealthService>) -> (StatusC
               (status = 503, description = "Not ready; `reasons` says why", body = Readiness)))]
 pub(super) async fn get_readiness(
     State(health): State<HealthService>,
-    caller: Option<Extension<Arc<Principal>>>,
+    visitor: Option<Extension<Visitor>>,
 ) -> (StatusCode, Json<Readiness>) {
-    let readiness = health.readiness(caller.is_some_and(|Extension(caller)| caller.may(ADMIN)));
+    let readiness = health.readiness(visitor.is_some_and(|Extension(Visitor(caller))| caller.may(ADMIN)));
     let status = match readiness.status {
         Status::Ok | Status::Degraded => StatusCode::OK,
         Status::Unavailable | Status::Draining => StatusCode::SERVICE_UNAVAILABLE,

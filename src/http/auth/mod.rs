@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 pub use origin::check_origin;
-pub use principal::{ADMIN, Principal, Scopes};
+pub use principal::{ADMIN, Principal, Scopes, Visitor};
 
 use super::problem::{self, Problem};
 use crate::clock::{Clock, UnixMillis};
