@@ -73,7 +73,7 @@ instructions: ## Count the user instructions of one request with callgrind (ARGS
 openapi: ## Write openapi/openapi.json from the source
 	cargo run $(CARGO_FLAGS) --quiet -- openapi --file openapi/openapi.json
 
-demo: ## Load readings into the running service and read daily sums back (ARGS="--file readings.csv")
+demo: ## Fill the running service with simulated data (ARGS=--live), or load readings (ARGS="--file readings.csv")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- demo $(ARGS)
 
 agent: ## Send the metrics of this machine to the running service (ARGS="--host web-1")

@@ -29,7 +29,7 @@ use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
-use crate::http::{cors, documentation, fencing, openapi, openapi_responses, openapi_text};
+use crate::http::{cors, documentation, fencing, legacy_prefix, openapi, openapi_responses, openapi_text};
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
@@ -182,7 +182,7 @@ impl App {
 
     /// Applies configurations that are read while the service runs.
     pub fn reloader(&self) -> Reloader {
-        Reloader(self.deps.configs.clone())
+        Reloader { configs: self.deps.configs.clone(), started: self.deps.config.clone() }
     }
 
     /// Answers one request without a socket.
@@ -247,15 +247,33 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
 
 /// Passes a new configuration to the features that follow it; the others keep the one that they started with.
 #[derive(Clone, Debug)]
-pub struct Reloader(watch::Sender<Config>);
+pub struct Reloader {
+    configs: watch::Sender<Config>,
+    /// The configuration of the settings that need a restart.
+    started: Config,
+}
+
+/// The names of the settings that a new configuration changes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Those that take effect now, compared with the former configuration.
+    pub applied: Vec<String>,
+    /// Those that differ from what is in effect, and need a restart.
+    pub waiting: Vec<String>,
+}
 
 impl Reloader {
     /// # Errors
     /// The first [`ConfigError`]; the former configuration stays in force.
-    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
+    pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
         check_config(&config)?;
-        self.0.send_replace(config);
-        Ok(())
+        let follows = |name: &String| ratelimit::RELOADED.contains(&name.as_str());
+        let mut applied = config.changed_since(&self.configs.borrow());
+        applied.retain(follows);
+        let mut waiting = config.changed_since(&self.started);
+        waiting.retain(|name| !follows(name));
+        self.configs.send_replace(config);
+        Ok(Reloaded { applied, waiting })
     }
 }
 
@@ -308,6 +326,22 @@ async fn no_such_route(uri: Uri) -> Problem {
     match uri.path() {
         // The path looks like a route whose last part was left out.
         path if path.len() > 1 && path.ends_with('/') => problem.detail("the last part of the path must not be empty"),
-        _ => problem,
+        path => match route_to_key(path) {
+            Some(route) => problem.detail(format!("no route has this path; in a key of {route}, write `/` as `%2F`")),
+            None => problem,
+        },
     }
+}
+
+/// The longest route that ends with a key and that the path continues.
+fn route_to_key(path: &str) -> Option<&'static str> {
+    let path = legacy_prefix::without_legacy_prefix(path).unwrap_or(path);
+    let matches = |route: &str| {
+        let mut parts = path.split('/');
+        let is_start =
+            route.split('/').all(|part| parts.next().is_some_and(|sent| part == sent || part.starts_with('{')));
+        is_start && parts.next().is_some() && route.ends_with('}')
+    };
+    let routes = access_table().into_iter().filter(|row| row.guard != Guard::Public).map(|row| row.path);
+    routes.filter(|route| matches(route)).max_by_key(|route| route.len())
 }

@@ -5,7 +5,8 @@
 //! - [`features`]: the capabilities, one folder and one row of a table each. A feature never imports another feature.
 //! - [`http`]: connections, the middleware, extractors, problems, the API document.
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
-//! - [`codec`] and [`random`]: packed columns of numbers; random tokens.
+//! - [`codec`], [`random`] and [`close_matches`]: packed columns of numbers; random tokens; names that a caller may have
+//!   meant.
 //! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.
 //! - [`deps`]: everything that a feature may depend on. [`app`] assembles the service. [`cli`] holds the commands.
 //!
@@ -18,6 +19,7 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod close_matches;
 pub mod codec;
 pub mod config;
 pub mod deps;

@@ -21,6 +21,7 @@ use crate::config::redis::RedisConfig;
 use crate::config::{Config, env};
 use crate::features::hosts::dump;
 use crate::lifecycle::exit_code;
+use crate::redis::EmbeddedServer;
 
 /// The HTTP service in front of Redis for the services of GridTokenX.
 #[derive(Debug, Parser)]
@@ -44,6 +45,9 @@ enum Command {
     Migrate(migrate::Command),
     /// Check the configuration and report the first mistake.
     CheckConfig,
+    /// Show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Check whether the service on this machine is ready; the exit code is 0 if it is.
     Healthcheck,
     /// Create API keys.
@@ -51,6 +55,12 @@ enum Command {
     Key(key::Command),
     /// Print the samples of a host's stored chunks, read from standard input, as JSON lines.
     ShowChunks,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the effective settings as TOML, with the source of each; secrets are masked.
+    Print,
 }
 
 /// Runs the command line.
@@ -76,8 +86,15 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
         Command::Healthcheck => healthcheck::run(&config()?)?,
+        Command::Config(ConfigCommand::Print) => {
+            let config = config()?;
+            warn(&config);
+            print!("{}", config.to_toml());
+        }
         Command::CheckConfig => {
-            check(config()?)?;
+            let config = config()?;
+            warn(&config);
+            check(config)?;
             println!("the configuration is valid");
         }
         // The first key is created before there is a configuration.
@@ -87,11 +104,24 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
     Ok(exit_code::CLEAN)
 }
 
-/// Builds the service without connecting it, which reads files and addresses as well.
+/// Prints which variables have no effect.
+fn warn(config: &Config) {
+    for warning in &config.sources().warnings {
+        eprintln!("gridtokenx-redis: {warning}");
+    }
+}
+
+/// Prepares everything that `serve` prepares before it binds the port: reads files and addresses, and builds the service
+/// without connecting it.
 fn check(config: Config) -> Result<(), Failure> {
     let redis: RedisConfig = config.section().map_err(Failure::config)?;
-    // The private server has its address only when it runs.
-    let config = if redis.base().is_named() { config } else { config.with_redis_url("unix:///private".to_owned()) };
+    let config = if redis.needs_private_server() {
+        EmbeddedServer::check(&redis.embedded).map_err(Failure::unavailable)?;
+        // The private server has its address only while it runs.
+        config.with_redis_url("unix:///private".to_owned())
+    } else {
+        config
+    };
     let runtime = runtime()?;
     let _entered = runtime.enter();
     App::build(config, Clock::System, 1).map(|_| ()).map_err(Failure::config)

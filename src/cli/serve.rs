@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, runtime};
-use crate::app::{App, Reloader, check_config};
+use crate::app::{App, Reloaded, Reloader, check_config};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
 use crate::config::log::{LogConfig, LogFormat};
 use crate::config::redis::RedisConfig;
-use crate::config::{Config, env};
+use crate::config::{Config, Sources, env};
 use crate::http::server::{self, Worker};
 use crate::lifecycle::{self, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, Redis, ScriptState};
@@ -31,6 +31,9 @@ pub(super) fn run(config: Result<Config, Failure>, file: Option<PathBuf>) -> Res
     let log = configured.map_or_else(default_log, Ok)?;
     let logging = logging::install(&log).map_err(Failure::config)?;
     let ended = config.and_then(|config| {
+        for warning in &config.sources().warnings {
+            tracing::warn!(target: logging::STARTUP, "{warning}");
+        }
         check_config(&config).map_err(Failure::config)?;
         let runtime = runtime()?;
         let ended = runtime.block_on(serve(config, file, log.format, &logging));
@@ -136,7 +139,12 @@ async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Sig
         }
         let read = Config::load(file.as_deref(), env::variables());
         match read.and_then(|config| reloader.reload(config)) {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(Reloaded { applied, waiting }) => {
+                tracing::info!(applied = or_none(&applied), "configuration reloaded");
+                if !waiting.is_empty() {
+                    tracing::warn!(settings = waiting.join(", "), "changed settings need a restart");
+                }
+            }
             Err(error) => tracing::error!(%error, "invalid configuration: the previous one stays in effect"),
         }
     }
@@ -145,7 +153,7 @@ async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Sig
 /// Starts a private Redis server if the configuration has no address of one.
 async fn with_private_redis(config: Config) -> Result<(Config, Option<EmbeddedServer>), Failure> {
     let redis: RedisConfig = config.section().map_err(Failure::config)?;
-    if redis.base().is_named() || (redis.cache.is_some() && redis.state.is_some()) {
+    if !redis.needs_private_server() {
         return Ok((config, None));
     }
     let server = EmbeddedServer::start(&redis.embedded).await.map_err(Failure::unavailable)?;
@@ -200,19 +208,24 @@ fn start_worker(
     Ok(is_done)
 }
 
-/// Tells the addresses of the service to the user who started it, at every level of the log.
+/// Tells where the service listens, which Redis it uses and where its settings come from, at every level of the log.
 fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool, format: LogFormat) {
     let api = format!("http://{address}");
     let (swagger_ui, metrics) = (format!("{api}/swagger-ui/"), format!("{api}/metrics"));
     let servers: Vec<String> = app.deps.redis.distinct().map(|redis| described(redis, private)).collect();
+    let Sources { files, variables, .. } = app.deps.config.sources();
+    let (files, variables) = (or_none(files), or_none(variables));
     match format {
         LogFormat::Json => {
             let (credentials, redis) = (auth.summary(), servers.join("; "));
-            tracing::info!(target: logging::STARTUP, api, swagger_ui, metrics, credentials, redis, "listening");
+            tracing::info!(
+                target: logging::STARTUP,
+                api, swagger_ui, metrics, credentials, redis, config_files = files, variables, "listening",
+            );
         }
         LogFormat::Pretty => {
             println!("API         {api}\nSwagger UI  {swagger_ui}\nMetrics     {metrics}");
-            println!("Credentials {}", auth.summary());
+            println!("Credentials {}\nFiles       {files}\nVariables   {variables}", auth.summary());
             for server in servers {
                 println!("Redis       {server}");
             }
@@ -220,7 +233,11 @@ fn announce(app: &App, address: SocketAddr, auth: &AuthConfig, private: bool, fo
     }
 }
 
-/// The version, the modules, the topology and the roles of a Redis.
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The address without credentials, the version, the modules, the topology and the roles of a Redis.
 fn described(redis: &Redis, private: bool) -> String {
     let report = redis.report();
     let roles: Vec<&str> = report.roles.iter().map(|role| role.label()).collect();
@@ -230,5 +247,5 @@ fn described(redis: &Redis, private: bool) -> String {
         Some(version) => format!("{version}, {}", report.modules.join(", ")),
         None => "not connected yet".to_owned(),
     };
-    format!("{condition} ({kind}; {})", roles.join(", "))
+    format!("{condition} ({kind}; {}) at {}", roles.join(", "), report.address.unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 use toml::Value;
 
 use super::error::ConfigError;
+use super::ineffective;
 
 /// An environment variable and the field that it sets.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ const PLATFORM: &[(&str, &str, Unit)] = &[
     ("LOG_LEVEL", "log.level", Unit::Text),
     ("LOG_FORMAT", "log.format", Unit::Text),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint", Unit::Text),
+    ("OTEL_SERVICE_NAME", "telemetry.service_name", Unit::Text),
     ("PORT", "http.port", Unit::Number),
 ];
 
@@ -78,22 +80,33 @@ pub fn variables() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The settings in `variables`, weakest first: the platform's names, then `GTX__` names.
+/// What the environment says about the configuration.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// Weakest first: the platform's names, then `GTX__` names.
+    pub settings: Vec<Setting>,
+    /// Variables without effect that an operator may have meant, as sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the settings in `variables`.
 ///
 /// An empty variable counts as unset, because compose files pass `${NAME:-}` through.
 ///
 /// # Errors
-/// [`ConfigError::Field`] if a numeric platform variable is not a number.
-pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Setting>, ConfigError> {
+/// [`ConfigError::Field`] if a numeric platform variable is not a number, [`ConfigError::Variable`] if a variable that was
+/// meant for the service would have no effect.
+pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Environment, ConfigError> {
     let variables: Vec<(String, String)> = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let lookup = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let mut settings = Vec::new();
-    if let Some(url) = url_from_parts(&lookup) {
-        settings.push(Setting {
-            path: vec!["redis".to_owned(), "url".to_owned()],
-            value: Given::Value(Value::String(url)),
-            variable: "REDIS_HOST".to_owned(),
-        });
+    let mut warnings = Vec::new();
+    settings.extend(url_from_parts(&lookup, &mut warnings)?);
+    let known: Vec<&str> = PARTS.into_iter().chain(PLATFORM.iter().map(|(name, ..)| *name)).collect();
+    for (name, value) in &variables {
+        if !name.starts_with(PREFIX) && !known.contains(&name.as_str()) {
+            warnings.extend(ineffective::judge(name, value, &known)?);
+        }
     }
     for (name, field, unit) in PLATFORM {
         if let Some(text) = lookup(name) {
@@ -113,15 +126,45 @@ pub fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Result
             });
         }
     }
-    Ok(settings)
+    Ok(Environment { settings, warnings })
 }
 
+/// The variables that together are an address.
+const PARTS: [&str; 3] = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"];
+
 /// Combines `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` into one address.
-fn url_from_parts<'a>(lookup: &impl Fn(&str) -> Option<&'a str>) -> Option<String> {
-    let host = lookup("REDIS_HOST")?;
-    let port = lookup("REDIS_PORT").unwrap_or("6379");
-    let database = lookup("REDIS_DB").unwrap_or("0");
-    Some(format!("redis://{host}:{port}/{database}"))
+fn url_from_parts<'a>(
+    lookup: &impl Fn(&str) -> Option<&'a str>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Setting>, ConfigError> {
+    let ignores = |name: &str| lookup(name).is_some_and(ineffective::is_address_of_kubernetes);
+    if ignores("REDIS_PORT") {
+        let reason = "REDIS_PORT has no effect: Kubernetes sets it to the address of a Service named `redis`";
+        warnings.push(reason.to_owned());
+    }
+    let given = |name: &str| lookup(name).filter(|_| !ignores(name));
+    let names: Vec<&str> = PARTS.into_iter().filter(|name| given(name).is_some()).collect();
+    if let Some(whole) = ["REDIS_URL", "GTX__REDIS__URL"].into_iter().find(|name| lookup(name).is_some()) {
+        warnings.extend(names.iter().map(|name| format!("{name} has no effect: {whole} sets the address")));
+        return Ok(None);
+    }
+    let Some(host) = given("REDIS_HOST") else {
+        return match names.first() {
+            None => Ok(None),
+            Some(name) => Err(ConfigError::variable(name, "has no effect without REDIS_HOST; set REDIS_URL or both")),
+        };
+    };
+    let number = |name: &str, default: u16| match given(name).map(str::parse) {
+        None => Ok(default),
+        Some(Ok(number)) => Ok(number),
+        Some(Err(_)) => Err(ConfigError::variable(name, "must be a whole number between 0 and 65535")),
+    };
+    let (port, database) = (number("REDIS_PORT", 6379)?, number("REDIS_DB", 0)?);
+    Ok(Some(Setting {
+        path: vec!["redis".to_owned(), "url".to_owned()],
+        value: Given::Value(Value::String(format!("redis://{host}:{port}/{database}"))),
+        variable: names.join(", "),
+    }))
 }
 
 impl Unit {
@@ -154,7 +197,7 @@ mod tests {
     use super::*;
 
     fn one(name: &str, value: &str) -> Option<(String, Value)> {
-        let settings = settings([(name.to_owned(), value.to_owned())]).expect("valid");
+        let settings = read([(name.to_owned(), value.to_owned())]).expect("valid").settings;
         let typed = |given: Given| match given {
             Given::Value(value) => value,
             Given::Text(text) => parsed(text),
@@ -177,7 +220,7 @@ mod tests {
             Some(("hosts.retention".into(), Value::String("7d".into())))
         );
         assert_eq!(one("PORT", "8080"), Some(("http.port".into(), Value::Integer(8080))));
-        assert!(settings([("PORT".to_owned(), "web".to_owned())]).is_err());
+        assert!(read([("PORT".to_owned(), "web".to_owned())]).is_err());
     }
 
     #[test]
@@ -216,5 +259,52 @@ mod tests {
     #[test]
     fn host_port_and_database_make_an_address() {
         assert_eq!(one("REDIS_HOST", "r1"), Some(("redis.url".into(), Value::String("redis://r1:6379/0".into()))));
+    }
+
+    /// The outcome for variables written `A=1 B=2`: the address, or the message of the error, and the warnings.
+    fn outcome(text: &str) -> (String, Vec<String>) {
+        let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+        match read(pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))) {
+            Err(error) => (error.to_string(), Vec::new()),
+            Ok(Environment { settings, warnings }) => {
+                let url = settings.into_iter().rev().find(|setting| setting.path == ["redis", "url"]);
+                (url.map(|url| format!("{:?}", url.value)).unwrap_or_default(), warnings)
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_address_is_never_ignored_silently() {
+        for (text, message) in [
+            ("REDIS_PORT=7000", "REDIS_PORT has no effect without REDIS_HOST"),
+            ("REDIS_DB=2", "REDIS_DB has no effect without REDIS_HOST"),
+            ("REDIS_HOST=r REDIS_PORT=web", "REDIS_PORT must be a whole number"),
+            ("REDIS_HOST=r REDIS_DB=-1", "REDIS_DB must be a whole number"),
+            ("REDIS_HOST=r REDIS_PORT=7000 REDIS_DB=2", "redis://r:7000/2"),
+        ] {
+            assert!(outcome(text).0.contains(message), "{text}: {:?}", outcome(text));
+        }
+        let (_, warnings) = outcome("REDIS_URL=redis://a REDIS_DB=2");
+        assert_eq!(warnings, ["REDIS_DB has no effect: REDIS_URL sets the address"]);
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_skipped() {
+        let family = "REDIS_PORT=tcp://10.0.0.1:6379 REDIS_SERVICE_HOST=10.0.0.1 REDIS_SERVICE_PORT=6379 \
+                      REDIS_SERVICE_PORT_REDIS=6379 REDIS_PORT_6379_TCP=tcp://10.0.0.1:6379 REDIS_PORT_6379_TCP_PROTO=tcp \
+                      REDIS_PORT_6379_TCP_PORT=6379 REDIS_PORT_6379_TCP_ADDR=10.0.0.1 REDIS_MASTER_SERVICE_HOST=10.0.0.2 \
+                      REDIS_MASTER_PORT=tcp://10.0.0.2:6379";
+        let (address, warnings) = outcome(family);
+        assert!(
+            address.is_empty() && matches!(warnings.as_slice(), [one] if one.contains("Kubernetes")),
+            "{warnings:?}"
+        );
+        assert!(outcome(&format!("REDIS_HOST=redis {family}")).0.contains("redis://redis:6379/0"));
+    }
+
+    #[test]
+    fn the_name_of_the_service_in_traces_has_its_standard_variable() {
+        let name = Some(("telemetry.service_name".into(), Value::String("prices".into())));
+        assert_eq!(one("OTEL_SERVICE_NAME", "prices"), name);
     }
 }

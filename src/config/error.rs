@@ -34,4 +34,13 @@ pub enum ConfigError {
     Syntax { file: String, reason: String },
     #[error("`{field}` (from {origin}): {reason}")]
     Field { origin: String, field: String, reason: String },
+    #[error("{name} {rule}")]
+    Variable { name: String, rule: String },
+}
+
+impl ConfigError {
+    /// An environment variable that violates a rule; `rule` starts with a verb.
+    pub(super) fn variable(name: &str, rule: &str) -> Self {
+        Self::Variable { name: name.to_owned(), rule: rule.to_owned() }
+    }
 }

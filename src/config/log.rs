@@ -1,6 +1,7 @@
 //! `[log]` and `[telemetry]`: log lines and traces.
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 use super::value::Span;
 use super::{FieldError, Section};
@@ -27,7 +28,7 @@ impl Section for LogConfig {
     const NAME: &'static str = "log";
 
     fn validate(&self) -> Result<(), FieldError> {
-        for directive in self.level.split(',').map(str::trim) {
+        for directive in self.level.split(',') {
             let (target, level) = directive.rsplit_once('=').map_or((None, directive), |(of, level)| (Some(of), level));
             let is_level = LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known));
             // A target without a level logs everything of it; a word that is neither would silence the service.
@@ -37,7 +38,10 @@ impl Section for LogConfig {
                 return Err(FieldError::new("level", format!("`{level}` is not a level; the levels are {levels}")));
             }
         }
-        Ok(())
+        match EnvFilter::try_new(&self.level) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(FieldError::new("level", format!("`{}`: {error}", self.level))),
+        }
     }
 }
 
@@ -80,11 +84,22 @@ mod tests {
     fn a_level_is_one_of_the_known_words() {
         let check = |level: &str| LogConfig { level: level.to_owned(), format: LogFormat::Json }.validate().is_ok();
         for good in
-            ["info", "WARN", "off", "info,gridtokenx_redis::redis=debug", "warn, hyper=off", "gridtokenx_redis", "a::b"]
+            ["info", "WARN", "off", "info,gridtokenx_redis::redis=debug", "warn,hyper=off", "gridtokenx_redis", "a::b"]
         {
             assert!(check(good), "{good}");
         }
-        for bad in ["warning", "", "info,", "verbose", "3", "fatal", "info,hyper=warning", "hyper="] {
+        for bad in [
+            "warning",
+            "",
+            "info,",
+            "verbose",
+            "3",
+            "fatal",
+            "info,hyper=warning",
+            "hyper=",
+            "info,a[b=debug",
+            "info,a::b=debug,=info",
+        ] {
             assert!(!check(bad), "{bad}");
         }
     }

@@ -9,19 +9,22 @@ pub mod env;
 mod error;
 pub mod fencing;
 pub mod http;
+mod ineffective;
 pub mod log;
 mod longest_prefix;
+mod print;
 pub mod redis;
 pub mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use env::Setting;
+use env::{Environment, Setting};
 pub use error::{ConfigError, FieldError};
 pub use longest_prefix::longest_prefix;
 
@@ -55,11 +58,28 @@ impl SectionCheck {
     }
 }
 
+/// The source of the values that no file and no variable sets.
+const SHIPPED: &str = "default";
+/// The source of the address of the private server.
+const PRIVATE: &str = "the private redis-server";
+
 /// The merged configuration and the source of each value.
 #[derive(Clone)]
 pub struct Config {
     tree: Table,
     origins: BTreeMap<String, String>,
+    sources: Sources,
+}
+
+/// Where a configuration comes from, besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The files that were read.
+    pub files: Vec<String>,
+    /// The names of the environment variables that set something.
+    pub variables: Vec<String>,
+    /// Variables without effect that an operator may have meant, as sentences.
+    pub warnings: Vec<String>,
 }
 
 /// Shows which fields are set, and by which source, but not their values: these may be secrets.
@@ -73,24 +93,64 @@ impl Config {
     /// Merges the defaults, an optional file and the environment variables.
     ///
     /// # Errors
-    /// [`ConfigError`] if a file cannot be read or parsed, or a variable is malformed.
+    /// [`ConfigError`] if a file cannot be read or parsed, or a variable is malformed or was meant for the service and has no
+    /// effect.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self { tree: Table::new(), origins: BTreeMap::new() };
-        config.overlay_text(DEFAULTS, "config/default.toml")?;
+        let mut config = Self { tree: Table::new(), origins: BTreeMap::new(), sources: Sources::default() };
+        config.overlay_text(DEFAULTS, SHIPPED)?;
         if let Some(path) = file {
             let name = path.display().to_string();
             let text = std::fs::read_to_string(path)
                 .map_err(|error| ConfigError::Unreadable { file: name.clone(), reason: error.to_string() })?;
             config.overlay_text(&text, &name)?;
+            config.sources.files.push(name);
         }
-        for Setting { path, value, variable } in env::settings(variables)? {
+        let variables: Vec<(String, String)> = variables.into_iter().collect();
+        let host = variables.iter().find(|(name, _)| name == "HOST").map(|(_, value)| value.clone());
+        let Environment { settings, warnings } = env::read(variables)?;
+        config.sources.warnings = warnings;
+        for Setting { path, value, variable } in settings {
             let value = value.typed_like(config.value_at(&path));
             config.overlay(&path, value, &variable);
+            config.sources.variables.push(variable);
         }
+        config.check_host(host.as_deref())?;
         Ok(config)
+    }
+
+    /// Other services listen on the address in `HOST`; on many machines it is the machine's name.
+    fn check_host(&self, host: Option<&str>) -> Result<(), ConfigError> {
+        let address = self.setting("http.address").and_then(Value::as_str);
+        let Some(wanted) = host.and_then(|host| host.parse::<IpAddr>().ok()) else { return Ok(()) };
+        let is_default = self.origins.get("http.address").is_some_and(|origin| origin == SHIPPED);
+        if is_default && address.and_then(|address| address.parse().ok()) != Some(wanted) {
+            let rule = format!("is not a setting: set GTX__HTTP__ADDRESS={wanted} to listen on that address");
+            return Err(ConfigError::variable("HOST", &rule));
+        }
+        Ok(())
+    }
+
+    /// Where the configuration comes from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The settings whose values differ from those of `earlier`. The address of a private server is not compared: it is
+    /// known only while the server runs.
+    pub fn changed_since(&self, earlier: &Self) -> Vec<String> {
+        let both = [self, earlier];
+        let is_private = |name: &str| both.iter().any(|config| config.origin_of(name) == PRIVATE);
+        let [new, old] = both.map(|config| move |name: &str| config.setting(name));
+        let names: BTreeSet<&String> = both.iter().flat_map(|config| config.origins.keys()).collect();
+        names.into_iter().filter(|name| new(name) != old(name) && !is_private(name)).cloned().collect()
+    }
+
+    /// The value of a setting, by its complete name.
+    fn setting(&self, name: &str) -> Option<&Value> {
+        self.value_at(&name.split('.').map(str::to_owned).collect::<Vec<_>>())
     }
 
     /// The defaults with `overrides` (TOML text) on top; tests start from this.
@@ -106,7 +166,7 @@ impl Config {
     /// Sets `redis.url`: the private server's address is known only once the server runs.
     #[must_use]
     pub fn with_redis_url(mut self, url: String) -> Self {
-        self.overlay(&["redis".to_owned(), "url".to_owned()], Value::String(url), "the private redis-server");
+        self.overlay(&["redis".to_owned(), "url".to_owned()], Value::String(url), PRIVATE);
         self
     }
 

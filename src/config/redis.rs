@@ -135,6 +135,11 @@ impl Section for RedisConfig {
 }
 
 impl RedisConfig {
+    /// Whether a role has no server, so that the service starts a private one.
+    pub fn needs_private_server(&self) -> bool {
+        !self.base().is_named() && (self.cache.is_none() || self.state.is_none())
+    }
+
     /// The address of every role without a server of its own.
     pub fn base(&self) -> Endpoint {
         Endpoint {

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{Method, header};
 
 use super::access::{Budget, Fencing, Guard, Keys, Weight};
-use super::auth::{self, Principal};
+use super::auth::{self, Principal, Visitor};
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
@@ -16,7 +16,8 @@ use super::{compression, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
 
 impl Middleware {
-    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`].
+    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`], and any other route a
+    /// caller with a valid credential as a [`Visitor`].
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
         let is_counted = !route.is_some_and(|route| route.weight == Weight::Probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
@@ -30,6 +31,10 @@ impl Middleware {
             }
             caller = Some(Arc::clone(&principal));
             request.extensions_mut().insert(principal);
+        } else if route.is_some()
+            && let Ok(visitor) = self.authenticator.authenticate(request.headers_mut())
+        {
+            request.extensions_mut().insert(Visitor(visitor));
         }
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;

@@ -52,6 +52,14 @@ wait "$server"
 kill "$watcher" 2>/dev/null"#;
 
 impl EmbeddedServer {
+    /// Checks that the binary runs.
+    ///
+    /// # Errors
+    /// [`EmbeddedError::NotStarted`].
+    pub fn check(config: &EmbeddedConfig) -> Result<(), EmbeddedError> {
+        require_binary(&config.binary).map_err(|reason| not_started(&config.binary, reason))
+    }
+
     /// Starts a server and waits until it accepts connections.
     ///
     /// # Errors
@@ -61,8 +69,7 @@ impl EmbeddedServer {
         let socket = directory.join("redis.sock");
         let lock = take_over(&directory, &socket, START_TIMEOUT).await?;
         let log = directory.join("redis.log");
-        let failed = |reason: String| EmbeddedError::NotStarted { binary: config.binary.display().to_string(), reason };
-        require_binary(&config.binary).map_err(failed)?;
+        Self::check(config)?;
         let mut shepherd = Command::new("sh")
             .arg("-c")
             .arg(SHEPHERD)
@@ -82,7 +89,7 @@ impl EmbeddedServer {
             // A process group of its own: Ctrl-C must reach the service first, so that Redis outlives the last write.
             .process_group(0)
             .spawn()
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| not_started(&config.binary, error.to_string()))?;
         let leash = shepherd.stdin.take();
         let limit = START_TIMEOUT;
         let opened = tokio::time::timeout(limit, wait_for_socket(&socket, &mut shepherd)).await;
@@ -138,6 +145,10 @@ async fn take_over(directory: &Path, socket: &Path, limit: Duration) -> Result<s
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(directory, &error)),
         _ => Ok(lock),
     }
+}
+
+fn not_started(binary: &Path, reason: String) -> EmbeddedError {
+    EmbeddedError::NotStarted { binary: binary.display().to_string(), reason }
 }
 
 fn unusable(directory: &Path, error: &std::io::Error) -> EmbeddedError {

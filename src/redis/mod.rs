@@ -136,7 +136,7 @@ impl Redis {
             fencing,
             limits,
             is_cluster: endpoint.topology == Topology::Cluster,
-            report: watch::Sender::new(RoleReport::unknown(roles, endpoint.topology)),
+            report: watch::Sender::new(RoleReport::unknown(roles, endpoint)),
             metrics,
         })))
     }

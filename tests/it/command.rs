@@ -6,6 +6,7 @@ use gridtokenx_redis::app::check_config;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::http::auth::api_key;
 
+use crate::auth::SECRET;
 use crate::support::TestApp;
 
 /// Runs the binary with only `variables` in its environment.
@@ -102,10 +103,105 @@ fn a_configuration_is_checked_as_for_a_start() {
         ("REDIS_URL", "http://127.0.0.1"),
         ("GTX__REDIS__PASSWORD_FILE", "/nowhere/password"),
         ("GTX__REDIS__CA_FILE", "/nowhere/ca.pem"),
+        ("REDIS_URL", "redis://"),
+        ("GTX__LOCKS__NODES", "redis://"),
+        ("LOG_LEVEL", "info,a[b=debug"),
+        ("LOG_LEVEL", "info,a::b=debug,=info"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+        ("GTX__REDIS__EMBEDDED__BINARY", "/nowhere/redis-server"),
+    ] {
+        let checked = run(&["check-config"], &[(variable, value)]);
+        // A service that starts in spite of the value would run forever.
+        let served = run(&["serve"], &[(variable, value), ("GTX__HTTP__ADDRESS", "192.0.2.1"), ("JWT_SECRET", SECRET)]);
+        let code = if value.ends_with("redis-server") { 69 } else { 64 };
+        assert_eq!((checked.status.code(), served.status.code()), (Some(code), Some(code)), "{variable}={value}");
+        let reason = text(&checked.stderr);
+        let reason = reason.strip_prefix("gridtokenx-redis: ").expect("a reason").trim_end();
+        assert!(reason.contains(value) || variable.starts_with("OTEL"), "{reason}");
+        let logged = serde_json::to_string(reason).expect("text");
+        assert!(text(&served.stdout).contains(&logged), "{reason}: {}", text(&served.stdout));
+    }
+}
+
+#[test]
+fn a_variable_that_was_meant_for_the_service_is_rejected() {
+    for (variable, value) in [
+        ("REDIS_PORT", "7000"),
+        ("REDIS_DB", "1"),
+        ("HOST", "0.0.0.0"),
+        ("REDIS_PASWORD", "hunter2"),
+        ("GTX__HTTP__PROT", "1"),
+        ("GTX__HTPP__PORT", "1"),
+        ("GTX_HTTP__PORT", "1"),
     ] {
         let failed = run(&["check-config"], &[(variable, value)]);
         assert_eq!(failed.status.code(), Some(64), "{variable}={value}");
-        assert!(text(&failed.stderr).contains(value), "{}", text(&failed.stderr));
+        let reason = text(&failed.stderr);
+        assert!(reason.contains(variable) && !reason.contains("hunter2"), "{reason}");
+    }
+    for (variable, value) in [("HOST", "web-1"), ("HOST", "127.0.0.1"), ("GTX_API_KEY", "a")] {
+        let valid = run(&["check-config"], &[(variable, value)]);
+        assert!(valid.status.success() && valid.stderr.is_empty(), "{variable}: {}", text(&valid.stderr));
+    }
+    for (variable, value) in [("REDIS_VERSION", "7"), ("REDIS_PORT", "tcp://10.0.0.1:6379")] {
+        let valid = run(&["check-config"], &[(variable, value)]);
+        assert!(valid.status.success() && text(&valid.stderr).contains(variable), "{}", text(&valid.stderr));
+    }
+}
+
+#[test]
+fn the_printed_configuration_names_its_sources_and_is_a_valid_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("service.toml");
+    let hexadecimal = "00112233445566778899aabbccddeeff".repeat(2);
+    let secrets = format!(
+        "[http]\nworkers = 3\n[auth.roles]\n\"night shift\" = [\"cache:read\"]\n\
+         [[auth.jwt]]\nissuer = \"a\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n\
+         [json.encryption]\nkeys = [{{ id = \"a\", key = \"{hexadecimal}\" }}]\n\
+         [locks]\nnodes = [\"redis://:hunter2@n1\"]\n"
+    );
+    std::fs::write(&file, secrets).expect("a file");
+    let variables = [
+        ("REDIS_URL", "redis://user:hunter2@r1:6379/0"),
+        ("REDIS_PASSWORD", "hunter2"),
+        ("JWT_SECRET", SECRET),
+        ("PORT", "4444"),
+        ("GTX__CACHE__DEFAULT_TTL", "2h"),
+    ];
+    let path = file.display().to_string();
+    let printed = run(&["--config", &path, "config", "print"], &variables);
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    let printed = text(&printed.stdout);
+    for line in [
+        "port = 4444  # PORT".to_owned(),
+        format!("workers = 3  # {path}"),
+        "default_ttl = \"2h\"  # GTX__CACHE__DEFAULT_TTL".to_owned(),
+        "max_ttl = \"365d\"  # default".to_owned(),
+        "# url = \"redis://***@r1:6379/0\"  # REDIS_URL".to_owned(),
+        "# password = \"***\"  # REDIS_PASSWORD".to_owned(),
+        "# jwt_secret = \"***\"  # JWT_SECRET".to_owned(),
+        format!("# nodes = [\"redis://***@n1\"]  # {path}"),
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
+    }
+    for secret in ["hunter2", SECRET, &hexadecimal] {
+        assert!(!printed.contains(secret), "{secret}: {printed}");
+    }
+    let copy = directory.path().join("copy.toml");
+    std::fs::write(&copy, &printed).expect("a file");
+    let copy = copy.display().to_string();
+    let checked = run(&["--config", &copy, "check-config"], &[]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let again = text(&run(&["--config", &copy, "config", "print"], &[]).stdout);
+    let values = |text: &str| {
+        let settings = text.lines().filter(|line| !line.starts_with("# ")).map(|line| line.split("  # ").next());
+        settings.map(|setting| setting.unwrap_or_default().to_owned()).collect::<Vec<_>>().join("\n")
+    };
+    // Settings with a secret are comments, so the copy has their defaults.
+    let known = values(&printed);
+    for (line, number) in values(&again).lines().zip(1..) {
+        let has_default = ["url = \"\"", "nodes = []", "keys = []"].contains(&line);
+        assert!(has_default || known.lines().any(|known| known == line), "line {number}: {line}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! The demo as a user runs it: the tools binary imports readings and queries their sums, even after a restart.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::support::ServiceProcess;
+use crate::support::{RedisServer, ServiceProcess};
 
 /// A year of half-hourly readings as a meter exports them, with values that floating point cannot represent exactly.
 fn year_of_readings() -> (String, f64, f64) {
@@ -53,7 +55,7 @@ fn sums_of_a_year_of_readings_are_correct_before_and_after_a_restart() {
         assert!((sum - expected).abs() < 1e-6, "{series}: expected {expected}, got {sum}");
     }
     service.signal("TERM");
-    service.ended_within(std::time::Duration::from_secs(30));
+    service.ended_within(Duration::from_secs(30));
 
     let mut restarted = ServiceProcess::start_private(&data, &[]);
     restarted.ready();
@@ -63,4 +65,54 @@ fn sums_of_a_year_of_readings_are_correct_before_and_after_a_restart() {
     let stats: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(stats["count"], 17_568, "{stats}");
     assert!((stats["sum"].as_f64().expect("a sum") - consumed).abs() < 1e-6, "{stats}");
+}
+
+#[test]
+fn the_simulation_fills_every_page_and_keeps_writing_until_interrupted() {
+    let redis = RedisServer::start();
+    let mut service = ServiceProcess::start_on(&redis, &[]);
+    service.ready();
+    let base = format!("http://{}", service.address());
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_gridtokenx-tools"))
+        .args(["demo", "--url", &base, "--meters", "2", "--days", "2", "--live"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the demo runs");
+    let mut output = BufReader::new(demo.stdout.take().expect("standard output")).lines().map_while(Result::ok);
+    let printed: Vec<String> = output.by_ref().take_while(|line| !line.starts_with("writing every")).collect();
+
+    let addresses: Vec<&str> = printed.iter().filter_map(|line| Some(line.split_once(base.as_str())?.1)).collect();
+    let pages: Vec<&str> = addresses.into_iter().filter(|path| path.starts_with('/')).collect();
+    assert!(pages.len() > 8, "{printed:?}");
+    let mut get = |path: &str| {
+        let (status, body) = service.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default()
+    };
+    for path in pages {
+        get(path);
+    }
+    assert_eq!(get("/hosts/metrics/latest")["items"].as_array().map(Vec::len), Some(3));
+    assert!(get("/locks")["items"].to_string().contains("settlement:demo"));
+    let generation = "/timeseries/energy:generation:MTR-001";
+    let by_hour = get(&format!("{generation}/range?from=-3d&to=now&agg=sum&bucket=1h&limit=100&tz=Asia/Bangkok"));
+    // The current hour may have just begun.
+    let (_, complete) = by_hour["samples"].as_array().expect("samples").split_last().expect("hours");
+    for sample in complete {
+        let hour = (sample["timestamp"].as_i64().expect("a time") / 3_600_000 + 7) % 24;
+        let has_sun = sample["value"].as_f64().expect("a value") > 0.0;
+        assert_eq!(has_sun, (6..18).contains(&hour), "{hour}:00: {sample}");
+    }
+
+    let newest = |service: &mut ServiceProcess| service.get("/timeseries/market:price:GRID-THB/latest").1;
+    let first = newest(&mut service);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while newest(&mut service) == first {
+        assert!(Instant::now() < deadline, "nothing is written");
+        // Polls a process; `eventually` needs a runtime.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let id = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("a signal");
+    assert!(demo.wait().expect("the demo ends").success());
 }

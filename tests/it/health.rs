@@ -1,6 +1,11 @@
 //! Liveness and readiness.
 
-use crate::support::{TestApp, eventually};
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::Value;
+
+use crate::auth::{READER, WRITER, key};
+use crate::support::{ADMIN_KEY, TestApp, eventually};
 
 #[tokio::test]
 async fn readiness_reports_a_healthy_service() {
@@ -13,6 +18,21 @@ async fn readiness_reports_a_healthy_service() {
     assert_eq!(ready["status"], "ok", "{ready}");
     assert_eq!(ready["redis"][0]["connected"], true, "{ready}");
     assert_eq!(ready["reasons"], serde_json::json!([]), "{ready}");
+}
+
+#[tokio::test]
+async fn only_administrators_see_the_address_of_redis() {
+    let app =
+        TestApp::builder().admin_key().config(&key("reader", READER, "scopes = [\"metrics:read\"]")).spawn().await;
+    let address = async |headers: &[(&str, &str)]| {
+        let reply = app.send(Method::GET, "/health/ready", headers, Body::empty()).await;
+        assert!(reply.is(200) || reply.is(503), "{}", reply.text());
+        reply.json()["redis"][0]["address"].clone()
+    };
+    for headers in [&[][..], &[("x-api-key", READER)], &[("x-api-key", WRITER)], &[("authorization", "Bearer x")]] {
+        assert_eq!(address(headers).await, Value::Null, "{headers:?}");
+    }
+    assert_eq!(address(&[("x-api-key", ADMIN_KEY)]).await, app.redis().url());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod advice;
 mod attack;
 mod auth;
 mod auth_scopes;

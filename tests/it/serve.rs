@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{RedisServer, ServiceProcess, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -20,11 +22,36 @@ async fn the_start_prints_the_addresses_and_the_redis_version() {
         format!("API         http://{address}"),
         format!("Swagger UI  http://{address}/swagger-ui/"),
         format!("Metrics     http://{address}/metrics"),
-        "Redis       7.0.15, no modules (single; cache, state)".to_owned(),
+        format!("Redis       7.0.15, no modules (single; cache, state) at {}", redis.url()),
+        "Credentials none: every caller may do everything".to_owned(),
+        "Files       none".to_owned(),
+        "Variables   REDIS_URL, LOG_FORMAT, PORT, GTX__HTTP__WORKERS".to_owned(),
     ] {
         assert!(output.lines().any(|printed| printed == line), "{line}: {output}");
     }
     eventually("every lane is connected", async || service_is(&address, 200)).await;
+}
+
+#[tokio::test]
+async fn the_start_logs_where_the_settings_come_from_and_no_secrets() {
+    let (cache, state) = (RedisServer::start(), RedisServer::start());
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("service.toml");
+    std::fs::write(&file, format!("[redis.cache]\nurl = \"{}\"\n", cache.url())).expect("a file");
+    let with_password = state.url().replace("redis://", "redis://default:hunter2@");
+    let variables = [("GTX__REDIS__STATE__URL", &*with_password), ("REDIS_VERSION", "7"), ("LOG_LEVEL", "error")];
+    let mut service = ServiceProcess::start_with(&file, &variables);
+    let line: Value = serde_json::from_str(&service.line_with("listening")).expect("JSON");
+    let redis = line["redis"].as_str().expect("the servers");
+    for part in [&*cache.url(), &*state.url().replace("redis://", "redis://***@"), "(single; state)"] {
+        assert!(redis.contains(part), "{part}: {redis}");
+    }
+    assert_eq!(line["config_files"], file.display().to_string());
+    assert_eq!(line["variables"], "LOG_LEVEL, PORT, GTX__HTTP__WORKERS, GTX__REDIS__STATE__URL");
+    assert_eq!(line["credentials"], "none: every caller may do everything");
+    let output = service.output();
+    assert_eq!(output.matches("REDIS_VERSION has no effect").count(), 1, "{output}");
+    assert!(!output.contains("hunter2"), "{output}");
 }
 
 fn service_is(address: &std::net::SocketAddr, status: u16) -> bool {

@@ -37,6 +37,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         "features",
         &[
             "clock",
+            "close_matches",
             "codec",
             "config::Config",
             "config::ConfigError",
@@ -83,8 +84,9 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["clock", "config", "lifecycle", "random", "tls"]),
     ("lifecycle", &["clock"]),
-    ("config", &["clock"]),
+    ("config", &["clock", "close_matches"]),
     ("clock", &[]),
+    ("close_matches", &[]),
     ("codec", &[]),
     ("random", &[]),
     ("tls", &[]),

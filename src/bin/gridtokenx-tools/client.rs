@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Method, Request, Uri};
@@ -13,6 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -78,6 +79,18 @@ impl Service {
         limit: Duration,
     ) -> Result<Bytes, RequestError> {
         self.send(Method::POST, path, Some(media_type), body, limit).await
+    }
+
+    /// Sends a JSON body.
+    pub(super) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let body = Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync();
+        self.send(method, path, Some("application/json"), body, limit).await
     }
 
     /// Sends a request and returns the body of a successful response, which must be complete within `limit`.

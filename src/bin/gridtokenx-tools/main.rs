@@ -23,7 +23,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load readings into a running service and read their daily sums back.
+    /// Fill a running service with simulated data, or load readings from a file, and read daily sums back.
     Demo {
         /// The configuration file of the service on this machine; it says where the service listens.
         #[arg(long, value_name = "FILE")]

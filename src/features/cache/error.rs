@@ -37,7 +37,7 @@ pub(super) static LEASE_HEADER: HeaderName = HeaderName::from_static("cache-leas
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheError {
-    #[error("no value is cached under this key")]
+    #[error("no value is cached under this key; PUT stores one")]
     Miss,
     #[error("no value is cached under this key; the lease to rebuild it is granted")]
     Leased { token: String },

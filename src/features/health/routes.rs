@@ -1,9 +1,11 @@
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::model::{Health, InfluxHealth, Readiness, Status};
 use super::service::HealthService;
+use crate::http::auth::{ADMIN, Visitor};
 use crate::http::extract::Json;
 
 /// Get the service's status.
@@ -42,11 +44,16 @@ pub(super) async fn get_traffic(State(health): State<HealthService>) -> (StatusC
 }
 
 /// Check whether the service can take requests, component by component.
+///
+/// A caller with the scope `admin` also receives the addresses of Redis.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "get_readiness",
     responses((status = 200, description = "Ready; `degraded` includes reasons", body = Readiness),
               (status = 503, description = "Not ready; `reasons` says why", body = Readiness)))]
-pub(super) async fn get_readiness(State(health): State<HealthService>) -> (StatusCode, Json<Readiness>) {
-    let readiness = health.readiness();
+pub(super) async fn get_readiness(
+    State(health): State<HealthService>,
+    visitor: Option<Extension<Visitor>>,
+) -> (StatusCode, Json<Readiness>) {
+    let readiness = health.readiness(visitor.is_some_and(|Extension(Visitor(caller))| caller.may(ADMIN)));
     let status = match readiness.status {
         Status::Ok | Status::Degraded => StatusCode::OK,
         Status::Unavailable | Status::Draining => StatusCode::SERVICE_UNAVAILABLE,

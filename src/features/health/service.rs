@@ -6,7 +6,7 @@ use super::model::{Health, Readiness, Status};
 use crate::clock::UnixMillis;
 use crate::deps::Deps;
 use crate::lifecycle::{Condition, Finding};
-use crate::redis::Redis;
+use crate::redis::{Redis, RoleReport};
 
 /// Cheap to clone, as axum clones it for every request.
 #[derive(Clone, Debug)]
@@ -43,12 +43,17 @@ impl HealthService {
         }
     }
 
-    pub(super) fn readiness(&self) -> Readiness {
+    /// `with_addresses` includes the addresses of Redis.
+    pub(super) fn readiness(&self, with_addresses: bool) -> Readiness {
         let reasons = self.reasons();
+        let report = |redis: &Redis| {
+            let report = redis.report();
+            if with_addresses { report } else { RoleReport { address: None, ..report } }
+        };
         Readiness {
             status: self.status(&reasons),
             reasons,
-            redis: self.deps.redis.distinct().map(Redis::report).collect(),
+            redis: self.deps.redis.distinct().map(report).collect(),
             parts: self.deps.component_health.members(),
             tasks: self.deps.tasks.states(),
         }

@@ -33,7 +33,7 @@ pub(super) static INGEST: &[&ProblemKind] = &[&TOO_MANY_HOSTS, &OVERLOADED, &RED
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HostsError {
-    #[error("host `{id}` does not exist")]
+    #[error("host `{id}` does not exist; its first sample creates it")]
     NotFound { id: HostId },
     #[error("the credential does not belong to organisation `{organisation}`")]
     WrongOrganisation { organisation: String },

@@ -91,7 +91,7 @@ pub(super) static BATCH_PROBLEMS: &[&[&ProblemKind]] =
 /// Why an operation on a document failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum JsonError {
-    #[error("there is no document under this key")]
+    #[error("there is no document under this key; PUT stores one")]
     NoDocument,
     #[error("`{path}` selects nothing")]
     PathMissing { path: String },

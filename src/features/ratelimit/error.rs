@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::check::Decision;
 use super::headers::fields;
 use super::strategy::InvalidField;
+use crate::close_matches::advice;
 use crate::http::problem::{
     FORBIDDEN, INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, OVERLOADED, Problem,
     ProblemKind, UNAUTHENTICATED, WRONG_TYPE,
@@ -56,8 +57,11 @@ pub(super) enum LimitError {
     /// The limit refuses the call; only routes whose status is the decision return it.
     #[error("the limit `{}` is {}, which is used up", .0.limiter.name, .0.limit)]
     Refused(Box<Decision>),
-    #[error("no limiter is named `{name}`")]
-    UnknownLimiter { name: String },
+    #[error(
+        "no limiter is named `{name}`{}",
+        advice(close, "[[ratelimit.limiters]] of the configuration defines them")
+    )]
+    UnknownLimiter { name: String, close: Vec<String> },
     #[error("at most {max} keys may have exceptions")]
     TooManyOverrides { max: usize },
     #[error("a key may have at most {max} open reservations")]
@@ -81,6 +85,14 @@ pub(super) enum LimitError {
 }
 
 impl LimitError {
+    /// Keeps those close matches of an unknown limiter that the caller may see.
+    pub(super) fn suggesting(mut self, may_see: impl Fn(&str) -> bool) -> Self {
+        if let Self::UnknownLimiter { close, .. } = &mut self {
+            close.retain(|name| may_see(name));
+        }
+        self
+    }
+
     /// Marks the error as one that follows a change that was applied.
     pub(super) fn applied(self) -> Self {
         self.with_outcome(Outcome::Applied)

@@ -67,6 +67,9 @@ use service::LimitService;
 const CHECK: &str = "ratelimit:check";
 const READ: &str = "ratelimit:read";
 
+/// The settings that follow a reloaded configuration.
+pub const RELOADED: &[&str] = &["ratelimit.envoy", "ratelimit.guard", "ratelimit.limiters"];
+
 pub static FEATURE: Feature = Feature {
     name: "ratelimit",
     mount,

@@ -20,6 +20,7 @@ use super::without_redis::denial_cache::DenialCache;
 use super::without_redis::local_limits::LocalLimits;
 use super::without_redis::redis_probe::RedisProbe;
 use crate::clock::{Clock, UnixMillis};
+use crate::close_matches::close_matches;
 use crate::config::Config;
 use crate::deps::Deps;
 use crate::features::feature::StartError;
@@ -72,10 +73,13 @@ impl LimitService {
     /// Finds a limiter by name.
     ///
     /// # Errors
-    /// [`LimitError::UnknownLimiter`].
+    /// [`LimitError::UnknownLimiter`] with the close matches among all limiters.
     pub(super) fn limiter(&self, name: &str) -> Result<Arc<Limiter>, LimitError> {
         let limiters = self.limiters.load();
-        limiters.get(name).cloned().ok_or_else(|| LimitError::UnknownLimiter { name: name.to_owned() })
+        limiters.get(name).cloned().ok_or_else(|| {
+            let close = close_matches(name, limiters.iter().map(|limiter| &*limiter.name));
+            LimitError::UnknownLimiter { name: name.to_owned(), close: close.into_iter().map(str::to_owned).collect() }
+        })
     }
 
     /// The limiters in force.

@@ -42,7 +42,7 @@ pub(super) struct Inner {
     backend: Store,
     reader: RangeReader,
     many: ManyReader,
-    index: SeriesIndex,
+    pub(super) index: SeriesIndex,
     rollups: Rollups,
     families: Arc<Families>,
     request_samples: usize,

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 pub use origin::check_origin;
-pub use principal::{ADMIN, Principal, Scopes};
+pub use principal::{ADMIN, Principal, Scopes, Visitor};
 
 use super::problem::{self, Problem};
 use crate::clock::{Clock, UnixMillis};
@@ -54,32 +54,32 @@ impl Authenticator {
     /// Identifies the caller of a request.
     ///
     /// # Errors
-    /// `unauthenticated` (401), without saying which part of the credential was wrong.
+    /// `unauthenticated` (401). It says whether a credential is missing, but not which part of one is wrong.
     pub fn authenticate(&self, headers: &mut HeaderMap) -> Result<Arc<Principal>, Problem> {
         if let Some(everybody) = &self.everybody {
             return Ok(Arc::clone(everybody));
         }
         hide_credentials(headers);
-        self.identify(headers).map_err(|Refused| unauthenticated())
+        self.identify(headers).map_err(unauthenticated)
     }
 
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refused> {
         let now = self.clock.now();
         let key = single(headers, &API_KEY)?;
         let by_token = match single(headers, &header::AUTHORIZATION)? {
-            Some(value) => Some(self.authorized(value, now).ok_or(Refused)?),
+            Some(value) => Some(self.authorized(value, now).ok_or(Refused::Invalid)?),
             None => None,
         };
         match key {
             Some(value) => {
-                let by_key = self.keys.find(value.as_bytes(), now).ok_or(Refused)?;
+                let by_key = self.keys.find(value.as_bytes(), now).ok_or(Refused::Invalid)?;
                 // Both credentials must be valid.
                 match by_token.and_then(|token| token.expires) {
                     Some(expires) => Ok(Arc::new(Principal::clone(&by_key).until(expires))),
                     None => Ok(by_key),
                 }
             }
-            None => by_token.ok_or(Refused),
+            None => by_token.ok_or(Refused::Missing),
         }
     }
 
@@ -121,8 +121,12 @@ pub fn accept_key_in_query(route: &str, request: &mut Request) {
     }
 }
 
-/// The credential is not valid. The reason is not revealed.
-struct Refused;
+/// Why a caller is not identified. What is wrong with a credential is not revealed.
+#[derive(Clone, Copy)]
+enum Refused {
+    Missing,
+    Invalid,
+}
 
 /// Marks the credentials as sensitive, so that the debug form of a request does not show them.
 fn hide_credentials(headers: &mut HeaderMap) {
@@ -137,9 +141,15 @@ fn hide_credentials(headers: &mut HeaderMap) {
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refused> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
-    if values.next().is_some() { Err(Refused) } else { Ok(first) }
+    if values.next().is_some() { Err(Refused::Invalid) } else { Ok(first) }
 }
 
-fn unauthenticated() -> Problem {
-    Problem::new(&problem::UNAUTHENTICATED).header(header::WWW_AUTHENTICATE, CHALLENGE.clone())
+fn unauthenticated(reason: Refused) -> Problem {
+    let finding = match reason {
+        Refused::Missing => "the request has no credential",
+        Refused::Invalid => "the credential is not valid: it is unknown, has expired, or is not in the expected form",
+    };
+    let advice = "send an API key as `X-API-Key: <key>`, or a token as `Authorization: Bearer <token>`";
+    let problem = Problem::new(&problem::UNAUTHENTICATED).detail(format!("{finding}; {advice}"));
+    problem.header(header::WWW_AUTHENTICATE, CHALLENGE.clone())
 }

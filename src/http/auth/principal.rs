@@ -119,6 +119,10 @@ pub struct Principal {
     scopes: Scopes,
 }
 
+/// A verified caller of a route that needs no credential. It is not counted as a caller, but may see more than others.
+#[derive(Clone, Debug)]
+pub struct Visitor(pub Arc<Principal>);
+
 impl Principal {
     pub fn new(id: impl Into<String>, organisation: Option<String>, scopes: Scopes) -> Self {
         Self { id: id.into(), organisation, expires: None, subject: None, scopes }

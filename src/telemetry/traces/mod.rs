@@ -43,7 +43,7 @@ struct Exporting {
 pub enum TracesError {
     #[error("telemetry.otlp_endpoint: the system's certificate authorities cannot be read")]
     Authorities(#[source] std::io::Error),
-    #[error("telemetry.otlp_endpoint")]
+    #[error("telemetry.otlp_endpoint is not the address of a collector")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
 }
 

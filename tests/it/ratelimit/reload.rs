@@ -103,6 +103,32 @@ fn sighup_reloads_the_file() {
     }
 }
 
+#[test]
+fn a_reload_logs_what_applies_and_what_needs_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("service.toml");
+    fs::write(&file, rule(5)).expect("a file");
+    let data = directory.path().join("redis").display().to_string();
+    let mut service = ServiceProcess::start_with(&file, &[("GTX__REDIS__EMBEDDED__DATA_DIR", &data)]);
+    service.address();
+    let mut reload = |text: &str| -> (Value, Vec<Value>) {
+        fs::write(&file, text).expect("a file");
+        service.signal("HUP");
+        let line: Value = serde_json::from_str(&service.line_with("configuration reloaded")).expect("JSON");
+        let output = service.output();
+        let waiting = output.lines().filter(|line| line.contains("changed settings need a restart"));
+        let settings = waiting.map(|line| serde_json::from_str::<Value>(line).expect("JSON")["settings"].clone());
+        (line["applied"].clone(), settings.collect())
+    };
+    let changed = format!("{}[cache]\ndefault_ttl = \"2h\"\n", rule(7));
+    assert_eq!(reload(&changed).0, "ratelimit.limiters");
+    // The setting still differs from the one in effect.
+    let (applied, waiting) = reload(&changed);
+    assert_eq!((applied, &waiting[0]), ("none".into(), &"cache.default_ttl".into()));
+    let (applied, waiting) = reload(&rule(5));
+    assert_eq!((applied, waiting.len()), ("ratelimit.limiters".into(), 2));
+}
+
 fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !condition() {

@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full};
+use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -70,9 +69,8 @@ async fn report(options: &Options) -> Result<(), RequestError> {
             backlog.pop_front();
         }
         backlog.push_back(machine.sample(Clock::System.now()));
-        let samples = Bytes::from(backlog.iter().cloned().collect::<Value>().to_string());
-        let body = Full::new(samples).map_err(|never| match never {}).boxed_unsync();
-        match service.post(&path, "application/json", body, TIMEOUT).await {
+        let samples = backlog.iter().cloned().collect();
+        match service.json(Method::POST, &path, &samples, TIMEOUT).await {
             Ok(_) => {
                 sent += backlog.len() as u64;
                 println!("{} sent", backlog.len());

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::calendar::Calendar;
 use gridtokenx_redis::clock::UnixMillis;
 
 /// Daily sums and totals of the readings that the service returned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
+    calendar: Calendar,
     /// Sums by day and by kind, which is the name of a series up to its last colon.
     days: BTreeMap<UnixMillis, BTreeMap<String, f64>>,
     totals: Vec<Total>,
@@ -21,6 +23,11 @@ struct Total {
 }
 
 impl Report {
+    /// An empty report with the days of `calendar`.
+    pub(super) fn new(calendar: Calendar) -> Self {
+        Self { calendar, days: BTreeMap::new(), totals: Vec::new() }
+    }
+
     /// Adds the daily sums and counts of one series.
     pub(super) fn add(&mut self, series: &str, sums: &[(UnixMillis, f64)], counts: &[(UnixMillis, f64)]) {
         let kind = series.rsplit_once(':').map_or(series, |(kind, _)| kind);
@@ -41,7 +48,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         for (day, sums) in &self.days {
-            write!(f, "{}", date(*day))?;
+            write!(f, "{}", self.calendar.date(*day))?;
             for kind in &kinds {
                 write!(f, "  {:>20.3}", sums.get(*kind).copied().unwrap_or_default())?;
             }
@@ -57,21 +64,14 @@ impl fmt::Display for Report {
     }
 }
 
-/// The day in UTC; a time outside the calendar is shown as a number.
-fn date(day: UnixMillis) -> String {
-    match jiff::Timestamp::from_millisecond(day) {
-        Ok(moment) => moment.strftime("%Y-%m-%d").to_string(),
-        Err(_) => day.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::calendar::UTC;
     use super::*;
 
     #[test]
     fn meters_of_one_kind_share_a_column_and_have_separate_totals() {
-        let mut report = Report::default();
+        let mut report = Report::new(UTC);
         report.add("energy:generation:a", &[(0, 1.0), (86_400_000, 2.0)], &[(0, 4.0), (86_400_000, 4.0)]);
         report.add("energy:generation:b", &[(0, 0.5)], &[(0, 4.0)]);
         let text = report.to_string();

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+use super::calendar::Calendar;
 use super::{DemoError, Extent, Readings};
 use crate::client::{BoxError, Service};
 use gridtokenx_redis::clock::UnixMillis;
@@ -20,7 +21,6 @@ const SEND_LIMIT: Duration = Duration::from_secs(660);
 const READ_LIMIT: Duration = Duration::from_secs(30);
 /// Size of one piece of CSV, bytes: many rows per write, and little memory.
 const PIECE: usize = 64 << 10;
-const DAY_MS: UnixMillis = 86_400_000;
 
 /// The characters that a path segment and a query may contain unescaped.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
@@ -53,17 +53,19 @@ impl Service {
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }
 
-    /// One value for each UTC day of the extent, as (start of the day, value).
+    /// One value for each local day of the extent, as (start of the day, value).
     pub(super) async fn daily(
         &self,
         series: &str,
         aggregation: &str,
         extent: &Extent,
+        calendar: Calendar,
     ) -> Result<Vec<(UnixMillis, f64)>, DemoError> {
-        let from = extent.from - extent.from.rem_euclid(DAY_MS);
         let base = format!(
-            "/timeseries/{}/range?agg={aggregation}&bucket=1d&from={from}&to={}",
+            "/timeseries/{}/range?agg={aggregation}&bucket=1d&tz={}&from={}&to={}",
             utf8_percent_encode(series, PLAIN),
+            calendar.zone,
+            calendar.midnight(extent.from),
             extent.to
         );
         let mut days = Vec::new();

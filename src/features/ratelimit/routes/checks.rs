@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::super::READ;
 use super::super::check::{CheckAllReply, Decision, Mode, all_allowed};
 use super::super::headers::fields;
 use super::super::model::{CheckAllRequest, CheckRequest, MAX_CHECKS, PeekQuery};
@@ -77,10 +78,12 @@ pub(in super::super) async fn check_limits(
                        ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
 pub(in super::super) async fn peek_limit(
     State(limits): State<Arc<LimitService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     path: KeyPath,
     Query(PeekQuery { cost }): Query<PeekQuery>,
 ) -> Result<Decision, Problem> {
-    let limiter = limits.limiter(&path.limiter)?;
+    let may_see = |name: &str| caller.may_access(READ, &format!("{name}:{}", path.key.as_str()));
+    let limiter = limits.limiter(&path.limiter).map_err(|error| error.suggesting(may_see))?;
     let check = limits.resolve_key(&limiter, path.key, cost).map_err(|invalid| invalid.at(Location::Query))?;
     Ok(limits.decide_one(&check, Mode::Peek).await?)
 }

@@ -15,6 +15,7 @@ use super::keys::IndexKeys;
 use super::model::SeriesEntry;
 use super::scripts;
 use super::series::{Definition, SeriesKey};
+use crate::close_matches::close_matches;
 use crate::http::reply::Page;
 use crate::redis::{Effect, Redis, RedisFault, ScriptCall};
 use crate::telemetry::episodes;
@@ -22,6 +23,9 @@ use crate::telemetry::episodes;
 /// How many random names a registration checks, so that the names of expired series do not accumulate. Two would be enough to
 /// keep them below one half.
 const PROBES: usize = 4;
+
+/// How many names on each side of a missing one are compared with it.
+const NEIGHBOURS: usize = 50;
 
 #[derive(Clone, Debug)]
 pub(super) struct SeriesIndex {
@@ -85,6 +89,28 @@ impl SeriesIndex {
         let (items, missing) = self.look_up(series).await?;
         self.remove_missing(missing).await?;
         Ok(Page { items, next_cursor })
+    }
+
+    /// Up to three existing series whose keys are similar to `key`, among the neighbours of `key` in byte order.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn close_to(&self, key: &SeriesKey) -> Result<Vec<SeriesKey>, RedisFault> {
+        let names = |command: &str, end: &str| {
+            let mut command = redis::cmd(command);
+            command.arg(&self.keys.names).arg(format!("({key}")).arg(end).arg("LIMIT").arg(0).arg(NEIGHBOURS).to_owned()
+        };
+        let commands = [names("ZRANGEBYLEX", "+"), names("ZREVRANGEBYLEX", "-")];
+        let mut neighbours: Vec<String> = Vec::new();
+        for reply in self.redis.query_all(&commands, Effect::Read).await? {
+            let part: Vec<String> =
+                redis::from_redis_value(reply?).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
+            neighbours.extend(part);
+        }
+        let close = close_matches(key.as_str(), neighbours.iter().map(String::as_str));
+        let close = close.into_iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
+        let (existing, _) = self.look_up(close).await?;
+        Ok(existing.into_iter().map(|entry| entry.key).collect())
     }
 
     /// Removes the given series from the index if they no longer exist.

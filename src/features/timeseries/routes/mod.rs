@@ -2,16 +2,19 @@
 //!
 //! This file has the operations on series and their samples, `range.rs` the reads of windows, `rollups.rs` the
 //! operations on rollups, `fence.rs` that of administrators, and `platform.rs` the operations on the platform's own series.
-//! `written.rs` has the response to a write of samples. The operations for InfluxDB and Prometheus clients are in
+//! `written.rs` has the response to a write of samples, `missing.rs` the one to a read of
+//! a series that does not exist. The operations for InfluxDB and Prometheus clients are in
 //! `influx/routes.rs` and `prom/routes.rs`.
 
 mod fence;
+mod missing;
 mod platform;
 mod range;
 mod rollups;
 mod written;
 
 pub(super) use fence::*;
+use missing::explained;
 pub(super) use platform::*;
 pub(super) use range::*;
 pub(super) use rollups::*;
@@ -119,10 +122,14 @@ pub(super) async fn patch_series(
     responses((status = 200, description = "The series", body = SeriesView)))]
 pub(super) async fn get_series(
     State(timeseries): State<TimeseriesService>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<SeriesView>, Problem> {
-    Ok(Json(timeseries.describe(key).await?))
+    match timeseries.describe(key).await {
+        Ok(found) => Ok(Json(found)),
+        Err(error) => Err(explained(&timeseries, &caller, error).await),
+    }
 }
 
 /// Delete a series and all its samples.
@@ -178,10 +185,14 @@ pub(super) async fn delete_samples(
     responses((status = 200, description = "The newest sample", body = SampleView)))]
 pub(super) async fn get_latest(
     State(timeseries): State<TimeseriesService>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<SampleView>, Problem> {
-    Ok(Json(timeseries.latest(key).await?))
+    match timeseries.latest(key).await {
+        Ok(found) => Ok(Json(found)),
+        Err(error) => Err(explained(&timeseries, &caller, error).await),
+    }
 }
 
 /// The largest body that is loaded without a slot, bytes: a batch of a thousand readings. Its samples take little memory.

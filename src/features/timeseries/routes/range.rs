@@ -1,5 +1,7 @@
 //! The HTTP operations that read windows: pages, exports, statistics, and queries over many series.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,6 +13,8 @@ use super::super::query::{ManyQuery, RangeQuery, SeriesPath, WindowQuery};
 use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
+use super::missing::explained;
+use crate::http::auth::Principal;
 use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
@@ -26,11 +30,15 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
     responses((status = 200, description = "A page of the window", content((RangePage = "application/json"), (String = "text/csv")))))]
 pub(in crate::features::timeseries) async fn get_range(
     State(timeseries): State<TimeseriesService>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     Query(query): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    Ok(page_response(&timeseries.range(key, &query).await?, &headers))
+    match timeseries.range(key, &query).await {
+        Ok(page) => Ok(page_response(&page, &headers)),
+        Err(error) => Err(explained(&timeseries, &caller, error).await),
+    }
 }
 
 /// The response of a page: JSON or CSV, according to the Accept header.
@@ -120,10 +128,14 @@ pub(in crate::features::timeseries) async fn export_series(
     responses((status = 200, description = "The statistics; null if the window has no samples", body = Stats)))]
 pub(in crate::features::timeseries) async fn get_stats(
     State(timeseries): State<TimeseriesService>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(SeriesPath { key }): Path<SeriesPath>,
     Query(query): Query<WindowQuery>,
 ) -> Result<Json<Stats>, Problem> {
-    Ok(Json(timeseries.stats(key, &query).await?))
+    match timeseries.stats(key, &query).await {
+        Ok(stats) => Ok(Json(stats)),
+        Err(error) => Err(explained(&timeseries, &caller, error).await),
+    }
 }
 
 /// Read windows of many series, one by one or reduced by groups.
