@@ -9,6 +9,8 @@
 //! operation reaches only the router of the pages, so no route can be called without its access row. The middleware also
 //! decodes and encodes bodies, and removes the legacy prefix from paths.
 
+mod problems;
+
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -33,7 +35,7 @@ use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
 use super::paced_body::{self, AwaitsBody, Pace};
 use super::path_parameters::RoutePath;
-use super::problem::{self, Problem, causes};
+use super::problem::{self, Problem};
 use super::reply::remove_body;
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
@@ -251,7 +253,7 @@ impl Future for MiddlewareFuture {
                         ready!(Pin::new(deadline).poll(cx));
                         context.deadline_exceeded().into_response()
                     }
-                    Err(_) => panicked(context).into_response(),
+                    Err(_) => problems::panicked(context).into_response(),
                 }
             }
         };
@@ -338,49 +340,6 @@ impl RequestContext {
         if self.method.is_safe() && !changes_state { Outcome::NotApplied } else { Outcome::Unknown }
     }
 
-    /// Writes the body of a problem that a handler returned, and of a page's plain rejection of a method.
-    fn complete(&self, mut response: Response) -> Response {
-        let problem = match response.extensions_mut().remove::<Arc<Problem>>() {
-            Some(problem) => problem,
-            None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
-                let mut problem = Problem::new(&problem::METHOD_NOT_ALLOWED);
-                if let Some(allow) = response.headers().get(header::ALLOW) {
-                    problem = problem.header(header::ALLOW, allow.clone());
-                }
-                Arc::new(problem)
-            }
-            None => return response,
-        };
-        self.log(&problem);
-        problem.render(self.path(), self.id.as_str())
-    }
-
-    /// Logs a problem with its cause, which the caller does not see. No other place logs problems.
-    fn log(&self, problem: &Problem) {
-        let status = problem.status();
-        if !status.is_server_error() {
-            tracing::debug!(
-                method = %self.method, path = self.path(), code = problem.kind().slug,
-                request_id = self.id.as_str(), "request rejected",
-            );
-            return;
-        }
-        if let Some(span) = &self.span {
-            span.fail(problem.kind().slug);
-        }
-        // An internal error has a cause of its own. Others have one cause for many requests.
-        let repeated = match episodes::next(problem.kind().slug) {
-            _ if status == StatusCode::INTERNAL_SERVER_ERROR => 0,
-            Some(repeated) => repeated,
-            None => return,
-        };
-        let cause = problem.cause().map(causes);
-        tracing::warn!(
-            method = %self.method, path = self.path(), status = status.as_u16(), code = problem.kind().slug,
-            cause, request_id = self.id.as_str(), repeated, "request failed",
-        );
-    }
-
     /// The problem of a request whose time is over. A handler that still waits for the body has not begun, unless it
     /// processes the body while it arrives.
     fn deadline_exceeded(&self) -> Problem {
@@ -413,13 +372,4 @@ impl Drop for RequestContext {
             }
         }
     }
-}
-
-fn panicked(context: &RequestContext) -> Problem {
-    context.middleware.metrics.panics.inc();
-    // The panic hook logs the message and the place.
-    tracing::error!(
-        method = %context.method, path = context.path(), request_id = context.id.as_str(), "handler panicked",
-    );
-    Problem::new(&problem::INTERNAL).outcome(Outcome::Unknown)
 }

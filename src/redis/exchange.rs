@@ -16,7 +16,7 @@ const RETRIES: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// A connection younger than this is kept when its server is read-only: a new one would reach the same server.
 const MIN_AGE: Duration = Duration::from_secs(1);
-/// Redis answers nobody else while it runs one after the other, which is noticeable for more commands.
+/// Redis answers no other client while it runs one after the other, which is noticeable for more commands.
 const MANY_COMMANDS: usize = 32;
 /// The other requests of the lane wait while a reply arrives, which is noticeable for a longer one, bytes.
 const LARGE_REPLY: usize = 64 << 10;
