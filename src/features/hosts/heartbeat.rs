@@ -50,7 +50,7 @@ pub(super) struct Heartbeat {
 /// A heartbeat of an older agent, whose organisation is in the header `X-Organization-Id`.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"hostId": "web-1", "agentVersion": "1.4.0", "agentStatus": "running", "agentPid": 4711, "metrics": {
+#[schema(example = json!({"hostId": "web-2", "agentVersion": "1.4.0", "agentStatus": "running", "agentPid": 4711, "metrics": {
     "cpu": {"usage": 37.5, "cores": 8, "loadAvg1": 0.52, "loadAvg5": 0.58, "loadAvg15": 0.61},
     "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "available": 8_589_934_592_u64, "usagePercent": 50.0},
     "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "available": 384_000_000_000_u64,
