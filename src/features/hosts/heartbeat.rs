@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::model::{Agent, HostId, NewSample};
 use super::sample::{self, Cpu, Network, Space, Violation};
-use crate::http::integer;
+use crate::clock::UnixMillis;
+use crate::http::{integer, times};
 
 /// A heartbeat of one of the platform's agents.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -74,9 +75,10 @@ pub(super) struct OlderHeartbeatRequest {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(as = HostAgentMetrics)]
 pub(super) struct AgentMetrics {
-    /// Unix milliseconds by the agent's clock; by the service's clock if absent.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    timestamp: Option<u64>,
+    /// Unix milliseconds, or text in RFC 3339, by the agent's clock; by the service's clock if absent.
+    #[serde(default, deserialize_with = "times::millis_or_rfc3339_if_given")]
+    #[schema(value_type = Option<u64>)]
+    timestamp: Option<UnixMillis>,
     /// Distinguishes samples of the same millisecond.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(maximum = 9_007_199_254_740_992_u64)]
