@@ -308,6 +308,7 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
     openapi::secure(&mut document, &rows);
     openapi_responses::describe(&mut document, &rows);
     fencing::describe(&mut document, &rows);
+    openapi_responses::exemplify(&mut document, &problem_kinds());
     openapi::silence_heads(&mut document);
     document
 }

@@ -26,6 +26,7 @@ mod memory;
 pub mod middleware;
 pub mod openapi;
 mod openapi_components;
+mod openapi_examples;
 pub mod openapi_responses;
 pub mod openapi_router;
 pub mod openapi_text;

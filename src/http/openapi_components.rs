@@ -3,7 +3,7 @@
 //! The descriptions of the operations repeat their parameters, problems and enumerations. Here each of them becomes one
 //! component, so that the document stays small and generated clients have one type for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ const SCHEMAS: &str = "#/components/schemas/";
 /// Rewrites the document so that its parts have one description each.
 pub(super) fn share(document: &mut Value) {
     name_pages(document);
-    for_each_operation(document, keep_needed_examples);
+    for_each_operation(document, omit_defaults);
     visit(document, &mut inline_numbers);
     visit(document, &mut shorten_nullable);
     visit(document, &mut widen_integers);
@@ -26,14 +26,16 @@ pub(super) fn share(document: &mut Value) {
     name_titled_schemas(document);
     discriminate(document);
     share_parts(document, "parameters", parameters, |parameter| Some(pascal_case(parameter["name"].as_str()?)));
-    share_parts(document, "responses", responses, problem_name);
+    let names = problem_names(document);
+    share_parts(document, "responses", responses, |response| names.get(response["description"].as_str()?).cloned());
+    share_headers(document);
 }
 
-/// Removes the examples of optional parameters: Swagger UI would send them with every request that is tried.
-fn keep_needed_examples(operation: &mut Value) {
-    for parameter in parameters(operation).into_iter().filter(|parameter| parameter["required"] != true) {
-        if let Some(parameter) = parameter.as_object_mut() {
-            parameter.remove("example");
+/// Leaves out what every parameter has unless it says otherwise.
+fn omit_defaults(operation: &mut Value) {
+    for parameter in parameters(operation).into_iter().filter_map(Value::as_object_mut) {
+        if parameter.get("required") == Some(&Value::Bool(false)) {
+            parameter.remove("required");
         }
     }
 }
@@ -228,7 +230,7 @@ fn for_each_operation(document: &mut Value, mut act: impl FnMut(&mut Value)) {
     }
 }
 
-fn parameters(operation: &mut Value) -> Vec<&mut Value> {
+pub(super) fn parameters(operation: &mut Value) -> Vec<&mut Value> {
     operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten().collect()
 }
 
@@ -236,14 +238,72 @@ fn responses(operation: &mut Value) -> Vec<&mut Value> {
     operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut).collect()
 }
 
-/// The name of a response with an error: the first one of its description, as a slug or in Prometheus's form.
-fn problem_name(response: &Value) -> Option<String> {
-    let description = response["description"].as_str().filter(|_| response["content"].is_object())?;
-    if let Some((error, _)) = description.split_once(": ") {
-        return Some(format!("Prometheus{}", pascal_case(error)));
+/// The names of the responses with errors, by description: the problem of each that the fewest others have. Responses of
+/// which that is the same problem have the words of all their problems.
+fn problem_names(document: &mut Value) -> BTreeMap<String, String> {
+    let mut texts = BTreeSet::new();
+    for_each_operation(document, |operation| {
+        let errors = responses(operation).into_iter().filter(|response| response["content"].is_object());
+        texts.extend(errors.filter_map(|response| response["description"].as_str().map(str::to_owned)));
+    });
+    let lists = texts.iter().filter(|text| text.starts_with('`')).map(|text| problems(text));
+    let lists: Vec<Vec<&str>> = lists.collect();
+    let uses = |problem: &str| lists.iter().filter(|list| list.contains(&problem)).count();
+    let rarest = |list: &[&str]| list.iter().min_by_key(|problem| uses(problem)).map(|problem| pascal_case(problem));
+    let name = |text: &str| {
+        // Prometheus's form of an error.
+        if let Some((error, _)) = text.split_once(": ") {
+            return Some(format!("Prometheus{}", pascal_case(error)));
+        }
+        let list = problems(text);
+        let own = rarest(&list)?;
+        if lists.iter().filter(|other| rarest(other).as_ref() == Some(&own)).count() == 1 {
+            return Some(own);
+        }
+        let mut words: Vec<&str> = Vec::new();
+        for word in list.iter().flat_map(|problem| problem.split('-')) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        Some(pascal_case(&words.join("-")))
+    };
+    texts.iter().filter_map(|text| Some((text.clone(), name(text)?))).collect()
+}
+
+/// The problems in the description of a response.
+fn problems(description: &str) -> Vec<&str> {
+    description.split('`').skip(1).step_by(2).collect()
+}
+
+/// Makes a component of each header that several responses have.
+fn share_headers(document: &mut Value) {
+    let mut uses: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for_each_header(document, |name, header| *uses.entry((name.to_owned(), header.to_string())).or_default() += 1);
+    let mut components = Map::new();
+    for ((name, text), _) in uses.iter().filter(|(_, count)| **count > 1) {
+        let free = (1..).map(|n| pascal_case(name) + &if n == 1 { String::new() } else { n.to_string() });
+        let name = free.into_iter().find(|name| !components.contains_key(name)).unwrap_or_default();
+        components.insert(name, serde_json::from_str(text).unwrap_or_default());
     }
-    let (first, others) = description.strip_prefix('`')?.split_once('`')?;
-    Some(pascal_case(first) + if others.is_empty() { "" } else { "OrOther" })
+    for_each_header(document, |_, header| {
+        if let Some((name, _)) = components.iter().find(|(_, component)| *component == header) {
+            *header = json!({ "$ref": format!("#/components/headers/{name}") });
+        }
+    });
+    if let Some(all) = document.get_mut("components").and_then(Value::as_object_mut) {
+        all.insert("headers".to_owned(), Value::Object(components));
+    }
+}
+
+fn for_each_header(document: &mut Value, mut act: impl FnMut(&str, &mut Value)) {
+    for_each_operation(document, |operation| {
+        for response in responses(operation) {
+            for (name, header) in response.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
+                act(name, header);
+            }
+        }
+    });
 }
 
 /// Calls `change` with every schema and every other object, the outer ones first. Examples are data, not schemas.

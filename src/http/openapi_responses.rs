@@ -1,11 +1,13 @@
 //! The problems that an operation can return, in the API document.
 
+use serde_json::json;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
 use super::access::Access;
 use super::openapi::operations;
+use super::problem::ProblemKind;
 
 /// Documents the problems of every access row as responses of its operation.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
@@ -25,6 +27,22 @@ pub(super) fn add(operation: &mut Operation, status: &str, slug: &str) {
         Some(RefOr::T(response)) if response.description.contains(&format!("`{slug}`")) => {}
         Some(RefOr::T(response)) => response.description = format!("{}, `{slug}`", response.description),
         _ => operation.responses.responses.extend([entry(&(status, &format!("`{slug}`")))]),
+    }
+}
+
+/// Gives each response with problems the first of them as its example. The first of `kinds` with a slug counts.
+pub fn exemplify(document: &mut OpenApi, kinds: &[&ProblemKind]) {
+    let operations = document.paths.paths.values_mut().flat_map(operations);
+    for response in operations.flat_map(|(_, operation)| operation.responses.responses.values_mut()) {
+        let RefOr::T(Response { description, content, .. }) = response else { continue };
+        let slug = description.split('`').nth(1).unwrap_or_default();
+        let kind = kinds.iter().find(|kind| kind.slug == slug);
+        if let (Some(kind), Some(RefOr::T(content))) = (kind, content.get_mut("application/problem+json")) {
+            content.example = Some(json!({
+                "type": format!("/problems/{slug}"), "title": kind.title, "status": kind.status.as_u16(),
+                "instance": "/the/path/of/the/request", "code": slug, "request_id": "0af7651916cd43dd8448eb211c80319c",
+            }));
+        }
     }
 }
 

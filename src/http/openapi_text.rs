@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
 use super::openapi_components::{self, OPERATIONS};
+use super::openapi_examples;
 
 /// Fields that stand before all others, in this order. Others are sorted.
 const FIRST: [&str; 8] =
@@ -18,10 +19,11 @@ const LINE: usize = 120;
 /// except for paths.
 ///
 /// # Errors
-/// If a part of the document cannot be serialised.
+/// If a part of the document cannot be serialised, or the recorded responses are not JSON.
 pub fn text(document: &OpenApi) -> Result<String, serde_json::Error> {
     let paths: Vec<&str> = document.paths.paths.keys().map(String::as_str).collect();
     let mut value = serde_json::to_value(document)?;
+    openapi_examples::complete(&mut value)?;
     openapi_components::share(&mut value);
     let names = FIRST.iter().chain(&OPERATIONS).chain(&paths);
     let ranks = names.enumerate().map(|(rank, name)| (*name, rank)).collect();
@@ -63,7 +65,12 @@ impl Writer<'_> {
                 self.text.push_str(&Value::from(name.as_str()).to_string());
                 self.text.push_str(": ");
             }
-            self.write(part, indent + 2);
+            // An example is data: its own text, on one line.
+            if name.is_some_and(|name| name == "example") {
+                self.text.push_str(&part.to_string());
+            } else {
+                self.write(part, indent + 2);
+            }
         }
         self.text.push('\n');
         self.text.extend(std::iter::repeat_n(' ', indent));

@@ -101,6 +101,17 @@ pub fn millis_or_rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U
     deserializer.deserialize_any(MillisOrRfc3339)
 }
 
+/// Reads an optional [`millis_or_rfc3339`]: the field may be absent (with `default`) or null.
+///
+/// # Errors
+/// If it is something else, or the integer does not fit.
+pub fn millis_or_rfc3339_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMillis>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "millis_or_rfc3339")] UnixMillis);
+
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(ms)| ms))
+}
+
 struct MillisOrRfc3339;
 
 impl Visitor<'_> for MillisOrRfc3339 {
@@ -186,6 +197,10 @@ mod tests {
         assert_eq!(read("1767225600000"), Some(1_767_225_600_000));
         assert_eq!(read("1767225600000.0"), Some(1_767_225_600_000));
         assert_eq!(read("\"2026-01-01T07:00:00+07:00\""), Some(1_767_225_600_000));
+        let read_if_given = |text: &str| millis_or_rfc3339_if_given(&mut serde_json::Deserializer::from_str(text)).ok();
+        assert_eq!(read_if_given("null"), Some(None));
+        assert_eq!(read_if_given("\"2026-01-01T00:00:00Z\""), Some(Some(1_767_225_600_000)));
+        assert_eq!(read_if_given("\"now\""), None);
         for bad in ["1.5", "18446744073709551615", "\"2026-01-01\"", "\"now\"", "\"5\"", "null", "true"] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -61,8 +61,10 @@ pub enum ScriptState {
     /// No connection has been made yet.
     Unknown,
     /// This many scripts are loaded.
+    #[schema(title = "RedisScriptsLoaded")]
     Loaded(usize),
     /// The server does not allow the service to load or run scripts.
+    #[schema(title = "RedisScriptsRefused")]
     Refused(String),
 }
 

@@ -1,12 +1,18 @@
-"""Drives Swagger UI in headless Chromium: authorises, then executes operations and expects 2xx answers.
+"""Drives Swagger UI in headless Chromium: authorises, then executes every operation in the order of the page.
 
-Usage: swagger_ui.py BASE_URL --api-key KEY --screenshot FILE OPERATION_ID...
+Usage: swagger_ui.py BASE_URL --api-key KEY --screenshot FILE --values JSON
 
-Prints `<operation id>: <status>` for each operation. Ends with 1, and leaves a screenshot, when something is not as
-a person would expect it.
+`--values` names the fields that a person copies from an earlier response:
+`{"extend_lock": {"body/token": ["acquire_lock", "body/token"]}, ...}`, with `body/<name>` for a field of a JSON body and
+any other name for a parameter or a header.
+
+An operation runs once for each media type of its body and of its response. Prints one JSON object per response:
+`operation`, `chosen` (a media type other than the first one), `status`, `media_type`, `body`, `headers`. Ends with 1, and
+leaves a screenshot, if the page does not react as a person would expect it.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -58,12 +64,64 @@ def start_browser(profile):
     return webdriver.Chrome(options=options, service=Service(program("chromedriver")))
 
 
+# Clicks the elements of selectors one after the other; each appears after the click before it.
+CLICK_EACH = """
+const [selectors, done] = arguments
+const next = at => {
+    const element = document.querySelector(selectors[at])
+    if (!element) return setTimeout(next, 5, at)
+    if (at + 1 === selectors.length) return done()
+    element.click()
+    next(at + 1)
+}
+next(0)
+"""
+
+# Sets the text of a field, or a member of the JSON in it, in such a way that the page notices.
+FILL = """
+const [selector, name, value] = arguments
+const field = document.querySelector(selector)
+const text = name === null ? value : JSON.stringify({ ...JSON.parse(field.value), [name]: value })
+Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set.call(field, text)
+field.dispatchEvent(new Event('input', { bubbles: true }))
+field.dispatchEvent(new Event('change', { bubbles: true }))
+// A parameter's field reports its text when it loses the focus.
+field.dispatchEvent(new Event('focusout', { bubbles: true }))
+"""
+
+# What leads from a closed operation to its Execute button.
+TO_TRY = [".opblock-summary-control", ".try-out__btn", "button.execute"]
+
+# The choices of the body's media type, and of the response's.
+MEDIA_TYPES = [".body-param-content-type select", ".response-control-media-type--accept-controller select"]
+
+OPTIONS = "return [...(document.querySelector(arguments[0])?.options ?? [])].map(option => option.value)"
+
+GROUPS = """
+return [...document.querySelectorAll('.opblock-tag-section')].map(group => [
+    '#' + group.querySelector('.opblock-tag').id,
+    [...group.querySelectorAll('.opblock')].map(block => block.id.split('-').pop()),
+])
+"""
+
+# The response that the page shows in an operation.
+RESPONSE = """
+const block = document.querySelector(arguments[0])
+const path = block.querySelector('.opblock-summary-path').dataset.path
+const method = block.querySelector('.opblock-summary-method').textContent.toLowerCase()
+const response = window.ui.specSelectors.responseFor(path, method).toJS()
+const headers = response.headers || {}
+const media_type = String(headers['content-type'] || '').split(';')[0]
+return { status: response.status, media_type, headers, body: typeof response.text === 'string' ? response.text : '' }
+"""
+
+
 class SwaggerUi:
     """The page, in the words of somebody who uses it."""
 
     def __init__(self, browser, base):
         self.browser = browser
-        self.wait = WebDriverWait(browser, PATIENCE_SECONDS)
+        self.wait = WebDriverWait(browser, PATIENCE_SECONDS, poll_frequency=0.02)
         browser.get(f"{base}/swagger-ui/")
         self.one(".opblock")
 
@@ -84,15 +142,48 @@ class SwaggerUi:
         self.one(".dialog-ux .auth-btn-wrapper button[aria-label='Remove authorization']")
         self.click(".dialog-ux button.close-modal")
 
-    def execute(self, operation_id):
-        """Opens the operation, tries it with the document's examples, and returns the live answer's status."""
-        block = f".opblock[id$='-{operation_id}']"
-        self.click(f"{block} .opblock-summary-control")
-        self.click(f"{block} .try-out__btn")
-        self.attach_file(block)
-        self.click(f"{block} button.execute")
-        status = self.one(f"{block} .live-responses-table tr.response .response-col_status")
-        return status.text.split()[0]
+    def operations(self):
+        """The ids of all operations by the selector of their group's header, from top to bottom."""
+        return self.browser.execute_script(GROUPS)
+
+    def toggle(self, selector):
+        self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+    def execute(self, operation, values):
+        """Opens the operation and tries it with the document's examples and `values`, once per media type.
+
+        Returns the live responses.
+        """
+        block = f".opblock[id$='-{operation}']"
+        self.browser.execute_async_script(CLICK_EACH, [f"{block} {selector}" for selector in TO_TRY])
+        variants = [(selector, option) for selector in MEDIA_TYPES for option in self.options(block, selector)[1:]]
+        responses = []
+        for variant in [None, *variants]:
+            if variant:
+                self.toggle(f"{block} .btn-clear")
+                selector, option = variant
+                self.browser.execute_script(FILL, f"{block} {selector}", None, option)
+            self.attach_file(block)
+            for field, value in values.items():
+                self.fill(block, field, value)
+            self.toggle(f"{block} button.execute")
+            self.one(f"{block} .live-responses-table tr.response .response-col_status")
+            response = self.browser.execute_script(RESPONSE, block)
+            responses.append({"chosen": variant[1] if variant else "", **response})
+        # A page with few open operations stays fast.
+        self.toggle(f"{block} .opblock-summary-control")
+        return responses
+
+    def options(self, block, selector):
+        return self.browser.execute_script(OPTIONS, f"{block} {selector}")
+
+    def fill(self, block, field, value):
+        """Enters a value into a parameter's field, or into the JSON body's text."""
+        name = field.removeprefix("body/")
+        if name == field:
+            self.browser.execute_script(FILL, f"{block} tr[data-param-name='{name}'] input", None, value)
+        else:
+            self.browser.execute_script(FILL, f"{block} textarea.body-param__text", name, value)
 
     def attach_file(self, block):
         """A binary body is a file chooser."""
@@ -102,29 +193,49 @@ class SwaggerUi:
             chooser.send_keys(file.name)
 
 
+def value_of(response, field):
+    """A field of the body or a header of a response."""
+    name = field.removeprefix("body/")
+    if name == field:
+        return response["headers"][name]
+    return json.loads(response["body"])[name]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("base")
-    parser.add_argument("operations", nargs="+")
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--screenshot", required=True, type=Path)
+    parser.add_argument("--values", required=True, type=json.loads)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = start_browser(profile)
+        browser.set_script_timeout(PATIENCE_SECONDS)
+        operation = "the page"
         try:
             page = SwaggerUi(browser, arguments.base)
             page.authorise(arguments.api_key)
-            failed = False
-            for operation in arguments.operations:
-                status = page.execute(operation)
-                print(f"{operation}: {status}", flush=True)
-                failed |= not status.startswith("2")
-            if failed:
-                browser.save_screenshot(str(arguments.screenshot))
-            return 1 if failed else 0
-        except WebDriverException as error:
+            groups = page.operations()
+            page.toggle(".models-control")
+            for header, _ in groups:
+                page.toggle(header)
+            first = {}
+            for header, operations in groups:
+                # A page with one open group stays fast.
+                page.toggle(header)
+                for operation in operations:
+                    sources = arguments.values.get(operation, {})
+                    values = {field: value_of(first[source], name) for field, (source, name) in sources.items()}
+                    page.one(f".opblock[id$='-{operation}']")
+                    responses = page.execute(operation, values)
+                    first[operation] = responses[0]
+                    for response in responses:
+                        print(json.dumps({"operation": operation, **response}), flush=True)
+                page.toggle(header)
+            return 0
+        except (WebDriverException, KeyError, ValueError) as error:
             browser.save_screenshot(str(arguments.screenshot))
-            print(f"{error.__class__.__name__}: {error.msg}; see {arguments.screenshot}", file=sys.stderr)
+            print(f"{operation}: {error!r}; see {arguments.screenshot}", file=sys.stderr)
             for entry in browser.get_log("browser"):
                 print(f"console: {entry['message']}", file=sys.stderr)
             return 1

@@ -32,7 +32,9 @@ async fn only_administrators_see_the_address_of_redis() {
     for headers in [&[][..], &[("x-api-key", READER)], &[("x-api-key", WRITER)], &[("authorization", "Bearer x")]] {
         assert_eq!(address(headers).await, Value::Null, "{headers:?}");
     }
-    assert_eq!(address(&[("x-api-key", ADMIN_KEY)]).await, app.redis().url());
+    // The URL of the shipped ACL user carries its password in the query.
+    let url = app.redis().url();
+    assert_eq!(address(&[("x-api-key", ADMIN_KEY)]).await.as_str(), url.split('?').next());
 }
 
 #[tokio::test]

@@ -1,24 +1,135 @@
-//! Swagger UI in a real browser: the first steps of a new user must work.
+//! Swagger UI in a real browser: every operation works for a new user who tries it with the examples of the page.
+//!
+//! `GTX_TEST_RECORD=1` records the responses in `openapi/examples.json`, from which the API document takes the examples
+//! of its responses; `make openapi` then writes the document.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::support::{ADMIN_KEY, TestApp, build_directory, in_repository, output_text, run_python_tool};
 
-/// The operations that run with the examples of the document, in this order: the second reads the value that the first
-/// stored, and both need the key.
-const OPERATIONS: &[&str] = &["put_cache_value", "get_cache_value"];
+/// The operations that do not succeed in the page, with the media type that is chosen, their status, and why.
+const REFUSED: &[(&str, &str, u16, &str)] = &[
+    ("hold_lock", "", 426, "Try it out does not open WebSockets"),
+    ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
+];
+
+/// The fields that a user copies from the response of an earlier operation.
+const COPIED: &[(&str, &str, &str, &str)] = &[
+    ("extend_lock", "body/token", "acquire_lock", "body/token"),
+    ("release_lock", "Lock-Token", "acquire_lock", "body/token"),
+    ("settle_reservation", "id", "reserve_limit", "body/reservation"),
+];
+
+/// Its response names the background tasks that have run so far, so that its fields differ from one moment to the next.
+const CHANGING: &str = "get_readiness";
+
+/// The default configuration assigns no limiter to Envoy's descriptors.
+const ENVOY: &str =
+    "ratelimit.envoy = [{ domain = \"gateway\", entries = [{ key = \"remote_address\" }], limiter = \"orders\" }]";
+
+#[derive(Deserialize)]
+struct Response {
+    operation: String,
+    /// A media type of the body or of the response; empty for the first ones.
+    chosen: String,
+    status: u16,
+    media_type: String,
+    body: String,
+}
 
 #[tokio::test]
-async fn a_new_user_authorises_and_executes_operations_in_the_browser() {
-    let mut app = TestApp::builder().admin_key().spawn().await;
-    let base = format!("http://{}", app.serve());
-    let script = in_repository("tests/browser/swagger_ui.py");
-    let screenshot = build_directory().join("swagger_ui_failure.png");
-    let (script, screenshot) = (script.display().to_string(), screenshot.display().to_string());
-    let mut arguments = vec![script.as_str(), &base, "--api-key", ADMIN_KEY, "--screenshot", &screenshot];
-    arguments.extend(OPERATIONS);
+#[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+async fn a_new_user_executes_every_operation_in_the_browser() {
+    let mut app = TestApp::builder().config(ENVOY).admin_key().system_clock().spawn().await;
+    let responses = try_all(&format!("http://{}", app.serve())).await;
+    let operations: Vec<&str> = responses.iter().map(|response| response.operation.as_str()).collect();
+    let all = app.get("/openapi.json").await.json();
+    for id in operation_ids(&all) {
+        assert!(operations.contains(&id.as_str()), "{id} is not in the page");
+    }
+    let file = in_repository("openapi/examples.json");
+    let recorded = std::fs::read_to_string(&file).expect("the recorded examples");
+    let mut recorded: Map<String, Value> = serde_json::from_str(&recorded).expect("valid examples");
+    let is_recording = std::env::var("GTX_TEST_RECORD").is_ok();
+    let mut complaints = Vec::new();
+    for Response { operation, chosen, status, media_type, body } in &responses {
+        let refused = REFUSED.iter().find(|(id, media_type, ..)| id == operation && media_type == chosen);
+        let refused = refused.map(|(_, _, status, _)| *status);
+        if !(refused == Some(*status) || refused.is_none() && (200..300).contains(status)) {
+            complaints.push(format!("{operation} {chosen}: {status} {body}"));
+        }
+        let Some(example) = example(media_type, body).filter(|_| refused.is_none()) else { continue };
+        let place = &mut recorded.entry(operation).or_insert_with(|| json!({}))[status.to_string()];
+        if is_recording {
+            place[media_type] = example;
+        } else if operation != CHANGING && shape(&place[media_type]) != shape(&example) {
+            complaints.push(format!("{operation}: the example is {}, the response {example}", place[media_type]));
+        }
+    }
+    assert!(complaints.is_empty(), "\n  {}\n", complaints.join("\n  "));
+    if is_recording {
+        let lines = recorded.iter().map(|(id, response)| format!("{}: {response}", json!(id)));
+        let text = format!("{{\n{}\n}}\n", lines.collect::<Vec<_>>().join(",\n"));
+        std::fs::write(file, text).expect("the recorded examples");
+    }
+}
+
+/// The responses of all operations, from the top of the page to its bottom.
+async fn try_all(base: &str) -> Vec<Response> {
+    let mut values: BTreeMap<&str, Value> = BTreeMap::new();
+    for (operation, field, source, source_field) in COPIED {
+        values.entry(operation).or_insert_with(|| json!({}))[field] = json!([source, source_field]);
+    }
+    let (script, values) =
+        (in_repository("tests/browser/swagger_ui.py").display().to_string(), json!(values).to_string());
+    let screenshot = build_directory().join("swagger_ui_failure.png").display().to_string();
+    let arguments = [&script, base, "--api-key", ADMIN_KEY, "--screenshot", &screenshot, "--values", &values];
     let output = run_python_tool("python", &arguments).await;
     assert!(output.status.success(), "{}", output_text(&output));
     let text = String::from_utf8_lossy(&output.stdout);
-    for operation in OPERATIONS {
-        assert!(text.lines().any(|line| line.starts_with(&format!("{operation}: 2"))), "{operation}: {text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("a response")).collect()
+}
+
+fn operation_ids(document: &Value) -> Vec<String> {
+    let items = document["paths"].as_object().expect("paths").values().filter_map(Value::as_object);
+    let operations = items.flat_map(|item| item.values());
+    operations.filter_map(|operation| operation["operationId"].as_str().map(str::to_owned)).collect()
+}
+
+/// A body as an example: JSON with short lists, or the first lines of a text. None for a body that the page cannot show.
+fn example(media_type: &str, body: &str) -> Option<Value> {
+    match media_type {
+        "application/json" => serde_json::from_str(body).ok().map(shortened),
+        _ if body.is_empty() || media_type == "application/octet-stream" => None,
+        _ => Some(json!(body.split_inclusive('\n').take(3).collect::<String>())),
+    }
+}
+
+/// A list shows two of its objects.
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::Array(mut items) => {
+            if items.iter().any(Value::is_object) {
+                items.truncate(2);
+            }
+            items.into_iter().map(shortened).collect()
+        }
+        Value::Object(fields) => fields.into_iter().map(|(name, field)| (name, shortened(field))).collect(),
+        other => other,
+    }
+}
+
+/// What two responses to the same request have in common: the names and types of their fields.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().take(1).map(shape).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), shape(field))).collect(),
+        Value::Null => json!("null"),
+        Value::Bool(_) => json!("boolean"),
+        Value::Number(_) => json!("number"),
+        Value::String(_) => json!("text"),
     }
 }

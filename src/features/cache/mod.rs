@@ -116,12 +116,13 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let cache = CacheService::new(deps, deps.config.section()?);
     index::plan_sweep(&cache, &deps.tasks);
+    // In the order in which a newcomer tries them: the batch stores the value that DELETE deletes.
     Ok(OpenApiRouter::new()
-        .routes(routes!(routes::list_keys))
+        .routes(routes!(routes::run_batch))
         .routes(routes!(routes::get_value, routes::head_value, routes::put_value, routes::delete_value))
         .routes(routes!(routes::touch_value))
         .routes(routes!(routes::increment_counter))
-        .routes(routes!(routes::run_batch))
+        .routes(routes!(routes::list_keys))
         .routes(routes!(routes::invalidate_tag))
         .routes(routes!(routes::reset_value_fence))
         .routes(routes!(routes::reset_tag_fence))

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::model::{Agent, HostId, NewSample};
 use super::sample::{self, Cpu, Network, Space, Violation};
-use crate::http::integer;
+use crate::clock::UnixMillis;
+use crate::http::{integer, times};
 
 /// A heartbeat of one of the platform's agents.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -50,7 +51,7 @@ pub(super) struct Heartbeat {
 /// A heartbeat of an older agent, whose organisation is in the header `X-Organization-Id`.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"hostId": "web-1", "agentVersion": "1.4.0", "agentStatus": "running", "agentPid": 4711, "metrics": {
+#[schema(example = json!({"hostId": "web-2", "agentVersion": "1.4.0", "agentStatus": "running", "agentPid": 4711, "metrics": {
     "cpu": {"usage": 37.5, "cores": 8, "loadAvg1": 0.52, "loadAvg5": 0.58, "loadAvg15": 0.61},
     "memory": {"total": 17_179_869_184_u64, "used": 8_589_934_592_u64, "available": 8_589_934_592_u64, "usagePercent": 50.0},
     "disk": {"total": 512_000_000_000_u64, "used": 128_000_000_000_u64, "available": 384_000_000_000_u64,
@@ -74,9 +75,10 @@ pub(super) struct OlderHeartbeatRequest {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(as = HostAgentMetrics)]
 pub(super) struct AgentMetrics {
-    /// Unix milliseconds by the agent's clock; by the service's clock if absent.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    timestamp: Option<u64>,
+    /// Unix milliseconds, or text in RFC 3339, by the agent's clock; by the service's clock if absent.
+    #[serde(default, deserialize_with = "times::millis_or_rfc3339_if_given")]
+    #[schema(value_type = Option<u64>)]
+    timestamp: Option<UnixMillis>,
     /// Distinguishes samples of the same millisecond.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(maximum = 9_007_199_254_740_992_u64)]

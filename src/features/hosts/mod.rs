@@ -102,9 +102,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     latest::plan(&hosts, &deps.tasks);
     cleanup::plan(&hosts, &deps.tasks);
     let router = OpenApiRouter::new()
-        .routes(routes!(routes::list_hosts))
-        .routes(routes!(routes::flush_host_metrics))
-        .routes(routes!(routes::list_latest))
+        .routes(routes!(routes::post_heartbeat))
+        .routes(routes!(routes::post_older_heartbeat))
         .routes(routes!(routes::post_host_metrics, routes::delete_host_metrics))
         .routes(routes!(routes::get_anomaly));
     #[cfg(feature = "forecast")]
@@ -114,7 +113,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_range))
         .routes(routes!(routes::get_recent))
         .routes(routes!(routes::get_summary))
-        .routes(routes!(routes::post_heartbeat))
-        .routes(routes!(routes::post_older_heartbeat))
+        .routes(routes!(routes::list_hosts))
+        .routes(routes!(routes::list_latest))
+        .routes(routes!(routes::flush_host_metrics))
         .with_state(hosts))
 }

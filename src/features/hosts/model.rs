@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::sample::{Cpu, Network, Sample, Space};
 use crate::clock::UnixMillis;
-use crate::http::integer;
+use crate::http::{integer, times};
 use crate::redis::Segment;
 
 /// A host's name, 1 to 128 letters, digits, dots, hyphens, underscores and colons, and how it is stored.
@@ -109,11 +109,11 @@ pub(super) struct HostPath {
 #[serde(deny_unknown_fields)]
 #[schema(as = HostSampleInput)]
 pub(super) struct NewSample {
-    /// Unix milliseconds by the agent's clock; by the service's clock if absent. Only a sample with a timestamp can be sent
-    /// again safely.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(required = false)]
-    pub timestamp: Option<u64>,
+    /// Unix milliseconds, or text in RFC 3339, by the agent's clock; by the service's clock if absent. Only a sample with
+    /// a timestamp can be sent again safely.
+    #[serde(default, deserialize_with = "times::millis_or_rfc3339_if_given")]
+    #[schema(value_type = Option<u64>, required = false)]
+    pub timestamp: Option<UnixMillis>,
     /// Distinguishes samples of the same millisecond.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
     #[schema(required = false, maximum = 9_007_199_254_740_992_u64)]

@@ -90,7 +90,6 @@ pub(super) struct SampleId {
 #[schema(as = HostSample)]
 pub(super) struct Sample {
     /// Unix milliseconds.
-    #[schema(example = 1_767_225_600_000_u64)]
     pub timestamp: UnixMillis,
     /// Distinguishes samples of the same millisecond.
     #[schema(example = 0)]

@@ -132,7 +132,9 @@ fn check_config(config: &Config) -> Result<(), ConfigError> {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let documents = JsonService::new(deps, deps.config.section()?, &deps.config.section()?)
         .map_err(|error| deps.config.refuse::<JsonConfig>(error))?;
+    // In the order in which a newcomer tries them: the batch stores the document that DELETE deletes.
     Ok(OpenApiRouter::new()
+        .routes(routes!(routes::run_json_batch))
         .routes(routes!(routes::get_document, routes::put_document, routes::patch_document, routes::delete_document))
         .routes(routes!(routes::touch_document))
         .routes(routes!(routes::get_types))
@@ -147,7 +149,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::append_json_text))
         .routes(routes!(routes::toggle_json_values))
         .routes(routes!(routes::clear_json_values))
-        .routes(routes!(routes::run_json_batch))
         .routes(routes!(routes::reset_document_fence))
         .routes(routes!(
             routes::get_user_preferences,

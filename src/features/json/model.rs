@@ -5,7 +5,9 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::document::{Node, Number};
 use super::path::Path;
@@ -117,6 +119,17 @@ impl<'de> Deserialize<'de> for Millis {
     }
 }
 
+/// Any JSON value, in the API document.
+pub(super) struct JsonValue;
+
+impl PartialSchema for JsonValue {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some("Any JSON value.")).into()
+    }
+}
+
+impl ToSchema for JsonValue {}
+
 /// A JSON value inside a body. Its numbers keep the digits that the caller wrote.
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -177,6 +190,9 @@ macro_rules! bodies_with_path {
 bodies_with_path! {
     /// Body of a change that needs only a path.
     PathRequest as JsonPathOnly, "$.active" {}
+
+    /// Body of `POST /json/{key}/clear`.
+    ClearRequest as JsonClear, "$.tags" {}
 
     /// Body of `POST /json/{key}/array/append`.
     AppendRequest as JsonAppend, "$.tags" {

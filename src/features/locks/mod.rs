@@ -97,10 +97,10 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let http: HttpConfig = deps.config.section()?;
     let locks = LockService::new(deps, deps.config.section()?, http.cors_origins)?;
     Ok(OpenApiRouter::new()
+        .routes(routes!(routes::acquire_locks))
+        .routes(routes!(routes::acquire_lock, routes::extend_lock, routes::release_lock, routes::inspect_lock))
+        .routes(routes!(websocket::hold_lock))
         .routes(routes!(routes::list_locks))
         .routes(routes!(routes::get_lock_stats))
-        .routes(routes!(routes::acquire_locks))
-        .routes(routes!(websocket::hold_lock))
-        .routes(routes!(routes::acquire_lock, routes::extend_lock, routes::release_lock, routes::inspect_lock))
         .with_state(locks))
 }

@@ -186,7 +186,7 @@ pub(super) const MAX_TOGETHER: usize = 16;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "resources": ["settlement:1", "settlement:2"], "ttl_ms": 30_000 }))]
+#[schema(example = json!({ "resources": ["settlement:1", "settlement:2"], "ttl_ms": 60_000 }))]
 #[schema(as = LockAcquireAllRequest)]
 pub(super) struct AcquireAllRequest {
     /// Must all be different.

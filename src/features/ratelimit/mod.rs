@@ -153,8 +153,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_limit_stats))
         .routes(routes!(routes::peek_limit, routes::reset_limit))
         .routes(routes!(routes::reset_limits))
-        .routes(routes!(routes::list_exceptions))
         .routes(routes!(routes::put_exception, routes::delete_exception))
+        .routes(routes!(routes::list_exceptions))
         .with_state(limits))
 }
 

@@ -220,8 +220,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let prom = prom::routes::router(timeseries.prom(config.prom, deps.offload.clone()));
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, config.streams);
     let series = OpenApiRouter::new()
-        .routes(routes!(routes::list_series))
-        .routes(routes!(routes::query_series))
         .routes(routes!(routes::put_series, routes::patch_series, routes::get_series, routes::delete_series))
         .routes(routes!(routes::post_samples, routes::delete_samples))
         .routes(routes!(routes::reset_series_fence))
@@ -231,6 +229,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_stats))
         .routes(routes!(routes::post_rollup, routes::list_rollups))
         .routes(routes!(routes::delete_rollup))
+        .routes(routes!(routes::list_series))
+        .routes(routes!(routes::query_series))
         .routes(routes!(routes::post_readings, routes::get_readings))
         .routes(routes!(routes::post_prices, routes::get_prices))
         .routes(routes!(routes::post_market_volume, routes::get_market_volume))
@@ -242,7 +242,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(influx::routes::write_v1))
         .routes(routes!(influx::routes::get_ping))
         .with_state(bulk);
-    let routes = series.routes(loads);
+    let routes = loads.routes(series);
     #[cfg(feature = "promql")]
     let routes = routes.routes(prom);
     Ok(routes)

@@ -173,7 +173,7 @@ pub(super) struct SeriesEntry {
 pub(super) struct NewSample {
     /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
@@ -183,7 +183,7 @@ pub(super) struct NewSample {
 /// Samples of one series.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SeriesSamplesInput, example = json!({"samples": [{"timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
+#[schema(as = SeriesSamplesInput, example = json!({"samples": [{"value": 0.392}]}))]
 pub(super) struct NewSamples {
     #[schema(min_items = 1, max_items = 10_000)]
     pub samples: Vec<NewSample>,
@@ -202,7 +202,7 @@ pub(super) struct NewSeriesSample {
     pub series: String,
     /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "integer::float")]
     #[schema(example = 0.392)]
@@ -213,7 +213,7 @@ pub(super) struct NewSeriesSample {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ManySeriesSamplesInput,
-         example = json!({"samples": [{"series": "energy:consumption:MTR-001", "timestamp": 1_767_225_600_000_u64, "value": 0.392}]}))]
+         example = json!({"samples": [{"series": "energy:consumption:MTR-002", "value": 0.392}]}))]
 pub(super) struct NewSeriesSamples {
     pub samples: Vec<NewSeriesSample>,
 }
@@ -221,14 +221,14 @@ pub(super) struct NewSeriesSamples {
 /// One JSON object per line, like the items of `samples` in the JSON body.
 #[derive(ToSchema)]
 #[schema(value_type = String,
-         example = "{\"series\":\"energy:consumption:MTR-001\",\"timestamp\":1767225600000,\"value\":0.392}\n")]
+         example = "{\"series\":\"energy:consumption:MTR-002\",\"value\":0.392}\n{\"series\":\"energy:consumption:MTR-003\",\"value\":0.578}\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 #[schema(as = SeriesNdjsonSamples)]
 pub(super) struct NdjsonSamples(String);
 
 /// A header line that names the columns, then one comma-separated line per sample.
 #[derive(ToSchema)]
-#[schema(value_type = String, example = "series,timestamp,value\nenergy:consumption:MTR-001,1767225600000,0.392\n",
+#[schema(value_type = String, example = "series,value\nenergy:consumption:MTR-002,0.392\n",
          pattern = "^(series,timestamp,value|series,value,timestamp|timestamp,series,value|timestamp,value,series|value,series,timestamp|value,timestamp,series|series,value|value,series)(\r?\n|$)")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/row.rs")]
 #[schema(as = SeriesCsvSamples)]
@@ -236,7 +236,7 @@ pub(super) struct CsvSamples(String);
 
 /// One line per point: `measurement,tag=value field=number,field=number timestamp`. Tags and timestamp are optional.
 #[derive(ToSchema)]
-#[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0 1767225600000000000\n")]
+#[schema(value_type = String, example = "power,meter=MTR-001,zone=1 import=0.392,export=0\n")]
 #[expect(dead_code, reason = "described here, read line by line by ingest/influx.rs")]
 #[schema(as = InfluxLines)]
 pub(super) struct LineProtocol(String);

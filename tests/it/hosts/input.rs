@@ -39,6 +39,8 @@ async fn every_broken_rule_of_a_sample_names_its_field() {
         (with("/timestamp", json!(START + hour)), "/timestamp"),
         (with("/timestamp", json!(START - 8 * 24 * hour)), "/timestamp"),
         (with("/timestamp", json!(u64::MAX)), "/timestamp"),
+        (with("/timestamp", json!("2026-01-01")), "/timestamp"),
+        (with("/timestamp", json!("now")), "/timestamp"),
         (without("disk"), "/disk"),
         (json!({ "cpu": 1, "gpu": 2 }), "/cpu"),
         (json!([]), ""),
@@ -55,6 +57,26 @@ async fn every_broken_rule_of_a_sample_names_its_field() {
         .await
         .expect_problem(415, "unsupported-media-type");
     app.get("/hosts/web-1/metrics/latest").await.expect_problem(404, "host-not-found");
+}
+
+#[tokio::test]
+async fn samples_and_heartbeats_may_state_their_time_in_rfc_3339() {
+    let app = TestApp::spawn().await;
+    let time = START - 60_000;
+    let text = jiff::Timestamp::from_millisecond(time).expect("a time").to_string();
+    app.post(WEB, with("/timestamp", json!(text))).await.expect(202);
+    let mut metrics = measured();
+    metrics["timestamp"] = json!(text);
+    let older = json!({ "hostId": "older", "agentVersion": "1", "agentStatus": "running", "metrics": metrics });
+    app.post("/agent/heartbeat", older).await.expect(200);
+    let heartbeat = json!({ "hostname": "new", "agentVersion": "2", "agentStatus": "running", "uptime": 1,
+                            "metrics": metrics });
+    let body = json!({ "organizationSlug": "grid-one", "hostId": "new", "heartbeat": heartbeat });
+    app.post("/v2/heartbeat", body).await.expect(200);
+    for host in ["web-1", "older", "new"] {
+        let found = app.get(&format!("/hosts/{host}/metrics/latest")).await.expect(200).json();
+        assert_eq!(found["metrics"]["timestamp"], json!(time), "{host}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use super::super::model::{HostId, IngestAnswer, NewSample, RefusedSample};
 use super::super::sample::{Sample, Violation, check_timestamp};
 use super::super::service::{HostService, signed};
 use super::super::tenancy::AccessScope;
-use crate::clock::UnixMillis;
 
 /// Samples of one request: more than an hour of an agent's samples at one every 5 s, and half of what `http.body_limit`
 /// allows by default.
@@ -102,10 +101,7 @@ impl HostService {
     /// Every rule that the sample breaks.
     fn validate(&self, new: &NewSample) -> Result<Sample, Vec<Violation>> {
         let now = self.clock.now();
-        let timestamp = match new.timestamp {
-            Some(timestamp) => UnixMillis::try_from(timestamp).unwrap_or(UnixMillis::MAX),
-            None => now,
-        };
+        let timestamp = new.timestamp.unwrap_or(now);
         let seq = match (new.seq, new.timestamp) {
             (Some(seq), _) => seq,
             (None, Some(_)) => 0,

@@ -88,7 +88,6 @@ impl<'de> Deserialize<'de> for FieldList {
 #[schema(as = HostSummaryBucket)]
 pub(in super::super) struct SummaryBucket {
     /// Its first millisecond, Unix.
-    #[schema(example = 1_767_225_600_000_u64)]
     pub start: UnixMillis,
     /// The number of samples.
     #[schema(example = 720)]

@@ -15,7 +15,7 @@ use super::super::batch::{BatchReply, BatchRequest, GetItem, SeparatedBatch, Set
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
 use super::super::error::JsonError;
-use super::super::model::{DeletedReply, DocumentKey, Millis, TouchRequest};
+use super::super::model::{DeletedReply, DocumentKey, JsonValue, Millis, TouchRequest};
 use super::super::path::Path as JsonPath;
 use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
@@ -44,7 +44,7 @@ const JSON_PATCH: &str = "application/json-patch+json";
 /// first value. Several paths give an object from path to value; if one of them is a `$` path, all values are lists.
 #[utoipa::path(get, path = "/json/{key}", tag = "json", operation_id = "get_json_document",
     params(KeyPath, Paths, ConditionHeaders),
-    responses((status = 200, description = "The document, or the selected values", body = serde_json::Value,
+    responses((status = 200, description = "The document, or the selected values", body = JsonValue,
                headers(("ETag" = String, description = "The version of the document; never used twice"),
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire"))),
               (status = 304, description = "The caller has this version")))]
@@ -76,8 +76,8 @@ pub(in super::super) struct PutParams {
 /// `If-Match: *` only if it selects a value.
 #[utoipa::path(put, path = "/json/{key}", tag = "json", operation_id = "put_json_document",
     params(KeyPath, PutParams, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "Any JSON value up to `json.document_limit`; names in an object are unique",
-                 example = json!({"name": "Ada", "score": 12.50, "tags": ["a"]})),
+    request_body(content = JsonValue, description = "Any JSON value up to `json.document_limit`; names in an object are unique",
+                 example = json!({"name": "Ada", "score": 12.50, "active": true, "tags": ["a", "b"]})),
     responses((status = 201, description = "Created",
                headers(("ETag" = String, description = "The version of the document; never used twice"),
                        ("Document-TTL-Ms" = u64, description = "Milliseconds until the document expires; absent if it does not expire")),
@@ -105,8 +105,9 @@ pub(in super::super) async fn put_document(
 /// Patch contains its own paths, which are JSON pointers. It is applied completely or not at all.
 #[utoipa::path(patch, path = "/json/{key}", tag = "json", operation_id = "patch_json_document",
     params(KeyPath, PathParam, ConditionHeaders),
-    request_body(content((serde_json::Value = "application/merge-patch+json", example = json!({"score": null, "name": "Ada L."})),
-                         (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
+    request_body(content((JsonValue = "application/merge-patch+json", example = json!({"name": "Ada L.", "nickname": null})),
+                         (Vec<PatchOperation> = "application/json-patch+json",
+                          example = json!([{"op": "add", "path": "/tags/-", "value": "c"}])))),
     responses((status = 201, description = "Created",
                headers(("ETag" = String, description = "The version of the document; never used twice"))),
               (status = 204, description = "Changed",

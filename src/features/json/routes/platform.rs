@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::change::PatchOperation;
 use super::super::document::{Members, Node};
 use super::super::keys::{ACTIVITY, BLOCKCHAIN, FORMS, MARKET, PREFERENCES, TRADING};
-use super::super::model::{ActivityPage, DeletedReply, DocumentKey, Identifier, RecordedReply};
+use super::super::model::{ActivityPage, DeletedReply, DocumentKey, Identifier, JsonValue, RecordedReply};
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
 use super::super::update::WriteOptions;
@@ -76,11 +76,11 @@ pub(in super::super) struct UserPath {
 macro_rules! platform_document {
     ($noun:literal, $tag:literal, $route:literal, |$params:ident: $path:ident| $key:expr,
      |$query:pat_param, $query_type:ty| $target:expr, ($($documented:ident)?),
-     body: ($($body:tt)+), $body_text:literal, example: $example:tt, patch_example: $patch_example:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
+     body: ($($body:tt)+), $body_text:literal, example: $example:tt, merge_patch: $merge_patch:tt, json_patch: $json_patch:tt, $get:ident, $put:ident, $patch:ident, $delete:ident) => {
         #[utoipa::path(get, path = $route, tag = $tag,
             summary = concat!("Read ", $noun, ", or the values that paths select."),
             params($path, Paths, ConditionHeaders),
-            responses((status = 200, description = "The document, or the selected values", body = serde_json::Value),
+            responses((status = 200, description = "The document, or the selected values", body = JsonValue),
                       (status = 304, description = "The caller has this version")))]
         pub(in super::super) async fn $get(
             State(documents): State<Arc<JsonService>>,
@@ -110,8 +110,8 @@ macro_rules! platform_document {
         #[utoipa::path(patch, path = $route, tag = $tag,
             summary = concat!("Change ", $noun, " by a merge patch or a JSON Patch."),
             params($path, $($documented,)? ConditionHeaders),
-            request_body(content((serde_json::Value = "application/merge-patch+json", example = json!($patch_example)),
-                                 (Vec<PatchOperation> = "application/json-patch+json", example = json!([])))),
+            request_body(content((JsonValue = "application/merge-patch+json", example = json!($merge_patch)),
+                                 (Vec<PatchOperation> = "application/json-patch+json", example = json!($json_patch)))),
             responses((status = 201, description = "Created"), (status = 204, description = "Changed")))]
         pub(in super::super) async fn $patch(
             State(documents): State<Arc<JsonService>>,
@@ -141,9 +141,10 @@ macro_rules! platform_document {
 platform_document! {
     "a configuration", "config", "/config/{kind}/{id}",
     |of: ConfigurationPath| of.key(), |Query(target), Query<PathParam>| target.path, (PathParam),
-    body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
+    body: (JsonValue), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"symbol": "GRID", "base_currency": "THBC", "fee": "0.0025"},
-    patch_example: {"symbol": "GRID", "base_currency": "THBC"},
+    merge_patch: {"fee": "0.0030"},
+    json_patch: [{"op": "replace", "path": "/fee", "value": "0.0030"}],
     get_configuration, put_configuration, patch_configuration, delete_configuration
 }
 
@@ -151,9 +152,10 @@ platform_document! {
     "the data of a form", "forms", "/forms/{id}",
     |of: FormPath| DocumentKey::in_collection(FORMS, &of.id),
     |Query(target), Query<PathParam>| target.path, (PathParam),
-    body: (serde_json::Value), "A JSON object with the members that the collection requires; at a path, any JSON value",
+    body: (JsonValue), "A JSON object with the members that the collection requires; at a path, any JSON value",
     example: {"meter": "MTR-001", "answers": {"owner": "Ada"}},
-    patch_example: {"answers": {"owner": "Ada L."}},
+    merge_patch: {"answers": {"owner": "Ada L."}},
+    json_patch: [{"op": "add", "path": "/answers/zone", "value": 1}],
     get_form, put_form, patch_form, delete_form
 }
 
@@ -163,7 +165,8 @@ platform_document! {
     |NoQuery, NoQuery| None, (),
     body: (std::collections::BTreeMap<String, serde_json::Value>), "A JSON object",
     example: {"language": "th", "theme": "dark"},
-    patch_example: {"theme": "light", "font": null},
+    merge_patch: {"theme": "light", "font": null},
+    json_patch: [{"op": "replace", "path": "/theme", "value": "light"}],
     get_user_preferences, put_user_preferences, patch_user_preferences, delete_user_preferences
 }
 
@@ -191,7 +194,7 @@ impl PreferencePath {
 /// Read one preference of a user.
 #[utoipa::path(get, path = "/users/{id}/preferences/{name}", tag = "users", operation_id = "get_user_preference",
     params(PreferencePath, ConditionHeaders),
-    responses((status = 200, description = "The value of the preference", body = serde_json::Value),
+    responses((status = 200, description = "The value of the preference", body = JsonValue),
               (status = 304, description = "The caller has this version of the preferences")))]
 pub(in super::super) async fn get_preference(
     State(documents): State<Arc<JsonService>>,
@@ -206,7 +209,7 @@ pub(in super::super) async fn get_preference(
 /// Store one preference of a user.
 #[utoipa::path(put, path = "/users/{id}/preferences/{name}", tag = "users", operation_id = "put_user_preference",
     params(PreferencePath, ConditionHeaders),
-    request_body(content = serde_json::Value, description = "Any JSON value", example = json!("th")),
+    request_body(content = JsonValue, description = "Any JSON value", example = json!("th")),
     responses((status = 201, description = "Created"), (status = 204, description = "Replaced")))]
 pub(in super::super) async fn put_preference(
     State(documents): State<Arc<JsonService>>,

@@ -10,8 +10,9 @@ use utoipa::IntoParams;
 use super::super::change::Action;
 use super::super::document::Node;
 use super::super::model::{
-    AppendRequest, AppendTextRequest, CalculateRequest, ClearedReply, DocumentKey, InsertRequest, KeysReply, LengthOf,
-    LengthsReply, NumbersReply, PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest, TypesReply,
+    AppendRequest, AppendTextRequest, CalculateRequest, ClearRequest, ClearedReply, DocumentKey, InsertRequest,
+    KeysReply, LengthOf, LengthsReply, NumbersReply, PathRequest, PopReply, PopRequest, ToggleReply, TrimRequest,
+    TypesReply,
 };
 use super::super::path::Path as JsonPath;
 use super::super::service::JsonService;
@@ -182,6 +183,6 @@ value_operations! {
 
     /// Empty arrays and objects and set numbers to 0.
     clear_json_values: "/json/{key}/clear",
-        |body: PathRequest| Action::Clear
+        |body: ClearRequest| Action::Clear
         => ClearedReply, "The number of values that changed";
 }

@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Quantity {
 pub(in crate::features::timeseries) struct NewReading {
     /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub timestamp: Option<Timestamp>,
     /// Energy in kWh.
     #[serde(default, deserialize_with = "present")]
@@ -44,7 +44,7 @@ pub(in crate::features::timeseries) struct NewReading {
 /// Readings of one meter.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"readings": [{"timestamp": 1_767_225_600_000_u64, "energy_generated": 0.392, "energy_consumed": 0.578}]}))]
+#[schema(example = json!({"readings": [{"energy_generated": 0.392, "energy_consumed": 0.578}]}))]
 #[schema(as = MeterReadingsInput)]
 pub(in crate::features::timeseries) struct NewReadings {
     /// Each reading must have at least one of `energy_generated` and `energy_consumed`.
@@ -59,7 +59,7 @@ pub(in crate::features::timeseries) struct NewReadings {
 pub(in crate::features::timeseries) struct NewPrice {
     /// Unix milliseconds, or text in RFC 3339; the current time of the service if absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1_767_225_600_000_i64)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "integer::float")]
     #[schema(example = 4.25)]
@@ -73,7 +73,7 @@ pub(in crate::features::timeseries) struct NewPrice {
 /// Prices of one symbol.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"prices": [{"timestamp": 1_767_225_600_000_u64, "price": 4.25, "volume": 12.5}]}))]
+#[schema(example = json!({"prices": [{"price": 4.25, "volume": 12.5}]}))]
 #[schema(as = MarketPricesInput)]
 pub(in crate::features::timeseries) struct NewPrices {
     #[schema(min_items = 1, max_items = 10_000)]

@@ -38,7 +38,7 @@ struct PromQuery {
     #[param(max_length = 4096, example = "1+1")]
     query: String,
     /// Unix seconds or RFC 3339; the current time if absent.
-    #[schema(example = "1767225600")]
+    #[schema(example = "")]
     time: Option<String>,
     /// The maximum age at which the newest sample is still the current value, such as 5m.
     #[schema(example = "5m")]
@@ -58,12 +58,12 @@ struct PromRangeQuery {
     #[param(max_length = 4096, example = "1+1")]
     query: String,
     /// Unix seconds or RFC 3339.
-    #[schema(example = "1767225600")]
-    #[param(example = "1767225600")]
+    #[schema(example = "0")]
+    #[param(example = "0")]
     start: String,
     /// Unix seconds or RFC 3339.
-    #[schema(example = "1767229200")]
-    #[param(example = "1767229200")]
+    #[schema(example = "180")]
+    #[param(example = "180")]
     end: String,
     /// Seconds, or a duration such as 1m.
     #[schema(example = "60")]
@@ -77,21 +77,42 @@ struct PromRangeQuery {
     timeout: Option<String>,
 }
 
-/// The parameters that select series.
+/// The parameters that find series.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the schema of what `params` reads")]
+struct PromSeriesMatch {
+    /// Selectors such as `{kind="generation"}`. A series must match at least one.
+    #[serde(rename = "match[]")]
+    #[schema(example = json!(["{kind=\"generation\"}"]))]
+    #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
+    selectors: Vec<String>,
+    /// Ignored: all existing series are found.
+    #[schema(example = "")]
+    start: Option<String>,
+    /// Ignored.
+    #[schema(example = "")]
+    end: Option<String>,
+    /// The maximum number of series; `warnings` says if there are more.
+    #[schema(example = 100)]
+    limit: Option<u64>,
+}
+
+/// The parameters that select the series whose labels are listed.
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromMatch {
-    /// Selectors such as `{kind="generation"}`. A series must match at least one. `/series` requires this parameter.
+    /// Selectors such as `{kind="generation"}`. A series must match at least one.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
     #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
     selectors: Option<Vec<String>>,
     /// Ignored: all existing series are listed.
-    #[schema(example = "1767225600")]
+    #[schema(example = "")]
     start: Option<String>,
     /// Ignored.
-    #[schema(example = "1767229200")]
+    #[schema(example = "")]
     end: Option<String>,
     /// The maximum number of items, at most 100,000 names or values; `warnings` says if there are more.
     #[schema(example = 100)]
@@ -109,7 +130,7 @@ struct LabelPath {
 
 /// A successful response.
 #[derive(Debug, ToSchema)]
-#[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [1_767_225_600, "2"]}}))]
+#[schema(example = json!({"status": "success", "data": {"resultType": "scalar", "result": [0, "2"]}}))]
 #[expect(dead_code, reason = "the schema of what `render` writes")]
 struct PromAnswer {
     /// `success`
@@ -221,7 +242,8 @@ async fn post_prom_range(prom: State<PromService>, request: Request) -> Result<R
 }
 
 /// Find series.
-#[utoipa::path(get, path = "/prom/api/v1/series", tag = "prometheus", operation_id = "get_prom_series", params(PromMatch),
+#[utoipa::path(get, path = "/prom/api/v1/series", tag = "prometheus", operation_id = "get_prom_series",
+    params(PromSeriesMatch),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 async fn get_prom_series(State(prom): State<PromService>, request: Request) -> Result<Response, PromError> {
     Ok(json(render::prom_list(&prom.series(&parameters(request).await?).await?)).into_response())
@@ -229,7 +251,7 @@ async fn get_prom_series(State(prom): State<PromService>, request: Request) -> R
 
 /// Find series, with the selectors in a form.
 #[utoipa::path(post, path = "/prom/api/v1/series", tag = "prometheus", operation_id = "post_prom_series",
-    request_body(content = PromMatch, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = PromSeriesMatch, content_type = "application/x-www-form-urlencoded"),
     responses(PromFailure, (status = 200, description = "The labels of each series", body = PromAnswer)))]
 async fn post_prom_series(prom: State<PromService>, request: Request) -> Result<Response, PromError> {
     get_prom_series(prom, request).await

@@ -77,10 +77,10 @@ fn checked_limit(name: &'static str, limit: usize, max: usize) -> Result<usize, 
 #[into_params(parameter_in = Query)]
 pub(super) struct DeletionQuery {
     /// The start of the window, inclusive.
-    #[param(inline, example = "-24h")]
+    #[param(inline, example = "-48h")]
     pub from: QueryTime,
     /// The end of the window, inclusive.
-    #[param(inline, example = "now")]
+    #[param(inline, example = "-24h")]
     pub to: QueryTime,
 }
 
