@@ -21,6 +21,7 @@ use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, FieldError, SectionCheck};
 use crate::deps::{Deps, Shared};
+use crate::events::Events;
 use crate::features::{FEATURES, StartError, idempotency, ratelimit};
 use crate::http::access::{Access, Guard, Keys};
 use crate::http::auth::{ADMIN, Authenticator};
@@ -132,6 +133,8 @@ const KEYS: &[(&str, Keys)] = &[
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
     ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
+    ("/pubsub", Keys::CheckedByHandler),
+    ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),
     ("/ratelimit/check", Keys::CheckedByHandler),
     ("/ratelimit/check-all", Keys::CheckedByHandler),
     ("/ratelimit/enforce", Keys::CheckedByHandler),
@@ -167,8 +170,21 @@ impl App {
         let (component_health, phase, offload) = (ComponentHealth::default(), Phase::default(), Offload::default());
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
-        let deps =
-            Deps { config, configs, redis, clock, tasks, offload, component_health, metrics, traces, phase, shared };
+        let events = Events::new(redis.state.clone(), clock.clone(), config.section()?);
+        let deps = Deps {
+            config,
+            configs,
+            redis,
+            events,
+            clock,
+            tasks,
+            offload,
+            component_health,
+            metrics,
+            traces,
+            phase,
+            shared,
+        };
         let api = api(&deps)?;
         let pages = documentation::pages(document_text(&api)?);
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
@@ -229,8 +245,10 @@ pub fn behind_middleware(
 /// A feature that cannot be built, or an operation without an access row.
 pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let metrics = Metrics::new();
+    let redis = RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?;
     let deps = Deps {
-        redis: RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?,
+        events: Events::new(redis.state.clone(), Clock::System, config.section()?),
+        redis,
         tasks: Tasks::new(Clock::System),
         offload: Offload::default(),
         component_health: ComponentHealth::default(),

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::events::Events;
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::RedisRoles;
@@ -20,6 +21,7 @@ pub struct Deps {
     /// The configuration again after each reload, for features whose rules may change while they run.
     pub configs: watch::Sender<Config>,
     pub redis: RedisRoles,
+    pub events: Events,
     pub clock: Clock,
     pub tasks: Tasks,
     pub offload: Offload,

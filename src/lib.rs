@@ -4,6 +4,7 @@
 //!
 //! - [`features`]: the capabilities, one folder and one row of a table each. A feature never imports another feature.
 //! - [`http`]: connections, the middleware, extractors, problems, the API document.
+//! - [`events`]: channels with offsets and history, through which every capability publishes.
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
 //! - [`codec`], [`random`] and [`close_matches`]: packed columns of numbers; random tokens; names that a caller may have
 //!   meant.
@@ -23,6 +24,7 @@ pub mod close_matches;
 pub mod codec;
 pub mod config;
 pub mod deps;
+pub mod events;
 pub mod features;
 pub mod http;
 pub mod lifecycle;

@@ -15,6 +15,9 @@ pub enum Guard {
     Public,
     /// A credential with this scope.
     Scope(&'static str),
+    /// A credential is optional here: the handler decides by the target of the operation, and may receive a credential
+    /// later, such as in the first message of a WebSocket. A credential that is sent must be valid.
+    InBand,
 }
 
 /// How much time a call may take and how large its body may be.
@@ -102,6 +105,11 @@ impl Access {
     /// An operation for callers that have `scope`.
     pub const fn scoped(method: &'static str, path: &'static str, scope: &'static str) -> Self {
         Self::new(method, path, Guard::Scope(scope))
+    }
+
+    /// An operation whose handler decides who may call it; it takes a [`Caller`](super::auth::Caller).
+    pub const fn in_band(method: &'static str, path: &'static str) -> Self {
+        Self::new(method, path, Guard::InBand)
     }
 
     const fn new(method: &'static str, path: &'static str, guard: Guard) -> Self {

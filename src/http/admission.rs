@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{Method, header};
 
 use super::access::{Budget, Fencing, Guard, Keys, Weight};
-use super::auth::{self, Principal, Visitor};
+use super::auth::{self, Caller, Principal, Visitor};
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
@@ -31,6 +31,15 @@ impl Middleware {
             }
             caller = Some(Arc::clone(&principal));
             request.extensions_mut().insert(principal);
+        } else if let Some(Route { guard: Guard::InBand, .. }) = route {
+            let known = self.authenticator.authenticate_if_present(request.headers_mut())?;
+            if let (Some(slot), Some(known)) = (&mut slot, &known) {
+                slot.assign(known).map_err(overloaded)?;
+            }
+            caller.clone_from(&known);
+            request
+                .extensions_mut()
+                .insert(Caller { principal: known, authenticator: Arc::clone(&self.authenticator) });
         } else if route.is_some()
             && let Ok(visitor) = self.authenticator.authenticate(request.headers_mut())
         {

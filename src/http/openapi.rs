@@ -98,6 +98,10 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) {
             let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
             operation.security = row.map(|row| match row.guard {
                 Guard::Public => Vec::new(),
+                Guard::InBand => {
+                    let schemes = ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
+                    std::iter::once(SecurityRequirement::default()).chain(schemes).collect()
+                }
                 Guard::Scope(scope) => {
                     ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.to_owned()])).into()
                 }
@@ -118,13 +122,14 @@ fn scope_text(guard: Guard) -> String {
     match guard {
         Guard::Public => "No credential is needed.".to_owned(),
         Guard::Scope(scope) => format!("Requires the scope `{scope}`."),
+        Guard::InBand => "The rules of the channel say who may call this.".to_owned(),
     }
 }
 
 /// The keys against which a scope that is limited to keys is checked; `null` for an operation that needs all keys.
 fn keys_of_scope(row: &Access) -> Option<serde_json::Value> {
     match (row.guard, row.keys) {
-        (Guard::Public, _) | (_, Keys::All) => None,
+        (Guard::Public | Guard::InBand, _) | (_, Keys::All) => None,
         (_, Keys::InPath(templates)) => Some(serde_json::json!(templates)),
         (_, Keys::CheckedByHandler) => Some(serde_json::json!(["each key of the body or of the result"])),
     }

@@ -101,6 +101,12 @@ impl Tasks {
         tokio::spawn(connection);
     }
 
+    /// Runs one long-lived connection on the current runtime. Unlike the other connections, which the listener waits for,
+    /// [`Tasks::drained`] waits for it. A panic ends only that connection.
+    pub fn spawn_tracked_connection(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_tracked(connection);
+    }
+
     /// Records a finished round of a periodic task for the health report.
     pub fn report(&self, name: &'static str, outcome: Result<(), String>) {
         let now = self.clock.now();

@@ -17,6 +17,7 @@ mod fence;
 mod key;
 mod limits;
 mod link;
+mod listener;
 mod metrics;
 mod node_info;
 mod pass_fence;
@@ -26,7 +27,6 @@ mod role;
 mod roles;
 mod scan;
 mod script;
-mod subscriber;
 mod topology;
 
 use std::pin::pin;
@@ -37,7 +37,6 @@ use deadpool::Runtime;
 use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub use backend_record::{Backend, BackendPreference, BackendRecord, StoredKind};
 pub use backoff::Backoff;
@@ -48,13 +47,13 @@ pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
+pub use listener::{ListenerChange, News};
 pub use report::{RoleReport, ScriptState};
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
-pub use subscriber::News;
 pub use topology::EndpointError;
 
 use crate::config::fencing::FencingConfig;
@@ -302,14 +301,6 @@ impl Redis {
         self.link(link::current_lane()).live(POOL_WAIT).await?;
         // Boxed: the pool's future is large, and few callers need it.
         Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
-    }
-
-    /// Follows a channel until `stop`, over a separate connection that is replaced whenever it is lost.
-    ///
-    /// [`News::Subscribed`] follows every connect: messages that were published before it may have been missed.
-    pub async fn follow(&self, channel: &Key, stop: CancellationToken, mut deliver: impl FnMut(News) + Send) {
-        let backoff = self.0.limits.backoff;
-        subscriber::follow(self.0.private_pool.manager(), channel, backoff, &stop, &mut deliver).await;
     }
 
     /// Makes a connection for a lane and loads the scripts over it.

@@ -17,7 +17,6 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Channel, Established};
-use super::key::Key;
 use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
 /// Why the configuration of an endpoint cannot be used.
@@ -114,21 +113,16 @@ impl Connector {
         }
     }
 
-    /// Subscribes to `channel` over a separate connection.
-    pub(super) async fn subscribe(&self, channel: &Key) -> Result<PubSub, RedisError> {
-        let subscribe = async {
-            let mut connection = self.subscriber().await?;
-            connection.subscribe(channel).await?;
-            Ok(connection)
-        };
-        match tokio::time::timeout(self.limit(), subscribe).await {
-            Ok(subscribed) => subscribed,
+    /// Opens a separate connection for subscriptions.
+    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        match tokio::time::timeout(self.limit(), self.open_subscriber()).await {
+            Ok(opened) => opened,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
     }
 
     /// In a cluster any node serves, because the nodes forward messages to each other.
-    async fn subscriber(&self) -> Result<PubSub, RedisError> {
+    async fn open_subscriber(&self) -> Result<PubSub, RedisError> {
         match &self.0.target {
             Target::Server(info) => subscriber_at(info.as_ref().clone()).await,
             Target::Sentinel(client) => {

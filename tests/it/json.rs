@@ -1,12 +1,11 @@
 //! Documents are stored, read, changed and deleted, whole and at paths; conditions, TTLs, invalid input.
 
 use axum::http::Method;
-use gridtokenx_redis::redis::News;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Reply, TestApp, eventually};
+use crate::support::{Reply, TestApp, eventually, facade};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
@@ -371,16 +370,16 @@ async fn every_change_is_announced_with_its_versions() {
     let (sender, mut news) = mpsc::unbounded_channel();
     let channel = app.state().keys().key("json:changes");
     let follower = app.state().clone();
-    let following = follower.follow(&channel, stop.clone(), move |news| drop(sender.send(news)));
+    let following = facade::follow(&follower, channel, stop.clone(), sender);
     let changing = async {
-        assert!(matches!(news.recv().await, Some(News::Subscribed)));
+        assert_eq!(news.recv().await, Some(None), "subscribed");
         put(&app, "/json/a", "{\"n\":1}").await.expect(201);
         app.post("/json/a/number/increment", json!({ "path": "$.n", "by": 1 })).await.expect(200);
         app.post("/json/a/toggle", json!({ "path": "$.n" })).await.expect(409);
         app.delete("/json/a").await.expect(200);
         let mut previous = 0;
         for (change, path) in [("set", "$"), ("increment", "$.n"), ("delete", "$")] {
-            let Some(News::Message(payload)) = news.recv().await else { panic!("no message about {change}") };
+            let Some(Some(payload)) = news.recv().await else { panic!("no message about {change}") };
             let event: Value = serde_json::from_str(&payload).expect("JSON");
             assert_eq!((&event["key"], &event["change"], &event["path"]), (&json!("a"), &json!(change), &json!(path)));
             assert_eq!(event["previous"], previous, "{event}");

@@ -133,6 +133,7 @@ fn security_is_what_the_access_table_enforces() {
         let expected = match guards.get(&operation.name) {
             None => return vec!["no row in an access table".to_owned()],
             Some(Guard::Public) => json!([]),
+            Some(Guard::InBand) => json!([{}, { "api_key": [] }, { "bearer": [] }]),
             Some(Guard::Scope(scope)) => json!([{ "api_key": [scope] }, { "bearer": [scope] }]),
         };
         let found = &operation.value["security"];

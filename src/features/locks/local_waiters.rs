@@ -97,10 +97,12 @@ impl LocalWaiters {
     }
 
     /// Handles a message of the wake channel.
-    pub(super) fn receive(&self, news: &News) {
+    pub(super) fn receive(&self, news: &News<'_>) {
         match news {
-            News::Subscribed => self.wake_all(),
-            News::Message(text) => {
+            News::Lost => {}
+            News::Subscribed(_) => self.wake_all(),
+            News::Message { payload, .. } => {
+                let text = String::from_utf8_lossy(payload);
                 let mut words = text.splitn(3, ' ');
                 match (words.next(), words.next(), words.next()) {
                     (Some("turn"), Some(ticket), Some(lease)) => self.start_turn(ticket, lease),
@@ -109,7 +111,7 @@ impl LocalWaiters {
                             self.postpone_check(lease, Duration::from_millis(ms));
                         }
                     }
-                    _ => tracing::debug!(text, "unknown message on the wake channel"),
+                    _ => tracing::debug!(%text, "unknown message on the wake channel"),
                 }
             }
         }

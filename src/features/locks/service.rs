@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::acquire_spec::extension_ttl;
 use super::backend::LockBackend;
 use super::config::LocksConfig;
@@ -18,7 +20,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::EndpointError;
+use crate::redis::{EndpointError, ListenerChange};
 
 /// Grants, extends, releases and lists locks. Acquiring is in `acquire.rs`, holding in `hold.rs`.
 #[derive(Debug)]
@@ -51,8 +53,10 @@ impl LockService {
         deps.tasks.plan("locks.index", |stop| writer.write_changes(changes, stop));
         deps.tasks.plan("locks.returns", |stop| worker.finish_all(pending, stop));
         deps.tasks.plan("locks.wake", move |stop| async move {
-            let channel = wake_channel(redis.keys());
-            redis.follow(&channel, stop, |news| receiver.receive(&news)).await;
+            let (follow, mut changes) = mpsc::unbounded_channel();
+            // The receiver lives as long as the sender: both end with this task.
+            let _ = follow.send(ListenerChange::Subscribe(wake_channel(redis.keys())));
+            redis.listen(&mut changes, stop, |news| receiver.receive(&news)).await;
         });
         Ok(Arc::new(Self {
             config,

@@ -63,6 +63,25 @@ impl Authenticator {
         self.identify(headers).map_err(unauthenticated)
     }
 
+    /// Identifies the caller of a request, if the request has a credential.
+    ///
+    /// # Errors
+    /// `unauthenticated` (401) if the credential is not valid.
+    pub fn authenticate_if_present(&self, headers: &mut HeaderMap) -> Result<Option<Arc<Principal>>, Problem> {
+        let has_credential = headers.contains_key(&API_KEY) || headers.contains_key(header::AUTHORIZATION);
+        if self.everybody.is_some() || has_credential {
+            return self.authenticate(headers).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Identifies the caller with a token or an API key that was not sent in a header; `None` if it is not valid.
+    pub fn verify(&self, credential: &str) -> Option<Arc<Principal>> {
+        let now = self.clock.now();
+        let everybody = self.everybody.as_ref().map(Arc::clone);
+        everybody.or_else(|| self.tokens.verify(credential, now)).or_else(|| self.keys.find(credential.as_bytes(), now))
+    }
+
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refused> {
         let now = self.clock.now();
         let key = single(headers, &API_KEY)?;
@@ -102,6 +121,15 @@ impl Authenticator {
         }
         None
     }
+}
+
+/// The caller of an operation with [`Guard::InBand`](super::access::Guard::InBand).
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Absent if the request has no credential.
+    pub principal: Option<Arc<Principal>>,
+    /// Verifies the credentials that the caller sends later.
+    pub authenticator: Arc<Authenticator>,
 }
 
 /// The route to which clients of `InfluxDB` 1 send their credential in the query, as `u` and `p`.

@@ -142,6 +142,11 @@ impl Principal {
         self
     }
 
+    /// The subject of the caller's token.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
     /// Any caller, if no credential is required: it has every permission.
     pub fn anonymous() -> Self {
         Self::new(ANONYMOUS, None, [ADMIN].into_iter().collect())

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use gridtokenx_redis::redis::{Effect, Key, LuaScript, Outcome, Redis, RedisFault, ScriptCall};
+use gridtokenx_redis::redis::{Effect, Key, ListenerChange, LuaScript, News, Outcome, Redis, RedisFault, ScriptCall};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 pub async fn get(redis: &Redis, key: &str) -> Result<Option<String>, RedisFault> {
     redis.query(redis::cmd("GET").arg(redis.keys().key(key)), Effect::Read).await
@@ -14,6 +16,23 @@ pub async fn set(redis: &Redis, key: &str, value: &str) -> Result<(), RedisFault
 
 pub async fn increment(redis: &Redis, key: &str) -> Result<i64, RedisFault> {
     redis.query(redis::cmd("INCR").arg(redis.keys().key(key)), Effect::Write).await
+}
+
+/// Follows one channel until `stop`: `None` when it is subscribed, then its messages.
+pub async fn follow(
+    redis: &Redis,
+    channel: Key,
+    stop: CancellationToken,
+    heard: mpsc::UnboundedSender<Option<String>>,
+) {
+    let (change, mut changes) = mpsc::unbounded_channel();
+    change.send(ListenerChange::Subscribe(channel.clone())).expect("the receiver exists");
+    let deliver = |news: News<'_>| match news {
+        News::Subscribed(channels) if channels.contains(&channel) => drop(heard.send(None)),
+        News::Message { payload, .. } => drop(heard.send(Some(String::from_utf8_lossy(payload).into_owned()))),
+        News::Subscribed(_) | News::Lost => {}
+    };
+    redis.listen(&mut changes, stop, deliver).await;
 }
 
 /// Writes each key with one call, to compare the reported outcomes with the stored values.

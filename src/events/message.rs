@@ -1,0 +1,93 @@
+//! Messages, and the JSON in which they travel.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::ChannelName;
+
+/// Short labels of a message, for the filters of subscribers.
+pub type TagMap = BTreeMap<String, String>;
+
+/// A message to publish. Its JSON in Redis begins with `offset`, `epoch` and `timestamp`, which the script assigns.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Identifies the message: a repetition within five minutes is not published again.
+    pub id: String,
+    pub message_type: String,
+    /// The version of the data's schema.
+    pub version: String,
+    /// The data, exactly as the publisher wrote it.
+    pub data: Box<RawValue>,
+    /// The entity that the message describes: newer messages with this key replace older ones where only the latest is
+    /// kept.
+    pub key: Option<String>,
+    pub tags: TagMap,
+    /// The revision of the entity; an older message than the newest is not published.
+    pub revision: Option<u64>,
+}
+
+/// The members that follow those of the script.
+#[derive(Serialize)]
+struct Members<'a> {
+    id: &'a str,
+    channel: &'a ChannelName,
+    message_type: &'a str,
+    data: &'a RawValue,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "TagMap::is_empty")]
+    tags: &'a TagMap,
+}
+
+impl Message {
+    /// `,"id":...}`: the message after its offset, epoch and timestamp.
+    pub(super) fn members(&self, channel: &ChannelName) -> String {
+        let members = Members {
+            id: &self.id,
+            channel,
+            message_type: &self.message_type,
+            data: &self.data,
+            version: &self.version,
+            key: self.key.as_deref(),
+            tags: &self.tags,
+        };
+        // Strings and raw JSON always serialise.
+        let mut text = serde_json::to_string(&members).unwrap_or_default();
+        text.replace_range(..1, ",");
+        text
+    }
+}
+
+/// The offset at the beginning of a message's JSON; 0 if there is none.
+pub(super) fn offset_of(message: &str) -> u64 {
+    let digits = message.strip_prefix("{\"offset\":").unwrap_or_default();
+    digits.split(',').next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_travels_as_it_was_written() {
+        let data = RawValue::from_string("{\"price\": 1.50, \"x\": [ ]}".to_owned()).expect("JSON");
+        let message = Message {
+            id: "a\"b".to_owned(),
+            message_type: "PriceUpdate".to_owned(),
+            version: "1.0".to_owned(),
+            data,
+            key: None,
+            tags: TagMap::new(),
+            revision: None,
+        };
+        let channel = ChannelName::parse("market:events").expect("a name");
+        let text = format!("{{\"offset\":7{}", message.members(&channel));
+        assert!(text.contains("\"data\":{\"price\": 1.50, \"x\": [ ]}"), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((&read["offset"], &read["id"]), (&7.into(), &"a\"b".into()));
+        assert_eq!(offset_of("{\"offset\":900000000000001,\"epoch\":\"x\"}"), 900_000_000_000_001);
+    }
+}

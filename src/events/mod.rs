@@ -1,0 +1,209 @@
+//! Channels of events: every message gets an offset, is kept for clients that were away, and wakes those that listen.
+//!
+//! One script per message assigns the offset, stores the message and publishes it, so that subscribers notice what they
+//! missed and read it from the log. The real-time capability serves the channels; every capability publishes through
+//! [`Events`]. Files: `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `keys.rs`, `scripts.rs`.
+//!
+//! A position is a pair of epoch and offset. Offsets of one epoch are never used twice. A new epoch begins when Redis may
+//! have lost messages: after a restart, a failover, FLUSHALL, or the deletion of a channel's history. Then clients learn
+//! that they may have missed something, even if nothing was lost.
+
+mod channel_name;
+mod error;
+mod keys;
+mod message;
+mod namespace;
+mod scripts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, UnixMillis};
+use crate::config::value::Span;
+use crate::redis::{Batch, Decoder, Effect, FencingToken, Key, Redis, RedisFault};
+pub use channel_name::ChannelName;
+pub use error::EventsError;
+use keys::ChannelKeys;
+pub use message::{Message, TagMap};
+pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
+pub(crate) use scripts::SCRIPTS;
+pub use scripts::{History, HistoryOrder};
+use scripts::{Publication, PublishRaw, PublishReply};
+
+/// How long Redis remembers the offset of a channel after its last use. Longer than any history, so that a position
+/// stays comparable as long as it can be of use.
+const META_TTL: Span = Span::from_millis(30 * 86_400_000);
+/// How long the id of a message is recognised, so that a repetition is not published twice.
+const DEDUPE: Span = Span::from_millis(5 * 60_000);
+
+/// A published message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub offset: u64,
+    pub epoch: String,
+    /// Redis's time, Unix milliseconds.
+    pub timestamp: UnixMillis,
+    /// A message with the same id was published before; this is its position.
+    pub duplicate: bool,
+}
+
+/// A part of a channel's history.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryRange {
+    pub order: HistoryOrder,
+    /// Where to begin, exclusive; `None`: at the end where the order begins.
+    pub offset: Option<u64>,
+    /// The most messages; 0 reads only the position.
+    pub limit: usize,
+}
+
+/// Publishes messages and reads the history of channels.
+#[derive(Clone, Debug)]
+pub struct Events {
+    redis: Redis,
+    clock: Clock,
+    namespaces: Arc<[Arc<Namespace>]>,
+}
+
+impl Events {
+    pub fn new(redis: Redis, clock: Clock, config: PubSubConfig) -> Self {
+        Self { redis, clock, namespaces: config.namespaces.into_iter().map(Arc::new).collect() }
+    }
+
+    /// The rules of every channel, in the order of the configuration.
+    pub fn namespaces(&self) -> &[Arc<Namespace>] {
+        &self.namespaces
+    }
+
+    /// The rules of a channel: those with the most specific pattern.
+    ///
+    /// # Errors
+    /// [`EventsError::UnknownChannel`] if no pattern matches.
+    pub fn namespace(&self, channel: &ChannelName) -> Result<&Arc<Namespace>, EventsError> {
+        let matching = self.namespaces.iter().filter(|namespace| namespace.pattern.matches(channel));
+        let found = matching.max_by_key(|namespace| namespace.pattern.specificity());
+        found.ok_or_else(|| EventsError::UnknownChannel { channel: channel.clone() })
+    }
+
+    /// The Redis channel of a channel.
+    pub fn redis_channel(&self, channel: &ChannelName) -> Key {
+        ChannelKeys::new(self.redis.keys(), channel).channel
+    }
+
+    /// Publishes one message; a repetition with the same id returns the first position. A namespace with a mirror
+    /// publishes to both channels.
+    ///
+    /// # Errors
+    /// [`EventsError`]. After a fault whose outcome is unknown, repeat the message with the same id.
+    pub async fn publish(
+        &self,
+        channel: &ChannelName,
+        message: &Message,
+        token: Option<FencingToken>,
+    ) -> Result<Published, EventsError> {
+        let item = [(channel, message)];
+        let mut results = self.publish_with(&item, token).await?;
+        results.pop().unwrap_or_else(|| Err(EventsError::UnknownChannel { channel: channel.clone() }))
+    }
+
+    /// Publishes messages in one round trip; each has its own result. Messages of one channel keep their order.
+    ///
+    /// # Errors
+    /// [`RedisFault`] if the round trip as a whole failed.
+    pub async fn publish_all(
+        &self,
+        items: &[(&ChannelName, &Message)],
+    ) -> Result<Vec<Result<Published, EventsError>>, RedisFault> {
+        self.publish_with(items, None).await
+    }
+
+    async fn publish_with(
+        &self,
+        items: &[(&ChannelName, &Message)],
+        token: Option<FencingToken>,
+    ) -> Result<Vec<Result<Published, EventsError>>, RedisFault> {
+        let now = self.clock.redis_arg();
+        let mut batch = Batch::new();
+        let mut decoders = Vec::with_capacity(items.len());
+        for (channel, message) in items {
+            let namespace = self.namespace(channel);
+            let mirror = namespace.as_ref().ok().and_then(|namespace| namespace.mirror.as_ref());
+            let mut add = |channel: &ChannelName, namespace: &Namespace, token: Option<FencingToken>| {
+                let keys = ChannelKeys::new(self.redis.keys(), channel);
+                let fence = token.map(|token| self.redis.fence(keys.fence(), token));
+                let seen = keys.seen(self.redis.keys(), &message.id);
+                let publication = Publication { keys: &keys, seen: &seen, channel, namespace, message, now: &now };
+                batch.call(scripts::publish(&publication, fence.as_ref()))
+            };
+            let own = namespace.map(|namespace| add(channel, namespace, token));
+            let mirrored = mirror.map(|mirror| self.namespace(mirror).map(|namespace| add(mirror, namespace, None)));
+            decoders.push((own, mirrored));
+        }
+        let mut answers = self.redis.run(batch).await?;
+        let results = items.iter().zip(decoders).map(|((channel, message), (own, mirrored))| {
+            let mut read = |decoder: &Decoder<PublishRaw, PublishReply>| -> Result<Published, EventsError> {
+                answers.reply(decoder)?.into_result(channel, message)
+            };
+            let own = own.and_then(|decoder| read(&decoder));
+            // Read in any case: the replies come in the order of the calls.
+            let mirrored = mirrored.map(|decoder| decoder.and_then(|decoder| read(&decoder)));
+            let published = own?;
+            mirrored.transpose()?;
+            Ok(published)
+        });
+        Ok(results.collect())
+    }
+
+    /// Reads a part of a channel's history. Reading renews the memory of the channel's offset.
+    ///
+    /// # Errors
+    /// [`EventsError::UnknownChannel`] or a [`RedisFault`].
+    pub async fn history(&self, channel: &ChannelName, range: HistoryRange) -> Result<History, EventsError> {
+        let namespace = self.namespace(channel)?;
+        let keys = ChannelKeys::new(self.redis.keys(), channel);
+        Ok(self.redis.call(scripts::history(&keys, namespace, range, &self.clock.redis_arg())).await?)
+    }
+
+    /// Reads the newest messages of several channels in one round trip.
+    ///
+    /// # Errors
+    /// [`RedisFault`] if the round trip as a whole failed.
+    pub async fn newest(
+        &self,
+        channels: &[(ChannelName, Arc<Namespace>)],
+        limit: usize,
+    ) -> Result<Vec<Result<History, RedisFault>>, RedisFault> {
+        let range = HistoryRange { order: HistoryOrder::Desc, offset: None, limit };
+        let now = self.clock.redis_arg();
+        let calls = channels.iter().map(|(channel, namespace)| {
+            scripts::history(&ChannelKeys::new(self.redis.keys(), channel), namespace, range, &now)
+        });
+        self.redis.call_all(calls).await
+    }
+
+    /// The newest message of each key, in the order of their offsets; only for a namespace that keeps the latest.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn latest(&self, channel: &ChannelName) -> Result<Vec<String>, RedisFault> {
+        let mut command = redis::cmd("HVALS");
+        command.arg(ChannelKeys::new(self.redis.keys(), channel).latest);
+        let mut messages: Vec<String> = self.redis.query(&command, Effect::Read).await?;
+        messages.sort_by_cached_key(|message| message::offset_of(message));
+        Ok(messages)
+    }
+
+    /// Deletes the stored messages of a channel and begins a new epoch.
+    ///
+    /// # Errors
+    /// [`EventsError::UnknownChannel`] or a [`RedisFault`].
+    pub async fn clear(&self, channel: &ChannelName) -> Result<(), EventsError> {
+        self.namespace(channel)?;
+        Ok(self.redis.call(scripts::clear(&ChannelKeys::new(self.redis.keys(), channel))).await?)
+    }
+
+    /// The time after which a call to Redis has failed.
+    pub fn timeout(&self) -> Duration {
+        self.redis.command_timeout()
+    }
+}

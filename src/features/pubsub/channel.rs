@@ -1,0 +1,422 @@
+//! One channel at this replica: its newest messages, and who listens.
+//!
+//! The ring of newest messages is the queue of every subscriber: a subscriber has only a position in it, so a slow client
+//! costs no memory and delays nobody. A subscriber behind the ring reads the log in Redis, or learns of a gap.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::delivery::{Delivery, Position};
+use super::hub::{Hub, Registration};
+use crate::events::{ChannelName, Keep, Namespace};
+
+/// The most messages of a ring ...
+pub(super) const RING: usize = 128;
+/// ... and their most bytes. With the largest messages a ring has sixteen of them.
+const RING_BYTES: usize = 2 << 20;
+/// The most keys of which the newest message is kept for subscribers that skip messages.
+const LATEST: usize = 1_000;
+
+/// A channel with subscribers at this replica.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub name: ChannelName,
+    pub namespace: Arc<Namespace>,
+    state: Mutex<State>,
+    loaded: Notify,
+    /// One subscriber reads the log at a time; those that follow find its page in `pages`.
+    pub log_reads: tokio::sync::Mutex<Option<LogPage>>,
+}
+
+/// The last page that was read from the log.
+#[derive(Debug)]
+pub(super) struct LogPage {
+    /// The position after which the page begins.
+    pub after: Position,
+    pub read: Arc<LogRead>,
+    pub at: Instant,
+}
+
+/// A part of the log.
+#[derive(Debug)]
+pub(super) struct LogRead {
+    pub epoch: Box<str>,
+    /// The offset of the oldest message of the log.
+    pub first: Option<u64>,
+    /// The last offset of the channel.
+    pub top: u64,
+    pub messages: Vec<Arc<Delivery>>,
+}
+
+/// Whether the channel receives messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The newest messages are not read yet, or have to be read again. Messages that arrive meanwhile are kept.
+    Loading,
+    Live,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    epoch: Box<str>,
+    /// The last offset.
+    top: u64,
+    /// The newest messages, without a hole, ending with `top`.
+    ring: VecDeque<Arc<Delivery>>,
+    ring_bytes: usize,
+    /// Messages that arrived while loading, in their order.
+    early: Vec<Arc<Delivery>>,
+    /// The newest message of each key.
+    latest: HashMap<Box<str>, Arc<Delivery>>,
+    subscribers: Vec<(Arc<Hub>, BTreeMap<u64, Arc<Registration>>)>,
+    next_id: u64,
+    /// Since when nobody listens.
+    idle_since: Option<Instant>,
+}
+
+/// What a subscriber finds at its position.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Messages, in order; the position is behind the last one.
+    Messages(Vec<Arc<Delivery>>),
+    UpToDate,
+    /// The messages are no longer in the ring.
+    Behind,
+    /// The epoch of the position has ended: messages may be missing. The position is before the oldest message of the ring.
+    NewEpoch(Position),
+}
+
+/// Whether a message could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    Delivered,
+    /// It was known.
+    Duplicate,
+    /// It is kept until the newest messages are read.
+    Early,
+    /// Messages before it are missing: the newest ones must be read again.
+    Hole,
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName, namespace: Arc<Namespace>) -> Self {
+        let state = State {
+            phase: Phase::Loading,
+            epoch: Box::default(),
+            top: 0,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            early: Vec::new(),
+            latest: HashMap::new(),
+            subscribers: Vec::new(),
+            next_id: 0,
+            idle_since: Some(Instant::now()),
+        };
+        let (loaded, log_reads) = (Notify::new(), tokio::sync::Mutex::default());
+        Self { name, namespace, state: Mutex::new(state), loaded, log_reads }
+    }
+
+    /// Takes a message from Redis.
+    pub(super) fn accept(self: &Arc<Self>, delivery: Arc<Delivery>) -> Accepted {
+        let mut state = self.lock();
+        if state.phase == Phase::Loading {
+            // The newest messages are read after these arrived, so the oldest of them are not needed.
+            if state.early.len() == RING {
+                state.early.remove(0);
+            }
+            state.early.push(delivery);
+            return Accepted::Early;
+        }
+        let accepted = state.accept(&delivery, self.namespace.keep != Keep::None);
+        match accepted {
+            Accepted::Hole => {
+                state.phase = Phase::Loading;
+                state.early.push(delivery);
+            }
+            Accepted::Delivered => state.note_news(self),
+            Accepted::Duplicate | Accepted::Early => {}
+        }
+        accepted
+    }
+
+    /// Takes the newest messages that are stored, oldest first. Returns whether the channel is complete; otherwise they must be
+    /// read again.
+    pub(super) fn load(self: &Arc<Self>, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) -> bool {
+        let mut state = self.lock();
+        let is_ahead = *state.epoch == *epoch && state.top > top;
+        if !is_ahead {
+            state.replace(epoch, top, messages);
+        }
+        state.phase = Phase::Live;
+        let is_stored = self.namespace.keep != Keep::None;
+        let early = std::mem::take(&mut state.early);
+        for (at, delivery) in early.iter().enumerate() {
+            if state.accept(delivery, is_stored) == Accepted::Hole {
+                state.phase = Phase::Loading;
+                state.early = early.get(at..).unwrap_or_default().to_vec();
+                return false;
+            }
+        }
+        state.note_news(self);
+        drop(state);
+        self.loaded.notify_waiters();
+        true
+    }
+
+    /// Resolves when the channel receives messages, with its position.
+    pub(super) async fn live(&self) -> Position {
+        loop {
+            let loaded = self.loaded.notified();
+            {
+                let state = self.lock();
+                if state.phase == Phase::Live {
+                    return state.position();
+                }
+            }
+            loaded.await;
+        }
+    }
+
+    /// Adds a subscriber of the thread of `hub`. Returns the number with which it is removed.
+    pub(super) fn join(&self, hub: &Arc<Hub>, registration: Arc<Registration>) -> u64 {
+        let mut state = self.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.idle_since = None;
+        let known = state.subscribers.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hub));
+        match known {
+            Some((_, subscribers)) => _ = subscribers.insert(id, registration),
+            None => state.subscribers.push((Arc::clone(hub), BTreeMap::from([(id, registration)]))),
+        }
+        id
+    }
+
+    pub(super) fn leave(&self, hub: &Arc<Hub>, id: u64) {
+        let mut state = self.lock();
+        if let Some((_, subscribers)) = state.subscribers.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hub)) {
+            subscribers.remove(&id);
+        }
+        state.subscribers.retain(|(_, subscribers)| !subscribers.is_empty());
+        if state.subscribers.is_empty() {
+            state.idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Whether nobody has listened for this time.
+    pub(super) fn is_idle(&self, time: Duration) -> bool {
+        self.lock().idle_since.is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// The number of subscribers at this replica.
+    pub(super) fn subscribers(&self) -> usize {
+        self.lock().subscribers.iter().map(|(_, subscribers)| subscribers.len()).sum()
+    }
+
+    /// Wakes at most `limit` subscribers of a thread behind `after`. Returns the last one if there are more.
+    pub(super) fn wake_subscribers(&self, hub: &Arc<Hub>, after: Option<u64>, limit: usize) -> Option<u64> {
+        let state = self.lock();
+        let (_, subscribers) = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub))?;
+        let mut woken = subscribers.range(after.map_or(0, |after| after + 1)..).take(limit);
+        let (mut last, mut count) = (None, 0);
+        for (id, registration) in woken.by_ref() {
+            registration.notify();
+            (last, count) = (Some(*id), count + 1);
+        }
+        last.filter(|_| count == limit)
+    }
+
+    /// Wakes every subscriber.
+    pub(super) fn wake_all(self: &Arc<Self>) {
+        self.lock().note_news(self);
+    }
+
+    /// The messages behind a position, up to about `budget` bytes.
+    pub(super) fn after(&self, position: &Position, budget: usize) -> Found {
+        let state = self.lock();
+        if *position.epoch != *state.epoch {
+            return Found::NewEpoch(Position { epoch: state.epoch.clone(), offset: state.first() - 1 });
+        }
+        if position.offset >= state.top {
+            return Found::UpToDate;
+        }
+        let first = state.first();
+        let Some(skip) = (position.offset + 1).checked_sub(first).and_then(|skip| usize::try_from(skip).ok()) else {
+            return Found::Behind;
+        };
+        let mut bytes = 0;
+        let within = |delivery: &&Arc<Delivery>| {
+            let fits = bytes < budget;
+            bytes += delivery.text().len();
+            fits
+        };
+        Found::Messages(state.ring.iter().skip(skip).take_while(within).cloned().collect())
+    }
+
+    /// The offset of the oldest message of the ring; one more than the last offset if the ring is empty.
+    pub(super) fn first_offset(&self) -> u64 {
+        self.lock().first()
+    }
+
+    /// The newest message of each key behind a position, in the order of their offsets, and the channel's position.
+    pub(super) fn latest_after(&self, position: &Position) -> (Vec<Arc<Delivery>>, Position) {
+        let state = self.lock();
+        let is_new = |delivery: &&Arc<Delivery>| delivery.offset > position.offset || delivery.epoch != position.epoch;
+        let mut newest: Vec<_> = state.latest.values().filter(is_new).cloned().collect();
+        newest.sort_unstable_by_key(|delivery| delivery.offset);
+        (newest, state.position())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch.clone(), offset: self.top }
+    }
+
+    /// The offset of the oldest message of the ring.
+    fn first(&self) -> u64 {
+        self.ring.front().map_or(self.top + 1, |delivery| delivery.offset)
+    }
+
+    fn accept(&mut self, delivery: &Arc<Delivery>, is_stored: bool) -> Accepted {
+        let is_same_epoch = *delivery.epoch == *self.epoch;
+        if is_same_epoch && delivery.offset <= self.top {
+            return Accepted::Duplicate;
+        }
+        if !is_same_epoch || delivery.offset != self.top + 1 {
+            if is_stored {
+                return Accepted::Hole;
+            }
+            // What is not stored cannot be read again: subscribers at an older position learn of the gap.
+            self.replace(&delivery.epoch, delivery.offset - 1, Vec::new());
+        }
+        self.push(Arc::clone(delivery));
+        Accepted::Delivered
+    }
+
+    fn push(&mut self, delivery: Arc<Delivery>) {
+        let key = delivery.key.clone().unwrap_or_default();
+        if self.latest.len() < LATEST || self.latest.contains_key(&key) {
+            self.latest.insert(key, Arc::clone(&delivery));
+        }
+        self.top = delivery.offset;
+        self.ring_bytes += delivery.size();
+        self.ring.push_back(delivery);
+        while self.ring.len() > RING || (self.ring_bytes > RING_BYTES && self.ring.len() > 1) {
+            if let Some(oldest) = self.ring.pop_front() {
+                self.ring_bytes -= oldest.size();
+            }
+        }
+    }
+
+    /// Begins again with the newest messages of the log. Only those without a hole before `top` are of use.
+    fn replace(&mut self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) {
+        if *self.epoch != *epoch {
+            self.latest.clear();
+            self.epoch = epoch.into();
+        }
+        self.ring.clear();
+        self.ring_bytes = 0;
+        for delivery in messages {
+            let follows = self.ring.back().is_none_or(|last| last.offset + 1 == delivery.offset);
+            if !follows {
+                self.ring.clear();
+                self.ring_bytes = 0;
+            }
+            self.push(delivery);
+        }
+        if self.ring.back().is_some_and(|last| last.offset != top) {
+            self.ring.clear();
+            self.ring_bytes = 0;
+        }
+        self.top = top;
+    }
+
+    fn note_news(&self, channel: &Arc<Channel>) {
+        for (hub, _) in &self.subscribers {
+            hub.note(channel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::events::PubSubConfig;
+
+    fn channel(name: &str) -> Arc<Channel> {
+        let config = Config::with_overrides("").and_then(|config| config.section::<PubSubConfig>()).expect("valid");
+        let name = ChannelName::parse(name).expect("a name");
+        let namespace = config.namespaces.into_iter().find(|rule| rule.pattern.matches(&name)).expect("a namespace");
+        Arc::new(Channel::new(name, Arc::new(namespace)))
+    }
+
+    fn message(epoch: &str, offset: u64) -> Arc<Delivery> {
+        let text = format!(
+            "{{\"offset\":{offset},\"epoch\":\"{epoch}\",\"timestamp\":1,\"message_type\":\"T\",\"data\":1,\"key\":\"k{}\"}}",
+            offset % 2
+        );
+        Arc::new(Delivery::parse(Bytes::from(text)).expect("a message"))
+    }
+
+    fn offsets(found: Found) -> Vec<u64> {
+        match found {
+            Found::Messages(messages) => messages.iter().map(|message| message.offset).collect(),
+            other => panic!("messages, not {other:?}"),
+        }
+    }
+
+    fn at(epoch: &str, offset: u64) -> Position {
+        Position { epoch: epoch.into(), offset }
+    }
+
+    #[test]
+    fn a_hole_is_read_from_the_log_before_later_messages_are_delivered() {
+        let channel = channel("market:events");
+        assert!(channel.load("a", 1, vec![message("a", 1)]));
+        assert_eq!(channel.accept(message("a", 2)), Accepted::Delivered);
+        assert_eq!(channel.accept(message("a", 2)), Accepted::Duplicate);
+        assert_eq!(channel.accept(message("a", 5)), Accepted::Hole);
+        assert_eq!(channel.accept(message("a", 6)), Accepted::Early);
+        assert_eq!(offsets(channel.after(&at("a", 0), usize::MAX)), [1, 2]);
+        assert!(channel.load("a", 5, (1..=5).map(|offset| message("a", offset)).collect()));
+        assert_eq!(offsets(channel.after(&at("a", 2), usize::MAX)), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_new_epoch_and_a_position_before_the_ring_are_noticed() {
+        let channel = channel("market:events");
+        assert!(channel.load("a", 500, (373..=500).map(|offset| message("a", offset)).collect()));
+        assert!(matches!(channel.after(&at("a", 371), usize::MAX), Found::Behind));
+        assert_eq!(offsets(channel.after(&at("a", 372), 1)), [373]);
+        assert!(matches!(channel.after(&at("a", 500), usize::MAX), Found::UpToDate));
+        assert_eq!(channel.accept(message("b", 501)), Accepted::Hole);
+        assert!(channel.load("b", 501, vec![message("b", 501)]));
+        assert!(matches!(channel.after(&at("a", 500), usize::MAX), Found::NewEpoch(now) if now == at("b", 500)));
+    }
+
+    #[test]
+    fn of_the_latest_messages_only_the_newest_of_each_key_are_kept() {
+        let channel = channel("market:prices");
+        assert!(channel.load("a", 3, Vec::new()));
+        assert_eq!(channel.accept(message("a", 4)), Accepted::Delivered);
+        assert_eq!(channel.accept(message("a", 7)), Accepted::Hole);
+        assert!(channel.load("a", 7, vec![message("a", 4), message("a", 7)]));
+        assert!(matches!(channel.after(&at("a", 4), usize::MAX), Found::Behind));
+        assert_eq!(offsets(channel.after(&at("a", 6), usize::MAX)), [7]);
+        assert_eq!(channel.accept(message("a", 8)), Accepted::Delivered);
+        let (newest, position) = channel.latest_after(&at("a", 0));
+        assert_eq!(newest.iter().map(|message| message.offset).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(position, at("a", 8));
+    }
+}

@@ -1,0 +1,306 @@
+//! The channels with subscribers at this replica, fed by one subscribed connection.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::channel::{Accepted, Channel, LogPage, LogRead, RING};
+use super::delivery::{Delivery, Position};
+use super::error::PubSubError;
+use super::hub::{Hub, Registration};
+use super::metrics::PubSubMetrics;
+use crate::deps::Deps;
+use crate::events::{ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
+use crate::lifecycle::Tasks;
+use crate::redis::{ListenerChange, News, Redis};
+
+/// How long a channel without subscribers stays subscribed, for clients that reconnect.
+const LINGER: Duration = Duration::from_secs(10);
+/// How often idle channels are removed.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Subscribers learn that messages may be late after this time without a subscribed connection.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+/// The most channels whose messages are read in one round trip.
+const LOADS: usize = 500;
+/// The pause before a failed read is repeated.
+const LOAD_PAUSE: Duration = Duration::from_millis(200);
+/// The most messages of one page of the log.
+const PAGE: usize = 100;
+/// How long a page of the log serves further subscribers.
+const PAGE_LIFE: Duration = Duration::from_secs(1);
+
+/// Every channel with subscribers at this replica.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub events: Events,
+    pub metrics: PubSubMetrics,
+    tasks: Tasks,
+    /// By the name of the Redis channel.
+    open: Mutex<HashMap<String, Arc<Channel>>>,
+    hubs: Mutex<HashMap<ThreadId, Arc<Hub>>>,
+    changes: mpsc::UnboundedSender<ListenerChange>,
+    loads: mpsc::UnboundedSender<Arc<Channel>>,
+    lost_since: Mutex<Option<Instant>>,
+    is_stale: AtomicBool,
+}
+
+impl Channels {
+    pub(super) fn new(deps: &Deps, metrics: PubSubMetrics) -> Arc<Self> {
+        let (changes, changed) = mpsc::unbounded_channel();
+        let (loads, to_load) = mpsc::unbounded_channel();
+        let channels = Arc::new(Self {
+            events: deps.events.clone(),
+            metrics,
+            tasks: deps.tasks.clone(),
+            open: Mutex::default(),
+            hubs: Mutex::default(),
+            changes,
+            loads,
+            lost_since: Mutex::default(),
+            is_stale: AtomicBool::new(false),
+        });
+        let (listener, loader, sweeper) = (Arc::clone(&channels), Arc::clone(&channels), Arc::clone(&channels));
+        let redis = deps.redis.state.clone();
+        deps.tasks.plan("pubsub.listener", |stop| async move { listener.listen(&redis, changed, stop).await });
+        deps.tasks.plan("pubsub.loader", |stop| async move { loader.load(to_load, stop).await });
+        deps.tasks.plan("pubsub.sweeper", |stop| async move { sweeper.sweep(stop).await });
+        channels
+    }
+
+    /// Opens a channel and adds a subscriber of the current thread. Returns the number with which it leaves.
+    pub(super) fn join(
+        &self,
+        name: &ChannelName,
+        namespace: &Arc<Namespace>,
+        hub: &Arc<Hub>,
+        registration: Arc<Registration>,
+    ) -> (Arc<Channel>, u64) {
+        let key = self.events.redis_channel(name);
+        let mut open = self.lock();
+        let channel = open.entry(key.as_str().to_owned()).or_insert_with(|| {
+            // The receiver lives as long as the service.
+            let _ = self.changes.send(ListenerChange::Subscribe(key));
+            self.metrics.channels.inc();
+            Arc::new(Channel::new(name.clone(), Arc::clone(namespace)))
+        });
+        // While the channels are locked, so that it is not removed as idle.
+        let id = channel.join(hub, registration);
+        (Arc::clone(channel), id)
+    }
+
+    /// The subscribers of a channel at this replica.
+    pub(super) fn subscribers(&self, name: &ChannelName) -> usize {
+        let key = self.events.redis_channel(name);
+        self.lock().get(key.as_str()).map_or(0, |channel| channel.subscribers())
+    }
+
+    /// The open channels with a prefix, by name.
+    pub(super) fn list(&self, prefix: &str) -> Vec<Arc<Channel>> {
+        let open = self.lock();
+        let mut channels: Vec<_> =
+            open.values().filter(|channel| channel.name.as_str().starts_with(prefix)).cloned().collect();
+        channels.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        channels
+    }
+
+    /// The hub of the current thread.
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        let hub = hubs.entry(std::thread::current().id()).or_insert_with(|| {
+            let hub = Arc::new(Hub::default());
+            self.tasks.spawn("pubsub.hub", |stop| Arc::clone(&hub).run(stop));
+            hub
+        });
+        Arc::clone(hub)
+    }
+
+    /// Whether the subscribed connection has been lost for some time.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Relaxed)
+    }
+
+    /// Reads the log behind a position. Subscribers that follow each other share one read.
+    ///
+    /// # Errors
+    /// A fault of Redis.
+    pub(super) async fn read_log(&self, channel: &Channel, after: &Position) -> Result<Arc<LogRead>, PubSubError> {
+        let mut page = channel.log_reads.lock().await;
+        if let Some(page) = page.as_ref()
+            && page.at.elapsed() < PAGE_LIFE
+            && page.read.epoch == after.epoch
+            && page.after.offset <= after.offset
+            && page.read.messages.last().is_some_and(|last| after.offset < last.offset)
+        {
+            return Ok(Arc::clone(&page.read));
+        }
+        let range = HistoryRange { order: HistoryOrder::Asc, offset: Some(after.offset), limit: PAGE };
+        let history = self.events.history(&channel.name, range).await?;
+        self.metrics.log_reads.inc();
+        let messages = parsed(&history.messages);
+        let read = LogRead { epoch: history.epoch.into(), first: history.first, top: history.offset, messages };
+        let read = Arc::new(read);
+        let after = Position { epoch: read.epoch.clone(), offset: after.offset };
+        *page = Some(LogPage { after, read: Arc::clone(&read), at: Instant::now() });
+        Ok(read)
+    }
+
+    /// Takes what Redis publishes, until `stop`.
+    async fn listen(
+        &self,
+        redis: &Redis,
+        mut changed: mpsc::UnboundedReceiver<ListenerChange>,
+        stop: CancellationToken,
+    ) {
+        redis
+            .listen(&mut changed, stop, |news| match news {
+                News::Subscribed(keys) => {
+                    *self.lost() = None;
+                    self.set_stale(false);
+                    for key in keys {
+                        let channel = self.lock().get(key.as_str()).cloned();
+                        if let Some(channel) = channel {
+                            self.request_load(channel);
+                        }
+                    }
+                }
+                News::Message { channel, payload } => self.receive(channel, payload),
+                News::Lost => *self.lost() = Some(Instant::now()),
+            })
+            .await;
+    }
+
+    fn receive(&self, channel: &str, payload: &[u8]) {
+        let Some(channel) = self.lock().get(channel).cloned() else { return };
+        let Some(delivery) = Delivery::parse(Bytes::copy_from_slice(payload)) else {
+            self.metrics.foreign.inc();
+            return;
+        };
+        if channel.accept(Arc::new(delivery)) == Accepted::Hole {
+            self.metrics.holes.inc();
+            self.request_load(channel);
+        }
+    }
+
+    fn request_load(&self, channel: Arc<Channel>) {
+        // The receiver lives as long as the service.
+        let _ = self.loads.send(channel);
+    }
+
+    /// Reads the newest messages of channels that were subscribed or miss messages, until `stop`.
+    async fn load(&self, mut to_load: mpsc::UnboundedReceiver<Arc<Channel>>, stop: CancellationToken) {
+        let mut batch: Vec<Arc<Channel>> = Vec::new();
+        loop {
+            let count = tokio::select! {
+                () = stop.cancelled() => return,
+                count = to_load.recv_many(&mut batch, LOADS) => count,
+            };
+            if count == 0 {
+                return;
+            }
+            batch.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            batch.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            let failed = self.load_batch(std::mem::take(&mut batch)).await;
+            if failed.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOAD_PAUSE) => {}
+            }
+            for channel in failed {
+                self.request_load(channel);
+            }
+        }
+    }
+
+    /// Returns the channels that must be read again.
+    async fn load_batch(&self, batch: Vec<Arc<Channel>>) -> Vec<Arc<Channel>> {
+        let named: Vec<_> =
+            batch.iter().map(|channel| (channel.name.clone(), Arc::clone(&channel.namespace))).collect();
+        let Ok(histories) = self.events.newest(&named, RING).await else { return batch };
+        let mut failed = Vec::new();
+        for (channel, history) in batch.into_iter().zip(histories) {
+            let is_loaded = match history {
+                Ok(history) => self.take_newest(&channel, history).await,
+                Err(fault) => {
+                    tracing::debug!(%fault, channel = %channel.name, "could not read the newest messages");
+                    false
+                }
+            };
+            if !is_loaded {
+                failed.push(channel);
+            }
+        }
+        failed
+    }
+
+    async fn take_newest(&self, channel: &Arc<Channel>, history: History) -> bool {
+        let messages = match channel.namespace.keep {
+            Keep::Log => {
+                let mut messages = parsed(&history.messages);
+                messages.reverse();
+                messages
+            }
+            Keep::Latest => match self.events.latest(&channel.name).await {
+                Ok(latest) => parsed(&latest),
+                Err(_) => return false,
+            },
+            Keep::None => Vec::new(),
+        };
+        // The second read may contain messages that are newer than the first.
+        let top = messages.last().map_or(history.offset, |newest| newest.offset.max(history.offset));
+        channel.load(&history.epoch, top, messages)
+    }
+
+    /// Unsubscribes from idle channels, and notices a connection that stays lost, until `stop`.
+    async fn sweep(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP) => {}
+            }
+            let is_lost = self.lost().is_some_and(|since| since.elapsed() >= STALE_AFTER);
+            if is_lost {
+                self.set_stale(true);
+            }
+            self.lock().retain(|name, channel| {
+                let is_idle = channel.is_idle(LINGER);
+                if is_idle {
+                    let key = self.events.redis_channel(&channel.name);
+                    debug_assert_eq!(key.as_str(), name);
+                    // The receiver lives as long as the service.
+                    let _ = self.changes.send(ListenerChange::Unsubscribe(key));
+                    self.metrics.channels.dec();
+                }
+                !is_idle
+            });
+        }
+    }
+
+    /// Tells every subscriber if this changes.
+    fn set_stale(&self, is_stale: bool) {
+        if self.is_stale.swap(is_stale, Ordering::Relaxed) != is_stale {
+            self.list("").iter().for_each(Channel::wake_all);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Channel>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lost_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The messages as the log has them; those of other programs are left out.
+fn parsed(messages: &[String]) -> Vec<Arc<Delivery>> {
+    let parse = |text: &String| Delivery::parse(Bytes::copy_from_slice(text.as_bytes())).map(Arc::new);
+    messages.iter().filter_map(parse).collect()
+}

@@ -1,0 +1,95 @@
+//! Errors of real-time channels and the problems that they become.
+
+use crate::events::{ChannelName, EventsError};
+use crate::http::problem::{self, Problem, ProblemKind};
+use crate::problems;
+use crate::redis::{Outcome, RedisFault};
+
+problems! { PROBLEMS:
+    CHANNEL_UNKNOWN = "channel-unknown", NOT_FOUND, "There is no such channel",
+        "A channel exists if a namespace of the configuration has a pattern that matches its name. GET /pubsub/namespaces \
+         lists the patterns.";
+    EVENT_INVALID = "event-invalid", UNPROCESSABLE_ENTITY, "The event does not match the schema of its channel",
+        "The channel carries a family of typed events. The problem lists what does not match. Nothing was published.";
+    EVENT_SUPERSEDED = "event-superseded", CONFLICT, "A newer revision was published",
+        "The channel has a message with this revision or a later one, so this message was not published.";
+    CHANNEL_FULL = "channel-full", CONFLICT, "The channel keeps no further keys",
+        "A channel that keeps the latest message of each key has room for 1,000 keys. Nothing was published.";
+    SOCKET_UPGRADE_REQUIRED = "socket-upgrade-required", UPGRADE_REQUIRED, "The route is a WebSocket",
+        "Connect with a WebSocket client, or use GET /pubsub/sse.";
+    TOO_MANY_SOCKETS = "too-many-sockets", TOO_MANY_REQUESTS, "The credential has too many real-time connections",
+        "One credential may have pubsub.sockets_per_caller connections at one replica. Use one connection for several \
+         channels, or close others.";
+    TOKENS_DISABLED = "channel-tokens-disabled", CONFLICT, "The service issues no channel tokens",
+        "Channel tokens need the setting pubsub.token_secret.";
+    NOT_SUBSCRIBED = "not-subscribed", CONFLICT, "The connection is not subscribed to the channel",
+        "Subscribe to the channel first.";
+    ALREADY_SUBSCRIBED = "already-subscribed", CONFLICT, "The connection is subscribed to the channel",
+        "A connection has one subscription to each channel. Unsubscribe first to change it.";
+    TOO_MANY_SUBSCRIPTIONS = "too-many-subscriptions", UNPROCESSABLE_ENTITY, "The connection has too many subscriptions",
+        "A connection may have 128 subscriptions. Open another connection.";
+}
+
+/// The problems of an operation on a channel.
+pub(super) static CHANNEL: &[&ProblemKind] =
+    &[&CHANNEL_UNKNOWN, &problem::FORBIDDEN, &problem::INVALID_PATH, &problem::INVALID_QUERY];
+/// The problems of publishing.
+pub(super) static PUBLISH: &[&ProblemKind] = &[&EVENT_INVALID, &EVENT_SUPERSEDED, &CHANNEL_FULL];
+/// The problems of opening a real-time connection.
+pub(super) static CONNECT: &[&ProblemKind] = &[&TOO_MANY_SOCKETS, &problem::OVERLOADED];
+
+/// Why an operation on a channel failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PubSubError {
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    #[error("this credential may not {verb} the channel `{channel}`")]
+    Forbidden { verb: &'static str, channel: ChannelName },
+    #[error("a credential is required to {verb} the channel `{channel}`")]
+    Unauthenticated { verb: &'static str, channel: ChannelName },
+    #[error("{}", violations.iter().map(|(pointer, rule)| format!("{pointer}: {rule}")).collect::<Vec<_>>().join("; "))]
+    EventInvalid { violations: Vec<(String, String)> },
+    #[error("the connection has a subscription to `{channel}`")]
+    AlreadySubscribed { channel: ChannelName },
+    #[error("the connection has no subscription to `{channel}`")]
+    NotSubscribed { channel: ChannelName },
+    #[error("a connection may have at most {limit} subscriptions")]
+    TooManySubscriptions { limit: usize },
+    #[error("`pubsub.token_secret` is not set")]
+    TokensDisabled,
+    /// A field violates a rule.
+    #[error("{} {rule}", pointer.trim_start_matches('/'))]
+    Invalid { pointer: String, rule: String },
+}
+
+impl PubSubError {
+    pub(super) fn invalid(pointer: &str, rule: impl Into<String>) -> Self {
+        Self::Invalid { pointer: pointer.to_owned(), rule: rule.into() }
+    }
+}
+
+impl From<RedisFault> for PubSubError {
+    fn from(fault: RedisFault) -> Self {
+        Self::Events(EventsError::Redis(fault))
+    }
+}
+
+impl From<PubSubError> for Problem {
+    fn from(error: PubSubError) -> Self {
+        let kind = match &error {
+            PubSubError::Events(EventsError::Redis(fault)) => return Self::from(fault.clone()),
+            PubSubError::Invalid { pointer, rule } => return Self::body_field(pointer, rule),
+            PubSubError::Events(EventsError::UnknownChannel { .. }) => &CHANNEL_UNKNOWN,
+            PubSubError::Events(EventsError::Superseded { .. }) => &EVENT_SUPERSEDED,
+            PubSubError::Events(EventsError::TooManyKeys { .. }) => &CHANNEL_FULL,
+            PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
+            PubSubError::Unauthenticated { .. } => &problem::UNAUTHENTICATED,
+            PubSubError::EventInvalid { .. } => &EVENT_INVALID,
+            PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,
+            PubSubError::NotSubscribed { .. } => &NOT_SUBSCRIBED,
+            PubSubError::TooManySubscriptions { .. } => &TOO_MANY_SUBSCRIPTIONS,
+            PubSubError::TokensDisabled => &TOKENS_DISABLED,
+        };
+        Self::new(kind).detail(&error).outcome(Outcome::NotApplied)
+    }
+}

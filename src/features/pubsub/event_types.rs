@@ -1,0 +1,224 @@
+//! The typed events of the platform's channels. Channels with a schema accept only the events of its family.
+//!
+//! Decimal numbers are strings, since clients must not read money as binary floating point. A new optional member is a new
+//! minor version; a changed meaning is a new message type.
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::error::PubSubError;
+use crate::clock::UnixMillis;
+use crate::http::extract::parse_json;
+
+/// A decimal number as text, such as `-3.42`: at most 38 digits, without an exponent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventDecimal, value_type = String, pattern = r"^-?[0-9]{1,38}(\.[0-9]{1,38})?$", example = "3.42")]
+pub(super) struct Decimal(String);
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let is_number = |part: &str| (1..=38).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        if is_number(whole) && is_number(fraction) {
+            return Ok(Self(text));
+        }
+        Err(D::Error::custom(format!("must be a decimal number as a string, such as \"3.42\", got `{text}`")))
+    }
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident as $schema:ident { $($body:tt)* })+) => {
+        $($(#[$doc])*
+        #[derive(Debug, Serialize, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schema(as = $schema)]
+        pub(super) struct $name { $($body)* })+
+    };
+}
+
+events! {
+    /// `OrderBookUpdate`: the best prices of an order book.
+    OrderBookUpdate as EventOrderBookUpdate {
+        symbol: String,
+        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        best_bid: Option<Decimal>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        best_ask: Option<Decimal>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spread: Option<Decimal>,
+        volume: Decimal,
+    }
+    /// `PriceUpdate`: a new price.
+    PriceUpdate as EventPriceUpdate {
+        symbol: String,
+        price: Decimal,
+        timestamp: UnixMillis,
+        change_percent: Decimal,
+    }
+    /// `TradeExecuted`: a trade.
+    TradeExecuted as EventTradeExecuted {
+        trade_id: String,
+        symbol: String,
+        price: Decimal,
+        quantity: Decimal,
+        buyer: String,
+        seller: String,
+        timestamp: UnixMillis,
+    }
+    /// `Created`, `Updated`, `Cancelled` and `Matched`: the state of an order.
+    OrderEvent as EventOrder {
+        order_id: String,
+        user_id: String,
+        symbol: String,
+        side: String,
+        price: Decimal,
+        quantity: Decimal,
+        filled_quantity: Decimal,
+        status: String,
+        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trade_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    /// `HighMemoryUsage`, `RedisConnectionLost`, `MarketDataDelay` and `SecurityEvent`: an alert.
+    AlertEvent as EventAlert {
+        severity: String,
+        summary: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<Decimal>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        threshold: Option<Decimal>,
+        since: UnixMillis,
+        instance: String,
+    }
+    /// `OrderUpdate`, `TradeConfirmation`, `SettlementComplete` and `TokenMinted`: what concerns one user.
+    UserEvent as EventUser {
+        amount: Decimal,
+        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        order_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trade_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        symbol: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tx_signature: Option<String>,
+    }
+}
+
+/// Checks that data is an event of one type.
+type Check = fn(&RawValue) -> Result<(), PubSubError>;
+
+/// The families of events: the message types of each, and the check of their data.
+const FAMILIES: &[(&str, &[(&str, Check)])] = &[
+    (
+        "market",
+        &[
+            ("OrderBookUpdate", is_a::<OrderBookUpdate>),
+            ("PriceUpdate", is_a::<PriceUpdate>),
+            ("TradeExecuted", is_a::<TradeExecuted>),
+        ],
+    ),
+    (
+        "order",
+        &[
+            ("Created", is_a::<OrderEvent>),
+            ("Updated", is_a::<OrderEvent>),
+            ("Cancelled", is_a::<OrderEvent>),
+            ("Matched", is_a::<OrderEvent>),
+        ],
+    ),
+    (
+        "alert",
+        &[
+            ("HighMemoryUsage", is_a::<AlertEvent>),
+            ("RedisConnectionLost", is_a::<AlertEvent>),
+            ("MarketDataDelay", is_a::<AlertEvent>),
+            ("SecurityEvent", is_a::<AlertEvent>),
+        ],
+    ),
+    (
+        "user",
+        &[
+            ("OrderUpdate", is_a::<UserEvent>),
+            ("TradeConfirmation", is_a::<UserEvent>),
+            ("SettlementComplete", is_a::<UserEvent>),
+            ("TokenMinted", is_a::<UserEvent>),
+        ],
+    ),
+];
+
+/// The names of the families.
+pub(super) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(name, _)| *name)
+}
+
+/// Checks data against a family of events.
+///
+/// # Errors
+/// [`PubSubError::EventInvalid`] with a JSON pointer.
+pub(super) fn check(family: &str, message_type: &str, data: &RawValue) -> Result<(), PubSubError> {
+    let types = FAMILIES.iter().find(|(name, _)| *name == family).map_or(&[][..], |(_, types)| types);
+    let Some((_, check)) = types.iter().find(|(name, _)| *name == message_type) else {
+        let known = types.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let rule = format!("must be one of {known} on this channel, got `{message_type}`");
+        return Err(PubSubError::EventInvalid { violations: vec![("/message_type".to_owned(), rule)] });
+    };
+    check(data)
+}
+
+fn is_a<T: DeserializeOwned>(data: &RawValue) -> Result<(), PubSubError> {
+    parse_json::<T>(data.get().as_bytes()).map(|_| ()).map_err(|problem| {
+        let of_data = |violation: &crate::http::problem::Violation| {
+            (format!("/data{}", violation.pointer), violation.detail.clone())
+        };
+        let mut violations: Vec<_> = problem.violations().iter().map(of_data).collect();
+        if violations.is_empty() {
+            violations.push(("/data".to_owned(), problem.text().to_owned()));
+        }
+        PubSubError::EventInvalid { violations }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointers(family: &str, message_type: &str, data: &str) -> Vec<String> {
+        let data = RawValue::from_string(data.to_owned()).expect("JSON");
+        match check(family, message_type, &data) {
+            Ok(()) => Vec::new(),
+            Err(PubSubError::EventInvalid { violations }) => violations.into_iter().map(|(at, _)| at).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_violation_names_its_field() {
+        let price = r#"{"symbol":"E","price":"3.42","timestamp":1,"change_percent":"-0.5"}"#;
+        assert!(pointers("market", "PriceUpdate", price).is_empty());
+        let number = r#"{"symbol":"E","price":3.42,"timestamp":1,"change_percent":"0"}"#;
+        assert_eq!(pointers("market", "PriceUpdate", number), ["/data/price"]);
+        let unknown = r#"{"symbol":"E","price":"1","timestamp":1,"change_percent":"0","x":1}"#;
+        assert_eq!(pointers("market", "PriceUpdate", unknown), ["/data/x"]);
+        assert_eq!(pointers("market", "Created", price), ["/message_type"]);
+    }
+
+    #[test]
+    fn decimals_are_plain() {
+        for good in ["0", "-3.42", "12345678901234567890.5"] {
+            assert!(serde_json::from_value::<Decimal>(good.into()).is_ok(), "{good}");
+        }
+        for bad in ["", "-", ".5", "5.", "1e5", "+1", "1,5", "0x1", "NaN"] {
+            assert!(serde_json::from_value::<Decimal>(bad.into()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The metrics of real-time channels.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::telemetry::metrics::Metrics;
+
+/// Handles of the metrics, looked up once.
+#[derive(Clone, Debug)]
+pub(super) struct PubSubMetrics {
+    /// By namespace and outcome.
+    pub published: IntCounterVec,
+    /// By transport.
+    pub delivered: IntCounterVec,
+    /// By transport.
+    pub connections: IntGaugeVec,
+    pub subscriptions: IntGauge,
+    pub channels: IntGauge,
+    /// By reason.
+    pub gaps: IntCounterVec,
+    pub skipped: IntCounter,
+    pub holes: IntCounter,
+    pub log_reads: IntCounter,
+    pub foreign: IntCounter,
+    /// By close code.
+    pub closed: IntCounterVec,
+}
+
+impl PubSubMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let single = |name: &str, help: &str| metrics.counter(name, help, &[]).with_label_values::<&str>(&[]);
+        Self {
+            published: metrics.counter(
+                "pubsub_published_total",
+                "Messages by namespace and outcome: published, duplicate, superseded, refused, failed",
+                &["namespace", "outcome"],
+            ),
+            delivered: metrics.counter("pubsub_delivered_total", "Messages that were sent to clients", &["transport"]),
+            connections: metrics.gauges("pubsub_connections", "Open real-time connections", &["transport"]),
+            subscriptions: metrics.gauge("pubsub_subscriptions", "Subscriptions of the clients of this replica"),
+            channels: metrics.gauge("pubsub_channels", "Channels to which this replica is subscribed"),
+            gaps: metrics.counter("pubsub_gaps_total", "Gaps that clients were told of, by reason", &["reason"]),
+            skipped: single("pubsub_skipped_total", "Messages that conflation left out"),
+            holes: single("pubsub_holes_total", "Messages that arrived without their predecessor"),
+            log_reads: single("pubsub_log_reads_total", "Pages of the log that were read for clients that were behind"),
+            foreign: single("pubsub_foreign_total", "Messages of other programs, which were dropped"),
+            closed: metrics.counter("pubsub_closed_total", "Connections that the service closed, by code", &["code"]),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Real-time channels: publish messages, and receive them over WebSocket, Server-Sent Events or long polling.
+//!
+//! Files, in reading order:
+//! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
+//!   native protocol; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
+//! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
+//! - `subscriber.rs`: the subscriptions of one connection; `filter.rs`: filters on tags.
+//! - `channel.rs`: a channel at this replica, with its newest messages. `channels.rs`: all of them, fed by one subscribed
+//!   connection. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
+//! - `sockets.rs`: the limits of connections. `error.rs`, `metrics.rs`.
+//!
+//! Keys: see [`crate::events`]. Without Redis: publishing and reading fail with 503. Connections stay open, learn that they
+//! are stale, and receive what they missed, or a gap, when Redis is back.
+//!
+//! Decisions:
+//! - The newest messages of a channel are the queue of all its subscribers. A subscriber is a position in it, so a slow
+//!   client costs an integer and delays nobody; one that falls behind reads the log.
+//! - Messages are delivered in the order of their offsets. A missing offset is read from the log once per replica, before
+//!   later messages are delivered; what is lost is a gap that every subscriber learns of.
+//! - A message is encoded once for each wire format.
+
+mod access;
+mod channel;
+mod channels;
+mod delivery;
+mod error;
+mod event_types;
+mod filter;
+mod hub;
+mod metrics;
+mod model;
+mod routes;
+mod service;
+mod session;
+mod socket;
+mod sockets;
+mod subscriber;
+mod websocket;
+
+use super::feature::{Feature, StartError};
+use crate::config::http::HttpConfig;
+use crate::config::{Config, ConfigError, FieldError, Section, SectionCheck};
+use crate::deps::Deps;
+use crate::events::{self, PubSubConfig};
+use crate::http::access::{Access, Repetition};
+use crate::http::auth::ADMIN;
+use crate::http::openapi_router::{OpenApiRouter, routes};
+use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
+use error::{CHANNEL, CONNECT, PUBLISH};
+use service::PubSubService;
+
+const READ: &str = "pubsub:read";
+const WRITE: &str = "pubsub:write";
+
+pub static FEATURE: Feature = Feature {
+    name: "pubsub",
+    mount,
+    access: &[
+        Access::scoped("POST", "/pubsub", WRITE).heavy().problems(&[CALLER, REDIS_WRITE, JSON_BODY]),
+        Access::scoped("POST", "/pubsub/{channel}", WRITE).fenced().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            CHANNEL,
+            PUBLISH,
+        ]),
+        Access::in_band("GET", "/pubsub/{channel}/history").waiting().problems(&[CALLER, REDIS_WRITE, CHANNEL]),
+        Access::in_band("GET", "/pubsub/{channel}/latest").problems(&[CALLER, REDIS_READ, CHANNEL]),
+        Access::scoped("DELETE", "/pubsub/{channel}/history", ADMIN).repeated_by(Repetition::Rerun).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            CHANNEL,
+        ]),
+        Access::scoped("GET", "/pubsub/namespaces", READ).problems(&[CALLER]),
+        Access::scoped("GET", "/pubsub/channels", READ).problems(&[CALLER, CHANNEL]),
+        Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&error::SOCKET_UPGRADE_REQUIRED]]),
+    ],
+    problems: error::PROBLEMS,
+    scripts: events::SCRIPTS,
+    section: Some(SectionCheck { name: PubSubConfig::NAME, check }),
+};
+
+/// Reads the section, whose namespaces may name families of events that only this capability knows.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let section: PubSubConfig = config.section()?;
+    for (at, namespace) in section.namespaces.iter().enumerate() {
+        if let Some(family) = &namespace.schema
+            && !event_types::families().any(|known| known == family)
+        {
+            let known = event_types::families().collect::<Vec<_>>().join(", ");
+            let rule = format!("`{family}` is not a family of events; the families are {known}");
+            return Err(config.refuse::<PubSubConfig>(FieldError::new(format!("namespaces[{at}].schema"), rule)));
+        }
+    }
+    Ok(())
+}
+
+fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let http: HttpConfig = deps.config.section()?;
+    let pubsub = PubSubService::new(deps, deps.config.section()?, http.cors_origins);
+    Ok(OpenApiRouter::new()
+        .routes(routes!(routes::publish_message))
+        .routes(routes!(routes::publish_messages))
+        .routes(routes!(routes::get_history, routes::delete_history))
+        .routes(routes!(routes::get_latest))
+        .routes(routes!(routes::list_namespaces))
+        .routes(routes!(routes::list_channels))
+        .routes(routes!(websocket::open_socket))
+        .with_state(pubsub))
+}

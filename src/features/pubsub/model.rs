@@ -1,0 +1,345 @@
+//! Wire types of channels.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::delivery::Position;
+use super::error::PubSubError;
+use crate::clock::UnixMillis;
+use crate::events::{ChannelName, Message, Published, TagMap};
+use crate::http::batch_item::BatchItem;
+use crate::http::integer;
+use crate::http::portable_json::is_portable;
+use crate::http::reply::ItemError;
+use crate::random;
+
+/// The most messages of one batch.
+pub(super) const MAX_BATCH: usize = 1_000;
+/// The most messages of a page of the history.
+pub(super) const MAX_PAGE: usize = 300;
+/// The longest wait for a message, milliseconds: [`crate::http::access::LONGEST_WAIT`].
+pub(super) const MAX_WAIT_MS: u64 = 30_000;
+
+/// Names under `/pubsub/` that are routes.
+const RESERVED: &[&str] = &["ws", "sse", "tokens", "channels", "namespaces", "disconnect", "unsubscribe"];
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ChannelPath {
+    /// The channel: 1 to 200 letters, digits, `_`, `.`, `-`, and `:` between segments.
+    #[param(value_type = String, min_length = 1, max_length = 200, pattern = r"^[A-Za-z0-9_.\-]+(:[A-Za-z0-9_.\-]+)*$",
+            example = "market:events")]
+    #[serde(deserialize_with = "not_reserved")]
+    pub channel: ChannelName,
+}
+
+fn not_reserved<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ChannelName, D::Error> {
+    let name = ChannelName::deserialize(deserializer)?;
+    if RESERVED.contains(&name.as_str()) {
+        return Err(serde::de::Error::custom(format!("must not be `{name}`, the name of a route")));
+    }
+    Ok(name)
+}
+
+/// A message to publish.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChannelMessageRequest)]
+#[schema(example = json!({ "message_type": "PriceUpdate", "key": "ENERGY",
+    "data": { "symbol": "ENERGY", "price": "3.42", "timestamp": 1_795_250_253_460_i64, "change_percent": "0.4" } }))]
+pub(super) struct PublishRequest {
+    /// The channel, only in a batch: otherwise the path names it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub channel: Option<ChannelName>,
+    /// The kind of event, 1 to 64 letters, digits, `_`, `.` and `-`. Channels with a schema accept only their kinds.
+    #[schema(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.\-]+$", example = "PriceUpdate")]
+    pub message_type: String,
+    /// Any JSON, or what the channel's schema requires.
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<RawValue>,
+    /// Identifies the message: a repetition within five minutes is not published again. The service makes one if it is
+    /// absent.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
+    pub id: Option<String>,
+    /// The entity that the message describes, such as a symbol. A channel that keeps the latest messages keeps one per key.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
+    pub key: Option<String>,
+    /// Up to 16 short labels, by which subscribers filter.
+    #[serde(default)]
+    pub tags: TagMap,
+    /// The revision of the entity. If the channel has a message with this revision or a later one, the message is rejected.
+    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
+    pub revision: Option<u64>,
+    /// The version of the data's schema, `1.0` if absent.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 16)]
+    pub version: Option<String>,
+}
+
+impl PublishRequest {
+    /// Checks every field but the data.
+    ///
+    /// # Errors
+    /// [`PubSubError::Invalid`], naming the field.
+    pub(super) fn into_message(self) -> Result<Message, PubSubError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        if !(1..=64).contains(&self.message_type.len()) || !self.message_type.bytes().all(plain) {
+            let rule = "must have 1 to 64 letters, digits, `_`, `.` and `-`";
+            return Err(PubSubError::invalid("/message_type", rule));
+        }
+        for (pointer, text, limit) in
+            [("/id", &self.id, 128), ("/key", &self.key, 128), ("/version", &self.version, 16)]
+        {
+            if text.as_ref().is_some_and(|text| !is_short(text, limit)) {
+                let rule = format!("must have 1 to {limit} bytes without control characters");
+                return Err(PubSubError::invalid(pointer, rule));
+            }
+        }
+        if self.tags.len() > 16 || !self.tags.iter().all(|(name, tag)| is_short(name, 64) && tag.len() <= 64) {
+            return Err(PubSubError::invalid("/tags", "must have at most 16 names and values of at most 64 bytes"));
+        }
+        if self.revision.is_some_and(|revision| revision > (1 << 53) - 1) {
+            return Err(PubSubError::invalid("/revision", "must be at most 9007199254740991"));
+        }
+        if !is_portable(self.data.get().as_bytes()) {
+            return Err(PubSubError::invalid("/data", "must be JSON that every parser reads alike"));
+        }
+        Ok(Message {
+            id: self.id.unwrap_or_else(random_id),
+            message_type: self.message_type,
+            version: self.version.unwrap_or_else(|| "1.0".to_owned()),
+            data: self.data,
+            key: self.key,
+            tags: self.tags,
+            revision: self.revision,
+        })
+    }
+}
+
+fn is_short(text: &str, limit: usize) -> bool {
+    (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// An id that no other message has: 32 hexadecimal digits.
+fn random_id() -> String {
+    let half = || u128::from(random::fraction().to_bits());
+    String::from_utf8_lossy(&random::hex_digits(half() << 64 ^ half() << 12 ^ half() >> 20)).into_owned()
+}
+
+/// A published message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PublishedMessage)]
+pub(super) struct PublishReply {
+    pub id: String,
+    #[schema(value_type = String, example = "market:events")]
+    pub channel: ChannelName,
+    /// The number of the message in its channel and epoch.
+    pub offset: u64,
+    pub epoch: String,
+    /// Redis's time, Unix milliseconds.
+    pub timestamp: UnixMillis,
+    /// A message with this id was published before, and this is its position.
+    pub duplicate: bool,
+}
+
+impl PublishReply {
+    pub(super) fn new(channel: ChannelName, id: String, published: Published) -> Self {
+        let Published { offset, epoch, timestamp, duplicate } = published;
+        Self { id, channel, offset, epoch, timestamp, duplicate }
+    }
+}
+
+/// Messages to publish in one round trip.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChannelBatchRequest)]
+#[schema(example = json!({ "messages": [{ "channel": "market:prices", "message_type": "PriceUpdate", "key": "ENERGY",
+    "data": { "symbol": "ENERGY", "price": "3.42", "timestamp": 1_795_250_253_460_i64, "change_percent": "0.4" } }] }))]
+pub(super) struct BatchRequest {
+    /// At most 1,000. Messages of one channel keep their order.
+    #[schema(value_type = Vec<PublishRequest>, min_items = 1, max_items = 1_000)]
+    pub messages: Vec<BatchItem<PublishRequest>>,
+}
+
+/// One result per message, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelBatchReply)]
+pub(super) struct BatchReply {
+    pub results: Vec<BatchResult>,
+}
+
+/// The result of one message: its position, or an error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelBatchResult)]
+pub(super) struct BatchResult {
+    /// The status that the message would have as a request of its own.
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// A part of the history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    /// Messages after this offset, or before it in descending order; needs `epoch`.
+    #[param(required = false)]
+    pub since: Option<u64>,
+    /// The epoch of `since`.
+    #[param(required = false, min_length = 1, max_length = 32)]
+    pub epoch: Option<String>,
+    /// `next_cursor` of the previous page, instead of `since` and `epoch`.
+    #[param(required = false, min_length = 3, max_length = 64)]
+    pub cursor: Option<String>,
+    /// The most messages.
+    #[param(required = false, minimum = 1, maximum = 300, default = 100)]
+    pub limit: Option<usize>,
+    /// `asc`: the oldest first; `desc`: the newest first.
+    #[serde(default)]
+    #[param(required = false)]
+    pub order: Order,
+    /// Wait for a message if there is none yet, milliseconds.
+    #[param(required = false, minimum = 0, maximum = 30_000)]
+    pub wait_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChannelHistoryOrder)]
+pub(super) enum Order {
+    #[default]
+    Asc,
+    Desc,
+}
+
+impl HistoryQuery {
+    /// The position that the query names.
+    ///
+    /// # Errors
+    /// The parameter and the rule that it violates.
+    pub(super) fn position(&self) -> Result<Option<Position>, (&'static str, String)> {
+        if let Some(cursor) = &self.cursor {
+            if self.since.is_some() || self.epoch.is_some() {
+                return Err(("cursor", "replaces `since` and `epoch`".to_owned()));
+            }
+            let position = parse_position(cursor).ok_or(("cursor", "must be the next_cursor of a page".to_owned()))?;
+            return Ok(Some(position));
+        }
+        match (self.since, &self.epoch) {
+            (Some(offset), Some(epoch)) => Ok(Some(Position { epoch: epoch.as_str().into(), offset })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(("epoch", "is required with `since`".to_owned())),
+            (None, Some(_)) => Err(("since", "is required with `epoch`".to_owned())),
+        }
+    }
+}
+
+/// Reads `epoch.offset`.
+pub(super) fn parse_position(text: &str) -> Option<Position> {
+    let (epoch, offset) = text.split_once('.')?;
+    Some(Position { epoch: epoch.into(), offset: offset.parse().ok()? })
+}
+
+/// A page of the history.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelHistory)]
+pub(super) struct HistoryReply {
+    #[schema(value_type = Vec<StoredMessage>)]
+    pub items: Vec<Box<RawValue>>,
+    /// The offset of the last message of the channel.
+    pub offset: u64,
+    pub epoch: String,
+    /// Whether no message since the requested position is missing; absent without a position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+    /// Pass this as `cursor` to get the next page; null on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// A message as subscribers receive it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelMessage)]
+pub(super) struct StoredMessage {
+    pub offset: u64,
+    pub epoch: String,
+    /// Redis's time, Unix milliseconds.
+    pub timestamp: UnixMillis,
+    pub id: String,
+    pub channel: String,
+    pub message_type: String,
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<RawValue>,
+    pub version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<TagMap>,
+}
+
+/// The newest message of each key.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelLatest)]
+pub(super) struct LatestReply {
+    #[schema(value_type = Vec<StoredMessage>)]
+    pub items: Vec<Box<RawValue>>,
+}
+
+/// The rules of a namespace.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelNamespace)]
+pub(super) struct NamespaceInfo {
+    /// Parameters such as `{symbol}` match one segment.
+    pub pattern: String,
+    /// `log`, `latest` or `none`.
+    pub keep: &'static str,
+    pub history_size: usize,
+    pub history_ttl_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    pub subscribe: Vec<String>,
+    pub publish: Vec<String>,
+    pub presence: bool,
+}
+
+/// The namespaces of the configuration.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelNamespaces)]
+pub(super) struct NamespacesReply {
+    pub items: Vec<NamespaceInfo>,
+}
+
+/// A channel with subscribers at this replica.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelInfo)]
+pub(super) struct ChannelInfo {
+    #[schema(value_type = String)]
+    pub channel: ChannelName,
+    /// The subscribers at this replica.
+    pub subscribers: usize,
+}
+
+/// The channels with subscribers at this replica.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelList)]
+pub(super) struct ChannelsReply {
+    pub items: Vec<ChannelInfo>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChannelsQuery {
+    /// The prefix of the channels.
+    #[serde(default)]
+    #[param(required = false, max_length = 200)]
+    pub prefix: String,
+}

@@ -1,0 +1,95 @@
+//! Reading the messages of channels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use serde_json::value::RawValue;
+
+use super::super::access::Verb;
+use super::super::error::PubSubError;
+use super::super::model::{ChannelPath, HistoryQuery, HistoryReply, LatestReply, MAX_PAGE, MAX_WAIT_MS, Order};
+use super::super::service::PubSubService;
+use crate::events::{HistoryOrder, Keep};
+use crate::http::auth::{Caller, Principal};
+use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::problem::Problem;
+use crate::http::reply::NoContent;
+
+const DEFAULT_PAGE: usize = 100;
+
+/// Read the history of a channel, or wait for a message.
+///
+/// With `since` and `epoch`, the page begins after that position, and `recovered` says whether all messages since then are
+/// there. With `wait_ms`, the call waits for the next message if there is none: repeat it with `offset` and `epoch` of the
+/// response to follow a channel without a WebSocket.
+#[utoipa::path(get, path = "/pubsub/{channel}/history", tag = "pubsub", operation_id = "get_channel_history",
+    params(ChannelPath, HistoryQuery),
+    responses((status = 200, description = "A page of messages, and the position of the channel", body = HistoryReply)))]
+pub(in super::super) async fn get_history(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<ChannelPath>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<HistoryReply>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_PAGE}, got {limit}")));
+    }
+    let since = query.position().map_err(|(name, rule)| Problem::query_parameter(name, rule))?;
+    pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    match query.wait_ms {
+        Some(wait) if wait > MAX_WAIT_MS => {
+            Err(Problem::query_parameter("wait_ms", format!("must be between 0 and {MAX_WAIT_MS}, got {wait}")))
+        }
+        Some(_) if query.order == Order::Desc => {
+            Err(Problem::query_parameter("wait_ms", "must not be combined with descending order"))
+        }
+        Some(wait) if wait > 0 => {
+            Ok(Json(pubsub.wait(&path.channel, since, limit, Duration::from_millis(wait)).await?))
+        }
+        _ => {
+            let order = if query.order == Order::Asc { HistoryOrder::Asc } else { HistoryOrder::Desc };
+            Ok(Json(pubsub.history(&path.channel, since, order, limit).await?))
+        }
+    }
+}
+
+/// Read the newest message of each key.
+///
+/// Only channels that keep the latest messages have them; for others the list is empty.
+#[utoipa::path(get, path = "/pubsub/{channel}/latest", tag = "pubsub", operation_id = "get_latest_messages",
+    params(ChannelPath),
+    responses((status = 200, description = "The messages, in the order of their offsets", body = LatestReply)))]
+pub(in super::super) async fn get_latest(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<ChannelPath>,
+    NoQuery: NoQuery,
+) -> Result<Json<LatestReply>, Problem> {
+    let namespace = pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    if namespace.keep != Keep::Latest {
+        return Ok(Json(LatestReply { items: Vec::new() }));
+    }
+    let messages = pubsub.events.latest(&path.channel).await.map_err(PubSubError::from)?;
+    let items = messages.into_iter().filter_map(|text| RawValue::from_string(text).ok()).collect();
+    Ok(Json(LatestReply { items }))
+}
+
+/// Delete the stored messages of a channel.
+///
+/// A new epoch begins, so subscribers learn that messages are missing. Offsets go on rising.
+#[utoipa::path(delete, path = "/pubsub/{channel}/history", tag = "pubsub", operation_id = "delete_channel_history",
+    params(ChannelPath),
+    responses((status = 204, description = "The channel has no stored messages")))]
+pub(in super::super) async fn delete_history(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Arc<Principal>>,
+    Path(path): Path<ChannelPath>,
+    NoQuery: NoQuery,
+) -> Result<NoContent, Problem> {
+    pubsub.events.clear(&path.channel).await.map_err(PubSubError::from)?;
+    tracing::warn!(target: "audit", channel = %path.channel, by = %caller.id, "channel history deleted");
+    Ok(NoContent)
+}

@@ -1,0 +1,224 @@
+//! What clients do with channels: publish, read the history, wait for messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::access::{Verb, may};
+use super::channels::Channels;
+use super::delivery::Position;
+use super::error::PubSubError;
+use super::event_types;
+use super::metrics::PubSubMetrics;
+use super::model::{HistoryReply, PublishReply, PublishRequest};
+use super::sockets::Sockets;
+use super::subscriber::{Delivering, Event, Subscriber};
+use crate::clock::Clock;
+use crate::deps::Deps;
+use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
+use crate::http::auth::Principal;
+use crate::lifecycle::{Phase, Tasks};
+use crate::redis::{FencingToken, RedisFault};
+
+/// Serves the channels.
+#[derive(Debug)]
+pub(super) struct PubSubService {
+    pub config: PubSubConfig,
+    pub events: Events,
+    pub channels: Arc<Channels>,
+    pub sockets: Arc<Sockets>,
+    pub metrics: PubSubMetrics,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub phase: Phase,
+    /// The origins whose pages may connect.
+    pub origins: Vec<String>,
+}
+
+impl PubSubService {
+    pub(super) fn new(deps: &Deps, config: PubSubConfig, origins: Vec<String>) -> Arc<Self> {
+        let metrics = PubSubMetrics::new(&deps.metrics);
+        Arc::new(Self {
+            sockets: Sockets::new(config.max_sockets, config.sockets_per_caller),
+            config,
+            events: deps.events.clone(),
+            channels: Channels::new(deps, metrics.clone()),
+            metrics,
+            clock: deps.clock.clone(),
+            tasks: deps.tasks.clone(),
+            phase: deps.phase.clone(),
+            origins,
+        })
+    }
+
+    /// The rules of a channel, if the caller may do this with it.
+    ///
+    /// # Errors
+    /// [`PubSubError::Forbidden`], [`PubSubError::Unauthenticated`], or an unknown channel.
+    pub(super) fn require(
+        &self,
+        caller: Option<&Principal>,
+        verb: Verb,
+        channel: &ChannelName,
+    ) -> Result<&Arc<Namespace>, PubSubError> {
+        let namespace = self.events.namespace(channel)?;
+        may(caller, verb, channel, namespace, false)?;
+        Ok(namespace)
+    }
+
+    /// Checks a message before it is published.
+    ///
+    /// # Errors
+    /// [`PubSubError`] of the field, the schema or the permission.
+    pub(super) fn check(
+        &self,
+        caller: Option<&Principal>,
+        channel: &ChannelName,
+        request: PublishRequest,
+    ) -> Result<Message, PubSubError> {
+        let namespace = self.require(caller, Verb::Publish, channel)?;
+        let limit = self.config.message_limit.as_usize();
+        if request.data.get().len() > limit {
+            let rule = format!("must have at most {limit} bytes, got {}", request.data.get().len());
+            return Err(PubSubError::invalid("/data", rule));
+        }
+        let message = request.into_message()?;
+        if let Some(family) = &namespace.schema {
+            event_types::check(family, &message.message_type, &message.data)?;
+        }
+        Ok(message)
+    }
+
+    /// Publishes a message.
+    ///
+    /// # Errors
+    /// [`PubSubError`]; after a fault with an unknown outcome, repeat it with the same id.
+    pub(super) async fn publish(
+        &self,
+        caller: Option<&Principal>,
+        channel: ChannelName,
+        request: PublishRequest,
+        token: Option<FencingToken>,
+    ) -> Result<PublishReply, PubSubError> {
+        let message = self.check(caller, &channel, request)?;
+        let published = self.events.publish(&channel, &message, token).await;
+        self.count(&channel, published.as_ref());
+        Ok(PublishReply::new(channel, message.id, published?))
+    }
+
+    /// Publishes messages that have been checked, in one round trip.
+    ///
+    /// # Errors
+    /// [`RedisFault`] if the round trip as a whole failed.
+    pub(super) async fn publish_all(
+        &self,
+        items: Vec<(ChannelName, Message)>,
+    ) -> Result<Vec<Result<PublishReply, PubSubError>>, RedisFault> {
+        let borrowed: Vec<_> = items.iter().map(|(channel, message)| (channel, message)).collect();
+        let results = self.events.publish_all(&borrowed).await?;
+        let pairs = items.into_iter().zip(results);
+        Ok(pairs
+            .map(|((channel, message), published)| {
+                self.count(&channel, published.as_ref());
+                Ok(PublishReply::new(channel, message.id, published?))
+            })
+            .collect())
+    }
+
+    fn count(&self, channel: &ChannelName, published: Result<&crate::events::Published, &EventsError>) {
+        let outcome = match published {
+            Ok(published) if published.duplicate => "duplicate",
+            Ok(_) => "published",
+            Err(EventsError::Superseded { .. }) => "superseded",
+            Err(EventsError::Redis(_)) => "failed",
+            Err(EventsError::UnknownChannel { .. } | EventsError::TooManyKeys { .. }) => "refused",
+        };
+        let namespace = self.events.namespace(channel).map_or("", |namespace| namespace.pattern.as_str());
+        self.metrics.published.with_label_values(&[namespace, outcome]).inc();
+    }
+
+    /// Reads a page of the history.
+    ///
+    /// # Errors
+    /// [`PubSubError::Events`].
+    pub(super) async fn history(
+        &self,
+        channel: &ChannelName,
+        since: Option<Position>,
+        order: HistoryOrder,
+        limit: usize,
+    ) -> Result<HistoryReply, PubSubError> {
+        let offset = since.as_ref().map(|since| since.offset);
+        let history = self.events.history(channel, HistoryRange { order, offset, limit: limit + 1 }).await?;
+        let mut recovered = None;
+        let mut messages = history.messages;
+        if let Some(since) = &since {
+            let is_same = *since.epoch == *history.epoch;
+            let reaches = history.first.is_none_or(|first| first <= since.offset + 1) && since.offset <= history.offset;
+            let is_whole = is_same && reaches && (history.first.is_some() || since.offset == history.offset);
+            recovered = (order == HistoryOrder::Asc).then_some(is_whole);
+            if !is_same {
+                // Offsets of another epoch say nothing about these messages.
+                let range = HistoryRange { order, offset: None, limit: limit + 1 };
+                messages = self.events.history(channel, range).await?.messages;
+            }
+        }
+        let has_more = messages.len() > limit;
+        messages.truncate(limit);
+        let items: Vec<_> = messages.into_iter().filter_map(|text| RawValue::from_string(text).ok()).collect();
+        let last = items.last().filter(|_| has_more).and_then(|last| offset_of(last));
+        let next_cursor = last.map(|offset| format!("{}.{offset}", history.epoch));
+        Ok(HistoryReply { items, offset: history.offset, epoch: history.epoch, recovered, next_cursor })
+    }
+
+    /// Reads the messages after a position, or after now, and waits for the first if there is none.
+    ///
+    /// # Errors
+    /// [`PubSubError::Events`].
+    pub(super) async fn wait(
+        &self,
+        channel: &ChannelName,
+        since: Option<Position>,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<HistoryReply, PubSubError> {
+        let mut subscriber = Subscriber::new(&self.channels);
+        let subscribed = subscriber.subscribe(channel, since, Delivering::default()).await?;
+        let mut recovered = subscribed.recovered;
+        let (mut messages, mut position) = (subscribed.messages, subscribed.position);
+        let mut events = Vec::new();
+        let deadline = tokio::time::Instant::now() + wait;
+        while messages.is_empty() && recovered != Some(false) {
+            let ready = tokio::time::timeout_at(deadline, subscriber.ready()).await;
+            subscriber.collect(usize::MAX, &mut events).await;
+            for event in events.drain(..) {
+                match event {
+                    Event::Message { delivery, .. } => messages.push(delivery),
+                    Event::Gap(_) => recovered = Some(false),
+                    Event::Stale | Event::Fresh => {}
+                }
+            }
+            if ready.is_err() || self.phase.is_draining() {
+                break;
+            }
+        }
+        if let Some((_, reached)) = subscriber.positions().next() {
+            position = reached.clone();
+        }
+        let has_more = messages.len() > limit;
+        messages.truncate(limit);
+        let next_cursor = messages.last().filter(|_| has_more).map(|last| format!("{}.{}", last.epoch, last.offset));
+        let raw = |delivery: &Arc<super::delivery::Delivery>| RawValue::from_string(delivery.text().to_string()).ok();
+        let items = messages.iter().filter_map(raw).collect();
+        Ok(HistoryReply { items, offset: position.offset, epoch: position.epoch.into(), recovered, next_cursor })
+    }
+}
+
+fn offset_of(message: &RawValue) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        offset: u64,
+    }
+    serde_json::from_str::<Numbered>(message.get()).ok().map(|numbered| numbered.offset)
+}

@@ -1,0 +1,252 @@
+//! The life of one WebSocket, whatever protocol it speaks: commands, events, pings, expiry, and the end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use futures_util::SinkExt;
+use tokio::time::Instant;
+
+use super::error::SOCKET_UPGRADE_REQUIRED;
+use super::service::PubSubService;
+use super::session::Session;
+use super::subscriber::Event;
+use crate::http::auth::{Caller, check_origin};
+use crate::http::extract::OpenConnection;
+use crate::http::problem::Problem;
+use crate::random;
+
+/// The size of the read buffer, which every socket has for its whole life.
+const READ_BUFFER: usize = 1 << 10;
+/// How many bytes are collected before they are written.
+const WRITE_BUFFER: usize = 16 << 10;
+/// The most bytes that wait to be written: a batch and the largest reply.
+const MAX_WRITE_BUFFER: usize = 256 << 10;
+/// The largest frame of a client, beside the data of a message that it publishes.
+const FRAME_OVERHEAD: usize = 4 << 10;
+/// A client must say who it is within this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time between pings. Proxies cut idle connections after 60 s.
+const PING: Duration = Duration::from_secs(25);
+/// A client must answer a ping, and read what it is sent, within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After the credential expires, the client has this time to send another.
+const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+
+/// Why the service closes a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    /// The replica stops.
+    Draining,
+    /// A frame is not what the protocol allows.
+    BadFrame(String),
+    /// The client did not identify itself in time.
+    ConnectTimeout,
+    /// The credential is not valid.
+    Unauthenticated(String),
+    Expired,
+    /// The credential has too many connections.
+    TooManySockets,
+    TooManyCommands,
+    NoPong,
+    /// The client does not read.
+    Slow,
+}
+
+/// A protocol on a WebSocket.
+pub(super) trait Protocol: Send + 'static {
+    /// The label in metrics.
+    const TRANSPORT: &'static str;
+
+    /// Handles a text frame, and adds the replies.
+    fn receive(
+        &mut self,
+        session: &mut Session,
+        text: &str,
+        replies: &mut Vec<Utf8Bytes>,
+    ) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// Whether the client has identified itself.
+    fn is_connected(&self) -> bool;
+
+    /// The frame of an event; `None` if the protocol has none for it.
+    fn encode(&self, event: &Event) -> Option<Utf8Bytes>;
+
+    fn ping(&self) -> Message;
+
+    fn close_frame(&self, reason: &CloseReason) -> CloseFrame;
+}
+
+/// Upgrades a request to a WebSocket that speaks `protocol`.
+///
+/// # Errors
+/// `forbidden` for a foreign origin, `socket-upgrade-required`, `overloaded` or `too-many-sockets`.
+pub(super) fn upgrade<P: Protocol>(
+    pubsub: &Arc<PubSubService>,
+    caller: Caller,
+    open: Option<OpenConnection>,
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    protocol: P,
+) -> Result<Response, Problem> {
+    check_origin(headers, &pubsub.origins)?;
+    let upgrade = upgrade.map_err(|rejection| {
+        Problem::new(&SOCKET_UPGRADE_REQUIRED)
+            .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .caused_by(rejection)
+    })?;
+    let gauge = pubsub.metrics.connections.with_label_values(&[P::TRANSPORT]);
+    let permit = pubsub.sockets.admit(caller.principal.as_deref(), gauge)?;
+    let largest = pubsub.config.message_limit.as_usize() + FRAME_OVERHEAD;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(largest)
+        .max_frame_size(largest)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER.max(4 * largest));
+    let pubsub = Arc::clone(pubsub);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let tasks = pubsub.tasks.clone();
+        // Boxed, so that the task that upgrades is small; created on the thread on which it runs.
+        tasks.spawn_tracked_connection(async move {
+            let session = Session::new(&pubsub, caller, permit);
+            Connection { socket, session, protocol, events: Vec::new(), replies: Vec::new(), _open: open }.run().await;
+        });
+    }))
+}
+
+struct Connection<P> {
+    socket: WebSocket,
+    session: Session,
+    protocol: P,
+    events: Vec<Event>,
+    replies: Vec<Utf8Bytes>,
+    /// The socket counts as a connection as long as it is open. Absent if no server accepted it.
+    _open: Option<OpenConnection>,
+}
+
+/// When the timer of a connection fires, and what for.
+struct Schedule {
+    next_ping: Instant,
+    /// When a ping that was not answered was sent.
+    pinged: Option<Instant>,
+    started: Instant,
+    /// When a connection closes because its replica stops.
+    drain: Option<Instant>,
+}
+
+impl<P: Protocol> Connection<P> {
+    async fn run(mut self) {
+        let Some(reason) = self.serve().await else { return };
+        let frame = self.protocol.close_frame(&reason);
+        self.session.pubsub.metrics.closed.with_label_values(&[&frame.code.to_string()]).inc();
+        // If that fails, the client is gone anyway.
+        let _ = tokio::time::timeout(PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
+    }
+
+    /// Serves the client until it disconnects, or until there is a reason to close the connection.
+    async fn serve(&mut self) -> Option<CloseReason> {
+        let phase = self.session.pubsub.phase.clone();
+        let delivered = self.session.pubsub.metrics.delivered.with_label_values(&[P::TRANSPORT]);
+        let now = Instant::now();
+        // The first ping comes at a random time, so that clients that connected together are not pinged together.
+        let first = now + PING.mul_f64(0.5 + random::fraction() / 2.0);
+        let mut schedule = Schedule { next_ping: first, pinged: None, started: now, drain: None };
+        let mut timer = pin!(tokio::time::sleep_until(self.deadline(&schedule)));
+        let mut draining = pin!(phase.draining());
+        loop {
+            tokio::select! {
+                message = self.socket.recv() => {
+                    schedule.pinged = None;
+                    let text = match message {
+                        Some(Ok(Message::Text(text))) => text,
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                        Some(Ok(Message::Binary(_))) => {
+                            return Some(CloseReason::BadFrame("only text frames are accepted".to_owned()));
+                        }
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                    };
+                    let received = self.protocol.receive(&mut self.session, &text, &mut self.replies).await;
+                    let replies = std::mem::take(&mut self.replies);
+                    if !self.send(replies.into_iter()).await {
+                        return Some(CloseReason::Slow);
+                    }
+                    if let Err(reason) = received {
+                        return Some(reason);
+                    }
+                    timer.as_mut().reset(self.deadline(&schedule));
+                }
+                () = self.session.subscriber.ready() => {
+                    self.session.subscriber.collect(WRITE_BUFFER, &mut self.events).await;
+                    let events = std::mem::take(&mut self.events);
+                    let frames: Vec<_> = events.iter().filter_map(|event| self.protocol.encode(event)).collect();
+                    delivered.inc_by(u64::try_from(events.len()).unwrap_or_default());
+                    if !self.send(frames.into_iter()).await {
+                        return Some(CloseReason::Slow);
+                    }
+                }
+                () = &mut draining, if schedule.drain.is_none() => {
+                    let spread = self.session.pubsub.config.drain_spread.duration();
+                    schedule.drain = Some(Instant::now() + spread.mul_f64(random::fraction()));
+                    timer.as_mut().reset(self.deadline(&schedule));
+                }
+                () = &mut timer => {
+                    if let Some(reason) = self.due(&mut schedule).await {
+                        return Some(reason);
+                    }
+                    timer.as_mut().reset(self.deadline(&schedule));
+                }
+            }
+        }
+    }
+
+    /// Does what is due. Returns a reason to close the connection.
+    async fn due(&mut self, schedule: &mut Schedule) -> Option<CloseReason> {
+        let now = Instant::now();
+        if schedule.drain.is_some_and(|drain| drain <= now) {
+            return Some(CloseReason::Draining);
+        }
+        if !self.protocol.is_connected() && schedule.started + CONNECT_TIMEOUT <= now {
+            return Some(CloseReason::ConnectTimeout);
+        }
+        if self.session.expires.is_some_and(|at| Instant::from_std(at) + EXPIRY_GRACE <= now) {
+            return Some(CloseReason::Expired);
+        }
+        if schedule.pinged.is_some_and(|pinged| pinged + PATIENCE <= now) {
+            return Some(CloseReason::NoPong);
+        }
+        if schedule.next_ping <= now {
+            schedule.next_ping = now + PING;
+            schedule.pinged = Some(now);
+            let ping = self.protocol.ping();
+            if !matches!(tokio::time::timeout(PATIENCE, self.socket.send(ping)).await, Ok(Ok(()))) {
+                return Some(CloseReason::Slow);
+            }
+        }
+        None
+    }
+
+    /// When something is due next.
+    fn deadline(&self, schedule: &Schedule) -> Instant {
+        let connect = (!self.protocol.is_connected()).then(|| schedule.started + CONNECT_TIMEOUT);
+        let expiry = self.session.expires.map(|at| Instant::from_std(at) + EXPIRY_GRACE);
+        let pong = schedule.pinged.map(|pinged| pinged + PATIENCE);
+        let others = [connect, expiry, pong, schedule.drain];
+        others.into_iter().flatten().fold(schedule.next_ping, Instant::min)
+    }
+
+    /// Sends frames in one write if they fit. Returns false if the client does not read them in time, or is gone.
+    async fn send(&mut self, frames: impl Iterator<Item = Utf8Bytes>) -> bool {
+        let send = async {
+            for frame in frames {
+                self.socket.feed(Message::Text(frame)).await?;
+            }
+            self.socket.flush().await
+        };
+        matches!(tokio::time::timeout(PATIENCE, send).await, Ok(Ok(())))
+    }
+}

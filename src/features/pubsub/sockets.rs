@@ -1,0 +1,115 @@
+//! The open real-time connections of this replica: their limits, and who they are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus::IntGauge;
+
+use super::error::TOO_MANY_SOCKETS;
+use crate::http::auth::Principal;
+use crate::http::problem::{OVERLOADED, Problem};
+
+/// Counts the connections.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    limit: usize,
+    limit_per_caller: usize,
+    open: Mutex<OpenSockets>,
+}
+
+#[derive(Debug, Default)]
+struct OpenSockets {
+    count: usize,
+    by_caller: HashMap<String, usize>,
+}
+
+/// A counted connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct SocketPermit {
+    sockets: Arc<Sockets>,
+    caller: String,
+    gauge: IntGauge,
+}
+
+impl Sockets {
+    pub(super) fn new(limit: usize, limit_per_caller: usize) -> Arc<Self> {
+        Arc::new(Self { limit, limit_per_caller, open: Mutex::default() })
+    }
+
+    /// Counts a connection. Connections whose credential is not known yet count as those of one caller.
+    ///
+    /// # Errors
+    /// `overloaded` (503) or `too-many-sockets` (429).
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        caller: Option<&Principal>,
+        gauge: IntGauge,
+    ) -> Result<SocketPermit, Problem> {
+        let caller = name(caller);
+        let mut open = self.lock();
+        if open.count >= self.limit {
+            return Err(Problem::new(&OVERLOADED).detail("this replica has pubsub.max_sockets connections"));
+        }
+        self.count(&mut open, &caller)?;
+        open.count += 1;
+        drop(open);
+        gauge.inc();
+        Ok(SocketPermit { sockets: Arc::clone(self), caller, gauge })
+    }
+
+    fn count(&self, open: &mut OpenSockets, caller: &str) -> Result<(), Problem> {
+        let count = open.by_caller.entry(caller.to_owned()).or_default();
+        if *count >= self.limit_per_caller {
+            let limit = self.limit_per_caller;
+            return Err(Problem::new(&TOO_MANY_SOCKETS).detail(format!("this credential has {limit} connections")));
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenSockets> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SocketPermit {
+    /// Counts the connection for a caller that is known only now.
+    ///
+    /// # Errors
+    /// `too-many-sockets` (429).
+    pub(super) fn assign(&mut self, caller: &Principal) -> Result<(), Problem> {
+        let caller = name(Some(caller));
+        if caller != self.caller {
+            let mut open = self.sockets.lock();
+            self.sockets.count(&mut open, &caller)?;
+            open.release(&self.caller);
+            drop(open);
+            self.caller = caller;
+        }
+        Ok(())
+    }
+}
+
+impl OpenSockets {
+    fn release(&mut self, caller: &str) {
+        if let Some(count) = self.by_caller.get_mut(caller) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_caller.remove(caller);
+            }
+        }
+    }
+}
+
+impl Drop for SocketPermit {
+    fn drop(&mut self) {
+        let mut open = self.sockets.lock();
+        open.count -= 1;
+        open.release(&self.caller);
+        self.gauge.dec();
+    }
+}
+
+fn name(caller: Option<&Principal>) -> String {
+    caller.map(|caller| caller.id.clone()).unwrap_or_default()
+}

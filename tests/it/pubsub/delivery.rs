@@ -1,0 +1,152 @@
+//! Delivery over the native protocol.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::json;
+
+use super::socket::{Socket, number, price};
+use crate::support::{ADMIN_KEY, TestApp, eventually};
+
+#[tokio::test]
+async fn subscribers_receive_messages_in_order_with_their_offsets() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    let connected = socket.command(json!({ "id": 1, "cmd": "connect" })).await;
+    assert_eq!(connected["ok"]["ping_ms"], 25_000, "{connected}");
+    assert_eq!(socket.subscribe("market:events").await["offset"], 0);
+    for at in 1..=50 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+    }
+    for at in 1..=50 {
+        let message = socket.event().await;
+        assert_eq!((&message["event"], &message["offset"]), (&json!("message"), &json!(at)), "{message}");
+        assert_eq!(number(&message), at);
+    }
+}
+
+#[tokio::test]
+async fn a_client_recovers_what_it_missed() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    socket.command(json!({ "id": 1, "cmd": "connect" })).await;
+    socket.subscribe("market:events").await;
+    app.post("/pubsub/market:events", price(1)).await.expect(201);
+    let last = socket.event().await;
+    drop(socket);
+    for at in 2..=250 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+    }
+    let mut socket = Socket::open(&mut app).await;
+    let since = json!({ "offset": last["offset"], "epoch": last["epoch"] });
+    let subscribe = json!({ "id": 2, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let subscribed = socket.command(subscribe.clone()).await["ok"].clone();
+    assert_eq!((&subscribed["recovered"], &subscribed["offset"]), (&json!(true), &json!(250)), "{subscribed}");
+    let seen: Vec<_> = subscribed["messages"].as_array().expect("messages").iter().map(number).collect();
+    assert_eq!(seen, (2..=250).collect::<Vec<_>>());
+    let again = socket.command(subscribe).await;
+    assert_eq!(again["error"]["code"], "already-subscribed");
+
+    let mut other = Socket::open(&mut app).await;
+    let since = json!({ "offset": 1, "epoch": "00000000" });
+    let lost = json!({ "id": 3, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let subscribed = other.command(lost).await["ok"].clone();
+    assert_eq!((&subscribed["recovered"], &subscribed["messages"]), (&json!(false), &json!([])));
+}
+
+#[tokio::test]
+async fn a_lost_subscription_is_repaired_without_a_gap() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    socket.subscribe("market:events").await;
+    for at in 1..=200 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+        if at % 40 == 0 {
+            let _: i64 = app.redis().command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+    }
+    for at in 1..=200 {
+        let message = socket.event().await;
+        assert_eq!((&message["event"], number(&message)), (&json!("message"), at), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn lost_data_is_an_explicit_gap() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    socket.subscribe("market:events").await;
+    for at in 1..=3 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+        assert_eq!(number(&socket.event().await), at);
+    }
+    let _: () = app.redis().command(&["FLUSHALL"]);
+    app.post("/pubsub/market:events", price(4)).await.expect(201);
+    let gap = socket.event().await;
+    assert_eq!((&gap["event"], &gap["reason"], &gap["from"]), (&json!("gap"), &json!("epoch"), &json!(4)), "{gap}");
+    let message = socket.event().await;
+    assert_eq!((number(&message), &message["epoch"]), (4, &gap["epoch"]));
+}
+
+#[tokio::test]
+async fn conflation_delivers_the_last_value_of_each_key() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    let command = json!({ "id": 1, "cmd": "subscribe", "channel": "market:prices", "mode": "latest", "max_rate": 2 });
+    socket.command(command).await;
+    for at in 1..=300 {
+        app.post("/pubsub/market:prices", price(at)).await.expect(201);
+    }
+    let (mut received, mut skipped) = (0, 0);
+    loop {
+        let message = socket.event().await;
+        received += 1;
+        skipped += message["skipped"].as_u64().unwrap_or_default();
+        if number(&message) == 300 {
+            break;
+        }
+    }
+    assert_eq!(received + skipped, 300);
+    assert!(received < 50, "{received} messages were delivered");
+    let mut late = Socket::open(&mut app).await;
+    let snapshot = json!({ "id": 1, "cmd": "subscribe", "channel": "market:prices", "snapshot": true });
+    assert_eq!(number(&late.command(snapshot).await["ok"]["messages"][0]), 300);
+}
+
+#[tokio::test]
+async fn a_filter_leaves_out_other_tags() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    let filter = json!({ "key": "side", "cmp": "eq", "val": "buy" });
+    let command = json!({ "id": 1, "cmd": "subscribe", "channel": "market:events", "filter": filter });
+    socket.command(command).await;
+    for at in 1..=4 {
+        let mut message = price(at);
+        message["tags"] = json!({ "side": if at % 2 == 0 { "buy" } else { "sell" } });
+        app.post("/pubsub/market:events", message).await.expect(201);
+    }
+    assert_eq!([number(&socket.event().await), number(&socket.event().await)], [2, 4]);
+    let bad = json!({ "id": 2, "cmd": "subscribe", "channel": "market:prices", "filter": { "cmp": "like" } });
+    assert_eq!(socket.command(bad).await["error"]["code"], "invalid-body");
+}
+
+#[tokio::test]
+async fn bad_frames_close_the_connection_with_a_code() {
+    let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
+    for (frame, code) in [
+        (json!("hello"), 4400),
+        (json!({ "cmd": "ping" }), 4400),
+        (json!({ "id": 1, "cmd": "dance" }), 4400),
+        (json!({ "id": 1, "cmd": "subscribe", "channel": "market:events" }), 4401),
+        (json!({ "id": 1, "cmd": "connect", "token": "wrong" }), 4401),
+        (json!({ "id": 1, "cmd": "connect", "token": "x".repeat(80 << 10) }), 1006),
+    ] {
+        let mut socket = Socket::open(&mut app).await;
+        socket.send(&frame).await;
+        assert_eq!(socket.next().await, Err(code), "{frame:.60}");
+    }
+    eventually("no socket is left", async || {
+        let metrics = app.send(Method::GET, "/metrics", &[("x-api-key", ADMIN_KEY)], Body::empty()).await;
+        metrics.text().contains("pubsub_connections{transport=\"websocket\"} 0")
+    })
+    .await;
+}

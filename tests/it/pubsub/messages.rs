@@ -1,0 +1,159 @@
+//! Publishing and reading over HTTP.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::json;
+
+use super::socket::{number, price};
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn a_message_gets_the_next_offset_and_is_kept() {
+    let app = TestApp::spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    let second = app.post("/pubsub/market:events", price(2)).await.expect(201).json();
+    assert_eq!((&first["offset"], &second["offset"], &first["duplicate"]), (&json!(1), &json!(2), &json!(false)));
+    assert_eq!(first["epoch"], second["epoch"]);
+    let page = app.get("/pubsub/market:events/history").await.expect(200).json();
+    assert_eq!((&page["offset"], &page["epoch"], &page["next_cursor"]), (&json!(2), &first["epoch"], &json!(null)));
+    let item = &page["items"][0];
+    assert_eq!(item["data"], price(1)["data"]);
+    for (member, value) in [("id", json!("p1")), ("channel", json!("market:events")), ("version", json!("1.0"))] {
+        assert_eq!(item[member], value, "{item}");
+    }
+    assert_eq!(item["timestamp"], first["timestamp"]);
+}
+
+#[tokio::test]
+async fn a_repetition_is_not_published_again() {
+    let app = TestApp::spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    let again = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    assert_eq!((&again["offset"], &again["duplicate"]), (&first["offset"], &json!(true)));
+    assert_eq!(again["timestamp"], first["timestamp"]);
+    let page = app.get("/pubsub/market:events/history").await.json();
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn an_older_revision_is_not_published() {
+    let app = TestApp::spawn().await;
+    let with_revision =
+        |revision: u64| json!({ "message_type": "X", "data": revision, "revision": revision, "key": "k" });
+    app.post("/pubsub/orderbook:ENERGY", with_revision(5)).await.expect(201);
+    for late in [4, 5] {
+        app.post("/pubsub/orderbook:ENERGY", with_revision(late)).await.expect_problem(409, "event-superseded");
+    }
+    app.post("/pubsub/orderbook:ENERGY", with_revision(6)).await.expect(201);
+    let latest = app.get("/pubsub/orderbook:ENERGY/latest").await.expect(200).json();
+    assert_eq!(latest["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(latest["items"][0]["data"], 6);
+}
+
+#[tokio::test]
+async fn a_message_of_one_symbol_appears_on_both_channels() {
+    let app = TestApp::spawn().await;
+    app.post("/pubsub/market:events:ENERGY", price(7)).await.expect(201);
+    for channel in ["market:events:ENERGY", "market:events"] {
+        let page = app.get(&format!("/pubsub/{channel}/history")).await.json();
+        assert_eq!(number(&page["items"][0]), 7, "{channel}");
+        assert_eq!(page["items"][0]["channel"], channel);
+    }
+}
+
+#[tokio::test]
+async fn invalid_messages_are_rejected_by_name() {
+    let app = TestApp::spawn().await;
+    app.post("/pubsub/weather:today", price(1)).await.expect_problem(404, "channel-unknown");
+    app.post("/pubsub/a::b", price(1)).await.expect_problem(422, "invalid-path");
+    let typed = json!({ "message_type": "PriceUpdate", "data": { "symbol": "E", "price": 3.5 } });
+    let problem = app.post("/pubsub/market:events", typed).await.expect_problem(422, "event-invalid");
+    assert!(problem["errors"][0]["pointer"].as_str().is_some_and(|at| at.starts_with("/data/")), "{problem}");
+    let unknown = json!({ "message_type": "Weather", "data": 1 });
+    app.post("/pubsub/market:events", unknown).await.expect_problem(422, "event-invalid");
+    for (field, value) in [
+        ("message_type", json!("")),
+        ("id", json!("")),
+        ("key", json!("x".repeat(129))),
+        ("tags", json!({ "a": "x".repeat(65) })),
+        ("revision", json!(9_007_199_254_740_992_u64)),
+        ("data", json!("x".repeat(64 << 10))),
+        ("channel", json!("market:events")),
+    ] {
+        let mut message = price(1);
+        message[field] = value;
+        let problem = app.post("/pubsub/orderbook:E", message).await.expect_problem(422, "invalid-body");
+        assert!(problem["errors"][0]["pointer"].as_str() == Some(&format!("/{field}")), "{problem}");
+    }
+    let page = app.get("/pubsub/market:events/history").await.json();
+    assert_eq!((&page["offset"], &page["items"]), (&json!(0), &json!([])));
+}
+
+#[tokio::test]
+async fn every_message_of_a_batch_has_its_own_result() {
+    let app = TestApp::spawn().await;
+    let mut good = price(1);
+    good["channel"] = json!("market:events");
+    let mut unknown = price(2);
+    unknown["channel"] = json!("nothing");
+    let batch = json!({ "messages": [good, unknown, price(3), { "channel": 1 }] });
+    let reply = app.post("/pubsub", batch).await.expect(200).json();
+    let statuses: Vec<_> = (0..4).map(|at| reply["results"][at]["status"].as_u64().expect("a status")).collect();
+    assert_eq!(statuses, [201, 404, 422, 422], "{reply}");
+    assert_eq!(reply["results"][0]["published"]["offset"], 1);
+}
+
+#[tokio::test]
+async fn a_page_of_the_history_continues_where_the_last_one_ended() {
+    let app = TestApp::spawn().await;
+    for at in 1..=7 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+    }
+    let (mut cursor, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = app.get(&format!("/pubsub/market:events/history?limit=3{cursor}")).await.expect(200).json();
+        seen.extend(page["items"].as_array().expect("items").iter().map(number));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=7).collect::<Vec<_>>());
+    let newest = app.get("/pubsub/market:events/history?limit=2&order=desc").await.json();
+    assert_eq!(newest["items"].as_array().expect("items").iter().map(number).collect::<Vec<_>>(), [7, 6]);
+    let epoch = newest["epoch"].as_str().expect("an epoch");
+    let since = app.get(&format!("/pubsub/market:events/history?since=5&epoch={epoch}")).await.json();
+    assert_eq!((&since["recovered"], number(&since["items"][0])), (&json!(true), 6));
+    let other = app.get("/pubsub/market:events/history?since=5&epoch=00000000").await.json();
+    assert_eq!((&other["recovered"], number(&other["items"][0])), (&json!(false), 1));
+}
+
+#[tokio::test]
+async fn deleting_the_history_begins_an_epoch_in_which_offsets_go_on() {
+    let app = TestApp::spawn().await;
+    let before = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    app.send(Method::DELETE, "/pubsub/market:events/history", &[], Body::empty()).await.expect(204);
+    let after = app.post("/pubsub/market:events", price(2)).await.expect(201).json();
+    assert_eq!(after["offset"], 2);
+    assert_ne!(after["epoch"], before["epoch"]);
+    let page = app.get("/pubsub/market:events/history").await.json();
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_long_poll_returns_with_the_next_message() {
+    let app = TestApp::spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    let epoch = first["epoch"].as_str().expect("an epoch");
+    let path = format!("/pubsub/market:events/history?since=1&epoch={epoch}&wait_ms=20000");
+    let (page, _) = tokio::join!(app.get(&path), async {
+        while app.get("/pubsub/channels").await.json()["items"][0]["subscribers"] != 1 {
+            tokio::task::yield_now().await;
+        }
+        app.post("/pubsub/market:events", price(2)).await.expect(201)
+    });
+    let page = page.expect(200).json();
+    assert_eq!((number(&page["items"][0]), &page["offset"], &page["recovered"]), (2, &json!(2), &json!(true)));
+    let nothing = app.get("/pubsub/market:events/history?wait_ms=50").await.expect(200).json();
+    assert_eq!(nothing["items"], json!([]));
+}

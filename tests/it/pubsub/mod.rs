@@ -1,0 +1,5 @@
+//! Real-time channels.
+
+mod delivery;
+mod messages;
+pub mod socket;

@@ -1,0 +1,72 @@
+//! A client of the native protocol.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::support::TestApp;
+
+/// A message on `market:events`, with a number that tests recognise.
+pub fn price(number: u64) -> Value {
+    json!({
+        "message_type": "PriceUpdate", "id": format!("p{number}"), "key": "ENERGY",
+        "data": { "symbol": "ENERGY", "price": number.to_string(), "timestamp": 1, "change_percent": "0" },
+    })
+}
+
+/// The number of a message that [`price`] made.
+pub fn number(message: &Value) -> u64 {
+    message["data"]["price"].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{message}"))
+}
+
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub async fn open(app: &mut TestApp) -> Self {
+        Self::connect(&format!("ws://{}/pubsub/ws", app.serve())).await
+    }
+
+    pub async fn connect(url: &str) -> Self {
+        Self(tokio_tungstenite::connect_async(url).await.expect("a handshake").0)
+    }
+
+    pub async fn send(&mut self, text: &Value) {
+        self.0.send(Message::text(text.to_string())).await.expect("sent");
+    }
+
+    /// The next JSON message, or the close code.
+    pub async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("in time");
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(frame))) => return Err(frame.expect("a code").code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(1006),
+            }
+        }
+    }
+
+    /// Sends a command and returns its reply; messages that arrive before it are dropped.
+    pub async fn command(&mut self, command: Value) -> Value {
+        self.send(&command).await;
+        loop {
+            let reply = self.next().await.unwrap_or_else(|code| panic!("closed with {code}"));
+            if reply["id"] == command["id"] && reply.get("event").is_none() {
+                return reply;
+            }
+        }
+    }
+
+    pub async fn subscribe(&mut self, channel: &str) -> Value {
+        self.command(json!({ "id": 1, "cmd": "subscribe", "channel": channel })).await["ok"].clone()
+    }
+
+    pub async fn event(&mut self) -> Value {
+        self.next().await.unwrap_or_else(|code| panic!("closed with {code}"))
+    }
+}
