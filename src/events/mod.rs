@@ -27,7 +27,7 @@ use keys::ChannelKeys;
 pub use message::{Message, TagMap};
 pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
 pub(crate) use scripts::SCRIPTS;
-pub use scripts::{History, HistoryOrder};
+pub use scripts::{CLEARED, History, HistoryOrder};
 use scripts::{Publication, PublishRaw, PublishReply};
 
 /// How long Redis remembers the offset of a channel after its last use. Longer than any history, so that a position

@@ -9,6 +9,9 @@ use crate::lua_scripts;
 use crate::random;
 use crate::redis::{BadReply, Fence, Key, ScriptCall};
 
+/// What `events/clear.lua` publishes.
+pub const CLEARED: &str = "{\"cleared\":true}";
+
 lua_scripts! {
     PUBLISH = "events/publish.lua";
     HISTORY = "events/history.lua";
@@ -129,7 +132,12 @@ pub(super) fn history(
 }
 
 pub(super) fn clear(keys: &ChannelKeys) -> ScriptCall<i64, ()> {
-    CLEAR.write(&[&keys.meta, &keys.log, &keys.latest]).arg(new_epoch()).arg(META_TTL.as_millis()).returns(|_| Ok(()))
+    CLEAR
+        .write(&[&keys.meta, &keys.log, &keys.latest])
+        .arg(new_epoch())
+        .arg(META_TTL.as_millis())
+        .arg(keys.channel.as_str())
+        .returns(|_| Ok(()))
 }
 
 /// A name for an epoch that begins with this call: 8 hexadecimal digits. It is compared only with the former epochs of one

@@ -49,11 +49,19 @@ pub fn of_request(request: &Request, budget: Budget, limit: usize) -> usize {
 
 /// The memory of a response that is ready, bytes; 0 if it is not counted.
 pub fn of_response(response: &Response) -> usize {
+    if response.extensions().get::<EventStream>().is_some() {
+        return 0;
+    }
     match http_body::Body::size_hint(response.body()).exact() {
         Some(length) => usize::try_from(length).ok().filter(|length| *length > SMALL_RESPONSE).unwrap_or_default(),
         None => STREAMED_RESPONSE,
     }
 }
+
+/// A response extension: the body is a stream of events that lasts as long as its client stays. It has a limit of its own
+/// and holds at most a few messages.
+#[derive(Clone, Copy, Debug)]
+pub struct EventStream;
 
 /// A body that keeps its memory counted until it has been sent.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::Json;
+pub use super::memory::EventStream;
 use super::problem::Problem;
 use crate::redis::Outcome;
 

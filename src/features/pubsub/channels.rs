@@ -16,7 +16,7 @@ use super::error::PubSubError;
 use super::hub::{Hub, Registration};
 use super::metrics::PubSubMetrics;
 use crate::deps::Deps;
-use crate::events::{ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
+use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
 use crate::lifecycle::Tasks;
 use crate::redis::{ListenerChange, News, Redis};
 
@@ -177,6 +177,10 @@ impl Channels {
 
     fn receive(&self, channel: &str, payload: &[u8]) {
         let Some(channel) = self.lock().get(channel).cloned() else { return };
+        if payload == CLEARED.as_bytes() {
+            self.request_load(channel);
+            return;
+        }
         let Some(delivery) = Delivery::parse(Bytes::copy_from_slice(payload)) else {
             self.metrics.foreign.inc();
             return;

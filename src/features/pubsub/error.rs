@@ -1,7 +1,7 @@
 //! Errors of real-time channels and the problems that they become.
 
 use crate::events::{ChannelName, EventsError};
-use crate::http::problem::{self, Problem, ProblemKind};
+use crate::http::problem::{self, Location, Problem, ProblemKind};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
@@ -79,12 +79,18 @@ impl From<PubSubError> for Problem {
         let kind = match &error {
             PubSubError::Events(EventsError::Redis(fault)) => return Self::from(fault.clone()),
             PubSubError::Invalid { pointer, rule } => return Self::body_field(pointer, rule),
+            PubSubError::EventInvalid { violations } => {
+                let problem = Self::new(&EVENT_INVALID).detail(&error).outcome(Outcome::NotApplied);
+                let add = |problem: Self, (pointer, rule): &(String, String)| {
+                    problem.violation(Location::Body, pointer, rule)
+                };
+                return violations.iter().fold(problem, add);
+            }
             PubSubError::Events(EventsError::UnknownChannel { .. }) => &CHANNEL_UNKNOWN,
             PubSubError::Events(EventsError::Superseded { .. }) => &EVENT_SUPERSEDED,
             PubSubError::Events(EventsError::TooManyKeys { .. }) => &CHANNEL_FULL,
             PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
             PubSubError::Unauthenticated { .. } => &problem::UNAUTHENTICATED,
-            PubSubError::EventInvalid { .. } => &EVENT_INVALID,
             PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,
             PubSubError::NotSubscribed { .. } => &NOT_SUBSCRIBED,
             PubSubError::TooManySubscriptions { .. } => &TOO_MANY_SUBSCRIPTIONS,

@@ -2,7 +2,7 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
-//!   native protocol; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
+//!   native protocol; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
 //! - `subscriber.rs`: the subscriptions of one connection; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages. `channels.rs`: all of them, fed by one subscribed
@@ -34,6 +34,7 @@ mod service;
 mod session;
 mod socket;
 mod sockets;
+mod sse;
 mod subscriber;
 mod websocket;
 
@@ -74,6 +75,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/pubsub/namespaces", READ).problems(&[CALLER]),
         Access::scoped("GET", "/pubsub/channels", READ).problems(&[CALLER, CHANNEL]),
         Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&error::SOCKET_UPGRADE_REQUIRED]]),
+        Access::in_band("GET", "/pubsub/sse").problems(&[CALLER, REDIS_READ, CHANNEL, CONNECT]),
     ],
     problems: error::PROBLEMS,
     scripts: events::SCRIPTS,
@@ -106,5 +108,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::list_namespaces))
         .routes(routes!(routes::list_channels))
         .routes(routes!(websocket::open_socket))
+        .routes(routes!(sse::stream_events))
         .with_state(pubsub))
 }

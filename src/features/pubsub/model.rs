@@ -110,11 +110,18 @@ impl PublishRequest {
         if !is_portable(self.data.get().as_bytes()) {
             return Err(PubSubError::invalid("/data", "must be JSON that every parser reads alike"));
         }
+        // Line breaks between JSON's tokens mean nothing, but separate the lines of some transports.
+        let data = if self.data.get().contains(['\n', '\r']) {
+            let one_line = RawValue::from_string(self.data.get().replace(['\n', '\r'], " "));
+            one_line.map_err(|error| PubSubError::invalid("/data", error.to_string()))?
+        } else {
+            self.data
+        };
         Ok(Message {
             id: self.id.unwrap_or_else(random_id),
             message_type: self.message_type,
             version: self.version.unwrap_or_else(|| "1.0".to_owned()),
-            data: self.data,
+            data,
             key: self.key,
             tags: self.tags,
             revision: self.revision,

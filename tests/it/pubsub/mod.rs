@@ -3,3 +3,4 @@
 mod delivery;
 mod messages;
 pub mod socket;
+mod sse;
