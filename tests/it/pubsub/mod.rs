@@ -1,6 +1,7 @@
 //! Real-time channels.
 
 mod delivery;
+mod loss;
 mod messages;
 pub mod socket;
 mod sse;

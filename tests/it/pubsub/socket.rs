@@ -1,5 +1,6 @@
 //! A client of the native protocol.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -32,6 +33,27 @@ impl Socket {
 
     pub async fn connect(url: &str) -> Self {
         Self(tokio_tungstenite::connect_async(url).await.expect("a handshake").0)
+    }
+
+    pub fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self(socket)
+    }
+
+    pub async fn try_send(&mut self, text: &Value) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.0.send(Message::text(text.to_string())).await
+    }
+
+    /// The next JSON message; `None` when the connection ends or `done` is set, which is checked after each `pause`.
+    pub async fn try_next(&mut self, pause: Duration, done: &AtomicBool) -> Option<Value> {
+        while !done.load(Ordering::SeqCst) {
+            match tokio::time::timeout(pause, self.0.next()).await {
+                Err(_) => {}
+                Ok(Some(Ok(Message::Text(text)))) => return Some(serde_json::from_str(&text).expect("JSON")),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(_) => return None,
+            }
+        }
+        None
     }
 
     pub async fn send(&mut self, text: &Value) {
