@@ -25,6 +25,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -41,8 +43,15 @@ use crate::config::http::HttpConfig;
 use crate::lifecycle::Tasks;
 use crate::telemetry::episodes;
 
-/// Connections that may wait in the kernel until they are accepted.
-const BACKLOG: i32 = 1_024;
+/// Connections that may wait in the kernel until they are accepted: many clients reconnect when a replica stops.
+const BACKLOG: i32 = 4_096;
+/// The most bytes that the kernel takes from the service and has not sent yet. Without a limit they are several megabytes
+/// for a client that does not read, and real-time messages would be minutes old when they arrive.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
+/// The longest time in which a client acknowledges nothing that was sent to it.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// The pause after a failed accept, such as with too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most concurrent requests of one HTTP/2 connection.
@@ -89,7 +98,7 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         let handed = accepted.and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
+            prepare(&stream)?;
             stream.into_std()
         });
         match (handed, turn.next()) {
@@ -107,6 +116,19 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// Bounds what a client that does not read can take of the kernel's memory, and the time until a client that vanished is
+/// noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    }
+    Ok(())
 }
 
 /// Serves connections on the current runtime until the acceptor has ended and every connection is closed.
