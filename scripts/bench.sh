@@ -2,8 +2,8 @@
 # Measures the service and comparable services; writes target/bench/report.md. Arguments select parts (see
 # benches/service).
 #
-# Installs wrk, webdis, redis-benchmark and Node.js (Debian, Ubuntu) if they are missing; the system service of webdis
-# is neither started nor enabled. No process keeps running afterwards, even if this script is interrupted.
+# Installs wrk, webdis, redis-benchmark, Node.js and nchan (Debian, Ubuntu) if they are missing; the system services of
+# webdis and nginx are neither started nor enabled. No process keeps running afterwards, even if this script is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -37,6 +37,7 @@ install_peers() {
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
     command -v redis-benchmark >/dev/null 2>&1 || missing="$missing redis-tools"
+    [ -f /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing nginx-light libnginx-mod-nchan"
     [ -n "$missing" ] || return 0
     if ! command -v apt-get >/dev/null 2>&1; then
         say "needs$missing on PATH, and apt-get is not available to install them" >&2

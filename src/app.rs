@@ -22,7 +22,7 @@ use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, FieldError, SectionCheck};
 use crate::deps::{Deps, Shared};
 use crate::events::Events;
-use crate::features::{FEATURES, StartError, idempotency, ratelimit};
+use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
 use crate::http::access::{Access, Guard, Keys};
 use crate::http::auth::{ADMIN, Authenticator};
 use crate::http::documentation::Gzipped;
@@ -186,7 +186,8 @@ impl App {
             shared,
         };
         let api = api(&deps)?;
-        let pages = documentation::pages(document_text(&api)?);
+        let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
+        let pages = documentation::pages(document_text(&api)?, channels);
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
     }
 

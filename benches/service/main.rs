@@ -18,6 +18,7 @@ mod monitor;
 mod open_loop;
 mod peers;
 mod process;
+mod pubsub;
 mod ratelimit;
 mod redis_benchmark;
 mod report;
@@ -53,6 +54,7 @@ const PARTS: &[(&str, Part)] = &[
     ("series-sums", timeseries::sums::run),
     ("series-codec", timeseries::codec::run),
     ("hosts", hosts::run),
+    ("pubsub", pubsub::run),
     ("start", start::run),
 ];
 

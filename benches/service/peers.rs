@@ -66,7 +66,7 @@ impl Bench {
     /// Starts the service with additional configuration in TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let scopes = ["cache", "timeseries", "locks", "json", "users", "hosts"]
+        let scopes = ["cache", "timeseries", "locks", "json", "users", "hosts", "pubsub"]
             .map(|of| format!(r#""{of}:read", "{of}:write""#))
             .join(", ");
         let scopes = format!(r#"{scopes}, "ratelimit:check", "metrics:read""#);
@@ -102,6 +102,27 @@ impl Bench {
         let mut command = Command::new("webdis");
         // webdis logs every connection that the load generator closes.
         command.arg(file).stderr(Stdio::null());
+        Service::start(command, port, &self.output)
+    }
+
+    /// Starts nchan on the same Redis, with one worker and history.
+    pub fn nchan(&self) -> Service {
+        let port = free_port();
+        let file = self.directory.path().join("nchan.conf");
+        let config = format!(
+            "load_module /usr/lib/nginx/modules/ngx_nchan_module.so; worker_processes 1; daemon off; pid {directory}/nchan.pid;
+             error_log {directory}/nchan.log; worker_rlimit_nofile 20000; events {{ worker_connections 19000; }}
+             http {{ access_log off; nchan_redis_url redis://{redis}; keepalive_requests 1000000;
+               server {{ listen 127.0.0.1:{port} backlog=4096;
+                 location ~ /sub/(.+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_use_redis on; }}
+                 location ~ /pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_use_redis on;
+                   nchan_message_buffer_length 100; nchan_message_timeout 10m; }} }} }}",
+            directory = self.directory.path().display(),
+            redis = self.redis.address,
+        );
+        fs::write(&file, config).expect("a configuration file");
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(file).arg("-p").arg(self.directory.path()).stderr(Stdio::null());
         Service::start(command, port, &self.output)
     }
 

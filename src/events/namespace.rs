@@ -190,6 +190,14 @@ impl Pattern {
         self.segments.iter().map(|segment| matches!(segment, Segment::Text(_))).collect()
     }
 
+    /// The names of the parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Text(_) => None,
+        })
+    }
+
     /// The segment of the channel that a parameter matches.
     pub fn parameter<'a>(&self, name: &str, channel: &'a ChannelName) -> Option<&'a str> {
         let position = self.segments.iter().position(|segment| *segment == Segment::Parameter(name.to_owned()))?;

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use utoipa_swagger_ui::{Config, SwaggerFile};
@@ -99,33 +99,35 @@ fn page(title: &str, content: &str) -> String {
     )
 }
 
-/// The API document and Swagger UI.
-pub fn pages(document: Gzipped) -> Router {
-    let hash = xxhash_rust::xxh3::xxh3_128(&document.0);
-    let serve = move |headers: HeaderMap| {
-        let document = document.clone();
-        async move {
-            // Each encoding has a tag of its own.
-            let etag = ETag(hash ^ u128::from(accepts_gzip(&headers)));
-            let mut response = if Preconditions::of(&headers)?.already_has(Some(etag)) {
-                StatusCode::NOT_MODIFIED.into_response()
-            } else {
-                document.response("application/json", &headers)?
-            };
-            response.headers_mut().insert(header::ETAG, etag.header());
-            Ok::<_, Problem>(response)
-        }
-    };
+/// The API document, the description of the channels in `AsyncAPI`, and Swagger UI.
+pub fn pages(openapi: Gzipped, asyncapi: Gzipped) -> Router {
     let swagger_ui = Router::new()
         .route("/swagger-ui", get(|| async { Redirect::to("/swagger-ui/") }))
         .route("/swagger-ui/", get(swagger_ui_page))
         .route("/swagger-ui/{*file}", get(swagger_ui_file))
         .with_state(Arc::new(Config::from("/openapi.json")));
     Router::new()
-        .route("/openapi.json", get(serve.clone()))
-        .route("/api-docs/openapi.json", get(serve))
+        .route("/openapi.json", document(openapi.clone()))
+        .route("/api-docs/openapi.json", document(openapi))
+        .route("/asyncapi.json", document(asyncapi))
         .route("/docs", get(|| async { Redirect::to("/swagger-ui/") }))
         .merge(swagger_ui)
+}
+
+/// Serves a document with an entity tag.
+fn document(document: Gzipped) -> MethodRouter {
+    let hash = xxhash_rust::xxh3::xxh3_128(&document.0);
+    get(move |headers: HeaderMap| async move {
+        // Each encoding has a tag of its own.
+        let etag = ETag(hash ^ u128::from(accepts_gzip(&headers)));
+        let mut response = if Preconditions::of(&headers)?.already_has(Some(etag)) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            document.response("application/json", &headers)?
+        };
+        response.headers_mut().insert(header::ETAG, etag.header());
+        Ok::<_, Problem>(response)
+    })
 }
 
 type SwaggerConfig = State<Arc<Config<'static>>>;

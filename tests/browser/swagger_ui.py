@@ -207,6 +207,7 @@ def main():
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--screenshot", required=True, type=Path)
     parser.add_argument("--values", required=True, type=json.loads)
+    parser.add_argument("--skip", default="", help="operations, separated by commas")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = start_browser(profile)
@@ -224,6 +225,8 @@ def main():
                 # A page with one open group stays fast.
                 page.toggle(header)
                 for operation in operations:
+                    if operation in arguments.skip.split(","):
+                        continue
                     sources = arguments.values.get(operation, {})
                     values = {field: value_of(first[source], name) for field, (source, name) in sources.items()}
                     page.one(f".opblock[id$='-{operation}']")

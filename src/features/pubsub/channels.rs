@@ -11,14 +11,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Accepted, Channel, LogPage, LogRead, RING};
+use super::control::control_channel;
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
 use super::metrics::PubSubMetrics;
+use super::sockets::Sockets;
 use crate::deps::Deps;
 use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
 use crate::lifecycle::Tasks;
-use crate::redis::{ListenerChange, News, Redis};
+use crate::redis::{Key, ListenerChange, News, Redis};
 
 /// How long a channel without subscribers stays subscribed, for clients that reconnect.
 const LINGER: Duration = Duration::from_secs(10);
@@ -41,6 +43,8 @@ pub(super) struct Channels {
     pub events: Events,
     pub metrics: PubSubMetrics,
     tasks: Tasks,
+    sockets: Arc<Sockets>,
+    control: Key,
     /// By the name of the Redis channel.
     open: Mutex<HashMap<String, Arc<Channel>>>,
     hubs: Mutex<HashMap<ThreadId, Arc<Hub>>>,
@@ -51,13 +55,18 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(deps: &Deps, metrics: PubSubMetrics) -> Arc<Self> {
+    pub(super) fn new(deps: &Deps, metrics: PubSubMetrics, sockets: &Arc<Sockets>) -> Arc<Self> {
         let (changes, changed) = mpsc::unbounded_channel();
         let (loads, to_load) = mpsc::unbounded_channel();
+        let control = control_channel(deps.redis.state.keys());
+        // The receiver lives as long as the service.
+        let _ = changes.send(ListenerChange::Subscribe(control.clone()));
         let channels = Arc::new(Self {
+            control,
             events: deps.events.clone(),
             metrics,
             tasks: deps.tasks.clone(),
+            sockets: Arc::clone(sockets),
             open: Mutex::default(),
             hubs: Mutex::default(),
             changes,
@@ -92,12 +101,6 @@ impl Channels {
         // While the channels are locked, so that it is not removed as idle.
         let id = channel.join(hub, registration);
         (Arc::clone(channel), id)
-    }
-
-    /// The subscribers of a channel at this replica.
-    pub(super) fn subscribers(&self, name: &ChannelName) -> usize {
-        let key = self.events.redis_channel(name);
-        self.lock().get(key.as_str()).map_or(0, |channel| channel.subscribers())
     }
 
     /// The open channels with a prefix, by name.
@@ -176,6 +179,13 @@ impl Channels {
     }
 
     fn receive(&self, channel: &str, payload: &[u8]) {
+        if channel == self.control.as_str() {
+            match serde_json::from_slice(payload) {
+                Ok(order) => self.sockets.order(&order),
+                Err(error) => tracing::warn!(%error, "unknown order on the control channel"),
+            }
+            return;
+        }
         let Some(channel) = self.lock().get(channel).cloned() else { return };
         if payload == CLEARED.as_bytes() {
             self.request_load(channel);

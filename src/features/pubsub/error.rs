@@ -22,6 +22,8 @@ problems! { PROBLEMS:
          channels, or close others.";
     TOKENS_DISABLED = "channel-tokens-disabled", CONFLICT, "The service issues no channel tokens",
         "Channel tokens need the setting pubsub.token_secret.";
+    CHANNEL_TOKEN_INVALID = "channel-token-invalid", FORBIDDEN, "The channel token does not permit this subscription",
+        "The token is not valid, has expired, belongs to another subject, or does not name the channel.";
     NOT_SUBSCRIBED = "not-subscribed", CONFLICT, "The connection is not subscribed to the channel",
         "Subscribe to the channel first.";
     ALREADY_SUBSCRIBED = "already-subscribed", CONFLICT, "The connection is subscribed to the channel",
@@ -51,8 +53,8 @@ pub(super) enum PubSubError {
     EventInvalid { violations: Vec<(String, String)> },
     #[error("the connection has a subscription to `{channel}`")]
     AlreadySubscribed { channel: ChannelName },
-    #[error("the connection has no subscription to `{channel}`")]
-    NotSubscribed { channel: ChannelName },
+    #[error("the channel token does not permit a subscription to `{channel}`")]
+    TokenInvalid { channel: ChannelName },
     #[error("a connection may have at most {limit} subscriptions")]
     TooManySubscriptions { limit: usize },
     #[error("`pubsub.token_secret` is not set")]
@@ -92,7 +94,7 @@ impl From<PubSubError> for Problem {
             PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
             PubSubError::Unauthenticated { .. } => &problem::UNAUTHENTICATED,
             PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,
-            PubSubError::NotSubscribed { .. } => &NOT_SUBSCRIBED,
+            PubSubError::TokenInvalid { .. } => &CHANNEL_TOKEN_INVALID,
             PubSubError::TooManySubscriptions { .. } => &TOO_MANY_SUBSCRIPTIONS,
             PubSubError::TokensDisabled => &TOKENS_DISABLED,
         };

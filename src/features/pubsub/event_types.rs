@@ -5,8 +5,10 @@
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::PubSubError;
 use crate::clock::UnixMillis;
@@ -114,44 +116,52 @@ events! {
     }
 }
 
-/// Checks that data is an event of one type.
-type Check = fn(&RawValue) -> Result<(), PubSubError>;
+/// One type of event: its name, the check of its data, and the schema of its data.
+struct EventType {
+    name: &'static str,
+    check: fn(&RawValue) -> Result<(), PubSubError>,
+    schema: fn() -> RefOr<Schema>,
+}
 
-/// The families of events: the message types of each, and the check of their data.
-const FAMILIES: &[(&str, &[(&str, Check)])] = &[
+const fn event<T: DeserializeOwned + PartialSchema>(name: &'static str) -> EventType {
+    EventType { name, check: is_a::<T>, schema: T::schema }
+}
+
+/// The families of events.
+const FAMILIES: &[(&str, &[EventType])] = &[
     (
         "market",
         &[
-            ("OrderBookUpdate", is_a::<OrderBookUpdate>),
-            ("PriceUpdate", is_a::<PriceUpdate>),
-            ("TradeExecuted", is_a::<TradeExecuted>),
+            event::<OrderBookUpdate>("OrderBookUpdate"),
+            event::<PriceUpdate>("PriceUpdate"),
+            event::<TradeExecuted>("TradeExecuted"),
         ],
     ),
     (
         "order",
         &[
-            ("Created", is_a::<OrderEvent>),
-            ("Updated", is_a::<OrderEvent>),
-            ("Cancelled", is_a::<OrderEvent>),
-            ("Matched", is_a::<OrderEvent>),
+            event::<OrderEvent>("Created"),
+            event::<OrderEvent>("Updated"),
+            event::<OrderEvent>("Cancelled"),
+            event::<OrderEvent>("Matched"),
         ],
     ),
     (
         "alert",
         &[
-            ("HighMemoryUsage", is_a::<AlertEvent>),
-            ("RedisConnectionLost", is_a::<AlertEvent>),
-            ("MarketDataDelay", is_a::<AlertEvent>),
-            ("SecurityEvent", is_a::<AlertEvent>),
+            event::<AlertEvent>("HighMemoryUsage"),
+            event::<AlertEvent>("RedisConnectionLost"),
+            event::<AlertEvent>("MarketDataDelay"),
+            event::<AlertEvent>("SecurityEvent"),
         ],
     ),
     (
         "user",
         &[
-            ("OrderUpdate", is_a::<UserEvent>),
-            ("TradeConfirmation", is_a::<UserEvent>),
-            ("SettlementComplete", is_a::<UserEvent>),
-            ("TokenMinted", is_a::<UserEvent>),
+            event::<UserEvent>("OrderUpdate"),
+            event::<UserEvent>("TradeConfirmation"),
+            event::<UserEvent>("SettlementComplete"),
+            event::<UserEvent>("TokenMinted"),
         ],
     ),
 ];
@@ -161,18 +171,41 @@ pub(super) fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|(name, _)| *name)
 }
 
+/// The message types of a family.
+pub(super) fn message_types(family: &str) -> impl Iterator<Item = &'static str> {
+    types_of(family).iter().map(|known| known.name)
+}
+
+/// The JSON Schema of the data of every type of event.
+pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
+    let decimal = || serde_json::to_value(Decimal::schema()).unwrap_or_default();
+    FAMILIES.iter().flat_map(|(_, types)| types.iter()).map(move |known| {
+        let mut schema = serde_json::to_value((known.schema)()).unwrap_or_default();
+        // The document has no schemas beside those of the messages.
+        for property in schema["properties"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+            if property["$ref"].is_string() {
+                *property = decimal();
+            }
+        }
+        (known.name, schema)
+    })
+}
+
+fn types_of(family: &str) -> &'static [EventType] {
+    FAMILIES.iter().find(|(name, _)| *name == family).map_or(&[], |(_, types)| types)
+}
+
 /// Checks data against a family of events.
 ///
 /// # Errors
 /// [`PubSubError::EventInvalid`] with a JSON pointer.
 pub(super) fn check(family: &str, message_type: &str, data: &RawValue) -> Result<(), PubSubError> {
-    let types = FAMILIES.iter().find(|(name, _)| *name == family).map_or(&[][..], |(_, types)| types);
-    let Some((_, check)) = types.iter().find(|(name, _)| *name == message_type) else {
-        let known = types.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let Some(known) = types_of(family).iter().find(|known| known.name == message_type) else {
+        let known = message_types(family).collect::<Vec<_>>().join(", ");
         let rule = format!("must be one of {known} on this channel, got `{message_type}`");
         return Err(PubSubError::EventInvalid { violations: vec![("/message_type".to_owned(), rule)] });
     };
-    check(data)
+    (known.check)(data)
 }
 
 fn is_a<T: DeserializeOwned>(data: &RawValue) -> Result<(), PubSubError> {

@@ -7,7 +7,9 @@
 //! - `subscriber.rs`: the subscriptions of one connection; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
-//! - `sockets.rs`: the limits of connections. `error.rs`, `metrics.rs`.
+//! - `asyncapi.rs`: the AsyncAPI document.
+//! - `sockets.rs`: the open connections and their limits. `control.rs`: orders to the connections of all replicas.
+//!   `channel_token.rs`: tokens that permit subscriptions. `error.rs`, `metrics.rs`.
 //!
 //! Keys: see [`crate::events`]. Without Redis: publishing and reading fail with 503. Connections stay open, learn that they
 //! are stale, and receive what they missed, or a gap, when Redis is back.
@@ -20,8 +22,11 @@
 //! - A message is encoded once for each wire format.
 
 mod access;
+mod asyncapi;
 mod channel;
+mod channel_token;
 mod channels;
+mod control;
 mod delivery;
 mod error;
 mod event_types;
@@ -37,6 +42,8 @@ mod sockets;
 mod sse;
 mod subscriber;
 mod websocket;
+
+pub use asyncapi::describe_channels;
 
 use super::feature::{Feature, StartError};
 use crate::config::http::HttpConfig;
@@ -74,6 +81,11 @@ pub static FEATURE: Feature = Feature {
         ]),
         Access::scoped("GET", "/pubsub/namespaces", READ).problems(&[CALLER]),
         Access::scoped("GET", "/pubsub/channels", READ).problems(&[CALLER, CHANNEL]),
+        Access::scoped("POST", "/pubsub/tokens", WRITE)
+            .problems(&[CALLER, JSON_BODY, CHANNEL, &[&error::TOKENS_DISABLED]])
+            .repeated_by(Repetition::Rerun),
+        Access::scoped("POST", "/pubsub/disconnect", ADMIN).problems(&[CALLER, JSON_BODY, REDIS_WRITE]),
+        Access::scoped("POST", "/pubsub/unsubscribe", ADMIN).problems(&[CALLER, JSON_BODY, REDIS_WRITE]),
         Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&error::SOCKET_UPGRADE_REQUIRED]]),
         Access::in_band("GET", "/pubsub/sse").problems(&[CALLER, REDIS_READ, CHANNEL, CONNECT]),
     ],
@@ -107,6 +119,9 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::list_namespaces))
         .routes(routes!(routes::list_channels))
+        .routes(routes!(routes::create_token))
+        .routes(routes!(routes::disconnect))
+        .routes(routes!(routes::unsubscribe))
         .routes(routes!(websocket::open_socket))
         .routes(routes!(sse::stream_events))
         .with_state(pubsub))

@@ -350,3 +350,32 @@ pub(super) struct ChannelsQuery {
     #[param(required = false, max_length = 200)]
     pub prefix: String,
 }
+
+/// A channel token to issue.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChannelTokenRequest)]
+#[schema(example = json!({ "channels": ["market:events"], "subject": "user-7", "ttl_ms": 3_600_000 }))]
+pub(super) struct TokenRequest {
+    /// Up to 32 names of channels, or prefixes that end with `*`.
+    #[schema(min_items = 1, max_items = 32)]
+    pub channels: Vec<String>,
+    /// The subject whose connections may use the token; any if absent.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
+    pub subject: Option<String>,
+    /// The life of the token, milliseconds.
+    #[serde(deserialize_with = "integer::unsigned")]
+    #[schema(minimum = 1_000, maximum = 86_400_000)]
+    pub ttl_ms: u64,
+}
+
+/// A channel token.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelTokenReply)]
+pub(super) struct TokenReply {
+    /// A JSON Web Token.
+    pub token: String,
+    /// Unix milliseconds.
+    pub expires_at: UnixMillis,
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::access::{Verb, may};
+use super::channel_token::ChannelTokens;
 use super::channels::Channels;
 use super::delivery::Position;
 use super::error::PubSubError;
@@ -19,15 +20,18 @@ use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{FencingToken, RedisFault};
+use crate::redis::{FencingToken, Redis, RedisFault};
 
 /// Serves the channels.
 #[derive(Debug)]
 pub(super) struct PubSubService {
     pub config: PubSubConfig,
+    pub redis: Redis,
     pub events: Events,
     pub channels: Arc<Channels>,
     pub sockets: Arc<Sockets>,
+    /// Absent without a secret.
+    pub tokens: Option<ChannelTokens>,
     pub metrics: PubSubMetrics,
     pub clock: Clock,
     pub tasks: Tasks,
@@ -39,11 +43,15 @@ pub(super) struct PubSubService {
 impl PubSubService {
     pub(super) fn new(deps: &Deps, config: PubSubConfig, origins: Vec<String>) -> Arc<Self> {
         let metrics = PubSubMetrics::new(&deps.metrics);
+        let sockets = Sockets::new(config.max_sockets, config.sockets_per_caller);
+        let redis = deps.redis.state.clone();
         Arc::new(Self {
-            sockets: Sockets::new(config.max_sockets, config.sockets_per_caller),
+            tokens: config.token_secret.as_ref().map(|secret| ChannelTokens::new(secret.expose())),
+            channels: Channels::new(deps, metrics.clone(), &sockets),
+            sockets,
+            redis,
             config,
             events: deps.events.clone(),
-            channels: Channels::new(deps, metrics.clone()),
             metrics,
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),

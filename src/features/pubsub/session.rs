@@ -8,7 +8,7 @@ use super::delivery::Position;
 use super::error::PubSubError;
 use super::model::{HistoryReply, PublishReply, PublishRequest};
 use super::service::PubSubService;
-use super::sockets::SocketPermit;
+use super::sockets::{SocketHandle, SocketPermit};
 use super::subscriber::{Delivering, Subscribed, Subscriber};
 use crate::events::{ChannelName, HistoryOrder};
 use crate::http::auth::{Caller, Principal};
@@ -24,11 +24,13 @@ const COMMAND_RATE: f64 = 50.0;
 #[derive(Debug)]
 pub(super) struct Session {
     pub pubsub: Arc<PubSubService>,
-    /// Names the connection to others and to operators.
-    pub client: String,
+    /// Names the connection to others and to operators, and takes their orders.
+    pub handle: Arc<SocketHandle>,
     pub subscriber: Subscriber,
     caller: Caller,
     permit: SocketPermit,
+    /// The subscriptions that a channel token permits, and when it ends.
+    by_token: Vec<(ChannelName, Instant)>,
     /// When the credential ends; `None` if it does not.
     pub expires: Option<Instant>,
     /// The commands that the client may send now, as of a moment.
@@ -42,7 +44,11 @@ impl Session {
         let subscriber = Subscriber::new(&pubsub.channels);
         let allowance = (COMMAND_BURST, Instant::now());
         let expires = end_of(pubsub, caller.principal.as_deref());
-        Self { pubsub: Arc::clone(pubsub), client, subscriber, caller, permit, expires, allowance }
+        let subject = caller.principal.as_deref().map_or("", subject_of);
+        let handle = SocketHandle::new(client, subject, Arc::clone(subscriber.signal()));
+        pubsub.sockets.register(&handle);
+        let by_token = Vec::new();
+        Self { pubsub: Arc::clone(pubsub), handle, subscriber, caller, permit, by_token, expires, allowance }
     }
 
     pub(super) fn principal(&self) -> Option<&Principal> {
@@ -51,7 +57,7 @@ impl Session {
 
     /// The subject of the client's token, or the name of its key; empty without a credential.
     pub(super) fn subject(&self) -> &str {
-        self.principal().map_or("", |principal| principal.subject().unwrap_or(&principal.id))
+        self.principal().map_or("", subject_of)
     }
 
     /// Takes a credential from the client: its first one, or one that replaces it.
@@ -67,6 +73,7 @@ impl Session {
         }
         self.permit.assign(&principal)?;
         self.expires = end_of(&self.pubsub, Some(&principal));
+        self.handle.set_subject(subject_of(&principal));
         self.caller.principal = Some(principal);
         Ok(())
     }
@@ -92,11 +99,42 @@ impl Session {
     pub(super) async fn subscribe(
         &mut self,
         channel: &ChannelName,
+        token: Option<&str>,
         since: Option<Position>,
         delivering: Delivering,
     ) -> Result<Subscribed, PubSubError> {
-        self.require(Verb::Subscribe, channel)?;
-        self.subscriber.subscribe(channel, since, delivering).await
+        let ends = token.map(|token| self.verify(token, channel)).transpose()?;
+        let namespace = self.pubsub.events.namespace(channel)?;
+        may(self.principal(), Verb::Subscribe, channel, namespace, ends.is_some())?;
+        let subscribed = self.subscriber.subscribe(channel, since, delivering).await?;
+        self.by_token.retain(|(known, _)| known != channel);
+        self.by_token.extend(ends.map(|ends| (channel.clone(), ends)));
+        Ok(subscribed)
+    }
+
+    /// When a channel token ends that permits the channel.
+    fn verify(&self, token: &str, channel: &ChannelName) -> Result<Instant, PubSubError> {
+        let tokens = self.pubsub.tokens.as_ref().ok_or(PubSubError::TokensDisabled)?;
+        let now = self.pubsub.clock.now();
+        let token = tokens.verify(token, now).filter(|token| token.permits(channel, self.subject()));
+        let token = token.ok_or_else(|| PubSubError::TokenInvalid { channel: channel.clone() })?;
+        let left = (token.exp * 1_000).saturating_sub(u64::try_from(now).unwrap_or_default());
+        Ok(Instant::now() + Duration::from_millis(left))
+    }
+
+    /// When the first channel token ends.
+    pub(super) fn next_token_end(&self) -> Option<Instant> {
+        self.by_token.iter().map(|(_, ends)| *ends).min()
+    }
+
+    /// Ends the subscriptions whose channel token has ended, and returns their channels.
+    pub(super) fn end_expired(&mut self) -> Vec<ChannelName> {
+        let now = Instant::now();
+        let ended: Vec<_> = self.by_token.extract_if(.., |(_, ends)| *ends <= now).map(|(name, _)| name).collect();
+        for name in &ended {
+            self.subscriber.unsubscribe(name);
+        }
+        ended
     }
 
     /// Publishes a message.
@@ -126,10 +164,25 @@ impl Session {
         self.pubsub.history(channel, since, order, limit).await
     }
 
+    /// Carries out the orders of operators: returns the channels whose subscriptions are over, or `None` if the connection
+    /// is.
+    pub(super) fn obey(&mut self) -> Option<Vec<ChannelName>> {
+        let mut ended = Vec::new();
+        for order in self.handle.take_orders() {
+            let channel = order.channel?;
+            if self.subscriber.unsubscribe(&channel) {
+                ended.push(channel);
+            }
+        }
+        Some(ended)
+    }
+
     /// Ends the subscriptions that the credential does not permit any more, and returns their channels.
     pub(super) fn end_forbidden(&mut self) -> Vec<ChannelName> {
         let names: Vec<_> = self.subscriber.channels().map(|channel| channel.name.clone()).collect();
-        let forbidden: Vec<_> = names.into_iter().filter(|name| self.require(Verb::Subscribe, name).is_err()).collect();
+        let is_by_token = |name: &ChannelName| self.by_token.iter().any(|(known, _)| known == name);
+        let is_forbidden = |name: &ChannelName| !is_by_token(name) && self.require(Verb::Subscribe, name).is_err();
+        let forbidden: Vec<_> = names.into_iter().filter(is_forbidden).collect();
         for name in &forbidden {
             self.subscriber.unsubscribe(name);
         }
@@ -139,6 +192,17 @@ impl Session {
     fn require(&self, verb: Verb, channel: &ChannelName) -> Result<(), PubSubError> {
         may(self.principal(), verb, channel, self.pubsub.events.namespace(channel)?, false)
     }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pubsub.sockets.forget(&self.handle);
+    }
+}
+
+/// The subject of a caller's token, or the name of its key.
+fn subject_of(principal: &Principal) -> &str {
+    principal.subject().unwrap_or(&principal.id)
 }
 
 /// When a credential ends, on the clock of this process.

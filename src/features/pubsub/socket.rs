@@ -15,6 +15,7 @@ use super::error::SOCKET_UPGRADE_REQUIRED;
 use super::service::PubSubService;
 use super::session::Session;
 use super::subscriber::Event;
+use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
 use crate::http::problem::Problem;
@@ -55,6 +56,17 @@ pub(super) enum CloseReason {
     NoPong,
     /// The client does not read.
     Slow,
+    /// An operator disconnected the client.
+    Disconnected,
+}
+
+/// Why the service ends a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The channel token has ended.
+    Expired,
+    /// An operator ended it.
+    Revoked,
 }
 
 /// A protocol on a WebSocket.
@@ -72,6 +84,9 @@ pub(super) trait Protocol: Send + 'static {
 
     /// Whether the client has identified itself.
     fn is_connected(&self) -> bool;
+
+    /// The frame that tells of a subscription that the service ended.
+    fn unsubscribed(&self, channel: &ChannelName, why: Ended) -> Utf8Bytes;
 
     /// The frame of an event; `None` if the protocol has none for it.
     fn encode(&self, event: &Event) -> Option<Utf8Bytes>;
@@ -181,9 +196,13 @@ impl<P: Protocol> Connection<P> {
                     timer.as_mut().reset(self.deadline(&schedule));
                 }
                 () = self.session.subscriber.ready() => {
+                    let ended = self.session.obey();
+                    let Some(ended) = ended else { return Some(CloseReason::Disconnected) };
                     self.session.subscriber.collect(WRITE_BUFFER, &mut self.events).await;
                     let events = std::mem::take(&mut self.events);
-                    let frames: Vec<_> = events.iter().filter_map(|event| self.protocol.encode(event)).collect();
+                    let notices = ended.iter().map(|channel| self.protocol.unsubscribed(channel, Ended::Revoked));
+                    let messages = events.iter().filter_map(|event| self.protocol.encode(event));
+                    let frames: Vec<_> = notices.chain(messages).collect();
                     delivered.inc_by(u64::try_from(events.len()).unwrap_or_default());
                     if !self.send(frames.into_iter()).await {
                         return Some(CloseReason::Slow);
@@ -219,6 +238,11 @@ impl<P: Protocol> Connection<P> {
         if schedule.pinged.is_some_and(|pinged| pinged + PATIENCE <= now) {
             return Some(CloseReason::NoPong);
         }
+        let ended = self.session.end_expired();
+        let notices: Vec<_> = ended.iter().map(|channel| self.protocol.unsubscribed(channel, Ended::Expired)).collect();
+        if !notices.is_empty() && !self.send(notices.into_iter()).await {
+            return Some(CloseReason::Slow);
+        }
         if schedule.next_ping <= now {
             schedule.next_ping = now + PING;
             schedule.pinged = Some(now);
@@ -235,7 +259,8 @@ impl<P: Protocol> Connection<P> {
         let connect = (!self.protocol.is_connected()).then(|| schedule.started + CONNECT_TIMEOUT);
         let expiry = self.session.expires.map(|at| Instant::from_std(at) + EXPIRY_GRACE);
         let pong = schedule.pinged.map(|pinged| pinged + PATIENCE);
-        let others = [connect, expiry, pong, schedule.drain];
+        let token = self.session.next_token_end().map(Instant::from_std);
+        let others = [connect, expiry, token, pong, schedule.drain];
         others.into_iter().flatten().fold(schedule.next_ping, Instant::min)
     }
 

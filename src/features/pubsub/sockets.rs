@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
 
+use super::control::Order;
 use super::error::TOO_MANY_SOCKETS;
+use super::hub::Signal;
 use crate::http::auth::Principal;
 use crate::http::problem::{OVERLOADED, Problem};
 
@@ -21,6 +23,34 @@ pub(super) struct Sockets {
 struct OpenSockets {
     count: usize,
     by_caller: HashMap<String, usize>,
+    /// By the name of the connection.
+    handles: HashMap<String, Arc<SocketHandle>>,
+}
+
+/// Reaches one open connection from outside.
+#[derive(Debug)]
+pub(super) struct SocketHandle {
+    /// The name of the connection.
+    pub client: String,
+    subject: Mutex<String>,
+    orders: Mutex<Vec<Order>>,
+    signal: Arc<Signal>,
+}
+
+impl SocketHandle {
+    pub(super) fn new(client: String, subject: &str, signal: Arc<Signal>) -> Arc<Self> {
+        Arc::new(Self { client, subject: Mutex::new(subject.to_owned()), orders: Mutex::default(), signal })
+    }
+
+    /// The subject of the client is known, or another, from now on.
+    pub(super) fn set_subject(&self, subject: &str) {
+        subject.clone_into(&mut self.subject.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The orders since the last call.
+    pub(super) fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A counted connection, until it is dropped.
@@ -55,6 +85,29 @@ impl Sockets {
         drop(open);
         gauge.inc();
         Ok(SocketPermit { sockets: Arc::clone(self), caller, gauge })
+    }
+
+    /// Makes a connection reachable until its permit is dropped.
+    pub(super) fn register(&self, handle: &Arc<SocketHandle>) {
+        self.lock().handles.insert(handle.client.clone(), Arc::clone(handle));
+    }
+
+    /// Passes an order to the connections that it concerns.
+    pub(super) fn order(&self, order: &Order) {
+        let handles: Vec<_> = self.lock().handles.values().cloned().collect();
+        for handle in handles {
+            let concerns =
+                order.concerns(&handle.subject.lock().unwrap_or_else(PoisonError::into_inner), &handle.client);
+            if concerns {
+                handle.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order.clone());
+                handle.signal.fire();
+            }
+        }
+    }
+
+    /// A connection is over.
+    pub(super) fn forget(&self, handle: &SocketHandle) {
+        self.lock().handles.remove(&handle.client);
     }
 
     fn count(&self, open: &mut OpenSockets, caller: &str) -> Result<(), Problem> {

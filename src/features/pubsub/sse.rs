@@ -102,7 +102,7 @@ pub(super) async fn stream_events(
         let delivering =
             Delivering { interval: query.interval, latest_only: query.latest_only, ..Delivering::default() };
         let from = since.get(channel).cloned();
-        let subscribed = stream.session.subscribe(channel, from.clone(), delivering).await?;
+        let subscribed = stream.session.subscribe(channel, None, from.clone(), delivering).await?;
         if let (Some(false), Some(from)) = (subscribed.recovered, &from) {
             let to = &subscribed.position;
             stream.positions.insert(channel.clone(), to.clone());
@@ -173,6 +173,9 @@ impl StreamState {
             let due = [Some(self.heartbeat), self.drain, self.stream.session.expires].into_iter().flatten().min()?;
             tokio::select! {
                 () = self.stream.session.subscriber.ready() => {
+                    if self.stream.session.obey().is_none_or(|_| self.stream.session.subscriber.channels().next().is_none()) {
+                        return None;
+                    }
                     self.stream.session.subscriber.collect(CHUNK, &mut events).await;
                     if events.is_empty() {
                         continue;

@@ -116,6 +116,11 @@ impl Subscriber {
         Self { channels: Arc::clone(channels), hub, signal, subscriptions: Vec::new(), is_stale: false }
     }
 
+    /// What wakes the connection.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
     /// Subscribes to a channel, and recovers the messages since a position.
     ///
     /// # Errors

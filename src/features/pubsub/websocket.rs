@@ -18,7 +18,7 @@ use super::filter::Filter;
 use super::model::{MAX_PAGE, PublishRequest};
 use super::service::PubSubService;
 use super::session::Session;
-use super::socket::{self, CloseReason, Protocol};
+use super::socket::{self, CloseReason, Ended, Protocol};
 use super::subscriber::{Delivering, Event, Subscribed};
 use crate::events::{ChannelName, HistoryOrder, TagMap};
 use crate::http::auth::Caller;
@@ -201,6 +201,14 @@ impl Protocol for Native {
         })
     }
 
+    fn unsubscribed(&self, channel: &ChannelName, why: Ended) -> Utf8Bytes {
+        let code = match why {
+            Ended::Expired => "expired",
+            Ended::Revoked => "revoked",
+        };
+        json(&Notice::Unsubscribed { channel, code })
+    }
+
     fn ping(&self) -> Message {
         Message::Ping(Vec::new().into())
     }
@@ -216,6 +224,7 @@ impl Protocol for Native {
             CloseReason::TooManyCommands => (4429, "too many commands".to_owned()),
             CloseReason::NoPong => (3012, "the client did not answer a ping".to_owned()),
             CloseReason::Slow => (3008, "the client does not read".to_owned()),
+            CloseReason::Disconnected => (4403, "an operator disconnected the client".to_owned()),
         };
         CloseFrame { code, reason: shortened(&text).into() }
     }
@@ -240,11 +249,11 @@ impl Native {
                     replies.push(json(&Notice::Unsubscribed { channel: &channel, code: "forbidden" }));
                 }
                 let expires_in_ms = session.expires_in().map(millis);
-                let (client, subject) = (&session.client, session.subject());
+                let (client, subject) = (&session.handle.client, session.subject());
                 let connected = Connected { client, subject, expires_in_ms, ping_ms: 25_000 };
                 replies.push(json(&Reply { id, ok: &connected }));
                 for channel in command.channels {
-                    match session.subscribe(&channel, None, Delivering::default()).await {
+                    match session.subscribe(&channel, None, None, Delivering::default()).await {
                         Ok(subscribed) => replies.push(subscribed_reply(id, &channel, &subscribed)),
                         Err(error) => return Ok(Err(error.into())),
                     }
@@ -271,7 +280,9 @@ impl Native {
         let since = since.map(|since| Position { epoch: since.epoch.clone(), offset: since.offset });
         match command.cmd {
             CommandName::Subscribe => {
-                let subscribed = session.subscribe(&channel, since, delivering(command)?).await?;
+                let token = command.token.clone();
+                let delivering = delivering(command)?;
+                let subscribed = session.subscribe(&channel, token.as_deref(), since, delivering).await?;
                 replies.push(subscribed_reply(id, &channel, &subscribed));
             }
             CommandName::Unsubscribe => {

@@ -1,6 +1,8 @@
 //! Real-time channels.
 
+mod access;
 mod delivery;
+mod faults;
 mod loss;
 mod messages;
 pub mod socket;

@@ -1,14 +1,22 @@
-//! Inspecting channels.
+//! Inspecting channels, and controlling their clients.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 
-use super::super::model::{ChannelInfo, ChannelsQuery, ChannelsReply, NamespaceInfo, NamespacesReply};
+use super::super::WRITE;
+use super::super::control::Order;
+use super::super::error::PubSubError;
+use super::super::model::{
+    ChannelInfo, ChannelsQuery, ChannelsReply, NamespaceInfo, NamespacesReply, TokenReply, TokenRequest,
+};
 use super::super::service::PubSubService;
-use crate::events::Permission;
+use crate::events::{ChannelName, Permission};
+use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::problem::Problem;
+use crate::http::reply::{Created, NoContent};
 
 /// List the rules of all channels.
 #[utoipa::path(get, path = "/pubsub/namespaces", tag = "pubsub", operation_id = "list_channel_namespaces",
@@ -44,4 +52,70 @@ pub(in super::super) async fn list_channels(
         subscribers: channel.subscribers(),
     };
     Ok(Json(ChannelsReply { items: pubsub.channels.list(&query.prefix).into_iter().map(info).collect() }))
+}
+
+/// Issue a channel token.
+///
+/// The token permits its bearer to subscribe to channels whose namespace has the permission `token`. Pass it as `token` of the
+/// command `subscribe`. The caller must have the scope for all channels, or for each named channel.
+#[utoipa::path(post, path = "/pubsub/tokens", tag = "pubsub", operation_id = "create_channel_token",
+    request_body = TokenRequest,
+    responses((status = 201, description = "The token", body = TokenReply)))]
+pub(in super::super) async fn create_token(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    Json(TokenRequest { channels, subject, ttl_ms }): Json<TokenRequest>,
+) -> Result<Created<TokenReply>, Problem> {
+    if !(1..=32).contains(&channels.len()) {
+        return Err(Problem::body_field("/channels", format!("must have 1 to 32 items, got {}", channels.len())));
+    }
+    for (at, pattern) in channels.iter().enumerate() {
+        let name = pattern.strip_suffix('*').map_or_else(|| pattern.clone(), |prefix| format!("{prefix}x"));
+        ChannelName::parse(&name).map_err(|rule| Problem::body_field(&format!("/channels/{at}"), rule))?;
+        caller.require_key(WRITE, pattern)?;
+    }
+    if !(1_000..=86_400_000).contains(&ttl_ms) {
+        return Err(Problem::body_field("/ttl_ms", format!("must be between 1000 and 86400000, got {ttl_ms}")));
+    }
+    let tokens = pubsub.tokens.as_ref().ok_or(PubSubError::TokensDisabled)?;
+    let (token, expires_at) =
+        tokens.sign(channels, subject, pubsub.clock.now(), std::time::Duration::from_millis(ttl_ms))?;
+    Ok(Created(TokenReply { token, expires_at }))
+}
+
+/// Disconnect a subject's clients at all replicas.
+///
+/// The clients may connect again with a valid credential. The response says that the order was sent to the replicas.
+#[utoipa::path(post, path = "/pubsub/disconnect", tag = "pubsub", operation_id = "disconnect_channel_client",
+    request_body = Order,
+    responses((status = 204, description = "The order was sent")))]
+pub(in super::super) async fn disconnect(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    Json(order): Json<Order>,
+) -> Result<NoContent, Problem> {
+    if order.channel.is_some() {
+        return Err(Problem::body_field("/channel", "is only allowed for POST /pubsub/unsubscribe"));
+    }
+    pubsub.order(&order).await?;
+    tracing::warn!(target: "audit", subject = order.subject, by = %caller.id, "real-time clients disconnected");
+    Ok(NoContent)
+}
+
+/// End a subject's subscriptions to a channel at all replicas.
+#[utoipa::path(post, path = "/pubsub/unsubscribe", tag = "pubsub", operation_id = "unsubscribe_channel_client",
+    request_body(content = Order, example = json!({ "subject": "user-7", "channel": "market:events" })),
+    responses((status = 204, description = "The order was sent")))]
+pub(in super::super) async fn unsubscribe(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+    Json(order): Json<Order>,
+) -> Result<NoContent, Problem> {
+    let Some(channel) = &order.channel else { return Err(Problem::body_field("/channel", "is required")) };
+    pubsub.order(&order).await?;
+    tracing::warn!(target: "audit", subject = order.subject, %channel, by = %caller.id, "subscriptions ended");
+    Ok(NoContent)
 }
