@@ -3,6 +3,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY .cargo .cargo
 COPY src src
 COPY migrations-lua migrations-lua
 COPY config/default.toml config/default.toml

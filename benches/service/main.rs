@@ -32,7 +32,7 @@ use report::Report;
 
 /// The allocator of the service, so that the bare route uses the same one.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Part = fn(&Bench, &mut Report);
 

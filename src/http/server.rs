@@ -175,6 +175,8 @@ where
                 worker.serve(stream, connection).await;
                 drop(alive);
             });
+            // The worker serves its other connections in between, however many clients connect at once.
+            tokio::task::yield_now().await;
         }
         drop(alive);
         let _ = gone.recv().await;

@@ -1,6 +1,7 @@
 //! Operations that take much memory or time: a few of each credential run at a time, and its further ones wait.
 
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,9 +16,10 @@ use super::route_table::OperationId;
 use crate::lifecycle::deadline::until;
 use crate::redis::Outcome;
 
-/// How many such requests of one credential run at a time: enough to hide the latency of Redis, and few enough that their
-/// results fit into memory and other requests find a free moment on the worker.
-const AT_A_TIME: usize = 4;
+/// The fewest and the most such requests of one credential that run at a time: enough to hide the latency of Redis, and few
+/// enough that their results fit into memory and other requests find a free moment on the worker. More than the machine has
+/// cores would take more memory and no less time.
+const AT_A_TIME: RangeInclusive<usize> = 2..=4;
 
 /// An operation that did much work for a caller is expected to do so again for this long.
 const LARGE: Duration = Duration::from_secs(60);
@@ -30,6 +32,8 @@ const COUNTERS: usize = 1_024;
 /// The turns of all credentials. Without authentication all callers are one.
 #[derive(Debug)]
 pub struct Turns {
+    /// How many requests of a caller have their turn at a time.
+    at_a_time: usize,
     by_caller: Box<[Semaphore]>,
     /// Until when the requests of a caller for an operation wait for their turn, milliseconds since `created`; 0 if it has
     /// not used the operation.
@@ -40,9 +44,11 @@ pub struct Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        let by_caller = std::iter::repeat_with(|| Semaphore::new(AT_A_TIME)).take(COUNTERS).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_a_time = cores.clamp(*AT_A_TIME.start(), *AT_A_TIME.end());
+        let by_caller = std::iter::repeat_with(|| Semaphore::new(at_a_time)).take(COUNTERS).collect();
         let until = std::iter::repeat_with(AtomicU64::default).take(COUNTERS).collect();
-        Self { by_caller, until, created: Instant::now(), hasher: RandomState::new() }
+        Self { at_a_time, by_caller, until, created: Instant::now(), hasher: RandomState::new() }
     }
 }
 
@@ -95,8 +101,8 @@ pub async fn in_turn(
     next: impl FnOnce() -> BoxFuture<'static, Response>,
 ) -> Response {
     let Some(_turn) = until(patience, turns.wait(&caller)).await else {
-        let detail =
-            format!("this credential has {AT_A_TIME} large requests running, and further ones waited too long");
+        let running = turns.at_a_time;
+        let detail = format!("this credential has {running} large requests running, and further ones waited too long");
         let problem = Problem::new(&OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
         return problem.retry_after(Duration::from_secs(1)).into_response();
     };

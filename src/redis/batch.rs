@@ -1,4 +1,4 @@
-//! Several commands and script calls in one round trip.
+//! Several commands and script calls that are sent together.
 
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
@@ -6,7 +6,7 @@ use super::Redis;
 use super::fault::{Effect, RedisFault};
 use super::script::{Decoder, ScriptCall, Text};
 
-/// Commands and script calls that are sent in one round trip. A batch is not a transaction.
+/// Commands and script calls that are sent together. A batch is not a transaction.
 #[derive(Debug)]
 pub struct Batch {
     commands: Pipeline,
@@ -114,14 +114,15 @@ impl Redis {
         self.pipeline_of_one_slot(commands, effect).await
     }
 
-    /// Runs a batch in one round trip. In a cluster the commands are sent one by one, and [`Batch::last`] follows them.
+    /// Runs a batch, in one round trip for each 64 commands. In a cluster the commands are sent one by one, and
+    /// [`Batch::last`] follows them.
     ///
     /// If the server does not know a script, the calls of that script are repeated with its text, followed by
     /// [`Batch::last`] again: that write must be safe to repeat.
     ///
     /// # Errors
-    /// [`RedisFault`] if the round trip as a whole failed. If only the repetition failed, the other calls have run: the
-    /// repeated calls and [`Batch::last`] have the fault.
+    /// [`RedisFault`] if the first round trip as a whole failed. If only the repetition failed, the other calls have run:
+    /// the repeated calls and [`Batch::last`] have the fault.
     pub async fn run(&self, mut batch: Batch) -> Result<Answers, RedisFault> {
         let effect = batch.effect;
         let (mut answers, mut last) = self.run_once(&mut batch).await?;

@@ -18,6 +18,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const MIN_AGE: Duration = Duration::from_secs(1);
 /// Redis answers no other client while it runs one after the other, which is noticeable for more commands.
 const MANY_COMMANDS: usize = 32;
+/// The most commands of a pipeline that are sent at a time. The other requests of the lane wait for their replies.
+const PART: usize = 64;
 /// The other requests of the lane wait while a reply arrives, which is noticeable for a longer one, bytes.
 const LARGE_REPLY: usize = 64 << 10;
 /// A cluster connection without a reply for this many command timeouts no longer repairs itself.
@@ -36,9 +38,6 @@ impl Redis {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
-        if matches!(packet, Packet::Commands(commands) if commands.len() > MANY_COMMANDS) {
-            large_work::note();
-        }
         let link = self.link(link::current_lane());
         let mut retries = 0;
         loop {
@@ -80,14 +79,39 @@ impl Redis {
         }
     }
 
-    /// Sends a pipeline in one exchange; each command has its own result.
+    /// Sends a pipeline; each command has its own result. A long one is sent in parts, and the commands of other requests
+    /// run in between. A part after the first that fails is the result of its commands, and the rest is not sent.
+    ///
+    /// # Errors
+    /// [`RedisFault`] if the first part failed.
     pub(super) async fn pipeline(
         &self,
         commands: &Pipeline,
         effect: Effect,
     ) -> Result<Vec<Result<Value, RedisFault>>, RedisFault> {
-        let replies = self.pipeline_replies(commands, effect).await?;
-        Ok(replies.into_iter().map(|reply| classify(reply, effect)).collect())
+        let result = |reply| classify(reply, effect);
+        if commands.len() <= PART {
+            let replies = self.pipeline_replies(commands, effect).await?;
+            return Ok(replies.into_iter().map(result).collect());
+        }
+        let mut results = Vec::with_capacity(commands.len());
+        let mut rest = commands.cmd_iter();
+        loop {
+            let mut part = Pipeline::with_capacity(PART);
+            for command in rest.by_ref().take(PART) {
+                part.add_command(command.clone());
+            }
+            match self.pipeline_replies(&part, effect).await {
+                Ok(replies) if replies.is_empty() => return Ok(results),
+                Ok(replies) => results.extend(replies.into_iter().map(result)),
+                Err(fault) if results.is_empty() => return Err(fault),
+                Err(fault) => {
+                    results.extend(std::iter::repeat_n(Err(fault.clone()), part.len()));
+                    results.extend(rest.map(|_| Err(fault.clone().not_applied())));
+                    return Ok(results);
+                }
+            }
+        }
     }
 
     /// Sends a pipeline in one exchange; the first error of a command is the error of all.
@@ -103,6 +127,9 @@ impl Redis {
     async fn pipeline_replies(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, RedisFault> {
         if commands.is_empty() {
             return Ok(Vec::new());
+        }
+        if commands.len() > MANY_COMMANDS {
+            large_work::note();
         }
         match self.exchange(Packet::Commands(commands), effect, self.deadline()).await? {
             Value::Array(replies) => Ok(replies),

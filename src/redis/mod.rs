@@ -213,12 +213,12 @@ impl Redis {
         T::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, effect))
     }
 
-    /// Runs several commands in one round trip; each has its own result.
+    /// Runs several commands in one round trip for each 64; each has its own result.
     ///
     /// They are not a transaction. In a cluster they are sent one by one, since their keys may be on different nodes.
     ///
     /// # Errors
-    /// [`RedisFault`] when the exchange as a whole failed.
+    /// [`RedisFault`] when the first exchange as a whole failed.
     pub async fn query_all(
         &self,
         commands: &[Cmd],
@@ -278,10 +278,10 @@ impl Redis {
         }
     }
 
-    /// Makes several calls in one round trip; each has its own result.
+    /// Makes several calls in one round trip for each 64; each has its own result.
     ///
     /// # Errors
-    /// [`RedisFault`] when the exchange as a whole failed.
+    /// [`RedisFault`] when the first exchange as a whole failed.
     pub async fn call_all<Raw: FromRedisValue, Reply>(
         &self,
         calls: impl IntoIterator<Item = ScriptCall<Raw, Reply>>,

@@ -226,6 +226,40 @@ async fn late_timeouts_do_not_close_the_new_connection() {
 }
 
 #[tokio::test]
+async fn a_long_pipeline_lets_other_commands_run_in_between_and_ends_with_the_part_that_fails() {
+    let app = TestApp::spawn().await;
+    let redis = app.state();
+    let keys: Vec<String> = (0..1_000).map(|n| format!("key-{n}")).collect();
+    let write = |key: &String| redis::cmd("SET").arg(redis.keys().key(key)).arg("long").to_owned();
+    let mut commands: Vec<redis::Cmd> = keys.iter().map(write).collect();
+    let (results, other) = tokio::join!(redis.query_all(&commands, Effect::Write), set(redis, "key-999", "other"));
+    assert!(results.expect("replies").into_iter().all(|result| result.is_ok()));
+    other.expect("a write");
+    let last = get(redis, "key-999").await.expect("a read");
+    assert_eq!(last.as_deref(), Some("long"), "the other command ran before the last of the pipeline");
+
+    let _: () = app.redis().command(&["FLUSHALL"]);
+    // Redis closes the connection.
+    commands[500] = redis::cmd("QUIT");
+    let results = redis.query_all(&commands, Effect::Write).await.expect("replies to the first part");
+    assert_eq!(results.len(), commands.len());
+    eventually("the connection is made again", async || get(redis, "key-0").await.is_ok()).await;
+    let mut outcomes = Vec::new();
+    for (key, result) in keys.iter().zip(results) {
+        let outcome = result.map(|_| ()).map_err(|fault| fault.outcome);
+        let is_stored = get(redis, key).await.expect("a read").is_some();
+        match outcome {
+            Ok(()) => assert!(is_stored, "{key}"),
+            Err(Outcome::NotApplied) => assert!(!is_stored, "{key}"),
+            Err(outcome) => assert_eq!(outcome, Outcome::Unknown, "{key}"),
+        }
+        outcomes.push(outcome);
+    }
+    outcomes.dedup();
+    assert_eq!(outcomes, [Ok(()), Err(Outcome::Unknown), Err(Outcome::NotApplied)]);
+}
+
+#[tokio::test]
 async fn a_redis_that_starts_after_the_service_is_used() {
     let mut server = RedisServer::start();
     server.kill();

@@ -130,7 +130,8 @@ async fn reads_of_large_values_take_turns() {
     app.proxy().stall();
     let replies = futures_util::future::join_all((0..8).map(|_| get(&app, READER))).await;
     let in_time = replies.iter().filter(|reply| reply.is(504)).count();
-    assert_eq!(in_time, 4, "four requests reach Redis at a time");
+    let cores = std::thread::available_parallelism().expect("cores").get();
+    assert_eq!(in_time, cores.clamp(2, 4), "as many requests reach Redis at a time as there are cores");
     for reply in replies.iter().filter(|reply| !reply.is(504)) {
         let problem = reply.expect_problem(503, "overloaded");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");

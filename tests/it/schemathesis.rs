@@ -21,7 +21,6 @@ async fn responses_to_generated_requests_match_the_openapi_document() {
         &rules,
         "run",
         &document,
-        "--checks=all",
         "--phases=examples,coverage,fuzzing,stateful",
         "--mode=all",
         "--max-examples",

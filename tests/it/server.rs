@@ -10,6 +10,7 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
+use gridtokenx_redis::config::http::HttpConfig;
 use gridtokenx_redis::http::server::{self, Worker};
 use gridtokenx_redis::lifecycle::Tasks;
 use http_body_util::{BodyExt, Empty};
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus::IntGauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::facade::{self, set};
@@ -33,14 +34,22 @@ struct Served {
     done: oneshot::Receiver<()>,
 }
 
-fn serve(router: Router, overrides: &str) -> Served {
+fn settings(overrides: &str) -> HttpConfig {
     let config = Config::with_overrides(&format!("[http]\nheader_timeout = \"300ms\"\n{overrides}")).expect("TOML");
-    let http = config.section::<gridtokenx_redis::config::http::HttpConfig>().expect("settings");
+    config.section().expect("settings")
+}
+
+fn worker(router: Router, http: &HttpConfig, stop: &CancellationToken) -> (Worker<Router>, IntGauge) {
+    let connections = IntGauge::new("connections", "open").expect("a gauge");
+    (Worker::new(router, http, connections.clone(), stop.clone()), connections)
+}
+
+fn serve(router: Router, overrides: &str) -> Served {
+    let http = settings(overrides);
     let listener = server::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let connections = IntGauge::new("connections", "open").expect("a gauge");
     let stop = CancellationToken::new();
-    let worker = Worker::new(router, &http, connections.clone(), stop.clone());
+    let (worker, connections) = worker(router, &http, &stop);
     let (sender, receiver) = mpsc::unbounded_channel();
     let (finished, done) = oneshot::channel();
     let tasks = Tasks::new(Clock::System);
@@ -270,4 +279,33 @@ async fn aborted_requests_leave_nothing_in_flight() {
     }
     eventually("nothing is in flight", async || app.app().deps.metrics.http.connections.get() == 0).await;
     app.get("/health/ready").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_worker_serves_requests_before_it_takes_over_many_new_connections() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let permits = Arc::new(Semaphore::new(100));
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = connect(address).await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
+        let (stream, _) = listener.accept().expect("a connection");
+        stream.set_nonblocking(true).expect("a socket");
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("open");
+        sender.send((stream, permit)).expect("open");
+        clients.push(client);
+    }
+    let router = Router::new().route("/", get(|| async { "response" }));
+    let (worker, connections) = worker(router, &settings(""), &CancellationToken::new());
+    let tasks = Tasks::new(Clock::System);
+    let spawner = tasks.clone();
+    spawner.spawn_connection(async move { worker.run(receiver, &tasks).await });
+    read_until(&mut clients[0], "response").await;
+    let taken = connections.get();
+    assert!(taken < 20, "the first response came after {taken} connections");
+    for client in &mut clients[1..] {
+        read_until(client, "response").await;
+    }
 }

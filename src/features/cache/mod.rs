@@ -1,7 +1,7 @@
 //! A cache of arbitrary bodies: a GET returns what was PUT, byte for byte, with its Content-Type.
 //!
 //! Read `service.rs` (reads), `write.rs` (put, delete, take, touch, increment), `tags.rs` (invalidation of many values),
-//! `lease.rs` (the stampede guard), `batch/` (many values in one round trip), `index.rs` (the list of keys and its
+//! `lease.rs` (the stampede guard), `batch/` (many values in one request), `index.rs` (the list of keys and its
 //! sweep), `stored_value.rs` (the bytes in Redis), `scripts.rs`, `keys.rs` (every key, with type and TTL).
 //!
 //! Without Redis every call returns 503. That includes reads, since a false 404 would make all clients rebuild their

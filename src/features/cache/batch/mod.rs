@@ -1,5 +1,5 @@
-//! Many values in one round trip. Tags need another one, and so do reads of more than [`READS_WITHIN_LIMIT`] values, whose
-//! sizes are checked first. Every item has its own result; a batch is no transaction.
+//! Many values in one request. Tags need another round trip, and so do reads of more than [`READS_WITHIN_LIMIT`] values,
+//! whose sizes are checked first. Every item has its own result; a batch is no transaction.
 
 mod model;
 
@@ -41,7 +41,8 @@ impl CacheService {
     /// fence. A read whose value would exceed the limit of the batch fails with [`CacheError::BatchTooLarge`].
     ///
     /// # Errors
-    /// [`CacheError::Redis`] if the round trip as a whole failed; its outcome says whether items may have been applied.
+    /// [`CacheError::Redis`] if the first round trip as a whole failed; its outcome says whether items may have been
+    /// applied.
     pub(super) async fn run_batch(
         &self,
         batch: SeparatedBatch,

@@ -83,7 +83,7 @@ pub(in super::super) async fn list_keys(
     Ok(Json(page))
 }
 
-/// Read, delete and store many values in one round trip.
+/// Read, delete and store many values in one request.
 ///
 /// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
 /// transaction: every item has its own result, and an invalid item does not stop the others. A batch of which no item is
