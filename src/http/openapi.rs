@@ -21,6 +21,7 @@ const TAGS: &[(&str, &str)] = &[
     ("json", "JSON documents that are read and changed by path."),
     ("timeseries", "Series of samples: ingest, ranges with aggregations, labels and rollups."),
     ("hosts", "Metrics of hosts: samples and heartbeats of agents, summaries, anomalies and forecasts."),
+    ("pubsub", "Real-time channels: publish messages, read what was missed, and receive messages as they come."),
     ("users", "Preferences and activity of the platform's users. These are JSON documents."),
     ("config", "Configurations of the platform. These are JSON documents."),
     ("forms", "Data of the platform's forms. These are JSON documents."),

@@ -17,6 +17,8 @@ const OWN: &[(&str, &str, &str)] = &[
     ("delete_series", "key", "energy:consumption:MTR-002"),
     ("delete_host_metrics", "id", "web-2"),
     ("delete_limit_exception", "key", "10.0.0.2:orders"),
+    ("delete_channel_history", "channel", "market:events:ENERGY"),
+    ("get_latest_messages", "channel", "market:prices"),
     ("enforce_limit_by_query", "limiter", "api"),
     ("enforce_limit_by_query", "key", "10.0.0.1:orders"),
 ];

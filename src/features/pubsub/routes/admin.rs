@@ -88,7 +88,7 @@ pub(in super::super) async fn create_token(
 ///
 /// The clients may connect again with a valid credential. The response says that the order was sent to the replicas.
 #[utoipa::path(post, path = "/pubsub/disconnect", tag = "pubsub", operation_id = "disconnect_channel_client",
-    request_body = Order,
+    request_body(content = Order, example = json!({ "subject": "user-7" })),
     responses((status = 204, description = "The order was sent")))]
 pub(in super::super) async fn disconnect(
     State(pubsub): State<Arc<PubSubService>>,
