@@ -119,9 +119,9 @@ pub(super) struct SeriesView {
     /// Samples within retention.
     pub count: u64,
     /// The oldest timestamp within retention; null if the series has no samples.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub first_timestamp: Option<UnixMillis>,
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub last_timestamp: Option<UnixMillis>,
     /// The number of chunks that hold the samples.
     pub chunks: u64,

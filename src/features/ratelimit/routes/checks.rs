@@ -24,8 +24,8 @@ use crate::http::problem::{Location, Problem};
 #[utoipa::path(post, path = "/ratelimit/check", tag = "ratelimit", operation_id = "check_limit",
     request_body = CheckRequest,
     responses((status = 200, description = "The decision", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn check_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -74,8 +74,8 @@ pub(in super::super) async fn check_limits(
 #[utoipa::path(get, path = "/ratelimit/{limiter}/{key}", tag = "ratelimit", operation_id = "peek_limit",
     params(KeyPath, PeekQuery),
     responses((status = 200, description = "The state of the limit", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn peek_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,

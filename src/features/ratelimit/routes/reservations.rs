@@ -23,8 +23,8 @@ use crate::http::problem::{Location, Problem};
 #[utoipa::path(post, path = "/ratelimit/reserve", tag = "ratelimit", operation_id = "reserve_limit",
     request_body = ReserveRequest,
     responses((status = 200, description = "The decision, with the reservation if it was granted", body = ReserveReply,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn reserve_limit(
     State(limits): State<Arc<LimitService>>,
     NoQuery: NoQuery,
@@ -46,8 +46,8 @@ pub(in super::super) async fn reserve_limit(
             example = "0123456789abcdef0123456789abcdef.dHJhZGluZyB1c2VyLTc")),
     request_body = SettleRequest,
     responses((status = 200, description = "The new state of the limit", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<Arc<LimitService>>,
     Path(id): Path<String>,
