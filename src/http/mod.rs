@@ -42,7 +42,7 @@ pub mod request_id;
 pub mod route_table;
 pub mod server;
 pub mod slots;
-mod strict_objects;
+pub mod strict_objects;
 pub mod times;
 mod turns;
 mod uri;

@@ -34,7 +34,7 @@ pub(in super::super) async fn check_limit(
     Json(request): Json<CheckRequest>,
 ) -> Result<Response, Problem> {
     allow(&caller, &request)?;
-    let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let check = limits.resolve(&caller, request).map_err(|invalid| invalid.at(Location::Body))?;
     let decision = limits.check(check).await?;
     let life = life(slice::from_ref(&decision));
     Ok(limit_repetitions(&operation, life, decision.into_response()))
@@ -60,7 +60,7 @@ pub(in super::super) async fn check_limits(
         return Err(Problem::body_field("/checks", rule));
     }
     checks.iter().try_for_each(|request| allow(&caller, request))?;
-    let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
+    let checks = limits.resolve_all(&caller, checks).map_err(|invalid| invalid.at(Location::Body))?;
     let results = limits.check_all(&checks).await?;
     let headers = fields(&results);
     let life = life(&results);

@@ -55,7 +55,7 @@ async fn enforce(limits: &LimitService, caller: &Principal, request: Request) ->
         (check, Location::Body)
     };
     allow(caller, &check)?;
-    let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
+    let check = limits.resolve(caller, check).map_err(|invalid| invalid.at(location))?;
     let decision = limits.enforce(check).await?;
     let decisions = [decision];
     Ok(limit_repetitions(&operation, life(&decisions), (fields(&decisions), NoContent).into_response()))
