@@ -26,6 +26,7 @@ mod role;
 mod roles;
 mod scan;
 mod script;
+mod script_state;
 mod subscriber;
 mod topology;
 
@@ -48,12 +49,13 @@ pub use fault::{Effect, FaultKind, Outcome, RedisFault};
 pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
-pub use report::{RoleReport, ScriptState};
+pub use report::RoleReport;
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
+pub use script_state::ScriptState;
 pub use subscriber::News;
 pub use topology::EndpointError;
 

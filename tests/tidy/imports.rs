@@ -68,6 +68,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::problem",
             "http::reply",
             "http::slots",
+            "http::strict_objects",
             "http::times",
             "lifecycle",
             "lua_scripts",
