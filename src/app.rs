@@ -30,7 +30,9 @@ use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
-use crate::http::{cors, documentation, fencing, legacy_prefix, openapi, openapi_responses, openapi_text};
+use crate::http::{
+    cors, documentation, fencing, idempotent_operation, legacy_prefix, openapi, openapi_responses, openapi_text,
+};
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
@@ -327,6 +329,8 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
     openapi::secure(&mut document, &rows);
     openapi_responses::describe(&mut document, &rows);
     fencing::describe(&mut document, &rows);
+    idempotent_operation::describe(&mut document, &rows);
+    openapi_responses::share_common(&mut document);
     openapi_responses::exemplify(&mut document, &problem_kinds());
     openapi::silence_heads(&mut document);
     document

@@ -170,6 +170,12 @@ impl Access {
         self
     }
 
+    /// Whether the operation respects an `Idempotency-Key`. On public routes a key has no owner.
+    pub fn is_repeatable(&self) -> bool {
+        let by_method = ["POST", "PATCH"].contains(&self.method);
+        by_method && self.guard != Guard::Public && self.repetition != Repetition::Ignore
+    }
+
     /// Gives the operation the budget of a call that may wait for an event.
     #[must_use]
     pub const fn waiting(mut self) -> Self {

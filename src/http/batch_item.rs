@@ -15,6 +15,33 @@ pub enum BatchItem<T> {
     Invalid { key: String, problem: Box<Problem> },
 }
 
+impl<T> BatchItem<T> {
+    /// The item, unless it does not pass `check`, whose problem names the field as a pointer into the item.
+    #[must_use]
+    pub fn checked(self, check: impl Fn(&T) -> Result<(), Problem>) -> Self {
+        match self {
+            Self::Valid(item) => match check(&item) {
+                Ok(()) => Self::Valid(item),
+                Err(problem) => Self::Invalid { key: String::new(), problem: Box::new(problem) },
+            },
+            invalid @ Self::Invalid { .. } => invalid,
+        }
+    }
+
+    /// Rejects a list of which no item is valid. An empty list is valid.
+    ///
+    /// # Errors
+    /// The problem of the first item of the list `field`, naming the field of the item.
+    pub fn require_valid(field: &str, items: &[Self]) -> Result<(), Problem> {
+        match items.first() {
+            Some(Self::Invalid { problem, .. }) if !items.iter().any(|item| matches!(item, Self::Valid(_))) => {
+                Err(problem.as_ref().clone().within(&format!("/{field}/0")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl<'de, T: DeserializeOwned> Deserialize<'de> for BatchItem<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();

@@ -8,6 +8,12 @@ use axum::body::Bytes;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Required};
+
+use super::access::Access;
+use super::openapi::operations;
 
 /// Identifies all attempts that one caller makes on one route with one `Idempotency-Key`; absent without that header.
 ///
@@ -77,4 +83,34 @@ impl<S: Send + Sync> FromRequestParts<S> for Operation {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(parts.extensions.get::<OperationId>().cloned()))
     }
+}
+
+/// The longest `Idempotency-Key`, bytes.
+pub const MAX_KEY: usize = 255;
+
+/// Documents the header `Idempotency-Key` in the operations whose access rows respect it.
+pub fn describe(document: &mut OpenApi, rows: &[Access]) {
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
+            if row.is_some_and(Access::is_repeatable) {
+                operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
+            }
+        }
+    }
+}
+
+fn parameter() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_KEY));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Makes the request safe to repeat: a repetition with the same key has the first successful response. See the \
+             introduction for 409 `idempotency-in-progress`, 409 `idempotency-answer-too-large` and 422 \
+             `idempotency-key-reused`.",
+        ))
+        .schema(Some(text.pattern(Some("^[!-~]+$"))))
+        .build()
 }

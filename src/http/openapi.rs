@@ -1,5 +1,6 @@
 //! The API document: its head, and its security requirements from the access table.
 
+use serde_json::{Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{self, PathItem};
@@ -66,6 +67,7 @@ pub fn base() -> OpenApi {
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").build()]))
         .components(Some(components))
+        .security(Some(["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [] as [&str; 0]))))
         .tags(Some(TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build())))
         .build()
 }
@@ -92,28 +94,25 @@ pub fn check_access(api: &OpenApiRouter, rows: &[Access]) -> Result<(), String> 
     Err(format!("operations without an access row: {unguarded:?}; access rows without an operation: {unclaimed:?}"))
 }
 
-/// States what a caller of each operation must present, from its row of the access table.
+/// States what a caller of each operation must present, from its row of the access table: one of the two credentials, with
+/// the scope `x-scope`, or nothing.
 pub fn secure(document: &mut OpenApi, rows: &[Access]) {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            operation.security = row.map(|row| match row.guard {
-                Guard::Public => Vec::new(),
+            let Some(row) = row else { continue };
+            let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
+            operation.description = Some(own + &scope_text(row.guard));
+            match row.guard {
+                Guard::Public => operation.security = Some(Vec::new()),
                 Guard::InBand => {
                     let schemes = ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
-                    std::iter::once(SecurityRequirement::default()).chain(schemes).collect()
+                    operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(schemes).collect());
                 }
                 Guard::Scope(scope) => {
-                    ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.to_owned()])).into()
+                    let extensions = [("x-scope", json!(scope))].into_iter().chain(keys_of_scope(row.keys));
+                    operation.extensions.get_or_insert_default().merge(Extensions::from_iter(extensions));
                 }
-            });
-            if let Some(row) = row {
-                let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
-                operation.description = Some(own + &scope_text(row.guard));
-            }
-            if let Some(keys) = row.and_then(keys_of_scope) {
-                let extension = Extensions::from_iter([("x-scope-keys", keys)]);
-                operation.extensions.get_or_insert_default().merge(extension);
             }
         }
     }
@@ -127,13 +126,14 @@ fn scope_text(guard: Guard) -> String {
     }
 }
 
-/// The keys against which a scope that is limited to keys is checked; `null` for an operation that needs all keys.
-fn keys_of_scope(row: &Access) -> Option<serde_json::Value> {
-    match (row.guard, row.keys) {
-        (Guard::Public | Guard::InBand, _) | (_, Keys::All) => None,
-        (_, Keys::InPath(templates)) => Some(serde_json::json!(templates)),
-        (_, Keys::CheckedByHandler) => Some(serde_json::json!(["each key of the body or of the result"])),
-    }
+/// The keys against which a scope that is limited to keys is checked; `None` for an operation that needs all keys.
+fn keys_of_scope(keys: Keys) -> Option<(&'static str, Value)> {
+    let keys = match keys {
+        Keys::All => return None,
+        Keys::InPath(templates) => json!(templates.join(", ")),
+        Keys::CheckedByHandler => json!("each key of the body or of the result"),
+    };
+    Some(("x-scope-keys", keys))
 }
 
 /// Takes the bodies out of the answers to HEAD: a problem is told by its status alone (RFC 9110, section 9.3.2).

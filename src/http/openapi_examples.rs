@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::openapi_components::{OPERATIONS, parameters};
+use super::openapi_parts::{OPERATIONS, parameters};
 
 /// The response of each operation to its example, by status and media type. A test records them from Swagger UI.
 const RESPONSES: &str = include_str!("../../openapi/examples.json");

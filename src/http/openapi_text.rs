@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::openapi_components::{self, OPERATIONS};
-use super::openapi_examples;
+use super::openapi_parts::OPERATIONS;
+use super::{openapi_components, openapi_examples};
 
 /// Fields that stand before all others, in this order. Others are sorted.
 const FIRST: [&str; 8] =

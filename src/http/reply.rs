@@ -37,6 +37,7 @@ impl IntoResponse for NoContent {
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass this as `cursor` to get the next page; null on the last page.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

@@ -3,7 +3,46 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+
+/// Reads a tagged enum from an object. serde also reads one from an array, and does not tell the deserializer which of both
+/// it expects.
+fn tagged<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(ObjectOnly(deserializer))
+}
+
+/// Reads an optional tagged enum from an object, for `#[serde(deserialize_with)]`: the field may be absent (with `default`)
+/// or null.
+///
+/// # Errors
+/// If the value is neither null nor an object, or not one of the enum.
+pub fn tagged_if_given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(bound = "T: Deserialize<'de>")]
+    struct Given<T>(#[serde(deserialize_with = "tagged")] T);
+
+    Ok(Option::<Given<T>>::deserialize(deserializer)?.map(|Given(value)| value))
+}
+
+struct ObjectOnly<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
 
 /// Wraps a deserializer, and everything that serde makes of it, down to every nested value.
 pub struct StrictObjects<T>(pub T);
@@ -193,7 +232,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for StrictObjects<A> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
     use serde_json::value::RawValue;
 
     use super::*;

@@ -27,6 +27,7 @@ mod role;
 mod roles;
 mod scan;
 mod script;
+mod script_state;
 mod topology;
 
 use std::pin::pin;
@@ -48,12 +49,13 @@ pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use listener::{ListenerChange, News};
-pub use report::{RoleReport, ScriptState};
+pub use report::RoleReport;
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
+pub use script_state::ScriptState;
 pub use topology::EndpointError;
 
 use crate::config::fencing::FencingConfig;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::fault::{Effect, FaultKind, RedisFault};
 use super::node_info::{Node, Persistence, collect};
 use super::script::LuaScript;
+use super::script_state::ScriptState;
 use super::{Redis, Role};
 use crate::config::redis::{Endpoint, Topology};
 use crate::lifecycle::Finding;
@@ -51,41 +52,6 @@ pub struct RoleReport {
     pub scripts: ScriptState,
     /// What is unsafe or broken, as text.
     pub findings: Vec<Finding>,
-}
-
-/// Whether Lua scripts can be called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = RedisScriptState)]
-pub enum ScriptState {
-    /// No connection has been made yet.
-    Unknown,
-    /// This many scripts are loaded.
-    #[schema(title = "RedisScriptsLoaded")]
-    Loaded(usize),
-    /// The server does not allow the service to load or run scripts.
-    #[schema(title = "RedisScriptsRefused")]
-    Refused(String),
-}
-
-impl ScriptState {
-    /// Applies the result of loading the scripts; a failed connection changes nothing. Returns whether anything
-    /// changed.
-    pub(super) fn learn(&mut self, loaded: &Result<(), RedisFault>, count: usize) -> bool {
-        let news = match loaded {
-            Ok(()) => Self::Loaded(count),
-            Err(fault) if fault.is_unknown_command() => {
-                Self::Refused("SCRIPT or EVALSHA is disabled on the server".to_owned())
-            }
-            Err(fault) if fault.kind == FaultKind::Denied => {
-                Self::Refused("the service's Redis user may not use SCRIPT or EVALSHA".to_owned())
-            }
-            Err(_) => return false,
-        };
-        let is_news = *self != news;
-        *self = news;
-        is_news
-    }
 }
 
 /// How long readiness shows that the server refused writes.

@@ -1,4 +1,7 @@
-"""Lets schemathesis send line formats as the text that they are, and leaves out what breaks no rule."""
+"""Lets schemathesis send line formats as the text that they are, leaves out what breaks no rule, and repeats no key."""
+
+import itertools
+import re
 
 import schemathesis
 
@@ -20,3 +23,14 @@ def filter_case(context, case):
     if UNKNOWN_HEADER in (case.headers or {}):
         return False
     return case.media_type != NDJSON or isinstance(case.body, str)
+
+
+KEY = "Idempotency-Key"
+keys = itertools.count(1)
+
+
+@schemathesis.hook
+def before_call(context, case, **kwargs):
+    """Gives every request a key of its own, unless the key is invalid: each key belongs to one request."""
+    if re.fullmatch("[!-~]{1,255}", str((case.headers or {}).get(KEY, ""))):
+        case.headers[KEY] = f"schemathesis-{next(keys)}"

@@ -26,6 +26,37 @@ async fn an_unknown_limiter_has_suggestions() {
 }
 
 #[tokio::test]
+async fn an_unknown_limiter_in_a_body_has_suggestions() {
+    let limited = key("limited", READER, "scopes = [\"ratelimit:check:trading:*\"]");
+    let owner = key("owner", "ak_11111111111111111111111111111111", "scopes = [\"admin\"]");
+    let app = TestApp::builder().config(&(limited + &owner)).spawn().await;
+    let post = async |credential: &str, path: &str, body: serde_json::Value| {
+        let headers = [("x-api-key", credential), ("content-type", "application/json")];
+        detail(&app.send(Method::POST, path, &headers, body.to_string()).await, 422, "invalid-body")
+    };
+    let owner = "ak_11111111111111111111111111111111";
+    let check = json!({ "limiter": "tradign", "key": "u1" });
+    for (path, body) in [
+        ("/ratelimit/check", check.clone()),
+        ("/ratelimit/enforce", check.clone()),
+        ("/ratelimit/reserve", check.clone()),
+        ("/ratelimit/check-all", json!({ "checks": [check] })),
+    ] {
+        let text = post(owner, path, body).await;
+        assert!(text.contains("limiter must exist: no limiter is named `tradign`; did you mean `trading`?"), "{text}");
+    }
+    let reply = app
+        .send(
+            Method::POST,
+            "/ratelimit/check",
+            &[("x-api-key", READER), ("content-type", "application/json")],
+            json!({ "limiter": "authentification", "key": "u1" }).to_string(),
+        )
+        .await;
+    reply.expect_problem(403, "forbidden");
+}
+
+#[tokio::test]
 async fn an_unknown_series_has_suggestions() {
     let app = TestApp::spawn().await;
     for name in ["meter:north:7", "meter:north:8", "meter:south:7", "price:thb"] {

@@ -183,7 +183,10 @@ async fn details_are_sentences_and_name_no_types_of_rust() {
     };
     let json = "application/json";
     let (text, _) = detail("POST", "/ratelimit/check", json, r#"{"limiter":"none","key":"a"}"#).await;
-    assert_eq!(text, "limiter must be the name of a limiter, got `none`");
+    assert_eq!(
+        text,
+        "limiter must exist: no limiter is named `none`; [[ratelimit.limiters]] of the configuration defines them"
+    );
     let (_, text) = detail("POST", "/timeseries/a/samples", json, r#"{"samples":[],"on_duplicate":"x"}"#).await;
     assert_eq!(text, "unknown value `x`, expected one of `block`, `first`, `last`, `min`, `max`, `sum`");
     for line in ["[1]", "1", "null", "[]", r#"{"series":1,"value":1}"#] {

@@ -342,9 +342,7 @@ async fn the_document_is_served_as_it_is_built() {
     assert_eq!(document.body, app.get("/api-docs/openapi.json").await.expect(200).body);
     let Value::Object(paths) = document.json()["paths"].clone() else { panic!("{}", document.text()) };
     assert!(paths.contains_key("/health/ready") && paths.contains_key("/problems/{slug}"));
-    for operation in paths.values().filter_map(Value::as_object).flat_map(|item| item.values()) {
-        assert!(operation["security"].is_array(), "{operation}");
-    }
+    assert!(document.json()["security"].is_array(), "{}", document.text());
 }
 
 /// Paths around every route: the route itself, other text in place of each segment, and segments left out or added.

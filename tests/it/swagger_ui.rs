@@ -111,20 +111,24 @@ fn example(media_type: &str, body: &str) -> Option<Value> {
     match media_type {
         "application/json" => serde_json::from_str(body).ok().map(shortened),
         _ if body.is_empty() || media_type == "application/octet-stream" => None,
-        _ => Some(json!(body.split_inclusive('\n').take(3).collect::<String>())),
+        _ => Some(json!(body.split_inclusive('\n').take(2).collect::<String>())),
     }
 }
 
-/// A list shows two of its objects.
+/// A list shows the first of its objects, a map of many objects two of them.
 fn shortened(value: Value) -> Value {
     match value {
         Value::Array(mut items) => {
             if items.iter().any(Value::is_object) {
-                items.truncate(2);
+                items.truncate(1);
             }
             items.into_iter().map(shortened).collect()
         }
-        Value::Object(fields) => fields.into_iter().map(|(name, field)| (name, shortened(field))).collect(),
+        Value::Object(fields) => {
+            let is_map = fields.len() > 8 && fields.values().all(Value::is_object);
+            let shown = if is_map { 2 } else { fields.len() };
+            fields.into_iter().take(shown).map(|(name, field)| (name, shortened(field))).collect()
+        }
         other => other,
     }
 }

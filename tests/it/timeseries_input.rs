@@ -12,15 +12,15 @@ fn stores_nothing(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn a_request_with_an_invalid_sample_stores_nothing() {
+async fn a_request_without_a_valid_sample_stores_nothing() {
     let app = TestApp::spawn().await;
     let path = format!("{METER}/samples");
     let json = ("content-type", "application/json");
     for (body, status, code, pointer) in [
-        (r#"{"samples":[{"value":1},{"value":"1"}]}"#, 422, "invalid-body", "/samples/1/value"),
+        (r#"{"samples":[{"value":"1"},{"value":"2"}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":null}]}"#, 422, "invalid-body", "/samples/0/value"),
         // A float would be another number.
-        (r#"{"samples":[{"value":1},{"value":9007199254740993}]}"#, 422, "invalid-body", "/samples/1/value"),
+        (r#"{"samples":[{"value":9007199254740993}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":-9007199254740993}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":1,"timestamp":-1}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
@@ -54,6 +54,35 @@ async fn a_request_with_an_invalid_sample_stores_nothing() {
     let many = json!({ "samples": (0..10_001).map(|n| sample(n, 1.0)).collect::<Vec<_>>() });
     app.post(&path, many).await.expect_violation(422, "invalid-body", "/samples");
     stores_nothing(&app);
+}
+
+#[tokio::test]
+async fn an_invalid_sample_does_not_affect_the_others() {
+    const SAMPLES: &str =
+        r#"{"samples":[{"timestamp":1,"value":1},{"timestamp":"yesterday","value":2},{"timestamp":3,"value":3},7]}"#;
+    let app = TestApp::spawn().await;
+    let json = ("content-type", "application/json");
+    for path in ["/timeseries/a/samples", "/market/volume", "/settlements/thbc"] {
+        let reply = app.send(Method::POST, path, &[json], SAMPLES).await.expect(200);
+        assert_eq!(reply.header("samples-refused"), Some("2"), "{path}");
+        let answer = reply.json();
+        assert_eq!((&answer["accepted"], &answer["stored"]), (&json!(2), &json!(2)), "{answer}");
+        let refused = &answer["refused"];
+        assert_eq!((&refused[0]["index"], &refused[0]["code"]), (&json!(1), &json!("invalid-sample")), "{answer}");
+        assert!(refused[0]["detail"].as_str().is_some_and(|text| text.starts_with("timestamp")), "{answer}");
+        assert!(refused[0]["timestamp"].is_null() && refused[1]["index"] == 3, "{answer}");
+    }
+    for (path, list, good, bad) in [
+        ("/timeseries/samples", "samples", r#""series":"b","value":1"#, r#""series":"b","value":"1""#),
+        ("/energy/meters/m/readings", "readings", r#""energy_consumed":1"#, r#""energy_consumed":-1"#),
+        ("/energy/meters/n/readings", "readings", r#""energy_consumed":1"#, ""),
+        ("/market/prices/x", "prices", r#""price":4"#, r#""price":"4""#),
+    ] {
+        let body = format!(r#"{{"{list}":[{{"timestamp":1,{bad}}},{{"timestamp":1,{good}}}]}}"#).replace(",}", "}");
+        let answer = app.send(Method::POST, path, &[json], body).await.expect(200).json();
+        assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(1), &json!(1)), "{path}: {answer}");
+        assert_eq!(answer["refused"][0]["code"], "invalid-sample", "{path}: {answer}");
+    }
 }
 
 #[tokio::test]

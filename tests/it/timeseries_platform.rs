@@ -79,7 +79,7 @@ async fn errors_of_readings_and_prices_name_the_field() {
     for (body, pointer) in [
         (json!({ "readings": [] }), "/readings"),
         (json!({ "readings": [{ "timestamp": 1 }] }), "/readings/0"),
-        (json!({ "readings": [reading(1, 1.0, 1.0), reading(1, -0.5, 1.0)] }), "/readings/1/energy_generated"),
+        (json!({ "readings": [reading(1, -0.5, 1.0)] }), "/readings/0/energy_generated"),
         (json!({ "readings": [reading(-1, 1.0, 1.0)] }), "/readings/0/timestamp"),
         (json!({ "readings": [{ "energy_consumed": "1" }] }), "/readings/0/energy_consumed"),
         (json!({ "readings": [{ "energy": 1 }] }), "/readings/0/energy"),

@@ -31,8 +31,9 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("app", &["clock", "config", "deps", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
-    ("deps", &["clock", "config", "http", "lifecycle", "redis", "telemetry"]),
+    ("app", &["clock", "config", "deps", "events", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
+    ("deps", &["clock", "config", "events", "http", "lifecycle", "redis", "telemetry"]),
+    ("events", &["clock", "config::FieldError", "config::Section", "config::value", "lua_scripts", "random", "redis"]),
     (
         "features",
         &[
@@ -50,6 +51,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "config::redis::ServerUrl",
             "config::value",
             "deps",
+            "events",
             "http::access",
             "http::auth",
             "http::batch_item",
@@ -68,6 +70,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::problem",
             "http::reply",
             "http::slots",
+            "http::strict_objects",
             "http::times",
             "lifecycle",
             "lua_scripts",
@@ -206,6 +209,11 @@ fn contains_field(code: &str, field: &str) -> bool {
 /// Files other than routes and `error.rs` that create problems, each with its reason.
 const PROBLEMS_BELOW_ROUTES: &[(&str, &str)] = &[
     ("src/features/locks/websocket.rs", "it is the handler of a route"),
+    ("src/features/pubsub/session.rs", "the problem of a credential comes from the authenticator"),
+    ("src/features/pubsub/socket.rs", "it upgrades requests of two routes"),
+    ("src/features/pubsub/sockets.rs", "it refuses connections of several routes"),
+    ("src/features/pubsub/sse.rs", "it is the handler of a route"),
+    ("src/features/pubsub/websocket.rs", "it is the handler of a route"),
     ("src/features/ratelimit/guard.rs", "a layer returns its own responses"),
 ];
 

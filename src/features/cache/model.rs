@@ -219,6 +219,7 @@ const fn one() -> i64 {
 pub(super) struct Counter {
     pub value: i64,
     /// The remaining TTL, milliseconds; null if the counter does not expire.
+    #[schema(required = true)]
     pub ttl_ms: Option<u64>,
     /// Whether this call created the counter and set its expiry.
     pub created: bool,
@@ -230,6 +231,7 @@ pub(super) struct Counter {
 pub(super) struct KeyInfo {
     pub key: CacheKey,
     /// The remaining TTL, milliseconds; null if the value does not expire.
+    #[schema(required = true)]
     pub ttl_ms: Option<u64>,
     /// Size in Redis in bytes, including Content-Type and tags if the value has them.
     pub size: u64,

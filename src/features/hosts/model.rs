@@ -208,7 +208,7 @@ pub(super) struct Latest {
     #[schema(value_type = Sample)]
     pub metrics: Arc<Sample>,
     /// What its agent reported with the last heartbeat.
-    #[schema(value_type = Option<Agent>)]
+    #[schema(value_type = Option<Agent>, required = true)]
     pub agent: Option<Arc<Agent>>,
     pub source: Source,
 }
@@ -261,6 +261,7 @@ pub(super) struct RangeAnswer {
     /// Whether the window has more samples after this page.
     pub truncated: bool,
     /// The `cursor` of the next page; null on the last page.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
     pub source: Source,
 }
@@ -271,6 +272,7 @@ pub(super) struct RangeAnswer {
 pub(super) struct HostList {
     pub items: Vec<HostEntry>,
     /// Pass this as `cursor` to get the next page; null on the last page.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
     /// `memory` if Redis is unavailable: hosts that only other replicas know are missing.
     pub source: Source,
@@ -281,6 +283,7 @@ pub(super) struct HostList {
 #[schema(as = HostLatestSamples)]
 pub(super) struct LatestPage {
     pub items: Vec<Latest>,
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
     pub source: Source,
 }

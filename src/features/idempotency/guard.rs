@@ -21,16 +21,13 @@ use crate::config::value::Span;
 use crate::http::access::Repetition;
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
-use crate::http::idempotent_operation::{FirstResponse, LimitedLife, Repeated, Unrecorded};
+use crate::http::idempotent_operation::{FirstResponse, LimitedLife, MAX_KEY, Repeated, Unrecorded};
 use crate::http::layer::{Next, RequestLayer};
 use crate::http::paced_body::incomplete;
 use crate::http::problem::{BODY_TOO_LARGE, INTERNAL, Problem, REQUEST_TIMEOUT};
 use crate::redis::Outcome;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// The longest key, bytes.
-const MAX_KEY: usize = 255;
 
 /// The largest response body that is recorded, bytes. It takes memory for the whole retention, and most responses to a
 /// write are far smaller. The repetition of a request with a larger response is 409, which states that it succeeded.

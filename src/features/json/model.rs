@@ -266,6 +266,7 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Node>,
 pub(super) struct ActivityPage {
     items: Vec<serde_json::Value>,
     /// Pass this as `cursor` to get the next page; null on the last page.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 

@@ -1,16 +1,17 @@
 //! One channel at this replica: its newest messages, and who listens.
 //!
 //! The ring of newest messages is the queue of every subscriber: a subscriber has only a position in it, so a slow client
-//! costs no memory and delays nobody. A subscriber behind the ring reads the log in Redis, or learns of a gap.
+//! costs no memory and delays no client. A subscriber behind the ring reads the log in Redis, or learns of a gap.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Position};
-use super::hub::{Hub, Registration};
+use super::hub::{Hub, LocalSubscribers, Registration};
+use super::log_page::LogPage;
 use crate::events::{ChannelName, Keep, Namespace};
 
 /// The most messages of a ring ...
@@ -29,26 +30,6 @@ pub(super) struct Channel {
     loaded: Notify,
     /// One subscriber reads the log at a time; those that follow find its page in `pages`.
     pub log_reads: tokio::sync::Mutex<Option<LogPage>>,
-}
-
-/// The last page that was read from the log.
-#[derive(Debug)]
-pub(super) struct LogPage {
-    /// The position after which the page begins.
-    pub after: Position,
-    pub read: Arc<LogRead>,
-    pub at: Instant,
-}
-
-/// A part of the log.
-#[derive(Debug)]
-pub(super) struct LogRead {
-    pub epoch: Box<str>,
-    /// The offset of the oldest message of the log.
-    pub first: Option<u64>,
-    /// The last offset of the channel.
-    pub top: u64,
-    pub messages: Vec<Arc<Delivery>>,
 }
 
 /// Whether the channel receives messages.
@@ -72,9 +53,10 @@ struct State {
     early: Vec<Arc<Delivery>>,
     /// The newest message of each key.
     latest: HashMap<Box<str>, Arc<Delivery>>,
-    subscribers: Vec<(Arc<Hub>, BTreeMap<u64, Arc<Registration>>)>,
+    /// By thread.
+    subscribers: Vec<(Arc<Hub>, Arc<LocalSubscribers>)>,
     next_id: u64,
-    /// Since when nobody listens.
+    /// Since when no client listens.
     idle_since: Option<Instant>,
 }
 
@@ -121,7 +103,7 @@ impl Channel {
     }
 
     /// Takes a message from Redis.
-    pub(super) fn accept(self: &Arc<Self>, delivery: Arc<Delivery>) -> Accepted {
+    pub(super) fn accept(&self, delivery: Arc<Delivery>) -> Accepted {
         let mut state = self.lock();
         if state.phase == Phase::Loading {
             // The newest messages are read after these arrived, so the oldest of them are not needed.
@@ -137,7 +119,7 @@ impl Channel {
                 state.phase = Phase::Loading;
                 state.early.push(delivery);
             }
-            Accepted::Delivered => state.note_news(self),
+            Accepted::Delivered => state.note_news(),
             Accepted::Duplicate | Accepted::Early => {}
         }
         accepted
@@ -145,7 +127,7 @@ impl Channel {
 
     /// Takes the newest messages that are stored, oldest first. Returns whether the channel is complete; otherwise they must be
     /// read again.
-    pub(super) fn load(self: &Arc<Self>, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) -> bool {
+    pub(super) fn load(&self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) -> bool {
         let mut state = self.lock();
         let is_ahead = *state.epoch == *epoch && state.top > top;
         if !is_ahead {
@@ -161,7 +143,7 @@ impl Channel {
                 return false;
             }
         }
-        state.note_news(self);
+        state.note_news();
         drop(state);
         self.loaded.notify_waiters();
         true
@@ -187,51 +169,40 @@ impl Channel {
         let id = state.next_id;
         state.next_id += 1;
         state.idle_since = None;
-        let known = state.subscribers.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hub));
-        match known {
-            Some((_, subscribers)) => _ = subscribers.insert(id, registration),
-            None => state.subscribers.push((Arc::clone(hub), BTreeMap::from([(id, registration)]))),
-        }
+        let known = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub));
+        let local = known.map(|(_, local)| Arc::clone(local)).unwrap_or_else(|| {
+            let local = Arc::new(LocalSubscribers::default());
+            state.subscribers.push((Arc::clone(hub), Arc::clone(&local)));
+            local
+        });
+        local.add(id, registration);
         id
     }
 
     pub(super) fn leave(&self, hub: &Arc<Hub>, id: u64) {
         let mut state = self.lock();
-        if let Some((_, subscribers)) = state.subscribers.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hub)) {
-            subscribers.remove(&id);
+        if let Some((_, local)) = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub)) {
+            local.remove(id);
         }
-        state.subscribers.retain(|(_, subscribers)| !subscribers.is_empty());
+        state.subscribers.retain(|(_, local)| local.len() > 0);
         if state.subscribers.is_empty() {
             state.idle_since = Some(Instant::now());
         }
     }
 
-    /// Whether nobody has listened for this time.
+    /// Whether no client has listened for this time.
     pub(super) fn is_idle(&self, time: Duration) -> bool {
         self.lock().idle_since.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// The number of subscribers at this replica.
     pub(super) fn subscribers(&self) -> usize {
-        self.lock().subscribers.iter().map(|(_, subscribers)| subscribers.len()).sum()
-    }
-
-    /// Wakes at most `limit` subscribers of a thread behind `after`. Returns the last one if there are more.
-    pub(super) fn wake_subscribers(&self, hub: &Arc<Hub>, after: Option<u64>, limit: usize) -> Option<u64> {
-        let state = self.lock();
-        let (_, subscribers) = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub))?;
-        let mut woken = subscribers.range(after.map_or(0, |after| after + 1)..).take(limit);
-        let (mut last, mut count) = (None, 0);
-        for (id, registration) in woken.by_ref() {
-            registration.notify();
-            (last, count) = (Some(*id), count + 1);
-        }
-        last.filter(|_| count == limit)
+        self.lock().subscribers.iter().map(|(_, local)| local.len()).sum()
     }
 
     /// Wakes every subscriber.
-    pub(super) fn wake_all(self: &Arc<Self>) {
-        self.lock().note_news(self);
+    pub(super) fn wake_all(&self) {
+        self.lock().note_news();
     }
 
     /// The messages behind a position, up to about `budget` bytes.
@@ -339,9 +310,9 @@ impl State {
         self.top = top;
     }
 
-    fn note_news(&self, channel: &Arc<Channel>) {
-        for (hub, _) in &self.subscribers {
-            hub.note(channel);
+    fn note_news(&self) {
+        for (hub, local) in &self.subscribers {
+            hub.note(local);
         }
     }
 }

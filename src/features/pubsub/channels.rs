@@ -10,11 +10,12 @@ use axum::body::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Accepted, Channel, LogPage, LogRead, RING};
+use super::channel::{Accepted, Channel, RING};
 use super::control::control_channel;
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
+use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
 use super::sockets::Sockets;
 use crate::deps::Deps;
@@ -300,7 +301,7 @@ impl Channels {
     /// Tells every subscriber if this changes.
     fn set_stale(&self, is_stale: bool) {
         if self.is_stale.swap(is_stale, Ordering::Relaxed) != is_stale {
-            self.list("").iter().for_each(Channel::wake_all);
+            self.list("").iter().for_each(|channel| channel.wake_all());
         }
     }
 

@@ -3,10 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::error::PubSubError;
-use super::service::PubSubService;
 use crate::events::ChannelName;
-use crate::redis::{Effect, Key, KeySpace};
+use crate::redis::{Key, KeySpace};
 
 /// The Redis channel of the orders.
 pub(super) fn control_channel(keys: &KeySpace) -> Key {
@@ -33,19 +31,5 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn concerns(&self, subject: &str, client: &str) -> bool {
         self.subject == subject && self.client.as_deref().is_none_or(|only| only == client)
-    }
-}
-
-impl PubSubService {
-    /// Sends an order to all replicas.
-    ///
-    /// # Errors
-    /// A fault of Redis.
-    pub(super) async fn order(&self, order: &Order) -> Result<(), PubSubError> {
-        let text = serde_json::to_string(order).map_err(|error| PubSubError::invalid("", error.to_string()))?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(control_channel(self.redis.keys())).arg(text);
-        let _: i64 = self.redis.query(&publish, Effect::Write).await?;
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The typed events of the platform's channels. Channels with a schema accept only the events of its family.
 //!
-//! Decimal numbers are strings, since clients must not read money as binary floating point. A new optional member is a new
+//! Decimal numbers are strings, since clients must not read money as binary floating point. A time that is absent is that of
+//! the publication. A new optional member is a new
 //! minor version; a changed meaning is a new message type.
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -46,7 +47,8 @@ events! {
     /// `OrderBookUpdate`: the best prices of an order book.
     OrderBookUpdate as EventOrderBookUpdate {
         symbol: String,
-        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timestamp: Option<UnixMillis>,
         #[serde(skip_serializing_if = "Option::is_none")]
         best_bid: Option<Decimal>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +61,8 @@ events! {
     PriceUpdate as EventPriceUpdate {
         symbol: String,
         price: Decimal,
-        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timestamp: Option<UnixMillis>,
         change_percent: Decimal,
     }
     /// `TradeExecuted`: a trade.
@@ -70,7 +73,8 @@ events! {
         quantity: Decimal,
         buyer: String,
         seller: String,
-        timestamp: UnixMillis,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timestamp: Option<UnixMillis>,
     }
     /// `Created`, `Updated`, `Cancelled` and `Matched`: the state of an order.
     OrderEvent as EventOrder {

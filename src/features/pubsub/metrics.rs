@@ -4,6 +4,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::Metrics;
 
+const TRANSPORTS: &[&str] = &["websocket", "sse"];
+
 /// Handles of the metrics, looked up once.
 #[derive(Clone, Debug)]
 pub(super) struct PubSubMetrics {
@@ -26,9 +28,10 @@ pub(super) struct PubSubMetrics {
 }
 
 impl PubSubMetrics {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    /// `namespaces` are the patterns of the configuration.
+    pub(super) fn new<'a>(metrics: &Metrics, namespaces: impl Iterator<Item = &'a str>) -> Self {
         let single = |name: &str, help: &str| metrics.counter(name, help, &[]).with_label_values::<&str>(&[]);
-        Self {
+        let created = Self {
             published: metrics.counter(
                 "pubsub_published_total",
                 "Messages by namespace and outcome: published, duplicate, superseded, refused, failed",
@@ -44,6 +47,19 @@ impl PubSubMetrics {
             log_reads: single("pubsub_log_reads_total", "Pages of the log that were read for clients that were behind"),
             foreign: single("pubsub_foreign_total", "Messages of other programs, which were dropped"),
             closed: metrics.counter("pubsub_closed_total", "Connections that the service closed, by code", &["code"]),
+        };
+        // Series that exist from the start show an increase from zero.
+        for namespace in namespaces {
+            created.published.with_label_values(&[namespace, "published"]);
         }
+        for transport in TRANSPORTS {
+            created.delivered.with_label_values(&[transport]);
+            created.connections.with_label_values(&[transport]);
+        }
+        for reason in ["epoch", "trimmed"] {
+            created.gaps.with_label_values(&[reason]);
+        }
+        created.closed.with_label_values(&["1001"]);
+        created
     }
 }

@@ -4,8 +4,8 @@
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
 //!   native protocol; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
-//! - `subscriber.rs`: the subscriptions of one connection; `filter.rs`: filters on tags.
-//! - `channel.rs`: a channel at this replica, with its newest messages. `channels.rs`: all of them, fed by one subscribed
+//! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
+//! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the AsyncAPI document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: orders to the connections of all replicas.
@@ -16,7 +16,7 @@
 //!
 //! Decisions:
 //! - The newest messages of a channel are the queue of all its subscribers. A subscriber is a position in it, so a slow
-//!   client costs an integer and delays nobody; one that falls behind reads the log.
+//!   client costs an integer and delays no other; one that falls behind reads the log.
 //! - Messages are delivered in the order of their offsets. A missing offset is read from the log once per replica, before
 //!   later messages are delivered; what is lost is a gap that every subscriber learns of.
 //! - A message is encoded once for each wire format.
@@ -32,6 +32,7 @@ mod error;
 mod event_types;
 mod filter;
 mod hub;
+mod log_page;
 mod metrics;
 mod model;
 mod routes;
@@ -41,6 +42,7 @@ mod socket;
 mod sockets;
 mod sse;
 mod subscriber;
+mod subscription;
 mod websocket;
 
 pub use asyncapi::describe_channels;

@@ -48,7 +48,7 @@ fn not_reserved<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cha
 #[serde(deny_unknown_fields)]
 #[schema(as = ChannelMessageRequest)]
 #[schema(example = json!({ "message_type": "PriceUpdate", "key": "ENERGY",
-    "data": { "symbol": "ENERGY", "price": "3.42", "timestamp": 1_795_250_253_460_i64, "change_percent": "0.4" } }))]
+    "data": { "symbol": "ENERGY", "price": "3.42", "change_percent": "0.4" } }))]
 pub(super) struct PublishRequest {
     /// The channel, only in a batch: otherwise the path names it.
     #[serde(default)]
@@ -71,6 +71,7 @@ pub(super) struct PublishRequest {
     pub key: Option<String>,
     /// Up to 16 short labels, by which subscribers filter.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: TagMap,
     /// The revision of the entity. If the channel has a message with this revision or a later one, the message is rejected.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
@@ -141,7 +142,7 @@ fn random_id() -> String {
 
 /// A published message.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PublishedMessage)]
+#[schema(as = ChannelPublished)]
 pub(super) struct PublishReply {
     pub id: String,
     #[schema(value_type = String, example = "market:events")]
@@ -167,7 +168,7 @@ impl PublishReply {
 #[serde(deny_unknown_fields)]
 #[schema(as = ChannelBatchRequest)]
 #[schema(example = json!({ "messages": [{ "channel": "market:prices", "message_type": "PriceUpdate", "key": "ENERGY",
-    "data": { "symbol": "ENERGY", "price": "3.42", "timestamp": 1_795_250_253_460_i64, "change_percent": "0.4" } }] }))]
+    "data": { "symbol": "ENERGY", "price": "3.42", "change_percent": "0.4" } }] }))]
 pub(super) struct BatchRequest {
     /// At most 1,000. Messages of one channel keep their order.
     #[schema(value_type = Vec<PublishRequest>, min_items = 1, max_items = 1_000)]
@@ -212,7 +213,7 @@ pub(super) struct HistoryQuery {
     pub limit: Option<usize>,
     /// `asc`: the oldest first; `desc`: the newest first.
     #[serde(default)]
-    #[param(required = false)]
+    #[param(required = false, inline)]
     pub order: Order,
     /// Wait for a message if there is none yet, milliseconds.
     #[param(required = false, minimum = 0, maximum = 30_000)]
@@ -269,6 +270,7 @@ pub(super) struct HistoryReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
     /// Pass this as `cursor` to get the next page; null on the last page.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
@@ -289,6 +291,7 @@ pub(super) struct StoredMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub tags: Option<TagMap>,
 }
 

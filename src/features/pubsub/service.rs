@@ -8,19 +8,21 @@ use serde_json::value::RawValue;
 use super::access::{Verb, may};
 use super::channel_token::ChannelTokens;
 use super::channels::Channels;
+use super::control::{Order, control_channel};
 use super::delivery::Position;
 use super::error::PubSubError;
 use super::event_types;
 use super::metrics::PubSubMetrics;
 use super::model::{HistoryReply, PublishReply, PublishRequest};
 use super::sockets::Sockets;
-use super::subscriber::{Delivering, Event, Subscriber};
+use super::subscriber::Subscriber;
+use super::subscription::{Delivering, Event};
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{FencingToken, Redis, RedisFault};
+use crate::redis::{Effect, FencingToken, Redis, RedisFault};
 
 /// Serves the channels.
 #[derive(Debug)]
@@ -42,7 +44,8 @@ pub(super) struct PubSubService {
 
 impl PubSubService {
     pub(super) fn new(deps: &Deps, config: PubSubConfig, origins: Vec<String>) -> Arc<Self> {
-        let metrics = PubSubMetrics::new(&deps.metrics);
+        let namespaces = config.namespaces.iter().map(|namespace| namespace.pattern.as_str());
+        let metrics = PubSubMetrics::new(&deps.metrics, namespaces);
         let sockets = Sockets::new(config.max_sockets, config.sockets_per_caller);
         let redis = deps.redis.state.clone();
         Arc::new(Self {
@@ -144,6 +147,18 @@ impl PubSubService {
         };
         let namespace = self.events.namespace(channel).map_or("", |namespace| namespace.pattern.as_str());
         self.metrics.published.with_label_values(&[namespace, outcome]).inc();
+    }
+
+    /// Sends an order to the connections of all replicas.
+    ///
+    /// # Errors
+    /// A fault of Redis.
+    pub(super) async fn order(&self, order: &Order) -> Result<(), PubSubError> {
+        let text = serde_json::to_string(order).map_err(|error| PubSubError::invalid("", error.to_string()))?;
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(control_channel(self.redis.keys())).arg(text);
+        let _: i64 = self.redis.query(&publish, Effect::Write).await?;
+        Ok(())
     }
 
     /// Reads a page of the history.

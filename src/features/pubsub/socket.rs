@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::error::SOCKET_UPGRADE_REQUIRED;
 use super::service::PubSubService;
 use super::session::Session;
-use super::subscriber::Event;
+use super::subscription::Event;
 use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;

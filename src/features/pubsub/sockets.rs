@@ -42,7 +42,7 @@ impl SocketHandle {
         Arc::new(Self { client, subject: Mutex::new(subject.to_owned()), orders: Mutex::default(), signal })
     }
 
-    /// The subject of the client is known, or another, from now on.
+    /// Replaces the subject, which is known when the client sends its credential.
     pub(super) fn set_subject(&self, subject: &str) {
         subject.clone_into(&mut self.subject.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -23,7 +23,7 @@ use super::delivery::{Delivery, Position};
 use super::model::parse_position;
 use super::service::PubSubService;
 use super::session::Session;
-use super::subscriber::{Delivering, Event};
+use super::subscription::{Delivering, Event};
 use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, Found};
+use super::channel::Channel;
 use super::channels::Channels;
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
-use super::filter::Filter;
 use super::hub::{Hub, Registration, Signal};
-use crate::events::{ChannelName, Keep};
+use super::subscription::{Delivering, Event, Subscription};
+use crate::events::ChannelName;
 use crate::redis::{Effect, RedisFault};
 
 /// The most subscriptions of one connection.
@@ -19,63 +19,6 @@ pub(super) const MAX_RECOVERED: usize = 300;
 /// The pause before the log is read again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How a subscription receives messages.
-#[derive(Debug, Default)]
-pub(super) struct Delivering {
-    /// The shortest time between two deliveries.
-    pub interval: Option<Duration>,
-    /// Only the newest message of each key, at each delivery.
-    pub latest_only: bool,
-    pub filter: Option<Filter>,
-    /// Begin with the newest message of each key.
-    pub snapshot: bool,
-}
-
-/// What a connection receives.
-#[derive(Debug)]
-pub(super) enum Event {
-    Message {
-        channel: Arc<Channel>,
-        delivery: Arc<Delivery>,
-        /// How many messages conflation left out before it.
-        skipped: u64,
-    },
-    Gap(Gap),
-    /// The connection to Redis has been lost for some time: messages may be late.
-    Stale,
-    Fresh,
-}
-
-/// Messages that a subscriber does not receive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
-    pub channel: ChannelName,
-    /// The first offset that may be missing, in the epoch that the subscriber knows.
-    pub from: u64,
-    /// The last one, in the epoch from which the subscription goes on.
-    pub to: u64,
-    pub epoch: Box<str>,
-    pub reason: GapReason,
-}
-
-/// Why messages are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GapReason {
-    /// Redis restarted, failed over or lost its data, or the history was deleted.
-    Epoch,
-    /// The messages are no longer stored.
-    Trimmed,
-}
-
-impl GapReason {
-    pub(super) const fn text(self) -> &'static str {
-        match self {
-            Self::Epoch => "epoch",
-            Self::Trimmed => "trimmed",
-        }
-    }
-}
-
 /// A new subscription.
 #[derive(Debug)]
 pub(super) struct Subscribed {
@@ -84,19 +27,6 @@ pub(super) struct Subscribed {
     /// Whether every message since the requested position is among `messages`; `None`: no position was requested.
     pub recovered: Option<bool>,
     pub messages: Vec<Arc<Delivery>>,
-}
-
-#[derive(Debug)]
-struct Subscription {
-    channel: Arc<Channel>,
-    id: u64,
-    registration: Arc<Registration>,
-    position: Position,
-    delivering: Delivering,
-    /// Something is new that was not delivered yet.
-    is_pending: bool,
-    /// When the next delivery is due at the earliest.
-    due: Option<Instant>,
 }
 
 /// The subscriptions of one connection.
@@ -311,128 +241,5 @@ impl Joined {
         let position = subscription.channel.live().await;
         subscription.position = position.clone();
         Ok(Subscribed { position, recovered: Some(false), messages: Vec::new() })
-    }
-}
-
-impl Subscription {
-    async fn deliver(
-        &mut self,
-        channels: &Channels,
-        budget: usize,
-        events: &mut Vec<Event>,
-    ) -> Result<(), PubSubError> {
-        let begin = events.len();
-        loop {
-            let before = events.len();
-            self.is_pending = !self.step(channels, budget, events).await?;
-            let size: usize = events.iter().skip(begin).map(Event::size).sum();
-            if !self.is_pending || size >= budget || events.len() == before {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Adds the next messages. Returns whether the subscription is up to date.
-    async fn step(&mut self, channels: &Channels, budget: usize, events: &mut Vec<Event>) -> Result<bool, PubSubError> {
-        if self.delivering.latest_only {
-            self.deliver_latest(channels, events);
-            return Ok(true);
-        }
-        match self.channel.after(&self.position, budget) {
-            Found::UpToDate => Ok(true),
-            Found::Messages(messages) => {
-                self.add(messages, events);
-                Ok(matches!(self.channel.after(&self.position, 0), Found::UpToDate))
-            }
-            Found::Behind if self.channel.namespace.keep == Keep::Latest => {
-                self.deliver_latest(channels, events);
-                Ok(true)
-            }
-            Found::Behind if self.channel.namespace.keep == Keep::Log => {
-                let page = channels.read_log(&self.channel, &self.position).await?;
-                if page.epoch != self.position.epoch {
-                    self.gap(
-                        channels,
-                        page.epoch.clone(),
-                        page.first.unwrap_or(page.top + 1) - 1,
-                        GapReason::Epoch,
-                        events,
-                    );
-                    return Ok(false);
-                }
-                let first = page.first.unwrap_or(page.top + 1);
-                if first > self.position.offset + 1 {
-                    self.gap(channels, page.epoch.clone(), first - 1, GapReason::Trimmed, events);
-                }
-                let behind = |delivery: &&Arc<Delivery>| delivery.offset > self.position.offset;
-                let messages = page.messages.iter().filter(behind).cloned().collect();
-                self.add(messages, events);
-                Ok(false)
-            }
-            Found::Behind => {
-                let epoch = self.position.epoch.clone();
-                let to = self.channel.first_offset() - 1;
-                self.gap(channels, epoch, to, GapReason::Trimmed, events);
-                Ok(false)
-            }
-            Found::NewEpoch(position) => {
-                let mut to = position.offset;
-                if self.channel.namespace.keep == Keep::Log {
-                    // The ring may not reach back to the beginning of the epoch.
-                    let start = Position { epoch: position.epoch.clone(), offset: 0 };
-                    let page = channels.read_log(&self.channel, &start).await?;
-                    to = page.first.unwrap_or(page.top + 1) - 1;
-                }
-                self.gap(channels, position.epoch, to, GapReason::Epoch, events);
-                Ok(false)
-            }
-        }
-    }
-
-    fn add(&mut self, messages: Vec<Arc<Delivery>>, events: &mut Vec<Event>) {
-        if let Some(last) = messages.last() {
-            self.position = last.position();
-        }
-        let passes = |delivery: &Arc<Delivery>| {
-            self.delivering.filter.as_ref().is_none_or(|filter| filter.passes(&delivery.tags))
-        };
-        let channel = &self.channel;
-        let message = |delivery| Event::Message { channel: Arc::clone(channel), delivery, skipped: 0 };
-        events.extend(messages.into_iter().filter(passes).map(message));
-    }
-
-    /// Adds the newest message of each key.
-    fn deliver_latest(&mut self, channels: &Channels, events: &mut Vec<Event>) {
-        let (messages, position) = self.channel.latest_after(&self.position);
-        let passed = if position.epoch == self.position.epoch {
-            position.offset.saturating_sub(self.position.offset)
-        } else {
-            0
-        };
-        let skipped = passed.saturating_sub(u64::try_from(messages.len()).unwrap_or(u64::MAX));
-        channels.metrics.skipped.inc_by(skipped);
-        let before = events.len();
-        self.add(messages, events);
-        if let Some(Event::Message { skipped: of_message, .. }) = events.get_mut(before) {
-            *of_message = skipped;
-        }
-        self.position = position;
-    }
-
-    /// Goes on behind messages that are missing.
-    fn gap(&mut self, channels: &Channels, epoch: Box<str>, to: u64, reason: GapReason, events: &mut Vec<Event>) {
-        channels.metrics.gaps.with_label_values(&[reason.text()]).inc();
-        let (channel, from) = (self.channel.name.clone(), self.position.offset + 1);
-        self.position = Position { epoch: epoch.clone(), offset: to };
-        events.push(Event::Gap(Gap { channel, from, to, epoch, reason }));
-    }
-}
-
-impl Event {
-    fn size(&self) -> usize {
-        match self {
-            Self::Message { delivery, .. } => delivery.text().len(),
-            Self::Gap(_) | Self::Stale | Self::Fresh => 64,
-        }
     }
 }

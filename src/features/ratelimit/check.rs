@@ -78,6 +78,7 @@ pub(super) struct Decision {
     #[serde(skip)]
     pub more_ms: u64,
     /// Time until the limit allows the same call, milliseconds; 0 if it was allowed, null if waiting does not help.
+    #[schema(required = true)]
     pub retry_after_ms: Option<u64>,
     /// Whether the decision was made without Redis.
     pub degraded: bool,

@@ -7,6 +7,7 @@ use super::strategy::Strategy;
 use crate::clock::UnixMillis;
 use crate::http::auth::api_key::digest;
 use crate::http::integer;
+use crate::http::strict_objects::tagged_if_given;
 use crate::random::hex;
 
 /// The longest key, bytes.
@@ -58,6 +59,7 @@ pub(super) struct CheckRequest {
     /// The limiter's name; `GET /ratelimit/limiters` lists them.
     pub limiter: Option<String>,
     /// Replaces `limiter`, for callers with the scope `ratelimit:inline`.
+    #[serde(default, deserialize_with = "tagged_if_given")]
     pub strategy: Option<Strategy>,
     /// The parts of the limiter's key pattern, separated by colons. The key may begin with a group in braces, such as
     /// `{user-7}`: on a Redis Cluster, only keys of one group can be checked together.
@@ -199,7 +201,7 @@ pub(super) enum OverrideAction {
 pub(super) struct OverrideRequest {
     pub action: OverrideAction,
     /// Required with the action `limit`, not allowed otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "tagged_if_given", skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// Lifetime of the exception, milliseconds; without it the exception lasts until it is deleted.
     #[serde(default, deserialize_with = "integer::unsigned_if_given", skip_serializing_if = "Option::is_none")]

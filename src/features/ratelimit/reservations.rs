@@ -22,6 +22,7 @@ use super::model::{LimitKey, ReserveRequest};
 use super::scripts::{self, NotDone};
 use super::service::LimitService;
 use super::strategy::{InvalidField, between};
+use crate::http::auth::Principal;
 use crate::random::token;
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
@@ -64,9 +65,14 @@ impl LimitService {
     ///
     /// # Errors
     /// [`InvalidField`].
-    pub(super) fn resolve_reservation(&self, request: ReserveRequest) -> Result<(ResolvedCheck, u64), InvalidField> {
+    pub(super) fn resolve_reservation(
+        &self,
+        caller: &Principal,
+        request: ReserveRequest,
+    ) -> Result<(ResolvedCheck, u64), InvalidField> {
         let ReserveRequest { limiter: name, key, cost, hold_ms } = request;
-        let check = self.resolve_key(&self.requested_limiter(&name)?, key, cost)?;
+        let limiter = self.requested_limiter(caller, &name, &key)?;
+        let check = self.resolve_key(&limiter, key, cost)?;
         let Some(max) = check.limiter.reservations_ms else {
             return Err(InvalidField::new("limiter", "must be a limiter that takes reservations of this key"));
         };

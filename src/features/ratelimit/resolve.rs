@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
+use super::CHECK;
 use super::check::ResolvedCheck;
 use super::limiter::Limiter;
 use super::model::{CheckRequest, LimitKey};
 use super::service::LimitService;
 use super::strategy::{InvalidField, between};
+use crate::http::auth::Principal;
 
 impl LimitService {
     /// Finds the limiter of a request and checks the cost against it.
     ///
     /// # Errors
     /// [`InvalidField`] naming the field.
-    pub(super) fn resolve(&self, request: CheckRequest) -> Result<ResolvedCheck, InvalidField> {
+    pub(super) fn resolve(&self, caller: &Principal, request: CheckRequest) -> Result<ResolvedCheck, InvalidField> {
         let limiter = match (request.limiter, request.strategy) {
-            (Some(name), None) => self.requested_limiter(&name)?,
+            (Some(name), None) => self.requested_limiter(caller, &name, &request.key)?,
             (None, Some(strategy)) => {
                 Arc::new(Limiter::inline(strategy, &self.metrics).map_err(InvalidField::of_request)?)
             }
@@ -29,10 +31,14 @@ impl LimitService {
     ///
     /// # Errors
     /// [`InvalidField`] naming the field.
-    pub(super) fn resolve_all(&self, requests: Vec<CheckRequest>) -> Result<Vec<ResolvedCheck>, InvalidField> {
+    pub(super) fn resolve_all(
+        &self,
+        caller: &Principal,
+        requests: Vec<CheckRequest>,
+    ) -> Result<Vec<ResolvedCheck>, InvalidField> {
         let mut checks: Vec<ResolvedCheck> = Vec::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
-            let check = self.resolve(request).map_err(|invalid| invalid.within("checks", at))?;
+            let check = self.resolve(caller, request).map_err(|invalid| invalid.within("checks", at))?;
             if checks.iter().any(|other| other.shares_state_with(&check)) {
                 return Err(InvalidField::new("key", "must not be repeated for one limiter").within("checks", at));
             }
@@ -59,9 +65,15 @@ impl LimitService {
     /// The limiter that a request's body names.
     ///
     /// # Errors
-    /// [`InvalidField`] naming the field `limiter`.
-    pub(super) fn requested_limiter(&self, name: &str) -> Result<Arc<Limiter>, InvalidField> {
+    /// [`InvalidField`] naming the field `limiter`, with similar names that the caller may check with this key.
+    pub(super) fn requested_limiter(
+        &self,
+        caller: &Principal,
+        name: &str,
+        key: &LimitKey,
+    ) -> Result<Arc<Limiter>, InvalidField> {
+        let may_check = |name: &str| caller.may_access(CHECK, &format!("{name}:{}", key.as_str()));
         self.limiter(name)
-            .map_err(|_| InvalidField::new("limiter", format!("must be the name of a limiter, got `{name}`")))
+            .map_err(|error| InvalidField::new("limiter", format!("must exist: {}", error.suggesting(may_check))))
     }
 }

@@ -3,7 +3,7 @@
 //! Files, in reading order:
 //! - `series.rs`, `window.rs`, `model.rs`: keys, samples and definitions of series; ranges of time; wire types.
 //! - `routes/`: the HTTP operations. `query/`: their parameters.
-//! - `service.rs`: the operations on series. `families.rs`: series that their first sample creates.
+//! - `service.rs` and `append.rs`: the operations on series. `families.rs`: series that their first sample creates.
 //! - `ingest/`: loads of many samples, as NDJSON, CSV or line protocol.
 //! - `range/` with `cursor.rs`: windows of one series. `multi/`: windows of many series. `export.rs`: windows of any
 //!   length as a stream. `render/`: their JSON, NDJSON and CSV.
@@ -37,6 +37,7 @@
 //! - Only `backend/` and below depend on how samples are stored, so both storage backends give the same answers.
 
 mod aggregate;
+mod append;
 mod backend;
 mod chunk;
 mod config;

@@ -1,11 +1,14 @@
 //! The bodies and answers of the routes for series and samples.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::series::{Definition, Description, DuplicatePolicy, Labels, MAX_RETENTION_MS, MAX_TIMESTAMP, SeriesKey};
 use crate::clock::UnixMillis;
+use crate::http::batch_item::BatchItem;
 use crate::http::{integer, times};
 use crate::redis::Backend;
 
@@ -119,9 +122,9 @@ pub(super) struct SeriesView {
     /// Samples within retention.
     pub count: u64,
     /// The oldest timestamp within retention; null if the series has no samples.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub first_timestamp: Option<UnixMillis>,
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub last_timestamp: Option<UnixMillis>,
     /// The number of chunks that hold the samples.
     pub chunks: u64,
@@ -185,8 +188,8 @@ pub(super) struct NewSample {
 #[serde(deny_unknown_fields)]
 #[schema(as = SeriesSamplesInput, example = json!({"samples": [{"value": 0.392}]}))]
 pub(super) struct NewSamples {
-    #[schema(min_items = 1, max_items = 10_000)]
-    pub samples: Vec<NewSample>,
+    #[schema(value_type = Vec<NewSample>, min_items = 1, max_items = 10_000)]
+    pub samples: Vec<BatchItem<NewSample>>,
     /// The policy for timestamps that the series already has, instead of its own policy.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = DuplicatePolicy, required = false)]
@@ -215,7 +218,8 @@ pub(super) struct NewSeriesSample {
 #[schema(as = ManySeriesSamplesInput,
          example = json!({"samples": [{"series": "energy:consumption:MTR-002", "value": 0.392}]}))]
 pub(super) struct NewSeriesSamples {
-    pub samples: Vec<NewSeriesSample>,
+    #[schema(value_type = Vec<NewSeriesSample>)]
+    pub samples: Vec<BatchItem<NewSeriesSample>>,
 }
 
 /// One JSON object per line, like the items of `samples` in the JSON body.
@@ -262,7 +266,7 @@ pub(super) enum RefusalCode {
     WrongType,
     /// The series has seen a newer fencing token.
     StaleFence,
-    /// The line is not a valid sample.
+    /// The item or line is not a valid sample.
     InvalidSample,
     /// The field of the line has text. The other fields of the line are not affected.
     TextField,
@@ -313,10 +317,13 @@ impl RefusalCode {
 pub(super) struct SampleRefusal {
     /// Its position in `samples`, from 0.
     pub index: usize,
-    #[schema(value_type = i64)]
-    pub timestamp: UnixMillis,
+    /// Absent if the sample is not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub timestamp: Option<UnixMillis>,
     pub code: RefusalCode,
-    pub detail: &'static str,
+    #[schema(value_type = String)]
+    pub detail: Cow<'static, str>,
 }
 
 /// The result of appending samples to one series.

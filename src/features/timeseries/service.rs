@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::backend::{BATCH_SAMPLES, SampleBatch, Store};
+use super::backend::Store;
 #[cfg(feature = "promql")]
 use super::config::PromConfig;
 use super::config::TimeseriesConfig;
@@ -13,10 +13,7 @@ use super::families::Families;
 use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
 use super::metrics::TimeseriesMetrics;
-use super::model::{
-    Alteration, Creation, DeletedSamples, NewSamples, SampleRefusal, SampleView, SamplesAnswer, SeriesEntry,
-    SeriesView, Timestamp,
-};
+use super::model::{Alteration, Creation, DeletedSamples, SampleView, SeriesEntry, SeriesView, Timestamp};
 #[cfg(feature = "promql")]
 use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, WindowQuery};
@@ -24,7 +21,7 @@ use super::range::{RangePage, RangePlan, RangeReader, Stats};
 use super::render::Form;
 use super::rollup::{RollupFiller, Rollups};
 use super::scripts::LatestSample;
-use super::series::{Definition, DuplicatePolicy, Sample, SeriesKey};
+use super::series::{Definition, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::features::timeseries::multi::{ManyExport, ManyPage, ManyReader};
@@ -39,7 +36,7 @@ pub(super) struct TimeseriesService(Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    backend: Store,
+    pub(super) backend: Store,
     reader: RangeReader,
     many: ManyReader,
     pub(super) index: SeriesIndex,
@@ -47,8 +44,8 @@ pub(super) struct Inner {
     families: Arc<Families>,
     request_samples: usize,
     max_points: usize,
-    metrics: TimeseriesMetrics,
-    clock: Clock,
+    pub(super) metrics: TimeseriesMetrics,
+    pub(super) clock: Clock,
 }
 
 impl Deref for TimeseriesService {
@@ -194,39 +191,6 @@ impl TimeseriesService {
         }
     }
 
-    /// Appends samples to one series, in batches and in the order of time.
-    ///
-    /// Sending the same samples again changes nothing, except under the duplicate policy `sum`. The body may name the policy
-    /// for this request.
-    ///
-    /// # Errors
-    /// [`TimeseriesError::InvalidBody`] if there are no samples or too many; [`TimeseriesError::NotFound`] if the series does
-    /// not exist and has no family; [`TimeseriesError::Interrupted`] if Redis failed or the client lost its lock between two
-    /// batches, in which case some samples may be stored.
-    pub(super) async fn append(
-        &self,
-        key: SeriesKey,
-        body: &NewSamples,
-        token: Option<FencingToken>,
-    ) -> Result<SamplesAnswer, TimeseriesError> {
-        let NewSamples { samples, on_duplicate } = body;
-        self.check_length("samples", samples.len())?;
-        let now = self.clock.now();
-        let mut rows: Vec<(Sample, usize)> = samples
-            .iter()
-            .zip(0..)
-            .map(|(sample, index)| {
-                let timestamp = sample.timestamp.map_or(now, |timestamp| timestamp.0);
-                (Sample { timestamp, value: sample.value }, index)
-            })
-            .collect();
-        // Stable, since the duplicate policies depend on the order of samples with the same timestamp.
-        rows.sort_by_key(|(sample, _)| sample.timestamp);
-        let answer = self.append_rows(&key, &rows, *on_duplicate, token).await?;
-        self.metrics.count(answer.stored, answer.accepted - answer.stored, answer.refused.len());
-        Ok(answer)
-    }
-
     /// Checks the number of items in a list of a request.
     ///
     /// # Errors
@@ -238,41 +202,6 @@ impl TimeseriesService {
         }
         let rule = format!("must have 1 to {max} items, got {length}; POST /timeseries/samples accepts more");
         Err(TimeseriesError::InvalidBody(Violation::new(field, rule)))
-    }
-
-    async fn append_rows(
-        &self,
-        key: &SeriesKey,
-        rows: &[(Sample, usize)],
-        policy: Option<DuplicatePolicy>,
-        token: Option<FencingToken>,
-    ) -> Result<SamplesAnswer, TimeseriesError> {
-        let mut answer = SamplesAnswer { accepted: 0, stored: 0, refused: Vec::new() };
-        let mut listed = true;
-        for rows in rows.chunks(BATCH_SAMPLES) {
-            let samples: Vec<Sample> = rows.iter().map(|(sample, _)| *sample).collect();
-            let mut outcomes = self.backend.append(&[SampleBatch { key, samples: &samples, policy }], token).await;
-            let outcome = outcomes.pop().unwrap_or_default();
-            answer.accepted += outcome.settled - outcome.refused.len();
-            answer.stored += outcome.stored;
-            answer.refused.extend(outcome.refused.iter().filter_map(|&(at, code)| {
-                let (sample, index) = *rows.get(at)?;
-                Some(SampleRefusal { index, timestamp: sample.timestamp, code, detail: code.detail() })
-            }));
-            if outcome.missing {
-                return Err(TimeseriesError::NotFound(key.clone()));
-            }
-            if let Some(fault) = outcome.fault {
-                return Err(TimeseriesError::interrupted(fault, answer.accepted));
-            }
-            listed = outcome.listed;
-        }
-        if !listed {
-            let registered = self.index.register(vec![key.clone()]).await;
-            registered.unwrap_or_else(|fault| warn_not_registered(&fault));
-        }
-        answer.refused.sort_by_key(|refused| refused.index);
-        Ok(answer)
     }
 
     /// Reads the newest sample.

@@ -143,3 +143,20 @@ async fn a_credential_has_a_limited_number_of_connections() {
     third.send(&json!({ "id": 1, "cmd": "connect", "token": ADMIN_KEY })).await;
     assert_eq!(third.next().await, Err(4429));
 }
+
+#[tokio::test]
+async fn limits_of_connections_and_subscriptions_are_refused_by_name() {
+    let mut app = TestApp::builder().config("pubsub.sockets_per_caller = 1").system_clock().spawn().await;
+    app.get("/pubsub/ws").await.expect_problem(426, "socket-upgrade-required");
+    let mut socket = Socket::open(&mut app).await;
+    app.get("/pubsub/sse?channel=market:events").await.expect_problem(429, "too-many-sockets");
+    let unsubscribe = json!({ "id": 1, "cmd": "unsubscribe", "channel": "market:events" });
+    assert_eq!(socket.command(unsubscribe).await["error"]["code"], "not-subscribed");
+    for at in 0..128 {
+        let channel = format!("orders:user-{at}");
+        let reply = socket.command(json!({ "id": at, "cmd": "subscribe", "channel": channel })).await;
+        assert!(reply["ok"]["epoch"].is_string(), "{reply}");
+    }
+    let one_more = json!({ "id": 200, "cmd": "subscribe", "channel": "market:events" });
+    assert_eq!(socket.command(one_more).await["error"]["code"], "too-many-subscriptions");
+}

@@ -101,6 +101,7 @@ async fn follow_by_socket(
         let address = pick(&addresses, attempt);
         attempt += 1;
         let Ok((socket, _)) = tokio_tungstenite::connect_async(format!("ws://{address}/pubsub/ws")).await else {
+            // The pause of a client before it connects again.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -153,6 +154,7 @@ async fn follow_by_events(
         let address = pick(&addresses, attempt);
         attempt += 1;
         let Ok(mut stream) = TcpStream::connect(&address).await else {
+            // The pause of a client before it connects again.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -207,6 +209,7 @@ async fn follow_by_polls(app: &TestApp, done: Arc<AtomicBool>) -> Observer {
         let path = format!("/pubsub/{CHANNEL}/history?since={offset}&epoch={epoch}&wait_ms=300&limit=300");
         let reply = app.get(&path).await;
         if !reply.is(200) {
+            // The pause of a client before it polls again.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
@@ -237,6 +240,7 @@ async fn publish(app: &TestApp, at: u64) -> Value {
         if reply.is(201) {
             return reply.json();
         }
+        // The pause of a client before it tries again.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -277,6 +281,7 @@ async fn every_client_receives_each_message_once_or_learns_of_a_gap() {
                 }
                 600 => {
                     app.redis().stall();
+                    // Longer than every limit of a command.
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     app.redis().resume();
                 }
@@ -288,7 +293,7 @@ async fn every_client_receives_each_message_once_or_learns_of_a_gap() {
                 _ => {}
             }
         }
-        // Everyone receives the last message, one way or the other.
+        // The time in which every client receives the last message, or a gap.
         tokio::time::sleep(Duration::from_secs(3)).await;
         done.store(true, Ordering::SeqCst);
         (published, Position::of(&last))

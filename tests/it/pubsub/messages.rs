@@ -157,3 +157,39 @@ async fn a_long_poll_returns_with_the_next_message() {
     let nothing = app.get("/pubsub/market:events/history?wait_ms=50").await.expect(200).json();
     assert_eq!(nothing["items"], json!([]));
 }
+
+#[tokio::test]
+async fn a_channel_of_latest_messages_has_a_limit_of_keys() {
+    let app = TestApp::spawn().await;
+    let message =
+        |key: usize| json!({ "channel": "orderbook:E", "message_type": "X", "data": key, "key": format!("k{key}") });
+    let batch = json!({ "messages": (0..1_000).map(message).collect::<Vec<_>>() });
+    let reply = app.post("/pubsub", batch).await.expect(200).json();
+    assert!(reply["results"].as_array().expect("results").iter().all(|result| result["status"] == 201));
+    let mut another = message(1_000);
+    another.as_object_mut().expect("an object").remove("channel");
+    app.post("/pubsub/orderbook:E", another).await.expect_problem(409, "channel-full");
+    let mut known = message(7);
+    known.as_object_mut().expect("an object").remove("channel");
+    app.post("/pubsub/orderbook:E", known).await.expect(201);
+    let too_many = json!({ "messages": (0..1_001).map(message).collect::<Vec<_>>() });
+    app.post("/pubsub", too_many).await.expect_problem(422, "invalid-body");
+}
+
+#[tokio::test]
+async fn the_rules_of_all_channels_are_listed_and_described() {
+    let app = TestApp::spawn().await;
+    let namespaces = app.get("/pubsub/namespaces").await.expect(200).json();
+    let first = &namespaces["items"][0];
+    assert_eq!(
+        (&first["pattern"], &first["keep"], &first["history_size"]),
+        (&json!("market:events"), &json!("log"), &json!(1_000))
+    );
+    let document = app.get("/asyncapi.json").await.expect(200).json();
+    assert_eq!(document["asyncapi"], "3.0.0");
+    let channels = document["channels"].as_object().expect("channels");
+    assert_eq!(channels.len(), namespaces["items"].as_array().map_or(0, Vec::len));
+    assert_eq!(channels["orders_user"]["address"], "orders:{user}");
+    let price = &document["components"]["messages"]["PriceUpdate"]["payload"]["properties"]["data"];
+    assert_eq!(price["properties"]["price"]["type"], "string", "{price}");
+}

@@ -108,6 +108,27 @@ fn backoff(changes: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_strategy_must_be_an_object() {
+    let app = TestApp::spawn().await;
+    let strategy = json!(["gcra", 1, 1_000]);
+    let check = json!({ "strategy": strategy, "key": "k" });
+    for (path, body, pointer) in [
+        ("/ratelimit/check", check.clone(), "/strategy"),
+        ("/ratelimit/enforce", check.clone(), "/strategy"),
+        ("/ratelimit/check-all", json!({ "checks": [check] }), "/checks/0/strategy"),
+    ] {
+        let problem = app.post(path, body).await.expect_violation(422, "invalid-body", pointer);
+        assert_eq!(problem["errors"][0]["detail"], "invalid type: array, expected an object", "{path}");
+    }
+    let exception = json!({ "action": "limit", "strategy": strategy });
+    let reply = app.put("/ratelimit/limiters/api/exceptions/k", exception).await;
+    reply.expect_violation(422, "invalid-body", "/strategy");
+    assert_nothing_stored(&app);
+    let without = json!({ "limiter": "api", "strategy": null, "key": "k" });
+    app.post("/ratelimit/check", without).await.expect(200);
+}
+
+#[tokio::test]
 async fn an_invalid_list_of_checks_is_rejected() {
     let app = TestApp::spawn().await;
     let one = json!({ "limiter": "api", "key": "k" });

@@ -72,6 +72,7 @@ pub(in super::super) struct AnomalyAnswer {
     pub value: f64,
     pub verdict: AnomalyVerdict,
     /// Null if there is not enough history.
+    #[schema(required = true)]
     pub band: Option<Band>,
     /// The number of hours that the band is computed from.
     #[schema(example = 28)]

@@ -38,7 +38,7 @@ pub(in super::super) struct SummaryQuery {
         pattern = "^(cpu|memory|disk|network)(\\.[A-Za-z0-9.]+)?(,(cpu|memory|disk|network)(\\.[A-Za-z0-9.]+)?)*$")]
     #[serde(default)]
     fields: FieldList,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
@@ -71,7 +71,7 @@ pub(in super::super) struct AnomalyQuery {
     #[param(value_type = String, example = "cpu.usage",
         pattern = "^(cpu\\.(usage|cores|loadAvg\\.(1|5|15))|(memory|disk)\\.(total|used|free|usagePercent))$")]
     field: Gauge,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }

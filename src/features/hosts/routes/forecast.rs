@@ -33,7 +33,7 @@ pub(in super::super) struct ForecastQuery {
     /// The number of hours.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 168, default = 24)]
     horizon: Option<usize>,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }

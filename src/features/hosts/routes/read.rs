@@ -49,7 +49,7 @@ pub(in super::super) struct RecentQuery {
     /// `json`, `csv` or `influx`; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
@@ -100,7 +100,7 @@ pub(in super::super) struct RangeQuery {
     /// `json`, `csv` or `influx`; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx)$")]
     format: Option<Format>,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
@@ -140,7 +140,7 @@ pub(in super::super) struct ListQuery {
     /// The `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9._:-]+(!.*)?$")]
     cursor: Option<HostCursor>,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }
@@ -173,7 +173,7 @@ pub(in super::super) struct LatestQuery {
     /// `json`, `csv`, `influx`, or `prometheus`, which has all hosts on one page; by default the `Accept` header decides.
     #[param(value_type = String, required = false, pattern = "^(json|csv|influx|prometheus)$")]
     format: Option<Format>,
-    /// The credential's organisation.
+    /// The credential's organisation. Administrators without an organisation may name any.
     #[param(required = false, example = "grid-one")]
     org_id: Option<String>,
 }

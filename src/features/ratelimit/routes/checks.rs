@@ -24,8 +24,8 @@ use crate::http::problem::{Location, Problem};
 #[utoipa::path(post, path = "/ratelimit/check", tag = "ratelimit", operation_id = "check_limit",
     request_body = CheckRequest,
     responses((status = 200, description = "The decision", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn check_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -34,7 +34,7 @@ pub(in super::super) async fn check_limit(
     Json(request): Json<CheckRequest>,
 ) -> Result<Response, Problem> {
     allow(&caller, &request)?;
-    let check = limits.resolve(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let check = limits.resolve(&caller, request).map_err(|invalid| invalid.at(Location::Body))?;
     let decision = limits.check(check).await?;
     let life = life(slice::from_ref(&decision));
     Ok(limit_repetitions(&operation, life, decision.into_response()))
@@ -60,7 +60,7 @@ pub(in super::super) async fn check_limits(
         return Err(Problem::body_field("/checks", rule));
     }
     checks.iter().try_for_each(|request| allow(&caller, request))?;
-    let checks = limits.resolve_all(checks).map_err(|invalid| invalid.at(Location::Body))?;
+    let checks = limits.resolve_all(&caller, checks).map_err(|invalid| invalid.at(Location::Body))?;
     let results = limits.check_all(&checks).await?;
     let headers = fields(&results);
     let life = life(&results);
@@ -74,8 +74,8 @@ pub(in super::super) async fn check_limits(
 #[utoipa::path(get, path = "/ratelimit/{limiter}/{key}", tag = "ratelimit", operation_id = "peek_limit",
     params(KeyPath, PeekQuery),
     responses((status = 200, description = "The state of the limit", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn peek_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,

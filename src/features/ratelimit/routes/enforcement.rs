@@ -55,7 +55,7 @@ async fn enforce(limits: &LimitService, caller: &Principal, request: Request) ->
         (check, Location::Body)
     };
     allow(caller, &check)?;
-    let check = limits.resolve(check).map_err(|invalid| invalid.at(location))?;
+    let check = limits.resolve(caller, check).map_err(|invalid| invalid.at(location))?;
     let decision = limits.enforce(check).await?;
     let decisions = [decision];
     Ok(limit_repetitions(&operation, life(&decisions), (fields(&decisions), NoContent).into_response()))
@@ -106,8 +106,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
            ("X-RateLimit-Cost" = Option<u64>, Header, description = "Replaces `cost`")),
     request_body = CheckRequest,
     responses((status = 204, description = "The call is allowed",
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn enforce_limit(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -123,8 +123,8 @@ pub(in super::super) async fn enforce_limit(
            ("X-RateLimit-Key" = Option<String>, Header, description = "Replaces `key`"),
            ("X-RateLimit-Cost" = Option<u64>, Header, description = "Replaces `cost`")),
     responses((status = 204, description = "The call is allowed",
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn enforce_limit_by_query(
     State(limits): State<Arc<LimitService>>,
     Extension(caller): Extension<Arc<Principal>>,

@@ -49,7 +49,7 @@ pub(in super::super) async fn delete_exception(
 /// List a limiter's exceptions in the order of their keys, as this replica applies them.
 #[utoipa::path(get, path = "/ratelimit/limiters/{limiter}/exceptions", tag = "ratelimit",
     operation_id = "list_limit_exceptions",
-    params(("limiter" = String, Path, description = "The limiter's name", min_length = 1, max_length = 64, example = "api"),
+    params(("limiter" = String, Path, description = "The limiter's name.", min_length = 1, max_length = 64, example = "api"),
            OverridesQuery),
     responses((status = 200, description = "A page of exceptions", body = Page<OverrideView>)))]
 pub(in super::super) async fn list_exceptions(

@@ -3,6 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
@@ -13,6 +14,7 @@ use super::super::model::{ReserveRequest, SettleRequest};
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
 use super::{life, limit_repetitions};
+use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::idempotent_operation::Operation;
 use crate::http::problem::{Location, Problem};
@@ -23,15 +25,17 @@ use crate::http::problem::{Location, Problem};
 #[utoipa::path(post, path = "/ratelimit/reserve", tag = "ratelimit", operation_id = "reserve_limit",
     request_body = ReserveRequest,
     responses((status = 200, description = "The decision, with the reservation if it was granted", body = ReserveReply,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn reserve_limit(
     State(limits): State<Arc<LimitService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     operation: Operation,
     Json(request): Json<ReserveRequest>,
 ) -> Result<Response, Problem> {
-    let (check, hold_ms) = limits.resolve_reservation(request).map_err(|invalid| invalid.at(Location::Body))?;
+    let (check, hold_ms) =
+        limits.resolve_reservation(&caller, request).map_err(|invalid| invalid.at(Location::Body))?;
     let reply = limits.reserve(check, hold_ms).await?;
     // After its end, a reservation cannot be settled.
     let life = life(slice::from_ref(&reply.decision)).map(|reset_ms| reply.hold_ms.unwrap_or(reset_ms));
@@ -46,8 +50,8 @@ pub(in super::super) async fn reserve_limit(
             example = "0123456789abcdef0123456789abcdef.dHJhZGluZyB1c2VyLTc")),
     request_body = SettleRequest,
     responses((status = 200, description = "The new state of the limit", body = Decision,
-               headers(("RateLimit-Policy" = String, description = "Name, quota and window of the limit"),
-                       ("RateLimit" = String, description = "The available cost, and the time until more is available")))))]
+               headers(("RateLimit-Policy" = String, description = "Name, quota and window of each limit"),
+                       ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<Arc<LimitService>>,
     Path(id): Path<String>,

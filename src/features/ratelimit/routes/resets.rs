@@ -33,7 +33,7 @@ pub(in super::super) async fn reset_limit(
 ///
 /// A key can be found by its prefix a few milliseconds after its first use. One call runs for at most half a second.
 #[utoipa::path(delete, path = "/ratelimit/{limiter}", tag = "ratelimit", operation_id = "reset_limits",
-    params(("limiter" = String, Path, description = "The limiter's name", min_length = 1, max_length = 64, example = "api"),
+    params(("limiter" = String, Path, description = "The limiter's name.", min_length = 1, max_length = 64, example = "api"),
            ResetQuery),
     responses((status = 200, description = "The number of keys that were reset", body = ResetReply)))]
 pub(in super::super) async fn reset_limits(

@@ -63,43 +63,20 @@ pub(in crate::features::timeseries) struct Point {
     pub number: Number,
 }
 
-/// A point; a candle with `ohlcv`.
+/// A sample, or a bucket with the timestamp that represents it. A candle (`ohlcv`) has prices in place of `value`; they are
+/// null if the bucket has no samples.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
-#[serde(untagged)]
 #[schema(as = SeriesRangePoint)]
-pub(in crate::features::timeseries) enum RangePoint {
-    Value(ValuePoint),
-    Candle(CandlePoint),
-}
-
-/// A sample, or a bucket with the timestamp that represents it.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
-#[schema(as = SeriesPoint)]
-pub(in crate::features::timeseries) struct ValuePoint {
+pub(in crate::features::timeseries) struct RangePoint {
     timestamp: i64,
     /// Null if the bucket has no samples, or if its sum overflows.
-    #[schema(required = true)]
     value: Option<f64>,
-}
-
-/// A bucket as a candle, with the timestamp that represents it. Prices are null if the bucket has no samples.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the schema of the JSON that `render` writes for a `Point`")]
-#[schema(as = SeriesCandle)]
-pub(in crate::features::timeseries) struct CandlePoint {
-    timestamp: i64,
-    #[schema(required = true)]
     open: Option<f64>,
-    #[schema(required = true)]
     high: Option<f64>,
-    #[schema(required = true)]
     low: Option<f64>,
-    #[schema(required = true)]
     close: Option<f64>,
     /// Null unless `volume_key` names the series of volumes.
-    #[schema(required = true)]
     volume: Option<f64>,
 }
 

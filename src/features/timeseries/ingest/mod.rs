@@ -23,6 +23,7 @@ use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal};
 use super::series::{Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::features::timeseries::influx::line::{Line, RefusedField};
+use crate::http::batch_item::BatchItem;
 use crate::http::body::BodyStream;
 use crate::redis::{FaultKind, FencingToken, RedisFault};
 pub(super) use line_format::LineFormat;
@@ -104,14 +105,24 @@ impl Ingest {
         self.finish().await
     }
 
-    /// Loads the samples of a JSON body, which is already parsed.
+    /// Loads the samples of a JSON body, which is already parsed. An invalid sample is refused.
     ///
     /// # Errors
     /// The errors of [`Ingest::stream`].
-    pub(super) async fn samples(mut self, samples: Vec<NewSeriesSample>) -> Result<StreamAnswer, TimeseriesError> {
-        for (sample, number) in samples.into_iter().zip(1..) {
-            let NewSeriesSample { series, timestamp, value } = sample;
-            self.add(number, &Row { series: series.into(), timestamp, value })?;
+    pub(super) async fn samples(
+        mut self,
+        samples: Vec<BatchItem<NewSeriesSample>>,
+    ) -> Result<StreamAnswer, TimeseriesError> {
+        for (item, number) in samples.into_iter().zip(1..) {
+            match item {
+                BatchItem::Valid(NewSeriesSample { series, timestamp, value }) => {
+                    self.add(number, &Row { series: series.into(), timestamp, value })?;
+                }
+                BatchItem::Invalid { problem, .. } => {
+                    self.metrics.count(0, 0, 1);
+                    self.refuse(number, None, RefusalCode::InvalidSample, problem.text().to_owned());
+                }
+            }
             self.flush_if_full().await?;
         }
         self.finish().await

@@ -37,7 +37,7 @@ pub(super) const TURN_POINTS: usize = 4_096;
 pub(super) struct ManyPage {
     pub items: Vec<ManyItem>,
     /// The value of `cursor` for the next page; null on the last page.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required = true)]
     pub next_cursor: Option<ManyCursor>,
 }
 

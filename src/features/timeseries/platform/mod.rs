@@ -13,6 +13,7 @@ use super::query::RangeQuery;
 use super::range::RangePage;
 use super::series::SeriesKey;
 use super::service::TimeseriesService;
+use crate::http::batch_item::BatchItem;
 use crate::redis::FencingToken;
 use model::{NewPrice, NewReading, Quantity, WriteAnswer, WriteRefusal};
 
@@ -60,12 +61,12 @@ impl TimeseriesService {
     /// Stores readings of a meter.
     ///
     /// # Errors
-    /// [`TimeseriesError::InvalidPath`]; [`TimeseriesError::InvalidBody`] if there are no readings or too many, or if a
-    /// reading has no energy; the errors of a load.
+    /// [`TimeseriesError::InvalidPath`]; [`TimeseriesError::InvalidBody`] if there are no readings or too many; the
+    /// errors of a load.
     pub(super) async fn write_readings(
         &self,
         meter: &str,
-        readings: &[NewReading],
+        readings: Vec<BatchItem<NewReading>>,
         token: Option<FencingToken>,
     ) -> Result<WriteAnswer, TimeseriesError> {
         let generation = Energy::Generation.series(meter)?.to_string();
@@ -74,16 +75,19 @@ impl TimeseriesService {
         // All items without a timestamp get the same one.
         let now = self.now();
         let mut samples = Vec::new();
-        for (index, reading) in readings.iter().enumerate() {
-            let NewReading { timestamp, energy_generated, energy_consumed } = *reading;
-            if energy_generated.is_none() && energy_consumed.is_none() {
-                let rule = "must have `energy_generated` or `energy_consumed`";
-                return Err(TimeseriesError::InvalidBody(Violation::new(format!("readings/{index}"), rule)));
-            }
+        for (index, item) in readings.into_iter().enumerate() {
+            let NewReading { timestamp, energy_generated, energy_consumed } = match item {
+                BatchItem::Valid(reading) => reading,
+                BatchItem::Invalid { key, problem } => {
+                    samples.push((index, BatchItem::Invalid { key, problem }));
+                    continue;
+                }
+            };
             for (series, energy) in [(&generation, energy_generated), (&consumption, energy_consumed)] {
                 if let Some(Quantity(value)) = energy {
                     let timestamp = Some(timestamp.unwrap_or(now));
-                    samples.push((index, NewSeriesSample { series: series.clone(), timestamp, value }));
+                    let sample = NewSeriesSample { series: series.clone(), timestamp, value };
+                    samples.push((index, BatchItem::Valid(sample)));
                 }
             }
         }
@@ -131,7 +135,7 @@ impl TimeseriesService {
     pub(super) async fn write_prices(
         &self,
         symbol: &str,
-        prices: &[NewPrice],
+        prices: Vec<BatchItem<NewPrice>>,
         token: Option<FencingToken>,
     ) -> Result<WriteAnswer, TimeseriesError> {
         let (price, volume) = market(symbol)?;
@@ -139,11 +143,19 @@ impl TimeseriesService {
         // All items without a timestamp get the same one.
         let now = self.now();
         let mut samples = Vec::new();
-        for (index, new) in prices.iter().enumerate() {
+        for (index, item) in prices.into_iter().enumerate() {
+            let new = match item {
+                BatchItem::Valid(price) => price,
+                BatchItem::Invalid { key, problem } => {
+                    samples.push((index, BatchItem::Invalid { key, problem }));
+                    continue;
+                }
+            };
             let timestamp = Some(new.timestamp.unwrap_or(now));
-            samples.push((index, NewSeriesSample { series: price.to_string(), timestamp, value: new.price }));
+            let of = |series: &SeriesKey, value| NewSeriesSample { series: series.to_string(), timestamp, value };
+            samples.push((index, BatchItem::Valid(of(&price, new.price))));
             if let Some(Quantity(value)) = new.volume {
-                samples.push((index, NewSeriesSample { series: volume.to_string(), timestamp, value }));
+                samples.push((index, BatchItem::Valid(of(&volume, value))));
             }
         }
         self.write_items(samples, token).await
@@ -164,15 +176,15 @@ impl TimeseriesService {
     /// Stores samples, each of which has the index of its item in the request.
     async fn write_items(
         &self,
-        samples: Vec<(usize, NewSeriesSample)>,
+        samples: Vec<(usize, BatchItem<NewSeriesSample>)>,
         token: Option<FencingToken>,
     ) -> Result<WriteAnswer, TimeseriesError> {
-        let (indexes, samples): (Vec<usize>, Vec<NewSeriesSample>) = samples.into_iter().unzip();
+        let (indexes, samples): (Vec<usize>, Vec<BatchItem<NewSeriesSample>>) = samples.into_iter().unzip();
         let StreamAnswer { accepted, stored, refused_total, refused, .. } = self.ingest(token).samples(samples).await?;
         let refused = refused.into_iter().filter_map(|refused| {
             let line = usize::try_from(refused.line).ok()?.checked_sub(1)?;
             let index = *indexes.get(line)?;
-            Some(WriteRefusal { index, series: refused.series?, code: refused.code, detail: refused.detail })
+            Some(WriteRefusal { index, series: refused.series, code: refused.code, detail: refused.detail })
         });
         Ok(WriteAnswer { accepted, stored, refused_total, refused: refused.collect() })
     }

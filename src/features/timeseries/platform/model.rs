@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::super::model::{RefusalCode, Timestamp, present};
 use super::super::series::SeriesKey;
+use crate::http::batch_item::BatchItem;
 use crate::http::integer;
 
 /// A number that is not negative.
@@ -48,8 +49,8 @@ pub(in crate::features::timeseries) struct NewReading {
 #[schema(as = MeterReadingsInput)]
 pub(in crate::features::timeseries) struct NewReadings {
     /// Each reading must have at least one of `energy_generated` and `energy_consumed`.
-    #[schema(min_items = 1, max_items = 10_000)]
-    pub readings: Vec<NewReading>,
+    #[schema(value_type = Vec<NewReading>, min_items = 1, max_items = 10_000)]
+    pub readings: Vec<BatchItem<NewReading>>,
 }
 
 /// A price, and the volume that was traded at it.
@@ -76,8 +77,8 @@ pub(in crate::features::timeseries) struct NewPrice {
 #[schema(example = json!({"prices": [{"price": 4.25, "volume": 12.5}]}))]
 #[schema(as = MarketPricesInput)]
 pub(in crate::features::timeseries) struct NewPrices {
-    #[schema(min_items = 1, max_items = 10_000)]
-    pub prices: Vec<NewPrice>,
+    #[schema(value_type = Vec<NewPrice>, min_items = 1, max_items = 10_000)]
+    pub prices: Vec<BatchItem<NewPrice>>,
 }
 
 /// A sample that was refused.
@@ -86,8 +87,10 @@ pub(in crate::features::timeseries) struct NewPrices {
 pub(in crate::features::timeseries) struct WriteRefusal {
     /// The position in the list of the request, from 0.
     pub index: usize,
-    #[schema(value_type = String)]
-    pub series: SeriesKey,
+    /// Absent if the item is not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub series: Option<SeriesKey>,
     pub code: RefusalCode,
     pub detail: String,
 }

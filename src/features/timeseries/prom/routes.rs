@@ -12,7 +12,6 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use super::render;
 use crate::features::timeseries::prom::{Parameters, PromError, PromService};
 use crate::http::extract::{Path, collect, media_type};
-use crate::http::openapi_responses;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::Problem;
 
@@ -154,24 +153,15 @@ struct PromFailure {
 /// The errors of all these operations. The middleware rejects requests with problems, as for all other operations.
 impl IntoResponses for PromFailure {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        const OWN: [(&str, &str); 5] = [
-            ("400", "bad_data: a parameter is invalid"),
-            ("422", "execution: the query cannot be evaluated"),
-            ("500", "internal: the service has a bug"),
-            ("503", "unavailable: Redis is unavailable; `overloaded`"),
-            ("504", "timeout: Redis did not answer in time; `deadline-exceeded`"),
-        ];
         let json = |name: &str| Content::new(Some(Ref::from_schema_name(name)));
-        let own = OWN.iter().map(|(status, description)| {
-            let mut response =
-                ResponseBuilder::new().description(*description).content("application/json", json("PromFailure"));
-            if status.starts_with('5') {
-                response = response.content("application/problem+json", json("Problem"));
-            }
-            ((*status).to_owned(), RefOr::T(response.build()))
-        });
-        let edge = [("401", "`unauthenticated`"), ("403", "`forbidden`")];
-        own.chain(edge.iter().map(openapi_responses::entry)).collect()
+        let text = "400 bad_data: a parameter is invalid; 422 execution: the query cannot be evaluated; 500 internal: the \
+                    service has a bug; 503 unavailable: Redis is unavailable; 504 timeout: Redis did not answer in time; \
+                    or a problem that is the same in all operations";
+        let response = ResponseBuilder::new()
+            .description(text)
+            .content("application/json", json("PromFailure"))
+            .content("application/problem+json", json("Problem"));
+        BTreeMap::from([("default".to_owned(), RefOr::T(response.build()))])
     }
 }
 

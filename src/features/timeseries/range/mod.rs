@@ -73,7 +73,7 @@ pub(super) struct RangePage {
     #[schema(value_type = Vec<RangePoint>)]
     pub samples: Vec<Point>,
     /// The value of `cursor` for the next page; null on the last page.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required = true)]
     pub next_cursor: Option<Cursor>,
     /// Whether the points are candles.
     #[schema(ignore)]

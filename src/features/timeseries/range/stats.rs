@@ -25,20 +25,28 @@ pub(in crate::features::timeseries) struct Stats {
     #[schema(value_type = i64)]
     pub to: UnixMillis,
     pub count: u64,
+    #[schema(required = true)]
     pub sum: Option<f64>,
+    #[schema(required = true)]
     pub min: Option<f64>,
+    #[schema(required = true)]
     pub max: Option<f64>,
+    #[schema(required = true)]
     pub avg: Option<f64>,
     /// The population standard deviation.
+    #[schema(required = true)]
     pub std_dev: Option<f64>,
     /// The value of the oldest sample; `last` is the value of the newest.
+    #[schema(required = true)]
     pub first: Option<f64>,
+    #[schema(required = true)]
     pub last: Option<f64>,
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub first_timestamp: Option<UnixMillis>,
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, required = true)]
     pub last_timestamp: Option<UnixMillis>,
     /// Null also if the window has more than 2,200,000 samples.
+    #[schema(required = true)]
     pub percentiles: Option<Percentiles>,
 }
 

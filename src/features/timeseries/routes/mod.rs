@@ -43,6 +43,7 @@ use utoipa::IntoParams;
 
 use crate::config::http::HttpConfig;
 use crate::http::auth::Principal;
+use crate::http::batch_item::BatchItem;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::fencing::GrantToken;
@@ -147,8 +148,8 @@ pub(super) async fn delete_series(
 
 /// Add samples to one series.
 ///
-/// Sending the same samples again stores them once, under every duplicate policy except `sum`. `on_duplicate` overrides
-/// the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
+/// An invalid sample is refused, and the others are stored; if none is valid, the request fails. Sending the same samples
+/// again stores them once, under every duplicate policy except `sum`. `on_duplicate` overrides the policy of the series. If the request fails, the problem's detail says how many samples at least were stored.
 #[utoipa::path(post, path = "/timeseries/{key}/samples", tag = "timeseries", operation_id = "post_series_samples",
     params(SeriesPath), request_body = NewSamples,
     responses((status = 200, description = "The result, with an entry for each refused sample; at least one was accepted", body = SamplesAnswer,
@@ -163,7 +164,8 @@ pub(super) async fn post_samples(
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
 ) -> Result<Response, Problem> {
-    written(timeseries.append(key, &body, token).await?, |index| format!("/samples/{index}"))
+    BatchItem::require_valid("samples", &body.samples)?;
+    written(timeseries.append(key, body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Delete the samples of a window.
@@ -274,7 +276,7 @@ pub(super) struct LoadQuery {
 /// Load samples of many series.
 ///
 /// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
-/// line is refused; the load continues with the next line. CSV starts with a header line that names the columns
+/// line or item is refused; the load continues with the next one. CSV starts with a header line that names the columns
 /// `series`, `value` and optionally `timestamp`. If all samples are refused, the response is 422 `samples-refused`.
 ///
 /// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails,
@@ -313,6 +315,7 @@ pub(super) async fn post_many_samples(
         written(ingest.stream(body, format, bulk.idle).await?, |line| format!("/{line}"))
     } else {
         let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
+        BatchItem::require_valid("samples", &body.samples)?;
         written(ingest.samples(body.samples).await?, |line| format!("/samples/{}", line.saturating_sub(1)))
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::model::{NewSamples, SamplesAnswer};
-use super::super::platform::model::{NewPrices, NewReadings, WriteAnswer};
+use super::super::platform::model::{NewPrices, NewReading, NewReadings, WriteAnswer};
 use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::range::RangePage;
@@ -15,6 +15,7 @@ use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use super::range::{accepted, page_response};
 use super::written::written;
+use crate::http::batch_item::BatchItem;
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -91,7 +92,18 @@ pub(in crate::features::timeseries) async fn post_readings(
     GrantToken(token): GrantToken,
     Json(NewReadings { readings }): Json<NewReadings>,
 ) -> Result<Response, Problem> {
-    written(timeseries.write_readings(&id, &readings, token).await?, |index| format!("/readings/{index}"))
+    let readings: Vec<_> = readings.into_iter().map(|item| item.checked(require_energy)).collect();
+    BatchItem::require_valid("readings", &readings)?;
+    written(timeseries.write_readings(&id, readings, token).await?, |index| format!("/readings/{index}"))
+}
+
+/// # Errors
+/// The problem of a reading without any energy.
+fn require_energy(reading: &NewReading) -> Result<(), Problem> {
+    if reading.energy_generated.is_none() && reading.energy_consumed.is_none() {
+        return Err(Problem::body_field("", "must have `energy_generated` or `energy_consumed`"));
+    }
+    Ok(())
 }
 
 /// Read the generated and the consumed energy of a meter.
@@ -142,7 +154,8 @@ pub(in crate::features::timeseries) async fn post_prices(
     GrantToken(token): GrantToken,
     Json(NewPrices { prices }): Json<NewPrices>,
 ) -> Result<Response, Problem> {
-    written(timeseries.write_prices(&symbol, &prices, token).await?, |index| format!("/prices/{index}"))
+    BatchItem::require_valid("prices", &prices)?;
+    written(timeseries.write_prices(&symbol, prices, token).await?, |index| format!("/prices/{index}"))
 }
 
 /// Read prices of a symbol: raw, aggregated in buckets, or as candles.
@@ -171,7 +184,8 @@ pub(in crate::features::timeseries) async fn post_market_volume(
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
 ) -> Result<Response, Problem> {
-    written(timeseries.append(market_volume()?, &body, token).await?, |index| format!("/samples/{index}"))
+    BatchItem::require_valid("samples", &body.samples)?;
+    written(timeseries.append(market_volume()?, body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Read the volume of the whole market.
@@ -197,7 +211,8 @@ pub(in crate::features::timeseries) async fn post_settlements(
     GrantToken(token): GrantToken,
     Json(body): Json<NewSamples>,
 ) -> Result<Response, Problem> {
-    written(timeseries.append(settlement(&kind)?, &body, token).await?, |index| format!("/samples/{index}"))
+    BatchItem::require_valid("samples", &body.samples)?;
+    written(timeseries.append(settlement(&kind)?, body, token).await?, |index| format!("/samples/{index}"))
 }
 
 /// Read settlements.

@@ -48,7 +48,7 @@ impl Written for SamplesAnswer {
             position: refused.index as u64,
             series: None,
             code: refused.code,
-            detail: refused.detail,
+            detail: &refused.detail,
         })
     }
 }
@@ -84,7 +84,7 @@ impl Written for WriteAnswer {
     fn refusals(&self) -> impl Iterator<Item = Refusal<'_>> {
         self.refused.iter().map(|refused| Refusal {
             position: refused.index as u64,
-            series: Some(&refused.series),
+            series: refused.series.as_ref(),
             code: refused.code,
             detail: &refused.detail,
         })
