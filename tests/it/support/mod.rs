@@ -6,6 +6,7 @@ mod eventually;
 mod exposition;
 pub mod facade;
 mod groups;
+mod line_process;
 mod module_redis;
 mod peer;
 mod process;
