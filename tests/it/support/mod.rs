@@ -22,6 +22,7 @@ pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
 pub use groups::{Cluster, SentinelGroup};
+pub use line_process::{LineProcess, node, python};
 pub use module_redis::{clear, command, migration, module_redis_url, on_module_redis, optional_module_redis_url};
 pub use peer::{Peer, PeerKind};
 pub use process::ServiceProcess;
