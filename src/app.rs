@@ -122,12 +122,15 @@ pub fn access_table() -> Vec<Access> {
 /// The keys that the paths of operations name, for scopes that are limited to keys. An operation that is not listed needs a
 /// scope for all keys.
 const KEYS: &[(&str, Keys)] = &[
+    ("/batch", Keys::CheckedByHandler),
+    ("/broadcast", Keys::CheckedByHandler),
     ("/cache", Keys::CheckedByHandler),
     ("/cache/batch", Keys::CheckedByHandler),
     ("/cache/{key}", Keys::InPath(&["{key}"])),
     ("/config/{kind}/{id}", Keys::InPath(&["{kind}:{id}"])),
     ("/energy/meters/{id}/readings", Keys::InPath(&["energy:generation:{id}", "energy:consumption:{id}"])),
     ("/forms/{id}", Keys::InPath(&["{id}"])),
+    ("/history", Keys::CheckedByHandler),
     ("/hosts/{id}", Keys::InPath(&["{id}"])),
     ("/json/batch", Keys::CheckedByHandler),
     ("/json/{key}", Keys::InPath(&["{key}"])),
@@ -135,6 +138,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
     ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
+    ("/publish", Keys::CheckedByHandler),
     ("/pubsub", Keys::CheckedByHandler),
     ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),
     ("/ratelimit/check", Keys::CheckedByHandler),

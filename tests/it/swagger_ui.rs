@@ -14,6 +14,7 @@ use crate::support::{ADMIN_KEY, TestApp, build_directory, in_repository, output_
 const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("hold_lock", "", 426, "Try it out does not open WebSockets"),
     ("open_channel_socket", "", 426, "Try it out does not open WebSockets"),
+    ("open_centrifugo_socket", "", 426, "Try it out does not open WebSockets"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
 

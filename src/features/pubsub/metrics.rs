@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::Metrics;
 
-const TRANSPORTS: &[&str] = &["websocket", "sse"];
+const TRANSPORTS: &[&str] = &["websocket", "centrifugo", "sse"];
 
 /// Handles of the metrics, looked up once.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
-//!   native protocol; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
+//!   native protocol; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
@@ -23,6 +23,7 @@
 
 mod access;
 mod asyncapi;
+mod centrifugo;
 mod channel;
 mod channel_token;
 mod channels;
@@ -55,12 +56,15 @@ use crate::events::{self, PubSubConfig};
 use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
+use crate::http::problem::{CALLER, INVALID_QUERY, JSON_BODY, OVERLOADED, ProblemKind, REDIS_READ, REDIS_WRITE};
 use error::{CHANNEL, CONNECT, PUBLISH};
 use service::PubSubService;
 
 const READ: &str = "pubsub:read";
 const WRITE: &str = "pubsub:write";
+
+/// The problems of Centrifugo's server API, whose other errors have status 200.
+const SERVER_API: &[&[&ProblemKind]] = &[CALLER, &[&OVERLOADED, &INVALID_QUERY]];
 
 pub static FEATURE: Feature = Feature {
     name: "pubsub",
@@ -90,6 +94,18 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/pubsub/unsubscribe", ADMIN).problems(&[CALLER, JSON_BODY, REDIS_WRITE]),
         Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&error::SOCKET_UPGRADE_REQUIRED]]),
         Access::in_band("GET", "/pubsub/sse").problems(&[CALLER, REDIS_READ, CHANNEL, CONNECT]),
+        Access::in_band("GET", "/connection/websocket").problems(&[
+            CALLER,
+            CONNECT,
+            &[&INVALID_QUERY, &error::SOCKET_UPGRADE_REQUIRED],
+        ]),
+        Access::scoped("POST", "/publish", WRITE).problems(SERVER_API),
+        Access::scoped("POST", "/broadcast", WRITE).heavy().problems(SERVER_API),
+        Access::scoped("POST", "/history", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
+        Access::scoped("POST", "/history_remove", ADMIN).repeated_by(Repetition::Rerun).problems(SERVER_API),
+        Access::scoped("POST", "/channels", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
+        Access::scoped("POST", "/info", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
+        Access::in_band("POST", "/batch").heavy().problems(SERVER_API),
     ],
     problems: error::PROBLEMS,
     scripts: events::SCRIPTS,
@@ -126,5 +142,13 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::unsubscribe))
         .routes(routes!(websocket::open_socket))
         .routes(routes!(sse::stream_events))
+        .routes(routes!(centrifugo::open_centrifugo_socket))
+        .routes(routes!(centrifugo::publish_as_centrifugo))
+        .routes(routes!(centrifugo::broadcast_as_centrifugo))
+        .routes(routes!(centrifugo::read_history_as_centrifugo))
+        .routes(routes!(centrifugo::remove_history_as_centrifugo))
+        .routes(routes!(centrifugo::list_channels_as_centrifugo))
+        .routes(routes!(centrifugo::get_info_as_centrifugo))
+        .routes(routes!(centrifugo::run_centrifugo_batch))
         .with_state(pubsub))
 }

@@ -161,6 +161,16 @@ impl PubSubService {
         Ok(())
     }
 
+    /// Deletes the stored messages of a channel, and records who did it.
+    ///
+    /// # Errors
+    /// [`PubSubError::Events`].
+    pub(super) async fn clear_history(&self, channel: &ChannelName, by: &Principal) -> Result<(), PubSubError> {
+        self.events.clear(channel).await?;
+        tracing::warn!(target: "audit", %channel, by = %by.id, "channel history deleted");
+        Ok(())
+    }
+
     /// Reads a page of the history.
     ///
     /// # Errors

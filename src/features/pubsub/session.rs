@@ -79,6 +79,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a credential that is not accepted was valid before.
+    pub(super) fn has_expired(&self, credential: &str) -> bool {
+        self.caller.authenticator.has_expired(credential)
+    }
+
     /// The time until the credential ends; `None` if it does not.
     pub(super) fn expires_in(&self) -> Option<Duration> {
         self.expires.map(|at| at.saturating_duration_since(Instant::now()))

@@ -74,7 +74,12 @@ pub(super) trait Protocol: Send + 'static {
     /// The label in metrics.
     const TRANSPORT: &'static str;
 
-    /// Handles a text frame, and adds the replies.
+    /// The commands of a text frame.
+    fn commands(frame: &str) -> impl Iterator<Item = &str> + Send {
+        std::iter::once(frame)
+    }
+
+    /// Handles a command, and adds the replies.
     fn receive(
         &mut self,
         session: &mut Session,
@@ -89,7 +94,7 @@ pub(super) trait Protocol: Send + 'static {
     fn unsubscribed(&self, channel: &ChannelName, why: Ended) -> Utf8Bytes;
 
     /// The frame of an event; `None` if the protocol has none for it.
-    fn encode(&self, event: &Event) -> Option<Utf8Bytes>;
+    fn encode(&mut self, session: &mut Session, event: &Event) -> Option<Utf8Bytes>;
 
     fn ping(&self) -> Message;
 
@@ -185,13 +190,15 @@ impl<P: Protocol> Connection<P> {
                         }
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                     };
-                    let received = self.protocol.receive(&mut self.session, &text, &mut self.replies).await;
-                    let replies = std::mem::take(&mut self.replies);
-                    if !self.send(replies.into_iter()).await {
-                        return Some(CloseReason::Slow);
-                    }
-                    if let Err(reason) = received {
-                        return Some(reason);
+                    for command in P::commands(&text) {
+                        let received = self.protocol.receive(&mut self.session, command, &mut self.replies).await;
+                        let replies = std::mem::take(&mut self.replies);
+                        if !self.send(replies.into_iter()).await {
+                            return Some(CloseReason::Slow);
+                        }
+                        if let Err(reason) = received {
+                            return Some(reason);
+                        }
                     }
                     timer.as_mut().reset(self.deadline(&schedule));
                 }
@@ -200,9 +207,10 @@ impl<P: Protocol> Connection<P> {
                     let Some(ended) = ended else { return Some(CloseReason::Disconnected) };
                     self.session.subscriber.collect(WRITE_BUFFER, &mut self.events).await;
                     let events = std::mem::take(&mut self.events);
-                    let notices = ended.iter().map(|channel| self.protocol.unsubscribed(channel, Ended::Revoked));
-                    let messages = events.iter().filter_map(|event| self.protocol.encode(event));
-                    let frames: Vec<_> = notices.chain(messages).collect();
+                    let mut frames: Vec<_> =
+                        ended.iter().map(|channel| self.protocol.unsubscribed(channel, Ended::Revoked)).collect();
+                    let messages = events.iter().filter_map(|event| self.protocol.encode(&mut self.session, event));
+                    frames.extend(messages);
                     delivered.inc_by(u64::try_from(events.len()).unwrap_or_default());
                     if !self.send(frames.into_iter()).await {
                         return Some(CloseReason::Slow);

@@ -110,6 +110,12 @@ impl Sockets {
         self.lock().handles.remove(&handle.client);
     }
 
+    /// The open connections, and the credentials that have some.
+    pub(super) fn totals(&self) -> (usize, usize) {
+        let open = self.lock();
+        (open.count, open.by_caller.len())
+    }
+
     fn count(&self, open: &mut OpenSockets, caller: &str) -> Result<(), Problem> {
         let count = open.by_caller.entry(caller.to_owned()).or_default();
         if *count >= self.limit_per_caller {

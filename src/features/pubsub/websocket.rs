@@ -95,7 +95,7 @@ enum CommandName {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(super) enum Mode {
     #[default]
     All,
     Latest,
@@ -187,7 +187,7 @@ impl Protocol for Native {
         self.is_connected
     }
 
-    fn encode(&self, event: &Event) -> Option<Utf8Bytes> {
+    fn encode(&mut self, _: &mut Session, event: &Event) -> Option<Utf8Bytes> {
         Some(match event {
             Event::Message { delivery, skipped, .. } => delivery.native(*skipped),
             Event::Gap(gap) => json(&Notice::Gap {
@@ -281,9 +281,9 @@ impl Native {
         let since = since.map(|since| Position { epoch: since.epoch.clone(), offset: since.offset });
         match command.cmd {
             CommandName::Subscribe => {
-                let token = command.token.clone();
-                let delivering = delivering(command)?;
-                let subscribed = session.subscribe(&channel, token.as_deref(), since, delivering).await?;
+                let delivering = delivering(command.mode, command.max_rate, command.filter, command.snapshot)?;
+                let token = command.token.as_deref();
+                let subscribed = session.subscribe(&channel, token, since, delivering).await?;
                 replies.push(subscribed_reply(id, &channel, &subscribed));
             }
             CommandName::Unsubscribe => {
@@ -321,19 +321,26 @@ impl Native {
 }
 
 /// How a subscription receives messages.
-fn delivering(command: Command) -> Result<Delivering, Problem> {
-    if let Some(filter) = &command.filter {
+///
+/// # Errors
+/// `invalid-body` naming the field.
+pub(super) fn delivering(
+    mode: Mode,
+    max_rate: Option<f64>,
+    filter: Option<Filter>,
+    snapshot: bool,
+) -> Result<Delivering, Problem> {
+    if let Some(filter) = &filter {
         filter.check().map_err(|rule| Problem::body_field("/filter", rule))?;
     }
-    let interval = match command.max_rate {
+    let interval = match max_rate {
         None => None,
         Some(rate) if (0.01..=1_000.0).contains(&rate) => Some(Duration::from_secs_f64(1.0 / rate)),
         Some(rate) => {
             return Err(Problem::body_field("/max_rate", format!("must be between 0.01 and 1000, got {rate}")));
         }
     };
-    let latest_only = command.mode == Mode::Latest;
-    Ok(Delivering { interval, latest_only, filter: command.filter, snapshot: command.snapshot })
+    Ok(Delivering { interval, latest_only: mode == Mode::Latest, filter, snapshot })
 }
 
 fn subscribed_reply(id: u64, channel: &ChannelName, subscribed: &Subscribed) -> Utf8Bytes {

@@ -82,6 +82,11 @@ impl Authenticator {
         everybody.or_else(|| self.tokens.verify(credential, now)).or_else(|| self.keys.find(credential.as_bytes(), now))
     }
 
+    /// Whether the credential is a token that is not valid only because it has expired.
+    pub fn has_expired(&self, credential: &str) -> bool {
+        self.tokens.has_expired(credential, self.clock.now())
+    }
+
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refused> {
         let now = self.clock.now();
         let key = single(headers, &API_KEY)?;

@@ -84,6 +84,12 @@ impl Tokens {
         }
         self.issuers.iter().find_map(|issuer| issuer.verify(token, now, &self.roles)).map(Arc::new)
     }
+
+    /// Whether an issuer signed the token and it has expired.
+    pub(super) fn has_expired(&self, token: &str, now: UnixMillis) -> bool {
+        let has_expired = |issuer: &Issuer| issuer.claims(token).is_some_and(|claims| issuer.is_over(&claims, now));
+        token.len() <= MAX_TOKEN && self.issuers.iter().any(has_expired)
+    }
 }
 
 impl Issuer {
@@ -107,15 +113,25 @@ impl Issuer {
         })
     }
 
-    fn verify(&self, token: &str, now: UnixMillis, roles: &HashMap<String, Scopes>) -> Option<Principal> {
+    /// The claims of a token that the issuer signed, whatever the time is.
+    fn claims(&self, token: &str) -> Option<Claims> {
         let token: TokenData<Claims> = jsonwebtoken::decode(token, &self.key, &self.validation).ok()?;
         // The service supports no extension, so it must reject a token that requires one (RFC 7515, section 4.1.11).
         if token.header.crit.is_some() {
             return None;
         }
-        let Claims { sub, exp, nbf, role, mut others, .. } = token.claims;
-        let now = seconds(now);
-        if now >= exp + self.leeway_s || nbf.is_some_and(|nbf| now < nbf - self.leeway_s) {
+        Some(token.claims)
+    }
+
+    fn is_over(&self, claims: &Claims, now: UnixMillis) -> bool {
+        seconds(now) >= claims.exp + self.leeway_s
+    }
+
+    fn verify(&self, token: &str, now: UnixMillis, roles: &HashMap<String, Scopes>) -> Option<Principal> {
+        let claims = self.claims(token)?;
+        let is_over = self.is_over(&claims, now);
+        let Claims { sub, exp, nbf, role, mut others, .. } = claims;
+        if is_over || nbf.is_some_and(|nbf| seconds(now) < nbf - self.leeway_s) {
             return None;
         }
         let organisation = self.organisation_claim.as_ref().and_then(|claim| match others.remove(claim) {

@@ -1,6 +1,10 @@
 //! Real-time channels.
 
 mod access;
+mod centrifugo;
+mod centrifugo_api;
+mod centrifugo_client;
+mod centrifugo_frames;
 mod delivery;
 mod faults;
 mod loss;

@@ -89,7 +89,6 @@ pub(in super::super) async fn delete_history(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<NoContent, Problem> {
-    pubsub.events.clear(&path.channel).await.map_err(PubSubError::from)?;
-    tracing::warn!(target: "audit", channel = %path.channel, by = %caller.id, "channel history deleted");
+    pubsub.clear_history(&path.channel, &caller).await?;
     Ok(NoContent)
 }

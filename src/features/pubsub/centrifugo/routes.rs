@@ -1,0 +1,166 @@
+//! The WebSocket for clients of Centrifugo, and the server API.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::service::PubSubService;
+use super::super::socket;
+use super::api::{
+    ApiCommand, BatchParams, BroadcastParams, ChannelParams, ChannelsParams, InfoParams, PublishParams, ServerApi,
+};
+use super::error::CommandError;
+use super::protocol::Centrifugo;
+use super::publication::HistoryParams;
+use crate::http::auth::{Caller, Principal};
+use crate::http::extract::{Json, NoQuery, OpenConnection, Query};
+use crate::http::problem::Problem;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in super::super) struct SocketQuery {
+    /// Send pings as control frames of the WebSocket instead of `{}`.
+    #[serde(default)]
+    #[param(required = false)]
+    cf_ws_frame_ping_pong: bool,
+}
+
+/// Open a WebSocket for a client of Centrifugo.
+///
+/// The socket speaks Centrifugo's JSON protocol, so its client libraries work without changes. The first command is
+/// `connect` with a token, unless the handshake has a credential. The page about clients of Centrifugo says what differs.
+#[utoipa::path(get, path = "/connection/websocket", tag = "pubsub", operation_id = "open_centrifugo_socket",
+    params(SocketQuery), responses((status = 101, description = "The socket is open")))]
+pub(in super::super) async fn open_centrifugo_socket(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Caller>,
+    open: Option<Extension<OpenConnection>>,
+    Query(query): Query<SocketQuery>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let protocol = Centrifugo::new(query.cf_ws_frame_ping_pong);
+    socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, protocol)
+}
+
+/// The result of a command, or the reason why it failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelApiReply)]
+pub(in super::super) struct ApiReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<CommandError>,
+}
+
+impl From<Result<Box<RawValue>, CommandError>> for ApiReply {
+    fn from(result: Result<Box<RawValue>, CommandError>) -> Self {
+        match result {
+            Ok(result) => Self { result: Some(result), error: None },
+            Err(error) => Self { result: None, error: Some(error) },
+        }
+    }
+}
+
+impl IntoResponse for ApiReply {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+/// The results of a batch, one per command: an object with the result under the name of the command, or with `error`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelApiBatchReply)]
+pub(in super::super) struct ApiBatchReply {
+    #[schema(value_type = Vec<serde_json::Value>)]
+    replies: Vec<Box<RawValue>>,
+}
+
+/// The parameters of a command. What is wrong with them is an error of the command, with status 200.
+pub(in super::super) struct Params<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Params<T> {
+    type Rejection = ApiReply;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiReply> {
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(params)| Self(params)).map_err(|problem| Err(CommandError::from(problem)).into())
+    }
+}
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $name:ident($command:ident: $params:ty);)+) => {$(
+        $(#[$attribute])*
+        pub(in super::super) async fn $name(
+            State(pubsub): State<Arc<PubSubService>>,
+            Extension(caller): Extension<Arc<Principal>>,
+            NoQuery: NoQuery,
+            Params(params): Params<$params>,
+        ) -> ApiReply {
+            ServerApi { pubsub: &pubsub, caller: &caller }.run(ApiCommand::$command(params)).await.into()
+        }
+    )+};
+}
+
+commands! {
+    /// Publish to a channel, as Centrifugo's server API does.
+    ///
+    /// Errors other than those of the credential have status 200 and a member `error`.
+    #[utoipa::path(post, path = "/publish", tag = "pubsub", operation_id = "publish_as_centrifugo",
+        request_body = PublishParams, responses((status = 200, description = "The position of the message", body = ApiReply)))]
+    publish_as_centrifugo(Publish: PublishParams);
+
+    /// Publish to several channels, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/broadcast", tag = "pubsub", operation_id = "broadcast_as_centrifugo",
+        request_body = BroadcastParams, responses((status = 200, description = "A response per channel", body = ApiReply)))]
+    broadcast_as_centrifugo(Broadcast: BroadcastParams);
+
+    /// Read the history of a channel, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/history", tag = "pubsub", operation_id = "read_history_as_centrifugo",
+        request_body = HistoryParams,
+        responses((status = 200, description = "The messages, and the position of the channel", body = ApiReply)))]
+    read_history_as_centrifugo(History: HistoryParams);
+
+    /// Delete the history of a channel, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/history_remove", tag = "pubsub", operation_id = "remove_history_as_centrifugo",
+        request_body = ChannelParams, responses((status = 200, description = "The history is empty", body = ApiReply)))]
+    remove_history_as_centrifugo(HistoryRemove: ChannelParams);
+
+    /// List the channels with subscribers at this replica, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/channels", tag = "pubsub", operation_id = "list_channels_as_centrifugo",
+        request_body = ChannelsParams, responses((status = 200, description = "The channels", body = ApiReply)))]
+    list_channels_as_centrifugo(Channels: ChannelsParams);
+
+    /// Count connections, subscriptions and channels of this replica, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/info", tag = "pubsub", operation_id = "get_info_as_centrifugo",
+        request_body = InfoParams, responses((status = 200, description = "This replica as the only node", body = ApiReply)))]
+    get_info_as_centrifugo(Info: InfoParams);
+}
+
+/// Run commands of Centrifugo's server API.
+///
+/// Each command needs the scope that it needs by itself.
+#[utoipa::path(post, path = "/batch", tag = "pubsub", operation_id = "run_centrifugo_batch",
+    request_body = BatchParams,
+    responses((status = 200, description = "One reply per command, or `error`", body = ApiBatchReply)))]
+pub(in super::super) async fn run_centrifugo_batch(
+    State(pubsub): State<Arc<PubSubService>>,
+    Extension(Caller { principal, .. }): Extension<Caller>,
+    NoQuery: NoQuery,
+    Params(params): Params<BatchParams>,
+) -> Result<Json<ApiBatchReply>, ApiReply> {
+    let Some(caller) = principal else { return Err(Err(CommandError::UNAUTHORIZED).into()) };
+    let replies = ServerApi { pubsub: &pubsub, caller: &caller }.run_batch(params).await;
+    replies.map(|replies| Json(ApiBatchReply { replies })).map_err(|error| Err(error).into())
+}
