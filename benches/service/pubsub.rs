@@ -1,5 +1,7 @@
-//! Delivery of messages to WebSockets, compared with nchan on the same Redis: memory of an idle socket, a burst, and the
+//! Delivery of messages to `WebSocket`s, compared with nchan on the same Redis: memory of an idle socket, a burst, and the
 //! latency of a steady stream.
+
+#![expect(clippy::cast_precision_loss, reason = "counts and times of a few minutes")]
 
 use std::time::{Duration, Instant};
 

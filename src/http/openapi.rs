@@ -111,7 +111,7 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) {
                 }
                 Guard::Scope(scope) => {
                     let extensions = [("x-scope", json!(scope))].into_iter().chain(keys_of_scope(row.keys));
-                    operation.extensions.get_or_insert_default().merge(Extensions::from_iter(extensions));
+                    operation.extensions.get_or_insert_default().merge(extensions.collect::<Extensions>());
                 }
             }
         }

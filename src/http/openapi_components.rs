@@ -72,7 +72,9 @@ fn share_parts(
     });
     let known = document.get_mut("components").and_then(Value::as_object_mut);
     let known = known.and_then(|all| all.entry(kind).or_insert_with(|| json!({})).as_object_mut());
-    known.into_iter().for_each(|known| known.extend(components.clone()));
+    if let Some(known) = known {
+        known.extend(components);
+    }
 }
 
 /// Moves the parameters of paths that several operations of one path share from these to the path.
@@ -80,7 +82,7 @@ fn lift_path_parameters(document: &mut Value) {
     let shared = document.pointer("/components/parameters").cloned().unwrap_or_default();
     let is_in_path = |part: &Value| {
         let name = part["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
-        name.is_some_and(|name| shared[name]["in"] == "path")
+        name.is_some_and(|name| shared.get(name).is_some_and(|part| part["in"] == "path"))
     };
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         let mut uses: Vec<(Value, usize)> = Vec::new();
@@ -99,7 +101,9 @@ fn lift_path_parameters(document: &mut Value) {
         for method in OPERATIONS {
             let Some(operation) = item.get_mut(method).and_then(Value::as_object_mut) else { continue };
             let own = operation.get_mut("parameters").and_then(Value::as_array_mut);
-            own.into_iter().for_each(|own| own.retain(|part| !lifted.contains(part)));
+            if let Some(own) = own {
+                own.retain(|part| !lifted.contains(part));
+            }
             operation.retain(|name, value| name != "parameters" || *value != json!([]));
         }
         item["parameters"] = json!(lifted);

@@ -15,6 +15,7 @@ const url = process.argv[2];
 let client = null;
 const events = [];
 let waiting = null;
+let giveToken = null;
 
 function tell(event) {
   events.push(event);
@@ -25,15 +26,13 @@ function tell(event) {
 const message = ({ data, offset, tags }) => ({ data, offset: offset ?? 0, tags: tags ?? {} });
 
 const commands = {
-  // The client starts with the first token and asks for the next one when it needs another.
-  async connect({ tokens }) {
+  async connect({ token }) {
     const options = { websocket: WebSocket, minReconnectDelay: 10, maxReconnectDelay: 100 };
-    if (tokens.length > 0) {
-      options.token = tokens[0];
-      options.getToken = async () => {
-        if (tokens.length > 1) tokens.shift();
+    if (token) {
+      options.token = token;
+      options.getToken = () => {
         tell({ event: "token" });
-        return tokens[0];
+        return new Promise((resolve) => (giveToken = resolve));
       };
     }
     client = new Centrifuge(url, options);
@@ -41,6 +40,12 @@ const commands = {
     client.on("connected", () => tell({ event: "connected" }));
     client.on("disconnected", ({ code }) => tell({ event: "disconnected", code }));
     client.connect();
+    return {};
+  },
+
+  // Gives the client the token that it asked for.
+  async token({ token }) {
+    giveToken(token);
     return {};
   },
 

@@ -55,20 +55,23 @@ class Commands:
     def __init__(self, url):
         self.url = url
         self.client = None
+        self.tokens = asyncio.Queue()
 
-    async def connect(self, tokens):
-        # The client starts with the first token and asks for the next one when it needs another.
+    async def connect(self, token=None):
         async def get_token():
-            if len(tokens) > 1:
-                tokens.pop(0)
             tell("token")
-            return tokens[0]
+            return await self.tokens.get()
 
-        with_tokens = {"token": tokens[0], "get_token": get_token} if tokens else {}
+        with_tokens = {"token": token, "get_token": get_token} if token else {}
         self.client = Client(
             self.url, events=ClientEvents(), min_reconnect_delay=0.01, max_reconnect_delay=0.1, proxy=None, **with_tokens
         )
         await self.client.connect()
+        return {}
+
+    async def token(self, token):
+        """Gives the client the token that it asked for."""
+        self.tokens.put_nowait(token)
         return {}
 
     async def subscribe(self, channel, data=None, filter=None):

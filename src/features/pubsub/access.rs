@@ -38,10 +38,9 @@ pub(super) fn may(
         Verb::Publish => &namespace.publish,
     };
     let grants = |permission: &Permission| match (permission, caller) {
-        (Permission::Public, _) => true,
+        (Permission::Public, _) | (Permission::Authenticated, Some(_)) => true,
         (Permission::Token, _) => has_token,
         (_, None) => false,
-        (Permission::Authenticated, Some(_)) => true,
         (Permission::Owner, Some(caller)) => {
             caller.subject().is_some_and(|subject| namespace.pattern.parameter("user", channel) == Some(subject))
         }

@@ -170,11 +170,10 @@ impl Channel {
         state.next_id += 1;
         state.idle_since = None;
         let known = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub));
-        let local = known.map(|(_, local)| Arc::clone(local)).unwrap_or_else(|| {
-            let local = Arc::new(LocalSubscribers::default());
+        let local = known.map_or_else(Arc::default, |(_, local)| Arc::clone(local));
+        if known.is_none() {
             state.subscribers.push((Arc::clone(hub), Arc::clone(&local)));
-            local
-        });
+        }
         local.add(id, registration);
         id
     }

@@ -57,7 +57,7 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(deps: &Deps, metrics: PubSubMetrics, sockets: &Arc<Sockets>) -> Arc<Self> {
-        let (changes, changed) = mpsc::unbounded_channel();
+        let (changes, to_follow) = mpsc::unbounded_channel();
         let (loads, to_load) = mpsc::unbounded_channel();
         let control = control_channel(deps.redis.state.keys());
         // The receiver lives as long as the service.
@@ -77,7 +77,7 @@ impl Channels {
         });
         let (listener, loader, sweeper) = (Arc::clone(&channels), Arc::clone(&channels), Arc::clone(&channels));
         let redis = deps.redis.state.clone();
-        deps.tasks.plan("pubsub.listener", |stop| async move { listener.listen(&redis, changed, stop).await });
+        deps.tasks.plan("pubsub.listener", |stop| async move { listener.listen(&redis, to_follow, stop).await });
         deps.tasks.plan("pubsub.loader", |stop| async move { loader.load(to_load, stop).await });
         deps.tasks.plan("pubsub.sweeper", |stop| async move { sweeper.sweep(stop).await });
         channels

@@ -61,7 +61,7 @@ impl Delivery {
         let members: Members<'_> = serde_json::from_str(&text).ok()?;
         let start = members.data.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?;
         let data = start..start + members.data.get().len();
-        let key = members.key.map(|key| key.into());
+        let key = members.key.map(Into::into);
         let (offset, epoch, timestamp) = (members.offset, members.epoch.into(), members.timestamp);
         let (message_type, tags) = (members.message_type.into(), members.tags);
         let (native, sse, centrifugo) = (OnceLock::new(), OnceLock::new(), OnceLock::new());

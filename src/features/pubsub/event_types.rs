@@ -186,7 +186,12 @@ pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
     FAMILIES.iter().flat_map(|(_, types)| types.iter()).map(move |known| {
         let mut schema = serde_json::to_value((known.schema)()).unwrap_or_default();
         // The document has no schemas beside those of the messages.
-        for property in schema["properties"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+        for property in schema
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(serde_json::Map::values_mut)
+        {
             if property["$ref"].is_string() {
                 *property = decimal();
             }

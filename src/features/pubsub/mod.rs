@@ -7,7 +7,7 @@
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
-//! - `asyncapi.rs`: the AsyncAPI document.
+//! - `asyncapi.rs`: the `AsyncAPI` document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: orders to the connections of all replicas.
 //!   `channel_token.rs`: tokens that permit subscriptions. `error.rs`, `metrics.rs`.
 //!

@@ -71,7 +71,7 @@ pub(super) struct PublishRequest {
     pub key: Option<String>,
     /// Up to 16 short labels, by which subscribers filter.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: TagMap,
     /// The revision of the entity. If the channel has a message with this revision or a later one, the message is rejected.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
@@ -291,7 +291,7 @@ pub(super) struct StoredMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     pub tags: Option<TagMap>,
 }
 

@@ -15,7 +15,7 @@ use super::event_types;
 use super::metrics::PubSubMetrics;
 use super::model::{HistoryReply, PublishReply, PublishRequest};
 use super::sockets::Sockets;
-use super::subscriber::Subscriber;
+use super::subscriber::{Subscribed, Subscriber};
 use super::subscription::{Delivering, Event};
 use crate::clock::Clock;
 use crate::deps::Deps;
@@ -217,9 +217,8 @@ impl PubSubService {
         wait: Duration,
     ) -> Result<HistoryReply, PubSubError> {
         let mut subscriber = Subscriber::new(&self.channels);
-        let subscribed = subscriber.subscribe(channel, since, Delivering::default()).await?;
-        let mut recovered = subscribed.recovered;
-        let (mut messages, mut position) = (subscribed.messages, subscribed.position);
+        let Subscribed { mut position, mut recovered, mut messages } =
+            subscriber.subscribe(channel, since, Delivering::default()).await?;
         let mut events = Vec::new();
         let deadline = tokio::time::Instant::now() + wait;
         while messages.is_empty() && recovered != Some(false) {

@@ -243,7 +243,7 @@ impl Native {
         match command.cmd {
             CommandName::Connect | CommandName::Refresh => {
                 if let Some(token) = &command.token {
-                    session.authenticate(token).map_err(refused)?;
+                    session.authenticate(token).map_err(|problem| refused(&problem))?;
                 }
                 self.is_connected = true;
                 for channel in session.end_forbidden() {
@@ -356,7 +356,7 @@ fn subscribed_reply(id: u64, channel: &ChannelName, subscribed: &Subscribed) -> 
     json(&Reply { id, ok: &ok })
 }
 
-fn refused(problem: Problem) -> CloseReason {
+fn refused(problem: &Problem) -> CloseReason {
     match problem.status().as_u16() {
         429 => CloseReason::TooManySockets,
         _ => CloseReason::Unauthenticated(problem.text().to_owned()),
@@ -379,5 +379,5 @@ fn reconnect_after() -> u64 {
 
 /// A close frame has room for 123 bytes.
 fn shortened(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(123)).unwrap_or_default()
+    (0..=123).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }

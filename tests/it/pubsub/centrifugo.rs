@@ -31,7 +31,7 @@ async fn expect_numbers(client: &mut Client, numbers: impl Iterator<Item = u64>)
 async fn clients_publish_receive_and_read_the_history() {
     for library in LIBRARIES {
         let mut app = TestApp::builder().system_clock().spawn().await;
-        let mut client = Client::connect(library, app.serve(), &[]).await;
+        let mut client = Client::connect(library, app.serve(), None).await;
         client.until("connected").await;
         let subscribed = client.subscribe("market:events", json!({})).await;
         assert_eq!((&subscribed["was_recovering"], &subscribed["position"]["offset"]), (&json!(false), &json!(0)));
@@ -67,7 +67,7 @@ async fn clients_recover_what_they_missed_while_their_link_was_cut() {
     for library in LIBRARIES {
         let mut app = logged().await;
         let link = Link::to(app.serve()).await;
-        let mut client = Client::connect(library, link.address(), &[]).await;
+        let mut client = Client::connect(library, link.address(), None).await;
         client.subscribe("orderbook:E", json!({})).await;
         publish(&app, 1).await;
         expect_numbers(&mut client, 1..=1).await;
@@ -91,7 +91,7 @@ async fn clients_of_a_replica_that_stops_go_on_at_another() {
             TestApp::builder().config("[pubsub]\ndrain_spread = \"10ms\"").config(LOGGED).system_clock().spawn().await;
         let mut second = TestApp::builder().config(LOGGED).beside(&first).system_clock().spawn().await;
         let link = Link::to(first.serve()).await;
-        let mut client = Client::connect(library, link.address(), &[]).await;
+        let mut client = Client::connect(library, link.address(), None).await;
         client.subscribe("orderbook:E", json!({})).await;
         publish(&first, 1).await;
         expect_numbers(&mut client, 1..=1).await;
@@ -108,7 +108,7 @@ async fn clients_of_a_replica_that_stops_go_on_at_another() {
 async fn clients_learn_of_lost_data_and_go_on() {
     for library in LIBRARIES {
         let mut app = logged().await;
-        let mut client = Client::connect(library, app.serve(), &[]).await;
+        let mut client = Client::connect(library, app.serve(), None).await;
         client.subscribe("orderbook:E", json!({})).await;
         publish(&app, 1).await;
         expect_numbers(&mut client, 1..=1).await;
@@ -126,7 +126,7 @@ async fn clients_learn_of_lost_data_and_go_on() {
 async fn clients_subscribe_when_redis_is_back() {
     for library in LIBRARIES {
         let mut app = TestApp::builder().config(LOGGED).behind_proxy().system_clock().spawn().await;
-        let mut client = Client::connect(library, app.serve(), &[]).await;
+        let mut client = Client::connect(library, app.serve(), None).await;
         client.until("connected").await;
         app.proxy().cut();
         client.command(json!({ "do": "subscribe", "channel": "orderbook:E" })).await;
@@ -145,18 +145,19 @@ async fn clients_replace_tokens_that_expire() {
         platform_token(&json!({ "sub": "ann", "role": null, "exp": now + seconds }))
     };
     for library in LIBRARIES {
-        let tokens = [token(-5), token(3), token(3_600)];
-        let mut client = Client::connect(library, address, &tokens.each_ref().map(String::as_str)).await;
+        let mut client = Client::connect(library, address, Some(&token(-5))).await;
         client.until("token").await;
+        client.command(json!({ "do": "token", "token": token(5) })).await;
         client.until("connected").await;
-        client.subscribe("orders:ann", json!({})).await;
         client.until("token").await;
+        client.command(json!({ "do": "token", "token": token(3_600) })).await;
+        client.subscribe("orders:ann", json!({})).await;
         client.command(json!({ "do": "subscribe", "channel": "orders:bob" })).await;
         assert_eq!(client.until("unsubscribed").await["code"], 103);
     }
     let forged = format!("{}x", token(3_600));
     for library in LIBRARIES {
-        let mut client = Client::connect(library, address, &[&forged]).await;
+        let mut client = Client::connect(library, address, Some(&forged)).await;
         assert_eq!(client.until("disconnected").await["code"], 3500);
     }
 }
@@ -165,7 +166,7 @@ async fn clients_replace_tokens_that_expire() {
 async fn clients_choose_how_they_receive_messages() {
     for library in LIBRARIES {
         let mut app = TestApp::builder().system_clock().spawn().await;
-        let mut client = Client::connect(library, app.serve(), &[]).await;
+        let mut client = Client::connect(library, app.serve(), None).await;
         client.subscribe("market:prices", json!({ "data": { "mode": "latest", "max_rate": 2 } })).await;
         for number in 1..=300 {
             app.post("/pubsub/market:prices", price(number)).await.expect(201);
@@ -177,7 +178,7 @@ async fn clients_choose_how_they_receive_messages() {
         }
         assert!(received < 50, "{library:?} received {received} messages");
 
-        let mut filtering = Client::connect(library, app.serve(), &[]).await;
+        let mut filtering = Client::connect(library, app.serve(), None).await;
         let filter = json!({ "key": "side", "cmp": "eq", "val": "buy" });
         filtering.subscribe("orderbook:E", json!({ "filter": filter })).await;
         for (number, side) in [(1, "sell"), (2, "buy"), (3, "sell"), (4, "buy")] {

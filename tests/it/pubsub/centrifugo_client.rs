@@ -21,8 +21,9 @@ pub const LIBRARIES: [Library; 2] = [Library::JavaScript, Library::Python];
 pub struct Client(LineProcess);
 
 impl Client {
-    /// A client that connects to `address` with the first of `tokens` and asks for the next one when it needs another.
-    pub async fn connect(library: Library, address: SocketAddr, tokens: &[&str]) -> Self {
+    /// A client that connects to `address`. A client with a token asks for another one with the event `token`, and waits
+    /// for the command `token`.
+    pub async fn connect(library: Library, address: SocketAddr, token: Option<&str>) -> Self {
         let script = |name: &str| in_repository("tests/interoperability").join(name);
         let mut command = match library {
             Library::JavaScript => node(&script("centrifuge.js")),
@@ -30,7 +31,7 @@ impl Client {
         };
         command.arg(format!("ws://{address}/connection/websocket"));
         let mut client = Self(LineProcess::start(&format!("{library:?}"), command));
-        client.command(json!({ "do": "connect", "tokens": tokens })).await;
+        client.command(json!({ "do": "connect", "token": token })).await;
         client
     }
 

@@ -38,12 +38,12 @@ async fn a_client_recovers_what_it_missed() {
     }
     let mut socket = Socket::open(&mut app).await;
     let since = json!({ "offset": last["offset"], "epoch": last["epoch"] });
-    let subscribe = json!({ "id": 2, "cmd": "subscribe", "channel": "market:events", "since": since });
-    let subscribed = socket.command(subscribe.clone()).await["ok"].clone();
-    assert_eq!((&subscribed["recovered"], &subscribed["offset"]), (&json!(true), &json!(250)), "{subscribed}");
-    let seen: Vec<_> = subscribed["messages"].as_array().expect("messages").iter().map(number).collect();
+    let command = json!({ "id": 2, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let reply = socket.command(command.clone()).await["ok"].clone();
+    assert_eq!((&reply["recovered"], &reply["offset"]), (&json!(true), &json!(250)), "{reply}");
+    let seen: Vec<_> = reply["messages"].as_array().expect("messages").iter().map(number).collect();
     assert_eq!(seen, (2..=250).collect::<Vec<_>>());
-    let again = socket.command(subscribe).await;
+    let again = socket.command(command).await;
     assert_eq!(again["error"]["code"], "already-subscribed");
 
     let mut other = Socket::open(&mut app).await;

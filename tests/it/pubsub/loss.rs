@@ -175,8 +175,8 @@ async fn follow_by_events(
                 Ok(Ok(None) | Err(_)) => break,
             };
             match line.split_once(": ") {
-                Some(("id", text)) => id = text.to_owned(),
-                Some(("event", text)) => name = text.to_owned(),
+                Some(("id", text)) => text.clone_into(&mut id),
+                Some(("event", text)) => text.clone_into(&mut name),
                 Some(("retry", _)) => _ = ready.fetch_add(usize::from(attempt == 2), Ordering::SeqCst),
                 Some(("data", text)) => {
                     let data: Value = serde_json::from_str(text).expect("JSON");

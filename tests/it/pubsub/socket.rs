@@ -47,9 +47,8 @@ impl Socket {
     pub async fn try_next(&mut self, pause: Duration, done: &AtomicBool) -> Option<Value> {
         while !done.load(Ordering::SeqCst) {
             match tokio::time::timeout(pause, self.0.next()).await {
-                Err(_) => {}
                 Ok(Some(Ok(Message::Text(text)))) => return Some(serde_json::from_str(&text).expect("JSON")),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Err(_) | Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
                 Ok(_) => return None,
             }
         }

@@ -37,13 +37,14 @@ impl EventSource {
                 let mut received = Received::default();
                 for line in event.lines() {
                     match line.split_once(": ") {
-                        Some(("id", id)) => received.id = id.to_owned(),
-                        Some(("event", name)) => received.name = name.to_owned(),
+                        Some(("id", id)) => id.clone_into(&mut received.id),
+                        Some(("event", name)) => name.clone_into(&mut received.name),
                         Some(("data", data)) => received.data = serde_json::from_str(data).expect("JSON"),
                         _ => {}
                     }
                 }
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 if !received.name.is_empty() {
                     return received;
                 }

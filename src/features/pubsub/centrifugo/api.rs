@@ -44,6 +44,7 @@ pub(in super::super) struct PublishParams {
     pub data: Box<RawValue>,
     /// Up to 16 short labels, by which subscribers filter.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: TagMap,
     /// A repetition with this key within five minutes is not published again.
     #[serde(default)]
@@ -69,6 +70,7 @@ pub(in super::super) struct BroadcastParams {
     pub data: Box<RawValue>,
     /// Up to 16 short labels, by which subscribers filter.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: TagMap,
     /// A repetition with this key within five minutes is not published again; applies to each channel.
     #[serde(default)]
