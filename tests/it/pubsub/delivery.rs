@@ -49,8 +49,8 @@ async fn a_client_recovers_what_it_missed() {
     let mut other = Socket::open(&mut app).await;
     let since = json!({ "offset": 1, "epoch": "00000000" });
     let lost = json!({ "id": 3, "cmd": "subscribe", "channel": "market:events", "since": since });
-    let subscribed = other.command(lost).await["ok"].clone();
-    assert_eq!((&subscribed["recovered"], &subscribed["messages"]), (&json!(false), &json!([])));
+    let answer = other.command(lost).await["ok"].clone();
+    assert_eq!((&answer["recovered"], &answer["messages"]), (&json!(false), &json!([])));
 }
 
 #[tokio::test]
