@@ -48,8 +48,8 @@ async fn a_client_recovers_what_it_missed() {
 
     let mut other = Socket::open(&mut app).await;
     let since = json!({ "offset": 1, "epoch": "00000000" });
-    let lost = json!({ "id": 3, "cmd": "subscribe", "channel": "market:events", "since": since });
-    let answer = other.command(lost).await["ok"].clone();
+    let unknown = json!({ "id": 3, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let answer = other.command(unknown).await["ok"].clone();
     assert_eq!((&answer["recovered"], &answer["messages"]), (&json!(false), &json!([])));
 }
 
