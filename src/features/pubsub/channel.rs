@@ -149,6 +149,11 @@ impl Channel {
         true
     }
 
+    /// Whether the channel receives messages.
+    pub(super) fn is_live(&self) -> bool {
+        self.lock().phase == Phase::Live
+    }
+
     /// Resolves when the channel receives messages, with its position.
     pub(super) async fn live(&self) -> Position {
         loop {

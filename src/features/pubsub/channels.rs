@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Subscribers learn that messages may be late after this time without a subscribed connection.
 const STALE_AFTER: Duration = Duration::from_secs(5);
+/// New subscriptions are refused at once after this time without a subscribed connection.
+const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
 /// The most channels whose messages are read in one round trip.
 const LOADS: usize = 500;
 /// The pause before a failed read is repeated.
@@ -72,7 +74,8 @@ impl Channels {
             hubs: Mutex::default(),
             changes,
             loads,
-            lost_since: Mutex::default(),
+            // Not connected yet.
+            lost_since: Mutex::new(Some(Instant::now())),
             is_stale: AtomicBool::new(false),
         });
         let (listener, loader, sweeper) = (Arc::clone(&channels), Arc::clone(&channels), Arc::clone(&channels));
@@ -122,6 +125,11 @@ impl Channels {
             hub
         });
         Arc::clone(hub)
+    }
+
+    /// Whether a channel that is not subscribed yet will not be soon.
+    pub(super) fn is_disconnected(&self) -> bool {
+        self.lost().is_some_and(|since| since.elapsed() >= DISCONNECTED_AFTER)
     }
 
     /// Whether the subscribed connection has been lost for some time.

@@ -10,7 +10,7 @@ use super::error::PubSubError;
 use super::hub::{Hub, Registration, Signal};
 use super::subscription::{Delivering, Event, Subscription};
 use crate::events::ChannelName;
-use crate::redis::{Effect, RedisFault};
+use crate::redis::{Effect, FaultKind, Outcome, RedisFault};
 
 /// The most subscriptions of one connection.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 128;
@@ -199,6 +199,9 @@ impl Joined {
         let Some(subscription) = &mut self.subscription else {
             return Err(PubSubError::TooManySubscriptions { limit: MAX_SUBSCRIPTIONS });
         };
+        if channels.is_disconnected() && !subscription.channel.is_live() {
+            return Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).into());
+        }
         // The subscription and the newest messages take a round trip each.
         let live = tokio::time::timeout(2 * channels.events.timeout(), subscription.channel.live()).await;
         let Ok(now) = live else {

@@ -12,7 +12,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::delivery::Position;
+use super::delivery::{Delivery, Position};
 use super::error::{NOT_SUBSCRIBED, PubSubError};
 use super::filter::Filter;
 use super::model::{MAX_PAGE, PublishRequest};
@@ -45,6 +45,9 @@ pub(super) async fn open_socket(
     let native = Native { is_connected: caller.principal.is_some() };
     socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, native)
 }
+
+/// The most bytes of messages in the reply to a subscription: a frame must fit into the buffer of a socket.
+const MAX_REPLY: usize = 128 << 10;
 
 /// The native protocol.
 struct Native {
@@ -255,7 +258,7 @@ impl Native {
                 replies.push(json(&Reply { id, ok: &connected }));
                 for channel in command.channels {
                     match session.subscribe(&channel, None, None, Delivering::default()).await {
-                        Ok(subscribed) => replies.push(subscribed_reply(id, &channel, &subscribed)),
+                        Ok(subscribed) => push_subscribed(id, &channel, &subscribed, replies),
                         Err(error) => return Ok(Err(error.into())),
                     }
                 }
@@ -284,7 +287,7 @@ impl Native {
                 let delivering = delivering(command.mode, command.max_rate, command.filter, command.snapshot)?;
                 let token = command.token.as_deref();
                 let subscribed = session.subscribe(&channel, token, since, delivering).await?;
-                replies.push(subscribed_reply(id, &channel, &subscribed));
+                push_subscribed(id, &channel, &subscribed, replies);
             }
             CommandName::Unsubscribe => {
                 if !session.subscriber.unsubscribe(&channel) {
@@ -343,9 +346,17 @@ pub(super) fn delivering(
     Ok(Delivering { interval, latest_only: mode == Mode::Latest, filter, snapshot })
 }
 
-fn subscribed_reply(id: u64, channel: &ChannelName, subscribed: &Subscribed) -> Utf8Bytes {
+/// Adds the reply to a subscription. Recovered messages that do not fit into it follow as events.
+fn push_subscribed(id: u64, channel: &ChannelName, subscribed: &Subscribed, replies: &mut Vec<Utf8Bytes>) {
     let Subscribed { position, recovered, messages } = subscribed;
-    let parsed = messages.iter().filter_map(|delivery| serde_json::from_str(delivery.text()).ok());
+    let mut bytes = 0;
+    let fits = |delivery: &&Arc<Delivery>| {
+        bytes += delivery.text().len();
+        bytes <= MAX_REPLY
+    };
+    let count = messages.iter().take_while(fits).count();
+    let (first, others) = messages.split_at(count);
+    let parsed = first.iter().filter_map(|delivery| serde_json::from_str(delivery.text()).ok());
     let ok = SubscribedReply {
         channel,
         offset: position.offset,
@@ -353,7 +364,8 @@ fn subscribed_reply(id: u64, channel: &ChannelName, subscribed: &Subscribed) -> 
         recovered: *recovered,
         messages: parsed.collect(),
     };
-    json(&Reply { id, ok: &ok })
+    replies.push(json(&Reply { id, ok: &ok }));
+    replies.extend(others.iter().map(|delivery| delivery.native(0)));
 }
 
 fn refused(problem: &Problem) -> CloseReason {

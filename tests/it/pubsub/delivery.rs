@@ -54,6 +54,26 @@ async fn a_client_recovers_what_it_missed() {
 }
 
 #[tokio::test]
+async fn a_large_recovery_continues_in_events() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    for at in 2..=60 {
+        let mut message = price(at);
+        message["data"]["symbol"] = json!("S".repeat(20_000));
+        app.post("/pubsub/market:events", message).await.expect(201);
+    }
+    let since = json!({ "offset": 1, "epoch": first["epoch"] });
+    let subscribe = json!({ "id": 1, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let reply = socket.command(subscribe).await["ok"].clone();
+    let in_reply = reply["messages"].as_array().expect("messages").len();
+    assert!((1..59).contains(&in_reply) && reply["recovered"] == true, "{in_reply}");
+    for at in 2 + u64::try_from(in_reply).expect("few")..=60 {
+        assert_eq!(number(&socket.event().await), at);
+    }
+}
+
+#[tokio::test]
 async fn a_lost_subscription_is_repaired_without_a_gap() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     let mut socket = Socket::open(&mut app).await;
