@@ -21,6 +21,7 @@ pub(super) struct Order {
     pub subject: String,
     /// One connection; all of the subject if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
     pub client: Option<String>,
     /// The subscription to end; the whole connection if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

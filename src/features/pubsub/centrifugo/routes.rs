@@ -83,8 +83,12 @@ impl IntoResponse for ApiReply {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChannelApiBatchReply)]
 pub(in super::super) struct ApiBatchReply {
-    #[schema(value_type = Vec<serde_json::Value>)]
-    replies: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    replies: Option<Vec<Box<RawValue>>>,
+    /// Why no command ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<CommandError>,
 }
 
 /// The parameters of a command. What is wrong with them is an error of the command, with status 200.
@@ -162,5 +166,8 @@ pub(in super::super) async fn run_centrifugo_batch(
 ) -> Result<Json<ApiBatchReply>, ApiReply> {
     let Some(caller) = principal else { return Err(Err(CommandError::UNAUTHORIZED).into()) };
     let replies = ServerApi { pubsub: &pubsub, caller: &caller }.run_batch(params).await;
-    replies.map(|replies| Json(ApiBatchReply { replies })).map_err(|error| Err(error).into())
+    match replies {
+        Ok(replies) => Ok(Json(ApiBatchReply { replies: Some(replies), error: None })),
+        Err(error) => Err(Err(error).into()),
+    }
 }

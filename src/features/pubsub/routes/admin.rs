@@ -47,6 +47,10 @@ pub(in super::super) async fn list_channels(
     State(pubsub): State<Arc<PubSubService>>,
     Query(query): Query<ChannelsQuery>,
 ) -> Result<Json<ChannelsReply>, Problem> {
+    if query.prefix.len() > 200 {
+        let rule = format!("must have at most 200 characters, got {}", query.prefix.len());
+        return Err(Problem::query_parameter("prefix", rule));
+    }
     let info = |channel: Arc<super::super::channel::Channel>| ChannelInfo {
         channel: channel.name.clone(),
         subscribers: channel.subscribers(),
@@ -75,6 +79,11 @@ pub(in super::super) async fn create_token(
         ChannelName::parse(&name).map_err(|rule| Problem::body_field(&format!("/channels/{at}"), rule))?;
         caller.require_key(WRITE, pattern)?;
     }
+    if let Some(length) =
+        subject.as_ref().map(|subject| subject.chars().count()).filter(|count| !(1..=256).contains(count))
+    {
+        return Err(Problem::body_field("/subject", format!("must have 1 to 256 characters, got {length}")));
+    }
     if !(1_000..=86_400_000).contains(&ttl_ms) {
         return Err(Problem::body_field("/ttl_ms", format!("must be between 1000 and 86400000, got {ttl_ms}")));
     }
@@ -99,6 +108,7 @@ pub(in super::super) async fn disconnect(
     if order.channel.is_some() {
         return Err(Problem::body_field("/channel", "is only allowed for POST /pubsub/unsubscribe"));
     }
+    check_order(&order)?;
     pubsub.order(&order).await?;
     tracing::warn!(target: "audit", subject = order.subject, by = %caller.id, "real-time clients disconnected");
     Ok(NoContent)
@@ -115,7 +125,19 @@ pub(in super::super) async fn unsubscribe(
     Json(order): Json<Order>,
 ) -> Result<NoContent, Problem> {
     let Some(channel) = &order.channel else { return Err(Problem::body_field("/channel", "is required")) };
+    check_order(&order)?;
     pubsub.order(&order).await?;
     tracing::warn!(target: "audit", subject = order.subject, %channel, by = %caller.id, "subscriptions ended");
     Ok(NoContent)
+}
+
+fn check_order(order: &Order) -> Result<(), Problem> {
+    let names = [("/subject", Some(&order.subject)), ("/client", order.client.as_ref())];
+    for (pointer, name) in names {
+        if let Some(name) = name.filter(|name| !(1..=256).contains(&name.chars().count())) {
+            let rule = format!("must have 1 to 256 characters, got {}", name.chars().count());
+            return Err(Problem::body_field(pointer, rule));
+        }
+    }
+    Ok(())
 }
