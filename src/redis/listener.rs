@@ -180,6 +180,19 @@ impl Listener<'_> {
         for chunk in channels.chunks(CHUNK) {
             match tokio::time::timeout(self.redis.command_timeout(), self.sink.subscribe(chunk)).await {
                 Ok(Ok(())) => deliver(News::Subscribed(chunk)),
+                // The others of the chunk may be permitted.
+                Ok(Err(error)) if error.code() == Some("NOPERM") => {
+                    if let [channel] = chunk {
+                        tracing::warn!(channel = channel.as_str(), "Redis denies the subscription: see users.acl");
+                        self.channels.remove(channel);
+                    } else {
+                        for channel in chunk {
+                            if !Box::pin(self.subscribe(std::slice::from_ref(channel), deliver)).await {
+                                return false;
+                            }
+                        }
+                    }
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "subscription failed");
                     return false;

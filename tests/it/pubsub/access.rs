@@ -70,22 +70,22 @@ async fn http_events_and_sockets_agree_on_who_may_subscribe() {
 
 #[tokio::test]
 async fn a_channel_token_permits_its_channels_for_its_subject_and_time() {
-    let namespace = "[[pubsub.namespaces]]\npattern = \"room:{name}\"\nkeep = \"log\"\nsubscribe = [\"token\"]\npublish = [\"scope:pubsub:write\"]";
+    let namespace = "[[pubsub.namespaces]]\npattern = \"market:room:{name}\"\nkeep = \"log\"\nsubscribe = [\"token\"]\npublish = [\"scope:pubsub:write\"]";
     let mut app = builder().config(namespace).spawn().await;
-    let request = json!({ "channels": ["room:a*"], "ttl_ms": 3_000 });
+    let request = json!({ "channels": ["market:room:a*"], "ttl_ms": 3_000 });
     let issued = send(&app, ADMIN_KEY, Method::POST, "/pubsub/tokens", request).await.expect(201).json();
     let token = &issued["token"];
     let mut socket = Socket::open(&mut app).await;
     socket.command(json!({ "id": 1, "cmd": "connect", "token": ADMIN_KEY })).await;
     for (channel, token, code) in [
-        ("room:abc", json!(null), "forbidden"),
-        ("room:b", token.clone(), "channel-token-invalid"),
-        ("room:abc", json!("x"), "channel-token-invalid"),
+        ("market:room:abc", json!(null), "forbidden"),
+        ("market:room:b", token.clone(), "channel-token-invalid"),
+        ("market:room:abc", json!("x"), "channel-token-invalid"),
     ] {
         let command = json!({ "id": 2, "cmd": "subscribe", "channel": channel, "token": token });
         assert_eq!(socket.command(command).await["error"]["code"], code, "{channel}");
     }
-    let command = json!({ "id": 3, "cmd": "subscribe", "channel": "room:abc", "token": token });
+    let command = json!({ "id": 3, "cmd": "subscribe", "channel": "market:room:abc", "token": token });
     assert!(socket.command(command).await["ok"]["epoch"].is_string());
     let ended = socket.event().await;
     assert_eq!((&ended["event"], &ended["code"]), (&json!("unsubscribed"), &json!("expired")), "{ended}");

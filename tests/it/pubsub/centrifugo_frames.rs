@@ -90,8 +90,8 @@ async fn the_commands_of_a_frame_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn refused_commands_have_the_codes_of_centrifugo() {
-    let config = "[[pubsub.namespaces]]\npattern = \"open:{x}\"\nkeep = \"log\"\nsubscribe = [\"public\"]\npublish = [\"scope:pubsub:write\"]\n\
-                  [[pubsub.namespaces]]\npattern = \"closed\"\nkeep = \"log\"\nsubscribe = [\"authenticated\"]\npublish = [\"public\"]\nschema = \"market\"";
+    let config = "[[pubsub.namespaces]]\npattern = \"market:open:{x}\"\nkeep = \"log\"\nsubscribe = [\"public\"]\npublish = [\"scope:pubsub:write\"]\n\
+                  [[pubsub.namespaces]]\npattern = \"market:closed\"\nkeep = \"log\"\nsubscribe = [\"authenticated\"]\npublish = [\"public\"]\nschema = \"market\"";
     let mut app = TestApp::builder().config(config).admin_key().system_clock().spawn().await;
     let mut connection = Connection::connected(&mut app).await;
     let subscribe = |channel: &str, member: &str, value: Value| {
@@ -99,24 +99,26 @@ async fn refused_commands_have_the_codes_of_centrifugo() {
         params[member] = value;
         json!({ "id": 2, "subscribe": params })
     };
-    let unrecoverable =
-        json!({ "id": 2, "subscribe": { "channel": "open:a", "recover": true, "epoch": "_", "offset": 0, "flag": 3 } });
+    let unrecoverable = json!({ "id": 2, "subscribe": { "channel": "market:open:a", "recover": true, "epoch": "_", "offset": 0, "flag": 3 } });
     for (command, code) in [
-        (subscribe("closed", "token", json!("")), 101),
+        (subscribe("market:closed", "token", json!("")), 101),
         (subscribe("weather", "token", json!("")), 102),
         (json!({ "id": 2, "dance": {} }), 104),
         (subscribe("a::b", "token", json!("")), 107),
-        (subscribe("open:a", "type", json!(1)), 107),
-        (subscribe("open:a", "tf", json!({ "cmp": "like" })), 107),
-        (subscribe("open:a", "data", json!({ "max_rate": 0 })), 107),
-        (subscribe("open:a", "data", json!({ "max_rat": 1 })), 107),
-        (json!({ "id": 2, "publish": { "channel": "open:a", "data": 1 } }), 101),
-        (json!({ "id": 2, "publish": { "channel": "closed", "data": 1 } }), 107),
-        (json!({ "id": 2, "publish": { "channel": "closed", "data": { "message_type": "X", "data": 1 } } }), 107),
-        (json!({ "id": 2, "history": { "channel": "closed" } }), 101),
-        (json!({ "id": 2, "history": { "channel": "open:a", "limt": 1 } }), 107),
-        (json!({ "id": 2, "presence": { "channel": "open:a" } }), 108),
-        (json!({ "id": 2, "sub_refresh": { "channel": "open:a", "token": "x" } }), 108),
+        (subscribe("market:open:a", "type", json!(1)), 107),
+        (subscribe("market:open:a", "tf", json!({ "cmp": "like" })), 107),
+        (subscribe("market:open:a", "data", json!({ "max_rate": 0 })), 107),
+        (subscribe("market:open:a", "data", json!({ "max_rat": 1 })), 107),
+        (json!({ "id": 2, "publish": { "channel": "market:open:a", "data": 1 } }), 101),
+        (json!({ "id": 2, "publish": { "channel": "market:closed", "data": 1 } }), 107),
+        (
+            json!({ "id": 2, "publish": { "channel": "market:closed", "data": { "message_type": "X", "data": 1 } } }),
+            107,
+        ),
+        (json!({ "id": 2, "history": { "channel": "market:closed" } }), 101),
+        (json!({ "id": 2, "history": { "channel": "market:open:a", "limt": 1 } }), 107),
+        (json!({ "id": 2, "presence": { "channel": "market:open:a" } }), 108),
+        (json!({ "id": 2, "sub_refresh": { "channel": "market:open:a", "token": "x" } }), 108),
         (unrecoverable.clone(), 112),
     ] {
         let error = connection.error(command.clone()).await;
@@ -124,16 +126,16 @@ async fn refused_commands_have_the_codes_of_centrifugo() {
         assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
     }
     // None of them left a subscription.
-    assert!(connection.call(subscribe("open:a", "token", json!(""))).await["subscribe"].is_object());
-    assert_eq!(connection.error(subscribe("open:a", "token", json!(""))).await["code"], 105);
+    assert!(connection.call(subscribe("market:open:a", "token", json!(""))).await["subscribe"].is_object());
+    assert_eq!(connection.error(subscribe("market:open:a", "token", json!(""))).await["code"], 105);
     for at in 0..127 {
-        connection.call(subscribe(&format!("open:{at}"), "token", json!(""))).await;
+        connection.call(subscribe(&format!("market:open:{at}"), "token", json!(""))).await;
     }
-    assert_eq!(connection.error(subscribe("open:x", "token", json!(""))).await["code"], 106);
+    assert_eq!(connection.error(subscribe("market:open:x", "token", json!(""))).await["code"], 106);
 
     let mut reader = Connection::open(&mut app, "").await;
     assert!(reader.call(json!({ "id": 1, "connect": { "token": ADMIN_KEY } })).await["connect"].is_object());
-    assert!(reader.call(subscribe("closed", "token", json!(""))).await["subscribe"].is_object());
+    assert!(reader.call(subscribe("market:closed", "token", json!(""))).await["subscribe"].is_object());
 }
 
 #[tokio::test]
