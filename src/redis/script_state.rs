@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fault::{FaultKind, RedisFault};
@@ -23,15 +23,10 @@ pub enum ScriptState {
 
 impl PartialSchema for ScriptState {
     fn schema() -> RefOr<Schema> {
-        let member = |kind, text: &str| ObjectBuilder::new().schema_type(kind).description(Some(text));
-        ObjectBuilder::new()
-            .schema_type(SchemaType::Array(vec![Type::String, Type::Object]))
-            .description(Some(
-                "Whether Lua scripts can be called: `unknown` before the first connection, then an object with one member.",
-            ))
-            .property("loaded", member(Type::Integer, "The number of loaded scripts."))
-            .property("refused", member(Type::String, "Why the server does not allow the service to load or run scripts."))
-            .into()
+        // Generators of clients support no type that is either a string or an object.
+        let text = "Whether Lua scripts can be called: `unknown` before the first connection, then `{\"loaded\": <count>}`, or \
+                    `{\"refused\": <reason>}` if the server does not allow the service to load or run scripts.";
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some(text)).into()
     }
 }
 
