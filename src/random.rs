@@ -47,6 +47,31 @@ fn pair(byte: u8) -> [u8; 2] {
 }
 
 thread_local! {
+    static NEXT: Cell<u128> = Cell::new(random_start());
+}
+
+/// An id that no other call returns, in any process: 32 hexadecimal digits. Not for secrets.
+///
+/// Starts at a random number per thread and adds an odd constant each time, so that ids neither repeat nor reveal how
+/// many there were.
+pub fn unique_id() -> [u8; 32] {
+    const STEP: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+    let id = NEXT.get();
+    NEXT.set(id.wrapping_add(STEP));
+    hex_digits(id)
+}
+
+/// [`unique_id`] as text.
+pub fn unique_text() -> String {
+    unique_id().map(char::from).iter().collect()
+}
+
+fn random_start() -> u128 {
+    let half = || getrandom::u64().map_or(0, u128::from);
+    half() << 64 | half()
+}
+
+thread_local! {
     static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
 }
 
@@ -66,6 +91,16 @@ pub fn fraction() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_all_threads_differ() {
+        let of_thread = || (0..1_000).map(|_| unique_id()).collect::<Vec<_>>();
+        let mut ids = of_thread();
+        ids.extend(std::thread::spawn(of_thread).join().expect("a thread"));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 2_000);
+    }
 
     #[test]
     fn digits_are_those_of_the_formatter() {

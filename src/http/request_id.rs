@@ -1,7 +1,5 @@
 //! The id under which logs, traces and problems name a request: the caller's own, or a generated one.
 
-use std::cell::Cell;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::random;
@@ -10,10 +8,6 @@ pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is accepted from a caller.
 const MAX_LENGTH: usize = 128;
-
-thread_local! {
-    static NEXT: Cell<u128> = Cell::new(first());
-}
 
 /// The id of one request.
 #[derive(Clone, Debug)]
@@ -29,7 +23,7 @@ impl RequestId {
     pub fn of(headers: &HeaderMap) -> Self {
         match headers.get(&HEADER) {
             Some(given) if is_acceptable(given) => Self::Given(given.clone()),
-            _ => Self::Generated(generate()),
+            _ => Self::Generated(random::unique_id()),
         }
     }
 
@@ -54,20 +48,6 @@ impl RequestId {
 
 fn is_acceptable(id: &HeaderValue) -> bool {
     (1..=MAX_LENGTH).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-}
-
-/// Starts at a random number per thread and adds an odd constant each time, so that ids neither repeat nor reveal how
-/// many requests there were.
-fn generate() -> [u8; 32] {
-    const STEP: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-    let id = NEXT.get();
-    NEXT.set(id.wrapping_add(STEP));
-    random::hex_digits(id)
-}
-
-fn first() -> u128 {
-    let half = || getrandom::u64().map_or(0, u128::from);
-    half() << 64 | half()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Redis;
 use super::fault::{Effect, FaultKind};
 use super::key::Key;
-use crate::random::hex_digits;
+use crate::random::unique_text;
 
 /// An event of the subscriptions.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Redis {
         stop: CancellationToken,
         mut deliver: impl FnMut(News<'_>) + Send,
     ) {
-        let probe = self.keys().key(format_args!("pubsub:probe:{}", probe_name()));
+        let probe = self.keys().key(format_args!("pubsub:probe:{}", unique_text()));
         let mut channels = BTreeSet::from([probe.clone()]);
         let mut backoff = self.0.limits.backoff;
         loop {
@@ -77,12 +77,6 @@ impl Redis {
             }
         }
     }
-}
-
-/// Two processes must not take the probes of each other for their own.
-fn probe_name() -> String {
-    let bits = (u128::from(getrandom::u64().unwrap_or_default()) << 64) | u128::from(std::process::id());
-    String::from_utf8_lossy(&hex_digits(bits)).into_owned()
 }
 
 /// One connection with its subscriptions.

@@ -119,7 +119,7 @@ impl PublishRequest {
             self.data
         };
         Ok(Message {
-            id: self.id.unwrap_or_else(random_id),
+            id: self.id.unwrap_or_else(random::unique_text),
             message_type: self.message_type,
             version: self.version.unwrap_or_else(|| "1.0".to_owned()),
             data,
@@ -132,12 +132,6 @@ impl PublishRequest {
 
 fn is_short(text: &str, limit: usize) -> bool {
     (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-/// An id that no other message has: 32 hexadecimal digits.
-fn random_id() -> String {
-    let half = || u128::from(random::fraction().to_bits());
-    String::from_utf8_lossy(&random::hex_digits(half() << 64 ^ half() << 12 ^ half() >> 20)).into_owned()
 }
 
 /// A published message.

@@ -40,8 +40,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(pubsub: &Arc<PubSubService>, caller: Caller, permit: SocketPermit) -> Self {
-        let bits = u128::from(random::fraction().to_bits()) << 64 | u128::from(random::fraction().to_bits());
-        let client = String::from_utf8_lossy(&random::hex_digits(bits)).into_owned();
+        let client = random::unique_text();
         let subscriber = Subscriber::new(&pubsub.channels);
         let allowance = (COMMAND_BURST, Instant::now());
         let expires = end_of(pubsub, caller.principal.as_deref());

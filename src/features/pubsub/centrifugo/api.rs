@@ -26,10 +26,7 @@ const MAX_BROADCAST: usize = 16 << 20;
 const MAX_BATCH_REPLY: usize = 1 << 20;
 
 /// Distinguishes this process from others.
-static UID: LazyLock<String> = LazyLock::new(|| {
-    let bits = u128::from(random::fraction().to_bits()) << 64 | u128::from(random::fraction().to_bits());
-    String::from_utf8_lossy(&random::hex_digits(bits)).into_owned()
-});
+static UID: LazyLock<String> = LazyLock::new(random::unique_text);
 
 /// A message to publish.
 #[derive(Debug, Deserialize, ToSchema)]
