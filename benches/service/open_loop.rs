@@ -5,33 +5,40 @@ use std::time::{Duration, Instant};
 
 use crate::median;
 
-/// Requests per second.
-pub const RATE: u32 = 1_000;
-/// Connections that take turns; each has this many intervals for one request.
-pub const CONNECTIONS: u32 = 16;
-/// Requests per connection: five seconds.
-pub const REQUESTS: u32 = 312;
+/// How often requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    pub per_second: u32,
+    /// Connections that take turns; each has this many intervals for one request.
+    pub connections: u32,
+}
+
+/// The rate that no peer has difficulties with.
+pub const STEADY: Rate = Rate { per_second: 1_000, connections: 16 };
+/// The time of a run.
+const SECONDS: u32 = 5;
 
 /// Sends the next request of a connection and reads the response.
 pub type SendRequest<'a> = Box<dyn FnMut(u32) + Send + 'a>;
 
 /// The latencies of all requests in microseconds, sorted. A latency counts from the time at which the request was due:
 /// it includes the wait for the previous response and for this load generator.
-pub fn latencies(connections: Vec<SendRequest<'_>>) -> Vec<f64> {
-    let interval = Duration::from_secs(1) / RATE;
+pub fn latencies(rate: Rate, connections: Vec<SendRequest<'_>>) -> Vec<f64> {
+    let interval = Duration::from_secs(1) / rate.per_second;
+    let requests = SECONDS * rate.per_second / rate.connections;
     let start = Instant::now() + 10 * interval;
     let mut latencies: Vec<f64> = thread::scope(|scope| {
-        let running: Vec<_> = (0..CONNECTIONS)
+        let running: Vec<_> = (0..rate.connections)
             .zip(connections)
             .map(|(place, mut send)| {
                 scope.spawn(move || {
                     let latency = |request| {
-                        let due: Instant = start + (place + request * CONNECTIONS) * interval;
+                        let due: Instant = start + (place + request * rate.connections) * interval;
                         thread::sleep(due.saturating_duration_since(Instant::now()));
                         send(request);
                         due.elapsed().as_secs_f64() * 1e6
                     };
-                    (0..REQUESTS).map(latency).collect::<Vec<_>>()
+                    (0..requests).map(latency).collect::<Vec<_>>()
                 })
             })
             .collect();

@@ -110,13 +110,13 @@ impl Bench {
         let port = free_port();
         let file = self.directory.path().join("nchan.conf");
         let config = format!(
-            "load_module /usr/lib/nginx/modules/ngx_nchan_module.so; worker_processes 1; daemon off; pid {directory}/nchan.pid;
+            "load_module /usr/lib/nginx/modules/ngx_nchan_module.so; daemon off; master_process off; pid {directory}/nchan.pid;
              error_log {directory}/nchan.log; worker_rlimit_nofile 20000; events {{ worker_connections 19000; }}
              http {{ access_log off; nchan_redis_url redis://{redis}; keepalive_requests 1000000;
                server {{ listen 127.0.0.1:{port} backlog=4096;
                  location ~ /sub/(.+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_use_redis on; }}
                  location ~ /pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_use_redis on;
-                   nchan_message_buffer_length 100; nchan_message_timeout 10m; }} }} }}",
+                   nchan_message_buffer_length 1000; nchan_message_timeout 10m; }} }} }}",
             directory = self.directory.path().display(),
             redis = self.redis.address,
         );

@@ -27,14 +27,14 @@ pub fn run(bench: &Bench, report: &mut Report) {
 fn latest(bench: &Bench, report: &mut Report) {
     let service = service(bench, "");
     let path = |request: u32| format!("/hosts/bench-{}/metrics", request % 100);
-    let mut clients: Vec<Client> = (0..2 * open_loop::CONNECTIONS).map(|_| service.client()).collect();
+    let mut clients: Vec<Client> = (0..2 * open_loop::STEADY.connections).map(|_| service.client()).collect();
     let body = sample(7, None);
     for host in 0..100 {
         clients[0].send("POST", &path(host), JSON, body.as_bytes()).expect_success("a sample");
     }
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
         .map(|_| {
-            let (writers, readers) = clients.split_at_mut(open_loop::CONNECTIONS as usize);
+            let (writers, readers) = clients.split_at_mut(open_loop::STEADY.connections as usize);
             let write = |client| -> SendRequest<'_> {
                 let client: &mut Client = client;
                 let body = &body;
@@ -50,8 +50,8 @@ fn latest(bench: &Bench, report: &mut Report) {
             };
             let (writers, readers) = (writers.iter_mut().map(write).collect(), readers.iter_mut().map(read).collect());
             thread::scope(|scope| {
-                scope.spawn(|| open_loop::latencies(writers));
-                open_loop::latencies(readers)
+                scope.spawn(|| open_loop::latencies(open_loop::STEADY, writers));
+                open_loop::latencies(open_loop::STEADY, readers)
             })
         })
         .collect();

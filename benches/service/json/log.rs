@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::JSON;
 use crate::get::ROUNDS;
-use crate::open_loop::{CONNECTIONS, RATE, SendRequest, latencies, percentile};
+use crate::open_loop::{STEADY, SendRequest, latencies, percentile};
 use crate::peers::{Bench, Service, Transport};
 use crate::report::Report;
 
@@ -23,13 +23,14 @@ pub fn run(bench: &Bench, report: &mut Report) {
     }
     let alone = filled.elapsed().as_secs_f64() * 1e6 / 1e3;
     let rounds: Vec<Vec<f64>> =
-        (0..ROUNDS).map(|_| latencies((0..CONNECTIONS).map(|_| append(&service)).collect())).collect();
+        (0..ROUNDS).map(|_| latencies(STEADY, (0..STEADY.connections).map(|_| append(&service)).collect())).collect();
     let log = service.client().get("/json/user_activity:bench/length?path=$.activities").expect_success("the length");
     assert!(String::from_utf8_lossy(&log.body).contains("1000"), "{}", String::from_utf8_lossy(&log.body));
     report.row(
         format!(
-            "append to an activity log of {ENTRIES} entries ({} bytes each), {RATE} per second, open loop",
-            ENTRY.len()
+            "append to an activity log of {ENTRIES} entries ({} bytes each), {} per second, open loop",
+            ENTRY.len(),
+            STEADY.per_second
         ),
         format!("p50 {:.0} us, p99 {:.0} us", percentile(&rounds, 50), percentile(&rounds, 99)),
         "p99 below 3,000 us",

@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::scripts::{ACQUIRE, JSON, Scripts, numbered, token};
 use crate::get::ROUNDS;
-use crate::open_loop::{CONNECTIONS, RATE, SendRequest, latencies, percentile};
+use crate::open_loop::{STEADY, SendRequest, latencies, percentile};
 use crate::peers::{Bench, Service, Transport};
 use crate::report::Report;
 use crate::socket::RedisSocket;
@@ -17,13 +17,15 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let scripts = Scripts::of(&service, bench);
     let (mut through, mut direct) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        through.push(latencies((0..CONNECTIONS).map(|number| over_http(&service, number)).collect()));
-        direct
-            .push(latencies((0..CONNECTIONS).map(|number| over_resp(bench.redis.address, &scripts, number)).collect()));
+        through.push(latencies(STEADY, (0..STEADY.connections).map(|number| over_http(&service, number)).collect()));
+        direct.push(latencies(
+            STEADY,
+            (0..STEADY.connections).map(|number| over_resp(bench.redis.address, &scripts, number)).collect(),
+        ));
     }
     for (name, rounds) in [("through the service", &through), ("the same scripts on a socket to Redis", &direct)] {
         report.row(
-            format!("acquire or release at {RATE} per second, open loop: {name}"),
+            format!("acquire or release at {} per second, open loop: {name}", STEADY.per_second),
             format!("p50 {:.0} us, p99 {:.0} us", percentile(rounds, 50), percentile(rounds, 99)),
             "",
         );
