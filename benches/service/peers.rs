@@ -114,7 +114,8 @@ impl Bench {
              error_log {directory}/nchan.log; worker_rlimit_nofile 20000; events {{ worker_connections 19000; }}
              http {{ access_log off; nchan_redis_url redis://{redis}; keepalive_requests 1000000;
                server {{ listen 127.0.0.1:{port} backlog=4096;
-                 location ~ /sub/(.+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_use_redis on; }}
+                 location ~ /sub/(.+)$ {{ nchan_subscriber websocket; nchan_subscriber_first_message newest;
+                   nchan_channel_id $1; nchan_use_redis on; }}
                  location ~ /pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_use_redis on;
                    nchan_message_buffer_length 1000; nchan_message_timeout 10m; }} }} }}",
             directory = self.directory.path().display(),

@@ -9,7 +9,7 @@
 -- ARGV[5]  size       integer, the most messages in the log, or the most keys in latest
 -- ARGV[6]  ttl        integer, milliseconds that messages are kept
 -- ARGV[7]  meta ttl   integer, milliseconds that the offset is remembered
--- ARGV[8]  dedupe     integer, milliseconds in which the id is recognised
+-- ARGV[8]  dedupe     integer, milliseconds in which the id is recognised; 0: not at all
 -- ARGV[9]  key        of the message, for latest
 -- ARGV[10] revision   integer; a message that is not newer than the highest is not published; empty: none
 -- ARGV[11] now        Unix milliseconds; empty: Redis's time
@@ -18,7 +18,7 @@
 assert(#KEYS == 4 and #ARGV == 11, 'publish: 4 keys, 11 arguments')
 local size, ttl = tonumber(ARGV[5]), tonumber(ARGV[6])
 assert(size and ttl, 'publish: size and ttl are integers')
-local seen = redis.call('GET', KEYS[4])
+local seen = ARGV[8] ~= '0' and redis.call('GET', KEYS[4])
 if seen then
   local offset, epoch, time = string.match(seen, '^(%d+) (%w+) (%d+)$')
   return { 'duplicate', offset, epoch, time }
@@ -70,6 +70,8 @@ elseif ARGV[1] == 'latest' then
   redis.call('HSET', KEYS[3], ARGV[9], message)
   redis.call('PEXPIRE', KEYS[3], ttl)
 end
-redis.call('SET', KEYS[4], offset .. ' ' .. epoch .. ' ' .. now, 'PX', ARGV[8])
+if ARGV[8] ~= '0' then
+  redis.call('SET', KEYS[4], offset .. ' ' .. epoch .. ' ' .. now, 'PX', ARGV[8])
+end
 redis.call('PUBLISH', ARGV[3], message)
 return { 'published', offset, epoch, now }

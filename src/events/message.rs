@@ -13,8 +13,11 @@ pub type TagMap = BTreeMap<String, String>;
 /// A message to publish. Its JSON in Redis begins with `offset`, `epoch` and `timestamp`, which the script assigns.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Identifies the message: a repetition within five minutes is not published again.
+    /// Identifies the message.
     pub id: String,
+    /// Whether the publisher chose the id, and may send it again: a repetition within five minutes is not published. Any
+    /// other id need not be remembered.
+    pub may_be_repeated: bool,
     pub message_type: String,
     /// The version of the data's schema.
     pub version: String,
@@ -76,6 +79,7 @@ mod tests {
         let data = RawValue::from_string("{\"price\": 1.50, \"x\": [ ]}".to_owned()).expect("JSON");
         let message = Message {
             id: "a\"b".to_owned(),
+            may_be_repeated: true,
             message_type: "PriceUpdate".to_owned(),
             version: "1.0".to_owned(),
             data,

@@ -85,7 +85,7 @@ pub(super) fn publish(publication: &Publication<'_>, fence: Option<&Fence>) -> S
         .arg(size)
         .arg(namespace.history_ttl.as_millis())
         .arg(META_TTL.as_millis())
-        .arg(DEDUPE.as_millis())
+        .arg(if message.may_be_repeated { DEDUPE.as_millis() } else { 0 })
         .arg(message.key.as_deref().unwrap_or_default())
         .arg(message.revision.map(|revision| revision.to_string()).unwrap_or_default())
         .arg(*now)

@@ -16,7 +16,7 @@ use super::access::Budget;
 use super::slots::Slot;
 
 /// The memory of all large bodies, bytes. One credential has half of it.
-pub const TOTAL: usize = 64 << 20;
+pub const TOTAL: usize = 32 << 20;
 /// Shorter request bodies are not counted, bytes: a connection needs as much for its buffers.
 const SMALL_REQUEST: usize = 16 << 10;
 /// Shorter responses are not counted, bytes: the kernel's buffers hold them.
@@ -52,8 +52,13 @@ pub fn of_response(response: &Response) -> usize {
     if response.extensions().get::<EventStream>().is_some() {
         return 0;
     }
-    match http_body::Body::size_hint(response.body()).exact() {
-        Some(length) => usize::try_from(length).ok().filter(|length| *length > SMALL_RESPONSE).unwrap_or_default(),
+    match http_body::Body::size_hint(response.body())
+        .exact()
+        .map(|length| usize::try_from(length).unwrap_or(usize::MAX))
+    {
+        Some(length) if length <= SMALL_RESPONSE => 0,
+        // A capability may have larger values than the others.
+        Some(length) => length.min(TOTAL / 2),
         None => STREAMED_RESPONSE,
     }
 }

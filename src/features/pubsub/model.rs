@@ -119,6 +119,7 @@ impl PublishRequest {
             self.data
         };
         Ok(Message {
+            may_be_repeated: self.id.is_some(),
             id: self.id.unwrap_or_else(random::unique_text),
             message_type: self.message_type,
             version: self.version.unwrap_or_else(|| "1.0".to_owned()),

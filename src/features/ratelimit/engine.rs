@@ -11,6 +11,7 @@ use super::model::WithoutRedis;
 use super::scripts::{self, NotDone};
 use super::service::LimitService;
 use super::strategy::rule::Algorithm;
+use crate::lifecycle::large_work;
 use crate::redis::{BadReply, Effect, FaultKind, Outcome, RedisFault, ScriptCall};
 
 /// The most open reservations of one key, about 100 bytes each in Redis. One script call returns all overdue ones.
@@ -19,6 +20,9 @@ pub(super) const MAX_OPEN: usize = 1_000;
 /// At the boundary of a calendar window the script replies with the time and must be called again. A second boundary
 /// between two calls means that Redis's clock jumped. In addition, each check may have reservations to return first.
 pub(super) const MAX_ATTEMPTS: usize = 4;
+
+/// More checks of one request are much work: Redis decides 100 in about a millisecond, and everyone else waits meanwhile.
+const MANY_CHECKS: usize = 32;
 
 impl LimitService {
     /// Takes a cost if the limit allows it. One EVALSHA, unless the decision is known without it.
@@ -138,6 +142,9 @@ impl LimitService {
         mode: Mode<'_>,
         patience: Option<Duration>,
     ) -> Result<Vec<Decision>, LimitError> {
+        if checks.len() > MANY_CHECKS {
+            large_work::note();
+        }
         for _ in 0..MAX_ATTEMPTS + checks.len() {
             let call = scripts::check(checks, mode, self.redis.keys(), &self.clock.redis_arg());
             match self.call(patience, call).await? {
