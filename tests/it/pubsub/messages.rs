@@ -36,6 +36,16 @@ async fn a_repetition_is_not_published_again() {
 }
 
 #[tokio::test]
+async fn only_ids_that_publishers_choose_are_remembered() {
+    let app = TestApp::spawn().await;
+    let remembered = || app.redis().keys().into_iter().filter(|key| key.contains("pubsub:seen")).count();
+    app.post("/pubsub/orderbook:A", json!({ "message_type": "X", "data": 1, "key": "k" })).await.expect(201);
+    assert_eq!(remembered(), 0);
+    app.post("/pubsub/orderbook:A", json!({ "message_type": "X", "data": 1, "key": "k", "id": "a" })).await.expect(201);
+    assert_eq!(remembered(), 1);
+}
+
+#[tokio::test]
 async fn an_older_revision_is_not_published() {
     let app = TestApp::spawn().await;
     let with_revision =
