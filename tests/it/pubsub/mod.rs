@@ -7,6 +7,7 @@ mod centrifugo_client;
 mod centrifugo_frames;
 mod delivery;
 mod faults;
+mod frames;
 mod loss;
 mod messages;
 pub mod socket;
