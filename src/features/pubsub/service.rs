@@ -188,7 +188,7 @@ impl PubSubService {
         let mut messages = history.messages;
         if let Some(since) = &since {
             let is_same = *since.epoch == *history.epoch;
-            let reaches = history.first.is_none_or(|first| first <= since.offset + 1) && since.offset <= history.offset;
+            let reaches = since.offset <= history.offset && history.first.is_none_or(|first| first <= since.offset + 1);
             let is_whole = is_same && reaches && (history.first.is_some() || since.offset == history.offset);
             recovered = (order == HistoryOrder::Asc).then_some(is_whole);
             if !is_same {
