@@ -161,6 +161,24 @@ async fn a_long_poll_returns_with_the_next_message() {
 }
 
 #[tokio::test]
+async fn a_long_poll_continues_behind_the_messages_that_it_returned() {
+    let app = TestApp::spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    for at in 2..=8 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+    }
+    let (mut offset, mut seen) = (1, Vec::new());
+    while seen.last() != Some(&8) {
+        let epoch = first["epoch"].as_str().expect("an epoch");
+        let path = format!("/pubsub/market:events/history?since={offset}&epoch={epoch}&wait_ms=1000&limit=3");
+        let page = app.get(&path).await.expect(200).json();
+        seen.extend(page["items"].as_array().expect("items").iter().map(number));
+        offset = page["offset"].as_u64().expect("an offset");
+    }
+    assert_eq!(seen, (2..=8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_position_that_no_message_has_is_not_recovered() {
     let mut app = TestApp::builder().system_clock().spawn().await;
     let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
