@@ -149,6 +149,11 @@ impl Channel {
         true
     }
 
+    /// Takes no messages until the newest ones are read again.
+    pub(super) fn reload(&self) {
+        self.lock().phase = Phase::Loading;
+    }
+
     /// Whether the channel receives messages.
     pub(super) fn is_live(&self) -> bool {
         self.lock().phase == Phase::Live

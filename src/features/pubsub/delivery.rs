@@ -18,6 +18,13 @@ pub(super) struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Whether a client at `other` has received no message behind this position.
+    pub(super) fn reaches(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.offset >= other.offset
+    }
+}
+
 /// A published message. Each wire format is encoded once, when a client first needs it, and shared by all clients.
 #[derive(Debug)]
 pub(super) struct Delivery {

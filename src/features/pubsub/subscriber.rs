@@ -203,10 +203,11 @@ impl Joined {
             return Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).into());
         }
         // The subscription and the newest messages take a round trip each.
-        let live = tokio::time::timeout(2 * channels.events.timeout(), subscription.channel.live()).await;
-        let Ok(now) = live else {
+        let live = channels.live(&subscription.channel, since.as_ref());
+        let Ok(now) = tokio::time::timeout(2 * channels.events.timeout(), live).await else {
             return Err(RedisFault::timeout(Effect::Read).into());
         };
+        let now = now?;
         if subscription.delivering.snapshot {
             let (messages, position) =
                 subscription.channel.latest_after(&Position { epoch: Box::default(), offset: 0 });
@@ -217,7 +218,7 @@ impl Joined {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: None, messages: Vec::new() });
         };
-        if since.epoch != now.epoch || since.offset > now.offset {
+        if !now.reaches(&since) {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: Some(false), messages: Vec::new() });
         }

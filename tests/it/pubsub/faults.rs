@@ -56,6 +56,41 @@ async fn a_new_subscription_without_redis_is_refused_in_time() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_behind_does_not_send_a_client_back() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let mut behind = TestApp::builder().beside(&app).behind_proxy().system_clock().spawn().await;
+    let mut first = Socket::open(&mut behind).await;
+    first.subscribe("market:events").await;
+    behind.proxy().strand();
+    let mut last = json!(null);
+    for at in 1..=5 {
+        last = app.post("/pubsub/market:events", price(at)).await.expect(201).json();
+    }
+    let since = json!({ "epoch": last["epoch"], "offset": last["offset"] });
+    let mut client = Socket::open(&mut behind).await;
+    let mut id = 0;
+    let subscribed = loop {
+        id += 1;
+        let command = json!({ "id": id, "cmd": "subscribe", "channel": "market:events", "since": since });
+        let reply = client.command(command).await;
+        if reply["ok"].is_object() {
+            break reply["ok"].clone();
+        }
+        assert!(id < 1_000, "{reply}");
+        // The pause of a client before it tries again.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let position = (&subscribed["recovered"], &subscribed["offset"], &subscribed["messages"]);
+    assert_eq!(position, (&json!(true), &json!(5), &json!([])), "{subscribed}");
+    app.post("/pubsub/market:events", price(6)).await.expect(201);
+    for (socket, begin) in [(&mut client, 6), (&mut first, 1)] {
+        for at in begin..=6 {
+            assert_eq!(number(&socket.event().await), at);
+        }
+    }
+}
+
+#[tokio::test]
 async fn channels_work_on_a_cluster() {
     let cluster = Cluster::start().await;
     let mut app = TestApp::builder().config(&cluster.config()).system_clock().spawn().await;
