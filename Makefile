@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check attack bench instructions openapi demo agent fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check attack bench instructions openapi demo agent fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ check: ## Check format, lints, features, API docs, dependency rules, the rules i
 lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOCK_CHECK_SEED)
 	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
 		--no-capture
+
+loss-check: ## Check for minutes that 200 clients lose none of 20,000 messages silently while everything fails
+	cargo nextest run $(CARGO_FLAGS) --release --profile loss-check --run-ignored only --test it \
+		-E 'test(/^pubsub::loss::.*many_clients/)' --no-capture
 
 attack: ## Attack the service for ten minutes as one client, and report its memory and another client's latency (GTX_ATTACK_ONLY)
 	GTX_ATTACK=long cargo nextest run $(CARGO_FLAGS) --release --profile attack --test it -E 'test(/^attack::/)' --no-capture
