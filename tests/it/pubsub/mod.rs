@@ -9,6 +9,7 @@ mod delivery;
 mod faults;
 mod frames;
 mod loss;
+mod many;
 mod messages;
 pub mod socket;
 mod sse;
