@@ -1,6 +1,7 @@
 //! Real-time channels.
 
 mod access;
+mod asyncapi;
 mod centrifugo;
 mod centrifugo_api;
 mod centrifugo_client;
