@@ -7,6 +7,7 @@ mod centrifugo_api;
 mod centrifugo_client;
 mod centrifugo_frames;
 mod delivery;
+mod event_source;
 mod faults;
 mod frames;
 mod idle;
