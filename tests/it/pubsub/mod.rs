@@ -8,6 +8,7 @@ mod centrifugo_client;
 mod centrifugo_frames;
 mod delivery;
 mod event_source;
+mod example_page;
 mod faults;
 mod frames;
 mod idle;
