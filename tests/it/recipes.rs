@@ -31,11 +31,14 @@ recipes! {
     a_slow_query_is_cached_without_stampedes: "cache-aside.md",
     a_chart_reads_candles: "candles.md",
     a_counter_is_incremented_once: "counters.md",
+    a_dashboard_shows_the_newest_prices: "dashboard.md",
     grafana_reads_series: "grafana.md",
     agents_send_host_metrics: "host-agents.md",
     logins_are_limited: "login-limiter.md",
     meter_readings_are_loaded: "meter-ingest.md",
     tokens_are_minted_under_a_lock: "minting.md",
+    a_service_follows_the_orders_of_a_user: "own-orders.md",
+    a_ticker_shows_every_price: "price-ticker.md",
     tokens_are_used_once: "single-use-tokens.md",
 }
 
@@ -78,7 +81,7 @@ async fn check_recipe(page: &str) {
 fn the_blocks_of_the_tour_work_in_order() {
     let page = read("README.md");
     let (_, tour) = page.split_once("\n## Five-minute tour\n").expect("the tour");
-    let (tour, _) = tour.split_once("\n## ").expect("the next section");
+    let (tour, _) = tour.split_once("\n## Capabilities\n").expect("the section after the tour and real time");
     let examples = examples(tour);
     assert!(examples.len() > 5 && examples.iter().all(|example| example.language == "sh"));
     let folder = tempfile::tempdir().expect("a folder");

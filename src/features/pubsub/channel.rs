@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::delivery::{Delivery, Position};
+use super::delivery::{Delivery, Position, within};
 use super::hub::{Hub, LocalSubscribers, Registration};
 use super::log_page::LogPage;
 use crate::events::{ChannelName, Keep, Namespace};
@@ -149,6 +149,11 @@ impl Channel {
         true
     }
 
+    /// Takes no messages until the newest ones are read again.
+    pub(super) fn reload(&self) {
+        self.lock().phase = Phase::Loading;
+    }
+
     /// Whether the channel receives messages.
     pub(super) fn is_live(&self) -> bool {
         self.lock().phase == Phase::Live
@@ -222,13 +227,7 @@ impl Channel {
         let Some(skip) = (position.offset + 1).checked_sub(first).and_then(|skip| usize::try_from(skip).ok()) else {
             return Found::Behind;
         };
-        let mut bytes = 0;
-        let within = |delivery: &&Arc<Delivery>| {
-            let fits = bytes < budget;
-            bytes += delivery.text().len();
-            fits
-        };
-        Found::Messages(state.ring.iter().skip(skip).take_while(within).cloned().collect())
+        Found::Messages(within(budget, state.ring.iter().skip(skip)).cloned().collect())
     }
 
     /// The offset of the oldest message of the ring; one more than the last offset if the ring is empty.

@@ -137,6 +137,27 @@ impl Channels {
         self.is_stale.load(Ordering::Relaxed)
     }
 
+    /// Resolves when a channel receives messages, with its position. A client that comes from another replica may have
+    /// received more than this one: then the position reaches `since`, unless no message has it.
+    ///
+    /// # Errors
+    /// A fault of Redis.
+    pub(super) async fn live(&self, channel: &Arc<Channel>, since: Option<&Position>) -> Result<Position, PubSubError> {
+        let mut now = channel.live().await;
+        let Some(since) = since.filter(|since| !now.reaches(since)) else { return Ok(now) };
+        let range = HistoryRange { order: HistoryOrder::Asc, offset: None, limit: 0 };
+        let stored = self.events.history(&channel.name, range).await?;
+        if !(Position { epoch: stored.epoch.into(), offset: stored.offset }).reaches(since) {
+            return Ok(now);
+        }
+        while !now.reaches(since) {
+            channel.reload();
+            self.request_load(Arc::clone(channel));
+            now = channel.live().await;
+        }
+        Ok(now)
+    }
+
     /// Reads the log behind a position. Subscribers that follow each other share one read.
     ///
     /// # Errors

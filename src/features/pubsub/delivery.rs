@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
@@ -16,6 +16,13 @@ use crate::events::TagMap;
 pub(super) struct Position {
     pub epoch: Box<str>,
     pub offset: u64,
+}
+
+impl Position {
+    /// Whether a client at `other` has received no message behind this position.
+    pub(super) fn reaches(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.offset >= other.offset
+    }
 }
 
 /// A published message. Each wire format is encoded once, when a client first needs it, and shared by all clients.
@@ -105,6 +112,19 @@ impl Delivery {
     pub(super) fn centrifugo(&self, encode: impl FnOnce(&Self) -> Utf8Bytes) -> &Utf8Bytes {
         self.centrifugo.get_or_init(|| encode(self))
     }
+}
+
+/// The first messages, of about `budget` bytes.
+pub(super) fn within<'a>(
+    budget: usize,
+    messages: impl Iterator<Item = &'a Arc<Delivery>>,
+) -> impl Iterator<Item = &'a Arc<Delivery>> {
+    let mut bytes = 0;
+    messages.take_while(move |delivery| {
+        let fits = bytes < budget;
+        bytes += delivery.text().len();
+        fits
+    })
 }
 
 #[cfg(test)]

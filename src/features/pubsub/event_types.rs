@@ -48,6 +48,7 @@ events! {
     OrderBookUpdate as EventOrderBookUpdate {
         symbol: String,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<i64>)]
         timestamp: Option<UnixMillis>,
         #[serde(skip_serializing_if = "Option::is_none")]
         best_bid: Option<Decimal>,
@@ -62,6 +63,7 @@ events! {
         symbol: String,
         price: Decimal,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<i64>)]
         timestamp: Option<UnixMillis>,
         change_percent: Decimal,
     }
@@ -74,6 +76,7 @@ events! {
         buyer: String,
         seller: String,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<i64>)]
         timestamp: Option<UnixMillis>,
     }
     /// `Created`, `Updated`, `Cancelled` and `Matched`: the state of an order.
@@ -182,22 +185,24 @@ pub(super) fn message_types(family: &str) -> impl Iterator<Item = &'static str> 
 
 /// The JSON Schema of the data of every type of event.
 pub(super) fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
-    let decimal = || serde_json::to_value(Decimal::schema()).unwrap_or_default();
-    FAMILIES.iter().flat_map(|(_, types)| types.iter()).map(move |known| {
+    FAMILIES.iter().flat_map(|(_, types)| types.iter()).map(|known| {
         let mut schema = serde_json::to_value((known.schema)()).unwrap_or_default();
-        // The document has no schemas beside those of the messages.
-        for property in schema
-            .get_mut("properties")
-            .and_then(Value::as_object_mut)
-            .into_iter()
-            .flat_map(serde_json::Map::values_mut)
-        {
-            if property["$ref"].is_string() {
-                *property = decimal();
-            }
-        }
+        replace_references(&mut schema);
         (known.name, schema)
     })
+}
+
+/// Replaces references to [`Decimal`], the only type that events refer to, by its schema: the document has no schemas beside
+/// those of the messages.
+fn replace_references(schema: &mut Value) {
+    match schema {
+        Value::Object(members) if members.contains_key("$ref") => {
+            *schema = serde_json::to_value(Decimal::schema()).unwrap_or_default();
+        }
+        Value::Object(members) => members.values_mut().for_each(replace_references),
+        Value::Array(items) => items.iter_mut().for_each(replace_references),
+        _ => {}
+    }
 }
 
 fn types_of(family: &str) -> &'static [EventType] {

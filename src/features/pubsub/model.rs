@@ -258,7 +258,7 @@ pub(super) fn parse_position(text: &str) -> Option<Position> {
 pub(super) struct HistoryReply {
     #[schema(value_type = Vec<StoredMessage>)]
     pub items: Vec<Box<RawValue>>,
-    /// The offset of the last message of the channel.
+    /// The offset of the last message of the channel; with `wait_ms`, where the next call begins.
     pub offset: u64,
     pub epoch: String,
     /// Whether no message since the requested position is missing; absent without a position.

@@ -188,7 +188,7 @@ impl PubSubService {
         let mut messages = history.messages;
         if let Some(since) = &since {
             let is_same = *since.epoch == *history.epoch;
-            let reaches = history.first.is_none_or(|first| first <= since.offset + 1) && since.offset <= history.offset;
+            let reaches = since.offset <= history.offset && history.first.is_none_or(|first| first <= since.offset + 1);
             let is_whole = is_same && reaches && (history.first.is_some() || since.offset == history.offset);
             recovered = (order == HistoryOrder::Asc).then_some(is_whole);
             if !is_same {
@@ -240,7 +240,11 @@ impl PubSubService {
         }
         let has_more = messages.len() > limit;
         messages.truncate(limit);
-        let next_cursor = messages.last().filter(|_| has_more).map(|last| format!("{}.{}", last.epoch, last.offset));
+        if let Some(last) = messages.last().filter(|_| has_more) {
+            // The next call begins here.
+            position = last.position();
+        }
+        let next_cursor = has_more.then(|| format!("{}.{}", position.epoch, position.offset));
         let raw = |delivery: &Arc<super::delivery::Delivery>| RawValue::from_string(delivery.text().to_string()).ok();
         let items = messages.iter().filter_map(raw).collect();
         Ok(HistoryReply { items, offset: position.offset, epoch: position.epoch.into(), recovered, next_cursor })

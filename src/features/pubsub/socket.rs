@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures_util::SinkExt;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use super::error::SOCKET_UPGRADE_REQUIRED;
 use super::service::PubSubService;
@@ -45,6 +47,8 @@ pub(super) enum CloseReason {
     Draining,
     /// A frame is not what the protocol allows.
     BadFrame(String),
+    /// A frame is not what RFC 6455 allows: its close code, and what is wrong.
+    Violation(u16, &'static str),
     /// The client did not identify itself in time.
     ConnectTimeout,
     /// The credential is not valid.
@@ -139,6 +143,17 @@ pub(super) fn upgrade<P: Protocol>(
     }))
 }
 
+/// The reason to close a connection that cannot be read; `None` if it is lost.
+fn violation(error: axum::Error) -> Option<CloseReason> {
+    match *error.into_inner().downcast::<tungstenite::Error>().ok()? {
+        tungstenite::Error::Capacity(_) => Some(CloseReason::Violation(1009, "the frame is too large")),
+        tungstenite::Error::Utf8(_) => Some(CloseReason::Violation(1007, "the text is not UTF-8")),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(CloseReason::Violation(1002, "the frame violates RFC 6455")),
+        _ => None,
+    }
+}
+
 struct Connection<P> {
     socket: WebSocket,
     session: Session,
@@ -188,7 +203,8 @@ impl<P: Protocol> Connection<P> {
                         Some(Ok(Message::Binary(_))) => {
                             return Some(CloseReason::BadFrame("only text frames are accepted".to_owned()));
                         }
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                        Some(Ok(Message::Close(_))) | None => return None,
+                        Some(Err(error)) => return violation(error),
                     };
                     for command in P::commands(&text) {
                         let received = self.protocol.receive(&mut self.session, command, &mut self.replies).await;

@@ -106,7 +106,7 @@ pub(super) async fn stream_events(
         if let (Some(false), Some(from)) = (subscribed.recovered, &from) {
             let to = &subscribed.position;
             stream.positions.insert(channel.clone(), to.clone());
-            let gap = json!({ "channel": channel, "from": from.offset + 1, "to": to.offset, "epoch": to.epoch,
+            let gap = json!({ "channel": channel, "from": from.offset.saturating_add(1), "to": to.offset, "epoch": to.epoch,
                 "reason": if from.epoch == to.epoch { "trimmed" } else { "epoch" } });
             stream.write_event(&mut text, "gap", &gap.to_string());
         }

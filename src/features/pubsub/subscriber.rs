@@ -9,13 +9,16 @@ use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration, Signal};
 use super::subscription::{Delivering, Event, Subscription};
-use crate::events::ChannelName;
+use crate::events::{ChannelName, Keep};
 use crate::redis::{Effect, FaultKind, Outcome, RedisFault};
 
 /// The most subscriptions of one connection.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 128;
-/// The most messages that a subscription recovers before it begins.
-pub(super) const MAX_RECOVERED: usize = 300;
+/// The most messages that a subscription recovers.
+const MAX_RECOVERED: u64 = 300;
+/// About how many bytes of them it begins with. The others follow as those of a slow client do, so that clients that recover
+/// and do not read take no memory.
+const RECOVERED_BYTES: usize = 128 << 10;
 /// The pause before the log is read again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -24,7 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Subscribed {
     /// Where the subscription begins, after the recovered messages.
     pub position: Position,
-    /// Whether every message since the requested position is among `messages`; `None`: no position was requested.
+    /// Whether no message since the requested position is missing: those that are not among `messages` follow; `None`: no
+    /// position was requested.
     pub recovered: Option<bool>,
     pub messages: Vec<Arc<Delivery>>,
 }
@@ -203,10 +207,11 @@ impl Joined {
             return Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).into());
         }
         // The subscription and the newest messages take a round trip each.
-        let live = tokio::time::timeout(2 * channels.events.timeout(), subscription.channel.live()).await;
-        let Ok(now) = live else {
+        let live = channels.live(&subscription.channel, since.as_ref());
+        let Ok(now) = tokio::time::timeout(2 * channels.events.timeout(), live).await else {
             return Err(RedisFault::timeout(Effect::Read).into());
         };
+        let now = now?;
         if subscription.delivering.snapshot {
             let (messages, position) =
                 subscription.channel.latest_after(&Position { epoch: Box::default(), offset: 0 });
@@ -217,16 +222,19 @@ impl Joined {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: None, messages: Vec::new() });
         };
-        if since.epoch != now.epoch || since.offset > now.offset {
+        let is_too_old =
+            subscription.channel.namespace.keep == Keep::Log && now.offset.saturating_sub(since.offset) > MAX_RECOVERED;
+        if !now.reaches(&since) || is_too_old {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: Some(false), messages: Vec::new() });
         }
         subscription.position = since;
-        let (mut events, mut messages) = (Vec::new(), Vec::new());
-        while messages.len() < MAX_RECOVERED {
-            let is_complete = subscription.step(&channels, usize::MAX, &mut events).await?;
+        let (mut events, mut messages, mut left) = (Vec::new(), Vec::new(), RECOVERED_BYTES);
+        loop {
+            let is_complete = subscription.step(&channels, left, &mut events).await?;
             let mut is_whole = true;
             for event in events.drain(..) {
+                left = left.saturating_sub(event.size());
                 match event {
                     Event::Message { delivery, .. } => messages.push(delivery),
                     Event::Gap(_) => is_whole = false,
@@ -236,11 +244,11 @@ impl Joined {
             if !is_whole {
                 break;
             }
-            if is_complete {
+            if is_complete || left == 0 {
                 return Ok(Subscribed { position: subscription.position.clone(), recovered: Some(true), messages });
             }
         }
-        // Too much is missing: the subscription begins now.
+        // Messages are missing: the subscription begins now.
         let position = subscription.channel.live().await;
         subscription.position = position.clone();
         Ok(Subscribed { position, recovered: Some(false), messages: Vec::new() })

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{Channel, Found};
 use super::channels::Channels;
-use super::delivery::{Delivery, Position};
+use super::delivery::{Delivery, Position, within};
 use super::error::PubSubError;
 use super::filter::Filter;
 use super::hub::Registration;
@@ -144,8 +144,8 @@ impl Subscription {
                 if first > self.position.offset + 1 {
                     self.gap(channels, page.epoch.clone(), first - 1, GapReason::Trimmed, events);
                 }
-                let behind = |delivery: &&Arc<Delivery>| delivery.offset > self.position.offset;
-                let messages = page.messages.iter().filter(behind).cloned().collect();
+                let behind = page.messages.iter().filter(|delivery| delivery.offset > self.position.offset);
+                let messages = within(budget, behind).cloned().collect();
                 self.add(messages, events);
                 Ok(false)
             }

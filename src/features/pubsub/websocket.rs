@@ -221,6 +221,7 @@ impl Protocol for Native {
         let (code, text) = match reason {
             CloseReason::Draining => (1001, format!("{{\"reconnect_after_ms\":{}}}", reconnect_after())),
             CloseReason::BadFrame(text) => (4400, text.clone()),
+            CloseReason::Violation(code, text) => (*code, (*text).to_owned()),
             CloseReason::Unauthenticated(text) => (4401, text.clone()),
             CloseReason::Expired => (4401, "the credential has expired".to_owned()),
             CloseReason::ConnectTimeout => (4408, "the client did not connect within 10 s".to_owned()),

@@ -158,7 +158,7 @@ async fn bad_frames_close_the_connection_with_a_code() {
         (json!({ "id": 1, "cmd": "dance" }), 4400),
         (json!({ "id": 1, "cmd": "subscribe", "channel": "market:events" }), 4401),
         (json!({ "id": 1, "cmd": "connect", "token": "wrong" }), 4401),
-        (json!({ "id": 1, "cmd": "connect", "token": "x".repeat(80 << 10) }), 1006),
+        (json!({ "id": 1, "cmd": "connect", "token": "x".repeat(80 << 10) }), 1009),
     ] {
         let mut socket = Socket::open(&mut app).await;
         socket.send(&frame).await;

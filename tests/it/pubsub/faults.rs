@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::socket::{Socket, number, price};
 use crate::support::{Cluster, SentinelGroup, TestApp, eventually};
@@ -52,6 +52,44 @@ async fn a_new_subscription_without_redis_is_refused_in_time() {
         assert!(id < 1_000, "{reply}");
         // The pause of a client before it tries again.
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Subscribes from a position, as soon as the replica has a connection to Redis.
+async fn recover(socket: &mut Socket, since: &Value) -> Value {
+    for id in 1..1_000 {
+        let command = json!({ "id": id, "cmd": "subscribe", "channel": "market:events", "since": since });
+        let reply = socket.command(command).await;
+        if reply["ok"].is_object() {
+            return reply["ok"].clone();
+        }
+        // The pause of a client before it tries again.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it could not subscribe");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_behind_does_not_send_a_client_back() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let mut behind = TestApp::builder().beside(&app).behind_proxy().system_clock().spawn().await;
+    let mut first = Socket::open(&mut behind).await;
+    first.subscribe("market:events").await;
+    behind.proxy().strand();
+    let mut last = json!(null);
+    for at in 1..=5 {
+        last = app.post("/pubsub/market:events", price(at)).await.expect(201).json();
+    }
+    let since = json!({ "epoch": last["epoch"], "offset": last["offset"] });
+    let mut client = Socket::open(&mut behind).await;
+    let subscribed = recover(&mut client, &since).await;
+    let position = (&subscribed["recovered"], &subscribed["offset"], &subscribed["messages"]);
+    assert_eq!(position, (&json!(true), &json!(5), &json!([])), "{subscribed}");
+    app.post("/pubsub/market:events", price(6)).await.expect(201);
+    for (socket, begin) in [(&mut client, 6), (&mut first, 1)] {
+        for at in begin..=6 {
+            assert_eq!(number(&socket.event().await), at);
+        }
     }
 }
 
@@ -110,6 +148,38 @@ async fn a_failover_is_a_gap_and_the_channel_goes_on() {
         }
     };
     assert_eq!((number(&message), &message["epoch"]), (at, &gap["epoch"]));
+}
+
+#[tokio::test]
+async fn after_a_failover_that_lost_messages_no_client_recovers() {
+    let mut group = SentinelGroup::start().await;
+    let mut app = TestApp::builder().config(&group.config()).system_clock().spawn().await;
+    app.post("/pubsub/market:events", price(1)).await.expect(201);
+    // The replica receives nothing any more, and becomes the master without the last messages.
+    let _: String = group.replica.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    let mut last = json!(null);
+    for at in 2..=11 {
+        last = app.post("/pubsub/market:events", price(at)).await.expect(201).json();
+    }
+    group.master.kill();
+    eventually("the new master accepts messages", async || app.post("/pubsub/market:events", price(12)).await.is(201))
+        .await;
+    let page = app.get("/pubsub/market:events/history").await.expect(200).json();
+    let numbers: Vec<_> = page["items"].as_array().expect("items").iter().map(number).collect();
+    assert_eq!(numbers, [12], "the new epoch");
+    let (epoch, offset) = (last["epoch"].as_str().expect("an epoch"), last["offset"].as_u64().expect("an offset"));
+    let since = json!({ "epoch": epoch, "offset": offset });
+    let mut socket = Socket::open(&mut app).await;
+    assert_eq!(recover(&mut socket, &since).await["recovered"], false);
+    let mut centrifugo = Socket::connect(&format!("ws://{}/connection/websocket", app.serve())).await;
+    centrifugo.command(json!({ "id": 1, "connect": {} })).await;
+    let recover = json!({ "channel": "market:events", "recover": true, "epoch": epoch, "offset": offset });
+    let reply = centrifugo.command(json!({ "id": 2, "subscribe": recover })).await;
+    assert_eq!(reply["subscribe"]["recovered"], false, "{reply}");
+    for wait in ["", "&wait_ms=1000"] {
+        let path = format!("/pubsub/market:events/history?since={offset}&epoch={epoch}{wait}");
+        assert_eq!(app.get(&path).await.expect(200).json()["recovered"], false, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Publishing and reading over HTTP.
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, Request};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use super::socket::{number, price};
+use super::socket::{Socket, number, price};
 use crate::support::TestApp;
 
 #[tokio::test]
@@ -166,6 +168,55 @@ async fn a_long_poll_returns_with_the_next_message() {
     assert_eq!((number(&page["items"][0]), &page["offset"], &page["recovered"]), (2, &json!(2), &json!(true)));
     let nothing = app.get("/pubsub/market:events/history?wait_ms=50").await.expect(200).json();
     assert_eq!(nothing["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_long_poll_continues_behind_the_messages_that_it_returned() {
+    let app = TestApp::spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    for at in 2..=8 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+    }
+    let (mut offset, mut seen) = (1, Vec::new());
+    while seen.last() != Some(&8) {
+        let epoch = first["epoch"].as_str().expect("an epoch");
+        let path = format!("/pubsub/market:events/history?since={offset}&epoch={epoch}&wait_ms=1000&limit=3");
+        let page = app.get(&path).await.expect(200).json();
+        seen.extend(page["items"].as_array().expect("items").iter().map(number));
+        offset = page["offset"].as_u64().expect("an offset");
+    }
+    assert_eq!(seen, (2..=8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_position_that_no_message_has_is_not_recovered() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let first = app.post("/pubsub/market:events", price(1)).await.expect(201).json();
+    let epoch = first["epoch"].as_str().expect("an epoch");
+    for epoch in [epoch, "_"] {
+        for offset in [2, u64::MAX] {
+            for wait in ["", "&wait_ms=50"] {
+                let path = format!("/pubsub/market:events/history?since={offset}&epoch={epoch}{wait}");
+                assert_eq!(app.get(&path).await.expect(200).json()["recovered"], false, "{path}");
+            }
+            let id = URL_SAFE_NO_PAD.encode(format!("market:events={epoch}.{offset}"));
+            let request = Request::builder().uri("/pubsub/sse?channel=market:events").header("last-event-id", id);
+            let response = app.app().answer(request.body(Body::empty()).expect("a request")).await;
+            assert_eq!(response.status(), 200, "{epoch} {offset}");
+            let mut socket = Socket::open(&mut app).await;
+            let since = json!({ "epoch": epoch, "offset": offset });
+            let command = json!({ "id": 1, "cmd": "subscribe", "channel": "market:events", "since": since });
+            assert_eq!(socket.command(command).await["ok"]["recovered"], false);
+            let mut socket = Socket::connect(&format!("ws://{}/connection/websocket", app.serve())).await;
+            socket.command(json!({ "id": 1, "connect": {} })).await;
+            let recover = json!({ "channel": "market:events", "recover": true, "epoch": epoch, "offset": offset });
+            let reply = socket.command(json!({ "id": 2, "subscribe": recover })).await;
+            assert_eq!(reply["subscribe"]["recovered"], false, "{reply}");
+            let history = json!({ "channel": "market:events", "since": { "epoch": epoch, "offset": offset } });
+            let reply = socket.command(json!({ "id": 3, "history": history })).await;
+            assert_eq!(reply["error"]["code"] == 112, epoch == "_", "{reply}");
+        }
+    }
 }
 
 #[tokio::test]

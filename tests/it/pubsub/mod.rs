@@ -1,13 +1,20 @@
 //! Real-time channels.
 
 mod access;
+mod asyncapi;
 mod centrifugo;
 mod centrifugo_api;
 mod centrifugo_client;
 mod centrifugo_frames;
 mod delivery;
+mod event_source;
+mod example_page;
 mod faults;
+mod frames;
+mod idle;
 mod loss;
+mod many;
+mod matrix;
 mod messages;
 pub mod socket;
 mod sse;

@@ -49,6 +49,11 @@ pub fn node(script: &Path) -> Command {
     node
 }
 
+/// A file of a package of the tests.
+pub fn node_package(file: &str) -> PathBuf {
+    installed("test-node/node_modules").join(file)
+}
+
 /// A script for Python with the packages of the tests.
 pub fn python(script: &Path) -> Command {
     let mut python = Command::new(installed("test-venv/bin/python"));

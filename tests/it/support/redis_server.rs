@@ -211,13 +211,21 @@ impl RedisServer {
 
     /// A new connection for the test.
     pub fn connect(&self) -> redis::RedisResult<redis::Connection> {
-        #[expect(clippy::disallowed_methods, reason = "a connection of the tests")]
-        let client = redis::Client::open(format!("unix://{}{}", self.socket().display(), self.users.test))?;
-        loop {
-            match client.get_connection_with_timeout(Duration::from_secs(5)) {
-                // A child process that ends interrupts the connect call.
-                Err(error) if is_interruption(&error) => {}
-                connected => return connected,
+        self.connector()()
+    }
+
+    /// Opens connections, in other threads as well.
+    pub fn connector(&self) -> impl Fn() -> redis::RedisResult<redis::Connection> + Send + use<> {
+        let url = format!("unix://{}{}", self.socket().display(), self.users.test);
+        move || {
+            #[expect(clippy::disallowed_methods, reason = "a connection of the tests")]
+            let client = redis::Client::open(url.as_str())?;
+            loop {
+                match client.get_connection_with_timeout(Duration::from_secs(5)) {
+                    // A child process that ends interrupts the connect call.
+                    Err(error) if is_interruption(&error) => {}
+                    connected => return connected,
+                }
             }
         }
     }

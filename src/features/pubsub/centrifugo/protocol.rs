@@ -212,6 +212,7 @@ impl Protocol for Centrifugo {
             CloseReason::TooManyCommands => (3013, "too many requests"),
             CloseReason::Unauthenticated(_) => (3500, "invalid token"),
             CloseReason::BadFrame(_) => (3501, "bad request"),
+            CloseReason::Violation(code, text) => (*code, *text),
             CloseReason::ConnectTimeout => (3502, "stale"),
             CloseReason::Disconnected => (3503, "force disconnect"),
             CloseReason::TooManySockets => (3504, "connection limit"),

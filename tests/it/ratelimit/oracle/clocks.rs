@@ -1,18 +1,10 @@
-//! Processes with wrong clocks, by libfaketime.
+//! Processes with wrong clocks.
 
-use std::process::Command;
+use crate::support::faketime;
 
 /// The variables that set a process's clock `hours` ahead; its monotonic clock stays correct.
-///
-/// The `faketime` command knows the path of its library. It would run the process as a child, so only its variables are
-/// used. If the command is missing, the test fails with the command that installs it.
 pub fn ahead_by(hours: usize) -> Vec<(String, String)> {
-    let shift = format!("+{}s", hours * 3_600);
-    let shown = Command::new("faketime").args(["-m", "-f", &shift, "env"]).output();
-    let shown = shown.unwrap_or_else(|_| panic!("faketime is not installed: run scripts/setup_tests.sh faketime"));
-    let shown = String::from_utf8(shown.stdout).expect("text");
-    let wanted = ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "DYLD_FORCE_FLAT_NAMESPACE", "FAKETIME"];
-    let variables = shown.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| wanted.contains(name));
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    variables.chain([("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned())]).collect()
+    let mut variables = faketime(&["-m", "-f", &format!("+{}s", hours * 3_600)]);
+    variables.push(("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()));
+    variables
 }
