@@ -191,6 +191,9 @@ impl<P: Protocol> Connection<P> {
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                     };
                     for command in P::commands(&text) {
+                        if !self.session.take_command() {
+                            return Some(CloseReason::TooManyCommands);
+                        }
                         let received = self.protocol.receive(&mut self.session, command, &mut self.replies).await;
                         let replies = std::mem::take(&mut self.replies);
                         if !self.send(replies.into_iter()).await {
